@@ -1,0 +1,1 @@
+//! build-tool library.

@@ -1,0 +1,2 @@
+//! build-tool.
+fn main() {}

@@ -1,0 +1,2 @@
+//! image-tool.
+fn main() {}

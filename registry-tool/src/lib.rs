@@ -1,0 +1,1 @@
+//! registry-tool library.

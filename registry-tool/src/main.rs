@@ -1,0 +1,2 @@
+//! registry-tool.
+fn main() {}

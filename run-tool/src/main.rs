@@ -1,0 +1,2 @@
+//! run-tool.
+fn main() {}
