@@ -1,0 +1,240 @@
+//! A folder in which shell text runs with the five tools and `docker`, and that must leave nothing behind.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::{Registry, repository, tools};
+
+/// A folder of a test's own: `home` (the working directory), `oci` (`$OCI_HOME`), `run` (run-tool's state), `bin`.
+pub struct Workdir {
+    folder: tempfile::TempDir,
+    environment: Vec<(String, String)>,
+    /// Folders beside `oci` that served as `$OCI_HOME`.
+    _network: Option<fs::File>,
+}
+
+/// How a piece of shell text ended.
+#[derive(Debug)]
+pub struct Output {
+    /// The exit status; 128 + N for a death by signal N.
+    pub status: i32,
+    /// What it wrote to its standard output.
+    pub stdout: String,
+    /// What it wrote to its standard error.
+    pub stderr: String,
+    text: String,
+}
+
+impl Output {
+    /// The standard output of text that succeeded.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.status, 0, "{self}");
+        self.stdout
+    }
+
+    /// The standard error of text that failed with `status`.
+    #[track_caller]
+    pub fn fails(self, status: i32) -> String {
+        assert_eq!(self.status, status, "{self}");
+        self.stderr
+    }
+
+    /// Asserts a failure told in a single line that holds each of `words`, and returns the line.
+    #[track_caller]
+    pub fn fails_saying(self, status: i32, words: &[&str]) -> String {
+        assert_eq!(self.status, status, "{self}");
+        assert_eq!(self.stderr.lines().count(), 1, "one line: {self}");
+        for word in words {
+            assert!(self.stderr.contains(word), "{word:?} is not in it: {self}");
+        }
+        self.stderr
+    }
+}
+
+impl std::fmt::Display for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "$ {}\n{}{}[status {}]", self.text, self.stdout, self.stderr, self.status)
+    }
+}
+
+impl Default for Workdir {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Workdir {
+    /// A new empty one.
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("oci-tools-").tempdir().unwrap();
+        let path = folder.path();
+        for name in ["home", "bin", "run"] {
+            fs::create_dir(path.join(name)).unwrap();
+        }
+        symlink(repository().join("tests/docker"), path.join("bin/docker")).unwrap();
+        let join = |name: &str| path.join(name).to_str().unwrap().to_owned();
+        let search = std::env::var("PATH").unwrap();
+        let environment = [
+            ("PATH", format!("{}:{}:{search}:/usr/sbin:/sbin", join("bin"), tools().display())),
+            ("HOME", join("home")),
+            ("OCI_HOME", join("oci")),
+            ("RUN_TOOL_ROOT", join("run")),
+            ("DOCKER_DAEMON_JSON", join("daemon.json")),
+            ("REGISTRY_AUTH_FILE", join("auth.json")),
+            ("LC_ALL", "C.UTF-8".into()),
+            ("TZ", "UTC".into()),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
+        Self { folder, environment, _network: None }
+    }
+
+    /// One whose registry mirror is `registry`.
+    pub fn with_mirror(registry: &Registry) -> Self {
+        let work = Self::new();
+        work.write("../daemon.json", &format!("{{\"registry-mirrors\": [\"http://{}\"]}}\n", registry.address()));
+        work
+    }
+
+    /// Holds the host's bridge network and its well-known ports until the end: tests that use them run one at a time.
+    #[must_use]
+    pub fn with_network(mut self) -> Self {
+        let lock = repository().join("target/network.lock");
+        let file = fs::OpenOptions::new().create(true).append(true).open(lock).unwrap();
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        self._network = Some(file);
+        self
+    }
+
+    /// Sets a variable for all later text.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.into(), value.into()));
+    }
+
+    /// A path inside the working directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("home").join(name)
+    }
+
+    /// The folder that all of it is in.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file below the working directory, with the folders it needs.
+    pub fn write(&self, name: &str, content: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// A command with this folder's environment, in its working directory.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().current_dir(self.path("")).stdin(Stdio::null());
+        // Pip's, apt's and proxies' settings of the machine are for the peers that fetch; none of ours reads them.
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs shell text; ends it after five minutes.
+    pub fn sh(&self, text: &str) -> Output {
+        self.shell(&["sh", "-c", text], text)
+    }
+
+    /// Runs text in bash with `pipefail`.
+    pub fn pipefail(&self, text: &str) -> Output {
+        self.shell(&["bash", "-o", "pipefail", "-c", text], text)
+    }
+
+    fn shell(&self, words: &[&str], text: &str) -> Output {
+        // Files, not pipes: a detached container may hold them open, and must not hold the test.
+        let stdout = tempfile::NamedTempFile::new().unwrap();
+        let stderr = tempfile::NamedTempFile::new().unwrap();
+        let mut command = self.command("timeout");
+        command.args(["-k", "5", "300"]).args(words);
+        command.stdout(stdout.reopen().unwrap()).stderr(stderr.reopen().unwrap());
+        let status = command.status().unwrap();
+        let read =
+            |file: &tempfile::NamedTempFile| String::from_utf8_lossy(&fs::read(file.path()).unwrap()).into_owned();
+        let status = std::os::unix::process::ExitStatusExt::signal(&status)
+            .map_or_else(|| status.code().unwrap(), |signal| 128 + signal);
+        Output { status, stdout: read(&stdout), stderr: read(&stderr), text: text.into() }
+    }
+
+    /// What is left of this folder on the machine: mounts, processes, container state, cgroups, networks, firewall rules.
+    pub fn leaks(&self) -> Vec<String> {
+        let mut leaks = Vec::new();
+        let folder = self.folder().to_str().unwrap();
+        for line in fs::read_to_string("/proc/self/mountinfo").unwrap().lines() {
+            if line.contains(folder) {
+                leaks.push(format!("mount: {line}"));
+            }
+        }
+        for (pid, line) in self.processes() {
+            leaks.push(format!("process {pid}: {line}"));
+        }
+        for entry in fs::read_dir(self.folder().join("run")).into_iter().flatten().flatten() {
+            leaks.push(format!("state: {}", entry.path().display()));
+        }
+        leaks
+    }
+
+    /// The processes that have this folder in their command line, environment, working directory or mounts.
+    fn processes(&self) -> Vec<(i32, String)> {
+        let folder = self.folder().to_str().unwrap();
+        let mut found = Vec::new();
+        let own = fs::read_link("/proc/self/ns/mnt").unwrap();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+            if pid == std::process::id() as i32 {
+                continue;
+            }
+            let holds = |name: &str| {
+                fs::read(entry.path().join(name)).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(folder))
+            };
+            let elsewhere = fs::read_link(entry.path().join("ns/mnt")).is_ok_and(|namespace| namespace != own);
+            let inside = fs::read_link(entry.path().join("cwd")).is_ok_and(|path| path.starts_with(folder));
+            if inside || holds("cmdline") || holds("environ") || (elsewhere && holds("mountinfo")) {
+                let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+                found.push((pid, String::from_utf8_lossy(&line).replace('\0', " ")));
+            }
+        }
+        found
+    }
+
+    /// Ends and unmounts what is left, so that one failed test does not spoil the next.
+    fn clean(&self) {
+        for (pid, _) in self.processes() {
+            let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        }
+        let folder = self.folder().to_str().unwrap();
+        let mounts: BTreeSet<String> = fs::read_to_string("/proc/self/mountinfo")
+            .unwrap()
+            .lines()
+            .filter_map(|line| line.split(' ').nth(4).filter(|point| point.starts_with(folder)).map(str::to_owned))
+            .collect();
+        for point in mounts.iter().rev() {
+            let _ = Command::new("umount").args(["-l", point]).status();
+        }
+    }
+}
+
+impl Drop for Workdir {
+    fn drop(&mut self) {
+        // The last process of a container may still be on its way out.
+        let patience = Instant::now() + Duration::from_secs(3);
+        let mut leaks = self.leaks();
+        while !leaks.is_empty() && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(50));
+            leaks = self.leaks();
+        }
+        self.clean();
+        assert!(leaks.is_empty() || std::thread::panicking(), "left behind:\n{}", leaks.join("\n"));
+    }
+}

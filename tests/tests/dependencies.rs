@@ -1,0 +1,107 @@
+//! The direction of the dependencies, their licences, and where they come from.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use serde_json::Value;
+use tests::{TOOLS, repository};
+
+fn metadata(arguments: &[&str]) -> Value {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["metadata", "--format-version=1", "--locked"]).args(arguments).current_dir(repository());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+/// What a package of the workspace depends on, but for tests.
+fn dependencies(package: &Value) -> BTreeSet<&str> {
+    let all = package["dependencies"].as_array().unwrap();
+    all.iter().filter(|dependency| dependency["kind"] != "dev").map(|dependency| text(dependency, "name")).collect()
+}
+
+#[test]
+fn siblings_depend_one_way() {
+    let allowed = [
+        ("image-tool", &[][..]),
+        ("registry-tool", &["image-tool"]),
+        ("bundle-tool", &["image-tool"]),
+        ("build-tool", &["image-tool", "bundle-tool"]),
+        ("run-tool", &[]),
+        ("tests", &[]),
+    ];
+    let metadata = metadata(&["--no-deps"]);
+    let packages = metadata["packages"].as_array().unwrap();
+    assert_eq!(packages.len(), allowed.len(), "a package that this test does not know");
+    for (name, allowed) in allowed {
+        let package = packages.iter().find(|package| package["name"] == name).unwrap();
+        for dependency in dependencies(package).intersection(&TOOLS.into()) {
+            assert!(allowed.contains(dependency), "{name} must not depend on {dependency}");
+        }
+    }
+}
+
+#[test]
+fn only_the_registry_tool_links_an_async_runtime() {
+    let metadata = metadata(&[]);
+    let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
+    let id = |name: &str| {
+        let packages = metadata["packages"].as_array().unwrap();
+        text(packages.iter().find(|package| package["name"] == name).unwrap(), "id")
+    };
+    for tool in TOOLS.into_iter().filter(|tool| *tool != "registry-tool") {
+        let mut seen = BTreeSet::new();
+        let mut left = vec![id(tool)];
+        while let Some(next) = left.pop() {
+            if !seen.insert(next) {
+                continue;
+            }
+            assert!(next != id("tokio"), "{tool} must not link tokio");
+            let node = nodes.iter().find(|node| node["id"] == next).unwrap();
+            for dependency in node["deps"].as_array().unwrap() {
+                let kinds = dependency["dep_kinds"].as_array().unwrap();
+                if kinds.iter().any(|kind| kind["kind"].is_null()) {
+                    left.push(text(dependency, "pkg"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_dependency_is_free_and_from_the_registry() {
+    // MPL-2.0 binds the files under it alone, and libcontainer needs pathrs.
+    const FREE: [&str; 13] = [
+        "0BSD",
+        "Apache-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "BSL-1.0",
+        "CC0-1.0",
+        "CDLA-Permissive-2.0",
+        "ISC",
+        "MIT",
+        "MPL-2.0",
+        "Unicode-3.0",
+        "Unlicense",
+        "Zlib",
+    ];
+    for package in metadata(&[])["packages"].as_array().unwrap() {
+        let name = text(package, "name");
+        if !package["source"].is_null() {
+            assert!(text(package, "source").starts_with("registry+"), "{name}: {}", package["source"]);
+        }
+        let licence = text(package, "license").replace('/', " OR ");
+        let free = licence.split(" OR ").any(|choice| {
+            let choice = choice.trim().trim_matches(['(', ')']);
+            choice
+                .split(" AND ")
+                .all(|part| FREE.contains(&part.trim_matches(['(', ')']).split(" WITH ").next().unwrap_or_default()))
+        });
+        assert!(free, "{name}: licence {licence:?}");
+    }
+}
