@@ -4,7 +4,6 @@
 //! A test is shell text, as a person would type it, run in a [`Workdir`]: `docker` there is `tests/docker`, the five tools
 //! are the built ones, everything they write stays in the folder, and the end of the test fails if a mount, process,
 //! network or cgroup of it outlives it.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops with the place")]
 
 pub mod hub;
 pub mod layout;
