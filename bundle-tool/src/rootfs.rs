@@ -1,0 +1,413 @@
+//! The root file system of a bundle or a build step: layer directories stacked by overlayfs, mounted and unmounted.
+//!
+//! What this owns is the mount. The layer directories are `image_tool`'s (one directory a diff id, unpacked once and shared),
+//! and what a mounted tree means to a container is `config`'s. Three facts of the kernel shape it:
+//!
+//! - `mount(2)` takes one page of options, which 60 layers named by digest overflow. Since Linux 6.8 `fsconfig(2)` takes the
+//!   layers one at a time (`lowerdir+`); before that each is named `/proc/self/fd/N`, which is short, holds no `:` or `,` to
+//!   escape, and cannot be swapped for another directory between the check and the mount.
+//! - `fsconfig(2)` cuts its strings at 255 bytes, so a longer path goes by descriptor too.
+//! - In a user namespace an overlay keeps its marks in `user.overlay.*` (`userxattr`, Linux 5.11).
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags};
+
+/// What can go wrong with a root file system.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RootfsError {
+    /// A layer directory, the upper or the work directory cannot be opened.
+    #[error("open {path}")]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel was built without overlayfs.
+    #[error("this kernel has no overlayfs (modprobe overlay, or --copy for a plain tree)")]
+    NoOverlay,
+    /// Neither root nor inside a user namespace that may mount.
+    #[error(
+        "mounting an overlay is not permitted to this user (run as root or in a user namespace, or --copy for a plain tree)"
+    )]
+    NotPermitted,
+    /// The file system of the upper directory lacks what an overlay needs, as another overlay does.
+    #[error(
+        "{path}: its file system cannot hold the writable layer of an overlay (move $OCI_HOME to ext4, xfs, btrfs or tmpfs, or --copy for a plain tree)"
+    )]
+    Unsuitable {
+        /// The upper directory, or the target of a read-only stack.
+        path: PathBuf,
+    },
+    /// More layers than overlayfs stacks.
+    #[error("{count} layers: overlayfs stacks at most {limit} (image-tool squash makes one of them)")]
+    TooManyLayers {
+        /// How many there are.
+        count: usize,
+        /// The kernel's limit.
+        limit: usize,
+    },
+    /// Any other failure to mount.
+    #[error("mount {target}")]
+    Mount {
+        /// The mount point.
+        target: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The mount point is in use.
+    #[error("unmount {target}: in use (stop what runs in it)")]
+    Busy {
+        /// The mount point.
+        target: PathBuf,
+    },
+    /// Any other failure to unmount.
+    #[error("unmount {target}")]
+    Unmount {
+        /// The mount point.
+        target: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A private mount namespace cannot be had.
+    #[error("make a private mount namespace")]
+    Namespace(#[source] io::Error),
+}
+
+/// The number of layers that overlayfs stacks (`OVL_MAX_STACK`).
+pub const LAYER_LIMIT: usize = 500;
+
+/// Layer directories, and where changes to them go.
+///
+/// ```no_run
+/// # use bundle_tool::rootfs::{self, Overlay};
+/// # use std::path::{Path, PathBuf};
+/// rootfs::private_namespace()?;
+/// Overlay::new(vec![PathBuf::from("base"), PathBuf::from("python")])
+///     .writable("upper", "work")
+///     .mount(Path::new("rootfs"))?;
+/// # Ok::<(), rootfs::RootfsError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Overlay {
+    lower: Vec<PathBuf>,
+    writable: Option<(PathBuf, PathBuf)>,
+}
+
+impl Overlay {
+    /// A read-only stack of `lower`, the bottom layer first as in a manifest.
+    pub fn new(lower: Vec<PathBuf>) -> Self {
+        Self { lower, writable: None }
+    }
+
+    /// Sends changes to `upper`; `work` is an empty directory of the same file system, overlayfs's own.
+    pub fn writable(mut self, upper: impl Into<PathBuf>, work: impl Into<PathBuf>) -> Self {
+        self.writable = Some((upper.into(), work.into()));
+        self
+    }
+
+    /// Mounts the stack at `target`, an existing directory.
+    ///
+    /// A stack of one directory is bind-mounted: overlayfs wants a second one. The mount belongs to the caller's mount namespace
+    /// and outlives the caller unless that namespace is private.
+    pub fn mount(&self, target: &Path) -> Result<(), RootfsError> {
+        if self.lower.len() > LAYER_LIMIT {
+            return Err(RootfsError::TooManyLayers { count: self.lower.len(), limit: LAYER_LIMIT });
+        }
+        match (self.lower.as_slice(), &self.writable) {
+            ([], Some((only, _))) => return bind(only, target, false),
+            ([only], None) => return bind(only, target, true),
+            ([], None) => return Err(RootfsError::Open { path: target.into(), source: Errno::INVAL.into() }),
+            _ => {}
+        }
+        let stack = Stack::open(self)?;
+        let mounted = match stack.mount_by_fsconfig(target) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NAMETOOLONG) => stack.mount_by_options(target),
+            other => other,
+        };
+        mounted.map_err(|errno| match errno {
+            Errno::NODEV => RootfsError::NoOverlay,
+            Errno::PERM | Errno::ACCESS => RootfsError::NotPermitted,
+            Errno::INVAL | Errno::OPNOTSUPP | Errno::REMOTE => RootfsError::Unsuitable {
+                path: self.writable.as_ref().map_or_else(|| target.into(), |(upper, _)| upper.clone()),
+            },
+            errno => RootfsError::Mount { target: target.into(), source: errno.into() },
+        })
+    }
+}
+
+/// The directories of an overlay, opened: what is mounted is what was looked at.
+struct Stack<'a> {
+    overlay: &'a Overlay,
+    /// Top layer first, as overlayfs wants them.
+    lower: Vec<OwnedFd>,
+    writable: Option<(OwnedFd, OwnedFd)>,
+    userxattr: bool,
+}
+
+impl<'a> Stack<'a> {
+    fn open(overlay: &'a Overlay) -> Result<Self, RootfsError> {
+        let open = |path: &Path| {
+            rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| RootfsError::Open { path: path.into(), source: errno.into() })
+        };
+        Ok(Self {
+            overlay,
+            lower: overlay.lower.iter().rev().map(|path| open(path)).collect::<Result<_, _>>()?,
+            writable: match &overlay.writable {
+                Some((upper, work)) => Some((open(upper)?, open(work)?)),
+                None => None,
+            },
+            userxattr: in_user_namespace(),
+        })
+    }
+
+    /// Options that keep a layer self-contained: with any of these on, the upper directory refers to lower ones by handle or by
+    /// path and cannot be packed as a layer. With `userxattr` the kernel turns them off itself and refuses to be told.
+    fn options(&self) -> &'static [(&'static str, &'static str)] {
+        if self.userxattr { &[] } else { &[("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")] }
+    }
+
+    fn mount_by_fsconfig(&self, target: &Path) -> Result<(), Errno> {
+        use rustix::mount::{fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount};
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let context = &context;
+        fsconfig_set_string(context, "source", "overlay")?;
+        let name = |path: &Path, fd: &OwnedFd| -> PathBuf {
+            match fs::canonicalize(path) {
+                Ok(full) if full.as_os_str().len() < 256 => full,
+                _ => by_descriptor(fd).into(),
+            }
+        };
+        for (path, fd) in self.overlay.lower.iter().rev().zip(&self.lower) {
+            fsconfig_set_string(context, "lowerdir+", name(path, fd))?;
+        }
+        if let (Some((upper, work)), Some((upper_fd, work_fd))) = (&self.overlay.writable, &self.writable) {
+            fsconfig_set_string(context, "upperdir", name(upper, upper_fd))?;
+            fsconfig_set_string(context, "workdir", name(work, work_fd))?;
+        }
+        for (key, value) in self.options() {
+            fsconfig_set_string(context, *key, *value)?;
+        }
+        if self.userxattr {
+            fsconfig_set_flag(context, "userxattr")?;
+        }
+        fsconfig_create(context)?;
+        let mount = fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+        move_mount(&mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+    }
+
+    fn mount_by_options(&self, target: &Path) -> Result<(), Errno> {
+        let lower: Vec<String> = self.lower.iter().map(by_descriptor).collect();
+        let mut options = format!("lowerdir={}", lower.join(":"));
+        if let Some((upper, work)) = &self.writable {
+            options += &format!(",upperdir={},workdir={}", by_descriptor(upper), by_descriptor(work));
+        }
+        for (key, value) in self.options() {
+            options += &format!(",{key}={value}");
+        }
+        if self.userxattr {
+            options += ",userxattr";
+        }
+        let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
+        rustix::mount::mount("overlay", target, "overlay", MountFlags::empty(), options.as_c_str())
+    }
+}
+
+/// A name for what `fd` holds open that has no character overlayfs would want escaped.
+fn by_descriptor(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+fn bind(source: &Path, target: &Path, readonly: bool) -> Result<(), RootfsError> {
+    let failed = |errno: Errno| match errno {
+        Errno::PERM => RootfsError::NotPermitted,
+        Errno::NOENT => RootfsError::Open { path: source.into(), source: errno.into() },
+        errno => RootfsError::Mount { target: target.into(), source: errno.into() },
+    };
+    rustix::mount::mount_bind(source, target).map_err(failed)?;
+    if readonly {
+        rustix::mount::mount_remount(target, MountFlags::BIND | MountFlags::RDONLY, "").map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Whether `target` is a mount point; a path that is not there is none.
+pub fn is_mounted(target: &Path) -> bool {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    rustix::fs::statx(CWD, target, flags, StatxFlags::TYPE).is_ok_and(|found| {
+        found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)
+            && found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+    })
+}
+
+/// Unmounts everything stacked at `target` and says whether there was anything.
+///
+/// `lazily` detaches a mount that is still in use; without it that is [`RootfsError::Busy`].
+pub fn unmount(target: &Path, lazily: bool) -> Result<bool, RootfsError> {
+    let mut any = false;
+    let flags = if lazily { UnmountFlags::NOFOLLOW | UnmountFlags::DETACH } else { UnmountFlags::NOFOLLOW };
+    while is_mounted(target) {
+        match rustix::mount::unmount(target, flags) {
+            Ok(()) => any = true,
+            // Somebody else unmounted it meanwhile, or it is the root of this mount namespace.
+            Err(Errno::INVAL | Errno::NOENT) => break,
+            Err(Errno::BUSY) => return Err(RootfsError::Busy { target: target.into() }),
+            Err(Errno::PERM) => return Err(RootfsError::NotPermitted),
+            Err(errno) => return Err(RootfsError::Unmount { target: target.into(), source: errno.into() }),
+        }
+    }
+    Ok(any)
+}
+
+/// Moves the calling thread, and what it starts from now on, to a mount namespace of its own.
+///
+/// What is mounted there vanishes with its last process, so a crash leaves no mount behind. Call it before other threads start:
+/// those already running stay where they are.
+pub fn private_namespace() -> Result<(), RootfsError> {
+    use rustix::mount::{MountPropagationFlags, mount_change};
+    #[expect(
+        deprecated,
+        reason = "the unsafe variant guards against unsharing the descriptor table, which these flags do not"
+    )]
+    rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS | rustix::thread::UnshareFlags::FS).map_err(
+        |errno| match errno {
+            Errno::PERM => RootfsError::NotPermitted,
+            errno => RootfsError::Namespace(errno.into()),
+        },
+    )?;
+    // Mounts made here must not travel back to the namespace that we left.
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(|errno| RootfsError::Namespace(errno.into()))
+}
+
+/// Whether this process runs in a user namespace other than the first one.
+pub fn in_user_namespace() -> bool {
+    // The first namespace maps every id to itself.
+    fs::read("/proc/self/uid_map").is_ok_and(|map| {
+        let text = String::from_utf8_lossy(&map);
+        let fields: Vec<&str> = text.split_ascii_whitespace().collect();
+        !fields.is_empty() && fields != ["0", "0", "4294967295"]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `body` on a thread in a private mount namespace, or skips it where the user may not mount.
+    fn mounting(body: impl FnOnce(&Path) + Send + 'static) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_path_buf();
+        std::thread::spawn(move || match private_namespace() {
+            Ok(()) => body(&path),
+            Err(RootfsError::NotPermitted) => {}
+            Err(other) => panic!("{other}"),
+        })
+        .join()
+        .unwrap();
+    }
+
+    fn directory(base: &Path, name: &str) -> PathBuf {
+        let path = base.join(name);
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    fn stack(base: &Path, count: usize) -> Vec<PathBuf> {
+        (0..count)
+            .map(|number| {
+                let layer = directory(base, &format!("layer,with:odd-name-{}-{number}", "x".repeat(40)));
+                fs::write(layer.join("who"), number.to_string()).unwrap();
+                fs::write(layer.join(format!("only-{number}")), "").unwrap();
+                layer
+            })
+            .collect()
+    }
+
+    #[test]
+    fn upper_layers_hide_lower_ones_and_changes_go_to_the_upper_directory() {
+        mounting(|base| {
+            let overlay = Overlay::new(stack(base, 3)).writable(directory(base, "upper"), directory(base, "work"));
+            let target = directory(base, "rootfs");
+            overlay.mount(&target).unwrap();
+            assert_eq!(fs::read_to_string(target.join("who")).unwrap(), "2");
+            fs::write(target.join("new"), "").unwrap();
+            assert!(base.join("upper/new").exists());
+            assert!(is_mounted(&target));
+            assert!(unmount(&target, false).unwrap());
+            assert!(!unmount(&target, false).unwrap(), "a second time there is nothing to do");
+        });
+    }
+
+    #[test]
+    fn a_hundred_and_twenty_seven_layers_mount_without_fsconfig() {
+        mounting(|base| {
+            let overlay = Overlay::new(stack(base, 127)).writable(directory(base, "upper"), directory(base, "work"));
+            let target = directory(base, "rootfs");
+            Stack::open(&overlay).unwrap().mount_by_options(&target).unwrap();
+            assert_eq!(fs::read_to_string(target.join("who")).unwrap(), "126");
+            assert!(target.join("only-0").exists());
+            unmount(&target, false).unwrap();
+        });
+    }
+
+    #[test]
+    fn layers_with_long_paths_mount() {
+        mounting(|base| {
+            let deep = directory(base, &format!("{}/{}", "d".repeat(200), "e".repeat(200)));
+            let overlay = Overlay::new(stack(&deep, 2)).writable(directory(&deep, "upper"), directory(&deep, "work"));
+            let target = directory(base, "rootfs");
+            overlay.mount(&target).unwrap();
+            assert_eq!(fs::read_to_string(target.join("who")).unwrap(), "1");
+            unmount(&target, false).unwrap();
+        });
+    }
+
+    #[test]
+    fn one_layer_without_an_upper_directory_is_read_only() {
+        mounting(|base| {
+            let target = directory(base, "rootfs");
+            Overlay::new(stack(base, 1)).mount(&target).unwrap();
+            assert!(fs::write(target.join("new"), "").is_err());
+            unmount(&target, false).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_mount_in_use_is_busy_unless_taken_lazily() {
+        mounting(|base| {
+            let target = directory(base, "rootfs");
+            Overlay::new(stack(base, 2)).mount(&target).unwrap();
+            let _held = fs::File::open(target.join("who")).unwrap();
+            assert!(matches!(unmount(&target, false), Err(RootfsError::Busy { .. })));
+            assert!(unmount(&target, true).unwrap());
+        });
+    }
+
+    #[test]
+    fn an_upper_directory_on_an_overlay_is_unsuitable() {
+        mounting(|base| {
+            let first = directory(base, "first");
+            let overlay = Overlay::new(stack(base, 2)).writable(directory(base, "upper"), directory(base, "work"));
+            overlay.mount(&first).unwrap();
+            let nested = Overlay::new(stack(base, 2)).writable(directory(&first, "upper"), directory(&first, "work"));
+            let outcome = nested.mount(&directory(base, "second"));
+            assert!(matches!(outcome, Err(RootfsError::Unsuitable { .. })), "{outcome:?}");
+            unmount(&first, false).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_layer_that_is_gone_is_named() {
+        let overlay = Overlay::new(vec!["/nonexistent/a".into(), "/nonexistent/b".into()]);
+        assert_eq!(overlay.mount(Path::new("/nonexistent")).unwrap_err().to_string(), "open /nonexistent/b");
+    }
+}
