@@ -1,1 +1,33 @@
-//! image-tool library.
+//! OCI image layouts: the ground that the container tools meet on.
+//!
+//! A *layout* is a folder with an `oci-layout` file, an `index.json` and content-addressed `blobs/` (image-spec
+//! image-layout.md). This crate opens and creates layouts ([`layout`]), writes blobs that are verified while they are
+//! written, changes `index.json` under a lock by temporary, fsync and rename, names images ([`address`]) and chooses
+//! among platforms ([`platform`]).
+//!
+//! ```
+//! use image_tool::address::Address;
+//! use image_tool::layout::Layout;
+//! use oci_spec::image::MediaType;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("images");
+//! let layout = Layout::create(&path)?;
+//! let writer = layout.writer()?;
+//! let blob = writer.put(MediaType::EmptyJSON, b"{}")?;
+//! assert_eq!(layout.read(&blob, 16)?, b"{}");
+//!
+//! let address: Address = "images:python:3.8".parse()?;
+//! assert_eq!(address.reference().map(|name| name.as_str()), Some("python:3.8"));
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod address;
+pub mod digest;
+pub mod home;
+pub mod layout;
+pub mod name;
+pub mod pipe;
+pub mod platform;

@@ -1,0 +1,69 @@
+//! Where the tools keep their data: `$OCI_HOME`, else /var/lib/oci for root, else `$XDG_DATA_HOME/oci`.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The data folder. Nothing is created by asking for a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home(PathBuf);
+
+impl Home {
+    /// The folder that the environment asks for.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(path) = set("OCI_HOME") {
+            return Self(path);
+        }
+        if rustix::process::geteuid().is_root() {
+            return Self(PathBuf::from("/var/lib/oci"));
+        }
+        let data = set("XDG_DATA_HOME").unwrap_or_else(|| set("HOME").unwrap_or_default().join(".local/share"));
+        Self(data.join("oci"))
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The default layout: `$OCI_LAYOUT`, else `images`.
+    #[must_use]
+    pub fn images(&self) -> PathBuf {
+        match env::var_os("OCI_LAYOUT") {
+            Some(path) if !path.is_empty() => PathBuf::from(path),
+            _ => self.0.join("images"),
+        }
+    }
+
+    /// Layers unpacked once, by diff id: `layers/sha256/HEX`.
+    #[must_use]
+    pub fn layers(&self) -> PathBuf {
+        self.0.join("layers")
+    }
+
+    /// Bundles by the container's name.
+    #[must_use]
+    pub fn bundles(&self) -> PathBuf {
+        self.0.join("bundles")
+    }
+
+    /// Named volumes: `volumes/NAME/_data`.
+    #[must_use]
+    pub fn volumes(&self) -> PathBuf {
+        self.0.join("volumes")
+    }
+
+    /// Networks: CNI conflists by name, and what the plugins keep.
+    #[must_use]
+    pub fn networks(&self) -> PathBuf {
+        self.0.join("networks")
+    }
+
+    /// The step cache of build-tool.
+    #[must_use]
+    pub fn builds(&self) -> PathBuf {
+        self.0.join("builds")
+    }
+}

@@ -1,0 +1,227 @@
+//! Images: a manifest and its config, found through any indexes in between.
+
+use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
+use serde_json::Value;
+
+use super::{Error, Layout};
+use crate::address::Address;
+use crate::digest::Digest;
+use crate::platform::Platform;
+
+/// How many bytes of a manifest, an index or a config are read; the distribution-spec asks registries for 4 MiB.
+pub const MANIFEST_LIMIT: u64 = 4 << 20;
+const CONFIG_LIMIT: u64 = 8 << 20;
+const DEPTH: usize = 4;
+const LAYERS: usize = 1024;
+
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// An image for one platform. The raw bytes are kept beside what was parsed, since they have the digest and hold fields
+/// that the types do not know (docker's Healthcheck for one).
+#[derive(Debug, Clone)]
+pub struct Image {
+    descriptor: Descriptor,
+    manifest: ImageManifest,
+    manifest_bytes: Vec<u8>,
+    config: ImageConfiguration,
+    config_bytes: Vec<u8>,
+}
+
+impl Image {
+    /// The descriptor of the manifest.
+    #[must_use]
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &ImageManifest {
+        &self.manifest
+    }
+
+    /// The manifest, byte for byte.
+    #[must_use]
+    pub fn manifest_bytes(&self) -> &[u8] {
+        &self.manifest_bytes
+    }
+
+    /// The config.
+    #[must_use]
+    pub fn config(&self) -> &ImageConfiguration {
+        &self.config
+    }
+
+    /// The config, byte for byte.
+    #[must_use]
+    pub fn config_bytes(&self) -> &[u8] {
+        &self.config_bytes
+    }
+
+    /// The layers from the lowest to the topmost, each with the digest of its uncompressed tar.
+    pub fn layers(&self) -> impl Iterator<Item = (&Descriptor, &str)> {
+        self.manifest.layers().iter().zip(self.config.rootfs().diff_ids().iter().map(String::as_str))
+    }
+}
+
+/// Whether a descriptor is of an index or a docker manifest list.
+#[must_use]
+pub(crate) fn is_index(descriptor: &Descriptor) -> bool {
+    match descriptor.media_type() {
+        MediaType::ImageIndex => true,
+        MediaType::Other(text) => text == DOCKER_LIST,
+        _ => false,
+    }
+}
+
+/// Whether a descriptor is of an image manifest, OCI's or docker's.
+#[must_use]
+pub(crate) fn is_manifest(descriptor: &Descriptor) -> bool {
+    match descriptor.media_type() {
+        MediaType::ImageManifest => true,
+        MediaType::Other(text) => text == DOCKER_MANIFEST,
+        _ => false,
+    }
+}
+
+impl Layout {
+    /// The image that an address means, for a platform.
+    ///
+    /// An image that is no index is taken whatever its platform is: it was named, and nothing else was offered.
+    ///
+    /// # Errors
+    /// [`Error::NoPlatform`], and all that looking up and reading can be.
+    pub fn image(&self, address: &Address, platform: &Platform) -> Result<Image, Error> {
+        let descriptor = self.resolve(address)?;
+        if !is_index(&descriptor) {
+            return self.image_of(&descriptor);
+        }
+        let manifests = self.manifests(&descriptor)?;
+        let chosen = match &manifests[..] {
+            [only] if only.platform().is_none() => Some(only),
+            _ => platform.choose(&manifests),
+        };
+        match chosen {
+            Some(manifest) => self.image_of(manifest),
+            None => {
+                let offered = manifests.iter().filter_map(|manifest| {
+                    let platform = manifest.platform().as_ref()?;
+                    let variant = platform.variant().as_ref().map(|text| format!("/{text}")).unwrap_or_default();
+                    Some(format!("{}/{}{variant}", platform.os(), platform.architecture()))
+                });
+                let offered = offered.filter(|text| !text.starts_with("unknown/")).collect();
+                Err(Error::NoPlatform { address: address.clone(), wanted: platform.to_string(), offered })
+            }
+        }
+    }
+
+    /// The image of a manifest's descriptor.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if manifest and config do not fit each other, and all that reading can be.
+    pub fn image_of(&self, descriptor: &Descriptor) -> Result<Image, Error> {
+        let malformed = |reason: String| Error::Malformed { what: format!("manifest {}", descriptor.digest()), reason };
+        let manifest_bytes = self.document(descriptor)?;
+        if !is_manifest(descriptor) {
+            return Err(malformed(format!("{} is not an image manifest", descriptor.media_type())));
+        }
+        let manifest: ImageManifest =
+            serde_json::from_slice(&manifest_bytes).map_err(|error| malformed(error.to_string()))?;
+        if manifest.layers().len() > LAYERS {
+            return Err(malformed(format!("{} layers are more than {LAYERS}", manifest.layers().len())));
+        }
+        if matches!(manifest.config().media_type(), MediaType::EmptyJSON) {
+            return Err(malformed("it is an artifact, not a container image".to_owned()));
+        }
+        let config_bytes = self.read(manifest.config(), CONFIG_LIMIT)?;
+        let config: ImageConfiguration = serde_json::from_slice(&config_bytes).map_err(|error| Error::Malformed {
+            what: format!("config {}", manifest.config().digest()),
+            reason: error.to_string(),
+        })?;
+        let (layers, diff_ids) = (manifest.layers().len(), config.rootfs().diff_ids().len());
+        if layers != diff_ids {
+            return Err(malformed(format!("it has {layers} layers, but its config has {diff_ids} diff ids")));
+        }
+        Ok(Image { descriptor: descriptor.clone(), manifest, manifest_bytes, config, config_bytes })
+    }
+
+    /// The manifests beneath a descriptor: itself if it is one, else those of the index, in order.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] and all that reading can be.
+    pub fn manifests(&self, descriptor: &Descriptor) -> Result<Vec<Descriptor>, Error> {
+        let mut found = Vec::new();
+        self.visit(descriptor, DEPTH, &mut |descriptor| {
+            if !is_index(descriptor) {
+                found.push(descriptor.clone());
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// The descriptor with `digest` among `entries` and what their indexes hold.
+    pub(super) fn reachable(&self, entries: &[Descriptor], digest: &Digest) -> Result<Option<Descriptor>, Error> {
+        if let Some(entry) = entries.iter().find(|entry| entry.digest() == digest) {
+            return Ok(Some(entry.clone()));
+        }
+        let mut found = None;
+        for entry in entries.iter().filter(|entry| is_index(entry)) {
+            // An index that cannot be read leads nowhere; what was asked for may be beneath another.
+            let _ = self.visit(entry, DEPTH, &mut |descriptor| {
+                if descriptor.digest() == digest {
+                    found.get_or_insert_with(|| descriptor.clone());
+                }
+            });
+        }
+        Ok(found)
+    }
+
+    fn visit(&self, descriptor: &Descriptor, depth: usize, visitor: &mut dyn FnMut(&Descriptor)) -> Result<(), Error> {
+        visitor(descriptor);
+        if !is_index(descriptor) {
+            return Ok(());
+        }
+        let malformed = |reason: String| Error::Malformed { what: format!("index {}", descriptor.digest()), reason };
+        if depth == 0 {
+            return Err(malformed(format!("indexes are nested more than {DEPTH} deep")));
+        }
+        let document: Value =
+            serde_json::from_slice(&self.document(descriptor)?).map_err(|error| malformed(error.to_string()))?;
+        for entry in document["manifests"].as_array().into_iter().flatten() {
+            let entry: Descriptor =
+                serde_json::from_value(entry.clone()).map_err(|error| malformed(error.to_string()))?;
+            self.visit(&entry, depth - 1, visitor)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a manifest or an index and refuses one that is both (CVE-2021-41190), or says that it is something else.
+    fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        let bytes = self.read(descriptor, MANIFEST_LIMIT)?;
+        check_document(&bytes, descriptor)
+            .map_err(|reason| Error::Malformed { what: format!("manifest {}", descriptor.digest()), reason })?;
+        Ok(bytes)
+    }
+}
+
+/// Refuses a document that reads as a manifest and as an index, or whose own `mediaType` is not its descriptor's.
+///
+/// # Errors
+/// What is wrong, as text.
+pub(super) fn check_document(bytes: &[u8], descriptor: &Descriptor) -> Result<(), String> {
+    let document: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let has = |key: &str| document.get(key).is_some_and(|value| !value.is_null());
+    if has("manifests") && (has("layers") || has("config")) {
+        return Err("it reads as a manifest and as an index (CVE-2021-41190)".to_owned());
+    }
+    if has("fsLayers") || has("history") {
+        return Err("it is of docker's schema 1, which nobody should serve any more".to_owned());
+    }
+    match document.get("mediaType").and_then(Value::as_str) {
+        Some(own) if own != descriptor.media_type().to_string() => {
+            Err(format!("it says that it is {own}, its descriptor {}", descriptor.media_type()))
+        }
+        _ => Ok(()),
+    }
+}

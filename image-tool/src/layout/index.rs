@@ -1,0 +1,147 @@
+//! `index.json`: the refs of a layout. What we do not know of it is kept as it is.
+
+use oci_spec::image::Descriptor;
+use serde_json::{Map, Value, json};
+
+use super::Error;
+use crate::address::RefName;
+use crate::digest::Digest;
+use crate::name;
+
+/// The annotation that holds an entry's ref (image-spec annotations.md).
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// How many bytes of an `index.json` are read.
+pub(super) const LIMIT: u64 = 16 << 20;
+
+/// An `index.json` in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Index {
+    document: Map<String, Value>,
+    manifests: Vec<Value>,
+}
+
+/// The ref of an entry.
+pub(super) fn ref_name(descriptor: &Descriptor) -> Option<&str> {
+    descriptor.annotations().as_ref()?.get(REF_NAME).map(String::as_str)
+}
+
+impl Index {
+    /// An index without entries.
+    #[must_use]
+    pub fn empty() -> Self {
+        let document = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json"});
+        match document {
+            Value::Object(document) => Self { document, manifests: Vec::new() },
+            _ => unreachable!("json! was given an object"),
+        }
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.len() as u64 > LIMIT {
+            return Err(format!("more than {LIMIT} bytes"));
+        }
+        let mut document: Map<String, Value> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if document.get("schemaVersion").and_then(Value::as_u64) != Some(2) {
+            return Err("schemaVersion is not 2".to_owned());
+        }
+        let manifests = match document.remove("manifests") {
+            Some(Value::Array(manifests)) => manifests,
+            None | Some(Value::Null) => Vec::new(),
+            Some(_) => return Err("manifests is not an array".to_owned()),
+        };
+        Ok(Self { document, manifests })
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut document = self.document.clone();
+        document.insert("manifests".to_owned(), Value::Array(self.manifests.clone()));
+        serde_json::to_vec(&document).expect("a JSON value is serialisable")
+    }
+
+    /// The entries as descriptors.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] names the first entry that is none.
+    pub fn descriptors(&self) -> Result<Vec<Descriptor>, Error> {
+        let parse = |(number, value): (usize, &Value)| {
+            serde_json::from_value(value.clone()).map_err(|error| Error::Malformed {
+                what: format!("index.json: manifests[{number}]"),
+                reason: error.to_string(),
+            })
+        };
+        self.manifests.iter().enumerate().map(parse).collect()
+    }
+
+    /// The entries with their refs, in order.
+    ///
+    /// # Errors
+    /// As [`Self::descriptors`].
+    pub fn entries(&self) -> Result<Vec<(Option<String>, Descriptor)>, Error> {
+        let pair = |descriptor: Descriptor| (ref_name(&descriptor).map(str::to_owned), descriptor);
+        Ok(self.descriptors()?.into_iter().map(pair).collect())
+    }
+
+    /// Lets a ref mean `descriptor` and nothing else, under every spelling of its name. The new entry carries the
+    /// descriptor's other annotations.
+    pub fn set(&mut self, reference: &RefName, descriptor: &Descriptor) {
+        let mut value = serde_json::to_value(descriptor).expect("a descriptor is serialisable");
+        value["annotations"][REF_NAME] = reference.as_str().into();
+        let position = self.position(reference);
+        self.manifests.retain(|entry| {
+            // An entry of the same image that nothing names says no more than the new one does.
+            let same_unnamed = Self::entry_ref(entry).is_none() && entry["digest"] == value["digest"];
+            !same_unnamed && !Self::entry_ref(entry).is_some_and(|text| name::equal(text, reference.as_str()))
+        });
+        // In the place of the old one, so that an unchanged image gives an unchanged index.
+        let position = position.unwrap_or(self.manifests.len()).min(self.manifests.len());
+        self.manifests.insert(position, value);
+    }
+
+    /// Adds an entry without a ref, unless the image has an entry.
+    pub fn add(&mut self, descriptor: &Descriptor) {
+        let digest = descriptor.digest().to_string();
+        if !self.manifests.iter().any(|entry| entry["digest"] == digest.as_str()) {
+            let mut value = serde_json::to_value(descriptor).expect("a descriptor is serialisable");
+            if let Some(annotations) = value.get_mut("annotations").and_then(Value::as_object_mut) {
+                annotations.remove(REF_NAME);
+            }
+            self.manifests.push(value);
+        }
+    }
+
+    /// Removes a ref; whether it was there. The image's other refs stay.
+    pub fn remove(&mut self, reference: &RefName) -> bool {
+        let before = self.manifests.len();
+        match self.position(reference) {
+            Some(position) => drop(self.manifests.remove(position)),
+            None => return false,
+        }
+        self.manifests.len() < before
+    }
+
+    /// Removes every entry of an image; the refs that it had.
+    pub fn remove_image(&mut self, digest: &Digest) -> Vec<String> {
+        let digest = digest.to_string();
+        let mut refs = Vec::new();
+        self.manifests.retain(|entry| {
+            let gone = entry["digest"] == digest.as_str();
+            if gone {
+                refs.extend(Self::entry_ref(entry).map(str::to_owned));
+            }
+            !gone
+        });
+        refs
+    }
+
+    fn position(&self, reference: &RefName) -> Option<usize> {
+        let find = |test: &dyn Fn(&str) -> bool| {
+            self.manifests.iter().position(|entry| Self::entry_ref(entry).is_some_and(test))
+        };
+        find(&|text| text == reference.as_str()).or_else(|| find(&|text| name::equal(text, reference.as_str())))
+    }
+
+    fn entry_ref(entry: &Value) -> Option<&str> {
+        entry.get("annotations")?.get(REF_NAME)?.as_str()
+    }
+}
