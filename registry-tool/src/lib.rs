@@ -1,1 +1,3 @@
-//! registry-tool library.
+//! Between OCI registries and image layouts.
+pub mod mirror;
+pub mod reference;
