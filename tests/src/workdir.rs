@@ -84,7 +84,7 @@ impl Workdir {
             ("HOME", join("home")),
             ("OCI_HOME", join("oci")),
             ("RUN_TOOL_ROOT", join("run")),
-            ("DOCKER_DAEMON_JSON", join("daemon.json")),
+            ("DOCKER_DAEMON_CONFIG", join("daemon.json")),
             ("REGISTRY_AUTH_FILE", join("auth.json")),
             ("LC_ALL", "C.UTF-8".into()),
             ("TZ", "UTC".into()),
