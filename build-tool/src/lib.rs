@@ -1,1 +1,5 @@
-//! build-tool library.
+//! A Dockerfile and its context to an OCI image.
+
+pub mod dockerfile;
+pub mod mount;
+pub mod pattern;
