@@ -1,0 +1,305 @@
+//! Numbers as docker's options write them: sizes (`64m`), processors (`1.5`), durations (`1m30s`), CPU and node lists (`0-3,7`).
+//!
+//! Each is a type with one fallible constructor, `FromStr`, so a wrong one is a usage error before anything happens.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A number that does not read as what it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuantityError {
+    /// Not a size in bytes.
+    #[error("{0:?} is not a size (a number with b, k, m, g, t or p after it)")]
+    Size(String),
+    /// Not a number of processors.
+    #[error("{0:?} is not a number of processors (such as 1.5)")]
+    Processors(String),
+    /// Not a duration.
+    #[error("{0:?} is not a duration (such as 30s, 1m30s or 500ms)")]
+    Duration(String),
+    /// Not a list of numbers and ranges.
+    #[error("{0:?} is not a list of processors or nodes (such as 0-3,7)")]
+    List(String),
+}
+
+/// A size in bytes; `-1` says "no limit" where an option allows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(i64);
+
+impl Size {
+    /// No limit, spelled `-1`.
+    pub const UNLIMITED: Self = Self(-1);
+
+    /// The size in bytes, -1 for no limit.
+    pub fn bytes(self) -> i64 {
+        self.0
+    }
+}
+
+impl FromStr for Size {
+    type Err = QuantityError;
+
+    /// Reads docker's (go-units') `RAMInBytes`: a decimal number, an optional blank, a binary unit in either case, an optional
+    /// `b` or `ib` after it.
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        let wrong = || QuantityError::Size(text.into());
+        if text == "-1" {
+            return Ok(Self::UNLIMITED);
+        }
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(end);
+        let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
+        let power =
+            match unit.strip_suffix("ib").filter(|rest| !rest.is_empty()).or(unit.strip_suffix('b')).unwrap_or(&unit) {
+                "" => 0,
+                "k" => 10,
+                "m" => 20,
+                "g" => 30,
+                "t" => 40,
+                "p" => 50,
+                _ => return Err(wrong()),
+            };
+        let multiple = 1i64 << power;
+        if let Ok(whole) = number.parse::<i64>() {
+            return whole.checked_mul(multiple).map(Self).ok_or_else(wrong);
+        }
+        if !number.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err(wrong());
+        }
+        let bytes = number.parse::<f64>().map_err(|_| wrong())? * multiple as f64;
+        if bytes < i64::MAX as f64 { Ok(Self(bytes as i64)) } else { Err(wrong()) }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A number of processors in billionths, docker's `NanoCPUs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Processors(u64);
+
+impl Processors {
+    /// The period that `--cpus` is a quota of, in microseconds.
+    pub const PERIOD: u64 = 100_000;
+
+    /// The share of [`Self::PERIOD`] in microseconds.
+    pub fn quota(self) -> i64 {
+        i64::try_from(self.0 / (1_000_000_000 / Self::PERIOD)).unwrap_or(i64::MAX)
+    }
+}
+
+impl FromStr for Processors {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        let wrong = || QuantityError::Processors(text.into());
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(fraction) || whole.len() + fraction.len() == 0 || fraction.len() > 9 {
+            return Err(wrong());
+        }
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| wrong())? };
+        let fraction: u64 = format!("{fraction:0<9}").parse().map_err(|_| wrong())?;
+        let nano = whole.checked_mul(1_000_000_000).and_then(|whole| whole.checked_add(fraction)).ok_or_else(wrong)?;
+        // The kernel refuses a quota under a millisecond.
+        if nano >= 10_000_000 { Ok(Self(nano)) } else { Err(wrong()) }
+    }
+}
+
+/// A duration in Go's syntax.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(Duration);
+
+impl Span {
+    /// The duration in nanoseconds, as docker's health check documents hold it.
+    pub fn nanoseconds(self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+impl FromStr for Span {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        let wrong = || QuantityError::Duration(text.into());
+        if text == "0" {
+            return Ok(Self(Duration::ZERO));
+        }
+        let mut total = 0f64;
+        let mut rest = text;
+        while !rest.is_empty() {
+            let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+            let number: f64 = rest[..end].parse().map_err(|_| wrong())?;
+            rest = &rest[end..];
+            let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+            total += number
+                * match &rest[..unit] {
+                    "ns" => 1e-9,
+                    "us" | "µs" => 1e-6,
+                    "ms" => 1e-3,
+                    "s" => 1.0,
+                    "m" => 60.0,
+                    "h" => 3600.0,
+                    _ => return Err(wrong()),
+                };
+            rest = &rest[unit..];
+        }
+        if text.is_empty() { Err(wrong()) } else { Duration::try_from_secs_f64(total).map(Self).map_err(|_| wrong()) }
+    }
+}
+
+/// A list of processors or memory nodes, as `cpuset.cpus` takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuSet(String);
+
+impl CpuSet {
+    /// The list as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for CpuSet {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        let number =
+            |part: &str| -> Option<u32> { part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok())? };
+        let range = |part: &str| match part.split_once('-') {
+            Some((first, last)) => matches!((number(first), number(last)), (Some(first), Some(last)) if first <= last),
+            None => number(part).is_some(),
+        };
+        if text.split(',').all(range) { Ok(Self(text.into())) } else { Err(QuantityError::List(text.into())) }
+    }
+}
+
+/// A duration as docker's tables tell it: `About a minute`, `5 weeks`.
+pub fn human_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
+    match () {
+        () if seconds < 1 => "Less than a second".into(),
+        () if seconds == 1 => "1 second".into(),
+        () if seconds < 60 => format!("{seconds} seconds"),
+        () if minutes == 1 => "About a minute".into(),
+        () if minutes < 60 => format!("{minutes} minutes"),
+        () if hours == 1 => "About an hour".into(),
+        () if hours < 48 => format!("{hours} hours"),
+        () if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
+        () if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
+        () if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
+        () => format!("{} years", seconds / 3600 / 24 / 365),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn sizes_read_as_docker_reads_them() {
+        let cases = [
+            ("32", 32),
+            ("32b", 32),
+            ("32B", 32),
+            ("32k", 32 << 10),
+            ("32K", 32 << 10),
+            ("32kb", 32 << 10),
+            ("32KiB", 32 << 10),
+            ("32 mb", 32 << 20),
+            ("64m", 64 << 20),
+            ("1.5g", 3 << 29),
+            ("1T", 1 << 40),
+            ("1pb", 1 << 50),
+            ("-1", -1),
+            ("0", 0),
+        ];
+        for (text, bytes) in cases {
+            assert_eq!(text.parse::<Size>().map(Size::bytes), Ok(bytes), "{text}");
+        }
+        for text in ["", "m", "-2", "1x", "1mm", "1.2.3m", ".", ".5m", "9999999p", "1e3", "1 k b", "ib", "1ib", "inf"] {
+            assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn processors_become_a_quota() {
+        for (text, quota) in [("1", 100_000), ("1.5", 150_000), (".5", 50_000), ("0.01", 1_000), ("2.", 200_000)] {
+            assert_eq!(text.parse::<Processors>().map(Processors::quota), Ok(quota), "{text}");
+        }
+        for text in ["", ".", "0", "-1", "1e2", "0.001", "1.0000000001", "99999999999999999999"] {
+            assert!(text.parse::<Processors>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_gos() {
+        for (text, nanoseconds) in [("30s", 30_000_000_000), ("1m30s", 90_000_000_000), ("1.5ms", 1_500_000), ("0", 0)]
+        {
+            assert_eq!(text.parse::<Span>().map(Span::nanoseconds), Ok(nanoseconds), "{text}");
+        }
+        for text in ["", "30", "s", "1d", "-1s", "1.2.3s"] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lists_of_processors() {
+        for text in ["0", "0-3", "0,2", "0-1,4-7"] {
+            assert!(text.parse::<CpuSet>().is_ok(), "{text}");
+        }
+        for text in ["", ",", "a", "3-1", "1-", "-1", "0;1", "0-1-2", "+1"] {
+            assert!(text.parse::<CpuSet>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_for_people() {
+        let (minute, hour, day) = (60, 3600, 86400);
+        let cases = [
+            (0, "Less than a second"),
+            (1, "1 second"),
+            (5, "5 seconds"),
+            (minute, "About a minute"),
+            (3 * minute, "3 minutes"),
+            (59 * minute, "59 minutes"),
+            (hour, "About an hour"),
+            (3 * hour, "3 hours"),
+            (2 * day, "2 days"),
+            (13 * day, "13 days"),
+            (35 * day, "5 weeks"),
+            (365 * day, "12 months"),
+            (800 * day, "2 years"),
+        ];
+        for (seconds, words) in cases {
+            assert_eq!(human_duration(Duration::from_secs(seconds)), words);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_parser_panic(text in "\\PC{0,24}") {
+            let _ = text.parse::<Size>();
+            let _ = text.parse::<Processors>();
+            let _ = text.parse::<Span>();
+            let _ = text.parse::<CpuSet>();
+        }
+
+        #[test]
+        fn a_size_in_bytes_is_itself(bytes in 0i64..) {
+            prop_assert_eq!(bytes.to_string().parse::<Size>().map(Size::bytes), Ok(bytes));
+        }
+
+        #[test]
+        fn a_quota_grows_with_the_processors(hundredths in 1u64..100_000) {
+            let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
+            prop_assert_eq!(text.parse::<Processors>().map(Processors::quota), Ok(hundredths as i64 * 1000));
+        }
+    }
+}
