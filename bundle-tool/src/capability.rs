@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// A capability that this tool does not know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a capability (man 7 capabilities lists them)")]
-pub struct CapabilityError(String);
+pub struct Error(String);
 
 /// What a container has unless it is told otherwise (mask 00000000a80425fb).
 pub const DEFAULT: [&str; 14] = [
@@ -81,10 +81,10 @@ pub enum Capability {
 }
 
 impl FromStr for Capability {
-    type Err = CapabilityError;
+    type Err = Error;
 
     /// Any case, with or without `CAP_`.
-    fn from_str(text: &str) -> Result<Self, CapabilityError> {
+    fn from_str(text: &str) -> Result<Self, Error> {
         let upper = text.to_ascii_uppercase();
         let short = upper.strip_prefix("CAP_").unwrap_or(&upper);
         if short == "ALL" {
@@ -93,7 +93,7 @@ impl FromStr for Capability {
         ALL.iter()
             .find(|name| name.strip_prefix("CAP_") == Some(short))
             .map(|name| Self::One(name))
-            .ok_or_else(|| CapabilityError(text.into()))
+            .ok_or_else(|| Error(text.into()))
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// An environment or label file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum EnvironmentError {
+pub enum Error {
     /// The file cannot be read.
     #[error("read {path}")]
     Read {
@@ -41,12 +41,12 @@ pub const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/u
 
 /// Reads an environment file: `NAME=VALUE` as it stands, without quotes; `NAME` alone takes the caller's value and is left out
 /// where the caller has none; blank lines and lines whose first character is `#` say nothing.
-pub fn read_file(path: &Path) -> Result<Vec<String>, EnvironmentError> {
-    let bytes = fs::read(path).map_err(|source| EnvironmentError::Read { path: path.into(), source })?;
+pub fn read_file(path: &Path) -> Result<Vec<String>, Error> {
+    let bytes = fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
     let mut found = Vec::new();
     for (index, line) in bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes).split(|byte| *byte == b'\n').enumerate()
     {
-        let wrong = |reason| EnvironmentError::Line { path: path.into(), line: index + 1, reason };
+        let wrong = |reason| Error::Line { path: path.into(), line: index + 1, reason };
         let line = std::str::from_utf8(line).map_err(|_| wrong("not UTF-8"))?;
         // Blanks before a name are the author's indentation; those in a value are its own.
         let line = line.strip_suffix('\r').unwrap_or(line).trim_start();
@@ -66,14 +66,14 @@ pub fn read_file(path: &Path) -> Result<Vec<String>, EnvironmentError> {
 }
 
 /// Gives a `NAME` without `=` the caller's value; `None` where the caller has none.
-pub fn resolve(entry: &str, caller: impl Fn(&str) -> Option<OsString>) -> Result<Option<String>, EnvironmentError> {
+pub fn resolve(entry: &str, caller: impl Fn(&str) -> Option<OsString>) -> Result<Option<String>, Error> {
     match entry.split_once('=') {
-        Some(("", _)) => Err(EnvironmentError::NoName(entry.into())),
+        Some(("", _)) => Err(Error::NoName(entry.into())),
         Some(_) => Ok(Some(entry.into())),
-        None if entry.is_empty() => Err(EnvironmentError::NoName(entry.into())),
+        None if entry.is_empty() => Err(Error::NoName(entry.into())),
         None => match caller(entry).map(OsString::into_string) {
             Some(Ok(value)) => Ok(Some(format!("{entry}={value}"))),
-            Some(Err(_)) => Err(EnvironmentError::NotUtf8(entry.into())),
+            Some(Err(_)) => Err(Error::NotUtf8(entry.into())),
             None => Ok(None),
         },
     }
@@ -96,11 +96,11 @@ pub fn value<'a>(entries: &'a [String], name: &str) -> Option<&'a str> {
 }
 
 /// Labels from `NAME=VALUE` entries; `NAME` alone has an empty value, the last of several counts.
-pub fn labels(entries: impl IntoIterator<Item = String>) -> Result<BTreeMap<String, String>, EnvironmentError> {
+pub fn labels(entries: impl IntoIterator<Item = String>) -> Result<BTreeMap<String, String>, Error> {
     entries
         .into_iter()
         .map(|entry| match entry.split_once('=').unwrap_or((&entry, "")) {
-            ("", _) => Err(EnvironmentError::NoName(entry.clone())),
+            ("", _) => Err(Error::NoName(entry.clone())),
             (name, value) => Ok((name.to_owned(), value.to_owned())),
         })
         .collect()
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn file(content: &str) -> Result<Vec<String>, EnvironmentError> {
+    fn file(content: &str) -> Result<Vec<String>, Error> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("env");
         fs::write(&path, content).unwrap();

@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// A name that no container can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a container name (letters, digits, '_', '.' and '-', two at least, a letter or digit first)")]
-pub struct NameError(String);
+pub struct Error(String);
 
 /// A container's name, which is also its id for the runtime: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,15 +32,15 @@ impl ContainerName {
 }
 
 impl FromStr for ContainerName {
-    type Err = NameError;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, NameError> {
+    fn from_str(text: &str) -> Result<Self, Error> {
         let rest = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
         // 255 is what a folder's name can be.
         let good = (2..=255).contains(&text.len())
             && text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && text.bytes().all(rest);
-        if good { Ok(Self(text.into())) } else { Err(NameError(text.into())) }
+        if good { Ok(Self(text.into())) } else { Err(Error(text.into())) }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// A number that does not read as what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum QuantityError {
+pub enum Error {
     /// Not a size in bytes.
     #[error("{0:?} is not a size (a number with b, k, m, g, t or p after it)")]
     Size(String),
@@ -39,12 +39,12 @@ impl Size {
 }
 
 impl FromStr for Size {
-    type Err = QuantityError;
+    type Err = Error;
 
     /// Reads docker's (go-units') `RAMInBytes`: a decimal number, an optional blank, a binary unit in either case, an optional
     /// `b` or `ib` after it.
-    fn from_str(text: &str) -> Result<Self, QuantityError> {
-        let wrong = || QuantityError::Size(text.into());
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = || Error::Size(text.into());
         if text == "-1" {
             return Ok(Self::UNLIMITED);
         }
@@ -94,10 +94,10 @@ impl Processors {
 }
 
 impl FromStr for Processors {
-    type Err = QuantityError;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, QuantityError> {
-        let wrong = || QuantityError::Processors(text.into());
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = || Error::Processors(text.into());
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
         if !digits(whole) || !digits(fraction) || whole.len() + fraction.len() == 0 || fraction.len() > 9 {
@@ -123,10 +123,10 @@ impl Span {
 }
 
 impl FromStr for Span {
-    type Err = QuantityError;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, QuantityError> {
-        let wrong = || QuantityError::Duration(text.into());
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = || Error::Duration(text.into());
         if text == "0" {
             return Ok(Self(Duration::ZERO));
         }
@@ -165,16 +165,16 @@ impl CpuSet {
 }
 
 impl FromStr for CpuSet {
-    type Err = QuantityError;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, QuantityError> {
+    fn from_str(text: &str) -> Result<Self, Error> {
         let number =
             |part: &str| -> Option<u32> { part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok())? };
         let range = |part: &str| match part.split_once('-') {
             Some((first, last)) => matches!((number(first), number(last)), (Some(first), Some(last)) if first <= last),
             None => number(part).is_some(),
         };
-        if text.split(',').all(range) { Ok(Self(text.into())) } else { Err(QuantityError::List(text.into())) }
+        if text.split(',').all(range) { Ok(Self(text.into())) } else { Err(Error::List(text.into())) }
     }
 }
 

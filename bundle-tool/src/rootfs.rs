@@ -21,7 +21,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveM
 /// What can go wrong with a root file system.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum RootfsError {
+pub enum Error {
     /// A layer directory, the upper or the work directory cannot be opened.
     #[error("open {path}")]
     Open {
@@ -93,7 +93,7 @@ pub const LAYER_LIMIT: usize = 500;
 /// Overlay::new(vec![PathBuf::from("base"), PathBuf::from("python")])
 ///     .writable("upper", "work")
 ///     .mount(Path::new("rootfs"))?;
-/// # Ok::<(), rootfs::RootfsError>(())
+/// # Ok::<(), rootfs::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Overlay {
@@ -117,14 +117,14 @@ impl Overlay {
     ///
     /// A stack of one directory is bind-mounted: overlayfs wants a second one. The mount belongs to the caller's mount namespace
     /// and outlives the caller unless that namespace is private.
-    pub fn mount(&self, target: &Path) -> Result<(), RootfsError> {
+    pub fn mount(&self, target: &Path) -> Result<(), Error> {
         if self.lower.len() > LAYER_LIMIT {
-            return Err(RootfsError::TooManyLayers { count: self.lower.len(), limit: LAYER_LIMIT });
+            return Err(Error::TooManyLayers { count: self.lower.len(), limit: LAYER_LIMIT });
         }
         match (self.lower.as_slice(), &self.writable) {
             ([], Some((only, _))) => return bind(only, target, false),
             ([only], None) => return bind(only, target, true),
-            ([], None) => return Err(RootfsError::Open { path: target.into(), source: Errno::INVAL.into() }),
+            ([], None) => return Err(Error::Open { path: target.into(), source: Errno::INVAL.into() }),
             _ => {}
         }
         let stack = Stack::open(self)?;
@@ -133,12 +133,12 @@ impl Overlay {
             other => other,
         };
         mounted.map_err(|errno| match errno {
-            Errno::NODEV => RootfsError::NoOverlay,
-            Errno::PERM | Errno::ACCESS => RootfsError::NotPermitted,
-            Errno::INVAL | Errno::OPNOTSUPP | Errno::REMOTE => RootfsError::Unsuitable {
+            Errno::NODEV => Error::NoOverlay,
+            Errno::PERM | Errno::ACCESS => Error::NotPermitted,
+            Errno::INVAL | Errno::OPNOTSUPP | Errno::REMOTE => Error::Unsuitable {
                 path: self.writable.as_ref().map_or_else(|| target.into(), |(upper, _)| upper.clone()),
             },
-            errno => RootfsError::Mount { target: target.into(), source: errno.into() },
+            errno => Error::Mount { target: target.into(), source: errno.into() },
         })
     }
 }
@@ -153,10 +153,10 @@ struct Stack<'a> {
 }
 
 impl<'a> Stack<'a> {
-    fn open(overlay: &'a Overlay) -> Result<Self, RootfsError> {
+    fn open(overlay: &'a Overlay) -> Result<Self, Error> {
         let open = |path: &Path| {
             rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|errno| RootfsError::Open { path: path.into(), source: errno.into() })
+                .map_err(|errno| Error::Open { path: path.into(), source: errno.into() })
         };
         Ok(Self {
             overlay,
@@ -226,11 +226,11 @@ fn by_descriptor(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-fn bind(source: &Path, target: &Path, readonly: bool) -> Result<(), RootfsError> {
+fn bind(source: &Path, target: &Path, readonly: bool) -> Result<(), Error> {
     let failed = |errno: Errno| match errno {
-        Errno::PERM => RootfsError::NotPermitted,
-        Errno::NOENT => RootfsError::Open { path: source.into(), source: errno.into() },
-        errno => RootfsError::Mount { target: target.into(), source: errno.into() },
+        Errno::PERM => Error::NotPermitted,
+        Errno::NOENT => Error::Open { path: source.into(), source: errno.into() },
+        errno => Error::Mount { target: target.into(), source: errno.into() },
     };
     rustix::mount::mount_bind(source, target).map_err(failed)?;
     if readonly {
@@ -250,8 +250,8 @@ pub fn is_mounted(target: &Path) -> bool {
 
 /// Unmounts everything stacked at `target` and says whether there was anything.
 ///
-/// `lazily` detaches a mount that is still in use; without it that is [`RootfsError::Busy`].
-pub fn unmount(target: &Path, lazily: bool) -> Result<bool, RootfsError> {
+/// `lazily` detaches a mount that is still in use; without it that is [`Error::Busy`].
+pub fn unmount(target: &Path, lazily: bool) -> Result<bool, Error> {
     let mut any = false;
     let flags = if lazily { UnmountFlags::NOFOLLOW | UnmountFlags::DETACH } else { UnmountFlags::NOFOLLOW };
     while is_mounted(target) {
@@ -259,9 +259,9 @@ pub fn unmount(target: &Path, lazily: bool) -> Result<bool, RootfsError> {
             Ok(()) => any = true,
             // Somebody else unmounted it meanwhile, or it is the root of this mount namespace.
             Err(Errno::INVAL | Errno::NOENT) => break,
-            Err(Errno::BUSY) => return Err(RootfsError::Busy { target: target.into() }),
-            Err(Errno::PERM) => return Err(RootfsError::NotPermitted),
-            Err(errno) => return Err(RootfsError::Unmount { target: target.into(), source: errno.into() }),
+            Err(Errno::BUSY) => return Err(Error::Busy { target: target.into() }),
+            Err(Errno::PERM) => return Err(Error::NotPermitted),
+            Err(errno) => return Err(Error::Unmount { target: target.into(), source: errno.into() }),
         }
     }
     Ok(any)
@@ -271,7 +271,7 @@ pub fn unmount(target: &Path, lazily: bool) -> Result<bool, RootfsError> {
 ///
 /// What is mounted there vanishes with its last process, so a crash leaves no mount behind. Call it before other threads start:
 /// those already running stay where they are.
-pub fn private_namespace() -> Result<(), RootfsError> {
+pub fn private_namespace() -> Result<(), Error> {
     use rustix::mount::{MountPropagationFlags, mount_change};
     #[expect(
         deprecated,
@@ -279,13 +279,13 @@ pub fn private_namespace() -> Result<(), RootfsError> {
     )]
     rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS | rustix::thread::UnshareFlags::FS).map_err(
         |errno| match errno {
-            Errno::PERM => RootfsError::NotPermitted,
-            errno => RootfsError::Namespace(errno.into()),
+            Errno::PERM => Error::NotPermitted,
+            errno => Error::Namespace(errno.into()),
         },
     )?;
     // Mounts made here must not travel back to the namespace that we left.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .map_err(|errno| RootfsError::Namespace(errno.into()))
+        .map_err(|errno| Error::Namespace(errno.into()))
 }
 
 /// Whether this process runs in a user namespace other than the first one.
@@ -308,7 +308,7 @@ mod tests {
         let path = folder.path().to_path_buf();
         std::thread::spawn(move || match private_namespace() {
             Ok(()) => body(&path),
-            Err(RootfsError::NotPermitted) => {}
+            Err(Error::NotPermitted) => {}
             Err(other) => panic!("{other}"),
         })
         .join()
@@ -387,7 +387,7 @@ mod tests {
             let target = directory(base, "rootfs");
             Overlay::new(stack(base, 2)).mount(&target).unwrap();
             let _held = fs::File::open(target.join("who")).unwrap();
-            assert!(matches!(unmount(&target, false), Err(RootfsError::Busy { .. })));
+            assert!(matches!(unmount(&target, false), Err(Error::Busy { .. })));
             assert!(unmount(&target, true).unwrap());
         });
     }
@@ -400,7 +400,7 @@ mod tests {
             overlay.mount(&first).unwrap();
             let nested = Overlay::new(stack(base, 2)).writable(directory(&first, "upper"), directory(&first, "work"));
             let outcome = nested.mount(&directory(base, "second"));
-            assert!(matches!(outcome, Err(RootfsError::Unsuitable { .. })), "{outcome:?}");
+            assert!(matches!(outcome, Err(Error::Unsuitable { .. })), "{outcome:?}");
             unmount(&first, false).unwrap();
         });
     }

@@ -8,14 +8,15 @@
 use std::collections::BTreeSet;
 
 use oci_spec::runtime::{
-    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall,
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder, LinuxSeccompFilterFlag,
+    LinuxSeccompOperator, LinuxSyscall,
 };
 use serde::Deserialize;
 
 /// A profile that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SeccompError {
+pub enum Error {
     /// Not JSON in docker's format.
     #[error("not a seccomp profile")]
     Syntax(#[source] serde_json::Error),
@@ -57,8 +58,8 @@ pub fn default_filter(circumstances: &Circumstances<'_>) -> LinuxSeccomp {
 }
 
 /// The filter that a profile in docker's JSON format describes.
-pub fn filter_from_json(json: &[u8], circumstances: &Circumstances<'_>) -> Result<LinuxSeccomp, SeccompError> {
-    serde_json::from_slice::<Profile>(json).map_err(SeccompError::Syntax)?.resolve(circumstances)
+pub fn filter_from_json(json: &[u8], circumstances: &Circumstances<'_>) -> Result<LinuxSeccomp, Error> {
+    serde_json::from_slice::<Profile>(json).map_err(Error::Syntax)?.resolve(circumstances)
 }
 
 /// Docker's profile format: OCI's, with conditions on rules and sub-architectures for each architecture.
@@ -130,11 +131,11 @@ fn null_is_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'d
 }
 
 impl Profile {
-    fn resolve(self, circumstances: &Circumstances<'_>) -> Result<LinuxSeccomp, SeccompError> {
+    fn resolve(self, circumstances: &Circumstances<'_>) -> Result<LinuxSeccomp, Error> {
         let mut architectures = self.architectures;
         if !self.arch_map.is_empty() {
             if !architectures.is_empty() {
-                return Err(SeccompError::TwoArchitectures);
+                return Err(Error::TwoArchitectures);
             }
             let native = native_architectures(circumstances.architecture).first();
             if let Some(map) = self.arch_map.into_iter().find(|map| Some(&map.architecture) == native) {
@@ -187,11 +188,11 @@ fn merge(rules: Vec<LinuxSyscall>) -> Vec<LinuxSyscall> {
 }
 
 impl Rule {
-    fn into_oci(self) -> Result<LinuxSyscall, SeccompError> {
+    fn into_oci(self) -> Result<LinuxSyscall, Error> {
         let mut names = self.names;
         if !self.name.is_empty() {
             if !names.is_empty() {
-                return Err(SeccompError::TwoNames);
+                return Err(Error::TwoNames);
             }
             names.push(self.name);
         }
@@ -207,18 +208,15 @@ impl Rule {
 
 impl Argument {
     fn into_oci(self) -> LinuxSeccompArg {
-        let mut argument = LinuxSeccompArg::default();
-        argument.set_index(self.index);
-        argument.set_value(self.value);
-        argument.set_value_two((self.value_two != 0).then_some(self.value_two));
-        argument.set_op(self.op);
-        argument
+        let argument = LinuxSeccompArgBuilder::default().index(self.index).value(self.value).op(self.op);
+        let argument = if self.value_two == 0 { argument } else { argument.value_two(self.value_two) };
+        argument.build().expect("index, value and operator are set")
     }
 }
 
 impl Condition {
     /// Whether all that is required is there.
-    fn holds(&self, circumstances: &Circumstances<'_>) -> Result<bool, SeccompError> {
+    fn holds(&self, circumstances: &Circumstances<'_>) -> Result<bool, Error> {
         let capabilities = self.caps.iter().all(|cap| circumstances.capabilities.contains(cap.as_str()));
         let architecture = self.arches.is_empty() || self.arches.iter().any(|arch| arch == circumstances.architecture);
         Ok(capabilities
@@ -227,7 +225,7 @@ impl Condition {
     }
 
     /// Whether anything that excludes is there.
-    fn excludes(&self, circumstances: &Circumstances<'_>) -> Result<bool, SeccompError> {
+    fn excludes(&self, circumstances: &Circumstances<'_>) -> Result<bool, Error> {
         let capability = self.caps.iter().any(|cap| circumstances.capabilities.contains(cap.as_str()));
         let architecture = self.arches.iter().any(|arch| arch == circumstances.architecture);
         Ok(capability
@@ -236,8 +234,8 @@ impl Condition {
     }
 }
 
-fn version(text: &str) -> Result<(u32, u32), SeccompError> {
-    let wrong = || SeccompError::Kernel(text.into());
+fn version(text: &str) -> Result<(u32, u32), Error> {
+    let wrong = || Error::Kernel(text.into());
     let mut parts = text.split(|c: char| !c.is_ascii_digit());
     let mut number = || parts.next().and_then(|part| part.parse().ok());
     Ok((number().ok_or_else(wrong)?, number().ok_or_else(wrong)?))

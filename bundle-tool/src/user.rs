@@ -12,7 +12,7 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 /// A user or group that cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum UserError {
+pub enum Error {
     /// No line of /etc/passwd has that name.
     #[error("no user {0} in the image's /etc/passwd")]
     NoUser(String),
@@ -59,13 +59,13 @@ const LIMIT: u64 = 16 << 20;
 
 /// Resolves `USER[:GROUP]`, names or numbers, as docker does: without a group, the user's own from /etc/passwd with the groups
 /// that /etc/group lists it in; with one, that alone. `more` are the groups of `--group-add`.
-pub fn resolve(root: BorrowedFd<'_>, specification: &str, more: &[String]) -> Result<Identity, UserError> {
+pub fn resolve(root: BorrowedFd<'_>, specification: &str, more: &[String]) -> Result<Identity, Error> {
     let passwd = read(root, PASSWD)?;
     let group = read(root, GROUP)?;
     resolve_in(&passwd, &group, specification, more)
 }
 
-fn resolve_in(passwd: &str, group: &str, specification: &str, more: &[String]) -> Result<Identity, UserError> {
+fn resolve_in(passwd: &str, group: &str, specification: &str, more: &[String]) -> Result<Identity, Error> {
     let (user, own_group) = match specification.split_once(':') {
         Some((user, own_group)) => (user, Some(own_group).filter(|name| !name.is_empty())),
         None => (specification, None),
@@ -78,7 +78,7 @@ fn resolve_in(passwd: &str, group: &str, specification: &str, more: &[String]) -
         (Some(entry), _) => (entry.uid, entry.gid, entry.home, Some(entry.name)),
         (None, Some(number)) => (number, 0, "/", None),
         (None, None) if user.is_empty() => (0, 0, "/root", None),
-        (None, None) => return Err(UserError::NoUser(user.into())),
+        (None, None) => return Err(Error::NoUser(user.into())),
     };
     let mut all = Vec::new();
     match own_group {
@@ -98,21 +98,21 @@ fn resolve_in(passwd: &str, group: &str, specification: &str, more: &[String]) -
     Ok(Identity { uid, gid, groups: all, home: home.into() })
 }
 
-fn group_id(group: &str, name: &str) -> Result<u32, UserError> {
+fn group_id(group: &str, name: &str) -> Result<u32, Error> {
     let number = id(name)?;
     let entry = groups(group).find(|each| each.name == name).map(|each| each.gid);
-    entry.or(number).ok_or_else(|| UserError::NoGroup(name.into()))
+    entry.or(number).ok_or_else(|| Error::NoGroup(name.into()))
 }
 
 /// A decimal id; `None` if the text is no number at all.
-fn id(text: &str) -> Result<Option<u32>, UserError> {
+fn id(text: &str) -> Result<Option<u32>, Error> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(None);
     }
     match text.parse::<u32>() {
         // setuid(2) reads the largest as "leave it".
         Ok(number) if number != u32::MAX => Ok(Some(number)),
-        _ => Err(UserError::OutOfRange(text.into())),
+        _ => Err(Error::OutOfRange(text.into())),
     }
 }
 
@@ -148,7 +148,7 @@ fn groups(group: &str) -> impl Iterator<Item = Group<'_>> {
 }
 
 /// The text of a file beneath `root`; empty where there is none.
-fn read(root: BorrowedFd<'_>, path: &'static str) -> Result<String, UserError> {
+fn read(root: BorrowedFd<'_>, path: &'static str) -> Result<String, Error> {
     use rustix::io::Errno;
     // Without NONBLOCK a FIFO would wait for a writer.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -161,17 +161,17 @@ fn read(root: BorrowedFd<'_>, path: &'static str) -> Result<String, UserError> {
     ) {
         Ok(file) => file,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(String::new()),
-        Err(Errno::LOOP) => return Err(UserError::Unusable { path, reason: "a loop of symbolic links" }),
-        Err(errno) => return Err(UserError::Read { path, source: errno.into() }),
+        Err(Errno::LOOP) => return Err(Error::Unusable { path, reason: "a loop of symbolic links" }),
+        Err(errno) => return Err(Error::Read { path, source: errno.into() }),
     };
-    let found = rustix::fs::fstat(file.as_fd()).map_err(|errno| UserError::Read { path, source: errno.into() })?;
+    let found = rustix::fs::fstat(file.as_fd()).map_err(|errno| Error::Read { path, source: errno.into() })?;
     if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-        return Err(UserError::Unusable { path, reason: "not a regular file" });
+        return Err(Error::Unusable { path, reason: "not a regular file" });
     }
     let mut bytes = Vec::new();
-    File::from(file).take(LIMIT + 1).read_to_end(&mut bytes).map_err(|source| UserError::Read { path, source })?;
+    File::from(file).take(LIMIT + 1).read_to_end(&mut bytes).map_err(|source| Error::Read { path, source })?;
     if bytes.len() as u64 > LIMIT {
-        return Err(UserError::Unusable { path, reason: "larger than 16 MiB" });
+        return Err(Error::Unusable { path, reason: "larger than 16 MiB" });
     }
     // Comments may be in any encoding; names that matter are compared as they are.
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -189,7 +189,8 @@ mod tests {
 
     #[test]
     fn users_and_groups_resolve_as_in_docker() {
-        let cases: &[(&str, &[&str], (u32, u32, &[u32], &str))] = &[
+        type Case = (&'static str, &'static [&'static str], (u32, u32, &'static [u32], &'static str));
+        let cases: &[Case] = &[
             ("", &[], (0, 0, &[4], "/root")),
             ("root", &[], (0, 0, &[4], "/root")),
             ("www-data", &[], (33, 33, &[4, 44], "/var/www")),
@@ -248,12 +249,12 @@ mod tests {
         fs::remove_file(etc.join("passwd")).unwrap();
         symlink("../../../../etc/passwd", etc.join("passwd")).unwrap();
         let outcome = resolve(root.as_fd(), "root", &[]);
-        assert!(matches!(outcome, Err(UserError::Unusable { reason: "a loop of symbolic links", .. })), "{outcome:?}");
+        assert!(matches!(outcome, Err(Error::Unusable { reason: "a loop of symbolic links", .. })), "{outcome:?}");
 
         fs::remove_file(etc.join("passwd")).unwrap();
         rustix::fs::mknodat(&root, "etc/passwd", FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
         let outcome = resolve(root.as_fd(), "root", &[]);
-        assert!(matches!(outcome, Err(UserError::Unusable { reason: "not a regular file", .. })), "{outcome:?}");
+        assert!(matches!(outcome, Err(Error::Unusable { reason: "not a regular file", .. })), "{outcome:?}");
     }
 
     proptest! {
