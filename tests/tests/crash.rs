@@ -1,0 +1,75 @@
+//! Tools killed at every moment of their work: what is on disk is whole, and the next run finishes it.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use tests::{Registry, Workdir};
+
+/// Runs `text` over and over, killed after ever longer times until it ends by itself, with `check` after each.
+fn killed_at_every_moment(work: &Workdir, text: &str, steps: u32, check: impl Fn(&str)) {
+    let started = Instant::now();
+    work.sh(text).ok();
+    let whole = started.elapsed() + Duration::from_millis(20);
+    for step in 0..steps {
+        let delay = whole * step / steps;
+        let mut command = work.command("setsid");
+        // The whole session is killed at once, as by the loss of power.
+        command.args(["sh", "-c", text]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        std::thread::sleep(delay);
+        work.sh(&format!("kill -KILL -- -{}", child.id()));
+        child.wait().unwrap();
+        check(&format!("killed after {delay:?}"));
+    }
+}
+
+#[test]
+fn a_killed_pull_leaves_a_layout_that_verifies() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry);
+    work.sh("registry-tool pull --quiet busybox images").ok();
+    let text = "image-tool rm images:python:3.8; image-tool gc images; registry-tool pull --quiet python:3.8 images";
+    killed_at_every_moment(&work, text, 12, |when| {
+        let list = work.sh("image-tool list images | image-tool verify -");
+        assert_eq!(list.status, 0, "{when}: {list}");
+    });
+    work.sh(
+        "registry-tool pull --quiet python:3.8 images && image-tool verify images:python:3.8 && image-tool gc images",
+    )
+    .ok();
+    let blobs = work.sh("ls -A images images/blobs/sha256").ok();
+    assert!(!blobs.contains("tmp") && !blobs.contains("partial"), "{blobs}");
+}
+
+#[test]
+fn a_killed_build_leaves_a_layout_that_verifies() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry);
+    work.write("context/Dockerfile", "FROM busybox\nCOPY file /file\nRUN echo run >/run-was-here\nRUN rm /file\n");
+    work.write("context/file", "content\n");
+    work.sh("registry-tool pull --quiet busybox images").ok();
+    killed_at_every_moment(&work, "build-tool build --no-cache -t images:built context", 10, |when| {
+        let list = work.sh("image-tool list images | image-tool verify -");
+        assert_eq!(list.status, 0, "{when}: {list}");
+    });
+    work.sh("build-tool build -t images:built context && image-tool verify images:built").ok();
+}
+
+#[test]
+fn a_killed_run_is_cleaned_by_the_next_delete() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry);
+    work.sh("registry-tool pull --quiet busybox >/dev/null").ok();
+    let clean = "run-tool --root $RUN_TOOL_ROOT delete --force c1; bundle-tool delete c1; true";
+    let text = format!("{clean}; docker run --network none --name c1 busybox sleep 0.1");
+    killed_at_every_moment(&work, &text, 12, |when| {
+        work.sh(clean).ok();
+        std::thread::sleep(Duration::from_millis(200));
+        let left = work.leaks();
+        let left: Vec<_> =
+            left.iter().filter(|line| !line.contains("bundle-tool") || line.starts_with("mount")).collect();
+        assert!(left.is_empty(), "{when}: {left:?}");
+    });
+    let output = work.sh("docker run --rm --network none --name c1 busybox echo whole").ok();
+    assert_eq!(output, "whole\n");
+}

@@ -1,0 +1,246 @@
+//! Wrong input gives one line that names the thing and the way out, and leaves nothing half-written behind.
+
+use std::net::TcpListener;
+
+use tests::{Registry, Workdir, layout, registry};
+
+/// A folder with busybox in the default layout.
+fn busybox(registry: &Registry) -> Workdir {
+    let work = Workdir::with_mirror(registry);
+    work.sh("docker pull busybox >/dev/null 2>&1").ok();
+    work
+}
+
+/// Nothing half-written: the layout is sound, and nothing is left of the attempt but what was there before.
+fn sound(work: &Workdir) {
+    let output = work.sh("image-tool list | image-tool verify -");
+    assert_eq!(output.status, 0, "{output}");
+    assert_eq!(work.sh("docker ps -aq").ok(), "", "no container");
+    assert_eq!(work.leaks(), Vec::<String>::new());
+}
+
+#[test]
+fn a_missing_image() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    work.sh("docker pull nosuch:1").fails_saying(1, &["nosuch:1"]);
+    work.sh("docker run nosuch:1").fails_saying(1, &["nosuch:1"]);
+    work.sh("bundle-tool create images:python:3.8")
+        .fails_saying(1, &["bundle-tool: images:python:3.8", "no such image", "registry-tool pull python:3.8 images"]);
+    work.sh("image-tool inspect :nosuch").fails_saying(1, &["image-tool: ", "nosuch"]);
+    work.write("context/Dockerfile", "FROM busybox\nFROM nosuch:1\nCOPY --from=0 /bin /bin\n");
+    work.sh("docker build context 2>&1 >/dev/null | grep build-tool: >&2; exit 1").fails_saying(1, &["nosuch:1"]);
+    sound(&work);
+}
+
+#[test]
+fn a_bad_digest() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    let zeros = "0".repeat(64);
+    work.sh(&format!("image-tool show :busybox@sha256:{zeros}")).fails_saying(1, &[&zeros]);
+    work.sh("image-tool show :busybox@sha256:123").fails(2);
+    work.sh(&format!("registry-tool pull busybox@sha256:{zeros}")).fails_saying(1, &[&zeros]);
+    sound(&work);
+}
+
+#[test]
+fn a_truncated_or_changed_layer() {
+    let work = Workdir::new();
+    let tar = layout::Tar::new().folder("bin/").file("bin/file", "content").bytes();
+    for (name, damage) in [
+        ("truncated", "truncate -s -1"),
+        ("grown", "truncate -s +1"),
+        ("changed", "sed -i s/content/CONTENT/"),
+        ("missing", "rm"),
+    ] {
+        let folder = work.path(name);
+        layout::Builder::new(&folder).layer(&tar).image("bad", serde_json::json!({ "Cmd": ["/bin/file"] }));
+        let digest = layout::digest(&tar);
+        work.sh(&format!("{damage} {name}/blobs/sha256/{}", &digest[7..])).ok();
+        for text in [
+            "image-tool verify",
+            "image-tool unpack",
+            "bundle-tool create --network none --bundle b",
+            "image-tool save -o x.tar",
+        ] {
+            let operand = if text.contains("unpack") { "out" } else { "" };
+            work.sh(&format!("{text} {name}:bad {operand}")).fails_saying(1, &[&format!("{name}:bad"), &digest]);
+            assert!(!work.path("b").exists() && !work.path("x.tar").exists(), "{text} {name} left something");
+        }
+    }
+    assert_eq!(work.sh("ls $OCI_HOME/layers/sha256 2>/dev/null").stdout, "", "no damaged layer is cached");
+}
+
+#[test]
+fn an_unreachable_registry() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    // A port that was free a moment ago.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    work.sh(&format!("registry-tool pull {address}/x:1")).fails_saying(1, &[&address.to_string()]);
+    work.sh(&format!("registry-tool push :busybox {address}/x:1")).fails_saying(1, &[&address.to_string()]);
+    work.sh(&format!("registry-tool search {address}/x")).fails_saying(1, &[&address.to_string()]);
+    sound(&work);
+}
+
+#[test]
+fn a_wrong_password() {
+    let images = Registry::images();
+    let registry = Registry::with_password();
+    let address = registry.address();
+    let work = busybox(&images);
+    let (user, password) = registry::LOGIN;
+    work.sh(&format!("echo wrong | docker login -u {user} --password-stdin {address}")).fails_saying(1, &[&address]);
+    work.sh(&format!("docker tag busybox {address}/busybox && docker push {address}/busybox"))
+        .fails_saying(1, &[&address, "login"]);
+    work.sh(&format!("echo {password} | docker login -u {user} --password-stdin {address}")).ok();
+    work.sh(&format!("docker push {address}/busybox 2>/dev/null")).ok();
+    assert_eq!(work.sh(&format!("grep -r {password} . 2>/dev/null")).status, 1, "the password is nowhere in clear");
+    work.sh(&format!("docker logout {address}")).ok();
+    work.sh(&format!("docker pull {address}/busybox")).fails_saying(1, &[&address, "login"]);
+    sound(&work);
+}
+
+#[test]
+fn a_wrong_dockerfile() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    let cases = [
+        ("FROM busybox\nFLY away\n", "Dockerfile:2", "FLY"),
+        ("FROM busybox\nCOPY nosuch /\n", "Dockerfile:2", "nosuch"),
+        ("COPY a b\n", "Dockerfile:1", "FROM"),
+        ("FROM busybox\nRUN exit 3\n", "Dockerfile:2", "3"),
+        ("FROM busybox AS a\nCOPY --from=nosuch / /\n", "Dockerfile:2", "nosuch"),
+        ("FROM busybox\nENV\n", "Dockerfile:2", "ENV"),
+        ("FROM busybox\nUSER nosuch\nRUN true\n", "Dockerfile:3", "nosuch"),
+        ("FROM busybox\nCOPY ../../../etc/passwd /\n", "Dockerfile:2", "etc/passwd"),
+    ];
+    for (dockerfile, place, word) in cases {
+        work.write("context/Dockerfile", dockerfile);
+        let output = work.sh("docker build --quiet -t built context");
+        assert_eq!(output.status, 1, "{dockerfile}{output}");
+        let last = output.stderr.lines().last().unwrap_or_default();
+        assert!(
+            last.starts_with("build-tool: ") && last.contains(place) && last.contains(word),
+            "{dockerfile}{output}"
+        );
+        assert_eq!(output.stdout, "", "{dockerfile}");
+    }
+    work.sh("docker build nosuch").fails_saying(1, &["nosuch"]);
+    work.sh("mkdir empty; docker build empty").fails_saying(1, &["Dockerfile"]);
+    assert_eq!(work.sh("docker images -q").ok().lines().count(), 1, "busybox alone");
+    sound(&work);
+}
+
+#[test]
+fn a_port_in_use() {
+    let registry = Registry::images();
+    let work = busybox(&registry).with_network();
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let output = work.sh(&format!("docker run --rm -p {port}:80 busybox true"));
+    assert_ne!(output.status, 0, "{output}");
+    assert!(output.stderr.contains(&port.to_string()), "{output}");
+    assert_eq!(output.stderr.lines().count(), 1, "{output}");
+    work.sh("docker ps -aq | xargs -r docker rm -f").ok();
+    sound(&work);
+}
+
+#[test]
+fn a_name_in_use() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    work.sh("docker run -d --network none --name taken busybox sleep 1000").ok();
+    let line = work.sh("docker run --network none --name taken busybox true").fails_saying(125, &["taken"]);
+    assert!(line.contains("in use") || line.contains("already"), "{line}");
+    assert_eq!(work.sh("docker ps --format '{{.Names}}'").ok(), "taken\n", "the first is unharmed");
+    work.sh("docker rm -f taken").ok();
+    sound(&work);
+}
+
+#[test]
+fn no_such_program_in_the_container() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    work.sh("docker run --rm --network none busybox nosuch").fails_saying(127, &["nosuch"]);
+    work.sh("docker run --rm --network none busybox /etc/passwd").fails_saying(126, &["/etc/passwd"]);
+    work.sh("docker run --rm --network none -u nosuch busybox true").fails_saying(125, &["nosuch"]);
+    work.sh("docker run --rm --network none -w relative busybox true").fails_saying(125, &["relative"]);
+    work.sh("docker run -d --network none --name up busybox sleep 1000").ok();
+    work.sh("docker exec up nosuch").fails_saying(127, &["nosuch"]);
+    work.sh("docker exec nosuch true").fails_saying(1, &["nosuch"]);
+    work.sh("docker rm -f up").ok();
+    sound(&work);
+}
+
+#[test]
+fn no_such_container() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    for verb in ["stop", "kill", "rm", "logs", "start", "wait"] {
+        work.sh(&format!("docker {verb} nosuch")).fails_saying(1, &["nosuch"]);
+    }
+    work.sh("docker nosuch").fails_saying(1, &["nosuch"]);
+    sound(&work);
+}
+
+#[test]
+fn wrong_options() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    for (option, word) in [
+        ("--nosuch", "--nosuch"),
+        ("-p nosuch", "nosuch"),
+        ("-p 99999:80", "99999"),
+        ("-m 1x", "1x"),
+        ("-v relative:", "relative"),
+        ("--cpus 1000000", "1000000"),
+        ("--network nosuch", "nosuch"),
+        ("--cap-add NOSUCH", "NOSUCH"),
+        ("-e =x", "=x"),
+        ("--env-file nosuch", "nosuch"),
+    ] {
+        let output = work.sh(&format!("docker run --rm {option} busybox true"));
+        assert!([125, 2, 1].contains(&output.status), "{option}: {output}");
+        assert!(output.stderr.contains(word), "{option}: {output}");
+        sound(&work);
+    }
+}
+
+#[test]
+fn no_overlay_falls_back_to_a_copy() {
+    let registry = Registry::images();
+    let mut work = busybox(&registry);
+    // An overlay cannot be the upper directory of another: such is $OCI_HOME inside a container.
+    let home = work.folder().join("over").to_str().unwrap().to_owned();
+    work.sh(&format!(
+        "mkdir lower upper work {home} && mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work {home}"
+    ))
+    .ok();
+    let layout = work.folder().join("oci/images").to_str().unwrap().to_owned();
+    work.set("OCI_LAYOUT", &layout);
+    work.set("OCI_HOME", &home);
+    assert_eq!(work.sh("docker run --rm --network none busybox echo copied 2>/dev/null").ok(), "copied\n");
+    work.sh(&format!("umount {home}")).ok();
+}
+
+#[test]
+fn no_root() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    work.sh("chmod 755 .. . && chmod -R a+rX ../oci && mkdir -m 777 rootless ../rootless-run").ok();
+    let user = "setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=$HOME/rootless OCI_HOME=$HOME/rootless/oci OCI_LAYOUT=$HOME/../oci/images";
+    // Reading needs nobody's leave; what needs root says so.
+    assert_eq!(work.sh(&format!("{user} image-tool list")).ok().lines().count(), 1);
+    let output = work.sh(&format!("{user} bundle-tool create --network none --bundle rootless/b :busybox echo hi"));
+    if output.status == 0 {
+        let run = work.sh(&format!("{user} run-tool --root $HOME/../rootless-run run --bundle rootless/b b"));
+        assert!(run.status == 0 || run.stderr.lines().count() == 1, "{run}");
+        work.sh(&format!("{user} bundle-tool delete rootless/b")).ok();
+    } else {
+        assert_eq!(output.stderr.lines().count(), 1, "{output}");
+        assert!(output.stderr.contains("root"), "{output}");
+    }
+    sound(&work);
+}

@@ -1,0 +1,135 @@
+//! The pipelines of five tools that share nothing but folders, with `pipefail` and without.
+
+use tests::{Output, Registry, Workdir};
+
+const RUN: &str = "registry-tool pull python:3.8 images | image-tool verify - | bundle-tool create --bundle py - | \
+                   run-tool --root $RUN_TOOL_ROOT run --bundle - py1";
+
+/// Text in `sh`, and in `bash` with `pipefail`.
+fn both(work: &Workdir, text: &str, check: impl Fn(Output)) {
+    check(work.sh(text));
+    check(work.pipefail(text));
+}
+
+#[test]
+fn pull_verify_create_run() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry).with_network();
+    // Python reads its program from what the pipeline's last command was given: nothing is left after the bundle's line.
+    both(&work, &format!("{RUN} && bundle-tool delete py"), |output| assert_eq!(output.ok(), ""));
+    // What follows the line is the container's own input.
+    let text = "bundle-tool create --network none --bundle py images:python:3.8 python3 - 2>/dev/null";
+    let text = format!(
+        "{{ {text}; echo 'print(6 * 7)'; }} | run-tool --root $RUN_TOOL_ROOT run --bundle - py1 && bundle-tool delete py"
+    );
+    both(&work, &text, |output| assert_eq!(output.ok(), "42\n"));
+}
+
+#[test]
+fn diff_append_push() {
+    let images = Registry::images();
+    let target = Registry::empty();
+    let mut work = Workdir::with_mirror(&images).with_network();
+    // The name in the documentation is nobody's: this machine's registries.conf says where it is.
+    work.write(
+        "../registries.conf",
+        &format!(
+            "unqualified-search-registries = [\"docker.io\"]\n[[registry]]\nprefix = \"example.com\"\nlocation = \"{}\"\ninsecure = true\n",
+            target.address()
+        ),
+    );
+    let path = work.folder().join("registries.conf").to_str().unwrap().to_owned();
+    work.set("CONTAINERS_REGISTRIES_CONF", &path);
+    work.sh("registry-tool pull python:3.8 images | bundle-tool create --network none --bundle py - touch /new && run-tool --root $RUN_TOOL_ROOT run --bundle py py1").ok();
+    both(
+        &work,
+        "bundle-tool diff py | image-tool append images:python:3.8 - | registry-tool push - example.com/python:mine",
+        |output| {
+            let line = output.ok();
+            assert!(line.starts_with("example.com/python:mine@sha256:"), "{line}");
+            assert_eq!(line.lines().count(), 1, "{line}");
+        },
+    );
+    work.sh("bundle-tool delete py").ok();
+    let layers = work.sh(&format!("skopeo inspect --tls-verify=false docker://{}/python:mine", target.address())).ok();
+    assert_eq!(layers.matches("\"Digest\": ").count(), 1);
+    work.sh("registry-tool pull example.com/python:mine back | bundle-tool create --network none --bundle mine - ls /new && run-tool --root $RUN_TOOL_ROOT run --bundle mine m && bundle-tool delete mine").ok();
+}
+
+#[test]
+fn list_grep_show() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry);
+    work.sh("registry-tool pull --quiet python:3.8 images && registry-tool pull --quiet busybox images").ok();
+    both(&work, "image-tool list images | grep python | xargs -n1 image-tool show", |output| {
+        let text = output.ok();
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(document["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+        assert_eq!(document["layers"].as_array().unwrap().len(), 3);
+    });
+}
+
+#[test]
+fn a_failed_head_fails_the_whole() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry);
+    let text = RUN.replace("python:3.8", "nosuch:1");
+    both(&work, &text, |output| {
+        assert_ne!(output.status, 0, "{output}");
+        assert_eq!(output.stdout, "");
+        let first = output.stderr.lines().next().unwrap_or_default();
+        assert!(output.stderr.contains("registry-tool: nosuch:1"), "{first}");
+        assert!(output.stderr.contains("run-tool: "), "every joint fails: {}", output.stderr);
+        assert!(output.stderr.lines().count() <= 4, "a line for each: {}", output.stderr);
+    });
+    // The same for each later joint alone.
+    for text in [
+        "image-tool verify - </dev/null",
+        "bundle-tool create - </dev/null",
+        "registry-tool push - 127.0.0.1:1/x </dev/null",
+        "image-tool show - </dev/null",
+        "run-tool --root $RUN_TOOL_ROOT run --bundle - x </dev/null",
+    ] {
+        let output = work.sh(text);
+        assert_ne!(output.status, 0, "{output}");
+        assert_eq!(output.stderr.lines().count(), 1, "{output}");
+    }
+    assert!(!work.path("py").exists());
+}
+
+#[test]
+fn a_line_is_a_promise() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry);
+    // What is printed can be pasted anywhere.
+    let address = work.sh("registry-tool pull busybox images").ok();
+    let (name, digest) = address.trim_end().split_once('@').unwrap();
+    assert_eq!(name, "images:busybox");
+    assert_eq!(work.sh("image-tool list images").ok(), address);
+    for spelled in
+        [address.trim_end(), name, "images", &format!("images@{digest}"), "images:docker.io/library/busybox:latest"]
+    {
+        assert_eq!(work.sh(&format!("image-tool verify {spelled}")).ok().lines().count(), 1, "{spelled}");
+    }
+    let document = work.sh(&format!("image-tool show {address}")).ok();
+    assert_eq!(tests::layout::digest(document.as_bytes()), digest);
+    // Standard output is the same, terminal or not; a reader that closes early is no error.
+    assert_eq!(work.sh("image-tool list images | head -c 0; image-tool show images | true").ok(), "");
+}
+
+#[test]
+fn a_tarball_goes_through_a_pipe() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry);
+    work.sh("registry-tool pull busybox images && registry-tool pull hello-world images").ok();
+    both(
+        &work,
+        "image-tool save images:busybox images:hello-world | image-tool load - copy 2>/dev/null || image-tool save images:busybox images:hello-world | image-tool load copy",
+        |output| {
+            let lines = output.ok();
+            assert_eq!(lines.lines().count(), 2, "{lines}");
+            assert!(lines.contains("copy:busybox:latest@sha256:") || lines.contains("copy:busybox@sha256:"), "{lines}");
+        },
+    );
+    assert_eq!(work.sh("image-tool list copy | image-tool verify -").ok().lines().count(), 2);
+}
