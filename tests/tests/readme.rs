@@ -1,0 +1,85 @@
+//! Every command in a README runs.
+
+use std::fs;
+
+use tests::{Registry, TOOLS, Workdir, repository};
+
+/// The `sh` blocks of a Markdown page, joined in their order.
+fn commands(page: &str) -> String {
+    let mut text = String::new();
+    let mut inside = false;
+    for line in page.lines() {
+        match line {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            _ if inside => {
+                text.push_str(line);
+                text.push('\n');
+            }
+            _ => {}
+        }
+    }
+    text
+}
+
+/// A folder in which the pages' names exist: their registries, and the files that they mention.
+fn workdir(images: &Registry, example: &Registry) -> Workdir {
+    let mut work = Workdir::with_mirror(images).with_network();
+    let location = example.address();
+    work.write(
+        "../registries.conf",
+        &format!("[[registry]]\nprefix = \"example.com\"\nlocation = \"{location}\"\ninsecure = true\n"),
+    );
+    let path = work.folder().join("registries.conf").to_str().unwrap().to_owned();
+    work.set("CONTAINERS_REGISTRIES_CONF", &path);
+    work.write("app/Dockerfile", "FROM python:3.8\nCOPY main.py /main.py\nCMD [\"python\", \"/main.py\"]\n");
+    work.write("app/main.py", "print('hello')\n");
+    work
+}
+
+fn run(name: &str, page: &str) {
+    let (images, example) = (Registry::images(), Registry::empty());
+    let work = workdir(&images, &example);
+    let text = commands(page);
+    assert!(!text.is_empty(), "{name} shows no command");
+    let output = work.sh(&format!("set -e\n{text}"));
+    assert_eq!(output.status, 0, "{name}: {output}");
+    work.sh("for c in $(docker ps -aq); do docker rm -f $c; done; for b in */config.json; do [ ! -e $b ] || bundle-tool delete ${b%/*}; done").ok();
+}
+
+#[test]
+fn of_the_repository() {
+    run("README.md", &fs::read_to_string(repository().join("README.md")).unwrap());
+}
+
+#[test]
+fn of_each_tool() {
+    for tool in TOOLS {
+        let path = repository().join(tool).join("README.md");
+        let page = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        run(&format!("{tool}/README.md"), &page);
+    }
+}
+
+#[test]
+fn docker_is_what_the_table_says() {
+    let page = fs::read_to_string(repository().join("README.md")).unwrap();
+    let script = fs::read_to_string(repository().join("tests/docker")).unwrap();
+    // Each of docker's words in the table, and in the sentence below it, is one of the script's.
+    let start = page.find("## docker X is").unwrap();
+    let section = &page[start..start + page[start..].find("## On disk").unwrap()];
+    let words = section.split('`').skip(1).step_by(2).filter_map(|code| {
+        code.strip_prefix("docker ")
+            .map(|rest| rest.split(' ').next().unwrap())
+            .or_else(|| (code.bytes().all(|byte| byte.is_ascii_lowercase()) && !code.is_empty()).then_some(code))
+    });
+    let mut count = 0;
+    for word in words {
+        let known = script.lines().any(|line| {
+            line.split_once(')').is_some_and(|(words, _)| words.trim().split('|').any(|known| known.trim() == word))
+        });
+        assert!(known, "tests/docker lacks {word}");
+        count += 1;
+    }
+    assert!(count > 15, "{count}");
+}
