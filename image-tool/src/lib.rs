@@ -25,8 +25,10 @@
 //! ```
 
 pub mod address;
+pub mod beneath;
 pub mod digest;
 pub mod home;
+pub mod layer;
 pub mod layout;
 pub mod name;
 pub mod pipe;

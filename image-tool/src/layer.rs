@@ -1,0 +1,277 @@
+//! Layers: a file system's change as a tar archive, perhaps compressed.
+//!
+//! This module knows the media types and the compressions. [`stream`] reads a layer's blob verified and decompressed,
+//! [`entry`] is the archive's syntax, [`apply`] turns an archive into a directory and [`diff`] a directory into an
+//! archive, [`whiteout`] names deletions, [`owner`] maps users, and [`cache`] keeps layers unpacked.
+
+pub mod apply;
+pub mod cache;
+pub mod diff;
+pub mod entry;
+pub mod owner;
+pub mod pack;
+pub mod stream;
+pub mod whiteout;
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read};
+
+use oci_spec::image::MediaType;
+
+/// How a layer's archive is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// A plain tar.
+    None,
+    /// RFC 1952, any number of members.
+    Gzip,
+    /// RFC 8878, any number of frames.
+    Zstd,
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::None => "plain tar",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+/// Why bytes cannot be read as a layer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The media type is none of a layer's.
+    #[error("media type {media_type:?} is not a layer's (a tar, plain or compressed with gzip or zstd)")]
+    MediaType {
+        /// The type.
+        media_type: String,
+    },
+    /// The layer is one that must be fetched from its vendor; a layout does not hold it.
+    #[error("media type {media_type:?} is a foreign layer's, which images no longer may have")]
+    Foreign {
+        /// The type.
+        media_type: String,
+    },
+    /// The bytes are not compressed as the media type says.
+    #[error("media type says {expected}, but the bytes are {found}")]
+    Magic {
+        /// By media type.
+        expected: Compression,
+        /// By the first bytes.
+        found: Found,
+    },
+    /// Reading failed.
+    #[error("read")]
+    Read(#[source] io::Error),
+}
+
+/// What the first bytes of a blob look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// One of the compressions of layers.
+    Known(Compression),
+    /// Something else.
+    Other,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(compression) => compression.fmt(formatter),
+            Self::Other => formatter.write_str("something else"),
+        }
+    }
+}
+
+impl Compression {
+    /// The compression that a layer's media type promises, in OCI's words or docker's.
+    ///
+    /// # Errors
+    /// [`Error::MediaType`], [`Error::Foreign`].
+    pub fn of(media_type: &MediaType) -> Result<Self, Error> {
+        let text = media_type.to_string();
+        match text.as_str() {
+            "application/vnd.oci.image.layer.v1.tar"
+            | "application/vnd.docker.image.rootfs.diff.tar"
+            | "application/vnd.docker.image.rootfs.diff" => Ok(Self::None),
+            "application/vnd.oci.image.layer.v1.tar+gzip" | "application/vnd.docker.image.rootfs.diff.tar.gzip" => {
+                Ok(Self::Gzip)
+            }
+            "application/vnd.oci.image.layer.v1.tar+zstd" | "application/vnd.docker.image.rootfs.diff.tar.zstd" => {
+                Ok(Self::Zstd)
+            }
+            foreign if foreign.contains(".nondistributable.") || foreign.contains(".foreign.") => {
+                Err(Error::Foreign { media_type: text })
+            }
+            _ => Err(Error::MediaType { media_type: text }),
+        }
+    }
+
+    /// The compression that the first bytes show, if it is one of the two.
+    #[must_use]
+    pub fn of_magic(bytes: &[u8]) -> Self {
+        match bytes {
+            [0x1f, 0x8b, 8, ..] => Self::Gzip,
+            // A frame, or a skippable frame, which `zstd --patch-from` and seekable archives put first.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+
+    /// OCI's media type of a layer so compressed.
+    #[must_use]
+    pub fn media_type(self) -> MediaType {
+        match self {
+            Self::None => MediaType::ImageLayer,
+            Self::Gzip => MediaType::ImageLayerGzip,
+            Self::Zstd => MediaType::ImageLayerZstd,
+        }
+    }
+}
+
+/// Decompresses a stream.
+pub enum Decoder<R: Read> {
+    /// Nothing to do.
+    Plain(BufReader<R>),
+    /// Gzip, all members.
+    Gzip(Box<flate2::bufread::MultiGzDecoder<BufReader<R>>>),
+    /// Zstandard, all frames.
+    Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<R>>>),
+}
+
+impl<R: Read> Decoder<R> {
+    /// Reads `inner`, whose media type promises `expected`, and holds its first bytes against that. Docker engines
+    /// look at the bytes and others at the type: where the two disagree, they would see different files.
+    ///
+    /// # Errors
+    /// [`Error::Magic`], [`Error::Read`].
+    pub fn new(inner: R, expected: Compression) -> Result<Self, Error> {
+        let (reader, found) = sniff(inner)?;
+        if found == Found::Known(expected) {
+            Self::over(reader, expected)
+        } else {
+            Err(Error::Magic { expected, found })
+        }
+    }
+
+    /// Reads `inner` as its first bytes ask for, and tells what they were.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn detect(inner: R) -> Result<(Self, Compression), Error> {
+        let (reader, found) = sniff(inner)?;
+        let compression = if let Found::Known(compression) = found { compression } else { Compression::None };
+        Ok((Self::over(reader, compression)?, compression))
+    }
+
+    fn over(reader: BufReader<R>, compression: Compression) -> Result<Self, Error> {
+        Ok(match compression {
+            Compression::None => Self::Plain(reader),
+            Compression::Gzip => Self::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(reader))),
+            Compression::Zstd => {
+                Self::Zstd(Box::new(zstd::stream::read::Decoder::with_buffer(reader).map_err(Error::Read)?))
+            }
+        })
+    }
+
+    /// The reader below; of a stream read to its end, nothing is left in between.
+    pub fn into_inner(self) -> R {
+        match self {
+            Self::Plain(reader) => reader.into_inner(),
+            Self::Gzip(decoder) => decoder.into_inner().into_inner(),
+            Self::Zstd(decoder) => decoder.finish().into_inner(),
+        }
+    }
+}
+
+fn sniff<R: Read>(inner: R) -> Result<(BufReader<R>, Found), Error> {
+    let mut reader = BufReader::with_capacity(128 * 1024, inner);
+    // A pipe may hand out one byte first; what matters is whether the buffer ever holds the magic.
+    let first = loop {
+        match reader.fill_buf() {
+            Ok(bytes) => break bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::Read(error)),
+        }
+    };
+    let found = match Compression::of_magic(first) {
+        // Of an archive the name comes first, so it has no magic in front; "ustar" is at 257, but not in the oldest
+        // format, and an empty archive is all zeros. What is clearly another thing is found by its own magic.
+        Compression::None if first.starts_with(b"BZh") || first.starts_with(b"\xfd7zXZ\0") => Found::Other,
+        compression => Found::Known(compression),
+    };
+    Ok((reader, found))
+}
+
+impl<R: Read> Read for Decoder<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(reader) => reader.read(buffer),
+            Self::Gzip(decoder) => decoder.read(buffer),
+            Self::Zstd(decoder) => decoder.read(buffer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn a_media_type_names_its_compression_or_is_refused() {
+        let of = |text: &str| Compression::of(&MediaType::from(text));
+        for (text, expected) in [
+            ("application/vnd.oci.image.layer.v1.tar", Compression::None),
+            ("application/vnd.oci.image.layer.v1.tar+gzip", Compression::Gzip),
+            ("application/vnd.oci.image.layer.v1.tar+zstd", Compression::Zstd),
+            ("application/vnd.docker.image.rootfs.diff.tar.gzip", Compression::Gzip),
+        ] {
+            assert_eq!(of(text).unwrap(), expected, "{text}");
+        }
+        assert!(matches!(of("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"), Err(Error::Foreign { .. })));
+        assert!(matches!(of("application/vnd.oci.image.layer.nondistributable.v1.tar"), Err(Error::Foreign { .. })));
+        assert!(matches!(of("application/vnd.oci.image.layer.v1.tar+xz"), Err(Error::MediaType { .. })));
+        assert!(matches!(of("application/json"), Err(Error::MediaType { .. })));
+    }
+
+    #[test]
+    fn bytes_that_contradict_the_media_type_are_refused() {
+        let zstd = zstd::encode_all(&b"x"[..], 0).unwrap();
+        let cases: [(&[u8], Compression, bool); 6] = [
+            (&gzip(b"x"), Compression::Gzip, true),
+            (&zstd, Compression::Zstd, true),
+            (b"plain", Compression::None, true),
+            (b"plain", Compression::Gzip, false),
+            (&zstd, Compression::Gzip, false),
+            (&gzip(b"x"), Compression::None, false),
+        ];
+        for (bytes, compression, fits) in cases {
+            assert_eq!(Decoder::new(bytes, compression).is_ok(), fits, "{compression} {bytes:?}");
+        }
+    }
+
+    #[test]
+    fn all_members_and_frames_are_read() {
+        let both = [gzip(b"one "), gzip(b"two")].concat();
+        let mut text = String::new();
+        Decoder::new(&both[..], Compression::Gzip).unwrap().read_to_string(&mut text).unwrap();
+        let both = [zstd::encode_all(&b"one "[..], 0).unwrap(), zstd::encode_all(&b"two"[..], 0).unwrap()].concat();
+        Decoder::new(&both[..], Compression::Zstd).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "one twoone two");
+        for end in 4..both.len() {
+            let cut = Decoder::new(&both[..end], Compression::Zstd).unwrap().read_to_string(&mut text);
+            assert!(cut.is_err() || end == both.len() / 2 + 1 || end == 17, "{end}");
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! A directory becomes a layer's archive: whole, or as the change from another.
+//!
+//! Equal input gives equal bytes: entries are sorted, owners are numbers, times are whole seconds and can be clamped,
+//! nothing of the host and no clock goes in. Hard links stay links, sockets are left out, extended attributes are kept
+//! but for those that belong to the host (overlayfs's marks, SELinux labels, IMA and EVM signatures).
+//!
+//! The directories above a change are part of it even where they did not change: overlayfs would otherwise show made-up
+//! ones in their place when the layer is a lower directory.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::apply::is_overlay_mark;
+use super::entry::{Entry, Kind, Writer};
+use super::owner::{Owners, Unmapped};
+use super::whiteout;
+use crate::beneath::{self, Root, Time, io_error};
+
+/// Why a directory could not be packed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The directory could not be read.
+    #[error(transparent)]
+    File(#[from] beneath::Error),
+    /// The archive could not be written.
+    #[error("write the archive")]
+    Write(#[source] io::Error),
+    /// A file could not be read.
+    #[error("read {path:?}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file was written to meanwhile.
+    #[error("{path:?} changed while it was read")]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file whose name means a deletion in a layer.
+    #[error("{path:?} cannot be in a layer: its name would read as a deletion")]
+    Name {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The upper directory is not complete by itself.
+    #[error("{path:?} refers to a lower layer (mount the overlay with redirect_dir=off,metacopy=off)")]
+    Redirect {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The owner has no place in the id map.
+    #[error("{path:?}")]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Which id.
+        source: Unmapped,
+    },
+}
+
+/// How a directory is packed.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whose the files are.
+    pub owners: Owners,
+    /// Times later than this, in seconds since 1970, become this: `SOURCE_DATE_EPOCH`.
+    pub latest: Option<i64>,
+    /// Paths that are left out, with all beneath them: the stubs of bind mounts, for example.
+    pub exclude: BTreeSet<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { owners: Owners::here(), latest: None, exclude: BTreeSet::new() }
+    }
+}
+
+/// Packs the upper directory of an overlay mount: overlayfs's deletions become whiteouts. Gives `output` back.
+///
+/// # Errors
+/// [`Error`].
+pub fn upper<W: Write>(upper: &Root, output: W, options: &Options) -> Result<W, Error> {
+    let mut packer = Packer::new(output, options);
+    packer.overlay = true;
+    packer.directory(upper.as_fd(), Path::new(""))?;
+    packer.finish()
+}
+
+/// Packs a whole directory, its own mode and owner too.
+///
+/// # Errors
+/// [`Error`].
+pub fn tree<W: Write>(root: &Root, output: W, options: &Options) -> Result<W, Error> {
+    let mut packer = Packer::new(output, options);
+    let stat = rustix::fs::fstat(root).map_err(io_error("stat", ""))?;
+    packer.entry(root.as_fd(), OsStr::new("."), Path::new("."), &stat)?;
+    packer.directory(root.as_fd(), Path::new(""))?;
+    packer.finish()
+}
+
+/// Packs what turns the directory `lower` into `upper`.
+///
+/// # Errors
+/// [`Error`].
+pub fn trees<W: Write>(lower: &Root, upper: &Root, output: W, options: &Options) -> Result<W, Error> {
+    let mut comparison = Comparison { options, changes: BTreeMap::new(), links: HashMap::new() };
+    let stats = (
+        rustix::fs::fstat(lower).map_err(io_error("stat", ""))?,
+        rustix::fs::fstat(upper).map_err(io_error("stat", ""))?,
+    );
+    let root_changed = !same_metadata(&stats.0, &stats.1)
+        || xattrs(lower, OsStr::new("."), Path::new(""))? != xattrs(upper, OsStr::new("."), Path::new(""))?;
+    comparison.directory(lower.as_fd(), upper.as_fd(), Path::new(""))?;
+    comparison.close_links();
+    let mut packer = Packer::new(output, options);
+    if root_changed {
+        packer.entry(upper.as_fd(), OsStr::new("."), Path::new("."), &stats.1)?;
+    }
+    // Byte order puts "a-b" between "a" and "a/b"; by components a directory is followed by what is in it.
+    for (path, change) in comparison.changes {
+        let name = path.file_name().unwrap_or_default();
+        match change {
+            Change::Deleted => packer.whiteout(&path)?,
+            Change::Changed => {
+                let above = upper.directory(path.parent().unwrap_or(Path::new("")))?;
+                let stat =
+                    rustix::fs::statat(&above, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io_error("stat", &path))?;
+                packer.entry(above.as_fd(), name, &path, &stat)?;
+            }
+        }
+    }
+    packer.finish()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Changed,
+    Deleted,
+}
+
+/// A directory's names that two trees have or lack.
+struct Comparison<'a> {
+    options: &'a Options,
+    changes: BTreeMap<PathBuf, Change>,
+    /// The names of each file with several, in the upper tree.
+    links: HashMap<(u64, u64), Vec<PathBuf>>,
+}
+
+impl Comparison<'_> {
+    fn directory(&mut self, lower: BorrowedFd<'_>, upper: BorrowedFd<'_>, path: &Path) -> Result<(), Error> {
+        let old = beneath::names(lower).map_err(io_error("list", path))?;
+        let new = beneath::names(upper).map_err(io_error("list", path))?;
+        let both: BTreeSet<&OsString> = old.iter().chain(&new).collect();
+        for name in both {
+            let path = path.join(name);
+            if self.options.exclude.contains(&path) {
+                continue;
+            }
+            let stat = |fd: BorrowedFd<'_>| match rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => Ok(Some(stat)),
+                Err(Errno::NOENT) => Ok(None),
+                Err(errno) => Err(io_error("stat", &path)(errno)),
+            };
+            match (stat(lower)?, stat(upper)?) {
+                (Some(_), None) => self.change(&path, Change::Deleted),
+                (None, Some(stat)) => self.added(upper, name, &path, &stat)?,
+                (Some(old), Some(new)) => {
+                    let directories = is_directory(&old) && is_directory(&new);
+                    if directories {
+                        if !self.same(lower, upper, name, &path, &old, &new)? {
+                            self.change(&path, Change::Changed);
+                        }
+                        self.directory(open(lower, name, &path)?.as_fd(), open(upper, name, &path)?.as_fd(), &path)?;
+                    } else if is_directory(&new) {
+                        // A file gave way to a directory. The entry itself replaces it.
+                        self.added(upper, name, &path, &new)?;
+                    } else {
+                        self.remember(&path, &new);
+                        if !self.same(lower, upper, name, &path, &old, &new)? {
+                            self.change(&path, Change::Changed);
+                        }
+                    }
+                }
+                (None, None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn added(&mut self, upper: BorrowedFd<'_>, name: &OsStr, path: &Path, stat: &Stat) -> Result<(), Error> {
+        self.change(path, Change::Changed);
+        self.remember(path, stat);
+        if is_directory(stat) {
+            let below = open(upper, name, path)?;
+            for name in beneath::names(&below).map_err(io_error("list", path))? {
+                let path = path.join(&name);
+                if self.options.exclude.contains(&path) {
+                    continue;
+                }
+                let stat =
+                    rustix::fs::statat(&below, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(io_error("stat", &path))?;
+                self.added(below.as_fd(), &name, &path, &stat)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, path: &Path, stat: &Stat) {
+        if !is_directory(stat) && stat.st_nlink > 1 {
+            self.links.entry((stat.st_dev, stat.st_ino)).or_default().push(path.to_path_buf());
+        }
+    }
+
+    /// Records a change, and the directories above it as the part of it that they are.
+    fn change(&mut self, path: &Path, change: Change) {
+        self.changes.insert(path.to_path_buf(), change);
+        for above in path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+            if self.changes.contains_key(above) {
+                break;
+            }
+            self.changes.insert(above.to_path_buf(), Change::Changed);
+        }
+    }
+
+    /// A file of several names is one file: if one of its names changes, all of them are written.
+    fn close_links(&mut self) {
+        for names in std::mem::take(&mut self.links).into_values() {
+            if names.iter().any(|name| self.changes.contains_key(name)) {
+                for name in names {
+                    self.change(&name, Change::Changed);
+                }
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "two of everything are compared")]
+    fn same(
+        &self,
+        lower: BorrowedFd<'_>,
+        upper: BorrowedFd<'_>,
+        name: &OsStr,
+        path: &Path,
+        old: &Stat,
+        new: &Stat,
+    ) -> Result<bool, Error> {
+        if !same_metadata(old, new) || xattrs(lower, name, path)? != xattrs(upper, name, path)? {
+            return Ok(false);
+        }
+        if is_directory(new) {
+            return Ok(true);
+        }
+        if old.st_nlink != new.st_nlink {
+            return Ok(false);
+        }
+        Ok(match FileType::from_raw_mode(new.st_mode) {
+            FileType::Symlink => read_link(lower, name, path)? == read_link(upper, name, path)?,
+            FileType::CharacterDevice | FileType::BlockDevice => old.st_rdev == new.st_rdev,
+            FileType::RegularFile if (old.st_dev, old.st_ino) != (new.st_dev, new.st_ino) => {
+                old.st_size == new.st_size
+                    && same_bytes(open_file(lower, name, path)?, open_file(upper, name, path)?, path)?
+            }
+            _ => true,
+        })
+    }
+}
+
+fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+/// Times count by the second, as the archive has them.
+fn same_metadata(old: &Stat, new: &Stat) -> bool {
+    (old.st_mode, old.st_uid, old.st_gid, old.st_mtime) == (new.st_mode, new.st_uid, new.st_gid, new.st_mtime)
+}
+
+fn same_bytes(mut one: std::fs::File, mut other: std::fs::File, path: &Path) -> Result<bool, Error> {
+    let failed = |source| Error::Read { path: path.to_path_buf(), source };
+    let mut buffers = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    loop {
+        let count = one.read(&mut buffers.0).map_err(failed)?;
+        if count == 0 {
+            return Ok(other.read(&mut buffers.1).map_err(failed)? == 0);
+        }
+        match other.read_exact(&mut buffers.1[..count]) {
+            Ok(()) if buffers.0[..count] == buffers.1[..count] => {}
+            Ok(()) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
+fn open(directory: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(directory, name, flags, Mode::empty()).map_err(io_error("open", path))?)
+}
+
+fn open_file(directory: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<std::fs::File, Error> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(directory, name, flags, Mode::empty()).map_err(io_error("open", path))?;
+    let stat = rustix::fs::fstat(&fd).map_err(io_error("stat", path))?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+        Ok(fd.into())
+    } else {
+        Err(Error::Changed { path: path.to_path_buf() })
+    }
+}
+
+fn read_link(directory: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<PathBuf, Error> {
+    let target = rustix::fs::readlinkat(directory, name, Vec::new()).map_err(io_error("read link", path))?;
+    Ok(OsString::from_vec(target.into_bytes()).into())
+}
+
+/// The attributes that are the image's, not the host's.
+fn xattrs(directory: impl AsFd, name: &OsStr, path: &Path) -> Result<Vec<(OsString, Vec<u8>)>, Error> {
+    let mut attributes = beneath::xattrs(directory, name).map_err(io_error("read attributes of", path))?;
+    attributes.retain(|(key, _)| {
+        let host = [&b"security.selinux"[..], b"security.ima", b"security.evm"];
+        !is_overlay_mark(key) && !host.contains(&key.as_bytes())
+    });
+    Ok(attributes)
+}
+
+struct Packer<'a, W: Write> {
+    writer: Writer<W>,
+    options: &'a Options,
+    overlay: bool,
+    /// The first name of each file with several.
+    links: HashMap<(u64, u64), PathBuf>,
+    buffer: Vec<u8>,
+}
+
+impl<'a, W: Write> Packer<'a, W> {
+    fn new(output: W, options: &'a Options) -> Self {
+        Self {
+            writer: Writer::new(output),
+            options,
+            overlay: false,
+            links: HashMap::new(),
+            buffer: vec![0; 256 * 1024],
+        }
+    }
+
+    fn finish(self) -> Result<W, Error> {
+        self.writer.finish().map_err(Error::Write)
+    }
+
+    fn directory(&mut self, directory: BorrowedFd<'_>, path: &Path) -> Result<(), Error> {
+        for name in beneath::names(directory).map_err(io_error("list", path))? {
+            let path = path.join(&name);
+            if self.options.exclude.contains(&path) {
+                continue;
+            }
+            let stat =
+                rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(io_error("stat", &path))?;
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            if self.overlay && kind == FileType::CharacterDevice && stat.st_rdev == 0 {
+                self.whiteout(&path)?;
+                continue;
+            }
+            self.entry(directory, &name, &path, &stat)?;
+            if kind == FileType::Directory {
+                let below = open(directory, &name, &path)?;
+                if self.overlay && self.is_opaque(directory, &name, &path)? {
+                    self.empty(&path.join(whiteout::OPAQUE))?;
+                }
+                self.directory(below.as_fd(), &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_opaque(&self, directory: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<bool, Error> {
+        let attributes = beneath::xattrs(directory, name).map_err(io_error("read attributes of", path))?;
+        let has = |suffix: &str, value: Option<&[u8]>| {
+            attributes.iter().any(|(key, actual)| {
+                is_overlay_mark(key)
+                    && key.as_bytes().ends_with(suffix.as_bytes())
+                    && value.is_none_or(|value| value == actual)
+            })
+        };
+        if has(".redirect", None) {
+            return Err(Error::Redirect { path: path.to_path_buf() });
+        }
+        Ok(has(".opaque", Some(b"y")))
+    }
+
+    fn whiteout(&mut self, path: &Path) -> Result<(), Error> {
+        let name = path.file_name().and_then(whiteout::of).ok_or_else(|| Error::Name { path: path.to_path_buf() })?;
+        self.empty(&path.with_file_name(name))
+    }
+
+    fn empty(&mut self, path: &Path) -> Result<(), Error> {
+        self.writer.entry(&Entry::new(path, Kind::File, 0o644)).map_err(Error::Write)
+    }
+
+    fn entry(&mut self, directory: BorrowedFd<'_>, name: &OsStr, path: &Path, stat: &Stat) -> Result<(), Error> {
+        if whiteout::parse(name).is_some() {
+            return Err(Error::Name { path: path.to_path_buf() });
+        }
+        let device = || (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink => Kind::Symlink(read_link(directory, name, path)?),
+            FileType::Fifo => Kind::Fifo,
+            FileType::CharacterDevice => Kind::Character(device().0, device().1),
+            FileType::BlockDevice => Kind::Block(device().0, device().1),
+            // A socket is nothing without the process that listens on it, and tar has no word for it.
+            FileType::Socket | FileType::Unknown => return Ok(()),
+        };
+        let time = Time { nanoseconds: 0, ..Time::modified(stat) };
+        let modified = match self.options.latest {
+            Some(latest) if time.seconds > latest => Time { seconds: latest, nanoseconds: 0 },
+            _ => time,
+        };
+        let owner = self.options.owners.in_layer(stat.st_uid, stat.st_gid);
+        let (uid, gid) = owner.map_err(|source| Error::Owner { path: path.to_path_buf(), source })?;
+        let mode = if matches!(kind, Kind::Symlink(_)) { 0o777 } else { stat.st_mode & 0o7777 };
+        let mut entry = Entry { uid, gid, modified, ..Entry::new(path, kind, mode) };
+        if entry.kind != Kind::Directory && stat.st_nlink > 1 {
+            match self.links.entry((stat.st_dev, stat.st_ino)) {
+                std::collections::hash_map::Entry::Occupied(first) => {
+                    entry.kind = Kind::HardLink(first.get().clone());
+                    return self.writer.entry(&entry).map_err(Error::Write);
+                }
+                std::collections::hash_map::Entry::Vacant(place) => {
+                    place.insert(path.to_path_buf());
+                }
+            }
+        }
+        if self.overlay && entry.kind == Kind::File {
+            let attributes = beneath::xattrs(directory, name).map_err(io_error("read attributes of", path))?;
+            if attributes.iter().any(|(key, _)| is_overlay_mark(key) && key.as_bytes().ends_with(b".metacopy")) {
+                return Err(Error::Redirect { path: path.to_path_buf() });
+            }
+        }
+        entry.xattrs = xattrs(directory, name, path)?;
+        if entry.kind != Kind::File {
+            return self.writer.entry(&entry).map_err(Error::Write);
+        }
+        let mut file = open_file(directory, name, path)?;
+        let size = file.metadata().map_err(|source| Error::Read { path: path.to_path_buf(), source })?.len();
+        entry.size = size;
+        self.writer.entry(&entry).map_err(Error::Write)?;
+        let mut left = size;
+        loop {
+            let count = match file.read(&mut self.buffer) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => return Err(Error::Read { path: path.to_path_buf(), source }),
+            };
+            if count as u64 > left || (count == 0 && left > 0) {
+                return Err(Error::Changed { path: path.to_path_buf() });
+            }
+            if count == 0 {
+                return Ok(());
+            }
+            self.writer.write_all(&self.buffer[..count]).map_err(Error::Write)?;
+            left -= count as u64;
+        }
+    }
+}
