@@ -1,5 +1,6 @@
 //! A folder in which shell text runs with the five tools and `docker`, and that must leave nothing behind.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,7 +14,8 @@ use crate::{Registry, repository, tools};
 pub struct Workdir {
     folder: tempfile::TempDir,
     environment: Vec<(String, String)>,
-    /// Folders beside `oci` that served as `$OCI_HOME`.
+    /// The ids of the containers that were seen here.
+    seen: RefCell<BTreeSet<String>>,
     _network: Option<fs::File>,
 }
 
@@ -90,7 +92,7 @@ impl Workdir {
             ("TZ", "UTC".into()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
-        Self { folder, environment, _network: None }
+        Self { folder, environment, seen: RefCell::default(), _network: None }
     }
 
     /// One whose registry mirror is `registry`.
@@ -182,7 +184,23 @@ impl Workdir {
         for entry in fs::read_dir(self.folder().join("run")).into_iter().flatten().flatten() {
             leaks.push(format!("state: {}", entry.path().display()));
         }
+        self.remember();
+        for id in self.seen.borrow().iter() {
+            leaks.extend(left_of(id));
+        }
         leaks
+    }
+
+    /// Notes the ids of the containers that have a bundle now, to look for them when they should be gone.
+    fn remember(&self) {
+        let places = [self.folder().join("oci/bundles"), self.path("")];
+        for entry in places.iter().filter_map(|place| fs::read_dir(place).ok()).flatten().flatten() {
+            let Ok(config) = fs::read(entry.path().join("config.json")) else { continue };
+            let Ok(config) = serde_json::from_slice::<serde_json::Value>(&config) else { continue };
+            if let Some(id) = config["annotations"]["org.oci-tools.id"].as_str() {
+                self.seen.borrow_mut().insert(id.to_owned());
+            }
+        }
     }
 
     /// The processes that have this folder in their command line, environment, working directory or mounts.
@@ -223,6 +241,31 @@ impl Workdir {
             let _ = Command::new("umount").args(["-l", point]).status();
         }
     }
+}
+
+/// What the machine still holds of the container `id`: control groups, network namespaces, addresses, firewall rules.
+fn left_of(id: &str) -> Vec<String> {
+    let mut leaks = Vec::new();
+    let mut folders = vec![PathBuf::from("/sys/fs/cgroup"), "/run/netns".into(), "/var/lib/cni".into()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            // host-local keeps an address in a file that holds its owner's id.
+            let holds =
+                || path.starts_with("/var/lib/cni") && fs::read_to_string(&path).is_ok_and(|text| text.contains(id));
+            if entry.file_name().to_string_lossy().contains(id) || holds() {
+                leaks.push(format!("left of container: {}", path.display()));
+            } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(path);
+            }
+        }
+    }
+    for table in ["iptables-save", "ip6tables-save"] {
+        let rules = Command::new(table).env("PATH", "/usr/sbin:/sbin").stderr(Stdio::null()).output();
+        let rules = rules.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        leaks.extend(rules.lines().filter(|rule| rule.contains(id)).map(|rule| format!("{table}: {rule}")));
+    }
+    leaks
 }
 
 impl Drop for Workdir {
