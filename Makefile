@@ -1,7 +1,7 @@
 TOOLS = image-tool registry-tool bundle-tool run-tool build-tool
 SCRIPTS = .ci/run tests/docker tests/demo tests/images tests/bench
 # To build; to run; the peers of the tests; what the tests and the demo call.
-PACKAGES = gcc libc6-dev libseccomp-dev pkg-config \
+PACKAGES = g++ gcc libc6-dev libseccomp-dev pkg-config \
 	containernetworking-plugins iptables iproute2 passt uidmap \
 	buildah containerd crun docker-registry docker.io podman runc skopeo umoci \
 	attr bsdutils busybox-static ca-certificates curl mmdebstrap python3-pip shellcheck util-linux
@@ -27,6 +27,7 @@ lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+	cargo clippy --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz -- -D warnings
 	shellcheck $(SCRIPTS)
 
 bench: build

@@ -1,0 +1,12 @@
+//! A registry's name for an image that parses does so again as it is printed.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use registry_tool::reference::ImageName;
+
+fuzz_target!(|text: &str| {
+    if let Ok(name) = text.parse::<ImageName>() {
+        let again: ImageName = name.reference().to_string().parse().expect("what was parsed is valid");
+        assert_eq!(again.reference(), name.reference());
+    }
+});
