@@ -1,9 +1,18 @@
 //! An OCI image to an OCI runtime bundle that any OCI runtime runs, and its writable layer back to an image.
 
+pub mod annotation;
 pub mod capability;
+pub mod config;
+pub mod device;
 pub mod environment;
+pub mod image;
+pub mod limit;
 pub mod name;
+pub mod option;
+pub mod port;
 pub mod quantity;
 pub mod rootfs;
 pub mod seccomp;
+pub mod security;
 pub mod user;
+pub mod volume;

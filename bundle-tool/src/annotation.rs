@@ -1,0 +1,43 @@
+//! The annotations of a bundle's config.json: what the tools and people read back from a container.
+//!
+//! Labels stand beside them under their own names.
+
+/// The image's ref as it was given.
+pub const IMAGE: &str = "org.oci-tools.image";
+/// When the bundle was made (RFC 3339).
+pub const CREATED: &str = "org.oci-tools.created";
+/// Published ports as `docker ps` shows them.
+pub const PORTS: &str = "org.oci-tools.ports";
+/// The arguments of the program, a JSON array.
+pub const COMMAND: &str = "org.oci-tools.command";
+/// The container's name, its id for the runtime.
+pub const NAME: &str = "org.oci-tools.name";
+/// The docker-like id, 64 hexadecimal digits.
+pub const ID: &str = "org.oci-tools.id";
+/// The signal that asks the program to stop.
+pub const STOP_SIGNAL: &str = "org.oci-tools.stop-signal";
+/// Seconds until a program that was asked to stop is killed.
+pub const STOP_TIMEOUT: &str = "org.oci-tools.stop-timeout";
+/// `true`: the bundle goes when the container is deleted.
+pub const RM: &str = "org.oci-tools.rm";
+/// `true`: standard input is the program's (docker's `-i`).
+pub const INTERACTIVE: &str = "org.oci-tools.interactive";
+/// The restart policy: `no`, `on-failure[:N]`, `always`, `unless-stopped`.
+pub const RESTART: &str = "org.oci-tools.restart";
+/// Where the program's output goes.
+pub const LOG_DRIVER: &str = "org.oci-tools.log-driver";
+/// The log driver's options, a JSON object.
+pub const LOG_OPTIONS: &str = "org.oci-tools.log-options";
+/// The health check, in the JSON form of docker's image config.
+pub const HEALTHCHECK: &str = "org.oci-tools.healthcheck";
+/// What the network hook sets up, a JSON object.
+pub const NETWORK: &str = "org.oci-tools.network";
+/// The volumes in use, a JSON array; those without a name of their own go with the container where `--rm` asks for it.
+pub const VOLUMES: &str = "org.oci-tools.volumes";
+/// The manifest's digest.
+pub const DIGEST: &str = "org.oci-tools.digest";
+/// The layout that the image is in.
+pub const LAYOUT: &str = "org.oci-tools.layout";
+
+/// What every annotation of these tools starts with; labels that do are refused.
+pub const PREFIX: &str = "org.oci-tools.";

@@ -1,0 +1,660 @@
+//! config.json: an image's config and docker's options as an OCI runtime configuration.
+//!
+//! A pure function of its input but for what the host has (capabilities, devices, control groups), so that it can be tested as one:
+//! whatever touches the root file system (users, volumes, the working folder) is done before and handed in.
+//!
+//! `ociVersion` is 1.0.2: every runtime in use takes it (crun refuses versions that it does not know), and nothing here needs more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{
+    Capabilities, Hooks, Linux, LinuxCapabilities, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace,
+    LinuxNamespaceType, LinuxSeccomp, Mount, Process, Root, Spec, User,
+};
+
+use crate::capability::{self, Capability};
+use crate::device::{self, Device, Rule};
+use crate::environment;
+use crate::image::Runtime;
+use crate::limit::{Host, Limits};
+use crate::option::Refused;
+use crate::seccomp;
+use crate::security::{Confinement, MASKED_PATHS, READONLY_PATHS, Seccomp, SecurityOption};
+use crate::user::Identity;
+
+/// A configuration that cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An option cannot be honoured.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Nothing says which program to run.
+    #[error("no command: the image names none (give one after the address)")]
+    NoCommand,
+    /// The seccomp profile cannot be read.
+    #[error("read {path}")]
+    ReadProfile {
+        /// The profile's file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The seccomp profile is none.
+    #[error("{path}")]
+    Profile {
+        /// The profile's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: seccomp::Error,
+    },
+    /// The host's devices cannot be listed.
+    #[error("read /dev")]
+    Devices(#[source] io::Error),
+}
+
+/// A namespace of the container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Namespace {
+    /// Its own.
+    #[default]
+    Private,
+    /// The host's.
+    Host,
+    /// The one at a path, another container's.
+    Path(PathBuf),
+}
+
+/// The IPC namespace, which /dev/shm goes with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ipc {
+    /// The container's own; `shm` says whether there is a /dev/shm.
+    Private {
+        /// Whether /dev/shm is mounted.
+        shm: bool,
+    },
+    /// Another's, with its /dev/shm: the host's, or that of a process.
+    Shared {
+        /// The namespace.
+        namespace: Namespace,
+        /// The /dev/shm that goes with it.
+        shm: PathBuf,
+    },
+}
+
+/// What docker's options say of the container itself. What needs more than config.json (networks, volumes, the name) is elsewhere.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "each field is named for its option, which docker's manual explains")]
+pub struct Options {
+    pub entrypoint: Option<String>,
+    pub command: Vec<String>,
+    pub env: Vec<String>,
+    pub workdir: Option<String>,
+    pub hostname: Option<String>,
+    pub domainname: Option<String>,
+    pub tty: bool,
+    pub readonly: bool,
+    pub init: bool,
+    pub limits: Limits,
+    pub shm_size: u64,
+    pub privileged: bool,
+    pub cap_add: Vec<Capability>,
+    pub cap_drop: Vec<Capability>,
+    pub security: Vec<SecurityOption>,
+    pub devices: Vec<Device>,
+    pub device_rules: Vec<Rule>,
+    pub sysctls: BTreeMap<String, String>,
+    pub cgroup_parent: Option<String>,
+    pub network: Namespace,
+    pub pid: Namespace,
+    pub uts: Namespace,
+    pub ipc: Ipc,
+    pub cgroup: Option<Namespace>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            entrypoint: None,
+            command: Vec::new(),
+            env: Vec::new(),
+            workdir: None,
+            hostname: None,
+            domainname: None,
+            tty: false,
+            readonly: false,
+            init: false,
+            limits: Limits::default(),
+            shm_size: 64 << 20,
+            privileged: false,
+            cap_add: Vec::new(),
+            cap_drop: Vec::new(),
+            security: Vec::new(),
+            devices: Vec::new(),
+            device_rules: Vec::new(),
+            sysctls: BTreeMap::new(),
+            cgroup_parent: None,
+            network: Namespace::Private,
+            pid: Namespace::Private,
+            uts: Namespace::Private,
+            ipc: Ipc::Private { shm: true },
+            cgroup: None,
+        }
+    }
+}
+
+/// A range of ids: the first inside, the first outside, how many.
+pub type IdRange = (u32, u32, u32);
+
+/// Everything that config.json is made from.
+#[derive(Clone, Debug)]
+pub struct Container<'a> {
+    /// The container's name, for its control group.
+    pub name: &'a str,
+    /// Docker's options.
+    pub options: &'a Options,
+    /// The image's config.
+    pub image: &'a Runtime,
+    /// The image's architecture, by Go's name.
+    pub architecture: &'a str,
+    /// The user, looked up.
+    pub identity: &'a Identity,
+    /// The root file system, relative to the bundle.
+    pub rootfs: &'a Path,
+    /// Mounts beside the default ones, which they replace at the same place.
+    pub mounts: Vec<Mount>,
+    /// Programs that the runtime calls.
+    pub hooks: Option<Hooks>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Ids of a user namespace, for users and for groups; none for root.
+    pub id_ranges: Option<(Vec<IdRange>, Vec<IdRange>)>,
+}
+
+/// Where the init of `--init` is in the container.
+pub const INIT: &str = "/sbin/docker-init";
+
+/// Makes the configuration.
+pub fn build(container: Container<'_>) -> Result<Spec, Error> {
+    let options = container.options;
+    let confinement = Confinement::new(options.privileged, &options.security)?;
+    let capabilities =
+        capability::resolve(options.privileged, &options.cap_add, &options.cap_drop, &capability::held());
+    let mut linux = linux(&container, &confinement)?;
+    linux.set_seccomp(filter(&confinement.seccomp, &capabilities, container.architecture)?);
+    let process = process(&container, &confinement, &capabilities)?;
+
+    let mut root = Root::default();
+    root.set_path(container.rootfs.to_owned());
+    root.set_readonly(options.readonly.then_some(true));
+
+    let mut spec = Spec::default();
+    spec.set_version("1.0.2".into());
+    spec.set_process(Some(process));
+    spec.set_root(Some(root));
+    spec.set_hostname(options.hostname.clone().filter(|_| options.uts == Namespace::Private));
+    spec.set_domainname(options.domainname.clone().filter(|_| options.uts == Namespace::Private));
+    spec.set_mounts(Some(mounts(&container, &confinement)));
+    spec.set_linux(Some(linux));
+    spec.set_hooks(container.hooks);
+    spec.set_annotations(Some(container.annotations.into_iter().collect()));
+    Ok(spec)
+}
+
+/// The configuration as JSON that is equal for equal input: `oci_spec` keeps sets and maps in no order.
+pub fn to_json(spec: &Spec) -> Vec<u8> {
+    let mut value = serde_json::to_value(spec).expect("a Spec is JSON");
+    if let Some(sets) = value.pointer_mut("/process/capabilities").and_then(|sets| sets.as_object_mut()) {
+        for set in sets.values_mut().filter_map(|set| set.as_array_mut()) {
+            set.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+        }
+    }
+    sort(&mut value);
+    let mut bytes = serde_json::to_vec_pretty(&value).expect("a JSON value is JSON");
+    bytes.push(b'\n');
+    bytes
+}
+
+/// Sorts the keys of every object, whatever order serde_json was built to keep.
+fn sort(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(map) => {
+            let mut entries: Vec<_> = std::mem::take(map).into_iter().collect();
+            entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+            for (key, mut value) in entries {
+                sort(&mut value);
+                map.insert(key, value);
+            }
+        }
+        serde_json::Value::Array(list) => list.iter_mut().for_each(sort),
+        _ => {}
+    }
+}
+
+/// The program and its arguments, without `--init`.
+pub fn arguments(options: &Options, image: &Runtime) -> Result<Vec<String>, Error> {
+    let mut arguments = match options.entrypoint.as_deref() {
+        // An empty entrypoint takes the image's away.
+        Some("") => Vec::new(),
+        Some(program) => vec![program.to_owned()],
+        None => image.entrypoint.clone(),
+    };
+    if !options.command.is_empty() {
+        arguments.extend(options.command.iter().cloned());
+    } else if options.entrypoint.is_none() {
+        arguments.extend(image.cmd.iter().cloned());
+    }
+    if arguments.is_empty() { Err(Error::NoCommand) } else { Ok(arguments) }
+}
+
+/// The working folder: docker's `/` if nobody names one; a relative one is beneath the image's.
+pub fn workdir(options: &Options, image: &Runtime) -> PathBuf {
+    Path::new("/").join(&image.working_dir).join(options.workdir.as_deref().unwrap_or_default())
+}
+
+fn process(
+    container: &Container<'_>,
+    confinement: &Confinement,
+    capabilities: &BTreeSet<&'static str>,
+) -> Result<Process, Error> {
+    let options = container.options;
+    let mut arguments = arguments(options, container.image)?;
+    if options.init {
+        arguments.splice(0..0, [INIT.to_owned(), "--".to_owned()]);
+    }
+    let mut user = User::default();
+    user.set_uid(container.identity.uid);
+    user.set_gid(container.identity.gid);
+    user.set_additional_gids(Some(container.identity.groups.clone()).filter(|groups| !groups.is_empty()));
+
+    let mut process = Process::default();
+    process.set_terminal(options.tty.then_some(true));
+    process.set_user(user);
+    process.set_args(Some(arguments));
+    process.set_env(Some(variables(container)));
+    // `join` leaves a slash behind an empty path.
+    process.set_cwd(workdir(options, container.image).components().collect());
+    process.set_capabilities(Some(sets(capabilities, container.identity.uid)));
+    let limits: Vec<_> = options.limits.ulimits.iter().map(|limit| limit.to_oci()).collect();
+    process.set_rlimits(Some(limits).filter(|list| !list.is_empty()));
+    process.set_no_new_privileges(Some(confinement.no_new_privileges));
+    process.set_apparmor_profile(confinement.apparmor.clone());
+    process.set_oom_score_adj(options.limits.oom_score_adj);
+    Ok(process)
+}
+
+/// Docker's order: defaults, the image's, the options'. HOME is what /etc/passwd says unless somebody sets it.
+fn variables(container: &Container<'_>) -> Vec<String> {
+    let options = container.options;
+    let mut variables = vec![environment::DEFAULT_PATH.to_owned()];
+    variables.extend(options.hostname.as_ref().map(|hostname| format!("HOSTNAME={hostname}")));
+    if options.tty {
+        variables.push("TERM=xterm".to_owned());
+    }
+    let entries = container.image.env.iter().chain(&options.env).filter(|entry| entry.contains('='));
+    environment::overlay(&mut variables, entries.cloned());
+    if environment::value(&variables, "HOME").is_none_or(str::is_empty) {
+        environment::overlay(&mut variables, [format!("HOME={}", container.identity.home)]);
+    }
+    variables
+}
+
+fn sets(capabilities: &BTreeSet<&'static str>, uid: u32) -> LinuxCapabilities {
+    let all: Capabilities = capabilities.iter().filter_map(|name| name.strip_prefix("CAP_")?.parse().ok()).collect();
+    // As in docker, a user other than root has the bounding set alone: a set-id program can gain what is in it.
+    let held = if uid == 0 { all.clone() } else { Capabilities::new() };
+    let mut sets = LinuxCapabilities::default();
+    sets.set_bounding(Some(all));
+    sets.set_effective(Some(held.clone()));
+    sets.set_permitted(Some(held));
+    sets.set_inheritable(None);
+    sets.set_ambient(None);
+    sets
+}
+
+fn filter(
+    seccomp: &Seccomp,
+    capabilities: &BTreeSet<&'static str>,
+    architecture: &str,
+) -> Result<Option<LinuxSeccomp>, Error> {
+    // A kernel without CONFIG_SECCOMP_FILTER has no list of actions; docker runs without a filter there too.
+    if !Path::new("/proc/sys/kernel/seccomp/actions_avail").exists() {
+        return match seccomp {
+            Seccomp::File(_) => Err(Refused::new("--security-opt", "seccomp: this kernel has no filters").into()),
+            _ => Ok(None),
+        };
+    }
+    let circumstances = seccomp::Circumstances { capabilities, architecture, kernel: seccomp::kernel() };
+    match seccomp {
+        Seccomp::Unconfined => Ok(None),
+        Seccomp::Builtin => Ok(Some(seccomp::default_filter(&circumstances))),
+        Seccomp::File(path) => {
+            let json = fs::read(path).map_err(|source| Error::ReadProfile { path: path.clone(), source })?;
+            let filter = seccomp::filter_from_json(&json, &circumstances);
+            filter.map(Some).map_err(|source| Error::Profile { path: path.clone(), source })
+        }
+    }
+}
+
+fn linux(container: &Container<'_>, confinement: &Confinement) -> Result<Linux, Error> {
+    let options = container.options;
+    let host = Host::detect();
+    let mut resources = options.limits.resources(&host)?;
+    let mut rules = if options.privileged { device::privileged_rules() } else { device::default_rules() };
+    let mut nodes = if options.privileged { device::all().map_err(Error::Devices)? } else { Vec::new() };
+    for each in &options.devices {
+        for (node, rule) in device::resolve(each)? {
+            nodes.retain(|known| known.path() != node.path());
+            nodes.push(node);
+            if !options.privileged {
+                rules.push(rule);
+            }
+        }
+    }
+    rules.extend(options.device_rules.iter().map(Rule::to_oci));
+    resources.set_devices(Some(rules));
+
+    let mut linux = Linux::default();
+    linux.set_namespaces(Some(namespaces(container, &host)));
+    linux.set_resources(Some(resources));
+    linux.set_devices(Some(nodes).filter(|list| !list.is_empty()));
+    linux.set_sysctl(
+        Some(sysctls(options)?.into_iter().collect()).filter(|map: &std::collections::HashMap<_, _>| !map.is_empty()),
+    );
+    let paths = |list: &[&str]| {
+        Some(list.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>()).filter(|_| confinement.system_paths)
+    };
+    linux.set_masked_paths(paths(&MASKED_PATHS));
+    linux.set_readonly_paths(paths(&READONLY_PATHS));
+    linux.set_cgroups_path(options.cgroup_parent.as_ref().map(|parent| cgroup_path(parent, container.name)));
+    if let Some((users, groups)) = &container.id_ranges {
+        linux.set_uid_mappings(Some(users.iter().map(mapping).collect()));
+        linux.set_gid_mappings(Some(groups.iter().map(mapping).collect()));
+    } else {
+        linux.set_uid_mappings(None);
+        linux.set_gid_mappings(None);
+    }
+    Ok(linux)
+}
+
+/// A slice goes to systemd as `SLICE:PREFIX:NAME`; a path is one.
+fn cgroup_path(parent: &str, name: &str) -> PathBuf {
+    if parent.ends_with(".slice") {
+        format!("{parent}:oci:{name}").into()
+    } else {
+        Path::new("/").join(parent).join(name)
+    }
+}
+
+fn mapping(range: &IdRange) -> LinuxIdMapping {
+    let (inside, outside, count) = *range;
+    let built = LinuxIdMappingBuilder::default().container_id(inside).host_id(outside).size(count).build();
+    built.expect("all three are set")
+}
+
+fn namespaces(container: &Container<'_>, host: &Host) -> Vec<LinuxNamespace> {
+    let options = container.options;
+    let mut list = Vec::new();
+    let mut add = |kind, space: &Namespace| {
+        let path = match space {
+            Namespace::Host => return,
+            Namespace::Private => None,
+            Namespace::Path(path) => Some(path.clone()),
+        };
+        let mut namespace = LinuxNamespace::default();
+        namespace.set_typ(kind);
+        namespace.set_path(path);
+        list.push(namespace);
+    };
+    if container.id_ranges.is_some() {
+        add(LinuxNamespaceType::User, &Namespace::Private);
+    }
+    add(LinuxNamespaceType::Mount, &Namespace::Private);
+    add(LinuxNamespaceType::Network, &options.network);
+    add(LinuxNamespaceType::Uts, &options.uts);
+    add(LinuxNamespaceType::Pid, &options.pid);
+    let ipc = match &options.ipc {
+        Ipc::Private { .. } => &Namespace::Private,
+        Ipc::Shared { namespace, .. } => namespace,
+    };
+    add(LinuxNamespaceType::Ipc, ipc);
+    // Docker's default: the container's own where that hides the hierarchy (v2), the host's on v1 and for the privileged.
+    let own = host.unified && !options.privileged;
+    let default = if own { Namespace::Private } else { Namespace::Host };
+    add(LinuxNamespaceType::Cgroup, options.cgroup.as_ref().unwrap_or(&default));
+    list
+}
+
+fn sysctls(options: &Options) -> Result<BTreeMap<String, String>, Error> {
+    let mut all = BTreeMap::new();
+    let own_network = options.network == Namespace::Private;
+    let own_ipc = matches!(options.ipc, Ipc::Private { .. });
+    if own_network {
+        // As docker has it: every user of the container may serve low ports and ping.
+        all.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
+        all.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
+    }
+    for (name, value) in &options.sysctls {
+        let ipc = name.starts_with("fs.mqueue.")
+            || [
+                "kernel.msgmax",
+                "kernel.msgmnb",
+                "kernel.msgmni",
+                "kernel.sem",
+                "kernel.shmall",
+                "kernel.shmmax",
+                "kernel.shmmni",
+                "kernel.shm_rmid_forced",
+            ]
+            .contains(&name.as_str());
+        let refused = |reason: &str| Err(Refused::new("--sysctl", format!("{name}: {reason}")).into());
+        match name.as_str() {
+            name if name.starts_with("net.") => {
+                if !own_network {
+                    return refused("the container's network is not its own");
+                }
+            }
+            _ if ipc => {
+                if !own_ipc {
+                    return refused("the container's IPC namespace is not its own");
+                }
+            }
+            "kernel.domainname" => {}
+            _ => return refused("not a setting that a container has for itself"),
+        }
+        all.insert(name.clone(), value.clone());
+    }
+    Ok(all)
+}
+
+/// A mount.
+pub fn mount(destination: impl Into<PathBuf>, kind: &str, source: impl Into<PathBuf>, options: &[&str]) -> Mount {
+    let mut mount = Mount::default();
+    mount.set_destination(destination.into());
+    mount.set_typ(Some(kind.to_owned()));
+    mount.set_source(Some(source.into()));
+    mount.set_options(Some(options.iter().map(|option| (*option).to_owned()).collect()));
+    mount
+}
+
+fn mounts(container: &Container<'_>, confinement: &Confinement) -> Vec<Mount> {
+    let options = container.options;
+    let rootless = container.id_ranges.is_some();
+    let mode = |readonly| if readonly { "ro" } else { "rw" };
+    let mut pts = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+    // Group tty; a user namespace of one group has none.
+    let has_tty = container.id_ranges.as_ref().is_none_or(|(_, groups)| {
+        groups.iter().any(|(first, _, count)| (*first..first.saturating_add(*count)).contains(&5))
+    });
+    if has_tty {
+        pts.push("gid=5");
+    }
+    let mut list = vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount("/dev/pts", "devpts", "devpts", &pts),
+    ];
+    // sysfs belongs to a network namespace, and only who owns that may mount it.
+    if rootless && options.network != Namespace::Private {
+        list.push(mount("/sys", "none", "/sys", &["rbind", "nosuid", "noexec", "nodev", "ro"]));
+    } else {
+        list.push(mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", mode(confinement.readonly_sysfs)]));
+        let cgroup = ["nosuid", "noexec", "nodev", "relatime", mode(confinement.readonly_cgroups)];
+        list.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &cgroup));
+    }
+    list.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
+    match &options.ipc {
+        Ipc::Private { shm: false } => {}
+        Ipc::Private { shm: true } => {
+            let size = format!("size={}", options.shm_size);
+            list.push(mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size]));
+        }
+        Ipc::Shared { shm, .. } => {
+            list.push(mount("/dev/shm", "bind", shm, &["rbind", "nosuid", "noexec", "nodev", "rprivate"]))
+        }
+    }
+    list.retain(|default| container.mounts.iter().all(|given| given.destination() != default.destination()));
+    list.extend(container.mounts.iter().cloned());
+    // A mount inside another comes after it; else the order is kept.
+    list.sort_by_key(|mount| mount.destination().components().count());
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn image() -> Runtime {
+        Runtime {
+            entrypoint: vec!["/entry".into()],
+            cmd: vec!["default".into()],
+            env: vec!["PATH=/opt/bin".into(), "LANG=C".into()],
+            working_dir: "/srv".into(),
+            ..Runtime::default()
+        }
+    }
+
+    fn json_of(options: &Options, mounts: Vec<Mount>) -> Value {
+        let identity = Identity { uid: 0, gid: 0, groups: vec![], home: "/root".into() };
+        let image = image();
+        let container = Container {
+            name: "test",
+            options,
+            image: &image,
+            architecture: "amd64",
+            identity: &identity,
+            rootfs: Path::new("rootfs"),
+            mounts,
+            hooks: None,
+            annotations: BTreeMap::from([("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())]),
+            id_ranges: None,
+        };
+        serde_json::from_slice(&to_json(&build(container).unwrap())).unwrap()
+    }
+
+    #[test]
+    fn entrypoint_and_command_combine_as_in_docker() {
+        let cases: [(Option<&str>, &[&str], &[&str]); 6] = [
+            (None, &[], &["/entry", "default"]),
+            (None, &["mine"], &["/entry", "mine"]),
+            (Some("/other"), &[], &["/other"]),
+            (Some("/other"), &["mine"], &["/other", "mine"]),
+            (Some(""), &["mine"], &["mine"]),
+            (Some(""), &[], &[]),
+        ];
+        for (entrypoint, command, expected) in cases {
+            let command = command.iter().map(|word| (*word).to_owned()).collect();
+            let options = Options { entrypoint: entrypoint.map(str::to_owned), command, ..Options::default() };
+            assert_eq!(arguments(&options, &image()).unwrap_or_default(), expected);
+        }
+    }
+
+    #[test]
+    fn the_environment_has_dockers_order() {
+        let options = Options {
+            hostname: Some("h".into()),
+            tty: true,
+            env: vec!["LANG=de".into(), "A=1".into()],
+            ..Options::default()
+        };
+        let config = json_of(&options, vec![]);
+        assert_eq!(
+            config["process"]["env"],
+            json!(["PATH=/opt/bin", "HOSTNAME=h", "TERM=xterm", "LANG=de", "A=1", "HOME=/root"])
+        );
+        assert_eq!(config["process"]["cwd"], "/srv");
+        assert_eq!(config["hostname"], "h");
+    }
+
+    #[test]
+    fn a_relative_workdir_is_beneath_the_images() {
+        let options = Options { workdir: Some("sub".into()), ..Options::default() };
+        assert_eq!(workdir(&options, &image()), Path::new("/srv/sub"));
+        assert_eq!(workdir(&Options::default(), &Runtime::default()).components().collect::<PathBuf>(), Path::new("/"));
+    }
+
+    #[test]
+    fn a_plain_container_is_confined_as_dockers() {
+        let config = json_of(&Options::default(), vec![]);
+        assert_eq!(config["ociVersion"], "1.0.2");
+        let destinations: Vec<&str> =
+            config["mounts"].as_array().unwrap().iter().map(|mount| mount["destination"].as_str().unwrap()).collect();
+        assert_eq!(destinations, ["/proc", "/dev", "/sys", "/dev/pts", "/dev/mqueue", "/dev/shm", "/sys/fs/cgroup"]);
+        assert!(config["linux"]["maskedPaths"].as_array().unwrap().contains(&json!("/proc/kcore")));
+        assert_eq!(config["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
+        assert_eq!(config["process"]["capabilities"]["bounding"].as_array().unwrap().len(), 14);
+        assert_eq!(config["linux"]["resources"]["devices"][0], json!({"allow": false, "access": "rwm"}));
+        assert_eq!(config["annotations"], json!({"a": "1", "b": "2"}));
+        assert_eq!(
+            to_json(&serde_json::from_value(config.clone()).unwrap()),
+            to_json(&serde_json::from_value(config).unwrap())
+        );
+    }
+
+    #[test]
+    fn a_privileged_one_is_not() {
+        let config = json_of(&Options { privileged: true, ..Options::default() }, vec![]);
+        assert!(config["linux"].get("seccomp").is_none() && config["linux"].get("maskedPaths").is_none());
+        let sys =
+            config["mounts"].as_array().unwrap().iter().find(|mount| mount["destination"] == "/sys").unwrap().clone();
+        assert!(sys["options"].as_array().unwrap().contains(&json!("rw")));
+        assert_eq!(config["linux"]["resources"]["devices"], json!([{"allow": true, "type": "a", "access": "rwm"}]));
+    }
+
+    #[test]
+    fn a_given_mount_replaces_the_default_one_and_inner_mounts_come_last() {
+        let given = vec![
+            mount("/data/inner", "bind", "/b", &["rbind"]),
+            mount("/data", "bind", "/a", &["rbind"]),
+            mount("/dev/shm", "bind", "/s", &["rbind"]),
+        ];
+        let config = json_of(&Options::default(), given);
+        let mounts = config["mounts"].as_array().unwrap();
+        let place = |path: &str| mounts.iter().position(|mount| mount["destination"] == path).unwrap();
+        assert!(place("/data") < place("/data/inner"));
+        assert_eq!(mounts.iter().filter(|mount| mount["destination"] == "/dev/shm").count(), 1);
+        assert_eq!(mounts[place("/dev/shm")]["source"], "/s");
+    }
+
+    #[test]
+    fn sysctls_of_the_host_are_refused() {
+        let with = |name: &str, network: Namespace| {
+            let sysctls = BTreeMap::from([(name.to_owned(), "1".to_owned())]);
+            sysctls_of(&Options { sysctls, network, ..Options::default() })
+        };
+        fn sysctls_of(options: &Options) -> Result<BTreeMap<String, String>, Error> {
+            super::sysctls(options)
+        }
+        assert!(with("net.core.somaxconn", Namespace::Private).is_ok());
+        assert!(with("kernel.shmmax", Namespace::Private).is_ok());
+        assert_eq!(
+            with("net.core.somaxconn", Namespace::Host).unwrap_err().to_string(),
+            "--sysctl: net.core.somaxconn: the container's network is not its own"
+        );
+        assert!(with("kernel.panic", Namespace::Private).is_err());
+    }
+}

@@ -1,0 +1,424 @@
+//! Published and exposed ports: docker's `-p` and `--expose` syntax, and which host port each gets.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+/// A port that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Not in docker's syntax.
+    #[error("{0:?} is not [[HOST_IP:]HOST_PORT:]CONTAINER_PORT[/tcp|udp|sctp] (ports may be ranges)")]
+    Publish(String),
+    /// Not a port or a range of them.
+    #[error("{0:?} is not PORT[-PORT][/tcp|udp|sctp]")]
+    Expose(String),
+    /// A range on one side that does not fit the other's.
+    #[error("{0:?}: the ranges of host and container ports differ in length")]
+    Ranges(String),
+    /// Another program listens there.
+    #[error("port {0} is in use on this host (publish another, or -p {container} for a free one)", container = .1)]
+    InUse(String, u16),
+    /// None of a range is free.
+    #[error("no port of {0} is free on this host")]
+    NoneFree(String),
+    /// The address is not one of this host's, or a port below 1024 is not for this user.
+    #[error("port {port}")]
+    Bind {
+        /// Address, port and protocol.
+        port: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+impl Protocol {
+    /// The name as docker and CNI write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
+
+    fn split(text: &str) -> Option<(&str, Self)> {
+        let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let protocol = match protocol.to_ascii_lowercase().as_str() {
+            "tcp" => Self::Tcp,
+            "udp" => Self::Udp,
+            "sctp" => Self::Sctp,
+            _ => return None,
+        };
+        Some((ports, protocol))
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Container ports as `--expose` or an image's `ExposedPorts` name them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expose {
+    ports: RangeInclusive<u16>,
+    protocol: Protocol,
+}
+
+impl Expose {
+    /// Each port with its protocol.
+    pub fn ports(&self) -> impl Iterator<Item = (u16, Protocol)> + '_ {
+        self.ports.clone().map(|port| (port, self.protocol))
+    }
+}
+
+impl FromStr for Expose {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = || Error::Expose(text.into());
+        let (ports, protocol) = Protocol::split(text).ok_or_else(wrong)?;
+        Ok(Self { ports: range(ports).ok_or_else(wrong)?, protocol })
+    }
+}
+
+/// One `-p`: container ports, and the host's that lead to them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    ip: Option<IpAddr>,
+    host: Option<RangeInclusive<u16>>,
+    container: RangeInclusive<u16>,
+    protocol: Protocol,
+}
+
+impl Publish {
+    /// The container's ports with the protocol.
+    pub fn container_ports(&self) -> impl Iterator<Item = (u16, Protocol)> + '_ {
+        self.container.clone().map(|port| (port, self.protocol))
+    }
+}
+
+impl FromStr for Publish {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = || Error::Publish(text.into());
+        let (ports, protocol) = Protocol::split(text).ok_or_else(wrong)?;
+        let (rest, container) = ports.rsplit_once(':').map_or((None, ports), |(rest, last)| (Some(rest), last));
+        let container = range(container).ok_or_else(wrong)?;
+        let (ip, host) = match rest {
+            None => (None, None),
+            Some(rest) => match rest.rsplit_once(':') {
+                None => (None, Some(rest)),
+                Some((ip, host)) => {
+                    let bare = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip);
+                    let ip = if bare.is_empty() { None } else { Some(bare.parse::<IpAddr>().map_err(|_| wrong())?) };
+                    (ip, Some(host))
+                }
+            },
+        };
+        let host = match host {
+            None | Some("") => None,
+            Some(host) => Some(range(host).ok_or_else(wrong)?),
+        };
+        // A range of host ports for one container port means "any of these".
+        if host.as_ref().is_some_and(|host| container.len() != 1 && host.len() != container.len()) {
+            return Err(Error::Ranges(text.into()));
+        }
+        Ok(Self { ip, host, container, protocol })
+    }
+}
+
+/// `8000` or `8000-8010`, from 1 up.
+fn range(text: &str) -> Option<RangeInclusive<u16>> {
+    let port = |text: &str| -> Option<u16> {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if digits { text.parse().ok().filter(|port| *port > 0) } else { None }
+    };
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (port(first)?, port(last)?);
+    (first <= last).then_some(first..=last)
+}
+
+/// A host port that leads to a container port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mapping {
+    /// The container's port.
+    pub container: u16,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The host's address.
+    pub ip: IpAddr,
+    /// The host's port.
+    pub host: u16,
+}
+
+impl Mapping {
+    /// Whether both want one port of the host.
+    pub fn collides(&self, other: &Self) -> bool {
+        let any = |ip: &IpAddr| ip.is_unspecified();
+        self.host == other.host
+            && self.protocol == other.protocol
+            && (self.ip == other.ip || any(&self.ip) || any(&other.ip))
+    }
+
+    /// Fails if a program of this host has the port. What else leads to containers is `network`'s to know.
+    pub fn check(&self) -> Result<(), Error> {
+        let address = SocketAddr::new(self.ip, self.host);
+        let outcome = match self.protocol {
+            Protocol::Tcp => TcpListener::bind(address).map(drop),
+            Protocol::Udp => UdpSocket::bind(address).map(drop),
+            // The standard library has no SCTP socket; the kernel's own table is the rule that the plugin adds.
+            Protocol::Sctp => Ok(()),
+        };
+        let name = || format!("{address}/{}", self.protocol);
+        outcome.map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => Error::InUse(name(), self.container),
+            _ => Error::Bind { port: name(), source },
+        })
+    }
+}
+
+impl fmt::Display for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}->{}/{}", SocketAddr::new(self.ip, self.host), self.container, self.protocol)
+    }
+}
+
+impl FromStr for Mapping {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = || Error::Publish(text.into());
+        let (host, container) = text.split_once("->").ok_or_else(wrong)?;
+        let (container, protocol) = Protocol::split(container).ok_or_else(wrong)?;
+        let host: SocketAddr = host.parse().map_err(|_| wrong())?;
+        Ok(Self { container: container.parse().map_err(|_| wrong())?, protocol, ip: host.ip(), host: host.port() })
+    }
+}
+
+/// Gives every published port its host port: the one asked for, a free one of the range asked for, or any free one. With
+/// `all`, exposed ports that are not published get free ones too. `taken` are ports that lead to containers already.
+pub fn assign(publish: &[Publish], expose: &[Expose], all: bool, taken: &[Mapping]) -> Result<Vec<Mapping>, Error> {
+    let mut found: Vec<Mapping> = Vec::new();
+    let mut wanted = publish.to_vec();
+    if all {
+        let published: BTreeSet<(u16, Protocol)> = publish.iter().flat_map(Publish::container_ports).collect();
+        for (port, protocol) in expose.iter().flat_map(Expose::ports).filter(|port| !published.contains(port)) {
+            wanted.push(Publish { ip: None, host: None, container: port..=port, protocol });
+        }
+    }
+    for each in &wanted {
+        let ip = each.ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        for (index, container) in each.container.clone().enumerate() {
+            let mapping = |host| Mapping { container, protocol: each.protocol, ip, host };
+            let free = |mapping: &Mapping, found: &[Mapping]| match taken
+                .iter()
+                .chain(found)
+                .find(|other| other.collides(mapping))
+            {
+                Some(_) => {
+                    Err(Error::InUse(format!("{}/{}", SocketAddr::new(ip, mapping.host), each.protocol), container))
+                }
+                None => mapping.check(),
+            };
+            let chosen = match &each.host {
+                Some(host) if each.container.len() == 1 && host.len() > 1 => {
+                    let mut candidates = host.clone().map(mapping);
+                    candidates
+                        .find(|mapping| free(mapping, &found).is_ok())
+                        .ok_or_else(|| Error::NoneFree(format!("{}-{}/{}", host.start(), host.end(), each.protocol)))?
+                }
+                Some(host) => {
+                    let mapping =
+                        mapping(host.start() + u16::try_from(index).expect("a range of ports has at most 65535"));
+                    // The same port asked for twice is one mapping.
+                    if found.contains(&mapping) {
+                        continue;
+                    }
+                    free(&mapping, &found)?;
+                    mapping
+                }
+                None => {
+                    let mut candidates =
+                        std::iter::repeat_with(|| ephemeral(ip, each.protocol)).take(64).flatten().map(mapping);
+                    candidates
+                        .find(|mapping| free(mapping, &found).is_ok())
+                        .ok_or_else(|| Error::NoneFree(format!("{ip}/{}", each.protocol)))?
+                }
+            };
+            found.push(chosen);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A port that the kernel holds for free now.
+fn ephemeral(ip: IpAddr, protocol: Protocol) -> Option<u16> {
+    let address = SocketAddr::new(ip, 0);
+    let bound = match protocol {
+        Protocol::Udp => UdpSocket::bind(address).and_then(|socket| socket.local_addr()),
+        Protocol::Tcp | Protocol::Sctp => TcpListener::bind(address).and_then(|socket| socket.local_addr()),
+    };
+    bound.ok().map(|address| address.port())
+}
+
+/// Docker ps's PORTS: mappings and ports merely exposed, runs of them as ranges.
+pub fn summary(mappings: &[Mapping], expose: &[Expose]) -> String {
+    let published: BTreeSet<(u16, Protocol)> =
+        mappings.iter().map(|mapping| (mapping.container, mapping.protocol)).collect();
+    let exposed: BTreeSet<(u16, Protocol)> = expose.iter().flat_map(Expose::ports).collect();
+    // Ordered so that ports of a run are neighbours: by protocol and address, then by port.
+    type Port = (Protocol, Option<(IpAddr, u16)>, u16);
+    let mut all: Vec<Port> = mappings
+        .iter()
+        .map(|mapping| (mapping.protocol, Some((mapping.ip, mapping.host)), mapping.container))
+        .chain(exposed.difference(&published).map(|(port, protocol)| (*protocol, None, *port)))
+        .collect();
+    all.sort_by_key(|(protocol, host, container)| (*protocol, host.map(|(ip, _)| ip), *container));
+    let mut words: Vec<(u16, String)> = Vec::new();
+    let mut rest = all.as_slice();
+    while let Some((protocol, host, first)) = rest.first() {
+        let follows = |offset: usize| {
+            let offset = u16::try_from(offset).unwrap_or(u16::MAX);
+            let next = host.map(|(ip, port)| (ip, port.checked_add(offset).unwrap_or(0)));
+            rest.get(usize::from(offset)) == Some(&(*protocol, next, first.checked_add(offset).unwrap_or(0)))
+        };
+        let length = (1..).take_while(|offset| follows(*offset)).count() as u16;
+        let span = |port: u16| if length == 0 { port.to_string() } else { format!("{port}-{}", port + length) };
+        let host = host.map(|(ip, port)| {
+            let ip = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
+            format!("{ip}:{}->", span(port))
+        });
+        words.push((*first, format!("{}{}/{protocol}", host.unwrap_or_default(), span(*first))));
+        rest = &rest[usize::from(length) + 1..];
+    }
+    words.sort_by_key(|(first, _)| *first);
+    words.into_iter().map(|(_, word)| word).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn publish(text: &str) -> Publish {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn publish_is_read_as_docker_reads_it() {
+        let v4 = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        let cases = [
+            ("80", (None, None, 80..=80, Protocol::Tcp)),
+            ("9999:8888", (None, Some(9999..=9999), 8888..=8888, Protocol::Tcp)),
+            ("53:53/udp", (None, Some(53..=53), 53..=53, Protocol::Udp)),
+            ("127.0.0.1:80:80", (v4("127.0.0.1"), Some(80..=80), 80..=80, Protocol::Tcp)),
+            ("127.0.0.1::80", (v4("127.0.0.1"), None, 80..=80, Protocol::Tcp)),
+            ("[::1]:80:81/sctp", (v4("::1"), Some(80..=80), 81..=81, Protocol::Sctp)),
+            ("8000-8001:80-81", (None, Some(8000..=8001), 80..=81, Protocol::Tcp)),
+            ("8000-8010:80", (None, Some(8000..=8010), 80..=80, Protocol::Tcp)),
+        ];
+        for (text, (ip, host, container, protocol)) in cases {
+            assert_eq!(publish(text), Publish { ip, host, container, protocol }, "{text}");
+        }
+        for text in [
+            "",
+            ":",
+            "a",
+            "80:",
+            "0",
+            "65536",
+            "80/x",
+            "1:2:3",
+            "2-1",
+            "1.2.3:80:80",
+            "80:80-81",
+            "8000-8001:80-82",
+            "-1",
+            "+1",
+        ] {
+            assert!(text.parse::<Publish>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_somebody_has_is_refused_in_one_line() {
+        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = held.local_addr().unwrap().port();
+        let outcome = assign(&[publish(&format!("127.0.0.1:{port}:80"))], &[], false, &[]);
+        let message = outcome.unwrap_err().to_string();
+        assert_eq!(
+            message,
+            format!("port 127.0.0.1:{port}/tcp is in use on this host (publish another, or -p 80 for a free one)")
+        );
+    }
+
+    #[test]
+    fn a_port_of_another_container_is_taken_though_nobody_listens() {
+        let first = assign(&[publish("127.0.0.1::80")], &[], false, &[]).unwrap();
+        let again = publish(&format!("{}:81", first[0].host));
+        assert!(matches!(assign(&[again], &[], false, &first), Err(Error::InUse(..))));
+    }
+
+    #[test]
+    fn free_ports_are_found_for_ranges_and_for_all_exposed() {
+        let expose = ["90/udp".parse().unwrap(), "80".parse().unwrap()];
+        let found = assign(&[publish("127.0.0.1::80")], &expose, true, &[]).unwrap();
+        assert_eq!(
+            found.iter().map(|each| (each.container, each.protocol)).collect::<Vec<_>>(),
+            [(80, Protocol::Tcp), (90, Protocol::Udp)]
+        );
+        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = held.local_addr().unwrap().port();
+        if port < u16::MAX - 8 {
+            let found = assign(&[publish(&format!("127.0.0.1:{port}-{}:80", port + 8))], &[], false, &[]).unwrap();
+            assert_ne!(found[0].host, port);
+        }
+    }
+
+    #[test]
+    fn the_summary_is_docker_pss() {
+        let mapping = |text: &str| text.parse::<Mapping>().unwrap();
+        assert_eq!(summary(&[mapping("0.0.0.0:5000->5000/tcp")], &[]), "0.0.0.0:5000->5000/tcp");
+        let many = [mapping("0.0.0.0:8000->80/tcp"), mapping("0.0.0.0:8001->81/tcp"), mapping("127.0.0.1:53->53/udp")];
+        let expose = ["80".parse().unwrap(), "443".parse().unwrap()];
+        assert_eq!(summary(&many, &expose), "127.0.0.1:53->53/udp, 0.0.0.0:8000-8001->80-81/tcp, 443/tcp");
+        assert_eq!(summary(&[], &[]), "");
+        assert_eq!(summary(&[mapping("[::1]:8000->80/tcp")], &[]), "[::1]:8000->80/tcp");
+    }
+
+    proptest! {
+        #[test]
+        fn a_mapping_prints_as_it_is_read(ip in any::<IpAddr>(), host in 1u16.., container in 1u16.., udp in any::<bool>()) {
+            let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
+            let mapping = Mapping { container, protocol, ip, host };
+            prop_assert_eq!(mapping.to_string().parse::<Mapping>().unwrap(), mapping);
+        }
+
+        #[test]
+        fn no_text_makes_a_parser_panic(text in "[0-9:./a-u\\[\\]-]{0,24}") {
+            let _ = text.parse::<Publish>();
+            let _ = text.parse::<Expose>();
+            let _ = text.parse::<Mapping>();
+        }
+    }
+}

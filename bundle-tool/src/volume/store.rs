@@ -1,0 +1,189 @@
+//! Named volumes on disk: `volumes/NAME/_data`, with `volume.json` beside it for what a person said about it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::{Error, copy, is_name};
+
+/// The folder of named volumes.
+#[derive(Clone, Debug)]
+pub struct Store(PathBuf);
+
+/// A named volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// Where its files are.
+    pub data: PathBuf,
+    /// What was said about it.
+    pub about: About,
+}
+
+/// `volume.json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// When it was made (RFC 3339).
+    #[serde(default)]
+    pub created: String,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Store {
+    /// The store at `path`, which need not be there yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Opens a volume, making it if it is not there; says whether it was made.
+    pub fn open_or_create(&self, name: &str, about: &About) -> Result<(Volume, bool), Error> {
+        if !is_name(name) {
+            return Err(Error::Syntax { text: name.into(), reason: "not a volume name".into() });
+        }
+        let folder = self.0.join(name);
+        let failed = |operation, path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Io { operation, path, source }
+        };
+        fs::create_dir_all(&self.0).map_err(failed("create", &self.0))?;
+        let made = match fs::create_dir(&folder) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(failed("create", &folder)(error)),
+        };
+        let data = folder.join("_data");
+        // Docker's volumes are open to every user of the container until the container says otherwise.
+        match rustix::fs::mkdir(&data, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(failed("create", &data)(errno.into())),
+        }
+        let described = folder.join("volume.json");
+        if made {
+            let json = serde_json::to_vec_pretty(about).expect("strings are JSON");
+            fs::write(&described, json).map_err(failed("write", &described))?;
+        }
+        Ok((self.read(name), made))
+    }
+
+    /// The volume of that name.
+    pub fn open(&self, name: &str) -> Result<Volume, Error> {
+        if is_name(name) && self.0.join(name).join("_data").is_dir() {
+            Ok(self.read(name))
+        } else {
+            Err(Error::NoVolume(name.into()))
+        }
+    }
+
+    fn read(&self, name: &str) -> Volume {
+        let folder = self.0.join(name);
+        // A volume made by hand has no description, which is fine.
+        let about = fs::read(folder.join("volume.json")).ok().and_then(|json| serde_json::from_slice(&json).ok());
+        Volume { name: name.into(), data: folder.join("_data"), about: about.unwrap_or_default() }
+    }
+
+    /// Every volume, by name.
+    pub fn list(&self) -> Result<Vec<Volume>, Error> {
+        let entries = match fs::read_dir(&self.0) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(Error::Io { operation: "read", path: self.0.clone(), source }),
+        };
+        let mut names: Vec<String> =
+            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort();
+        Ok(names.iter().filter_map(|name| self.open(name).ok()).collect())
+    }
+
+    /// Removes a volume with all that is in it.
+    pub fn remove(&self, name: &str) -> Result<(), Error> {
+        let volume = self.open(name)?;
+        let folder = volume.data.parent().expect("a volume's data is in the volume's folder");
+        fs::remove_dir_all(folder).map_err(|source| Error::Io { operation: "remove", path: folder.into(), source })
+    }
+}
+
+/// Fills an empty volume with what the image has at `target`; nothing happens if either side does not call for it.
+pub(crate) fn copy_up(rootfs: BorrowedFd<'_>, target: &Path, data: &Path) -> Result<(), Error> {
+    let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let inside = target.strip_prefix("/").unwrap_or(target);
+    let source = match rustix::fs::openat2(
+        rootfs,
+        inside,
+        open,
+        Mode::empty(),
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+    ) {
+        Ok(source) => source,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        Err(Errno::LOOP) => {
+            return Err(Error::Unusable { path: target.into(), reason: "a loop of symbolic links in the image" });
+        }
+        Err(errno) => {
+            return Err(Error::Io { operation: "open the image's", path: target.into(), source: errno.into() });
+        }
+    };
+    let failed = |source| Error::Io { operation: "fill", path: data.into(), source };
+    if fs::read_dir(data).map_err(failed)?.next().is_some() {
+        return Ok(());
+    }
+    let folder = rustix::fs::open(data, open, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+    copy::copy_tree(source.as_fd(), folder.as_fd()).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_is_made_once_and_keeps_its_data() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path().join("volumes"));
+        assert!(store.list().unwrap().is_empty());
+        let about = About { created: "2026-01-01T00:00:00Z".into(), ..About::default() };
+        let (volume, made) = store.open_or_create("data", &about).unwrap();
+        assert!(made);
+        fs::write(volume.data.join("kept"), "").unwrap();
+        let (again, made) = store.open_or_create("data", &About::default()).unwrap();
+        assert!(!made && again == volume);
+        assert_eq!(store.list().unwrap(), [volume]);
+        store.remove("data").unwrap();
+        assert_eq!(
+            store.remove("data").unwrap_err().to_string(),
+            "data: no such volume (bundle-tool volume ls shows what there is)"
+        );
+    }
+
+    #[test]
+    fn names_that_would_lead_out_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path());
+        for name in ["..", "a/b", "", "."] {
+            assert!(store.open_or_create(name, &About::default()).is_err() && store.remove(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_an_empty_volume_is_filled() {
+        let folder = tempfile::tempdir().unwrap();
+        let (rootfs, data) = (folder.path().join("rootfs"), folder.path().join("data"));
+        fs::create_dir_all(rootfs.join("var/lib/app")).unwrap();
+        fs::write(rootfs.join("var/lib/app/seed"), "1").unwrap();
+        fs::create_dir(&data).unwrap();
+        let root = fs::File::open(&rootfs).unwrap();
+        copy_up(root.as_fd(), Path::new("/nowhere"), &data).unwrap();
+        copy_up(root.as_fd(), Path::new("/var/lib/app"), &data).unwrap();
+        assert_eq!(fs::read(data.join("seed")).unwrap(), b"1");
+        fs::write(rootfs.join("var/lib/app/later"), "").unwrap();
+        copy_up(root.as_fd(), Path::new("/var/lib/app"), &data).unwrap();
+        assert!(!data.join("later").exists());
+    }
+}
