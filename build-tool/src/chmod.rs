@@ -1,0 +1,126 @@
+//! `--chmod`: octal, or chmod(1)'s symbols (`u=rwX,go=rX`).
+
+use std::str::FromStr;
+
+/// A change of permission bits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// Exactly these bits.
+    Octal(u32),
+    /// One change after the other.
+    Symbolic(Vec<Clause>),
+}
+
+/// One change: to whom, how, what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clause {
+    who: u32,
+    operator: char,
+    permissions: String,
+}
+
+/// A mode that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no mode (644, or u=rwX,go=rX)")]
+pub struct BadMode(String);
+
+impl FromStr for Mode {
+    type Err = BadMode;
+
+    fn from_str(text: &str) -> Result<Self, BadMode> {
+        let bad = || BadMode(text.to_owned());
+        if text.starts_with(|c: char| c.is_ascii_digit()) {
+            return match u32::from_str_radix(text, 8) {
+                Ok(bits) if bits <= 0o7777 => Ok(Self::Octal(bits)),
+                _ => Err(bad()),
+            };
+        }
+        let mut clauses = Vec::new();
+        for clause in text.split(',') {
+            let at = clause.find(['+', '-', '=']).ok_or_else(bad)?;
+            let who = clause[..at].chars().try_fold(0, |bits, c| match c {
+                'u' => Ok(bits | 0o700),
+                'g' => Ok(bits | 0o070),
+                'o' => Ok(bits | 0o007),
+                'a' => Ok(bits | 0o777),
+                _ => Err(bad()),
+            })?;
+            let operator = char::from(clause.as_bytes()[at]);
+            let permissions = &clause[at + 1..];
+            if permissions.contains(|c: char| !"rwxXstugo".contains(c)) {
+                return Err(bad());
+            }
+            clauses.push(Clause {
+                who: if who == 0 { 0o777 } else { who },
+                operator,
+                permissions: permissions.to_owned(),
+            });
+        }
+        Ok(Self::Symbolic(clauses))
+    }
+}
+
+impl Mode {
+    /// The bits that a file with the bits `old` gets.
+    pub fn apply(&self, old: u32, directory: bool) -> u32 {
+        let clauses = match self {
+            Self::Octal(bits) => return *bits,
+            Self::Symbolic(clauses) => clauses,
+        };
+        let mut mode = old;
+        for Clause { who, operator, permissions } in clauses {
+            let mut bits = 0;
+            for c in permissions.chars() {
+                bits |= match c {
+                    'r' => 0o444 & who,
+                    'w' => 0o222 & who,
+                    'x' => 0o111 & who,
+                    'X' if directory || mode & 0o111 != 0 => 0o111 & who,
+                    's' => (if who & 0o700 != 0 { 0o4000 } else { 0 }) | (if who & 0o070 != 0 { 0o2000 } else { 0 }),
+                    't' => 0o1000,
+                    'u' => spread(mode >> 6) & who,
+                    'g' => spread(mode >> 3) & who,
+                    'o' => spread(mode) & who,
+                    _ => 0,
+                };
+            }
+            mode = match operator {
+                '+' => mode | bits,
+                '-' => mode & !bits,
+                _ => (mode & !who) | bits,
+            };
+        }
+        mode
+    }
+}
+
+/// Three bits for each of the three.
+fn spread(bits: u32) -> u32 {
+    let bits = bits & 7;
+    bits << 6 | bits << 3 | bits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_apply_as_chmod_does() {
+        for (text, old, directory, expected) in [
+            ("644", 0o777, false, 0o644),
+            ("4755", 0, false, 0o4755),
+            ("u=rwX,go=rX", 0o600, false, 0o644),
+            ("u=rwX,go=rX", 0o700, true, 0o755),
+            ("a+x", 0o644, false, 0o755),
+            ("+x", 0o644, false, 0o755),
+            ("go-rwx", 0o755, false, 0o700),
+            ("g=u", 0o640, false, 0o660),
+            ("u+s", 0o755, false, 0o4755),
+        ] {
+            assert_eq!(text.parse::<Mode>().unwrap().apply(old, directory), expected, "{text}");
+        }
+        for text in ["", "9", "x", "u~x", "77777", "u+q"] {
+            assert!(text.parse::<Mode>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,591 @@
+//! COPY and ADD: from sources to the entries of a layer.
+//!
+//! Nothing is mounted and nothing is written but the layer: where a file lands is decided by the tables of contents of the layers
+//! below, and its bytes go from the source into the layer's archive, hashed on the way. The semantics are those of BuildKit's
+//! file operations:
+//!
+//! - a directory gives its contents, a file itself; a destination that ends in `/` or is a directory takes files by their name;
+//! - links in the destination are followed inside the root filesystem, those below a copied directory are not;
+//! - directories that are missing are made with mode 755 and, with `--chown`, that owner;
+//! - an existing directory keeps its owner and mode if it is the destination, and gets the source's if it is below it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use image_tool::beneath::Time;
+use image_tool::digest::Hasher;
+use image_tool::layer::entry::{self, Entry, Kind};
+use image_tool::layer::{diff, pack, whiteout};
+use rustix::fs::{FileType, Stat};
+
+use crate::cache::KeyBuilder;
+use crate::chmod::Mode;
+use crate::contents::{Node, NodeKind};
+use crate::digests::{self, Digests, Sha256};
+use crate::files::{self, File, Files, Source};
+use crate::tree::{self, Tree};
+
+/// Something that is copied.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A source below a tree of files, and what was found there.
+    Files {
+        /// Where.
+        files: &'a Files,
+        /// The source.
+        source: Source,
+        /// The source and all below it.
+        found: Vec<File>,
+    },
+    /// A heredoc, or a download that was small.
+    Bytes {
+        /// Its name in a directory.
+        name: String,
+        /// Its content.
+        bytes: Vec<u8>,
+        /// Its mode unless `--chmod` says otherwise.
+        mode: u32,
+    },
+    /// A file of the host: a download.
+    Download {
+        /// Its name in a directory.
+        name: String,
+        /// Where it was put.
+        file: std::fs::File,
+        /// Its digest.
+        digest: Sha256,
+        /// When the server says that it was last changed.
+        modified: Option<i64>,
+    },
+    /// An archive to be unpacked.
+    Archive {
+        /// The archive, compressed or not.
+        file: std::fs::File,
+        /// Its digest.
+        digest: Sha256,
+        /// How errors call it.
+        name: String,
+    },
+}
+
+/// How things are copied.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The destination, absolute; a `/` behind it means a directory.
+    pub destination: String,
+    /// Owner of what is copied and of directories made for it.
+    pub owner: Option<(u32, u32)>,
+    /// `--chmod`.
+    pub mode: Option<Mode>,
+    /// `--parents`.
+    pub parents: bool,
+    /// Whether owners come from the sources (`--from`) or are root (the context).
+    pub keep_owners: bool,
+    /// The time of what has none, and the latest time of anything (`SOURCE_DATE_EPOCH`).
+    pub epoch: Option<i64>,
+}
+
+/// Why a copy cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A source is not to be had.
+    #[error(transparent)]
+    Files(#[from] files::Error),
+    /// The destination leads nowhere.
+    #[error(transparent)]
+    Tree(#[from] tree::Error),
+    /// A directory would have to replace something else.
+    #[error("{}: a directory cannot replace {what} (copy to where it leads)", .path.display())]
+    OverOther {
+        /// Where.
+        path: PathBuf,
+        /// What is there.
+        what: &'static str,
+    },
+    /// A file would have to replace a directory.
+    #[error("{}: a file cannot replace a directory", .0.display())]
+    OverDirectory(PathBuf),
+    /// A name that would read as a deletion.
+    #[error("{}: cannot be in a layer: its name would read as a deletion", .0.display())]
+    Whiteout(PathBuf),
+    /// A file was written to while it was copied.
+    #[error("{}: changed while it was read", .0.display())]
+    Changed(PathBuf),
+    /// An archive that cannot be unpacked.
+    #[error("{name}")]
+    Archive {
+        /// Which.
+        name: String,
+        /// What is wrong.
+        source: entry::Error,
+    },
+    /// Reading failed.
+    #[error("read {name}")]
+    Read {
+        /// What.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The layer could not be written.
+    #[error("write the layer")]
+    Write(#[source] io::Error),
+}
+
+impl From<diff::Error> for Error {
+    fn from(error: diff::Error) -> Self {
+        Self::Write(io::Error::other(error))
+    }
+}
+
+/// Add to the key what distinguishes these inputs: names, types, modes and contents, but no times.
+///
+/// `None` if a file's digest is not known and `read` is false.
+pub fn add_to_key(
+    key: &mut KeyBuilder,
+    inputs: &[Input<'_>],
+    options: &Options,
+    digests: &Digests,
+    read: bool,
+) -> Result<Option<()>, Error> {
+    key.add((inputs.len() as u64).to_le_bytes());
+    for input in inputs {
+        match input {
+            Input::Bytes { name, bytes, mode } => {
+                key.add("bytes").add(name).add(bytes).add(mode.to_le_bytes());
+            }
+            Input::Download { name, digest, .. } => {
+                key.add("download").add(name).add(digest);
+            }
+            Input::Archive { digest, .. } => {
+                key.add("archive").add(digest);
+            }
+            Input::Files { files, source, found } => {
+                key.add("files").add((found.len() as u64).to_le_bytes());
+                // The name matters where it becomes part of the destination.
+                let named = if options.parents {
+                    source.named.as_os_str()
+                } else {
+                    source.named.file_name().unwrap_or_default()
+                };
+                key.add(if source.directory && !options.parents { &b""[..] } else { named.as_bytes() });
+                for File { below, path, stat } in found {
+                    key.add(below.as_os_str().as_bytes()).add(stat.st_mode.to_le_bytes());
+                    if options.keep_owners {
+                        key.add(stat.st_uid.to_le_bytes()).add(stat.st_gid.to_le_bytes());
+                    }
+                    match FileType::from_raw_mode(stat.st_mode) {
+                        FileType::RegularFile => {
+                            let digest = match digests.get(stat) {
+                                Some(digest) => digest,
+                                None if !read => return Ok(None),
+                                None => {
+                                    let open = || files.open(path).map_err(io::Error::other);
+                                    digests.of(stat, open).map_err(|source| files.io("read", path, source))?
+                                }
+                            };
+                            key.add(digest);
+                        }
+                        FileType::Symlink => {
+                            key.add(files.read_link(path)?.as_os_str().as_bytes());
+                        }
+                        FileType::CharacterDevice | FileType::BlockDevice => {
+                            key.add(stat.st_rdev.to_le_bytes());
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    Ok(Some(()))
+}
+
+/// Where an entry's data comes from.
+enum Data<'a> {
+    None,
+    Bytes(Vec<u8>),
+    File { files: &'a Files, path: PathBuf, stat: Stat },
+    Download(std::fs::File),
+}
+
+/// Puts the entries of one layer together.
+pub struct Copier<'a, 'b> {
+    tree: &'b mut Tree,
+    options: &'b Options,
+    digests: &'b Digests,
+    archive: entry::Writer<pack::Packer>,
+    /// Collected, to come out sorted and each once.
+    waiting: BTreeMap<PathBuf, (Entry, Data<'a>)>,
+    /// Directories that stand in the layer already.
+    written: HashSet<PathBuf>,
+    /// The first name of each file with several.
+    links: HashMap<(u64, u64), PathBuf>,
+}
+
+impl<'a, 'b> Copier<'a, 'b> {
+    /// Copy into `tree`, which is what lies below, writing the layer to `packer`.
+    pub fn new(tree: &'b mut Tree, options: &'b Options, digests: &'b Digests, packer: pack::Packer) -> Self {
+        let archive = entry::Writer::new(packer);
+        Self {
+            tree,
+            options,
+            digests,
+            archive,
+            waiting: BTreeMap::new(),
+            written: HashSet::new(),
+            links: HashMap::new(),
+        }
+    }
+
+    /// Copy all inputs and end the archive.
+    pub fn copy(mut self, inputs: Vec<Input<'a>>) -> Result<pack::Packer, Error> {
+        let several = inputs.len() > 1;
+        for input in inputs {
+            match input {
+                Input::Files { files, source, found } => self.files(files, &source, found, several)?,
+                Input::Bytes { name, bytes, mode } => {
+                    let path = self.file_destination(name.as_ref(), several)?;
+                    let entry = Entry { size: bytes.len() as u64, ..Entry::new(&path, Kind::File, mode) };
+                    self.file(&path, entry, Data::Bytes(bytes))?;
+                }
+                Input::Download { name, file, modified, .. } => {
+                    let path = self.file_destination(name.as_ref(), several)?;
+                    let size = file.metadata().map_err(|source| Error::Read { name: name.clone(), source })?.len();
+                    let entry = Entry {
+                        size,
+                        modified: seconds(modified.unwrap_or(0)),
+                        ..Entry::new(&path, Kind::File, 0o600)
+                    };
+                    self.file(&path, entry, Data::Download(file))?;
+                }
+                Input::Archive { file, name, .. } => {
+                    self.write_waiting()?;
+                    self.unpack(file, &name)?;
+                }
+            }
+        }
+        self.write_waiting()?;
+        self.archive.finish().map_err(Error::Write)
+    }
+
+    /// The destination with its links followed, made if it is a directory that is missing.
+    fn directory_destination(&mut self) -> Result<PathBuf, Error> {
+        let path = self.tree.resolve(Path::new(&self.options.destination))?;
+        self.make_directory(&path)?;
+        Ok(path)
+    }
+
+    /// Where a file of that name goes.
+    fn file_destination(&mut self, name: &Path, several: bool) -> Result<PathBuf, Error> {
+        let destination = Path::new(&self.options.destination);
+        let resolved = self.tree.resolve(destination)?;
+        if self.options.destination.ends_with('/') || several || self.tree.is_directory(&resolved) {
+            let directory = self.directory_destination()?;
+            return Ok(self.tree.resolve(&directory.join(name))?);
+        }
+        if let Some(parent) = resolved.parent() {
+            self.make_directory(parent)?;
+        }
+        Ok(resolved)
+    }
+
+    fn files(&mut self, files: &'a Files, source: &Source, found: Vec<File>, several: bool) -> Result<(), Error> {
+        let base = if self.options.parents {
+            let mut base = self.directory_destination()?;
+            let named = after_pivot(&source.named);
+            base = self.tree.resolve(&base.join(named))?;
+            base.parent().map(|parent| self.make_directory(parent)).transpose()?;
+            base
+        } else if source.directory {
+            let destination = &self.options.destination;
+            let base = self.tree.resolve(Path::new(destination))?;
+            if destination.ends_with('/') {
+                self.make_directory(&base)?;
+            } else if let Some(parent) = base.parent() {
+                self.make_directory(parent)?;
+            }
+            base
+        } else {
+            let name = source.named.file_name().unwrap_or_default().to_owned();
+            self.file_destination(Path::new(&name), several)?
+        };
+        for File { below, path, stat } in found {
+            let target = if below.as_os_str().is_empty() { base.clone() } else { base.join(&below) };
+            self.found(files, &target, &path, stat, below.as_os_str().is_empty())?;
+        }
+        Ok(())
+    }
+
+    fn found(&mut self, files: &'a Files, target: &Path, path: &Path, stat: Stat, top: bool) -> Result<(), Error> {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let (uid, gid) = match (self.options.owner, self.options.keep_owners) {
+            (Some(owner), _) => owner,
+            (None, true) => image_tool::layer::owner::Owners::here()
+                .in_layer(stat.st_uid, stat.st_gid)
+                .unwrap_or((stat.st_uid, stat.st_gid)),
+            (None, false) => (0, 0),
+        };
+        let device = || (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+        let (kind, data) = match kind {
+            FileType::Directory => (Kind::Directory, Data::None),
+            FileType::Symlink => (Kind::Symlink(files.read_link(path)?), Data::None),
+            FileType::RegularFile => (Kind::File, Data::File { files, path: path.to_owned(), stat }),
+            FileType::Fifo => (Kind::Fifo, Data::None),
+            FileType::CharacterDevice => (Kind::Character(device().0, device().1), Data::None),
+            FileType::BlockDevice => (Kind::Block(device().0, device().1), Data::None),
+            // Nothing listens on it in the image.
+            FileType::Socket | FileType::Unknown => return Ok(()),
+        };
+        let mut entry = Entry::new(
+            target,
+            kind,
+            if matches!(data, Data::None) && is_link(&stat) { 0o777 } else { stat.st_mode & 0o7777 },
+        );
+        (entry.uid, entry.gid) = (uid, gid);
+        entry.modified = seconds(stat.st_mtime as i64);
+        entry.size = if matches!(entry.kind, Kind::File) { stat.st_size as u64 } else { 0 };
+        if entry.kind == Kind::Directory {
+            return self.directory(target, entry, top);
+        }
+        if stat.st_nlink > 1 {
+            match self.links.get(&(stat.st_dev, stat.st_ino)) {
+                Some(first) if self.waiting.contains_key(first) && first.as_path() < target => {
+                    entry.kind = Kind::HardLink(first.clone());
+                    entry.size = 0;
+                    return self.file(target, entry, Data::None);
+                }
+                // A link must come behind what it names: otherwise the file stands twice.
+                Some(_) => {}
+                None => drop(self.links.insert((stat.st_dev, stat.st_ino), target.to_owned())),
+            }
+        }
+        self.file(target, entry, data)
+    }
+
+    /// Add a directory that was copied.
+    fn directory(&mut self, path: &Path, mut entry: Entry, top: bool) -> Result<(), Error> {
+        if self.tree.is_directory(path) && (top || path.as_os_str().is_empty()) {
+            return Ok(());
+        }
+        match self.tree.get(path).map(|found| &found.node.kind) {
+            Some(NodeKind::Symlink(_)) => {
+                return Err(Error::OverOther { path: absolute(path), what: "a symbolic link" });
+            }
+            Some(NodeKind::File) => return Err(Error::OverOther { path: absolute(path), what: "a file" }),
+            _ => {}
+        }
+        self.check_name(path)?;
+        self.parents(path);
+        self.adjust(&mut entry);
+        self.insert(path, entry, Data::None);
+        Ok(())
+    }
+
+    /// Add something that is not a directory.
+    fn file(&mut self, path: &Path, mut entry: Entry, data: Data<'a>) -> Result<(), Error> {
+        if self.tree.is_directory(path) {
+            return Err(Error::OverDirectory(absolute(path)));
+        }
+        self.check_name(path)?;
+        self.parents(path);
+        if !self.options.keep_owners {
+            (entry.uid, entry.gid) = (0, 0);
+        }
+        self.adjust(&mut entry);
+        self.insert(path, entry, data);
+        Ok(())
+    }
+
+    fn check_name(&self, path: &Path) -> Result<(), Error> {
+        match path.file_name().and_then(whiteout::parse) {
+            Some(_) => Err(Error::Whiteout(absolute(path))),
+            None => Ok(()),
+        }
+    }
+
+    /// `--chown`, `--chmod` and the latest time.
+    fn adjust(&self, entry: &mut Entry) {
+        if let Some(owner) = self.options.owner {
+            (entry.uid, entry.gid) = owner;
+        }
+        if let (Some(mode), false) = (&self.options.mode, matches!(entry.kind, Kind::Symlink(_))) {
+            entry.mode = mode.apply(entry.mode, entry.kind == Kind::Directory);
+        }
+        if let Some(epoch) = self.options.epoch {
+            entry.modified.seconds = entry.modified.seconds.min(epoch);
+        }
+    }
+
+    fn insert(&mut self, path: &Path, entry: Entry, data: Data<'a>) {
+        let kind = match &entry.kind {
+            Kind::Directory => NodeKind::Directory,
+            Kind::Symlink(target) => NodeKind::Symlink(target.clone().into_os_string().into_vec()),
+            _ => NodeKind::File,
+        };
+        let Entry { mode, uid, gid, modified, .. } = entry;
+        self.tree.add(path, Node { kind, mode, uid, gid, modified, xattrs: Vec::new() });
+        self.waiting.insert(path.to_owned(), (entry, data));
+    }
+
+    /// See that `path` and all above it stand in the layer as directories, made if they are missing.
+    fn make_directory(&mut self, path: &Path) -> Result<(), Error> {
+        if !self.tree.is_directory(path) {
+            if self.tree.get(path).is_some() {
+                return Err(Error::OverOther { path: absolute(path), what: "a file" });
+            }
+            if let Some(parent) = path.parent() {
+                self.make_directory(parent)?;
+            }
+            self.check_name(path)?;
+            self.parents(path);
+            let (uid, gid) = self.options.owner.unwrap_or((0, 0));
+            let modified = seconds(self.options.epoch.unwrap_or(0));
+            self.insert(path, Entry { uid, gid, modified, ..Entry::new(path, Kind::Directory, 0o755) }, Data::None);
+        }
+        Ok(())
+    }
+
+    /// The directories above `path` are repeated as they are: whoever stacks the layer would make up others.
+    fn parents(&mut self, path: &Path) {
+        for parent in path.ancestors().skip(1).take_while(|parent| !parent.as_os_str().is_empty()) {
+            if self.waiting.contains_key(parent) || self.written.contains(parent) {
+                break;
+            }
+            let mut entry = Entry::new(parent, Kind::Directory, 0o755);
+            if let Some(found) = self.tree.get(parent) {
+                let Node { mode, uid, gid, modified, xattrs, .. } = found.node.clone();
+                entry = Entry { mode, uid, gid, modified: Time { nanoseconds: 0, ..modified }, xattrs, ..entry };
+            }
+            self.waiting.insert(parent.to_owned(), (entry, Data::None));
+        }
+    }
+
+    fn write_waiting(&mut self) -> Result<(), Error> {
+        let mut buffer = vec![0; 1 << 17];
+        for (path, (entry, data)) in std::mem::take(&mut self.waiting) {
+            match data {
+                Data::None => self.archive.entry(&entry).map_err(Error::Write)?,
+                Data::Bytes(bytes) => self.archive.file(&entry, &bytes).map_err(Error::Write)?,
+                Data::File { files, path, stat } => {
+                    let mut file = files.open(&path)?;
+                    self.archive.entry(&entry).map_err(Error::Write)?;
+                    let hasher = self.stream(&mut file, entry.size, &mut buffer, &path)?;
+                    self.digests.put(&stat, digests::bytes(hasher));
+                }
+                Data::Download(mut file) => {
+                    io::Seek::rewind(&mut file)
+                        .map_err(|source| Error::Read { name: path.display().to_string(), source })?;
+                    self.archive.entry(&entry).map_err(Error::Write)?;
+                    self.stream(&mut file, entry.size, &mut buffer, &path)?;
+                }
+            }
+            if entry.kind == Kind::Directory {
+                self.written.insert(path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Exactly `size` bytes into the archive, and their hash.
+    fn stream(&mut self, file: &mut impl Read, size: u64, buffer: &mut [u8], path: &Path) -> Result<Hasher, Error> {
+        let mut hasher = Hasher::sha256();
+        let mut left = size;
+        loop {
+            let count = match file.read(buffer) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => return Err(Error::Read { name: path.display().to_string(), source }),
+            };
+            if count as u64 > left || (count == 0 && left > 0) {
+                return Err(Error::Changed(path.to_owned()));
+            }
+            if count == 0 {
+                return Ok(hasher);
+            }
+            hasher.update(&buffer[..count]);
+            self.archive.write_all(&buffer[..count]).map_err(Error::Write)?;
+            left -= count as u64;
+        }
+    }
+
+    /// Unpack an archive at the destination: owners, modes and times are the archive's.
+    fn unpack(&mut self, file: std::fs::File, name: &str) -> Result<(), Error> {
+        let read = |source| Error::Read { name: name.to_owned(), source };
+        let base = self.directory_destination()?;
+        self.write_waiting()?;
+        let decoder = crate::archive::decoder(file).map_err(read)?;
+        let mut reader = entry::Reader::new(io::BufReader::with_capacity(1 << 17, decoder));
+        let failed = |source| Error::Archive { name: name.to_owned(), source };
+        let mut buffer = vec![0; 1 << 17];
+        while let Some(mut entry) = reader.next_entry().map_err(failed)? {
+            let inside = files::inside(&entry.path.to_string_lossy());
+            let inside = if entry.path.to_str().is_some() { inside } else { lossless(&entry.path) };
+            let Some(file_name) = inside.file_name() else { continue };
+            // Where the archive's own links, or the image's, lead is decided in the image.
+            let parent = self.tree.resolve(&base.join(inside.parent().unwrap_or(Path::new(""))))?;
+            let path = parent.join(file_name);
+            self.check_name(&path)?;
+            self.make_directory(&parent)?;
+            if let Kind::HardLink(target) = &entry.kind {
+                entry.kind = Kind::HardLink(self.tree.resolve(&base.join(lossless(target)))?);
+            }
+            let is_directory = entry.kind == Kind::Directory;
+            match is_directory {
+                true if self.tree.is_directory(&self.tree.resolve(&path)?) => {
+                    // An archive of a root filesystem with merged /usr still has `lib/`: it means where `lib` leads.
+                    let path = self.tree.resolve(&path)?;
+                    if path.as_os_str().is_empty() || path == base {
+                        continue;
+                    }
+                    entry.path = path;
+                }
+                true => entry.path = path,
+                false if self.tree.is_directory(&path) => return Err(Error::OverDirectory(absolute(&path))),
+                false => entry.path = path,
+            }
+            let path = entry.path.clone();
+            self.parents(&path);
+            self.write_waiting()?;
+            self.adjust(&mut entry);
+            entry.sparse = None;
+            let size = entry.size;
+            let is_file = entry.kind == Kind::File;
+            self.archive.entry(&entry).map_err(Error::Write)?;
+            if is_file {
+                self.stream(&mut reader, size, &mut buffer, &path)?;
+            }
+            self.insert(&path, entry, Data::None);
+            self.waiting.remove(&path);
+            if is_directory {
+                self.written.insert(path);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_link(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Symlink
+}
+
+fn seconds(seconds: i64) -> Time {
+    Time { seconds, nanoseconds: 0 }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    Path::new("/").join(path)
+}
+
+/// The path's own components, whatever its encoding; `..` is dropped.
+fn lossless(path: &Path) -> PathBuf {
+    path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect()
+}
+
+/// `--parents`: what stands behind `/./` in the source, or all of it.
+fn after_pivot(named: &Path) -> PathBuf {
+    named.to_owned()
+}

@@ -1,0 +1,170 @@
+//! The digests of the context's files, remembered by what the kernel says of them.
+//!
+//! A file whose device, inode, size, modification and change time are the ones seen before holds the bytes seen before: nobody can
+//! set a change time. So a build whose context did not change reads none of it. `builds/digests` holds fixed records, appended
+//! whole; the latest of a file counts.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use image_tool::digest::Hasher;
+use rustix::fs::Stat;
+
+/// A sha256.
+pub type Sha256 = [u8; 32];
+
+/// What the kernel says of a file: device, inode, size, modification and change time.
+type Identity = [u64; 7];
+
+const RECORD: usize = 7 * 8 + 32;
+
+/// More records than this are written anew without those that were superseded.
+const LIMIT: usize = 1 << 19;
+
+/// A file that changed so lately could change again without its times showing it.
+const SETTLE: u64 = 20_000_000;
+
+/// The table.
+#[derive(Debug)]
+pub struct Digests {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    known: HashMap<Identity, Sha256>,
+    new: Vec<u8>,
+}
+
+impl Digests {
+    /// Read the table; one that is missing or damaged is empty.
+    pub fn open(builds: &Path) -> Self {
+        let path = builds.join("digests");
+        let bytes = fs::read(&path).unwrap_or_default();
+        let mut known = HashMap::with_capacity(bytes.len() / RECORD);
+        for record in bytes.chunks_exact(RECORD) {
+            let mut identity = Identity::default();
+            for (field, bytes) in identity.iter_mut().zip(record.chunks_exact(8)) {
+                *field = u64::from_le_bytes(bytes.try_into().expect("chunks are of eight bytes"));
+            }
+            known.insert(identity, record[56..].try_into().expect("a record ends in 32 bytes"));
+        }
+        if bytes.len() / RECORD > LIMIT {
+            // The files of today will be hashed once more; those of last year never.
+            known.clear();
+            let _ = fs::remove_file(&path);
+        }
+        Self { path, state: Mutex::new(State { known, new: Vec::new() }) }
+    }
+
+    /// The digest of the file that `stat` describes, if it was seen before.
+    pub fn get(&self, stat: &Stat) -> Option<Sha256> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).known.get(&identity(stat)).copied()
+    }
+
+    /// Remember the digest of what was read from the file that `stat`, taken before the reading, describes.
+    pub fn put(&self, stat: &Stat, digest: Sha256) {
+        let identity = identity(stat);
+        let changed = (stat.st_ctime as u64).saturating_mul(1_000_000_000) + stat.st_ctime_nsec as u64;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
+        if now < changed + SETTLE {
+            return;
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.known.insert(identity, digest);
+        identity.iter().for_each(|field| state.new.extend_from_slice(&field.to_le_bytes()));
+        state.new.extend_from_slice(&digest);
+    }
+
+    /// The digest of an open file, from the table or by reading it.
+    pub fn of(&self, stat: &Stat, open: impl FnOnce() -> io::Result<File>) -> io::Result<Sha256> {
+        if let Some(digest) = self.get(stat) {
+            return Ok(digest);
+        }
+        let mut file = open()?;
+        let mut hasher = Hasher::sha256();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                count => hasher.update(&buffer[..count]),
+            }
+        }
+        let digest = bytes(hasher);
+        self.put(stat, digest);
+        Ok(digest)
+    }
+
+    /// Write what is new to the table. It is a cache: what cannot be written is hashed again.
+    pub fn save(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = std::mem::take(&mut state.new);
+        if !new.is_empty() {
+            let _ = fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&self.path)
+                .and_then(|mut file| file.write_all(&new));
+        }
+    }
+}
+
+/// The bytes of a finished sha256.
+pub fn bytes(hasher: Hasher) -> Sha256 {
+    let digest = hasher.finish();
+    let mut bytes = Sha256::default();
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&digest.digest()[2 * at..2 * at + 2], 16).expect("a digest is hex");
+    }
+    bytes
+}
+
+fn identity(stat: &Stat) -> Identity {
+    [
+        stat.st_dev,
+        stat.st_ino,
+        stat.st_size as u64,
+        stat.st_mtime as u64,
+        stat.st_mtime_nsec as u64,
+        stat.st_ctime as u64,
+        stat.st_ctime_nsec as u64,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_did_not_change_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "one").unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let stat = rustix::fs::stat(&path).unwrap();
+        let digests = Digests::open(folder.path());
+        let first = digests.of(&stat, || File::open(&path)).unwrap();
+        digests.save();
+        let digests = Digests::open(folder.path());
+        assert_eq!(digests.of(&stat, || panic!("it is known")).unwrap(), first);
+        fs::write(&path, "two").unwrap();
+        let stat = rustix::fs::stat(&path).unwrap();
+        assert_ne!(digests.of(&stat, || File::open(&path)).unwrap(), first);
+    }
+
+    #[test]
+    fn what_changed_just_now_is_not_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let digests = Digests::open(folder.path());
+        fs::write(&path, "one").unwrap();
+        let stat = rustix::fs::stat(&path).unwrap();
+        digests.put(&stat, [0; 32]);
+        assert_eq!(digests.get(&stat), None);
+    }
+}
