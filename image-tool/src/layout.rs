@@ -26,7 +26,7 @@ use crate::digest::{self, Digest, Verifier};
 use crate::name;
 
 pub use self::blob::{BlobWriter, Writer};
-pub use self::image::{Image, MANIFEST_LIMIT};
+pub use self::image::{Image, MANIFEST_LIMIT, check_document, is_index, is_manifest};
 pub use self::index::{Index, REF_NAME};
 
 /// What can be wrong with a layout.

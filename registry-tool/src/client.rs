@@ -84,6 +84,10 @@ pub enum Access<'a> {
     Delete,
     /// Listing the repositories.
     Catalog,
+    /// Nothing but having an account.
+    Account,
+    /// Nothing at all: no credentials are sent.
+    Anonymous,
 }
 
 /// An open conversation with a registry about one repository.
@@ -256,8 +260,7 @@ impl Registry {
     /// [`ClientError::Denied`] if they do not.
     pub async fn check_credentials(&self) -> Result<(), ClientError> {
         let url = self.url("v2/")?;
-        // A scope of no repository: just the account.
-        let response = self.request(Access::Catalog, true, |http| http.get(url.clone())).await?;
+        let response = self.request(Access::Account, true, |http| http.get(url.clone())).await?;
         self.expect(response, "/v2/", &[StatusCode::OK]).await.map(drop)
     }
 
@@ -403,7 +406,7 @@ impl Registry {
                     let status = response.status();
                     debug!(host = self.host(), %method, path, %status);
                     if status == StatusCode::UNAUTHORIZED && self.is_own(response.url()) {
-                        if !has_learnt && self.learn(access, response.headers()).await? {
+                        if !has_learnt && access != Access::Anonymous && self.learn(access, response.headers()).await? {
                             has_learnt = true;
                             continue;
                         }
@@ -474,6 +477,35 @@ impl Registry {
         })
     }
 
+    /// A small JSON document that is no part of the distribution-spec; `None` where the registry has none.
+    ///
+    /// # Errors
+    /// As for any request.
+    pub async fn document(&self, url: Url) -> Result<Option<Vec<u8>>, ClientError> {
+        // Whoever knows a password with every request wants it here too; a token would name a repository, and there is none.
+        let access = if self.challenge() == Some(Challenge::Basic) { Access::Account } else { Access::Anonymous };
+        let response = self.request(access, true, |http| http.get(url.clone())).await?;
+        if matches!(
+            response.status(),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
+        ) {
+            return Ok(None);
+        }
+        let response = self.expect(response, url.path(), &[StatusCode::OK]).await?;
+        read_limited(response, DOCUMENT_LIMIT, self.host()).await.map(Some)
+    }
+
+    /// A small blob, such as a config, whole and not verified.
+    ///
+    /// # Errors
+    /// As for any request.
+    pub async fn small_blob(&self, digest: &str) -> Result<Vec<u8>, ClientError> {
+        let url = self.url(&format!("v2/{}/blobs/{digest}", self.reference.repository()))?;
+        let response = self.request(Access::Pull, true, |http| http.get(url.clone())).await?;
+        let response = self.expect(response, digest, &[StatusCode::OK]).await?;
+        read_limited(response, 2 * DOCUMENT_LIMIT, self.host()).await
+    }
+
     /// The elements of a paginated list: each page's `key`, following `Link` within the registry.
     ///
     /// # Errors
@@ -533,12 +565,16 @@ impl Registry {
                 vec![format!("repository:{repository}:pull,push"), format!("repository:{source}:pull")]
             }
             Access::Delete => vec![format!("repository:{repository}:delete,pull")],
-            Access::Catalog => Vec::new(),
+            Access::Catalog => vec!["registry:catalog:*".to_owned()],
+            Access::Account | Access::Anonymous => Vec::new(),
         }
     }
 
     /// The `Authorization` header for a request, with a token that is still good.
     async fn authorization(&self, access: Access<'_>) -> Result<Option<HeaderValue>, ClientError> {
+        if access == Access::Anonymous {
+            return Ok(None);
+        }
         let text = match (self.challenge(), &self.credentials) {
             (Some(Challenge::Basic), Some(Credentials::Password { username, password })) => {
                 use base64::Engine as _;

@@ -67,7 +67,7 @@ impl Image {
 
 /// Whether a descriptor is of an index or a docker manifest list.
 #[must_use]
-pub(crate) fn is_index(descriptor: &Descriptor) -> bool {
+pub fn is_index(descriptor: &Descriptor) -> bool {
     match descriptor.media_type() {
         MediaType::ImageIndex => true,
         MediaType::Other(text) => text == DOCKER_LIST,
@@ -77,7 +77,7 @@ pub(crate) fn is_index(descriptor: &Descriptor) -> bool {
 
 /// Whether a descriptor is of an image manifest, OCI's or docker's.
 #[must_use]
-pub(crate) fn is_manifest(descriptor: &Descriptor) -> bool {
+pub fn is_manifest(descriptor: &Descriptor) -> bool {
     match descriptor.media_type() {
         MediaType::ImageManifest => true,
         MediaType::Other(text) => text == DOCKER_MANIFEST,
@@ -209,7 +209,7 @@ impl Layout {
 ///
 /// # Errors
 /// What is wrong, as text.
-pub(super) fn check_document(bytes: &[u8], descriptor: &Descriptor) -> Result<(), String> {
+pub fn check_document(bytes: &[u8], descriptor: &Descriptor) -> Result<(), String> {
     let document: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let has = |key: &str| document.get(key).is_some_and(|value| !value.is_null());
     if has("manifests") && (has("layers") || has("config")) {

@@ -1,0 +1,136 @@
+//! The command line: one file for each subcommand, and what several of them share.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use registry_tool::client::Settings;
+use registry_tool::mirror::{Mirrors, Sources};
+use registry_tool::retry::Retry;
+
+mod catalog;
+mod delete;
+mod digest;
+mod documents;
+mod inspect;
+mod login;
+mod logout;
+mod progress;
+mod pull;
+mod push;
+mod search;
+mod tags;
+
+/// Move images between OCI registries and image layouts.
+///
+/// Names are docker's: 'python:3.8' is docker.io/library/python:3.8. Mirrors and insecure registries are those of
+/// /etc/docker/daemon.json and /etc/containers/registries.conf; credentials those of docker's config.json and podman's
+/// auth.json. Registries on the loopback network may speak plain http.
+#[derive(Parser)]
+#[command(name = "registry-tool", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Tell what is done on standard error; twice for every request.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Pull(pull::Pull),
+    Push(push::Push),
+    Tags(tags::Tags),
+    Catalog(catalog::Catalog),
+    Inspect(inspect::Inspect),
+    Digest(digest::Digest),
+    Delete(delete::Delete),
+    Search(search::Search),
+    Login(login::Login),
+    Logout(logout::Logout),
+    Man(documents::Man),
+    Completions(documents::Completions),
+}
+
+impl Command {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Pull(command) => command.run(),
+            Self::Push(command) => command.run(),
+            Self::Tags(command) => command.run(),
+            Self::Catalog(command) => command.run(),
+            Self::Inspect(command) => command.run(),
+            Self::Digest(command) => command.run(),
+            Self::Delete(command) => command.run(),
+            Self::Search(command) => command.run(),
+            Self::Login(command) => command.run(),
+            Self::Logout(command) => command.run(),
+            Self::Man(command) => command.run(),
+            Self::Completions(command) => command.run(),
+        }
+    }
+}
+
+/// How patient to be with the network.
+#[derive(Args)]
+pub(crate) struct Network {
+    /// Ask again this many times when a registry is busy, fails, or a connection breaks.
+    #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Network")]
+    retry: u32,
+    /// Wait this many seconds before asking again; each later wait is twice as long, and Retry-After is honoured.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds, help_heading = "Network")]
+    retry_delay: f64,
+    /// Give up on a connection that is silent for this many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds, help_heading = "Network")]
+    timeout: f64,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is wanted".to_owned())?;
+    if (0.0..=86_400.0).contains(&seconds) { Ok(seconds) } else { Err("0 to 86400 seconds are possible".to_owned()) }
+}
+
+impl Network {
+    pub(crate) fn settings(&self) -> Settings {
+        let timeout = Duration::from_secs_f64(self.timeout);
+        let mut settings = Settings::from_environment();
+        settings.retry = Retry { times: self.retry, first_wait: Duration::from_secs_f64(self.retry_delay) };
+        settings.read_timeout = timeout;
+        settings.connect_timeout = settings.connect_timeout.min(timeout);
+        settings
+    }
+}
+
+/// The configuration of mirrors on this machine.
+pub(crate) fn mirrors() -> anyhow::Result<Mirrors> {
+    Ok(Mirrors::read(&Sources::from_environment())?)
+}
+
+/// Runs what needs the network. The runtime begins here, so that no other command pays for it.
+pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    // Blobs are hashed where they arrive, so a few threads are of use; a dozen would only wait for one network card.
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(4));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .context("start the network's threads")?;
+    runtime.block_on(future)
+}
+
+/// Sends what the library reports to standard error. Only our own crates are heard: the HTTP client's own words would show
+/// whole URLs, and those of uploads can be secrets.
+pub(crate) fn log_to_stderr(verbose: u8) {
+    use tracing_subscriber::filter::{LevelFilter, Targets};
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+    let level = match verbose {
+        0 => return,
+        1 => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
+    };
+    let ours = Targets::new().with_target("registry_tool", level).with_target("image_tool", level);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).without_time();
+    tracing_subscriber::registry().with(lines).with(ours).init();
+}

@@ -1,0 +1,36 @@
+//! `registry-tool digest`.
+
+use clap::Args;
+use image_tool::pipe::print_line;
+use registry_tool::client::Registry;
+use registry_tool::query::{ask, manifest};
+use registry_tool::reference::ImageName;
+
+use super::{Network, block_on, mirrors};
+
+/// Print the digest that a registry has under a name.
+///
+/// Of an image for several platforms it is the index's.
+#[derive(Args)]
+pub(crate) struct Digest {
+    /// The image.
+    reference: ImageName,
+    #[command(flatten)]
+    network: Network,
+}
+
+impl Digest {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let (mirrors, settings) = (mirrors()?, self.network.settings());
+        let question = async |registry: &Registry, name: &ImageName| {
+            let asked = name.digest().or(name.tag()).unwrap_or("latest");
+            match registry.manifest_digest(asked).await? {
+                Some(digest) if image_tool::digest::parse(&digest).is_ok() => Ok(digest),
+                // A registry need not say; then the bytes do.
+                _ => Ok(manifest(registry, name).await?.descriptor.digest().to_string()),
+            }
+        };
+        let digest = block_on(async { Ok(ask(&self.reference, "image", &mirrors, &settings, question).await?) })?;
+        Ok(print_line(&digest)?)
+    }
+}

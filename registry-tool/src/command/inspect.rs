@@ -1,0 +1,98 @@
+//! `registry-tool inspect`.
+
+use clap::Args;
+use image_tool::platform::Platform;
+use registry_tool::client::{Access, Registry};
+use registry_tool::manifest::Content;
+use registry_tool::pull::EndpointError;
+use registry_tool::query::{ask, config, image, manifest};
+use registry_tool::reference::ImageName;
+use serde_json::{Value, json};
+
+use super::documents::write_all;
+use super::{Network, block_on, mirrors};
+
+/// Show an image at a registry without pulling it.
+///
+/// Prints what skopeo inspect prints, as JSON; or, byte for byte, the manifest or index that the name means, or the config.
+#[derive(Args)]
+pub(crate) struct Inspect {
+    /// The image.
+    reference: ImageName,
+    /// Print the manifest or index itself.
+    #[arg(long, conflicts_with = "config")]
+    raw: bool,
+    /// Print the image's config itself.
+    #[arg(long)]
+    config: bool,
+    /// Look at the image for this platform.
+    #[arg(long)]
+    platform: Option<Platform>,
+    /// Leave out the list of the repository's tags.
+    #[arg(short = 'n', long)]
+    no_tags: bool,
+    #[command(flatten)]
+    network: Network,
+}
+
+impl Inspect {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let (mirrors, settings) = (mirrors()?, self.network.settings());
+        let question = async |registry: &Registry, name: &ImageName| self.look(registry, name).await;
+        let bytes = block_on(async { Ok(ask(&self.reference, "image", &mirrors, &settings, question).await?) })?;
+        write_all(&bytes)
+    }
+
+    async fn look(&self, registry: &Registry, name: &ImageName) -> Result<Vec<u8>, EndpointError> {
+        let host_platform = Platform::host();
+        let platform = self.platform.as_ref().unwrap_or(&host_platform);
+        if self.raw {
+            let found = match &self.platform {
+                Some(platform) => image(registry, name, platform).await?,
+                None => manifest(registry, name).await?,
+            };
+            return Ok(found.bytes.to_vec());
+        }
+        let top = manifest(registry, name).await?;
+        let found = image(registry, name, platform).await?;
+        let config = config(registry, &found).await?;
+        if self.config {
+            return Ok(config);
+        }
+        let tags = if self.no_tags {
+            Vec::new()
+        } else {
+            let path = format!("v2/{}/tags/list?n=1000", registry.reference().repository());
+            registry.list(Access::Pull, &path, "tags").await?
+        };
+        let config: Value = serde_json::from_slice(&config).unwrap_or_default();
+        let layers = match &found.content {
+            Content::Image(blobs) => blobs.iter().skip(1).collect(),
+            Content::Index(_) => Vec::new(),
+        };
+        let data = |layer: &&oci_spec::image::Descriptor| {
+            json!({
+                "MIMEType": layer.media_type().to_string(),
+                "Digest": layer.digest().to_string(),
+                "Size": layer.size(),
+                "Annotations": layer.annotations(),
+            })
+        };
+        let document = json!({
+            "Name": format!("{}/{}", name.registry(), name.repository()),
+            "Digest": top.descriptor.digest().to_string(),
+            "RepoTags": tags,
+            "Created": config["created"],
+            "DockerVersion": config["docker_version"].as_str().unwrap_or_default(),
+            "Labels": config["config"]["Labels"],
+            "Architecture": config["architecture"],
+            "Os": config["os"],
+            "Layers": layers.iter().map(|layer| layer.digest().to_string()).collect::<Vec<_>>(),
+            "LayersData": layers.iter().map(data).collect::<Vec<_>>(),
+            "Env": config["config"]["Env"],
+        });
+        let mut text = serde_json::to_vec_pretty(&document).expect("a JSON value can be written");
+        text.push(b'\n');
+        Ok(text)
+    }
+}

@@ -1,0 +1,127 @@
+//! `registry-tool login`.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use registry_tool::client::{Known, Registry};
+use registry_tool::credentials::{Credentials, Kept};
+use registry_tool::reference::RegistryHost;
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+
+use super::{Network, block_on, mirrors};
+
+/// No password and no token is longer.
+const PASSWORD_LIMIT: u64 = 64 << 10;
+
+/// Log in to a registry.
+///
+/// The registry is asked whether the password holds before it is kept: in the credential helper that docker's config.json
+/// names, else in that file, which only its owner can read.
+#[derive(Args)]
+pub(crate) struct Login {
+    /// The registry: localhost:5000.
+    #[arg(default_value = "docker.io")]
+    registry: RegistryHost,
+    /// The account [default: asked for on the terminal].
+    #[arg(short, long)]
+    username: Option<String>,
+    /// The password. Other users of this machine can see it while the command runs: use --password-stdin.
+    #[arg(short, long, conflicts_with = "password_stdin")]
+    password: Option<String>,
+    /// Read the password from standard input.
+    #[arg(long, requires = "username")]
+    password_stdin: bool,
+    #[command(flatten)]
+    network: Network,
+}
+
+impl Login {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let host = self.registry.as_str();
+        if self.password.is_some() {
+            say("WARNING! Using --password via the CLI is insecure. Use --password-stdin.");
+        }
+        let username = match self.username {
+            Some(username) => username,
+            None => prompt("Username: ", false)?,
+        };
+        let password = match self.password {
+            Some(password) => password,
+            None if self.password_stdin => password_from_stdin()?,
+            None => prompt("Password: ", true)?,
+        };
+        if username.is_empty() || username.contains(':') {
+            bail!("login {host}: a username is not empty and holds no ':'");
+        }
+        if password.is_empty() {
+            bail!("login {host}: the password is empty");
+        }
+        let credentials = Credentials::Password { username, password };
+        let endpoint = mirrors()?.host_endpoint(host)?;
+        let settings = self.network.settings();
+        block_on(async {
+            let registry = Registry::connect_as(&endpoint, &settings, Known::Given(credentials.clone()))
+                .await
+                .with_context(|| format!("login {host}"))?;
+            registry.check_credentials().await.map_err(|error| refused(host, error))
+        })?;
+        match settings.credentials.store(host, &credentials)? {
+            Kept::File(path) => {
+                say(&format!("WARNING! Your password will be stored unencrypted in {}.", path.display()));
+                say("Configure a credential helper to remove this warning (credsStore in that file).");
+            }
+            Kept::Helper(_) => {}
+        }
+        say("Login Succeeded");
+        Ok(())
+    }
+}
+
+/// The hint of a denied request is to log in, which is no help here.
+fn refused(host: &str, error: registry_tool::client::ClientError) -> anyhow::Error {
+    use registry_tool::client::ClientError;
+    match error {
+        ClientError::Denied { reason, .. } => anyhow::anyhow!("login {host}: {reason} (wrong username or password)"),
+        other => anyhow::Error::new(other).context(format!("login {host}")),
+    }
+}
+
+fn password_from_stdin() -> anyhow::Result<String> {
+    let mut text = String::new();
+    io::stdin().take(PASSWORD_LIMIT).read_to_string(&mut text).context("read the password from standard input")?;
+    // docker takes off one line end, so that `echo` and a file with a last line both do.
+    let text = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+    if text.is_empty() {
+        bail!("standard input is empty: the password was to come from there");
+    }
+    Ok(text.to_owned())
+}
+
+/// Asks on the terminal; a password without echo.
+fn prompt(question: &str, is_secret: bool) -> anyhow::Result<String> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        bail!("no terminal to ask on: use --username and --password-stdin");
+    }
+    let mut stderr = io::stderr();
+    write!(stderr, "{question}").and_then(|()| stderr.flush()).context("ask on the terminal")?;
+    let before = if is_secret { Some(tcgetattr(&stdin).context("read the terminal's settings")?) } else { None };
+    if let Some(mut silent) = before.clone() {
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&stdin, OptionalActions::Flush, &silent).context("turn the terminal's echo off")?;
+    }
+    let mut line = String::new();
+    let read = stdin.lock().take(PASSWORD_LIMIT).read_line(&mut line);
+    if let Some(before) = before {
+        tcsetattr(&stdin, OptionalActions::Flush, &before).context("turn the terminal's echo on")?;
+        say("");
+    }
+    read.context("read the answer")?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Words for the person; where standard error is closed there is nobody.
+pub(super) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -1,0 +1,182 @@
+//! What a person or a script sees of a transfer, all of it on standard error.
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use image_tool::digest::short;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use oci_spec::image::Descriptor;
+use registry_tool::event::{Event, Outcome, Watcher};
+use serde_json::json;
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// Bars on a terminal, lines elsewhere.
+    Auto,
+    /// A line for each layer that is done, as docker prints them.
+    Plain,
+    /// JSON lines, as docker's API sends them.
+    Json,
+    /// Nothing.
+    None,
+}
+
+/// A layer's bar moves and a script's line comes no more often than this.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Shows what a transfer reports.
+pub(crate) struct Display {
+    kind: Kind,
+}
+
+enum Kind {
+    Silent,
+    Lines,
+    Json(Mutex<HashMap<String, Instant>>),
+    Bars { all: MultiProgress, each: Mutex<HashMap<String, ProgressBar>> },
+}
+
+impl Display {
+    pub(crate) fn new(progress: Progress, is_quiet: bool) -> Arc<Self> {
+        let kind = match progress {
+            _ if is_quiet => Kind::Silent,
+            Progress::None => Kind::Silent,
+            Progress::Auto if io::stderr().is_terminal() => {
+                Kind::Bars { all: MultiProgress::new(), each: Mutex::default() }
+            }
+            Progress::Auto | Progress::Plain => Kind::Lines,
+            Progress::Json => Kind::Json(Mutex::default()),
+        };
+        Arc::new(Self { kind })
+    }
+
+    /// Says one line of docker's.
+    pub(crate) fn say(&self, line: &str) {
+        match &self.kind {
+            Kind::Silent => {}
+            Kind::Lines => print(line),
+            Kind::Json(_) => print(&json!({ "status": line }).to_string()),
+            Kind::Bars { all, .. } => all.suspend(|| print(line)),
+        }
+    }
+
+    /// Shows the events of a pull.
+    pub(crate) fn watcher(self: &Arc<Self>) -> Watcher {
+        let display = Arc::clone(self);
+        Arc::new(move |event| display.show(&event))
+    }
+
+    fn show(&self, event: &Event<'_>) {
+        match event {
+            Event::Found { name, .. } => {
+                let tag = match name.digest() {
+                    Some(_) => name.to_string(),
+                    None => name.tag().unwrap_or("latest").to_owned(),
+                };
+                self.say(&format!("{tag}: Pulling from {}", name.repository()));
+            }
+            Event::Waiting(blob) => self.begin(blob),
+            Event::At(blob, position) => self.advance(blob, *position),
+            Event::Retrying(blob, reason) => self.status(blob, &format!("Retrying ({reason})")),
+            Event::Done(blob, outcome) => {
+                let word = match outcome {
+                    Outcome::Existed => "Already exists".to_owned(),
+                    Outcome::Pulled => "Pull complete".to_owned(),
+                    Outcome::Held => "Layer already exists".to_owned(),
+                    Outcome::Pushed => "Pushed".to_owned(),
+                    Outcome::Mounted(source) => format!("Mounted from {source}"),
+                    _ => return,
+                };
+                // docker counts only layers; the config is too small to be worth a line.
+                if is_config(blob) {
+                    return;
+                }
+                self.finish(blob, &word);
+            }
+            _ => {}
+        }
+    }
+
+    fn begin(&self, blob: &Descriptor) {
+        let Kind::Bars { all, each } = &self.kind else { return };
+        if is_config(blob) {
+            return;
+        }
+        let style = ProgressStyle::with_template(
+            "{prefix}: {msg:14} {bar:30} {bytes:>10}/{total_bytes:10} {binary_bytes_per_sec}",
+        )
+        .expect("a constant template");
+        let bar = all.add(ProgressBar::new(blob.size()).with_style(style));
+        bar.set_prefix(short(blob.digest()).to_owned());
+        bar.set_message("Waiting");
+        each.lock().expect("nobody panics holding it").insert(blob.digest().to_string(), bar);
+    }
+
+    fn advance(&self, blob: &Descriptor, position: u64) {
+        match &self.kind {
+            Kind::Silent | Kind::Lines => {}
+            Kind::Bars { each, .. } => {
+                if let Some(bar) = each.lock().expect("nobody panics holding it").get(&blob.digest().to_string()) {
+                    if bar.position() == 0 {
+                        bar.set_message("Transferring");
+                    }
+                    bar.set_position(position);
+                }
+            }
+            Kind::Json(last) => {
+                let now = Instant::now();
+                let mut last = last.lock().expect("nobody panics holding it");
+                let is_due = last.get(blob.digest().digest()).is_none_or(|then| now - *then >= INTERVAL);
+                if is_due || position == blob.size() {
+                    last.insert(blob.digest().digest().to_owned(), now);
+                    let detail = json!({ "current": position, "total": blob.size() });
+                    let id = short(blob.digest());
+                    print(&json!({ "status": "Transferring", "id": id, "progressDetail": detail }).to_string());
+                }
+            }
+        }
+    }
+
+    fn status(&self, blob: &Descriptor, word: &str) {
+        let id = short(blob.digest());
+        match &self.kind {
+            Kind::Silent => {}
+            Kind::Lines => print(&format!("{id}: {word}")),
+            Kind::Json(_) => print(&json!({ "status": word, "id": id }).to_string()),
+            Kind::Bars { all, each } => {
+                match each.lock().expect("nobody panics holding it").get(&blob.digest().to_string()) {
+                    Some(bar) => bar.set_message(word.to_owned()),
+                    None => all.suspend(|| print(&format!("{id}: {word}"))),
+                }
+            }
+        }
+    }
+
+    fn finish(&self, blob: &Descriptor, word: &str) {
+        let Kind::Bars { all, each } = &self.kind else { return self.status(blob, word) };
+        let bar = each.lock().expect("nobody panics holding it").remove(&blob.digest().to_string());
+        let line = format!("{}: {word}", short(blob.digest()));
+        match bar {
+            // The bar gives way to docker's line, so that what stays on the screen is what docker leaves there.
+            Some(bar) => {
+                bar.finish_and_clear();
+                all.suspend(|| print(&line));
+            }
+            None => all.suspend(|| print(&line)),
+        }
+    }
+}
+
+fn is_config(blob: &Descriptor) -> bool {
+    let media_type = blob.media_type().to_string();
+    media_type.contains(".config.") || media_type.contains("container.image.v1+json")
+}
+
+/// Whoever closed standard error does not want to know; the transfer goes on.
+fn print(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -1,0 +1,100 @@
+//! `registry-tool pull`.
+
+use anyhow::Context as _;
+use clap::Args;
+use image_tool::address::Address;
+use image_tool::layout::Layout;
+use image_tool::pipe::print_line;
+use image_tool::platform::Platform;
+use registry_tool::pull::{Choice, Order, pull};
+use registry_tool::reference::ImageName;
+
+use super::progress::{Display, Progress};
+use super::{Network, block_on, mirrors};
+
+/// Pull an image into a layout.
+///
+/// Layers come in parallel and are verified while they are written; what the layout has is not fetched again, and a download
+/// that was cut, or killed, goes on where it stopped. The image's address is printed once it is whole and on disk.
+#[derive(Args)]
+pub(crate) struct Pull {
+    /// The image, by docker's names: python:3.8, quay.io/team/app@sha256:….
+    reference: ImageName,
+    /// The layout, or layout and ref, that it goes to [default: the default layout, under the name as typed].
+    address: Option<Address>,
+    /// Pull the image for this platform, as os/architecture[/variant].
+    #[arg(long, conflicts_with = "all_platforms")]
+    platform: Option<Platform>,
+    /// Pull the images for all platforms and the index that joins them.
+    #[arg(long)]
+    all_platforms: bool,
+    /// Print nothing but the address.
+    #[arg(short, long)]
+    quiet: bool,
+    /// How progress is shown on standard error.
+    #[arg(long, value_enum, default_value = "auto")]
+    progress: Progress,
+    /// Skip the verification of a signature, as docker does unless DOCKER_CONTENT_TRUST=1.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    disable_content_trust: bool,
+    /// Transfer this many blobs at once.
+    #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..))]
+    jobs: u8,
+    #[command(flatten)]
+    network: Network,
+}
+
+impl Pull {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        if !self.disable_content_trust {
+            anyhow::bail!(
+                "{}: signatures of docker's content trust (Notary v1) cannot be verified",
+                self.reference.typed()
+            );
+        }
+        let target = match self.address {
+            Some(address) => address,
+            None => default_address(&self.reference)?,
+        };
+        let path = target.layout_path();
+        let layout = Layout::create(&path).with_context(|| self.reference.typed().to_owned())?;
+        let mirrors = mirrors()?;
+        let display = Display::new(self.progress, self.quiet);
+        if self.reference.has_default_tag() {
+            display.say("Using default tag: latest");
+        }
+        let choice = if self.all_platforms {
+            Choice::All
+        } else {
+            let is_asked = self.platform.is_some();
+            Choice::One { platform: self.platform.unwrap_or_else(Platform::host), is_asked }
+        };
+        let order = Order {
+            name: &self.reference,
+            target: &target,
+            choice,
+            jobs: usize::from(self.jobs),
+            watcher: display.watcher(),
+        };
+        let settings = self.network.settings();
+        let pulled = block_on(async { Ok(pull(&order, &layout, &mirrors, &settings).await?) })?;
+        display.say(&format!("Digest: {}", pulled.digest));
+        let status = if pulled.is_newer { "Downloaded newer image" } else { "Image is up to date" };
+        display.say(&format!("Status: {status} for {}", self.reference.familiar()));
+        display.say(&pulled.name.to_string());
+        Ok(print_line(&pulled.address.to_string())?)
+    }
+}
+
+/// The default layout. The ref is written here only because an address cannot be empty; it is the name as typed anyway.
+fn default_address(reference: &ImageName) -> anyhow::Result<Address> {
+    let label = reference.typed();
+    let label =
+        if reference.digest().is_some() { label.rsplit_once('@').map_or(label, |(label, _)| label) } else { label };
+    let digest = reference.digest().map(image_tool::digest::parse).transpose()?;
+    let label = match (&digest, reference.tag()) {
+        (Some(_), None) => None,
+        _ => Some(label.parse()?),
+    };
+    Ok(Address::new("", label, digest)?)
+}

@@ -1,0 +1,96 @@
+//! `registry-tool push`.
+
+use std::io;
+
+use anyhow::Context as _;
+use clap::Args;
+use image_tool::address::Address;
+use image_tool::pipe::{only_line, print_line};
+use registry_tool::push::{Order, push};
+use registry_tool::reference::ImageName;
+
+use super::progress::{Display, Progress};
+use super::{Network, block_on, mirrors};
+
+/// Push an image from a layout to a registry.
+///
+/// An index is pushed with every image that it holds. Blobs that the registry has are not sent, those that another of its
+/// repositories has are mounted from there. The image's new name is printed with its digest once the registry has it.
+#[derive(Args)]
+pub(crate) struct Push {
+    /// The image, or '-' to read its address from standard input.
+    #[arg(value_parser = operand)]
+    address: Operand,
+    /// Its name at the registry [default: the address's ref].
+    reference: Option<ImageName>,
+    /// Print nothing but the name.
+    #[arg(short, long)]
+    quiet: bool,
+    /// How progress is shown on standard error.
+    #[arg(long, value_enum, default_value = "auto")]
+    progress: Progress,
+    /// Transfer this many blobs at once.
+    #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..))]
+    jobs: u8,
+    /// Send larger blobs in pieces of this many MiB, which go on where a connection broke.
+    #[arg(long, value_name = "MIB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    chunk_size: u32,
+    /// Try to mount blobs from this repository of the same registry.
+    #[arg(long, value_name = "REPOSITORY")]
+    mount_from: Vec<String>,
+    #[command(flatten)]
+    network: Network,
+}
+
+#[derive(Clone)]
+enum Operand {
+    StandardInput,
+    Address(Address),
+}
+
+fn operand(text: &str) -> Result<Operand, image_tool::address::Error> {
+    if text == "-" { Ok(Operand::StandardInput) } else { text.parse().map(Operand::Address) }
+}
+
+impl Push {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let address = match self.address {
+            Operand::Address(address) => address,
+            Operand::StandardInput => {
+                let line = only_line(io::stdin().lock())?;
+                line.parse().with_context(|| "standard input".to_owned())?
+            }
+        };
+        let name = match self.reference {
+            Some(name) => name,
+            None => match address.reference() {
+                Some(reference) => reference.as_str().parse()?,
+                None => anyhow::bail!("{address}: has no ref to push it under: name a REFERENCE"),
+            },
+        };
+        let display = Display::new(self.progress, self.quiet);
+        let repository = format!("{}/{}", name.registry(), name.repository());
+        display.say(&format!("The push refers to repository [{repository}]"));
+        if name.has_default_tag() {
+            display.say("Using default tag: latest");
+        }
+        let order = Order {
+            address: &address,
+            name: &name,
+            jobs: usize::from(self.jobs),
+            chunk: u64::from(self.chunk_size) << 20,
+            mount_from: self.mount_from,
+            watcher: display.watcher(),
+        };
+        let mirrors = mirrors()?;
+        let settings = self.network.settings();
+        let pushed = block_on(async { Ok(push(&order, &mirrors, &settings).await?) })?;
+        let label = name.tag().map_or_else(|| pushed.digest.to_string(), str::to_owned);
+        display.say(&format!("{label}: digest: {} size: {}", pushed.digest, pushed.size));
+        let name = match name.tag() {
+            Some(tag) => format!("{repository}:{tag}@{}", pushed.digest),
+            None => format!("{repository}@{}", pushed.digest),
+        };
+        Ok(print_line(&name)?)
+    }
+}

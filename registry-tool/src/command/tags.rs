@@ -1,0 +1,47 @@
+//! `registry-tool tags`.
+
+use clap::Args;
+use registry_tool::client::{Access, Registry};
+use registry_tool::query::ask;
+use registry_tool::reference::{ImageName, RepositoryName};
+use serde_json::json;
+
+use super::documents::write_all;
+use super::{Network, block_on, mirrors};
+
+/// List the tags of a repository.
+#[derive(Args)]
+pub(crate) struct Tags {
+    /// The repository: python, quay.io/team/app.
+    repository: RepositoryName,
+    /// Print the document that the distribution-spec defines, pages joined.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    network: Network,
+}
+
+impl Tags {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let (mirrors, settings) = (mirrors()?, self.network.settings());
+        let list = async |registry: &Registry, _: &ImageName| {
+            let path = format!("v2/{}/tags/list?n=1000", registry.reference().repository());
+            Ok(registry.list(Access::Pull, &path, "tags").await?)
+        };
+        let name = self.repository.image();
+        let tags = block_on(async { Ok(ask(name, "repository", &mirrors, &settings, list).await?) })?;
+        write_names(&tags, self.json.then(|| json!({ "name": name.repository(), "tags": tags })))
+    }
+}
+
+/// One a line, or the document.
+pub(super) fn write_names(names: &[String], document: Option<serde_json::Value>) -> anyhow::Result<()> {
+    let text = match document {
+        Some(document) => format!("{document}\n"),
+        // A registry's word is not trusted to be a name: a control character in one must not reach a terminal.
+        None => {
+            names.iter().filter(|name| !name.chars().any(char::is_control)).map(|name| format!("{name}\n")).collect()
+        }
+    };
+    write_all(text.as_bytes())
+}
