@@ -142,8 +142,7 @@ impl Time {
     /// The modification time in `stat`.
     #[must_use]
     pub fn modified(stat: &Stat) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "the kernel keeps nanoseconds below 10^9")]
-        Self { seconds: stat.st_mtime as i64, nanoseconds: stat.st_mtime_nsec as u32 }
+        Self { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 }
     }
 }
 

@@ -10,11 +10,12 @@ pub mod diff;
 pub mod entry;
 pub mod owner;
 pub mod pack;
+pub mod size;
 pub mod stream;
 pub mod whiteout;
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 
 use oci_spec::image::MediaType;
 
@@ -55,8 +56,8 @@ pub enum Error {
         /// The type.
         media_type: String,
     },
-    /// The bytes are not compressed as the media type says.
-    #[error("media type says {expected}, but the bytes are {found}")]
+    /// The bytes are not compressed as the media type says, or not as any layer may be.
+    #[error("it should be {expected}, but the bytes are {found}")]
     Magic {
         /// By media type.
         expected: Compression,
@@ -81,7 +82,7 @@ impl fmt::Display for Found {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Known(compression) => compression.fmt(formatter),
-            Self::Other => formatter.write_str("something else"),
+            Self::Other => formatter.write_str("bzip2 or xz, which no layer may be"),
         }
     }
 }
@@ -135,11 +136,11 @@ impl Compression {
 /// Decompresses a stream.
 pub enum Decoder<R: Read> {
     /// Nothing to do.
-    Plain(BufReader<R>),
+    Plain(BufReader<Sniffed<R>>),
     /// Gzip, all members.
-    Gzip(Box<flate2::bufread::MultiGzDecoder<BufReader<R>>>),
+    Gzip(Box<flate2::bufread::MultiGzDecoder<BufReader<Sniffed<R>>>>),
     /// Zstandard, all frames.
-    Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<R>>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<Sniffed<R>>>>),
 }
 
 impl<R: Read> Decoder<R> {
@@ -160,14 +161,16 @@ impl<R: Read> Decoder<R> {
     /// Reads `inner` as its first bytes ask for, and tells what they were.
     ///
     /// # Errors
-    /// [`Error::Read`].
+    /// [`Error::Read`], [`Error::Magic`].
     pub fn detect(inner: R) -> Result<(Self, Compression), Error> {
         let (reader, found) = sniff(inner)?;
-        let compression = if let Found::Known(compression) = found { compression } else { Compression::None };
-        Ok((Self::over(reader, compression)?, compression))
+        match found {
+            Found::Known(compression) => Ok((Self::over(reader, compression)?, compression)),
+            Found::Other => Err(Error::Magic { expected: Compression::None, found }),
+        }
     }
 
-    fn over(reader: BufReader<R>, compression: Compression) -> Result<Self, Error> {
+    fn over(reader: BufReader<Sniffed<R>>, compression: Compression) -> Result<Self, Error> {
         Ok(match compression {
             Compression::None => Self::Plain(reader),
             Compression::Gzip => Self::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(reader))),
@@ -180,30 +183,68 @@ impl<R: Read> Decoder<R> {
     /// The reader below; of a stream read to its end, nothing is left in between.
     pub fn into_inner(self) -> R {
         match self {
-            Self::Plain(reader) => reader.into_inner(),
-            Self::Gzip(decoder) => decoder.into_inner().into_inner(),
-            Self::Zstd(decoder) => decoder.finish().into_inner(),
+            Self::Plain(reader) => reader.into_inner().inner,
+            Self::Gzip(decoder) => decoder.into_inner().into_inner().inner,
+            Self::Zstd(decoder) => decoder.finish().into_inner().inner,
         }
     }
 }
 
-fn sniff<R: Read>(inner: R) -> Result<(BufReader<R>, Found), Error> {
-    let mut reader = BufReader::with_capacity(128 * 1024, inner);
-    // A pipe may hand out one byte first; what matters is whether the buffer ever holds the magic.
-    let first = loop {
-        match reader.fill_buf() {
-            Ok(bytes) => break bytes,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::Read(error)),
+/// A stream whose first bytes have been looked at.
+pub struct Sniffed<R> {
+    head: [u8; 6],
+    length: usize,
+    position: usize,
+    inner: R,
+}
+
+impl<R: Read> Sniffed<R> {
+    /// Reads the first bytes, which a pipe may hand out one by one.
+    ///
+    /// # Errors
+    /// The stream's.
+    pub fn new(mut inner: R) -> io::Result<Self> {
+        let (mut head, mut length) = ([0; 6], 0);
+        while length < head.len() {
+            match inner.read(&mut head[length..]) {
+                Ok(0) => break,
+                Ok(count) => length += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
-    };
-    let found = match Compression::of_magic(first) {
+        Ok(Self { head, length, position: 0, inner })
+    }
+
+    /// The first bytes; fewer than six only if there are no more.
+    #[must_use]
+    pub fn head(&self) -> &[u8] {
+        &self.head[..self.length]
+    }
+}
+
+impl<R: Read> Read for Sniffed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.position < self.length {
+            let count = (&self.head[self.position..self.length]).read(buffer)?;
+            self.position += count;
+            return Ok(count);
+        }
+        self.inner.read(buffer)
+    }
+}
+
+fn sniff<R: Read>(inner: R) -> Result<(BufReader<Sniffed<R>>, Found), Error> {
+    let sniffed = Sniffed::new(inner).map_err(Error::Read)?;
+    let found = match Compression::of_magic(sniffed.head()) {
         // Of an archive the name comes first, so it has no magic in front; "ustar" is at 257, but not in the oldest
         // format, and an empty archive is all zeros. What is clearly another thing is found by its own magic.
-        Compression::None if first.starts_with(b"BZh") || first.starts_with(b"\xfd7zXZ\0") => Found::Other,
+        Compression::None if sniffed.head().starts_with(b"BZh") || sniffed.head().starts_with(b"\xfd7zXZ\0") => {
+            Found::Other
+        }
         compression => Found::Known(compression),
     };
-    Ok((reader, found))
+    Ok((BufReader::with_capacity(128 * 1024, sniffed), found))
 }
 
 impl<R: Read> Read for Decoder<R> {

@@ -11,6 +11,8 @@
 mod blob;
 mod image;
 mod index;
+mod prune;
+mod reach;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -28,6 +30,7 @@ use crate::name;
 pub use self::blob::{BlobWriter, Writer};
 pub use self::image::{Image, MANIFEST_LIMIT, check_document, is_index, is_manifest};
 pub use self::index::{Index, REF_NAME};
+pub use self::prune::Garbage;
 
 /// What can be wrong with a layout.
 #[derive(Debug, thiserror::Error)]

@@ -25,11 +25,17 @@
 //! ```
 
 pub mod address;
+pub mod append;
+pub mod archive;
 pub mod beneath;
 pub mod digest;
 pub mod home;
+pub mod human;
 pub mod layer;
 pub mod layout;
 pub mod name;
 pub mod pipe;
 pub mod platform;
+pub mod summary;
+pub mod template;
+pub mod verify;

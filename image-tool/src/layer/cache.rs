@@ -140,13 +140,16 @@ impl Started {
     /// [`Error::Blob`], [`Error::Apply`].
     pub fn apply(mut self, applier: &mut Applier) -> Result<(), Error> {
         let digest = self.digest;
-        match applier.layer(&mut self.stream) {
-            Ok(()) => self.stream.finish().map(drop).map_err(|source| Error::Blob { digest, source }),
-            // A blob that is not what it should be is the cause, a broken archive only its sign.
-            Err(source) => match self.stream.finish() {
-                Err(cause @ stream::Error::DiffId { .. }) => Err(Error::Blob { digest, source: cause }),
-                _ => Err(Error::Apply { digest, source }),
-            },
+        let applied = applier.layer(&mut self.stream);
+        // A blob that is not what it should be is the cause, a broken archive only its sign. But an archive that the file
+        // system refuses need not be read to its end to say so.
+        if let Err(source @ (apply::Error::File(_) | apply::Error::Write { .. })) = applied {
+            return Err(Error::Apply { digest, source });
+        }
+        match (self.stream.finish(), applied) {
+            (Err(source), _) => Err(Error::Blob { digest, source }),
+            (Ok(_), Err(source)) => Err(Error::Apply { digest, source }),
+            (Ok(_), Ok(())) => Ok(()),
         }
     }
 }

@@ -244,7 +244,6 @@ impl Comparison<'_> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "two of everything are compared")]
     fn same(
         &self,
         lower: BorrowedFd<'_>,

@@ -296,7 +296,6 @@ impl<R: BufRead> Reader<R> {
         };
         let mut entry = Entry {
             kind,
-            #[expect(clippy::cast_possible_truncation, reason = "twelve bits are left")]
             mode: (mode & 0o7777) as u32,
             uid: id(extended.uid, &old.uid, "user")?,
             gid: id(extended.gid, &old.gid, "group")?,
@@ -430,7 +429,6 @@ impl<R: BufRead> Reader<R> {
                 return Err(Error::Truncated);
             }
             let count = count.min(rest);
-            #[expect(clippy::cast_possible_truncation, reason = "not more than is in the buffer")]
             self.inner.consume(count as usize);
             self.offset += count;
             rest -= count;
@@ -730,7 +728,6 @@ impl<W: Write> Writer<W> {
         header.set_cksum();
         self.inner.write_all(header.as_bytes())?;
         self.data = size;
-        #[expect(clippy::cast_possible_truncation, reason = "less than a block")]
         {
             self.padding = (size.wrapping_neg() % BLOCK as u64) as usize;
         }

@@ -26,7 +26,7 @@ pub struct Packer {
 }
 
 enum Output {
-    Plain(BlobWriter),
+    Plain(Box<BlobWriter>),
     Gzip(Box<Gzip<BlobWriter>>),
     Zstd(Box<zstd::stream::write::Encoder<'static, BlobWriter>>),
 }
@@ -39,7 +39,7 @@ impl Packer {
     pub fn new(writer: &Writer, compression: Compression) -> Result<Self, Error> {
         let blob = writer.blob()?;
         let output = match compression {
-            Compression::None => Output::Plain(blob),
+            Compression::None => Output::Plain(Box::new(blob)),
             Compression::Gzip => Output::Gzip(Box::new(Gzip::new(blob))),
             Compression::Zstd => match zstd::stream::write::Encoder::new(blob, 3) {
                 Ok(encoder) => Output::Zstd(Box::new(encoder)),
@@ -62,7 +62,7 @@ impl Packer {
     pub fn finish(self) -> Result<(Descriptor, Digest), Error> {
         let failed = |source| Error::Io { operation: "write", path: "blob".into(), source };
         let blob = match self.output {
-            Output::Plain(blob) => blob,
+            Output::Plain(blob) => *blob,
             Output::Gzip(gzip) => gzip.finish().map_err(failed)?,
             Output::Zstd(encoder) => encoder.finish().map_err(failed)?,
         };
@@ -213,7 +213,6 @@ fn deflate(block: &[u8], last: bool) -> Vec<u8> {
     let flush = if last { FlushCompress::Finish } else { FlushCompress::Sync };
     let mut bytes = Vec::with_capacity(block.len() / 2 + 64);
     loop {
-        #[expect(clippy::cast_possible_truncation, reason = "not more than the block's length")]
         let done = compress.total_in() as usize;
         let room = bytes.capacity() - bytes.len();
         let status = compress.compress_vec(&block[done..], &mut bytes, flush).expect("deflate fails on wrong use only");

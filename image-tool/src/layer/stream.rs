@@ -70,7 +70,7 @@ pub struct Stream {
     hasher: Option<Hasher>,
     expected: Option<Digest>,
     thread: Option<JoinHandle<()>>,
-    failed: bool,
+    failure: Option<io::Error>,
 }
 
 impl Stream {
@@ -104,7 +104,7 @@ impl Stream {
             hasher: Some(hasher),
             expected: diff_id.cloned(),
             thread: Some(thread),
-            failed: false,
+            failure: None,
         })
     }
 
@@ -117,17 +117,30 @@ impl Stream {
     /// Reads what is left and comes to the verdict: the archive's digest, which is the one that was promised.
     ///
     /// # Errors
-    /// [`Error::DiffId`], [`Error::Read`].
+    /// [`Error::DiffId`], [`Error::Digest`], [`Error::Read`].
     pub fn finish(mut self) -> Result<Digest, Error> {
-        while !self.fill_buf().map_err(Error::of_read)?.is_empty() {
+        self.verdict()
+    }
+
+    /// As [`Stream::finish`], for whoever only lent the stream. What reading failed with is told again.
+    ///
+    /// # Errors
+    /// As [`Stream::finish`].
+    pub fn verdict(&mut self) -> Result<Digest, Error> {
+        loop {
             self.position = self.current.len();
+            match self.fill_buf() {
+                Ok([]) => break,
+                Ok(_) => {}
+                Err(error) => return Err(Error::of_read(error)),
+            }
         }
         // A thread that panicked closed its channel as one that is done does.
         let panicked = self.thread.take().is_some_and(|thread| thread.join().is_err());
-        if self.failed || panicked {
-            return Err(Error::Read(io::ErrorKind::InvalidData.into()));
-        }
-        let actual = self.hasher.take().expect("the hasher is taken here alone").finish();
+        let Some(hasher) = self.hasher.take().filter(|_| !panicked) else {
+            return Err(Error::Read(io::Error::other("the stream has ended")));
+        };
+        let actual = hasher.finish();
         match self.expected.take() {
             Some(expected) if expected != actual => Err(Error::DiffId { expected, actual }),
             _ => Ok(actual),
@@ -135,8 +148,19 @@ impl Stream {
     }
 }
 
+/// The same error once more.
+fn again(error: &io::Error) -> io::Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<digest::Error>()) {
+        Some(verdict) => io::Error::new(error.kind(), verdict.clone()),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
 impl BufRead for Stream {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if let Some(failure) = &self.failure {
+            return Err(again(failure));
+        }
         if self.position == self.current.len() {
             let empty = std::mem::take(&mut self.current);
             self.position = 0;
@@ -153,7 +177,7 @@ impl BufRead for Stream {
                     self.current = chunk;
                 }
                 Some(Ok(Err(error))) => {
-                    self.failed = true;
+                    self.failure = Some(again(&error));
                     return Err(error);
                 }
                 Some(Err(_)) | None => {}

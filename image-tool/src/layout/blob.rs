@@ -204,6 +204,23 @@ impl BlobWriter {
         self.size
     }
 
+    /// The digest of what has been written so far.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+
+    /// Reads what has been written from its beginning. More can be written afterwards.
+    ///
+    /// # Errors
+    /// The reader's, and those of moving about in the file.
+    pub fn read_back<T>(&mut self, read: impl FnOnce(&mut dyn Read) -> io::Result<T>) -> io::Result<T> {
+        self.file.seek(SeekFrom::Start(0))?;
+        let result = read(&mut self.file)?;
+        self.file.seek(SeekFrom::Start(self.size))?;
+        Ok(result)
+    }
+
     /// Forgets all that was written, for a source that cannot go on in the middle.
     ///
     /// # Errors

@@ -1,0 +1,84 @@
+//! Images as docker saved them before version 1.10: a folder for each layer, with `json`, `VERSION` and `layer.tar`, and
+//! `repositories` for the names. There is no image config in them; it is made from the layers' `json` as docker does.
+
+use serde_json::{Map, Value, json};
+
+/// One layer of such an image, the topmost first.
+pub struct Ancestor {
+    /// Its `json`.
+    pub document: Map<String, Value>,
+    /// The digest of its `layer.tar`, plain.
+    pub diff_id: String,
+}
+
+/// The parent that a layer's `json` names.
+#[must_use]
+pub fn parent(document: &Map<String, Value>) -> Option<&str> {
+    document.get("parent").and_then(Value::as_str).filter(|parent| !parent.is_empty())
+}
+
+/// The image config that docker makes of a chain of layers, the topmost first, and which of them have files.
+#[must_use]
+pub fn config(ancestors: &[Ancestor]) -> Value {
+    let mut config = ancestors.first().map(|top| top.document.clone()).unwrap_or_default();
+    for key in ["id", "parent", "layer_id", "parent_id", "throwaway", "Size", "size", "layer_digest", "checksum"] {
+        config.remove(key);
+    }
+    let mut history = Vec::new();
+    let mut diff_ids = Vec::new();
+    for ancestor in ancestors.iter().rev() {
+        let document = &ancestor.document;
+        let mut entry = Map::new();
+        for key in ["created", "author", "comment"] {
+            if let Some(value) = document.get(key).filter(|value| value.as_str() != Some("")) {
+                entry.insert(key.into(), value.clone());
+            }
+        }
+        let command = document.get("container_config").and_then(|config| config.get("Cmd")).and_then(Value::as_array);
+        if let Some(command) = command {
+            let words: Vec<&str> = command.iter().filter_map(Value::as_str).collect();
+            entry.insert("created_by".into(), words.join(" ").into());
+        }
+        if document.get("throwaway").and_then(Value::as_bool) == Some(true) {
+            entry.insert("empty_layer".into(), true.into());
+        } else {
+            diff_ids.push(ancestor.diff_id.clone());
+        }
+        history.push(Value::Object(entry));
+    }
+    config.insert("history".into(), history.into());
+    config.insert("rootfs".into(), json!({"type": "layers", "diff_ids": diff_ids}));
+    for (key, value) in [("architecture", "amd64"), ("os", "linux")] {
+        config.entry(key).or_insert_with(|| value.into());
+    }
+    Value::Object(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_of_layers_becomes_a_config() {
+        let layer = |document: Value, diff_id: &str| match document {
+            Value::Object(document) => Ancestor { document, diff_id: diff_id.into() },
+            _ => unreachable!(),
+        };
+        let top = layer(
+            json!({"id": "b", "parent": "a", "created": "2015-01-02T00:00:00Z", "config": {"Cmd": ["sh"]}, "throwaway": true,
+                "container_config": {"Cmd": ["/bin/sh", "-c", "#(nop) CMD sh"]}}),
+            "sha256:empty",
+        );
+        let base = layer(json!({"id": "a", "created": "2015-01-01T00:00:00Z", "Size": 5}), "sha256:base");
+        assert_eq!(parent(&top.document), Some("a"));
+        let config = config(&[top, base]);
+        assert_eq!(config["rootfs"]["diff_ids"], json!(["sha256:base"]));
+        assert_eq!(config["history"][0], json!({"created": "2015-01-01T00:00:00Z"}));
+        assert_eq!(config["history"][1]["empty_layer"], true);
+        assert_eq!(config["history"][1]["created_by"], "/bin/sh -c #(nop) CMD sh");
+        assert_eq!(
+            (config["config"]["Cmd"][0].as_str(), config.get("id"), config.get("parent")),
+            (Some("sh"), None, None)
+        );
+    }
+}

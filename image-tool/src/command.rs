@@ -1,0 +1,221 @@
+//! The command line: a file for each subcommand.
+
+mod append;
+mod gc;
+mod history;
+mod inspect;
+mod list;
+mod load;
+mod rm;
+mod save;
+mod show;
+mod tag;
+mod unpack;
+mod verify;
+
+use std::io::{self, IsTerminal, Write};
+
+use anyhow::{Context, Result};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use image_tool::address::{Address, RefName};
+use image_tool::digest::Digest;
+use image_tool::layout::Layout;
+use image_tool::pipe;
+
+/// Inspect and change OCI image layouts, save and load archives.
+///
+/// An image is named by an address, LAYOUT[:REF][@DIGEST]. Without LAYOUT, as in :python:3.8, it is in the default layout:
+/// $OCI_LAYOUT, else images in $OCI_HOME, /var/lib/oci or the user's data folder.
+#[derive(Parser)]
+#[command(name = "image-tool", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Tell what is done, twice for more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+impl Arguments {
+    /// Sets up the log on standard error.
+    pub(crate) fn log(&self) {
+        let level = match self.verbose {
+            0 => tracing::Level::WARN,
+            1 => tracing::Level::INFO,
+            _ => tracing::Level::DEBUG,
+        };
+        tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal())
+            .without_time()
+            .with_target(false)
+            .init();
+    }
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    List(list::List),
+    Inspect(inspect::Inspect),
+    History(history::History),
+    Show(show::Show),
+    Tag(tag::Tag),
+    Rm(rm::Rm),
+    Gc(gc::Gc),
+    Verify(verify::Verify),
+    Save(save::Save),
+    Load(load::Load),
+    Unpack(unpack::Unpack),
+    Append(append::Append),
+    Man(Man),
+    Completions(Completions),
+}
+
+impl Command {
+    pub(crate) fn run(self) -> Result<()> {
+        match self {
+            Self::List(command) => command.run(),
+            Self::Inspect(command) => command.run(),
+            Self::History(command) => command.run(),
+            Self::Show(command) => command.run(),
+            Self::Tag(command) => command.run(),
+            Self::Rm(command) => command.run(),
+            Self::Gc(command) => command.run(),
+            Self::Verify(command) => command.run(),
+            Self::Save(command) => command.run(),
+            Self::Load(command) => command.run(),
+            Self::Unpack(command) => command.run(),
+            Self::Append(command) => command.run(),
+            Self::Man(command) => command.run(),
+            Self::Completions(command) => command.run(),
+        }
+    }
+}
+
+/// Write the manual page.
+#[derive(Args)]
+#[command(hide = true)]
+pub(crate) struct Man {}
+
+impl Man {
+    fn run(self) -> Result<()> {
+        let mut page = Vec::new();
+        let command = Arguments::command();
+        clap_mangen::Man::new(command.clone()).render(&mut page)?;
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+            let named = sub
+                .clone()
+                .name(format!("image-tool-{}", sub.get_name()))
+                .bin_name(format!("image-tool {}", sub.get_name()));
+            let man = clap_mangen::Man::new(named.disable_help_flag(true));
+            writeln!(page, ".SH \"IMAGE-TOOL {}\"", sub.get_name().to_uppercase())?;
+            man.render_synopsis_section(&mut page)?;
+            man.render_description_section(&mut page)?;
+            man.render_options_section(&mut page)?;
+        }
+        print_bytes(&page)
+    }
+}
+
+/// Write a script that completes the command line in a shell.
+#[derive(Args)]
+#[command(hide = true)]
+pub(crate) struct Completions {
+    /// The shell.
+    shell: clap_complete::Shell,
+}
+
+impl Completions {
+    fn run(self) -> Result<()> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Arguments::command(), "image-tool", &mut script);
+        print_bytes(&script)
+    }
+}
+
+/// An operand that names an image: an address, or `-` for a line of standard input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Operand {
+    Stdin,
+    Address(Address),
+}
+
+impl std::str::FromStr for Operand {
+    type Err = image_tool::address::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "-" { Ok(Self::Stdin) } else { text.parse().map(Self::Address) }
+    }
+}
+
+impl Operand {
+    /// The one address, read from standard input if it is there.
+    pub(crate) fn address(self) -> Result<Address> {
+        match self {
+            Self::Address(address) => Ok(address),
+            Self::Stdin => {
+                let line = pipe::only_line(io::stdin().lock())?;
+                line.parse().with_context(|| format!("standard input: {line}"))
+            }
+        }
+    }
+}
+
+/// An operand that names a layout, and perhaps a name in it; with or without the `:` that an address ends its layout with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct LayoutOperand {
+    pub(crate) layout: String,
+    pub(crate) address: Option<Address>,
+}
+
+impl std::str::FromStr for LayoutOperand {
+    type Err = image_tool::address::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.strip_suffix(':').unwrap_or(text);
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let address: Address = text.parse()?;
+        let named = address.reference().is_some() || address.digest().is_some();
+        Ok(Self { layout: address.layout().to_owned(), address: named.then_some(address) })
+    }
+}
+
+impl LayoutOperand {
+    /// The path of the layout.
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        if self.layout.is_empty() { image_tool::home::Home::from_environment().images() } else { (&self.layout).into() }
+    }
+
+    /// Opens the layout; the default one may not be there yet, and then it is empty.
+    pub(crate) fn open(&self) -> Result<Option<Layout>> {
+        match Layout::open(&self.path()) {
+            Err(image_tool::layout::Error::NoLayout { .. }) if self.layout.is_empty() => Ok(None),
+            other => Ok(Some(other?)),
+        }
+    }
+
+    /// The address of something in the layout.
+    pub(crate) fn address_of(&self, reference: Option<&str>, digest: Option<&Digest>) -> Result<Address> {
+        let reference = reference.and_then(|text| text.parse::<RefName>().ok());
+        Ok(Address::new(&self.layout, reference, digest.cloned())?)
+    }
+}
+
+/// Writes to standard output.
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(pipe::stdout_error).context("standard output")
+}
+
+/// Writes one line to standard output.
+pub(crate) fn print_line(line: &str) -> Result<()> {
+    pipe::print_line(line).context("standard output")
+}
+
+/// Tells people something; that nobody listens is no reason to stop.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", image_tool::human::plain(text));
+}

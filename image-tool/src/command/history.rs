@@ -1,0 +1,92 @@
+use anyhow::Result;
+use clap::Args;
+use image_tool::address::Address;
+use image_tool::layout::Layout;
+use image_tool::platform::Platform;
+use image_tool::summary::{Summary, layer_size};
+use image_tool::template::Template;
+use image_tool::{digest, human};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::list::{by_template, heading};
+use super::show::named;
+use super::{Operand, print_bytes};
+
+/// Show how an image came about, the last step first, in docker's columns.
+#[derive(Args)]
+pub(crate) struct History {
+    /// The image; - reads the address from standard input.
+    address: Operand,
+    /// Print a line for each step by a template; fields are .ID, .CreatedSince, .CreatedAt, .CreatedBy, .Size and .Comment.
+    #[arg(long, value_name = "TEMPLATE")]
+    format: Option<Template>,
+    /// Do not shorten anything.
+    #[arg(long)]
+    no_trunc: bool,
+    /// Print identities only.
+    #[arg(short, long)]
+    quiet: bool,
+    /// Of an index, show the image for a platform, as linux/arm64; this machine's if omitted.
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+}
+
+impl History {
+    pub(crate) fn run(self) -> Result<()> {
+        let address = self.address.clone().address()?;
+        let values = self.values(&address).map_err(|error| named(error, &address))?;
+        if let Some(template) = &self.format {
+            return print_bytes(by_template(template, &values)?.as_bytes());
+        }
+        let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
+        if self.quiet {
+            return print_bytes(values.iter().map(|value| text(value, "ID") + "\n").collect::<String>().as_bytes());
+        }
+        let fields = ["ID", "CreatedSince", "CreatedBy", "Size", "Comment"];
+        let mut table: Vec<Vec<String>> =
+            vec![fields.iter().map(|field| if *field == "ID" { "IMAGE".into() } else { heading(field) }).collect()];
+        table.extend(values.iter().map(|value| fields.iter().map(|field| text(value, field)).collect()));
+        print_bytes(human::table(&table).as_bytes())
+    }
+
+    fn values(&self, address: &Address) -> Result<Vec<Value>> {
+        let layout = Layout::of(address)?;
+        let image = match &self.platform {
+            Some(platform) => layout.image(address, platform)?,
+            None => Summary::image(&layout, &layout.resolve(address)?)?,
+        };
+        let now = Timestamp::now();
+        let config: Value = serde_json::from_slice(image.config_bytes())?;
+        let mut layers = image.manifest().layers().iter();
+        let mut steps = config["history"].as_array().cloned().unwrap_or_default();
+        let told = steps.iter().filter(|step| step["empty_layer"] != true).count();
+        // A history may be shorter than the image, or missing.
+        steps.extend((told..image.manifest().layers().len()).map(|_| json!({})));
+        let mut values = Vec::new();
+        for step in steps {
+            let layer = if step["empty_layer"] == true { None } else { layers.next() };
+            let size = layer.map_or(0, |layer| layer_size(&layout, layer));
+            let created: Option<Timestamp> = step["created"].as_str().and_then(|text| text.parse().ok());
+            let mut created_by =
+                human::plain(&step["created_by"].as_str().unwrap_or_default().replace(['\t', '\n'], " "));
+            if !self.no_trunc && created_by.chars().count() > 45 {
+                created_by = created_by.chars().take(44).chain(['…']).collect();
+            }
+            values.push(json!({
+                "ID": "<missing>",
+                "CreatedSince": created.map_or("N/A".into(), |created| human::ago(created, now)),
+                "CreatedAt": created.map_or("N/A".into(), |created| created.to_string()),
+                "CreatedBy": created_by,
+                "Size": human::size(size),
+                "Comment": human::plain(step["comment"].as_str().unwrap_or_default()),
+            }));
+        }
+        if let Some(last) = values.last_mut() {
+            let id = image.manifest().config().digest();
+            last["ID"] = if self.no_trunc { id.to_string() } else { digest::short(id).to_owned() }.into();
+        }
+        values.reverse();
+        Ok(values)
+    }
+}

@@ -1,0 +1,114 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use image_tool::beneath::Root;
+use image_tool::layer::apply::Options;
+use image_tool::layer::cache::{Source, apply_all};
+use image_tool::layer::owner::{IdMap, Owners};
+use image_tool::layout::Layout;
+use image_tool::platform::Platform;
+
+use super::show::named;
+use super::{Operand, print_line, say};
+
+/// Unpack an image's layers into a folder, and print its path.
+///
+/// Everything is verified on the way; if something is wrong, the folder is left as it was. As root, owners are kept; everybody
+/// else owns all that is unpacked, and device nodes are left out.
+#[derive(Args)]
+pub(crate) struct Unpack {
+    /// The image; - reads the address from standard input.
+    address: Operand,
+    /// The folder: a new one, or one that is empty.
+    directory: PathBuf,
+    /// Own everything, as root too.
+    #[arg(long)]
+    rootless: bool,
+    /// Shift users, INSIDE:OUTSIDE:COUNT; can stand several times.
+    #[arg(long, value_name = "MAP", conflicts_with = "rootless")]
+    uid_map: Vec<String>,
+    /// Shift groups; as the users if omitted.
+    #[arg(long, value_name = "MAP", requires = "uid_map")]
+    gid_map: Vec<String>,
+    /// Of an index, unpack the image for a platform, as linux/arm64; this machine's if omitted.
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+}
+
+impl Unpack {
+    pub(crate) fn run(self) -> Result<()> {
+        let mut options = Options::tree();
+        if self.rootless {
+            options.owners = Owners::Caller;
+        }
+        if !self.uid_map.is_empty() {
+            let map = |words: &[String]| {
+                IdMap::parse(&words.join("\n"))
+                    .with_context(|| format!("{}: not an id map (INSIDE:OUTSIDE:COUNT)", words.join(" ")))
+            };
+            let users = map(&self.uid_map)?;
+            let groups = if self.gid_map.is_empty() { users.clone() } else { map(&self.gid_map)? };
+            options.owners = Owners::Mapped { users, groups };
+        }
+        let address = self.address.address()?;
+        let platform = self.platform.unwrap_or_else(Platform::host);
+        let sources = || -> Result<Vec<Source>> {
+            let layout = Layout::of(&address)?;
+            let image = layout.image(&address, &platform)?;
+            Ok(Source::of_image(&layout, &image)?)
+        };
+        let sources = sources().map_err(|error| named(error, &address))?;
+        let skipped = into(&self.directory, |path| {
+            let root = Root::open(path)?;
+            apply_all(&sources, root, options).with_context(|| address.to_string())
+        })?;
+        for (what, count) in skipped {
+            say(&format!("image-tool: {address}: {count} × {what} left out"));
+        }
+        print_line(&self.directory.display().to_string())
+    }
+}
+
+/// Fills a folder: a new one under a temporary name, which it loses when it is complete; one that exists and is empty,
+/// which may be a mount point, in place.
+fn into<T>(directory: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let failed = || directory.display().to_string();
+    match fs::read_dir(directory) {
+        Ok(mut entries) => {
+            if entries.next().is_some() {
+                bail!("{}: not empty (name a new folder)", directory.display());
+            }
+            let filled = fill(directory);
+            if filled.is_err() {
+                // The error that made us give up is the one to tell.
+                let _ = Root::open(directory)
+                    .and_then(|root| root.names("")?.into_iter().try_for_each(|name| root.remove(name)));
+            }
+            filled
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            fs::create_dir_all(parent).with_context(failed)?;
+            let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            let temporary = tempfile::Builder::new()
+                .prefix(".unpack-")
+                .permissions(permissions)
+                .tempdir_in(parent)
+                .with_context(failed)?
+                .keep();
+            let filled = fill(&temporary).and_then(|value| {
+                fs::rename(&temporary, directory).with_context(failed)?;
+                Ok(value)
+            });
+            if filled.is_err() {
+                let name = temporary.file_name().unwrap_or_default();
+                // The error that made us give up is the one to tell.
+                let _ = Root::open(parent).and_then(|root| root.remove(name));
+            }
+            filled
+        }
+        Err(error) => Err(error).with_context(failed),
+    }
+}

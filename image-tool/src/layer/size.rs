@@ -1,0 +1,43 @@
+//! How large a layer's archive is, from the last or first bytes of its blob, without inflating it.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+
+use oci_spec::image::Descriptor;
+
+use super::Compression;
+
+/// The size of the archive in a layer's blob. It is for people to read: exact for what one program compressed in one go
+/// (below four gigabytes, for gzip), otherwise the blob's own size.
+#[must_use]
+pub fn archive_size(blob: &mut File, descriptor: &Descriptor) -> u64 {
+    let size = descriptor.size();
+    match Compression::of(descriptor.media_type()) {
+        Ok(Compression::Gzip) => gzip(blob, size).unwrap_or(size),
+        Ok(Compression::Zstd) => zstd(blob).unwrap_or(size),
+        _ => size,
+    }
+}
+
+/// RFC 1952: a member ends in the size of what it holds, modulo 2^32.
+fn gzip(blob: &mut File, size: u64) -> Option<u64> {
+    let mut end = [0; 4];
+    blob.seek(SeekFrom::End(-4)).ok()?;
+    blob.read_exact(&mut end).ok()?;
+    let told = u64::from(u32::from_le_bytes(end));
+    // Deflate expands nothing by more than a few bytes in a thousand. Told less than the blob is large, the archive has
+    // more than four gigabytes, or the blob has several members, of which only the last has told.
+    let least = size - size / 100;
+    match size {
+        _ if told + 100 >= least => Some(told),
+        400_000_000.. => Some(told + (least - told).div_ceil(1 << 32) * (1 << 32)),
+        _ => None,
+    }
+}
+
+fn zstd(blob: &mut File) -> Option<u64> {
+    let mut start = [0; 18];
+    blob.rewind().ok()?;
+    blob.read_exact(&mut start).ok()?;
+    zstd::zstd_safe::get_frame_content_size(&start).ok().flatten()
+}

@@ -1,0 +1,122 @@
+//! Garbage collection: blobs that nothing in `index.json` leads to.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use super::blob::PARTIAL;
+use super::{Error, Layout, io_error, reach};
+use crate::digest;
+
+/// Something that garbage collection removed or would remove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Garbage {
+    /// The file, as seen from the layout.
+    pub path: PathBuf,
+    /// The blob's digest; cut downloads and what killed writers left have none.
+    pub digest: Option<digest::Digest>,
+    /// Its size.
+    pub size: u64,
+}
+
+impl Layout {
+    /// Removes every blob that nothing leads to and that has not changed for `age`. While it works it holds the lock
+    /// that writers share, so no blob that waits for its entry in `index.json` is taken. Other programs know nothing of
+    /// that lock; against them only `age` helps.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while somebody writes. If a manifest cannot be read nothing is removed, since what it leads to is
+    /// not known.
+    pub fn prune(&self, age: Duration, dry_run: bool) -> Result<Vec<Garbage>, Error> {
+        let _lock = self.lock_blobs()?;
+        let reachable = self.reachable_blobs()?;
+        let mut garbage = Vec::new();
+        for folder in ["blobs/sha256", "blobs/sha512"] {
+            self.collect(folder, age, &mut garbage, |name| {
+                let algorithm = folder.trim_start_matches("blobs/");
+                match digest::parse(&format!("{algorithm}:{name}")) {
+                    Ok(digest) => (!reach::holds(&reachable, &digest)).then_some(Some(digest)),
+                    // A file that is no blob is not ours to judge.
+                    Err(_) => None,
+                }
+            })?;
+        }
+        self.collect("blobs", age, &mut garbage, |name| name.starts_with(".new-").then_some(None))?;
+        self.collect(PARTIAL, age, &mut garbage, |_| Some(None))?;
+        if !dry_run {
+            for Garbage { path, .. } in &garbage {
+                let path = self.path().join(path);
+                fs::remove_file(&path).map_err(io_error("remove", path))?;
+            }
+        }
+        Ok(garbage)
+    }
+
+    fn collect(
+        &self,
+        folder: &str,
+        age: Duration,
+        garbage: &mut Vec<Garbage>,
+        judge: impl Fn(&str) -> Option<Option<digest::Digest>>,
+    ) -> Result<(), Error> {
+        let path = self.path().join(folder);
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(io_error("read", path)(error)),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(io_error("read", &path))?;
+            let metadata = match fs::symlink_metadata(entry.path()) {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(io_error("stat", entry.path())(error)),
+            };
+            let name = entry.file_name();
+            let Some(digest) = name.to_str().and_then(&judge).filter(|_| !metadata.is_dir()) else { continue };
+            let changed = metadata.modified().map_err(io_error("stat", entry.path()))?;
+            if age.is_zero() || SystemTime::now().duration_since(changed).is_ok_and(|elapsed| elapsed >= age) {
+                found.push(Garbage { path: PathBuf::from(folder).join(name), digest, size: metadata.len() });
+            }
+        }
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        garbage.append(&mut found);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oci_spec::image::MediaType;
+
+    use super::*;
+
+    #[test]
+    fn what_no_entry_leads_to_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::create(&folder.path().join("images")).unwrap();
+        let writer = layout.writer().unwrap();
+        let config = writer.put(MediaType::ImageConfig, b"{}").unwrap();
+        let layer = writer.put(MediaType::ImageLayer, b"layer").unwrap();
+        let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [layer]}).to_string();
+        let manifest = writer.put(MediaType::ImageManifest, manifest.as_bytes()).unwrap();
+        let absent = serde_json::json!({"mediaType": MediaType::ImageManifest.to_string(), "size": 3, "digest": digest::sha256(b"???").to_string()});
+        let index = serde_json::json!({"schemaVersion": 2, "manifests": [manifest, absent]}).to_string();
+        let index = writer.put(MediaType::ImageIndex, index.as_bytes()).unwrap();
+        writer.publish(&"x".parse().unwrap(), index).unwrap();
+        let orphan = writer.put(MediaType::ImageLayer, b"orphan").unwrap();
+        assert!(matches!(layout.prune(Duration::ZERO, true), Err(Error::Busy { .. })), "a writer is at work");
+        drop(writer);
+        assert!(layout.prune(Duration::from_secs(3600), false).unwrap().is_empty(), "it is young");
+        let would = layout.prune(Duration::ZERO, true).unwrap();
+        assert_eq!(would.iter().map(|garbage| garbage.digest.as_ref().unwrap()).collect::<Vec<_>>(), [orphan.digest()]);
+        assert!(layout.has(&orphan));
+        assert_eq!(layout.prune(Duration::ZERO, false).unwrap(), would);
+        assert!(!layout.has(&orphan) && layout.has(&layer) && layout.has(&config));
+        fs::write(layout.path().join(Layout::blob_path(manifest.digest())), "x").unwrap();
+        assert!(layout.prune(Duration::ZERO, false).is_err(), "a broken manifest leads nobody knows where");
+        assert!(layout.has(&layer));
+    }
+}

@@ -1,0 +1,62 @@
+//! What is reachable from `index.json`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use oci_spec::image::Descriptor;
+use serde_json::Value;
+
+use super::image::{MANIFEST_LIMIT, is_index, is_manifest};
+use super::{Error, Layout};
+use crate::digest::Digest;
+
+impl Layout {
+    /// The descriptors of all blobs that these lead to, themselves among them, each once.
+    ///
+    /// An index may name manifests that the layout does not hold: whoever pulls one platform has the others' names only.
+    ///
+    /// # Errors
+    /// A manifest or index that cannot be read: what it leads to is not known.
+    pub fn reach(&self, roots: &[Descriptor]) -> Result<BTreeMap<String, Descriptor>, Error> {
+        let mut found = BTreeMap::new();
+        let mut left: Vec<(Descriptor, bool)> = roots.iter().map(|root| (root.clone(), true)).collect();
+        while let Some((descriptor, needed)) = left.pop() {
+            if found.contains_key(descriptor.digest().as_ref()) {
+                continue;
+            }
+            if is_index(&descriptor) || is_manifest(&descriptor) {
+                let bytes = match self.read(&descriptor, MANIFEST_LIMIT) {
+                    Err(Error::MissingBlob { .. }) if !needed => continue,
+                    result => result?,
+                };
+                let malformed =
+                    |reason: String| Error::Malformed { what: format!("manifest {}", descriptor.digest()), reason };
+                let document: Value = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
+                let parts = [("config", true), ("layers", true), ("blobs", true), ("manifests", false)];
+                for (key, needed) in parts {
+                    let values = match document.get(key) {
+                        Some(Value::Array(values)) => &values[..],
+                        Some(value @ Value::Object(_)) => std::slice::from_ref(value),
+                        _ => continue,
+                    };
+                    for value in values {
+                        let below: Descriptor = serde_json::from_value(value.clone())
+                            .map_err(|error| malformed(format!("{key}: {error}")))?;
+                        left.push((below, needed));
+                    }
+                }
+            }
+            found.insert(descriptor.digest().to_string(), descriptor);
+        }
+        Ok(found)
+    }
+
+    /// The digests of all blobs that `index.json` leads to.
+    pub(super) fn reachable_blobs(&self) -> Result<BTreeSet<String>, Error> {
+        Ok(self.reach(&self.index()?.descriptors()?)?.into_keys().collect())
+    }
+}
+
+/// Whether `digest` is in a set of [`Layout::reachable_blobs`].
+pub(super) fn holds(set: &BTreeSet<String>, digest: &Digest) -> bool {
+    set.contains(digest.as_ref())
+}

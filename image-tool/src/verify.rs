@@ -1,0 +1,189 @@
+//! Whether an image is sound: every blob's digest and size, every diff id, every document, every layer's archive.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use oci_spec::image::Descriptor;
+
+use crate::digest::Digest;
+use crate::layer::entry::{self, Reader};
+use crate::layer::stream::{self, Stream, default_limit};
+use crate::layout::{self, Image, Layout, is_index, is_manifest};
+
+/// Something that is wrong with an image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// A document or a blob.
+    #[error(transparent)]
+    Layout(#[from] layout::Error),
+    /// A layer's blob is not what its descriptor or the config says.
+    #[error("layer {digest}")]
+    Layer {
+        /// The blob.
+        digest: Digest,
+        /// What is wrong.
+        source: stream::Error,
+    },
+    /// A layer is no archive.
+    #[error("layer {digest}")]
+    Archive {
+        /// The blob.
+        digest: Digest,
+        /// What is wrong.
+        source: entry::Error,
+    },
+    /// The config names a layer by something that is no digest.
+    #[error("config {digest}: diff id")]
+    DiffId {
+        /// The config.
+        digest: Digest,
+        /// What is wrong.
+        source: crate::digest::Error,
+    },
+    /// An index names manifests, and the layout has none of them.
+    #[error("index {digest}: none of its manifests is here")]
+    Empty {
+        /// The index.
+        digest: Digest,
+    },
+}
+
+/// Verifies images, and each blob once, however many share it.
+#[derive(Default)]
+pub struct Verification {
+    sound: BTreeSet<(String, String)>,
+}
+
+impl Verification {
+    /// Nothing has been verified yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All that is wrong with what `descriptor` leads to.
+    pub fn verify(&mut self, layout: &Layout, descriptor: &Descriptor) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut layers = Vec::new();
+        self.document(layout, descriptor, &mut layers, &mut problems);
+        layers.retain(|(layer, diff_id): &(Descriptor, Option<Digest>)| {
+            !self.sound.contains(&key(layer, diff_id.as_ref()))
+        });
+        layers.sort_by_key(|(layer, diff_id)| key(layer, diff_id.as_ref()));
+        layers.dedup();
+        // The largest first, so that the last thread is not left alone with it.
+        layers.sort_by_key(|(layer, _)| std::cmp::Reverse(layer.size()));
+        let next = AtomicUsize::new(0);
+        let found = Mutex::new(Vec::new());
+        let sound = Mutex::new(&mut self.sound);
+        let work = || {
+            while let Some((descriptor, diff_id)) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
+                match blob(layout, descriptor, diff_id.as_ref()) {
+                    Ok(()) => {
+                        sound.lock().expect("no thread panics with it").insert(key(descriptor, diff_id.as_ref()));
+                    }
+                    Err(problem) => found.lock().expect("no thread panics with it").push(problem),
+                }
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(layers.len());
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let mut found = found.into_inner().expect("no thread panics with it");
+        found.sort_by_key(ToString::to_string);
+        problems.append(&mut found);
+        problems
+    }
+
+    fn document(
+        &self,
+        layout: &Layout,
+        descriptor: &Descriptor,
+        layers: &mut Vec<(Descriptor, Option<Digest>)>,
+        problems: &mut Vec<Problem>,
+    ) {
+        if is_index(descriptor) {
+            let manifests = match layout.manifests(descriptor) {
+                Ok(manifests) => manifests,
+                Err(error) => return problems.push(error.into()),
+            };
+            // Whoever pulled one platform has the others' names only.
+            let present: Vec<&Descriptor> = manifests
+                .iter()
+                .filter(|manifest| !matches!(layout.open_blob(manifest), Err(layout::Error::MissingBlob { .. })))
+                .collect();
+            if present.is_empty() && !manifests.is_empty() {
+                problems.push(Problem::Empty { digest: descriptor.digest().clone() });
+            }
+            for manifest in present {
+                self.document(layout, manifest, layers, problems);
+            }
+            return;
+        }
+        if is_manifest(descriptor) {
+            match layout.image_of(descriptor) {
+                Ok(image) => return image_layers(&image, layers, problems),
+                // An artifact: a manifest whose blobs are no layers.
+                Err(layout::Error::Malformed { .. }) if is_artifact(layout, descriptor) => {}
+                Err(error) => return problems.push(error.into()),
+            }
+        }
+        match layout.reach(std::slice::from_ref(descriptor)) {
+            Ok(blobs) => layers.extend(blobs.into_values().map(|blob| (blob, None))),
+            Err(error) => problems.push(error.into()),
+        }
+    }
+}
+
+fn key(descriptor: &Descriptor, diff_id: Option<&Digest>) -> (String, String) {
+    (descriptor.digest().to_string(), diff_id.map(ToString::to_string).unwrap_or_default())
+}
+
+fn image_layers(image: &Image, layers: &mut Vec<(Descriptor, Option<Digest>)>, problems: &mut Vec<Problem>) {
+    for (layer, diff_id) in image.layers() {
+        match crate::digest::parse(diff_id) {
+            Ok(diff_id) => layers.push((layer.clone(), Some(diff_id))),
+            Err(source) => {
+                let digest = image.manifest().config().digest().clone();
+                problems.push(Problem::DiffId { digest, source });
+            }
+        }
+    }
+}
+
+/// Whether a manifest says of itself that it is something else than a container image.
+fn is_artifact(layout: &Layout, descriptor: &Descriptor) -> bool {
+    let Ok(bytes) = layout.read(descriptor, layout::MANIFEST_LIMIT) else { return false };
+    let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let config = document["config"]["mediaType"].as_str().unwrap_or_default();
+    let image = ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+    document["artifactType"].is_string() || !(config.is_empty() || image.contains(&config))
+}
+
+/// One blob: with a diff id it is a layer and read as one.
+fn blob(layout: &Layout, descriptor: &Descriptor, diff_id: Option<&Digest>) -> Result<(), Problem> {
+    let Some(diff_id) = diff_id else {
+        return Ok(layout.blob(descriptor)?.finish().map_err(|error| layout.read_error(descriptor, error))?);
+    };
+    let digest = || descriptor.digest().clone();
+    let file = layout.open_blob(descriptor)?;
+    let stream = Stream::open(file, descriptor, Some(diff_id), default_limit(descriptor.size()));
+    let mut stream = stream.map_err(|source| Problem::Layer { digest: digest(), source })?;
+    let mut reader = Reader::new(&mut stream);
+    let archive = loop {
+        match reader.next_entry() {
+            Ok(Some(_)) => {}
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    // A blob that is not what it should be is the cause, a broken archive only its sign.
+    stream.verdict().map_err(|source| Problem::Layer { digest: digest(), source })?;
+    archive.map_err(|source| Problem::Archive { digest: digest(), source })
+}
