@@ -1,2 +1,48 @@
-//! run-tool.
-fn main() {}
+//! An OCI runtime: runc's command line, state, log and exit codes, on libcontainer's types and parts.
+//!
+//! A command finds its container (`container`), or plans one from a configuration (`process`). One clone becomes the
+//! container's process (`init`, `exec`), which makes the file system around itself (`rootfs`), takes on its restrictions
+//! (`program`) and executes. There is a single thread, from beginning to end.
+
+mod beneath;
+mod capability;
+mod cgroup;
+mod channel;
+mod command;
+mod config;
+mod container;
+mod error;
+mod exec;
+mod features;
+mod hook;
+mod init;
+mod label;
+mod log;
+mod namespace;
+mod process;
+mod procfs;
+mod program;
+mod rlimit;
+mod rootfs;
+mod seal;
+mod seccomp;
+mod signal;
+mod state;
+mod supervise;
+mod syscall;
+mod terminal;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match command::run() {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            if !failure.error.is::<command::StdoutClosed>() {
+                log::fatal(&format!("{:#}", failure.error));
+                return ExitCode::from(failure.status);
+            }
+            ExitCode::SUCCESS
+        }
+    }
+}

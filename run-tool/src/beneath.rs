@@ -1,0 +1,205 @@
+//! Paths of a container's root file system, resolved beneath a descriptor: no symlink in it leads out.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// A path without `.`, `..` and repeated slashes, by its text alone; `..` stops at the root.
+pub(crate) fn clean(path: &Path) -> PathBuf {
+    let mut cleaned = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                cleaned.pop();
+            }
+            Component::Normal(name) => cleaned.push(name),
+            _ => {}
+        }
+    }
+    cleaned
+}
+
+/// Opens a path as if `root` were `/`.
+pub(crate) fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+    let path = path.strip_prefix("/").unwrap_or(path);
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | resolve;
+    // EAGAIN: something was renamed during the walk. Someone who does that without end gets the error.
+    for _ in 0..128 {
+        match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            result => return result,
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+/// Opens a directory for reference, making it and its parents with mode 0755 where they are missing.
+pub(crate) fn make_directories(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
+    const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
+    match open(root, path, DIRECTORY, ResolveFlags::empty()) {
+        Err(Errno::NOENT) => {}
+        result => return result,
+    }
+    let mut links = 0;
+    let mut walked = PathBuf::from("/");
+    let mut current = open(root, &walked, DIRECTORY, ResolveFlags::empty())?;
+    let mut rest: VecDeque<OsString> = clean(path).iter().skip(1).map(OsString::from).collect();
+    while let Some(name) = rest.pop_front() {
+        if name == ".." {
+            walked.pop();
+            current = open(root, &walked, DIRECTORY, ResolveFlags::empty())?;
+            continue;
+        }
+        if name == "." {
+            continue;
+        }
+        let next = walked.join(&name);
+        match open(root, &next, DIRECTORY, ResolveFlags::empty()) {
+            Ok(found) => {
+                (current, walked) = (found, next);
+                continue;
+            }
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
+        match rustix::fs::mkdirat(&current, &name, Mode::from_raw_mode(0o755)) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => {
+                // Made by someone else meanwhile, or a symlink whose target is missing: then its target is made.
+                if let Ok(target) = rustix::fs::readlinkat(&current, &name, Vec::new()) {
+                    links += 1;
+                    if links > 40 {
+                        return Err(Errno::LOOP);
+                    }
+                    let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
+                    if target.is_absolute() {
+                        walked = PathBuf::from("/");
+                        current = open(root, &walked, DIRECTORY, ResolveFlags::empty())?;
+                    }
+                    for component in target.components().rev() {
+                        if let Component::Normal(_) | Component::ParentDir = component {
+                            rest.push_front(component.as_os_str().to_owned());
+                        }
+                    }
+                    continue;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        // Not by the whole path: the directory just made, whatever happens to its parents.
+        let flags = DIRECTORY | OFlags::NOFOLLOW;
+        current = open(current.as_fd(), Path::new(&name), flags, ResolveFlags::NO_SYMLINKS)?;
+        walked = next;
+    }
+    Ok(current)
+}
+
+/// Opens the parent of a path, making it where it is missing, and gives the last name.
+pub(crate) fn make_parent(root: BorrowedFd<'_>, path: &Path) -> Result<(OwnedFd, OsString), Errno> {
+    let path = clean(path);
+    let name = path.file_name().ok_or(Errno::ISDIR)?.to_owned();
+    let parent = make_directories(root, path.parent().unwrap_or(Path::new("/")))?;
+    Ok((parent, name))
+}
+
+/// Makes an empty file to mount on, with its parents, and opens it for reference. A symlink to a missing file (images have
+/// `/etc/resolv.conf` so) gets its target made, inside the root.
+pub(crate) fn make_file(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
+    let mut path = path.to_owned();
+    for _ in 0..40 {
+        let (parent, name) = make_parent(root, &path)?;
+        let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;
+        match rustix::fs::openat(&parent, &name, flags, Mode::from_raw_mode(0o644)) {
+            Err(Errno::LOOP) => {
+                let target = rustix::fs::readlinkat(&parent, &name, Vec::new())?;
+                let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
+                path = path.parent().unwrap_or(Path::new("/")).join(target);
+            }
+            Err(error) => return Err(error),
+            Ok(_) => {
+                let flags = OFlags::PATH | OFlags::NOFOLLOW;
+                return open(parent.as_fd(), Path::new(&name), flags, ResolveFlags::NO_SYMLINKS);
+            }
+        }
+    }
+    Err(Errno::LOOP)
+}
+
+/// Makes a symlink unless something is there.
+pub(crate) fn make_symlink(root: BorrowedFd<'_>, path: &Path, target: &str) -> Result<(), Errno> {
+    let (parent, name) = make_parent(root, path)?;
+    match rustix::fs::symlinkat(target, &parent, &name) {
+        Err(Errno::EXIST) => Ok(()),
+        result => result,
+    }
+}
+
+/// Removes a file or symlink; it may be missing.
+pub(crate) fn remove(root: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
+    let (parent, name) = make_parent(root, path)?;
+    match rustix::fs::unlinkat(&parent, &name, AtFlags::empty()) {
+        Err(Errno::NOENT) => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, OwnedFd) {
+        let directory = tempfile::tempdir().unwrap();
+        let fd = rustix::fs::open(directory.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        (directory, fd)
+    }
+
+    #[test]
+    fn symlinks_stay_inside() {
+        let (directory, fd) = root();
+        symlink("/../../../../etc", directory.path().join("escape")).unwrap();
+        make_directories(fd.as_fd(), Path::new("/escape/made")).unwrap();
+        assert!(directory.path().join("etc/made").is_dir());
+        assert!(!Path::new("/etc/made").exists());
+    }
+
+    #[test]
+    fn a_dangling_symlink_gets_its_target() {
+        let (directory, fd) = root();
+        fs::create_dir(directory.path().join("a")).unwrap();
+        symlink("../run/lock", directory.path().join("a/link")).unwrap();
+        make_directories(fd.as_fd(), Path::new("/a/link/x")).unwrap();
+        assert!(directory.path().join("run/lock/x").is_dir());
+    }
+
+    #[test]
+    fn a_loop_of_symlinks_ends() {
+        let (directory, fd) = root();
+        symlink("b", directory.path().join("a")).unwrap();
+        symlink("a", directory.path().join("b")).unwrap();
+        assert_eq!(make_directories(fd.as_fd(), Path::new("/a/x")).unwrap_err(), Errno::LOOP);
+    }
+
+    #[test]
+    fn a_file_behind_a_symlink_is_made_inside() {
+        let (directory, fd) = root();
+        symlink("/run-tool-test/../outside", directory.path().join("link")).unwrap();
+        make_file(fd.as_fd(), Path::new("/link")).unwrap();
+        assert!(directory.path().join("outside").is_file());
+        assert!(!Path::new("/outside").exists());
+    }
+
+    #[test]
+    fn paths_are_cleaned_by_text() {
+        assert_eq!(clean(Path::new("/a/../../b/./c//")), Path::new("/b/c"));
+        assert_eq!(clean(Path::new("relative/x")), Path::new("/relative/x"));
+    }
+}

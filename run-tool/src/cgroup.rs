@@ -1,0 +1,383 @@
+//! Control groups through their file systems: version 1, version 2, and both mounted side by side.
+//!
+//! libcontainer's managers read mountinfo anew for every controller, which is most of the time it needs; here the hierarchies
+//! are found once. `v1` and `v2` hold what differs, `device` the rules of the device controller.
+
+pub(crate) mod device;
+pub(crate) mod stats;
+pub(crate) mod v1;
+pub(crate) mod v2;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Component, Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use libcontainer::oci_spec::runtime::LinuxResources;
+
+use crate::error::{self, Fails};
+use crate::log;
+use crate::syscall::{self, Pid};
+
+/// Where version 2 is mounted, alone or below the version 1 hierarchies.
+pub(crate) const ROOT: &str = "/sys/fs/cgroup";
+
+/// The control groups of a container: a folder for each hierarchy, keyed as runc keys them (`memory`, `name=systemd`, and the
+/// empty name for version 2).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cgroup {
+    /// Folder of each controller.
+    pub(crate) paths: BTreeMap<String, PathBuf>,
+    /// Whether missing permissions are no error.
+    pub(crate) rootless: bool,
+    /// Whether the configuration names the path.
+    pub(crate) explicit: bool,
+}
+
+/// Whether version 2 is all there is.
+pub(crate) fn is_unified() -> bool {
+    is_version_2(Path::new(ROOT))
+}
+
+/// Whether a folder is in a version 2 hierarchy.
+pub(crate) fn is_version_2(path: &Path) -> bool {
+    const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
+    rustix::fs::statfs(path).is_ok_and(|statfs| statfs.f_type as i64 == CGROUP2_SUPER_MAGIC)
+}
+
+/// Parses `/proc/PID/cgroup`: controller (the empty name for version 2) to path.
+pub(crate) fn parse_membership(text: &str) -> BTreeMap<String, String> {
+    let mut membership = BTreeMap::new();
+    for line in text.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        for controller in controllers.split(',') {
+            membership.insert(controller.to_owned(), path.to_owned());
+        }
+    }
+    membership
+}
+
+/// The caller's own groups.
+pub(crate) fn own_membership() -> Result<BTreeMap<String, String>> {
+    let text = fs::read_to_string("/proc/self/cgroup").fails(|| "open /proc/self/cgroup")?;
+    Ok(parse_membership(&text))
+}
+
+impl Cgroup {
+    /// Where the groups of a container go: at `path` below the root, relative to the caller's groups if it is not absolute,
+    /// and at the container's name there if it is missing.
+    pub(crate) fn plan(path: Option<&Path>, id: &str, rootless: bool) -> Result<Self> {
+        let path = path.filter(|path| !path.as_os_str().is_empty());
+        let explicit = path.is_some();
+        let (absolute, inner) = match path {
+            Some(path) => (path.is_absolute(), crate::beneath::clean(path)),
+            None => (false, PathBuf::from("/").join(id)),
+        };
+        let inner = inner.strip_prefix("/").expect("cleaned paths are absolute").to_owned();
+        let paths = if is_unified() { v2::plan(&inner, absolute || !rootless)? } else { v1::plan(&inner, absolute)? };
+        Ok(Self { paths, rootless, explicit })
+    }
+
+    /// Whether the groups are version 2 alone.
+    pub(crate) fn unified(&self) -> bool {
+        self.paths.len() == 1 && self.paths.contains_key("")
+    }
+
+    /// Makes the folders. Existing ones must be empty and not frozen: their limits and their fate are someone else's.
+    pub(crate) fn create(&mut self) -> Result<()> {
+        if let Some(path) = self.paths.get("") {
+            self.refuse_busy(path)?;
+        }
+        if let Some(path) = self.paths.get("devices") {
+            self.refuse_busy(path)?;
+        }
+        if self.is_frozen() {
+            bail!("container's cgroup unexpectedly frozen");
+        }
+        let unified = self.unified();
+        let mut refused = Vec::new();
+        for (controller, path) in &self.paths {
+            let made = if unified { v2::create(path) } else { v1::create(controller, path) };
+            match made {
+                Ok(()) => {}
+                Err(error) if self.forgives(&error) => refused.push(controller.clone()),
+                Err(error) => return Err(error).context("unable to apply cgroup configuration"),
+            }
+        }
+        self.paths.retain(|controller, _| !refused.contains(controller));
+        Ok(())
+    }
+
+    fn refuse_busy(&self, path: &Path) -> Result<()> {
+        let mut pids = Vec::new();
+        collect_pids(path, &mut pids)?;
+        if !pids.is_empty() {
+            bail!("container's cgroup is not empty: {} process(es) found", pids.len());
+        }
+        Ok(())
+    }
+
+    /// A user without rights over the groups runs the container without them, unless the configuration names a path.
+    fn forgives(&self, error: &anyhow::Error) -> bool {
+        self.rootless
+            && !self.explicit
+            && matches!(error::errno(error), Some(libc::EPERM | libc::EACCES | libc::EROFS))
+    }
+
+    /// Moves a process into the groups, or into sub-groups of theirs (`exec --cgroup`).
+    pub(crate) fn join(&self, pid: Pid, sub: &BTreeMap<String, PathBuf>) -> Result<()> {
+        for name in sub.keys().filter(|name| !name.is_empty()) {
+            if !self.paths.contains_key(name) {
+                bail!("unknown controller {name} in SubCgroupPaths");
+            }
+        }
+        for (controller, base) in &self.paths {
+            let mut path = base.clone();
+            if let Some(below) = sub.get(controller).or_else(|| sub.get("")) {
+                if below.components().any(|component| component == Component::ParentDir) {
+                    bail!("bad sub cgroup path: {}", below.display());
+                }
+                path.push(below.strip_prefix("/").unwrap_or(below));
+            }
+            let added = write_process(&path, pid)
+                .with_context(|| format!("error adding pid {pid} to cgroups"));
+            match added {
+                Ok(()) => {}
+                Err(error) if self.rootless && matches!(error::errno(&error), Some(libc::EPERM | libc::EACCES | libc::EROFS)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets limits. `rules` are the device rules; nothing is done to devices without any.
+    pub(crate) fn set(&self, resources: &LinuxResources, rules: &[device::Rule]) -> Result<()> {
+        if self.paths.is_empty() {
+            return Ok(());
+        }
+        let set = if self.unified() {
+            v2::set(&self.paths[""], resources)
+        } else {
+            if resources.unified().as_ref().is_some_and(|unified| !unified.is_empty()) {
+                bail!("invalid configuration: cannot use unified on cgroup v1");
+            }
+            v1::set(&self.paths, resources)
+        };
+        set?;
+        let devices = match self.paths.get("devices") {
+            Some(path) => device::set_v1(path, rules),
+            None if self.unified() => device::set_v2(&self.paths[""], rules),
+            None => Ok(()),
+        };
+        match devices {
+            // Nobody but root sets device rules; the kernel's own permission checks are what remains.
+            Err(error) if self.rootless => {
+                log::debug(|| format!("device rules: {error:#}"));
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// The folder whose processes are the container's.
+    fn main(&self) -> Option<&Path> {
+        ["devices", "", "freezer", "pids", "memory"].iter().find_map(|name| self.paths.get(*name)).map(PathBuf::as_path)
+    }
+
+    /// Whether the folder still exists.
+    pub(crate) fn exists(&self) -> bool {
+        self.main().is_some_and(Path::exists)
+    }
+
+    /// All processes of the container, those in sub-groups too.
+    pub(crate) fn pids(&self) -> Result<Vec<Pid>> {
+        let mut pids = Vec::new();
+        if let Some(path) = self.main() {
+            collect_pids(path, &mut pids)?;
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
+    }
+
+    /// Whether the processes are stopped by the freezer.
+    pub(crate) fn is_frozen(&self) -> bool {
+        if self.unified() {
+            return fs::read_to_string(self.paths[""].join("cgroup.freeze")).is_ok_and(|text| text.trim() == "1");
+        }
+        match self.paths.get("freezer") {
+            Some(path) => fs::read_to_string(path.join("freezer.state")).is_ok_and(|text| text.trim() != "THAWED"),
+            None => false,
+        }
+    }
+
+    /// Stops all processes, or lets them go on.
+    pub(crate) fn freeze(&self, frozen: bool) -> Result<()> {
+        if self.unified() {
+            v2::freeze(&self.paths[""], frozen)
+        } else {
+            match self.paths.get("freezer") {
+                Some(path) => v1::freeze(path, frozen),
+                None => bail!("cannot toggle freezer: cgroups not configured for container"),
+            }
+        }
+    }
+
+    /// Kills every process of the container.
+    pub(crate) fn kill_all(&self) -> Result<()> {
+        if let Some(path) = self.paths.get("") {
+            match write(&path.join("cgroup.kill"), "1") {
+                Ok(()) => {
+                    // A frozen version 1 freezer holds its processes back from dying.
+                    if self.paths.contains_key("freezer") && self.is_frozen() {
+                        self.freeze(false)?;
+                    }
+                    return Ok(());
+                }
+                Err(error) if matches!(error::errno(&error), Some(libc::ENOENT)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // Frozen processes cannot fork while the list is gone through.
+        if let Err(error) = self.freeze(true) {
+            log::debug(|| format!("{error:#}"));
+        }
+        let pids = self.pids();
+        for pid in pids.iter().flatten() {
+            // Gone meanwhile: that is the aim.
+            let _ = syscall::kill(*pid, libc::SIGKILL);
+        }
+        if let Err(error) = self.freeze(false) {
+            log::debug(|| format!("{error:#}"));
+        }
+        pids.map(drop)
+    }
+
+    /// Removes the folders, with the sub-groups that the container made. They stay busy for a moment after the last process.
+    pub(crate) fn destroy(&self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let mut busy = None;
+            for path in self.paths.values() {
+                if let Err(error) = remove(path) {
+                    busy = Some((path, error));
+                }
+            }
+            match busy {
+                None => return Ok(()),
+                Some((path, error)) if Instant::now() > deadline || error.raw_os_error() != Some(libc::EBUSY) => {
+                    return Err(error).fails(|| format!("unable to remove container's cgroup: rmdir {}", path.display()))
+                        .map_err(Into::into);
+                }
+                Some(_) => {
+                    sleep(pause);
+                    pause = (pause * 2).min(Duration::from_millis(100));
+                }
+            }
+        }
+    }
+}
+
+/// Removes a group; sub-groups only when it has any, since most have none.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_dir(path) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+        Err(error) => return Err(error),
+    }
+    let mut children = false;
+    match fs::read_dir(path) {
+        Ok(entries) => {
+            for entry in entries.flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    children = true;
+                    remove(&entry.path())?;
+                }
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    if !children {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+fn collect_pids(path: &Path, pids: &mut Vec<Pid>) -> Result<()> {
+    match fs::read_to_string(path.join("cgroup.procs")) {
+        Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<Pid>().ok())),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => return Ok(()),
+        // A threaded sub-group of version 2 has no list of processes; they are listed above it.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+        Err(error) => return Err(error).fails(|| format!("open {}", path.join("cgroup.procs").display())).map_err(Into::into),
+    }
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect_pids(&entry.path(), pids)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_process(path: &Path, pid: Pid) -> Result<()> {
+    let mut tries = 0;
+    loop {
+        match write(&path.join("cgroup.procs"), &pid.to_string()) {
+            // EINVAL: a cpuset or a new task is not settled yet (runc#1884).
+            Err(error) if error::errno(&error) == Some(libc::EINVAL) && tries < 5 => {
+                tries += 1;
+                sleep(Duration::from_millis(30));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Writes a control file, which must exist.
+pub(crate) fn write(path: &Path, value: &str) -> Result<()> {
+    use std::io::Write;
+    let mut file =
+        fs::OpenOptions::new().write(true).open(path).fails(|| format!("open {}", path.display()))?;
+    loop {
+        match file.write(value.as_bytes()) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result.fails(|| format!("write {}", path.display())).map(drop).map_err(Into::into),
+        }
+    }
+}
+
+/// Reads a control file, without the newline.
+pub(crate) fn read(path: &Path) -> Result<String> {
+    let text = fs::read_to_string(path).fails(|| format!("open {}", path.display()))?;
+    Ok(text.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn membership_is_keyed_by_controller() {
+        let membership = parse_membership("9:name=systemd:/a\n2:cpu,cpuacct:/b:c\n0::/d\n");
+        assert_eq!(membership["name=systemd"], "/a");
+        assert_eq!(membership["cpuacct"], "/b:c");
+        assert_eq!(membership[""], "/d");
+    }
+
+    #[test]
+    fn a_sub_group_cannot_lead_out() {
+        let cgroup = Cgroup { paths: [("pids".into(), "/sys/fs/cgroup/pids/x".into())].into(), ..Cgroup::default() };
+        let sub = [("pids".to_owned(), PathBuf::from("../y"))].into();
+        assert_eq!(cgroup.join(1, &sub).unwrap_err().to_string(), "bad sub cgroup path: ../y");
+    }
+}

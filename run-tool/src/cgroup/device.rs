@@ -1,0 +1,244 @@
+//! Which devices a container may use: files of the version 1 controller, a BPF program on version 2.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use libcontainer::oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
+use rustix::fs::{Mode, OFlags};
+
+use super::{read, write};
+use crate::config::Items;
+use crate::error::Fails;
+use crate::syscall;
+
+/// One rule; later ones win.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rule {
+    allow: bool,
+    /// `a`, `b` or `c`.
+    kind: char,
+    major: Option<u32>,
+    minor: Option<u32>,
+    access: String,
+}
+
+impl Rule {
+    fn allow(kind: char, major: Option<u32>, minor: Option<u32>, access: &str) -> Self {
+        Self { allow: true, kind, major, minor, access: access.to_owned() }
+    }
+
+    fn from_spec(rule: &LinuxDeviceCgroup) -> Self {
+        let kind = match rule.typ() {
+            Some(LinuxDeviceType::B) => 'b',
+            Some(LinuxDeviceType::C | LinuxDeviceType::U) => 'c',
+            _ => 'a',
+        };
+        let number = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
+        Self {
+            allow: rule.allow(),
+            kind,
+            major: number(rule.major()),
+            minor: number(rule.minor()),
+            access: rule.access().clone().unwrap_or_default(),
+        }
+    }
+
+    /// Whether the rule speaks of every device and every access: then what came before it is void.
+    fn is_everything(&self) -> bool {
+        self.kind == 'a' && self.major.is_none() && self.minor.is_none() && "rwm".chars().all(|access| self.access.contains(access))
+    }
+
+    fn line(&self) -> String {
+        let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
+        format!("{} {}:{} {}", self.kind, number(self.major), number(self.minor), self.access)
+    }
+}
+
+/// The devices that every container has, as runc has them.
+pub(crate) const DEFAULT: [(&str, u32, u32); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/random", 1, 8),
+    ("/dev/full", 1, 7),
+    ("/dev/tty", 5, 0),
+    ("/dev/zero", 1, 5),
+    ("/dev/urandom", 1, 9),
+];
+
+/// The rules for a container: those of its resources, then the devices every container has.
+pub(crate) fn rules(resources: Option<&LinuxResources>, devices: &[LinuxDevice]) -> Vec<Rule> {
+    let own = resources.map_or(&[][..], |resources| resources.devices().items());
+    let mut rules: Vec<Rule> = own.iter().map(Rule::from_spec).collect();
+    rules.push(Rule::allow('c', None, None, "m"));
+    rules.push(Rule::allow('b', None, None, "m"));
+    for (path, major, minor) in DEFAULT {
+        // A device of the configuration takes the place of the default one, with whatever rule it has.
+        if !devices.iter().any(|device| crate::beneath::clean(device.path()) == Path::new(path)) {
+            rules.push(Rule::allow('c', Some(major), Some(minor), "rwm"));
+        }
+    }
+    rules.push(Rule::allow('c', Some(136), None, "rwm"));
+    rules.push(Rule::allow('c', Some(5), Some(2), "rwm"));
+    rules.push(Rule::allow('c', Some(10), Some(200), "rwm"));
+    rules
+}
+
+/// The rules of an update: nothing unless it lists devices.
+pub(crate) fn update_rules(resources: &LinuxResources) -> Vec<Rule> {
+    resources.devices().items().iter().map(Rule::from_spec).collect()
+}
+
+/// Where the last rule about everything leaves the matter, and the rules after it.
+fn reduce(rules: &[Rule]) -> (bool, &[Rule]) {
+    match rules.iter().rposition(Rule::is_everything) {
+        Some(last) => (rules[last].allow, &rules[last + 1..]),
+        None => (false, rules),
+    }
+}
+
+/// Sets the rules of a version 1 group. Without any, nothing changes.
+pub(super) fn set_v1(path: &Path, rules: &[Rule]) -> Result<()> {
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let (everything, rest) = reduce(rules);
+    if everything {
+        write(&path.join("devices.allow"), "a")?;
+    } else if !rules.is_empty() {
+        write(&path.join("devices.deny"), "a")?;
+    }
+    for rule in rest {
+        // Everything is allowed already: another allowance would turn the list into one of exceptions.
+        if everything && rule.allow {
+            continue;
+        }
+        let file = if rule.allow { "devices.allow" } else { "devices.deny" };
+        // The kernel reads `a` with numbers as "all devices": say it for both kinds instead.
+        if rule.kind == 'a' && !rule.is_everything() {
+            for kind in ['b', 'c'] {
+                write(&path.join(file), &Rule { kind, ..rule.clone() }.line())?;
+            }
+        } else {
+            write(&path.join(file), &rule.line())?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets the rules of a version 2 group, in place of those that run-tool set before.
+pub(super) fn set_v2(path: &Path, rules: &[Rule]) -> Result<()> {
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let cgroup = rustix::fs::open(path, flags, Mode::empty()).fails(|| format!("open {}", path.display()))?;
+    use std::os::fd::AsFd;
+    let program = syscall::bpf_load_device_program(&program(rules))
+        .fails(|| "bpf(BPF_PROG_LOAD) of the device filter")?;
+    // Without the right to list programs there is none of ours to replace.
+    let mut old = syscall::bpf_device_programs(cgroup.as_fd()).unwrap_or_default();
+    let replaced = if old.len() == 1 { old.pop() } else { None };
+    let replaced = replaced.as_ref().map(AsFd::as_fd);
+    syscall::bpf_attach_device_program(cgroup.as_fd(), program.as_fd(), replaced)
+        .fails(|| "bpf(BPF_PROG_ATTACH) of the device filter")
+        .with_context(|| read(&path.join("cgroup.type")).unwrap_or_default())
+}
+
+/// An eBPF instruction.
+fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> u64 {
+    u64::from(code)
+        | u64::from(destination) << 8
+        | u64::from(source) << 12
+        | u64::from(offset as u16) << 16
+        | u64::from(immediate as u32) << 32
+}
+
+/// Compiles rules to the program that the kernel asks at each open and mknod; the last rule that matches decides.
+fn program(rules: &[Rule]) -> Vec<u64> {
+    const LOAD_WORD: u8 = 0x61;
+    const MOVE: u8 = 0xb7;
+    const MOVE_REGISTER: u8 = 0xbf;
+    const AND_32: u8 = 0x54;
+    const AND: u8 = 0x57;
+    const SHIFT_RIGHT: u8 = 0x77;
+    const JUMP_NOT_EQUAL: u8 = 0x55;
+    const JUMP_NOT_EQUAL_REGISTER: u8 = 0x5d;
+    const EXIT: u8 = 0x95;
+    let (everything, rest) = reduce(rules);
+    // struct bpf_cgroup_dev_ctx { access << 16 | type, major, minor }: r2 type, r3 access, r4 major, r5 minor.
+    let mut code = vec![
+        instruction(LOAD_WORD, 2, 1, 0, 0),
+        instruction(AND_32, 2, 0, 0, 0xffff),
+        instruction(LOAD_WORD, 3, 1, 0, 0),
+        instruction(SHIFT_RIGHT, 3, 0, 0, 16),
+        instruction(LOAD_WORD, 4, 1, 4, 0),
+        instruction(LOAD_WORD, 5, 1, 8, 0),
+    ];
+    for rule in rest.iter().rev() {
+        let mut tests = Vec::new();
+        match rule.kind {
+            'b' => tests.push((JUMP_NOT_EQUAL, 2, 0, 1)),
+            'c' => tests.push((JUMP_NOT_EQUAL, 2, 0, 2)),
+            _ => {}
+        }
+        // BPF_DEVCG_ACC_MKNOD 1, READ 2, WRITE 4.
+        let bits = [('m', 1), ('r', 2), ('w', 4)];
+        let access: i32 = bits.iter().filter(|(letter, _)| rule.access.contains(*letter)).map(|(_, bit)| bit).sum();
+        let mut block = Vec::new();
+        if access != 7 {
+            block.push(instruction(MOVE_REGISTER, 1, 3, 0, 0));
+            block.push(instruction(AND, 1, 0, 0, access));
+            // An allowance must cover all that is asked for; a denial is enough if it touches any of it.
+            if rule.allow {
+                tests.push((JUMP_NOT_EQUAL_REGISTER, 1, 3, 0));
+            } else {
+                tests.push((0x15, 1, 0, 0));
+            }
+        }
+        if let Some(major) = rule.major {
+            tests.push((JUMP_NOT_EQUAL, 4, 0, major as i32));
+        }
+        if let Some(minor) = rule.minor {
+            tests.push((JUMP_NOT_EQUAL, 5, 0, minor as i32));
+        }
+        // A failed test jumps past the tests after it and past the two instructions of the verdict.
+        for (index, (operation, register, other, value)) in tests.iter().enumerate() {
+            let offset = (tests.len() - index - 1 + 2) as i16;
+            block.push(instruction(*operation, *register, *other, offset, *value));
+        }
+        block.push(instruction(MOVE, 0, 0, 0, i32::from(rule.allow)));
+        block.push(instruction(EXIT, 0, 0, 0, 0));
+        code.extend(block);
+    }
+    code.push(instruction(MOVE, 0, 0, 0, i32::from(everything)));
+    code.push(instruction(EXIT, 0, 0, 0, 0));
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_about_everything_voids_those_before() {
+        let deny = Rule { allow: false, kind: 'a', major: None, minor: None, access: "rwm".into() };
+        let null = Rule::allow('c', Some(1), Some(3), "rw");
+        let rules = [null.clone(), deny.clone(), null.clone()];
+        assert_eq!(reduce(&rules), (false, &rules[2..]));
+        let allow = Rule { allow: true, ..deny };
+        assert_eq!(reduce(&[null, allow]).0, true);
+    }
+
+    #[test]
+    fn lines_are_the_kernels() {
+        assert_eq!(Rule::allow('c', Some(136), None, "rwm").line(), "c 136:* rwm");
+        assert_eq!(Rule::allow('b', None, None, "m").line(), "b *:* m");
+    }
+
+    #[test]
+    fn a_program_ends_in_the_default() {
+        let code = program(&[Rule::allow('c', Some(1), Some(3), "rwm")]);
+        // Six of prologue, three tests, two of the verdict, two of the default.
+        assert_eq!(code.len(), 13);
+        assert_eq!(code[11] >> 32, 0);
+    }
+}

@@ -1,0 +1,1 @@
+//! Usage of the control groups, for `events`.

@@ -1,0 +1,361 @@
+//! Version 1: a hierarchy for each controller.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use libcontainer::oci_spec::runtime::{LinuxMemory, LinuxResources, LinuxThrottleDevice};
+
+use super::{ROOT, read, write};
+use crate::config::Items;
+use crate::error::{self, Fails};
+
+const CONTROLLERS: [&str; 15] = [
+    "cpuset", "devices", "memory", "cpu", "cpuacct", "pids", "blkio", "hugetlb", "net_cls", "net_prio", "perf_event",
+    "freezer", "rdma", "misc", "name=systemd",
+];
+
+/// A mounted version 1 hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hierarchy {
+    /// Its controllers, or `name=NAME`.
+    pub(crate) controllers: Vec<String>,
+    /// Where it is mounted.
+    pub(crate) mountpoint: PathBuf,
+    /// Which group of it is mounted there.
+    pub(crate) root: String,
+}
+
+/// Finds the version 1 hierarchies in the text of a mountinfo file.
+pub(crate) fn parse_mountinfo(text: &str) -> Vec<Hierarchy> {
+    let mut hierarchies: Vec<Hierarchy> = Vec::new();
+    for line in text.lines() {
+        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let Some(options) = right.strip_prefix("cgroup ").and_then(|right| right.split(' ').nth(1)) else { continue };
+        let mut fields = left.split(' ').skip(3);
+        let (Some(root), Some(mountpoint)) = (fields.next(), fields.next()) else { continue };
+        let controllers: Vec<String> = options
+            .split(',')
+            .filter(|option| CONTROLLERS.contains(option) || option.starts_with("name="))
+            .map(str::to_owned)
+            .collect();
+        // The first mount of a hierarchy is the one that counts.
+        if controllers.is_empty() || hierarchies.iter().any(|known| known.controllers == controllers) {
+            continue;
+        }
+        hierarchies.push(Hierarchy { controllers, mountpoint: mountpoint.into(), root: root.to_owned() });
+    }
+    hierarchies
+}
+
+/// The version 1 hierarchies of the caller's mount namespace.
+pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>> {
+    let text = fs::read_to_string("/proc/self/mountinfo").fails(|| "open /proc/self/mountinfo")?;
+    Ok(parse_mountinfo(&text))
+}
+
+/// The folder of each controller for a container.
+pub(super) fn plan(inner: &Path, absolute: bool) -> Result<BTreeMap<String, PathBuf>> {
+    let membership = super::own_membership()?;
+    let mut paths = BTreeMap::new();
+    let below = |mountpoint: &Path, root: &str, own: Option<&String>| {
+        let mut path = mountpoint.to_owned();
+        if !absolute && let Some(own) = own {
+            // In a container that sees the hierarchies from its own group on, the prefix is not there.
+            let own = own.strip_prefix(root.trim_end_matches('/')).unwrap_or(own);
+            path.push(own.trim_start_matches('/'));
+        }
+        path.push(inner);
+        path
+    };
+    for hierarchy in hierarchies()? {
+        for controller in &hierarchy.controllers {
+            if CONTROLLERS.contains(&controller.as_str()) {
+                let path = below(&hierarchy.mountpoint, &hierarchy.root, membership.get(controller));
+                paths.insert(controller.clone(), path);
+            }
+        }
+    }
+    if !paths.contains_key("devices") {
+        bail!("cgroup: subsystem does not exist: devices");
+    }
+    let unified = Path::new(ROOT).join("unified");
+    if super::is_version_2(&unified) {
+        paths.insert(String::new(), below(&unified, "/", membership.get("")));
+    }
+    Ok(paths)
+}
+
+/// Makes a group. A cpuset without CPUs and memory nodes takes no process, so it gets those of its parent.
+pub(super) fn create(controller: &str, path: &Path) -> Result<()> {
+    if controller == "cpuset" {
+        return create_cpuset(path);
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            fs::create_dir_all(path).fails(|| format!("mkdir {}", path.display()))?;
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        result => result.fails(|| format!("mkdir {}", path.display()))?,
+    }
+    Ok(())
+}
+
+fn create_cpuset(path: &Path) -> Result<()> {
+    let parent = path.parent().context("cpuset has no parent")?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            create_cpuset(parent)?;
+            fs::create_dir(path).fails(|| format!("mkdir {}", path.display()))?;
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        result => result.fails(|| format!("mkdir {}", path.display()))?,
+    }
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        if read(&path.join(file))?.is_empty() {
+            let mut inherited = read(&parent.join(file))?;
+            if inherited.is_empty() {
+                create_cpuset(parent)?;
+                inherited = read(&parent.join(file))?;
+            }
+            write(&path.join(file), &inherited)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets limits.
+pub(super) fn set(paths: &BTreeMap<String, PathBuf>, resources: &LinuxResources) -> Result<()> {
+    let file = |name: &str| -> Result<PathBuf> {
+        let controller = name.split('.').next().unwrap_or(name);
+        match paths.get(controller) {
+            Some(path) => Ok(path.join(name)),
+            None => bail!("cannot set {controller} limit: container could not join or create cgroup"),
+        }
+    };
+    let put = |name: &str, value: String| write(&file(name)?, &value);
+    if let Some(memory) = resources.memory() {
+        set_memory(&file, memory)?;
+    }
+    if let Some(cpu) = resources.cpu() {
+        if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
+            put("cpu.shares", shares.to_string())?;
+            // The kernel clamps without a word.
+            let got: u64 = read(&file("cpu.shares")?)?.parse().unwrap_or(shares);
+            if shares > got {
+                bail!("the maximum allowed cpu-shares is {got}");
+            }
+            if shares < got {
+                bail!("the minimum allowed cpu-shares is {got}");
+            }
+        }
+        let period = cpu.period().filter(|period| *period != 0);
+        let quota = cpu.quota().filter(|quota| *quota != 0);
+        let mut late_period = None;
+        if let Some(period) = period {
+            match put("cpu.cfs_period_us", period.to_string()) {
+                // A shorter period may not fit the old quota: set it after the quota.
+                Err(error) if error::errno(&error) == Some(libc::EINVAL) && quota.is_some() => late_period = Some(period),
+                result => result?,
+            }
+        }
+        if let Some(burst) = cpu.burst()
+            && quota.is_none()
+        {
+            put("cpu.cfs_burst_us", burst.to_string())?;
+        }
+        if let Some(quota) = quota {
+            put("cpu.cfs_quota_us", quota.to_string())?;
+            if let Some(period) = late_period {
+                put("cpu.cfs_period_us", period.to_string())?;
+            }
+            if let Some(burst) = cpu.burst() {
+                put("cpu.cfs_burst_us", burst.to_string())?;
+            }
+        }
+        if let Some(period) = cpu.realtime_period().filter(|period| *period != 0) {
+            put("cpu.rt_period_us", period.to_string())?;
+        }
+        if let Some(runtime) = cpu.realtime_runtime().filter(|runtime| *runtime != 0) {
+            put("cpu.rt_runtime_us", runtime.to_string())?;
+        }
+        if let Some(idle) = cpu.idle() {
+            put("cpu.idle", idle.to_string())?;
+        }
+        for (name, value) in [("cpuset.cpus", cpu.cpus()), ("cpuset.mems", cpu.mems())] {
+            if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
+                put(name, value.clone())?;
+            }
+        }
+    }
+    if let Some(pids) = resources.pids() {
+        let limit = match pids.limit() {
+            // No process at all could not even start.
+            0 => "1".to_owned(),
+            limit if limit < 0 => "max".to_owned(),
+            limit => limit.to_string(),
+        };
+        put("pids.max", limit)?;
+    }
+    set_block_io(paths, &put, resources)?;
+    for limit in resources.hugepage_limits().items() {
+        put(&format!("hugetlb.{}.limit_in_bytes", limit.page_size()), limit.limit().to_string())?;
+    }
+    if let Some(network) = resources.network() {
+        if let Some(class) = network.class_id().filter(|class| *class != 0) {
+            put("net_cls.classid", class.to_string())?;
+        }
+        for priority in network.priorities().items() {
+            put("net_prio.ifpriomap", format!("{} {}", priority.name(), priority.priority()))?;
+        }
+    }
+    for (device, limit) in resources.rdma().iter().flatten() {
+        put("rdma.max", super::v2::rdma(device, limit))?;
+    }
+    Ok(())
+}
+
+fn set_block_io(
+    paths: &BTreeMap<String, PathBuf>,
+    put: &dyn Fn(&str, String) -> Result<()>,
+    resources: &LinuxResources,
+) -> Result<()> {
+    let Some(block) = resources.block_io() else { return Ok(()) };
+    let bfq = paths.get("blkio").is_some_and(|path| path.join("blkio.bfq.weight").exists());
+    let prefix = if bfq { "blkio.bfq" } else { "blkio" };
+    if let Some(weight) = block.weight().filter(|weight| *weight != 0) {
+        put(&format!("{prefix}.weight"), weight.to_string())?;
+    }
+    if let Some(weight) = block.leaf_weight().filter(|weight| *weight != 0) {
+        put("blkio.leaf_weight", weight.to_string())?;
+    }
+    for device in block.weight_device().items() {
+        let number = format!("{}:{}", device.major(), device.minor());
+        if let Some(weight) = device.weight().filter(|weight| *weight != 0) {
+            put(&format!("{prefix}.weight_device"), format!("{number} {weight}"))?;
+        }
+        if let Some(weight) = device.leaf_weight().filter(|weight| *weight != 0) {
+            put("blkio.leaf_weight_device", format!("{number} {weight}"))?;
+        }
+    }
+    let throttle = |name: &str, devices: &[LinuxThrottleDevice]| -> Result<()> {
+        for device in devices {
+            let value = format!("{}:{} {}", device.major(), device.minor(), device.rate());
+            put(&format!("blkio.throttle.{name}_device"), value)?;
+        }
+        Ok(())
+    };
+    throttle("read_bps", block.throttle_read_bps_device().items())?;
+    throttle("write_bps", block.throttle_write_bps_device().items())?;
+    throttle("read_iops", block.throttle_read_iops_device().items())?;
+    throttle("write_iops", block.throttle_write_iops_device().items())
+}
+
+fn set_memory(file: &dyn Fn(&str) -> Result<PathBuf>, memory: &LinuxMemory) -> Result<()> {
+    const SWAP: &str = "memory.memsw.limit_in_bytes";
+    const LIMIT: &str = "memory.limit_in_bytes";
+    let nonzero = |value: Option<i64>| value.filter(|value| *value != 0);
+    let limit = nonzero(memory.limit());
+    let mut swap = nonzero(memory.swap());
+    let counts_swap = file(SWAP).is_ok_and(|path| path.exists());
+    // An unlimited memory with limited memory and swap together makes no sense, nor does the kernel take it.
+    if limit == Some(-1) && swap.is_none() && counts_swap {
+        swap = Some(-1);
+    }
+    let set_limit = |limit: i64| -> Result<()> {
+        match write(&file(LIMIT)?, &limit.to_string()) {
+            Err(error) if error::errno(&error) == Some(libc::EBUSY) => {
+                let value = |name: &str| file(name).and_then(|path| read(&path)).unwrap_or_default();
+                let (usage, peak) = (value("memory.usage_in_bytes"), value("memory.max_usage_in_bytes"));
+                bail!("unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak})")
+            }
+            result => result,
+        }
+    };
+    let set_swap = |swap: i64| write(&file(SWAP)?, &swap.to_string());
+    if memory.check_before_update() == Some(true)
+        && let Some(limit) = limit.filter(|limit| *limit > 0)
+    {
+        let usage: i64 = read(&file("memory.usage_in_bytes")?)?.parse().unwrap_or(0);
+        if limit < usage {
+            bail!("rejecting memory limit {limit} < usage {usage}");
+        }
+    }
+    match (limit, swap) {
+        (Some(limit), Some(swap)) => {
+            // The sum may never be below the limit, so what grows goes first.
+            let current: i128 = read(&file(SWAP)?)?.parse().unwrap_or(0);
+            if swap == -1 || current < i128::from(swap) {
+                set_swap(swap)?;
+                set_limit(limit)?;
+            } else {
+                set_limit(limit)?;
+                set_swap(swap)?;
+            }
+        }
+        (Some(limit), None) => set_limit(limit)?,
+        (None, Some(swap)) => set_swap(swap)?,
+        (None, None) => {}
+    }
+    if let Some(reservation) = nonzero(memory.reservation()) {
+        write(&file("memory.soft_limit_in_bytes")?, &reservation.to_string())?;
+    }
+    if memory.disable_oom_killer() == Some(true) {
+        write(&file("memory.oom_control")?, "1")?;
+    }
+    match memory.swappiness() {
+        Some(swappiness @ 0..=100) => write(&file("memory.swappiness")?, &swappiness.to_string())?,
+        Some(swappiness) => bail!("invalid memory swappiness value: {swappiness} (valid range is 0-100)"),
+        None => {}
+    }
+    Ok(())
+}
+
+/// Freezes or thaws. A group that gains a task in the middle of it stays `FREEZING` until it is told again.
+pub(super) fn freeze(path: &Path, frozen: bool) -> Result<()> {
+    let file = path.join("freezer.state");
+    if !frozen {
+        return write(&file, "THAWED");
+    }
+    for round in 0..1000 {
+        if round % 50 == 49 {
+            // A task that is about to freeze can wait for one that is frozen already.
+            write(&file, "THAWED")?;
+            sleep(Duration::from_millis(10));
+        }
+        write(&file, "FROZEN")?;
+        if round % 25 == 24 {
+            sleep(Duration::from_millis(10));
+        }
+        match read(&file)?.as_str() {
+            "FROZEN" => return Ok(()),
+            "FREEZING" => {}
+            other => bail!("unexpected state {other} while freezing"),
+        }
+        if round > 10 {
+            sleep(Duration::from_millis(1));
+        }
+    }
+    write(&file, "THAWED")?;
+    bail!("unable to freeze")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_are_read_from_mountinfo() {
+        let text = "32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw shared:4 - cgroup cgroup rw,cpu,cpuacct\n\
+            40 31 0:37 /a /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
+            41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
+            42 31 0:29 / /mnt/again rw - cgroup cgroup rw,cpu,cpuacct\n";
+        let found = parse_mountinfo(text);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].controllers, ["cpu", "cpuacct"]);
+        assert_eq!((found[1].root.as_str(), found[1].controllers[0].as_str()), ("/a", "name=systemd"));
+    }
+}

@@ -1,0 +1,260 @@
+//! Version 2: one hierarchy for all controllers.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use libcontainer::oci_spec::runtime::{LinuxRdma, LinuxResources, LinuxThrottleDevice};
+
+use super::{ROOT, read, write};
+use crate::config::Items;
+use crate::error::Fails;
+
+/// The folder for a container: below the root for root, below the caller's own group for others.
+pub(super) fn plan(inner: &Path, from_root: bool) -> Result<BTreeMap<String, PathBuf>> {
+    let mut path = PathBuf::from(ROOT);
+    if !from_root && let Some(own) = super::own_membership()?.get("") {
+        path.push(own.trim_start_matches('/'));
+    }
+    path.push(inner);
+    Ok([(String::new(), path)].into())
+}
+
+/// Makes a group and enables all controllers on the way to it.
+pub(super) fn create(path: &Path) -> Result<()> {
+    let inner = path.strip_prefix(ROOT).unwrap_or(path);
+    let available = read(&Path::new(ROOT).join("cgroup.controllers"))?;
+    let mut current = PathBuf::from(ROOT);
+    let last = inner.components().count();
+    for (depth, component) in inner.components().enumerate() {
+        enable(&current, &available);
+        current.push(component);
+        match fs::create_dir(&current) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            result => result.fails(|| format!("mkdir {}", current.display()))?,
+        }
+        // A domain below a threaded group is `domain invalid`: the leaf must be threaded as well.
+        if depth + 1 == last && fs::read_to_string(current.join("cgroup.type")).is_ok_and(|kind| kind.trim() == "domain invalid")
+        {
+            write(&current.join("cgroup.type"), "threaded")?;
+        }
+    }
+    Ok(())
+}
+
+/// Enables each controller for the children. One that cannot be had is missed when a limit of it is set, by name.
+fn enable(path: &Path, available: &str) {
+    let file = path.join("cgroup.subtree_control");
+    let enabled = read(&file).unwrap_or_default();
+    let missing: Vec<_> = available.split(' ').filter(|name| !enabled.split(' ').any(|enabled| enabled == *name)).collect();
+    if missing.is_empty() {
+        return;
+    }
+    let all: Vec<String> = missing.iter().map(|name| format!("+{name}")).collect();
+    if write(&file, &all.join(" ")).is_err() {
+        for one in all {
+            // See above.
+            let _ = write(&file, &one);
+        }
+    }
+}
+
+/// runc's mapping of shares to a weight, on which 1024 is the kernel's default of 100.
+pub(crate) fn weight_of_shares(shares: u64) -> u64 {
+    if shares == 0 {
+        return 0;
+    }
+    if shares <= 2 {
+        return 1;
+    }
+    if shares >= 262_144 {
+        return 10_000;
+    }
+    let log = (shares as f64).log2();
+    let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
+    10f64.powf(exponent).ceil() as u64
+}
+
+/// The limit of swap alone, where the spec counts memory and swap together.
+fn swap_alone(swap: i64, memory: i64) -> Result<Option<String>> {
+    // -1 and below: unlimited; 0: not set; both unset or equal: no swap at all.
+    if memory == -1 && swap == 0 {
+        return Ok(Some("max".to_owned()));
+    }
+    if swap == 0 {
+        return Ok(None);
+    }
+    if swap < 0 {
+        return Ok(Some("max".to_owned()));
+    }
+    if memory <= 0 {
+        bail!("unable to set swap limit without memory limit");
+    }
+    if swap < memory {
+        bail!("memory+swap limit should be >= memory limit");
+    }
+    Ok(Some((swap - memory).to_string()))
+}
+
+fn limit(value: i64) -> String {
+    if value < 0 { "max".to_owned() } else { value.to_string() }
+}
+
+/// A line of `rdma.max`.
+pub(super) fn rdma(device: &str, limit: &LinuxRdma) -> String {
+    let value = |count: Option<u32>| count.map_or_else(|| "max".to_owned(), |count| count.to_string());
+    format!("{device} hca_handle={} hca_object={}", value(limit.hca_handles()), value(limit.hca_objects()))
+}
+
+/// Sets limits.
+pub(super) fn set(path: &Path, resources: &LinuxResources) -> Result<()> {
+    let put = |name: &str, value: &str| write(&path.join(name), value);
+    if let Some(memory) = resources.memory() {
+        let maximum = memory.limit().unwrap_or(0);
+        if memory.check_before_update() == Some(true) && maximum > 0 {
+            let usage: i64 = read(&path.join("memory.current"))?.parse().unwrap_or(0);
+            if maximum < usage {
+                bail!("rejecting memory limit {maximum} < usage {usage}");
+            }
+        }
+        if let Some(swap) = swap_alone(memory.swap().unwrap_or(0), maximum)? {
+            // Without swap accounting there is nothing to limit to "max" or zero.
+            let file = path.join("memory.swap.max");
+            if file.exists() || !matches!(swap.as_str(), "max" | "0") {
+                write(&file, &swap)?;
+            }
+        }
+        if maximum != 0 {
+            put("memory.max", &limit(maximum))?;
+        }
+        if let Some(reservation) = memory.reservation().filter(|reservation| *reservation != 0) {
+            put("memory.low", &limit(reservation))?;
+        }
+    }
+    if let Some(pids) = resources.pids() {
+        put("pids.max", &if pids.limit() == 0 { "1".to_owned() } else { limit(pids.limit()) })?;
+    }
+    if let Some(cpu) = resources.cpu() {
+        if let Some(idle) = cpu.idle() {
+            put("cpu.idle", &idle.to_string())?;
+        }
+        // The weight of an idle group is fixed.
+        if let Some(shares) = cpu.shares().filter(|shares| *shares != 0 && cpu.idle() != Some(1)) {
+            put("cpu.weight", &weight_of_shares(shares).to_string())?;
+        }
+        let (quota, period) = (cpu.quota().unwrap_or(0), cpu.period().unwrap_or(0));
+        if let Some(burst) = cpu.burst()
+            && quota == 0
+        {
+            put("cpu.max.burst", &burst.to_string())?;
+        }
+        if quota != 0 || period != 0 {
+            let quota = if quota > 0 { quota.to_string() } else { "max".to_owned() };
+            let period = if period == 0 { 100_000 } else { period };
+            put("cpu.max", &format!("{quota} {period}"))?;
+            if let Some(burst) = cpu.burst() {
+                put("cpu.max.burst", &burst.to_string())?;
+            }
+        }
+        for (name, value) in [("cpuset.cpus", cpu.cpus()), ("cpuset.mems", cpu.mems())] {
+            if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
+                put(name, value)?;
+            }
+        }
+    }
+    set_block_io(path, resources)?;
+    for page in resources.hugepage_limits().items() {
+        let value = limit(page.limit());
+        put(&format!("hugetlb.{}.max", page.page_size()), &value)?;
+        let reserved = format!("hugetlb.{}.rsvd.max", page.page_size());
+        if path.join(&reserved).exists() {
+            put(&reserved, &value)?;
+        }
+    }
+    for (device, limit) in resources.rdma().iter().flatten() {
+        put("rdma.max", &rdma(device, limit))?;
+    }
+    for (name, value) in resources.unified().iter().flatten() {
+        if name.contains('/') || !name.contains('.') {
+            bail!("unified resource {name:?} must be a file name of a controller");
+        }
+        for line in value.lines() {
+            if let Err(error) = put(name, line) {
+                let controller = name.split('.').next().unwrap_or(name);
+                let controllers = read(&path.join("cgroup.controllers")).unwrap_or_default();
+                if controller != "cgroup" && !controllers.split(' ').any(|known| known == controller) {
+                    bail!("unified resource {name:?} can't be set: controller {controller:?} not available");
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn set_block_io(path: &Path, resources: &LinuxResources) -> Result<()> {
+    let Some(block) = resources.block_io() else { return Ok(()) };
+    let put = |name: &str, value: &str| write(&path.join(name), value);
+    let bfq = path.join("io.bfq.weight").exists();
+    if let Some(weight) = block.weight().filter(|weight| *weight != 0) {
+        if bfq {
+            put("io.bfq.weight", &weight.to_string())?;
+        } else {
+            // io.weight runs to 10000 where blkio.weight ran from 10 to 1000.
+            let weight = 1 + (u64::from(weight).saturating_sub(10)) * 9999 / 990;
+            put("io.weight", &weight.to_string())?;
+        }
+    }
+    for device in block.weight_device().items() {
+        if let Some(weight) = device.weight().filter(|_| bfq) {
+            put("io.bfq.weight", &format!("{}:{} {weight}", device.major(), device.minor()))?;
+        }
+    }
+    let throttle = |name: &str, devices: &[LinuxThrottleDevice]| -> Result<()> {
+        for device in devices {
+            put("io.max", &format!("{}:{} {name}={}", device.major(), device.minor(), device.rate()))?;
+        }
+        Ok(())
+    };
+    throttle("rbps", block.throttle_read_bps_device().items())?;
+    throttle("wbps", block.throttle_write_bps_device().items())?;
+    throttle("riops", block.throttle_read_iops_device().items())?;
+    throttle("wiops", block.throttle_write_iops_device().items())
+}
+
+/// Freezes or thaws, and waits until the kernel says that it is done.
+pub(super) fn freeze(path: &Path, frozen: bool) -> Result<()> {
+    let wanted = if frozen { "1" } else { "0" };
+    write(&path.join("cgroup.freeze"), wanted)?;
+    for _ in 0..1000 {
+        let events = read(&path.join("cgroup.events"))?;
+        if events.lines().any(|line| line.strip_prefix("frozen ") == Some(wanted)) {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(2));
+    }
+    bail!("timeout of 2 s waiting for the cgroup to {}", if frozen { "freeze" } else { "thaw" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_become_weights_as_runc_has_them() {
+        for (shares, weight) in [(0, 0), (2, 1), (1024, 100), (262_144, 10_000), (262_145, 10_000)] {
+            assert_eq!(weight_of_shares(shares), weight, "{shares}");
+        }
+    }
+
+    #[test]
+    fn swap_is_counted_alone() {
+        for (swap, memory, alone) in [(0, 0, None), (-1, 100, Some("max")), (150, 100, Some("50")), (0, -1, Some("max"))] {
+            assert_eq!(swap_alone(swap, memory).unwrap().as_deref(), alone, "{swap} {memory}");
+        }
+        assert!(swap_alone(50, 100).is_err());
+    }
+}

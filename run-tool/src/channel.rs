@@ -1,0 +1,202 @@
+//! The talk between run-tool and the process that becomes the container's: packets over a socket pair, one message each.
+//!
+//! The end of the talk is the end of the socket: the child's end is closed by the kernel at a successful execve.
+
+use std::io;
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use anyhow::{Result, bail};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType,
+};
+
+use crate::error::Fails;
+
+const LIMIT: usize = 32 * 1024;
+
+/// What one side tells the other.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// Parent: you are in your groups and have your ids; begin.
+    Go,
+    /// Intermediate child: the container's process has this id.
+    Pid(i32),
+    /// Child: the mounts are there; run the hooks of the runtime namespace.
+    Hooks,
+    /// Parent: done, go on.
+    Continue,
+    /// Child: set up; parent: stored, go on with `Continue`.
+    Ready,
+    /// Child: this descriptor of mine is the seccomp listener; take it.
+    SeccompListener(i32),
+    /// Child: this is the pty (with a descriptor).
+    Pty,
+    /// Child: about to wait for `start`.
+    Waiting,
+    /// Child: failed, for this reason.
+    Error(String),
+}
+
+impl Message {
+    fn encode(&self) -> Vec<u8> {
+        let (tag, rest) = match self {
+            Message::Go => (b'g', Vec::new()),
+            Message::Pid(pid) => (b'p', pid.to_ne_bytes().to_vec()),
+            Message::Hooks => (b'h', Vec::new()),
+            Message::Continue => (b'c', Vec::new()),
+            Message::Ready => (b'r', Vec::new()),
+            Message::SeccompListener(fd) => (b's', fd.to_ne_bytes().to_vec()),
+            Message::Pty => (b't', Vec::new()),
+            Message::Waiting => (b'w', Vec::new()),
+            Message::Error(text) => (b'e', text.as_bytes()[..text.len().min(LIMIT - 1)].to_vec()),
+        };
+        let mut bytes = vec![tag];
+        bytes.extend(rest);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (tag, rest) = bytes.split_first()?;
+        let number = || rest.try_into().ok().map(i32::from_ne_bytes);
+        Some(match tag {
+            b'g' => Message::Go,
+            b'p' => Message::Pid(number()?),
+            b'h' => Message::Hooks,
+            b'c' => Message::Continue,
+            b'r' => Message::Ready,
+            b's' => Message::SeccompListener(number()?),
+            b't' => Message::Pty,
+            b'w' => Message::Waiting,
+            b'e' => Message::Error(String::from_utf8_lossy(rest).into_owned()),
+            _ => return None,
+        })
+    }
+}
+
+/// One end.
+#[derive(Debug)]
+pub(crate) struct Channel(OwnedFd);
+
+impl Channel {
+    /// Both ends.
+    pub(crate) fn pair() -> Result<(Self, Self)> {
+        let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let (one, other) = pair.fails(|| "socketpair")?;
+        Ok((Self(one), Self(other)))
+    }
+
+    /// Tells the other side something.
+    pub(crate) fn send(&self, message: &Message) -> Result<()> {
+        let bytes = message.encode();
+        loop {
+            // A plain write: it passes even a seccomp filter that traps sendmsg. The child has SIGPIPE's default action only
+            // right before execve, when it sends no more.
+            match rustix::io::write(&self.0, &bytes) {
+                Err(rustix::io::Errno::INTR) => {}
+                result => {
+                    result.fails(|| "write to the container's process")?;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Tells the other side something and hands it a descriptor.
+    pub(crate) fn send_fd(&self, message: &Message, fd: BorrowedFd<'_>) -> Result<()> {
+        send_fd(self.0.as_fd(), &message.encode(), fd).fails(|| "sendmsg")?;
+        Ok(())
+    }
+
+    /// Waits for a message, and a descriptor that may come with it. `None`: the other side is gone.
+    pub(crate) fn receive(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
+        let mut bytes = vec![0; LIMIT];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = loop {
+            let mut buffers = [IoSliceMut::new(&mut bytes)];
+            match rustix::net::recvmsg(&self.0, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+                result => break result.fails(|| "recvmsg")?,
+            }
+        };
+        if received.bytes == 0 {
+            return Ok(None);
+        }
+        let mut fd = None;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(fds) = message {
+                fd = fds.into_iter().next();
+            }
+        }
+        match Message::decode(&bytes[..received.bytes]) {
+            Some(message) => Ok(Some((message, fd))),
+            None => bail!("invalid message from the container's process"),
+        }
+    }
+
+    /// Waits for a certain message.
+    pub(crate) fn expect(&self, wanted: &Message) -> Result<()> {
+        match self.receive()? {
+            Some((message, _)) if message == *wanted => Ok(()),
+            Some((message, _)) => bail!("unexpected message {message:?}, expected {wanted:?}"),
+            None => bail!("the other process ended while {wanted:?} was expected"),
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Sends a descriptor with some bytes over a Unix socket.
+pub(crate) fn send_fd(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&fds)), "the buffer has room for one descriptor");
+    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Connects to a Unix socket. A path too long for an address is reached through its folder.
+pub(crate) fn connect(path: &std::path::Path) -> Result<OwnedFd> {
+    let fail = || format!("dial unix {}", path.display());
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).fails(fail)?;
+    let long = path.as_os_str().len() > 100;
+    let folder = match path.parent() {
+        Some(parent) if long => Some(
+            rustix::fs::open(parent, rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
+                .fails(fail)?,
+        ),
+        _ => None,
+    };
+    let address = match (&folder, path.file_name()) {
+        (Some(folder), Some(name)) => std::path::PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name),
+        _ => path.to_owned(),
+    };
+    let address = rustix::net::SocketAddrUnix::new(&address).fails(fail)?;
+    rustix::net::connect(&socket, &address).fails(|| format!("dial unix {}: connect", path.display()))?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_and_descriptors_arrive() {
+        let (one, other) = Channel::pair().unwrap();
+        one.send(&Message::Error("é".into())).unwrap();
+        assert_eq!(other.receive().unwrap().unwrap().0, Message::Error("é".into()));
+        one.send_fd(&Message::Pty, one.as_fd()).unwrap();
+        assert!(matches!(other.receive().unwrap(), Some((Message::Pty, Some(_)))));
+        drop(one);
+        assert!(other.receive().unwrap().is_none());
+    }
+}

@@ -1,0 +1,264 @@
+//! The command line: runc's global options and commands, and run-tool's own.
+
+mod create;
+mod delete;
+mod exec;
+mod features;
+mod kill;
+mod list;
+mod pause;
+mod ps;
+mod run;
+mod spec;
+mod start;
+mod state;
+
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::config::SPEC_VERSION;
+use crate::container::Container;
+use crate::{features as feature, log, namespace, seal};
+
+/// An OCI runtime.
+///
+/// run-tool runs a bundle: a folder with a config.json and a root file system, as bundle-tool, umoci or an engine makes it. Its
+/// command line is runc's: `ln -s run-tool runc` puts it under docker, containerd, podman and the like. Beside runc's commands
+/// it has a few of its own, which never change what runc's flags mean.
+#[derive(Debug, Parser)]
+#[command(name = "run-tool", disable_version_flag = true, subcommand_required = false, arg_required_else_help = true)]
+struct Arguments {
+    /// Log what is of use to someone who looks for a fault.
+    #[arg(long)]
+    debug: bool,
+    /// Write the log to this file instead of standard error.
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Write log records as text or as JSON.
+    #[arg(long, value_name = "text|json", default_value = "text", hide_default_value = true)]
+    log_format: String,
+    /// Keep the state of containers in this folder, which should be in memory.
+    ///
+    /// /run/run-tool by default, and run-tool below $XDG_RUNTIME_DIR for users other than root.
+    #[arg(long, value_name = "FOLDER")]
+    root: Option<PathBuf>,
+    /// Have systemd manage the control groups. Not available: use the cgroupfs driver.
+    #[arg(long)]
+    systemd_cgroup: bool,
+    /// Ignore missing rights over control groups: true, false or auto.
+    #[arg(long, value_name = "true|false|auto", default_value = "auto", hide_default_value = true)]
+    rootless: String,
+    /// The path of criu. Taken for the sake of old engines; criu is found in PATH.
+    #[arg(long, value_name = "PATH", hide = true)]
+    criu: Option<PathBuf>,
+    /// Print the version.
+    #[arg(short = 'v', short_alias = 'V', long)]
+    version: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Create(create::Create),
+    Delete(delete::Delete),
+    Exec(exec::Exec),
+    Features(features::Features),
+    Kill(kill::Kill),
+    List(list::List),
+    Pause(pause::Pause),
+    Ps(ps::Ps),
+    Resume(pause::Resume),
+    Run(run::Run),
+    Spec(spec::SpecCommand),
+    Start(start::Start),
+    State(state::State),
+    /// Print the manual page.
+    #[command(hide = true)]
+    Man,
+    /// Print completions for a shell.
+    #[command(hide = true)]
+    Completions {
+        /// bash, elvish, fish, powershell or zsh.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Standard output was closed by its reader, who has seen enough.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output is closed")]
+pub(crate) struct StdoutClosed;
+
+/// A command that failed, with the status that runc gives in this case.
+pub(crate) struct Failure {
+    /// Why.
+    pub(crate) error: anyhow::Error,
+    /// The exit status.
+    pub(crate) status: u8,
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self { error, status: 1 }
+    }
+}
+
+/// What the global options say.
+#[derive(Debug)]
+struct Global {
+    root: PathBuf,
+    /// Whether the root was named on the command line.
+    explicit_root: bool,
+    rootless: Option<bool>,
+}
+
+impl Global {
+    fn new(arguments: &Arguments) -> Result<Self> {
+        if arguments.systemd_cgroup && !Path::new("/run/systemd/system").exists() {
+            bail!("systemd cgroup flag passed, but systemd support for managing cgroups is not available");
+        }
+        if arguments.systemd_cgroup {
+            bail!("--systemd-cgroup: run-tool drives control groups itself; leave the flag out (cgroupfs driver)");
+        }
+        let rootless = match arguments.rootless.to_ascii_lowercase().as_str() {
+            "" | "auto" => None,
+            "1" | "t" | "true" => Some(true),
+            "0" | "f" | "false" => Some(false),
+            other => bail!("strconv.ParseBool: parsing {other:?}: invalid syntax"),
+        };
+        let (root, explicit_root) = match &arguments.root {
+            Some(root) => {
+                let root = crate::beneath::clean(&std::env::current_dir().context("getwd")?.join(root));
+                if root == Path::new("/") {
+                    bail!("Option --root argument should not be set to /");
+                }
+                (root, true)
+            }
+            None => (default_root()?, false),
+        };
+        Ok(Self { root, explicit_root, rootless })
+    }
+
+    /// Whether missing rights over control groups are no error.
+    fn rootless_cgroups(&self) -> bool {
+        self.rootless
+            .unwrap_or_else(|| !rustix::process::geteuid().is_root() || namespace::in_user_namespace())
+    }
+
+    fn container(&self, id: &str) -> Result<Container> {
+        Container::load(&self.root, id)
+    }
+}
+
+/// Where state is kept unless `--root` says so.
+fn default_root() -> Result<PathBuf> {
+    let ordinary = !rustix::process::geteuid().is_root()
+        || (namespace::in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root"));
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(folder) if ordinary && !folder.is_empty() => {
+            let root = PathBuf::from(folder).join("run-tool");
+            std::fs::create_dir_all(&root).with_context(|| {
+                format!("{}: the path in $XDG_RUNTIME_DIR must be writable by the user", root.display())
+            })?;
+            // The sticky bit keeps it from being pruned (XDG base directory specification).
+            rustix::fs::chmod(&root, rustix::fs::Mode::from_raw_mode(0o1700))
+                .with_context(|| root.display().to_string())?;
+            Ok(root)
+        }
+        _ => Ok("/run/run-tool".into()),
+    }
+}
+
+/// The name that the program was called by: engines show it in their messages.
+fn name() -> String {
+    std::env::args_os()
+        .next()
+        .and_then(|name| Path::new(&name).file_name().map(|name| name.to_string_lossy().into_owned()))
+        .unwrap_or_else(|| "run-tool".to_owned())
+}
+
+/// Writes to standard output.
+fn print(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(StdoutClosed.into()),
+        result => result.context("standard output"),
+    }
+}
+
+/// Carries out the command line and gives the exit status.
+pub(crate) fn run() -> Result<u8, Failure> {
+    let arguments = match parse() {
+        Ok(arguments) => arguments,
+        Err(status) => return Ok(status),
+    };
+    log::open(arguments.log.as_deref(), &arguments.log_format, arguments.debug)?;
+    if arguments.version {
+        let text = format!(
+            "{} version {}\nspec: {SPEC_VERSION}\nlibseccomp: {}\n",
+            name(),
+            env!("CARGO_PKG_VERSION"),
+            feature::libseccomp()
+        );
+        print(&text)?;
+        return Ok(0);
+    }
+    let global = Global::new(&arguments)?;
+    let Some(command) = arguments.command else { return Ok(0) };
+    match &command {
+        Command::Create(_) | Command::Run(_) | Command::Exec(_) => seal::ensure()?,
+        _ => {}
+    }
+    match command {
+        Command::Create(command) => Ok(command.run(&global)?),
+        Command::Delete(command) => done(command.run(&global)),
+        Command::Exec(command) => command.run(&global).map_err(|error| Failure { error, status: 255 }),
+        Command::Features(command) => done(command.run()),
+        Command::Kill(command) => done(command.run(&global)),
+        Command::List(command) => done(command.run(&global)),
+        Command::Pause(command) => done(command.run(&global)),
+        Command::Ps(command) => done(command.run(&global)),
+        Command::Resume(command) => done(command.run(&global)),
+        Command::Run(command) => Ok(command.run(&global)?),
+        Command::Spec(command) => done(command.run()),
+        Command::Start(command) => done(command.run(&global)),
+        Command::State(command) => done(command.run(&global)),
+        Command::Man => done(man()),
+        Command::Completions { shell } => done(completions(shell)),
+    }
+}
+
+fn done(result: Result<()>) -> Result<u8, Failure> {
+    result?;
+    Ok(0)
+}
+
+/// Reads the command line. A wrong one ends with runc's status, 1.
+fn parse() -> Result<Arguments, u8> {
+    let matches = Arguments::command().try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
+    matches.map_err(|error| {
+        // Nobody is left to tell if the streams are closed.
+        let _ = error.print();
+        u8::from(error.use_stderr())
+    })
+}
+
+fn man() -> Result<()> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Arguments::command()).render(&mut page)?;
+    for command in Arguments::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+        let name = format!("run-tool {}", command.get_name());
+        let page_of = command.clone().name(name.clone()).bin_name(name);
+        clap_mangen::Man::new(page_of).render(&mut page)?;
+    }
+    print(&String::from_utf8(page)?)
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "run-tool", &mut script);
+    print(&String::from_utf8(script)?)
+}

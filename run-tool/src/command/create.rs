@@ -1,0 +1,144 @@
+//! `create`: a container that waits for `start`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use libcontainer::oci_spec::runtime::Spec;
+
+use super::Global;
+use crate::error::Fails;
+use crate::process::{self, Options};
+use crate::syscall::Pid;
+use crate::{config, program};
+
+/// Create a container.
+///
+/// The container is set up and waits for `start`.
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    #[command(flatten)]
+    making: Making,
+    /// The name of the container, unique on this host.
+    id: String,
+}
+
+/// What `create` and `run` have in common.
+#[derive(Debug, Args)]
+pub(crate) struct Making {
+    /// The folder of the bundle; the working directory by default.
+    #[arg(short, long, value_name = "FOLDER")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Send the terminal's master to this Unix socket.
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) console_socket: Option<PathBuf>,
+    /// Send a pidfd of the container's first process to this Unix socket.
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) pidfd_socket: Option<PathBuf>,
+    /// Write the id of the container's first process to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Do not use pivot_root, which a root on a ramdisk lacks. The host's mounts are then less well hidden.
+    #[arg(long)]
+    pub(crate) no_pivot: bool,
+    /// Let the container have the caller's session keyring.
+    #[arg(long)]
+    pub(crate) no_new_keyring: bool,
+    /// Hand on this many descriptors after the standard streams (and those of socket activation).
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) preserve_fds: u32,
+}
+
+impl Making {
+    /// Goes to the bundle and reads its configuration.
+    pub(crate) fn load(&mut self) -> Result<Spec> {
+        // The caller's paths are those before the working directory changes.
+        for path in [&mut self.pid_file, &mut self.console_socket, &mut self.pidfd_socket].into_iter().flatten() {
+            *path = std::env::current_dir().context("getwd")?.join(&*path);
+        }
+        if let Some(bundle) = self.bundle.as_deref().filter(|bundle| !bundle.as_os_str().is_empty()) {
+            std::env::set_current_dir(bundle).fails(|| format!("chdir {}", bundle.display()))?;
+        }
+        config::load()
+    }
+
+    /// Checks that a terminal has someone to go to.
+    pub(crate) fn check_terminal(&self, spec: &Spec, detach: bool) -> Result<bool> {
+        let terminal = spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
+        if detach && terminal && self.console_socket.is_none() {
+            bail!("cannot allocate tty if runc will detach without setting console socket");
+        }
+        if (!detach || !terminal) && self.console_socket.is_some() {
+            bail!("cannot use console socket if runc will not detach or allocate tty");
+        }
+        Ok(terminal)
+    }
+
+    /// The options for making the container.
+    pub(crate) fn options(&self, global: &Global, id: &str) -> Result<Options> {
+        let (listen, environment) = activation();
+        Ok(Options {
+            id: id.to_owned(),
+            root: global.root.clone(),
+            bundle: std::env::current_dir().context("getwd")?,
+            no_pivot: self.no_pivot,
+            no_new_keyring: self.no_new_keyring,
+            console_socket: self.console_socket.clone(),
+            pidfd_socket: self.pidfd_socket.clone(),
+            kept: program::inherited(listen, self.preserve_fds)?,
+            environment,
+            rootless_cgroups: global.rootless_cgroups(),
+            ..Options::default()
+        })
+    }
+}
+
+/// The descriptors of socket activation (sd_listen_fds(3)), if they are meant for this process.
+pub(crate) fn activation() -> (u32, Vec<String>) {
+    let variable = |name| std::env::var(name).ok().and_then(|value| value.parse::<u32>().ok());
+    match (variable("LISTEN_PID"), variable("LISTEN_FDS")) {
+        (Some(pid), Some(count)) if pid == std::process::id() && count > 0 => {
+            (count, vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()])
+        }
+        _ => (0, Vec::new()),
+    }
+}
+
+/// Writes a process id: at once and as a whole, since someone may wait for the file.
+pub(crate) fn write_pid_file(path: &Path, pid: Pid) -> Result<()> {
+    let name = path.file_name().with_context(|| format!("pid file {}", path.display()))?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    let temporary = path.with_file_name(hidden);
+    let write = || -> std::io::Result<()> {
+        use std::io::Write;
+        // What an interrupted call left behind is no reason to fail.
+        let _ = std::fs::remove_file(&temporary);
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+        file.write_all(pid.to_string().as_bytes())?;
+        std::fs::rename(&temporary, path)
+    };
+    write().fails(|| format!("open {}", path.display()))?;
+    Ok(())
+}
+
+impl Create {
+    pub(super) fn run(self, global: &Global) -> Result<u8> {
+        self.create(global).with_context(|| format!("{} create failed", super::name()))?;
+        Ok(0)
+    }
+
+    fn create(mut self, global: &Global) -> Result<()> {
+        let spec = self.making.load()?;
+        self.making.check_terminal(&spec, true)?;
+        let options = Options { wait_for_start: true, ..self.making.options(global, &self.id)? };
+        let started = process::create(&spec, options)?;
+        if let Some(path) = &self.making.pid_file
+            && let Err(error) = write_pid_file(path, started.pid)
+        {
+            let _ = started.container.kill_and_destroy();
+            return Err(error);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,262 @@
+//! `exec`: another program in a container.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use libcontainer::oci_spec::runtime::{Capability, LinuxCapabilities, Process};
+
+use super::Global;
+use super::create::{activation, write_pid_file};
+use crate::container::{Container, Status};
+use crate::error::Fails;
+use crate::exec::{self, Options};
+use crate::program::{self, Program};
+use crate::supervise::Foreground;
+use crate::{channel, config};
+
+/// Run another program in a container.
+///
+/// The program starts under the container's restrictions: namespaces, control groups, seccomp filter and, unless the options
+/// say otherwise, the user, rights and limits of the container's configuration.
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// Send the terminal's master to this Unix socket.
+    #[arg(long, value_name = "SOCKET")]
+    console_socket: Option<PathBuf>,
+    /// Send a pidfd of the process to this Unix socket.
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
+    /// The working directory in the container.
+    #[arg(long, value_name = "FOLDER")]
+    cwd: Option<PathBuf>,
+    /// Set a variable.
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Allocate a terminal.
+    #[arg(short, long)]
+    tty: bool,
+    /// The user.
+    #[arg(short, long, value_name = "UID[:GID]")]
+    user: Option<String>,
+    /// Additional group ids.
+    #[arg(short = 'g', long, value_name = "GID", allow_negative_numbers = true)]
+    additional_gids: Vec<i64>,
+    /// Take the process from this file, in the form of `process` in config.json.
+    #[arg(short, long, value_name = "FILE")]
+    process: Option<PathBuf>,
+    /// Leave the process running in the background.
+    #[arg(short, long)]
+    detach: bool,
+    /// Write the id of the process to this file.
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// The SELinux label of the process.
+    #[arg(long, value_name = "LABEL")]
+    process_label: Option<String>,
+    /// The AppArmor profile of the process.
+    #[arg(long, value_name = "PROFILE")]
+    apparmor: Option<String>,
+    /// Keep the process from gaining rights by execve.
+    #[arg(long)]
+    no_new_privs: bool,
+    /// Add a capability.
+    #[arg(short, long, value_name = "CAPABILITY")]
+    cap: Vec<String>,
+    /// Hand on this many descriptors after the standard streams.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    preserve_fds: u32,
+    /// Run in an existing sub-group of the container's control groups.
+    #[arg(long, value_name = "[CONTROLLER,…:]GROUP")]
+    cgroup: Vec<String>,
+    /// Allow a paused container; the process starts when it is resumed.
+    #[arg(long)]
+    ignore_paused: bool,
+    /// The name of the container.
+    id: String,
+    /// The program and its arguments.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+impl Exec {
+    pub(super) fn run(self, global: &Global) -> Result<u8> {
+        self.start(global).context("exec failed")
+    }
+
+    fn start(mut self, global: &Global) -> Result<u8> {
+        let container = global.container(&self.id)?;
+        match container.status() {
+            Status::Stopped => bail!("cannot exec in a stopped container"),
+            Status::Paused if !self.ignore_paused => {
+                bail!("cannot exec in a paused container (use --ignore-paused to override)")
+            }
+            _ => {}
+        }
+        for path in [&mut self.pid_file, &mut self.console_socket, &mut self.pidfd_socket].into_iter().flatten() {
+            *path = std::env::current_dir().context("getwd")?.join(&*path);
+        }
+        let process = self.process(&container)?;
+        let terminal = process.terminal().unwrap_or(false);
+        if self.detach && terminal && self.console_socket.is_none() {
+            bail!("cannot allocate tty if runc will detach without setting console socket");
+        }
+        if (!self.detach || !terminal) && self.console_socket.is_some() {
+            bail!("cannot use console socket if runc will not detach or allocate tty");
+        }
+        let mut program = Program::from_spec(&process, !rustix::process::geteuid().is_root())?;
+        let (listen, environment) = activation();
+        program.environment.extend(environment);
+        program.kept = program::inherited(listen, self.preserve_fds)?;
+        let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
+        program.mask = foreground.as_ref().map(Foreground::mask);
+        let options = Options {
+            terminal,
+            console: self.console_socket.as_deref().map(channel::connect).transpose()?,
+            pidfd_socket: self.pidfd_socket.as_deref().map(channel::connect).transpose()?,
+            sub_groups: sub_groups(&self.cgroup)?,
+            affinity: process.exec_cpu_affinity().clone(),
+        };
+        let (pid, master) =
+            exec::start(&container, program, options).context("unable to start container process")?;
+        if let Some(path) = &self.pid_file
+            && let Err(error) = write_pid_file(path, pid)
+        {
+            // The failure to write is what is told.
+            let _ = crate::syscall::kill(pid, libc::SIGKILL);
+            return Err(error);
+        }
+        match foreground {
+            None => Ok(0),
+            Some(foreground) => Ok(foreground.serve(pid, master)? as u8),
+        }
+    }
+
+    /// The process: that of the file, or the container's own with what the options change.
+    fn process(&self, container: &Container) -> Result<Process> {
+        if let Some(path) = &self.process {
+            return config::load_process(path);
+        }
+        let bundle = container.state.bundle().context("bundle not found in labels")?;
+        std::env::set_current_dir(bundle).fails(|| format!("chdir {bundle}"))?;
+        let spec = config::load()?;
+        let mut process = spec.process().clone().context("process property must not be empty")?;
+        if self.command.is_empty() {
+            bail!("exec args cannot be empty");
+        }
+        process.set_args(Some(self.command.clone()));
+        if let Some(cwd) = &self.cwd {
+            process.set_cwd(cwd.clone());
+        }
+        if let Some(profile) = &self.apparmor {
+            process.set_apparmor_profile(Some(profile.clone()));
+        }
+        if let Some(label) = &self.process_label {
+            process.set_selinux_label(Some(label.clone()));
+        }
+        if !self.cap.is_empty() {
+            add_capabilities(&mut process, &self.cap);
+        }
+        let mut environment = process.env().clone().unwrap_or_default();
+        environment.extend(self.env.iter().cloned());
+        process.set_env(Some(environment));
+        process.set_terminal(Some(self.tty));
+        if self.no_new_privs {
+            process.set_no_new_privileges(Some(true));
+        }
+        let user = process.user_mut();
+        if let Some(text) = &self.user {
+            let (uid, gid) = text.split_once(':').map_or((text.as_str(), None), |(uid, gid)| (uid, Some(gid)));
+            if let Some(gid) = gid {
+                user.set_gid(gid.parse().with_context(|| format!("bad gid: {gid:?}"))?);
+            }
+            user.set_uid(uid.parse().with_context(|| format!("bad uid: {uid:?}"))?);
+        }
+        let mut groups = user.additional_gids().clone().unwrap_or_default();
+        for gid in &self.additional_gids {
+            match u32::try_from(*gid) {
+                Ok(gid) => groups.push(gid),
+                Err(_) => bail!("additional-gids must be a positive number {gid}"),
+            }
+        }
+        user.set_additional_gids(Some(groups));
+        config::check_process(&process)?;
+        Ok(process)
+    }
+}
+
+/// `--cap` adds to all sets but the inheritable one; to the ambient one only where something is inheritable.
+fn add_capabilities(process: &mut Process, names: &[String]) {
+    let mut sets = process.capabilities().clone().unwrap_or_else(|| {
+        serde_json::from_str::<LinuxCapabilities>("{}").expect("every set may be missing")
+    });
+    let mut unknown = Vec::new();
+    for name in names {
+        let known = name.strip_prefix("CAP_").and_then(|name| name.parse::<Capability>().ok());
+        let Some(capability) = known else {
+            unknown.push(name.as_str());
+            continue;
+        };
+        let with = |set: &Option<_>| {
+            let mut set: std::collections::HashSet<Capability> = set.clone().unwrap_or_default();
+            set.insert(capability);
+            Some(set)
+        };
+        let (bounding, effective, permitted) = (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
+        if sets.inheritable().is_some() {
+            let ambient = with(sets.ambient());
+            sets.set_ambient(ambient);
+        }
+        sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
+    }
+    if !unknown.is_empty() {
+        crate::log::warn(&format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
+    }
+    process.set_capabilities(Some(sets));
+}
+
+/// Reads `--cgroup`: a path for all, or one for each of the named controllers.
+fn sub_groups(arguments: &[String]) -> Result<BTreeMap<String, PathBuf>> {
+    let mut groups = BTreeMap::new();
+    for argument in arguments {
+        match argument.split_once(':') {
+            Some((controllers, path)) => {
+                for controller in controllers.split(',') {
+                    if controller.is_empty() {
+                        bail!("invalid --cgroup argument: {argument} (empty <controller> prefix)");
+                    }
+                    if groups.insert(controller.to_owned(), PathBuf::from(path)).is_some() {
+                        bail!("invalid --cgroup argument(s): controller {controller} specified multiple times");
+                    }
+                }
+            }
+            None if arguments.len() != 1 => {
+                bail!("invalid --cgroup argument: {argument} (missing <controller>: prefix)")
+            }
+            None => {
+                groups.insert(String::new(), PathBuf::from(argument));
+            }
+        }
+    }
+    Ok(groups)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sub_groups_are_read_as_runc_reads_them() {
+        let read = |arguments: &[&str]| sub_groups(&arguments.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        assert_eq!(read(&["cpu,pids:x"]).unwrap().len(), 2);
+        assert_eq!(read(&["x"]).unwrap()[""], PathBuf::from("x"));
+        for (arguments, message) in [
+            (&["x", "y"][..], "invalid --cgroup argument: x (missing <controller>: prefix)"),
+            (&[":x"][..], "invalid --cgroup argument: :x (empty <controller> prefix)"),
+            (&["cpu:x", "cpu:y"][..], "invalid --cgroup argument(s): controller cpu specified multiple times"),
+        ] {
+            assert_eq!(read(arguments).unwrap_err().to_string(), message);
+        }
+    }
+}

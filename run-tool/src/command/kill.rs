@@ -1,0 +1,32 @@
+//! `kill`: a signal for a container.
+
+use anyhow::Result;
+use clap::Args;
+
+use super::Global;
+use crate::container::NotRunning;
+use crate::signal;
+
+/// Send a signal to a container's first process.
+#[derive(Debug, Args)]
+pub(crate) struct Kill {
+    /// Do not complain about a container that does not run.
+    #[arg(short, long)]
+    all: bool,
+    /// The name of the container.
+    id: String,
+    /// The signal, by name or number.
+    #[arg(default_value = "SIGTERM", allow_hyphen_values = true)]
+    signal: String,
+}
+
+impl Kill {
+    pub(super) fn run(self, global: &Global) -> Result<()> {
+        let container = global.container(&self.id)?;
+        let signal = signal::parse(&self.signal)?;
+        match container.signal(signal) {
+            Err(error) if self.all && error.downcast_ref::<NotRunning>().is_some() => Ok(()),
+            result => result,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `list`: the containers under the root.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use super::{Global, print};
+use crate::container::{Container, Description};
+use crate::error::Fails;
+use crate::state;
+
+/// List containers.
+///
+/// Those whose state is kept under `--root`.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Print a table or JSON.
+    #[arg(short, long, value_name = "table|json", default_value = "table", hide_default_value = true)]
+    format: String,
+    /// Print names only.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl List {
+    pub(super) fn run(self, global: &Global) -> Result<()> {
+        let containers = containers(global)?;
+        if self.quiet {
+            return print(&containers.iter().map(|container| format!("{}\n", container.id)).collect::<String>());
+        }
+        match self.format.as_str() {
+            "table" => print(&table(&containers)),
+            // As Go prints a list that was never filled.
+            "json" if containers.is_empty() => print("null\n"),
+            "json" => print(&format!("{}\n", serde_json::to_string(&containers)?)),
+            _ => bail!("invalid format option"),
+        }
+    }
+}
+
+fn containers(global: &Global) -> Result<Vec<Description>> {
+    let entries = match fs::read_dir(&global.root) {
+        Err(error) if error.kind() == ErrorKind::NotFound && !global.explicit_root => return Ok(Vec::new()),
+        result => result.fails(|| format!("open {}", global.root.display()))?,
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| state::check_id(name).is_ok())
+        .collect();
+    names.sort_unstable();
+    let mut owners = HashMap::new();
+    let mut described = Vec::new();
+    for name in names {
+        // One that is being deleted meanwhile.
+        let Ok(metadata) = fs::metadata(global.root.join(&name)) else { continue };
+        let container = match Container::load(&global.root, &name) {
+            Ok(container) => container,
+            Err(error) => {
+                // The list goes on without it; a closed stderr changes nothing about that.
+                let _ = writeln!(std::io::stderr(), "load container {name}: {error:#}");
+                continue;
+            }
+        };
+        let mut description = container.describe();
+        description.owner = owners.entry(metadata.uid()).or_insert_with_key(|uid| owner(*uid)).clone();
+        described.push(description);
+    }
+    Ok(described)
+}
+
+/// The name of a user, or `#UID`.
+fn owner(uid: u32) -> String {
+    let text = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    text.lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.len() > 2 && fields[2].parse() == Ok(uid))
+        .map_or_else(|| format!("#{uid}"), |fields| fields[0].to_owned())
+}
+
+/// Columns as Go's tabwriter sets them for runc: at least 12 wide, three spaces between.
+fn table(containers: &[Description]) -> String {
+    let mut rows: Vec<[String; 6]> =
+        vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
+    rows.extend(containers.iter().map(|container| {
+        [
+            container.id.clone(),
+            container.pid.to_string(),
+            container.status.to_owned(),
+            container.bundle.clone(),
+            container.created.clone(),
+            container.owner.clone(),
+        ]
+    }));
+    let width = |column: usize| {
+        rows.iter().map(|row| row[column].chars().count() + 3).max().unwrap_or(0).max(12)
+    };
+    let widths: Vec<usize> = (0..5).map(width).collect();
+    let mut text = String::new();
+    for row in &rows {
+        for (cell, width) in row.iter().zip(&widths) {
+            text.push_str(&format!("{cell:width$}"));
+        }
+        text.push_str(&row[5]);
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,58 @@
+//! `ps`: the processes of a container.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use super::{Global, print};
+
+/// List the processes of a container.
+///
+/// As a table it is what `ps` prints with the given options (`-ef` without any), less the processes of others.
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// Print a table, or the process ids as JSON.
+    #[arg(short, long, value_name = "table|json", default_value = "table", hide_default_value = true)]
+    format: String,
+    /// The name of the container.
+    id: String,
+    /// Options of `ps`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PS OPTIONS")]
+    options: Vec<String>,
+}
+
+impl Ps {
+    pub(super) fn run(mut self, global: &Global) -> Result<()> {
+        let container = global.container(&self.id)?;
+        let pids = container.cgroup().pids()?;
+        match self.format.as_str() {
+            "table" => {}
+            "json" => return print(&format!("{}\n", serde_json::to_string(&pids)?)),
+            _ => bail!("invalid format option"),
+        }
+        if self.options.is_empty() {
+            self.options.push("-ef".to_owned());
+        }
+        let output = Command::new("ps").args(&self.options).output().context("exec: \"ps\"")?;
+        if !output.status.success() {
+            let text = [output.stdout, output.stderr].concat();
+            bail!("exit status {}: {}", output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text));
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        let mut lines = text.lines();
+        let title = lines.next().unwrap_or_default();
+        let column = title.split_whitespace().position(|name| name == "PID");
+        let column = column.context("couldn't find PID field in ps output")?;
+        let mut shown = format!("{title}\n");
+        for line in lines.filter(|line| !line.is_empty()) {
+            let pid = line.split_whitespace().nth(column).unwrap_or_default();
+            let pid: i32 = pid.parse().with_context(|| format!("unable to parse pid: {pid:?}"))?;
+            if pids.contains(&pid) {
+                shown.push_str(line);
+                shown.push('\n');
+            }
+        }
+        print(&shown)
+    }
+}

@@ -1,0 +1,109 @@
+//! `run`: create and start in one, in the foreground or not.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use libcontainer::oci_spec::runtime::Spec;
+
+use super::Global;
+use super::create::{Making, write_pid_file};
+use crate::process::{self, Options, Started};
+use crate::supervise::Foreground;
+use crate::{hook, log};
+
+/// Create and run a container.
+///
+/// In the foreground, signals and the terminal are the container's until it ends, its status becomes run-tool's, and the
+/// container is deleted. With `--bundle -` the bundle's path is the first line of standard input, and the rest of it is the
+/// container's.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    making: Making,
+    /// Leave the container running in the background.
+    #[arg(short, long)]
+    detach: bool,
+    /// Do not delete the container after it has ended.
+    #[arg(long)]
+    keep: bool,
+    /// Do not become the parent of processes that the container orphans.
+    #[arg(long)]
+    no_subreaper: bool,
+    /// The name of the container, unique on this host.
+    id: String,
+}
+
+/// Reads a line from standard input, a byte at a time: what follows it is not run-tool's.
+fn read_line() -> Result<String> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    loop {
+        let mut stdin = std::mem::ManuallyDrop::new(std::fs::File::from(
+            rustix::stdio::stdin().try_clone_to_owned().context("standard input")?,
+        ));
+        let count = stdin.read(&mut byte).context("standard input");
+        drop(std::mem::ManuallyDrop::into_inner(stdin));
+        match (count?, byte[0]) {
+            (0, _) | (_, b'\n') => break,
+            (_, byte) => line.push(byte),
+        }
+        if line.len() > 4096 {
+            bail!("--bundle -: the first line of standard input is no path");
+        }
+    }
+    if line.is_empty() {
+        bail!("--bundle -: standard input has no line with the bundle's path");
+    }
+    String::from_utf8(line).context("--bundle -")
+}
+
+impl Run {
+    pub(super) fn run(mut self, global: &Global) -> Result<u8> {
+        if self.making.bundle.as_deref() == Some(Path::new("-")) {
+            self.making.bundle = Some(PathBuf::from(read_line()?));
+        }
+        self.start(global).with_context(|| format!("{} run failed", super::name()))
+    }
+
+    fn start(mut self, global: &Global) -> Result<u8> {
+        let spec = self.making.load()?;
+        let terminal = self.making.check_terminal(&spec, self.detach)?;
+        let mut options = self.making.options(global, &self.id)?;
+        if !self.no_subreaper
+            && let Err(error) = rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
+        {
+            log::warn(&crate::error::reason(&error.into()));
+        }
+        let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
+        options.mask = foreground.as_ref().map(Foreground::mask);
+        let started = launch(&spec, options, self.making.pid_file.as_deref())?;
+        let Some(foreground) = foreground else { return Ok(0) };
+        let status = foreground.serve(started.pid, started.master);
+        if !self.keep {
+            // The container's own status is what counts from here on.
+            if let Err(error) = started.container.kill_and_destroy() {
+                log::warn(&format!("{error:#}"));
+            }
+        }
+        Ok(status? as u8)
+    }
+}
+
+/// Makes the container, lets it run, and runs what is to run then. It is gone again if that fails.
+pub(crate) fn launch(spec: &Spec, options: Options, pid_file: Option<&Path>) -> Result<Started> {
+    let started = process::create(spec, options)?;
+    let after = || -> Result<()> {
+        let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.poststart().as_ref());
+        hook::run("poststart", hooks, &started.container.state.for_hooks("running", started.pid))?;
+        pid_file.map_or(Ok(()), |path| write_pid_file(path, started.pid))
+    };
+    if let Err(error) = after() {
+        if let Err(error) = started.container.kill_and_destroy() {
+            log::warn(&format!("{error:#}"));
+        }
+        return Err(error);
+    }
+    Ok(started)
+}

@@ -1,0 +1,46 @@
+//! `spec`: a configuration to start from.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::error::Fails;
+
+/// Write a config.json to start from.
+///
+/// It runs `sh` in the bundle's `rootfs` and is meant to be edited.
+#[derive(Debug, Args)]
+pub(crate) struct SpecCommand {
+    /// The folder of the bundle; the working directory by default.
+    #[arg(short, long, value_name = "FOLDER")]
+    bundle: Option<PathBuf>,
+    /// Write one for a user other than root.
+    #[arg(long)]
+    rootless: bool,
+}
+
+const ROOT: &str = include_str!("spec.json");
+const ROOTLESS: &str = include_str!("spec-rootless.json");
+
+impl SpecCommand {
+    pub(super) fn run(self) -> Result<()> {
+        if let Some(bundle) = &self.bundle {
+            std::env::set_current_dir(bundle).fails(|| format!("chdir {}", bundle.display()))?;
+        }
+        let path = Path::new("config.json");
+        if path.exists() {
+            bail!("File config.json exists. Remove it first");
+        }
+        let text = if self.rootless {
+            let uid = rustix::process::geteuid().as_raw().to_string();
+            let gid = rustix::process::getegid().as_raw().to_string();
+            ROOTLESS.replace(": UID", &format!(": {uid}")).replace(": GID", &format!(": {gid}"))
+        } else {
+            ROOT.to_owned()
+        };
+        fs::write(path, text.trim_end()).fails(|| "open config.json")?;
+        Ok(())
+    }
+}

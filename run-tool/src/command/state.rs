@@ -1,0 +1,20 @@
+//! `state`: what a container does.
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{Global, print};
+
+/// Print the state of a container as JSON.
+#[derive(Debug, Args)]
+pub(crate) struct State {
+    /// The name of the container.
+    id: String,
+}
+
+impl State {
+    pub(super) fn run(self, global: &Global) -> Result<()> {
+        let container = global.container(&self.id)?;
+        print(&serde_json::to_string_pretty(&container.describe())?)
+    }
+}

@@ -1,0 +1,238 @@
+//! Another program in a container: joined to its namespaces and groups, under every restriction of its first one.
+//!
+//! libcontainer's tenant loses the seccomp filter, the user, the working directory, the limits and the OOM score.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use libcontainer::oci_spec::runtime::ExecCPUAffinity;
+use rustix::fs::Mode;
+use rustix::process::{DumpableBehavior, Signal};
+
+use crate::channel::{Channel, Message};
+use crate::container::Container;
+use crate::error::Fails;
+use crate::process::{fetch_fd, send_listener, set_oom_score};
+use crate::program::{Program, parse_set};
+use crate::seccomp::{self, Filter};
+use crate::syscall::{self, Pid};
+use crate::{cgroup, init, label, log, namespace, rlimit, terminal};
+
+/// How a program is started in a container, beside what it is.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    /// Whether it gets a terminal.
+    pub(crate) terminal: bool,
+    /// Who gets the terminal; without one it comes back to the caller.
+    pub(crate) console: Option<OwnedFd>,
+    /// Who gets a descriptor of the process.
+    pub(crate) pidfd_socket: Option<OwnedFd>,
+    /// Sub-groups of the container's groups.
+    pub(crate) sub_groups: BTreeMap<String, PathBuf>,
+    /// `process.execCPUAffinity`.
+    pub(crate) affinity: Option<ExecCPUAffinity>,
+}
+
+/// Starts a program. Gives its process and the terminal, if that comes here.
+pub(crate) fn start(container: &Container, mut program: Program, mut options: Options) -> Result<(Pid, Option<OwnedFd>)> {
+    let init = container.pidfd()?;
+    if let Some(stored) = &container.state.config.seccomp {
+        let path = container.folder.join(seccomp::FILE);
+        let bytes = std::fs::read(&path).fails(|| format!("open {}", path.display()))?;
+        program.filter = Some(Filter { program: bytes, flags: stored.flag_bits });
+    }
+    program.personality.clone_from(&container.state.config.personality);
+    let mut flags = 0;
+    for kind in namespace::ALL {
+        let (name, _) = namespace::names(kind);
+        if container.state.config.namespaces.iter().any(|namespace| namespace.kind == name) {
+            flags |= namespace::flag(kind);
+        }
+    }
+    let (ours, theirs) = Channel::pair()?;
+    let pid = spawn(container, &mut program, &mut options, &init, flags, &ours, theirs)?;
+    let talked = converse(&ours, container, &program, &options, pid);
+    if talked.is_err() {
+        // The child may have ended by itself, and the first error is the one that is told.
+        let _ = syscall::kill(pid, libc::SIGKILL);
+        let _ = syscall::wait(pid, true);
+    }
+    Ok((pid, talked?))
+}
+
+fn spawn(
+    container: &Container,
+    program: &mut Program,
+    options: &mut Options,
+    init: &OwnedFd,
+    flags: i32,
+    ours: &Channel,
+    theirs: Channel,
+) -> Result<Pid> {
+    let pid_flag = flags & libc::CLONE_NEWPID;
+    // Who does not own the PID namespace enters it by way of the user namespace that does.
+    if program.rootless && flags & libc::CLONE_NEWUSER != 0 {
+        let Some(stage) = syscall::clone(0, None).fails(|| "error starting setns process: clone")? else {
+            let stage = || -> Result<Option<Pid>> {
+                syscall::setns(init.as_fd(), flags).fails(|| "failed to setns into the container's namespaces")?;
+                syscall::clone(libc::CLONE_PARENT as u64, None).fails(|| "clone").map_err(Into::into)
+            };
+            match stage() {
+                Ok(None) => run(container, program, options, None, flags, &theirs),
+                Ok(Some(pid)) => {
+                    // Nobody to tell if the parent is gone.
+                    let _ = theirs.send(&Message::Pid(pid));
+                    syscall::exit(0)
+                }
+                Err(error) => init::fail(&theirs, &error),
+            }
+        };
+        drop(theirs);
+        let child = match ours.receive()? {
+            Some((Message::Pid(child), _)) => Ok(child),
+            Some((Message::Error(text), _)) => Err(anyhow::anyhow!(text)),
+            _ => Err(anyhow::anyhow!("the process that enters the namespaces ended early")),
+        };
+        syscall::wait(stage, true)?;
+        return child;
+    }
+    // This process does nothing more than wait for the child, so it need not leave the PID namespace again.
+    if pid_flag != 0 {
+        syscall::setns(init.as_fd(), pid_flag).fails(|| "failed to setns into pid namespace")?;
+    }
+    match syscall::clone(0, None).fails(|| "error starting setns process: clone")? {
+        None => run(container, program, options, Some(init), flags & !pid_flag, &theirs),
+        Some(child) => Ok(child),
+    }
+}
+
+fn converse(
+    channel: &Channel,
+    container: &Container,
+    program: &Program,
+    options: &Options,
+    pid: Pid,
+) -> Result<Option<OwnedFd>> {
+    let set = |text: &str| parse_set(text).map(|mask| (!mask.is_empty()).then_some(mask));
+    let (initial, last) = match &options.affinity {
+        Some(affinity) => (
+            set(affinity.initial().as_deref().unwrap_or_default()).context("bad CPUAffinity.Initial")?,
+            set(affinity.cpu_affinity_final().as_deref().unwrap_or_default()).context("bad CPUAffinity.Final")?,
+        ),
+        None => (None, None),
+    };
+    if let Some(mask) = &initial {
+        syscall::set_affinity(pid, mask).fails(|| "error setting initial CPU affinity")?;
+    }
+    join_groups(container, options, pid)?;
+    match (last, initial) {
+        (Some(mask), _) => syscall::set_affinity(pid, &mask).fails(|| "error setting final CPU affinity")?,
+        (None, None) => {
+            if let Err(error) = syscall::set_affinity(pid, &[u64::MAX; 128]) {
+                log::debug(|| format!("resetting the CPU affinity: {error}"));
+            }
+        }
+        (None, Some(_)) => {}
+    }
+    set_oom_score(pid, program.oom_score, program.rootless)?;
+    channel.send(&Message::Go)?;
+    let mut master = None;
+    let mut ready = false;
+    loop {
+        match channel.receive()? {
+            Some((Message::Ready, _)) => {
+                rlimit::set(pid, &program.limits)?;
+                ready = true;
+                channel.send(&Message::Continue)?;
+            }
+            Some((Message::SeccompListener(fd), _)) => {
+                let listener = fetch_fd(pid, fd)?;
+                channel.send(&Message::Continue)?;
+                send_listener(container, "running", container.state.init_process_pid, pid, &listener)?;
+            }
+            Some((Message::Pty, fd)) => master = fd,
+            Some((Message::Error(text), _)) => bail!(text),
+            None if ready => return Ok(master),
+            None => bail!("the new process ended unexpectedly"),
+            Some((message, _)) => bail!("unexpected message {message:?} from the new process"),
+        }
+    }
+}
+
+fn join_groups(container: &Container, options: &Options, pid: Pid) -> Result<()> {
+    let groups = container.cgroup();
+    let joined = groups.join(pid, &options.sub_groups);
+    if joined.is_ok() || !groups.unified() || options.sub_groups.contains_key("") {
+        return joined;
+    }
+    // The container may have moved itself to a sub-group, after which its first group takes no process.
+    let path = format!("/proc/{}/cgroup", container.state.init_process_pid);
+    let text = std::fs::read_to_string(&path).fails(|| format!("open {path}"))?;
+    let membership = cgroup::parse_membership(&text);
+    let Some(own) = membership.get("") else { return joined };
+    let path = PathBuf::from(cgroup::ROOT).join(own.trim_start_matches('/')).join("cgroup.procs");
+    cgroup::write(&path, &pid.to_string()).or(joined)
+}
+
+fn run(
+    container: &Container,
+    program: &mut Program,
+    options: &mut Options,
+    init: Option<&OwnedFd>,
+    flags: i32,
+    channel: &Channel,
+) -> ! {
+    let error = match set_up(container, program, options, init, flags, channel) {
+        Ok(error) | Err(error) => error,
+    };
+    init::fail(channel, &error)
+}
+
+/// Returns only if execve failed.
+fn set_up(
+    container: &Container,
+    program: &mut Program,
+    options: &mut Options,
+    init: Option<&OwnedFd>,
+    flags: i32,
+    channel: &Channel,
+) -> Result<anyhow::Error> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
+    channel.expect(&Message::Go)?;
+    // From here on the container's processes can see this one, which still holds descriptors of the host.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).fails(|| "prctl(PR_SET_DUMPABLE)")?;
+    if let Some(init) = init
+        && flags != 0
+    {
+        syscall::setns(init.as_fd(), flags).fails(|| "failed to setns into the container's namespaces")?;
+    }
+    if flags & libc::CLONE_NEWUSER != 0 {
+        namespace::become_root()?;
+    }
+    rustix::process::setsid().fails(|| "setsid")?;
+    if !container.state.config.no_new_keyring {
+        label::join_keyring(&container.state.id, false, false)?;
+    }
+    if options.terminal {
+        let (master, slave) = terminal::allocate()?;
+        let (width, height) = program.size;
+        terminal::resize(master.as_fd(), width, height)?;
+        init::hand_over(options.console.take(), &master, channel)?;
+        terminal::become_controlling(&slave)?;
+    }
+    if let Some(socket) = options.pidfd_socket.take() {
+        init::send_pidfd(&socket)?;
+    }
+    if let Some(umask) = container.state.config.umask {
+        rustix::process::umask(Mode::from_raw_mode(umask));
+    }
+    program.confine()?;
+    program.settle()?;
+    channel.send(&Message::Ready)?;
+    channel.expect(&Message::Continue)?;
+    let path = program.take_on(channel)?;
+    rustix::process::set_parent_process_death_signal(None).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
+    Ok(program.execute(&path))
+}

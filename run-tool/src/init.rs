@@ -1,0 +1,239 @@
+//! The container's first process, from the clone to execve: it makes the container around itself.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use libcontainer::oci_spec::runtime::LinuxNamespaceType;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{DumpableBehavior, Pid as RustixPid, PidfdFlags, Signal};
+
+use crate::channel::{Channel, Message};
+use crate::error::Fails;
+use crate::process::Plan;
+use crate::procfs::Procfs;
+use crate::program::Program;
+use crate::syscall;
+use crate::{hook, label, log, namespace, rootfs, terminal};
+
+/// Ends a child, having said why.
+pub(crate) fn fail(channel: &Channel, error: &anyhow::Error) -> ! {
+    // If the parent is gone there is nobody to tell.
+    let _ = channel.send(&Message::Error(format!("{error:#}")));
+    syscall::exit(1)
+}
+
+/// The process in between: joins what only its child may be born into, clones it as a child of its own parent, and goes.
+pub(crate) fn run_stage(plan: &mut Plan, program: &mut Program, channel: &Channel, flags: u64) -> ! {
+    let stage = || -> Result<Option<syscall::Pid>> {
+        plan.namespaces.join(true)?;
+        plan.namespaces.make_time()?;
+        syscall::clone(flags | libc::CLONE_PARENT as u64, None).fails(|| "clone").map_err(Into::into)
+    };
+    match stage() {
+        Ok(None) => run(plan, program, channel),
+        Ok(Some(pid)) => {
+            // See `fail`.
+            let _ = channel.send(&Message::Pid(pid));
+            syscall::exit(0)
+        }
+        Err(error) => fail(channel, &error),
+    }
+}
+
+/// The container's process.
+pub(crate) fn run(plan: &mut Plan, program: &mut Program, channel: &Channel) -> ! {
+    let error = match set_up(plan, program, channel) {
+        Ok(error) | Err(error) => error,
+    };
+    fail(channel, &error)
+}
+
+/// Returns only if execve failed.
+fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<anyhow::Error> {
+    // Without its parent a half-made container has no purpose.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
+    if !plan.namespaces.needs_stage() {
+        plan.namespaces.join(false)?;
+    }
+    channel.expect(&Message::Go)?;
+    log::debug(|| "nsexec container setup".to_owned());
+    if plan.namespaces.makes(LinuxNamespaceType::User) {
+        namespace::become_root()?;
+    }
+    // Others in a joined PID namespace could look into this process while it still holds the host (CVE-2016-9962).
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).fails(|| "prctl(PR_SET_DUMPABLE)")?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
+    if plan.new_cgroup_namespace {
+        syscall::unshare(libc::CLONE_NEWCGROUP).fails(|| "failed to unshare cgroup namespace")?;
+    }
+    rustix::process::setsid().fails(|| "setsid")?;
+    log::debug(|| "child process in init()".to_owned());
+    if plan.keyring {
+        label::join_keyring(&plan.id, true, plan.userns)?;
+    }
+    if plan.namespaces.makes(LinuxNamespaceType::Network) {
+        syscall::loopback_up().fails(|| "failed to bring the loopback interface up")?;
+    }
+    set_streams(plan)?;
+    // Kept for the fifo: the container may have no /proc, or its own idea of one.
+    let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .fails(|| "open /proc")?;
+    // What is made below gets exactly the modes that are asked for.
+    rustix::process::umask(Mode::empty());
+    if plan.new_mount_namespace {
+        make_root(plan, channel)?;
+    } else {
+        channel.send(&Message::Hooks)?;
+        channel.expect(&Message::Continue)?;
+        let root = rustix::fs::open(&plan.rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .fails(|| format!("open {}", plan.rootfs.display()))?;
+        run_inner_hooks(plan)?;
+        rootfs::enter(plan, &rootfs::Root { fd: root, path: plan.rootfs.clone() })?;
+    }
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    make_cwd(program)?;
+    if plan.terminal {
+        make_terminal(plan, program, channel)?;
+    }
+    if let Some(socket) = plan.pidfd_socket.take() {
+        send_pidfd(&socket)?;
+    }
+    if plan.new_mount_namespace {
+        rootfs::finish(plan)?;
+    }
+    rustix::process::umask(Mode::from_raw_mode(plan.umask));
+    if !plan.hostname.is_empty() {
+        rustix::system::sethostname(plan.hostname.as_bytes()).fails(|| "sethostname")?;
+    }
+    if !plan.domainname.is_empty() {
+        rustix::system::setdomainname(plan.domainname.as_bytes()).fails(|| "setdomainname")?;
+    }
+    program.confine()?;
+    write_sysctls(plan)?;
+    rootfs::mask::make_read_only(&plan.read_only_paths)?;
+    rootfs::mask::mask(&plan.masked_paths, &plan.mount_label)?;
+    program.settle()?;
+    channel.send(&Message::Ready)?;
+    channel.expect(&Message::Continue)?;
+    let path = program.take_on(channel)?;
+    // Changing the user has cleared it already; a program that starts as root must not have it either.
+    rustix::process::set_parent_process_death_signal(None).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
+    log::debug(|| "init: closing the pipe to signal completion".to_owned());
+    if let Some(fifo) = plan.fifo.take() {
+        channel.send(&Message::Waiting)?;
+        wait_for_start(&proc, fifo)?;
+    }
+    let hooks = plan.hooks.start_container().as_ref();
+    if hooks.is_some_and(|hooks| !hooks.is_empty()) {
+        let state = plan.state.for_hooks("created", std::process::id() as syscall::Pid);
+        hook::run_with("startContainer", hooks, &state, &program.environment)?;
+    }
+    Ok(program.execute(&path))
+}
+
+fn set_streams(plan: &mut Plan) -> Result<()> {
+    if let Some(streams) = plan.streams.take() {
+        for (number, stream) in streams.iter().enumerate() {
+            syscall::dup_to(stream.as_fd(), number as i32).fails(|| "dup3")?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the file system and goes into it, with the hooks that belong in between.
+fn make_root(plan: &Plan, channel: &Channel) -> Result<()> {
+    let root = rootfs::prepare(plan)?;
+    channel.send(&Message::Hooks)?;
+    channel.expect(&Message::Continue)?;
+    rustix::process::fchdir(&root.fd).fails(|| format!("chdir {}", root.path.display()))?;
+    run_inner_hooks(plan)?;
+    rootfs::enter(plan, &root)?;
+    if rootfs::makes_devices(plan) {
+        rootfs::device::reopen_null()?;
+    }
+    Ok(())
+}
+
+fn run_inner_hooks(plan: &Plan) -> Result<()> {
+    let hooks = plan.hooks.create_container().as_ref();
+    if hooks.is_some_and(|hooks| !hooks.is_empty()) {
+        let state = plan.state.for_hooks("creating", std::process::id() as syscall::Pid);
+        hook::run("createContainer", hooks, &state)?;
+    }
+    Ok(())
+}
+
+/// The working directory may be missing in the image: it is made, inside, where nothing leads out any more.
+fn make_cwd(program: &Program) -> Result<()> {
+    let cwd = program.cwd();
+    if rustix::fs::access(cwd, rustix::fs::Access::EXISTS) == Err(rustix::io::Errno::NOENT) {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(cwd)
+            .fails(|| format!("mkdir {}", cwd.display()))?;
+    }
+    Ok(())
+}
+
+fn make_terminal(plan: &mut Plan, program: &Program, channel: &Channel) -> Result<()> {
+    let (master, slave) = terminal::allocate()?;
+    let (width, height) = program.size;
+    terminal::resize(master.as_fd(), width, height)?;
+    if plan.new_mount_namespace {
+        rootfs::device::mount_console(&slave)?;
+    }
+    hand_over(plan.console.take(), &master, channel)?;
+    terminal::become_controlling(&slave)
+}
+
+/// Sends the terminal to the console socket, or to the parent.
+pub(crate) fn hand_over(console: Option<OwnedFd>, master: &OwnedFd, channel: &Channel) -> Result<()> {
+    match console {
+        Some(socket) => terminal::send_to_socket(socket.as_fd(), master.as_fd()),
+        None => channel.send_fd(&Message::Pty, master.as_fd()),
+    }
+}
+
+/// Sends a descriptor of the caller to `--pidfd-socket`.
+pub(crate) fn send_pidfd(socket: &OwnedFd) -> Result<()> {
+    let own = RustixPid::from_raw(std::process::id() as i32).context("pid")?;
+    let pidfd = rustix::process::pidfd_open(own, PidfdFlags::empty()).fails(|| "failed to setup pidfd: pidfd_open")?;
+    crate::channel::send_fd(socket.as_fd(), b"standard", pidfd.as_fd()).fails(|| "failed to send pidfd on socket")?;
+    Ok(())
+}
+
+fn write_sysctls(plan: &Plan) -> Result<()> {
+    if plan.sysctls.is_empty() {
+        return Ok(());
+    }
+    let proc = Procfs::open()?;
+    for (name, value) in &plan.sysctls {
+        // In the name with dots a slash stands for a dot of an interface's name.
+        let path: String = crate::config::dotted(name)
+            .chars()
+            .map(|character| match character {
+                '.' => '/',
+                '/' => '.',
+                other => other,
+            })
+            .collect();
+        proc.write(&Path::new("sys").join(path), value)?;
+    }
+    Ok(())
+}
+
+/// Blocks until `start` opens the other end.
+fn wait_for_start(proc: &OwnedFd, fifo: OwnedFd) -> Result<()> {
+    let name = format!("self/fd/{}", fifo.as_raw_fd());
+    let end = loop {
+        match rustix::fs::openat(proc, &name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => break result.fails(|| "reopen exec fifo")?,
+        }
+    };
+    rustix::io::write(&end, b"0").fails(|| "write exec fifo")?;
+    Ok(())
+}

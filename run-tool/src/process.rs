@@ -1,0 +1,567 @@
+//! A container from a configuration: planned, cloned, placed in its groups and ids, and talked through its set-up.
+//!
+//! One process becomes the container's, cloned straight into its namespaces; only user and time namespaces that have to be
+//! entered first need a second one in between. `init` holds what happens on the child's side.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use libcontainer::oci_spec::runtime::{Hooks, LinuxNamespaceType, LinuxResources, Spec};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid as RustixPid, PidfdFlags, PidfdGetfdFlags};
+
+use crate::cgroup::{Cgroup, device};
+use crate::channel::{self, Channel, Message};
+use crate::config::{self, Items, Namespaces as _};
+use crate::container::{Container, FIFO};
+use crate::error::Fails;
+use crate::namespace::{self, Namespaces};
+use crate::program::Program;
+use crate::rootfs::device::Node;
+use crate::rootfs::mount::Mount;
+use crate::state::{self, State};
+use crate::syscall::{self, Pid};
+use crate::{hook, init, log, rlimit, rootfs, seccomp};
+
+/// How a container is to be made, beside its configuration.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    /// Its name.
+    pub(crate) id: String,
+    /// Where containers are kept.
+    pub(crate) root: PathBuf,
+    /// Its bundle.
+    pub(crate) bundle: PathBuf,
+    /// `--no-pivot`.
+    pub(crate) no_pivot: bool,
+    /// `--no-new-keyring`.
+    pub(crate) no_new_keyring: bool,
+    /// Who gets the terminal; without one it comes back to the caller.
+    pub(crate) console_socket: Option<PathBuf>,
+    /// Who gets a descriptor of the first process.
+    pub(crate) pidfd_socket: Option<PathBuf>,
+    /// Descriptors after the standard streams to hand on.
+    pub(crate) kept: u32,
+    /// Additional environment.
+    pub(crate) environment: Vec<String>,
+    /// Missing rights over control groups are no error.
+    pub(crate) rootless_cgroups: bool,
+    /// Whether `start` is waited for.
+    pub(crate) wait_for_start: bool,
+    /// The mask of signals of the program.
+    pub(crate) mask: Option<syscall::SignalMask>,
+    /// What the standard streams become, where they are not the caller's.
+    pub(crate) streams: Option<[OwnedFd; 3]>,
+}
+
+/// All that is decided before the clone.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The container's name.
+    pub(crate) id: String,
+    /// Its root file system.
+    pub(crate) rootfs: PathBuf,
+    /// Its mounts, in order.
+    pub(crate) mounts: Vec<Mount>,
+    /// Its device nodes.
+    pub(crate) devices: Vec<Node>,
+    /// Its namespaces.
+    pub(crate) namespaces: Namespaces,
+    /// `linux.rootfsPropagation`.
+    pub(crate) root_propagation: Option<u64>,
+    /// Whether it has a mount namespace, new or joined.
+    pub(crate) new_mount_namespace: bool,
+    /// Whether its groups are the roots it sees.
+    pub(crate) new_cgroup_namespace: bool,
+    /// Whether it gets ids of its own.
+    pub(crate) userns: bool,
+    /// `--no-pivot`.
+    pub(crate) no_pivot: bool,
+    /// `root.readonly`.
+    pub(crate) read_only_root: bool,
+    /// `linux.mountLabel`.
+    pub(crate) mount_label: String,
+    /// Whether devices are the host's, since none can be made.
+    pub(crate) binds_devices: bool,
+    /// Made by a user other than root.
+    pub(crate) rootless: bool,
+    /// Its version 2 group.
+    pub(crate) cgroup_path: Option<PathBuf>,
+    /// `hostname`.
+    pub(crate) hostname: String,
+    /// `domainname`.
+    pub(crate) domainname: String,
+    /// `linux.sysctl`.
+    pub(crate) sysctls: Vec<(String, String)>,
+    /// `linux.readonlyPaths`.
+    pub(crate) read_only_paths: Vec<String>,
+    /// `linux.maskedPaths`.
+    pub(crate) masked_paths: Vec<String>,
+    /// Whether it gets a session keyring.
+    pub(crate) keyring: bool,
+    /// `process.user.umask`.
+    pub(crate) umask: u32,
+    /// Whether its terminal is allocated.
+    pub(crate) terminal: bool,
+    /// Where the terminal goes.
+    pub(crate) console: Option<OwnedFd>,
+    /// Where the pidfd goes.
+    pub(crate) pidfd_socket: Option<OwnedFd>,
+    /// The fifo to wait at.
+    pub(crate) fifo: Option<OwnedFd>,
+    /// Its standard streams, where they are not the caller's.
+    pub(crate) streams: Option<[OwnedFd; 3]>,
+    /// Its hooks.
+    pub(crate) hooks: Hooks,
+    /// The state for hooks inside, without pid and status.
+    pub(crate) state: State,
+}
+
+/// A container whose program runs or waits for `start`.
+#[derive(Debug)]
+pub(crate) struct Started {
+    /// The container.
+    pub(crate) container: Container,
+    /// Its first process.
+    pub(crate) pid: Pid,
+    /// The terminal, if it stays here.
+    pub(crate) master: Option<OwnedFd>,
+}
+
+/// Makes a container. What was made is taken back if a step fails.
+pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
+    state::check_id(&options.id)?;
+    config::validate(spec)?;
+    let folder = options.root.join(&options.id);
+    if folder.exists() {
+        bail!("container with given ID already exists");
+    }
+    let linux = spec.linux().as_ref();
+    let process = spec.process().as_ref().context("process property must not be empty")?;
+    let rootless = !rustix::process::geteuid().is_root();
+    let mut program = Program::from_spec(process, rootless)?;
+    program.environment.append(&mut options.environment);
+    program.kept = options.kept;
+    program.mask = options.mask;
+    program.personality = linux.and_then(|linux| linux.personality().as_ref()).map(|personality| {
+        if !personality.flags().items().is_empty() {
+            log::warn("ignoring unsupported personality flags");
+        }
+        match personality.domain() {
+            libcontainer::oci_spec::runtime::LinuxPersonalityDomain::PerLinux32 => "LINUX32".to_owned(),
+            libcontainer::oci_spec::runtime::LinuxPersonalityDomain::PerLinux => "LINUX".to_owned(),
+        }
+    });
+    program.memory_policy = linux.and_then(|linux| linux.memory_policy().clone());
+    let profile = linux.and_then(|linux| linux.seccomp().as_ref());
+    let mut cgroup = Cgroup::plan(
+        linux.and_then(|linux| linux.cgroups_path().as_deref()),
+        &options.id,
+        options.rootless_cgroups,
+    )?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&options.root)
+        .fails(|| format!("mkdir {}", options.root.display()))?;
+    if let Some(profile) = profile {
+        program.filter = seccomp::compile(profile, &options.root)?;
+    }
+    let mut plan = Plan::new(spec, &mut options, &cgroup, &program)?;
+    match fs::DirBuilder::new().mode(0o711).create(&folder) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!("container with given ID already exists"),
+        result => result.fails(|| format!("mkdir {}", folder.display()))?,
+    }
+    let mut container = Container { folder, state: plan.state.clone() };
+    let mut pid = 0;
+    let started = launch(spec, &options, &mut plan, &mut program, &mut cgroup, &mut container, &mut pid);
+    match started {
+        Ok(master) => Ok(Started { container, pid, master }),
+        Err(error) => {
+            undo(&container, &cgroup, pid);
+            Err(error)
+        }
+    }
+}
+
+/// Ends what is left of a container that did not come to be. The error that led here is the one that is told.
+fn undo(container: &Container, cgroup: &Cgroup, pid: Pid) {
+    if pid != 0 {
+        let _ = syscall::kill(pid, libc::SIGKILL);
+        let _ = syscall::wait(pid, true);
+    }
+    if cgroup.pids().is_ok_and(|pids| !pids.is_empty()) {
+        // Processes that hooks or the container left behind.
+        let _ = cgroup.kill_all();
+    }
+    if let Err(error) = cgroup.destroy() {
+        log::warn(&format!("{error:#}"));
+    }
+    if let Err(error) = fs::remove_dir_all(&container.folder) {
+        log::warn(&format!("remove {}: {}", container.folder.display(), crate::error::reason(&error)));
+    }
+}
+
+impl Plan {
+    fn new(spec: &Spec, options: &mut Options, cgroup: &Cgroup, program: &Program) -> Result<Self> {
+        let linux = spec.linux().as_ref();
+        let listed = config::namespaces(spec);
+        let root = spec.root().as_ref().context("root must be specified")?;
+        let rootfs = config::rootfs(spec, &options.bundle)?;
+        let rootless = program.rootless;
+        let userns = listed.has(LinuxNamespaceType::User);
+        let namespaces = Namespaces::open(listed, linux.and_then(|linux| linux.time_offsets().as_ref()))?;
+        let uids = linux.map_or(&[][..], |linux| linux.uid_mappings().items());
+        let gids = linux.map_or(&[][..], |linux| linux.gid_mappings().items());
+        let mut mounts = Vec::new();
+        for entry in spec.mounts().items() {
+            let mut mount = Mount::from_spec(entry, &options.bundle)?;
+            if mount.is_id_mapped() && rootless {
+                bail!(
+                    "invalid mount {}: id-mapped mounts are not supported for rootless containers",
+                    mount.destination.display()
+                );
+            }
+            // Whoever runs in the container's user namespace may not be able to reach the source; and only here can ids be
+            // mapped.
+            if mount.is_bind() && !rootless && (userns || mount.is_id_mapped()) {
+                let tree = rootfs::mount::open_source(&mount).fails(|| {
+                    format!(
+                        "error mounting {:?} to rootfs at {:?}: open_tree {}",
+                        mount.source.display().to_string(),
+                        mount.destination.display().to_string(),
+                        mount.source.display()
+                    )
+                })?;
+                if mount.is_id_mapped() {
+                    let joined = namespaces.joined.iter().find(|(kind, ..)| *kind == LinuxNamespaceType::User);
+                    let ids = match (&mount.id_maps, joined) {
+                        (Some((uids, gids)), _) => namespace::user_namespace(uids, gids)?,
+                        (None, Some((_, _, fd))) => fd.try_clone()?,
+                        (None, None) => namespace::user_namespace(uids, gids)?,
+                    };
+                    rootfs::mount::map_ids(&mount, &tree, &ids)?;
+                }
+                mount.tree = Some(tree);
+            }
+            mounts.push(mount);
+        }
+        let root_propagation = match linux.and_then(|linux| linux.rootfs_propagation().as_deref()) {
+            None | Some("") => None,
+            Some(name) => match rootfs::option::propagation(name) {
+                Some(flag) => Some(flag),
+                None => bail!("rootfsPropagation={name} is not supported"),
+            },
+        };
+        if options.no_pivot && root_propagation.is_some_and(|flag| flag & libc::MS_PRIVATE != 0) {
+            bail!("rootfsPropagation of [r]private is not safe without pivot_root");
+        }
+        let terminal = spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
+        let console = match &options.console_socket {
+            Some(path) => Some(channel::connect(path)?),
+            None => None,
+        };
+        let pidfd_socket = match &options.pidfd_socket {
+            Some(path) => Some(channel::connect(path)?),
+            None => None,
+        };
+        let state = new_state(spec, options, &rootfs, cgroup, rootless)?;
+        let text = |text: Option<&String>| text.cloned().unwrap_or_default();
+        let strings = |strings: Option<&Vec<String>>| strings.cloned().unwrap_or_default();
+        Ok(Self {
+            id: options.id.clone(),
+            mounts,
+            devices: rootfs::device::nodes(linux.map_or(&[][..], |linux| linux.devices().items()))?,
+            root_propagation,
+            new_mount_namespace: listed.has(LinuxNamespaceType::Mount),
+            new_cgroup_namespace: listed.is_new(LinuxNamespaceType::Cgroup),
+            userns,
+            no_pivot: options.no_pivot,
+            read_only_root: root.readonly().unwrap_or(false),
+            mount_label: text(linux.and_then(|linux| linux.mount_label().as_ref())),
+            binds_devices: userns || namespace::in_user_namespace(),
+            rootless,
+            cgroup_path: cgroup.unified().then(|| cgroup.paths[""].clone()),
+            hostname: text(spec.hostname().as_ref()),
+            domainname: text(spec.domainname().as_ref()),
+            sysctls: linux
+                .and_then(|linux| linux.sysctl().as_ref())
+                .map(|sysctls| sysctls.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+                .unwrap_or_default(),
+            read_only_paths: strings(linux.and_then(|linux| linux.readonly_paths().as_ref())),
+            masked_paths: strings(linux.and_then(|linux| linux.masked_paths().as_ref())),
+            keyring: !options.no_new_keyring,
+            umask: spec.process().as_ref().and_then(|process| process.user().umask()).unwrap_or(0o022),
+            terminal,
+            console,
+            pidfd_socket,
+            fifo: None,
+            streams: options.streams.take(),
+            hooks: spec.hooks().clone().unwrap_or_default(),
+            namespaces,
+            rootfs,
+            state,
+        })
+    }
+}
+
+fn new_state(spec: &Spec, options: &Options, rootfs: &Path, cgroup: &Cgroup, rootless: bool) -> Result<State> {
+    let linux = spec.linux().as_ref();
+    let mut labels: Vec<String> =
+        spec.annotations().iter().flatten().map(|(name, value)| format!("{name}={value}")).collect();
+    labels.sort_unstable();
+    labels.push(format!("bundle={}", options.bundle.display()));
+    let namespaces = config::namespaces(spec)
+        .iter()
+        .map(|namespace| state::Namespace {
+            kind: namespace::names(namespace.typ()).0.to_owned(),
+            path: namespace.path().clone().unwrap_or_default(),
+        })
+        .collect();
+    let to_value = |resources: &LinuxResources| serde_json::to_value(resources);
+    let config = state::Config {
+        rootfs: rootfs.to_owned(),
+        namespaces,
+        labels,
+        version: config::SPEC_VERSION.to_owned(),
+        no_new_keyring: options.no_new_keyring,
+        rootless_euid: rootless,
+        rootless_cgroups: options.rootless_cgroups,
+        umask: spec.process().as_ref().and_then(|process| process.user().umask()),
+        resources: linux.and_then(|linux| linux.resources().as_ref()).map(to_value).transpose()?,
+        hooks: spec.hooks().as_ref().map(serde_json::to_value).transpose()?,
+        seccomp: linux.and_then(|linux| linux.seccomp().as_ref()).map(|profile| state::Seccomp {
+            flag_bits: 0,
+            listener_path: profile.listener_path().clone(),
+            listener_metadata: profile.listener_metadata().clone(),
+        }),
+        personality: None,
+        uid_mappings: namespace::stored(linux.map_or(&[][..], |linux| linux.uid_mappings().items())),
+        gid_mappings: namespace::stored(linux.map_or(&[][..], |linux| linux.gid_mappings().items())),
+    };
+    Ok(State {
+        id: options.id.clone(),
+        created: jiff::Timestamp::now().to_string(),
+        config,
+        rootless,
+        cgroup_paths: cgroup.paths.clone(),
+        ..State::default()
+    })
+}
+
+/// Everything from the first thing made on.
+fn launch(
+    spec: &Spec,
+    options: &Options,
+    plan: &mut Plan,
+    program: &mut Program,
+    cgroup: &mut Cgroup,
+    container: &mut Container,
+    pid: &mut Pid,
+) -> Result<Option<OwnedFd>> {
+    let folder = container.folder.clone();
+    if let Some(filter) = &program.filter {
+        // For exec, which must not be freer than the first process.
+        state::replace(&folder.join(seccomp::FILE), &filter.program)?;
+        if let Some(seccomp) = &mut container.state.config.seccomp {
+            seccomp.flag_bits = filter.flags;
+        }
+    } else {
+        container.state.config.seccomp = None;
+    }
+    container.state.config.personality.clone_from(&program.personality);
+    if options.wait_for_start {
+        let path = folder.join(FIFO);
+        // The container's root, whose id may be any outside, writes; who owns the folder reads.
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::from_raw_mode(0o622), 0)
+            .fails(|| format!("mkfifo {}", path.display()))?;
+        rustix::fs::chmod(&path, Mode::from_raw_mode(0o622)).fails(|| format!("chmod {}", path.display()))?;
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        plan.fifo = Some(rustix::fs::open(&path, flags, Mode::empty()).fails(|| format!("open {}", path.display()))?);
+    }
+    // Stored before anything lives: whatever interrupts us, `delete --force` finds the groups.
+    container.save()?;
+    cgroup.create()?;
+    container.state.cgroup_paths.clone_from(&cgroup.paths);
+    let (ours, theirs) = Channel::pair()?;
+    let child = spawn(plan, program, cgroup, &ours, theirs, pid).context("unable to start container process")?;
+    debug_assert_eq!(child, *pid);
+    let linux = spec.linux().as_ref();
+    let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
+    let rules = device::rules(Some(&resources), linux.map_or(&[][..], |linux| linux.devices().items()));
+    let context = "unable to start container process";
+    if !(cgroup.unified() && cgroup_clone(plan)) {
+        cgroup.join(*pid, &BTreeMap::new()).context("unable to apply cgroup configuration").context(context)?;
+    }
+    // Whatever CPUs run-tool was bound to, the container has those of its cpuset. It is not worth a failure.
+    if let Err(error) = syscall::set_affinity(*pid, &[u64::MAX; 128]) {
+        log::debug(|| format!("resetting the CPU affinity: {error}"));
+    }
+    cgroup.set(&resources, &rules).context("error setting cgroup config for procHooks process").context(context)?;
+    if plan.namespaces.makes(LinuxNamespaceType::User) {
+        let linux = linux.context("linux")?;
+        namespace::map(*pid, linux.uid_mappings().items(), linux.gid_mappings().items()).context(context)?;
+    }
+    set_oom_score(*pid, program.oom_score, plan.rootless).context(context)?;
+    let master = converse(&ours, plan, program, container, *pid).context(context)?;
+    Ok(master)
+}
+
+fn cgroup_clone(plan: &Plan) -> bool {
+    !plan.namespaces.needs_stage()
+}
+
+/// Sets the OOM score; the usual one needs no right that the caller may lack.
+pub(crate) fn set_oom_score(pid: Pid, score: Option<i32>, rootless: bool) -> Result<()> {
+    let Some(score) = score else { return Ok(()) };
+    let path = format!("/proc/{pid}/oom_score_adj");
+    match fs::write(&path, score.to_string()) {
+        Ok(()) => Ok(()),
+        Err(_) if fs::read_to_string(&path).is_ok_and(|text| text.trim() == score.to_string()) => Ok(()),
+        Err(error) if rootless && error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error).fails(|| format!("failed to update {path}")).map_err(Into::into),
+    }
+}
+
+/// Clones the container's process, which never returns from here.
+fn spawn(
+    plan: &mut Plan,
+    program: &mut Program,
+    cgroup: &Cgroup,
+    ours: &Channel,
+    theirs: Channel,
+    pid: &mut Pid,
+) -> Result<Pid> {
+    let flags = plan.namespaces.clone_flags();
+    if plan.namespaces.needs_stage() {
+        let Some(stage) = syscall::clone(0, None).fails(|| "clone")? else {
+            init::run_stage(plan, program, &theirs, flags)
+        };
+        drop(theirs);
+        let child = match ours.receive()? {
+            Some((Message::Pid(child), _)) => Ok(child),
+            Some((Message::Error(text), _)) => Err(anyhow::anyhow!(text)),
+            _ => Err(anyhow::anyhow!("the process that enters the namespaces ended early")),
+        };
+        syscall::wait(stage, true)?;
+        *pid = child?;
+        return Ok(*pid);
+    }
+    let own = match plan.namespaces.joined_pid() {
+        // Entered for the next child only; left again at once.
+        Some(joined) => {
+            let path = "/proc/self/ns/pid";
+            let own = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).fails(|| path)?;
+            syscall::setns(joined.as_fd(), libc::CLONE_NEWPID).fails(|| "failed to setns into pid namespace")?;
+            Some(own)
+        }
+        None => None,
+    };
+    let into = match cgroup.paths.get("").filter(|_| cgroup.unified()) {
+        Some(path) => Some(
+            rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .fails(|| format!("open {}", path.display()))?,
+        ),
+        None => None,
+    };
+    let Some(child) = syscall::clone(flags, into.as_ref().map(AsFd::as_fd)).fails(|| "clone")? else {
+        init::run(plan, program, &theirs)
+    };
+    *pid = child;
+    drop(theirs);
+    if let Some(own) = own {
+        syscall::setns(own.as_fd(), libc::CLONE_NEWPID).fails(|| "failed to setns back into pid namespace")?;
+    }
+    Ok(child)
+}
+
+/// Answers the child until its program runs or waits for `start`. Gives the terminal, if it comes here.
+fn converse(
+    channel: &Channel,
+    plan: &mut Plan,
+    program: &Program,
+    container: &mut Container,
+    pid: Pid,
+) -> Result<Option<OwnedFd>> {
+    channel.send(&Message::Go)?;
+    let mut master = None;
+    let mut ready = false;
+    loop {
+        match channel.receive()? {
+            Some((Message::Hooks, _)) => {
+                let state = container.state.for_hooks("creating", pid);
+                hook::run("prestart", plan.hooks.prestart().as_ref(), &state).context("error during container init")?;
+                hook::run("createRuntime", plan.hooks.create_runtime().as_ref(), &state)
+                    .context("error during container init")?;
+                channel.send(&Message::Continue)?;
+            }
+            Some((Message::Ready, _)) => {
+                rlimit::set(pid, &program.limits)?;
+                let (start, _) = state::process_stat(pid).context("the container's process is gone")?;
+                container.state.init_process_pid = pid;
+                container.state.init_process_start = start;
+                container.state.namespace_paths = namespace::paths_of(pid).collect();
+                container.state.external_descriptors = Some((0..3).map(descriptor_name).collect());
+                container.save().context("unable to store init state")?;
+                ready = true;
+                channel.send(&Message::Continue)?;
+            }
+            Some((Message::SeccompListener(fd), _)) => {
+                let listener = fetch_fd(pid, fd)?;
+                channel.send(&Message::Continue)?;
+                send_listener(container, "creating", pid, pid, &listener)?;
+            }
+            Some((Message::Pty, fd)) => master = fd,
+            Some((Message::Waiting, _)) => return Ok(master),
+            Some((Message::Error(text), _)) => {
+                return Err(anyhow::anyhow!(text)).context("error during container init");
+            }
+            // The end of a socket that closes at execve: the program runs.
+            None if ready => return Ok(master),
+            None => bail!("error during container init: the container's process ended unexpectedly"),
+            Some((message, _)) => bail!("unexpected message {message:?} from the container's process"),
+        }
+    }
+}
+
+fn descriptor_name(number: i32) -> String {
+    fs::read_link(format!("/proc/self/fd/{number}")).map_or_else(|_| String::new(), |path| path.display().to_string())
+}
+
+/// Takes a copy of a child's descriptor.
+pub(crate) fn fetch_fd(pid: Pid, fd: i32) -> Result<OwnedFd> {
+    let pid = RustixPid::from_raw(pid).context("pid")?;
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).fails(|| "pidfd_open")?;
+    rustix::process::pidfd_getfd(&pidfd, fd, PidfdGetfdFlags::empty()).fails(|| "pidfd_getfd").map_err(Into::into)
+}
+
+/// Hands the seccomp listener to the agent (runtime-spec config-linux.md, "The Container Process State").
+pub(crate) fn send_listener(
+    container: &Container,
+    status: &str,
+    init_pid: Pid,
+    pid: Pid,
+    listener: &OwnedFd,
+) -> Result<()> {
+    let seccomp = container.state.config.seccomp.as_ref().context("seccomp listenerPath is not set")?;
+    let path = seccomp.listener_path.as_ref().context("seccomp listenerPath is not set")?;
+    let socket = channel::connect(path).context("failed to connect with seccomp agent specified in the seccomp profile")?;
+    let state: serde_json::Value = serde_json::from_str(&container.state.for_hooks(status, init_pid))?;
+    let mut document = serde_json::Map::new();
+    document.insert("ociVersion".into(), config::SPEC_VERSION.into());
+    document.insert("fds".into(), serde_json::json!(["seccompFd"]));
+    document.insert("pid".into(), pid.into());
+    if let Some(metadata) = &seccomp.listener_metadata {
+        document.insert("metadata".into(), metadata.clone().into());
+    }
+    document.insert("state".into(), state);
+    let text = serde_json::Value::Object(document).to_string();
+    channel::send_fd(socket.as_fd(), text.as_bytes(), listener.as_fd())
+        .fails(|| format!("cannot send seccomp fd to {}", path.display()))?;
+    Ok(())
+}

@@ -1,0 +1,454 @@
+//! The program that a container runs, its first one or one of exec: who it is, what it may do, and how it starts.
+//!
+//! Everything here happens in the child, inside the container, in the order that runc keeps: restrictions that need privilege
+//! first, the seccomp filter last of all if no_new_privs allows it.
+
+use std::collections::HashSet;
+use std::ffi::CString;
+use std::fs;
+use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use libcontainer::oci_spec::runtime::{
+    IOPriorityClass, LinuxMemoryPolicy, LinuxSchedulerFlag, LinuxSchedulerPolicy, PosixRlimit, Process, Scheduler,
+};
+use rustix::fs::{Access, AtFlags};
+use rustix::process::{Gid, Uid};
+
+use crate::capability::Sets;
+use crate::channel::{Channel, Message};
+use crate::config::Items;
+use crate::error::Fails;
+use crate::rootfs::device::is_null;
+use crate::seccomp::Filter;
+use crate::syscall::{self, SchedulerAttributes, SignalMask};
+use crate::{features, label};
+
+/// A program, as far as the container's configuration describes it.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// The command line.
+    pub(crate) arguments: Vec<String>,
+    /// `NAME=value`, last one wins.
+    pub(crate) environment: Vec<String>,
+    cwd: PathBuf,
+    uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+    capabilities: Option<Sets>,
+    no_new_privileges: bool,
+    apparmor: String,
+    apparmor_enabled: bool,
+    selinux: String,
+    scheduler: Option<Scheduler>,
+    io_priority: Option<(IOPriorityClass, i64)>,
+    /// Limits, set by the parent.
+    pub(crate) limits: Vec<PosixRlimit>,
+    /// Columns and rows of the terminal.
+    pub(crate) size: (u16, u16),
+    /// `process.oomScoreAdj`, set by the parent.
+    pub(crate) oom_score: Option<i32>,
+    /// The seccomp filter.
+    pub(crate) filter: Option<Filter>,
+    /// `linux.personality.domain`.
+    pub(crate) personality: Option<String>,
+    /// `linux.memoryPolicy`.
+    pub(crate) memory_policy: Option<LinuxMemoryPolicy>,
+    /// Descriptors after the standard streams that it keeps.
+    pub(crate) kept: u32,
+    /// Made by a user other than root: no groups can be set.
+    pub(crate) rootless: bool,
+    /// The mask of signals to start with.
+    pub(crate) mask: Option<SignalMask>,
+}
+
+impl Program {
+    /// Reads a process of the configuration.
+    pub(crate) fn from_spec(process: &Process, rootless: bool) -> Result<Self> {
+        let user = process.user();
+        let groups = user.additional_gids().items().to_vec();
+        if rootless && !groups.is_empty() {
+            bail!("cannot set any additional groups in a rootless container");
+        }
+        Ok(Self {
+            arguments: process.args().items().to_vec(),
+            environment: process.env().items().to_vec(),
+            cwd: process.cwd().clone(),
+            uid: user.uid(),
+            gid: user.gid(),
+            groups,
+            capabilities: process.capabilities().as_ref().map(Sets::from_spec),
+            no_new_privileges: process.no_new_privileges().unwrap_or(false),
+            apparmor: process.apparmor_profile().clone().unwrap_or_default(),
+            apparmor_enabled: process.apparmor_profile().is_some() && label::apparmor_enabled(),
+            selinux: process.selinux_label().clone().unwrap_or_default(),
+            scheduler: process.scheduler().clone(),
+            io_priority: process.io_priority().as_ref().map(|priority| (priority.class(), priority.priority())),
+            limits: process.rlimits().items().to_vec(),
+            size: crate::terminal::size_of(process.console_size())?,
+            oom_score: process.oom_score_adj(),
+            filter: None,
+            personality: None,
+            memory_policy: None,
+            kept: 0,
+            rootless,
+            mask: None,
+        })
+    }
+
+    /// The working directory.
+    pub(crate) fn cwd(&self) -> &Path {
+        &self.cwd
+    }
+
+    /// Confines the program to its AppArmor profile, from execve on.
+    pub(crate) fn confine(&self) -> Result<()> {
+        label::apply_apparmor(&self.apparmor, self.apparmor_enabled)
+    }
+
+    /// What can be done before the parent stores the state.
+    pub(crate) fn settle(&self) -> Result<()> {
+        if self.no_new_privileges {
+            rustix::thread::set_no_new_privs(true).fails(|| "prctl(SET_NO_NEW_PRIVS)")?;
+        }
+        if let Some(scheduler) = &self.scheduler {
+            syscall::set_scheduler(scheduler_attributes(scheduler)).fails(|| "error setting scheduler")?;
+        }
+        if let Some((class, level)) = self.io_priority {
+            let class = match class {
+                IOPriorityClass::IoprioClassRt => 1,
+                IOPriorityClass::IoprioClassBe => 2,
+                IOPriorityClass::IoprioClassIdle => 3,
+            };
+            syscall::set_io_priority(class, level as u32).fails(|| "failed to set io priority")?;
+        }
+        if let Some(domain) = &self.personality {
+            let domain = if domain == "LINUX32" { 8 } else { 0 };
+            syscall::personality(domain).fails(|| "personality")?;
+        }
+        if let Some(policy) = &self.memory_policy {
+            set_memory_policy(policy)?;
+        }
+        Ok(())
+    }
+
+    /// Becomes the container's user with its rights, and finds the program. After this only execve is left.
+    pub(crate) fn take_on(&mut self, channel: &Channel) -> Result<CString> {
+        label::apply_selinux(&self.selinux)?;
+        // Without no_new_privs a filter is a privileged thing; with it, it comes last.
+        if !self.no_new_privileges {
+            self.install_filter(channel)?;
+        }
+        syscall::close_on_exec_from(3 + self.kept).fails(|| "error closing exec fds: close_range")?;
+        let entered = match rustix::process::chdir(&self.cwd) {
+            Ok(()) => true,
+            // The container's user may reach it where root of a user namespace does not (a share of another machine).
+            Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => false,
+            Err(error) => return Err(error).fails(|| self.chdir_failure()).map_err(Into::into),
+        };
+        self.environment = prepare_environment(&self.environment, self.uid)?;
+        if let Some(sets) = &self.capabilities {
+            sets.drop_bounding()?;
+        }
+        rustix::thread::set_keep_capabilities(true).fails(|| "unable to set keep caps")?;
+        self.set_user().context("unable to setup user")?;
+        if !entered {
+            rustix::process::chdir(&self.cwd).fails(|| self.chdir_failure())?;
+        }
+        check_cwd()?;
+        rustix::thread::set_keep_capabilities(false).fails(|| "unable to clear keep caps")?;
+        if let Some(sets) = &self.capabilities {
+            sets.apply()?;
+        }
+        let path = look_up(&self.arguments[0], &self.environment)?;
+        if self.no_new_privileges {
+            self.install_filter(channel)?;
+        }
+        CString::new(path.as_os_str().as_bytes()).context("args[0]")
+    }
+
+    fn chdir_failure(&self) -> String {
+        format!("chdir to cwd ({:?}) set in config.json failed", self.cwd.display().to_string())
+    }
+
+    fn install_filter(&self, channel: &Channel) -> Result<()> {
+        let Some(filter) = &self.filter else { return Ok(()) };
+        let listener = syscall::seccomp_load(&filter.program, filter.flags).fails(|| "unable to init seccomp: seccomp")?;
+        if let Some(listener) = listener {
+            // The parent fetches it: sending it would take system calls that the filter may ask about.
+            channel.send(&Message::SeccompListener(listener))?;
+            channel.expect(&Message::Continue)?;
+            drop(syscall::own_fd(listener));
+        }
+        Ok(())
+    }
+
+    fn set_user(&self) -> Result<()> {
+        self.own_streams()?;
+        // In the namespaces of ordinary users groups can only be dropped, which the kernel forbids there.
+        let denied = fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny");
+        if !self.rootless && !denied {
+            let groups: Vec<Gid> = self.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+            rustix::thread::set_thread_groups(&groups).fails(|| "setgroups")?;
+        }
+        let gid = Gid::from_raw(self.gid);
+        match rustix::thread::set_thread_res_gid(gid, gid, gid) {
+            Err(rustix::io::Errno::INVAL) => bail!("cannot setgid to unmapped gid {} in user namespace", self.gid),
+            result => result.fails(|| "setgid")?,
+        }
+        let uid = Uid::from_raw(self.uid);
+        match rustix::thread::set_thread_res_uid(uid, uid, uid) {
+            Err(rustix::io::Errno::INVAL) => bail!("cannot setuid to unmapped uid {} in user namespace", self.uid),
+            result => result.fails(|| "setuid")?,
+        }
+        Ok(())
+    }
+
+    /// Lets the container's user open its standard streams by name (`/dev/stderr`).
+    fn own_streams(&self) -> Result<()> {
+        for number in 0..3 {
+            let Some(stream) = syscall::borrow_fd(number) else { continue };
+            let stat = rustix::fs::fstat(stream).fails(|| format!("fstat fd {number}"))?;
+            if stat.st_uid == self.uid || is_null(&stat) {
+                continue;
+            }
+            match rustix::fs::chownat(stream, "", Some(Uid::from_raw(self.uid)), None, AtFlags::EMPTY_PATH) {
+                // The owner is not one of this namespace, or the file system is read-only: it was given so.
+                Ok(()) | Err(rustix::io::Errno::PERM | rustix::io::Errno::ROFS | rustix::io::Errno::INVAL) => {}
+                Err(error) => return Err(error).fails(|| format!("fchown fd {number}")).map_err(Into::into),
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the program. Returns only if that failed.
+    pub(crate) fn execute(&self, path: &CString) -> anyhow::Error {
+        let strings = |strings: &[String]| -> Result<Vec<CString>, std::ffi::NulError> {
+            strings.iter().map(|string| CString::new(string.as_str())).collect()
+        };
+        let (arguments, environment) = match (strings(&self.arguments), strings(&self.environment)) {
+            (Ok(arguments), Ok(environment)) => (arguments, environment),
+            _ => return anyhow::anyhow!("exec {:?}: argument contains a nul byte", self.arguments[0]),
+        };
+        syscall::default_signal(libc::SIGPIPE);
+        if let Some(mask) = &self.mask
+            && let Err(error) = syscall::set_signal_mask(mask)
+        {
+            return error.into();
+        }
+        let error = syscall::execve(path, &arguments, &environment);
+        anyhow::anyhow!("exec {}: {}", path.to_string_lossy(), crate::error::reason(&error))
+    }
+}
+
+fn scheduler_attributes(scheduler: &Scheduler) -> SchedulerAttributes {
+    let policy = match scheduler.policy() {
+        LinuxSchedulerPolicy::SchedOther => 0,
+        LinuxSchedulerPolicy::SchedFifo => 1,
+        LinuxSchedulerPolicy::SchedRr => 2,
+        LinuxSchedulerPolicy::SchedBatch => 3,
+        LinuxSchedulerPolicy::SchedIso => 4,
+        LinuxSchedulerPolicy::SchedIdle => 5,
+        LinuxSchedulerPolicy::SchedDeadline => 6,
+    };
+    let flags = scheduler.flags().items().iter().fold(0, |bits, flag| {
+        bits | match flag {
+            LinuxSchedulerFlag::SchedResetOnFork => 0x01,
+            LinuxSchedulerFlag::SchedFlagReclaim => 0x02,
+            LinuxSchedulerFlag::SchedFlagDLOverrun => 0x04,
+            LinuxSchedulerFlag::SchedFlagKeepPolicy => 0x08,
+            LinuxSchedulerFlag::SchedFlagKeepParams => 0x10,
+            LinuxSchedulerFlag::SchedFlagUtilClampMin => 0x20,
+            LinuxSchedulerFlag::SchedFlagUtilClampMax => 0x40,
+        }
+    });
+    SchedulerAttributes {
+        policy,
+        flags,
+        nice: scheduler.nice().unwrap_or(0),
+        priority: scheduler.priority().unwrap_or(0) as u32,
+        runtime: scheduler.runtime().unwrap_or(0),
+        deadline: scheduler.deadline().unwrap_or(0),
+        period: scheduler.period().unwrap_or(0),
+        ..SchedulerAttributes::default()
+    }
+}
+
+/// Reads a list of CPUs or memory nodes (`0-3,7`) as a mask.
+pub(crate) fn parse_set(text: &str) -> Result<Vec<u64>> {
+    let mut mask = Vec::new();
+    for range in text.split(',').map(str::trim).filter(|range| !range.is_empty()) {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let number = |text: &str| text.trim().parse::<usize>().with_context(|| format!("invalid range {range:?}"));
+        let (first, last) = (number(first)?, number(last)?);
+        if last < first || last >= 8192 {
+            bail!("invalid range {range:?}");
+        }
+        for bit in first..=last {
+            if mask.len() <= bit / 64 {
+                mask.resize(bit / 64 + 1, 0);
+            }
+            mask[bit / 64] |= 1 << (bit % 64);
+        }
+    }
+    Ok(mask)
+}
+
+fn set_memory_policy(policy: &LinuxMemoryPolicy) -> Result<()> {
+    // serde gives the names of the spec back.
+    let mode = serde_json::to_value(policy.mode())?;
+    let mode = features::MEMORY_POLICY_MODES.iter().position(|name| mode.as_str() == Some(name));
+    let mut mode = mode.context("invalid memory policy mode")? as i32;
+    for flag in policy.flags().items() {
+        mode |= match serde_json::to_value(flag)?.as_str() {
+            Some("MPOL_F_STATIC_NODES") => 1 << 15,
+            Some("MPOL_F_RELATIVE_NODES") => 1 << 14,
+            Some("MPOL_F_NUMA_BALANCING") => 1 << 13,
+            other => bail!("invalid memory policy flag {other:?}"),
+        };
+    }
+    let nodes = parse_set(policy.nodes().as_deref().unwrap_or_default()).context("invalid memory policy nodes")?;
+    syscall::set_memory_policy(mode, &nodes).fails(|| "set_mempolicy")?;
+    Ok(())
+}
+
+/// The environment without repetitions (the last counts), with a HOME.
+fn prepare_environment(environment: &[String], uid: u32) -> Result<Vec<String>> {
+    let mut seen = HashSet::new();
+    let mut prepared = Vec::with_capacity(environment.len() + 1);
+    let mut home = false;
+    for variable in environment.iter().rev() {
+        let (name, value) = match variable.split_once('=') {
+            None => bail!("invalid environment variable: missing '='"),
+            Some(("", _)) => bail!("invalid environment variable: name cannot be empty"),
+            Some(pair) => pair,
+        };
+        if !seen.insert(name) {
+            continue;
+        }
+        if variable.contains('\0') {
+            bail!("invalid environment variable {name:?}: contains nul byte (\\x00)");
+        }
+        if name == "HOME" {
+            if value.is_empty() {
+                continue;
+            }
+            home = true;
+        }
+        prepared.push(variable.clone());
+    }
+    prepared.reverse();
+    if !home {
+        prepared.push(format!("HOME={}", home_of(uid)));
+    }
+    Ok(prepared)
+}
+
+/// The home of a user by the container's own `/etc/passwd`.
+fn home_of(uid: u32) -> String {
+    use std::io::Read;
+    let mut text = Vec::new();
+    // An image can have anything there: a device without end, or a fifo.
+    if let Ok(file) = fs::File::open("/etc/passwd")
+        && file.metadata().is_ok_and(|metadata| metadata.is_file())
+    {
+        // What could not be read lists no homes.
+        let _ = file.take(16 << 20).read_to_end(&mut text);
+    }
+    String::from_utf8_lossy(&text)
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.len() > 5 && fields[2].parse() == Ok(uid))
+        .map_or_else(|| "/".to_owned(), |fields| fields[5].to_owned())
+}
+
+/// A working directory that the kernel cannot name lies outside the container (CVE-2024-21626).
+fn check_cwd() -> Result<()> {
+    match rustix::process::getcwd(Vec::new()) {
+        Ok(path) if path.to_bytes().first() == Some(&b'/') => Ok(()),
+        Ok(_) | Err(rustix::io::Errno::NOENT) => bail!(
+            "current working directory is outside of container mount namespace root -- possible container breakout detected"
+        ),
+        Err(error) => Err(error).fails(|| "failed to verify if current working directory is safe").map_err(Into::into),
+    }
+}
+
+/// Finds a program as Go's LookPath does, with its messages, since engines make exit codes of them.
+fn look_up(name: &str, environment: &[String]) -> Result<PathBuf> {
+    let executable = |path: &Path| -> Result<(), String> {
+        let stat = rustix::fs::stat(path)
+            .map_err(|error| format!("stat {}: {}", path.display(), crate::error::reason(&error.into())))?;
+        if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory {
+            return Err("is a directory".to_owned());
+        }
+        let allowed = rustix::fs::accessat(rustix::fs::CWD, path, Access::EXEC_OK, AtFlags::EACCESS);
+        if allowed.is_err() || stat.st_mode & 0o111 == 0 {
+            return Err("permission denied".to_owned());
+        }
+        Ok(())
+    };
+    if name.contains('/') {
+        return match executable(Path::new(name)) {
+            Ok(()) => Ok(name.into()),
+            Err(reason) => bail!("exec: {name:?}: {reason}"),
+        };
+    }
+    let path = environment.iter().rev().find_map(|variable| variable.strip_prefix("PATH="));
+    for folder in path.unwrap_or_default().split(':') {
+        // An empty entry is the working directory, from which nothing is taken unasked.
+        if !folder.is_empty() {
+            let candidate = Path::new(folder).join(name);
+            if !name.is_empty() && executable(&candidate).is_ok() {
+                return Ok(candidate);
+            }
+        }
+    }
+    bail!("exec: {name:?}: executable file not found in $PATH")
+}
+
+/// How many descriptors after the standard streams are handed on: those of socket activation, then those asked for. A
+/// descriptor that run-tool opened itself (it is close-on-exec) is not one that was inherited.
+pub(crate) fn inherited(listen: u32, preserved: u32) -> Result<u32> {
+    for (index, number) in (3 + listen..3 + listen + preserved).enumerate() {
+        let open = syscall::borrow_fd(number as RawFd)
+            .and_then(|fd| rustix::io::fcntl_getfd(fd).ok())
+            .is_some_and(|flags| !flags.contains(rustix::io::FdFlags::CLOEXEC));
+        if !open {
+            bail!("unable to stat preserved-fd {index} (of {preserved}): no such file or directory");
+        }
+    }
+    Ok(listen + preserved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_variable_counts_and_home_is_added() {
+        let given = ["A=1", "B=2", "A=3", "HOME="].map(str::to_owned);
+        let prepared = prepare_environment(&given, 4_000_000_000).unwrap();
+        assert_eq!(prepared, ["B=2", "A=3", "HOME=/"]);
+        assert!(prepare_environment(&["x".to_owned()], 0).is_err());
+    }
+
+    #[test]
+    fn a_missing_program_is_said_in_gos_words() {
+        let path = ["PATH=/bin:/usr/bin".to_owned()];
+        let fail = |name: &str| look_up(name, &path).unwrap_err().to_string();
+        assert_eq!(fail("no-such"), "exec: \"no-such\": executable file not found in $PATH");
+        assert_eq!(fail("/no-such"), "exec: \"/no-such\": stat /no-such: no such file or directory");
+        assert_eq!(fail("/etc/passwd"), "exec: \"/etc/passwd\": permission denied");
+        assert_eq!(fail("/etc"), "exec: \"/etc\": is a directory");
+        assert_eq!(look_up("sh", &path).unwrap(), Path::new("/bin/sh"));
+    }
+
+    #[test]
+    fn sets_of_cpus_are_masks() {
+        assert_eq!(parse_set("0-2,65").unwrap(), [7, 2]);
+        assert_eq!(parse_set("").unwrap(), [0u64; 0]);
+        assert!(parse_set("3-1").is_err());
+    }
+}

@@ -1,0 +1,377 @@
+//! One mount of the configuration.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use libcontainer::oci_spec::runtime::{LinuxIdMapping, Mount as MountSpec};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags};
+
+use super::option::{self, Options};
+use super::{Root, option::ATTR_IDMAP};
+use crate::beneath;
+use crate::cgroup;
+use crate::config::Items;
+use crate::error::{self, Fails};
+use crate::label;
+use crate::process::Plan;
+use crate::syscall::{self, MountAttributes};
+use crate::terminal::proc_path;
+
+const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+
+/// A mount as it is planned.
+#[derive(Debug)]
+pub(crate) struct Mount {
+    /// What is mounted; absolute for a bind mount.
+    pub(crate) source: PathBuf,
+    /// Where, within the root.
+    pub(crate) destination: PathBuf,
+    /// `bind`, or the file system's name.
+    pub(crate) kind: String,
+    /// How.
+    pub(crate) options: Options,
+    /// The ids of an id-mapped mount.
+    pub(crate) id_maps: Option<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)>,
+    /// The source, where the container's user may not reach it: a detached copy that the parent made.
+    pub(crate) tree: Option<OwnedFd>,
+}
+
+impl Mount {
+    /// Reads an entry of `mounts`.
+    pub(crate) fn from_spec(spec: &MountSpec, bundle: &Path) -> Result<Self> {
+        let options = option::parse(spec.options().items());
+        let bind = options.flags & libc::MS_BIND != 0;
+        let mut source = spec.source().clone().unwrap_or_default();
+        if bind {
+            source = beneath::clean(&bundle.join(source));
+        }
+        let maps = (spec.uid_mappings().items().to_vec(), spec.gid_mappings().items().to_vec());
+        let mapped = !maps.0.is_empty() || !maps.1.is_empty();
+        let kind = if bind { "bind".to_owned() } else { spec.typ().clone().unwrap_or_default() };
+        let mount = Self {
+            source,
+            destination: spec.destination().clone(),
+            kind,
+            options,
+            id_maps: mapped.then_some(maps),
+            tree: None,
+        };
+        let name = || format!("invalid mount {}", mount.destination.display());
+        if bind && !mount.options.data.is_empty() {
+            return Err(anyhow::anyhow!("bind mounts cannot have any filesystem-specific options applied")).with_context(name);
+        }
+        if mount.id_maps.is_some() || mount.options.idmap.is_some() {
+            if !bind {
+                return Err(anyhow::anyhow!("id-mapped mounts are only supported for bind-mounts")).with_context(name);
+            }
+            if mount.id_maps.as_ref().is_some_and(|(uids, gids)| uids.is_empty() || gids.is_empty()) {
+                return Err(anyhow::anyhow!("id-mapped mounts must have both uid and gid mappings specified")).with_context(name);
+            }
+        }
+        Ok(mount)
+    }
+
+    /// Whether it shows something that exists already.
+    pub(crate) fn is_bind(&self) -> bool {
+        self.kind == "bind"
+    }
+
+    /// Whether it becomes read-only only after everything else is done.
+    pub(crate) fn is_late_read_only(&self) -> bool {
+        self.kind == "tmpfs" || beneath::clean(&self.destination) == Path::new("/dev")
+    }
+
+    /// Whether its ids are mapped.
+    pub(crate) fn is_id_mapped(&self) -> bool {
+        self.id_maps.is_some() || self.options.idmap.is_some()
+    }
+}
+
+/// A detached copy of what a bind mount shows.
+pub(crate) fn open_source(mount: &Mount) -> rustix::io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if mount.options.flags & libc::MS_REC != 0 {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    rustix::mount::open_tree(rustix::fs::CWD, &mount.source, flags)
+}
+
+/// Makes a mount below the root.
+pub(crate) fn make(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
+    match mount.kind.as_str() {
+        "bind" => return bind(root, mount),
+        "cgroup" if cgroup::is_unified() => return cgroup_v2(plan, root, mount),
+        "cgroup" => return cgroup_v1(plan, root, mount),
+        _ => {}
+    }
+    let target = open_target(root, mount, true)?;
+    let mut data = mount.options.data.clone();
+    if mount.kind == "tmpfs" {
+        // A tmpfs takes over the mode of the directory it covers, unless told otherwise.
+        let mode = rustix::fs::fstat(&target).fails(|| "fstat of the mountpoint")?.st_mode & 0o7777;
+        data = if data.is_empty() { format!("mode={mode:04o}") } else { format!("mode={mode:04o},{data}") };
+    }
+    if !matches!(mount.kind.as_str(), "proc" | "sysfs" | "mqueue") {
+        data = label::mount_data(&data, &plan.mount_label);
+    }
+    let mut flags = mount.options.flags;
+    if mount.is_late_read_only() {
+        flags &= !libc::MS_RDONLY;
+    }
+    if mount.options.copy_up && mount.kind == "tmpfs" {
+        return copy_up(root, mount, &target, flags, &data);
+    }
+    attach(mount, &target, flags, &data)?;
+    set_propagation(root, mount, &target)
+}
+
+fn attach(mount: &Mount, target: &OwnedFd, flags: u64, data: &str) -> Result<()> {
+    let data = std::ffi::CString::new(data).context("mount field contains null byte")?;
+    let flags = MountFlags::from_bits_retain(flags as u32);
+    rustix::mount::mount(&mount.source, proc_path(target.as_fd()), mount.kind.as_str(), flags, data.as_c_str()).fails(|| {
+        format!(
+            "mount src={}, dst={}, dstFd={}, flags={:#x}, data={}",
+            mount.source.display(),
+            mount.destination.display(),
+            proc_path(target.as_fd()),
+            flags.bits(),
+            data.to_string_lossy()
+        )
+    })?;
+    Ok(())
+}
+
+fn set_propagation(root: &Root, mount: &Mount, target: &OwnedFd) -> Result<()> {
+    if mount.options.propagation.is_empty() && mount.options.recursive.is_none() {
+        return Ok(());
+    }
+    let mounted = root.reopen(&root.path_of(target)?)?;
+    change_tree(mount, &mounted)
+}
+
+/// Applies propagation and recursive attributes to a mount that is held by descriptor.
+fn change_tree(mount: &Mount, tree: &OwnedFd) -> Result<()> {
+    for flag in &mount.options.propagation {
+        let attributes = MountAttributes { propagation: flag & !libc::MS_REC, ..MountAttributes::default() };
+        syscall::mount_setattr(tree.as_fd(), flag & libc::MS_REC != 0, &attributes).fails(|| "change mount propagation")?;
+    }
+    if let Some(attributes) = &mount.options.recursive {
+        syscall::mount_setattr(tree.as_fd(), true, attributes).fails(|| "mount_setattr")?;
+    }
+    Ok(())
+}
+
+/// Opens the place of a mount, making it if it is missing: a file for a file, a directory for everything else.
+fn open_target(root: &Root, mount: &Mount, directory: bool) -> Result<OwnedFd> {
+    let fail = || format!("create mountpoint for {} mount", mount.destination.display());
+    if matches!(mount.kind.as_str(), "proc" | "sysfs") {
+        // These go where the configuration says or nowhere: never through a symlink of the image.
+        let path = beneath::clean(&mount.destination);
+        check_proc(mount, &path, None)?;
+        return match beneath::open(root.fd.as_fd(), &path, OFlags::PATH, ResolveFlags::NO_SYMLINKS) {
+            Ok(fd) => {
+                let stat = rustix::fs::fstat(&fd).fails(fail)?;
+                if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                    bail!("filesystem {:?} must be mounted on ordinary directory", mount.kind);
+                }
+                Ok(fd)
+            }
+            Err(rustix::io::Errno::LOOP) => bail!("filesystem {:?} must be mounted on ordinary directory", mount.kind),
+            Err(_) => Ok(beneath::make_directories(root.fd.as_fd(), &path).fails(fail)?),
+        };
+    }
+    let target = match beneath::open(root.fd.as_fd(), &mount.destination, OFlags::PATH, ResolveFlags::empty()) {
+        Ok(fd) => fd,
+        Err(rustix::io::Errno::NOENT) if directory => {
+            beneath::make_directories(root.fd.as_fd(), &mount.destination).fails(fail)?
+        }
+        Err(rustix::io::Errno::NOENT) => beneath::make_file(root.fd.as_fd(), &mount.destination).fails(fail)?,
+        Err(error) => return Err(error).fails(fail).map_err(Into::into),
+    };
+    let path = root.path_of(&target)?;
+    if path == Path::new("/") {
+        bail!("mountpoint {:?} is on the top of rootfs {:?}", mount.destination.display(), root.path.display());
+    }
+    check_proc(mount, &path, mount.tree.as_ref()).with_context(|| {
+        format!("check proc-safety of {} mount", mount.destination.display())
+    })?;
+    Ok(target)
+}
+
+/// Nothing may be mounted over files of `/proc`, which the container and run-tool itself trust, except what lxcfs emulates.
+fn check_proc(mount: &Mount, path: &Path, tree: Option<&OwnedFd>) -> Result<()> {
+    const ALLOWED: [&str; 10] = [
+        "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo",
+        "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled",
+    ];
+    let Ok(inside) = path.strip_prefix("/proc") else { return Ok(()) };
+    if inside.as_os_str().is_empty() {
+        let procfs = if mount.is_bind() {
+            let statfs = match tree {
+                Some(tree) => rustix::fs::fstatfs(tree),
+                None => rustix::fs::statfs(&mount.source),
+            };
+            statfs.fails(|| format!("statfs {}", mount.source.display()))?.f_type as i64 == PROC_SUPER_MAGIC
+        } else {
+            mount.kind == "proc"
+        };
+        if procfs {
+            return Ok(());
+        }
+        bail!("{:?} cannot be mounted because it is not of type proc", path.display().to_string());
+    }
+    if ALLOWED.iter().any(|allowed| inside == Path::new(allowed)) {
+        return Ok(());
+    }
+    bail!("{:?} cannot be mounted because it is inside /proc", path.display().to_string())
+}
+
+/// A bind mount: a copy of the tree, changed while nobody sees it, then moved onto its place.
+fn bind(root: &Root, mount: &Mount) -> Result<()> {
+    let made;
+    let tree = match &mount.tree {
+        Some(tree) => tree,
+        None => {
+            made = open_source(mount).fails(|| format!("open_tree {}", mount.source.display()))?;
+            &made
+        }
+    };
+    let stat = rustix::fs::fstat(tree).fails(|| format!("stat {}", mount.source.display()))?;
+    let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let target = open_target(root, mount, directory)?;
+    set_bind_flags(mount, tree)?;
+    change_tree(mount, tree)?;
+    move_onto(tree, &target).fails(|| {
+        format!("mount src={}, dst={}, flags=MS_BIND", mount.source.display(), mount.destination.display())
+    })?;
+    Ok(())
+}
+
+/// Moves a detached mount onto what a descriptor refers to.
+pub(super) fn move_onto(tree: &OwnedFd, target: &OwnedFd) -> rustix::io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(tree, "", target, "", flags)
+}
+
+fn set_bind_flags(mount: &Mount, tree: &OwnedFd) -> Result<()> {
+    let Some(attributes) = option::bind_attributes(&mount.options, false) else { return Ok(()) };
+    let first = syscall::mount_setattr(tree.as_fd(), false, &attributes);
+    let Err(error) = first else { return Ok(()) };
+    if error.raw_os_error() != Some(libc::EPERM) {
+        return Err(error).fails(|| "failed to set user-requested vfs flags on bind-mount").map_err(Into::into);
+    }
+    // Flags that came with the mount from another user namespace are locked: keep them, unless they were asked to be off.
+    let keep = option::bind_attributes(&mount.options, true).unwrap_or_default();
+    syscall::mount_setattr(tree.as_fd(), false, &keep)
+        .fails(|| "failed to set user-requested vfs flags on bind-mount: cannot clear locked flags")?;
+    Ok(())
+}
+
+/// Maps the ids of a detached mount by those of a user namespace.
+pub(crate) fn map_ids(mount: &Mount, tree: &OwnedFd, userns: &OwnedFd) -> Result<()> {
+    let attributes =
+        MountAttributes { set: ATTR_IDMAP, userns: userns.as_raw_fd() as u64, ..MountAttributes::default() };
+    let recursive = mount.options.idmap == Some(true);
+    syscall::mount_setattr(tree.as_fd(), recursive, &attributes)
+        .fails(|| format!("failed to set MOUNT_ATTR_IDMAP on {}", mount.source.display()))
+        .with_context(|| "maybe the filesystem used doesn't support idmap mounts on this kernel?")
+}
+
+/// A tmpfs that starts with a copy of what it covers: filled before it is attached.
+fn copy_up(root: &Root, mount: &Mount, target: &OwnedFd, flags: u64, data: &str) -> Result<()> {
+    // The directory below, by a descriptor that the mount on top will not hide.
+    let below = rustix::fs::openat(target, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .fails(|| "tmpcopyup: open")?;
+    attach(mount, target, flags, data)?;
+    let mounted = root.reopen(&root.path_of(target)?)?;
+    super::device::copy_tree(&below, &mounted)
+        .with_context(|| format!("tmpcopyup: failed to copy {}", mount.destination.display()))?;
+    change_tree(mount, &mounted)
+}
+
+fn cgroup_v2(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
+    let target = open_target(root, mount, true)?;
+    let flags = MountFlags::from_bits_retain(mount.options.flags as u32);
+    let data = std::ffi::CString::new(mount.options.data.as_str())?;
+    match rustix::mount::mount("cgroup", proc_path(target.as_fd()), "cgroup2", flags, data.as_c_str()) {
+        Ok(()) => return set_propagation(root, mount, &target),
+        Err(rustix::io::Errno::PERM | rustix::io::Errno::BUSY) => {}
+        Err(error) => return Err(error).fails(|| "mount cgroup2").map_err(Into::into),
+    }
+    // In a user namespace without a cgroup namespace the file system cannot be mounted: show it, or the container's part.
+    let source = match plan.cgroup_path.as_ref().filter(|_| plan.new_cgroup_namespace) {
+        Some(path) => path.clone(),
+        None => PathBuf::from(cgroup::ROOT),
+    };
+    let options = Options { flags: libc::MS_BIND | libc::MS_REC | mount.options.flags, ..mount.options.clone() };
+    let shown = Mount {
+        source,
+        destination: mount.destination.clone(),
+        kind: "bind".to_owned(),
+        options,
+        id_maps: None,
+        tree: None,
+    };
+    match bind(root, &shown) {
+        Err(error) if plan.rootless && error::errno(&error) == Some(libc::ENOENT) => {
+            super::mask::mask_directory(&target, &plan.mount_label)
+        }
+        result => result,
+    }
+}
+
+/// A tmpfs with a mount, or in the caller's cgroup namespace a view of the own group, for each hierarchy.
+fn cgroup_v1(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
+    let hierarchies = cgroup::v1::hierarchies()?;
+    let membership = cgroup::own_membership()?;
+    let target = open_target(root, mount, true)?;
+    let flags = MountFlags::NOEXEC | MountFlags::NOSUID | MountFlags::NODEV;
+    let data = std::ffi::CString::new(label::mount_data("mode=755", &plan.mount_label))?;
+    rustix::mount::mount("tmpfs", proc_path(target.as_fd()), "tmpfs", flags, data.as_c_str()).fails(|| "mount tmpfs")?;
+    let base = root.reopen(&root.path_of(&target)?)?;
+    let read_only = if mount.options.flags & libc::MS_RDONLY != 0 { MountFlags::RDONLY } else { MountFlags::empty() };
+    for hierarchy in &hierarchies {
+        let Some(name) = hierarchy.mountpoint.file_name() else { continue };
+        rustix::fs::mkdirat(&base, name, Mode::from_raw_mode(0o755)).fails(|| format!("mkdir {}", name.display()))?;
+        let place = rustix::fs::openat(&base, name, super::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+            .fails(|| format!("open {}", name.display()))?;
+        if plan.new_cgroup_namespace {
+            let data = std::ffi::CString::new(hierarchy.controllers.join(","))?;
+            rustix::mount::mount("cgroup", proc_path(place.as_fd()), "cgroup", flags | read_only, data.as_c_str())
+                .fails(|| format!("mount cgroup {}", name.display()))?;
+            continue;
+        }
+        let Some(own) = hierarchy.controllers.iter().find_map(|controller| membership.get(controller)) else { continue };
+        let own = own.strip_prefix(hierarchy.root.trim_end_matches('/')).unwrap_or(own);
+        let options = Options { flags: libc::MS_BIND | libc::MS_REC | mount.options.flags, ..Options::default() };
+        let shown = Mount {
+            source: hierarchy.mountpoint.join(own.trim_start_matches('/')),
+            destination: mount.destination.join(name),
+            kind: "bind".to_owned(),
+            options,
+            id_maps: None,
+            tree: None,
+        };
+        let tree = open_source(&shown).fails(|| format!("open_tree {}", shown.source.display()))?;
+        set_bind_flags(&shown, &tree)?;
+        move_onto(&tree, &place).fails(|| format!("mount {}", shown.source.display()))?;
+    }
+    // Hierarchies with several controllers are found under each one's name.
+    for hierarchy in hierarchies.iter().filter(|hierarchy| hierarchy.controllers.len() > 1) {
+        let Some(name) = hierarchy.mountpoint.file_name() else { continue };
+        for controller in &hierarchy.controllers {
+            match rustix::fs::symlinkat(name, &base, controller.as_str()) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(error) => return Err(error).fails(|| format!("symlink {controller}")).map_err(Into::into),
+            }
+        }
+    }
+    change_tree(mount, &base)?;
+    if read_only == MountFlags::RDONLY {
+        let attributes = MountAttributes { set: 1, ..MountAttributes::default() };
+        syscall::mount_setattr(base.as_fd(), false, &attributes).fails(|| "remount of the cgroup tmpfs read-only")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! Names and numbers of signals.
+
+use anyhow::{Result, bail};
+
+const NAMES: [(&str, i32); 34] = [
+    ("SIGHUP", libc::SIGHUP),
+    ("SIGINT", libc::SIGINT),
+    ("SIGQUIT", libc::SIGQUIT),
+    ("SIGILL", libc::SIGILL),
+    ("SIGTRAP", libc::SIGTRAP),
+    ("SIGABRT", libc::SIGABRT),
+    ("SIGIOT", libc::SIGIOT),
+    ("SIGBUS", libc::SIGBUS),
+    ("SIGFPE", libc::SIGFPE),
+    ("SIGKILL", libc::SIGKILL),
+    ("SIGUSR1", libc::SIGUSR1),
+    ("SIGSEGV", libc::SIGSEGV),
+    ("SIGUSR2", libc::SIGUSR2),
+    ("SIGPIPE", libc::SIGPIPE),
+    ("SIGALRM", libc::SIGALRM),
+    ("SIGTERM", libc::SIGTERM),
+    ("SIGSTKFLT", libc::SIGSTKFLT),
+    ("SIGCHLD", libc::SIGCHLD),
+    ("SIGCLD", libc::SIGCHLD),
+    ("SIGCONT", libc::SIGCONT),
+    ("SIGSTOP", libc::SIGSTOP),
+    ("SIGTSTP", libc::SIGTSTP),
+    ("SIGTTIN", libc::SIGTTIN),
+    ("SIGTTOU", libc::SIGTTOU),
+    ("SIGURG", libc::SIGURG),
+    ("SIGXCPU", libc::SIGXCPU),
+    ("SIGXFSZ", libc::SIGXFSZ),
+    ("SIGVTALRM", libc::SIGVTALRM),
+    ("SIGPROF", libc::SIGPROF),
+    ("SIGWINCH", libc::SIGWINCH),
+    ("SIGIO", libc::SIGIO),
+    ("SIGPOLL", libc::SIGPOLL),
+    ("SIGPWR", libc::SIGPWR),
+    ("SIGSYS", libc::SIGSYS),
+];
+
+/// Reads a signal as `kill` takes it: a number, or a name in any case, with or without `SIG`; `RTMIN+3` as well.
+pub(crate) fn parse(text: &str) -> Result<i32> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
+    if let Some((_, number)) = NAMES.iter().find(|(known, _)| *known == name) {
+        return Ok(*number);
+    }
+    let real_time = |base: i32, rest: &str| -> Option<i32> {
+        let offset: i32 = if rest.is_empty() { 0 } else { rest.parse().ok()? };
+        let number = base + offset;
+        (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number).then_some(number)
+    };
+    let number = match (name.strip_prefix("SIGRTMIN"), name.strip_prefix("SIGRTMAX")) {
+        (Some(rest), _) => real_time(libc::SIGRTMIN(), rest),
+        (_, Some(rest)) => real_time(libc::SIGRTMAX(), rest),
+        _ => None,
+    };
+    match number {
+        Some(number) => Ok(number),
+        None => bail!("unknown signal {text:?}"),
+    }
+}
+
+/// The name of a signal.
+pub(crate) fn name(number: i32) -> &'static str {
+    NAMES.iter().find(|(_, known)| *known == number).map_or("unknown", |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_read_in_every_spelling() {
+        for (text, number) in
+            [("9", 9), ("KILL", 9), ("SIGKILL", 9), ("sigterm", 15), ("hup", 1), ("0", 0), ("RTMIN+1", 35), ("SIGRTMAX-1", 63)]
+        {
+            assert_eq!(parse(text).unwrap(), number, "{text}");
+        }
+        assert_eq!(parse("NOPE").unwrap_err().to_string(), "unknown signal \"NOPE\"");
+        assert!(parse("RTMIN+99").is_err());
+    }
+}
