@@ -370,7 +370,8 @@ async fn fetch(order: &Order<'_>, registry: &Arc<Registry>, writer: &Writer, pla
     }
     let seats = Arc::new(Semaphore::new(order.jobs.max(1)));
     let mut tasks = JoinSet::new();
-    for blob in plan.blobs.iter().cloned() {
+    for blob in &plan.blobs {
+        let blob = blob.clone();
         let (registry, writer, watcher) = (registry.clone(), writer.clone(), order.watcher.clone());
         let seats = seats.clone();
         tasks.spawn(async move {
@@ -386,7 +387,8 @@ async fn fetch(order: &Order<'_>, registry: &Arc<Registry>, writer: &Writer, pla
         tasks.shutdown().await;
         let host = registry.host().to_owned();
         return Err(match error {
-            DownloadError::Client(error) => error.into(),
+            // A blob that is missing is no missing image: the registry has lost a part of it.
+            DownloadError::Client(error) if !error.is_absence() => error.into(),
             DownloadError::Layout(source) if matches!(source, layout::Error::BadBlob { .. }) => {
                 EndpointError::Blob { host, source }.into()
             }

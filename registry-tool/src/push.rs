@@ -234,7 +234,8 @@ async fn send_blobs(
     }
     let seats = Arc::new(Semaphore::new(order.jobs.max(1)));
     let mut tasks = JoinSet::new();
-    for blob in plan.blobs.iter().cloned() {
+    for blob in &plan.blobs {
+        let blob = blob.clone();
         let (registry, layout, sending, seats) = (registry.clone(), layout.clone(), sending.clone(), seats.clone());
         let sources = sources.for_blob(blob.digest());
         tasks.spawn(async move {

@@ -140,12 +140,15 @@ impl ClientError {
         let reason = innermost(error);
         let host = host.to_owned();
         let lower = reason.to_lowercase();
-        if lower.contains("corrupt message") || lower.contains("invalidcontenttype") {
+        // A server without TLS answers the handshake with text, or with nothing.
+        let is_text = lower.contains("corrupt message") || lower.contains("invalidcontenttype");
+        if is_text || lower.contains("handshake eof") {
+            let reason = if is_text { "it speaks plain http" } else { "it broke off the TLS handshake" };
             let hint = format!(
-                "it speaks plain http: list {host:?} under insecure-registries in /etc/docker/daemon.json, or as insecure in \
-                 registries.conf, if you trust the network"
+                "for plain http, if you trust the network, list {host:?} under insecure-registries in /etc/docker/daemon.json \
+                 or as insecure in registries.conf"
             );
-            return Self::Tls { reason: "no TLS".into(), hint, host };
+            return Self::Tls { reason: reason.into(), hint, host };
         }
         if lower.contains("certificate") {
             let hint = format!("put its authority's certificate into /etc/docker/certs.d/{host}/ca.crt");
