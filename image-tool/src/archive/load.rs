@@ -294,8 +294,7 @@ impl Archive<'_> {
             let annotation = |key: &str| entry["annotations"][key].as_str();
             let mut candidates: Vec<String> = Vec::new();
             if let Some(whole) = annotation(IMAGE_NAME) {
-                let (repository, tag) = name::familiar(whole);
-                candidates.push(format!("{repository}:{tag}"));
+                candidates.push(familiar(whole));
             } else if let Some(tags) = self.config_of(&descriptor).and_then(|config| names.get(&config)) {
                 // A docker-archive whose index says nothing, or no more than the tag.
                 candidates.extend(tags.iter().cloned());
@@ -331,8 +330,7 @@ impl Archive<'_> {
                 .as_str()
                 .and_then(|path| self.find(Path::new(path)))
                 .and_then(|path| self.files.get(&path));
-            let tags =
-                item["RepoTags"].as_array().into_iter().flatten().filter_map(|tag| tag.as_str().map(str::to_owned));
+            let tags = item["RepoTags"].as_array().into_iter().flatten().filter_map(|tag| tag.as_str().map(familiar));
             if let Some(config) = config {
                 names.entry(config.digest.to_string()).or_insert_with(Vec::new).extend(tags);
             }
@@ -402,7 +400,7 @@ impl Archive<'_> {
                 .as_array()
                 .into_iter()
                 .flatten()
-                .filter_map(|tag| tag.as_str()?.parse().ok())
+                .filter_map(|tag| familiar(tag.as_str()?).parse().ok())
                 .collect();
             if names.is_empty() {
                 loaded.push(Loaded { name: None, descriptor: descriptor.clone() });
@@ -484,11 +482,17 @@ impl Archive<'_> {
                 let config = legacy::config(&ancestors).to_string();
                 let config = self.writer.put(MediaType::ImageConfig, config.as_bytes())?;
                 let descriptor = self.manifest(&config, &layers)?;
-                loaded.push(Loaded { name: format!("{repository}:{tag}").parse().ok(), descriptor });
+                loaded.push(Loaded { name: familiar(&format!("{repository}:{tag}")).parse().ok(), descriptor });
             }
         }
         Ok(loaded)
     }
+}
+
+/// A name as a layout has it: `python:3.8` for what archives call docker.io/library/python:3.8.
+fn familiar(name: &str) -> String {
+    let (repository, tag) = name::familiar(name);
+    format!("{repository}:{tag}")
 }
 
 /// A descriptor without the annotations that belong to the archive it came in.

@@ -116,10 +116,12 @@ fn docker_documents(subjects: &[Subject]) -> (Value, Value) {
         let path = |descriptor: &Descriptor| Layout::blob_path(descriptor.digest()).to_string_lossy().into_owned();
         let config = path(image.manifest().config());
         let layers: Vec<String> = image.manifest().layers().iter().map(path).collect();
+        // The whole name, as skopeo and podman write it: docker takes it for the short one, and podman does not put
+        // "localhost/" in front.
         let tag = subject
             .name
             .as_ref()
-            .map(|name| name::familiar(name.as_str()))
+            .map(|name| name::canonical(name.as_str()))
             .filter(|(repository, tag)| is_docker_name(repository, tag));
         let position =
             manifest.iter().position(|item| item["Config"] == config.as_str() && item["Layers"] == json!(layers));
