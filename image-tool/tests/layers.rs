@@ -1,5 +1,7 @@
 //! Layers applied to directories and packed from them: what the image-spec says, on trees that can be looked at.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};

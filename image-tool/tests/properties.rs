@@ -1,5 +1,7 @@
 //! Properties of layers: a difference applied is the other tree; equal input gives equal bytes.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
