@@ -157,6 +157,12 @@ impl Cache {
         Ok(())
     }
 
+    /// Let another key mean the step of `key` too.
+    pub fn alias(&self, other: &Key, key: &Key) -> io::Result<()> {
+        let record: Record = serde_json::from_slice(&fs::read(self.step_path(key))?)?;
+        self.put(other, &record)
+    }
+
     /// A layer that was just written to the cache.
     pub fn layer(&self, descriptor: Descriptor, diff_id: Digest) -> Layer {
         Layer { layout: self.writer.layout().clone(), descriptor, diff_id }

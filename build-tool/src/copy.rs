@@ -23,13 +23,15 @@ use rustix::fs::{FileType, Stat};
 use crate::cache::KeyBuilder;
 use crate::chmod::Mode;
 use crate::contents::{Node, NodeKind};
-use crate::digests::{self, Digests, Sha256};
+use crate::digests::{self, Digests};
 use crate::files::{self, File, Files, Source};
 use crate::tree::{self, Tree};
 
 /// Something that is copied.
 #[derive(Debug)]
 pub enum Input<'a> {
+    /// Nothing: the destination alone is made, if it is missing.
+    Nothing,
     /// A source below a tree of files, and what was found there.
     Files {
         /// Where.
@@ -55,7 +57,7 @@ pub enum Input<'a> {
         /// Where it was put.
         file: std::fs::File,
         /// Its digest.
-        digest: Sha256,
+        digest: Vec<u8>,
         /// When the server says that it was last changed.
         modified: Option<i64>,
     },
@@ -64,7 +66,7 @@ pub enum Input<'a> {
         /// The archive, compressed or not.
         file: std::fs::File,
         /// Its digest.
-        digest: Sha256,
+        digest: Vec<u8>,
         /// How errors call it.
         name: String,
     },
@@ -154,6 +156,7 @@ pub fn add_to_key(
     key.add((inputs.len() as u64).to_le_bytes());
     for input in inputs {
         match input {
+            Input::Nothing => {}
             Input::Bytes { name, bytes, mode } => {
                 key.add("bytes").add(name).add(bytes).add(mode.to_le_bytes());
             }
@@ -207,9 +210,9 @@ pub fn add_to_key(
 /// Where an entry's data comes from.
 enum Data<'a> {
     None,
-    Bytes(Vec<u8>),
-    File { files: &'a Files, path: PathBuf, stat: Stat },
-    Download(std::fs::File),
+    Bytes(&'a [u8]),
+    File { files: &'a Files, path: &'a Path, stat: Stat },
+    Download(&'a std::fs::File),
 }
 
 /// Puts the entries of one layer together.
@@ -242,14 +245,15 @@ impl<'a, 'b> Copier<'a, 'b> {
     }
 
     /// Copy all inputs and end the archive.
-    pub fn copy(mut self, inputs: Vec<Input<'a>>) -> Result<pack::Packer, Error> {
+    pub fn copy(mut self, inputs: &'a [Input<'a>]) -> Result<pack::Packer, Error> {
         let several = inputs.len() > 1;
         for input in inputs {
             match input {
-                Input::Files { files, source, found } => self.files(files, &source, found, several)?,
+                Input::Nothing => drop(self.directory_destination()?),
+                Input::Files { files, source, found } => self.files(files, source, found, several)?,
                 Input::Bytes { name, bytes, mode } => {
                     let path = self.file_destination(name.as_ref(), several)?;
-                    let entry = Entry { size: bytes.len() as u64, ..Entry::new(&path, Kind::File, mode) };
+                    let entry = Entry { size: bytes.len() as u64, ..Entry::new(&path, Kind::File, *mode) };
                     self.file(&path, entry, Data::Bytes(bytes))?;
                 }
                 Input::Download { name, file, modified, .. } => {
@@ -264,7 +268,7 @@ impl<'a, 'b> Copier<'a, 'b> {
                 }
                 Input::Archive { file, name, .. } => {
                     self.write_waiting()?;
-                    self.unpack(file, &name)?;
+                    self.unpack(file, name)?;
                 }
             }
         }
@@ -293,7 +297,7 @@ impl<'a, 'b> Copier<'a, 'b> {
         Ok(resolved)
     }
 
-    fn files(&mut self, files: &'a Files, source: &Source, found: Vec<File>, several: bool) -> Result<(), Error> {
+    fn files(&mut self, files: &'a Files, source: &Source, found: &'a [File], several: bool) -> Result<(), Error> {
         let base = if self.options.parents {
             let mut base = self.directory_destination()?;
             let named = after_pivot(&source.named);
@@ -314,13 +318,13 @@ impl<'a, 'b> Copier<'a, 'b> {
             self.file_destination(Path::new(&name), several)?
         };
         for File { below, path, stat } in found {
-            let target = if below.as_os_str().is_empty() { base.clone() } else { base.join(&below) };
-            self.found(files, &target, &path, stat, below.as_os_str().is_empty())?;
+            let target = if below.as_os_str().is_empty() { base.clone() } else { base.join(below) };
+            self.found(files, &target, path, *stat, below.as_os_str().is_empty())?;
         }
         Ok(())
     }
 
-    fn found(&mut self, files: &'a Files, target: &Path, path: &Path, stat: Stat, top: bool) -> Result<(), Error> {
+    fn found(&mut self, files: &'a Files, target: &Path, path: &'a Path, stat: Stat, top: bool) -> Result<(), Error> {
         let kind = FileType::from_raw_mode(stat.st_mode);
         let (uid, gid) = match (self.options.owner, self.options.keep_owners) {
             (Some(owner), _) => owner,
@@ -333,7 +337,7 @@ impl<'a, 'b> Copier<'a, 'b> {
         let (kind, data) = match kind {
             FileType::Directory => (Kind::Directory, Data::None),
             FileType::Symlink => (Kind::Symlink(files.read_link(path)?), Data::None),
-            FileType::RegularFile => (Kind::File, Data::File { files, path: path.to_owned(), stat }),
+            FileType::RegularFile => (Kind::File, Data::File { files, path, stat }),
             FileType::Fifo => (Kind::Fifo, Data::None),
             FileType::CharacterDevice => (Kind::Character(device().0, device().1), Data::None),
             FileType::BlockDevice => (Kind::Block(device().0, device().1), Data::None),
@@ -469,11 +473,11 @@ impl<'a, 'b> Copier<'a, 'b> {
         for (path, (entry, data)) in std::mem::take(&mut self.waiting) {
             match data {
                 Data::None => self.archive.entry(&entry).map_err(Error::Write)?,
-                Data::Bytes(bytes) => self.archive.file(&entry, &bytes).map_err(Error::Write)?,
+                Data::Bytes(bytes) => self.archive.file(&entry, bytes).map_err(Error::Write)?,
                 Data::File { files, path, stat } => {
-                    let mut file = files.open(&path)?;
+                    let mut file = files.open(path)?;
                     self.archive.entry(&entry).map_err(Error::Write)?;
-                    let hasher = self.stream(&mut file, entry.size, &mut buffer, &path)?;
+                    let hasher = self.stream(&mut file, entry.size, &mut buffer, path)?;
                     self.digests.put(&stat, digests::bytes(hasher));
                 }
                 Data::Download(mut file) => {
@@ -513,11 +517,11 @@ impl<'a, 'b> Copier<'a, 'b> {
     }
 
     /// Unpack an archive at the destination: owners, modes and times are the archive's.
-    fn unpack(&mut self, file: std::fs::File, name: &str) -> Result<(), Error> {
+    fn unpack(&mut self, file: &std::fs::File, name: &str) -> Result<(), Error> {
         let read = |source| Error::Read { name: name.to_owned(), source };
         let base = self.directory_destination()?;
         self.write_waiting()?;
-        let decoder = crate::archive::decoder(file).map_err(read)?;
+        let decoder = file.try_clone().and_then(crate::archive::decoder).map_err(read)?;
         let mut reader = entry::Reader::new(io::BufReader::with_capacity(1 << 17, decoder));
         let failed = |source| Error::Archive { name: name.to_owned(), source };
         let mut buffer = vec![0; 1 << 17];

@@ -25,7 +25,7 @@ const RECORD: usize = 7 * 8 + 32;
 /// More records than this are written anew without those that were superseded.
 const LIMIT: usize = 1 << 19;
 
-/// A file that changed so lately could change again without its times showing it.
+/// A file that changed so lately could change again without its times showing it: a later build does not trust it.
 const SETTLE: u64 = 20_000_000;
 
 /// The table.
@@ -72,11 +72,11 @@ impl Digests {
         let identity = identity(stat);
         let changed = (stat.st_ctime as u64).saturating_mul(1_000_000_000) + stat.st_ctime_nsec as u64;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.known.insert(identity, digest);
         if now < changed + SETTLE {
             return;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.known.insert(identity, digest);
         identity.iter().for_each(|field| state.new.extend_from_slice(&field.to_le_bytes()));
         state.new.extend_from_slice(&digest);
     }
@@ -165,6 +165,7 @@ mod tests {
         fs::write(&path, "one").unwrap();
         let stat = rustix::fs::stat(&path).unwrap();
         digests.put(&stat, [0; 32]);
-        assert_eq!(digests.get(&stat), None);
+        digests.save();
+        assert_eq!(Digests::open(folder.path()).get(&stat), None, "by a later build, that is");
     }
 }

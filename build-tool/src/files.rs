@@ -284,6 +284,31 @@ impl Files {
             .map_err(|errno| self.io("open", path, errno.into()))
     }
 
+    /// Whether every file is to be seen.
+    pub fn ignores_nothing(&self) -> bool {
+        self.ignore.is_empty()
+    }
+
+    /// Copy a file that was found, without what is below it, to the same place below `target`.
+    pub fn copy_to(&self, file: &File, target: &Root) -> Result<(), Error> {
+        let File { below, path, stat } = file;
+        if below.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let failed = |error| self.failed(error);
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => drop(target.create_directories(below, 0o755).map_err(failed)?),
+            FileType::Symlink => return target.symlink(self.read_link(path)?, below).map_err(failed),
+            FileType::RegularFile => {
+                let mut to = target.create(below, 0o600).map_err(failed)?;
+                io::copy(&mut self.open(path)?, &mut to).map_err(|error| self.io("copy", path, error))?;
+            }
+            _ => return Ok(()),
+        }
+        target.set_owner(below, stat.st_uid, stat.st_gid).map_err(failed)?;
+        target.set_mode(below, stat.st_mode & 0o7777).map_err(failed)
+    }
+
     /// Where a link points.
     pub fn read_link(&self, path: &Path) -> Result<PathBuf, Error> {
         self.root.read_link(path).map_err(|error| self.failed(error))

@@ -23,9 +23,6 @@ pub struct Draft {
     pub layers: Vec<Layer>,
 }
 
-/// What a healthcheck is made of, as the config has it.
-pub type Health = Map<String, Value>;
-
 impl Draft {
     /// An image with nothing in it.
     pub fn scratch(platform: &Platform) -> Self {
@@ -163,6 +160,13 @@ impl Draft {
     pub fn platform(&self) -> (String, String, Option<String>) {
         let text = |key: &str| self.document.get(key).and_then(Value::as_str).map(str::to_owned);
         (text("os").unwrap_or_default(), text("architecture").unwrap_or_default(), text("variant"))
+    }
+
+    /// When the image was made: when the last of its steps was, or `now` if none knows.
+    pub fn created(&self, now: &str) -> String {
+        let times = self.history.iter().filter_map(|entry| entry.get("created")?.as_str());
+        let parsed = times.filter_map(|text| Some((text.parse::<jiff::Timestamp>().ok()?, text)));
+        parsed.max_by_key(|(time, _)| *time).map_or(now, |(_, text)| text).to_owned()
     }
 
     /// Enter a step into the history, with the layer that it made.

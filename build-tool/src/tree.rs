@@ -71,6 +71,11 @@ impl Tree {
         self.nodes.insert(key.to_vec(), Found { node, layer: self.layers });
     }
 
+    /// What was added is a layer now.
+    pub fn seal(&mut self) {
+        self.layers += 1;
+    }
+
     fn remove_below(&mut self, path: &[u8]) {
         let prefix = if path.is_empty() { Vec::new() } else { [path, b"/"].concat() };
         let below = (Bound::Included(prefix.clone()), Bound::Unbounded);

@@ -1,0 +1,58 @@
+//! The command line: a file for each subcommand.
+
+mod build;
+mod documents;
+
+use std::io::{self, IsTerminal};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Build OCI images from Dockerfiles, into image layouts and without a daemon.
+///
+/// An image is named by an address, LAYOUT[:REF][@DIGEST]. Without LAYOUT, as in :cat:1.0, it is in the default layout:
+/// $OCI_LAYOUT, else images in $OCI_HOME, /var/lib/oci or the user's data folder.
+#[derive(Parser)]
+#[command(name = "build-tool", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Tell what is done, twice for more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+impl Arguments {
+    /// Sets up the log on standard error.
+    pub(crate) fn log(&self) {
+        let level = match self.verbose {
+            0 => tracing::Level::WARN,
+            1 => tracing::Level::INFO,
+            _ => tracing::Level::DEBUG,
+        };
+        tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal())
+            .without_time()
+            .with_target(false)
+            .init();
+    }
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Build(Box<build::Build>),
+    Man(documents::Man),
+    Completions(documents::Completions),
+}
+
+impl Command {
+    pub(crate) fn run(self) -> Result<()> {
+        match self {
+            Self::Build(command) => command.run(),
+            Self::Man(command) => command.run(),
+            Self::Completions(command) => command.run(),
+        }
+    }
+}

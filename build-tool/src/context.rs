@@ -1,0 +1,200 @@
+//! The context of a build: the files that COPY may take, and where the Dockerfile is.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use image_tool::beneath::{self, Root};
+use image_tool::home::Home;
+use image_tool::layer;
+
+use crate::files::Files;
+use crate::ignore::{self, Ignore};
+
+/// A context.
+#[derive(Debug)]
+pub struct Context {
+    files: Files,
+    path: PathBuf,
+    dockerfile: Vec<u8>,
+    dockerfile_name: String,
+    /// Where a tar from standard input was unpacked.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+/// Why there is no context.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// It is not there, or no directory.
+    #[error("context {}", .path.display())]
+    Open {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Why.
+        source: beneath::Error,
+    },
+    /// It has no Dockerfile.
+    #[error("{}: no such file in the context {} (-f FILE names another)", .name, .context.display())]
+    NoDockerfile {
+        /// The name.
+        name: String,
+        /// The context.
+        context: PathBuf,
+    },
+    /// The Dockerfile cannot be read.
+    #[error("read {}", .path.display())]
+    Dockerfile {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// `.dockerignore` cannot be understood.
+    #[error("{name}")]
+    Ignore {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        source: ignore::Error,
+    },
+    /// Standard input was asked for twice.
+    #[error("standard input cannot be both the context and the Dockerfile")]
+    Twice,
+    /// Standard input is a terminal.
+    #[error("the context on standard input is a tar (tar -c . | build-tool build -); a terminal has none")]
+    Terminal,
+    /// Standard input is no tar.
+    #[error("the context on standard input")]
+    Tar(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The largest Dockerfile that is read.
+const LIMIT: u64 = 16 << 20;
+
+impl Context {
+    /// Open the directory `path`, or read a tar from standard input for `-`. The Dockerfile is `dockerfile`, or the one in it.
+    pub fn open(path: &Path, dockerfile: Option<&Path>, home: &Home) -> Result<Self, Error> {
+        let from_stdin = path == Path::new("-");
+        let dockerfile_from_stdin = dockerfile == Some(Path::new("-"));
+        if from_stdin && dockerfile_from_stdin {
+            return Err(Error::Twice);
+        }
+        let temporary = if from_stdin { Some(unpack(home)?) } else { None };
+        let directory = temporary.as_ref().map_or(path, |temporary| temporary.path());
+        let open = |path: &Path| Root::open(path).map_err(|source| Error::Open { path: path.into(), source });
+        let root = open(directory)?;
+        let (name, bytes, ignore_beside) = if dockerfile_from_stdin {
+            let mut bytes = Vec::new();
+            let read = io::stdin().lock().take(LIMIT).read_to_end(&mut bytes);
+            read.map_err(|source| Error::Dockerfile { path: "-".into(), source })?;
+            ("-".to_owned(), bytes, None)
+        } else {
+            find(&root, directory, dockerfile, from_stdin)?
+        };
+        let (ignore_name, text) = match ignore_beside {
+            Some((name, text)) => (name, text),
+            None => {
+                let text = match root.read(".dockerignore", LIMIT) {
+                    Ok(text) => text,
+                    Err(error) if error.is_not_found() => Vec::new(),
+                    Err(source) => return Err(Error::Open { path: directory.join(".dockerignore"), source }),
+                };
+                (".dockerignore".to_owned(), text)
+            }
+        };
+        let ignore = Ignore::parse(&String::from_utf8_lossy(&text))
+            .map_err(|source| Error::Ignore { name: ignore_name, source })?;
+        let files = Files::new(root, ignore, format!("the context {}", path.display()));
+        Ok(Self { files, path: directory.to_owned(), dockerfile: bytes, dockerfile_name: name, _temporary: temporary })
+    }
+
+    /// The files, without what `.dockerignore` leaves out.
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The Dockerfile's text.
+    pub fn dockerfile(&self) -> Result<Vec<u8>, Error> {
+        Ok(self.dockerfile.clone())
+    }
+
+    /// What errors call the Dockerfile.
+    pub fn dockerfile_name(&self) -> &str {
+        &self.dockerfile_name
+    }
+}
+
+type Found = (String, Vec<u8>, Option<(String, Vec<u8>)>);
+
+/// The Dockerfile and, if it has one of its own, its `.dockerignore`.
+fn find(root: &Root, directory: &Path, given: Option<&Path>, from_stdin: bool) -> Result<Found, Error> {
+    if let Some(given) = given
+        && !from_stdin
+    {
+        // A path of the host, as in docker, wherever it leads.
+        let read = |path: &Path| {
+            let file = fs::File::open(path)?;
+            let mut bytes = Vec::new();
+            file.take(LIMIT).read_to_end(&mut bytes)?;
+            io::Result::Ok(bytes)
+        };
+        let failed = |source| Error::Dockerfile { path: given.into(), source };
+        let (path, bytes) = match read(given) {
+            // `-f docker/Dockerfile` of another directory's context is forgiven, as docker does it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && given.is_relative() => {
+                let inside = directory.join(given);
+                let bytes = read(&inside).map_err(|_| failed(error))?;
+                (inside, bytes)
+            }
+            other => (given.to_owned(), other.map_err(failed)?),
+        };
+        let mut beside = path.into_os_string();
+        beside.push(".dockerignore");
+        let ignore = fs::read(&beside).ok().map(|text| (beside.to_string_lossy().into_owned(), text));
+        return Ok((given.display().to_string(), bytes, ignore));
+    }
+    let names: Vec<PathBuf> = match given {
+        Some(given) => vec![given.to_owned()],
+        None => ["Dockerfile", "dockerfile"].map(PathBuf::from).to_vec(),
+    };
+    for name in &names {
+        match root.read(name, LIMIT) {
+            Ok(bytes) => {
+                let own = format!("{}.dockerignore", name.display());
+                let ignore = root.read(&own, LIMIT).ok().map(|text| (own, text));
+                return Ok((name.display().to_string(), bytes, ignore));
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => {
+                return Err(Error::Dockerfile { path: directory.join(name), source: io::Error::other(error) });
+            }
+        }
+    }
+    let context = if from_stdin { PathBuf::from("-") } else { directory.to_owned() };
+    Err(Error::NoDockerfile { name: names[0].display().to_string(), context })
+}
+
+/// Unpack a tar, compressed or not, from standard input.
+fn unpack(home: &Home) -> Result<tempfile::TempDir, Error> {
+    use std::io::IsTerminal;
+    if io::stdin().is_terminal() {
+        return Err(Error::Terminal);
+    }
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::Tar(error);
+    fs::create_dir_all(home.builds()).map_err(|error| failed(error.into()))?;
+    let folder =
+        tempfile::Builder::new().prefix(".step-").tempdir_in(home.builds()).map_err(|error| failed(error.into()))?;
+    let (decoder, _) = layer::Decoder::detect(io::stdin().lock()).map_err(|error| failed(error.into()))?;
+    let root = Root::open(folder.path()).map_err(|error| failed(error.into()))?;
+    let mut applier = layer::apply::Applier::new(root, layer::apply::Options::tree());
+    let mut reader = io::BufReader::with_capacity(1 << 17, decoder);
+    applier.layer(&mut reader).map_err(|error| failed(error.into()))?;
+    applier.finish().map_err(|error| failed(error.into()))?;
+    Ok(folder)
+}

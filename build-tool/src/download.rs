@@ -1,0 +1,151 @@
+//! ADD of URLs: http and https, streamed to a file without a name and hashed on the way.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use image_tool::digest::{self, Digest, Hasher};
+
+/// What was fetched.
+#[derive(Debug)]
+pub struct Download {
+    /// The bytes.
+    pub file: File,
+    /// Their digest.
+    pub digest: Digest,
+    /// The name that the URL gives it.
+    pub name: String,
+    /// When the server says that it was last changed, in seconds since 1970.
+    pub modified: Option<i64>,
+}
+
+/// Why it could not be fetched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The server did not give it.
+    #[error("{url}")]
+    Http {
+        /// The URL, without its password.
+        url: String,
+        /// What happened.
+        source: Box<ureq::Error>,
+    },
+    /// The transfer broke.
+    #[error("{url}")]
+    Transfer {
+        /// The URL.
+        url: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The URL ends in no name, and the destination is a directory.
+    #[error("{url}: its path names no file (end the destination in a file name)")]
+    Nameless {
+        /// The URL.
+        url: String,
+    },
+    /// `--checksum` says otherwise.
+    #[error("{url}: expected {expected}, got {actual}")]
+    Checksum {
+        /// The URL.
+        url: String,
+        /// By `--checksum`.
+        expected: Digest,
+        /// By the bytes.
+        actual: Digest,
+    },
+    /// `--checksum` is no digest.
+    #[error("--checksum")]
+    BadChecksum(#[source] digest::Error),
+}
+
+/// Whether a source of ADD is a URL that is fetched here.
+pub fn is_url(source: &str) -> bool {
+    ["http://", "https://"]
+        .iter()
+        .any(|scheme| source.len() > scheme.len() && source[..scheme.len()].eq_ignore_ascii_case(scheme))
+}
+
+/// Fetch `url` to an unnamed file in `folder`.
+pub fn fetch(url: &str, checksum: Option<&str>, folder: &Path) -> Result<Download, Error> {
+    let shown = shown(url);
+    let expected = checksum.map(digest::parse).transpose().map_err(Error::BadChecksum)?;
+    // The provider of cryptography is chosen once for a process; that it was chosen before is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let tls = ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build();
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .tls_config(tls)
+        .timeout_connect(Some(Duration::from_secs(30)))
+        .timeout_recv_response(Some(Duration::from_secs(60)))
+        .user_agent(concat!("build-tool/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into();
+    let response =
+        agent.get(url).call().map_err(|error| Error::Http { url: shown.clone(), source: Box::new(error) })?;
+    let modified = response.headers().get("last-modified").and_then(|value| value.to_str().ok()).and_then(seconds);
+    let transfer = |source| Error::Transfer { url: shown.clone(), source };
+    let mut file = tempfile::tempfile_in(folder).map_err(transfer)?;
+    let mut hasher = expected.as_ref().map_or_else(|| Ok(Hasher::sha256()), Hasher::of).map_err(Error::BadChecksum)?;
+    let mut body = response.into_body().into_reader();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match body.read(&mut buffer).map_err(transfer)? {
+            0 => break,
+            count => {
+                hasher.update(&buffer[..count]);
+                file.write_all(&buffer[..count]).map_err(transfer)?;
+            }
+        }
+    }
+    let digest = hasher.finish();
+    if let Some(expected) = expected.filter(|expected| *expected != digest) {
+        return Err(Error::Checksum { url: shown, expected, actual: digest });
+    }
+    Ok(Download { file, digest, name: name(url), modified })
+}
+
+/// The last component of the URL's path; empty if it has none.
+fn name(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = rest.split(['?', '#']).next().unwrap_or_default();
+    match path.split_once('/') {
+        Some((_, path)) => path.rsplit('/').next().unwrap_or_default().to_owned(),
+        None => String::new(),
+    }
+}
+
+/// The URL without what stands before `@`.
+fn shown(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let end = rest.find('/').unwrap_or(rest.len());
+            let host = rest[..end].rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}{}", &rest[end..])
+        }
+        None => url.to_owned(),
+    }
+}
+
+/// An HTTP date.
+fn seconds(text: &str) -> Option<i64> {
+    jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp().as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_files_and_hide_passwords() {
+        for (url, expected) in
+            [("http://h/a/b.tar?x=/y", "b.tar"), ("http://h", ""), ("http://h/", ""), ("https://h/a", "a")]
+        {
+            assert_eq!(name(url), expected, "{url}");
+        }
+        assert_eq!(shown("http://me:secret@h/x@y"), "http://h/x@y");
+        assert!(is_url("HTTPS://h/x") && !is_url("http") && !is_url("a/b"));
+        assert_eq!(seconds("Thu, 01 Jan 1970 00:00:10 GMT"), Some(10));
+    }
+}
