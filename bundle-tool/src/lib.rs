@@ -1,6 +1,7 @@
 //! An OCI image to an OCI runtime bundle that any OCI runtime runs, and its writable layer back to an image.
 
 pub mod annotation;
+pub mod bundle;
 pub mod capability;
 pub mod config;
 pub mod device;
@@ -8,6 +9,7 @@ pub mod environment;
 pub mod image;
 pub mod limit;
 pub mod name;
+pub mod network;
 pub mod option;
 pub mod port;
 pub mod quantity;

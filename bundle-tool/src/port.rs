@@ -113,6 +113,18 @@ impl Publish {
     pub fn container_ports(&self) -> impl Iterator<Item = (u16, Protocol)> + '_ {
         self.container.clone().map(|port| (port, self.protocol))
     }
+
+    /// The mappings whose host port is given, not chosen.
+    pub(crate) fn fixed(&self) -> Vec<Mapping> {
+        match &self.host {
+            Some(host) if host.len() == self.container.len() => {
+                let ip = self.ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+                let pairs = host.clone().zip(self.container.clone());
+                pairs.map(|(host, container)| Mapping { container, protocol: self.protocol, ip, host }).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
 }
 
 impl FromStr for Publish {

@@ -1,0 +1,502 @@
+//! Bundles on disk: making one under its name, finding it again, removing it.
+//!
+//! `bundles/NAME` is a bundle's folder, or a symbolic link to one that was put elsewhere (`--bundle PATH`): either way a name is taken
+//! by one `mkdir` or `symlink`, which the kernel makes atomic. config.json is written last and by a rename, so a folder with one is a
+//! whole bundle; a folder without one is being made, which its lock tells, or was left by a crash and may be taken over.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use serde_json::Value;
+
+use crate::annotation;
+use crate::name::ContainerName;
+use crate::rootfs;
+
+/// A bundle that cannot be made, found or removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A container of that name exists.
+    #[error("{name}: name in use by {} (bundle-tool delete {name}, or another --name)", .path.display())]
+    NameInUse {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        path: PathBuf,
+    },
+    /// Something is at the path.
+    #[error("{}: there is something already (bundle-tool delete it, or another --bundle)", .0.display())]
+    PathInUse(PathBuf),
+    /// Nothing has that name, id or path.
+    #[error("{0}: no such bundle (bundle-tool ps -a shows what there is)")]
+    NoSuchBundle(String),
+    /// Several ids begin so.
+    #[error("{0}: {1} bundles have an id that starts so")]
+    Ambiguous(String, usize),
+    /// config.json does not read as one.
+    #[error("{}", .path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A process runs in it.
+    #[error("{}: process {pid} runs in it (run-tool stop it first, or --force)", .path.display())]
+    Running {
+        /// The bundle.
+        path: PathBuf,
+        /// One of the processes.
+        pid: i32,
+    },
+    /// A file operation failed.
+    #[error("{operation} {}", .path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A mount could not be undone.
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+}
+
+fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { operation, path, source }
+}
+
+/// A bundle with its config.json.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    path: PathBuf,
+    config: Value,
+}
+
+impl Bundle {
+    /// Opens the bundle at `path`.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let file = path.join("config.json");
+        let json = match fs::read(&file) {
+            Ok(json) => json,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Err(Error::NoSuchBundle(path.display().to_string()));
+            }
+            Err(error) => return Err(io_error("read", &file)(error)),
+        };
+        let config = serde_json::from_slice(&json).map_err(|source| Error::Config { path: file, source })?;
+        Ok(Self { path: path.to_owned(), config })
+    }
+
+    /// Finds a bundle by a container's name, a path, or the first digits of an id, in this order.
+    pub fn find(bundles: &Path, text: &str) -> Result<Self, Error> {
+        if text.parse::<ContainerName>().is_ok()
+            && let Ok(found) = Self::open(&resolve(&bundles.join(text)))
+        {
+            return Ok(found);
+        }
+        match Self::open(Path::new(text)) {
+            Err(Error::NoSuchBundle(_)) => {}
+            other => return other,
+        }
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let mut found = Self::list(bundles)?;
+            found.retain(|bundle| bundle.annotation(annotation::ID).is_some_and(|id| id.starts_with(text)));
+            match found.len() {
+                0 => {}
+                1 => return Ok(found.remove(0)),
+                count => return Err(Error::Ambiguous(text.into(), count)),
+            }
+        }
+        Err(Error::NoSuchBundle(text.into()))
+    }
+
+    /// Every bundle that has a name, by name. One that does not read as a bundle is left out.
+    pub fn list(bundles: &Path) -> Result<Vec<Self>, Error> {
+        let entries = match fs::read_dir(bundles) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(io_error("read", bundles)(error)),
+        };
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        Ok(paths.iter().filter_map(|path| Self::open(&resolve(path)).ok()).collect())
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// config.json.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// An annotation.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.config.get("annotations")?.get(key)?.as_str()
+    }
+
+    /// The container's name; of a bundle that another tool made, the folder's.
+    pub fn name(&self) -> String {
+        let folder = || self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        self.annotation(annotation::NAME).map_or_else(folder, str::to_owned)
+    }
+
+    /// The root file system.
+    pub fn rootfs(&self) -> PathBuf {
+        let path = self.config.pointer("/root/path").and_then(Value::as_str).unwrap_or("rootfs");
+        self.path.join(path)
+    }
+
+    /// The layers beneath the writable one, as digests, the lowest first; `None` for a plain tree.
+    pub fn layers(&self) -> Result<Option<Vec<String>>, Error> {
+        let file = self.path.join(LAYERS);
+        match fs::read_to_string(&file) {
+            Ok(text) => Ok(Some(text.lines().map(str::to_owned).collect())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error("read", &file)(error)),
+        }
+    }
+
+    /// A process that has its root in the bundle's root file system.
+    ///
+    /// Asked of /proc, not of a runtime: whichever runtime started it, and whatever became of that runtime's state.
+    pub fn occupant(&self) -> Option<i32> {
+        let root = fs::metadata(self.rootfs()).ok()?;
+        let processes = fs::read_dir("/proc").ok()?;
+        processes.flatten().find_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let found = fs::metadata(entry.path().join("root")).ok()?;
+            ((found.dev(), found.ino()) == (root.dev(), root.ino())).then_some(pid)
+        })
+    }
+}
+
+/// A name that is a link stands for the bundle that it leads to.
+fn resolve(path: &Path) -> PathBuf {
+    fs::read_link(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The file that lists the layers beneath the writable one, a digest a line, the lowest first.
+pub const LAYERS: &str = "layers";
+
+/// A bundle in the making. Dropped before [`Draft::commit`] it takes everything back.
+#[derive(Debug)]
+pub struct Draft {
+    path: PathBuf,
+    /// The path as the user gave it.
+    shown: PathBuf,
+    name: ContainerName,
+    link: Option<PathBuf>,
+    // Held until the bundle is whole.
+    _lock: OwnedFd,
+    committed: bool,
+}
+
+impl Draft {
+    /// Takes the name, or one drawn at random, and makes the folder: `path`, or `bundles/NAME`.
+    pub fn create(bundles: &Path, name: Option<ContainerName>, path: Option<&Path>) -> Result<Self, Error> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(bundles).map_err(io_error("create", bundles))?;
+        match name {
+            Some(name) => Self::named(bundles, name, path),
+            None => {
+                let mut attempts = 0;
+                loop {
+                    let name = if attempts < 8 { ContainerName::random() } else { ContainerName::random_with_digit() };
+                    match Self::named(bundles, name, path) {
+                        Err(Error::NameInUse { .. }) if attempts < 64 => attempts += 1,
+                        other => return other,
+                    }
+                }
+            }
+        }
+    }
+
+    fn named(bundles: &Path, name: ContainerName, path: Option<&Path>) -> Result<Self, Error> {
+        let place = bundles.join(name.as_str());
+        let Some(shown) = path else {
+            let lock =
+                claim(&place)?.ok_or_else(|| Error::NameInUse { name: name.to_string(), path: place.clone() })?;
+            return Ok(Self { path: place.clone(), shown: place, name, link: None, _lock: lock, committed: false });
+        };
+        let path = std::path::absolute(shown).map_err(io_error("find", shown))?;
+        link(&place, &path, &name)?;
+        let claimed = claim(&path).and_then(|lock| lock.ok_or_else(|| Error::PathInUse(shown.into())));
+        match claimed {
+            Ok(lock) => Ok(Self { path, shown: shown.into(), name, link: Some(place), _lock: lock, committed: false }),
+            Err(error) => {
+                // The error is what the user has to know; a link that leads nowhere is free for the next.
+                let _ = fs::remove_file(&place);
+                Err(error)
+            }
+        }
+    }
+
+    /// The folder, absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder as it was asked for.
+    pub fn shown(&self) -> &Path {
+        &self.shown
+    }
+
+    /// The container's name.
+    pub fn name(&self) -> &ContainerName {
+        &self.name
+    }
+
+    /// Writes config.json, with which the bundle is one.
+    pub fn commit(mut self, config: &[u8]) -> Result<PathBuf, Error> {
+        replace(&self.path, "config.json", config, 0o600)?;
+        self.committed = true;
+        Ok(self.shown.clone())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.committed {
+            // Whatever stopped us is the error to tell; what stays is taken over by the next of the name.
+            let _ = rootfs::unmount(&self.path.join("rootfs"), true);
+            let _ = remove_tree(&self.path);
+            if let Some(link) = &self.link {
+                let _ = fs::remove_file(link);
+            }
+        }
+    }
+}
+
+/// Makes a folder and locks it; `None` if it is somebody's. One that a crash left, without a config.json and unlocked, is emptied.
+fn claim(path: &Path) -> Result<Option<OwnedFd>, Error> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(io_error("create", parent))?;
+    }
+    let made = match fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+        Err(error) => return Err(io_error("create", path)(error)),
+    };
+    let open =
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+    let Ok(folder) = open else { return Ok(None) };
+    if rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(None);
+    }
+    if !made {
+        if !path.join(UNFINISHED).exists() || path.join("config.json").exists() {
+            // An empty folder of the user's may become a bundle.
+            let empty = fs::read_dir(path).map_err(io_error("read", path))?.next().is_none();
+            if !empty {
+                return Ok(None);
+            }
+        } else {
+            rootfs::unmount(&path.join("rootfs"), true)?;
+            for entry in fs::read_dir(path).map_err(io_error("read", path))?.flatten() {
+                if entry.file_name() != UNFINISHED {
+                    remove_tree(&entry.path())?;
+                }
+            }
+        }
+    }
+    File::create(path.join(UNFINISHED)).map_err(io_error("create", &path.join(UNFINISHED)))?;
+    Ok(Some(folder))
+}
+
+/// What a folder holds while it is being made. It stays in the finished bundle, where config.json overrules it: one file less to
+/// remove between two states.
+const UNFINISHED: &str = ".bundle";
+
+/// Lets `place` lead to `target`; a link that leads nowhere any more may be replaced.
+fn link(place: &Path, target: &Path, name: &ContainerName) -> Result<(), Error> {
+    let taken = |path: PathBuf| Error::NameInUse { name: name.to_string(), path };
+    for _ in 0..2 {
+        match std::os::unix::fs::symlink(target, place) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(io_error("create", place)(error)),
+        }
+        match fs::read_link(place) {
+            // Ours from a run that crashed, or of a folder that somebody removed.
+            Ok(old) if old == target || !old.exists() => fs::remove_file(place).map_err(io_error("remove", place))?,
+            Ok(old) => return Err(taken(old)),
+            Err(_) => return Err(taken(place.to_owned())),
+        }
+    }
+    Err(taken(place.to_owned()))
+}
+
+/// Puts a file in place whole.
+pub(crate) fn replace(folder: &Path, name: &str, content: &[u8], mode: u32) -> Result<(), Error> {
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.join(name);
+    let write = || -> io::Result<()> {
+        let mut file = tempfile::Builder::new()
+            .prefix(".new-")
+            .permissions(fs::Permissions::from_mode(mode))
+            .tempfile_in(folder)?;
+        file.write_all(content)?;
+        // The umask may have taken bits that a container's user needs.
+        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+        file.as_file().sync_all()?;
+        file.persist(&path)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(io_error("write", &path))
+}
+
+/// Removes a bundle: its mount, its folder, its name. What is gone already is no error.
+pub fn remove(bundles: &Path, bundle: &Bundle, lazily: bool) -> Result<(), Error> {
+    rootfs::unmount(&bundle.rootfs(), lazily)?;
+    let link = bundles.join(bundle.name());
+    // config.json last, so that a removal that is cut short can be repeated by name.
+    for entry in fs::read_dir(bundle.path()).into_iter().flatten().flatten() {
+        if entry.file_name() != "config.json" {
+            remove_tree(&entry.path())?;
+        }
+    }
+    remove_tree(bundle.path())?;
+    if fs::read_link(&link).is_ok_and(|target| !target.exists()) {
+        fs::remove_file(&link).map_err(io_error("remove", &link))?;
+    }
+    Ok(())
+}
+
+/// Removes what a crash left of a bundle in the making: `text` is a name or a path. Says whether there was anything.
+pub fn remove_unfinished(bundles: &Path, text: &str) -> Result<bool, Error> {
+    let mut any = false;
+    let mut places = vec![PathBuf::from(text)];
+    if text.parse::<ContainerName>().is_ok() {
+        let named = bundles.join(text);
+        places = vec![resolve(&named), PathBuf::from(text)];
+        if fs::read_link(&named).is_ok_and(|target| !target.exists()) {
+            fs::remove_file(&named).map_err(io_error("remove", &named))?;
+            any = true;
+        }
+    }
+    for path in places {
+        if path.join(UNFINISHED).exists() && !path.join("config.json").exists() {
+            // A lock says that it is still being made.
+            let folder = File::open(&path).map_err(io_error("open", &path))?;
+            if rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_err() {
+                continue;
+            }
+            rootfs::unmount(&path.join("rootfs"), true)?;
+            remove_tree(&path)?;
+            any = true;
+        }
+    }
+    Ok(any)
+}
+
+/// Removes a tree without crossing into a mount that should not be there any more: that would empty somebody's volume.
+pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io_error("remove", path)(error)),
+    };
+    if !found.is_dir() {
+        return match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
+            _ => Ok(()),
+        };
+    }
+    if rootfs::is_mounted(path) {
+        return Err(Error::Rootfs(rootfs::Error::Busy { target: path.to_owned() }));
+    }
+    // The standard library's removal works by descriptors and follows no link.
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Option<ContainerName> {
+        Some(text.parse().unwrap())
+    }
+
+    const CONFIG: &[u8] =
+        br#"{"annotations":{"org.oci-tools.name":"web","org.oci-tools.id":"abc123"},"root":{"path":"rootfs"}}"#;
+
+    #[test]
+    fn a_draft_that_is_dropped_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundles = folder.path().join("bundles");
+        let draft = Draft::create(&bundles, name("web"), None).unwrap();
+        fs::create_dir(draft.path().join("rootfs")).unwrap();
+        assert!(matches!(Draft::create(&bundles, name("web"), None), Err(Error::NameInUse { .. })));
+        drop(draft);
+        assert_eq!(fs::read_dir(&bundles).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_bundle_is_found_by_name_path_and_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundles = folder.path().join("bundles");
+        let path = folder.path().join("elsewhere/py");
+        let draft = Draft::create(&bundles, name("web"), Some(&path)).unwrap();
+        assert_eq!(draft.commit(CONFIG).unwrap(), path);
+        for text in ["web", "abc", "abc123", path.to_str().unwrap()] {
+            assert_eq!(Bundle::find(&bundles, text).unwrap().path(), path, "{text}");
+        }
+        assert_eq!(Bundle::list(&bundles).unwrap().len(), 1);
+        for text in ["other", "abd", "", "..", "/nowhere"] {
+            assert!(matches!(Bundle::find(&bundles, text), Err(Error::NoSuchBundle(_))), "{text}");
+        }
+        let message = Draft::create(&bundles, name("web"), None).unwrap_err().to_string();
+        assert!(message.starts_with("web: name in use by "), "{message}");
+        assert!(matches!(Draft::create(&bundles, name("other"), Some(&path)), Err(Error::PathInUse(_))));
+        assert!(!bundles.join("other").exists());
+
+        let bundle = Bundle::find(&bundles, "web").unwrap();
+        remove(&bundles, &bundle, false).unwrap();
+        remove(&bundles, &bundle, false).unwrap();
+        assert!(!path.exists() && fs::symlink_metadata(bundles.join("web")).is_err());
+    }
+
+    #[test]
+    fn what_a_crash_left_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundles = folder.path().join("bundles");
+        fs::create_dir(&bundles).unwrap();
+        assert!(!remove_unfinished(&bundles, "unknown").unwrap());
+        fs::create_dir(bundles.join("crashed")).unwrap();
+        fs::write(bundles.join("crashed/.bundle"), "").unwrap();
+        fs::write(bundles.join("crashed/hosts"), "half").unwrap();
+        let again = Draft::create(&bundles, name("crashed"), None).unwrap();
+        assert!(!again.path().join("hosts").exists());
+        drop(again);
+        fs::create_dir(bundles.join("crashed")).unwrap();
+        fs::write(bundles.join("crashed/.bundle"), "").unwrap();
+        assert!(remove_unfinished(&bundles, "crashed").unwrap());
+        assert!(!bundles.join("crashed").exists());
+    }
+
+    #[test]
+    fn a_folder_with_files_is_no_place_for_a_bundle() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("precious"), "").unwrap();
+        let outcome = Draft::create(&folder.path().join("bundles"), None, Some(&path));
+        assert!(matches!(outcome, Err(Error::PathInUse(_))));
+        assert!(path.join("precious").exists());
+    }
+}

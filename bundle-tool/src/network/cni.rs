@@ -1,0 +1,360 @@
+//! CNI: conflists, and calling their plugins (CNI specification 1.0, "Section 4: Plugin Execution").
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Map, Value, json};
+
+use super::Error;
+
+/// A conflist: a network by name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conflist {
+    /// The network's name.
+    pub name: String,
+    /// The version that the plugins are to speak.
+    pub version: String,
+    /// The plugins' configurations, in the order in which they are called.
+    pub plugins: Vec<Map<String, Value>>,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// The network `bridge`: docker's default, as a file to be edited.
+pub fn default_bridge(ipam: &Path) -> Value {
+    json!({
+        "cniVersion": "1.0.0",
+        "name": "bridge",
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": "oci0",
+                "isGateway": true,
+                "ipMasq": true,
+                "hairpinMode": true,
+                "capabilities": {"mac": true, "ips": true},
+                "ipam": {
+                    "type": "host-local",
+                    "dataDir": ipam,
+                    "ranges": [[{"subnet": "10.63.0.0/16"}]],
+                    "routes": [{"dst": "0.0.0.0/0"}]
+                }
+            },
+            {"type": "portmap", "capabilities": {"portMappings": true}, "snat": true},
+            {"type": "firewall"}
+        ]
+    })
+}
+
+impl Conflist {
+    /// Reads the conflist at `path`.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let json = fs::read(path).map_err(|source| Error::Io { operation: "read", path: path.into(), source })?;
+        Self::parse(&json, path)
+    }
+
+    fn parse(json: &[u8], path: &Path) -> Result<Self, Error> {
+        let wrong = |reason: String| Error::Conflist { path: path.into(), reason };
+        let value: Value = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
+        let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        let name = text("name").filter(|name| crate::volume::is_name(name)).ok_or_else(|| wrong("no name".into()))?;
+        let version = text("cniVersion").unwrap_or_else(|| "0.4.0".into());
+        // A `.conf` is a single plugin.
+        let list = match value.get("plugins") {
+            Some(Value::Array(list)) => list.clone(),
+            None if value.get("type").is_some() => vec![value.clone()],
+            _ => return Err(wrong("no plugins".into())),
+        };
+        let mut plugins = Vec::new();
+        for plugin in list {
+            match plugin {
+                Value::Object(map) if map.get("type").and_then(Value::as_str).is_some_and(crate::volume::is_name) => {
+                    plugins.push(map)
+                }
+                _ => return Err(wrong("a plugin without a type".into())),
+            }
+        }
+        if plugins.is_empty() {
+            Err(wrong("no plugins".into()))
+        } else {
+            Ok(Self { name, version, plugins, path: path.into() })
+        }
+    }
+
+    /// Every network: those of the first folder hide those of the next. A file that does not read is left out, and a warning says so.
+    pub fn list(folders: &[PathBuf]) -> Vec<Self> {
+        let mut found: BTreeMap<String, Self> = BTreeMap::new();
+        for folder in folders {
+            let mut paths: Vec<PathBuf> =
+                fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+            paths.retain(|path| {
+                path.extension().is_some_and(|extension| extension == "conflist" || extension == "conf")
+            });
+            paths.sort();
+            for path in paths {
+                match Self::read(&path) {
+                    Ok(conflist) => drop(found.entry(conflist.name.clone()).or_insert(conflist)),
+                    Err(error) => tracing::warn!("{error}"),
+                }
+            }
+        }
+        found.into_values().collect()
+    }
+
+    /// The network of that name. A file of the same name that does not read is an error, not a network that there is not.
+    pub fn find(folders: &[PathBuf], name: &str) -> Result<Self, Error> {
+        for folder in folders {
+            let path = folder.join(format!("{name}.conflist"));
+            if path.exists() {
+                let conflist = Self::read(&path)?;
+                if conflist.name == name {
+                    return Ok(conflist);
+                }
+            }
+        }
+        let mut all = Self::list(folders);
+        match all.iter().position(|conflist| conflist.name == name) {
+            Some(index) => Ok(all.swap_remove(index)),
+            None => Err(Error::NoNetwork { name: name.into() }),
+        }
+    }
+
+    /// The interface of the host that a bridge plugin makes.
+    pub fn bridge(&self) -> Option<&str> {
+        let plugin = self.plugins.iter().find(|plugin| plugin.get("type").is_some_and(|kind| kind == "bridge"))?;
+        Some(plugin.get("bridge").and_then(Value::as_str).unwrap_or("cni0"))
+    }
+
+    /// As JSON, for the state of a network that is up: what was added is deleted by the same configuration, whatever became of
+    /// the file meanwhile.
+    pub fn to_value(&self) -> Value {
+        json!({"cniVersion": self.version, "name": self.name, "plugins": self.plugins})
+    }
+
+    /// From what [`Self::to_value`] made.
+    pub fn from_value(value: &Value) -> Result<Self, Error> {
+        Self::parse(value.to_string().as_bytes(), Path::new("network state"))
+    }
+}
+
+/// One container's attachment to a network.
+#[derive(Clone, Debug)]
+pub struct Attachment<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// The path of its network namespace; empty if that is gone.
+    pub namespace: &'a Path,
+    /// What a plugin gets that declares the capability: `portMappings`, `mac`, `ips`.
+    pub capabilities: Map<String, Value>,
+    /// Where plugins are looked for.
+    pub plugins: Vec<PathBuf>,
+}
+
+/// The name of a container's interface.
+pub const INTERFACE: &str = "eth0";
+
+/// Where plugins are: `$CNI_PATH`, else where distributions put them.
+pub fn plugin_folders() -> Vec<PathBuf> {
+    match std::env::var_os("CNI_PATH").filter(|path| !path.is_empty()) {
+        Some(path) => std::env::split_paths(&path).collect(),
+        None => ["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"].map(PathBuf::from).to_vec(),
+    }
+}
+
+impl Attachment<'_> {
+    /// Calls every plugin in order, each with the result of the one before, and gives the last result.
+    pub fn add(&self, network: &Conflist) -> Result<Value, Error> {
+        let mut result = None;
+        for plugin in &network.plugins {
+            let output = self.call("ADD", network, plugin, result.as_ref())?;
+            result = Some(serde_json::from_slice(&output).map_err(|error| Error::Plugin {
+                name: name(plugin).into(),
+                reason: format!("its result is not JSON: {error}"),
+            })?);
+        }
+        result.ok_or_else(|| Error::Conflist { path: network.path.clone(), reason: "no plugins".into() })
+    }
+
+    /// Calls every plugin in reverse order; one that fails does not keep the others from their work. The first error is told.
+    pub fn delete(&self, network: &Conflist, result: Option<&Value>) -> Result<(), Error> {
+        let mut first = Ok(());
+        for plugin in network.plugins.iter().rev() {
+            if let Err(error) = self.call("DEL", network, plugin, result)
+                && first.is_ok()
+            {
+                first = Err(error);
+            }
+        }
+        first
+    }
+
+    fn call(
+        &self,
+        command: &str,
+        network: &Conflist,
+        plugin: &Map<String, Value>,
+        previous: Option<&Value>,
+    ) -> Result<Vec<u8>, Error> {
+        let name = name(plugin);
+        let program =
+            self.plugins.iter().map(|folder| folder.join(name)).find(|path| path.is_file()).ok_or_else(|| {
+                let places: Vec<String> = self.plugins.iter().map(|path| path.display().to_string()).collect();
+                Error::NoPlugin { name: name.into(), places: places.join(":") }
+            })?;
+        let mut config = plugin.clone();
+        config.insert("cniVersion".into(), network.version.clone().into());
+        config.insert("name".into(), network.name.clone().into());
+        let declared = config.remove("capabilities");
+        let asked =
+            |capability: &str| declared.as_ref().and_then(|all| all.get(capability)) == Some(&Value::Bool(true));
+        let mut runtime = self.capabilities.clone();
+        runtime.retain(|capability, _| asked(capability));
+        if !runtime.is_empty() {
+            config.insert("runtimeConfig".into(), Value::Object(runtime));
+        }
+        if let Some(previous) = previous {
+            config.insert("prevResult".into(), previous.clone());
+        }
+        let failed = |source: io::Error| Error::Io { operation: "run", path: program.clone(), source };
+        let mut child = Command::new(&program)
+            .env("CNI_COMMAND", command)
+            .env("CNI_CONTAINERID", self.id)
+            .env("CNI_NETNS", self.namespace)
+            .env("CNI_IFNAME", INTERFACE)
+            .env("CNI_PATH", std::env::join_paths(&self.plugins).unwrap_or_default())
+            .env("CNI_ARGS", "IgnoreUnknown=1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        // A plugin that fails early closes its input; what it says is worth more than the broken pipe. Its input is small enough
+        // for the pipe, so it need not be read while it is written.
+        if let Some(mut stdin) = child.stdin.take() {
+            let _ = stdin.write_all(Value::Object(config).to_string().as_bytes());
+        }
+        let output = child.wait_with_output().map_err(failed)?;
+        if output.status.success() {
+            return Ok(output.stdout);
+        }
+        Err(Error::Plugin { name: name.into(), reason: complaint(&output.stdout, &output.stderr, output.status) })
+    }
+}
+
+fn name(plugin: &Map<String, Value>) -> &str {
+    plugin.get("type").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// One line from a plugin's error: its JSON's `msg` and `details`, else what it wrote to standard error.
+fn complaint(stdout: &[u8], stderr: &[u8], status: std::process::ExitStatus) -> String {
+    let json: Option<Value> = serde_json::from_slice(stdout).ok();
+    let field = |key: &str| {
+        json.as_ref().and_then(|json| json.get(key)).and_then(Value::as_str).filter(|text| !text.is_empty())
+    };
+    let text = match (field("msg"), field("details")) {
+        (Some(message), Some(details)) => format!("{message}: {details}"),
+        (Some(message), None) => message.to_owned(),
+        _ => String::from_utf8_lossy(stderr).into_owned(),
+    };
+    let line = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    if line.is_empty() { status.to_string() } else { line }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn plugin(folder: &Path, name: &str, script: &str) {
+        let path = folder.join(name);
+        fs::write(&path, format!("#!/bin/sh\nset -eu\n{script}")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn attachment(folder: &Path) -> Attachment<'static> {
+        let capabilities =
+            json!({"portMappings": [{"hostPort": 1}], "mac": "02:00:00:00:00:01"}).as_object().unwrap().clone();
+        Attachment { id: "abc", namespace: Path::new("/run/netns/x"), capabilities, plugins: vec![folder.into()] }
+    }
+
+    fn network(folder: &Path, plugins: Value) -> Conflist {
+        let json = json!({"cniVersion": "1.0.0", "name": "test", "plugins": plugins});
+        fs::write(folder.join("test.conflist"), json.to_string()).unwrap();
+        Conflist::find(&[folder.into()], "test").unwrap()
+    }
+
+    #[test]
+    fn plugins_are_called_in_order_with_the_result_before_and_deleted_in_reverse() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        for name in ["first", "second"] {
+            let script = format!(
+                "input=$(cat)\necho \"$CNI_COMMAND {name} $CNI_CONTAINERID $CNI_NETNS $CNI_IFNAME $input\" >>{}\necho '{{\"from\":\"{name}\"}}'",
+                log.display()
+            );
+            plugin(folder.path(), name, &script);
+        }
+        let network = network(
+            folder.path(),
+            json!([{"type": "first"}, {"type": "second", "capabilities": {"portMappings": true}}]),
+        );
+        let attachment = attachment(folder.path());
+        let result = attachment.add(&network).unwrap();
+        assert_eq!(result, json!({"from": "second"}));
+        attachment.delete(&network, Some(&result)).unwrap();
+        let log = fs::read_to_string(log).unwrap();
+        let lines: Vec<&str> = log.lines().collect();
+        assert_eq!(lines.len(), 4);
+        for (line, start) in
+            lines.iter().zip(["ADD first abc /run/netns/x eth0 ", "ADD second ", "DEL second ", "DEL first "])
+        {
+            assert!(line.starts_with(start), "{line}");
+        }
+        assert!(!lines[0].contains("prevResult") && !lines[0].contains("runtimeConfig"));
+        assert!(lines[1].contains(r#""prevResult":{"from":"first"}"#) && lines[1].contains(r#""hostPort":1"#));
+        assert!(!lines[1].contains("02:00") && !lines[1].contains("capabilities"));
+    }
+
+    #[test]
+    fn a_plugins_error_is_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        plugin(
+            folder.path(),
+            "bad",
+            "cat >/dev/null; printf %s '{\"code\":7,\"msg\":\"no\\nroom\",\"details\":\"at all\"}'; exit 1",
+        );
+        plugin(folder.path(), "worse", "echo oh >&2; exit 3");
+        let message = |name: &str| {
+            let network = network(folder.path(), json!([{"type": name}]));
+            attachment(folder.path()).add(&network).unwrap_err().to_string()
+        };
+        assert_eq!(message("bad"), "CNI plugin bad: no; room: at all");
+        assert_eq!(message("worse"), "CNI plugin worse: oh");
+        assert!(message("absent").starts_with("no CNI plugin absent in "));
+    }
+
+    #[test]
+    fn conflists_are_found_by_name_and_the_first_folder_wins() {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let write = |folder: &Path, file: &str, json: Value| fs::write(folder.join(file), json.to_string()).unwrap();
+        write(second.path(), "10-any.conf", json!({"name": "single", "type": "loopback"}));
+        write(second.path(), "bridge.conflist", default_bridge(Path::new("/ipam")));
+        let mut edited = default_bridge(Path::new("/ipam"));
+        edited["plugins"][0]["bridge"] = json!("mine0");
+        write(first.path(), "bridge.conflist", edited);
+        let folders = [first.path().to_owned(), second.path().to_owned()];
+        assert_eq!(Conflist::find(&folders, "bridge").unwrap().bridge(), Some("mine0"));
+        assert_eq!(Conflist::find(&folders, "single").unwrap().plugins.len(), 1);
+        let found = Conflist::find(&folders, "bridge").unwrap();
+        assert_eq!(Conflist::from_value(&found.to_value()).unwrap().plugins, found.plugins);
+        assert_eq!(
+            Conflist::find(&folders, "other").unwrap_err().to_string(),
+            "no network other (bundle-tool network ls shows what there is)"
+        );
+        fs::write(first.path().join("bridge.conflist"), "{").unwrap();
+        assert!(matches!(Conflist::find(&folders, "bridge"), Err(Error::Conflist { .. })));
+    }
+}
