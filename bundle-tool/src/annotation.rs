@@ -41,3 +41,7 @@ pub const LAYOUT: &str = "org.oci-tools.layout";
 
 /// What every annotation of these tools starts with; labels that do are refused.
 pub const PREFIX: &str = "org.oci-tools.";
+
+/// Labels of image and options together, a JSON object. An image's labels are not annotations of their own: runtimes act on some
+/// names (`run.oci.…`, `org.systemd.property.…`), and an image is a stranger's.
+pub const LABELS: &str = "org.oci-tools.labels";

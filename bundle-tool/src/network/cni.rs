@@ -164,6 +164,19 @@ pub fn plugin_folders() -> Vec<PathBuf> {
     }
 }
 
+/// Fails if a plugin of the network is not installed.
+pub fn check_plugins(network: &Conflist) -> Result<(), Error> {
+    let folders = plugin_folders();
+    network.plugins.iter().try_for_each(|plugin| find_plugin(&folders, name(plugin)).map(drop))
+}
+
+fn find_plugin(folders: &[PathBuf], name: &str) -> Result<PathBuf, Error> {
+    folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file()).ok_or_else(|| {
+        let places: Vec<String> = folders.iter().map(|path| path.display().to_string()).collect();
+        Error::NoPlugin { name: name.into(), places: places.join(":") }
+    })
+}
+
 impl Attachment<'_> {
     /// Calls every plugin in order, each with the result of the one before, and gives the last result.
     pub fn add(&self, network: &Conflist) -> Result<Value, Error> {
@@ -199,11 +212,7 @@ impl Attachment<'_> {
         previous: Option<&Value>,
     ) -> Result<Vec<u8>, Error> {
         let name = name(plugin);
-        let program =
-            self.plugins.iter().map(|folder| folder.join(name)).find(|path| path.is_file()).ok_or_else(|| {
-                let places: Vec<String> = self.plugins.iter().map(|path| path.display().to_string()).collect();
-                Error::NoPlugin { name: name.into(), places: places.join(":") }
-            })?;
+        let program = find_plugin(&self.plugins, name)?;
         let mut config = plugin.clone();
         config.insert("cniVersion".into(), network.version.clone().into());
         config.insert("name".into(), network.name.clone().into());

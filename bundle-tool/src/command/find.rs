@@ -1,0 +1,22 @@
+use anyhow::Context as _;
+use image_tool::pipe;
+
+/// Print the path of a container's bundle.
+#[derive(clap::Args)]
+pub(crate) struct Find {
+    /// Print the container's name, which is its id for the runtime, in place of the path.
+    #[arg(long)]
+    name: bool,
+    /// A container's name, a bundle's path, or the first digits of an id.
+    container: String,
+}
+
+impl Find {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let bundle = super::bundle(&self.container)?;
+        if self.name {
+            return Ok(pipe::print_line(&bundle.name())?);
+        }
+        Ok(pipe::print_line(bundle.path().to_str().context("the path is not UTF-8")?)?)
+    }
+}

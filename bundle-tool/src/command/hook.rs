@@ -1,0 +1,28 @@
+use std::io::Read as _;
+
+use anyhow::Context as _;
+use bundle_tool::hook::{self, Action};
+use image_tool::home::Home;
+
+/// Bring a container's network up or down. Called by runtimes, from the hooks in config.json.
+///
+/// Reads the container's state from standard input, as the OCI runtime specification has it.
+#[derive(clap::Args)]
+#[command(hide = true)]
+pub(crate) struct Hook {
+    /// What to do: `up` before the program starts; `down` after the container is deleted.
+    #[arg(value_parser = ["up", "down"])]
+    action: String,
+}
+
+/// More than any runtime says of a container.
+const LIMIT: u64 = 4 << 20;
+
+impl Hook {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let mut state = Vec::new();
+        std::io::stdin().lock().take(LIMIT).read_to_end(&mut state).context("read the container's state")?;
+        let action = if self.action == "up" { Action::Up } else { Action::Down };
+        Ok(hook::run(&Home::from_environment(), action, &state)?)
+    }
+}
