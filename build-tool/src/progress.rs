@@ -125,7 +125,8 @@ impl Task<'_> {
     pub fn failed(self, why: &str) {
         self.progress.line(self.number, &format!("ERROR: {why}"), Some("31"));
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        if tail.is_empty() {
+        // Where lines are shown, these were shown just above.
+        if tail.is_empty() || self.progress.show != Show::Quiet {
             return;
         }
         let mut text = format!("------\n > {}:\n", self.name);

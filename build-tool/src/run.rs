@@ -237,7 +237,7 @@ fn in_namespace(job: &Job<'_>, task: &Task<'_>, interrupt: &Interrupt) -> Result
         network: if job.network == Network::Host { Namespace::Host } else { Namespace::Private },
         ..Options::default()
     };
-    let name = job.folder.file_name().unwrap_or_default().to_string_lossy().replace(['.', '~'], "-");
+    let name = format!("build{}", job.folder.file_name().unwrap_or_default().to_string_lossy().replace('.', "-"));
     let spec = config::build(Container {
         name: &name,
         options: &options,
