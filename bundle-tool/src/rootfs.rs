@@ -103,7 +103,14 @@ pub struct Overlay {
 
 impl Overlay {
     /// A read-only stack of `lower`, the bottom layer first as in a manifest.
-    pub fn new(lower: Vec<PathBuf>) -> Self {
+    ///
+    /// An image may have a layer several times, as two steps that change nothing make the same one; overlayfs refuses that. The
+    /// topmost counts: whatever a lower one of them brings is brought again there.
+    pub fn new(mut lower: Vec<PathBuf>) -> Self {
+        let mut seen = std::collections::HashSet::new();
+        lower.reverse();
+        lower.retain(|layer| seen.insert(layer.clone()));
+        lower.reverse();
         Self { lower, writable: None }
     }
 
@@ -301,6 +308,12 @@ pub fn in_user_namespace() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_layer_that_comes_twice_is_stacked_once_at_its_highest_place() {
+        let overlay = Overlay::new(["a", "b", "a", "c"].map(PathBuf::from).to_vec());
+        assert_eq!(overlay.lower, ["b", "a", "c"].map(PathBuf::from));
+    }
 
     /// Runs `body` on a thread in a private mount namespace, or skips it where the user may not mount.
     fn mounting(body: impl FnOnce(&Path) + Send + 'static) {
