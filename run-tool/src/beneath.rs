@@ -131,15 +131,6 @@ pub(crate) fn make_file(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Er
     Err(Errno::LOOP)
 }
 
-/// Makes a symlink unless something is there.
-pub(crate) fn make_symlink(root: BorrowedFd<'_>, path: &Path, target: &str) -> Result<(), Errno> {
-    let (parent, name) = make_parent(root, path)?;
-    match rustix::fs::symlinkat(target, &parent, &name) {
-        Err(Errno::EXIST) => Ok(()),
-        result => result,
-    }
-}
-
 /// Removes a file or symlink; it may be missing.
 pub(crate) fn remove(root: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
     let (parent, name) = make_parent(root, path)?;

@@ -14,6 +14,7 @@ use rustix::net::{
 };
 
 use crate::error::Fails;
+use crate::log::{self, Level};
 
 const LIMIT: usize = 32 * 1024;
 
@@ -36,8 +37,15 @@ pub(crate) enum Message {
     Pty,
     /// Child: about to wait for `start`.
     Waiting,
+    /// Child: a record for the log.
+    Log(Level, String),
     /// Child: failed, for this reason.
     Error(String),
+}
+
+/// As much of a text as fits into a packet.
+fn cut(text: &str) -> Vec<u8> {
+    text.as_bytes()[..text.len().min(LIMIT - 1)].to_vec()
 }
 
 impl Message {
@@ -51,7 +59,10 @@ impl Message {
             Message::SeccompListener(fd) => (b's', fd.to_ne_bytes().to_vec()),
             Message::Pty => (b't', Vec::new()),
             Message::Waiting => (b'w', Vec::new()),
-            Message::Error(text) => (b'e', text.as_bytes()[..text.len().min(LIMIT - 1)].to_vec()),
+            Message::Log(Level::Debug, text) => (b'0', cut(text)),
+            Message::Log(Level::Warning, text) => (b'1', cut(text)),
+            Message::Log(Level::Error, text) => (b'2', cut(text)),
+            Message::Error(text) => (b'e', cut(text)),
         };
         let mut bytes = vec![tag];
         bytes.extend(rest);
@@ -61,6 +72,7 @@ impl Message {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (tag, rest) = bytes.split_first()?;
         let number = || rest.try_into().ok().map(i32::from_ne_bytes);
+        let text = || String::from_utf8_lossy(rest).into_owned();
         Some(match tag {
             b'g' => Message::Go,
             b'p' => Message::Pid(number()?),
@@ -70,7 +82,10 @@ impl Message {
             b's' => Message::SeccompListener(number()?),
             b't' => Message::Pty,
             b'w' => Message::Waiting,
-            b'e' => Message::Error(String::from_utf8_lossy(rest).into_owned()),
+            b'0' => Message::Log(Level::Debug, text()),
+            b'1' => Message::Log(Level::Warning, text()),
+            b'2' => Message::Log(Level::Error, text()),
+            b'e' => Message::Error(text()),
             _ => return None,
         })
     }
@@ -110,8 +125,23 @@ impl Channel {
         Ok(())
     }
 
-    /// Waits for a message, and a descriptor that may come with it. `None`: the other side is gone.
+    /// Another handle of the same end.
+    pub(crate) fn duplicate(&self) -> io::Result<Self> {
+        Ok(Self(self.0.try_clone()?))
+    }
+
+    /// Waits for a message, and a descriptor that may come with it. `None`: the other side is gone. Records for the log are
+    /// written on the way.
     pub(crate) fn receive(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
+        loop {
+            match self.receive_one()? {
+                Some((Message::Log(level, text), _)) => log::record(level, &text),
+                other => return Ok(other),
+            }
+        }
+    }
+
+    fn receive_one(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
         let mut bytes = vec![0; LIMIT];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -2,16 +2,20 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
 mod list;
+mod logs;
 mod pause;
 mod ps;
 mod run;
 mod spec;
 mod start;
 mod state;
+mod stop;
+mod update;
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -65,10 +69,12 @@ struct Arguments {
 enum Command {
     Create(create::Create),
     Delete(delete::Delete),
+    Events(events::Events),
     Exec(exec::Exec),
     Features(features::Features),
     Kill(kill::Kill),
     List(list::List),
+    Logs(logs::Logs),
     Pause(pause::Pause),
     Ps(ps::Ps),
     Resume(pause::Resume),
@@ -76,6 +82,9 @@ enum Command {
     Spec(spec::SpecCommand),
     Start(start::Start),
     State(state::State),
+    Stop(stop::Stop),
+    Update(update::Update),
+    Wait(stop::Wait),
     /// Print the manual page.
     #[command(hide = true)]
     Man,
@@ -215,10 +224,12 @@ pub(crate) fn run() -> Result<u8, Failure> {
     match command {
         Command::Create(command) => Ok(command.run(&global)?),
         Command::Delete(command) => done(command.run(&global)),
+        Command::Events(command) => done(command.run(&global)),
         Command::Exec(command) => command.run(&global).map_err(|error| Failure { error, status: 255 }),
         Command::Features(command) => done(command.run()),
         Command::Kill(command) => done(command.run(&global)),
         Command::List(command) => done(command.run(&global)),
+        Command::Logs(command) => done(command.run(&global)),
         Command::Pause(command) => done(command.run(&global)),
         Command::Ps(command) => done(command.run(&global)),
         Command::Resume(command) => done(command.run(&global)),
@@ -226,6 +237,9 @@ pub(crate) fn run() -> Result<u8, Failure> {
         Command::Spec(command) => done(command.run()),
         Command::Start(command) => done(command.run(&global)),
         Command::State(command) => done(command.run(&global)),
+        Command::Stop(command) => done(command.run(&global)),
+        Command::Wait(command) => done(command.run(&global)),
+        Command::Update(command) => done(command.run(&global)),
         Command::Man => done(man()),
         Command::Completions { shell } => done(completions(shell)),
     }

@@ -108,7 +108,8 @@ pub(crate) fn load_process(path: &Path) -> Result<Process> {
     Ok(process)
 }
 
-fn drop_nulls(value: &mut Value) {
+/// Takes a null for a missing value, as Go does.
+pub(crate) fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(object) => {
             object.retain(|_, value| !value.is_null());

@@ -184,6 +184,7 @@ fn run(
     flags: i32,
     channel: &Channel,
 ) -> ! {
+    log::to_parent(channel);
     let error = match set_up(container, program, options, init, flags, channel) {
         Ok(error) | Err(error) => error,
     };

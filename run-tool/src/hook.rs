@@ -68,7 +68,7 @@ fn run_one(hook: &Hook, state: &str, environment: &[String]) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    let mut text = |file: &mut File| -> Result<String> {
+    let text = |file: &mut File| -> Result<String> {
         let mut bytes = Vec::new();
         file.seek(SeekFrom::Start(0))?;
         file.take(64 * 1024).read_to_end(&mut bytes)?;

@@ -18,13 +18,18 @@ use crate::{hook, label, log, namespace, rootfs, terminal};
 
 /// Ends a child, having said why.
 pub(crate) fn fail(channel: &Channel, error: &anyhow::Error) -> ! {
-    // If the parent is gone there is nobody to tell.
-    let _ = channel.send(&Message::Error(format!("{error:#}")));
+    let text = format!("{error:#}");
+    if channel.send(&Message::Error(text.clone())).is_err() {
+        // The parent has gone on: what is left is the container's own standard error, as with runc.
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
     syscall::exit(1)
 }
 
 /// The process in between: joins what only its child may be born into, clones it as a child of its own parent, and goes.
 pub(crate) fn run_stage(plan: &mut Plan, program: &mut Program, channel: &Channel, flags: u64) -> ! {
+    log::to_parent(channel);
     let stage = || -> Result<Option<syscall::Pid>> {
         plan.namespaces.join(true)?;
         plan.namespaces.make_time()?;
@@ -43,6 +48,7 @@ pub(crate) fn run_stage(plan: &mut Plan, program: &mut Program, channel: &Channe
 
 /// The container's process.
 pub(crate) fn run(plan: &mut Plan, program: &mut Program, channel: &Channel) -> ! {
+    log::to_parent(channel);
     let error = match set_up(plan, program, channel) {
         Ok(error) | Err(error) => error,
     };

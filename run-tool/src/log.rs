@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Result, bail};
 
+use crate::channel::{Channel, Message};
 use crate::error::Fails;
 
 struct Log {
@@ -20,8 +21,11 @@ struct Log {
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
+/// In a container's process: its standard error is the container's, so records go to the parent.
+static PARENT: OnceLock<Channel> = OnceLock::new();
+
 /// How grave a record is.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
     /// Only with `--debug`.
     Debug,
@@ -75,8 +79,23 @@ pub(crate) fn debugging() -> bool {
     LOG.get().is_some_and(|log| log.debug)
 }
 
+/// Sends records to the parent from now on.
+pub(crate) fn to_parent(channel: &Channel) {
+    if let Ok(channel) = channel.duplicate() {
+        // Set once: a process has one parent.
+        let _ = PARENT.set(channel);
+    }
+}
+
 /// Writes a record.
 pub(crate) fn record(level: Level, message: &str) {
+    if let Some(channel) = PARENT.get() {
+        if level != Level::Debug || debugging() {
+            // A parent that is gone has no log.
+            let _ = channel.send(&Message::Log(level, message.to_owned()));
+        }
+        return;
+    }
     let (file, json, debug) = LOG.get().map_or((None, false, false), |log| (log.file.as_ref(), log.json, log.debug));
     if level == Level::Debug && !debug {
         return;

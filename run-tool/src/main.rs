@@ -18,6 +18,8 @@ mod hook;
 mod init;
 mod label;
 mod log;
+mod logs;
+mod monitor;
 mod namespace;
 mod process;
 mod procfs;

@@ -57,6 +57,8 @@ pub(crate) struct Options {
     pub(crate) mask: Option<syscall::SignalMask>,
     /// What the standard streams become, where they are not the caller's.
     pub(crate) streams: Option<[OwnedFd; 3]>,
+    /// Where the output is kept, if there is a supervisor.
+    pub(crate) log: Option<crate::logs::Settings>,
 }
 
 /// All that is decided before the clone.
@@ -350,6 +352,7 @@ fn new_state(spec: &Spec, options: &Options, rootfs: &Path, cgroup: &Cgroup, roo
         config,
         rootless,
         cgroup_paths: cgroup.paths.clone(),
+        log: options.log.clone(),
         ..State::default()
     })
 }

@@ -42,6 +42,9 @@ pub(crate) struct State {
     /// Its Intel RDT group.
     #[serde(default)]
     pub(crate) intel_rdt_path: String,
+    /// Where its output is kept, for a container with a supervisor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) log: Option<crate::logs::Settings>,
 }
 
 /// The part of the configuration that later commands need.

@@ -206,7 +206,7 @@ impl Foreground {
 }
 
 /// Waits for every child that has ended: as a subreaper run-tool gets those that the container orphans.
-fn reap(pid: Pid) -> Result<Option<i32>> {
+pub(crate) fn reap(pid: Pid) -> Result<Option<i32>> {
     let mut status = None;
     loop {
         match syscall::wait(-1, false) {

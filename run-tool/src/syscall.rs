@@ -38,7 +38,8 @@ pub(crate) fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Op
         arguments.exit_signal = libc::SIGCHLD as u64;
     }
     if let Some(cgroup) = cgroup {
-        arguments.flags |= libc::CLONE_INTO_CGROUP as u64;
+        // libc's constant overflows its type.
+        arguments.flags |= 0x2_0000_0000;
         arguments.cgroup = cgroup.as_raw_fd() as u64;
     }
     // SAFETY: no CLONE_VM and no stack: this is a fork of a process with one thread, and the struct outlives the call.

@@ -82,11 +82,6 @@ pub(crate) fn rules(resources: Option<&LinuxResources>, devices: &[LinuxDevice])
     rules
 }
 
-/// The rules of an update: nothing unless it lists devices.
-pub(crate) fn update_rules(resources: &LinuxResources) -> Vec<Rule> {
-    resources.devices().items().iter().map(Rule::from_spec).collect()
-}
-
 /// Where the last rule about everything leaves the matter, and the rules after it.
 fn reduce(rules: &[Rule]) -> (bool, &[Rule]) {
     match rules.iter().rposition(Rule::is_everything) {

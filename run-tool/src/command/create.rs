@@ -64,7 +64,7 @@ impl Making {
 
     /// Checks that a terminal has someone to go to.
     pub(crate) fn check_terminal(&self, spec: &Spec, detach: bool) -> Result<bool> {
-        let terminal = spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
+        let terminal = has_terminal(spec);
         if detach && terminal && self.console_socket.is_none() {
             bail!("cannot allocate tty if runc will detach without setting console socket");
         }
@@ -91,6 +91,11 @@ impl Making {
             ..Options::default()
         })
     }
+}
+
+/// Whether the configuration asks for a terminal.
+pub(crate) fn has_terminal(spec: &Spec) -> bool {
+    spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false)
 }
 
 /// The descriptors of socket activation (sd_listen_fds(3)), if they are meant for this process.

@@ -9,6 +9,8 @@ use libcontainer::oci_spec::runtime::Spec;
 
 use super::Global;
 use super::create::{Making, write_pid_file};
+use crate::logs::Settings;
+use crate::monitor::{self, Job};
 use crate::process::{self, Options, Started};
 use crate::supervise::Foreground;
 use crate::{hook, log};
@@ -28,6 +30,15 @@ pub(crate) struct Run {
     /// Do not delete the container after it has ended.
     #[arg(long)]
     keep: bool,
+    /// With --detach, keep the container's output: json-file (docker's format), file (plain) or none.
+    ///
+    /// run-tool then stays behind as the container's supervisor, which also keeps its status for `wait` and starts it again as
+    /// the annotation org.oci-tools.restart says (no, on-failure[:N], always, unless-stopped).
+    #[arg(long, value_name = "DRIVER", requires = "detach")]
+    log_driver: Option<String>,
+    /// An option of the log: max-size=SIZE, max-file=N or path=FILE (in the bundle by default).
+    #[arg(long, value_name = "KEY=VALUE", requires = "log_driver")]
+    log_opt: Vec<String>,
     /// Do not become the parent of processes that the container orphans.
     #[arg(long)]
     no_subreaper: bool,
@@ -69,6 +80,9 @@ impl Run {
 
     fn start(mut self, global: &Global) -> Result<u8> {
         let spec = self.making.load()?;
+        if let Some(driver) = &self.log_driver {
+            return self.supervise(global, &spec, driver);
+        }
         let terminal = self.making.check_terminal(&spec, self.detach)?;
         let mut options = self.making.options(global, &self.id)?;
         if !self.no_subreaper
@@ -88,6 +102,25 @@ impl Run {
             }
         }
         Ok(status? as u8)
+    }
+
+    /// Leaves a supervisor behind that keeps the output.
+    fn supervise(&self, global: &Global, spec: &Spec, driver: &str) -> Result<u8> {
+        if self.making.console_socket.is_some() {
+            bail!("--console-socket: with --log-driver the supervisor has the terminal");
+        }
+        if self.keep {
+            bail!("--keep: a detached container is kept anyway");
+        }
+        let bundle = std::env::current_dir().context("getwd")?;
+        monitor::leave_behind(&Job {
+            spec,
+            log: Settings::parse(driver, &self.log_opt, &bundle, &self.id)?,
+            pid_file: self.making.pid_file.clone(),
+            options: &|| self.making.options(global, &self.id),
+            launch: &launch,
+        })?;
+        Ok(0)
     }
 }
 

@@ -1,0 +1,185 @@
+//! `events`: usage of a container, now and then, and the times it ran out of memory.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::inotify;
+use serde_json::{Value, json};
+
+use super::{Global, print};
+use crate::cgroup;
+use crate::container::{Container, Status};
+use crate::error::Fails;
+use crate::log;
+use crate::syscall;
+
+/// Print what a container uses, and when it runs out of memory.
+///
+/// Each event is a line of JSON.
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// The time between two lines (`500ms`, `5s`, `1m`).
+    #[arg(long, value_name = "TIME", default_value = "5s", hide_default_value = true, value_parser = duration)]
+    interval: Duration,
+    /// Print one line and stop.
+    #[arg(long)]
+    stats: bool,
+    /// The name of the container.
+    id: String,
+}
+
+/// Reads a time as Go writes it.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let fail = || format!("invalid duration {text:?}");
+    let mut rest = text;
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let end = rest.find(|character: char| !character.is_ascii_digit() && character != '.').ok_or_else(fail)?;
+        let number: f64 = rest[..end].parse().map_err(|_| fail())?;
+        rest = &rest[end..];
+        let end = rest.find(|character: char| character.is_ascii_digit() || character == '.').unwrap_or(rest.len());
+        total += number
+            * match &rest[..end] {
+                "ns" => 1e-9,
+                "us" | "µs" => 1e-6,
+                "ms" => 1e-3,
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                _ => return Err(fail()),
+            };
+        rest = &rest[end..];
+    }
+    if total <= 0.0 {
+        return Err("duration interval must be greater than 0".to_owned());
+    }
+    Duration::try_from_secs_f64(total).map_err(|_| fail())
+}
+
+impl Events {
+    pub(super) fn run(self, global: &Global) -> Result<()> {
+        let container = global.container(&self.id)?;
+        if container.status() == Status::Stopped {
+            bail!("container with id {} is not running", self.id);
+        }
+        let emit = |kind: &str, data: Option<Value>| {
+            let mut event = json!({"type": kind, "id": self.id});
+            if let Some(data) = data {
+                event["data"] = data;
+            }
+            print(&format!("{event}\n"))
+        };
+        if self.stats {
+            return emit("stats", Some(container.cgroup().stats()));
+        }
+        let pidfd = container.pidfd()?;
+        let mut watch = Watch::new(&container)?;
+        let mut next = Instant::now() + self.interval;
+        loop {
+            let left = next.saturating_duration_since(Instant::now());
+            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+            let mut polled = vec![PollFd::new(&pidfd, PollFlags::IN)];
+            if let Some(watch) = &watch {
+                polled.push(PollFd::from_borrowed_fd(watch.fd(), PollFlags::IN));
+            }
+            match rustix::event::poll(&mut polled, Some(&timeout)) {
+                Err(rustix::io::Errno::INTR) => continue,
+                result => result.fails(|| "poll")?,
+            };
+            let ended = !polled[0].revents().is_empty();
+            let noticed = polled.get(1).is_some_and(|fd| !fd.revents().is_empty());
+            drop(polled);
+            if noticed && let Some(watch) = &mut watch {
+                for _ in 0..watch.count() {
+                    emit("oom", None)?;
+                }
+            }
+            if ended {
+                return Ok(());
+            }
+            if Instant::now() >= next {
+                emit("stats", Some(container.cgroup().stats()))?;
+                next += self.interval;
+            }
+        }
+    }
+}
+
+/// How the kernel says that memory ran out: an eventfd on version 1, a change of a file on version 2.
+enum Watch {
+    V1(std::os::fd::OwnedFd),
+    V2 { notify: std::os::fd::OwnedFd, folder: std::path::PathBuf, seen: u64 },
+}
+
+impl Watch {
+    /// `None` where the container has no memory group.
+    fn new(container: &Container) -> Result<Option<Self>> {
+        let groups = container.cgroup();
+        if groups.unified() {
+            let folder = groups.paths[""].clone();
+            let notify = inotify::init(inotify::CreateFlags::CLOEXEC).fails(|| "inotify_init")?;
+            let file = folder.join("memory.events");
+            inotify::add_watch(&notify, &file, inotify::WatchFlags::MODIFY).fails(|| format!("watch {}", file.display()))?;
+            let seen = kills(&folder);
+            return Ok(Some(Self::V2 { notify, folder, seen }));
+        }
+        let Some(folder) = groups.paths.get("memory") else {
+            log::warn("getting OOM notifications needs the memory cgroup");
+            return Ok(None);
+        };
+        let event = syscall::eventfd().fails(|| "eventfd")?;
+        let path = folder.join("memory.oom_control");
+        let control = fs::File::open(&path).fails(|| format!("open {}", path.display()))?;
+        let line = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
+        cgroup::write(&folder.join("cgroup.event_control"), &line)?;
+        Ok(Some(Self::V1(event)))
+    }
+
+    fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        match self {
+            Self::V1(fd) | Self::V2 { notify: fd, .. } => fd.as_fd(),
+        }
+    }
+
+    /// How often memory ran out since the last time.
+    fn count(&mut self) -> u64 {
+        let mut buffer = [0; 4096];
+        match self {
+            Self::V1(event) => {
+                let read = rustix::io::read(&*event, &mut buffer[..8]);
+                if read == Ok(8) { u64::from_ne_bytes(buffer[..8].try_into().expect("eight bytes")) } else { 0 }
+            }
+            Self::V2 { notify, folder, seen } => {
+                // What changed is in the file, not in the notice.
+                let _ = rustix::io::read(&*notify, &mut buffer);
+                let now = kills(folder);
+                let new = now.saturating_sub(*seen);
+                *seen = now;
+                new
+            }
+        }
+    }
+}
+
+fn kills(folder: &std::path::Path) -> u64 {
+    let text = fs::read_to_string(folder.join("memory.events")).unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_go_writes_them() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        for wrong in ["", "5", "0s", "x", "-1s"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

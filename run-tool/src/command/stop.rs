@@ -1,0 +1,115 @@
+//! `stop` and `wait`: the end of a container, asked for or awaited.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use super::{Global, print};
+use crate::container::{Container, NotRunning, Status};
+use crate::error::Fails;
+use crate::{monitor, signal};
+
+/// Stop a container: ask it to end, and kill it if it does not.
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    /// The signal to ask with; that of the annotation org.oci-tools.stop-signal, or SIGTERM.
+    #[arg(short, long, value_name = "SIGNAL")]
+    signal: Option<String>,
+    /// How long to wait before it is killed; the annotation org.oci-tools.stop-timeout, or 10. -1 waits for ever.
+    #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true, visible_alias = "timeout")]
+    time: Option<i64>,
+    /// The names of the containers.
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+}
+
+/// Wait until containers end, and print their statuses.
+///
+/// The status is known of containers that were started with `run --detach --log-driver`: they have a supervisor.
+#[derive(Debug, Args)]
+pub(crate) struct Wait {
+    /// The names of the containers.
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+}
+
+impl Stop {
+    pub(super) fn run(self, global: &Global) -> Result<()> {
+        for id in &self.ids {
+            self.stop(&global.container(id)?).with_context(|| id.clone())?;
+        }
+        Ok(())
+    }
+
+    fn stop(&self, container: &Container) -> Result<()> {
+        let annotations = container.state.annotations();
+        let annotation = |name: &str| annotations.get(&format!("org.oci-tools.{name}")).and_then(|value| value.as_str());
+        // Whatever the restart policy says: this end is wanted.
+        let mark = container.folder.join(monitor::STOPPED);
+        fs::write(&mark, "").fails(|| format!("write {}", mark.display()))?;
+        let status = container.status();
+        if status == Status::Stopped {
+            return Ok(());
+        }
+        let signal = self.signal.as_deref().or(annotation("stop-signal")).unwrap_or("SIGTERM");
+        let signal = signal::parse(signal)?;
+        let seconds = match (self.time, annotation("stop-timeout")) {
+            (Some(seconds), _) => seconds,
+            (None, Some(text)) => text.parse().with_context(|| format!("org.oci-tools.stop-timeout: {text:?}"))?,
+            (None, None) => 10,
+        };
+        let sent = container.signal(signal);
+        if status == Status::Paused {
+            container.cgroup().freeze(false)?;
+        }
+        match sent {
+            Err(error) if error.is::<NotRunning>() => return Ok(()),
+            result => result?,
+        }
+        let limit = u64::try_from(seconds).map_or(Duration::from_secs(u64::from(u32::MAX)), Duration::from_secs);
+        if container.wait_until_gone(limit) {
+            return Ok(());
+        }
+        match container.signal(libc::SIGKILL) {
+            Err(error) if error.is::<NotRunning>() => Ok(()),
+            Ok(()) if container.wait_until_gone(Duration::from_secs(10)) => Ok(()),
+            Ok(()) => bail!("container init still running"),
+            result => result,
+        }
+    }
+}
+
+impl Wait {
+    pub(super) fn run(self, global: &Global) -> Result<()> {
+        for id in &self.ids {
+            let container = global.container(id)?;
+            let status = wait(&container).with_context(|| id.clone())?;
+            print(&format!("{status}\n"))?;
+        }
+        Ok(())
+    }
+}
+
+fn wait(container: &Container) -> Result<i32> {
+    while container.is_alive() {
+        container.wait_until_gone(Duration::from_secs(3600));
+    }
+    if container.state.log.is_none() {
+        bail!("has ended; its status is not known (run-tool run --detach --log-driver json-file keeps it)");
+    }
+    // The supervisor stores the status once the output is stored.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        if let Some(exit) = monitor::exit_of(&container.folder) {
+            return Ok(exit.status);
+        }
+        if !container.folder.exists() {
+            bail!("was deleted before its status could be read");
+        }
+        sleep(Duration::from_millis(10));
+    }
+    bail!("has ended; its supervisor left no status")
+}

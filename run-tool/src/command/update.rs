@@ -1,0 +1,274 @@
+//! `update`: other limits for a container that runs.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use libcontainer::oci_spec::runtime::LinuxResources;
+use serde_json::{Map, Value, json};
+
+use super::Global;
+use crate::container::{NotRunning, Status};
+use crate::error::Fails;
+use crate::log;
+
+/// Change the limits of a container.
+///
+/// What is not named stays as it is.
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// Take the limits from this file, `-` for standard input, in the form of linux.resources in config.json.
+    ///
+    /// All other options are ignored then.
+    #[arg(short, long, value_name = "FILE")]
+    resources: Option<PathBuf>,
+    /// The weight of block I/O, from 10 to 1000.
+    #[arg(long, value_name = "WEIGHT")]
+    blkio_weight: Option<u16>,
+    /// The period of the CPU limit in microseconds; 0 for the system's.
+    #[arg(long, value_name = "USECS")]
+    cpu_period: Option<String>,
+    /// CPU time in a period in microseconds.
+    #[arg(long, value_name = "USECS", allow_hyphen_values = true)]
+    cpu_quota: Option<String>,
+    /// CPU time that may be saved up, in microseconds.
+    #[arg(long, value_name = "USECS")]
+    cpu_burst: Option<String>,
+    /// The share of CPU time, relative to other containers.
+    #[arg(long, value_name = "SHARES")]
+    cpu_share: Option<String>,
+    /// The period of real-time scheduling in microseconds.
+    #[arg(long, value_name = "USECS")]
+    cpu_rt_period: Option<String>,
+    /// Real-time CPU time in a period in microseconds.
+    #[arg(long, value_name = "USECS", allow_hyphen_values = true)]
+    cpu_rt_runtime: Option<String>,
+    /// The CPUs to use.
+    #[arg(long, value_name = "CPUS")]
+    cpuset_cpus: Option<String>,
+    /// The memory nodes to use.
+    #[arg(long, value_name = "NODES")]
+    cpuset_mems: Option<String>,
+    /// Whether the container only gets CPU time that nobody else wants: 0 or 1.
+    #[arg(long, value_name = "0|1")]
+    cpu_idle: Option<String>,
+    /// The memory limit.
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    memory: Option<String>,
+    /// The memory that is left to the container when memory is short.
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    memory_reservation: Option<String>,
+    /// Memory and swap together; -1 for no limit on swap.
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    memory_swap: Option<String>,
+    /// Ignored by the kernel since 5.4.
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    kernel_memory: Option<String>,
+    /// Ignored by the kernel since 5.4.
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    kernel_memory_tcp: Option<String>,
+    /// The number of processes; -1 for no limit.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pids_limit: Option<i64>,
+    /// The Intel RDT cache schema. Not available.
+    #[arg(long, value_name = "SCHEMA")]
+    l3_cache_schema: Option<String>,
+    /// The Intel RDT memory bandwidth schema. Not available.
+    #[arg(long, value_name = "SCHEMA")]
+    mem_bw_schema: Option<String>,
+    /// The name of the container.
+    id: String,
+}
+
+impl Update {
+    pub(super) fn run(self, global: &Global) -> Result<()> {
+        let mut container = global.container(&self.id)?;
+        if self.l3_cache_schema.as_ref().is_some_and(|schema| !schema.is_empty()) {
+            bail!("Intel RDT/CAT: l3 cache schema is not enabled");
+        }
+        if self.mem_bw_schema.as_ref().is_some_and(|schema| !schema.is_empty()) {
+            bail!("Intel RDT/MBA: memory bandwidth schema is not enabled");
+        }
+        let asked = self.asked()?;
+        let memory = asked.get("memory");
+        if memory.is_some_and(|memory| memory.get("kernel").or(memory.get("kernelTCP")).is_some()) {
+            log::warn("Kernel memory settings are ignored and will be removed");
+        }
+        if container.status() == Status::Stopped {
+            return Err(NotRunning.into());
+        }
+        let stored = container.state.config.resources.clone().unwrap_or_else(|| json!({}));
+        let effective = effective(&asked, &stored);
+        let resources: LinuxResources = serde_json::from_value(effective)?;
+        let cgroup = container.cgroup();
+        if let Err(error) = cgroup.set(&resources, &[]) {
+            // Half of it may be set: go back to what was.
+            let back = serde_json::from_value(stored).map_err(anyhow::Error::from);
+            if let Err(error) = back.and_then(|before: LinuxResources| cgroup.set(&before, &[])) {
+                log::warn(&format!("setting back the limits failed: {error:#}"));
+            }
+            return Err(error);
+        }
+        let mut merged = stored;
+        merge(&mut merged, &asked);
+        container.state.config.resources = Some(merged);
+        container.save()
+    }
+
+    /// What is asked for, as a resources document without nulls.
+    fn asked(&self) -> Result<Value> {
+        if let Some(path) = &self.resources {
+            let mut text = Vec::new();
+            if path.as_os_str() == "-" {
+                std::io::stdin().lock().read_to_end(&mut text).context("standard input")?;
+            } else {
+                text = std::fs::read(path).fails(|| format!("open {}", path.display()))?;
+            }
+            let mut value: Value = serde_json::from_slice(&text)?;
+            crate::config::drop_nulls(&mut value);
+            if let Some(object) = value.as_object_mut() {
+                // Devices are not updated, as in runc: a plugin may have added to them.
+                object.remove("devices");
+                if object.get("pids").is_some_and(|pids| pids.get("limit").is_none()) {
+                    object.remove("pids");
+                }
+            }
+            return Ok(value);
+        }
+        let mut document = Map::new();
+        let mut put = |section: &str, key: &str, value: Value| {
+            let section = document.entry(section).or_insert_with(|| json!({}));
+            section[key] = value;
+        };
+        if let Some(weight) = self.blkio_weight.filter(|weight| *weight != 0) {
+            put("blockIO", "weight", json!(weight));
+        }
+        for (name, key, text) in [
+            ("cpu-burst", "burst", &self.cpu_burst),
+            ("cpu-period", "period", &self.cpu_period),
+            ("cpu-rt-period", "realtimePeriod", &self.cpu_rt_period),
+            ("cpu-share", "shares", &self.cpu_share),
+        ] {
+            if let Some(text) = text.as_ref().filter(|text| !text.is_empty()) {
+                let value: u64 = text.parse().with_context(|| format!("invalid value for {name}: {text:?}"))?;
+                put("cpu", key, json!(value));
+            }
+        }
+        for (name, key, text) in [
+            ("cpu-quota", "quota", &self.cpu_quota),
+            ("cpu-rt-runtime", "realtimeRuntime", &self.cpu_rt_runtime),
+            ("cpu-idle", "idle", &self.cpu_idle),
+        ] {
+            if let Some(text) = text.as_ref().filter(|text| !text.is_empty()) {
+                let value: i64 = text.parse().with_context(|| format!("invalid value for {name}: {text:?}"))?;
+                put("cpu", key, json!(value));
+            }
+        }
+        for (key, text) in [("cpus", &self.cpuset_cpus), ("mems", &self.cpuset_mems)] {
+            if let Some(text) = text.as_ref().filter(|text| !text.is_empty()) {
+                put("cpu", key, json!(text));
+            }
+        }
+        for (name, key, text) in [
+            ("memory", "limit", &self.memory),
+            ("memory-swap", "swap", &self.memory_swap),
+            ("memory-reservation", "reservation", &self.memory_reservation),
+            ("kernel-memory", "kernel", &self.kernel_memory),
+            ("kernel-memory-tcp", "kernelTCP", &self.kernel_memory_tcp),
+        ] {
+            if let Some(text) = text.as_ref().filter(|text| !text.is_empty()) {
+                let bytes = bytes(text).with_context(|| format!("invalid value for {name}"))?;
+                put("memory", key, json!(bytes));
+            }
+        }
+        if let Some(limit) = self.pids_limit {
+            put("pids", "limit", json!(limit));
+        }
+        Ok(Value::Object(document))
+    }
+}
+
+/// Reads a size as docker's units do: `512`, `64m`, `1.5GiB`, powers of 1024; -1 is no limit.
+fn bytes(text: &str) -> Result<i64> {
+    if text == "-1" {
+        return Ok(-1);
+    }
+    let end = text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let number: f64 = number.parse().with_context(|| format!("invalid size: '{text}'"))?;
+    let unit = unit.trim().to_ascii_lowercase();
+    let unit = unit.strip_suffix("ib").or(unit.strip_suffix('b')).unwrap_or(&unit);
+    let power = match unit {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        "p" => 5,
+        _ => bail!("invalid suffix: '{}'", &text[end..]),
+    };
+    Ok((number * 1024f64.powi(power)) as i64)
+}
+
+/// What is set: what is asked for, and with it what the kernel takes only together.
+fn effective(asked: &Value, stored: &Value) -> Value {
+    let mut effective = asked.clone();
+    let set = |value: &Value, section: &str, key: &str| {
+        value.get(section).and_then(|section| section.get(key)).filter(|value| value.as_i64() != Some(0)).cloned()
+    };
+    if effective.get("memory").is_some() {
+        let unlimited = set(asked, "memory", "limit") == Some(json!(-1));
+        for key in ["limit", "swap"] {
+            // A new limit without one stands for both.
+            if set(asked, "memory", key).is_none()
+                && !(key == "swap" && unlimited)
+                && let Some(value) = set(stored, "memory", key)
+            {
+                effective["memory"][key] = value;
+            }
+        }
+    }
+    for (one, other) in [("quota", "period"), ("period", "quota")] {
+        if set(asked, "cpu", one).is_some()
+            && set(asked, "cpu", other).is_none()
+            && let Some(value) = set(stored, "cpu", other)
+        {
+            effective["cpu"][other] = value;
+        }
+    }
+    effective
+}
+
+/// Puts values over others, keeping what is not named.
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        for (text, size) in [("-1", -1), ("0", 0), ("64m", 64 << 20), ("1.5GiB", 3 << 29), ("2kb", 2048)] {
+            assert_eq!(bytes(text).unwrap(), size, "{text}");
+        }
+        assert!(bytes("1x").is_err());
+        assert!(bytes("m").is_err());
+    }
+
+    #[test]
+    fn a_quota_brings_its_period() {
+        let stored = json!({"cpu": {"period": 100_000, "quota": 5}, "memory": {"swap": 7}});
+        let effective = effective(&json!({"cpu": {"quota": 9}, "memory": {"limit": 3}}), &stored);
+        assert_eq!(effective, json!({"cpu": {"quota": 9, "period": 100_000}, "memory": {"limit": 3, "swap": 7}}));
+    }
+}
