@@ -11,13 +11,16 @@ use clap::{Parser, Subcommand};
 use image_tool::home::Home;
 use image_tool::pipe;
 
+mod commit;
 mod create;
 mod delete;
+mod diff;
 mod documents;
 mod find;
 mod hook;
 mod mount;
 mod options;
+mod ps;
 mod spec;
 mod unmount;
 
@@ -42,6 +45,9 @@ pub(crate) enum Command {
     Mount(mount::Mount),
     Unmount(unmount::Unmount),
     Delete(delete::Delete),
+    Diff(diff::Diff),
+    Commit(commit::Commit),
+    Ps(ps::Ps),
     Find(find::Find),
     Hook(hook::Hook),
     Man(documents::Man),
@@ -56,6 +62,9 @@ impl Command {
             Self::Mount(command) => command.run(),
             Self::Unmount(command) => command.run(),
             Self::Delete(command) => command.run(),
+            Self::Diff(command) => command.run(),
+            Self::Commit(command) => command.run(),
+            Self::Ps(command) => command.run(),
             Self::Find(command) => command.run(),
             Self::Hook(command) => command.run(),
             Self::Man(command) => command.run(),

@@ -37,6 +37,7 @@ use crate::rootfs;
 use crate::user::{self, Identity};
 use crate::volume::{self, Attachment};
 
+pub(crate) use layers::MADE as MOUNT_POINTS;
 pub use layers::{mount, unmount};
 
 /// Why there is no bundle.

@@ -178,25 +178,6 @@ impl FromStr for CpuSet {
     }
 }
 
-/// A duration as docker's tables tell it: `About a minute`, `5 weeks`.
-pub fn human_duration(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
-    match () {
-        () if seconds < 1 => "Less than a second".into(),
-        () if seconds == 1 => "1 second".into(),
-        () if seconds < 60 => format!("{seconds} seconds"),
-        () if minutes == 1 => "About a minute".into(),
-        () if minutes < 60 => format!("{minutes} minutes"),
-        () if hours == 1 => "About an hour".into(),
-        () if hours < 48 => format!("{hours} hours"),
-        () if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
-        () if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
-        () if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
-        () => format!("{} years", seconds / 3600 / 24 / 365),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,29 +237,6 @@ mod tests {
         }
         for text in ["", ",", "a", "3-1", "1-", "-1", "0;1", "0-1-2", "+1"] {
             assert!(text.parse::<CpuSet>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn durations_for_people() {
-        let (minute, hour, day) = (60, 3600, 86400);
-        let cases = [
-            (0, "Less than a second"),
-            (1, "1 second"),
-            (5, "5 seconds"),
-            (minute, "About a minute"),
-            (3 * minute, "3 minutes"),
-            (59 * minute, "59 minutes"),
-            (hour, "About an hour"),
-            (3 * hour, "3 hours"),
-            (2 * day, "2 days"),
-            (13 * day, "13 days"),
-            (35 * day, "5 weeks"),
-            (365 * day, "12 months"),
-            (800 * day, "2 years"),
-        ];
-        for (seconds, words) in cases {
-            assert_eq!(human_duration(Duration::from_secs(seconds)), words);
         }
     }
 

@@ -1,4 +1,5 @@
 use anyhow::Context as _;
+use bundle_tool::annotation;
 use image_tool::pipe;
 
 /// Print the path of a container's bundle.
@@ -7,6 +8,9 @@ pub(crate) struct Find {
     /// Print the container's name, which is its id for the runtime, in place of the path.
     #[arg(long)]
     name: bool,
+    /// Print the container's id of 64 digits in place of the path.
+    #[arg(long, conflicts_with = "name")]
+    id: bool,
     /// A container's name, a bundle's path, or the first digits of an id.
     container: String,
 }
@@ -16,6 +20,10 @@ impl Find {
         let bundle = super::bundle(&self.container)?;
         if self.name {
             return Ok(pipe::print_line(&bundle.name())?);
+        }
+        if self.id {
+            let id = bundle.annotation(annotation::ID);
+            return Ok(pipe::print_line(id.with_context(|| format!("{}: the bundle has no id", self.container))?)?);
         }
         Ok(pipe::print_line(bundle.path().to_str().context("the path is not UTF-8")?)?)
     }

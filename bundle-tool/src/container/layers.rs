@@ -109,7 +109,7 @@ impl Tree {
 }
 
 /// The file of a plain tree's mount points that the image had not, a path a line: they are no change of the container's.
-pub(super) const MADE: &str = "mount-points";
+pub(crate) const MADE: &str = "mount-points";
 
 fn make(path: &Path, mode: u32) -> Result<(), Error> {
     match fs::DirBuilder::new().mode(mode).create(path) {

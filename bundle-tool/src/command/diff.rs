@@ -1,0 +1,53 @@
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
+
+use anyhow::bail;
+use bundle_tool::change;
+use image_tool::layer::diff::Options;
+use image_tool::pipe::stdout_error;
+
+use super::About as _;
+
+/// Write what a container changed to standard output, as a layer's tar.
+///
+/// Deletions are whiteouts, as in an image's layer: `image-tool append` makes it one.
+#[derive(clap::Args)]
+pub(crate) struct Diff {
+    /// The bundle: a container's name, a path, the first digits of an id, or - to read one from standard input.
+    bundle: String,
+}
+
+/// Remembers that an error was standard output's own, which the library tells as one of its archive.
+struct Stdout {
+    inner: io::StdoutLock<'static>,
+    closed: bool,
+}
+
+impl io::Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes);
+        self.closed |= written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl Diff {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        if io::stdout().is_terminal() {
+            bail!("an archive is not written to a terminal (bundle-tool diff {} | tar t)", self.bundle);
+        }
+        let bundle = super::bundle(&self.bundle)?;
+        let mut stdout = Stdout { inner: io::stdout().lock(), closed: false };
+        let written = change::write(&bundle, BufWriter::with_capacity(1 << 16, &mut stdout), &Options::default());
+        let flushed = written.map(|mut output| output.flush());
+        match flushed {
+            _ if stdout.closed => Err(stdout_error(io::ErrorKind::BrokenPipe.into()).into()),
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error).about("standard output"),
+            Err(error) => Err(error).about(&self.bundle),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+use std::io::{self, IsTerminal as _, Read as _};
+
+use anyhow::{Context as _, bail};
+use bundle_tool::status::{self, Container};
+use image_tool::home::Home;
+use image_tool::template::Template;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::documents::write_all;
+
+/// List containers as docker ps does: bundles, and what a runtime says of them on standard input.
+///
+///     run-tool list --format json | bundle-tool ps
+///
+/// A bundle that the runtime does not know has not been started. What the runtime runs of other bundles is listed too.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Ps {
+    /// List those that do not run, too.
+    #[arg(short, long)]
+    all: bool,
+    /// Print ids alone.
+    #[arg(short, long)]
+    quiet: bool,
+    /// Do not shorten ids and commands.
+    #[arg(long)]
+    no_trunc: bool,
+    /// Only those that fit: name=TEXT, id=DIGITS, status=running|paused|created|exited, label=NAME[=VALUE], ancestor=IMAGE.
+    #[arg(short, long, value_name = "FILTER", value_parser = filter)]
+    filter: Vec<Filter>,
+    /// The last N, whether they run or not.
+    #[arg(short = 'n', long, value_name = "N")]
+    last: Option<usize>,
+    /// The last one, whether it runs or not.
+    #[arg(short, long)]
+    latest: bool,
+    /// Print by this template of Go's, or json: {{.ID}} {{.Names}} {{.Image}} {{.Command}} {{.RunningFor}} {{.Status}} {{.Ports}} {{.State}}
+    /// {{.CreatedAt}} {{.Labels}} {{.Mounts}} {{.Networks}} {{.Bundle}}.
+    #[arg(long, value_name = "TEMPLATE")]
+    format: Option<Template>,
+}
+
+#[derive(Clone)]
+enum Filter {
+    Name(String),
+    Id(String),
+    Status(String),
+    Label(String, Option<String>),
+    Ancestor(String),
+}
+
+fn filter(text: &str) -> Result<Filter, String> {
+    match text.split_once('=') {
+        Some(("name", name)) => Ok(Filter::Name(name.trim_start_matches('/').into())),
+        Some(("id", id)) => Ok(Filter::Id(id.into())),
+        Some(("status", status)) if ["running", "paused", "created", "exited"].contains(&status) => {
+            Ok(Filter::Status(status.into()))
+        }
+        Some(("label", label)) => Ok(match label.split_once('=') {
+            Some((name, value)) => Filter::Label(name.into(), Some(value.into())),
+            None => Filter::Label(label.into(), None),
+        }),
+        Some(("ancestor", image)) => Ok(Filter::Ancestor(image.into())),
+        _ => Err("not a filter (name=, id=, status=, label=, ancestor=)".into()),
+    }
+}
+
+/// More than a list of ten thousand containers.
+const LIMIT: u64 = 256 << 20;
+
+impl Ps {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        if io::stdin().is_terminal() {
+            bail!("standard input is a terminal (run-tool list --format json | bundle-tool ps)");
+        }
+        let mut json = Vec::new();
+        io::stdin().lock().take(LIMIT).read_to_end(&mut json).context("read standard input")?;
+        if json.iter().all(u8::is_ascii_whitespace) {
+            bail!("standard input is empty (run-tool list --format json | bundle-tool ps)");
+        }
+        let states =
+            status::read_list(&json).context("standard input is not a runtime's list (run-tool list --format json)")?;
+        let mut all = status::join(&Home::from_environment().bundles(), states)?;
+        let chosen = self.filter.iter().any(|filter| matches!(filter, Filter::Status(_)));
+        let last = if self.latest { Some(1) } else { self.last };
+        all.retain(|container| (self.all || chosen || last.is_some() || container.is_up()) && self.wants(container));
+        all.truncate(last.unwrap_or(usize::MAX));
+        let now = Timestamp::now();
+        let rows: Vec<Value> = all.iter().map(|container| container.fields(now, !self.no_trunc)).collect();
+        write_all(self.render(&rows)?.as_bytes())
+    }
+
+    fn wants(&self, container: &Container) -> bool {
+        // Filters of one kind are alternatives, except for labels.
+        let any = |test: &dyn Fn(&Filter) -> Option<bool>| {
+            let mut verdicts = self.filter.iter().filter_map(test).peekable();
+            verdicts.peek().is_none() || verdicts.any(|verdict| verdict)
+        };
+        let labels = container.labels();
+        any(&|filter| {
+            if let Filter::Name(name) = filter { Some(container.name().contains(name.as_str())) } else { None }
+        }) && any(&|filter| {
+            if let Filter::Id(id) = filter { Some(container.id().starts_with(id.as_str())) } else { None }
+        }) && any(&|filter| if let Filter::Status(status) = filter { Some(container.state() == status) } else { None })
+            && any(&|filter| if let Filter::Ancestor(image) = filter { Some(container.is_of(image)) } else { None })
+            && self.filter.iter().all(|filter| match filter {
+                Filter::Label(name, value) => {
+                    labels.get(name).is_some_and(|own| value.as_ref().is_none_or(|value| value == own))
+                }
+                _ => true,
+            })
+    }
+
+    fn render(&self, rows: &[Value]) -> anyhow::Result<String> {
+        let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
+        if self.quiet {
+            return Ok(rows.iter().map(|row| text(row, "ID") + "\n").collect());
+        }
+        let Some(template) = &self.format else {
+            let fields = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
+            let mut table = vec![fields.map(heading).to_vec()];
+            table.extend(rows.iter().map(|row| fields.map(|field| text(row, field)).to_vec()));
+            return Ok(align(&table));
+        };
+        let lines: Vec<String> = rows.iter().map(|row| template.render(row)).collect::<Result<_, _>>()?;
+        if !template.is_table() {
+            return Ok(lines.iter().map(|line| format!("{line}\n")).collect());
+        }
+        let head = template.headings(heading);
+        let cells = |line: &String| line.split('\t').map(str::to_owned).collect::<Vec<_>>();
+        Ok(align(&std::iter::once(&head).chain(&lines).map(cells).collect::<Vec<_>>()))
+    }
+}
+
+/// docker ps's headings.
+fn heading(field: &str) -> String {
+    match field {
+        "ID" => "CONTAINER ID".into(),
+        "RunningFor" => "CREATED".into(),
+        "CreatedAt" => "CREATED AT".into(),
+        other => other.to_uppercase(),
+    }
+}
+
+/// Columns as docker ps aligns them: three blanks apart, ten wide at least, the last one as it is.
+fn align(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count() + 3).max().unwrap_or(0).max(10)
+    };
+    let mut text = String::new();
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            let last = column + 1 == row.len();
+            text += &if last { cell.clone() } else { format!("{cell:0$}", width(column)) };
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_they_need_to_be() {
+        let rows = [["CONTAINER ID", "IMAGE", "NAMES"], ["ec4c86b8a163", "python:3.8", "eager"]]
+            .map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(align(&rows), "CONTAINER ID   IMAGE        NAMES\nec4c86b8a163   python:3.8   eager\n");
+    }
+}
