@@ -16,35 +16,33 @@ use std::collections::HashMap;
 use std::sync::RwLock;
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
-use oci_distribution::client::{BlobResponse, ClientConfig, ClientProtocol};
+use oci_distribution::Reference;
+use oci_distribution::client::{ClientConfig, ClientProtocol};
 use oci_distribution::secrets::RegistryAuth;
-use oci_distribution::token_cache::{RegistryToken, RegistryTokenType};
-use oci_distribution::{Reference, RegistryOperation};
-use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Response, StatusCode, Url};
 use tokio::sync::Mutex;
 use tracing::{debug, info};
 
-use crate::auth::{self, Challenge, Token};
+use crate::auth::{Challenge, Token};
 use crate::credentials::{CredentialStore, Credentials};
 use crate::mirror::{Endpoint, Security};
 use crate::reference::DOCKER_HUB;
 use crate::retry::{Retry, retry_after};
 
+mod blob;
+mod document;
 mod error;
 mod tls;
+mod token;
 
+use document::DOCUMENT_LIMIT;
+pub use document::Document;
 pub use error::ClientError;
 pub(crate) use error::{innermost, message_of};
 
 const USER_AGENT: &str = concat!("registry-tool/", env!("CARGO_PKG_VERSION"));
-/// Manifests, and the pages of lists: distribution-spec asks registries to take manifests of 4 MiB.
-const DOCUMENT_LIMIT: usize = 4 << 20;
-const MANIFEST_TYPES: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
-     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
-
 /// What does not depend on the registry.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -101,17 +99,6 @@ pub struct Registry {
     credentials: Option<Credentials>,
     tokens: Mutex<HashMap<Vec<String>, Token>>,
     retry: Retry,
-}
-
-/// A manifest or an index as a registry gave it.
-#[derive(Clone, Debug)]
-pub struct Document {
-    /// Its media type, as the answer's header said.
-    pub media_type: Option<String>,
-    /// Its digest, as the answer's header said; nothing is verified yet.
-    pub digest: Option<String>,
-    /// Its bytes.
-    pub bytes: Bytes,
 }
 
 impl Registry {
@@ -254,128 +241,6 @@ impl Registry {
         self.retry
     }
 
-    /// Proves to the registry that the credentials hold.
-    ///
-    /// # Errors
-    /// [`ClientError::Denied`] if they do not.
-    pub async fn check_credentials(&self) -> Result<(), ClientError> {
-        let url = self.url("v2/")?;
-        let response = self.request(Access::Account, true, |http| http.get(url.clone())).await?;
-        self.expect(response, "/v2/", &[StatusCode::OK]).await.map(drop)
-    }
-
-    /// A manifest or index by tag or digest; its size is limited, its digest not verified yet.
-    ///
-    /// # Errors
-    /// [`ClientError::NotFound`] and as for any request.
-    pub async fn manifest(&self, reference: &str) -> Result<Document, ClientError> {
-        let response = self.manifest_request(Method::GET, reference).await?;
-        let (media_type, digest) = manifest_headers(response.headers());
-        let bytes = read_limited(response, DOCUMENT_LIMIT, self.host()).await?.into();
-        Ok(Document { media_type, digest, bytes })
-    }
-
-    /// The digest of a manifest from the answer's head alone; `None` if the registry does not say.
-    ///
-    /// # Errors
-    /// As [`Registry::manifest`].
-    pub async fn manifest_digest(&self, reference: &str) -> Result<Option<String>, ClientError> {
-        let response = self.manifest_request(Method::HEAD, reference).await?;
-        Ok(manifest_headers(response.headers()).1)
-    }
-
-    async fn manifest_request(&self, method: Method, reference: &str) -> Result<Response, ClientError> {
-        let path = format!("v2/{}/manifests/{reference}", self.reference.repository());
-        let url = self.url(&path)?;
-        let build = |http: &reqwest::Client| http.request(method.clone(), url.clone()).header("Accept", MANIFEST_TYPES);
-        let response = self.request(Access::Pull, true, build).await?;
-        self.expect(response, &self.name_with(reference), &[StatusCode::OK]).await
-    }
-
-    /// Puts a manifest under a tag or digest; the digest that the registry says it has.
-    ///
-    /// # Errors
-    /// As for any request.
-    pub async fn put_manifest(
-        &self,
-        reference: &str,
-        media_type: &str,
-        bytes: Bytes,
-    ) -> Result<Option<String>, ClientError> {
-        let url = self.url(&format!("v2/{}/manifests/{reference}", self.reference.repository()))?;
-        let content_type = HeaderValue::from_str(media_type).map_err(|_| ClientError::Protocol {
-            host: self.host().to_owned(),
-            reason: format!("{media_type:?} is no media type"),
-        })?;
-        let build = |http: &reqwest::Client| {
-            http.put(url.clone()).header("Content-Type", content_type.clone()).body(bytes.clone())
-        };
-        let response = self.request(Access::Push, true, build).await?;
-        let accepted = [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED];
-        let response = self.expect(response, &self.name_with(reference), &accepted).await?;
-        Ok(manifest_headers(response.headers()).1)
-    }
-
-    /// Deletes a manifest by digest, or a tag where the registry can.
-    ///
-    /// # Errors
-    /// As for any request.
-    pub async fn delete_manifest(&self, reference: &str) -> Result<(), ClientError> {
-        let url = self.url(&format!("v2/{}/manifests/{reference}", self.reference.repository()))?;
-        let response = self.request(Access::Delete, true, |http| http.delete(url.clone())).await?;
-        let accepted = [StatusCode::ACCEPTED, StatusCode::OK, StatusCode::NO_CONTENT];
-        self.expect(response, &self.name_with(reference), &accepted).await.map(drop)
-    }
-
-    /// Whether the repository has a blob of this size.
-    ///
-    /// # Errors
-    /// As for any request.
-    pub async fn has_blob(&self, digest: &str, size: u64) -> Result<bool, ClientError> {
-        let url = self.url(&format!("v2/{}/blobs/{digest}", self.reference.repository()))?;
-        let response = self.request(Access::Push, true, |http| http.head(url.clone())).await?;
-        if response.status() == StatusCode::NOT_FOUND {
-            return Ok(false);
-        }
-        let response = self.expect(response, digest, &[StatusCode::OK]).await?;
-        let length = response.headers().get("Content-Length").and_then(|value| value.to_str().ok()?.parse().ok());
-        Ok(length.is_none_or(|length: u64| length == size))
-    }
-
-    /// A blob's bytes from `offset` on, by the crate. The range is asked for even from 0: the crate hashes whole answers, and
-    /// the bytes are hashed where they are written already.
-    ///
-    /// # Errors
-    /// Whatever the crate says; asking again is the caller's, who knows how far it came.
-    pub async fn blob(&self, digest: &str, offset: u64) -> Result<BlobResponse, ClientError> {
-        self.hand_over_token(Access::Pull).await?;
-        let answer = self.oci.pull_blob_stream_partial(&self.reference, digest, offset, None).await;
-        answer.map_err(|error| ClientError::from_crate(&self.base, self.credentials.as_ref(), digest, error))
-    }
-
-    /// Waits as long as the registry wants before it gives `digest` again. The crate's errors carry no headers, so the head
-    /// of the blob is asked for here, where `Retry-After` is seen and kept.
-    ///
-    /// # Errors
-    /// The registry's refusal, when attempts are spent.
-    pub async fn settle(&self, digest: &str) -> Result<(), ClientError> {
-        let url = self.url(&format!("v2/{}/blobs/{digest}", self.reference.repository()))?;
-        self.request(Access::Pull, true, |http| http.head(url.clone())).await.map(drop)
-    }
-
-    /// Sends a whole blob in one request, by the crate.
-    ///
-    /// # Errors
-    /// Whatever the crate says.
-    pub async fn put_blob<S>(&self, digest: &str, size: u64, body: S) -> Result<(), ClientError>
-    where
-        S: futures_util::Stream<Item = oci_distribution::errors::Result<Bytes>> + Send + 'static,
-    {
-        self.hand_over_token(Access::Push).await?;
-        let answer = self.oci.push_blob_stream(&self.reference, body, digest, Some(size)).await;
-        answer.map(drop).map_err(|error| ClientError::from_crate(&self.base, self.credentials.as_ref(), digest, error))
-    }
-
     /// Makes a request with the token for `access`, and again where that may help: once with a fresh token after a 401, and
     /// after a 408, 429, 5xx or a cut connection while attempts last.
     ///
@@ -477,171 +342,9 @@ impl Registry {
         })
     }
 
-    /// A small JSON document that is no part of the distribution-spec; `None` where the registry has none.
-    ///
-    /// # Errors
-    /// As for any request.
-    pub async fn document(&self, url: Url) -> Result<Option<Vec<u8>>, ClientError> {
-        // Whoever knows a password with every request wants it here too; a token would name a repository, and there is none.
-        let access = if self.challenge() == Some(Challenge::Basic) { Access::Account } else { Access::Anonymous };
-        let response = self.request(access, true, |http| http.get(url.clone())).await?;
-        if matches!(
-            response.status(),
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
-        ) {
-            return Ok(None);
-        }
-        let response = self.expect(response, url.path(), &[StatusCode::OK]).await?;
-        read_limited(response, DOCUMENT_LIMIT, self.host()).await.map(Some)
-    }
-
-    /// A small blob, such as a config, whole and not verified.
-    ///
-    /// # Errors
-    /// As for any request.
-    pub async fn small_blob(&self, digest: &str) -> Result<Vec<u8>, ClientError> {
-        let url = self.url(&format!("v2/{}/blobs/{digest}", self.reference.repository()))?;
-        let response = self.request(Access::Pull, true, |http| http.get(url.clone())).await?;
-        let response = self.expect(response, digest, &[StatusCode::OK]).await?;
-        read_limited(response, 2 * DOCUMENT_LIMIT, self.host()).await
-    }
-
-    /// The elements of a paginated list: each page's `key`, following `Link` within the registry.
-    ///
-    /// # Errors
-    /// As for any request; [`ClientError::Protocol`] if a page is not what it should be.
-    pub async fn list(&self, access: Access<'_>, path: &str, key: &str) -> Result<Vec<String>, ClientError> {
-        let invalid = |reason: String| ClientError::Protocol { host: self.host().to_owned(), reason };
-        let mut url = self.url(path)?;
-        let mut found: Vec<String> = Vec::new();
-        // A registry could link in circles; 1,000 pages of 1,000 are more than any has.
-        for _ in 0..1000 {
-            let response = self.request(access, true, |http| http.get(url.clone())).await?;
-            let what = self.name_of(access);
-            let response = self.expect(response, &what, &[StatusCode::OK]).await?;
-            let next = response.headers().get("Link").and_then(|value| next_link(value.to_str().ok()?));
-            let next =
-                next.map(|target| url.join(&target)).transpose().map_err(|_| invalid("a Link is no URL".into()))?;
-            let body = read_limited(response, DOCUMENT_LIMIT, self.host()).await?;
-            let page: serde_json::Value =
-                serde_json::from_slice(&body).map_err(|error| invalid(format!("{path}: not JSON: {error}")))?;
-            let entries = page.get(key).cloned().unwrap_or_default();
-            // `null` is an empty list in Go, which most registries are written in.
-            let entries: Option<Vec<String>> =
-                serde_json::from_value(entries).map_err(|_| invalid(format!("{path}: {key} is no list of names")))?;
-            found.extend(entries.unwrap_or_default());
-            match next {
-                Some(next) if !self.is_own(&next) => return Err(invalid("a Link leads to another host".into())),
-                Some(next) if next != url => url = next,
-                _ => return Ok(found),
-            }
-        }
-        Err(invalid(format!("{path}: the list does not end")))
-    }
-
-    fn name_of(&self, access: Access<'_>) -> String {
-        match access {
-            Access::Catalog => "the catalog".to_owned(),
-            _ => self.reference.repository().to_owned(),
-        }
-    }
-
-    fn name_with(&self, reference: &str) -> String {
-        let separator = if reference.contains(':') { '@' } else { ':' };
-        format!("{}{separator}{reference}", self.reference.repository())
-    }
-
     /// Whether a URL is at the registry itself, so that it may see our credentials.
     fn is_own(&self, url: &Url) -> bool {
         url.origin() == self.base.origin()
-    }
-
-    fn scopes(&self, access: Access<'_>) -> Vec<String> {
-        let repository = self.reference.repository();
-        match access {
-            Access::Pull => vec![format!("repository:{repository}:pull")],
-            Access::Push => vec![format!("repository:{repository}:pull,push")],
-            Access::Mount(source) => {
-                vec![format!("repository:{repository}:pull,push"), format!("repository:{source}:pull")]
-            }
-            Access::Delete => vec![format!("repository:{repository}:delete,pull")],
-            Access::Catalog => vec!["registry:catalog:*".to_owned()],
-            Access::Account | Access::Anonymous => Vec::new(),
-        }
-    }
-
-    /// The `Authorization` header for a request, with a token that is still good.
-    async fn authorization(&self, access: Access<'_>) -> Result<Option<HeaderValue>, ClientError> {
-        if access == Access::Anonymous {
-            return Ok(None);
-        }
-        let text = match (self.challenge(), &self.credentials) {
-            (Some(Challenge::Basic), Some(Credentials::Password { username, password })) => {
-                use base64::Engine as _;
-                let pair = format!("{username}:{password}");
-                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
-            }
-            (Some(Challenge::Basic), Some(Credentials::RegistryToken(token))) => format!("Bearer {token}"),
-            (None | Some(Challenge::Basic), _) => return Ok(None),
-            (Some(Challenge::Bearer { realm, service }), _) => {
-                format!("Bearer {}", self.token(access, &realm, service.as_deref()).await?.secret())
-            }
-        };
-        // A header that no log shows.
-        let mut value = HeaderValue::from_str(&text).map_err(|_| ClientError::Setup {
-            reason: format!("{}: the stored login has characters that no header can carry", self.host()),
-        })?;
-        value.set_sensitive(true);
-        Ok(Some(value))
-    }
-
-    /// After a 401: takes its challenge in, and forgets the token that was refused. Whether asking again makes sense: not if
-    /// the same credentials would be sent again.
-    async fn learn(&self, access: Access<'_>, headers: &HeaderMap) -> Result<bool, ClientError> {
-        let known = self.challenge();
-        let Some(challenge) = Challenge::of(headers).or_else(|| known.clone()) else { return Ok(false) };
-        let is_new = known.as_ref() != Some(&challenge);
-        let is_bearer = matches!(challenge, Challenge::Bearer { .. });
-        *self.challenge.write().expect("nobody panics holding it") = Some(challenge);
-        if is_new {
-            self.introduce().await;
-        }
-        let refused = self.tokens.lock().await.remove(&self.scopes(access));
-        Ok(is_new || (is_bearer && refused.is_some()))
-    }
-
-    async fn token(&self, access: Access<'_>, realm: &str, service: Option<&str>) -> Result<Token, ClientError> {
-        let scopes = self.scopes(access);
-        // Held while fetching, so that many layers that start at once ask for one token and not for many.
-        let mut tokens = self.tokens.lock().await;
-        if let Some(token) = tokens.get(&scopes).filter(|token| token.is_fresh()) {
-            return Ok(token.clone());
-        }
-        let token = match &self.credentials {
-            Some(Credentials::RegistryToken(token)) => Token::lasting(token.clone()),
-            credentials => auth::fetch(&self.http, &self.base, realm, service, &scopes, credentials.as_ref()).await?,
-        };
-        tokens.insert(scopes, token.clone());
-        Ok(token)
-    }
-
-    /// Gives the crate's client the token that its next request needs.
-    async fn hand_over_token(&self, access: Access<'_>) -> Result<(), ClientError> {
-        let operation = if access == Access::Pull { RegistryOperation::Pull } else { RegistryOperation::Push };
-        let token = match (self.challenge(), &self.credentials) {
-            (Some(Challenge::Basic), Some(Credentials::Password { username, password })) => {
-                RegistryTokenType::Basic(username.clone(), password.clone())
-            }
-            (Some(Challenge::Basic), Some(Credentials::RegistryToken(token))) => bearer(token),
-            (None | Some(Challenge::Basic), _) => return Ok(()),
-            (Some(Challenge::Bearer { realm, service }), _) => {
-                bearer(self.token(access, &realm, service.as_deref()).await?.secret())
-            }
-        };
-        // The crate looks at its tokens only for a registry that it has been introduced to.
-        self.oci.store_auth_if_needed(self.host(), &RegistryAuth::Anonymous).await;
-        self.oci.tokens.insert(&self.reference, operation, token).await;
-        Ok(())
     }
 }
 
@@ -652,25 +355,6 @@ pub enum Known {
     Stored,
     /// These.
     Given(Credentials),
-}
-
-fn bearer(token: &str) -> RegistryTokenType {
-    RegistryTokenType::Bearer(RegistryToken::Token { token: token.to_owned() })
-}
-
-fn manifest_headers(headers: &HeaderMap) -> (Option<String>, Option<String>) {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let media_type = text("Content-Type").map(|full| full.split(';').next().unwrap_or_default().trim().to_owned());
-    (media_type, text("Docker-Content-Digest"))
-}
-
-/// The target of `Link: <…>; rel="next"` (RFC 8288).
-fn next_link(header: &str) -> Option<String> {
-    header.split(',').find_map(|link| {
-        let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
-        let is_next = parameters.split(';').any(|one| matches!(one.trim(), "rel=next" | "rel=\"next\""));
-        is_next.then(|| target.to_owned())
-    })
 }
 
 fn is_transient(status: StatusCode) -> bool {
@@ -716,22 +400,5 @@ fn crate_config(scheme: &str, is_verified: bool, settings: &Settings) -> ClientC
         connect_timeout: Some(settings.connect_timeout),
         user_agent: USER_AGENT,
         ..ClientConfig::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_next_page_is_the_link_that_says_so() {
-        for (header, expected) in [
-            ("</v2/_catalog?last=b&n=2>; rel=\"next\"", Some("/v2/_catalog?last=b&n=2")),
-            ("<a>; rel=prev, <b>; rel=next", Some("b")),
-            ("<a>", None),
-            ("garbage", None),
-        ] {
-            assert_eq!(next_link(header).as_deref(), expected, "{header}");
-        }
     }
 }

@@ -10,6 +10,7 @@ use registry_tool::mirror::{Mirrors, Sources};
 use registry_tool::retry::Retry;
 
 mod catalog;
+mod copy;
 mod delete;
 mod digest;
 mod documents;
@@ -41,6 +42,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     Pull(pull::Pull),
     Push(push::Push),
+    Copy(copy::Copy),
     Tags(tags::Tags),
     Catalog(catalog::Catalog),
     Inspect(inspect::Inspect),
@@ -58,6 +60,7 @@ impl Command {
         match self {
             Self::Pull(command) => command.run(),
             Self::Push(command) => command.run(),
+            Self::Copy(command) => command.run(),
             Self::Tags(command) => command.run(),
             Self::Catalog(command) => command.run(),
             Self::Inspect(command) => command.run(),

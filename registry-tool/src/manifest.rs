@@ -69,6 +69,15 @@ pub enum Content {
     Index(Vec<Descriptor>),
 }
 
+/// Everything that one image needs.
+#[derive(Default)]
+pub(crate) struct Plan {
+    /// Manifests and indexes, each after those it refers to.
+    pub(crate) documents: Vec<Manifest>,
+    /// Configs and layers, each once.
+    pub(crate) blobs: Vec<Descriptor>,
+}
+
 #[derive(Deserialize)]
 struct ImageDocument {
     config: Descriptor,

@@ -18,8 +18,9 @@ use tracing::warn;
 use crate::client::{ClientError, Registry, Settings};
 use crate::download::{DownloadError, download};
 use crate::event::{Event, Watcher};
-use crate::manifest::{Content, Manifest, ManifestError};
+use crate::manifest::{Content, Manifest, ManifestError, Plan};
 use crate::mirror::{Endpoint, MirrorError, Mirrors};
+use crate::policy::{Policy, PolicyError};
 use crate::reference::ImageName;
 
 /// Indexes may hold indexes, but nobody's are this deep.
@@ -50,6 +51,10 @@ pub struct Order<'a> {
     pub target: &'a Address,
     /// For which platforms.
     pub choice: Choice,
+    /// What this machine allows.
+    pub policy: Policy,
+    /// Whether a person vouches for an image that the policy wants signed.
+    pub is_trusted: bool,
     /// How many blobs at once.
     pub jobs: usize,
     /// Who watches.
@@ -84,6 +89,9 @@ pub enum PullError {
     /// The configuration of registries is wrong, or forbids it.
     #[error(transparent)]
     Mirror(#[from] MirrorError),
+    /// The policy forbids it.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The layout failed.
     #[error(transparent)]
     Layout(#[from] layout::Error),
@@ -189,6 +197,7 @@ pub async fn pull(
 ) -> Result<Pulled, PullError> {
     let mut failures = Vec::new();
     for name in mirrors.resolve(order.name) {
+        order.policy.check(name.reference(), order.is_trusted)?;
         for endpoint in mirrors.pull_endpoints(name.reference())? {
             match attempt(order, &name, &endpoint, layout, settings).await {
                 Ok(pulled) => return Ok(pulled),
@@ -202,14 +211,6 @@ pub async fn pull(
         }
     }
     Err(PullError::Nowhere { name: order.name.typed().to_owned(), failures })
-}
-
-/// Everything that one image needs.
-struct Plan {
-    /// Manifests and indexes, each after those it refers to.
-    documents: Vec<Manifest>,
-    /// Configs and layers, each once.
-    blobs: Vec<Descriptor>,
 }
 
 async fn attempt(
@@ -233,7 +234,7 @@ async fn attempt(
     let digest = top.descriptor.digest().to_string();
     (order.watcher)(Event::Found { name, host: registry.host() });
 
-    let mut plan = Plan { documents: Vec::new(), blobs: Vec::new() };
+    let mut plan = Plan::default();
     let chosen = match &order.choice {
         Choice::All => top.clone(),
         Choice::One { platform, .. } => narrow(&registry, top.clone(), platform).await?,
@@ -316,7 +317,12 @@ async fn promised(registry: &Registry, descriptor: &Descriptor) -> Result<Manife
 }
 
 /// Fills the plan with a document and all that it refers to, depth first.
-async fn gather(registry: &Registry, manifest: Manifest, plan: &mut Plan, depth: usize) -> Result<(), Failure> {
+pub(crate) async fn gather(
+    registry: &Registry,
+    manifest: Manifest,
+    plan: &mut Plan,
+    depth: usize,
+) -> Result<(), EndpointError> {
     match &manifest.content {
         Content::Image(blobs) => {
             let known: HashSet<_> = plan.blobs.iter().map(|blob| blob.digest().clone()).collect();
@@ -328,7 +334,7 @@ async fn gather(registry: &Registry, manifest: Manifest, plan: &mut Plan, depth:
                 let digest = manifest.descriptor.digest().clone();
                 let reason = format!("indexes are nested more than {DEPTH} deep");
                 let source = ManifestError::Malformed { digest, reason };
-                return Err(EndpointError::Manifest { host: registry.host().to_owned(), source }.into());
+                return Err(EndpointError::Manifest { host: registry.host().to_owned(), source });
             }
             for child in children {
                 let known = plan.documents.iter().any(|document| document.descriptor.digest() == child.digest());

@@ -17,7 +17,7 @@ use tracing::info;
 
 use crate::client::{ClientError, Registry, Settings};
 use crate::event::{Event, Watcher};
-use crate::manifest::{Content, Manifest, ManifestError};
+use crate::manifest::{Content, Manifest, ManifestError, Plan};
 use crate::mirror::{MirrorError, Mirrors};
 use crate::reference::ImageName;
 use crate::upload::{Sending, UploadError, upload};
@@ -112,7 +112,7 @@ pub async fn push(order: &Order<'_>, mirrors: &Mirrors, settings: &Settings) -> 
         return Err(PushError::OtherDigest { name: name.typed().into(), actual: top.digest().clone() });
     }
     let mut plan = Plan::default();
-    plan.gather(&layout, &top, DEPTH, order.address)?;
+    gather(&layout, &top, &mut plan, DEPTH, order.address)?;
 
     let endpoint = mirrors.push_endpoint(name.reference())?;
     let failed = |source| PushError::Client { name: name.typed().to_owned(), source };
@@ -137,51 +137,41 @@ pub async fn push(order: &Order<'_>, mirrors: &Mirrors, settings: &Settings) -> 
     Ok(Pushed { digest: top.digest().clone(), size: top.size() })
 }
 
-/// Everything that the image refers to.
-#[derive(Default)]
-struct Plan {
-    /// Manifests and indexes, each after those it refers to.
-    documents: Vec<Manifest>,
-    /// Configs and layers, each once.
-    blobs: Vec<Descriptor>,
-}
-
-impl Plan {
-    fn gather(
-        &mut self,
-        layout: &Layout,
-        descriptor: &Descriptor,
-        depth: usize,
-        address: &Address,
-    ) -> Result<(), PushError> {
-        if self.documents.iter().any(|document| document.descriptor.digest() == descriptor.digest()) {
-            return Ok(());
-        }
-        let bytes = layout.read(descriptor, MANIFEST_LIMIT)?;
-        let unsound = |source| PushError::Manifest { address: address.clone(), source };
-        let manifest = Manifest::promised(descriptor, bytes.into()).map_err(unsound)?;
-        match &manifest.content {
-            Content::Image(blobs) => {
-                let mut seen: HashSet<Digest> = self.blobs.iter().map(|blob| blob.digest().clone()).collect();
-                let new = blobs.iter().filter(|blob| seen.insert(blob.digest().clone()));
-                // A foreign layer that the layout does not have is one that everybody gets from its URL.
-                let new = new.filter(|blob| blob.urls().as_ref().is_none_or(Vec::is_empty) || layout.has(blob));
-                self.blobs.extend(new.cloned());
-            }
-            Content::Index(_) if depth == 0 => {
-                let digest = descriptor.digest().clone();
-                let reason = format!("indexes are nested more than {DEPTH} deep");
-                return Err(unsound(ManifestError::Malformed { digest, reason }));
-            }
-            Content::Index(children) => {
-                for child in children {
-                    self.gather(layout, child, depth - 1, address)?;
-                }
-            }
-        }
-        self.documents.push(manifest);
-        Ok(())
+/// Fills the plan with a document and all that it refers to, depth first.
+fn gather(
+    layout: &Layout,
+    descriptor: &Descriptor,
+    plan: &mut Plan,
+    depth: usize,
+    address: &Address,
+) -> Result<(), PushError> {
+    if plan.documents.iter().any(|document| document.descriptor.digest() == descriptor.digest()) {
+        return Ok(());
     }
+    let bytes = layout.read(descriptor, MANIFEST_LIMIT)?;
+    let unsound = |source| PushError::Manifest { address: address.clone(), source };
+    let manifest = Manifest::promised(descriptor, bytes.into()).map_err(unsound)?;
+    match &manifest.content {
+        Content::Image(blobs) => {
+            let mut seen: HashSet<Digest> = plan.blobs.iter().map(|blob| blob.digest().clone()).collect();
+            let new = blobs.iter().filter(|blob| seen.insert(blob.digest().clone()));
+            // A foreign layer that the layout does not have is one that everybody gets from its URL.
+            let new = new.filter(|blob| blob.urls().as_ref().is_none_or(Vec::is_empty) || layout.has(blob));
+            plan.blobs.extend(new.cloned());
+        }
+        Content::Index(_) if depth == 0 => {
+            let digest = descriptor.digest().clone();
+            let reason = format!("indexes are nested more than {DEPTH} deep");
+            return Err(unsound(ManifestError::Malformed { digest, reason }));
+        }
+        Content::Index(children) => {
+            for child in children {
+                gather(layout, child, plan, depth - 1, address)?;
+            }
+        }
+    }
+    plan.documents.push(manifest);
+    Ok(())
 }
 
 /// Which repositories of the registry may have a blob already.
@@ -203,7 +193,7 @@ impl Sources {
                 continue;
             }
             let mut plan = Plan::default();
-            if let Err(error) = plan.gather(layout, &descriptor, DEPTH, order.address) {
+            if let Err(error) = gather(layout, &descriptor, &mut plan, DEPTH, order.address) {
                 info!(%error, other = %other, "no source of mounts");
                 continue;
             }

@@ -92,7 +92,7 @@ async fn verified(layout: &Layout, descriptor: &Descriptor) -> Result<File, Uplo
 }
 
 /// Asks the registry to take the blob from another repository. A refusal is no error: the blob is sent then.
-async fn mount(registry: &Registry, digest: &str, source: &str) -> Result<bool, UploadError> {
+pub(crate) async fn mount(registry: &Registry, digest: &str, source: &str) -> Result<bool, ClientError> {
     let mut url = registry.url(&format!("v2/{}/blobs/uploads/", registry.reference().repository()))?;
     url.query_pairs_mut().append_pair("mount", digest).append_pair("from", source);
     let post = |http: &reqwest::Client| http.post(url.clone()).header("Content-Length", 0);
@@ -102,7 +102,7 @@ async fn mount(registry: &Registry, digest: &str, source: &str) -> Result<bool, 
             debug!(source, reason, "no mount");
             return Ok(false);
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     match response.status() {
         StatusCode::CREATED => Ok(true),

@@ -6,12 +6,13 @@ mod server;
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use image_tool::address::Address;
 use image_tool::layout::Layout;
-use server::{INDEX, Image, Reply, Request, Server, digest, noise};
+use server::{INDEX, Image, Reply, Request, Server, Store, digest, noise};
 
 /// A folder that is the whole world of the tool: home, configuration and data.
 struct World {
@@ -725,6 +726,159 @@ fn push_wants_one_address_on_standard_input() {
     let usage = world.run(&["push", "images:a", "docker://localhost:1/a"]);
     assert_eq!(usage.0.status.code(), Some(2));
     assert!(usage.err().contains("without the transport prefix"), "{}", usage.err());
+}
+
+/// A registry that keeps what it is sent, but answers as `special` says where that says anything.
+fn keeping(special: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) -> (Server, Arc<Store>) {
+    let store = Arc::new(Store::default());
+    let kept = Arc::clone(&store);
+    (Server::new(move |request| special(request).unwrap_or_else(|| kept.answer(request))), store)
+}
+
+/// A layout `images` with an image under the ref `a`.
+fn layout_with(world: &World, image: &Image) {
+    let server = honest(image);
+    world.run(&["pull", "-q", &format!("{}/a:3.8", server.address()), "images:a"]).good();
+}
+
+#[test]
+fn push_sends_what_the_registry_lacks_and_prints_the_name() {
+    let (world, image) = (World::new(), Image::new(&[noise(5000, 1)]));
+    layout_with(&world, &image);
+    let (server, store) = keeping(|_| None);
+    let name = format!("{}/team/app", server.address());
+    let short = &image.layers[0][7..19];
+    let ran = world.run_with_input(&["push", "-", &name], "images:a\n");
+    assert_eq!(ran.good().out(), format!("{name}:latest@{}\n", image.digest()));
+    let said = format!(
+        "The push refers to repository [{name}]\nUsing default tag: latest\n{short}: Pushed\nlatest: digest: {} size: {}\n",
+        image.digest(),
+        image.manifest.len()
+    );
+    assert_eq!(ran.err(), said);
+    assert_eq!(*store.blobs.lock().unwrap(), image.blobs);
+    assert_eq!(store.manifests.lock().unwrap()["team/app/latest"].1, image.manifest);
+    let again = world.run(&["push", "images:a", &format!("{name}:2")]);
+    assert!(again.good().err().contains(&format!("{short}: Layer already exists\n")), "{}", again.err());
+}
+
+#[test]
+fn push_sends_large_blobs_in_pieces_that_go_on_where_they_broke() {
+    let (world, image) = (World::new(), Image::new(&[noise(2_500_000, 1)]));
+    layout_with(&world, &image);
+    let count = AtomicUsize::new(0);
+    // The second piece meets a registry that is out of order for a moment.
+    let (server, store) = keeping(move |request| {
+        (request.method == "PATCH" && count.fetch_add(1, Ordering::SeqCst) == 1).then(|| Reply::new(503, ""))
+    });
+    let name = format!("{}/app:1", server.address());
+    world.run(&["push", "--chunk-size", "1", "--retry-delay", "0.01", "images:a", &name]).good();
+    assert_eq!(*store.blobs.lock().unwrap(), image.blobs);
+    let ranges: Vec<String> =
+        server.seen().iter().filter_map(|request| request.header("content-range").map(str::to_owned)).collect();
+    assert_eq!(ranges, ["0-1048575", "1048576-2097151", "1048576-2097151", "2097152-2499999"]);
+}
+
+#[test]
+fn push_mounts_what_the_registry_has_elsewhere() {
+    let (world, image) = (World::new(), Image::new(&[noise(5000, 1)]));
+    let shown = image.clone();
+    let (server, _store) = keeping(move |request| match request.method.as_str() {
+        "POST" if request.query.contains("from=base") => Some(Reply::new(201, "").header("Location", "/x")),
+        "GET" if request.path.contains("/base/") => Some(shown.answer(request)),
+        _ => None,
+    });
+    // Pulled from there, so its name tells where the blobs are.
+    world.run(&["pull", "-q", &format!("{}/base:3.8", server.address()), "images"]).good();
+    let (source, name) = (format!("images:{}/base:3.8", server.address()), format!("{}/app:1", server.address()));
+    let ran = world.run(&["push", &source, &name]);
+    assert!(ran.good().err().contains(": Mounted from base\n"), "{}", ran.err());
+    assert!(server.seen().iter().all(|request| request.method != "PATCH" && !request.path.contains("/uploads/0")));
+    // A registry that begins an upload instead gets the bytes.
+    let (server, store) = keeping(|_| None);
+    let name = format!("{}/app:1", server.address());
+    let ran = world.run(&["push", "--mount-from", "base", &source, &name]);
+    assert!(ran.good().err().contains(": Pushed\n"), "{}", ran.err());
+    assert_eq!(*store.blobs.lock().unwrap(), image.blobs);
+}
+
+#[test]
+fn a_damaged_blob_never_leaves_the_machine() {
+    let (world, image) = (World::new(), Image::new(&[noise(5000, 1)]));
+    layout_with(&world, &image);
+    let blob = format!("images/blobs/sha256/{}", &image.layers[0][7..]);
+    let mut bytes = std::fs::read(world.path(&blob)).unwrap();
+    bytes[17] ^= 1;
+    std::fs::write(world.path(&blob), bytes).unwrap();
+    let (server, store) = keeping(|_| None);
+    world.run(&["push", "images:a", &format!("{}/app:1", server.address())]).fails(&[&image.layers[0], "got sha256:"]);
+    assert!(store.manifests.lock().unwrap().is_empty());
+    assert!(!store.blobs.lock().unwrap().contains_key(&image.layers[0]));
+}
+
+#[test]
+fn copy_streams_from_registry_to_registry() {
+    let (world, image) = (World::new(), Image::new(&[noise(500_000, 1)]));
+    let source = honest(&image);
+    let (target, store) = keeping(|_| None);
+    let (from, to) = (format!("{}/a:3.8", source.address()), format!("{}/b:1", target.address()));
+    let ran = world.run(&["copy", &from, &to]);
+    assert_eq!(ran.good().out(), format!("{to}@{}\n", image.digest()));
+    assert_eq!(*store.blobs.lock().unwrap(), image.blobs);
+    assert!(!world.path("oci").exists(), "nothing touches the disk");
+    let liar = moody(&image, usize::MAX, is_layer(&image), |request, _| Reply::blob(request, &noise(500_000, 2)));
+    let (target, store) = keeping(|_| None);
+    let (from, to) = (format!("{}/a:3.8", liar.address()), format!("{}/b:1", target.address()));
+    world.run(&["copy", "--retry", "0", &from, &to]).fails(&[&from, &image.layers[0]]);
+    assert!(store.manifests.lock().unwrap().is_empty());
+    world.run(&["copy", &format!("{}/a:9", source.address()), &to]).fails(&["no such image"]);
+}
+
+#[test]
+fn delete_takes_a_tag_or_an_image() {
+    let (world, image) = (World::new(), Image::new(&[noise(50, 1)]));
+    let shown = image.clone();
+    let server = Server::new(move |request| match (request.method.as_str(), request.path.ends_with("/3.8")) {
+        ("DELETE", true) => Reply::new(405, r#"{"errors":[{"code":"UNSUPPORTED"}]}"#),
+        ("DELETE", false) => Reply::new(202, ""),
+        _ => shown.answer(request),
+    });
+    let name = format!("{}/a", server.address());
+    world.run(&["delete", &format!("{name}:3.8")]).fails(&["cannot delete a tag alone", &image.digest()]);
+    world.run(&["delete", &format!("{name}@{}", image.digest())]).good();
+    world.run(&["delete", &format!("{name}:9")]).fails(&["not found"]);
+    world.run(&["delete", &name]).fails(&["name the tag or digest"]);
+}
+
+#[test]
+fn inspect_shows_what_skopeo_shows() {
+    let (world, image) = (World::new(), Image::new(&[noise(50, 1)]));
+    let server = honest(&image);
+    let name = format!("{}/a:3.8", server.address());
+    let shown = world.run(&["inspect", "--no-tags", &name]);
+    let document: serde_json::Value = serde_json::from_str(&shown.good().out()).unwrap();
+    assert_eq!(document["Digest"], image.digest());
+    assert_eq!(document["Architecture"], "amd64");
+    assert_eq!(document["Layers"][0], image.layers[0]);
+    assert_eq!(document["Env"][0], "A=1");
+    assert_eq!(world.run(&["inspect", "--raw", &name]).good().0.stdout, image.manifest);
+    let config = world.run(&["inspect", "--config", &name]).good().0.stdout.clone();
+    assert_eq!(image.blobs[&digest(&config)], config);
+}
+
+#[test]
+fn a_policy_that_wants_signatures_is_obeyed() {
+    let (world, image) = (World::new(), Image::new(&[noise(50, 1)]));
+    let server = honest(&image);
+    let name = format!("{}/a:3.8", server.address());
+    world.write(
+        "user/.config/containers/policy.json",
+        r#"{"default": [{"type": "signedBy"}], "transports": {"docker": {"docker.io": [{"type": "reject"}]}}}"#,
+    );
+    world.run(&["pull", &name, "images"]).fails(&["signedBy", "--disable-content-trust"]);
+    world.run(&["pull", "--disable-content-trust", "python", "images"]).fails(&["rejected by"]);
+    world.run(&["pull", "--disable-content-trust", &name, "images"]).good();
+    world.run(&["pull", "--disable-content-trust=false", &name, "images"]).fails(&["cannot be verified"]);
 }
 
 #[test]

@@ -31,6 +31,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// Shows what a transfer reports.
 pub(crate) struct Display {
     kind: Kind,
+    verb: &'static str,
 }
 
 enum Kind {
@@ -41,7 +42,8 @@ enum Kind {
 }
 
 impl Display {
-    pub(crate) fn new(progress: Progress, is_quiet: bool) -> Arc<Self> {
+    /// `verb` is what is done to a layer, in docker's word.
+    pub(crate) fn new(progress: Progress, is_quiet: bool, verb: &'static str) -> Arc<Self> {
         let kind = match progress {
             _ if is_quiet => Kind::Silent,
             Progress::None => Kind::Silent,
@@ -51,7 +53,7 @@ impl Display {
             Progress::Auto | Progress::Plain => Kind::Lines,
             Progress::Json => Kind::Json(Mutex::default()),
         };
-        Arc::new(Self { kind })
+        Arc::new(Self { kind, verb })
     }
 
     /// Says one line of docker's.
@@ -107,7 +109,7 @@ impl Display {
             return;
         }
         let style = ProgressStyle::with_template(
-            "{prefix}: {msg:14} {bar:30} {bytes:>10}/{total_bytes:10} {binary_bytes_per_sec}",
+            "{prefix}: {msg:12} {bar:30} {bytes:>10}/{total_bytes:10} {binary_bytes_per_sec}",
         )
         .expect("a constant template");
         let bar = all.add(ProgressBar::new(blob.size()).with_style(style));
@@ -122,7 +124,7 @@ impl Display {
             Kind::Bars { each, .. } => {
                 if let Some(bar) = each.lock().expect("nobody panics holding it").get(&blob.digest().to_string()) {
                     if bar.position() == 0 {
-                        bar.set_message("Transferring");
+                        bar.set_message(self.verb);
                     }
                     bar.set_position(position);
                 }
@@ -135,7 +137,7 @@ impl Display {
                     last.insert(blob.digest().digest().to_owned(), now);
                     let detail = json!({ "current": position, "total": blob.size() });
                     let id = short(blob.digest());
-                    print(&json!({ "status": "Transferring", "id": id, "progressDetail": detail }).to_string());
+                    print(&json!({ "status": self.verb, "id": id, "progressDetail": detail }).to_string());
                 }
             }
         }

@@ -6,6 +6,7 @@ use image_tool::address::Address;
 use image_tool::layout::Layout;
 use image_tool::pipe::print_line;
 use image_tool::platform::Platform;
+use registry_tool::policy::Policy;
 use registry_tool::pull::{Choice, Order, pull};
 use registry_tool::reference::ImageName;
 
@@ -34,9 +35,9 @@ pub(crate) struct Pull {
     /// How progress is shown on standard error.
     #[arg(long, value_enum, default_value = "auto")]
     progress: Progress,
-    /// Skip the verification of a signature, as docker does unless DOCKER_CONTENT_TRUST=1.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
-    disable_content_trust: bool,
+    /// Pull an image unverified that containers' policy.json wants signed, or docker's DOCKER_CONTENT_TRUST.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    disable_content_trust: Option<bool>,
     /// Transfer this many blobs at once.
     #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..))]
     jobs: u8,
@@ -46,9 +47,11 @@ pub(crate) struct Pull {
 
 impl Pull {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        if !self.disable_content_trust {
+        // docker's default is what the variable says.
+        let wants_trust = || std::env::var("DOCKER_CONTENT_TRUST").is_ok_and(|value| value == "1" || value == "true");
+        if !self.disable_content_trust.unwrap_or_else(|| !wants_trust()) {
             anyhow::bail!(
-                "{}: signatures of docker's content trust (Notary v1) cannot be verified",
+                "{}: signatures of docker's content trust cannot be verified (--disable-content-trust pulls it unverified)",
                 self.reference.typed()
             );
         }
@@ -59,7 +62,7 @@ impl Pull {
         let path = target.layout_path();
         let layout = Layout::create(&path).with_context(|| self.reference.typed().to_owned())?;
         let mirrors = mirrors()?;
-        let display = Display::new(self.progress, self.quiet);
+        let display = Display::new(self.progress, self.quiet, "Downloading");
         if self.reference.has_default_tag() {
             display.say("Using default tag: latest");
         }
@@ -73,6 +76,8 @@ impl Pull {
             name: &self.reference,
             target: &target,
             choice,
+            policy: Policy::read()?,
+            is_trusted: self.disable_content_trust == Some(true),
             jobs: usize::from(self.jobs),
             watcher: display.watcher(),
         };

@@ -68,7 +68,7 @@ impl Push {
                 None => anyhow::bail!("{address}: has no ref to push it under: name a REFERENCE"),
             },
         };
-        let display = Display::new(self.progress, self.quiet);
+        let display = Display::new(self.progress, self.quiet, "Pushing");
         let repository = format!("{}/{}", name.registry(), name.repository());
         display.say(&format!("The push refers to repository [{repository}]"));
         if name.has_default_tag() {

@@ -247,3 +247,79 @@ pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     }
     bytes
 }
+
+/// A registry that keeps what it is sent: one repository like another.
+#[derive(Default)]
+pub(crate) struct Store {
+    /// Blobs by digest.
+    pub(crate) blobs: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// Manifests by `repository/reference`.
+    pub(crate) manifests: Mutex<BTreeMap<String, (String, Vec<u8>)>>,
+    upload: Mutex<BTreeMap<String, Vec<u8>>>,
+}
+
+impl Store {
+    pub(crate) fn answer(&self, request: &Request) -> Reply {
+        let name = request.path.rsplit('/').next().unwrap_or_default().to_owned();
+        let parameter = |key: &str| {
+            let found = request.query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+            found.map(|value| value.replace("%3A", ":").replace("%2F", "/"))
+        };
+        match request.method.as_str() {
+            "GET" if request.path == "/v2/" => Reply::new(200, "{}"),
+            "GET" if request.path.contains("/uploads/") => match self.upload.lock().unwrap().get(&name) {
+                Some(bytes) => Reply::new(204, "")
+                    .header("Location", &request.path)
+                    .header("Range", &format!("0-{}", bytes.len().saturating_sub(1))),
+                None => Reply::new(404, ""),
+            },
+            "GET" | "HEAD" if request.path.contains("/blobs/") => match self.blobs.lock().unwrap().get(&name) {
+                Some(blob) => Reply::blob(request, blob),
+                None => Reply::new(404, ""),
+            },
+            "GET" | "HEAD" => {
+                let key = request.path.trim_start_matches("/v2/").replace("/manifests", "");
+                match self.manifests.lock().unwrap().get(&key) {
+                    Some((media_type, bytes)) => Reply::new(200, bytes.clone())
+                        .header("Content-Type", media_type)
+                        .header("Docker-Content-Digest", &digest(bytes)),
+                    None => Reply::new(404, ""),
+                }
+            }
+            "POST" => {
+                let mut uploads = self.upload.lock().unwrap();
+                let number = uploads.len().to_string();
+                uploads.insert(number.clone(), Vec::new());
+                Reply::new(202, "").header("Location", &format!("{}{number}", request.path))
+            }
+            "PATCH" => {
+                let mut uploads = self.upload.lock().unwrap();
+                let bytes = uploads.get_mut(&name).unwrap();
+                let start = request.header("content-range").and_then(|range| range.split('-').next()?.parse().ok());
+                if start != Some(bytes.len()) {
+                    return Reply::new(416, "").header("Location", &request.path);
+                }
+                bytes.extend(&request.body);
+                Reply::new(202, "").header("Location", &request.path).header("Range", &format!("0-{}", bytes.len() - 1))
+            }
+            "PUT" if request.path.contains("/uploads/") => {
+                let mut bytes = self.upload.lock().unwrap().remove(&name).unwrap_or_default();
+                bytes.extend(&request.body);
+                let wanted = parameter("digest").unwrap();
+                if digest(&bytes) != wanted {
+                    return Reply::new(400, r#"{"errors":[{"code":"DIGEST_INVALID","message":"digest invalid"}]}"#);
+                }
+                self.blobs.lock().unwrap().insert(wanted, bytes);
+                Reply::new(201, "").header("Location", "/v2/somewhere")
+            }
+            "PUT" => {
+                let key = request.path.trim_start_matches("/v2/").replace("/manifests", "");
+                let value = (request.header("content-type").unwrap().to_owned(), request.body.clone());
+                self.manifests.lock().unwrap().insert(key, value);
+                Reply::new(201, "").header("Docker-Content-Digest", &digest(&request.body))
+            }
+            "DELETE" => Reply::new(202, ""),
+            _ => Reply::new(405, ""),
+        }
+    }
+}

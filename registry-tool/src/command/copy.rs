@@ -1,0 +1,68 @@
+//! `registry-tool copy`.
+
+use clap::Args;
+use image_tool::pipe::print_line;
+use image_tool::platform::Platform;
+use registry_tool::copy::{Order, copy};
+use registry_tool::policy::Policy;
+use registry_tool::pull::Choice;
+use registry_tool::reference::ImageName;
+
+use super::progress::{Display, Progress};
+use super::{Network, block_on, mirrors};
+
+/// Copy an image from one registry, or repository, to another.
+///
+/// Blobs are streamed from the one to the other, verified on the way, and never touch the disk; those that the target has, or
+/// can mount from another of its repositories, are not sent. An index is copied with all its images.
+#[derive(Args)]
+pub(crate) struct Copy {
+    /// The image.
+    source: ImageName,
+    /// Its new name.
+    target: ImageName,
+    /// Copy the image for this platform alone, as os/architecture[/variant].
+    #[arg(long)]
+    platform: Option<Platform>,
+    /// Print nothing but the new name.
+    #[arg(short, long)]
+    quiet: bool,
+    /// How progress is shown on standard error.
+    #[arg(long, value_enum, default_value = "auto")]
+    progress: Progress,
+    /// Transfer this many blobs at once.
+    #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..))]
+    jobs: u8,
+    #[command(flatten)]
+    network: Network,
+}
+
+impl Copy {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let display = Display::new(self.progress, self.quiet, "Copying");
+        let choice = match self.platform {
+            Some(platform) => Choice::One { platform, is_asked: true },
+            None => Choice::All,
+        };
+        let order = Order {
+            source: &self.source,
+            target: &self.target,
+            choice,
+            policy: Policy::read()?,
+            jobs: usize::from(self.jobs),
+            watcher: display.watcher(),
+        };
+        let mirrors = mirrors()?;
+        let settings = self.network.settings();
+        let copied = block_on(async { Ok(copy(&order, &mirrors, &settings).await?) })?;
+        let name = &self.target;
+        let digest = copied.digest();
+        display.say(&format!("{}: digest: {digest} size: {}", name.tag().unwrap_or("latest"), copied.size()));
+        let repository = format!("{}/{}", name.registry(), name.repository());
+        let printed = match name.tag() {
+            Some(tag) => format!("{repository}:{tag}@{digest}"),
+            None => format!("{repository}@{digest}"),
+        };
+        Ok(print_line(&printed)?)
+    }
+}
