@@ -234,6 +234,11 @@ fn timestamp(epoch: Option<i64>) -> String {
 }
 
 impl Build<'_> {
+    /// The time of a step that is done now.
+    pub fn timestamp(&self) -> String {
+        timestamp(self.options.epoch)
+    }
+
     fn make(&self) -> Result<Address, Error> {
         let target = self.plan.target;
         let needed = self.plan.needed();

@@ -87,11 +87,22 @@ impl Mode {
             mode = match operator {
                 '+' => mode | bits,
                 '-' => mode & !bits,
-                _ => (mode & !who) | bits,
+                // As in chmod(1), `u=` takes setuid away from a file and `g=` setgid; directories keep them.
+                _ if directory => (mode & !who) | bits,
+                _ => (mode & !(who | special(*who))) | bits,
             };
         }
         mode
     }
+}
+
+/// The bits beyond rwx that go with these classes.
+fn special(who: u32) -> u32 {
+    [(0o700, 0o4000), (0o070, 0o2000), (0o007, 0o1000)]
+        .iter()
+        .filter(|(class, _)| who & class != 0)
+        .map(|(_, bit)| bit)
+        .sum()
 }
 
 /// Three bits for each of the three.
@@ -116,6 +127,8 @@ mod tests {
             ("go-rwx", 0o755, false, 0o700),
             ("g=u", 0o640, false, 0o660),
             ("u+s", 0o755, false, 0o4755),
+            ("u=rwx", 0o4755, false, 0o755),
+            ("g=rx", 0o2755, true, 0o2755),
         ] {
             assert_eq!(text.parse::<Mode>().unwrap().apply(old, directory), expected, "{text}");
         }

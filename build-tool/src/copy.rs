@@ -174,6 +174,7 @@ pub fn add_to_key(
                 } else {
                     source.named.file_name().unwrap_or_default()
                 };
+                key.add((source.pivot as u64).to_le_bytes());
                 key.add(if source.directory && !options.parents { &b""[..] } else { named.as_bytes() });
                 for File { below, path, stat } in found {
                     key.add(below.as_os_str().as_bytes()).add(stat.st_mode.to_le_bytes());
@@ -300,7 +301,7 @@ impl<'a, 'b> Copier<'a, 'b> {
     fn files(&mut self, files: &'a Files, source: &Source, found: &'a [File], several: bool) -> Result<(), Error> {
         let base = if self.options.parents {
             let mut base = self.directory_destination()?;
-            let named = after_pivot(&source.named);
+            let named: PathBuf = source.named.components().skip(source.pivot).collect();
             base = self.tree.resolve(&base.join(named))?;
             base.parent().map(|parent| self.make_directory(parent)).transpose()?;
             base
@@ -587,9 +588,4 @@ fn absolute(path: &Path) -> PathBuf {
 /// The path's own components, whatever its encoding; `..` is dropped.
 fn lossless(path: &Path) -> PathBuf {
     path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect()
-}
-
-/// `--parents`: what stands behind `/./` in the source, or all of it.
-fn after_pivot(named: &Path) -> PathBuf {
-    named.to_owned()
 }

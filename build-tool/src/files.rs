@@ -33,6 +33,8 @@ pub struct Source {
     pub path: PathBuf,
     /// Whether it is a directory.
     pub directory: bool,
+    /// How many components of the name stand before a `/./` in it, where `--parents` cuts.
+    pub pivot: usize,
 }
 
 /// One file, directory or link below a source.
@@ -128,10 +130,11 @@ impl Files {
     /// The sources that a word of COPY means: itself, or what its wildcards match.
     pub fn sources(&self, written: &str) -> Result<Vec<Source>, Error> {
         let path = inside(written);
+        let pivot = written.find("/./").map_or(0, |at| inside(&written[..at]).components().count());
         let is_pattern = written.contains(['*', '?', '[', '\\']);
         // A file may be called `a[1]`: what is there by its literal name is meant.
         if !is_pattern || self.root.lstat(&path).ok().flatten().is_some() {
-            return Ok(vec![self.source(written, &path)?]);
+            return Ok(vec![Source { pivot, ..self.source(written, &path)? }]);
         }
         let mut found = vec![PathBuf::new()];
         for component in path.components() {
@@ -153,7 +156,7 @@ impl Files {
         let mut ignored = false;
         for path in found {
             match self.source(&path.to_string_lossy(), &path) {
-                Ok(source) => sources.push(source),
+                Ok(source) => sources.push(Source { pivot, ..source }),
                 Err(Error::Ignored { .. }) => ignored = true,
                 // A link to nothing: a person who writes `*` means what is there.
                 Err(Error::NotFound { .. }) => {}
@@ -177,7 +180,7 @@ impl Files {
         if hidden(&path) || hidden(named) {
             return Err(Error::Ignored { path: written.to_owned(), name: self.name.clone() });
         }
-        Ok(Source { named: named.to_owned(), path, directory })
+        Ok(Source { named: named.to_owned(), path, directory, pivot: 0 })
     }
 
     /// Follow the links of `path` inside the root, so that ignore rules see where it really is.

@@ -366,7 +366,7 @@ impl<'a> Work<'a> {
             Instruction::Volume(volumes) => {
                 let mut found = Vec::new();
                 for volume in volumes {
-                    found.extend(self.words(volume)?);
+                    found.push(self.expand(volume)?);
                 }
                 found.iter().for_each(|volume| self.draft.set_member("Volumes", volume, json!({})));
                 self.note(&format!("VOLUME [{}]", found.join(" ")));
@@ -530,7 +530,7 @@ impl<'a> Work<'a> {
 
     /// Enter a step that was done into image and cache.
     pub(crate) fn finish(&mut self, key: Key, text: &str, layer: Option<Layer>) -> Result<(), Error> {
-        let created = self.build.now.clone();
+        let created = self.build.timestamp();
         let recorded = layer
             .as_ref()
             .map(|layer| RecordedLayer { descriptor: layer.descriptor.clone(), diff_id: layer.diff_id.to_string() });
@@ -608,6 +608,18 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// The first line of a script that stands in a heredoc: ` (apt-get update...)`.
+fn heredoc_summary(instruction: &Instruction) -> String {
+    let Instruction::Run(run) = instruction else { return String::new() };
+    let Some(heredoc) = run.heredocs.first() else { return String::new() };
+    let lines: Vec<&str> = heredoc.content.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    match lines.as_slice() {
+        [] => String::new(),
+        [only] => format!(" ({})", shorten(only)),
+        [first, ..] => format!(" ({}...)", shorten(first)),
+    }
 }
 
 /// The beginning of an instruction's text, enough to know it by.

@@ -78,11 +78,11 @@ impl<'a> Work<'a> {
         let build = self.build;
         let mut inputs = Vec::new();
         for source in sources {
-            if add && download::is_url(source) {
+            if add && is_git(source) {
+                return Err(Error::Git(source.clone()));
+            } else if add && download::is_url(source) {
                 task.note(&format!("fetching {source}"));
                 inputs.push(fetch(source, copy, build.cache.path(), options.destination.ends_with('/'))?);
-            } else if add && is_git(source) {
-                return Err(Error::Git(source.clone()));
             } else {
                 for found in build.context.files().sources(source)? {
                     inputs.push(self.local(
