@@ -287,27 +287,39 @@ impl Root {
     }
 
     fn create_directories_from(&self, path: &Path, mode: u32, links: u32) -> Result<OwnedFd> {
-        match self.directory(path) {
-            Err(error) if error.errno() == Some(Errno::NOENT) => {}
-            result => return result,
-        }
-        let (above, name) = split(path)?;
-        let parent = self.create_directories_from(&above, mode, links)?;
-        match rustix::fs::mkdirat(&parent, &name, Mode::from_raw_mode(mode)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(io_error("make directory", path)(errno)),
-        }
-        match self.directory(path) {
-            // It exists and yet it does not: a link that dangles.
-            Err(error) if error.errno() == Some(Errno::NOENT) => {
-                let links = links.checked_sub(1).ok_or_else(|| Error::Loop { path: path.to_path_buf() })?;
-                let target = rustix::fs::readlinkat(&parent, &name, Vec::new()).map_err(io_error("read link", path))?;
-                let target = lexical(&above, Path::new(OsStr::from_bytes(target.as_bytes())));
-                drop(self.create_directories_from(&target, mode, links)?);
-                self.directory(path)
+        let mut missing = Vec::new();
+        let mut next = path;
+        // Not by recursion: a hostile path has two thousand parts.
+        let mut directory = loop {
+            match self.directory(next) {
+                Err(error) if error.errno() == Some(Errno::NOENT) && !next.as_os_str().is_empty() => {
+                    missing.push(next);
+                    next = next.parent().unwrap_or(Path::new(""));
+                }
+                result => break result?,
             }
-            result => result,
+        };
+        for path in missing.into_iter().rev() {
+            let name = path.file_name().unwrap_or_default();
+            match rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(mode)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(io_error("make directory", path)(errno)),
+            }
+            directory = match self.directory(path) {
+                // It exists and yet it does not: a link that dangles.
+                Err(error) if error.errno() == Some(Errno::NOENT) => {
+                    let links = links.checked_sub(1).ok_or_else(|| Error::Loop { path: path.to_path_buf() })?;
+                    let target =
+                        rustix::fs::readlinkat(&directory, name, Vec::new()).map_err(io_error("read link", path))?;
+                    let above = path.parent().unwrap_or(Path::new(""));
+                    let target = lexical(above, Path::new(OsStr::from_bytes(target.as_bytes())));
+                    drop(self.create_directories_from(&target, mode, links)?);
+                    self.directory(path)?
+                }
+                result => result?,
+            };
         }
+        Ok(directory)
     }
 
     /// Creates the regular file `path`, which must not exist, and opens it for reading and writing.

@@ -376,18 +376,29 @@ impl Applier {
         Ok(beneath::remove(&place.fd, name).map_err(io_error("remove", path))?)
     }
 
-    /// Opens the directory `path` that an entry goes into; makes it where the layer does not name it.
+    /// Opens the directory `path` that an entry goes into; makes it, and those above it, where the layer does not name it.
     fn place(&mut self, path: &Path, time: Time) -> Result<Rc<Place>, Error> {
-        if let Some(place) = self.places.get(path) {
-            return Ok(Rc::clone(place));
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let fd = match open_in_root(&self.root, path, flags, Mode::empty()) {
-            Ok(fd) => fd,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => self.missing(path, time)?,
-            Err(errno) => return Err(io_error("open", path)(errno).into()),
+        let mut missing = Vec::new();
+        let mut next = path;
+        // Not by recursion: a hostile path has two thousand parts.
+        let mut place = loop {
+            if let Some(place) = self.places.get(next) {
+                break Rc::clone(place);
+            }
+            match open_in_root(&self.root, next, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
+                Ok(fd) => break self.remember(next, fd)?,
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if !next.as_os_str().is_empty() => {
+                    missing.push(next);
+                    next = next.parent().unwrap_or(Path::new(""));
+                }
+                Err(errno) => return Err(io_error("open", next)(errno).into()),
+            }
         };
-        self.remember(path, fd)
+        for path in missing.into_iter().rev() {
+            let fd = self.missing(&place, path, time)?;
+            place = self.remember(path, fd)?;
+        }
+        Ok(place)
     }
 
     fn remember(&mut self, path: &Path, fd: OwnedFd) -> Result<Rc<Place>, Error> {
@@ -406,31 +417,28 @@ impl Applier {
     }
 
     /// Makes the directory `path`, which is missing or in the way of which something else stands.
-    fn missing(&mut self, path: &Path, time: Time) -> Result<OwnedFd, Error> {
-        let Some(name) = path.file_name() else {
-            return Ok(self.root.directory("")?);
-        };
-        let above = self.place(path.parent().unwrap_or(Path::new("")), time)?;
-        let existing = self.existing(&above, name, path)?;
+    fn missing(&mut self, above: &Place, path: &Path, time: Time) -> Result<OwnedFd, Error> {
+        let name = path.file_name().unwrap_or_default();
+        let existing = self.existing(above, name, path)?;
         match existing {
             Existing::Directory => {}
             // A link that dangles (/var/run -> /run before there is /run) gets what it wants; all else gives way.
             Existing::Other if rustix::fs::readlinkat(&above.fd, name, Vec::new()).is_ok() => {
                 match self.root.create_directories(path, 0o755) {
                     Ok(fd) => return Ok(fd),
-                    Err(_) => self.remove(&above, name, path)?,
+                    Err(_) => self.remove(above, name, path)?,
                 }
             }
-            Existing::Other | Existing::Whiteout => self.remove(&above, name, path)?,
+            Existing::Other | Existing::Whiteout => self.remove(above, name, path)?,
             Existing::Nothing => {}
         }
         if existing != Existing::Directory {
             let directory = Entry { modified: time, ..Entry::new(path, Kind::Directory, 0o755) };
             rustix::fs::mkdirat(&above.fd, name, Mode::RWXU).map_err(io_error("make directory", path))?;
-            self.directory(&above, name, path, &directory)?;
+            self.directory(above, name, path, &directory)?;
             self.brought.insert(self.key(above.inode, name));
             if existing == Existing::Whiteout {
-                self.set_opaque(&above, name, path)?;
+                self.set_opaque(above, name, path)?;
             }
         }
         Ok(open_in_root(&self.root, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
