@@ -128,6 +128,9 @@ pub struct Built {
     pub key: Key,
 }
 
+/// A stage or an image that is made once, whoever asks for it first.
+pub type Cell = Arc<OnceLock<Result<Built, Failed>>>;
+
 /// A build under way.
 pub struct Build<'a> {
     /// What was asked for.
@@ -155,7 +158,7 @@ pub struct Build<'a> {
     /// The time of what is made now, RFC 3339.
     pub now: String,
     stages: Vec<OnceLock<Result<Built, Failed>>>,
-    images: Mutex<HashMap<(String, String), Arc<OnceLock<Result<Built, Failed>>>>>,
+    images: Mutex<HashMap<(String, String), Cell>>,
     error: Mutex<Option<Error>>,
 }
 
@@ -283,7 +286,7 @@ impl Build<'_> {
     }
 
     /// An image by its name, found or pulled once.
-    pub fn image(&self, name: &str, platform: &Platform) -> Result<Arc<OnceLock<Result<Built, Failed>>>, base::Error> {
+    pub fn image(&self, name: &str, platform: &Platform) -> Result<Cell, base::Error> {
         let key = (name.to_owned(), platform.to_string());
         let cell = Arc::clone(self.images.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default());
         let mut error = None;
@@ -454,7 +457,7 @@ pub enum SourceImage<'a> {
     /// A stage of this build.
     Stage(&'a Built),
     /// An image.
-    Image(Arc<OnceLock<Result<Built, Failed>>>),
+    Image(Cell),
 }
 
 impl SourceImage<'_> {

@@ -9,9 +9,12 @@
 //! - directories that are missing are made with mode 755 and, with `--chown`, that owner;
 //! - an existing directory keeps its owner and mode if it is the destination, and gets the source's if it is below it.
 
+mod input;
+mod unpack;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Read, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use image_tool::beneath::Time;
@@ -20,57 +23,13 @@ use image_tool::layer::entry::{self, Entry, Kind};
 use image_tool::layer::{diff, pack, whiteout};
 use rustix::fs::{FileType, Stat};
 
-use crate::cache::KeyBuilder;
 use crate::chmod::Mode;
 use crate::contents::{Node, NodeKind};
 use crate::digests::{self, Digests};
 use crate::files::{self, File, Files, Source};
 use crate::tree::{self, Tree};
 
-/// Something that is copied.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// Nothing: the destination alone is made, if it is missing.
-    Nothing,
-    /// A source below a tree of files, and what was found there.
-    Files {
-        /// Where.
-        files: &'a Files,
-        /// The source.
-        source: Source,
-        /// The source and all below it.
-        found: Vec<File>,
-    },
-    /// A heredoc, or a download that was small.
-    Bytes {
-        /// Its name in a directory.
-        name: String,
-        /// Its content.
-        bytes: Vec<u8>,
-        /// Its mode unless `--chmod` says otherwise.
-        mode: u32,
-    },
-    /// A file of the host: a download.
-    Download {
-        /// Its name in a directory.
-        name: String,
-        /// Where it was put.
-        file: std::fs::File,
-        /// Its digest.
-        digest: Vec<u8>,
-        /// When the server says that it was last changed.
-        modified: Option<i64>,
-    },
-    /// An archive to be unpacked.
-    Archive {
-        /// The archive, compressed or not.
-        file: std::fs::File,
-        /// Its digest.
-        digest: Vec<u8>,
-        /// How errors call it.
-        name: String,
-    },
-}
+pub use input::{Input, add_to_key};
 
 /// How things are copied.
 #[derive(Debug, Clone, Default)]
@@ -141,71 +100,6 @@ impl From<diff::Error> for Error {
     fn from(error: diff::Error) -> Self {
         Self::Write(io::Error::other(error))
     }
-}
-
-/// Add to the key what distinguishes these inputs: names, types, modes and contents, but no times.
-///
-/// `None` if a file's digest is not known and `read` is false.
-pub fn add_to_key(
-    key: &mut KeyBuilder,
-    inputs: &[Input<'_>],
-    options: &Options,
-    digests: &Digests,
-    read: bool,
-) -> Result<Option<()>, Error> {
-    key.add((inputs.len() as u64).to_le_bytes());
-    for input in inputs {
-        match input {
-            Input::Nothing => {}
-            Input::Bytes { name, bytes, mode } => {
-                key.add("bytes").add(name).add(bytes).add(mode.to_le_bytes());
-            }
-            Input::Download { name, digest, .. } => {
-                key.add("download").add(name).add(digest);
-            }
-            Input::Archive { digest, .. } => {
-                key.add("archive").add(digest);
-            }
-            Input::Files { files, source, found } => {
-                key.add("files").add((found.len() as u64).to_le_bytes());
-                // The name matters where it becomes part of the destination.
-                let named = if options.parents {
-                    source.named.as_os_str()
-                } else {
-                    source.named.file_name().unwrap_or_default()
-                };
-                key.add((source.pivot as u64).to_le_bytes());
-                key.add(if source.directory && !options.parents { &b""[..] } else { named.as_bytes() });
-                for File { below, path, stat } in found {
-                    key.add(below.as_os_str().as_bytes()).add(stat.st_mode.to_le_bytes());
-                    if options.keep_owners {
-                        key.add(stat.st_uid.to_le_bytes()).add(stat.st_gid.to_le_bytes());
-                    }
-                    match FileType::from_raw_mode(stat.st_mode) {
-                        FileType::RegularFile => {
-                            let digest = match digests.get(stat) {
-                                Some(digest) => digest,
-                                None if !read => return Ok(None),
-                                None => {
-                                    let open = || files.open(path).map_err(io::Error::other);
-                                    digests.of(stat, open).map_err(|source| files.io("read", path, source))?
-                                }
-                            };
-                            key.add(digest);
-                        }
-                        FileType::Symlink => {
-                            key.add(files.read_link(path)?.as_os_str().as_bytes());
-                        }
-                        FileType::CharacterDevice | FileType::BlockDevice => {
-                            key.add(stat.st_rdev.to_le_bytes());
-                        }
-                        _ => {}
-                    }
-                }
-            }
-        }
-    }
-    Ok(Some(()))
 }
 
 /// Where an entry's data comes from.
@@ -351,7 +245,7 @@ impl<'a, 'b> Copier<'a, 'b> {
             if matches!(data, Data::None) && is_link(&stat) { 0o777 } else { stat.st_mode & 0o7777 },
         );
         (entry.uid, entry.gid) = (uid, gid);
-        entry.modified = seconds(stat.st_mtime as i64);
+        entry.modified = seconds(stat.st_mtime);
         entry.size = if matches!(entry.kind, Kind::File) { stat.st_size as u64 } else { 0 };
         if entry.kind == Kind::Directory {
             return self.directory(target, entry, top);
@@ -516,61 +410,6 @@ impl<'a, 'b> Copier<'a, 'b> {
             left -= count as u64;
         }
     }
-
-    /// Unpack an archive at the destination: owners, modes and times are the archive's.
-    fn unpack(&mut self, file: &std::fs::File, name: &str) -> Result<(), Error> {
-        let read = |source| Error::Read { name: name.to_owned(), source };
-        let base = self.directory_destination()?;
-        self.write_waiting()?;
-        let decoder = file.try_clone().and_then(crate::archive::decoder).map_err(read)?;
-        let mut reader = entry::Reader::new(io::BufReader::with_capacity(1 << 17, decoder));
-        let failed = |source| Error::Archive { name: name.to_owned(), source };
-        let mut buffer = vec![0; 1 << 17];
-        while let Some(mut entry) = reader.next_entry().map_err(failed)? {
-            let inside = files::inside(&entry.path.to_string_lossy());
-            let inside = if entry.path.to_str().is_some() { inside } else { lossless(&entry.path) };
-            let Some(file_name) = inside.file_name() else { continue };
-            // Where the archive's own links, or the image's, lead is decided in the image.
-            let parent = self.tree.resolve(&base.join(inside.parent().unwrap_or(Path::new(""))))?;
-            let path = parent.join(file_name);
-            self.check_name(&path)?;
-            self.make_directory(&parent)?;
-            if let Kind::HardLink(target) = &entry.kind {
-                entry.kind = Kind::HardLink(self.tree.resolve(&base.join(lossless(target)))?);
-            }
-            let is_directory = entry.kind == Kind::Directory;
-            match is_directory {
-                true if self.tree.is_directory(&self.tree.resolve(&path)?) => {
-                    // An archive of a root filesystem with merged /usr still has `lib/`: it means where `lib` leads.
-                    let path = self.tree.resolve(&path)?;
-                    if path.as_os_str().is_empty() || path == base {
-                        continue;
-                    }
-                    entry.path = path;
-                }
-                true => entry.path = path,
-                false if self.tree.is_directory(&path) => return Err(Error::OverDirectory(absolute(&path))),
-                false => entry.path = path,
-            }
-            let path = entry.path.clone();
-            self.parents(&path);
-            self.write_waiting()?;
-            self.adjust(&mut entry);
-            entry.sparse = None;
-            let size = entry.size;
-            let is_file = entry.kind == Kind::File;
-            self.archive.entry(&entry).map_err(Error::Write)?;
-            if is_file {
-                self.stream(&mut reader, size, &mut buffer, &path)?;
-            }
-            self.insert(&path, entry, Data::None);
-            self.waiting.remove(&path);
-            if is_directory {
-                self.written.insert(path);
-            }
-        }
-        Ok(())
-    }
 }
 
 fn is_link(stat: &Stat) -> bool {
@@ -583,9 +422,4 @@ fn seconds(seconds: i64) -> Time {
 
 fn absolute(path: &Path) -> PathBuf {
     Path::new("/").join(path)
-}
-
-/// The path's own components, whatever its encoding; `..` is dropped.
-fn lossless(path: &Path) -> PathBuf {
-    path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect()
 }

@@ -70,7 +70,7 @@ impl Digests {
     /// Remember the digest of what was read from the file that `stat`, taken before the reading, describes.
     pub fn put(&self, stat: &Stat, digest: Sha256) {
         let identity = identity(stat);
-        let changed = (stat.st_ctime as u64).saturating_mul(1_000_000_000) + stat.st_ctime_nsec as u64;
+        let changed = (stat.st_ctime as u64).saturating_mul(1_000_000_000) + stat.st_ctime_nsec;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.known.insert(identity, digest);
@@ -130,9 +130,9 @@ fn identity(stat: &Stat) -> Identity {
         stat.st_ino,
         stat.st_size as u64,
         stat.st_mtime as u64,
-        stat.st_mtime_nsec as u64,
+        stat.st_mtime_nsec,
         stat.st_ctime as u64,
-        stat.st_ctime_nsec as u64,
+        stat.st_ctime_nsec,
     ]
 }
 

@@ -4,6 +4,7 @@
 //! its own test files are the yardstick.
 
 pub mod expand;
+mod flag;
 pub mod heredoc;
 pub mod instruction;
 pub mod lex;

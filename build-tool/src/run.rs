@@ -301,10 +301,13 @@ fn lines(reader: impl Read, mut each: impl FnMut(&str)) -> io::Result<()> {
     }
 }
 
+/// A place that something is mounted on, and whether that is a file.
+type Place = (String, bool);
+
 /// The mounts for config.json, and the places that they need: whether each is a file.
-fn mounts(job: &Job<'_>) -> Result<(Vec<Mount>, Vec<(String, bool)>), Error> {
+fn mounts(job: &Job<'_>) -> Result<(Vec<Mount>, Vec<Place>), Error> {
     let mut mounts = Vec::new();
-    let mut places: Vec<(String, bool)> = ["/proc", "/dev", "/sys"].map(|place| (place.to_owned(), false)).to_vec();
+    let mut places: Vec<Place> = ["/proc", "/dev", "/sys"].map(|place| (place.to_owned(), false)).to_vec();
     let mut file = |name: &str, target: &str, bytes: &[u8]| -> Result<(), Error> {
         let path = job.folder.join(name);
         fs::write(&path, bytes).map_err(io_error("write", &path))?;
@@ -404,7 +407,7 @@ fn relative(place: &str) -> PathBuf {
 }
 
 /// Take out of the upper directory what the runtime made to mount on. What the command put there meanwhile is not empty and stays.
-fn remove_made(upper: &Path, made: &[(String, bool)]) -> Result<(), Error> {
+fn remove_made(upper: &Path, made: &[Place]) -> Result<(), Error> {
     let root = Root::open(upper)?;
     for (place, is_file) in made {
         let place = relative(place);

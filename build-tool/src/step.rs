@@ -1,126 +1,31 @@
 //! One stage, step by step: variables get values, keys are looked up, and what is not in the cache is done.
 
 mod copy_add;
+mod error;
+mod metadata;
 mod run_command;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use image_tool::layer::{self, Compression, pack};
-use image_tool::layout;
-use image_tool::platform::{self, Platform};
-use serde_json::{Value, json};
+use image_tool::layer::{Compression, pack};
+use image_tool::platform::Platform;
 
-use crate::base;
 use crate::build::{Build, Built};
 use crate::cache::{Key, KeyBuilder, Record, RecordedLayer};
-use crate::chmod::BadMode;
-use crate::contents::{self, Contents};
+use crate::contents::Contents;
 use crate::copy::{self, Copier};
 use crate::dockerfile::expand::{self, Quoting};
-use crate::dockerfile::instruction::{Argument, CommandLine, Healthcheck, Instruction, Pairs};
-use crate::dockerfile::{self, Dockerfile, Problem, Step};
-use crate::download;
+use crate::dockerfile::instruction::Instruction;
+use crate::dockerfile::{Dockerfile, Step};
 use crate::files;
 use crate::image::Draft;
 use crate::owner;
-use crate::pattern::BadPattern;
 use crate::plan::{Base, Stage};
-use crate::run;
 use crate::stack::{self, Layer};
-use crate::tree::{self, Tree};
+use crate::tree::Tree;
 
-/// Why a step failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// Its text is wrong.
-    #[error(transparent)]
-    Problem(#[from] Problem),
-    /// A trigger's text is wrong.
-    #[error(transparent)]
-    Trigger(#[from] dockerfile::Error),
-    /// Its base image is not to be had.
-    #[error(transparent)]
-    Base(#[from] base::Error),
-    /// A platform is none.
-    #[error("--platform")]
-    Platform(#[from] platform::Malformed),
-    /// Files are missing.
-    #[error(transparent)]
-    Files(#[from] files::Error),
-    /// They cannot be copied.
-    #[error(transparent)]
-    Copy(#[from] copy::Error),
-    /// A download failed.
-    #[error(transparent)]
-    Download(#[from] download::Error),
-    /// `--chmod` is wrong.
-    #[error("--chmod")]
-    Mode(#[from] BadMode),
-    /// `--exclude` is wrong.
-    #[error("--exclude")]
-    Exclude(#[from] BadPattern),
-    /// `--chown` or USER names nobody.
-    #[error(transparent)]
-    Owner(#[from] owner::Error),
-    /// A path leads nowhere.
-    #[error(transparent)]
-    Tree(#[from] tree::Error),
-    /// A layer cannot be read.
-    #[error(transparent)]
-    Contents(#[from] contents::Error),
-    /// A layer cannot be unpacked.
-    #[error(transparent)]
-    Unpack(#[from] layer::cache::Error),
-    /// It cannot be mounted.
-    #[error(transparent)]
-    Rootfs(#[from] bundle_tool::rootfs::Error),
-    /// A directory cannot be read.
-    #[error(transparent)]
-    Beneath(#[from] image_tool::beneath::Error),
-    /// The upper directory cannot be packed.
-    #[error(transparent)]
-    Pack(#[from] layer::diff::Error),
-    /// The command failed.
-    #[error(transparent)]
-    Run(#[from] run::Error),
-    /// A layout cannot be written.
-    #[error(transparent)]
-    Layout(#[from] layout::Error),
-    /// A `RUN --mount` is wrong.
-    #[error("--mount: {0}")]
-    Mount(String),
-    /// A source that this tool does not fetch.
-    #[error("{0}: git sources are not fetched (clone it into the context)")]
-    Git(String),
-    /// COPY of several sources to something that is no directory.
-    #[error("several sources: the destination must be a directory and end in /")]
-    Several,
-    /// `EXPOSE` of something that is no port.
-    #[error("{0:?} is no port (80, 80/tcp, 8000-8010/udp)")]
-    Port(String),
-    /// Something on this host.
-    #[error("{operation} {}", .path.display())]
-    Io {
-        /// The operation.
-        operation: &'static str,
-        /// What it was done to.
-        path: PathBuf,
-        /// Why it was refused.
-        source: std::io::Error,
-    },
-    /// A stage that it takes from failed, and that was told there.
-    #[error("a stage that it takes from failed")]
-    Failed,
-    /// The build was interrupted.
-    #[error("interrupted")]
-    Interrupted,
-}
-
-fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io { operation, path, source }
-}
+pub use error::Error;
+use error::io_error;
 
 /// A step that failed, and where it stands.
 #[derive(Debug)]
@@ -156,7 +61,6 @@ pub fn is_proxy(name: &str) -> bool {
 pub struct Work<'a> {
     pub(crate) build: &'a Build<'a>,
     pub(crate) number: usize,
-    pub(crate) stage: &'a Stage,
     pub(crate) platform: Platform,
     pub(crate) draft: Draft,
     pub(crate) key: Key,
@@ -166,6 +70,8 @@ pub struct Work<'a> {
     pub(crate) env: Vec<(String, String)>,
     /// The names of ARGs so far, for the history of RUN.
     arguments: Vec<String>,
+    /// Whether this stage has had a CMD.
+    command_set: bool,
     /// When the last layer was made.
     created: String,
     done: usize,
@@ -229,19 +135,19 @@ impl<'a> Work<'a> {
         let mut env: Vec<(String, String)> = Vec::new();
         for pair in draft.env() {
             if let Some((name, value)) = pair.split_once('=') {
-                set(&mut env, name, value);
+                metadata::set_variable(&mut env, name, value);
             }
         }
         Ok(Self {
             build,
             number,
-            stage,
             platform,
             draft,
             key,
             tree: None,
             env,
             arguments: Vec::new(),
+            command_set: false,
             created,
             done: 1,
             total,
@@ -258,10 +164,6 @@ impl<'a> Work<'a> {
         self.env.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
     }
 
-    fn words(&self, text: &str) -> Result<Vec<String>, Error> {
-        Ok(expand::words(text, self.build.plan.escape, Quoting::Strip, &|name| self.variable(name))?)
-    }
-
     /// Carry out one instruction.
     fn step(&mut self, step: &Step) -> Result<(), Error> {
         if self.build.interrupt.is_set() {
@@ -270,8 +172,9 @@ impl<'a> Work<'a> {
         match &step.instruction {
             Instruction::Add(_) | Instruction::Copy(_) | Instruction::Run(_) | Instruction::Workdir(_) => {
                 self.done += 1;
-                let name =
-                    format!("[{}{}/{}] {}", self.label, self.done.min(self.total), self.total, shorten(&step.text));
+                let (label, done, total) = (&self.label, self.done.min(self.total), self.total);
+                let summary = heredoc_summary(&step.instruction);
+                let name = format!("[{label}{done}/{total}] {}{summary}", shorten(&step.text));
                 let task = self.build.progress.start(name);
                 let result = match &step.instruction {
                     Instruction::Add(copy) => self.copy(copy, true, &task),
@@ -289,156 +192,9 @@ impl<'a> Work<'a> {
                     }
                 }
             }
-            Instruction::Arg(arguments) => self.argument(arguments)?,
-            Instruction::Env(pairs) => {
-                let pairs = self.pairs(pairs)?;
-                for (name, value) in &pairs {
-                    self.draft.set_variable(name, value);
-                    set(&mut self.env, name, value);
-                }
-                self.note(&format!("ENV {}", joined(&pairs)));
-            }
-            Instruction::Label(pairs) => {
-                let pairs = self.pairs(pairs)?;
-                for (name, value) in &pairs {
-                    self.draft.set_member("Labels", name, value.as_str());
-                }
-                self.note(&format!("LABEL {}", joined(&pairs)));
-            }
-            Instruction::Cmd(command) => {
-                let words = self.command(command);
-                self.note(&format!("CMD {}", quoted(&words)));
-                self.draft.set("Cmd", words);
-            }
-            Instruction::Entrypoint(command) => {
-                let words = self.command(command);
-                self.note(&format!("ENTRYPOINT {}", quoted(&words)));
-                self.draft.set("Entrypoint", words);
-                // A CMD of the base image was meant for the base's entrypoint.
-                if !self
-                    .stage
-                    .steps
-                    .iter()
-                    .take_while(|other| *other != step)
-                    .any(|other| matches!(other.instruction, Instruction::Cmd(_)))
-                {
-                    self.draft.unset("Cmd");
-                }
-            }
-            Instruction::Expose(ports) => {
-                let mut found = Vec::new();
-                for port in ports {
-                    for word in self.words(port)? {
-                        found.extend(crate::expose::ports(&word).ok_or(Error::Port(word))?);
-                    }
-                }
-                found.iter().for_each(|port| self.draft.set_member("ExposedPorts", port, json!({})));
-                self.note(&format!("EXPOSE [{}]", found.join(" ")));
-            }
-            Instruction::From(_) => unreachable!("FROM begins a stage and no trigger may hold it"),
-            Instruction::Healthcheck(check) => {
-                let health = self.health(check);
-                self.note(&format!("HEALTHCHECK {health}"));
-                self.draft.set("Healthcheck", health);
-            }
-            Instruction::Maintainer(name) => {
-                self.draft.set_author(name);
-                self.note(&format!("MAINTAINER {name}"));
-            }
-            Instruction::OnBuild(trigger) => {
-                self.draft.push("OnBuild", trigger);
-                self.note(&format!("ONBUILD {trigger}"));
-            }
-            Instruction::Shell(shell) => {
-                self.note(&format!("SHELL {}", quoted(shell)));
-                self.draft.set("Shell", shell.clone());
-            }
-            Instruction::StopSignal(signal) => {
-                let signal = self.expand(signal)?;
-                self.note(&format!("STOPSIGNAL {signal}"));
-                self.draft.set("StopSignal", signal);
-            }
-            Instruction::User(user) => {
-                let user = self.expand(user)?;
-                self.note(&format!("USER {user}"));
-                self.draft.set("User", user);
-            }
-            Instruction::Volume(volumes) => {
-                let mut found = Vec::new();
-                for volume in volumes {
-                    found.push(self.expand(volume)?);
-                }
-                found.iter().for_each(|volume| self.draft.set_member("Volumes", volume, json!({})));
-                self.note(&format!("VOLUME [{}]", found.join(" ")));
-            }
+            other => self.set(other)?,
         }
         Ok(())
-    }
-
-    /// Enter a step without a layer into the history.
-    fn note(&mut self, text: &str) {
-        let created = self.created.clone();
-        self.draft.record(text, &created, None);
-    }
-
-    fn pairs(&self, pairs: &Pairs) -> Result<Vec<(String, String)>, Error> {
-        pairs.iter().map(|pair| Ok((self.expand(&pair.name)?, self.expand(&pair.value)?))).collect()
-    }
-
-    /// The words of a command, the shell in front of a shell form.
-    pub(crate) fn command(&self, command: &CommandLine) -> Vec<String> {
-        match command {
-            CommandLine::Exec(words) => words.clone(),
-            CommandLine::Shell(text) => self.draft.shell().into_iter().chain([text.clone()]).collect(),
-        }
-    }
-
-    fn argument(&mut self, arguments: &[Argument]) -> Result<(), Error> {
-        let mut texts = Vec::new();
-        for Argument { name, default } in arguments {
-            let name = self.expand(name)?;
-            let given = self.build.options.arguments.get(&name).cloned();
-            let value = match (given, default) {
-                (Some(given), _) => Some(given),
-                (None, Some(default)) => Some(self.expand(default)?),
-                (None, None) => {
-                    let global = self.build.plan.globals.iter().rev().find(|(global, _)| *global == name);
-                    match global {
-                        Some((_, value)) => value.clone(),
-                        None => crate::build::argument(self.build.options, &self.platform, &name),
-                    }
-                }
-            };
-            if let Some(value) = &value {
-                set(&mut self.env, &name, value);
-                if !self.arguments.contains(&name) {
-                    self.arguments.push(name.clone());
-                }
-            }
-            texts.push(value.map_or_else(|| name.clone(), |value| format!("{name}={value}")));
-        }
-        self.note(&format!("ARG {}", texts.join(" ")));
-        Ok(())
-    }
-
-    fn health(&self, check: &Healthcheck) -> Value {
-        let test: Vec<String> = match &check.command {
-            None => vec!["NONE".into()],
-            Some(CommandLine::Exec(words)) => ["CMD".to_owned()].into_iter().chain(words.iter().cloned()).collect(),
-            Some(CommandLine::Shell(text)) => vec!["CMD-SHELL".into(), text.clone()],
-        };
-        let mut health = json!({"Test": test});
-        let times = [
-            ("Interval", check.interval),
-            ("Timeout", check.timeout),
-            ("StartPeriod", check.start_period),
-            ("StartInterval", check.start_interval),
-            ("Retries", check.retries.into()),
-        ];
-        for (name, value) in times.into_iter().filter(|(_, value)| *value != 0) {
-            health[name] = value.into();
-        }
-        health
     }
 
     /// What the layers so far make together.
@@ -567,23 +323,6 @@ impl<'a> Work<'a> {
     pub(crate) fn forget_tree(&mut self) {
         self.tree = None;
     }
-}
-
-/// Set a variable; one that is there keeps its place.
-fn set(env: &mut Vec<(String, String)>, name: &str, value: &str) {
-    match env.iter_mut().find(|(key, _)| key == name) {
-        Some((_, old)) => value.clone_into(old),
-        None => env.push((name.to_owned(), value.to_owned())),
-    }
-}
-
-fn joined(pairs: &[(String, String)]) -> String {
-    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
-}
-
-/// A list as docker's history shows it: `["a" "b"]`.
-fn quoted(words: &[String]) -> String {
-    format!("[{}]", words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" "))
 }
 
 fn base_name(stage: &Stage) -> String {

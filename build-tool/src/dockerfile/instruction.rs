@@ -3,6 +3,7 @@
 //! Variables are still as written; [`crate::dockerfile::expand`] gives them values when the step is reached.
 
 use super::expand::{self, Quoting};
+use super::flag::Flags;
 use super::heredoc::{self, Heredoc};
 use super::lex::{self, Line};
 use super::{Problem, near};
@@ -230,113 +231,6 @@ pub fn parse(line: &Line, escape: char) -> Result<Instruction, Problem> {
     };
     flags.finish()?;
     Ok(instruction)
-}
-
-/// The flags of a line; what is taken is known, what is left is a mistake.
-struct Flags<'a> {
-    keyword: &'static str,
-    given: &'a [String],
-}
-
-/// Which flags each instruction has.
-const FLAGS: [(&str, &[&str]); 5] = [
-    ("ADD", &["chown", "chmod", "link", "keep-git-dir", "checksum", "unpack", "exclude"]),
-    ("COPY", &["from", "chown", "chmod", "link", "parents", "exclude"]),
-    ("FROM", &["platform"]),
-    ("HEALTHCHECK", &["interval", "timeout", "start-period", "start-interval", "retries"]),
-    ("RUN", &["mount", "network", "security"]),
-];
-
-impl Flags<'_> {
-    fn values(&self, flag: &'static str) -> impl Iterator<Item = Option<&str>> {
-        self.given.iter().filter_map(move |given| {
-            let given = given.strip_prefix("--")?;
-            match given.split_once('=') {
-                Some((name, value)) => (name == flag).then_some(Some(value)),
-                None => (given == flag).then_some(None),
-            }
-        })
-    }
-
-    fn bad(&self, flag: &'static str, reason: impl Into<String>) -> Problem {
-        Problem::BadFlag { instruction: self.keyword, flag, reason: reason.into() }
-    }
-
-    fn strings(&self, flag: &'static str) -> Result<Vec<String>, Problem> {
-        self.values(flag).map(|value| Ok(value.ok_or_else(|| self.bad(flag, "lacks its =value"))?.to_owned())).collect()
-    }
-
-    fn string(&self, flag: &'static str) -> Result<Option<String>, Problem> {
-        let mut values = self.strings(flag)?;
-        match values.len() {
-            0 | 1 => Ok(values.pop()),
-            _ => Err(Problem::RepeatedFlag(self.keyword, flag)),
-        }
-    }
-
-    fn boolean(&self, flag: &'static str) -> Result<Option<bool>, Problem> {
-        let mut values = self.values(flag);
-        let value = match values.next() {
-            None => return Ok(None),
-            Some(None | Some("true")) => true,
-            Some(Some("false")) => false,
-            Some(Some(other)) => return Err(self.bad(flag, format!("{other:?} is neither true nor false"))),
-        };
-        match values.next() {
-            None => Ok(Some(value)),
-            Some(_) => Err(Problem::RepeatedFlag(self.keyword, flag)),
-        }
-    }
-
-    fn duration(&self, flag: &'static str) -> Result<u64, Problem> {
-        let Some(value) = self.string(flag)? else { return Ok(0) };
-        match nanoseconds(&value) {
-            Some(0) => Ok(0),
-            Some(time) if time < 1_000_000 => Err(self.bad(flag, "is less than 1ms")),
-            Some(time) => Ok(time),
-            None => Err(self.bad(flag, format!("{value:?} is no duration (30s, 1m30s, 100ms)"))),
-        }
-    }
-
-    /// Refuse what the instruction does not have.
-    fn finish(&self) -> Result<(), Problem> {
-        let known = FLAGS.iter().find(|(keyword, _)| *keyword == self.keyword).map_or(&[][..], |(_, known)| known);
-        for given in self.given {
-            let name = given.trim_start_matches('-').split('=').next().unwrap_or_default();
-            if !known.contains(&name) {
-                let near = near(name, known.iter().copied());
-                return Err(Problem::UnknownFlag { instruction: self.keyword, flag: name.to_owned(), near });
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A duration in Go's notation.
-fn nanoseconds(text: &str) -> Option<u64> {
-    if text == "0" {
-        return Some(0);
-    }
-    let mut total = 0f64;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        let unit_end =
-            rest[digits..].find(|c: char| c.is_ascii_digit() || c == '.').map_or(rest.len(), |end| digits + end);
-        total += number
-            * match &rest[digits..unit_end] {
-                "ns" => 1f64,
-                "us" | "µs" | "μs" => 1e3,
-                "ms" => 1e6,
-                "s" => 1e9,
-                "m" => 60e9,
-                "h" => 3600e9,
-                _ => return None,
-            };
-        rest = &rest[unit_end..];
-    }
-    (!text.is_empty() && total < i64::MAX as f64).then_some(total.round() as u64)
 }
 
 /// A JSON array of strings; `None` for anything that is not an array, which is then text.

@@ -77,8 +77,8 @@ pub fn lines(name: &str, source: &[u8]) -> Result<(Directives, Vec<Line>), Error
     while let Some((number, raw)) = physical.next() {
         let line = trim_newline(raw).trim_start();
         let is_directive = head.directive(line).map_err(|problem| at(number, problem))?;
-        if line.starts_with('#') {
-            let comment = line[1..].trim();
+        if let Some(comment) = line.strip_prefix('#') {
+            let comment = comment.trim();
             match comment.is_empty() {
                 true => comments.clear(),
                 false if !is_directive => comments.push(comment.to_owned()),

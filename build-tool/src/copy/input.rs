@@ -1,0 +1,121 @@
+//! What is copied, and what of it makes a step another step.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::FileType;
+
+use super::{Error, Options};
+use crate::cache::KeyBuilder;
+use crate::digests::Digests;
+use crate::files::{File, Files, Source};
+
+/// Something that is copied.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Nothing: the destination alone is made, if it is missing.
+    Nothing,
+    /// A source below a tree of files, and what was found there.
+    Files {
+        /// Where.
+        files: &'a Files,
+        /// The source.
+        source: Source,
+        /// The source and all below it.
+        found: Vec<File>,
+    },
+    /// A heredoc, or a download that was small.
+    Bytes {
+        /// Its name in a directory.
+        name: String,
+        /// Its content.
+        bytes: Vec<u8>,
+        /// Its mode unless `--chmod` says otherwise.
+        mode: u32,
+    },
+    /// A file of the host: a download.
+    Download {
+        /// Its name in a directory.
+        name: String,
+        /// Where it was put.
+        file: std::fs::File,
+        /// Its digest.
+        digest: Vec<u8>,
+        /// When the server says that it was last changed.
+        modified: Option<i64>,
+    },
+    /// An archive to be unpacked.
+    Archive {
+        /// The archive, compressed or not.
+        file: std::fs::File,
+        /// Its digest.
+        digest: Vec<u8>,
+        /// How errors call it.
+        name: String,
+    },
+}
+
+/// Add to the key what distinguishes these inputs: names, types, modes and contents, but no times.
+///
+/// `None` if a file's digest is not known and `read` is false.
+pub fn add_to_key(
+    key: &mut KeyBuilder,
+    inputs: &[Input<'_>],
+    options: &Options,
+    digests: &Digests,
+    read: bool,
+) -> Result<Option<()>, Error> {
+    key.add((inputs.len() as u64).to_le_bytes());
+    for input in inputs {
+        match input {
+            Input::Nothing => {}
+            Input::Bytes { name, bytes, mode } => {
+                key.add("bytes").add(name).add(bytes).add(mode.to_le_bytes());
+            }
+            Input::Download { name, digest, .. } => {
+                key.add("download").add(name).add(digest);
+            }
+            Input::Archive { digest, .. } => {
+                key.add("archive").add(digest);
+            }
+            Input::Files { files, source, found } => {
+                key.add("files").add((found.len() as u64).to_le_bytes());
+                // The name matters where it becomes part of the destination.
+                let named = if options.parents {
+                    source.named.as_os_str()
+                } else {
+                    source.named.file_name().unwrap_or_default()
+                };
+                key.add((source.pivot as u64).to_le_bytes());
+                key.add(if source.directory && !options.parents { &b""[..] } else { named.as_bytes() });
+                for File { below, path, stat } in found {
+                    key.add(below.as_os_str().as_bytes()).add(stat.st_mode.to_le_bytes());
+                    if options.keep_owners {
+                        key.add(stat.st_uid.to_le_bytes()).add(stat.st_gid.to_le_bytes());
+                    }
+                    match FileType::from_raw_mode(stat.st_mode) {
+                        FileType::RegularFile => {
+                            let digest = match digests.get(stat) {
+                                Some(digest) => digest,
+                                None if !read => return Ok(None),
+                                None => {
+                                    let open = || files.open(path).map_err(io::Error::other);
+                                    digests.of(stat, open).map_err(|source| files.io("read", path, source))?
+                                }
+                            };
+                            key.add(digest);
+                        }
+                        FileType::Symlink => {
+                            key.add(files.read_link(path)?.as_os_str().as_bytes());
+                        }
+                        FileType::CharacterDevice | FileType::BlockDevice => {
+                            key.add(stat.st_rdev.to_le_bytes());
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    Ok(Some(()))
+}
