@@ -149,6 +149,9 @@ impl Default for Options {
 /// A range of ids: the first inside, the first outside, how many.
 pub type IdRange = (u32, u32, u32);
 
+/// Ranges for users and for groups.
+pub type IdMaps = (Vec<IdRange>, Vec<IdRange>);
+
 /// Everything that config.json is made from.
 #[derive(Clone, Debug)]
 pub struct Container<'a> {
@@ -171,7 +174,7 @@ pub struct Container<'a> {
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
     /// Ids of a user namespace, for users and for groups; none for root.
-    pub id_ranges: Option<(Vec<IdRange>, Vec<IdRange>)>,
+    pub id_ranges: Option<IdMaps>,
 }
 
 /// Where the init of `--init` is in the container.

@@ -23,7 +23,7 @@ use oci_spec::runtime::{Hook, Hooks, Mount};
 
 use crate::annotation;
 use crate::bundle::{self, Bundle, Draft};
-use crate::config::{self, Container, IdRange, Namespace, Options};
+use crate::config::{self, Container, IdMaps, IdRange, Namespace, Options};
 use crate::environment;
 use crate::image::{self, Healthcheck, Runtime};
 use crate::name::{self, ContainerName};
@@ -217,7 +217,7 @@ struct Preparation {
     hostname: Option<String>,
     network: Option<Plan>,
     ports: String,
-    id_ranges: Option<(Vec<IdRange>, Vec<IdRange>)>,
+    id_ranges: Option<IdMaps>,
     notes: Vec<String>,
 }
 

@@ -34,10 +34,10 @@ impl Delete {
             };
             for name in names {
                 // The others go all the same; each failure is told.
-                if let Err(error) = self.one(&home, &name) {
-                    if let Some(earlier) = failed.replace(error) {
-                        note(&format!("{earlier:#}"));
-                    }
+                if let Err(error) = self.one(&home, &name)
+                    && let Some(earlier) = failed.replace(error)
+                {
+                    note(&format!("{earlier:#}"));
                 }
             }
         }

@@ -12,7 +12,7 @@ use oci_spec::runtime::Mount;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Preparation, Request, io_error};
-use crate::config::{self, IdRange};
+use crate::config::{self, IdMaps};
 use crate::environment;
 use crate::name;
 use crate::network::Mode;
@@ -57,7 +57,7 @@ pub(super) fn check_architecture(architecture: &str) -> Result<(), Error> {
 }
 
 /// The ids of a user namespace for a caller who is not root: its own as root's, and what /etc/subuid gives it.
-pub(super) fn id_ranges() -> Result<Option<(Vec<IdRange>, Vec<IdRange>)>, Error> {
+pub(super) fn id_ranges() -> Result<Option<IdMaps>, Error> {
     let uid = rustix::process::geteuid();
     if uid.is_root() {
         return Ok(None);
