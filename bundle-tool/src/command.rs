@@ -18,11 +18,15 @@ mod diff;
 mod documents;
 mod find;
 mod hook;
+mod inspect;
 mod mount;
+mod network;
 mod options;
 mod ps;
 mod spec;
+mod unit;
 mod unmount;
+mod volume;
 
 /// Make OCI runtime bundles from images, and images from what changed in them.
 ///
@@ -49,6 +53,10 @@ pub(crate) enum Command {
     Commit(commit::Commit),
     Ps(ps::Ps),
     Find(find::Find),
+    Inspect(inspect::Inspect),
+    Volume(volume::Volume),
+    Network(network::Network),
+    Unit(unit::Unit),
     Hook(hook::Hook),
     Man(documents::Man),
     Completions(documents::Completions),
@@ -66,6 +74,10 @@ impl Command {
             Self::Commit(command) => command.run(),
             Self::Ps(command) => command.run(),
             Self::Find(command) => command.run(),
+            Self::Inspect(command) => command.run(),
+            Self::Volume(command) => command.run(),
+            Self::Network(command) => command.run(),
+            Self::Unit(command) => command.run(),
             Self::Hook(command) => command.run(),
             Self::Man(command) => command.run(),
             Self::Completions(command) => command.run(),

@@ -500,19 +500,24 @@ pub fn conflist(home: &Home, name: &str) -> Result<Conflist, network::Error> {
     if name != "bridge" || !matches!(found, Err(network::Error::NoNetwork { .. })) {
         return found;
     }
+    Conflist::read(&write_conflist(home, name, &cni::default_bridge(&Networks::of_host().addresses()))?)
+}
+
+/// Writes a network's conflist and gives its path.
+pub fn write_conflist(home: &Home, name: &str, conflist: &serde_json::Value) -> Result<PathBuf, network::Error> {
     let folder = home.networks();
     let failed = |operation, path: &Path| {
         let path = path.to_owned();
         move |source| network::Error::Io { operation, path, source }
     };
     fs::create_dir_all(&folder).map_err(failed("create", &folder))?;
-    let path = folder.join("bridge.conflist");
-    let mut text = serde_json::to_string_pretty(&cni::default_bridge(&Networks::of_host().addresses()))
-        .expect("a JSON value is JSON");
+    let file = format!("{name}.conflist");
+    let path = folder.join(&file);
+    let mut text = serde_json::to_string_pretty(conflist).expect("a JSON value is JSON");
     text.push('\n');
-    bundle::replace(&folder, "bridge.conflist", text.as_bytes(), 0o644)
+    bundle::replace(&folder, &file, text.as_bytes(), 0o644)
         .map_err(|error| failed("write", &path)(io::Error::other(error.to_string())))?;
-    Conflist::read(&path)
+    Ok(path)
 }
 
 /// The names of volumes that a bundle uses, and those that are its own.

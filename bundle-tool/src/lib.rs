@@ -23,5 +23,6 @@ pub mod seccomp;
 pub mod security;
 pub mod signal;
 pub mod status;
+pub mod unit;
 pub mod user;
 pub mod volume;

@@ -256,6 +256,17 @@ impl Networks {
         Ok(())
     }
 
+    /// The name of a container on a network, if one is.
+    pub fn user(&self, network: &str) -> Option<String> {
+        self.records().into_iter().find(|record| record.plan.network == network).map(|record| record.name)
+    }
+
+    /// Takes down what containers left that have died without their runtime calling the hook.
+    pub fn prune(&self) -> Result<(), Error> {
+        let _lock = self.lock()?;
+        self.reap()
+    }
+
     /// Takes down networks of containers that have died without their runtime calling the hook.
     fn reap(&self) -> Result<(), Error> {
         for record in self.records().into_iter().filter(|record| !record.alive()) {

@@ -1,0 +1,41 @@
+use bundle_tool::{annotation, container};
+use image_tool::template::Template;
+use serde_json::{Value, json};
+
+use super::documents::write_all;
+
+/// Print the config.json of bundles, byte for byte, or by a template.
+#[derive(clap::Args)]
+pub(crate) struct Inspect {
+    /// Print by this template of Go's: {{.Name}} {{.ID}} {{.Image}} {{.Created}} {{.Path}} {{.Hostname}} {{json .Labels}} {{json .Config}}
+    /// {{json .Volumes}}.
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<Template>,
+    /// The bundles: containers' names, paths, first digits of ids.
+    #[arg(required = true, value_name = "BUNDLE")]
+    bundles: Vec<String>,
+}
+
+impl Inspect {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let mut output = Vec::new();
+        for operand in &self.bundles {
+            let bundle = super::bundle(operand)?;
+            let Some(template) = &self.format else {
+                output.extend(std::fs::read(bundle.path().join("config.json"))?);
+                continue;
+            };
+            let text = |key: &str| bundle.annotation(key).unwrap_or_default().to_owned();
+            let labels: Value = serde_json::from_str(&text(annotation::LABELS)).unwrap_or_else(|_| json!({}));
+            let volumes: Vec<String> = container::volumes(&bundle).into_iter().map(|(name, _)| name).collect();
+            let fields = json!({
+                "Name": bundle.name(), "ID": text(annotation::ID), "Id": text(annotation::ID), "Image": text(annotation::IMAGE),
+                "Created": text(annotation::CREATED), "Path": bundle.path(), "Hostname": bundle.config()["hostname"],
+                "Labels": labels, "Volumes": volumes, "Config": bundle.config(),
+            });
+            output.extend(template.render(&fields)?.into_bytes());
+            output.push(b'\n');
+        }
+        write_all(&output)
+    }
+}
