@@ -248,12 +248,34 @@ fn modes_owners_and_attributes_are_kept() {
                 0,
                 "not the group of the directory"
             );
-            let xattrs = Root::open(folder.path()).unwrap().xattrs("closed/setuid").unwrap();
+            let mut xattrs = Root::open(folder.path()).unwrap().xattrs("closed/setuid").unwrap();
+            assert_eq!(xattrs.iter().any(|(key, _)| key == "user.rootlesscontainers"), !kept);
+            xattrs.retain(|(key, _)| key != "user.rootlesscontainers");
             assert_eq!(xattrs, [("user.note".into(), b"a\nb\0".to_vec())], "overlayfs's marks are not content");
         }
         // So that it can be removed.
         fs::set_permissions(folder.path().join("closed"), fs::Permissions::from_mode(0o755)).unwrap();
     }
+}
+
+#[test]
+fn a_rootless_tree_packs_with_the_owners_of_its_layer() {
+    let layer = archive(&[
+        (Entry { uid: 7, gid: 8, ..Entry::new("d", Kind::Directory, 0o755) }, b"".as_slice()),
+        (Entry { uid: 100, ..Entry::new("d/f", Kind::File, 0o640) }, b"x"),
+    ]);
+    let options = Options { owners: Owners::Caller, ..tree() };
+    let folder = tempfile::tempdir().unwrap();
+    apply(folder.path(), &options, &[layer]).unwrap();
+    let options = diff::Options { owners: Owners::Caller, ..diff::Options::default() };
+    let bytes = diff::tree(&Root::open(folder.path()).unwrap(), Vec::new(), &options).unwrap();
+    let mut reader = entry::Reader::new(&bytes[..]);
+    let mut owners = Vec::new();
+    while let Some(entry) = reader.next_entry().unwrap() {
+        assert!(entry.xattrs.is_empty());
+        owners.push((entry.uid, entry.gid));
+    }
+    assert_eq!(owners, [(0, 0), (7, 8), (100, 0)]);
 }
 
 #[test]

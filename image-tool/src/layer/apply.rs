@@ -25,7 +25,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::entry::{self, Entry, Kind, Reader};
-use super::owner::{Owners, Unmapped, in_user_namespace};
+use super::owner::{Owners, ROOTLESS, Unmapped, in_user_namespace, to_rootless};
 use super::whiteout::{self, Whiteout};
 use crate::beneath::{self, Root, Time, clean, io_error, open_in_root};
 
@@ -581,7 +581,13 @@ impl Applier {
         path: &Path,
         set: impl Fn(&OsStr, &[u8]) -> rustix::io::Result<()>,
     ) -> Result<(), Error> {
-        for (key, value) in &entry.xattrs {
+        let rootless = match self.options.owners {
+            // Not on links and devices: user.* belongs on files and directories only (xattr(7)).
+            Owners::Caller if matches!(entry.kind, Kind::File | Kind::Directory) => to_rootless(entry.uid, entry.gid),
+            _ => None,
+        };
+        let rootless = rootless.map(|value| (OsString::from(ROOTLESS), value));
+        for (key, value) in entry.xattrs.iter().chain(&rootless) {
             if is_overlay_mark(key) {
                 continue;
             }

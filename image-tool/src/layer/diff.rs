@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use super::apply::is_overlay_mark;
 use super::entry::{Entry, Kind, Writer};
-use super::owner::{Owners, Unmapped};
+use super::owner::{Owners, ROOTLESS, Unmapped, of_rootless};
 use super::whiteout;
 use crate::beneath::{self, Root, Time, io_error};
 
@@ -446,6 +446,12 @@ impl<'a, W: Write> Packer<'a, W> {
             }
         }
         entry.xattrs = xattrs(directory, name, path)?;
+        if self.options.owners == Owners::Caller {
+            // What an unprivileged unpack could not give away has its owner written on it.
+            if let Some(position) = entry.xattrs.iter().position(|(key, _)| key == ROOTLESS) {
+                (entry.uid, entry.gid) = of_rootless(&entry.xattrs.remove(position).1);
+            }
+        }
         if entry.kind != Kind::File {
             return self.writer.entry(&entry).map_err(Error::Write);
         }

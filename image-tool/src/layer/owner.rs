@@ -70,6 +70,57 @@ impl Owners {
     }
 }
 
+/// The attribute in which an unprivileged caller keeps the owner that a file should have: a protocol buffer of user and
+/// group by rootlesscontaine.rs, which umoci and PRoot read too.
+pub const ROOTLESS: &str = "user.rootlesscontainers";
+
+/// "Not set" in that buffer.
+const UNSET: u32 = u32::MAX;
+
+/// The value of [`ROOTLESS`] for an owner other than root.
+#[must_use]
+pub fn to_rootless(uid: u32, gid: u32) -> Option<Vec<u8>> {
+    if (uid, gid) == (0, 0) {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    for (tag, id) in [(0x08, uid), (0x10, gid)] {
+        bytes.push(tag);
+        let mut rest = if id == 0 { UNSET } else { id };
+        while rest >= 0x80 {
+            bytes.push((rest & 0x7f) as u8 | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(rest as u8);
+    }
+    Some(bytes)
+}
+
+/// The owner in a value of [`ROOTLESS`]; root where it is not set or makes no sense.
+#[must_use]
+pub fn of_rootless(bytes: &[u8]) -> (u32, u32) {
+    let (mut owner, mut rest) = ((0, 0), bytes);
+    while let [tag @ (0x08 | 0x10), after @ ..] = rest {
+        let (mut id, mut shift, mut bytes) = (0u64, 0, after);
+        loop {
+            let [byte, after @ ..] = bytes else { return owner };
+            bytes = after;
+            id |= u64::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+            if shift > 28 {
+                return owner;
+            }
+        }
+        let id = u32::try_from(id).ok().filter(|id| *id != UNSET).unwrap_or(0);
+        *(if *tag == 0x08 { &mut owner.0 } else { &mut owner.1 }) = id;
+        rest = bytes;
+    }
+    owner
+}
+
 /// Whether this process is in a user namespace other than the host's.
 #[must_use]
 pub fn in_user_namespace() -> bool {
@@ -128,6 +179,18 @@ impl IdMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rootless_owner_is_written_as_by_umoci() {
+        assert_eq!(to_rootless(42, 0).unwrap(), b"\x08*\x10\xff\xff\xff\xff\x0f");
+        assert_eq!(to_rootless(0, 0), None);
+        for owner in [(42, 0), (0, 8), (65534, 65534), (1, u32::MAX - 1), (128, 127)] {
+            assert_eq!(of_rootless(&to_rootless(owner.0, owner.1).unwrap()), owner);
+        }
+        for bad in [&b""[..], b"\x08", b"\x08\xff", b"\x09\x01", b"\x08\xff\xff\xff\xff\xff\xff\xff"] {
+            assert_eq!(of_rootless(bad), (0, 0), "{bad:?}");
+        }
+    }
 
     #[test]
     fn ids_go_out_and_come_back() {

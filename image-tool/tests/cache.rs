@@ -1,0 +1,150 @@
+//! The cache of unpacked layers: made once, trusted for as long as it can be, removed when nobody needs it.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use image_tool::digest;
+use image_tool::layer::apply::Options;
+use image_tool::layer::cache::{Cache, Source};
+use image_tool::layer::entry::{Entry, Kind, Writer};
+use oci_spec::image::{Descriptor, MediaType};
+
+struct Work {
+    folder: tempfile::TempDir,
+    cache: Cache,
+}
+
+impl Work {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path().join("layers"), Options::lower());
+        Self { folder, cache }
+    }
+
+    /// A layer that holds one file of this name.
+    fn source(&self, name: &str) -> Source {
+        let mut writer = Writer::new(Vec::new());
+        writer.file(&Entry::new(name, Kind::File, 0o644), name.as_bytes()).unwrap();
+        let bytes = writer.finish().unwrap();
+        let path = self.folder.path().join(name);
+        fs::write(&path, &bytes).unwrap();
+        let digest = digest::sha256(&bytes);
+        let descriptor = Descriptor::new(MediaType::ImageLayer, bytes.len() as u64, digest.clone());
+        Source { blob: fs::File::open(path).unwrap(), descriptor, diff_id: digest }
+    }
+
+    fn state(&self, source: &Source) -> std::path::PathBuf {
+        self.folder.path().join(format!("layers/sha256/{}.state", source.diff_id.digest()))
+    }
+}
+
+#[test]
+fn layers_come_in_order_and_once() {
+    let work = Work::new();
+    let sources: Vec<Source> = ["c", "a", "b", "a", "c"].map(|name| work.source(name)).into();
+    let layers = work.cache.layers(&sources).unwrap();
+    for (layer, source) in layers.iter().zip(&sources) {
+        assert_eq!(layer.diff_id(), &source.diff_id);
+        assert!(layer.path().ends_with(Path::new("layers/sha256").join(source.diff_id.digest())));
+    }
+    assert_eq!(fs::read_to_string(layers[1].path().join("a")).unwrap(), "a");
+    assert_eq!(work.cache.list().unwrap().len(), 3);
+    let made = fs::metadata(layers[0].path()).unwrap().modified().unwrap();
+    drop(layers);
+    let again = work.cache.layer(&sources[0]).unwrap();
+    assert_eq!(fs::metadata(again.path()).unwrap().modified().unwrap(), made, "it was not unpacked again");
+}
+
+#[test]
+fn many_at_once_unpack_a_layer_once() {
+    let work = Work::new();
+    let source = work.source("x");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let layer = work.cache.layer(&source).unwrap();
+                    assert_eq!(fs::read_to_string(layer.path().join("x")).unwrap(), "x");
+                    drop(layer);
+                    work.cache.prune(|_| false).unwrap();
+                }
+            });
+        }
+    });
+    let left: Vec<_> = fs::read_dir(work.folder.path().join("layers/sha256"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".unpack-")), "{left:?}");
+}
+
+#[test]
+fn a_layer_of_an_earlier_boot_is_not_trusted_unless_it_is_durable() {
+    let work = Work::new();
+    let source = work.source("x");
+    let file = work.cache.layer(&source).unwrap().path().join("x");
+    let state = work.state(&source);
+    assert!(fs::read_to_string(&state).unwrap().starts_with("boot "));
+    for distrusted in ["boot 00000000-0000-0000-0000-000000000000\n", "", "durabl"] {
+        fs::write(&file, "torn by a power cut").unwrap();
+        fs::write(&state, distrusted).unwrap();
+        assert!(work.cache.get(&source.diff_id).unwrap().is_none(), "{distrusted:?}");
+        work.cache.layer(&source).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "x", "{distrusted:?}");
+    }
+    // A minute later it is written out and becomes durable.
+    let past = SystemTime::now() - Duration::from_secs(120);
+    fs::File::options().write(true).open(&state).unwrap().set_modified(past).unwrap();
+    assert!(work.cache.get(&source.diff_id).unwrap().is_some());
+    assert_eq!(fs::read_to_string(&state).unwrap(), "durable\n");
+}
+
+#[test]
+fn what_is_in_use_or_wanted_is_not_pruned() {
+    let work = Work::new();
+    let (used, wanted, idle) = (work.source("used"), work.source("wanted"), work.source("idle"));
+    let held = work.cache.layer(&used).unwrap();
+    work.cache.layers(&[work.source("wanted"), work.source("idle")]).unwrap();
+    assert_eq!(work.cache.prune(|diff_id| *diff_id == wanted.diff_id).unwrap(), [idle.diff_id]);
+    assert!(held.path().join("used").exists());
+    drop(held);
+    assert_eq!(work.cache.prune(|diff_id| *diff_id == wanted.diff_id).unwrap(), [used.diff_id]);
+    assert_eq!(work.cache.list().unwrap(), [wanted.diff_id]);
+}
+
+#[test]
+fn a_directory_is_adopted_as_a_layer() {
+    let work = Work::new();
+    let upper = work.folder.path().join("layers-upper");
+    fs::create_dir(&upper).unwrap();
+    fs::write(upper.join("made"), "by a build").unwrap();
+    let diff_id = digest::sha256(b"its archive");
+    let layer = work.cache.adopt(&diff_id, &upper).unwrap();
+    assert_eq!(fs::read_to_string(layer.path().join("made")).unwrap(), "by a build");
+    assert!(!upper.exists());
+    fs::create_dir(&upper).unwrap();
+    assert_eq!(work.cache.adopt(&diff_id, &upper).unwrap().path(), layer.path());
+    assert!(upper.exists(), "the layer was there, the directory is left alone");
+}
+
+#[test]
+fn what_a_killed_process_left_is_swept() {
+    let work = Work::new();
+    work.cache.layer(&work.source("x")).unwrap();
+    let left = work.folder.path().join("layers/sha256/.unpack-left");
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("half"), "").unwrap();
+    work.cache.prune(|_| true).unwrap();
+    assert!(left.exists(), "it may be somebody's who has not locked it yet");
+    let file = fs::File::open(&left).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(120)).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockShared).unwrap();
+    work.cache.prune(|_| true).unwrap();
+    assert!(left.exists(), "its owner lives");
+    drop(file);
+    work.cache.prune(|_| true).unwrap();
+    assert!(!left.exists());
+}
