@@ -141,7 +141,7 @@ impl Registry {
                         challenge: RwLock::new(challenge),
                         credentials,
                         tokens: Mutex::default(),
-                        retry: settings.retry,
+                        retry: patience(endpoint, settings),
                     };
                     registry.introduce().await;
                     return Ok(registry);
@@ -180,7 +180,7 @@ impl Registry {
                 // A registry that never answered is not asked again: the next mirror may be there.
                 Err(error) => return Err(ClientError::from_connection(host, &error)),
             };
-            match settings.retry.wait(attempt, asked) {
+            match patience(endpoint, settings).wait(attempt, asked) {
                 Some(wait) => tokio::time::sleep(wait).await,
                 None => return Err(error.asked_to_wait(asked)),
             }
@@ -355,6 +355,12 @@ pub enum Known {
     Stored,
     /// These.
     Given(Credentials),
+}
+
+/// A mirror that is out of order is asked once more and no oftener: the next place is there for that.
+fn patience(endpoint: &Endpoint, settings: &Settings) -> Retry {
+    let times = if endpoint.is_mirror { settings.retry.times.min(1) } else { settings.retry.times };
+    Retry { times, ..settings.retry }
 }
 
 fn is_transient(status: StatusCode) -> bool {

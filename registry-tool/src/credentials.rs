@@ -430,4 +430,20 @@ mod tests {
         assert_eq!(store.find("a.example", "r").unwrap(), Some(password("a", "b")));
         assert_eq!(store.find("b.example", "r").unwrap(), Some(password("x", "y")));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn an_entry_never_panics(text in "\\PC{0,60}", key in "(auth|identitytoken|username|password|x)") {
+            let _ = decode(&json!({ key: text.clone() }));
+            let mut document = Map::new();
+            document.insert("auths".into(), json!({ text: {"auth": "YTpi"} }));
+            let _ = longest_entry(&document, "quay.io", "team/app");
+        }
+
+        #[test]
+        fn a_password_comes_back_as_it_was_kept(username in "[^:\\x00]{1,20}", secret in "[^\\x00]{1,40}") {
+            let kept = password(&username, &secret);
+            proptest::prop_assert_eq!(decode(&encode(&kept)), Ok(Some(kept)));
+        }
+    }
 }

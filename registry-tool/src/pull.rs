@@ -185,21 +185,19 @@ impl<E: Into<EndpointError>> From<E> for Failure {
 
 /// Pulls an image from the first place that has it whole.
 ///
-/// `layout` is the target's, open; a name may have several meanings, and each several places, which are tried in order.
+/// A name may have several meanings, and each several places, which are tried in order. The layout is made once the image has
+/// been found, so that a misspelt name leaves nothing behind.
 ///
 /// # Errors
 /// [`PullError::Nowhere`] tells what each place said.
-pub async fn pull(
-    order: &Order<'_>,
-    layout: &Layout,
-    mirrors: &Mirrors,
-    settings: &Settings,
-) -> Result<Pulled, PullError> {
+pub async fn pull(order: &Order<'_>, mirrors: &Mirrors, settings: &Settings) -> Result<Pulled, PullError> {
+    let path = order.target.layout_path();
+    let existing = if path.exists() { Some(Layout::create(&path)?) } else { None };
     let mut failures = Vec::new();
     for name in mirrors.resolve(order.name) {
         order.policy.check(name.reference(), order.is_trusted)?;
         for endpoint in mirrors.pull_endpoints(name.reference())? {
-            match attempt(order, &name, &endpoint, layout, settings).await {
+            match attempt(order, &name, &endpoint, existing.as_ref(), settings).await {
                 Ok(pulled) => return Ok(pulled),
                 Err(Failure::All(error)) => return Err(error),
                 Err(Failure::Here(error)) => {
@@ -217,7 +215,7 @@ async fn attempt(
     order: &Order<'_>,
     name: &ImageName,
     endpoint: &Endpoint,
-    layout: &Layout,
+    existing: Option<&Layout>,
     settings: &Settings,
 ) -> Result<Pulled, Failure> {
     let registry = Arc::new(Registry::connect(endpoint, settings).await?);
@@ -257,14 +255,17 @@ async fn attempt(
     let address = Address::new(order.target.layout(), reference.clone(), Some(image.digest().clone()))
         .expect("the layout's path came out of an address");
     let pulled = |is_newer| Pulled { address: address.clone(), name: name.clone(), digest: digest.clone(), is_newer };
-    if is_up_to_date(layout, order.target, reference.as_ref(), &plan, image) {
+    if existing.is_some_and(|layout| is_up_to_date(layout, order.target, reference.as_ref(), &plan, image)) {
         return Ok(pulled(false));
     }
 
-    let writer = layout.writer().map_err(|error| Failure::All(error.into()))?;
+    let local = |error: layout::Error| Failure::All(error.into());
+    let layout = existing.map_or_else(|| Layout::create(&order.target.layout_path()), |layout| Ok(layout.clone()));
+    let layout = layout.map_err(local)?;
+    let writer = layout.writer().map_err(local)?;
     fetch(order, &registry, &writer, &plan).await?;
-    check_platform(order, &registry, layout, &plan)?;
-    publish(&writer, &plan, reference.as_ref(), image).map_err(|error| Failure::All(error.into()))?;
+    check_platform(order, &registry, &layout, &plan)?;
+    publish(&writer, &plan, reference.as_ref(), image).map_err(local)?;
     Ok(pulled(true))
 }
 

@@ -96,11 +96,10 @@ pub async fn config(registry: &Registry, manifest: &Manifest) -> Result<Vec<u8>,
     Ok(bytes)
 }
 
-/// The image for a platform, where the name means an index.
+/// The image for a platform, where a manifest is an index.
 ///
 /// # Errors
 /// As [`manifest`], and where there is none for it.
-pub async fn image(registry: &Registry, name: &ImageName, platform: &Platform) -> Result<Manifest, EndpointError> {
-    let top = manifest(registry, name).await?;
+pub async fn image(registry: &Registry, top: Manifest, platform: &Platform) -> Result<Manifest, EndpointError> {
     crate::pull::narrow(registry, top, platform).await
 }

@@ -516,6 +516,7 @@ fn an_image_that_is_not_there_names_where_it_was_looked_for() {
     let ran = world.run(&["pull", "corp.invalid/a:1", "images"]);
     let tried = format!("corp.invalid/a:1: no such image (tried {}, {})", one.address(), two.address());
     ran.fails(&[&tried]);
+    assert!(!world.path("images").exists(), "nothing is made for an image that is not there");
     world.run(&["tags", "corp.invalid/a"]).fails(&["corp.invalid/a: no such repository (tried"]);
 }
 
@@ -593,8 +594,10 @@ fn a_refused_pull_says_how_to_log_in() {
             .header("WWW-Authenticate", "Basic realm=\"x\"")
     });
     let host = server.address();
-    let login = format!("authentication required (registry-tool login {host})");
-    world.run(&["pull", &format!("{host}/a:1"), "images"]).fails(&[&login]);
+    let login = format!("authentication required (registry-tool login {host}");
+    world.run(&["push", "images:a", &format!("{host}/a:1")]).fails(&["images:a"]);
+    let pull = world.run(&["pull", &format!("{host}/a:1"), "images"]);
+    pull.fails(&[&login, "or there is no such repository"]);
     let refused = world.run_with_input(&["login", "-u", "xag", "--password-stdin", &host], "s3cret\n");
     refused.fails(&["authentication required (wrong username or password)"]);
     assert!(!refused.err().contains("s3cret"));
@@ -909,13 +912,13 @@ fn broken_configuration_is_named() {
     let server = honest(&Image::new(&[noise(10, 1)]));
     world.run(&["pull", &format!("{}/a:3.8", server.address()), "images"]).fails(&["config.json: not JSON"]);
     world.write("note", "x");
-    world.run(&["pull", "python", "."]).fails(&["python", "not an image layout"]);
+    world.run(&["pull", "python", "."]).fails(&["registry-tool: .: not an image layout"]);
 }
 
 #[test]
 fn man_and_completions_are_printed() {
     let world = World::new();
     let page = world.run(&["man"]).good().out();
-    assert!(page.contains(".TH") && page.contains("registry-tool-pull"), "{page}");
+    assert!(page.contains(".TH") && page.contains("REGISTRY-TOOL PULL"), "{page}");
     assert!(world.run(&["completions", "bash"]).good().out().contains("registry-tool"));
 }

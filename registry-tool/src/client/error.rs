@@ -110,7 +110,8 @@ impl ClientError {
         let reason = message.unwrap_or_else(|| "access denied".to_owned());
         let hint = match credentials {
             Some(_) => format!("the stored login was refused; registry-tool login {host}"),
-            None => format!("registry-tool login {host}"),
+            // Registries answer so for what does not exist, too, to those whom they do not know.
+            None => format!("registry-tool login {host}, or there is no such repository"),
         };
         Self::Denied { host: host.to_owned(), reason, hint }
     }
@@ -274,6 +275,6 @@ mod tests {
     fn a_denial_names_the_command_that_helps() {
         let url = Url::parse("https://registry-1.docker.io/").unwrap();
         let error = ClientError::denied(&url, None, Some("unauthorized".into())).to_string();
-        assert_eq!(error, "docker.io: unauthorized (registry-tool login docker.io)");
+        assert_eq!(error, "docker.io: unauthorized (registry-tool login docker.io, or there is no such repository)");
     }
 }

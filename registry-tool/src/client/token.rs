@@ -73,7 +73,22 @@ impl Registry {
         }
         let token = match &self.credentials {
             Some(Credentials::RegistryToken(token)) => Token::lasting(token.clone()),
-            credentials => auth::fetch(&self.http, &self.base, realm, service, &scopes, credentials.as_ref()).await?,
+            credentials => {
+                let mut attempt = 0;
+                loop {
+                    let fetched =
+                        auth::fetch(&self.http, &self.base, realm, service, &scopes, credentials.as_ref()).await;
+                    match fetched {
+                        Ok(token) => break token,
+                        Err(error) => {
+                            let wait = self.retry.wait(attempt, None).filter(|_| error.is_transient());
+                            let Some(wait) = wait else { return Err(error) };
+                            tokio::time::sleep(wait).await;
+                            attempt += 1;
+                        }
+                    }
+                }
+            }
         };
         tokens.insert(scopes, token.clone());
         Ok(token)

@@ -46,15 +46,15 @@ impl Inspect {
     async fn look(&self, registry: &Registry, name: &ImageName) -> Result<Vec<u8>, EndpointError> {
         let host_platform = Platform::host();
         let platform = self.platform.as_ref().unwrap_or(&host_platform);
+        let top = manifest(registry, name).await?;
+        if self.raw && self.platform.is_none() {
+            return Ok(top.bytes.to_vec());
+        }
+        let digest = top.descriptor.digest().to_string();
+        let found = image(registry, top, platform).await?;
         if self.raw {
-            let found = match &self.platform {
-                Some(platform) => image(registry, name, platform).await?,
-                None => manifest(registry, name).await?,
-            };
             return Ok(found.bytes.to_vec());
         }
-        let top = manifest(registry, name).await?;
-        let found = image(registry, name, platform).await?;
         let config = config(registry, &found).await?;
         if self.config {
             return Ok(config);
@@ -80,7 +80,7 @@ impl Inspect {
         };
         let document = json!({
             "Name": format!("{}/{}", name.registry(), name.repository()),
-            "Digest": top.descriptor.digest().to_string(),
+            "Digest": digest,
             "RepoTags": tags,
             "Created": config["created"],
             "DockerVersion": config["docker_version"].as_str().unwrap_or_default(),

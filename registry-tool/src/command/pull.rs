@@ -1,9 +1,7 @@
 //! `registry-tool pull`.
 
-use anyhow::Context as _;
 use clap::Args;
 use image_tool::address::Address;
-use image_tool::layout::Layout;
 use image_tool::pipe::print_line;
 use image_tool::platform::Platform;
 use registry_tool::policy::Policy;
@@ -59,8 +57,6 @@ impl Pull {
             Some(address) => address,
             None => default_address(&self.reference)?,
         };
-        let path = target.layout_path();
-        let layout = Layout::create(&path).with_context(|| self.reference.typed().to_owned())?;
         let mirrors = mirrors()?;
         let display = Display::new(self.progress, self.quiet, "Downloading");
         if self.reference.has_default_tag() {
@@ -82,7 +78,7 @@ impl Pull {
             watcher: display.watcher(),
         };
         let settings = self.network.settings();
-        let pulled = block_on(async { Ok(pull(&order, &layout, &mirrors, &settings).await?) })?;
+        let pulled = block_on(async { Ok(pull(&order, &mirrors, &settings).await?) })?;
         display.say(&format!("Digest: {}", pulled.digest));
         let status = if pulled.is_newer { "Downloaded newer image" } else { "Image is up to date" };
         display.say(&format!("Status: {status} for {}", self.reference.familiar()));
