@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{Registry, repository, tools};
+use crate::{repository, tools};
 
 /// A folder of a test's own: `home` (the working directory), `oci` (`$OCI_HOME`), `run` (run-tool's state), `bin`.
 pub struct Workdir {
@@ -95,10 +95,10 @@ impl Workdir {
         Self { folder, environment, seen: RefCell::default(), _network: None }
     }
 
-    /// One whose registry mirror is `registry`.
-    pub fn with_mirror(registry: &Registry) -> Self {
+    /// One whose mirror of Docker Hub is at `address`.
+    pub fn with_mirror(address: &str) -> Self {
         let work = Self::new();
-        work.write("../daemon.json", &format!("{{\"registry-mirrors\": [\"http://{}\"]}}\n", registry.address()));
+        work.write("../daemon.json", &format!("{{\"registry-mirrors\": [\"http://{address}\"]}}\n"));
         work
     }
 

@@ -5,7 +5,7 @@ use tests::{Registry, Workdir};
 #[test]
 fn writers_of_one_layout_lose_no_ref() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     work.sh("registry-tool pull --quiet busybox images").ok();
     let text = "for n in $(seq 20); do image-tool tag images:busybox images:a$n & image-tool tag images:busybox images:b$n & done; wait";
     work.sh(text).ok();
@@ -21,7 +21,7 @@ fn writers_of_one_layout_lose_no_ref() {
 #[test]
 fn pulls_of_one_image_at_once_end_as_one() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     let text = "for n in 1 2 3 4 5; do registry-tool pull --quiet python:3.8 images >$n & jobs=\"$jobs $!\"; done; \
                 for job in $jobs; do wait $job || exit 1; done; cat 1 2 3 4 5 | sort -u | wc -l";
     assert_eq!(work.sh(text).ok().trim(), "1");
@@ -33,7 +33,7 @@ fn pulls_of_one_image_at_once_end_as_one() {
 #[test]
 fn containers_of_one_image_at_once_share_its_layers() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     let text = "registry-tool pull --quiet busybox >/dev/null; for n in 1 2 3 4 5 6 7 8; do docker run --rm --network none --name c$n busybox \
                 sh -c \"echo c$n >/own; cat /own\" >$n & jobs=\"$jobs $!\"; done; for job in $jobs; do wait $job || exit 1; done; cat 1 2 3 4 5 6 7 8";
     assert_eq!(work.sh(text).ok(), (1..=8).map(|n| format!("c{n}\n")).collect::<String>());
@@ -44,7 +44,7 @@ fn containers_of_one_image_at_once_share_its_layers() {
 #[test]
 fn builds_of_one_context_at_once_give_one_digest() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     work.write("context/Dockerfile", "FROM busybox\nCOPY file /file\nRUN echo run >/run-was-here\n");
     work.write("context/file", "content\n");
     let text = "for n in 1 2 3 4; do SOURCE_DATE_EPOCH=1700000000 build-tool build -t images:t$n context >$n & jobs=\"$jobs $!\"; done; \

@@ -26,7 +26,7 @@ fn killed_at_every_moment(work: &Workdir, text: &str, steps: u32, check: impl Fn
 #[test]
 fn a_killed_pull_leaves_a_layout_that_verifies() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     work.sh("registry-tool pull --quiet busybox images").ok();
     let text = "image-tool rm images:python:3.8; image-tool gc images; registry-tool pull --quiet python:3.8 images";
     killed_at_every_moment(&work, text, 12, |when| {
@@ -44,7 +44,7 @@ fn a_killed_pull_leaves_a_layout_that_verifies() {
 #[test]
 fn a_killed_build_leaves_a_layout_that_verifies() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     work.write("context/Dockerfile", "FROM busybox\nCOPY file /file\nRUN echo run >/run-was-here\nRUN rm /file\n");
     work.write("context/file", "content\n");
     work.sh("registry-tool pull --quiet busybox images").ok();
@@ -58,7 +58,7 @@ fn a_killed_build_leaves_a_layout_that_verifies() {
 #[test]
 fn a_killed_run_is_cleaned_by_the_next_delete() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     work.sh("registry-tool pull --quiet busybox >/dev/null").ok();
     let clean = "run-tool --root $RUN_TOOL_ROOT delete --force c1; bundle-tool delete c1; true";
     let text = format!("{clean}; docker run --network none --name c1 busybox sleep 0.1");

@@ -8,7 +8,7 @@ use tests::{Registry, Workdir};
 #[test]
 fn crun_runs_our_bundles() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     work.sh("registry-tool pull --quiet busybox images").ok();
     let hybrid = Path::new("/sys/fs/cgroup/memory").exists() && !Path::new("/sys/fs/cgroup/hugetlb").exists();
     let wrapper = if hybrid {

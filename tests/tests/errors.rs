@@ -6,7 +6,7 @@ use tests::{Registry, Workdir, layout, registry};
 
 /// A folder with busybox in the default layout.
 fn busybox(registry: &Registry) -> Workdir {
-    let work = Workdir::with_mirror(registry);
+    let work = Workdir::with_mirror(&registry.address());
     work.sh("docker pull busybox >/dev/null 2>&1").ok();
     work
 }

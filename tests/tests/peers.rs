@@ -21,7 +21,7 @@ fn python(work: &Workdir) {
 #[test]
 fn umoci_unpacks_what_we_pulled_as_we_do() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     python(&work);
     work.sh("umoci unpack --image images:python:3.8 theirs && image-tool unpack images:python:3.8 ours").ok();
     tree::assert_equal(&work.path("ours"), &work.path("theirs/rootfs"), &[""]);
@@ -49,7 +49,7 @@ fn the_odd_image_unpacks_as_with_umoci_and_podman() {
 #[test]
 fn skopeo_and_podman_read_our_layouts() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     python(&work);
     work.sh("registry-tool pull --quiet --all-platforms xag/multi images").ok();
     let config = work.sh("skopeo inspect --config --raw oci:images:python:3.8").ok();
@@ -71,7 +71,7 @@ fn skopeo_and_podman_read_our_layouts() {
 #[test]
 fn we_read_layouts_of_skopeo_umoci_and_buildah() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     let from = format!("--src-tls-verify=false docker://{}/library", registry.address());
     work.sh(&format!("skopeo copy --quiet {from}/python:3.8 oci:theirs:python && skopeo copy --quiet {from}/busybox oci:theirs:busybox")).ok();
     work.sh("umoci config --image theirs:busybox --tag changed --config.env A=b && umoci unpack --image theirs:changed b && \
@@ -89,7 +89,7 @@ fn we_read_layouts_of_skopeo_umoci_and_buildah() {
 #[test]
 fn runc_runs_our_bundles() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     work.sh("registry-tool pull --quiet busybox images").ok();
     for how in ["", "--copy"] {
         let text = format!(
@@ -108,7 +108,7 @@ fn runc_runs_our_bundles() {
 #[test]
 fn run_tool_runs_bundles_of_umoci_and_runc() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     work.sh("registry-tool pull --quiet hello-world images && umoci unpack --image images:hello-world b && sed -i 's/\"terminal\": *true/\"terminal\": false/' b/config.json").ok();
     assert_eq!(work.sh("run-tool --root $RUN_TOOL_ROOT run --bundle b umoci1").ok(), "Hello from Docker!\n");
     work.sh("cd b && rm config.json && runc spec && sed -i 's/\"terminal\": *true/\"terminal\": false/; s/\"sh\"/\"echo\", \"spec\"/' config.json").ok();
@@ -118,7 +118,7 @@ fn run_tool_runs_bundles_of_umoci_and_runc() {
 #[test]
 fn podman_and_skopeo_load_our_archives_and_we_load_theirs() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     python(&work);
     work.sh("registry-tool pull --quiet busybox images").ok();
     for format in ["docker-archive", "oci-archive"] {
@@ -177,7 +177,7 @@ fn docker(words: &str) -> String {
 #[test]
 fn docker_loads_our_archives_and_we_load_its() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     python(&work);
     work.sh("registry-tool pull --quiet busybox images").ok();
     let dockerd = Dockerd::new(&work);

@@ -14,7 +14,7 @@ fn both(work: &Workdir, text: &str, check: impl Fn(Output)) {
 #[test]
 fn pull_verify_create_run() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry).with_network();
+    let work = Workdir::with_mirror(&registry.address()).with_network();
     // Python reads its program from what the pipeline's last command was given: nothing is left after the bundle's line.
     both(&work, &format!("{RUN} && bundle-tool delete py"), |output| assert_eq!(output.ok(), ""));
     // What follows the line is the container's own input.
@@ -29,7 +29,7 @@ fn pull_verify_create_run() {
 fn diff_append_push() {
     let images = Registry::images();
     let target = Registry::empty();
-    let mut work = Workdir::with_mirror(&images).with_network();
+    let mut work = Workdir::with_mirror(&images.address()).with_network();
     // The name in the documentation is nobody's: this machine's registries.conf says where it is.
     work.write(
         "../registries.conf",
@@ -59,7 +59,7 @@ fn diff_append_push() {
 #[test]
 fn list_grep_show() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     work.sh("registry-tool pull --quiet python:3.8 images && registry-tool pull --quiet busybox images").ok();
     both(&work, "image-tool list images | grep python | xargs -n1 image-tool show", |output| {
         let text = output.ok();
@@ -72,7 +72,7 @@ fn list_grep_show() {
 #[test]
 fn a_failed_head_fails_the_whole() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     let text = RUN.replace("python:3.8", "nosuch:1");
     both(&work, &text, |output| {
         assert_ne!(output.status, 0, "{output}");
@@ -100,7 +100,7 @@ fn a_failed_head_fails_the_whole() {
 #[test]
 fn a_line_is_a_promise() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     // What is printed can be pasted anywhere.
     let address = work.sh("registry-tool pull busybox images").ok();
     let (name, digest) = address.trim_end().split_once('@').unwrap();
@@ -120,7 +120,7 @@ fn a_line_is_a_promise() {
 #[test]
 fn a_tarball_goes_through_a_pipe() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     work.sh("registry-tool pull busybox images && registry-tool pull hello-world images").ok();
     both(
         &work,

@@ -24,7 +24,7 @@ fn commands(page: &str) -> String {
 
 /// A folder in which the pages' names exist: their registries, and the files that they mention.
 fn workdir(images: &Registry, example: &Registry) -> Workdir {
-    let mut work = Workdir::with_mirror(images).with_network();
+    let mut work = Workdir::with_mirror(&images.address()).with_network();
     let location = example.address();
     work.write(
         "../registries.conf",

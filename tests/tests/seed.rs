@@ -86,7 +86,7 @@ CMD ["python3","main.py"]
 #[test]
 fn images_lists_what_was_pulled_in_dockers_columns() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     assert_eq!(
         work.sh("docker images").ok().trim_end(),
         "REPOSITORY          TAG                 IMAGE ID            CREATED             SIZE",
@@ -113,8 +113,8 @@ fn images_lists_what_was_pulled_in_dockers_columns() {
 #[test]
 fn search_prints_what_a_hub_answers() {
     let hub = Hub::new();
-    let work = Workdir::new();
-    let table = work.sh(&format!("docker search {}/python", hub.address())).ok();
+    let work = Workdir::with_mirror(&hub.address());
+    let table = work.sh("docker search python").ok();
     let lines: Vec<_> = table.lines().collect();
     assert_eq!(columns(lines[0]), ["NAME", "DESCRIPTION", "STARS", "OFFICIAL", "AUTOMATED"], "{table}");
     assert_eq!(
@@ -125,12 +125,15 @@ fn search_prints_what_a_hub_answers() {
     assert_eq!(columns(lines[4])[2..], ["57", "[OK]"], "an automated build that is not official: {table}");
     assert_eq!(lines.len(), 1 + tests::hub::FOUND.len(), "{table}");
     assert!(hub.asked().iter().any(|target| target.contains("q=python")), "{:?}", hub.asked());
+    // A registry can be named, too.
+    let named = work.sh(&format!("docker search {}/python", hub.address())).ok();
+    assert_eq!(named.lines().count(), table.lines().count(), "{named}");
 }
 
 #[test]
 fn search_asks_the_mirror_of_docker_hub() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     // A registry without a search is asked for its catalog.
     let table = work.sh("docker search python").ok();
     assert!(table.lines().any(|line| columns(line)[0] == "python"), "{table}");
@@ -140,7 +143,7 @@ fn search_asks_the_mirror_of_docker_hub() {
 #[test]
 fn pull_tells_each_layer_then_digest_and_status() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry);
+    let work = Workdir::with_mirror(&registry.address());
     let text = work.sh("docker pull python:3.8 2>&1").ok();
     let lines: Vec<_> = text.lines().map(str::trim_end).collect();
     assert_eq!(lines[0], "3.8: Pulling from library/python", "{text}");
@@ -160,7 +163,7 @@ fn pull_tells_each_layer_then_digest_and_status() {
 #[test]
 fn run_it_gives_a_python_shell_on_a_terminal() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry).with_network();
+    let work = Workdir::with_mirror(&registry.address()).with_network();
     let mut command = work.command("docker");
     command.args(["run", "-it", "python:3.8"]);
     let mut terminal = Pty::spawn(&command);
@@ -192,7 +195,7 @@ fn run_it_gives_a_python_shell_on_a_terminal() {
 #[test]
 fn run_v_runs_a_mounted_hello() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry).with_network();
+    let work = Workdir::with_mirror(&registry.address()).with_network();
     work.write("docker_test/hello.py", "print('hello')\n");
     let text = "docker run -v ~/docker_test:/docker_test python:3.8 python /docker_test/hello.py";
     assert_eq!(work.sh(text).ok(), "hello\n");
@@ -202,7 +205,7 @@ fn run_v_runs_a_mounted_hello() {
 #[test]
 fn ps_shows_seven_columns_and_kill_ends_it() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry).with_network();
+    let work = Workdir::with_mirror(&registry.address()).with_network();
     work.write(
         "docker_test/server.py",
         "import http.server\nclass H(http.server.BaseHTTPRequestHandler):\n    def do_GET(self):\n        self.send_response(200)\n        \
@@ -238,7 +241,7 @@ fn ps_shows_seven_columns_and_kill_ends_it() {
 #[test]
 fn build_makes_the_cat_image_and_it_prints_a_mounted_file() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry).with_network();
+    let work = Workdir::with_mirror(&registry.address()).with_network();
     work.write("docker_test/cat/cat.py", CAT);
     work.write("docker_test/cat/Dockerfile", CAT_DOCKERFILE);
     work.write("docker_test/cat/files/test.txt", "the text of the file\n");
@@ -255,7 +258,7 @@ fn build_makes_the_cat_image_and_it_prints_a_mounted_file() {
 #[test]
 fn build_makes_the_flask_image_and_it_answers_on_the_hosts_port() {
     let registry = Registry::images();
-    let work = Workdir::with_mirror(&registry).with_network();
+    let work = Workdir::with_mirror(&registry.address()).with_network();
     work.write("flask/main.py", FLASK);
     work.write("flask/Dockerfile", FLASK_DOCKERFILE);
     work.sh("cd flask && docker build --no-cache -t \"xag/my_flask_web\" .").ok();
@@ -276,7 +279,7 @@ fn build_makes_the_flask_image_and_it_answers_on_the_hosts_port() {
 #[test]
 fn save_and_load_carry_an_image_to_another_machine() {
     let registry = Registry::images();
-    let mut work = Workdir::with_mirror(&registry).with_network();
+    let mut work = Workdir::with_mirror(&registry.address()).with_network();
     work.write("hello/Dockerfile", "FROM python:3.8\nCOPY hello.py /\nCMD [\"python\", \"/hello.py\"]\n");
     work.write("hello/hello.py", "print('hello from afar')\n");
     work.sh("docker build -t hello:1.0 hello && docker save -o hello.tar hello:1.0").ok();
