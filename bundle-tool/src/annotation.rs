@@ -45,3 +45,14 @@ pub const PREFIX: &str = "org.oci-tools.";
 /// Labels of image and options together, a JSON object. An image's labels are not annotations of their own: runtimes act on some
 /// names (`run.oci.…`, `org.systemd.property.…`), and an image is a stranger's.
 pub const LABELS: &str = "org.oci-tools.labels";
+
+/// `true`: to be run in the background.
+pub const DETACH: &str = "org.oci-tools.detach";
+/// The streams to attach to, comma separated.
+pub const ATTACH: &str = "org.oci-tools.attach";
+/// The keys that detach.
+pub const DETACH_KEYS: &str = "org.oci-tools.detach-keys";
+/// `false`: signals are not passed on to the program.
+pub const SIGNAL_PROXY: &str = "org.oci-tools.sig-proxy";
+/// The runtime that was asked for.
+pub const RUNTIME: &str = "org.oci-tools.runtime";

@@ -200,14 +200,18 @@ pub fn spec(home: &Home, request: &Request) -> Result<Vec<u8>, Error> {
     let plan = Preparation::new(home, request, &subject)?;
     let name = request.name.clone().unwrap_or_else(ContainerName::random);
     // Made as a bundle is, in a place of its own; the paths in it are those that it would have.
-    let draft = Draft::create(&home.bundles().join(".spec"), None, None)?;
+    let place = home.bundles().join(".spec");
+    let draft = Draft::create(&place, None, None)?;
     let shown = match &request.bundle {
         Some(path) => std::path::absolute(path).map_err(io_error("find", path))?,
         None => home.bundles().join(name.as_str()),
     };
     let tree = layers::Tree::make(home, draft.path(), &subject.layout, &subject.image, request.copy)?;
-    let spec = plan.spec(home, request, &subject, &shown, &name, &tree, false)?;
-    Ok(config::to_json(&spec))
+    let spec = plan.spec(home, request, &subject, &shown, &name, &tree, false);
+    drop(draft);
+    // Unless another is being made there.
+    let _ = fs::remove_dir(&place);
+    Ok(config::to_json(&spec?))
 }
 
 /// What is settled before anything is made.

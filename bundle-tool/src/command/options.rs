@@ -66,6 +66,8 @@ pub(crate) struct Options {
     life: Life,
     #[command(flatten)]
     health: Health,
+    #[command(flatten)]
+    running: Running,
 
     /// The image, as LAYOUT[:REF][@DIGEST] or - to read that from standard input, then the program and its arguments in place of
     /// the image's command.
@@ -363,6 +365,30 @@ struct Health {
     no_healthcheck: bool,
 }
 
+/// What docker run does itself. It is written down in the bundle for whoever runs it, as these tools' docker does.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Running, which is the runtime's (annotations of the bundle)")]
+struct Running {
+    /// Run in the background.
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    detach: bool,
+    /// Attach to stdin, stdout or stderr.
+    #[arg(short, long, value_name = "STREAM", value_parser = ["stdin", "stdout", "stderr"], ignore_case = true)]
+    attach: Vec<String>,
+    /// The keys that detach.
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
+    /// Pass signals on to the program.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    sig_proxy: Option<bool>,
+    /// The runtime.
+    #[arg(long, value_name = "PROGRAM")]
+    runtime: Option<String>,
+    /// Do not verify the image's signature, which is registry-tool's to do when it pulls.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    disable_content_trust: bool,
+}
+
 fn refuse<T>(option: &'static str, reason: impl Into<String>) -> anyhow::Result<T> {
     Err(Refused::new(option, reason).into())
 }
@@ -425,7 +451,7 @@ impl Options {
             interactive: self.program.interactive,
             stop_signal: self.life.stop_signal()?,
             stop_timeout: self.life.stop_timeout,
-            annotations: self.life.annotations()?,
+            annotations: self.life.annotations()?.into_iter().chain(self.running.annotations()?).collect(),
             cidfile: self.cidfile,
             init: self.program.init.then(find_init).transpose()?,
             extra_hosts: self.network.add_host.clone(),
@@ -782,6 +808,26 @@ impl Life {
             all.insert(annotation::LOG_OPTIONS.into(), serde_json::to_string(&options)?);
         }
         Ok(all)
+    }
+}
+
+impl Running {
+    fn annotations(&self) -> anyhow::Result<Vec<(String, String)>> {
+        if !self.disable_content_trust {
+            return refuse(
+                "--disable-content-trust",
+                "false: signatures are verified when an image is pulled, not when it is run",
+            );
+        }
+        let attach = (!self.attach.is_empty()).then(|| self.attach.join(",").to_lowercase());
+        let all = [
+            (annotation::DETACH, self.detach.then(|| "true".into())),
+            (annotation::ATTACH, attach),
+            (annotation::DETACH_KEYS, self.detach_keys.clone()),
+            (annotation::SIGNAL_PROXY, self.sig_proxy.map(|on| on.to_string())),
+            (annotation::RUNTIME, self.runtime.clone()),
+        ];
+        Ok(all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
     }
 }
 

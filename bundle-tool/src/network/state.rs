@@ -136,6 +136,10 @@ impl Networks {
             plan: plan.clone(),
             lines: Vec::new(),
         };
+        // A name that was drawn at random was not known yet when the plan was made.
+        if !record.plan.names.iter().any(|name| name == newcomer.name) {
+            record.plan.names.insert(0, newcomer.name.into());
+        }
         let outcome = self.set_up(&mut record, newcomer, network);
         if outcome.is_err() {
             // The first failure is the one to tell; what could not be taken down stays on record for `delete`.
