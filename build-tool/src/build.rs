@@ -23,9 +23,9 @@ use crate::digests::Digests;
 use crate::dockerfile::{self, Dockerfile};
 use crate::image::Draft;
 use crate::interrupt::Interrupt;
+use crate::network::Network;
 use crate::plan::{Base, NoTarget, Plan};
 use crate::progress::{Progress, Show};
-use crate::run::Network;
 use crate::stack::Layer;
 use crate::step::{self, Work};
 
@@ -368,6 +368,7 @@ impl Build<'_> {
                 .and_then(|data| data.modified())
                 .is_ok_and(|time| time.elapsed().is_ok_and(|age| age.as_secs() < 60));
             if !young && rustix::fs::flock(&folder, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() {
+                crate::run::end_orphan(&entry.path());
                 // What cannot be removed now will be tried again by the next build.
                 let _ = fs::remove_dir_all(entry.path());
             }

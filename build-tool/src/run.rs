@@ -5,7 +5,6 @@
 //! host name `buildkitsandbox`, the host's resolv.conf. Places to mount on that the image lacks are put *below* its layers, so
 //! they are never made in the upper directory and cannot end up in the layer.
 
-use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
@@ -14,15 +13,18 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
-use bundle_tool::config::{self, Container, Namespace, Options};
+use bundle_tool::config::{self, Container, Options};
 use bundle_tool::image::Runtime;
+use bundle_tool::network::files::{Dns, host_resolv_conf, resolv_conf};
 use bundle_tool::rootfs::{self, Overlay};
 use bundle_tool::user;
 use image_tool::beneath::{self, Root};
+use image_tool::home::Home;
 use oci_spec::runtime::Mount;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
 use crate::interrupt::Interrupt;
+use crate::network::Network;
 use crate::progress::Task;
 
 /// The host name of every RUN.
@@ -51,29 +53,10 @@ pub struct Job<'a> {
     pub insecure: bool,
     /// The OCI runtime.
     pub runtime: &'a Path,
+    /// The data folder.
+    pub home: &'a Home,
     /// An empty directory on the file system of the layer cache.
     pub folder: &'a Path,
-}
-
-/// The network of a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Network {
-    /// The host's.
-    Host,
-    /// A loopback device and nothing else.
-    None,
-}
-
-impl std::str::FromStr for Network {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "host" | "default" => Ok(Self::Host),
-            "none" => Ok(Self::None),
-            _ => Err(format!("{text:?} is neither host nor none")),
-        }
-    }
 }
 
 /// A mount whose source is known.
@@ -159,6 +142,9 @@ pub enum Error {
         /// Why.
         source: user::Error,
     },
+    /// The network cannot be had.
+    #[error(transparent)]
+    Network(#[from] bundle_tool::network::Error),
     /// The container's configuration cannot be made.
     #[error(transparent)]
     Config(#[from] config::Error),
@@ -229,12 +215,13 @@ fn in_namespace(job: &Job<'_>, task: &Task<'_>, interrupt: &Interrupt) -> Result
     let identity = user::resolve(root.as_fd(), job.user, &[])
         .map_err(|source| Error::User { name: job.user.to_owned(), source })?;
     let image = Runtime { env: job.env.clone(), working_dir: job.workdir.clone(), ..Runtime::default() };
+    let network = job.network.settings(job.home)?;
     let options = Options {
         entrypoint: job.arguments.first().cloned(),
         command: job.arguments.get(1..).unwrap_or_default().to_vec(),
         hostname: Some(HOSTNAME.to_owned()),
         privileged: job.insecure,
-        network: if job.network == Network::Host { Namespace::Host } else { Namespace::Private },
+        network: network.namespace,
         ..Options::default()
     };
     let name = format!("build{}", job.folder.file_name().unwrap_or_default().to_string_lossy().replace('.', "-"));
@@ -246,8 +233,8 @@ fn in_namespace(job: &Job<'_>, task: &Task<'_>, interrupt: &Interrupt) -> Result
         identity: &identity,
         rootfs: Path::new("rootfs"),
         mounts,
-        hooks: None,
-        annotations: BTreeMap::new(),
+        hooks: network.hooks,
+        annotations: network.annotations,
         id_ranges: None,
     })?;
     let path = job.folder.join("config.json");
@@ -267,10 +254,25 @@ fn in_namespace(job: &Job<'_>, task: &Task<'_>, interrupt: &Interrupt) -> Result
     }
 }
 
+/// The file in a job's folder that says which runtime runs which container.
+const RUNNING: &str = "running";
+
+/// End the container that a killed build left running in its folder.
+pub fn end_orphan(folder: &Path) {
+    let Ok(text) = fs::read_to_string(folder.join(RUNNING)) else { return };
+    let Some((runtime, name)) = text.split_once('\n') else { return };
+    let mut command = Command::new(runtime);
+    command.arg("--root").arg(folder.join("state")).args(["delete", "--force", name]);
+    // It may have ended by itself long ago.
+    let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+}
+
 /// Start the runtime, hand its output on line by line and wait for it.
 fn start(job: &Job<'_>, name: &str, task: &Task<'_>, interrupt: &Interrupt) -> Result<ExitStatus, Error> {
     let failed = |source| Error::Runtime { runtime: job.runtime.to_owned(), source };
     let state = job.folder.join("state");
+    let note = job.folder.join(RUNNING);
+    fs::write(&note, format!("{}\n{name}", job.runtime.display())).map_err(io_error("write", &note))?;
     let (reader, writer) = io::pipe().map_err(failed)?;
     let mut command = Command::new(job.runtime);
     command.arg("--root").arg(&state).arg("run").arg("--bundle").arg(job.folder).arg(name);
@@ -315,9 +317,8 @@ fn mounts(job: &Job<'_>) -> Result<(Vec<Mount>, Vec<Place>), Error> {
         places.push((target.to_owned(), true));
         Ok(())
     };
-    // A host without it resolves nothing, and neither does the command.
-    let resolv = fs::read("/etc/resolv.conf").unwrap_or_default();
-    file("resolv.conf", "/etc/resolv.conf", &resolv)?;
+    let resolv = resolv_conf(&host_resolv_conf(), &Dns::default(), job.network == Network::Bridge);
+    file("resolv.conf", "/etc/resolv.conf", resolv.as_bytes())?;
     let hosts = format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     file("hosts", "/etc/hosts", hosts.as_bytes())?;
     for (number, mount) in job.mounts.iter().enumerate() {

@@ -5,8 +5,9 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 use build_tool::base::Pull;
 use build_tool::build::{self, Options, SecretSource};
+use build_tool::network::Network;
 use build_tool::progress::Show;
-use build_tool::run::Network;
+
 use clap::{Args, ValueEnum};
 use image_tool::address::Address;
 use image_tool::pipe;
@@ -49,10 +50,11 @@ pub(crate) struct Build {
     /// Build for this platform, os/architecture[/variant] [default: this machine's].
     #[arg(long)]
     platform: Option<Platform>,
-    /// The network of RUN commands: host or none.
+    /// The network of RUN commands: host, none or bridge.
     ///
     /// With host a command reaches what this machine reaches, as BuildKit has it where no CNI network is set up: nothing has to be
-    /// configured and nothing can be left behind. A RUN --network=none has none in any case.
+    /// configured and nothing can be left behind. bridge is bundle-tool's network of that name, docker's default. A RUN
+    /// --network=none has none in any case.
     #[arg(long, default_value = "host")]
     network: Network,
     /// Let RUN --mount=type=secret see a file or a variable: id=NAME[,src=FILE][,env=VARIABLE].

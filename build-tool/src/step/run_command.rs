@@ -14,8 +14,9 @@ use crate::copy;
 use crate::dockerfile::heredoc;
 use crate::dockerfile::instruction::{CommandLine, Run};
 use crate::mount::{self, Kind, Mount};
+use crate::network::Network;
 use crate::progress::Task;
-use crate::run::{self, Job, Network, Prepared, Source};
+use crate::run::{self, Job, Prepared, Source};
 
 /// What holds locks and directories while a command runs.
 #[derive(Default)]
@@ -95,6 +96,7 @@ impl Work<'_> {
             network,
             insecure,
             runtime: &runtime,
+            home: &build.home,
             folder: folder.path(),
         };
         run::run(&job, task, &build.interrupt)?;
