@@ -19,6 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
+use tracing::warn;
 
 use crate::reference::DOCKER_HUB;
 
@@ -138,7 +139,16 @@ impl CredentialStore {
     /// A file that is there must be readable and well-formed; a helper that is configured must work.
     pub fn find(&self, registry: &str, repository: &str) -> Result<Option<Credentials>, CredentialError> {
         for path in std::iter::once(&self.primary).chain(&self.others) {
-            let Some(document) = read(path)? else { continue };
+            let document = match read(path) {
+                Ok(Some(document)) => document,
+                Ok(None) => continue,
+                // A $HOME or $XDG_RUNTIME_DIR that another user left behind is as good as none; a login would say so.
+                Err(CredentialError::File { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
+                    warn!(path = %path.display(), "not readable, so no credentials from there");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if let Some(name) = helper_for(&document, registry) {
                 let found = helper::get(name, &server_key(registry))?;
                 if found.is_some() {
@@ -242,10 +252,6 @@ fn read(path: &Path) -> Result<Option<Map<String, Value>>, CredentialError> {
     let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        // Another user's /run/containers or home is as good as none.
-        Err(error) if error.kind() == ErrorKind::PermissionDenied && path.starts_with("/run/containers") => {
-            return Ok(None);
-        }
         Err(source) => return Err(CredentialError::File { action: "read", path: path.to_owned(), source }),
     };
     if text.trim_ascii().is_empty() {

@@ -95,6 +95,12 @@ pub enum PullError {
     /// The layout failed.
     #[error(transparent)]
     Layout(#[from] layout::Error),
+    /// A name that the grammar of refs has no room for, such as one with an IPv6 address.
+    #[error("{name}: cannot be a ref of a layout: name one (registry-tool pull {name} LAYOUT:REF)")]
+    NoRef {
+        /// The name as typed.
+        name: String,
+    },
     /// The target's digest is not that of the image.
     #[error("{name}: the registry has {actual}, not the {wanted} that {target} asks for")]
     OtherDigest {
@@ -191,13 +197,14 @@ impl<E: Into<EndpointError>> From<E> for Failure {
 /// # Errors
 /// [`PullError::Nowhere`] tells what each place said.
 pub async fn pull(order: &Order<'_>, mirrors: &Mirrors, settings: &Settings) -> Result<Pulled, PullError> {
+    let reference = reference_of(order)?;
     let path = order.target.layout_path();
     let existing = if path.exists() { Some(Layout::create(&path)?) } else { None };
     let mut failures = Vec::new();
     for name in mirrors.resolve(order.name) {
         order.policy.check(name.reference(), order.is_trusted)?;
         for endpoint in mirrors.pull_endpoints(name.reference())? {
-            match attempt(order, &name, &endpoint, existing.as_ref(), settings).await {
+            match attempt(order, &name, reference.as_ref(), &endpoint, existing.as_ref(), settings).await {
                 Ok(pulled) => return Ok(pulled),
                 Err(Failure::All(error)) => return Err(error),
                 Err(Failure::Here(error)) => {
@@ -214,6 +221,7 @@ pub async fn pull(order: &Order<'_>, mirrors: &Mirrors, settings: &Settings) -> 
 async fn attempt(
     order: &Order<'_>,
     name: &ImageName,
+    reference: Option<&RefName>,
     endpoint: &Endpoint,
     existing: Option<&Layout>,
     settings: &Settings,
@@ -251,11 +259,10 @@ async fn attempt(
             actual: image.digest().to_string(),
         }));
     }
-    let reference = reference_of(order, name);
-    let address = Address::new(order.target.layout(), reference.clone(), Some(image.digest().clone()))
+    let address = Address::new(order.target.layout(), reference.cloned(), Some(image.digest().clone()))
         .expect("the layout's path came out of an address");
     let pulled = |is_newer| Pulled { address: address.clone(), name: name.clone(), digest: digest.clone(), is_newer };
-    if existing.is_some_and(|layout| is_up_to_date(layout, order.target, reference.as_ref(), &plan, image)) {
+    if existing.is_some_and(|layout| is_up_to_date(layout, order.target, reference, &plan, image)) {
         return Ok(pulled(false));
     }
 
@@ -265,22 +272,22 @@ async fn attempt(
     let writer = layout.writer().map_err(local)?;
     fetch(order, &registry, &writer, &plan).await?;
     check_platform(order, &registry, &layout, &plan)?;
-    publish(&writer, &plan, reference.as_ref(), image).map_err(local)?;
+    publish(&writer, &plan, reference, image).map_err(local)?;
     Ok(pulled(true))
 }
 
 /// The ref under which an image is stored: the target's, else the name as typed. A name with a digest alone has none.
-fn reference_of(order: &Order<'_>, name: &ImageName) -> Option<RefName> {
+fn reference_of(order: &Order<'_>) -> Result<Option<RefName>, PullError> {
     if let Some(reference) = order.target.reference() {
-        return Some(reference.clone());
+        return Ok(Some(reference.clone()));
     }
-    let typed = name.typed();
+    let name = order.name;
     let label = match name.digest() {
-        Some(_) if name.tag().is_none() => return None,
-        Some(_) => typed.rsplit_once('@').map_or(typed, |(label, _)| label),
-        None => typed,
+        Some(_) if name.tag().is_none() => return Ok(None),
+        Some(_) => name.typed().rsplit_once('@').map_or(name.typed(), |(label, _)| label),
+        None => name.typed(),
     };
-    label.parse().ok()
+    label.parse().map(Some).map_err(|_| PullError::NoRef { name: name.typed().to_owned() })
 }
 
 /// Follows indexes to the manifest for a platform.

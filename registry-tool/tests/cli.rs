@@ -185,6 +185,14 @@ fn pull_without_an_address_goes_to_the_default_layout() {
 }
 
 #[test]
+fn a_name_that_is_no_ref_wants_one() {
+    let world = World::new();
+    world.run(&["pull", "[::1]:1/a:1", "images"]).fails(&["[::1]:1/a:1", "LAYOUT:REF"]);
+    world.run(&["pull", "[::1]:1/a:1"]).fails(&["[::1]:1/a:1", ":REF"]);
+    world.run(&["pull", "[::1]:1/a:1", "images:a"]).fails(&["[::1]:1", "Connection refused"]);
+}
+
+#[test]
 fn a_layer_that_is_there_already_exists() {
     let shared = noise(3000, 7);
     let world = World::new();
@@ -549,6 +557,51 @@ fn plain_http_beyond_the_loopback_network_wants_configuration() {
     world.run(&["pull", &name, "images"]).fails(&["broke off the TLS handshake", "insecure-registries"]);
     world.write("daemon.json", &format!("{{\"insecure-registries\": [\"0.0.0.0:{}\"]}}", server.port()));
     world.run(&["pull", &name, "images"]).good();
+}
+
+#[test]
+fn a_proxy_is_used_but_never_for_the_loopback_network() {
+    let (world, image) = (World::new(), Image::new(&[noise(50, 1)]));
+    let shown = image.clone();
+    // A proxy is asked for whole URLs.
+    let proxy = Server::new(move |request| {
+        let mut inner = request.clone();
+        inner.path = request.path.strip_prefix("http://registry.invalid").unwrap_or_default().to_owned();
+        shown.answer(&inner)
+    });
+    world.write("daemon.json", r#"{"registry-mirrors": ["http://registry.invalid"]}"#);
+    let through = |arguments: &[&str]| {
+        let mut command = world.command(arguments);
+        command.env("http_proxy", format!("http://{}", proxy.address()));
+        Ran(command.output().unwrap())
+    };
+    through(&["pull", "-q", "python:3.8", "images"]).good();
+    let before = proxy.seen().len();
+    let local = honest(&image);
+    through(&["pull", "-q", &format!("{}/a:3.8", local.address()), "other"]).good();
+    through(&["pull", "-q", &format!("localhost:{}/a:3.8", local.port()), "third"]).good();
+    assert_eq!(proxy.seen().len(), before);
+}
+
+#[test]
+fn a_connection_that_falls_silent_is_given_up_and_made_again() {
+    let (world, image) = (World::new(), Image::new(&[noise(300_000, 1)]));
+    let server = moody(&image, 1, is_layer(&image), |request, image| image.answer(request).stall(150_000));
+    let name = format!("{}/a:3.8", server.address());
+    let ran = world.run(&["pull", "--timeout", "0.3", "--retry-delay", "0.01", &name, "images"]);
+    assert!(ran.good().err().contains(": Retrying ("), "{}", ran.err());
+    assert_eq!(server.seen_at("GET", &image.layers[0]).last().unwrap().range_start(), 150_000);
+    world.assert_sound("images");
+}
+
+#[test]
+fn an_empty_layer_comes_and_goes_like_any_other() {
+    let (world, image) = (World::new(), Image::new(&[Vec::new(), noise(5, 1)]));
+    layout_with(&world, &image);
+    world.assert_sound("images");
+    let (server, store) = keeping(|_| None);
+    world.run(&["push", "-q", "images:a", &format!("{}/app:1", server.address())]).good();
+    assert_eq!(*store.blobs.lock().unwrap(), image.blobs);
 }
 
 #[test]

@@ -106,19 +106,44 @@ fn prompt(question: &str, is_secret: bool) -> anyhow::Result<String> {
     }
     let mut stderr = io::stderr();
     write!(stderr, "{question}").and_then(|()| stderr.flush()).context("ask on the terminal")?;
-    let before = if is_secret { Some(tcgetattr(&stdin).context("read the terminal's settings")?) } else { None };
-    if let Some(mut silent) = before.clone() {
-        silent.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(&stdin, OptionalActions::Flush, &silent).context("turn the terminal's echo off")?;
+    if !is_secret {
+        let mut line = String::new();
+        stdin.lock().take(PASSWORD_LIMIT).read_line(&mut line).context("read the answer")?;
+        return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
     }
-    let mut line = String::new();
-    let read = stdin.lock().take(PASSWORD_LIMIT).read_line(&mut line);
-    if let Some(before) = before {
-        tcsetattr(&stdin, OptionalActions::Flush, &before).context("turn the terminal's echo on")?;
-        say("");
+    let before = tcgetattr(&stdin).context("read the terminal's settings")?;
+    let mut silent = before.clone();
+    // Without ISIG an interrupt arrives as a character: the default action would leave the terminal without echo.
+    silent.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
+    tcsetattr(&stdin, OptionalActions::Flush, &silent).context("turn the terminal's echo off")?;
+    let answer = secret_line(&stdin);
+    tcsetattr(&stdin, OptionalActions::Flush, &before).context("turn the terminal's echo on")?;
+    say("");
+    answer
+}
+
+/// Reads a line from a terminal that edits nothing itself.
+fn secret_line(terminal: &io::Stdin) -> anyhow::Result<String> {
+    const INTERRUPT: u8 = 3;
+    const END: u8 = 4;
+    const BACKSPACE: u8 = 8;
+    const KILL: u8 = 21;
+    const DELETE: u8 = 127;
+    let mut line = Vec::new();
+    let mut byte = [0];
+    loop {
+        let count = rustix::io::retry_on_intr(|| rustix::io::read(terminal, &mut byte)).context("read the password")?;
+        match byte[0] {
+            _ if count == 0 => break,
+            b'\r' | b'\n' | END => break,
+            INTERRUPT => bail!("interrupted"),
+            BACKSPACE | DELETE => drop(line.pop()),
+            KILL => line.clear(),
+            _ if line.len() as u64 >= PASSWORD_LIMIT => bail!("the password is longer than {PASSWORD_LIMIT} bytes"),
+            other => line.push(other),
+        }
     }
-    read.context("read the answer")?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    String::from_utf8(line).context("the password is not UTF-8")
 }
 
 /// Words for the person; where standard error is closed there is nobody.

@@ -1,5 +1,6 @@
 //! `registry-tool pull`.
 
+use anyhow::Context as _;
 use clap::Args;
 use image_tool::address::Address;
 use image_tool::pipe::print_line;
@@ -87,15 +88,17 @@ impl Pull {
     }
 }
 
-/// The default layout. The ref is written here only because an address cannot be empty; it is the name as typed anyway.
+/// The default layout. An address cannot be empty, so it says what the pull would choose by itself: the ref as typed, and
+/// the digest where there is only that.
 fn default_address(reference: &ImageName) -> anyhow::Result<Address> {
-    let label = reference.typed();
-    let label =
-        if reference.digest().is_some() { label.rsplit_once('@').map_or(label, |(label, _)| label) } else { label };
+    let typed = reference.typed();
     let digest = reference.digest().map(image_tool::digest::parse).transpose()?;
     let label = match (&digest, reference.tag()) {
         (Some(_), None) => None,
-        _ => Some(label.parse()?),
+        (Some(_), Some(_)) => typed.rsplit_once('@').map(|(label, _)| label),
+        (None, _) => Some(typed),
     };
+    let label =
+        label.map(str::parse).transpose().with_context(|| format!("{typed}: name a ref (pull {typed} :REF)"))?;
     Ok(Address::new("", label, digest)?)
 }
