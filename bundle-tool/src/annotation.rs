@@ -46,6 +46,12 @@ pub const PREFIX: &str = "org.oci-tools.";
 /// names (`run.oci.…`, `org.systemd.property.…`), and an image is a stranger's.
 pub const LABELS: &str = "org.oci-tools.labels";
 
+/// `shareable`: /dev/shm is the bundle's folder `shm`, for other containers to share (docker's `--ipc`).
+pub const IPC: &str = "org.oci-tools.ipc";
+
+/// The size in bytes of a shareable /dev/shm.
+pub const SHM_SIZE: &str = "org.oci-tools.shm-size";
+
 /// `true`: to be run in the background.
 pub const DETACH: &str = "org.oci-tools.detach";
 /// The streams to attach to, comma separated.

@@ -187,6 +187,16 @@ fn resolve(path: &Path) -> PathBuf {
     fs::read_link(path).unwrap_or_else(|_| path.to_owned())
 }
 
+/// The folder of a /dev/shm that other containers may share.
+pub const SHM: &str = "shm";
+
+/// Unmounts what this crate mounts in a bundle.
+fn unmount(folder: &Path, rootfs: &Path, lazily: bool) -> Result<(), rootfs::Error> {
+    rootfs::unmount(rootfs, lazily)?;
+    // Memory that containers share goes with the last of them, which keeps its own mount of it.
+    rootfs::unmount(&folder.join(SHM), true).map(drop)
+}
+
 /// The file that lists the layers beneath the writable one, a digest a line, the lowest first.
 pub const LAYERS: &str = "layers";
 
@@ -269,7 +279,7 @@ impl Drop for Draft {
     fn drop(&mut self) {
         if !self.committed {
             // Whatever stopped us is the error to tell; what stays is taken over by the next of the name.
-            let _ = rootfs::unmount(&self.path.join("rootfs"), true);
+            let _ = unmount(&self.path, &self.path.join("rootfs"), true);
             let _ = remove_tree(&self.path);
             if let Some(link) = &self.link {
                 let _ = fs::remove_file(link);
@@ -302,7 +312,7 @@ fn claim(path: &Path) -> Result<Option<OwnedFd>, Error> {
                 return Ok(None);
             }
         } else {
-            rootfs::unmount(&path.join("rootfs"), true)?;
+            unmount(path, &path.join("rootfs"), true)?;
             for entry in fs::read_dir(path).map_err(io_error("read", path))?.flatten() {
                 if entry.file_name() != UNFINISHED {
                     remove_tree(&entry.path())?;
@@ -359,7 +369,7 @@ pub(crate) fn replace(folder: &Path, name: &str, content: &[u8], mode: u32) -> R
 
 /// Removes a bundle: its mount, its folder, its name. What is gone already is no error.
 pub fn remove(bundles: &Path, bundle: &Bundle, lazily: bool) -> Result<(), Error> {
-    rootfs::unmount(&bundle.rootfs(), lazily)?;
+    unmount(bundle.path(), &bundle.rootfs(), lazily)?;
     let link = bundles.join(bundle.name());
     // config.json last, so that a removal that is cut short can be repeated by name.
     for entry in fs::read_dir(bundle.path()).into_iter().flatten().flatten() {
@@ -393,7 +403,7 @@ pub fn remove_unfinished(bundles: &Path, text: &str) -> Result<bool, Error> {
             if rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_err() {
                 continue;
             }
-            rootfs::unmount(&path.join("rootfs"), true)?;
+            unmount(&path, &path.join("rootfs"), true)?;
             remove_tree(&path)?;
             any = true;
         }

@@ -76,7 +76,7 @@ pub enum Ipc {
         /// Whether /dev/shm is mounted.
         shm: bool,
     },
-    /// Another's, with its /dev/shm: the host's, or that of a process.
+    /// One with a /dev/shm that is on the host: the host's own, another container's, or this one's for others to share.
     Shared {
         /// The namespace.
         namespace: Namespace,
@@ -434,7 +434,7 @@ fn namespaces(container: &Container<'_>, host: &Host) -> Vec<LinuxNamespace> {
 fn sysctls(options: &Options) -> Result<BTreeMap<String, String>, Error> {
     let mut all = BTreeMap::new();
     let own_network = options.network == Namespace::Private;
-    let own_ipc = matches!(options.ipc, Ipc::Private { .. });
+    let own_ipc = matches!(options.ipc, Ipc::Private { .. } | Ipc::Shared { namespace: Namespace::Private, .. });
     if own_network {
         // As docker has it: every user of the container may serve low ports and ping.
         all.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());

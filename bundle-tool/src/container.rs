@@ -23,7 +23,7 @@ use oci_spec::runtime::{Hook, Hooks, Mount};
 
 use crate::annotation;
 use crate::bundle::{self, Bundle, Draft};
-use crate::config::{self, Container, IdMaps, IdRange, Namespace, Options};
+use crate::config::{self, Container, IdMaps, IdRange, Ipc, Namespace, Options};
 use crate::environment;
 use crate::image::{self, Healthcheck, Runtime};
 use crate::name::{self, ContainerName};
@@ -123,6 +123,8 @@ pub struct Request {
     /// Annotations that the runtime reads: the restart policy, the log driver.
     pub annotations: BTreeMap<String, String>,
     pub cidfile: Option<PathBuf>,
+    /// Whether other containers may share /dev/shm, which then is a folder of the bundle.
+    pub shareable: bool,
     /// The init of `--init`, on this host.
     pub init: Option<PathBuf>,
 }
@@ -184,6 +186,9 @@ pub fn create(home: &Home, request: &Request) -> Result<Made, Error> {
     let mut made = Made { bundle: draft.shown().to_owned(), notes: plan.notes.clone() };
     let tree = layers::Tree::make(home, draft.path(), &subject.layout, &subject.image, request.copy)?;
     made.notes.extend(tree.note());
+    if request.shareable {
+        layers::mount_shm(draft.path(), request.options.shm_size)?;
+    }
     let spec = plan.spec(home, request, &subject, draft.path(), draft.name(), &tree, true)?;
     tree.finish(spec.mounts().as_deref().unwrap_or_default())?;
     files::make_workdir(draft.path(), spec.process().as_ref().map(|process| process.cwd().as_path()))?;
@@ -317,6 +322,9 @@ impl Preparation {
         let mut options = request.options.clone();
         options.hostname.clone_from(&self.hostname);
         options.init = request.init.is_some();
+        if request.shareable {
+            options.ipc = Ipc::Shared { namespace: Namespace::Private, shm: path.join(bundle::SHM) };
+        }
         let mut mounts = files::network_files(request, self, path, tree.folder(), write)?;
         let volumes = self.attach(home, request, subject, &rootfs, &mut mounts, write)?;
         if let Some(init) = &request.init {
@@ -399,6 +407,8 @@ impl Preparation {
         set(annotation::COMMAND, Some(json(&config::arguments(&request.options, &subject.runtime)?)));
         set(annotation::PORTS, Some(self.ports.clone()).filter(|ports| !ports.is_empty()));
         set(annotation::NETWORK, self.network.as_ref().map(json));
+        set(annotation::IPC, request.shareable.then(|| "shareable".into()));
+        set(annotation::SHM_SIZE, request.shareable.then(|| request.options.shm_size.to_string()));
         set(annotation::RM, request.rm.then(|| "true".into()));
         set(annotation::INTERACTIVE, request.interactive.then(|| "true".into()));
         set(annotation::STOP_SIGNAL, stop_signal);

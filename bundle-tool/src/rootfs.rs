@@ -246,6 +246,16 @@ fn bind(source: &Path, target: &Path, readonly: bool) -> Result<(), Error> {
     Ok(())
 }
 
+/// Mounts memory of at most `size` bytes at `target`, for all users to write to.
+pub fn mount_memory(target: &Path, size: u64) -> Result<(), Error> {
+    let options = std::ffi::CString::new(format!("mode=1777,size={size}")).expect("a number has no zero byte");
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("shm", target, "tmpfs", flags, options.as_c_str()).map_err(|errno| match errno {
+        Errno::PERM => Error::NotPermitted,
+        errno => Error::Mount { target: target.into(), source: errno.into() },
+    })
+}
+
 /// Whether `target` is a mount point; a path that is not there is none.
 pub fn is_mounted(target: &Path) -> bool {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bundle_tool::annotation;
-use bundle_tool::bundle::Bundle;
+use bundle_tool::bundle::{self, Bundle};
 use bundle_tool::capability::Capability;
 use bundle_tool::config::{self, Ipc, Namespace};
 use bundle_tool::container::{Connection, Request};
@@ -453,6 +453,7 @@ impl Options {
             stop_timeout: self.life.stop_timeout,
             annotations: self.life.annotations()?.into_iter().chain(self.running.annotations()?).collect(),
             cidfile: self.cidfile,
+            shareable: self.security.ipc.as_deref() == Some("shareable"),
             init: self.program.init.then(find_init).transpose()?,
             extra_hosts: self.network.add_host.clone(),
             dns: Dns {
@@ -730,15 +731,21 @@ impl Security {
 
     fn ipc(&self, home: &Home) -> anyhow::Result<Ipc> {
         match self.ipc.as_deref() {
-            // Every container's /dev/shm can be reached through its first process, so each is shareable.
             None | Some("" | "private" | "shareable") => Ok(Ipc::Private { shm: true }),
             Some("none") => Ok(Ipc::Private { shm: false }),
             Some("host") => Ok(Ipc::Shared { namespace: Namespace::Host, shm: "/dev/shm".into() }),
             Some(text) => match text.strip_prefix("container:") {
                 Some(name) => {
-                    let (_, pid) = process_of(home, "--ipc", name)?;
+                    let (bundle, pid) = process_of(home, "--ipc", name)?;
+                    if bundle.annotation(annotation::IPC) != Some("shareable") {
+                        return refuse(
+                            "--ipc",
+                            format!("container {name} does not share (create it with --ipc shareable)"),
+                        );
+                    }
                     let namespace = Namespace::Path(format!("/proc/{pid}/ns/ipc").into());
-                    Ok(Ipc::Shared { namespace, shm: format!("/proc/{pid}/root/dev/shm").into() })
+                    let shm = std::path::absolute(bundle.path().join(bundle::SHM)).context("--ipc")?;
+                    Ok(Ipc::Shared { namespace, shm })
                 }
                 None => refuse("--ipc", format!("{text:?} is none of private, shareable, none, host, container:NAME")),
             },

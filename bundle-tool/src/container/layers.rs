@@ -205,8 +205,27 @@ fn make_mount_points(root: &Root, mounts: &[Mount]) -> Result<Vec<PathBuf>, Erro
     Ok(made)
 }
 
+/// Mounts the memory of /dev/shm on the host, where other containers can have it too.
+pub(super) fn mount_shm(folder: &Path, size: u64) -> Result<(), Error> {
+    let path = folder.join(bundle::SHM);
+    make(&path, 0o755)?;
+    Ok(rootfs::mount_memory(&path, size)?)
+}
+
+/// The size of a shareable /dev/shm, if the bundle has one.
+fn shm_size(bundle: &Bundle) -> Option<u64> {
+    (bundle.annotation(crate::annotation::IPC)? == "shareable").then_some(())?;
+    let size = bundle.annotation(crate::annotation::SHM_SIZE).and_then(|text| text.parse().ok());
+    Some(size.unwrap_or(64 << 20))
+}
+
 /// Mounts a bundle's root file system again, after a reboot for example. Says whether it had to be.
 pub fn mount(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
+    if let Some(size) = shm_size(bundle)
+        && !rootfs::is_mounted(&bundle.path().join(bundle::SHM))
+    {
+        mount_shm(bundle.path(), size)?;
+    }
     let Some(digests) = bundle.layers()? else { return Ok(false) };
     if rootfs::is_mounted(&bundle.rootfs()) {
         return Ok(false);
