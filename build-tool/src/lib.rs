@@ -18,6 +18,7 @@ pub mod image;
 pub mod interrupt;
 pub mod mount;
 pub mod mounts;
+pub mod namespace;
 pub mod network;
 pub mod owner;
 pub mod pattern;

@@ -321,6 +321,12 @@ fn mounts(job: &Job<'_>) -> Result<(Vec<Mount>, Vec<Place>), Error> {
     file("resolv.conf", "/etc/resolv.conf", resolv.as_bytes())?;
     let hosts = format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     file("hosts", "/etc/hosts", hosts.as_bytes())?;
+    if rootfs::in_user_namespace() && job.network == Network::Host {
+        // sysfs belongs to a network namespace, and only who owns that may mount it: the host's is shown instead.
+        for path in ["/sys", "/sys/fs/cgroup"] {
+            mounts.push(config::mount(path, "bind", path, &["rbind", "rprivate", "nosuid", "noexec", "nodev", "ro"]));
+        }
+    }
     for (number, mount) in job.mounts.iter().enumerate() {
         let mode = if mount.read_only { "ro" } else { "rw" };
         let (source, is_file) = match &mount.source {

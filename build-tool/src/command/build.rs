@@ -5,6 +5,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 use build_tool::base::Pull;
 use build_tool::build::{self, Options, SecretSource};
+use build_tool::namespace;
 use build_tool::network::Network;
 use build_tool::progress::Show;
 
@@ -77,6 +78,7 @@ enum Style {
 
 impl Build {
     pub(crate) fn run(self) -> Result<()> {
+        namespace::enter(std::env::args_os().skip(1)).context("start in a user namespace")?;
         if let Some(tag) = self.tags.iter().find(|tag| tag.digest().is_some()) {
             bail!("--tag {tag}: an image gets a name, not a digest (LAYOUT:REF)");
         }
