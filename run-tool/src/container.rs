@@ -12,6 +12,7 @@ use rustix::process::{Pid as RustixPid, PidfdFlags};
 
 use crate::cgroup::Cgroup;
 use crate::error::Fails;
+use crate::monitor::Exit;
 use crate::state::{self, State};
 use crate::syscall::{self, Pid};
 use crate::{hook, log};
@@ -224,6 +225,7 @@ impl Container {
             created: self.state.created.clone(),
             annotations: self.state.annotations(),
             owner: String::new(),
+            exit: None,
         }
     }
 }
@@ -248,4 +250,7 @@ pub(crate) struct Description {
     annotations: serde_json::Map<String, serde_json::Value>,
     /// Who owns its folder.
     pub(crate) owner: String,
+    /// How it ended, where its supervisor or a foreground `run --keep` has said so.
+    #[serde(flatten)]
+    pub(crate) exit: Option<Exit>,
 }

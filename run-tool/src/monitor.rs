@@ -35,8 +35,10 @@ pub(crate) const STOPPED: &str = "stopped";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Exit {
     /// The status, 128 and the signal's number for one that was killed.
+    #[serde(rename = "exitStatus")]
     pub(crate) status: i32,
     /// When (RFC 3339).
+    #[serde(rename = "exitTime")]
     pub(crate) time: String,
 }
 
@@ -169,7 +171,8 @@ fn work(job: &Job<'_>, policy: Policy, channel: &mut Option<Channel>) -> Result<
     }
 }
 
-fn record(folder: &Path, status: i32) -> Result<()> {
+/// Says how a container ended, for those who ask later.
+pub(crate) fn record(folder: &Path, status: i32) -> Result<()> {
     let exit = Exit { status, time: jiff::Timestamp::now().to_string() };
     state::replace(&folder.join(EXIT), &serde_json::to_vec(&exit)?)
 }

@@ -9,9 +9,9 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::{Global, print};
-use crate::container::{Container, Description};
+use crate::container::{Container, Description, Status};
 use crate::error::Fails;
-use crate::state;
+use crate::{monitor, state};
 
 /// List containers.
 ///
@@ -69,6 +69,9 @@ fn containers(global: &Global) -> Result<Vec<Description>> {
         };
         let mut description = container.describe();
         description.owner = owners.entry(metadata.uid()).or_insert_with_key(|uid| owner(*uid)).clone();
+        if container.status() == Status::Stopped {
+            description.exit = monitor::exit_of(&container.folder);
+        }
         described.push(description);
     }
     Ok(described)

@@ -95,7 +95,11 @@ impl Run {
         let started = launch(&spec, options, self.making.pid_file.as_deref())?;
         let Some(foreground) = foreground else { return Ok(0) };
         let status = foreground.serve(started.pid, started.master);
-        if !self.keep {
+        if self.keep {
+            if let Ok(status) = status {
+                monitor::record(&started.container.folder, status)?;
+            }
+        } else {
             // The container's own status is what counts from here on.
             if let Err(error) = started.container.kill_and_destroy() {
                 log::warn(&format!("{error:#}"));
