@@ -2,7 +2,6 @@
 
 use std::io::{self, BufReader, Read, Write};
 
-use jiff::Timestamp;
 use oci_spec::image::{Descriptor, MediaType};
 use serde_json::{Value, json};
 
@@ -135,49 +134,61 @@ pub struct History {
 /// # Errors
 /// [`Error`].
 pub fn append(image: &Image, writer: &Writer, layer: &Layer, history: &History) -> Result<Descriptor, Error> {
-    let malformed = |what: &str, error: serde_json::Error| layout::Error::Malformed {
-        what: what.into(),
-        reason: error.to_string(),
-    };
-    let mut config: Value = serde_json::from_slice(image.config_bytes()).map_err(|error| malformed("config", error))?;
-    let mut manifest: Value =
-        serde_json::from_slice(image.manifest_bytes()).map_err(|error| malformed("manifest", error))?;
-    let created = Timestamp::from_second(history.created).unwrap_or_default().to_string();
-    let mut entry = json!({"created": created, "created_by": history.created_by});
-    for (key, value) in [("comment", &history.comment), ("author", &history.author)] {
-        if let Some(value) = value {
-            entry[key] = value.as_str().into();
+    rewrite(image, writer, |config, manifest| {
+        let created = crate::edit::time(history.created);
+        let mut entry = json!({"created": created, "created_by": history.created_by});
+        for (key, value) in [("comment", &history.comment), ("author", &history.author)] {
+            if let Some(value) = value {
+                entry[key] = value.as_str().into();
+            }
         }
-    }
-    // A config without a history may have layers; then a single entry would not fit them.
-    let known =
-        config["history"].as_array().is_some_and(|known| !known.is_empty()) || image.manifest().layers().is_empty();
-    if known {
-        match config["history"].as_array_mut() {
-            Some(known) => known.push(entry),
-            None => config["history"] = json!([entry]),
+        // A config without a history may have layers; then a single entry would not fit them.
+        let known = config["history"].as_array().is_some_and(|known| !known.is_empty());
+        if known || image.manifest().layers().is_empty() {
+            match config["history"].as_array_mut() {
+                Some(known) => known.push(entry),
+                None => config["history"] = json!([entry]),
+            }
         }
-    }
-    let diff_ids = config["rootfs"]["diff_ids"]
-        .as_array_mut()
-        .ok_or(Error::Field { document: "config", field: "rootfs.diff_ids" })?;
-    diff_ids.push(layer.diff_id.to_string().into());
-    config["created"] = created.into();
-    let mut descriptor = layer.descriptor.clone();
-    let docker = image.manifest().config().media_type().to_string().starts_with("application/vnd.docker.");
-    if docker {
+        let diff_ids = config["rootfs"]["diff_ids"].as_array_mut();
+        let diff_ids = diff_ids.ok_or(Error::Field { document: "config", field: "rootfs.diff_ids" })?;
+        diff_ids.push(layer.diff_id.to_string().into());
+        config["created"] = created.into();
+        let layers = manifest["layers"].as_array_mut().ok_or(Error::Field { document: "manifest", field: "layers" })?;
+        layers.push(serde_json::to_value(flavoured(&layer.descriptor, image)?).expect("a descriptor is serialisable"));
+        Ok(())
+    })
+}
+
+/// A layer's descriptor in the words of the image: OCI's, or docker's.
+pub(crate) fn flavoured(layer: &Descriptor, image: &Image) -> Result<Descriptor, Error> {
+    let mut descriptor = layer.clone();
+    if image.manifest().config().media_type().to_string().starts_with("application/vnd.docker.") {
         descriptor.set_media_type(MediaType::Other(match Compression::of(descriptor.media_type())? {
             Compression::None => "application/vnd.docker.image.rootfs.diff.tar".into(),
             Compression::Gzip => "application/vnd.docker.image.rootfs.diff.tar.gzip".into(),
             Compression::Zstd => "application/vnd.docker.image.rootfs.diff.tar.zstd".into(),
         }));
     }
-    let config = writer.put(image.manifest().config().media_type().clone(), config.to_string().as_bytes())?;
-    manifest["config"]["digest"] = config.digest().to_string().into();
-    manifest["config"]["size"] = config.size().into();
-    let layers = manifest["layers"].as_array_mut().ok_or(Error::Field { document: "manifest", field: "layers" })?;
-    layers.push(serde_json::to_value(&descriptor).expect("a descriptor is serialisable"));
-    let mut manifest = writer.put(image.descriptor().media_type().clone(), manifest.to_string().as_bytes())?;
-    manifest.set_platform(image.descriptor().platform().clone());
-    Ok(manifest)
+    Ok(descriptor)
+}
+
+/// Writes an image's config and manifest as `change` leaves them.
+pub(crate) fn rewrite(
+    image: &Image,
+    writer: &Writer,
+    change: impl FnOnce(&mut Value, &mut Value) -> Result<(), Error>,
+) -> Result<Descriptor, Error> {
+    let parse = |what: &str, bytes: &[u8]| {
+        let malformed =
+            |error: serde_json::Error| layout::Error::Malformed { what: what.into(), reason: error.to_string() };
+        serde_json::from_slice::<Value>(bytes).map_err(malformed)
+    };
+    let mut config = parse("config", image.config_bytes())?;
+    let mut manifest = parse("manifest", image.manifest_bytes())?;
+    change(&mut config, &mut manifest)?;
+    let blob = writer.put(image.manifest().config().media_type().clone(), config.to_string().as_bytes())?;
+    manifest["config"]["digest"] = blob.digest().to_string().into();
+    manifest["config"]["size"] = blob.size().into();
+    Ok(writer.put(image.descriptor().media_type().clone(), manifest.to_string().as_bytes())?)
 }

@@ -1,26 +1,36 @@
 //! The command line: a file for each subcommand.
 
 mod append;
+mod config;
+mod diff;
+mod export;
 mod gc;
 mod history;
+mod import;
+mod index;
 mod inspect;
 mod list;
 mod load;
 mod rm;
 mod save;
 mod show;
+mod squash;
 mod tag;
 mod unpack;
 mod verify;
 
-use std::io::{self, IsTerminal, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::Path;
 
-use anyhow::{Context, Result};
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use anyhow::{Context, Result, bail};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use image_tool::address::{Address, RefName};
 use image_tool::digest::Digest;
-use image_tool::layout::Layout;
+use image_tool::layer::Compression;
+use image_tool::layout::{Layout, Writer};
 use image_tool::pipe;
+use oci_spec::image::Descriptor;
 
 /// Inspect and change OCI image layouts, save and load archives.
 ///
@@ -68,6 +78,12 @@ pub(crate) enum Command {
     Load(load::Load),
     Unpack(unpack::Unpack),
     Append(append::Append),
+    Config(config::Config),
+    Squash(squash::Squash),
+    Index(index::Index),
+    Import(import::Import),
+    Export(export::Export),
+    Diff(diff::Diff),
     Man(Man),
     Completions(Completions),
 }
@@ -87,6 +103,12 @@ impl Command {
             Self::Load(command) => command.run(),
             Self::Unpack(command) => command.run(),
             Self::Append(command) => command.run(),
+            Self::Config(command) => command.run(),
+            Self::Squash(command) => command.run(),
+            Self::Index(command) => command.run(),
+            Self::Import(command) => command.run(),
+            Self::Export(command) => command.run(),
+            Self::Diff(command) => command.run(),
             Self::Man(command) => command.run(),
             Self::Completions(command) => command.run(),
         }
@@ -201,6 +223,115 @@ impl LayoutOperand {
     pub(crate) fn address_of(&self, reference: Option<&str>, digest: Option<&Digest>) -> Result<Address> {
         let reference = reference.and_then(|text| text.parse::<RefName>().ok());
         Ok(Address::new(&self.layout, reference, digest.cloned())?)
+    }
+}
+
+/// Gives a new image the name it shall have, its own or that of the one it was made from, and prints its address.
+pub(crate) fn publish(
+    writer: &Writer,
+    address: &Address,
+    reference: Option<RefName>,
+    descriptor: Descriptor,
+) -> Result<()> {
+    let digest = descriptor.digest().clone();
+    let new = match reference.or_else(|| address.reference().cloned()) {
+        Some(reference) => {
+            writer.publish(&reference, descriptor)?;
+            address.with_reference(reference)
+        }
+        None => {
+            writer.layout().update_index(|index| {
+                index.add(&descriptor);
+                Ok(())
+            })?;
+            address.clone()
+        }
+    };
+    print_line(&new.with_digest(&digest).to_string())
+}
+
+/// The time that reproducible builds ask for.
+pub(crate) fn source_date_epoch() -> Result<Option<i64>> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => {
+            text.parse().map(Some).with_context(|| format!("SOURCE_DATE_EPOCH: {text:?} is not a number of seconds"))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// How a new layer is compressed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pack {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl From<Pack> for Compression {
+    fn from(pack: Pack) -> Self {
+        match pack {
+            Pack::None => Self::None,
+            Pack::Gzip => Self::Gzip,
+            Pack::Zstd => Self::Zstd,
+        }
+    }
+}
+
+/// An archive from a file, or from standard input for `-`, and how to name it in an error.
+pub(crate) fn input(path: &Path) -> Result<(Box<dyn io::Read>, String)> {
+    if path != Path::new("-") {
+        let name = path.display().to_string();
+        return Ok((Box::new(File::open(path).with_context(|| name.clone())?), name));
+    }
+    if io::stdin().is_terminal() {
+        bail!("standard input is a terminal (name a tar, or use a pipe)");
+    }
+    Ok((Box::new(io::stdin().lock()), "standard input".into()))
+}
+
+/// Writes an archive to a file, which appears under its name when it is complete, or to standard output.
+pub(crate) fn output(path: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let Some(path) = path.filter(|path| *path != Path::new("-")) else {
+        if io::stdout().is_terminal() {
+            bail!("an archive is not for a terminal (use -o FILE, or a pipe)");
+        }
+        let mut output = BufWriter::with_capacity(256 * 1024, StdoutWriter(io::stdout().lock()));
+        write(&mut output)?;
+        return output.flush().context("standard output");
+    };
+    let failed = || path.display().to_string();
+    // A device or a pipe is written to, not replaced.
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        let file = File::options().write(true).open(path).with_context(failed)?;
+        if file.is_terminal() {
+            bail!("{}: an archive is not for a terminal", path.display());
+        }
+        let mut output = BufWriter::with_capacity(256 * 1024, file);
+        write(&mut output)?;
+        return output.flush().with_context(failed);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    let temporary = tempfile::Builder::new().prefix(".image-tool-").permissions(permissions).tempfile_in(folder);
+    let (file, place) = temporary.with_context(failed)?.into_parts();
+    let mut output = BufWriter::with_capacity(256 * 1024, file);
+    write(&mut output)?;
+    let file = output.into_inner().map_err(io::IntoInnerError::into_error).with_context(failed)?;
+    file.sync_all().with_context(failed)?;
+    place.persist(path).map_err(|error| error.error).with_context(failed)
+}
+
+/// Standard output, whose broken pipe ends the tool quietly.
+struct StdoutWriter<W>(W);
+
+impl<W: Write> Write for StdoutWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(pipe::stdout_error)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(pipe::stdout_error)
     }
 }
 

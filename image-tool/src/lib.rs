@@ -29,6 +29,7 @@ pub mod append;
 pub mod archive;
 pub mod beneath;
 pub mod digest;
+pub mod edit;
 pub mod home;
 pub mod human;
 pub mod layer;

@@ -267,13 +267,7 @@ fn a_damaged_layer_never_enters_the_cache() {
     {
         assert!(matches!(cache.layer(&source(size, digest, diff_id)), Err(cache::Error::Blob { .. })));
         assert!(cache.list().unwrap().is_empty());
-        assert_eq!(
-            fs::read_dir(folder.path().join("layers/sha256"))
-                .unwrap()
-                .filter(|entry| entry.as_ref().unwrap().file_type().unwrap().is_dir())
-                .count(),
-            0
-        );
+        assert_eq!(fs::read_dir(folder.path().join("layers/sha256")).unwrap().count(), 0);
     }
     let layer = cache.layer(&source(size, &right, &right)).unwrap();
     assert_eq!(fs::read_to_string(layer.path().join("bin/a")).unwrap(), "harm");

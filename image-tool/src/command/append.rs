@@ -1,24 +1,14 @@
-use std::fs::File;
-use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use image_tool::address::RefName;
 use image_tool::append::{History, append, layer};
-use image_tool::layer::Compression;
 use image_tool::layout::Layout;
 use image_tool::platform::Platform;
 
 use super::show::named;
-use super::{Operand, print_line};
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Pack {
-    None,
-    Gzip,
-    Zstd,
-}
+use super::{Operand, Pack, input, publish, source_date_epoch};
 
 /// Put a layer on top of an image, and print the new image's address.
 ///
@@ -58,14 +48,7 @@ impl Append {
         }
         let address = self.address.address()?;
         let epoch = source_date_epoch()?;
-        let input: Box<dyn io::Read> = if stdin {
-            if io::stdin().is_terminal() {
-                bail!("standard input is a terminal (name a tar, or use a pipe)");
-            }
-            Box::new(io::stdin().lock())
-        } else {
-            Box::new(File::open(&self.tar).with_context(|| self.tar.display().to_string())?)
-        };
+        let (tar, from) = input(&self.tar)?;
         let open = || -> Result<_> {
             let layout = Layout::of(&address)?;
             let image = layout.image(&address, &self.platform.unwrap_or_else(Platform::host))?;
@@ -73,13 +56,7 @@ impl Append {
         };
         let (layout, image) = open().map_err(|error| named(error, &address))?;
         let writer = layout.writer()?;
-        let compression = match self.compress {
-            Pack::None => Compression::None,
-            Pack::Gzip => Compression::Gzip,
-            Pack::Zstd => Compression::Zstd,
-        };
-        let from = || if stdin { "standard input".to_owned() } else { self.tar.display().to_string() };
-        let layer = layer(input, &writer, compression).with_context(from)?;
+        let layer = layer(tar, &writer, self.compress.into()).context(from)?;
         let history = History {
             created_by: self.created_by,
             comment: self.message,
@@ -87,30 +64,6 @@ impl Append {
             created: epoch.unwrap_or(layer.latest),
         };
         let descriptor = append(&image, &writer, &layer, &history).with_context(|| address.to_string())?;
-        let digest = descriptor.digest().clone();
-        let new = match self.reference.as_ref().or(address.reference()) {
-            Some(reference) => {
-                writer.publish(reference, descriptor)?;
-                address.with_reference(reference.clone())
-            }
-            None => {
-                layout.update_index(|index| {
-                    index.add(&descriptor);
-                    Ok(())
-                })?;
-                address
-            }
-        };
-        print_line(&new.with_digest(&digest).to_string())
-    }
-}
-
-/// The time that reproducible builds ask for.
-fn source_date_epoch() -> Result<Option<i64>> {
-    match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) => {
-            text.parse().map(Some).with_context(|| format!("SOURCE_DATE_EPOCH: {text:?} is not a number of seconds"))
-        }
-        Err(_) => Ok(None),
+        publish(&writer, &address, self.reference, descriptor)
     }
 }

@@ -1,30 +1,22 @@
-use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use image_tool::address::Address;
 use image_tool::archive::Format;
 use image_tool::archive::save::{Subject, save};
+use image_tool::layer::pack::Gzip;
 use image_tool::layout::{self, Layout};
-use image_tool::pipe;
 use image_tool::platform::Platform;
 
-use super::Operand;
 use super::show::named;
+use super::{Operand, Pack, output};
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Form {
     DockerArchive,
     OciArchive,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Pack {
-    None,
-    Gzip,
-    Zstd,
 }
 
 /// Write images as one archive.
@@ -68,19 +60,8 @@ impl Save {
         for address in &addresses {
             subjects.push(subject(address, format, self.platform.as_ref()).map_err(|error| named(error, address))?);
         }
-        let all = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        match self.output {
-            Some(path) if path != Path::new("-") => to_file(&path, &subjects, format, self.compress, &all),
-            _ => {
-                let stdout = io::stdout();
-                if stdout.is_terminal() {
-                    bail!("an archive is not for a terminal (use -o FILE, or a pipe)");
-                }
-                let output = BufWriter::with_capacity(256 * 1024, StdoutWriter(stdout.lock()));
-                write(output, &subjects, format, self.compress).with_context(|| all.clone())?;
-                Ok(())
-            }
-        }
+        let all = || addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        output(self.output.as_deref(), |output| write(output, &subjects, format, self.compress).with_context(all))
     }
 }
 
@@ -116,55 +97,16 @@ fn subject(address: &Address, format: Format, platform: Option<&Platform>) -> Re
     Ok(subject)
 }
 
-fn write<W: Write>(output: W, subjects: &[Subject], format: Format, pack: Pack) -> Result<W> {
-    Ok(match pack {
+fn write(output: &mut dyn Write, subjects: &[Subject], format: Format, pack: Pack) -> Result<()> {
+    use image_tool::archive::Error::Write;
+    let output = match pack {
         Pack::None => save(output, subjects, format)?,
-        Pack::Gzip => save(image_tool::layer::pack::Gzip::new(output), subjects, format)?
-            .finish()
-            .map_err(image_tool::archive::Error::Write)?,
+        Pack::Gzip => save(Gzip::new(output), subjects, format)?.finish().map_err(Write)?,
         Pack::Zstd => {
-            let encoder = zstd::stream::write::Encoder::new(output, 3)?;
-            save(encoder, subjects, format)?.finish().map_err(image_tool::archive::Error::Write)?
+            let encoder = zstd::stream::write::Encoder::new(output, 3).map_err(Write)?;
+            save(encoder, subjects, format)?.finish().map_err(Write)?
         }
-    })
-}
-
-/// Under a temporary name beside the file, then renamed: what stands under the name is whole.
-fn to_file(path: &Path, subjects: &[Subject], format: Format, pack: Pack, all: &str) -> Result<()> {
-    let failed = || path.display().to_string();
-    // A device or a pipe is written to, not replaced.
-    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
-        let file = File::options().write(true).open(path).with_context(failed)?;
-        if file.is_terminal() {
-            bail!("{}: an archive is not for a terminal", path.display());
-        }
-        write(BufWriter::with_capacity(256 * 1024, file), subjects, format, pack).with_context(|| all.to_owned())?;
-        return Ok(());
-    }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let temporary = tempfile::Builder::new()
-        .prefix(".image-tool-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(folder)
-        .with_context(failed)?;
-    let (file, place) = temporary.into_parts();
-    let output = BufWriter::with_capacity(256 * 1024, file);
-    let output = write(output, subjects, format, pack).with_context(|| all.to_owned())?;
-    let file = output.into_inner().map_err(io::IntoInnerError::into_error).with_context(failed)?;
-    file.sync_all().with_context(failed)?;
-    place.persist(path).map_err(|error| error.error).with_context(failed)?;
+    };
+    output.flush().map_err(Write)?;
     Ok(())
-}
-
-/// Standard output, whose broken pipe ends the tool quietly.
-struct StdoutWriter<W>(W);
-
-impl<W: Write> Write for StdoutWriter<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes).map_err(pipe::stdout_error)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush().map_err(pipe::stdout_error)
-    }
 }

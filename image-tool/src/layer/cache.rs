@@ -288,8 +288,12 @@ impl Cache {
     /// # Errors
     /// [`Error::Io`].
     pub fn get(&self, diff_id: &Digest) -> Result<Option<Layer>, Error> {
+        let state = self.state(diff_id);
+        if !state.exists() {
+            return Ok(None);
+        }
         let lock = self.lock(diff_id, FlockOperation::LockShared)?;
-        self.found(diff_id, lock).map_err(io_error("read", &self.state(diff_id)))
+        self.found(diff_id, lock).map_err(io_error("read", &state))
     }
 
     /// Takes a directory over as the layer `diff_id`: the upper directory of an overlay mount, say, whose archive has
@@ -443,8 +447,10 @@ impl Cache {
             fs::rename(&temporary, &path).map_err(io_error("rename", &temporary))
         });
         if let Err(error) = made {
-            // The error that made us give up is the one to tell; what stays is swept the next time.
+            // The error that made us give up is the one to tell; what stays is swept the next time. We alone have the lock:
+            // whoever waits for it notices that the file has gone.
             let _ = remove_tree(&temporary);
+            let _ = fs::remove_file(&state);
             return Err(error);
         }
         // From alone to shared without a moment between in which another could remove it: see `found` for the rest.

@@ -1,0 +1,255 @@
+//! New images out of old ones: changed configs, one layer for many, trees from elsewhere, platforms together.
+//!
+//! Documents are changed as JSON, so that fields which we do not know stay as they are.
+
+use std::io::Read;
+
+use jiff::Timestamp;
+use oci_spec::image::{Descriptor, MediaType};
+use serde_json::{Value, json};
+
+use crate::append::{self, Error, History, Layer};
+use crate::layer::Compression;
+use crate::layout::{self, Image, Layout, Writer, is_index};
+use crate::platform::Platform;
+
+/// A change of an image's config, field by field as the image-spec names them.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// `KEY=VALUE` each; a key that is there is replaced.
+    pub env: Vec<String>,
+    /// Keys to take out of the environment.
+    pub unset_env: Vec<String>,
+    /// The command; an empty one is taken out.
+    pub cmd: Option<Vec<String>>,
+    /// The entrypoint; an empty one is taken out.
+    pub entrypoint: Option<Vec<String>>,
+    /// The user.
+    pub user: Option<String>,
+    /// The working directory.
+    pub workdir: Option<String>,
+    /// Labels; an empty value is a value.
+    pub labels: Vec<(String, String)>,
+    /// Labels to take out.
+    pub unset_labels: Vec<String>,
+    /// Ports, `8080/tcp`.
+    pub expose: Vec<String>,
+    /// Volumes.
+    pub volumes: Vec<String>,
+    /// The signal that ends the container.
+    pub stop_signal: Option<String>,
+    /// Who made the image.
+    pub author: Option<String>,
+    /// For which platform it says it is.
+    pub platform: Option<Platform>,
+}
+
+impl Change {
+    /// Makes the change in a config.
+    pub fn apply(&self, config: &mut Value) {
+        let section = &mut config["config"];
+        if !section.is_object() {
+            *section = json!({});
+        }
+        let mut env: Vec<String> = strings(&section["Env"]);
+        let key = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+        env.retain(|variable| !self.unset_env.contains(&key(variable)));
+        for variable in &self.env {
+            match env.iter_mut().find(|known| key(known) == key(variable)) {
+                Some(known) => known.clone_from(variable),
+                None => env.push(variable.clone()),
+            }
+        }
+        if !(self.env.is_empty() && self.unset_env.is_empty()) {
+            section["Env"] = env.into();
+        }
+        for (field, words) in [("Cmd", &self.cmd), ("Entrypoint", &self.entrypoint)] {
+            match words {
+                Some(words) if words.is_empty() => drop(section.as_object_mut().map(|section| section.remove(field))),
+                Some(words) => section[field] = words.clone().into(),
+                None => {}
+            }
+        }
+        for (field, text) in [("User", &self.user), ("WorkingDir", &self.workdir), ("StopSignal", &self.stop_signal)] {
+            if let Some(text) = text {
+                section[field] = text.as_str().into();
+            }
+        }
+        for (name, value) in &self.labels {
+            section["Labels"][name] = value.as_str().into();
+        }
+        if let Some(labels) = section.get_mut("Labels").and_then(Value::as_object_mut) {
+            labels.retain(|name, _| !self.unset_labels.contains(name));
+        }
+        for (field, names) in [("ExposedPorts", &self.expose), ("Volumes", &self.volumes)] {
+            for name in names {
+                section[field][name] = json!({});
+            }
+        }
+        if let Some(author) = &self.author {
+            config["author"] = author.as_str().into();
+        }
+        if let Some(platform) = &self.platform {
+            config["os"] = platform.os().into();
+            config["architecture"] = platform.architecture().into();
+            match (platform.variant(), config.as_object_mut()) {
+                (Some(variant), _) => config["variant"] = variant.into(),
+                (None, Some(config)) => drop(config.remove("variant")),
+                (None, None) => {}
+            }
+        }
+    }
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(|value| value.as_str().map(str::to_owned)).collect()
+}
+
+/// Writes an image with a changed config and the same layers. The history tells of the change if `history` does.
+///
+/// # Errors
+/// [`Error`].
+pub fn configure(
+    image: &Image,
+    writer: &Writer,
+    change: &Change,
+    history: Option<&History>,
+) -> Result<Descriptor, Error> {
+    append::rewrite(image, writer, |config, _| {
+        change.apply(config);
+        if let Some(history) = history {
+            let entry = json!({
+                "created": time(history.created), "created_by": history.created_by, "empty_layer": true,
+            });
+            match config["history"].as_array_mut() {
+                Some(known) => known.push(entry),
+                None if image.manifest().layers().is_empty() => config["history"] = json!([entry]),
+                None => {}
+            }
+            config["created"] = time(history.created).into();
+        }
+        Ok(())
+    })
+}
+
+/// Writes an image whose only layer is `layer`, in place of all that `image` has.
+///
+/// # Errors
+/// [`Error`].
+pub fn squash(image: &Image, writer: &Writer, layer: &Layer, history: &History) -> Result<Descriptor, Error> {
+    append::rewrite(image, writer, |config, manifest| {
+        config["rootfs"]["diff_ids"] = json!([layer.diff_id.to_string()]);
+        config["history"] = json!([{"created": time(history.created), "created_by": history.created_by}]);
+        config["created"] = time(history.created).into();
+        manifest["layers"] = json!([append::flavoured(&layer.descriptor, image)?]);
+        Ok(())
+    })
+}
+
+/// Makes an image out of the tar of a root file system.
+///
+/// # Errors
+/// [`Error`].
+pub fn import<R: Read>(
+    tar: R,
+    writer: &Writer,
+    compression: Compression,
+    change: &Change,
+    history: impl FnOnce(&Layer) -> History,
+) -> Result<Descriptor, Error> {
+    let layer = append::layer(tar, writer, compression)?;
+    let history = history(&layer);
+    let host = Platform::host();
+    let mut config = json!({
+        "created": time(history.created),
+        "architecture": host.architecture(),
+        "os": host.os(),
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id.to_string()]},
+        "history": [{"created": time(history.created), "created_by": history.created_by}],
+    });
+    if let Some(variant) = host.variant() {
+        config["variant"] = variant.into();
+    }
+    change.apply(&mut config);
+    let config = writer.put(MediaType::ImageConfig, config.to_string().as_bytes())?;
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::ImageManifest.to_string(),
+        "config": config,
+        "layers": [layer.descriptor],
+    });
+    Ok(writer.put(MediaType::ImageManifest, manifest.to_string().as_bytes())?)
+}
+
+/// Writes an index of images, each with the platform that its config tells. Of several for one platform the last stays.
+///
+/// # Errors
+/// [`Error`].
+pub fn index(layout: &Layout, writer: &Writer, descriptors: &[Descriptor]) -> Result<Descriptor, Error> {
+    let mut entries: Vec<Value> = Vec::new();
+    for descriptor in descriptors {
+        let manifests = if is_index(descriptor) { layout.manifests(descriptor)? } else { vec![descriptor.clone()] };
+        for manifest in manifests {
+            let mut entry = json!({
+                "mediaType": manifest.media_type().to_string(), "digest": manifest.digest().to_string(), "size": manifest.size(),
+            });
+            entry["platform"] = match manifest.platform() {
+                Some(platform) => serde_json::to_value(platform).expect("a platform is serialisable"),
+                None => {
+                    let image = layout.image_of(&manifest)?;
+                    let config: Value =
+                        serde_json::from_slice(image.config_bytes()).map_err(|error| layout::Error::Malformed {
+                            what: format!("config {}", image.manifest().config().digest()),
+                            reason: error.to_string(),
+                        })?;
+                    let mut platform = json!({"architecture": config["architecture"], "os": config["os"]});
+                    for (field, key) in [("variant", "variant"), ("os.version", "os.version")] {
+                        if config[field].is_string() {
+                            platform[key] = config[field].clone();
+                        }
+                    }
+                    platform
+                }
+            };
+            entries.retain(|known| known["platform"] != entry["platform"]);
+            entries.push(entry);
+        }
+    }
+    let document = json!({"schemaVersion": 2, "mediaType": MediaType::ImageIndex.to_string(), "manifests": entries});
+    Ok(writer.put(MediaType::ImageIndex, document.to_string().as_bytes())?)
+}
+
+pub(crate) fn time(seconds: i64) -> String {
+    Timestamp::from_second(seconds).unwrap_or_default().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_touches_what_it_names_and_nothing_else() {
+        let mut config = json!({"os": "linux", "variant": "v7", "config": {
+            "Env": ["A=1", "B=2"], "Cmd": ["sh"], "Labels": {"x": "1", "y": "2"}, "Healthcheck": {"Test": ["NONE"]}}});
+        let change = Change {
+            env: vec!["B=3".into(), "C=4".into()],
+            unset_env: vec!["A".into()],
+            cmd: Some(Vec::new()),
+            entrypoint: Some(vec!["/bin/x".into()]),
+            labels: vec![("z".into(), "3".into())],
+            unset_labels: vec!["x".into()],
+            expose: vec!["80/tcp".into()],
+            platform: Some("linux/amd64".parse().unwrap()),
+            ..Change::default()
+        };
+        change.apply(&mut config);
+        let expected = json!({"os": "linux", "architecture": "amd64", "config": {
+            "Env": ["B=3", "C=4"], "Entrypoint": ["/bin/x"], "Labels": {"y": "2", "z": "3"}, "ExposedPorts": {"80/tcp": {}},
+            "Healthcheck": {"Test": ["NONE"]}}});
+        assert_eq!(config, expected);
+        let mut same = expected.clone();
+        Change::default().apply(&mut same);
+        assert_eq!(same, expected);
+    }
+}
