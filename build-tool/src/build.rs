@@ -168,15 +168,16 @@ pub fn build(options: &Options) -> Result<Address, Error> {
     let home = Home::from_environment();
     let context = Context::open(&options.context, options.dockerfile.as_deref(), &home)?;
     let task = progress.start(format!("[internal] load build definition from {}", context.dockerfile_name()));
-    let (file, source) = (context.dockerfile_name().to_owned(), context.dockerfile()?);
-    let parsed = Dockerfile::parse(&file, &source)?;
+    let (file, source) = (context.dockerfile_name().to_owned(), context.dockerfile());
+    let parsed = Dockerfile::parse(&file, source)?;
     let platform = options.platform.clone().unwrap_or_else(Platform::host);
     let lookup = |name: &str| argument(options, &platform, name);
     let mut plan = Plan::new(&file, &parsed, &lookup)?;
     if let Some(target) = &options.target {
         plan.set_target(target)?;
     }
-    task.note(&format!("transferring dockerfile: {}B done", source.len()));
+    let length = source.len();
+    task.note(&format!("transferring dockerfile: {length}B done"));
     task.done();
     for warning in &parsed.warnings {
         progress.warn(&format!("{}: {} ({file}:{})", warning.rule, warning.message, warning.line));

@@ -1,6 +1,7 @@
 //! The command line: a file for each subcommand.
 
 mod build;
+mod check;
 mod documents;
 
 use std::io::{self, IsTerminal};
@@ -43,6 +44,7 @@ impl Arguments {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Build(Box<build::Build>),
+    Check(check::Check),
     Man(documents::Man),
     Completions(documents::Completions),
 }
@@ -51,6 +53,7 @@ impl Command {
     pub(crate) fn run(self) -> Result<()> {
         match self {
             Self::Build(command) => command.run(),
+            Self::Check(command) => command.run(),
             Self::Man(command) => command.run(),
             Self::Completions(command) => command.run(),
         }

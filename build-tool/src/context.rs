@@ -120,8 +120,8 @@ impl Context {
     }
 
     /// The Dockerfile's text.
-    pub fn dockerfile(&self) -> Result<Vec<u8>, Error> {
-        Ok(self.dockerfile.clone())
+    pub fn dockerfile(&self) -> &[u8] {
+        &self.dockerfile
     }
 
     /// What errors call the Dockerfile.

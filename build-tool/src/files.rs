@@ -287,6 +287,11 @@ impl Files {
             .map_err(|errno| self.io("open", path, errno.into()))
     }
 
+    /// The rules by which files are left out.
+    pub fn ignore(&self) -> &Ignore {
+        &self.ignore
+    }
+
     /// Whether every file is to be seen.
     pub fn ignores_nothing(&self) -> bool {
         self.ignore.is_empty()

@@ -4,6 +4,7 @@ pub mod archive;
 pub mod base;
 pub mod build;
 pub mod cache;
+pub mod check;
 pub mod chmod;
 pub mod contents;
 pub mod context;
