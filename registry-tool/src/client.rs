@@ -121,39 +121,44 @@ impl Registry {
             Security::Loopback => &[("http", false), ("https", false)],
             Security::Plain => &[("http", false)],
         };
-        let mut failure = None;
-        for &(scheme, is_verified) in attempts {
-            match Self::greet(endpoint, settings, scheme, is_verified).await {
-                Ok((http, base, challenge)) => {
-                    let credentials = match &known {
-                        Known::Stored => {
-                            let host = credential_host(endpoint.host());
-                            settings.credentials.find(host, endpoint.reference.repository())?
-                        }
-                        Known::Given(credentials) => Some(credentials.clone()),
-                    };
-                    let oci = tls::crate_client(endpoint.host(), scheme, is_verified, settings)?;
-                    let registry = Self {
-                        http,
-                        oci,
-                        base,
-                        reference: endpoint.reference.clone(),
-                        challenge: RwLock::new(challenge),
-                        credentials,
-                        tokens: Mutex::default(),
-                        retry: patience(endpoint, settings),
-                    };
-                    registry.introduce().await;
-                    return Ok(registry);
-                }
-                Err(error) => {
-                    debug!(host = endpoint.host(), scheme, %error, "no registry");
-                    // The first attempt's reason is the one that tells: a refused connection is refused twice.
-                    failure.get_or_insert(error);
+        let mut round = 0;
+        let (http, base, challenge, is_verified) = 'rounds: loop {
+            let mut failure = None;
+            for &(scheme, is_verified) in attempts {
+                match Self::greet(endpoint, settings, scheme, is_verified).await {
+                    Ok((http, base, challenge)) => break 'rounds (http, base, challenge, is_verified),
+                    Err(error) => {
+                        debug!(host = endpoint.host(), scheme, %error, "no registry");
+                        // The first attempt's reason is the one that tells: a refused connection is refused twice.
+                        failure.get_or_insert(error);
+                    }
                 }
             }
-        }
-        Err(failure.expect("every kind of endpoint has an attempt"))
+            let error = failure.expect("every kind of endpoint has an attempt");
+            // One that cannot be reached is not asked again: the next place may be there. One that hung up may be busy.
+            let wait = patience(endpoint, settings).wait(round, None);
+            let Some(wait) = wait.filter(|_| matches!(error, ClientError::Cut { .. })) else { return Err(error) };
+            tokio::time::sleep(wait).await;
+            round += 1;
+        };
+        let credentials = match known {
+            Known::Stored => {
+                settings.credentials.find(credential_host(endpoint.host()), endpoint.reference.repository())?
+            }
+            Known::Given(credentials) => Some(credentials),
+        };
+        let registry = Self {
+            http,
+            oci: tls::crate_client(endpoint.host(), base.scheme(), is_verified, settings)?,
+            base,
+            reference: endpoint.reference.clone(),
+            challenge: RwLock::new(challenge),
+            credentials,
+            tokens: Mutex::default(),
+            retry: patience(endpoint, settings),
+        };
+        registry.introduce().await;
+        Ok(registry)
     }
 
     /// `GET /v2/`, without credentials.
@@ -177,7 +182,6 @@ impl Registry {
                     (asked, ClientError::status(host, "/v2/", response.status(), &[]))
                 }
                 Ok(response) => break response,
-                // A registry that never answered is not asked again: the next mirror may be there.
                 Err(error) => return Err(ClientError::from_connection(host, &error)),
             };
             match patience(endpoint, settings).wait(attempt, asked) {
@@ -193,7 +197,7 @@ impl Registry {
             return Err(ClientError::Tls {
                 host: host.to_owned(),
                 reason: "it answers plain http with 400 Bad Request".into(),
-                hint: "it speaks TLS".into(),
+                hint: "it speaks TLS: write https:// for a mirror".into(),
             });
         }
         info!(host, scheme, %status, "registry found");

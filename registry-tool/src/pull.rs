@@ -25,6 +25,8 @@ use crate::reference::ImageName;
 
 /// Indexes may hold indexes, but nobody's are this deep.
 const DEPTH: usize = 4;
+/// Each level of an index may be full; all of them together are not in any image.
+const DOCUMENTS: usize = 2048;
 /// Enough for any config; containerd's limit is 8 MiB as well.
 const CONFIG_LIMIT: u64 = 8 << 20;
 
@@ -229,10 +231,9 @@ async fn attempt(
     let registry = Arc::new(Registry::connect(endpoint, settings).await?);
     let unsound = |source| EndpointError::Manifest { host: registry.host().to_owned(), source };
     let wanted = match name.digest() {
-        Some(text) => Some(image_tool::digest::parse(text).map_err(|error| {
-            let malformed = format!("{error}");
-            ClientError::Setup { reason: malformed }
-        })?),
+        Some(text) => {
+            Some(image_tool::digest::parse(text).map_err(|error| ClientError::Setup { reason: error.to_string() })?)
+        }
         None => None,
     };
     let asked = name.digest().or(name.tag()).unwrap_or("latest");
@@ -305,7 +306,15 @@ pub(crate) async fn narrow(registry: &Registry, top: Manifest, platform: &Platfo
         };
         current = promised(registry, &chosen.clone()).await?;
     }
-    Ok(current)
+    match current.content {
+        Content::Image(_) => Ok(current),
+        Content::Index(_) => Err(malformed(registry, &current, format!("indexes are nested more than {DEPTH} deep"))),
+    }
+}
+
+fn malformed(registry: &Registry, manifest: &Manifest, reason: String) -> EndpointError {
+    let digest = manifest.descriptor.digest().clone();
+    EndpointError::Manifest { host: registry.host().to_owned(), source: ManifestError::Malformed { digest, reason } }
 }
 
 /// The platforms of an index, without those of attestations.
@@ -339,13 +348,13 @@ pub(crate) async fn gather(
         }
         Content::Index(children) => {
             if depth == 0 {
-                let digest = manifest.descriptor.digest().clone();
-                let reason = format!("indexes are nested more than {DEPTH} deep");
-                let source = ManifestError::Malformed { digest, reason };
-                return Err(EndpointError::Manifest { host: registry.host().to_owned(), source });
+                return Err(malformed(registry, &manifest, format!("indexes are nested more than {DEPTH} deep")));
             }
             for child in children {
                 let known = plan.documents.iter().any(|document| document.descriptor.digest() == child.digest());
+                if plan.documents.len() > DOCUMENTS {
+                    return Err(malformed(registry, &manifest, format!("it leads to more than {DOCUMENTS} manifests")));
+                }
                 if !known {
                     let child = promised(registry, child).await?;
                     Box::pin(gather(registry, child, plan, depth - 1)).await?;

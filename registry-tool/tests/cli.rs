@@ -595,6 +595,15 @@ fn a_connection_that_falls_silent_is_given_up_and_made_again() {
 }
 
 #[test]
+fn a_registry_that_hangs_up_is_asked_again() {
+    for path in ["/v2/", "/v2/a/manifests/3.8"] {
+        let (world, image) = (World::new(), Image::new(&[noise(50, 1)]));
+        let server = moody(&image, 2, move |request| request.path == path, |_, _| Reply::new(200, "{}{}").cut(1));
+        world.run(&["pull", "-q", "--retry-delay", "0.01", &format!("{}/a:3.8", server.address()), "images"]).good();
+    }
+}
+
+#[test]
 fn an_empty_layer_comes_and_goes_like_any_other() {
     let (world, image) = (World::new(), Image::new(&[Vec::new(), noise(5, 1)]));
     layout_with(&world, &image);

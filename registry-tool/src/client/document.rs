@@ -2,13 +2,16 @@
 
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderValue};
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{RequestBuilder, StatusCode, Url};
+use tracing::info;
 
 use super::{Access, ClientError, Registry, read_limited};
 use crate::auth::Challenge;
 
 /// Manifests, and the pages of lists: distribution-spec asks registries to take manifests of 4 MiB.
 pub(super) const DOCUMENT_LIMIT: usize = 4 << 20;
+/// All pages of a list together: some million names.
+const LIST_LIMIT: usize = 64 << 20;
 const MANIFEST_TYPES: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
@@ -39,10 +42,11 @@ impl Registry {
     /// # Errors
     /// [`ClientError::NotFound`] and as for any request.
     pub async fn manifest(&self, reference: &str) -> Result<Document, ClientError> {
-        let response = self.manifest_request(Method::GET, reference).await?;
-        let (media_type, digest) = manifest_headers(response.headers());
-        let bytes = read_limited(response, DOCUMENT_LIMIT, self.host()).await?.into();
-        Ok(Document { media_type, digest, bytes })
+        let url = self.url(&format!("v2/{}/manifests/{reference}", self.reference.repository()))?;
+        let build = |http: &reqwest::Client| http.get(url.clone()).header("Accept", MANIFEST_TYPES);
+        let (headers, body) = self.whole(Access::Pull, &self.name_with(reference), DOCUMENT_LIMIT, build).await?;
+        let (media_type, digest) = manifest_headers(&headers);
+        Ok(Document { media_type, digest, bytes: body.into() })
     }
 
     /// The digest of a manifest from the answer's head alone; `None` if the registry does not say.
@@ -50,16 +54,36 @@ impl Registry {
     /// # Errors
     /// As [`Registry::manifest`].
     pub async fn manifest_digest(&self, reference: &str) -> Result<Option<String>, ClientError> {
-        let response = self.manifest_request(Method::HEAD, reference).await?;
+        let url = self.url(&format!("v2/{}/manifests/{reference}", self.reference.repository()))?;
+        let build = |http: &reqwest::Client| http.head(url.clone()).header("Accept", MANIFEST_TYPES);
+        let response = self.request(Access::Pull, true, build).await?;
+        let response = self.expect(response, &self.name_with(reference), &[StatusCode::OK]).await?;
         Ok(manifest_headers(response.headers()).1)
     }
 
-    async fn manifest_request(&self, method: Method, reference: &str) -> Result<Response, ClientError> {
-        let path = format!("v2/{}/manifests/{reference}", self.reference.repository());
-        let url = self.url(&path)?;
-        let build = |http: &reqwest::Client| http.request(method.clone(), url.clone()).header("Accept", MANIFEST_TYPES);
-        let response = self.request(Access::Pull, true, build).await?;
-        self.expect(response, &self.name_with(reference), &[StatusCode::OK]).await
+    /// An answer with its whole body, asked for again if the connection breaks in the middle.
+    async fn whole(
+        &self,
+        access: Access<'_>,
+        what: &str,
+        limit: usize,
+        build: impl Fn(&reqwest::Client) -> RequestBuilder,
+    ) -> Result<(HeaderMap, Vec<u8>), ClientError> {
+        let mut attempt = 0;
+        loop {
+            let response = self.request(access, true, &build).await?;
+            let response = self.expect(response, what, &[StatusCode::OK]).await?;
+            let headers = response.headers().clone();
+            let error = match read_limited(response, limit, self.host()).await {
+                Ok(body) => return Ok((headers, body)),
+                Err(error) => error,
+            };
+            let wait = self.retry.wait(attempt, None).filter(|_| error.is_transient());
+            let Some(wait) = wait else { return Err(error) };
+            info!(host = self.host(), what, %error, "asking again");
+            tokio::time::sleep(wait).await;
+            attempt += 1;
+        }
     }
 
     /// Puts a manifest under a tag or digest; the digest that the registry says it has.
@@ -104,15 +128,12 @@ impl Registry {
     pub async fn document(&self, url: Url) -> Result<Option<Vec<u8>>, ClientError> {
         // Whoever knows a password with every request wants it here too; a token would name a repository, and there is none.
         let access = if self.challenge() == Some(Challenge::Basic) { Access::Account } else { Access::Anonymous };
-        let response = self.request(access, true, |http| http.get(url.clone())).await?;
-        if matches!(
-            response.status(),
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
-        ) {
-            return Ok(None);
+        match self.whole(access, url.path(), DOCUMENT_LIMIT, |http| http.get(url.clone())).await {
+            Ok((_, body)) => Ok(Some(body)),
+            Err(ClientError::NotFound { .. }) => Ok(None),
+            Err(ClientError::Status { status, .. }) if matches!(status.as_u16(), 405 | 501) => Ok(None),
+            Err(error) => Err(error),
         }
-        let response = self.expect(response, url.path(), &[StatusCode::OK]).await?;
-        read_limited(response, DOCUMENT_LIMIT, self.host()).await.map(Some)
     }
 
     /// A small blob, such as a config, whole and not verified.
@@ -121,9 +142,8 @@ impl Registry {
     /// As for any request.
     pub async fn small_blob(&self, digest: &str) -> Result<Vec<u8>, ClientError> {
         let url = self.url(&format!("v2/{}/blobs/{digest}", self.reference.repository()))?;
-        let response = self.request(Access::Pull, true, |http| http.get(url.clone())).await?;
-        let response = self.expect(response, digest, &[StatusCode::OK]).await?;
-        read_limited(response, 2 * DOCUMENT_LIMIT, self.host()).await
+        let limit = 2 * DOCUMENT_LIMIT;
+        self.whole(Access::Pull, digest, limit, |http| http.get(url.clone())).await.map(|(_, body)| body)
     }
 
     /// The elements of a paginated list: each page's `key`, following `Link` within the registry.
@@ -134,15 +154,15 @@ impl Registry {
         let invalid = |reason: String| ClientError::Protocol { host: self.host().to_owned(), reason };
         let mut url = self.url(path)?;
         let mut found: Vec<String> = Vec::new();
-        // A registry could link in circles; 1,000 pages of 1,000 are more than any has.
-        for _ in 0..1000 {
-            let response = self.request(access, true, |http| http.get(url.clone())).await?;
-            let what = self.name_of(access);
-            let response = self.expect(response, &what, &[StatusCode::OK]).await?;
-            let next = response.headers().get("Link").and_then(|value| next_link(value.to_str().ok()?));
+        let what = self.name_of(access);
+        let mut size = 0;
+        // A registry could link in circles for ever.
+        while size < LIST_LIMIT {
+            let (headers, body) = self.whole(access, &what, DOCUMENT_LIMIT, |http| http.get(url.clone())).await?;
+            size += body.len().max(1 << 10);
+            let next = headers.get("Link").and_then(|value| next_link(value.to_str().ok()?));
             let next =
                 next.map(|target| url.join(&target)).transpose().map_err(|_| invalid("a Link is no URL".into()))?;
-            let body = read_limited(response, DOCUMENT_LIMIT, self.host()).await?;
             let page: serde_json::Value =
                 serde_json::from_slice(&body).map_err(|error| invalid(format!("{path}: not JSON: {error}")))?;
             let entries = page.get(key).cloned().unwrap_or_default();

@@ -138,6 +138,9 @@ impl ClientError {
 
     /// Why a first request failed.
     pub(super) fn from_connection(host: &str, error: &reqwest::Error) -> Self {
+        if !error.is_connect() && !error.is_timeout() {
+            return Self::cut(host, error);
+        }
         let reason = innermost(error);
         let host = host.to_owned();
         let lower = reason.to_lowercase();

@@ -21,6 +21,8 @@ pub(super) fn http_client(
         .connect_timeout(settings.connect_timeout)
         .read_timeout(settings.read_timeout)
         .referer(false)
+        // A redirect from TLS to plain http would let anybody on the way write the manifests that a tag means.
+        .https_only(is_verified && scheme == "https")
         .no_proxy()
         .tls_danger_accept_invalid_certs(!is_verified);
     let proxies = Proxies::from_environment();
