@@ -27,8 +27,6 @@ use crate::reference::ImageName;
 const DEPTH: usize = 4;
 /// Each level of an index may be full; all of them together are not in any image.
 const DOCUMENTS: usize = 2048;
-/// Enough for any config; containerd's limit is 8 MiB as well.
-const CONFIG_LIMIT: u64 = 8 << 20;
 
 /// Which of an index's images are wanted.
 #[derive(Clone, Debug)]
@@ -241,6 +239,11 @@ async fn attempt(
     let digest = top.descriptor.digest().to_string();
     (order.watcher)(Event::Found { name, host: registry.host() });
 
+    if let Choice::One { platform, is_asked: true } = &order.choice
+        && matches!(top.content, Content::Image(_))
+    {
+        check_platform(&registry, &top, platform).await?;
+    }
     let mut plan = Plan::default();
     let chosen = match &order.choice {
         Choice::All => top.clone(),
@@ -272,7 +275,6 @@ async fn attempt(
     let layout = layout.map_err(local)?;
     let writer = layout.writer().map_err(local)?;
     fetch(order, &registry, &writer, &plan).await?;
-    check_platform(order, &registry, &layout, &plan)?;
     publish(&writer, &plan, reference, image).map_err(local)?;
     Ok(pulled(true))
 }
@@ -422,12 +424,11 @@ async fn fetch(order: &Order<'_>, registry: &Arc<Registry>, writer: &Writer, pla
     Ok(())
 }
 
-/// An image that is no index was taken as it is; but if a platform was asked for, its config must say the same.
-fn check_platform(order: &Order<'_>, registry: &Registry, layout: &Layout, plan: &Plan) -> Result<(), Failure> {
-    let Choice::One { platform, is_asked: true } = &order.choice else { return Ok(()) };
-    let Some(config) = plan.blobs.first().filter(|config| config.size() <= CONFIG_LIMIT) else { return Ok(()) };
-    let bytes = layout.read(config, CONFIG_LIMIT).map_err(|error| Failure::All(error.into()))?;
-    let Ok(document) = serde_json::from_slice::<serde_json::Value>(&bytes) else { return Ok(()) };
+/// An image that is no index is all that the registry has; but if a platform was asked for, its config must say the same. Of an
+/// index the entry decides, as for docker: there are images whose configs tell the platform of their builder.
+async fn check_platform(registry: &Registry, image: &Manifest, platform: &Platform) -> Result<(), EndpointError> {
+    let config = crate::query::config(registry, image).await?;
+    let Ok(document) = serde_json::from_slice::<serde_json::Value>(&config) else { return Ok(()) };
     let text = |key: &str| document.get(key).and_then(serde_json::Value::as_str);
     let (Some(os), Some(architecture)) = (text("os"), text("architecture")) else { return Ok(()) };
     if platform.rank(os, architecture, text("variant")).is_some() {
@@ -437,8 +438,7 @@ fn check_platform(order: &Order<'_>, registry: &Registry, layout: &Layout, plan:
         host: registry.host().to_owned(),
         wanted: platform.to_string(),
         offered: vec![format!("{os}/{architecture}")],
-    }
-    .into())
+    })
 }
 
 /// Writes the manifests, then lets the name mean the image.
