@@ -7,6 +7,9 @@
 //!
 //! What is left to others: the meaning of the paths (whiteouts, layers), and ownership maps.
 
+mod name;
+mod remove;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -14,11 +17,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, Stat, Timespec, Timestamps,
-    XattrFlags,
-};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
+
+pub(crate) use self::name::{create, names, set_xattr, xattrs};
+pub(crate) use self::remove::remove;
 
 /// Why an operation beneath a root did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -493,159 +496,6 @@ pub(crate) fn self_fd(fd: impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()))
 }
 
-/// A name in a directory as a path that the calls without a directory descriptor take: the part before the name is a
-/// descriptor, and they do not follow the name.
-fn through_proc(directory: impl AsFd, name: &OsStr) -> PathBuf {
-    let mut path = self_fd(directory);
-    path.push(name);
-    path
-}
-
-pub(crate) fn create(directory: impl AsFd, name: &OsStr, mode: u32) -> rustix::io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(mode)).map(File::from)
-}
-
-pub(crate) fn set_xattr(directory: impl AsFd, name: &OsStr, key: &OsStr, value: &[u8]) -> rustix::io::Result<()> {
-    rustix::fs::lsetxattr(through_proc(directory, name), key, value, XattrFlags::empty())
-}
-
-/// The extended attributes of a name in a directory, sorted.
-pub(crate) fn xattrs(directory: impl AsFd, name: &OsStr) -> rustix::io::Result<Vec<(OsString, Vec<u8>)>> {
-    let path = through_proc(directory, name);
-    // 64 KiB is XATTR_LIST_MAX and XATTR_SIZE_MAX: no list and no value is larger.
-    let mut buffer = vec![0; 65536];
-    let length = match rustix::fs::llistxattr(&path, &mut buffer[..]) {
-        Ok(length) => length,
-        Err(Errno::OPNOTSUPP) => 0,
-        Err(errno) => return Err(errno),
-    };
-    let mut keys: Vec<OsString> = buffer[..length]
-        .split(|byte| *byte == 0)
-        .filter(|key| !key.is_empty())
-        .map(|key| OsStr::from_bytes(key).into())
-        .collect();
-    keys.sort();
-    let mut attributes = Vec::with_capacity(keys.len());
-    for key in keys {
-        match rustix::fs::lgetxattr(&path, &key, &mut buffer[..]) {
-            Ok(length) => attributes.push((key, buffer[..length].to_vec())),
-            // Gone since the list was made, or an attribute of which a security module shows only the name.
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(attributes)
-}
-
-/// The names in an open directory, sorted by their bytes, without `.` and `..`.
-pub(crate) fn names(directory: impl AsFd) -> rustix::io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(OsStr::from_bytes(name).to_os_string());
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// Directories nested deeper than this are first moved up: one open descriptor a level must not meet the process's
-/// limit, and a hostile layer can nest two thousand.
-const DEPTH: usize = 200;
-
-/// Removes `name` in `directory` and all beneath it; no error if there is nothing.
-pub(crate) fn remove(directory: impl AsFd, name: &OsStr) -> rustix::io::Result<()> {
-    match rustix::fs::unlinkat(&directory, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        // POSIX says EPERM for a directory, Linux EISDIR.
-        Err(Errno::ISDIR | Errno::PERM) => {}
-        Err(errno) => return Err(errno),
-    }
-    match rustix::fs::unlinkat(&directory, name, AtFlags::REMOVEDIR) {
-        Err(Errno::NOTEMPTY | Errno::EXIST) => {}
-        result => return result,
-    }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = || rustix::fs::openat(&directory, name, flags, Mode::empty());
-    let top = match open() {
-        Err(Errno::ACCESS) => {
-            // Our own directory that its owner may not read, as an image can hold it.
-            rustix::fs::chmodat(&directory, name, Mode::RWXU, AtFlags::empty())?;
-            open()?
-        }
-        result => result?,
-    };
-    let mut moved = 0;
-    while !clear(top.as_fd(), top.as_fd(), 0, &mut moved)? {}
-    rustix::fs::unlinkat(&directory, name, AtFlags::REMOVEDIR)
-}
-
-/// Empties `directory`. Answers `false` if it moved something up into `top` that another pass has to remove.
-fn clear(top: BorrowedFd<'_>, directory: BorrowedFd<'_>, depth: usize, moved: &mut u64) -> rustix::io::Result<bool> {
-    let mut buffer = Vec::with_capacity(16 * 1024);
-    let mut complete = true;
-    loop {
-        // A directory that shrinks while it is read may skip entries: read it again until nothing is left to remove.
-        let mut removed = false;
-        rustix::fs::seek(directory, rustix::fs::SeekFrom::Start(0))?;
-        let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
-        while let Some(entry) = entries.next() {
-            let entry = entry?;
-            let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name == "." || name == ".." {
-                continue;
-            }
-            let flags = if entry.file_type() == FileType::Directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-            match rustix::fs::unlinkat(directory, name, flags) {
-                Ok(()) | Err(Errno::NOENT) => {
-                    removed = true;
-                    continue;
-                }
-                Err(Errno::NOTEMPTY | Errno::EXIST) => {}
-                // The file system does not tell types in its directories.
-                Err(Errno::ISDIR | Errno::PERM) if entry.file_type() == FileType::Unknown => {}
-                Err(errno) => return Err(errno),
-            }
-            if depth >= DEPTH {
-                let target = OsString::from(format!(".moved-{moved}"));
-                *moved += 1;
-                match rustix::fs::renameat_with(directory, name, top, &target, RenameFlags::NOREPLACE) {
-                    Ok(()) => {}
-                    Err(Errno::EXIST) => {
-                        complete = false;
-                        continue;
-                    }
-                    Err(errno) => return Err(errno),
-                }
-                complete = false;
-                removed = true;
-                continue;
-            }
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let below = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
-                Err(Errno::ACCESS) => {
-                    rustix::fs::chmodat(directory, name, Mode::RWXU, AtFlags::empty())?;
-                    rustix::fs::openat(directory, name, flags, Mode::empty())?
-                }
-                result => result?,
-            };
-            complete &= clear(top, below.as_fd(), depth + 1, moved)?;
-            match rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR) {
-                Ok(()) => removed = true,
-                // What could not be moved up is still in it.
-                Err(Errno::NOTEMPTY) if !complete => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        if !removed {
-            return Ok(complete);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -733,21 +583,5 @@ mod tests {
         root.write("file", b"0123456789", 0o644).unwrap();
         assert!(root.read("file", 10).is_ok());
         assert!(matches!(root.read("file", 9), Err(Error::TooLarge { .. })));
-    }
-
-    #[test]
-    fn a_tree_deeper_than_the_descriptors_of_a_process_is_removed() {
-        let (folder, root) = root();
-        let mut directory = root.create_directories("deep", 0o755).unwrap();
-        for level in 0..3000 {
-            rustix::fs::mkdirat(&directory, "d", Mode::RWXU).unwrap();
-            let file = create(&directory, OsStr::new("f"), 0o600).unwrap();
-            drop(file);
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-            directory =
-                rustix::fs::openat(&directory, "d", flags, Mode::empty()).unwrap_or_else(|e| panic!("{level}: {e}"));
-        }
-        root.remove("deep").unwrap();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

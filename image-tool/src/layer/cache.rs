@@ -66,6 +66,9 @@ pub enum Error {
         /// What is wrong.
         source: apply::Error,
     },
+    /// What comes after the last layer, times and modes of directories, could not be done.
+    #[error(transparent)]
+    Tree(apply::Error),
     /// The tree could not be opened or removed.
     #[error(transparent)]
     Beneath(#[from] beneath::Error),
@@ -168,9 +171,7 @@ pub fn apply_all(sources: &[Source], root: Root, options: Options) -> Result<Ski
             current.apply(&mut applier)?;
         }
     }
-    applier
-        .finish()
-        .map_err(|source| Error::Apply { digest: sources[sources.len() - 1].descriptor.digest().clone(), source })
+    applier.finish().map_err(Error::Tree)
 }
 
 /// A layer in the cache. While this value lives, nobody removes it.

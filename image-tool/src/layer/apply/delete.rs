@@ -1,0 +1,97 @@
+//! Whiteouts: deletions in a tree, overlayfs's signs in a lower directory.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
+use rustix::io::Errno;
+
+use super::make::Existing;
+use super::place::Place;
+use super::{Applier, Error, Target};
+use crate::beneath::{self, Time, io_error, open_in_root};
+
+impl Applier {
+    pub(super) fn whiteout(&mut self, above: &Path, target: &OsStr, time: Time) -> Result<(), Error> {
+        let path = above.join(target);
+        let Target::Lower(_) = self.options.target else {
+            // Nothing is to be made for the sake of a deletion.
+            let fd = match open_in_root(&self.root, above, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
+                Ok(fd) => fd,
+                Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+                Err(errno) => return Err(io_error("open", above)(errno).into()),
+            };
+            let place = self.remember(above, fd)?;
+            self.purge(&place, target, &path)?;
+            return Ok(());
+        };
+        let place = self.place(above, time)?;
+        if self.brought.contains(&self.key(place.inode, target)) {
+            // The layer's own file hides the lower one by itself; its directory must be told to.
+            if self.existing(&place, target, &path)? == Existing::Directory {
+                self.set_opaque(&place, target, &path)?;
+            }
+            return Ok(());
+        }
+        match rustix::fs::mknodat(&place.fd, target, FileType::CharacterDevice, Mode::empty(), 0) {
+            Ok(()) => {
+                let stamps = time.stamps();
+                Ok(rustix::fs::utimensat(&place.fd, target, &stamps, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_err(io_error("set time of", &path))?)
+            }
+            Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(io_error("make whiteout", &path)(errno).into()),
+        }
+    }
+
+    pub(super) fn opaque(&mut self, directory: &Path, time: Time) -> Result<(), Error> {
+        match self.options.target {
+            Target::Lower(marks) => {
+                let place = self.place(directory, time)?;
+                let set = rustix::fs::fsetxattr(&place.fd, marks.opaque(), b"y", XattrFlags::empty());
+                Ok(set.map_err(io_error("make opaque", directory))?)
+            }
+            Target::Tree => {
+                let place = self.place(directory, time)?;
+                for name in beneath::names(&place.fd).map_err(io_error("list", directory))? {
+                    self.purge(&place, &name, &directory.join(&name))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn set_opaque(&self, place: &Place, name: &OsStr, path: &Path) -> Result<(), Error> {
+        let Target::Lower(marks) = self.options.target else { return Ok(()) };
+        Ok(beneath::set_xattr(&place.fd, name, OsStr::new(marks.opaque()), b"y")
+            .map_err(io_error("make opaque", path))?)
+    }
+
+    /// Removes what lower layers put at `name`, and keeps what this layer did. Answers whether something stays.
+    pub(super) fn purge(&mut self, place: &Place, name: &OsStr, path: &Path) -> Result<bool, Error> {
+        let ours = self.brought.contains(&self.key(place.inode, name));
+        if self.existing(place, name, path)? != Existing::Directory {
+            if !ours {
+                self.remove(place, name, path)?;
+            }
+            return Ok(ours);
+        }
+        if self.brought.is_empty() {
+            self.remove(place, name, path)?;
+            return Ok(false);
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&place.fd, name, flags, Mode::empty()).map_err(io_error("open", path))?;
+        let inode = rustix::fs::fstat(&fd).map_err(io_error("stat", path))?.st_ino;
+        let below = Place { fd, inode, setgid: false };
+        let mut stays = ours;
+        let names: Vec<OsString> = beneath::names(&below.fd).map_err(io_error("list", path))?;
+        for child in names {
+            stays |= self.purge(&below, &child, &path.join(&child))?;
+        }
+        if !stays {
+            self.remove(place, name, path)?;
+        }
+        Ok(stays)
+    }
+}

@@ -1,0 +1,336 @@
+//! Making what an entry says: files, directories, links and nodes, with owner, mode, attributes and time.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, BufRead, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::place::Place;
+use super::{Applier, Error, Pending, Target, is_overlay_mark};
+use crate::beneath::{self, Time, clean, io_error};
+use crate::layer::entry::{self, Entry, Kind, Reader};
+use crate::layer::owner::{Owners, ROOTLESS, to_rootless};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Existing {
+    Nothing,
+    Directory,
+    Whiteout,
+    Other,
+}
+
+impl Applier {
+    /// Makes what the entry says, in place of what is there. A directory stays and gets its new mode and owner.
+    pub(super) fn make<R: BufRead>(
+        &mut self,
+        place: &Place,
+        name: &OsStr,
+        path: &Path,
+        entry: &Entry,
+        reader: &mut Reader<R>,
+    ) -> Result<Existing, Error> {
+        let mut existing = Existing::Nothing;
+        loop {
+            let made = match &entry.kind {
+                Kind::File => self.file(place, name, path, entry, reader)?,
+                Kind::Directory => match rustix::fs::mkdirat(&place.fd, name, Mode::RWXU) {
+                    Ok(()) => {
+                        self.directory(place, name, path, entry)?;
+                        true
+                    }
+                    Err(Errno::EXIST) => false,
+                    Err(errno) => return Err(io_error("make directory", path)(errno).into()),
+                },
+                Kind::Symlink(target) => match rustix::fs::symlinkat(target, &place.fd, name) {
+                    Ok(()) => {
+                        self.node(place, name, path, entry)?;
+                        true
+                    }
+                    Err(Errno::EXIST) => false,
+                    Err(errno) => return Err(io_error("link", path)(errno).into()),
+                },
+                Kind::Character(major, minor) => {
+                    self.device(place, name, path, entry, FileType::CharacterDevice, (*major, *minor))?
+                }
+                Kind::Block(major, minor) => {
+                    self.device(place, name, path, entry, FileType::BlockDevice, (*major, *minor))?
+                }
+                Kind::Fifo => self.device(place, name, path, entry, FileType::Fifo, (0, 0))?,
+                Kind::HardLink(_) => unreachable!("hard links are made elsewhere"),
+            };
+            if made {
+                return Ok(existing);
+            }
+            existing = self.existing(place, name, path)?;
+            match existing {
+                Existing::Directory if entry.kind == Kind::Directory => {
+                    self.directory(place, name, path, entry)?;
+                    return Ok(existing);
+                }
+                Existing::Nothing => {}
+                _ => {
+                    self.remove(place, name, path)?;
+                    if entry.kind != Kind::Directory {
+                        existing = Existing::Nothing;
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn existing(&self, place: &Place, name: &OsStr, path: &Path) -> Result<Existing, Error> {
+        let stat = match rustix::fs::statat(&place.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(Existing::Nothing),
+            Err(errno) => return Err(io_error("stat", path)(errno).into()),
+        };
+        Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Existing::Directory,
+            FileType::CharacterDevice if stat.st_rdev == 0 && self.options.target != Target::Tree => Existing::Whiteout,
+            _ => Existing::Other,
+        })
+    }
+
+    pub(super) fn remove(&mut self, place: &Place, name: &OsStr, path: &Path) -> Result<(), Error> {
+        // A directory or a link to one may go, and with it what was opened through it.
+        self.places.clear();
+        Ok(beneath::remove(&place.fd, name).map_err(io_error("remove", path))?)
+    }
+
+    pub(super) fn root_entry(&mut self, entry: &Entry) -> Result<(), Error> {
+        let place = self.place(Path::new(""), entry.modified)?;
+        self.dress_directory(place.fd.as_fd(), place.inode, Path::new(""), entry)?;
+        // Its setgid bit may be new.
+        self.places.remove(Path::new(""));
+        Ok(())
+    }
+
+    pub(super) fn directory(&mut self, place: &Place, name: &OsStr, path: &Path, entry: &Entry) -> Result<(), Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&place.fd, name, flags, Mode::empty()).map_err(io_error("open", path))?;
+        let inode = rustix::fs::fstat(&fd).map_err(io_error("stat", path))?.st_ino;
+        self.dress_directory(fd.as_fd(), inode, path, entry)?;
+        self.places.remove(path);
+        Ok(())
+    }
+
+    pub(super) fn dress_directory(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        inode: u64,
+        path: &Path,
+        entry: &Entry,
+    ) -> Result<(), Error> {
+        if let Some((uid, gid)) = self.owner(entry)? {
+            rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+                .map_err(io_error("set owner of", path))?;
+        }
+        // Only root may write into a directory that its mode closes.
+        let later = !self.privileged && entry.mode & 0o700 != 0o700;
+        let mode = if later { entry.mode | 0o700 } else { entry.mode };
+        rustix::fs::fchmod(fd, Mode::from_raw_mode(mode)).map_err(io_error("set mode of", path))?;
+        self.attributes(entry, path, |key, value| rustix::fs::fsetxattr(fd, key, value, XattrFlags::empty()))?;
+        let pending = Pending { path: path.to_path_buf(), time: entry.modified, mode: later.then_some(entry.mode) };
+        self.pending.insert(inode, pending);
+        Ok(())
+    }
+
+    pub(super) fn file<R: BufRead>(
+        &mut self,
+        place: &Place,
+        name: &OsStr,
+        path: &Path,
+        entry: &Entry,
+        reader: &mut Reader<R>,
+    ) -> Result<bool, Error> {
+        let mut file = match beneath::create(&place.fd, name, entry.mode & 0o777) {
+            Ok(file) => file,
+            Err(Errno::EXIST) => return Ok(false),
+            Err(errno) => return Err(io_error("create", path)(errno).into()),
+        };
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::UnexpectedEof => Error::Archive(entry::Error::Truncated),
+            io::ErrorKind::InvalidData => Error::Archive(entry::Error::Io(source)),
+            _ => Error::Write { path: path.to_path_buf(), source },
+        };
+        if let Some(map) = &entry.sparse {
+            sparse(&file, map, entry.size, reader).map_err(failed)?;
+        } else {
+            loop {
+                let bytes = reader.fill_buf().map_err(failed)?;
+                if bytes.is_empty() {
+                    break;
+                }
+                file.write_all(bytes).map_err(failed)?;
+                let count = bytes.len();
+                reader.consume(count);
+            }
+        }
+        let owner = self.owner(entry)?.filter(|owner| *owner != self.me || place.setgid);
+        if let Some((uid, gid)) = owner {
+            rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+                .map_err(io_error("set owner of", path))?;
+        }
+        // The mode at creation holds unless the umask took from it; setuid and setgid come after the owner, whose
+        // change drops them.
+        if entry.mode & (self.umask | 0o7000) != 0 {
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode)).map_err(io_error("set mode of", path))?;
+        }
+        self.attributes(entry, path, |key, value| rustix::fs::fsetxattr(&file, key, value, XattrFlags::empty()))?;
+        rustix::fs::futimens(&file, &entry.modified.stamps()).map_err(io_error("set time of", path))?;
+        Ok(true)
+    }
+
+    pub(super) fn device(
+        &mut self,
+        place: &Place,
+        name: &OsStr,
+        path: &Path,
+        entry: &Entry,
+        kind: FileType,
+        (major, minor): (u32, u32),
+    ) -> Result<bool, Error> {
+        let device = rustix::fs::makedev(major, minor);
+        match rustix::fs::mknodat(&place.fd, name, kind, Mode::from_raw_mode(entry.mode & 0o777), device) {
+            Ok(()) => {
+                self.node(place, name, path, entry)?;
+                Ok(true)
+            }
+            Err(Errno::EXIST) => Ok(false),
+            // Nobody but the host's root makes devices; a container gets its own /dev anyway.
+            Err(Errno::PERM) if !self.privileged => {
+                *self.skipped.entry("device node".to_string()).or_default() += 1;
+                Ok(true)
+            }
+            Err(errno) => Err(io_error("make node", path)(errno).into()),
+        }
+    }
+
+    /// Owner, mode, attributes and time of something that cannot be opened.
+    pub(super) fn node(&mut self, place: &Place, name: &OsStr, path: &Path, entry: &Entry) -> Result<(), Error> {
+        let owner = self.owner(entry)?.filter(|owner| *owner != self.me || place.setgid);
+        if let Some((uid, gid)) = owner {
+            let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+            rustix::fs::chownat(&place.fd, name, user, group, AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(io_error("set owner of", path))?;
+        }
+        if !matches!(entry.kind, Kind::Symlink(_)) && entry.mode & (self.umask | 0o7000) != 0 {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let fd = rustix::fs::openat(&place.fd, name, flags, Mode::empty()).map_err(io_error("open", path))?;
+            rustix::fs::chmod(beneath::self_fd(&fd), Mode::from_raw_mode(entry.mode))
+                .map_err(io_error("set mode of", path))?;
+        }
+        self.attributes(entry, path, |key, value| beneath::set_xattr(&place.fd, name, key, value))?;
+        rustix::fs::utimensat(&place.fd, name, &entry.modified.stamps(), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(io_error("set time of", path))?;
+        Ok(())
+    }
+
+    pub(super) fn owner(&self, entry: &Entry) -> Result<Option<(u32, u32)>, Error> {
+        self.options
+            .owners
+            .on_disk(entry.uid, entry.gid)
+            .map_err(|source| Error::Owner { path: entry.path.clone(), source })
+    }
+
+    pub(super) fn attributes(
+        &mut self,
+        entry: &Entry,
+        path: &Path,
+        set: impl Fn(&OsStr, &[u8]) -> rustix::io::Result<()>,
+    ) -> Result<(), Error> {
+        let rootless = match self.options.owners {
+            // Not on links and devices: user.* belongs on files and directories only (xattr(7)).
+            Owners::Caller if matches!(entry.kind, Kind::File | Kind::Directory) => to_rootless(entry.uid, entry.gid),
+            _ => None,
+        };
+        let rootless = rootless.map(|value| (OsString::from(ROOTLESS), value));
+        for (key, value) in entry.xattrs.iter().chain(&rootless) {
+            if is_overlay_mark(key) {
+                continue;
+            }
+            match set(key, value) {
+                Ok(()) => {}
+                // What the file system has no room for, and what only root may set.
+                Err(Errno::OPNOTSUPP) => self.skip_attribute(key),
+                Err(Errno::PERM | Errno::INVAL) if !self.privileged => self.skip_attribute(key),
+                // user.* belongs on files and directories only (xattr(7)), though archives have it elsewhere.
+                Err(Errno::PERM) if !matches!(entry.kind, Kind::File | Kind::Directory) => self.skip_attribute(key),
+                Err(errno) => return Err(io_error("set attribute of", path)(errno).into()),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn skip_attribute(&mut self, key: &OsStr) {
+        *self.skipped.entry(format!("extended attribute {}", key.to_string_lossy().escape_debug())).or_default() += 1;
+    }
+
+    /// Makes a hard link; answers `false` if its target is not there (yet).
+    pub(super) fn link(&mut self, path: &Path, target: &Path) -> Result<bool, Error> {
+        let time = Time::default();
+        let target = clean(target)?;
+        let (Some(name), Some(source)) = (path.file_name(), target.file_name()) else {
+            return Err(Error::Link { path: path.to_path_buf(), target: target.clone() });
+        };
+        let from = match self.root.directory(target.parent().unwrap_or(Path::new(""))) {
+            Ok(from) => from,
+            Err(error) if error.is_not_found() => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let found = match rustix::fs::statat(&from, source, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(false),
+            Err(errno) => return Err(io_error("stat", &target)(errno).into()),
+        };
+        if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
+            return Err(Error::Link { path: path.to_path_buf(), target });
+        }
+        let place = self.place(path.parent().unwrap_or(Path::new("")), time)?;
+        loop {
+            match rustix::fs::linkat(&from, source, &place.fd, name, AtFlags::empty()) {
+                Ok(()) => break,
+                Err(Errno::EXIST) => {
+                    let stat = rustix::fs::statat(&place.fd, name, AtFlags::SYMLINK_NOFOLLOW)
+                        .map_err(io_error("stat", path))?;
+                    if same_file(&stat, &found) {
+                        break;
+                    }
+                    self.remove(&place, name, path)?;
+                    // Removing a tree may have taken the target along.
+                    if rustix::fs::statat(&from, source, AtFlags::SYMLINK_NOFOLLOW).is_err() {
+                        return Ok(false);
+                    }
+                }
+                Err(errno) => return Err(io_error("link", path)(errno).into()),
+            }
+        }
+        self.brought.insert(self.key(place.inode, name));
+        Ok(true)
+    }
+}
+
+fn same_file(a: &Stat, b: &Stat) -> bool {
+    (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+}
+
+fn sparse<R: BufRead>(file: &std::fs::File, map: &[(u64, u64)], size: u64, reader: &mut Reader<R>) -> io::Result<()> {
+    file.set_len(size)?;
+    for &(mut offset, mut length) in map {
+        while length > 0 {
+            let bytes = reader.fill_buf()?;
+            let count = usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len());
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            std::os::unix::fs::FileExt::write_all_at(file, &bytes[..count], offset)?;
+            reader.consume(count);
+            offset += count as u64;
+            length -= count as u64;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! The directories that entries go into: found, made where they are missing, and remembered.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::rc::Rc;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::make::Existing;
+use super::{Applier, Error, Pending};
+use crate::beneath::{Time, io_error, open_in_root};
+use crate::layer::entry::{Entry, Kind};
+
+/// A directory that entries were put in.
+pub(super) struct Place {
+    pub(super) fd: OwnedFd,
+    pub(super) inode: u64,
+    /// New files in it get its group.
+    pub(super) setgid: bool,
+}
+
+impl Applier {
+    /// Opens the directory `path` that an entry goes into; makes it, and those above it, where the layer does not name it.
+    pub(super) fn place(&mut self, path: &Path, time: Time) -> Result<Rc<Place>, Error> {
+        let mut missing = Vec::new();
+        let mut next = path;
+        // Not by recursion: a hostile path has two thousand parts.
+        let mut place = loop {
+            if let Some(place) = self.places.get(next) {
+                break Rc::clone(place);
+            }
+            match open_in_root(&self.root, next, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
+                Ok(fd) => break self.remember(next, fd)?,
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if !next.as_os_str().is_empty() => {
+                    missing.push(next);
+                    next = next.parent().unwrap_or(Path::new(""));
+                }
+                Err(errno) => return Err(io_error("open", next)(errno).into()),
+            }
+        };
+        for path in missing.into_iter().rev() {
+            let fd = self.missing(&place, path, time)?;
+            place = self.remember(path, fd)?;
+        }
+        Ok(place)
+    }
+
+    pub(super) fn remember(&mut self, path: &Path, fd: OwnedFd) -> Result<Rc<Place>, Error> {
+        let stat = rustix::fs::fstat(&fd).map_err(io_error("stat", path))?;
+        let place = Rc::new(Place { fd, inode: stat.st_ino, setgid: stat.st_mode & 0o2000 != 0 });
+        self.pending.entry(stat.st_ino).or_insert_with(|| Pending {
+            path: path.to_path_buf(),
+            time: Time::modified(&stat),
+            mode: None,
+        });
+        if self.places.len() >= 128 {
+            self.places.clear();
+        }
+        self.places.insert(path.to_path_buf(), Rc::clone(&place));
+        Ok(place)
+    }
+
+    /// Makes the directory `path`, which is missing or in the way of which something else stands.
+    pub(super) fn missing(&mut self, above: &Place, path: &Path, time: Time) -> Result<OwnedFd, Error> {
+        let name = path.file_name().unwrap_or_default();
+        let existing = self.existing(above, name, path)?;
+        match existing {
+            Existing::Directory => {}
+            // A link that dangles (/var/run -> /run before there is /run) gets what it wants; all else gives way.
+            Existing::Other if rustix::fs::readlinkat(&above.fd, name, Vec::new()).is_ok() => {
+                match self.root.create_directories(path, 0o755) {
+                    Ok(fd) => return Ok(fd),
+                    Err(_) => self.remove(above, name, path)?,
+                }
+            }
+            Existing::Other | Existing::Whiteout => self.remove(above, name, path)?,
+            Existing::Nothing => {}
+        }
+        if existing != Existing::Directory {
+            let directory = Entry { modified: time, ..Entry::new(path, Kind::Directory, 0o755) };
+            rustix::fs::mkdirat(&above.fd, name, Mode::RWXU).map_err(io_error("make directory", path))?;
+            self.directory(above, name, path, &directory)?;
+            self.brought.insert(self.key(above.inode, name));
+            if existing == Existing::Whiteout {
+                self.set_opaque(above, name, path)?;
+            }
+        }
+        Ok(open_in_root(&self.root, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+            .map_err(io_error("open", path))?)
+    }
+}

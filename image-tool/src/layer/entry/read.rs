@@ -1,0 +1,376 @@
+//! Reading entries one after the other.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use tar::Header;
+
+use super::pax::{Extended, decimal, number, pax, until_nul};
+use super::{BLOCK, EXTENDED, Entry, Error, Kind};
+use crate::beneath::Time;
+
+/// Reads entries one after the other. It is also a [`Read`] and [`BufRead`] of the data of the entry last returned.
+pub struct Reader<R> {
+    inner: R,
+    offset: u64,
+    data: u64,
+    padding: u64,
+    ended: bool,
+}
+
+impl<R: BufRead> Reader<R> {
+    /// Reads the archive in `inner`.
+    pub fn new(inner: R) -> Self {
+        Self { inner, offset: 0, data: 0, padding: 0, ended: false }
+    }
+
+    /// How many bytes of the archive have been read.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The stream below; behind the last entry lies what the archive is padded with.
+    pub fn into_inner(self) -> R {
+        self.inner
+    }
+
+    /// The next entry, or `None` at the end of the archive. What is left of the data of the last one is skipped.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, Error> {
+        let mut extended = Extended::default();
+        let mut spent = 0u64;
+        while !self.ended {
+            self.skip_rest()?;
+            let start = self.offset;
+            let Some(block) = self.block()? else { break };
+            if block.iter().all(|byte| *byte == 0) {
+                self.ended = true;
+                // The second block of zeros is missing in archives of some tools, but nothing else may be there.
+                if self.block()?.is_some_and(|block| block.iter().any(|byte| *byte != 0)) {
+                    return Err(Error::Trailing { offset: start + BLOCK as u64 });
+                }
+                break;
+            }
+            let header = Header::from_byte_slice(&block);
+            if !checksum_fits(&block) {
+                return Err(Error::Checksum { offset: start });
+            }
+            let kind = header.as_bytes()[156];
+            if let b'g' | b'x' | b'L' | b'K' = kind {
+                let size = number(&header.as_old().size).and_then(|size| u64::try_from(size).ok());
+                let size = size.ok_or_else(|| Error::Field { path: header_path(header), field: "size" })?;
+                spent = spent.saturating_add(size);
+                if spent > EXTENDED {
+                    return Err(Error::TooLarge { offset: start });
+                }
+                self.set_data(size);
+                let mut bytes = Vec::new();
+                self.read_to_end(&mut bytes)?;
+                if bytes.len() as u64 != size {
+                    return Err(Error::Truncated);
+                }
+                match kind {
+                    b'x' => {
+                        pax(&bytes, &mut extended).map_err(|field| Error::Field { path: header_path(header), field })?
+                    }
+                    b'L' => extended.path = Some(until_nul(&bytes).to_vec()),
+                    b'K' => extended.link = Some(until_nul(&bytes).to_vec()),
+                    _ => {}
+                }
+                continue;
+            }
+            match self.entry(header, extended)? {
+                Some(entry) => return Ok(Some(entry)),
+                None => extended = Extended::default(),
+            }
+        }
+        Ok(None)
+    }
+
+    fn entry(&mut self, header: &Header, mut extended: Extended) -> Result<Option<Entry>, Error> {
+        let old = header.as_old();
+        let sparse_name = extended.sparse_name.take().filter(|_| extended.sparse);
+        let path = sparse_name
+            .or(extended.path.take())
+            .map_or_else(|| header_path(header), |path| OsString::from_vec(path).into());
+        let bad = |field| Error::Field { path: path.clone(), field };
+        if path.as_os_str().as_bytes().contains(&0) {
+            return Err(bad("name"));
+        }
+        let unsigned =
+            |bytes: &[u8], field| number(bytes).and_then(|n| u64::try_from(n).ok()).ok_or_else(|| bad(field));
+        let stored = match extended.size {
+            Some(size) => size,
+            None => unsigned(&old.size, "size")?,
+        };
+        let flag = header.as_bytes()[156];
+        let link = |extended: &mut Extended| -> Result<PathBuf, Error> {
+            let link = extended.link.take().unwrap_or_else(|| until_nul(&old.linkname).to_vec());
+            if link.is_empty() || link.contains(&0) {
+                Err(bad("link name"))
+            } else {
+                Ok(OsString::from_vec(link).into())
+            }
+        };
+        let device = || -> Result<(u32, u32), Error> {
+            let bytes = header.as_bytes();
+            let part = |bytes: &[u8]| number(bytes).and_then(|n| u32::try_from(n).ok()).ok_or_else(|| bad("device"));
+            Ok((part(&bytes[329..337])?, part(&bytes[337..345])?))
+        };
+        let kind = match flag {
+            // Before POSIX a directory was a file with a slash at its end.
+            0 if path.as_os_str().as_bytes().ends_with(b"/") => Kind::Directory,
+            0 | b'0' | b'7' | b'S' => Kind::File,
+            b'1' => Kind::HardLink(link(&mut extended)?),
+            b'2' => Kind::Symlink(link(&mut extended)?),
+            b'3' => device().map(|(major, minor)| Kind::Character(major, minor))?,
+            b'4' => device().map(|(major, minor)| Kind::Block(major, minor))?,
+            b'5' => Kind::Directory,
+            b'6' => Kind::Fifo,
+            // The name of a volume, which GNU tar puts first on request.
+            b'V' => {
+                self.set_data(stored);
+                return Ok(None);
+            }
+            other => return Err(Error::Kind { path: path.clone(), kind: char::from(other) }),
+        };
+        let id = |extended: Option<u64>, bytes: &[u8], field| -> Result<u32, Error> {
+            let id = extended.map_or_else(|| unsigned(bytes, field), Ok)?;
+            // The last one is the kernel's word for "leave it".
+            u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or_else(|| bad(field))
+        };
+        let mode = unsigned(&old.mode, "mode")?;
+        let modified = match extended.modified {
+            Some(time) => time,
+            None => Time { seconds: number(&old.mtime).ok_or_else(|| bad("time"))?, nanoseconds: 0 },
+        };
+        let mut entry = Entry {
+            kind,
+            mode: (mode & 0o7777) as u32,
+            uid: id(extended.uid, &old.uid, "user")?,
+            gid: id(extended.gid, &old.gid, "group")?,
+            modified,
+            size: 0,
+            xattrs: std::mem::take(&mut extended.xattrs),
+            sparse: None,
+            path: path.clone(),
+        };
+        if entry.kind == Kind::File {
+            self.set_data(stored);
+            entry.size = stored;
+            let map = if flag == b'S' {
+                let gnu = header.as_gnu().ok_or_else(|| bad("sparse map"))?;
+                entry.size = unsigned(&gnu.realsize, "size")?;
+                // The map's further blocks come before the data and are not counted in its size.
+                let (data, padding) = (self.data, self.padding);
+                let map = self.old_sparse_map(header)?;
+                (self.data, self.padding) = (data, padding);
+                Some(map.ok_or_else(|| bad("sparse map"))?)
+            } else if extended.sparse {
+                entry.size = extended.sparse_size.ok_or_else(|| bad("size"))?;
+                if extended.sparse_major == Some(1) && extended.sparse_minor == Some(0) {
+                    Some(self.sparse_map()?.ok_or_else(|| bad("sparse map"))?)
+                } else {
+                    Some(pairs(&extended.sparse_map).ok_or_else(|| bad("sparse map"))?)
+                }
+            } else {
+                None
+            };
+            if let Some(map) = &map {
+                let mut end = 0u64;
+                let mut sum = 0u64;
+                for (offset, length) in map {
+                    let next = offset.checked_add(*length).filter(|next| *offset >= end && *next <= entry.size);
+                    end = next.ok_or_else(|| bad("sparse map"))?;
+                    sum += length;
+                }
+                if sum != self.data {
+                    return Err(bad("sparse map"));
+                }
+            }
+            if i64::try_from(entry.size).is_err() {
+                return Err(bad("size"));
+            }
+            entry.sparse = map;
+        }
+        Ok(Some(entry))
+    }
+
+    /// GNU's own format: four pieces in the header, 21 in each block behind it.
+    fn old_sparse_map(&mut self, header: &Header) -> Result<Option<Vec<(u64, u64)>>, Error> {
+        let bytes = header.as_bytes();
+        let mut map = Vec::new();
+        let mut more = bytes[482] != 0;
+        let mut pieces = bytes[386..482].to_vec();
+        loop {
+            for piece in pieces.chunks_exact(24) {
+                if piece[0] == 0 || piece[12] == 0 {
+                    break;
+                }
+                let number = |bytes: &[u8]| number(bytes).and_then(|n| u64::try_from(n).ok());
+                let (Some(offset), Some(length)) = (number(&piece[..12]), number(&piece[12..])) else {
+                    return Ok(None);
+                };
+                map.push((offset, length));
+            }
+            if !more {
+                return Ok(Some(map));
+            }
+            if map.len() as u64 * 24 > EXTENDED {
+                return Err(Error::TooLarge { offset: self.offset });
+            }
+            let block = self.block()?.ok_or(Error::Truncated)?;
+            more = block[504] != 0;
+            pieces = block[..504].to_vec();
+        }
+    }
+
+    /// PAX 1.0: decimal numbers in front of the data, a line each, padded to whole blocks.
+    fn sparse_map(&mut self) -> Result<Option<Vec<(u64, u64)>>, Error> {
+        let mut numbers: Vec<u64> = Vec::new();
+        let mut current = Vec::new();
+        let mut read = 0u64;
+        let mut wanted = 1;
+        while numbers.len() < wanted {
+            read += BLOCK as u64;
+            if self.data < BLOCK as u64 {
+                return Ok(None);
+            }
+            if read > EXTENDED {
+                return Err(Error::TooLarge { offset: self.offset });
+            }
+            let block = self.block()?.ok_or(Error::Truncated)?;
+            self.data -= BLOCK as u64;
+            for byte in block {
+                if numbers.len() == wanted {
+                    break;
+                }
+                if byte != b'\n' {
+                    current.push(byte);
+                    continue;
+                }
+                let Some(number) = decimal(&current) else { return Ok(None) };
+                current.clear();
+                numbers.push(number);
+                if numbers.len() == 1 {
+                    let Some(total) = usize::try_from(number).ok().and_then(|n| n.checked_mul(2)?.checked_add(1))
+                    else {
+                        return Ok(None);
+                    };
+                    wanted = total;
+                }
+            }
+        }
+        Ok(pairs(&numbers[1..]))
+    }
+
+    fn set_data(&mut self, size: u64) {
+        self.data = size;
+        self.padding = size.wrapping_neg() % BLOCK as u64;
+    }
+
+    fn skip_rest(&mut self) -> Result<(), Error> {
+        let mut rest = self.data.saturating_add(self.padding);
+        self.data = 0;
+        self.padding = 0;
+        while rest > 0 {
+            let count = read_some(&mut self.inner)?.len() as u64;
+            if count == 0 {
+                return Err(Error::Truncated);
+            }
+            let count = count.min(rest);
+            self.inner.consume(count as usize);
+            self.offset += count;
+            rest -= count;
+        }
+        Ok(())
+    }
+
+    /// The next block, or `None` where the stream ends.
+    fn block(&mut self) -> Result<Option<[u8; BLOCK]>, Error> {
+        let mut block = [0; BLOCK];
+        let mut filled = 0;
+        while filled < BLOCK {
+            let bytes = read_some(&mut self.inner)?;
+            let count = bytes.len().min(BLOCK - filled);
+            if count == 0 {
+                return if filled == 0 { Ok(None) } else { Err(Error::Truncated) };
+            }
+            block[filled..filled + count].copy_from_slice(&bytes[..count]);
+            self.inner.consume(count);
+            filled += count;
+        }
+        self.offset += BLOCK as u64;
+        Ok(Some(block))
+    }
+}
+
+fn read_some<R: BufRead>(reader: &mut R) -> io::Result<&[u8]> {
+    loop {
+        match reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            // Asked twice because the borrow of a first answer could not be returned out of a loop.
+            Ok(_) => return reader.fill_buf(),
+        }
+    }
+}
+
+impl<R: BufRead> BufRead for Reader<R> {
+    /// The next piece of the entry's data as it is stored, from the buffer below; empty at its end.
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.data == 0 {
+            return Ok(&[]);
+        }
+        let left = usize::try_from(self.data).unwrap_or(usize::MAX);
+        let bytes = read_some(&mut self.inner)?;
+        if bytes.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(&bytes[..bytes.len().min(left)])
+    }
+
+    fn consume(&mut self, count: usize) {
+        let count = usize::try_from(self.data).unwrap_or(usize::MAX).min(count);
+        self.inner.consume(count);
+        self.data -= count as u64;
+        self.offset += count as u64;
+    }
+}
+
+impl<R: BufRead> Read for Reader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+fn pairs(numbers: &[u64]) -> Option<Vec<(u64, u64)>> {
+    if numbers.len() % 2 == 1 {
+        return None;
+    }
+    Some(numbers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
+}
+
+/// The name in the header itself, with POSIX's prefix.
+fn header_path(header: &Header) -> PathBuf {
+    let name = until_nul(&header.as_old().name);
+    let prefix = header.as_ustar().map_or(&[][..], |ustar| until_nul(&ustar.prefix));
+    let path = if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() };
+    OsString::from_vec(path).into()
+}
+
+/// The header's checksum counts its own field as spaces; some old tars summed signed bytes.
+fn checksum_fits(block: &[u8; BLOCK]) -> bool {
+    let spaces = 8 * i64::from(b' ');
+    let rest = || block[..148].iter().chain(&block[156..]);
+    let unsigned: i64 = rest().map(|byte| i64::from(*byte)).sum();
+    let signed: i64 = rest().map(|byte| i64::from(byte.cast_signed())).sum();
+    number(&block[148..156]).is_some_and(|sum| sum == unsigned + spaces || sum == signed + spaces)
+}
