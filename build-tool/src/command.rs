@@ -1,6 +1,7 @@
 //! The command line: a file for each subcommand.
 
 mod build;
+mod cache;
 mod check;
 mod documents;
 
@@ -45,6 +46,7 @@ impl Arguments {
 pub(crate) enum Command {
     Build(Box<build::Build>),
     Check(check::Check),
+    Cache(cache::Cache),
     Man(documents::Man),
     Completions(documents::Completions),
 }
@@ -54,6 +56,7 @@ impl Command {
         match self {
             Self::Build(command) => command.run(),
             Self::Check(command) => command.run(),
+            Self::Cache(command) => command.run(),
             Self::Man(command) => command.run(),
             Self::Completions(command) => command.run(),
         }

@@ -25,6 +25,7 @@ pub mod owner;
 pub mod pattern;
 pub mod plan;
 pub mod progress;
+pub mod prune;
 pub mod run;
 pub mod snapshot;
 pub mod stack;
