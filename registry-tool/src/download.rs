@@ -134,10 +134,16 @@ async fn fill(
         let reason = error.as_ref().map_or_else(|| "the answer ended early".to_owned(), ToString::to_string);
         info!(%digest, reason, ?wait, "asking again");
         watcher(Event::Retrying(descriptor, &reason));
-        tokio::time::sleep(wait).await;
-        if matches!(error, Some(ClientError::Status { .. })) {
+        // The crate's errors do not carry Retry-After: the blob's head is asked for where that is seen and kept. If it comes at
+        // once, the refusal had another reason; a registry that counts requests then gets four times our own wait.
+        let mut wait = wait;
+        if let Some(ClientError::Status { status, .. }) = &error {
             registry.settle(&digest).await?;
+            if status.as_u16() == 429 {
+                wait *= 4;
+            }
         }
+        tokio::time::sleep(wait).await;
         attempt += 1;
     }
     Ok(blob)

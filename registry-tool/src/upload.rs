@@ -144,13 +144,11 @@ impl Blob<'_> {
             let wait = self.registry.retry().wait(attempt, None).filter(|_| error.is_transient());
             let Some(wait) = wait else { return Err(error.into()) };
             self.tell_retry(&error);
-            tokio::time::sleep(wait).await;
-            if matches!(error, ClientError::Status { .. }) {
-                // Waits as long as Retry-After says; and a blob that arrived all the same is not sent twice.
-                if self.registry.has_blob(self.digest, size).await? {
-                    return Ok(());
-                }
+            // Its head is asked for where Retry-After is kept; and a blob that arrived all the same is not sent twice.
+            if matches!(error, ClientError::Status { .. }) && self.registry.has_blob(self.digest, size).await? {
+                return Ok(());
             }
+            tokio::time::sleep(wait).await;
             attempt += 1;
         }
     }

@@ -756,8 +756,8 @@ fn search_shows_dockers_table_or_looks_through_the_catalog() {
     mirror(&world, &[&hub]);
     let table = "\
 NAME                DESCRIPTION         STARS               OFFICIAL            AUTOMATED
-python              A language          5757                [OK]                
-pypy                Fast                260                 [OK]                
+python              A language          5757                [OK]
+pypy                Fast                260                 [OK]
 xag/python          Mine own            3                                       [OK]
 ";
     assert_eq!(world.run(&["search", "python"]).good().out(), table);
@@ -865,6 +865,40 @@ fn push_mounts_what_the_registry_has_elsewhere() {
     let ran = world.run(&["push", "--mount-from", "base", &source, &name]);
     assert!(ran.good().err().contains(": Pushed\n"), "{}", ran.err());
     assert_eq!(*store.blobs.lock().unwrap(), image.blobs);
+}
+
+#[test]
+fn an_upload_elsewhere_gets_the_bytes_but_not_the_token() {
+    let (world, image) = (World::new(), Image::new(&[noise(2_000_000, 1)]));
+    layout_with(&world, &image);
+    for chunk in ["1", "64"] {
+        let (storage, store) = keeping(|_| None);
+        let (elsewhere, kept) = (storage.address(), Arc::clone(&store));
+        let server = Server::new(move |request| {
+            let host = request.header("host").unwrap_or_default();
+            if request.path == "/token" {
+                return Reply::new(200, r#"{"token":"good"}"#);
+            }
+            if request.header("authorization") != Some("Bearer good") {
+                return Reply::new(401, "{}")
+                    .header("WWW-Authenticate", &format!("Bearer realm=\"http://{host}/token\""));
+            }
+            let reply = kept.answer(request);
+            match reply.headers.iter().find(|(name, _)| name == "Location") {
+                Some((_, path)) if request.method == "POST" => {
+                    Reply::new(202, "").header("Location", &format!("http://{elsewhere}{path}"))
+                }
+                _ => reply,
+            }
+        });
+        let name = format!("{}/app:1", server.address());
+        world.run(&["push", "--chunk-size", chunk, "images:a", &name]).good();
+        assert_eq!(*store.blobs.lock().unwrap(), image.blobs);
+        assert!(!storage.seen().is_empty());
+        assert!(storage.seen().iter().all(|request| request.header("authorization").is_none()), "chunk {chunk}");
+        let scopes: Vec<String> = server.seen_at("GET", "/token").into_iter().map(|request| request.query).collect();
+        assert!(scopes.iter().any(|query| query.contains("scope=repository%3Aapp%3Apull%2Cpush")), "{scopes:?}");
+    }
 }
 
 #[test]

@@ -33,8 +33,7 @@ impl Registry {
         answer.map_err(|error| ClientError::from_crate(&self.base, self.credentials.as_ref(), digest, error))
     }
 
-    /// Waits as long as the registry wants before it gives `digest` again. The crate's errors carry no headers, so the head
-    /// of the blob is asked for here, where `Retry-After` is seen and kept.
+    /// Asks for the head of a blob until it comes, as long apart as `Retry-After` says.
     ///
     /// # Errors
     /// The registry's refusal, when attempts are spent.

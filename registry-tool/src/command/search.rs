@@ -1,10 +1,11 @@
 //! `registry-tool search`.
 
-use std::fmt::Write as _;
-
 use anyhow::bail;
 use clap::Args;
+use image_tool::human;
+use image_tool::template::{self, Template};
 use registry_tool::search::{Found, search};
+use serde_json::{Value, json};
 
 use super::documents::write_all;
 use super::{Network, block_on, mirrors};
@@ -26,9 +27,10 @@ pub(crate) struct Search {
     /// Show descriptions whole.
     #[arg(long)]
     no_trunc: bool,
-    /// Show each by a template, of which {{.Name}}, {{.Description}}, {{.StarCount}}, {{.IsOfficial}}, {{.IsAutomated}} and {{json .}} are known; 'table …' makes columns.
-    #[arg(long, value_name = "TEMPLATE", value_parser = template)]
-    format: Option<Template>,
+    /// Show each by a template, as {{.Name}}: {{.StarCount}}; fields are .Name, .Description, .StarCount, .IsOfficial and
+    /// .IsAutomated, and 'table …' puts them in columns.
+    #[arg(long, value_name = "TEMPLATE", value_parser = format)]
+    format: Option<Format>,
     #[command(flatten)]
     network: Network,
 }
@@ -64,6 +66,20 @@ impl Filter {
     }
 }
 
+/// A template, and whether it shows JSON: docker's marks are words there.
+#[derive(Clone)]
+struct Format {
+    template: Template,
+    is_json: bool,
+}
+
+fn format(text: &str) -> Result<Format, template::Error> {
+    let text = if text == "table" { STANDARD } else { text };
+    Ok(Format { template: text.parse()?, is_json: text.contains("json") })
+}
+
+const STANDARD: &str = "table {{.Name}}\t{{.Description}}\t{{.StarCount}}\t{{.IsOfficial}}\t{{.IsAutomated}}";
+
 impl Search {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         if self.term.is_empty() || self.term.ends_with('/') {
@@ -71,75 +87,40 @@ impl Search {
         }
         let (mirrors, settings) = (mirrors()?, self.network.settings());
         let found = block_on(async { Ok(search(&self.term, self.limit, &mirrors, &settings).await?) })?;
-        let found: Vec<Found> =
-            found.into_iter().filter(|one| self.filter.iter().all(|filter| filter.fits(one))).collect();
-        let standard = Template::standard();
-        let template = self.format.as_ref().unwrap_or(&standard);
-        write_all(template.render(&found, self.no_trunc).as_bytes())
+        let found = found.iter().filter(|one| self.filter.iter().all(|filter| filter.fits(one)));
+        let format = match self.format {
+            Some(format) => format,
+            None => format(STANDARD)?,
+        };
+        let values: Vec<Value> = found.map(|one| value(one, self.no_trunc, format.is_json)).collect();
+        write_all(lines(&format.template, &values)?.as_bytes())
     }
 }
 
-/// The part of Go's templates that docker's users write here.
-#[derive(Clone, Debug, PartialEq)]
-struct Template {
-    is_table: bool,
-    parts: Vec<Part>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Part {
-    Text(String),
-    Field(Field),
-    Json(Option<Field>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Field {
-    Name,
-    Description,
-    StarCount,
-    IsOfficial,
-    IsAutomated,
-}
-
-impl Field {
-    fn parse(text: &str) -> Result<Self, String> {
-        Ok(match text {
-            ".Name" => Self::Name,
-            ".Description" => Self::Description,
-            ".StarCount" => Self::StarCount,
-            ".IsOfficial" => Self::IsOfficial,
-            ".IsAutomated" => Self::IsAutomated,
-            _ => return Err(format!("{text}: no such field (.Name .Description .StarCount .IsOfficial .IsAutomated)")),
-        })
-    }
-
-    fn heading(self) -> &'static str {
-        match self {
-            Self::Name => "NAME",
-            Self::Description => "DESCRIPTION",
-            Self::StarCount => "STARS",
-            Self::IsOfficial => "OFFICIAL",
-            Self::IsAutomated => "AUTOMATED",
-        }
-    }
-
-    fn value(self, found: &Found, no_trunc: bool) -> String {
-        let mark = |is_so| if is_so { "[OK]".to_owned() } else { String::new() };
-        match self {
-            Self::Name => printable(&found.name),
-            Self::Description if no_trunc => printable(&found.description),
-            Self::Description => ellipsis(&printable(&found.description), 45),
-            Self::StarCount => found.star_count.to_string(),
-            Self::IsOfficial => mark(found.is_official),
-            Self::IsAutomated => mark(found.is_automated),
-        }
+fn heading(field: &str) -> String {
+    match field {
+        "StarCount" => "STARS".to_owned(),
+        "IsOfficial" => "OFFICIAL".to_owned(),
+        "IsAutomated" => "AUTOMATED".to_owned(),
+        other => other.to_uppercase(),
     }
 }
 
-/// On one line, and without what could disturb a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+fn value(found: &Found, no_trunc: bool, is_json: bool) -> Value {
+    let mark = |is_so: bool| match (is_json, is_so) {
+        (true, is_so) => is_so.to_string(),
+        (false, true) => "[OK]".to_owned(),
+        (false, false) => String::new(),
+    };
+    // docker's own words for a description of several lines.
+    let description = human::plain(&found.description.replace(['\r', '\n'], " "));
+    json!({
+        "Name": human::plain(&found.name),
+        "Description": if no_trunc || is_json { description } else { ellipsis(&description, 45) },
+        "StarCount": found.star_count.to_string(),
+        "IsOfficial": mark(found.is_official),
+        "IsAutomated": mark(found.is_automated),
+    })
 }
 
 /// docker's own cut: 45 columns, the last of which is the ellipsis.
@@ -150,100 +131,14 @@ fn ellipsis(text: &str, width: usize) -> String {
     text.chars().take(width - 1).chain(['…']).collect()
 }
 
-fn template(text: &str) -> Result<Template, String> {
-    let (is_table, rest) = match text.strip_prefix("table") {
-        Some(rest) if rest.trim().is_empty() => return Ok(Template::standard()),
-        Some(rest) if rest.starts_with([' ', '\t', '\\']) => (true, rest.trim_start()),
-        _ => (false, text),
-    };
-    let mut rest = rest.replace("\\t", "\t").replace("\\n", "\n");
-    let mut parts = Vec::new();
-    while let Some((before, action)) = rest.split_once("{{") {
-        let (action, after) = action.split_once("}}").ok_or("{{ without }}")?;
-        if !before.is_empty() {
-            parts.push(Part::Text(before.to_owned()));
-        }
-        parts.push(match action.trim() {
-            "json ." => Part::Json(None),
-            action => match action.strip_prefix("json ") {
-                Some(field) => Part::Json(Some(Field::parse(field.trim())?)),
-                None => Part::Field(Field::parse(action)?),
-            },
-        });
-        rest = after.to_owned();
+fn lines(template: &Template, values: &[Value]) -> anyhow::Result<String> {
+    let rows = values.iter().map(|value| template.render(value)).collect::<Result<Vec<_>, _>>()?;
+    if !template.is_table() {
+        return Ok(rows.iter().map(|row| format!("{row}\n")).collect());
     }
-    if !rest.is_empty() {
-        parts.push(Part::Text(rest));
-    }
-    Ok(Template { is_table, parts })
-}
-
-impl Template {
-    fn standard() -> Self {
-        let fields = [Field::Name, Field::Description, Field::StarCount, Field::IsOfficial, Field::IsAutomated];
-        let mut parts = Vec::new();
-        for field in fields {
-            parts.extend((!parts.is_empty()).then(|| Part::Text("\t".into())));
-            parts.push(Part::Field(field));
-        }
-        Self { is_table: true, parts }
-    }
-
-    fn render(&self, found: &[Found], no_trunc: bool) -> String {
-        let rows = found.iter().map(|one| self.row(one, no_trunc));
-        if !self.is_table {
-            return rows.map(|row| row + "\n").collect();
-        }
-        let heading = self.parts.iter().map(|part| match part {
-            Part::Text(text) => text.clone(),
-            Part::Field(field) | Part::Json(Some(field)) => field.heading().to_owned(),
-            Part::Json(None) => String::new(),
-        });
-        columns(&std::iter::once(heading.collect()).chain(rows).collect::<Vec<String>>())
-    }
-
-    fn row(&self, found: &Found, no_trunc: bool) -> String {
-        let mut row = String::new();
-        for part in &self.parts {
-            match part {
-                Part::Text(text) => row.push_str(text),
-                Part::Field(field) => row.push_str(&field.value(found, no_trunc)),
-                Part::Json(None) => {
-                    let value = serde_json::json!({
-                        "Name": found.name, "Description": found.description, "StarCount": found.star_count.to_string(),
-                        "IsOfficial": found.is_official.to_string(), "IsAutomated": found.is_automated.to_string(),
-                    });
-                    let _ = write!(row, "{value}");
-                }
-                Part::Json(Some(field)) => {
-                    let _ = write!(row, "{}", serde_json::Value::from(field.value(found, true)));
-                }
-            }
-        }
-        row
-    }
-}
-
-/// Go's tabwriter as docker sets it: cells are at least 20 wide and 3 apart; what follows the last tab is no cell.
-fn columns(rows: &[String]) -> String {
-    let cells: Vec<Vec<&str>> = rows.iter().map(|row| row.split('\t').collect()).collect();
-    let count = cells.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        let longest = cells.iter().filter(|row| row.len() > column + 1).map(|row| row[column].chars().count()).max();
-        longest.map_or(0, |longest| (longest + 3).max(20))
-    };
-    let widths: Vec<usize> = (0..count).map(width).collect();
-    let mut text = String::new();
-    for row in cells {
-        for (column, cell) in row.iter().enumerate() {
-            text.push_str(cell);
-            if column + 1 < row.len() {
-                text.extend(std::iter::repeat_n(' ', widths[column] - cell.chars().count()));
-            }
-        }
-        text.push('\n');
-    }
-    text
+    let rows = std::iter::once(template.headings(heading)).chain(rows);
+    let rows: Vec<Vec<String>> = rows.map(|row| row.split('\t').map(str::to_owned).collect()).collect();
+    Ok(human::table(&rows))
 }
 
 #[cfg(test)]
@@ -252,6 +147,12 @@ mod tests {
 
     fn found(name: &str, description: &str, star_count: u64, is_official: bool, is_automated: bool) -> Found {
         Found { name: name.into(), description: description.into(), star_count, is_official, is_automated }
+    }
+
+    fn shown(text: &str, all: &[Found]) -> String {
+        let format = format(text).unwrap();
+        let values: Vec<Value> = all.iter().map(|one| value(one, false, format.is_json)).collect();
+        lines(&format.template, &values).unwrap()
     }
 
     #[test]
@@ -266,13 +167,12 @@ mod tests {
             ),
             found("joyzoursky/python-chromedriver", "Python with Chromedriver, for running automa…", 57, false, true),
         ];
-        let table = Template::standard().render(&all, false);
         let expected = "\
 NAME                             DESCRIPTION                                     STARS               OFFICIAL            AUTOMATED
-python                           Python is an interpreted, interactive, objec…   5757                [OK]                
+python                           Python is an interpreted, interactive, objec…   5757                [OK]
 joyzoursky/python-chromedriver   Python with Chromedriver, for running automa…   57                                      [OK]
 ";
-        assert_eq!(table, expected);
+        assert_eq!(shown("table", &all), expected);
     }
 
     #[test]
@@ -281,19 +181,16 @@ joyzoursky/python-chromedriver   Python with Chromedriver, for running automa…
         for (text, expected) in [
             ("{{.Name}}: {{.StarCount}}", "a: 3\n"),
             ("{{.Name}}\\t{{.IsOfficial}}", "a\t[OK]\n"),
-            ("{{json .Description}}", "\"b\"\n"),
+            ("{{json .IsOfficial}}", "\"true\"\n"),
             ("table {{.Name}}\\t{{.StarCount}}", "NAME                STARS\na                   3\n"),
         ] {
-            assert_eq!(template(text).unwrap().render(&all, false), expected, "{text}");
-        }
-        for text in ["{{.Nothing}}", "{{.Name", "{{range .}}"] {
-            assert!(template(text).is_err(), "{text}");
+            assert_eq!(shown(text, &all), expected, "{text}");
         }
     }
 
     #[test]
     fn a_description_cannot_disturb_a_terminal() {
-        let row = Template::standard().render(&[found("a", "x\u{1b}[2J\ny", 0, false, false)], false);
+        let row = shown("table", &[found("a", "x\u{1b}[2J\ny", 0, false, false)]);
         assert!(!row.contains('\u{1b}') && row.lines().count() == 2, "{row:?}");
     }
 }
