@@ -160,7 +160,7 @@ impl Container {
             "ID": human::plain(&id),
             "Names": human::plain(&self.name()),
             "Image": human::plain(self.annotation(annotation::IMAGE).unwrap_or_default()),
-            "Command": format!("\"{}\"", short(command, 20)),
+            "Command": format!("\"{}\"", short(command, 20).replace('\\', "\\\\").replace('"', "\\\"")),
             "CreatedAt": created.map(|time| time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()).unwrap_or_default(),
             "RunningFor": created.map(|time| human::ago(time, now)).unwrap_or_default(),
             "Status": self.status(now),
