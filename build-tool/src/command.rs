@@ -4,10 +4,12 @@ mod build;
 mod cache;
 mod check;
 mod documents;
+mod graph;
+mod parse;
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 /// Build OCI images from Dockerfiles, into image layouts and without a daemon.
@@ -46,6 +48,8 @@ impl Arguments {
 pub(crate) enum Command {
     Build(Box<build::Build>),
     Check(check::Check),
+    Parse(parse::Parse),
+    Graph(graph::Graph),
     Cache(cache::Cache),
     Man(documents::Man),
     Completions(documents::Completions),
@@ -56,9 +60,18 @@ impl Command {
         match self {
             Self::Build(command) => command.run(),
             Self::Check(command) => command.run(),
+            Self::Parse(command) => command.run(),
+            Self::Graph(command) => command.run(),
             Self::Cache(command) => command.run(),
             Self::Man(command) => command.run(),
             Self::Completions(command) => command.run(),
         }
     }
+}
+
+/// Writes to standard output what is no single line.
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    written.map_err(image_tool::pipe::stdout_error).context("standard output")
 }

@@ -17,7 +17,7 @@ pub use instruction::Instruction;
 pub use lex::{Directives, Span};
 
 /// A Dockerfile, read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Dockerfile {
     /// What the comments at its head ask for.
     pub directives: Directives,
@@ -28,18 +28,20 @@ pub struct Dockerfile {
 }
 
 /// One instruction and where it stands.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Step {
     /// What to do.
+    #[serde(flatten)]
     pub instruction: Instruction,
     /// The lines it stands on.
+    #[serde(rename = "lines")]
     pub span: Span,
     /// Its text on one line, continuations joined.
     pub text: String,
 }
 
 /// Something odd at a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Warning {
     /// The line, counted from 1.
     pub line: usize,

@@ -14,6 +14,7 @@ pub mod dockerfile;
 pub mod download;
 pub mod expose;
 pub mod files;
+pub mod graph;
 pub mod ignore;
 pub mod image;
 pub mod interrupt;

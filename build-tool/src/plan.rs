@@ -164,7 +164,7 @@ impl Plan {
         }
     }
 
-    /// What the stage takes from while it is built, its base included.
+    /// What the stage takes from while it is built, its base first.
     pub fn sources(&self, stage: usize) -> Vec<Base> {
         let mut sources = vec![self.stages[stage].base.clone()];
         for step in &self.stages[stage].steps {

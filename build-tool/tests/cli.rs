@@ -594,3 +594,38 @@ fn help_and_documents_are_there() {
     assert_eq!(work.run(&["build"]).status, 2);
     assert_eq!(work.run(&["build", "--nosuch", "x"]).status, 2);
 }
+
+#[test]
+fn a_dockerfile_is_checked_parsed_and_drawn() {
+    let work = Work::new();
+    work.file("context/Dockerfile", "FROM scratch as a\nCMD x\n");
+    let run = work.run(&["check", "context"]);
+    assert_eq!((run.status, run.stderr.as_str()), (1, "build-tool: Dockerfile: 2 findings\n"));
+    assert!(
+        run.stdout
+            .starts_with("Dockerfile:1: FromAsCasing: FROM and as are not in the same case\n    FROM scratch as a\n")
+    );
+    let tree: Value = serde_json::from_str(&work.run(&["parse", "context"]).ok().stdout).unwrap();
+    assert_eq!(tree["steps"][1]["instruction"], "CMD");
+    assert_eq!(tree["steps"][1]["value"]["shell"], "x");
+    assert_eq!(tree["steps"][1]["lines"], serde_json::json!({"start": 2, "end": 2}));
+    assert!(work.run(&["graph", "context"]).ok().stdout.starts_with("digraph"));
+    assert!(work.run(&["graph", "--svg", "context"]).ok().stdout.starts_with("<svg"));
+    work.file("context/Dockerfile", "FROM scratch\nCMD [\"x\"]\n");
+    assert_eq!(work.run(&["check", "context"]).ok().stdout, "");
+}
+
+#[test]
+fn the_cache_is_listed_and_emptied() {
+    let work = Work::with_base();
+    work.build("FROM base\nRUN echo x >/x\nRUN --mount=type=cache,target=/c touch /c/y\n").ok();
+    let listed = work.run(&["cache", "ls"]).ok().stdout;
+    assert!(listed.contains("RUN /bin/sh -c echo x >/x") && listed.contains("COPY rootfs /"), "{listed}");
+    work.run(&["cache", "prune", "--keep-hours", "1"]).ok();
+    assert_eq!(work.run(&["cache", "ls"]).ok().stdout, listed);
+    assert!(work.run(&["cache", "prune", "--mounts"]).ok().shows("removed"));
+    assert_eq!(work.run(&["cache", "ls"]).ok().stdout, "");
+    assert_eq!(fs::read_dir(work.path("home/builds/mounts")).unwrap().count(), 0);
+    assert_eq!(work.layers().len(), 3, "the image is whole");
+    work.build("FROM base\nRUN echo x >/x\n").ok();
+}

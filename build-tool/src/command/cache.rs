@@ -1,11 +1,10 @@
 use std::io::{self, Write};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use build_tool::prune;
 use clap::{Args, Subcommand};
 use image_tool::home::Home;
 use image_tool::human;
-use image_tool::pipe::stdout_error;
 use jiff::{Timestamp, ToSpan as _};
 
 /// Look at the step cache, or make it smaller.
@@ -68,8 +67,7 @@ impl Ls {
             let step = human::plain(&record.step);
             writeln!(out, "{}  {}  {:>9}  {step}", &key[..12], record.created, human::size(size))?;
         }
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(&out).and_then(|()| stdout.flush()).map_err(stdout_error).context("standard output")
+        super::print_bytes(&out)
     }
 }
 

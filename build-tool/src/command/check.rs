@@ -1,7 +1,7 @@
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use build_tool::base::{self, Pull};
 use build_tool::check;
 use build_tool::context::Context;
@@ -9,7 +9,6 @@ use build_tool::dockerfile::Dockerfile;
 use build_tool::image::Draft;
 use clap::Args;
 use image_tool::home::Home;
-use image_tool::pipe::stdout_error;
 use image_tool::platform::Platform;
 
 /// Check a Dockerfile by BuildKit's rules.
@@ -44,8 +43,7 @@ impl Check {
             writeln!(out, "{name}:{}: {}: {}", warning.line, warning.rule, warning.message)?;
             writeln!(out, "    {}", lines.get(warning.line - 1).unwrap_or(&"").trim_end())?;
         }
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(&out).and_then(|()| stdout.flush()).map_err(stdout_error).context("standard output")?;
+        super::print_bytes(&out)?;
         match found.len() {
             0 => Ok(()),
             1 => bail!("{name}: 1 finding"),

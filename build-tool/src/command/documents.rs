@@ -2,7 +2,6 @@
 
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
-use image_tool::pipe::stdout_error;
 
 use super::Arguments;
 
@@ -20,7 +19,7 @@ impl Man {
             let name: &'static str = format!("build-tool-{}", subcommand.get_name()).leak();
             clap_mangen::Man::new(subcommand.clone().name(name)).render(&mut page)?;
         }
-        write_all(&page)
+        super::print_bytes(&page)
     }
 }
 
@@ -36,13 +35,6 @@ impl Completions {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Arguments::command(), "build-tool", &mut script);
-        write_all(&script)
+        super::print_bytes(&script)
     }
-}
-
-/// Writes to standard output what is no single line.
-fn write_all(bytes: &[u8]) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    let mut stdout = std::io::stdout().lock();
-    Ok(stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(stdout_error)?)
 }

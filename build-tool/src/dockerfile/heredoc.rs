@@ -4,7 +4,7 @@ use super::Problem;
 use super::expand::{self, Quoting};
 
 /// A heredoc's name, its manners and, once its lines were read, its body.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Heredoc {
     /// The word that ends it, and the file name that COPY gives it.
     pub name: String,

@@ -2,6 +2,8 @@
 //!
 //! Variables are still as written; [`crate::dockerfile::expand`] gives them values when the step is reached.
 
+use serde::Serialize;
+
 use super::expand::{self, Quoting};
 use super::flag::Flags;
 use super::heredoc::{self, Heredoc};
@@ -32,7 +34,8 @@ pub const KEYWORDS: [&str; 18] = [
 ];
 
 /// One instruction.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "instruction", content = "value", rename_all = "UPPERCASE")]
 #[allow(missing_docs, reason = "the variants are the instructions of the Dockerfile reference")]
 pub enum Instruction {
     Add(Copy),
@@ -83,7 +86,8 @@ impl Instruction {
 }
 
 /// FROM.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct From {
     /// The image or stage.
     pub base: String,
@@ -94,7 +98,8 @@ pub struct From {
 }
 
 /// A command in one of its two forms.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum CommandLine {
     /// `["program", "argument"]`.
     Exec(Vec<String>),
@@ -103,7 +108,8 @@ pub enum CommandLine {
 }
 
 /// RUN.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Run {
     /// What to run.
     pub command: CommandLine,
@@ -118,7 +124,8 @@ pub struct Run {
 }
 
 /// COPY and ADD.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Copy {
     /// Paths, patterns and, for ADD, URLs.
     pub sources: Vec<String>,
@@ -150,7 +157,8 @@ pub struct Copy {
 pub type Pairs = Vec<Pair>;
 
 /// A name with its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Pair {
     /// The name, for LABEL with its quotes.
     pub name: String,
@@ -161,7 +169,8 @@ pub struct Pair {
 }
 
 /// One name of ARG.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Argument {
     /// The name.
     pub name: String,
@@ -170,7 +179,8 @@ pub struct Argument {
 }
 
 /// HEALTHCHECK.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Healthcheck {
     /// `None` for HEALTHCHECK NONE.
     pub command: Option<CommandLine>,

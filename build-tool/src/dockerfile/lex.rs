@@ -12,7 +12,7 @@ use super::heredoc::{self, Heredoc};
 use super::{Error, Problem};
 
 /// The lines of the source that something came from, counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Span {
     /// First line.
     pub start: usize,
@@ -21,7 +21,7 @@ pub struct Span {
 }
 
 /// What the `# name=value` comments at the head of the file ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Directives {
     /// The character that escapes and continues: `\` or a backtick.
     pub escape: char,
