@@ -9,11 +9,46 @@ use crate::log;
 
 /// All names, in the order of the kernel's numbers.
 pub(crate) const NAMES: [&str; 41] = [
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
     "CHECKPOINT_RESTORE",
 ];
 
@@ -29,7 +64,11 @@ pub(crate) struct Sets {
 
 fn bits(names: Option<&Capabilities>) -> u64 {
     let number = |name: String| NAMES.iter().position(|known| *known == name);
-    names.into_iter().flatten().filter_map(|capability| number(capability.to_string())).fold(0, |bits, number| bits | 1 << number)
+    names
+        .into_iter()
+        .flatten()
+        .filter_map(|capability| number(capability.to_string()))
+        .fold(0, |bits, number| bits | 1 << number)
 }
 
 impl Sets {
@@ -65,7 +104,8 @@ impl Sets {
         let own = rustix::thread::capabilities(None).fails(|| "unable to apply caps: capget")?.permitted.bits();
         let missing = self.permitted & !own & ((1 << NAMES.len()) - 1);
         if missing != 0 {
-            let names: Vec<_> = (0..NAMES.len()).filter(|number| missing & 1 << number != 0).map(|number| NAMES[number]).collect();
+            let names: Vec<_> =
+                (0..NAMES.len()).filter(|number| missing & 1 << number != 0).map(|number| NAMES[number]).collect();
             log::debug(|| format!("capabilities that run-tool itself lacks: {}", names.join(" ")));
         }
         let set = |bits: u64| CapabilitySet::from_bits_retain(bits & own);
@@ -74,7 +114,8 @@ impl Sets {
             permitted: set(self.permitted),
             inheritable: set(self.inheritable),
         };
-        rustix::thread::set_capabilities(None, sets).fails(|| "unable to apply caps: can't apply capabilities: capset")?;
+        rustix::thread::set_capabilities(None, sets)
+            .fails(|| "unable to apply caps: can't apply capabilities: capset")?;
         // EINVAL: a kernel without ambient capabilities.
         match rustix::thread::clear_ambient_capability_set() {
             Ok(()) | Err(rustix::io::Errno::INVAL) => {}
@@ -97,7 +138,8 @@ mod tests {
 
     #[test]
     fn names_become_the_kernels_bits() {
-        let spec: LinuxCapabilities = serde_json::from_str(r#"{"bounding":["CAP_CHOWN","CAP_CHECKPOINT_RESTORE"]}"#).unwrap();
+        let spec: LinuxCapabilities =
+            serde_json::from_str(r#"{"bounding":["CAP_CHOWN","CAP_CHECKPOINT_RESTORE"]}"#).unwrap();
         assert_eq!(Sets::from_spec(&spec).bounding, 1 | 1 << 40);
         assert_eq!(NAMES.iter().position(|name| *name == "SYS_ADMIN"), Some(21));
     }

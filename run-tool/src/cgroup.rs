@@ -45,7 +45,7 @@ pub(crate) fn is_unified() -> bool {
 /// Whether a folder is in a version 2 hierarchy.
 pub(crate) fn is_version_2(path: &Path) -> bool {
     const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
-    rustix::fs::statfs(path).is_ok_and(|statfs| statfs.f_type as i64 == CGROUP2_SUPER_MAGIC)
+    rustix::fs::statfs(path).is_ok_and(|statfs| statfs.f_type == CGROUP2_SUPER_MAGIC)
 }
 
 /// Parses `/proc/PID/cgroup`: controller (the empty name for version 2) to path.
@@ -87,17 +87,23 @@ impl Cgroup {
         self.paths.len() == 1 && self.paths.contains_key("")
     }
 
-    /// Makes the folders. Existing ones must be empty and not frozen: their limits and their fate are someone else's.
-    pub(crate) fn create(&mut self) -> Result<()> {
-        if let Some(path) = self.paths.get("") {
-            self.refuse_busy(path)?;
-        }
-        if let Some(path) = self.paths.get("devices") {
-            self.refuse_busy(path)?;
+    /// Refuses groups with processes and frozen ones: their limits and their fate are someone else's.
+    pub(crate) fn refuse_used(&self) -> Result<()> {
+        if let Some(path) = self.main() {
+            let mut pids = Vec::new();
+            collect_pids(path, &mut pids)?;
+            if !pids.is_empty() {
+                bail!("container's cgroup is not empty: {} process(es) found", pids.len());
+            }
         }
         if self.is_frozen() {
             bail!("container's cgroup unexpectedly frozen");
         }
+        Ok(())
+    }
+
+    /// Makes the folders.
+    pub(crate) fn create(&mut self) -> Result<()> {
         let unified = self.unified();
         let mut refused = Vec::new();
         for (controller, path) in &self.paths {
@@ -112,20 +118,9 @@ impl Cgroup {
         Ok(())
     }
 
-    fn refuse_busy(&self, path: &Path) -> Result<()> {
-        let mut pids = Vec::new();
-        collect_pids(path, &mut pids)?;
-        if !pids.is_empty() {
-            bail!("container's cgroup is not empty: {} process(es) found", pids.len());
-        }
-        Ok(())
-    }
-
     /// A user without rights over the groups runs the container without them, unless the configuration names a path.
     fn forgives(&self, error: &anyhow::Error) -> bool {
-        self.rootless
-            && !self.explicit
-            && matches!(error::errno(error), Some(libc::EPERM | libc::EACCES | libc::EROFS))
+        self.rootless && !self.explicit && matches!(error::errno(error), Some(libc::EPERM | libc::EACCES | libc::EROFS))
     }
 
     /// Moves a process into the groups, or into sub-groups of theirs (`exec --cgroup`).
@@ -143,11 +138,12 @@ impl Cgroup {
                 }
                 path.push(below.strip_prefix("/").unwrap_or(below));
             }
-            let added = write_process(&path, pid)
-                .with_context(|| format!("error adding pid {pid} to cgroups"));
+            let added = write_process(&path, pid).with_context(|| format!("error adding pid {pid} to cgroups"));
             match added {
                 Ok(()) => {}
-                Err(error) if self.rootless && matches!(error::errno(&error), Some(libc::EPERM | libc::EACCES | libc::EROFS)) => {}
+                Err(error)
+                    if self.rootless
+                        && matches!(error::errno(&error), Some(libc::EPERM | libc::EACCES | libc::EROFS)) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -271,7 +267,8 @@ impl Cgroup {
             match busy {
                 None => return Ok(()),
                 Some((path, error)) if Instant::now() > deadline || error.raw_os_error() != Some(libc::EBUSY) => {
-                    return Err(error).fails(|| format!("unable to remove container's cgroup: rmdir {}", path.display()))
+                    return Err(error)
+                        .fails(|| format!("unable to remove container's cgroup: rmdir {}", path.display()))
                         .map_err(Into::into);
                 }
                 Some(_) => {
@@ -319,7 +316,9 @@ fn collect_pids(path: &Path, pids: &mut Vec<Pid>) -> Result<()> {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => return Ok(()),
         // A threaded sub-group of version 2 has no list of processes; they are listed above it.
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
-        Err(error) => return Err(error).fails(|| format!("open {}", path.join("cgroup.procs").display())).map_err(Into::into),
+        Err(error) => {
+            return Err(error).fails(|| format!("open {}", path.join("cgroup.procs").display())).map_err(Into::into);
+        }
     }
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -346,8 +345,7 @@ fn write_process(path: &Path, pid: Pid) -> Result<()> {
 /// Writes a control file, which must exist.
 pub(crate) fn write(path: &Path, value: &str) -> Result<()> {
     use std::io::Write;
-    let mut file =
-        fs::OpenOptions::new().write(true).open(path).fails(|| format!("open {}", path.display()))?;
+    let mut file = fs::OpenOptions::new().write(true).open(path).fails(|| format!("open {}", path.display()))?;
     loop {
         match file.write(value.as_bytes()) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -35,6 +35,8 @@ pub(crate) enum Message {
     SeccompListener(i32),
     /// Child: this is the pty (with a descriptor).
     Pty,
+    /// Child: open the source of this mount for me; the answer (with a descriptor) is the same.
+    Tree(i32),
     /// Child: about to wait for `start`.
     Waiting,
     /// Child: a record for the log.
@@ -58,6 +60,7 @@ impl Message {
             Message::Ready => (b'r', Vec::new()),
             Message::SeccompListener(fd) => (b's', fd.to_ne_bytes().to_vec()),
             Message::Pty => (b't', Vec::new()),
+            Message::Tree(index) => (b'm', index.to_ne_bytes().to_vec()),
             Message::Waiting => (b'w', Vec::new()),
             Message::Log(Level::Debug, text) => (b'0', cut(text)),
             Message::Log(Level::Warning, text) => (b'1', cut(text)),
@@ -81,6 +84,7 @@ impl Message {
             b'r' => Message::Ready,
             b's' => Message::SeccompListener(number()?),
             b't' => Message::Pty,
+            b'm' => Message::Tree(number()?),
             b'w' => Message::Waiting,
             b'0' => Message::Log(Level::Debug, text()),
             b'1' => Message::Log(Level::Warning, text()),
@@ -168,6 +172,16 @@ impl Channel {
         }
     }
 
+    /// Has the parent open the source of a mount.
+    pub(crate) fn ask_for_tree(&self, index: i32) -> Result<OwnedFd> {
+        self.send(&Message::Tree(index))?;
+        match self.receive()? {
+            Some((Message::Tree(_), Some(tree))) => Ok(tree),
+            Some((Message::Error(text), _)) => bail!(text),
+            other => bail!("unexpected answer {other:?} for a mount"),
+        }
+    }
+
     /// Waits for a certain message.
     pub(crate) fn expect(&self, wanted: &Message) -> Result<()> {
         match self.receive()? {
@@ -197,7 +211,8 @@ pub(crate) fn send_fd(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>) 
 /// Connects to a Unix socket. A path too long for an address is reached through its folder.
 pub(crate) fn connect(path: &std::path::Path) -> Result<OwnedFd> {
     let fail = || format!("dial unix {}", path.display());
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).fails(fail)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).fails(fail)?;
     let long = path.as_os_str().len() > 100;
     let folder = match path.parent() {
         Some(parent) if long => Some(
@@ -207,7 +222,9 @@ pub(crate) fn connect(path: &std::path::Path) -> Result<OwnedFd> {
         _ => None,
     };
     let address = match (&folder, path.file_name()) {
-        (Some(folder), Some(name)) => std::path::PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name),
+        (Some(folder), Some(name)) => {
+            std::path::PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name)
+        }
         _ => path.to_owned(),
     };
     let address = rustix::net::SocketAddrUnix::new(&address).fails(fail)?;

@@ -25,7 +25,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::SPEC_VERSION;
 use crate::container::Container;
-use crate::{features as feature, log, namespace, seal};
+use crate::{features as feature, log, namespace, seal, syscall};
 
 /// An OCI runtime.
 ///
@@ -153,8 +153,7 @@ impl Global {
 
     /// Whether missing rights over control groups are no error.
     fn rootless_cgroups(&self) -> bool {
-        self.rootless
-            .unwrap_or_else(|| !rustix::process::geteuid().is_root() || namespace::in_user_namespace())
+        self.rootless.unwrap_or_else(|| !rustix::process::geteuid().is_root() || namespace::in_user_namespace())
     }
 
     fn container(&self, id: &str) -> Result<Container> {
@@ -204,11 +203,23 @@ pub(crate) fn run() -> Result<u8, Failure> {
         Ok(arguments) => arguments,
         Err(status) => return Ok(status),
     };
+    let preserved = match &arguments.command {
+        Some(Command::Create(command)) => Some(command.preserved()),
+        Some(Command::Run(command)) => Some(command.preserved()),
+        Some(Command::Exec(command)) => Some(command.preserved()),
+        _ => None,
+    };
+    if let Some(preserved) = preserved {
+        // Nothing of the caller's but what is to be handed on may come near a container.
+        let (listen, _) = create::activation();
+        syscall::close_from(3 + listen + preserved).context("close_range")?;
+    }
     log::open(arguments.log.as_deref(), &arguments.log_format, arguments.debug)?;
     if arguments.version {
         let text = format!(
-            "{} version {}\nspec: {SPEC_VERSION}\nlibseccomp: {}\n",
+            "{} version {}\ncommit: v{}\nspec: {SPEC_VERSION}\nlibseccomp: {}\n",
             name(),
+            env!("CARGO_PKG_VERSION"),
             env!("CARGO_PKG_VERSION"),
             feature::libseccomp()
         );
@@ -217,9 +228,8 @@ pub(crate) fn run() -> Result<u8, Failure> {
     }
     let global = Global::new(&arguments)?;
     let Some(command) = arguments.command else { return Ok(0) };
-    match &command {
-        Command::Create(_) | Command::Run(_) | Command::Exec(_) => seal::ensure()?,
-        _ => {}
+    if preserved.is_some() {
+        seal::ensure()?;
     }
     match command {
         Command::Create(command) => Ok(command.run(&global)?),
@@ -250,10 +260,31 @@ fn done(result: Result<()>) -> Result<u8, Failure> {
     Ok(0)
 }
 
+/// The command line with runc's layout of help: scripts look at its first lines.
+fn command_line() -> clap::Command {
+    let program = name();
+    let template =
+        |name: &str| format!("NAME:\n   {name} - {{about}}\n\nUSAGE:\n   {{usage}}\n\n{{all-args}}{{after-help}}");
+    let mut command = Arguments::command().help_template(template(&program)).about("Open Container Initiative runtime");
+    let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    for name in names {
+        let help = template(&format!("{program} {name}"));
+        command = command.mut_subcommand(name, |command| command.help_template(help));
+    }
+    command
+}
+
 /// Reads the command line. A wrong one ends with runc's status, 1.
 fn parse() -> Result<Arguments, u8> {
-    let matches = Arguments::command().try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
+    let matches = command_line().try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
     matches.map_err(|error| {
+        if error.kind() == clap::error::ErrorKind::InvalidSubcommand
+            && let Some(clap::error::ContextValue::String(name)) =
+                error.get(clap::error::ContextKind::InvalidSubcommand)
+        {
+            log::plain(&format!("No help topic for '{name}'"));
+            return 1;
+        }
         // Nobody is left to tell if the streams are closed.
         let _ = error.print();
         u8::from(error.use_stderr())

@@ -47,11 +47,6 @@ pub(crate) trait Namespaces {
         let path = self.of(kind)?.path().as_deref()?;
         (!path.as_os_str().is_empty()).then_some(path)
     }
-
-    /// Whether the container gets a new namespace of this kind.
-    fn is_new(&self, kind: LinuxNamespaceType) -> bool {
-        self.has(kind) && self.path(kind).is_none()
-    }
 }
 
 impl Namespaces for [LinuxNamespace] {
@@ -145,6 +140,15 @@ fn complete_process(process: &mut Value) -> Result<()> {
         let names: Vec<_> = unknown.into_iter().collect();
         log::warn(&format!("ignoring unknown or unavailable capabilities: [{}]", names.join(" ")));
     }
+    // The spec's names, where oci_spec has others.
+    let scheduler = process.get_mut("scheduler").and_then(|scheduler| scheduler.get_mut("flags"));
+    for flag in scheduler.and_then(Value::as_array_mut).into_iter().flatten() {
+        match flag.as_str() {
+            Some("SCHED_FLAG_RESET_ON_FORK") => *flag = json!("SCHED_RESET_ON_FORK"),
+            Some("SCHED_FLAG_DL_OVERRUN") => *flag = json!("SCHED_FLAG_D_L_OVERRUN"),
+            _ => {}
+        }
+    }
     for limit in process.get("rlimits").and_then(Value::as_array).into_iter().flatten() {
         let name = limit.get("type").and_then(Value::as_str).unwrap_or_default();
         if crate::rlimit::resource(name).is_none() {
@@ -162,19 +166,14 @@ fn complete_linux(linux: &mut Value) -> Result<()> {
             bail!("namespace {:?} does not exist", format!("{{{kind} {path}}}"));
         }
     }
-    for (name, limit) in [("personality", "domain"), ("memoryPolicy", "mode")] {
-        // An empty object is what Go writes for an unset pointer to a struct in some engines.
-        if linux.get(name).is_some_and(|value| value.get(limit).is_none()) {
-            linux.as_object_mut().map(|linux| linux.remove(name));
-        }
-    }
     if let Some(policy) = linux.get("memoryPolicy") {
         check_memory_policy(policy)?;
     }
-    if let Some(domain) = linux.pointer("/personality/domain").and_then(Value::as_str)
-        && !matches!(domain, "LINUX" | "LINUX32")
-    {
-        bail!("invalid personality domain {domain}");
+    if let Some(personality) = linux.get("personality") {
+        let domain = personality.get("domain").and_then(Value::as_str).unwrap_or_default();
+        if !matches!(domain, "LINUX" | "LINUX32") {
+            bail!("invalid personality domain {domain}");
+        }
     }
     if let Some(resources) = linux.get_mut("resources").and_then(Value::as_object_mut) {
         // `"pids": {}` sets no limit.
@@ -209,7 +208,19 @@ fn check_memory_policy(policy: &Value) -> Result<()> {
             bail!("invalid memory policy flag {flag:?}");
         }
     }
-    Ok(())
+    let nodes = policy.get("nodes").and_then(Value::as_str).unwrap_or_default();
+    let count: u32 = crate::program::parse_set(nodes)
+        .with_context(|| format!("invalid memory policy nodes {nodes:?}"))?
+        .iter()
+        .map(|word| word.count_ones())
+        .sum();
+    match (mode, count) {
+        ("MPOL_DEFAULT" | "MPOL_LOCAL", 1..) => bail!("memory policy mode requires 0 nodes but got {count}"),
+        ("MPOL_BIND" | "MPOL_INTERLEAVE" | "MPOL_PREFERRED_MANY" | "MPOL_WEIGHTED_INTERLEAVE", 0) => {
+            bail!("memory policy mode requires at least one node but got 0")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks a process, of a container or of exec.
@@ -262,7 +273,8 @@ pub(crate) fn validate(spec: &Spec) -> Result<()> {
     }
     let masked = linux.map_or(&none, |linux| linux.masked_paths().as_ref().unwrap_or(&none));
     let readonly = linux.map_or(&none, |linux| linux.readonly_paths().as_ref().unwrap_or(&none));
-    if !(masked.is_empty() && readonly.is_empty()) && !namespaces.has(LinuxNamespaceType::Mount) {
+    let restricted = !masked.is_empty() || !readonly.is_empty();
+    if restricted && !namespaces.has(LinuxNamespaceType::Mount) {
         bail!("unable to restrict sys entries without a private MNT namespace");
     }
     let Some(linux) = linux else { return Ok(()) };
@@ -320,7 +332,8 @@ fn check_scheduling(process: &Process) -> Result<()> {
         if scheduler.priority().unwrap_or(0) != 0 && !real_time {
             bail!("scheduler.priority can only be specified for SchedFIFO or SchedRR policy");
         }
-        let timed = [scheduler.runtime(), scheduler.deadline(), scheduler.period()].iter().any(|time| time.unwrap_or(0) != 0);
+        let timed =
+            [scheduler.runtime(), scheduler.deadline(), scheduler.period()].iter().any(|time| time.unwrap_or(0) != 0);
         if timed && policy != LinuxSchedulerPolicy::SchedDeadline {
             bail!("scheduler runtime/deadline/period can only be specified for SchedDeadline policy");
         }
@@ -411,7 +424,8 @@ mod tests {
 
     #[test]
     fn nulls_are_taken_as_missing() {
-        let spec = spec(r#"{"process":{"args":["a"],"cwd":"/","rlimits":null,"user":null},"linux":{"namespaces":null}}"#);
+        let spec =
+            spec(r#"{"process":{"args":["a"],"cwd":"/","rlimits":null,"user":null},"linux":{"namespaces":null}}"#);
         assert_eq!(spec.unwrap().process().as_ref().unwrap().user().uid(), 0);
     }
 
@@ -435,7 +449,10 @@ mod tests {
                 r#"{"linux":{"sysctl":{"net.ipv4.ip_forward":"1"}}}"#,
                 "sysctl \"net.ipv4.ip_forward\" not allowed in host network namespace",
             ),
-            (r#"{"linux":{"sysctl":{"vm.swappiness":"1"}}}"#, "sysctl \"vm.swappiness\" is not in a separate kernel namespace"),
+            (
+                r#"{"linux":{"sysctl":{"vm.swappiness":"1"}}}"#,
+                "sysctl \"vm.swappiness\" is not in a separate kernel namespace",
+            ),
             (
                 r#"{"linux":{"namespaces":[{"type":"user"}]}}"#,
                 "user namespaces enabled, but no namespace path to join nor mappings to apply specified",

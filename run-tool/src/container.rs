@@ -75,11 +75,7 @@ impl Container {
 
     /// Its control groups.
     pub(crate) fn cgroup(&self) -> Cgroup {
-        Cgroup {
-            paths: self.state.cgroup_paths.clone(),
-            rootless: self.state.config.rootless_cgroups,
-            explicit: false,
-        }
+        Cgroup { paths: self.state.cgroup_paths.clone(), rootless: self.state.config.rootless_cgroups, explicit: false }
     }
 
     /// Whether its first process lives.
@@ -165,10 +161,8 @@ impl Container {
     /// Waits until the first process is gone.
     pub(crate) fn wait_until_gone(&self, limit: Duration) -> bool {
         if let Ok(pidfd) = self.pidfd() {
-            let timeout = rustix::event::Timespec {
-                tv_sec: limit.as_secs() as i64,
-                tv_nsec: i64::from(limit.subsec_nanos()),
-            };
+            let timeout =
+                rustix::event::Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };
             let mut poll = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
             // A signal cuts the wait short; the status below is what counts.
             let _ = rustix::event::poll(&mut poll, Some(&timeout));
@@ -184,21 +178,36 @@ impl Container {
 
     /// Removes a container that does not run: its groups, its folder, then its poststop hooks.
     pub(crate) fn destroy(&self) -> Result<()> {
+        self.release()?;
+        fs::remove_dir_all(&self.folder)
+            .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+            .fails(|| format!("unable to remove container state dir: unlinkat {}", self.folder.display()))?;
+        self.run_poststop()
+    }
+
+    /// Ends a container that is to be started again: all of it but its folder.
+    pub(crate) fn recycle(&self) -> Result<()> {
+        self.release()?;
+        self.run_poststop()
+    }
+
+    fn release(&self) -> Result<()> {
         let cgroup = self.cgroup();
-        if !self.state.has_new_namespace("NEWPID") && cgroup.exists() {
-            // Others of the container may have outlived its first process.
+        if cgroup.exists() && (!self.state.has_new_namespace("NEWPID") || self.state.init_process_pid == 0) {
+            // Others of the container may have outlived its first process, or it was interrupted while it was made.
             if let Err(error) = cgroup.kill_all() {
                 log::debug(|| format!("{error:#}"));
             }
         } else if cgroup.is_frozen() {
             cgroup.freeze(false)?;
         }
-        cgroup.destroy().context("unable to destroy container")?;
-        fs::remove_dir_all(&self.folder)
-            .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-            .fails(|| format!("unable to remove container state dir: unlinkat {}", self.folder.display()))?;
+        cgroup.destroy().context("unable to destroy container")
+    }
+
+    fn run_poststop(&self) -> Result<()> {
         let state = self.state.for_hooks("stopped", 0);
-        hook::run("poststop", self.hooks()?.as_ref().and_then(|hooks| hooks.poststop().as_ref()), &state)
+        let hooks = self.hooks()?;
+        hook::run("poststop", hooks.as_ref().and_then(|hooks| hooks.poststop().as_ref()), &state)
     }
 
     /// The hooks that were configured.

@@ -36,7 +36,11 @@ pub(crate) struct Options {
 }
 
 /// Starts a program. Gives its process and the terminal, if that comes here.
-pub(crate) fn start(container: &Container, mut program: Program, mut options: Options) -> Result<(Pid, Option<OwnedFd>)> {
+pub(crate) fn start(
+    container: &Container,
+    mut program: Program,
+    mut options: Options,
+) -> Result<(Pid, Option<OwnedFd>)> {
     let init = container.pidfd()?;
     if let Some(stored) = &container.state.config.seccomp {
         let path = container.folder.join(seccomp::FILE);
@@ -51,9 +55,28 @@ pub(crate) fn start(container: &Container, mut program: Program, mut options: Op
             flags |= namespace::flag(kind);
         }
     }
+    let set = |text: Option<&String>| -> Result<Option<Vec<u64>>> {
+        let mask = parse_set(text.map_or("", String::as_str))?;
+        Ok((!mask.is_empty()).then_some(mask))
+    };
+    let affinity = options.affinity.take();
+    let affinity = affinity.as_ref();
+    let initial = set(affinity.and_then(|affinity| affinity.initial().as_ref())).context("bad CPUAffinity.Initial")?;
+    let last =
+        set(affinity.and_then(|affinity| affinity.cpu_affinity_final().as_ref())).context("bad CPUAffinity.Final")?;
+    if let Some(mask) = &initial {
+        // The child inherits it; this process has nothing more to do.
+        syscall::set_affinity(0, mask).fails(|| "error setting initial CPU affinity")?;
+    }
     let (ours, theirs) = Channel::pair()?;
     let pid = spawn(container, &mut program, &mut options, &init, flags, &ours, theirs)?;
-    let talked = converse(&ours, container, &program, &options, pid);
+    let last = match (&last, &initial) {
+        (Some(mask), _) => Some(mask.as_slice()),
+        // Whatever CPUs run-tool was bound to, the program has those of its cpuset.
+        (None, None) => Some(&[u64::MAX; 128][..]),
+        (None, Some(_)) => None,
+    };
+    let talked = converse(&ours, container, &program, &options, last, pid);
     if talked.is_err() {
         // The child may have ended by itself, and the first error is the one that is told.
         let _ = syscall::kill(pid, libc::SIGKILL);
@@ -113,28 +136,18 @@ fn converse(
     container: &Container,
     program: &Program,
     options: &Options,
+    affinity: Option<&[u64]>,
     pid: Pid,
 ) -> Result<Option<OwnedFd>> {
-    let set = |text: &str| parse_set(text).map(|mask| (!mask.is_empty()).then_some(mask));
-    let (initial, last) = match &options.affinity {
-        Some(affinity) => (
-            set(affinity.initial().as_deref().unwrap_or_default()).context("bad CPUAffinity.Initial")?,
-            set(affinity.cpu_affinity_final().as_deref().unwrap_or_default()).context("bad CPUAffinity.Final")?,
-        ),
-        None => (None, None),
-    };
-    if let Some(mask) = &initial {
-        syscall::set_affinity(pid, mask).fails(|| "error setting initial CPU affinity")?;
-    }
     join_groups(container, options, pid)?;
-    match (last, initial) {
-        (Some(mask), _) => syscall::set_affinity(pid, &mask).fails(|| "error setting final CPU affinity")?,
-        (None, None) => {
-            if let Err(error) = syscall::set_affinity(pid, &[u64::MAX; 128]) {
-                log::debug(|| format!("resetting the CPU affinity: {error}"));
-            }
+    if let Some(mask) = affinity
+        && let Err(error) = syscall::set_affinity(pid, mask)
+    {
+        if mask.len() == 128 {
+            log::debug(|| format!("resetting the CPU affinity: {error}"));
+        } else {
+            return Err(error).fails(|| "error setting final CPU affinity").map_err(Into::into);
         }
-        (None, Some(_)) => {}
     }
     set_oom_score(pid, program.oom_score, program.rootless)?;
     channel.send(&Message::Go)?;
@@ -152,13 +165,24 @@ fn converse(
                 channel.send(&Message::Continue)?;
                 send_listener(container, "running", container.state.init_process_pid, pid, &listener)?;
             }
-            Some((Message::Pty, fd)) => master = fd,
+            Some((Message::Pty, fd)) => {
+                master = fd;
+                if let Some(master) = &master {
+                    terminal::prepare(master)?;
+                }
+            }
             Some((Message::Error(text), _)) => bail!(text),
             None if ready => return Ok(master),
             None => bail!("the new process ended unexpectedly"),
             Some((message, _)) => bail!("unexpected message {message:?} from the new process"),
         }
     }
+}
+
+/// The first 64 CPUs of the caller's affinity.
+fn affinity_mask() -> u64 {
+    let Ok(set) = rustix::thread::sched_getaffinity(None) else { return 0 };
+    (0..64).filter(|cpu| set.is_set(*cpu)).fold(0, |mask, cpu| mask | 1 << cpu)
 }
 
 fn join_groups(container: &Container, options: &Options, pid: Pid) -> Result<()> {
@@ -201,6 +225,7 @@ fn set_up(
     channel: &Channel,
 ) -> Result<anyhow::Error> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
+    log::debug(|| format!("nsexec[{}]: affinity: {:#x}", std::process::id(), affinity_mask()));
     channel.expect(&Message::Go)?;
     // From here on the container's processes can see this one, which still holds descriptors of the host.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).fails(|| "prctl(PR_SET_DUMPABLE)")?;
@@ -213,6 +238,8 @@ fn set_up(
         namespace::become_root()?;
     }
     rustix::process::setsid().fails(|| "setsid")?;
+    log::debug(|| "nsexec container setup".to_owned());
+    log::debug(|| "child process in init()".to_owned());
     if !container.state.config.no_new_keyring {
         label::join_keyring(&container.state.id, false, false)?;
     }
@@ -235,5 +262,6 @@ fn set_up(
     channel.expect(&Message::Continue)?;
     let path = program.take_on(channel)?;
     rustix::process::set_parent_process_death_signal(None).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
+    log::debug(|| "setns_init: about to exec".to_owned());
     Ok(program.execute(&path))
 }

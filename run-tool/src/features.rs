@@ -51,7 +51,8 @@ pub(crate) fn document() -> Value {
         syscall::seccomp_knows(flag | with)
     };
     let known: Vec<&str> = SECCOMP_FLAGS.iter().map(|(name, _)| *name).collect();
-    let supported: Vec<&str> = SECCOMP_FLAGS.iter().filter(|(_, flag)| supports(*flag)).map(|(name, _)| *name).collect();
+    let supported: Vec<&str> =
+        SECCOMP_FLAGS.iter().filter(|(_, flag)| supports(*flag)).map(|(name, _)| *name).collect();
     json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": crate::config::SPEC_VERSION,

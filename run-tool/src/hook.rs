@@ -78,11 +78,10 @@ fn run_one(hook: &Hook, state: &str, environment: &[String]) -> Result<()> {
     match (status.code(), status.signal()) {
         (Some(code), _) => bail!("exit status {code}, stdout: {output}, stderr: {errors}"),
         (None, signal) => {
-            bail!("signal: {}, stdout: {output}, stderr: {errors}", signal.map_or("unknown", crate::signal::name))
+            bail!("signal: {}, stdout: {output}, stderr: {errors}", crate::signal::describe(signal.unwrap_or_default()))
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests {

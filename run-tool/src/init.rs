@@ -70,7 +70,7 @@ fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<a
     // Others in a joined PID namespace could look into this process while it still holds the host (CVE-2016-9962).
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).fails(|| "prctl(PR_SET_DUMPABLE)")?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
-    if plan.new_cgroup_namespace {
+    if plan.namespaces.makes(LinuxNamespaceType::Cgroup) {
         syscall::unshare(libc::CLONE_NEWCGROUP).fails(|| "failed to unshare cgroup namespace")?;
     }
     rustix::process::setsid().fails(|| "setsid")?;
@@ -87,16 +87,7 @@ fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<a
         .fails(|| "open /proc")?;
     // What is made below gets exactly the modes that are asked for.
     rustix::process::umask(Mode::empty());
-    if plan.new_mount_namespace {
-        make_root(plan, channel)?;
-    } else {
-        channel.send(&Message::Hooks)?;
-        channel.expect(&Message::Continue)?;
-        let root = rustix::fs::open(&plan.rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .fails(|| format!("open {}", plan.rootfs.display()))?;
-        run_inner_hooks(plan)?;
-        rootfs::enter(plan, &rootfs::Root { fd: root, path: plan.rootfs.clone() })?;
-    }
+    make_root(plan, channel)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     make_cwd(program)?;
     if plan.terminal {
@@ -105,7 +96,7 @@ fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<a
     if let Some(socket) = plan.pidfd_socket.take() {
         send_pidfd(&socket)?;
     }
-    if plan.new_mount_namespace {
+    if plan.mount_namespace {
         rootfs::finish(plan)?;
     }
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
@@ -127,6 +118,7 @@ fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<a
     rustix::process::set_parent_process_death_signal(None).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
     log::debug(|| "init: closing the pipe to signal completion".to_owned());
     if let Some(fifo) = plan.fifo.take() {
+        syscall::exit_on_signals();
         channel.send(&Message::Waiting)?;
         wait_for_start(&proc, fifo)?;
     }
@@ -149,7 +141,7 @@ fn set_streams(plan: &mut Plan) -> Result<()> {
 
 /// Makes the file system and goes into it, with the hooks that belong in between.
 fn make_root(plan: &Plan, channel: &Channel) -> Result<()> {
-    let root = rootfs::prepare(plan)?;
+    let root = rootfs::prepare(plan, channel)?;
     channel.send(&Message::Hooks)?;
     channel.expect(&Message::Continue)?;
     rustix::process::fchdir(&root.fd).fails(|| format!("chdir {}", root.path.display()))?;
@@ -188,7 +180,7 @@ fn make_terminal(plan: &mut Plan, program: &Program, channel: &Channel) -> Resul
     let (master, slave) = terminal::allocate()?;
     let (width, height) = program.size;
     terminal::resize(master.as_fd(), width, height)?;
-    if plan.new_mount_namespace {
+    if plan.mount_namespace {
         rootfs::device::mount_console(&slave)?;
     }
     hand_over(plan.console.take(), &master, channel)?;

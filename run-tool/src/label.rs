@@ -13,7 +13,7 @@ use crate::{log, syscall};
 /// Whether SELinux is there to give labels to.
 pub(crate) fn selinux_enabled() -> bool {
     const SELINUX_MAGIC: i64 = 0xf97c_ff8c;
-    rustix::fs::statfs("/sys/fs/selinux").is_ok_and(|statfs| statfs.f_type as i64 == SELINUX_MAGIC)
+    rustix::fs::statfs("/sys/fs/selinux").is_ok_and(|statfs| statfs.f_type == SELINUX_MAGIC)
 }
 
 /// Whether AppArmor is there to confine with.

@@ -150,6 +150,15 @@ pub(crate) fn fatal(message: &str) {
     }
 }
 
+/// Says something on standard error as it is, and records it where the log is elsewhere.
+pub(crate) fn plain(message: &str) {
+    if !to_stderr() {
+        record(Level::Error, message);
+    }
+    // Nobody may be reading.
+    let _ = writeln!(std::io::stderr(), "{message}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

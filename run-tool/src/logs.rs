@@ -55,8 +55,7 @@ impl Settings {
             _ => bail!("--log-driver {driver}: no such driver; use json-file, file or none"),
         };
         let suffix = if driver == Driver::File { "log" } else { "json.log" };
-        let mut settings =
-            Self { driver, path: bundle.join(format!("{id}-{suffix}")), max_size: 0, max_file: 1 };
+        let mut settings = Self { driver, path: bundle.join(format!("{id}-{suffix}")), max_size: 0, max_file: 1 };
         let options: BTreeMap<&str, &str> = options
             .iter()
             .map(|option| option.split_once('=').with_context(|| format!("--log-opt {option}: expected KEY=VALUE")))
@@ -295,7 +294,11 @@ impl Reader {
     }
 
     fn decode(&self, line: &[u8]) -> Record {
-        let plain = || Record { log: String::from_utf8_lossy(line).into_owned(), stream: "stdout".to_owned(), time: String::new() };
+        let plain = || Record {
+            log: String::from_utf8_lossy(line).into_owned(),
+            stream: "stdout".to_owned(),
+            time: String::new(),
+        };
         match self.settings.driver {
             // A line that a crash cut short is shown as it is.
             Driver::JsonFile => serde_json::from_slice(line).unwrap_or_else(|_| plain()),

@@ -17,6 +17,7 @@ mod features;
 mod hook;
 mod init;
 mod label;
+mod launch;
 mod log;
 mod logs;
 mod monitor;
@@ -40,6 +41,11 @@ fn main() -> ExitCode {
     match command::run() {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
+            if let Some(error) = failure.error.chain().find_map(|cause| cause.downcast_ref::<process::NotExecuted>()) {
+                // What the container's own process would have said.
+                log::plain(&error.to_string());
+                return ExitCode::from(failure.status);
+            }
             if !failure.error.is::<command::StdoutClosed>() {
                 log::fatal(&format!("{:#}", failure.error));
                 return ExitCode::from(failure.status);

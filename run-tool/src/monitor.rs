@@ -20,10 +20,10 @@ use crate::channel::{Channel, Message};
 use crate::container::Container;
 use crate::error::Fails;
 use crate::logs::{Settings, Stream, Writer};
-use crate::process::{Options, Started};
-use crate::state;
+use crate::process::Options;
 use crate::supervise::reap;
 use crate::syscall::{self, Pid};
+use crate::{launch, state};
 
 /// The file in a container's folder that says how it ended.
 pub(crate) const EXIT: &str = "exit.json";
@@ -82,8 +82,6 @@ pub(crate) struct Job<'a> {
     pub(crate) pid_file: Option<PathBuf>,
     /// Makes the options of a start.
     pub(crate) options: &'a dyn Fn() -> Result<Options>,
-    /// Starts it.
-    pub(crate) launch: &'a dyn Fn(&Spec, Options, Option<&Path>) -> Result<Started>,
 }
 
 /// Leaves a supervisor behind; returns once the container runs, or failed to.
@@ -125,8 +123,10 @@ fn work(job: &Job<'_>, policy: Policy, channel: &mut Option<Channel>) -> Result<
     let mask = syscall::block_signals().fails(|| "sigprocmask")?;
     let signals = syscall::signalfd().fails(|| "signalfd")?;
     let mut writer = Writer::open(job.log.clone())?;
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).fails(|| "open /dev/null")?;
+    let null =
+        rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).fails(|| "open /dev/null")?;
     let mut times = 0;
+    let mut again = false;
     let mut pause = Duration::from_millis(100);
     loop {
         let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).fails(|| "pipe");
@@ -134,8 +134,9 @@ fn work(job: &Job<'_>, policy: Policy, channel: &mut Option<Channel>) -> Result<
         let mut options = (job.options)()?;
         options.streams = Some([null.try_clone()?, out_end, err_end]);
         options.mask = Some(mask);
+        options.again = again;
         options.log = Some(job.log.clone());
-        let started = (job.launch)(job.spec, options, job.pid_file.as_deref())?;
+        let started = launch::start(job.spec, options, job.pid_file.as_deref())?;
         if let Some(channel) = channel.take() {
             channel.send(&Message::Pid(started.pid))?;
             // Whoever reads the caller's output waits for its end.
@@ -167,7 +168,8 @@ fn work(job: &Job<'_>, policy: Policy, channel: &mut Option<Channel>) -> Result<
             Some(state) if state.init_process_pid == started.pid && !folder.join(STOPPED).exists() => {}
             _ => return Ok(()),
         }
-        started.container.kill_and_destroy()?;
+        started.container.recycle()?;
+        again = true;
     }
 }
 

@@ -124,7 +124,9 @@ impl Namespaces {
             match syscall::setns(fd.as_fd(), flag(*kind)) {
                 Ok(()) => {}
                 Err(error) if error.raw_os_error() == Some(libc::EPERM) => waiting.push((*kind, path, fd)),
-                result => result.fails(|| format!("failed to setns into {} namespace {}", names(*kind).1, path.display()))?,
+                result => {
+                    result.fails(|| format!("failed to setns into {} namespace {}", names(*kind).1, path.display()))?
+                }
             }
         }
         if let Some((path, fd)) = user {
@@ -167,14 +169,6 @@ pub(crate) fn become_root() -> Result<()> {
     Ok(())
 }
 
-/// The id outside of an id inside.
-pub(crate) fn outside(id: u32, mappings: &[LinuxIdMapping]) -> Option<u32> {
-    mappings
-        .iter()
-        .find(|mapping| (mapping.container_id()..mapping.container_id().saturating_add(mapping.size())).contains(&id))
-        .map(|mapping| mapping.host_id() + (id - mapping.container_id()))
-}
-
 /// Mappings as the state stores them.
 pub(crate) fn stored(mappings: &[LinuxIdMapping]) -> Vec<state::Mapping> {
     mappings
@@ -190,13 +184,14 @@ pub(crate) fn stored(mappings: &[LinuxIdMapping]) -> Vec<state::Mapping> {
 /// Gives a process in a new user namespace its ids.
 pub(crate) fn map(pid: Pid, uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Result<()> {
     let text = |mappings: &[LinuxIdMapping]| -> String {
-        mappings.iter().map(|mapping| format!("{} {} {}\n", mapping.container_id(), mapping.host_id(), mapping.size())).collect()
+        mappings
+            .iter()
+            .map(|mapping| format!("{} {} {}\n", mapping.container_id(), mapping.host_id(), mapping.size()))
+            .collect()
     };
     let privileged = rustix::process::geteuid().is_root();
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let own = |mappings: &[LinuxIdMapping], id: u32| {
-        matches!(mappings, [mapping] if mapping.size() == 1 && mapping.host_id() == id)
-    };
+    let own = |mappings: &[LinuxIdMapping], id: u32| matches!(mappings, [mapping] if mapping.size() == 1 && mapping.host_id() == id);
     if privileged || own(uids, uid) {
         write(pid, "uid_map", &text(uids))?;
     } else {
@@ -247,7 +242,8 @@ pub(crate) fn user_namespace(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -
     let open = || -> Result<OwnedFd> {
         map(pid, uids, gids)?;
         let path = format!("/proc/{pid}/ns/user");
-        let fd = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).fails(|| format!("open {path}"))?;
+        let fd = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .fails(|| format!("open {path}"))?;
         Ok(fd)
     };
     let opened = open();
@@ -274,22 +270,6 @@ pub(crate) fn paths_of(pid: Pid) -> impl Iterator<Item = (String, PathBuf)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn mapping(container: u32, host: u32, size: u32) -> LinuxIdMapping {
-        let mut mapping = LinuxIdMapping::default();
-        mapping.set_container_id(container);
-        mapping.set_host_id(host);
-        mapping.set_size(size);
-        mapping
-    }
-
-    #[test]
-    fn ids_are_found_in_their_range() {
-        let mappings = [mapping(0, 1000, 1), mapping(1, 100_000, 65_536)];
-        for (inside, out) in [(0, Some(1000)), (1, Some(100_000)), (65_536, Some(165_535)), (65_537, None)] {
-            assert_eq!(outside(inside, &mappings), out, "{inside}");
-        }
-    }
 
     #[test]
     fn the_kinds_are_the_kernels_flags() {

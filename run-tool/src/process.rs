@@ -11,7 +11,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use libcontainer::oci_spec::runtime::{Hooks, LinuxNamespaceType, LinuxResources, Spec};
+use libcontainer::oci_spec::runtime::{Hooks, LinuxIdMapping, LinuxNamespaceType, LinuxResources, Spec};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid as RustixPid, PidfdFlags, PidfdGetfdFlags};
 
@@ -26,7 +26,7 @@ use crate::rootfs::device::Node;
 use crate::rootfs::mount::Mount;
 use crate::state::{self, State};
 use crate::syscall::{self, Pid};
-use crate::{hook, init, log, rlimit, rootfs, seccomp};
+use crate::{hook, init, log, rlimit, rootfs, seccomp, terminal};
 
 /// How a container is to be made, beside its configuration.
 #[derive(Debug, Default)]
@@ -57,6 +57,8 @@ pub(crate) struct Options {
     pub(crate) mask: Option<syscall::SignalMask>,
     /// What the standard streams become, where they are not the caller's.
     pub(crate) streams: Option<[OwnedFd; 3]>,
+    /// Whether it takes the folder of the one before it.
+    pub(crate) again: bool,
     /// Where the output is kept, if there is a supervisor.
     pub(crate) log: Option<crate::logs::Settings>,
 }
@@ -77,9 +79,11 @@ pub(crate) struct Plan {
     /// `linux.rootfsPropagation`.
     pub(crate) root_propagation: Option<u64>,
     /// Whether it has a mount namespace, new or joined.
-    pub(crate) new_mount_namespace: bool,
-    /// Whether its groups are the roots it sees.
-    pub(crate) new_cgroup_namespace: bool,
+    pub(crate) mount_namespace: bool,
+    /// Whether it has a cgroup namespace, new or joined.
+    pub(crate) cgroup_namespace: bool,
+    /// The id maps of the container, for mounts that take them over.
+    pub(crate) id_maps: (Vec<LinuxIdMapping>, Vec<LinuxIdMapping>),
     /// Whether it gets ids of its own.
     pub(crate) userns: bool,
     /// `--no-pivot`.
@@ -110,6 +114,8 @@ pub(crate) struct Plan {
     pub(crate) umask: u32,
     /// Whether its terminal is allocated.
     pub(crate) terminal: bool,
+    /// Whether the terminal is shown in the caller's.
+    pub(crate) foreground: bool,
     /// Where the terminal goes.
     pub(crate) console: Option<OwnedFd>,
     /// Where the pidfd goes.
@@ -135,12 +141,17 @@ pub(crate) struct Started {
     pub(crate) master: Option<OwnedFd>,
 }
 
+/// A program that could not be executed although everything was ready for it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NotExecuted(String);
+
 /// Makes a container. What was made is taken back if a step fails.
 pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
     state::check_id(&options.id)?;
     config::validate(spec)?;
     let folder = options.root.join(&options.id);
-    if folder.exists() {
+    if folder.exists() && !options.again {
         bail!("container with given ID already exists");
     }
     let linux = spec.linux().as_ref();
@@ -150,6 +161,8 @@ pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
     program.environment.append(&mut options.environment);
     program.kept = options.kept;
     program.mask = options.mask;
+    let cpu = linux.and_then(|linux| linux.resources().as_ref()).and_then(|resources| resources.cpu().as_ref());
+    program.cpuset = cpu.and_then(|cpu| cpu.cpus().as_ref()).is_some_and(|cpus| !cpus.is_empty());
     program.personality = linux.and_then(|linux| linux.personality().as_ref()).map(|personality| {
         if !personality.flags().items().is_empty() {
             log::warn("ignoring unsupported personality flags");
@@ -161,11 +174,8 @@ pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
     });
     program.memory_policy = linux.and_then(|linux| linux.memory_policy().clone());
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
-    let mut cgroup = Cgroup::plan(
-        linux.and_then(|linux| linux.cgroups_path().as_deref()),
-        &options.id,
-        options.rootless_cgroups,
-    )?;
+    let mut cgroup =
+        Cgroup::plan(linux.and_then(|linux| linux.cgroups_path().as_deref()), &options.id, options.rootless_cgroups)?;
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -176,23 +186,34 @@ pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
     }
     let mut plan = Plan::new(spec, &mut options, &cgroup, &program)?;
     match fs::DirBuilder::new().mode(0o711).create(&folder) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && options.again => {
+            // Nothing of it holds for the new one; it may be missing.
+            let _ = fs::remove_file(folder.join(crate::monitor::EXIT));
+        }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!("container with given ID already exists"),
         result => result.fails(|| format!("mkdir {}", folder.display()))?,
     }
     let mut container = Container { folder, state: plan.state.clone() };
     let mut pid = 0;
-    let started = launch(spec, &options, &mut plan, &mut program, &mut cgroup, &mut container, &mut pid);
-    match started {
+    // Someone else's groups must survive the failure that they are the reason of.
+    let made = cgroup.refuse_used().and_then(|()| {
+        launch(spec, &options, &mut plan, &mut program, &mut cgroup, &mut container, &mut pid)
+            .inspect_err(|_| undo_groups(&cgroup, pid))
+    });
+    match made {
         Ok(master) => Ok(Started { container, pid, master }),
         Err(error) => {
-            undo(&container, &cgroup, pid);
+            // The error that led here is the one that is told.
+            if let Err(error) = fs::remove_dir_all(&container.folder) {
+                log::warn(&format!("remove {}: {}", container.folder.display(), crate::error::reason(&error)));
+            }
             Err(error)
         }
     }
 }
 
-/// Ends what is left of a container that did not come to be. The error that led here is the one that is told.
-fn undo(container: &Container, cgroup: &Cgroup, pid: Pid) {
+/// Ends what is left of a container that did not come to be.
+fn undo_groups(cgroup: &Cgroup, pid: Pid) {
     if pid != 0 {
         let _ = syscall::kill(pid, libc::SIGKILL);
         let _ = syscall::wait(pid, true);
@@ -203,9 +224,6 @@ fn undo(container: &Container, cgroup: &Cgroup, pid: Pid) {
     }
     if let Err(error) = cgroup.destroy() {
         log::warn(&format!("{error:#}"));
-    }
-    if let Err(error) = fs::remove_dir_all(&container.folder) {
-        log::warn(&format!("remove {}: {}", container.folder.display(), crate::error::reason(&error)));
     }
 }
 
@@ -222,34 +240,12 @@ impl Plan {
         let gids = linux.map_or(&[][..], |linux| linux.gid_mappings().items());
         let mut mounts = Vec::new();
         for entry in spec.mounts().items() {
-            let mut mount = Mount::from_spec(entry, &options.bundle)?;
+            let mount = Mount::from_spec(entry, &options.bundle, &rootfs)?;
             if mount.is_id_mapped() && rootless {
                 bail!(
                     "invalid mount {}: id-mapped mounts are not supported for rootless containers",
                     mount.destination.display()
                 );
-            }
-            // Whoever runs in the container's user namespace may not be able to reach the source; and only here can ids be
-            // mapped.
-            if mount.is_bind() && !rootless && (userns || mount.is_id_mapped()) {
-                let tree = rootfs::mount::open_source(&mount).fails(|| {
-                    format!(
-                        "error mounting {:?} to rootfs at {:?}: open_tree {}",
-                        mount.source.display().to_string(),
-                        mount.destination.display().to_string(),
-                        mount.source.display()
-                    )
-                })?;
-                if mount.is_id_mapped() {
-                    let joined = namespaces.joined.iter().find(|(kind, ..)| *kind == LinuxNamespaceType::User);
-                    let ids = match (&mount.id_maps, joined) {
-                        (Some((uids, gids)), _) => namespace::user_namespace(uids, gids)?,
-                        (None, Some((_, _, fd))) => fd.try_clone()?,
-                        (None, None) => namespace::user_namespace(uids, gids)?,
-                    };
-                    rootfs::mount::map_ids(&mount, &tree, &ids)?;
-                }
-                mount.tree = Some(tree);
             }
             mounts.push(mount);
         }
@@ -280,8 +276,9 @@ impl Plan {
             mounts,
             devices: rootfs::device::nodes(linux.map_or(&[][..], |linux| linux.devices().items()))?,
             root_propagation,
-            new_mount_namespace: listed.has(LinuxNamespaceType::Mount),
-            new_cgroup_namespace: listed.is_new(LinuxNamespaceType::Cgroup),
+            mount_namespace: listed.has(LinuxNamespaceType::Mount),
+            cgroup_namespace: listed.has(LinuxNamespaceType::Cgroup),
+            id_maps: (uids.to_vec(), gids.to_vec()),
             userns,
             no_pivot: options.no_pivot,
             read_only_root: root.readonly().unwrap_or(false),
@@ -300,6 +297,7 @@ impl Plan {
             keyring: !options.no_new_keyring,
             umask: spec.process().as_ref().and_then(|process| process.user().umask()).unwrap_or(0o022),
             terminal,
+            foreground: options.mask.is_some() && options.log.is_none(),
             console,
             pidfd_socket,
             fifo: None,
@@ -519,8 +517,18 @@ fn converse(
                 channel.send(&Message::Continue)?;
                 send_listener(container, "creating", pid, pid, &listener)?;
             }
-            Some((Message::Pty, fd)) => master = fd,
+            Some((Message::Tree(index), _)) => send_tree(channel, plan, pid, index)?,
+            Some((Message::Pty, fd)) => {
+                master = fd;
+                if let Some(master) = master.as_ref().filter(|_| plan.foreground) {
+                    terminal::prepare(master)?;
+                }
+            }
             Some((Message::Waiting, _)) => return Ok(master),
+            // Everything but execve itself has succeeded: the words are those of the container's own process.
+            Some((Message::Error(text), _)) if ready && text.starts_with("exec ") => {
+                return Err(NotExecuted(text).into());
+            }
             Some((Message::Error(text), _)) => {
                 return Err(anyhow::anyhow!(text)).context("error during container init");
             }
@@ -530,6 +538,41 @@ fn converse(
             Some((message, _)) => bail!("unexpected message {message:?} from the container's process"),
         }
     }
+}
+
+/// Opens the source of a mount for the child: what its user may not reach, or whose ids only the host can map. A process in the
+/// child's mount namespace does it, since the source can lie in what the child has mounted.
+fn send_tree(channel: &Channel, plan: &Plan, pid: Pid, index: i32) -> Result<()> {
+    let mount = usize::try_from(index).ok().and_then(|index| plan.mounts.get(index)).context("no such mount")?;
+    let ids = if mount.is_id_mapped() {
+        let joined = plan.namespaces.joined.iter().find(|(kind, ..)| *kind == LinuxNamespaceType::User);
+        Some(match (&mount.id_maps, joined) {
+            (Some((uids, gids)), _) => namespace::user_namespace(uids, gids)?,
+            (None, Some((_, _, fd))) => fd.try_clone()?,
+            (None, None) => namespace::user_namespace(&plan.id_maps.0, &plan.id_maps.1)?,
+        })
+    } else {
+        None
+    };
+    let path = format!("/proc/{pid}/ns/mnt");
+    let mounts =
+        rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).fails(|| format!("open {path}"))?;
+    let Some(helper) = syscall::clone(0, None).fails(|| "clone")? else {
+        let open = || -> Result<()> {
+            syscall::setns(mounts.as_fd(), libc::CLONE_NEWNS).fails(|| "failed to setns into mount namespace")?;
+            let tree = rootfs::mount::open_source(mount).fails(|| format!("open_tree {}", mount.source.display()))?;
+            if let Some(ids) = &ids {
+                rootfs::mount::map_ids(mount, &tree, ids)?;
+            }
+            channel.send_fd(&Message::Tree(index), tree.as_fd())
+        };
+        match open() {
+            Ok(()) => syscall::exit(0),
+            Err(error) => init::fail(channel, &error),
+        }
+    };
+    syscall::wait(helper, true)?;
+    Ok(())
 }
 
 fn descriptor_name(number: i32) -> String {
@@ -553,7 +596,8 @@ pub(crate) fn send_listener(
 ) -> Result<()> {
     let seccomp = container.state.config.seccomp.as_ref().context("seccomp listenerPath is not set")?;
     let path = seccomp.listener_path.as_ref().context("seccomp listenerPath is not set")?;
-    let socket = channel::connect(path).context("failed to connect with seccomp agent specified in the seccomp profile")?;
+    let socket =
+        channel::connect(path).context("failed to connect with seccomp agent specified in the seccomp profile")?;
     let state: serde_json::Value = serde_json::from_str(&container.state.for_hooks(status, init_pid))?;
     let mut document = serde_json::Map::new();
     document.insert("ociVersion".into(), config::SPEC_VERSION.into());

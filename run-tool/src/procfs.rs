@@ -39,7 +39,7 @@ impl Procfs {
         let proc = rustix::fs::open("/proc", flags, Mode::empty()).fails(|| "open /proc")?;
         let statfs = rustix::fs::fstatfs(&proc).fails(|| "fstatfs /proc")?;
         let stat = rustix::fs::fstat(&proc).fails(|| "fstat /proc")?;
-        if statfs.f_type as i64 != PROC_SUPER_MAGIC || stat.st_ino != ROOT_INODE {
+        if statfs.f_type != PROC_SUPER_MAGIC || stat.st_ino != ROOT_INODE {
             bail!("/proc is not procfs");
         }
         Ok(Self(proc))

@@ -24,7 +24,7 @@ use crate::error::Fails;
 use crate::rootfs::device::is_null;
 use crate::seccomp::Filter;
 use crate::syscall::{self, SchedulerAttributes, SignalMask};
-use crate::{features, label};
+use crate::{features, label, log};
 
 /// A program, as far as the container's configuration describes it.
 #[derive(Debug)]
@@ -56,6 +56,8 @@ pub(crate) struct Program {
     pub(crate) personality: Option<String>,
     /// `linux.memoryPolicy`.
     pub(crate) memory_policy: Option<LinuxMemoryPolicy>,
+    /// Whether its CPUs are limited.
+    pub(crate) cpuset: bool,
     /// Descriptors after the standard streams that it keeps.
     pub(crate) kept: u32,
     /// Made by a user other than root: no groups can be set.
@@ -92,6 +94,7 @@ impl Program {
             filter: None,
             personality: None,
             memory_policy: None,
+            cpuset: false,
             kept: 0,
             rootless,
             mask: None,
@@ -114,7 +117,12 @@ impl Program {
             rustix::thread::set_no_new_privs(true).fails(|| "prctl(SET_NO_NEW_PRIVS)")?;
         }
         if let Some(scheduler) = &self.scheduler {
-            syscall::set_scheduler(scheduler_attributes(scheduler)).fails(|| "error setting scheduler")?;
+            match syscall::set_scheduler(scheduler_attributes(scheduler)) {
+                Err(error) if error.raw_os_error() == Some(libc::EPERM) && self.cpuset => {
+                    bail!("process scheduler can't be used together with AllowedCPUs")
+                }
+                result => result.fails(|| "error setting scheduler")?,
+            }
         }
         if let Some((class, level)) = self.io_priority {
             let class = match class {
@@ -137,11 +145,12 @@ impl Program {
     /// Becomes the container's user with its rights, and finds the program. After this only execve is left.
     pub(crate) fn take_on(&mut self, channel: &Channel) -> Result<CString> {
         label::apply_selinux(&self.selinux)?;
+        // Before the filter, which may not know the call.
+        syscall::close_on_exec_from(3 + self.kept).fails(|| "error closing exec fds: close_range")?;
         // Without no_new_privs a filter is a privileged thing; with it, it comes last.
         if !self.no_new_privileges {
             self.install_filter(channel)?;
         }
-        syscall::close_on_exec_from(3 + self.kept).fails(|| "error closing exec fds: close_range")?;
         let entered = match rustix::process::chdir(&self.cwd) {
             Ok(()) => true,
             // The container's user may reach it where root of a user namespace does not (a share of another machine).
@@ -175,7 +184,9 @@ impl Program {
 
     fn install_filter(&self, channel: &Channel) -> Result<()> {
         let Some(filter) = &self.filter else { return Ok(()) };
-        let listener = syscall::seccomp_load(&filter.program, filter.flags).fails(|| "unable to init seccomp: seccomp")?;
+        log::debug(|| format!("seccomp filter flags: {}", filter.flags));
+        let listener =
+            syscall::seccomp_load(&filter.program, filter.flags).fails(|| "unable to init seccomp: seccomp")?;
         if let Some(listener) = listener {
             // The parent fetches it: sending it would take system calls that the filter may ask about.
             channel.send(&Message::SeccompListener(listener))?;

@@ -17,6 +17,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use crate::beneath;
+use crate::channel::Channel;
 use crate::error::Fails;
 use crate::process::Plan;
 use crate::procfs::Procfs;
@@ -36,7 +37,8 @@ pub(crate) struct Root {
 impl Root {
     /// The path, within the root, of something opened beneath it.
     pub(crate) fn path_of(&self, fd: &OwnedFd) -> Result<PathBuf> {
-        let full = rustix::fs::readlink(crate::terminal::proc_path(fd.as_fd()), Vec::new()).fails(|| "readlink /proc/self/fd")?;
+        let full = rustix::fs::readlink(crate::terminal::proc_path(fd.as_fd()), Vec::new())
+            .fails(|| "readlink /proc/self/fd")?;
         let full = full.into_string().unwrap_or_else(|error| error.into_cstring().to_string_lossy().into_owned());
         match Path::new(&full).strip_prefix(&self.path) {
             Ok(inside) => Ok(Path::new("/").join(inside)),
@@ -58,19 +60,23 @@ pub(crate) fn makes_devices(plan: &Plan) -> bool {
 }
 
 /// Cuts the mount namespace off the host's, and makes the mounts and devices below the root.
-pub(crate) fn prepare(plan: &Plan) -> Result<Root> {
+pub(crate) fn prepare(plan: &Plan, channel: &Channel) -> Result<Root> {
     // `mount` below goes through /proc/self/fd: that must be the host's real procfs.
     Procfs::mounted()?;
-    let propagation = plan.root_propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC);
-    change("/", propagation).context("error preparing rootfs")?;
-    make_parent_private(&plan.rootfs, propagation).context("error preparing rootfs")?;
+    // Without a mount namespace these would be the host's.
+    if plan.mount_namespace {
+        let propagation = plan.root_propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC);
+        change("/", propagation).context("error preparing rootfs")?;
+        make_parent_private(&plan.rootfs, propagation).context("error preparing rootfs")?;
+    }
     rustix::mount::mount_bind_recursive(&plan.rootfs, &plan.rootfs)
         .fails(|| format!("error preparing rootfs: mount {}", plan.rootfs.display()))?;
     let fd = rustix::fs::open(&plan.rootfs, DIRECTORY, Mode::empty())
         .fails(|| format!("open rootfs handle: open {}", plan.rootfs.display()))?;
     let root = Root { fd, path: plan.rootfs.clone() };
-    for mount in &plan.mounts {
-        mount::make(plan, &root, mount).with_context(|| {
+    for (index, mount) in plan.mounts.iter().enumerate() {
+        let from_parent = || channel.ask_for_tree(index as i32);
+        mount::make(plan, &root, mount, &from_parent).with_context(|| {
             format!(
                 "error mounting {:?} to rootfs at {:?}",
                 mount.source.display().to_string(),
@@ -111,7 +117,7 @@ fn make_parent_private(rootfs: &Path, propagation: u64) -> Result<()> {
 /// Makes the root the caller's `/`, and lets go of the host's.
 pub(crate) fn enter(plan: &Plan, root: &Root) -> Result<()> {
     rustix::process::fchdir(&root.fd).fails(|| format!("chdir {}", root.path.display()))?;
-    let entered = if !plan.new_mount_namespace {
+    let entered = if !plan.mount_namespace {
         change_root()
     } else if plan.no_pivot {
         move_root(&root.path)

@@ -15,6 +15,7 @@ use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::mount::OpenTreeFlags;
 
 use crate::error::Fails;
+use crate::log;
 use crate::syscall::{self, MountAttributes};
 
 const EXE: &str = "/proc/self/exe";
@@ -40,6 +41,8 @@ fn is_sealed() -> Result<bool> {
 /// Goes on from a sealed file. Returns only in the process that runs from one.
 pub(crate) fn ensure() -> Result<()> {
     if is_sealed()? {
+        // The words that runc's tests look for.
+        log::debug(|| "runc exeseal: using /proc/self/exe clone".to_owned());
         return Ok(());
     }
     let again = std::env::var_os(MARK).is_some();

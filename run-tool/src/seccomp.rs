@@ -124,7 +124,11 @@ fn flags(profile: &LinuxSeccomp) -> Result<Option<u64>> {
                     LinuxSeccompFilterFlag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
                     LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
                     LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => {
-                        if listens(profile) { libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV } else { 0 }
+                        if listens(profile) {
+                            libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+                        } else {
+                            0
+                        }
                     }
                 };
             }
@@ -234,9 +238,7 @@ fn build(profile: &LinuxSeccomp) -> Result<Vec<u8>> {
                 context.add_rule_conditional(action, number, &compare).map(drop)
             } else {
                 // The library compares an argument once a rule; runc makes a rule of each comparison then.
-                compare
-                    .iter()
-                    .try_for_each(|one| context.add_rule_conditional(action, number, &[*one]).map(drop))
+                compare.iter().try_for_each(|one| context.add_rule_conditional(action, number, &[*one]).map(drop))
             };
             added.with_context(|| format!("error adding seccomp rule for syscall {name}"))?;
         }
@@ -325,7 +327,8 @@ mod tests {
     #[test]
     fn a_stored_filter_of_another_profile_is_not_taken() {
         let root = tempfile::tempdir().unwrap();
-        let one = profile(r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"}]}"#);
+        let one =
+            profile(r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"}]}"#);
         let filter = compile(&one, root.path()).unwrap().unwrap();
         let file = fs::read_dir(root.path().join(CACHE)).unwrap().next().unwrap().unwrap().path();
         let mut stored = fs::read(&file).unwrap();

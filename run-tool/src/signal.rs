@@ -70,15 +70,44 @@ pub(crate) fn name(number: i32) -> &'static str {
     NAMES.iter().find(|(_, known)| *known == number).map_or("unknown", |(name, _)| name)
 }
 
+/// What a signal does, in the words of Go.
+pub(crate) fn describe(number: i32) -> String {
+    let text = match number {
+        libc::SIGHUP => "hangup",
+        libc::SIGINT => "interrupt",
+        libc::SIGQUIT => "quit",
+        libc::SIGILL => "illegal instruction",
+        libc::SIGTRAP => "trace/breakpoint trap",
+        libc::SIGABRT => "aborted",
+        libc::SIGBUS => "bus error",
+        libc::SIGFPE => "floating point exception",
+        libc::SIGKILL => "killed",
+        libc::SIGSEGV => "segmentation fault",
+        libc::SIGPIPE => "broken pipe",
+        libc::SIGALRM => "alarm clock",
+        libc::SIGTERM => "terminated",
+        libc::SIGSYS => "bad system call",
+        _ => return format!("signal {number}"),
+    };
+    text.to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn signals_are_read_in_every_spelling() {
-        for (text, number) in
-            [("9", 9), ("KILL", 9), ("SIGKILL", 9), ("sigterm", 15), ("hup", 1), ("0", 0), ("RTMIN+1", 35), ("SIGRTMAX-1", 63)]
-        {
+        for (text, number) in [
+            ("9", 9),
+            ("KILL", 9),
+            ("SIGKILL", 9),
+            ("sigterm", 15),
+            ("hup", 1),
+            ("0", 0),
+            ("RTMIN+1", 35),
+            ("SIGRTMAX-1", 63),
+        ] {
             assert_eq!(parse(text).unwrap(), number, "{text}");
         }
         assert_eq!(parse("NOPE").unwrap_err().to_string(), "unknown signal \"NOPE\"");

@@ -194,12 +194,13 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
         file.write_all(content)?;
         fs::rename(&temporary, path)
     };
-    write().inspect_err(|_| {
-        // The error that is returned says more.
-        let _ = fs::remove_file(&temporary);
-    })
-    .fails(|| format!("write {}", path.display()))
-    .map_err(Into::into)
+    write()
+        .inspect_err(|_| {
+            // The error that is returned says more.
+            let _ = fs::remove_file(&temporary);
+        })
+        .fails(|| format!("write {}", path.display()))
+        .map_err(Into::into)
 }
 
 /// When a process started and in which state it is, from `/proc/PID/stat`. `None`: there is no such process.

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::error::{self, Fails};
 use crate::syscall::{self, Pid, SignalMask};
-use crate::terminal::{self, Host};
+use crate::terminal::Host;
 use crate::{log, signal};
 
 const BUFFER: usize = 64 * 1024;
@@ -86,11 +86,8 @@ impl Foreground {
 
     /// Serves the container until its first process ends, and gives its status.
     pub(crate) fn serve(mut self, pid: Pid, master: Option<OwnedFd>) -> Result<i32> {
-        if let (Some(master), Some(host)) = (&master, &mut self.host) {
-            terminal::clear_onlcr(master.as_fd())?;
+        if let (Some(_), Some(host)) = (&master, &mut self.host) {
             host.set_raw()?;
-            // A terminal that has no size, or is going away, changes nothing.
-            let _ = host.copy_size(master.as_fd());
         }
         let (mut input, mut output) = (Stream::default(), Stream::default());
         let mut status = None;
@@ -185,7 +182,7 @@ impl Foreground {
                     libc::SIGCHLD => status = status.or(reap(pid)?),
                     libc::SIGWINCH => {
                         if let (Some(host), Some(master)) = (&self.host, master) {
-                            // See `serve`.
+                            // A terminal that is going away has no size.
                             let _ = host.copy_size(master.as_fd());
                         }
                     }

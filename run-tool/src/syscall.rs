@@ -108,7 +108,8 @@ pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, attributes: 
 
 /// Installs a seccomp filter of `sock_filter` records; with `SECCOMP_FILTER_FLAG_NEW_LISTENER` returns the listener.
 pub(crate) fn seccomp_load(filter: &[u8], flags: u64) -> io::Result<Option<RawFd>> {
-    let length = u16::try_from(filter.len() / size_of::<libc::sock_filter>()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let length =
+        u16::try_from(filter.len() / size_of::<libc::sock_filter>()).map_err(|_| io::ErrorKind::InvalidInput)?;
     // The records are copied so that they are aligned as the kernel wants them.
     let mut records: Vec<u64> = filter
         .chunks_exact(8)
@@ -125,7 +126,8 @@ pub(crate) fn seccomp_load(filter: &[u8], flags: u64) -> io::Result<Option<RawFd
 /// Asks the kernel whether it knows the `flags` of a seccomp filter.
 pub(crate) fn seccomp_knows(flags: u64) -> bool {
     // SAFETY: a null program is refused with EFAULT before anything happens, which is what tells that the flag is known.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER as c_long, flags, 0 as c_long) };
+    let result =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER as c_long, flags, 0 as c_long) };
     result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
 }
 
@@ -199,6 +201,20 @@ pub(crate) fn default_signal(signal: c_int) {
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
+extern "C" fn exit_by_signal(signal: c_int) {
+    // SAFETY: _exit may be called in a signal handler.
+    unsafe { libc::_exit(128 + signal) };
+}
+
+/// Lets the usual signals end the caller although it is the first process of a PID namespace, which is deaf to signals that it
+/// does not handle. execve puts the default actions back.
+pub(crate) fn exit_on_signals() {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // SAFETY: the handler does nothing but end the process.
+        unsafe { libc::signal(signal, exit_by_signal as *const () as libc::sighandler_t) };
+    }
+}
+
 /// Sends a signal to a process.
 pub(crate) fn kill(pid: Pid, signal: c_int) -> io::Result<()> {
     // SAFETY: plain integers.
@@ -242,6 +258,12 @@ pub(crate) fn prlimit(pid: Pid, resource: c_uint, soft: u64, hard: u64) -> io::R
 pub(crate) fn close_on_exec_from(first: c_uint) -> io::Result<()> {
     // SAFETY: CLOSE_RANGE_CLOEXEC closes nothing, so no owned descriptor becomes invalid.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) }).map(drop)
+}
+
+/// Closes every descriptor from `first` on. For the very beginning only, when all of them are the caller's.
+pub(crate) fn close_from(first: c_uint) -> io::Result<()> {
+    // SAFETY: run-tool has not opened anything yet, so no owned descriptor becomes invalid.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, 0) }).map(drop)
 }
 
 /// Makes `to` refer to what `from` refers to, without close-on-exec: for standard streams and handed-on descriptors.
@@ -507,6 +529,6 @@ mod tests {
     #[test]
     fn known_seccomp_flags_are_told_from_unknown_ones() {
         assert!(seccomp_knows(libc::SECCOMP_FILTER_FLAG_LOG));
-        assert!(!seccomp_knows(1 << 40));
+        assert!(!seccomp_knows(1 << 20));
     }
 }

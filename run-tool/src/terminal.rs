@@ -21,7 +21,7 @@ pub(crate) fn allocate() -> Result<(OwnedFd, OwnedFd)> {
     let stat = rustix::fs::fstat(&handle).fails(|| "fstat /dev/pts/ptmx")?;
     let statfs = rustix::fs::fstatfs(&handle).fails(|| "fstatfs /dev/pts/ptmx")?;
     // An image could have put another device there, to be opened as root (CVE-2025-52565).
-    if statfs.f_type as i64 != DEVPTS_SUPER_MAGIC || stat.st_ino != 2 || stat.st_rdev != rustix::fs::makedev(5, 2) {
+    if statfs.f_type != DEVPTS_SUPER_MAGIC || stat.st_ino != 2 || stat.st_rdev != rustix::fs::makedev(5, 2) {
         bail!("verify ptmx handle: /dev/pts/ptmx is not that of a real devpts mount");
     }
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -32,7 +32,7 @@ pub(crate) fn allocate() -> Result<(OwnedFd, OwnedFd)> {
     // Between the two opens it could have been exchanged: the one that counts is the one that is open.
     let opened = rustix::fs::fstat(&master).fails(|| "fstat /dev/pts/ptmx")?;
     let statfs = rustix::fs::fstatfs(&master).fails(|| "fstatfs /dev/pts/ptmx")?;
-    if statfs.f_type as i64 != DEVPTS_SUPER_MAGIC || opened.st_rdev != stat.st_rdev {
+    if statfs.f_type != DEVPTS_SUPER_MAGIC || opened.st_rdev != stat.st_rdev {
         bail!("verify ptmx handle: /dev/pts/ptmx changed while it was opened");
     }
     rustix::pty::unlockpt(&master).fails(|| "unlockpt")?;
@@ -59,11 +59,14 @@ pub(crate) fn become_controlling(slave: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-/// Turns off the translation of newlines in the container's pty, as runc does: the caller's terminal is raw.
-pub(crate) fn clear_onlcr(master: BorrowedFd<'_>) -> Result<()> {
+/// Prepares the container's pty to be shown in the caller's terminal, before anything writes to it: no translation of
+/// newlines, as with runc, and the same size.
+pub(crate) fn prepare(master: &OwnedFd) -> Result<()> {
     let mut attributes = rustix::termios::tcgetattr(master).fails(|| "tcgetattr")?;
     attributes.output_modes.remove(OutputModes::ONLCR);
     rustix::termios::tcsetattr(master, OptionalActions::Now, &attributes).fails(|| "tcsetattr")?;
+    // A terminal without a size gives none.
+    let _ = Host::find().map(|host| host.copy_size(master.as_fd()));
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 use rustix::fs::{Mode, OFlags};
 
@@ -39,13 +39,19 @@ impl Rule {
             kind,
             major: number(rule.major()),
             minor: number(rule.minor()),
-            access: rule.access().clone().unwrap_or_default(),
+            access: rule
+                .access()
+                .iter()
+                .flat_map(|access| access.chars())
+                .filter(|letter| "rwm".contains(*letter))
+                .collect(),
         }
     }
 
-    /// Whether the rule speaks of every device and every access: then what came before it is void.
+    /// Whether the rule speaks of every device: then what came before it is void. As in version 1 of the kernel, a rule of
+    /// kind `a` does so whatever its numbers.
     fn is_everything(&self) -> bool {
-        self.kind == 'a' && self.major.is_none() && self.minor.is_none() && "rwm".chars().all(|access| self.access.contains(access))
+        self.kind == 'a'
     }
 
     fn line(&self) -> String {
@@ -90,31 +96,56 @@ fn reduce(rules: &[Rule]) -> (bool, &[Rule]) {
     }
 }
 
+/// The exceptions from the last rule about everything, as version 1 keeps them: by device, the accesses.
+fn exceptions(everything: bool, rules: &[Rule]) -> Result<Vec<Rule>> {
+    let mut exceptions: Vec<Rule> = Vec::new();
+    for rule in rules {
+        let same = |other: &&mut Rule| (other.kind, other.major, other.minor) == (rule.kind, rule.major, rule.minor);
+        if rule.allow != everything {
+            match exceptions.iter_mut().find(same) {
+                Some(known) => {
+                    let missing = rule.access.chars().filter(|letter| !known.access.contains(*letter));
+                    let added: String = missing.collect();
+                    known.access.push_str(&added);
+                }
+                None => exceptions.push(rule.clone()),
+            }
+            continue;
+        }
+        // The kernel silently ignores a hole in a wildcard, which would look like safety.
+        let wider = exceptions.iter().find(|other| {
+            other.kind == rule.kind
+                && (other.major, other.minor) != (rule.major, rule.minor)
+                && (other.major.is_none() || other.major == rule.major)
+                && (other.minor.is_none() || other.minor == rule.minor)
+                && other.access.chars().any(|letter| rule.access.contains(letter))
+        });
+        if let Some(wider) = wider {
+            bail!(
+                "requested rule [{}] not supported by devices cgroupv1 (cannot punch hole in existing wildcard rule [{}])",
+                rule.line(),
+                wider.line()
+            );
+        }
+        if let Some(known) = exceptions.iter_mut().find(same) {
+            known.access.retain(|letter| !rule.access.contains(letter));
+        }
+    }
+    exceptions.retain(|rule| !rule.access.is_empty());
+    Ok(exceptions)
+}
+
 /// Sets the rules of a version 1 group. Without any, nothing changes.
 pub(super) fn set_v1(path: &Path, rules: &[Rule]) -> Result<()> {
     if rules.is_empty() {
         return Ok(());
     }
     let (everything, rest) = reduce(rules);
-    if everything {
-        write(&path.join("devices.allow"), "a")?;
-    } else if !rules.is_empty() {
-        write(&path.join("devices.deny"), "a")?;
-    }
-    for rule in rest {
-        // Everything is allowed already: another allowance would turn the list into one of exceptions.
-        if everything && rule.allow {
-            continue;
-        }
-        let file = if rule.allow { "devices.allow" } else { "devices.deny" };
-        // The kernel reads `a` with numbers as "all devices": say it for both kinds instead.
-        if rule.kind == 'a' && !rule.is_everything() {
-            for kind in ['b', 'c'] {
-                write(&path.join(file), &Rule { kind, ..rule.clone() }.line())?;
-            }
-        } else {
-            write(&path.join(file), &rule.line())?;
-        }
+    let exceptions = exceptions(everything, rest)?;
+    let (all, others) = if everything { ("devices.allow", "devices.deny") } else { ("devices.deny", "devices.allow") };
+    write(&path.join(all), "a")?;
+    for rule in exceptions {
+        write(&path.join(others), &rule.line())?;
     }
     Ok(())
 }
@@ -127,8 +158,8 @@ pub(super) fn set_v2(path: &Path, rules: &[Rule]) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let cgroup = rustix::fs::open(path, flags, Mode::empty()).fails(|| format!("open {}", path.display()))?;
     use std::os::fd::AsFd;
-    let program = syscall::bpf_load_device_program(&program(rules))
-        .fails(|| "bpf(BPF_PROG_LOAD) of the device filter")?;
+    let program =
+        syscall::bpf_load_device_program(&program(rules)).fails(|| "bpf(BPF_PROG_LOAD) of the device filter")?;
     // Without the right to list programs there is none of ours to replace.
     let mut old = syscall::bpf_device_programs(cgroup.as_fd()).unwrap_or_default();
     let replaced = if old.len() == 1 { old.pop() } else { None };
@@ -220,7 +251,18 @@ mod tests {
         let rules = [null.clone(), deny.clone(), null.clone()];
         assert_eq!(reduce(&rules), (false, &rules[2..]));
         let allow = Rule { allow: true, ..deny };
-        assert_eq!(reduce(&[null, allow]).0, true);
+        assert!(reduce(&[null, allow]).0);
+    }
+
+    #[test]
+    fn denials_take_from_allowances_and_holes_are_refused() {
+        let deny = |major, minor, access: &str| Rule { allow: false, ..Rule::allow('c', major, minor, access) };
+        let null = Rule::allow('c', Some(1), Some(3), "rwm");
+        let left = exceptions(false, &[null.clone(), deny(Some(1), Some(3), "w")]).unwrap();
+        assert_eq!(left, [Rule::allow('c', Some(1), Some(3), "rm")]);
+        let wide = Rule::allow('c', Some(1), None, "rw");
+        assert!(exceptions(false, &[wide, deny(Some(1), Some(3), "w")]).is_err());
+        assert_eq!(exceptions(true, &[null]).unwrap(), []);
     }
 
     #[test]

@@ -54,7 +54,8 @@ fn block_entries(text: &str) -> Vec<Value> {
             _ => continue,
         };
         let Some((major, minor)) = device.split_once(':') else { continue };
-        let (Ok(major), Ok(minor), Ok(value)) = (major.parse::<u64>(), minor.parse::<u64>(), value.parse::<u64>()) else {
+        let (Ok(major), Ok(minor), Ok(value)) = (major.parse::<u64>(), minor.parse::<u64>(), value.parse::<u64>())
+        else {
             continue;
         };
         let mut entry = object(&[("major", major), ("minor", minor), ("value", value)], &[]);
@@ -88,7 +89,8 @@ fn huge_pages(folder: Option<&Path>, unified: bool) -> Map<String, Value> {
         let value = if unified {
             object(&[("usage", file("current")), ("failcnt", 0)], &["failcnt"])
         } else {
-            let entries = [("usage", file("usage_in_bytes")), ("max", file("max_usage_in_bytes")), ("failcnt", file("failcnt"))];
+            let entries =
+                [("usage", file("usage_in_bytes")), ("max", file("max_usage_in_bytes")), ("failcnt", file("failcnt"))];
             object(&entries, &["failcnt"])
         };
         pages.insert(size.to_owned(), value);
@@ -132,7 +134,8 @@ fn version_1(cgroup: &Cgroup) -> Value {
         if let Some(cache) = raw.get("cache").filter(|cache| **cache != 0) {
             memories.insert("cache".into(), json!(cache));
         }
-        for (key, name) in [("usage", "memory"), ("swap", "memory.memsw"), ("kernel", "memory.kmem"), ("kernelTCP", "memory.kmem.tcp")]
+        for (key, name) in
+            [("usage", "memory"), ("swap", "memory.memsw"), ("kernel", "memory.kmem"), ("kernelTCP", "memory.kmem.tcp")]
         {
             if folder.join(format!("{name}.usage_in_bytes")).exists() {
                 memories.insert(key.into(), memory(folder, name));
@@ -212,7 +215,8 @@ fn pressure(path: &Path) -> Option<Value> {
         let kind = fields.next()?;
         let mut values = Map::new();
         for (key, value) in fields.filter_map(|field| field.split_once('=')) {
-            let value = if key == "total" { json!(value.parse::<u64>().ok()?) } else { json!(value.parse::<f64>().ok()?) };
+            let value =
+                if key == "total" { json!(value.parse::<u64>().ok()?) } else { json!(value.parse::<f64>().ok()?) };
             values.insert(key.to_owned(), value);
         }
         kinds.insert(kind.to_owned(), Value::Object(values));

@@ -14,8 +14,21 @@ use crate::config::Items;
 use crate::error::{self, Fails};
 
 const CONTROLLERS: [&str; 15] = [
-    "cpuset", "devices", "memory", "cpu", "cpuacct", "pids", "blkio", "hugetlb", "net_cls", "net_prio", "perf_event",
-    "freezer", "rdma", "misc", "name=systemd",
+    "cpuset",
+    "devices",
+    "memory",
+    "cpu",
+    "cpuacct",
+    "pids",
+    "blkio",
+    "hugetlb",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "freezer",
+    "rdma",
+    "misc",
+    "name=systemd",
 ];
 
 /// A mounted version 1 hierarchy.
@@ -158,7 +171,9 @@ pub(super) fn set(paths: &BTreeMap<String, PathBuf>, resources: &LinuxResources)
         if let Some(period) = period {
             match put("cpu.cfs_period_us", period.to_string()) {
                 // A shorter period may not fit the old quota: set it after the quota.
-                Err(error) if error::errno(&error) == Some(libc::EINVAL) && quota.is_some() => late_period = Some(period),
+                Err(error) if error::errno(&error) == Some(libc::EINVAL) && quota.is_some() => {
+                    late_period = Some(period)
+                }
                 result => result?,
             }
         }

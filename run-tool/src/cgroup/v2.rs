@@ -37,7 +37,8 @@ pub(super) fn create(path: &Path) -> Result<()> {
             result => result.fails(|| format!("mkdir {}", current.display()))?,
         }
         // A domain below a threaded group is `domain invalid`: the leaf must be threaded as well.
-        if depth + 1 == last && fs::read_to_string(current.join("cgroup.type")).is_ok_and(|kind| kind.trim() == "domain invalid")
+        if depth + 1 == last
+            && fs::read_to_string(current.join("cgroup.type")).is_ok_and(|kind| kind.trim() == "domain invalid")
         {
             write(&current.join("cgroup.type"), "threaded")?;
         }
@@ -49,7 +50,8 @@ pub(super) fn create(path: &Path) -> Result<()> {
 fn enable(path: &Path, available: &str) {
     let file = path.join("cgroup.subtree_control");
     let enabled = read(&file).unwrap_or_default();
-    let missing: Vec<_> = available.split(' ').filter(|name| !enabled.split(' ').any(|enabled| enabled == *name)).collect();
+    let missing: Vec<_> =
+        available.split(' ').filter(|name| !enabled.split(' ').any(|enabled| enabled == *name)).collect();
     if missing.is_empty() {
         return;
     }
@@ -252,7 +254,9 @@ mod tests {
 
     #[test]
     fn swap_is_counted_alone() {
-        for (swap, memory, alone) in [(0, 0, None), (-1, 100, Some("max")), (150, 100, Some("50")), (0, -1, Some("max"))] {
+        for (swap, memory, alone) in
+            [(0, 0, None), (-1, 100, Some("max")), (150, 100, Some("50")), (0, -1, Some("max"))]
+        {
             assert_eq!(swap_alone(swap, memory).unwrap().as_deref(), alone, "{swap} {memory}");
         }
         assert!(swap_alone(50, 100).is_err());

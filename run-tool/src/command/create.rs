@@ -1,6 +1,6 @@
 //! `create`: a container that waits for `start`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -9,8 +9,7 @@ use libcontainer::oci_spec::runtime::Spec;
 use super::Global;
 use crate::error::Fails;
 use crate::process::{self, Options};
-use crate::syscall::Pid;
-use crate::{config, program};
+use crate::{config, launch, program};
 
 /// Create a container.
 ///
@@ -109,25 +108,12 @@ pub(crate) fn activation() -> (u32, Vec<String>) {
     }
 }
 
-/// Writes a process id: at once and as a whole, since someone may wait for the file.
-pub(crate) fn write_pid_file(path: &Path, pid: Pid) -> Result<()> {
-    let name = path.file_name().with_context(|| format!("pid file {}", path.display()))?;
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    let temporary = path.with_file_name(hidden);
-    let write = || -> std::io::Result<()> {
-        use std::io::Write;
-        // What an interrupted call left behind is no reason to fail.
-        let _ = std::fs::remove_file(&temporary);
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&temporary)?;
-        file.write_all(pid.to_string().as_bytes())?;
-        std::fs::rename(&temporary, path)
-    };
-    write().fails(|| format!("open {}", path.display()))?;
-    Ok(())
-}
-
 impl Create {
+    /// How many descriptors are to be handed on.
+    pub(super) fn preserved(&self) -> u32 {
+        self.making.preserve_fds
+    }
+
     pub(super) fn run(self, global: &Global) -> Result<u8> {
         self.create(global).with_context(|| format!("{} create failed", super::name()))?;
         Ok(0)
@@ -139,7 +125,7 @@ impl Create {
         let options = Options { wait_for_start: true, ..self.making.options(global, &self.id)? };
         let started = process::create(&spec, options)?;
         if let Some(path) = &self.making.pid_file
-            && let Err(error) = write_pid_file(path, started.pid)
+            && let Err(error) = launch::write_pid_file(path, started.pid)
         {
             let _ = started.container.kill_and_destroy();
             return Err(error);

@@ -67,11 +67,12 @@ impl Events {
             bail!("container with id {} is not running", self.id);
         }
         let emit = |kind: &str, data: Option<Value>| {
-            let mut event = json!({"type": kind, "id": self.id});
-            if let Some(data) = data {
-                event["data"] = data;
+            // In the order of runc's keys, which scripts have come to match.
+            let id = json!(self.id);
+            match data {
+                Some(data) => print(&format!("{{\"type\":\"{kind}\",\"id\":{id},\"data\":{data}}}\n")),
+                None => print(&format!("{{\"type\":\"{kind}\",\"id\":{id}}}\n")),
             }
-            print(&format!("{event}\n"))
         };
         if self.stats {
             return emit("stats", Some(container.cgroup().stats()));
@@ -123,7 +124,8 @@ impl Watch {
             let folder = groups.paths[""].clone();
             let notify = inotify::init(inotify::CreateFlags::CLOEXEC).fails(|| "inotify_init")?;
             let file = folder.join("memory.events");
-            inotify::add_watch(&notify, &file, inotify::WatchFlags::MODIFY).fails(|| format!("watch {}", file.display()))?;
+            inotify::add_watch(&notify, &file, inotify::WatchFlags::MODIFY)
+                .fails(|| format!("watch {}", file.display()))?;
             let seen = kills(&folder);
             return Ok(Some(Self::V2 { notify, folder, seen }));
         }

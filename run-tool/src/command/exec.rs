@@ -8,10 +8,11 @@ use clap::Args;
 use libcontainer::oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
 use super::Global;
-use super::create::{activation, write_pid_file};
+use super::create::activation;
 use crate::container::{Container, Status};
 use crate::error::Fails;
 use crate::exec::{self, Options};
+use crate::launch::write_pid_file;
 use crate::program::{self, Program};
 use crate::supervise::Foreground;
 use crate::{channel, config};
@@ -81,6 +82,11 @@ pub(crate) struct Exec {
 }
 
 impl Exec {
+    /// How many descriptors are to be handed on.
+    pub(super) fn preserved(&self) -> u32 {
+        self.preserve_fds
+    }
+
     pub(super) fn run(self, global: &Global) -> Result<u8> {
         self.start(global).context("exec failed")
     }
@@ -118,8 +124,7 @@ impl Exec {
             sub_groups: sub_groups(&self.cgroup)?,
             affinity: process.exec_cpu_affinity().clone(),
         };
-        let (pid, master) =
-            exec::start(&container, program, options).context("unable to start container process")?;
+        let (pid, master) = exec::start(&container, program, options).context("unable to start container process")?;
         if let Some(path) = &self.pid_file
             && let Err(error) = write_pid_file(path, pid)
         {
@@ -188,9 +193,10 @@ impl Exec {
 
 /// `--cap` adds to all sets but the inheritable one; to the ambient one only where something is inheritable.
 fn add_capabilities(process: &mut Process, names: &[String]) {
-    let mut sets = process.capabilities().clone().unwrap_or_else(|| {
-        serde_json::from_str::<LinuxCapabilities>("{}").expect("every set may be missing")
-    });
+    let mut sets = process
+        .capabilities()
+        .clone()
+        .unwrap_or_else(|| serde_json::from_str::<LinuxCapabilities>("{}").expect("every set may be missing"));
     let mut unknown = Vec::new();
     for name in names {
         let known = name.strip_prefix("CAP_").and_then(|name| name.parse::<Capability>().ok());
@@ -248,7 +254,8 @@ mod tests {
 
     #[test]
     fn sub_groups_are_read_as_runc_reads_them() {
-        let read = |arguments: &[&str]| sub_groups(&arguments.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        let read =
+            |arguments: &[&str]| sub_groups(&arguments.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
         assert_eq!(read(&["cpu,pids:x"]).unwrap().len(), 2);
         assert_eq!(read(&["x"]).unwrap()[""], PathBuf::from("x"));
         for (arguments, message) in [

@@ -88,8 +88,7 @@ fn owner(uid: u32) -> String {
 
 /// Columns as Go's tabwriter sets them for runc: at least 12 wide, three spaces between.
 fn table(containers: &[Description]) -> String {
-    let mut rows: Vec<[String; 6]> =
-        vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
+    let mut rows: Vec<[String; 6]> = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
     rows.extend(containers.iter().map(|container| {
         [
             container.id.clone(),
@@ -100,9 +99,7 @@ fn table(containers: &[Description]) -> String {
             container.owner.clone(),
         ]
     }));
-    let width = |column: usize| {
-        rows.iter().map(|row| row[column].chars().count() + 3).max().unwrap_or(0).max(12)
-    };
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count() + 3).max().unwrap_or(0).max(12);
     let widths: Vec<usize> = (0..5).map(width).collect();
     let mut text = String::new();
     for row in &rows {

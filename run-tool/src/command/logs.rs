@@ -86,22 +86,22 @@ impl Logs {
         for record in &last {
             self.show(record)?;
         }
-        while self.follow {
-            // Asked first: what it wrote before it ended is then in the file.
-            let alive = container.is_alive();
-            if !alive {
-                // The supervisor may be a moment behind.
-                sleep(Duration::from_millis(200));
-            }
-            while let Some(record) = reader.next()? {
-                if wanted(&record) {
-                    self.show(&record)?;
+        if self.follow {
+            // Asked before the last look: what it wrote before it ended is then in the file.
+            let mut alive = true;
+            while alive {
+                sleep(Duration::from_millis(100));
+                alive = container.is_alive();
+                if !alive {
+                    // The supervisor may be a moment behind.
+                    sleep(Duration::from_millis(200));
+                }
+                while let Some(record) = reader.next()? {
+                    if wanted(&record) {
+                        self.show(&record)?;
+                    }
                 }
             }
-            if !alive {
-                break;
-            }
-            sleep(Duration::from_millis(100));
         }
         match reader.rest() {
             Some(record) if wanted(&record) => self.show(&record),

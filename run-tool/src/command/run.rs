@@ -8,12 +8,12 @@ use clap::Args;
 use libcontainer::oci_spec::runtime::Spec;
 
 use super::Global;
-use super::create::{Making, write_pid_file};
+use super::create::Making;
 use crate::logs::Settings;
 use crate::monitor::{self, Job};
-use crate::process::{self, Options, Started};
+
 use crate::supervise::Foreground;
-use crate::{hook, log};
+use crate::{launch, log};
 
 /// Create and run a container.
 ///
@@ -71,6 +71,11 @@ fn read_line() -> Result<String> {
 }
 
 impl Run {
+    /// How many descriptors are to be handed on.
+    pub(super) fn preserved(&self) -> u32 {
+        self.making.preserve_fds
+    }
+
     pub(super) fn run(mut self, global: &Global) -> Result<u8> {
         if self.making.bundle.as_deref() == Some(Path::new("-")) {
             self.making.bundle = Some(PathBuf::from(read_line()?));
@@ -92,7 +97,7 @@ impl Run {
         }
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         options.mask = foreground.as_ref().map(Foreground::mask);
-        let started = launch(&spec, options, self.making.pid_file.as_deref())?;
+        let started = launch::start(&spec, options, self.making.pid_file.as_deref())?;
         let Some(foreground) = foreground else { return Ok(0) };
         let status = foreground.serve(started.pid, started.master);
         if self.keep {
@@ -122,25 +127,7 @@ impl Run {
             log: Settings::parse(driver, &self.log_opt, &bundle, &self.id)?,
             pid_file: self.making.pid_file.clone(),
             options: &|| self.making.options(global, &self.id),
-            launch: &launch,
         })?;
         Ok(0)
     }
-}
-
-/// Makes the container, lets it run, and runs what is to run then. It is gone again if that fails.
-pub(crate) fn launch(spec: &Spec, options: Options, pid_file: Option<&Path>) -> Result<Started> {
-    let started = process::create(spec, options)?;
-    let after = || -> Result<()> {
-        let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.poststart().as_ref());
-        hook::run("poststart", hooks, &started.container.state.for_hooks("running", started.pid))?;
-        pid_file.map_or(Ok(()), |path| write_pid_file(path, started.pid))
-    };
-    if let Err(error) = after() {
-        if let Err(error) = started.container.kill_and_destroy() {
-            log::warn(&format!("{error:#}"));
-        }
-        return Err(error);
-    }
-    Ok(started)
 }

@@ -46,7 +46,8 @@ impl Stop {
 
     fn stop(&self, container: &Container) -> Result<()> {
         let annotations = container.state.annotations();
-        let annotation = |name: &str| annotations.get(&format!("org.oci-tools.{name}")).and_then(|value| value.as_str());
+        let annotation =
+            |name: &str| annotations.get(&format!("org.oci-tools.{name}")).and_then(|value| value.as_str());
         // Whatever the restart policy says: this end is wanted.
         let mark = container.folder.join(monitor::STOPPED);
         fs::write(&mark, "").fails(|| format!("write {}", mark.display()))?;

@@ -54,7 +54,14 @@ pub(crate) fn nodes(devices: &[LinuxDevice]) -> Result<Vec<Node>> {
     for (path, major, minor) in DEFAULT {
         if !nodes.iter().any(|node| node.path == Path::new(path)) {
             let number = rustix::fs::makedev(major, minor);
-            nodes.push(Node { path: path.into(), kind: FileType::CharacterDevice, number, mode: 0o666, uid: 0, gid: 0 });
+            nodes.push(Node {
+                path: path.into(),
+                kind: FileType::CharacterDevice,
+                number,
+                mode: 0o666,
+                uid: 0,
+                gid: 0,
+            });
         }
     }
     Ok(nodes)
@@ -85,7 +92,9 @@ pub(crate) fn make_all(plan: &Plan, root: &Root) -> Result<()> {
         match rustix::fs::symlinkat(target, &dev, name) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(error) => {
-                return Err(error).fails(|| format!("error setting up /dev symlinks: symlink /dev/{name}")).map_err(Into::into);
+                return Err(error)
+                    .fails(|| format!("error setting up /dev symlinks: symlink /dev/{name}"))
+                    .map_err(Into::into);
             }
         }
     }
@@ -137,7 +146,8 @@ fn bind(parent: &OwnedFd, name: &std::ffi::OsStr, node: &Node) -> Result<()> {
     let fail = || format!("create device inode {}", node.path.display());
     let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;
     rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o666)).fails(fail)?;
-    let target = rustix::fs::openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).fails(fail)?;
+    let target = rustix::fs::openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+        .fails(fail)?;
     let tree = rustix::mount::open_tree(
         rustix::fs::CWD,
         &node.path,
@@ -173,7 +183,12 @@ pub(crate) fn reopen_null() -> Result<()> {
 /// Shows the container's terminal at `/dev/console`.
 pub(crate) fn mount_console(slave: &OwnedFd) -> Result<()> {
     let root = rustix::fs::open("/", super::DIRECTORY, Mode::empty()).fails(|| "open /")?;
-    let target = match beneath::open(root.as_fd(), Path::new("/dev/console"), OFlags::PATH | OFlags::NOFOLLOW, ResolveFlags::empty()) {
+    let target = match beneath::open(
+        root.as_fd(),
+        Path::new("/dev/console"),
+        OFlags::PATH | OFlags::NOFOLLOW,
+        ResolveFlags::empty(),
+    ) {
         Err(rustix::io::Errno::NOENT) => beneath::make_file(root.as_fd(), Path::new("/dev/console")),
         result => result,
     };
@@ -204,13 +219,16 @@ pub(super) fn copy_tree(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
                 rustix::fs::mkdirat(to, name, mode).fails(show)?;
-                let source = rustix::fs::openat(from, name, follow | OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).fails(show)?;
-                let copy = rustix::fs::openat(to, name, follow | OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).fails(show)?;
+                let source = rustix::fs::openat(from, name, follow | OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+                    .fails(show)?;
+                let copy = rustix::fs::openat(to, name, follow | OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+                    .fails(show)?;
                 copy_tree(&source, &copy)?;
             }
             FileType::RegularFile => {
                 let source = rustix::fs::openat(from, name, follow | OFlags::RDONLY, Mode::empty()).fails(show)?;
-                let copy = rustix::fs::openat(to, name, follow | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, mode).fails(show)?;
+                let copy = rustix::fs::openat(to, name, follow | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, mode)
+                    .fails(show)?;
                 std::io::copy(&mut std::fs::File::from(source), &mut std::fs::File::from(copy)).fails(show)?;
             }
             FileType::Symlink => {

@@ -34,13 +34,11 @@ pub(crate) struct Mount {
     pub(crate) options: Options,
     /// The ids of an id-mapped mount.
     pub(crate) id_maps: Option<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)>,
-    /// The source, where the container's user may not reach it: a detached copy that the parent made.
-    pub(crate) tree: Option<OwnedFd>,
 }
 
 impl Mount {
     /// Reads an entry of `mounts`.
-    pub(crate) fn from_spec(spec: &MountSpec, bundle: &Path) -> Result<Self> {
+    pub(crate) fn from_spec(spec: &MountSpec, bundle: &Path, rootfs: &Path) -> Result<Self> {
         let options = option::parse(spec.options().items());
         let bind = options.flags & libc::MS_BIND != 0;
         let mut source = spec.source().clone().unwrap_or_default();
@@ -52,22 +50,27 @@ impl Mount {
         let kind = if bind { "bind".to_owned() } else { spec.typ().clone().unwrap_or_default() };
         let mount = Self {
             source,
-            destination: spec.destination().clone(),
+            // A place named by its path on the host is meant inside, as runc has it.
+            destination: match spec.destination().strip_prefix(rootfs) {
+                Ok(inside) => Path::new("/").join(inside),
+                Err(_) => spec.destination().clone(),
+            },
             kind,
             options,
             id_maps: mapped.then_some(maps),
-            tree: None,
         };
         let name = || format!("invalid mount {}", mount.destination.display());
         if bind && !mount.options.data.is_empty() {
-            return Err(anyhow::anyhow!("bind mounts cannot have any filesystem-specific options applied")).with_context(name);
+            return Err(anyhow::anyhow!("bind mounts cannot have any filesystem-specific options applied"))
+                .with_context(name);
         }
         if mount.id_maps.is_some() || mount.options.idmap.is_some() {
             if !bind {
                 return Err(anyhow::anyhow!("id-mapped mounts are only supported for bind-mounts")).with_context(name);
             }
             if mount.id_maps.as_ref().is_some_and(|(uids, gids)| uids.is_empty() || gids.is_empty()) {
-                return Err(anyhow::anyhow!("id-mapped mounts must have both uid and gid mappings specified")).with_context(name);
+                return Err(anyhow::anyhow!("id-mapped mounts must have both uid and gid mappings specified"))
+                    .with_context(name);
             }
         }
         Ok(mount)
@@ -99,14 +102,19 @@ pub(crate) fn open_source(mount: &Mount) -> rustix::io::Result<OwnedFd> {
 }
 
 /// Makes a mount below the root.
-pub(crate) fn make(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
+///
+/// `from_parent` has the parent open the source of a bind mount.
+pub(crate) fn make(plan: &Plan, root: &Root, mount: &Mount, from_parent: &dyn Fn() -> Result<OwnedFd>) -> Result<()> {
     match mount.kind.as_str() {
-        "bind" => return bind(root, mount),
+        "bind" => {
+            let tree = open_tree(plan, mount, from_parent)?;
+            return bind(root, mount, &tree);
+        }
         "cgroup" if cgroup::is_unified() => return cgroup_v2(plan, root, mount),
         "cgroup" => return cgroup_v1(plan, root, mount),
         _ => {}
     }
-    let target = open_target(root, mount, true)?;
+    let target = open_target(root, mount, true, None)?;
     let mut data = mount.options.data.clone();
     if mount.kind == "tmpfs" {
         // A tmpfs takes over the mode of the directory it covers, unless told otherwise.
@@ -130,16 +138,18 @@ pub(crate) fn make(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
 fn attach(mount: &Mount, target: &OwnedFd, flags: u64, data: &str) -> Result<()> {
     let data = std::ffi::CString::new(data).context("mount field contains null byte")?;
     let flags = MountFlags::from_bits_retain(flags as u32);
-    rustix::mount::mount(&mount.source, proc_path(target.as_fd()), mount.kind.as_str(), flags, data.as_c_str()).fails(|| {
-        format!(
-            "mount src={}, dst={}, dstFd={}, flags={:#x}, data={}",
-            mount.source.display(),
-            mount.destination.display(),
-            proc_path(target.as_fd()),
-            flags.bits(),
-            data.to_string_lossy()
-        )
-    })?;
+    rustix::mount::mount(&mount.source, proc_path(target.as_fd()), mount.kind.as_str(), flags, data.as_c_str()).fails(
+        || {
+            format!(
+                "mount src={}, dst={}, dstFd={}, flags={:#x}, data={}",
+                mount.source.display(),
+                mount.destination.display(),
+                proc_path(target.as_fd()),
+                flags.bits(),
+                data.to_string_lossy()
+            )
+        },
+    )?;
     Ok(())
 }
 
@@ -155,7 +165,8 @@ fn set_propagation(root: &Root, mount: &Mount, target: &OwnedFd) -> Result<()> {
 fn change_tree(mount: &Mount, tree: &OwnedFd) -> Result<()> {
     for flag in &mount.options.propagation {
         let attributes = MountAttributes { propagation: flag & !libc::MS_REC, ..MountAttributes::default() };
-        syscall::mount_setattr(tree.as_fd(), flag & libc::MS_REC != 0, &attributes).fails(|| "change mount propagation")?;
+        syscall::mount_setattr(tree.as_fd(), flag & libc::MS_REC != 0, &attributes)
+            .fails(|| "change mount propagation")?;
     }
     if let Some(attributes) = &mount.options.recursive {
         syscall::mount_setattr(tree.as_fd(), true, attributes).fails(|| "mount_setattr")?;
@@ -164,7 +175,7 @@ fn change_tree(mount: &Mount, tree: &OwnedFd) -> Result<()> {
 }
 
 /// Opens the place of a mount, making it if it is missing: a file for a file, a directory for everything else.
-fn open_target(root: &Root, mount: &Mount, directory: bool) -> Result<OwnedFd> {
+fn open_target(root: &Root, mount: &Mount, directory: bool, tree: Option<&OwnedFd>) -> Result<OwnedFd> {
     let fail = || format!("create mountpoint for {} mount", mount.destination.display());
     if matches!(mount.kind.as_str(), "proc" | "sysfs") {
         // These go where the configuration says or nowhere: never through a symlink of the image.
@@ -194,17 +205,24 @@ fn open_target(root: &Root, mount: &Mount, directory: bool) -> Result<OwnedFd> {
     if path == Path::new("/") {
         bail!("mountpoint {:?} is on the top of rootfs {:?}", mount.destination.display(), root.path.display());
     }
-    check_proc(mount, &path, mount.tree.as_ref()).with_context(|| {
-        format!("check proc-safety of {} mount", mount.destination.display())
-    })?;
+    check_proc(mount, &path, tree)
+        .with_context(|| format!("check proc-safety of {} mount", mount.destination.display()))?;
     Ok(target)
 }
 
 /// Nothing may be mounted over files of `/proc`, which the container and run-tool itself trust, except what lxcfs emulates.
 fn check_proc(mount: &Mount, path: &Path, tree: Option<&OwnedFd>) -> Result<()> {
     const ALLOWED: [&str; 10] = [
-        "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo",
-        "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled",
+        "cpuinfo",
+        "diskstats",
+        "meminfo",
+        "stat",
+        "swaps",
+        "uptime",
+        "loadavg",
+        "slabinfo",
+        "sys/kernel/ns_last_pid",
+        "sys/crypto/fips_enabled",
     ];
     let Ok(inside) = path.strip_prefix("/proc") else { return Ok(()) };
     if inside.as_os_str().is_empty() {
@@ -213,7 +231,7 @@ fn check_proc(mount: &Mount, path: &Path, tree: Option<&OwnedFd>) -> Result<()> 
                 Some(tree) => rustix::fs::fstatfs(tree),
                 None => rustix::fs::statfs(&mount.source),
             };
-            statfs.fails(|| format!("statfs {}", mount.source.display()))?.f_type as i64 == PROC_SUPER_MAGIC
+            statfs.fails(|| format!("statfs {}", mount.source.display()))?.f_type == PROC_SUPER_MAGIC
         } else {
             mount.kind == "proc"
         };
@@ -228,19 +246,22 @@ fn check_proc(mount: &Mount, path: &Path, tree: Option<&OwnedFd>) -> Result<()> 
     bail!("{:?} cannot be mounted because it is inside /proc", path.display().to_string())
 }
 
+/// What a bind mount shows. In a user namespace the container's user may not reach it, and only the host can map ids.
+fn open_tree(plan: &Plan, mount: &Mount, from_parent: &dyn Fn() -> Result<OwnedFd>) -> Result<OwnedFd> {
+    if mount.is_id_mapped() {
+        return from_parent();
+    }
+    match open_source(mount) {
+        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) if plan.userns && !plan.rootless => from_parent(),
+        result => result.fails(|| format!("open_tree {}", mount.source.display())).map_err(Into::into),
+    }
+}
+
 /// A bind mount: a copy of the tree, changed while nobody sees it, then moved onto its place.
-fn bind(root: &Root, mount: &Mount) -> Result<()> {
-    let made;
-    let tree = match &mount.tree {
-        Some(tree) => tree,
-        None => {
-            made = open_source(mount).fails(|| format!("open_tree {}", mount.source.display()))?;
-            &made
-        }
-    };
+fn bind(root: &Root, mount: &Mount, tree: &OwnedFd) -> Result<()> {
     let stat = rustix::fs::fstat(tree).fails(|| format!("stat {}", mount.source.display()))?;
     let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    let target = open_target(root, mount, directory)?;
+    let target = open_target(root, mount, directory, Some(tree))?;
     set_bind_flags(mount, tree)?;
     change_tree(mount, tree)?;
     move_onto(tree, &target).fails(|| {
@@ -292,7 +313,7 @@ fn copy_up(root: &Root, mount: &Mount, target: &OwnedFd, flags: u64, data: &str)
 }
 
 fn cgroup_v2(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
-    let target = open_target(root, mount, true)?;
+    let target = open_target(root, mount, true, None)?;
     let flags = MountFlags::from_bits_retain(mount.options.flags as u32);
     let data = std::ffi::CString::new(mount.options.data.as_str())?;
     match rustix::mount::mount("cgroup", proc_path(target.as_fd()), "cgroup2", flags, data.as_c_str()) {
@@ -301,20 +322,15 @@ fn cgroup_v2(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
         Err(error) => return Err(error).fails(|| "mount cgroup2").map_err(Into::into),
     }
     // In a user namespace without a cgroup namespace the file system cannot be mounted: show it, or the container's part.
-    let source = match plan.cgroup_path.as_ref().filter(|_| plan.new_cgroup_namespace) {
+    let source = match plan.cgroup_path.as_ref().filter(|_| plan.cgroup_namespace) {
         Some(path) => path.clone(),
         None => PathBuf::from(cgroup::ROOT),
     };
     let options = Options { flags: libc::MS_BIND | libc::MS_REC | mount.options.flags, ..mount.options.clone() };
-    let shown = Mount {
-        source,
-        destination: mount.destination.clone(),
-        kind: "bind".to_owned(),
-        options,
-        id_maps: None,
-        tree: None,
-    };
-    match bind(root, &shown) {
+    let shown =
+        Mount { source, destination: mount.destination.clone(), kind: "bind".to_owned(), options, id_maps: None };
+    let tree = open_source(&shown).fails(|| format!("open_tree {}", shown.source.display()));
+    match tree.map_err(anyhow::Error::from).and_then(|tree| bind(root, &shown, &tree)) {
         Err(error) if plan.rootless && error::errno(&error) == Some(libc::ENOENT) => {
             super::mask::mask_directory(&target, &plan.mount_label)
         }
@@ -326,10 +342,11 @@ fn cgroup_v2(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
 fn cgroup_v1(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
     let hierarchies = cgroup::v1::hierarchies()?;
     let membership = cgroup::own_membership()?;
-    let target = open_target(root, mount, true)?;
+    let target = open_target(root, mount, true, None)?;
     let flags = MountFlags::NOEXEC | MountFlags::NOSUID | MountFlags::NODEV;
     let data = std::ffi::CString::new(label::mount_data("mode=755", &plan.mount_label))?;
-    rustix::mount::mount("tmpfs", proc_path(target.as_fd()), "tmpfs", flags, data.as_c_str()).fails(|| "mount tmpfs")?;
+    rustix::mount::mount("tmpfs", proc_path(target.as_fd()), "tmpfs", flags, data.as_c_str())
+        .fails(|| "mount tmpfs")?;
     let base = root.reopen(&root.path_of(&target)?)?;
     let read_only = if mount.options.flags & libc::MS_RDONLY != 0 { MountFlags::RDONLY } else { MountFlags::empty() };
     for hierarchy in &hierarchies {
@@ -337,13 +354,15 @@ fn cgroup_v1(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
         rustix::fs::mkdirat(&base, name, Mode::from_raw_mode(0o755)).fails(|| format!("mkdir {}", name.display()))?;
         let place = rustix::fs::openat(&base, name, super::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
             .fails(|| format!("open {}", name.display()))?;
-        if plan.new_cgroup_namespace {
+        if plan.cgroup_namespace {
             let data = std::ffi::CString::new(hierarchy.controllers.join(","))?;
             rustix::mount::mount("cgroup", proc_path(place.as_fd()), "cgroup", flags | read_only, data.as_c_str())
                 .fails(|| format!("mount cgroup {}", name.display()))?;
             continue;
         }
-        let Some(own) = hierarchy.controllers.iter().find_map(|controller| membership.get(controller)) else { continue };
+        let Some(own) = hierarchy.controllers.iter().find_map(|controller| membership.get(controller)) else {
+            continue;
+        };
         let own = own.strip_prefix(hierarchy.root.trim_end_matches('/')).unwrap_or(own);
         let options = Options { flags: libc::MS_BIND | libc::MS_REC | mount.options.flags, ..Options::default() };
         let shown = Mount {
@@ -352,7 +371,6 @@ fn cgroup_v1(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
             kind: "bind".to_owned(),
             options,
             id_maps: None,
-            tree: None,
         };
         let tree = open_source(&shown).fails(|| format!("open_tree {}", shown.source.display()))?;
         set_bind_flags(&shown, &tree)?;

@@ -39,8 +39,7 @@ const FLAGS: [(&str, bool, u64); 31] = [
     ("suid", true, libc::MS_NOSUID),
 ];
 
-const MORE_FLAGS: [(&str, bool, u64); 2] =
-    [("sync", false, libc::MS_SYNCHRONOUS), ("symfollow", true, MS_NOSYMFOLLOW)];
+const MORE_FLAGS: [(&str, bool, u64); 2] = [("sync", false, libc::MS_SYNCHRONOUS), ("symfollow", true, MS_NOSYMFOLLOW)];
 
 const PROPAGATION: [(&str, u64); 8] = [
     ("private", libc::MS_PRIVATE),
@@ -172,11 +171,7 @@ pub(crate) fn bind_attributes(options: &Options, keep: bool) -> Option<MountAttr
             attributes.clear |= attribute;
         }
     }
-    let atime = [
-        (libc::MS_NOATIME, ATTR_NOATIME),
-        (libc::MS_STRICTATIME, ATTR_STRICTATIME),
-        (libc::MS_RELATIME, 0),
-    ];
+    let atime = [(libc::MS_NOATIME, ATTR_NOATIME), (libc::MS_STRICTATIME, ATTR_STRICTATIME), (libc::MS_RELATIME, 0)];
     if let Some((_, attribute)) = atime.iter().find(|(flag, _)| options.flags & flag != 0) {
         attributes.clear |= ATTR_ATIME;
         attributes.set |= attribute;

@@ -1,0 +1,46 @@
+//! What follows when a container has been made: its poststart hooks and the file with its process id.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use libcontainer::oci_spec::runtime::Spec;
+
+use crate::error::Fails;
+use crate::process::{self, Options, Started};
+use crate::syscall::Pid;
+use crate::{hook, log};
+
+/// Makes the container, lets it run, and runs what is to run then. It is gone again if that fails.
+pub(crate) fn start(spec: &Spec, options: Options, pid_file: Option<&Path>) -> Result<Started> {
+    let started = process::create(spec, options)?;
+    let after = || -> Result<()> {
+        let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.poststart().as_ref());
+        hook::run("poststart", hooks, &started.container.state.for_hooks("running", started.pid))?;
+        pid_file.map_or(Ok(()), |path| write_pid_file(path, started.pid))
+    };
+    if let Err(error) = after() {
+        if let Err(error) = started.container.kill_and_destroy() {
+            log::warn(&format!("{error:#}"));
+        }
+        return Err(error);
+    }
+    Ok(started)
+}
+
+/// Writes a process id: at once and as a whole, since someone may wait for the file.
+pub(crate) fn write_pid_file(path: &Path, pid: Pid) -> Result<()> {
+    let name = path.file_name().with_context(|| format!("pid file {}", path.display()))?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    let temporary = path.with_file_name(hidden);
+    let write = || -> std::io::Result<()> {
+        use std::io::Write;
+        // What an interrupted call left behind is no reason to fail.
+        let _ = std::fs::remove_file(&temporary);
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+        file.write_all(pid.to_string().as_bytes())?;
+        std::fs::rename(&temporary, path)
+    };
+    write().fails(|| format!("open {}", path.display()))?;
+    Ok(())
+}

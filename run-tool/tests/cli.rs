@@ -1,0 +1,672 @@
+//! run-tool's commands on real containers: a static busybox in a bundle of its own for each test. Needs root.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+use std::fs;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const APPLETS: [&str; 16] = [
+    "sh", "true", "false", "cat", "echo", "id", "sleep", "grep", "env", "ls", "tty", "stty", "test", "pwd", "kill",
+    "mount",
+];
+
+/// A bundle, and a root for the state of its containers.
+struct Bundle {
+    folder: TempDir,
+    config: Value,
+}
+
+impl Bundle {
+    fn new(arguments: &[&str]) -> Self {
+        assert!(rustix::process::geteuid().is_root(), "these tests make containers: run them as root");
+        let folder = tempfile::tempdir().unwrap();
+        let rootfs = folder.path().join("rootfs");
+        for name in ["bin", "proc", "sys", "dev", "etc", "tmp"] {
+            fs::create_dir_all(rootfs.join(name)).unwrap();
+        }
+        fs::copy("/bin/busybox", rootfs.join("bin/busybox")).expect("package busybox-static");
+        for applet in APPLETS {
+            symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
+        }
+        fs::write(rootfs.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n")
+            .unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_run-tool")).arg("spec").current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let mut config: Value = serde_json::from_slice(&fs::read(folder.path().join("config.json")).unwrap()).unwrap();
+        config["process"]["terminal"] = json!(false);
+        config["process"]["args"] = json!(arguments);
+        let bundle = Self { folder, config };
+        bundle.store();
+        bundle
+    }
+
+    fn with(arguments: &[&str], change: impl FnOnce(&mut Value)) -> Self {
+        let mut bundle = Self::new(arguments);
+        change(&mut bundle.config);
+        bundle.store();
+        bundle
+    }
+
+    fn store(&self) {
+        fs::write(self.path().join("config.json"), serde_json::to_vec(&self.config).unwrap()).unwrap();
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn rootfs(&self) -> PathBuf {
+        self.path().join("rootfs")
+    }
+
+    /// A name that no other test, and no cgroup left by one, has.
+    fn id(&self) -> String {
+        format!("cli-{}", self.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.'))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_run-tool"));
+        command.arg("--root").arg(self.path().join("state")).args(arguments).current_dir(self.path());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end. What it leaves running has its output too, so that goes to files and not into pipes, whose
+    /// end would be that of the container.
+    fn tool(&self, arguments: &[&str]) -> Output {
+        let file = || tempfile::tempfile().unwrap();
+        let (mut out, mut err) = (file(), file());
+        let mut command = self.command(arguments);
+        let status = command.stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap()).status().unwrap();
+        let read = |file: &mut fs::File| {
+            let mut bytes = Vec::new();
+            file.seek(SeekFrom::Start(0)).unwrap();
+            file.read_to_end(&mut bytes).unwrap();
+            bytes
+        };
+        Output { status, stdout: read(&mut out), stderr: read(&mut err) }
+    }
+
+    /// Runs a command that must succeed, and gives its output.
+    fn good(&self, arguments: &[&str]) -> String {
+        let output = self.tool(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a command that must fail, and gives its status and message.
+    fn bad(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.tool(arguments);
+        assert!(!output.status.success(), "{arguments:?}: {output:?}");
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    fn status(&self) -> String {
+        let state: Value = serde_json::from_str(&self.good(&["state", &self.id()])).unwrap();
+        state["status"].as_str().unwrap().to_owned()
+    }
+
+    fn wait_for(&self, status: &str) {
+        eventually(status, || self.status() == status);
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        // Whatever a failed test left.
+        let _ = self.tool(&["delete", "--force", &self.id()]);
+    }
+}
+
+fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !check() {
+        assert!(Instant::now() < deadline, "waited for: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// What is left of a container on the host: its cgroups.
+fn cgroups(id: &str) -> Vec<PathBuf> {
+    fn walk(folder: &Path, depth: u32, id: &str, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if entry.file_name() == id {
+                    found.push(entry.path());
+                } else if depth < 6 {
+                    walk(&entry.path(), depth + 1, id, found);
+                }
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(Path::new("/sys/fs/cgroup"), 0, id, &mut found);
+    found
+}
+
+#[test]
+fn a_foreground_run_gives_the_status_and_leaves_nothing() {
+    let bundle = Bundle::new(&["sh", "-c", "echo out; echo err >&2; exit 7"]);
+    let output = bundle.tool(&["run", &bundle.id()]);
+    assert_eq!(output.status.code(), Some(7));
+    assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
+    assert_eq!(bundle.good(&["list", "-q"]), "");
+    assert_eq!(cgroups(&bundle.id()), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_killed_program_gives_128_and_the_signal() {
+    let bundle = Bundle::new(&["sh", "-c", "kill -9 $$; sleep 1; exit 3"]);
+    // PID 1 of a namespace is deaf to its own signals: let a child be it.
+    let bundle = Bundle::with(&["sh", "-c", "sh -c 'kill -TERM $$'; exit $?"], |_| drop(bundle));
+    assert_eq!(bundle.tool(&["run", &bundle.id()]).status.code(), Some(143));
+}
+
+#[test]
+fn signals_reach_the_program() {
+    let bundle = Bundle::new(&["sh", "-c", "trap 'exit 42' TERM; echo ready; while :; do sleep 0.1; done"]);
+    let mut child = bundle.command(&["run", &bundle.id()]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut byte = [0; 6];
+    child.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(42));
+}
+
+#[test]
+fn a_container_goes_from_created_to_running_to_stopped() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    let id = bundle.id();
+    bundle.good(&["create", "--pid-file", "pid", &id]);
+    assert_eq!(bundle.status(), "created");
+    let state: Value = serde_json::from_str(&bundle.good(&["state", &id])).unwrap();
+    assert_eq!(state["pid"].to_string(), fs::read_to_string(bundle.path().join("pid")).unwrap());
+    assert_eq!(state["bundle"], json!(bundle.path()));
+    assert!(bundle.bad(&["create", &id]).1.contains("container with given ID already exists"));
+    bundle.good(&["start", &id]);
+    assert_eq!(bundle.status(), "running");
+    assert!(bundle.bad(&["start", &id]).1.contains("cannot start an already running container"));
+    assert!(bundle.bad(&["delete", &id]).1.contains("is not stopped: running"));
+    assert!(bundle.good(&["ps", &id]).contains("sleep 1000"));
+    let list = bundle.good(&["list"]);
+    assert!(list.starts_with("ID ") && list.contains(&format!("{id} ")), "{list}");
+    bundle.good(&["kill", &id, "KILL"]);
+    bundle.wait_for("stopped");
+    assert!(bundle.bad(&["kill", &id]).1.contains("container not running"));
+    bundle.good(&["delete", &id]);
+    assert!(bundle.bad(&["state", &id]).1.contains("container does not exist"));
+    assert_eq!(cgroups(&id), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn an_error_is_a_json_record_for_engines() {
+    let bundle = Bundle::new(&["true"]);
+    let (status, text) = bundle.bad(&["--log", "log", "--log-format", "json", "state", "nobody"]);
+    assert_eq!((status, text.as_str()), (1, "container does not exist\n"));
+    let record: Value = serde_json::from_str(&fs::read_to_string(bundle.path().join("log")).unwrap()).unwrap();
+    assert_eq!(record.as_object().unwrap().keys().collect::<Vec<_>>(), ["level", "msg", "time"]);
+    assert_eq!((record["level"].as_str(), record["msg"].as_str()), (Some("error"), Some("container does not exist")));
+}
+
+#[test]
+fn a_missing_program_is_said_in_the_words_engines_know() {
+    for (program, words) in [
+        ("/nosuch", "exec: \"/nosuch\": stat /nosuch: no such file or directory"),
+        ("nosuch", "exec: \"nosuch\": executable file not found in $PATH"),
+        ("/etc/passwd", "exec: \"/etc/passwd\": permission denied"),
+    ] {
+        let bundle = Bundle::new(&[program]);
+        for verb in ["run", "create"] {
+            let (status, text) = bundle.bad(&[verb, &bundle.id()]);
+            assert_eq!(status, 1);
+            assert!(
+                text.contains("unable to start container process") && text.contains(&words.replace('"', "\\\"")),
+                "{text}"
+            );
+        }
+        assert_eq!(cgroups(&bundle.id()), Vec::<PathBuf>::new());
+        assert_eq!(bundle.good(&["list", "-q"]), "");
+    }
+}
+
+#[test]
+fn exec_has_every_restriction_of_the_first_program() {
+    let bundle = Bundle::with(&["sleep", "1000"], |config| {
+        config["process"]["user"] = json!({"uid": 1000, "gid": 1000, "additionalGids": [7], "umask": 0o77});
+        config["process"]["cwd"] = json!("/tmp");
+        config["process"]["noNewPrivileges"] = json!(true);
+        config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 333, "hard": 444}]);
+        config["process"]["oomScoreAdj"] = json!(300);
+        config["process"]["env"].as_array_mut().unwrap().push(json!("MARK=here"));
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "architectures": ["SCMP_ARCH_X86_64"],
+            "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 121}]
+        });
+    });
+    let id = bundle.id();
+    bundle.good(&["run", "--detach", &id]);
+    let script = "id; pwd; echo $MARK; umask; ulimit -n; cat /proc/self/oom_score_adj; \
+        grep -E '^(NoNewPrivs|Seccomp|CapEff|CapBnd):' /proc/self/status";
+    let exec = bundle.good(&["exec", &id, "sh", "-c", script]);
+    let lines: Vec<&str> = exec.lines().collect();
+    assert_eq!(lines[0], "uid=1000(user) gid=1000 groups=7");
+    assert_eq!(lines[1..6], ["/tmp", "here", "0077", "333", "300"], "{exec}");
+    // The user is no one's root: execve has taken the effective capabilities away.
+    assert_eq!(lines[6..], ["CapEff:\t0000000000000000", "CapBnd:\t0000000020000420", "NoNewPrivs:\t1", "Seccomp:\t2"]);
+    let cwd = bundle.good(&[
+        "exec",
+        "--cwd",
+        "/etc",
+        "--user",
+        "0:0",
+        "--env",
+        "A=b",
+        &id,
+        "sh",
+        "-c",
+        "pwd; id -u; echo $A",
+    ]);
+    assert_eq!(cwd, "/etc\n0\nb\n");
+    assert_eq!(bundle.bad(&["exec", &id, "sh", "-c", "exit 5"]).0, 5);
+    let (status, text) = bundle.bad(&["exec", &id, "/nosuch"]);
+    assert_eq!(status, 255);
+    assert!(text.contains("exec failed: unable to start container process: exec: \\\"/nosuch\\\""), "{text}");
+}
+
+#[test]
+fn exec_refuses_a_paused_container() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    let id = bundle.id();
+    bundle.good(&["run", "--detach", &id]);
+    bundle.good(&["pause", &id]);
+    assert_eq!(bundle.status(), "paused");
+    assert!(bundle.bad(&["exec", &id, "true"]).1.contains("cannot exec in a paused container"));
+    bundle.good(&["resume", &id]);
+    bundle.good(&["exec", &id, "true"]);
+    bundle.good(&["pause", &id]);
+    bundle.good(&["delete", "--force", &id]);
+    assert_eq!(cgroups(&id), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn hooks_run_where_and_when_the_spec_says() {
+    let bundle = Bundle::with(&["sh", "-c", "echo start >>/log/order"], |config| {
+        let hook = |name: &str, place: &str| {
+            let script = format!(
+                "read -r state; echo \"$state\" >{place}/{name}.json; readlink /proc/self/ns/mnt >{place}/{name}.ns; echo {name} >>{place}/order"
+            );
+            json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]}])
+        };
+        config["root"]["readonly"] = json!(false);
+        config["hooks"] = json!({
+            "prestart": hook("prestart", "LOG"), "createRuntime": hook("createRuntime", "LOG"),
+            "createContainer": hook("createContainer", "LOG"), "startContainer": hook("startContainer", "/log"),
+            "poststart": hook("poststart", "LOG"), "poststop": hook("poststop", "LOG")
+        });
+    });
+    let log = bundle.path().join("log");
+    fs::create_dir(&log).unwrap();
+    symlink("busybox", bundle.rootfs().join("bin/readlink")).unwrap();
+    let mut config = bundle.config.clone();
+    config["mounts"].as_array_mut().unwrap().push(json!({"destination": "/log", "source": &log, "options": ["bind"]}));
+    let text = serde_json::to_string(&config).unwrap().replace("LOG", log.to_str().unwrap());
+    fs::write(bundle.path().join("config.json"), text).unwrap();
+    bundle.good(&["run", &bundle.id()]);
+    let order = fs::read_to_string(log.join("order")).unwrap();
+    let mut lines: Vec<&str> = order.lines().collect();
+    // The program and the hook after its start run side by side.
+    lines.retain(|line| *line != "start");
+    assert_eq!(lines, ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]);
+    let read = |name: &str| fs::read_to_string(log.join(name)).unwrap();
+    let state = |name: &str| -> Value { serde_json::from_str(&read(&format!("{name}.json"))).unwrap() };
+    for (name, status) in [
+        ("createRuntime", "creating"),
+        ("createContainer", "creating"),
+        ("startContainer", "created"),
+        ("poststop", "stopped"),
+    ] {
+        let state = state(name);
+        assert_eq!(state["status"], json!(status), "{name}");
+        assert_eq!(state["bundle"], json!(bundle.path()), "{name}");
+    }
+    assert!(state("createRuntime")["pid"].as_i64().unwrap() > 1);
+    let own = fs::read_link("/proc/self/ns/mnt").unwrap();
+    assert_eq!(read("createRuntime.ns").trim(), own.to_str().unwrap());
+    assert_ne!(read("createContainer.ns").trim(), own.to_str().unwrap());
+}
+
+#[test]
+fn a_failed_hook_stops_the_container_and_is_said() {
+    let bundle = Bundle::with(&["true"], |config| {
+        config["hooks"] =
+            json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "echo no network >&2; exit 1"]}]});
+    });
+    let (_, text) = bundle.bad(&["run", &bundle.id()]);
+    assert!(
+        text.contains("error running createRuntime hook #0: exit status 1") && text.contains("no network"),
+        "{text}"
+    );
+    assert_eq!(cgroups(&bundle.id()), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn the_bundles_path_is_read_from_a_pipe_and_the_rest_is_the_programs() {
+    let bundle = Bundle::new(&["cat"]);
+    let mut child = bundle
+        .command(&["run", "--bundle", "-", &bundle.id()])
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    write!(child.stdin.take().unwrap(), "{}\nfor the program\n", bundle.path().display()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(output.stdout, b"for the program\n");
+    let (_, text) = bundle.bad(&["run", "--bundle", "-", &bundle.id()]);
+    assert!(text.contains("standard input has no line with the bundle's path"), "{text}");
+}
+
+#[test]
+fn a_foreground_terminal_is_the_callers() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let bundle = Bundle::with(&["sh", "-c", "tty; stty size; read line; echo got $line; exit 4"], |config| {
+        config["process"]["terminal"] = json!(true);
+    });
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let size = rustix::termios::Winsize { ws_row: 33, ws_col: 99, ws_xpixel: 0, ws_ypixel: 0 };
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let slave = fs::OpenOptions::new().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    rustix::termios::tcsetwinsize(&master, size).unwrap();
+    let before = rustix::termios::tcgetattr(&slave).unwrap();
+    let stream = || Stdio::from(slave.try_clone().unwrap());
+    let mut child =
+        bundle.command(&["run", &bundle.id()]).stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
+    let mut master = fs::File::from(master);
+    let mut seen = String::new();
+    let mut read_until = |words: &str| {
+        let mut buffer = [0; 1024];
+        while !seen.contains(words) {
+            let count = master.read(&mut buffer).unwrap();
+            seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+    };
+    read_until("33 99");
+    let mut keyboard = master.try_clone().unwrap();
+    keyboard.write_all(b"hello\r").unwrap();
+    let mut buffer = [0; 1024];
+    while !seen.contains("got hello") {
+        let count = master.read(&mut buffer).unwrap();
+        seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+    assert!(seen.starts_with("/dev/pts/0\r\n") || seen.starts_with("/dev/pts/0\n"), "{seen:?}");
+    let after = rustix::termios::tcgetattr(&slave).unwrap();
+    assert_eq!(before.local_modes, after.local_modes, "the terminal's settings are put back");
+}
+
+#[test]
+fn a_terminal_without_anyone_to_have_it_is_refused() {
+    let bundle = Bundle::with(&["true"], |config| config["process"]["terminal"] = json!(true));
+    let (_, text) = bundle.bad(&["run", "--detach", &bundle.id()]);
+    assert!(text.contains("cannot allocate tty if runc will detach without setting console socket"), "{text}");
+}
+
+#[test]
+fn nothing_of_the_host_is_open_inside() {
+    let bundle = Bundle::new(&["sh", "-c", "ls /proc/$$/fd; true"]);
+    // Something of the caller's that is open, and not close-on-exec.
+    let host = fs::File::open("/etc/hostname").unwrap();
+    let kept = rustix::io::fcntl_dupfd_cloexec(&host, 20).unwrap();
+    rustix::io::fcntl_setfd(&kept, rustix::io::FdFlags::empty()).unwrap();
+    let output = bundle.tool(&["run", &bundle.id()]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n1\n2\n");
+}
+
+#[test]
+fn a_working_directory_outside_is_refused() {
+    // CVE-2024-21626: a descriptor of the host as the working directory.
+    for number in 3..12 {
+        let bundle =
+            Bundle::with(&["true"], |config| config["process"]["cwd"] = json!(format!("/proc/self/fd/{number}")));
+        let (_, text) = bundle.bad(&["run", &bundle.id()]);
+        assert!(
+            text.contains("chdir to cwd") || text.contains("container breakout detected") || text.contains("mkdir"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn the_binary_is_out_of_the_containers_reach() {
+    // CVE-2019-5736: a process of the container holds on to run-tool's file, by way of run-tool's process inside, and writes to
+    // it once run-tool has ended. The hook has the rights that this takes, and its parent is that process.
+    let script = "exec 3</proc/$PPID/exe; (sleep 1; echo x >>/proc/self/fd/3; echo done) 2>/log/result >>/log/result &";
+    let bundle = Bundle::with(&["sleep", "1000"], |config| {
+        let names = json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_SYS_ADMIN"]);
+        config["process"]["capabilities"] = json!({"bounding": names, "effective": names, "permitted": names});
+        config["hooks"] = json!({"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]});
+        let log = json!({"destination": "/log", "source": "log", "options": ["bind"]});
+        config["mounts"].as_array_mut().unwrap().push(log);
+    });
+    fs::create_dir_all(bundle.path().join("log")).unwrap();
+    // A copy that no other test is running.
+    let tool = bundle.path().join("tool");
+    fs::copy(env!("CARGO_BIN_EXE_run-tool"), &tool).unwrap();
+    let size = fs::metadata(&tool).unwrap().len();
+    let status = Command::new(&tool)
+        .args(["--root", "state", "run", "--detach", &bundle.id()])
+        .current_dir(bundle.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let result = || fs::read_to_string(bundle.path().join("log/result")).unwrap_or_default();
+    eventually("the attack", || result().contains("done"));
+    assert!(result().contains("Read-only file system") || result().contains("Operation not permitted"), "{}", result());
+    assert_eq!(fs::metadata(&tool).unwrap().len(), size);
+}
+
+#[test]
+fn proc_is_not_mounted_through_a_symlink() {
+    let bundle = Bundle::new(&["true"]);
+    fs::remove_dir(bundle.rootfs().join("proc")).unwrap();
+    symlink("/tmp", bundle.rootfs().join("proc")).unwrap();
+    let (_, text) = bundle.bad(&["run", &bundle.id()]);
+    assert!(text.contains("must be mounted on ordinary directory"), "{text}");
+}
+
+#[test]
+fn mounts_of_an_image_with_symlinks_stay_inside() {
+    // CVE-2021-30465 and its kin: the place of a mount is a symlink to the host.
+    let bundle = Bundle::with(&["cat", "/etc/inside"], |config| {
+        config["mounts"].as_array_mut().unwrap().push(json!({
+            "destination": "/escape/inside", "source": "/etc/hostname", "options": ["bind", "ro"]
+        }));
+    });
+    symlink("/../../../etc", bundle.rootfs().join("escape")).unwrap();
+    let output = bundle.tool(&["run", &bundle.id()]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(!Path::new("/etc/inside").exists());
+    assert_eq!(output.stdout, fs::read("/etc/hostname").unwrap());
+}
+
+#[test]
+fn masked_and_read_only_paths_hold() {
+    let script = "cat /proc/keys | grep -c .; ls /proc/acpi | grep -c .; echo 1 >/proc/sys/kernel/domainname || echo denied; \
+        cat /secret | grep -c .; ls /hidden | grep -c .";
+    let bundle = Bundle::with(&["sh", "-c", script], |config| {
+        let masked = config["linux"]["maskedPaths"].as_array_mut().unwrap();
+        masked.push(json!("/secret"));
+        masked.push(json!("/hidden"));
+    });
+    fs::write(bundle.rootfs().join("secret"), "secret\n").unwrap();
+    fs::create_dir(bundle.rootfs().join("hidden")).unwrap();
+    fs::write(bundle.rootfs().join("hidden/x"), "secret\n").unwrap();
+    let output = bundle.tool(&["run", &bundle.id()]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n0\ndenied\n0\n0\n");
+}
+
+#[test]
+fn a_false_null_device_is_not_masked_with() {
+    // CVE-2025-31133: the image brings its own /dev/null, a symlink to what should be hidden.
+    let bundle = Bundle::with(&["true"], |config| {
+        config["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/dev"));
+        config["mounts"].as_array_mut().unwrap().push(json!({
+            "destination": "/dev", "source": "fakedev", "options": ["bind"]
+        }));
+    });
+    fs::create_dir(bundle.path().join("fakedev")).unwrap();
+    symlink("/proc/sys/kernel/core_pattern", bundle.path().join("fakedev/null")).unwrap();
+    let (_, text) = bundle.bad(&["run", &bundle.id()]);
+    assert!(text.contains("/dev/null"), "{text}");
+}
+
+#[test]
+fn a_user_namespace_has_its_own_ids() {
+    let bundle = Bundle::with(
+        &["sh", "-c", "id -u; cat /proc/self/uid_map; echo x >/tmp/file; ls -ln /tmp/file; cat /shown/f"],
+        |config| {
+            config["root"]["readonly"] = json!(false);
+            config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+            config["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+            config["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+            config["mounts"].as_array_mut().unwrap().push(json!({
+                "destination": "/shown", "source": "private/shown", "options": ["bind", "ro"]
+            }));
+        },
+    );
+    fs::create_dir(bundle.rootfs().join("shown")).unwrap();
+    let private = bundle.path().join("private");
+    fs::create_dir_all(private.join("shown")).unwrap();
+    fs::write(private.join("shown/f"), "seen\n").unwrap();
+    // Out of reach for the container's root, but the configuration shows it.
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(bundle.rootfs().join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+    let output = bundle.tool(&["run", &bundle.id()]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.first(), Some(&"0"), "{output:?}");
+    assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"]);
+    assert!(lines[2].contains(" 0 "), "{text}");
+    assert_eq!(lines[3], "seen");
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(fs::metadata(bundle.rootfs().join("tmp/file")).unwrap().uid(), 100_000);
+}
+
+#[test]
+fn limits_are_set_and_updated() {
+    let bundle = Bundle::with(&["sleep", "1000"], |config| {
+        config["linux"]["resources"]["memory"] = json!({"limit": 64 << 20});
+        config["linux"]["resources"]["pids"] = json!({"limit": 50});
+        config["linux"]["resources"]["cpu"] = json!({"shares": 512, "quota": 50_000, "period": 100_000});
+    });
+    let id = bundle.id();
+    bundle.good(&["run", "--detach", &id]);
+    let read = |v1: &str, v2: &str| {
+        let groups = cgroups(&id);
+        let found = groups.iter().flat_map(|group| [group.join(v1), group.join(v2)]).find(|file| file.exists());
+        fs::read_to_string(found.unwrap()).unwrap().trim().to_owned()
+    };
+    assert_eq!(read("memory.limit_in_bytes", "memory.max"), (64 << 20).to_string());
+    assert_eq!(read("pids.max", "pids.max"), "50");
+    bundle.good(&["update", "--memory", "32m", "--pids-limit", "20", "--cpu-quota", "20000", &id]);
+    assert_eq!(read("memory.limit_in_bytes", "memory.max"), (32 << 20).to_string());
+    assert_eq!(read("pids.max", "pids.max"), "20");
+    let event: Value = serde_json::from_str(&bundle.good(&["events", "--stats", &id])).unwrap();
+    assert_eq!((event["type"].as_str(), event["data"]["pids"]["limit"].as_u64()), (Some("stats"), Some(20)));
+    assert!(bundle.bad(&["update", "--memory", "x", &id]).1.contains("invalid value for memory"));
+}
+
+#[test]
+fn a_supervised_container_keeps_its_output_and_status() {
+    let bundle = Bundle::new(&["sh", "-c", "echo out; echo err >&2; sleep 0.3; echo end; exit 3"]);
+    let id = bundle.id();
+    assert_eq!(bundle.good(&["run", "--detach", "--log-driver", "json-file", "--log-opt", "max-size=1m", &id]), "");
+    assert_eq!(bundle.good(&["wait", &id]), "3\n");
+    let output = bundle.tool(&["logs", &id]);
+    assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"out\nend\n"[..], &b"err\n"[..]));
+    assert_eq!(bundle.good(&["logs", "--tail", "1", &id]), "end\n");
+    let text = fs::read_to_string(bundle.path().join(format!("{id}-json.log"))).unwrap();
+    assert!(text.starts_with("{\"log\":\"out\\n\",\"stream\":\"stdout\",\"time\":\""), "{text}");
+    bundle.good(&["delete", &id]);
+    assert!(bundle.bad(&["run", "--log-driver", "json-file", &id]).1.contains("--detach"));
+}
+
+#[test]
+fn stop_asks_and_then_kills_and_ends_a_restart_policy() {
+    let bundle = Bundle::with(&["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"], |config| {
+        config["annotations"] = json!({"org.oci-tools.restart": "always", "org.oci-tools.stop-timeout": "1"});
+    });
+    let id = bundle.id();
+    bundle.good(&["run", "--detach", "--log-driver", "none", &id]);
+    let begun = Instant::now();
+    bundle.good(&["stop", &id]);
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    assert_eq!(bundle.good(&["wait", &id]), "137\n");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(bundle.status(), "stopped");
+}
+
+#[test]
+fn a_failing_container_is_started_again_as_often_as_it_may() {
+    let bundle = Bundle::with(&["sh", "-c", "echo run; exit 1"], |config| {
+        config["annotations"] = json!({"org.oci-tools.restart": "on-failure:2"});
+    });
+    let id = bundle.id();
+    bundle.good(&["run", "--detach", "--log-driver", "json-file", &id]);
+    eventually("three runs", || bundle.good(&["logs", &id]) == "run\nrun\nrun\n");
+    std::thread::sleep(Duration::from_millis(600));
+    assert_eq!(bundle.good(&["logs", &id]), "run\nrun\nrun\n");
+}
+
+#[test]
+fn whatever_interrupts_create_force_deletes_the_rest() {
+    for pause in [0, 2, 4, 6, 8, 12, 16, 24] {
+        let bundle = Bundle::new(&["sleep", "1000"]);
+        let id = bundle.id();
+        let mut child = bundle.command(&["create", &id]).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(pause));
+        let _ = child.kill();
+        child.wait().unwrap();
+        bundle.good(&["delete", "--force", &id]);
+        eventually("no cgroup left", || cgroups(&id).is_empty());
+        assert!(!bundle.path().join("state").join(&id).exists());
+    }
+}
+
+#[test]
+fn spec_does_not_overwrite() {
+    let bundle = Bundle::new(&["true"]);
+    assert!(bundle.bad(&["spec"]).1.contains("File config.json exists. Remove it first"));
+    fs::remove_file(bundle.path().join("config.json")).unwrap();
+    bundle.good(&["spec", "--rootless"]);
+    let config: Value = serde_json::from_slice(&fs::read(bundle.path().join("config.json")).unwrap()).unwrap();
+    assert_eq!(config["linux"]["uidMappings"][0]["hostID"], json!(0));
+}
+
+#[test]
+fn names_that_are_none_are_refused() {
+    let bundle = Bundle::new(&["true"]);
+    for name in ["../x", "a/b", "", ".."] {
+        let (_, text) = bundle.bad(&["run", name]);
+        assert!(
+            text.contains("invalid container ID format") || text.contains("container id cannot be empty"),
+            "{text}"
+        );
+    }
+}
