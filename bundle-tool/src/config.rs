@@ -365,7 +365,8 @@ fn linux(container: &Container<'_>, confinement: &Confinement) -> Result<Linux, 
     linux.set_resources(Some(resources));
     linux.set_devices(Some(nodes).filter(|list| !list.is_empty()));
     linux.set_sysctl(
-        Some(sysctls(options)?.into_iter().collect()).filter(|map: &std::collections::HashMap<_, _>| !map.is_empty()),
+        Some(sysctls(options, container.id_ranges.is_some())?.into_iter().collect())
+            .filter(|map: &std::collections::HashMap<_, _>| !map.is_empty()),
     );
     let paths = |list: &[&str]| {
         Some(list.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>()).filter(|_| confinement.system_paths)
@@ -431,14 +432,17 @@ fn namespaces(container: &Container<'_>, host: &Host) -> Vec<LinuxNamespace> {
     list
 }
 
-fn sysctls(options: &Options) -> Result<BTreeMap<String, String>, Error> {
+fn sysctls(options: &Options, rootless: bool) -> Result<BTreeMap<String, String>, Error> {
     let mut all = BTreeMap::new();
     let own_network = options.network == Namespace::Private;
     let own_ipc = matches!(options.ipc, Ipc::Private { .. } | Ipc::Shared { namespace: Namespace::Private, .. });
     if own_network {
         // As docker has it: every user of the container may serve low ports and ping.
         all.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
-        all.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
+        if !rootless {
+            // The kernel takes no group that the user namespace does not have.
+            all.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
+        }
     }
     for (name, value) in &options.sysctls {
         let ipc = name.starts_with("fs.mqueue.")
@@ -650,7 +654,7 @@ mod tests {
             sysctls_of(&Options { sysctls, network, ..Options::default() })
         };
         fn sysctls_of(options: &Options) -> Result<BTreeMap<String, String>, Error> {
-            super::sysctls(options)
+            super::sysctls(options, false)
         }
         assert!(with("net.core.somaxconn", Namespace::Private).is_ok());
         assert!(with("kernel.shmmax", Namespace::Private).is_ok());

@@ -248,7 +248,7 @@ impl Preparation {
         let connection = &request.network;
         let (network, ports) = match &connection.mode {
             Mode::Named(name) => {
-                if id_ranges.is_some() {
+                if id_ranges.is_some() || rootfs::in_user_namespace() {
                     let reason = format!("{name}: a network of its own needs root (--network host or none)");
                     return Err(Refused::new("--network", reason).into());
                 }

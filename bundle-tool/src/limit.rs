@@ -131,6 +131,8 @@ pub struct Host {
     pub realtime: bool,
     /// Processors that are online.
     pub processors: usize,
+    /// Whether this user may make control groups: on version 1 that takes root.
+    pub allowed: bool,
 }
 
 impl Host {
@@ -142,6 +144,7 @@ impl Host {
             unified,
             swap: unified || root.join("memory/memory.memsw.limit_in_bytes").exists(),
             realtime: root.join("cpu/cpu.rt_runtime_us").exists(),
+            allowed: unified || rustix::process::geteuid().is_root(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
@@ -163,6 +166,15 @@ impl Limits {
             // 0 and below are "no limit" to docker; to a runtime 0 would be none at all.
             let pids = pids.limit(if limit <= 0 { -1 } else { limit }).build();
             resources.set_pids(Some(pids.expect("the limit is set")));
+        }
+        let given = [
+            ("--memory", resources.memory().is_some()),
+            ("--cpus", resources.cpu().is_some()),
+            ("--pids-limit", resources.pids().is_some()),
+            ("--blkio-weight", resources.block_io().is_some()),
+        ];
+        if let Some((option, _)) = given.iter().find(|(_, given)| *given && !host.allowed) {
+            return Err(Refused::new(option, "this host has cgroup v1, whose limits take root"));
         }
         Ok(resources)
     }
@@ -334,7 +346,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const V1: Host = Host { unified: false, swap: true, realtime: false, processors: 4 };
+    const V1: Host = Host { unified: false, swap: true, realtime: false, processors: 4, allowed: true };
     const V2: Host = Host { unified: true, ..V1 };
 
     fn size(text: &str) -> Option<Size> {
@@ -357,6 +369,11 @@ mod tests {
         let none = Limits::default;
         let cases = [
             (Limits { memory: size("1m"), ..none() }, V1, "--memory: the minimum is 6m"),
+            (
+                Limits { memory: size("8m"), ..none() },
+                Host { allowed: false, ..V1 },
+                "--memory: this host has cgroup v1, whose limits take root",
+            ),
             (
                 Limits { memory_swap: size("1g"), ..none() },
                 V1,

@@ -20,6 +20,7 @@ use bundle_tool::network::files::{Dns, ExtraHost};
 use bundle_tool::option::Refused;
 use bundle_tool::port::{Expose, Publish};
 use bundle_tool::quantity::{CpuSet, Processors, Size, Span};
+use bundle_tool::rootfs;
 use bundle_tool::security::SecurityOption;
 use bundle_tool::signal;
 use bundle_tool::volume::{Attachment, Bind, Recursive, Source};
@@ -631,8 +632,8 @@ fn namespace(home: &Home, option: &'static str, kind: &str, text: Option<&str>) 
 impl Network {
     /// The mode, the bundle whose network is shared, and the namespace.
     fn space(&self, home: &Home) -> anyhow::Result<(Mode, Option<PathBuf>, Namespace)> {
-        let root = rustix::process::geteuid().is_root();
-        // A user other than root cannot make interfaces on the host.
+        let root = rustix::process::geteuid().is_root() && !rootfs::in_user_namespace();
+        // Who is not root of the host cannot make interfaces on it.
         let default = if root { Mode::Named("bridge".into()) } else { Mode::Host };
         let mode = self.network.clone().unwrap_or(default);
         Ok(match &mode {
