@@ -446,7 +446,7 @@ impl Root {
     /// [`Error::Io`].
     pub fn set_xattr(&self, path: impl AsRef<Path>, name: &OsStr, value: &[u8]) -> Result<()> {
         let path = path.as_ref();
-        let (parent, last) = self.parent(path)?;
+        let (parent, last) = self.parent_or_root(path)?;
         set_xattr(&parent, &last, name, value).map_err(io_error("set attribute of", path))
     }
 
@@ -456,8 +456,16 @@ impl Root {
     /// [`Error::Io`].
     pub fn xattrs(&self, path: impl AsRef<Path>) -> Result<Vec<(OsString, Vec<u8>)>> {
         let path = path.as_ref();
-        let (parent, last) = self.parent(path)?;
+        let (parent, last) = self.parent_or_root(path)?;
         xattrs(&parent, &last).map_err(io_error("read attributes of", path))
+    }
+
+    /// As [`Root::parent`], but the root itself is `.` in the root.
+    fn parent_or_root(&self, path: &Path) -> Result<(OwnedFd, OsString)> {
+        match self.parent(path) {
+            Err(Error::Nameless { .. }) => Ok((self.directory("")?, ".".into())),
+            other => other,
+        }
     }
 
     /// A descriptor for `path` itself that only names it.

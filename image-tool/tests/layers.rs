@@ -165,6 +165,9 @@ fn a_lower_directory_holds_overlayfs_marks() {
     let gone = fs::symlink_metadata(folder.path().join("gone")).unwrap();
     assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
     assert!(is_opaque("a") && is_opaque("replaced") && is_opaque("kept"));
+    // Without it a directory that no other layer has would list the whiteout by name.
+    let marked = Root::open(folder.path()).unwrap().xattrs(".").unwrap();
+    assert!(marked.iter().any(|(key, value)| key.to_str().unwrap().ends_with(".overlay.origin") && value.is_empty()));
     assert!(folder.path().join("file").is_file());
     assert_eq!(paths(folder.path()), ["a/", "a/new", "file", "gone", "kept/", "replaced/"]);
 }

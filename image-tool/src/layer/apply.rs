@@ -121,6 +121,17 @@ impl Marks {
             Self::User => "user.overlay.opaque",
         }
     }
+
+    /// The attribute that says where a directory was copied up from; empty, that nobody knows. A directory that has it is
+    /// searched for whiteouts when it is listed, even if no other layer has the same directory: without it `ls` would show
+    /// the names of whiteouts that delete nothing (fs/overlayfs/inode.c, "non-merge dir that may have whiteouts").
+    #[must_use]
+    pub fn origin(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted.overlay.origin",
+            Self::User => "user.overlay.origin",
+        }
+    }
 }
 
 /// How a layer is applied.

@@ -14,7 +14,7 @@ use crate::beneath::{self, Time, io_error, open_in_root};
 impl Applier {
     pub(super) fn whiteout(&mut self, above: &Path, target: &OsStr, time: Time) -> Result<(), Error> {
         let path = above.join(target);
-        let Target::Lower(_) = self.options.target else {
+        let Target::Lower(marks) = self.options.target else {
             // Nothing is to be made for the sake of a deletion.
             let fd = match open_in_root(&self.root, above, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
                 Ok(fd) => fd,
@@ -35,6 +35,8 @@ impl Applier {
         }
         match rustix::fs::mknodat(&place.fd, target, FileType::CharacterDevice, Mode::empty(), 0) {
             Ok(()) => {
+                rustix::fs::fsetxattr(&place.fd, marks.origin(), b"", XattrFlags::empty())
+                    .map_err(io_error("mark", above))?;
                 let stamps = time.stamps();
                 Ok(rustix::fs::utimensat(&place.fd, target, &stamps, AtFlags::SYMLINK_NOFOLLOW)
                     .map_err(io_error("set time of", &path))?)
