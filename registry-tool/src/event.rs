@@ -10,11 +10,11 @@ use crate::reference::ImageName;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A registry has the image and its manifest was read.
+    /// A registry has answered: that it has the image to pull, or that one may be pushed.
     Found {
         /// The image.
         name: &'a ImageName,
-        /// The host that has it.
+        /// The host.
         host: &'a str,
     },
     /// A blob is to be transferred.

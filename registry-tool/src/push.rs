@@ -117,6 +117,7 @@ pub async fn push(order: &Order<'_>, mirrors: &Mirrors, settings: &Settings) -> 
     let endpoint = mirrors.push_endpoint(name.reference())?;
     let failed = |source| PushError::Client { name: name.typed().to_owned(), source };
     let registry = Arc::new(Registry::connect(&endpoint, settings).await.map_err(failed)?);
+    (order.watcher)(Event::Found { name, host: registry.host() });
     let sources = Sources::of(&layout, order);
     send_blobs(order, &registry, &layout, &plan, &sources).await?;
 

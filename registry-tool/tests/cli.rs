@@ -96,6 +96,12 @@ impl Ran {
         self
     }
 
+    /// As [`Ran::fails`], and the error is all that is said.
+    #[track_caller]
+    fn fails_in_a_line(&self, parts: &[&str]) {
+        assert_eq!(self.fails(parts).err().lines().count(), 1, "{}", self.err());
+    }
+
     /// Asserts status 1, nothing on standard output, and a last line with all of `parts`.
     #[track_caller]
     fn fails(&self, parts: &[&str]) -> &Self {
@@ -523,27 +529,30 @@ fn an_image_that_is_not_there_names_where_it_was_looked_for() {
     world.write("registries.conf", &conf);
     let ran = world.run(&["pull", "corp.invalid/a:1", "images"]);
     let tried = format!("corp.invalid/a:1: no such image (tried {}, {})", one.address(), two.address());
-    ran.fails(&[&tried]);
+    ran.fails_in_a_line(&[&tried]);
     assert!(!world.path("images").exists(), "nothing is made for an image that is not there");
     world.run(&["tags", "corp.invalid/a"]).fails(&["corp.invalid/a: no such repository (tried"]);
 }
 
 #[test]
 fn an_unreachable_registry_is_named() {
-    let world = World::new();
+    let (world, image) = (World::new(), Image::new(&[noise(50, 1)]));
+    let server = honest(&image);
+    world.run(&["pull", "-q", &format!("{}/a:3.8", server.address()), ":a"]).good();
     let port = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().port()
     };
     let host = format!("127.0.0.1:{port}");
     for arguments in [
-        vec!["pull".into(), format!("{host}/a:1"), "images".into()],
+        vec!["pull".into(), format!("{host}/a"), "images".into()],
+        vec!["push".into(), ":a".into(), format!("{host}/a")],
         vec!["catalog".into(), host.clone()],
         vec!["search".into(), format!("{host}/x")],
         vec!["tags".into(), format!("{host}/x")],
     ] {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        world.run(&arguments).fails(&[&host, "Connection refused"]);
+        world.run(&arguments).fails_in_a_line(&[&host, "Connection refused"]);
     }
     world.run(&["pull", "no.such.host.invalid/a:1", "images"]).fails(&["no.such.host.invalid"]);
 }

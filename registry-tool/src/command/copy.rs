@@ -8,7 +8,7 @@ use registry_tool::policy::Policy;
 use registry_tool::pull::Choice;
 use registry_tool::reference::ImageName;
 
-use super::progress::{Display, Progress};
+use super::progress::{Display, Progress, Transfer};
 use super::{Network, block_on, mirrors};
 
 /// Copy an image from one registry, or repository, to another.
@@ -39,7 +39,7 @@ pub(crate) struct Copy {
 
 impl Copy {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let display = Display::new(self.progress, self.quiet, "Copying");
+        let display = Display::new(self.progress, self.quiet, Transfer::Copy);
         let choice = match self.platform {
             Some(platform) => Choice::One { platform, is_asked: true },
             None => Choice::All,

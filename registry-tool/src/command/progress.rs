@@ -10,6 +10,7 @@ use image_tool::digest::short;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use oci_spec::image::Descriptor;
 use registry_tool::event::{Event, Outcome, Watcher};
+use registry_tool::reference::ImageName;
 use serde_json::json;
 
 /// How progress is shown.
@@ -25,13 +26,50 @@ pub(crate) enum Progress {
     None,
 }
 
+/// What is done to the layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transfer {
+    Pull,
+    Push,
+    Copy,
+}
+
+impl Transfer {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Pull => "Downloading",
+            Self::Push => "Pushing",
+            Self::Copy => "Copying",
+        }
+    }
+
+    /// docker's first lines. They come when the registry has answered, so that a failure before is one line.
+    fn greeting(self, name: &ImageName) -> Vec<String> {
+        let default = name.has_default_tag().then(|| "Using default tag: latest".to_owned());
+        match self {
+            Self::Pull => {
+                let label = match name.digest() {
+                    Some(_) => name.to_string(),
+                    None => name.tag().unwrap_or("latest").to_owned(),
+                };
+                default.into_iter().chain([format!("{label}: Pulling from {}", name.repository())]).collect()
+            }
+            Self::Push => {
+                let line = format!("The push refers to repository [{}/{}]", name.registry(), name.repository());
+                [line].into_iter().chain(default).collect()
+            }
+            Self::Copy => Vec::new(),
+        }
+    }
+}
+
 /// A layer's bar moves and a script's line comes no more often than this.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Shows what a transfer reports.
 pub(crate) struct Display {
     kind: Kind,
-    verb: &'static str,
+    transfer: Transfer,
 }
 
 enum Kind {
@@ -42,8 +80,7 @@ enum Kind {
 }
 
 impl Display {
-    /// `verb` is what is done to a layer, in docker's word.
-    pub(crate) fn new(progress: Progress, is_quiet: bool, verb: &'static str) -> Arc<Self> {
+    pub(crate) fn new(progress: Progress, is_quiet: bool, transfer: Transfer) -> Arc<Self> {
         let kind = match progress {
             _ if is_quiet => Kind::Silent,
             Progress::None => Kind::Silent,
@@ -53,7 +90,7 @@ impl Display {
             Progress::Auto | Progress::Plain => Kind::Lines,
             Progress::Json => Kind::Json(Mutex::default()),
         };
-        Arc::new(Self { kind, verb })
+        Arc::new(Self { kind, transfer })
     }
 
     /// Says one line of docker's.
@@ -74,13 +111,7 @@ impl Display {
 
     fn show(&self, event: &Event<'_>) {
         match event {
-            Event::Found { name, .. } => {
-                let tag = match name.digest() {
-                    Some(_) => name.to_string(),
-                    None => name.tag().unwrap_or("latest").to_owned(),
-                };
-                self.say(&format!("{tag}: Pulling from {}", name.repository()));
-            }
+            Event::Found { name, .. } => self.transfer.greeting(name).iter().for_each(|line| self.say(line)),
             Event::Waiting(blob) => self.begin(blob),
             Event::At(blob, position) => self.advance(blob, *position),
             Event::Retrying(blob, reason) => self.status(blob, &format!("Retrying ({reason})")),
@@ -124,7 +155,7 @@ impl Display {
             Kind::Bars { each, .. } => {
                 if let Some(bar) = each.lock().expect("nobody panics holding it").get(&blob.digest().to_string()) {
                     if bar.position() == 0 {
-                        bar.set_message(self.verb);
+                        bar.set_message(self.transfer.verb());
                     }
                     bar.set_position(position);
                 }
@@ -137,7 +168,7 @@ impl Display {
                     last.insert(blob.digest().digest().to_owned(), now);
                     let detail = json!({ "current": position, "total": blob.size() });
                     let id = short(blob.digest());
-                    print(&json!({ "status": self.verb, "id": id, "progressDetail": detail }).to_string());
+                    print(&json!({ "status": self.transfer.verb(), "id": id, "progressDetail": detail }).to_string());
                 }
             }
         }

@@ -9,7 +9,7 @@ use registry_tool::policy::Policy;
 use registry_tool::pull::{Choice, Order, pull};
 use registry_tool::reference::ImageName;
 
-use super::progress::{Display, Progress};
+use super::progress::{Display, Progress, Transfer};
 use super::{Network, block_on, mirrors};
 
 /// Pull an image into a layout.
@@ -59,10 +59,7 @@ impl Pull {
             None => default_address(&self.reference)?,
         };
         let mirrors = mirrors()?;
-        let display = Display::new(self.progress, self.quiet, "Downloading");
-        if self.reference.has_default_tag() {
-            display.say("Using default tag: latest");
-        }
+        let display = Display::new(self.progress, self.quiet, Transfer::Pull);
         let choice = if self.all_platforms {
             Choice::All
         } else {

@@ -9,7 +9,7 @@ use image_tool::pipe::{only_line, print_line};
 use registry_tool::push::{Order, push};
 use registry_tool::reference::ImageName;
 
-use super::progress::{Display, Progress};
+use super::progress::{Display, Progress, Transfer};
 use super::{Network, block_on, mirrors};
 
 /// Push an image from a layout to a registry.
@@ -68,12 +68,8 @@ impl Push {
                 None => anyhow::bail!("{address}: has no ref to push it under: name a REFERENCE"),
             },
         };
-        let display = Display::new(self.progress, self.quiet, "Pushing");
+        let display = Display::new(self.progress, self.quiet, Transfer::Push);
         let repository = format!("{}/{}", name.registry(), name.repository());
-        display.say(&format!("The push refers to repository [{repository}]"));
-        if name.has_default_tag() {
-            display.say("Using default tag: latest");
-        }
         let order = Order {
             address: &address,
             name: &name,
