@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{repository, tools};
+use crate::{TOOLS, repository, tools};
 
 /// A folder of a test's own: `home` (the working directory), `oci` (`$OCI_HOME`), `run` (run-tool's state), `bin`.
 pub struct Workdir {
@@ -46,16 +46,25 @@ impl Output {
         self.stderr
     }
 
-    /// Asserts a failure told in a single line that holds each of `words`, and returns the line.
+    /// Asserts a failure told in a single line, the last one, that holds each of `words`, and returns the line. What a transfer
+    /// or a build told of its progress may stand before it.
     #[track_caller]
     pub fn fails_saying(self, status: i32, words: &[&str]) -> String {
         assert_eq!(self.status, status, "{self}");
-        assert_eq!(self.stderr.lines().count(), 1, "one line: {self}");
+        let last = self.stderr.lines().last().unwrap_or_default().to_owned();
+        assert!(is_error(&last), "the last line is no error: {self}");
+        assert_eq!(self.stderr.lines().filter(|line| is_error(line)).count(), 1, "one line: {self}");
         for word in words {
-            assert!(self.stderr.contains(word), "{word:?} is not in it: {self}");
+            assert!(last.contains(word), "{word:?} is not in it: {self}");
         }
-        self.stderr
+        last
     }
+}
+
+/// Whether a line is the error of one of the tools, or of `docker`; run-tool's are runc's log records.
+fn is_error(line: &str) -> bool {
+    let first = line.split(": ").next().unwrap_or_default();
+    first == "docker" || TOOLS.contains(&first) || line.contains(" level=error msg=")
 }
 
 impl std::fmt::Display for Output {
@@ -87,7 +96,6 @@ impl Workdir {
             ("OCI_HOME", join("oci")),
             ("RUN_TOOL_ROOT", join("run")),
             ("DOCKER_DAEMON_CONFIG", join("daemon.json")),
-            ("REGISTRY_AUTH_FILE", join("auth.json")),
             ("LC_ALL", "C.UTF-8".into()),
             ("TZ", "UTC".into()),
         ];

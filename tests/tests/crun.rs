@@ -1,7 +1,7 @@
 //! crun runs our bundles. A file of its own: on a machine with v1 and v2 cgroups at once crun wants every controller in v1,
 //! which moves hugetlb for the whole machine while this runs.
 
-use std::path::Path;
+use std::fs;
 
 use tests::{Registry, Workdir};
 
@@ -10,10 +10,11 @@ fn crun_runs_our_bundles() {
     let registry = Registry::images();
     let work = Workdir::with_mirror(&registry.address());
     work.sh("registry-tool pull --quiet busybox images").ok();
-    let hybrid = Path::new("/sys/fs/cgroup/memory").exists() && !Path::new("/sys/fs/cgroup/hugetlb").exists();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let hybrid = own.contains(":memory:") && !own.contains(":hugetlb:");
     let wrapper = if hybrid {
-        "unshare --mount --propagation private sh -c 'd=/sys/fs/cgroup/hugetlb; mkdir $d && mount -t cgroup -o hugetlb cgroup $d || exit 1; \
-         \"$@\"; status=$?; find $d -mindepth 1 -depth -type d -exec rmdir {} + ; umount $d; rmdir $d; exit $status' --"
+        "unshare --mount --propagation private sh -c 'd=/sys/fs/cgroup/hugetlb; mkdir -p $d && mount -t cgroup -o hugetlb cgroup $d || exit 1; \
+         \"$@\"; status=$?; find $d -mindepth 1 -depth -type d -exec rmdir {} + ; umount $d; rmdir $d 2>/dev/null; exit $status' --"
     } else {
         ""
     };

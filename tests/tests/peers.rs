@@ -35,7 +35,8 @@ fn the_odd_image_unpacks_as_with_umoci_and_podman() {
     tree::assert_equal(&work.path("ours"), &work.path("theirs/rootfs"), &[]);
     work.sh(&format!("{PODMAN} pull --quiet oci:odd:odd")).ok();
     let mount = work.sh(&format!("{PODMAN} image mount $({PODMAN} images -q)")).ok();
-    tree::assert_equal(&work.path("ours"), Path::new(mount.trim_end()), &[]);
+    // podman takes the right to write from the root folder, whatever the layer says.
+    tree::assert_equal(&work.path("ours"), Path::new(mount.trim_end()), &[""]);
     work.sh(&format!("{PODMAN} image umount --all && {PODMAN} system reset --force")).ok();
     // The tree of a bundle is the same tree, by overlayfs and copied.
     for how in ["", "--copy"] {
@@ -127,7 +128,10 @@ fn podman_and_skopeo_load_our_archives_and_we_load_theirs() {
             "skopeo copy --quiet {format}:ours.tar oci:back-{format}:python && image-tool verify back-{format}"
         ))
         .ok();
-        let of = |place: &str| work.sh(&format!("image-tool show --config {place} | sha256sum")).ok();
+        // skopeo writes a config of its own where the two forms differ: what is in it is the same.
+        let of = |place: &str| {
+            work.sh(&format!("image-tool inspect --format '{{{{json .RootFS}}}} {{{{json .Config}}}}' {place}")).ok()
+        };
         assert_eq!(of(&format!("back-{format}")), of("images:python:3.8"), "{format}: the config came through");
         work.sh(&format!("skopeo copy --quiet oci:images:busybox {format}:theirs.tar:busybox:latest && image-tool load -i theirs.tar loaded-{format}")).ok();
         assert_eq!(of(&format!("loaded-{format}")), of("images:busybox"), "{format}: theirs");
@@ -191,8 +195,8 @@ fn docker_loads_our_archives_and_we_load_its() {
     );
     let run = "run --rm --network none --ulimit nofile=1024 python:3.8 python -c 'print(6*7)'";
     assert_eq!(work.sh(&docker(run)).ok(), "42\n");
-    work.sh(&format!("{} | image-tool load docker:", docker("save python:3.8"))).ok();
-    work.sh("image-tool verify docker:python:3.8 && image-tool unpack docker:python:3.8 theirs && image-tool unpack images:python:3.8 ours").ok();
+    work.sh(&format!("{} | image-tool load from-docker", docker("save python:3.8"))).ok();
+    work.sh("image-tool verify from-docker:python:3.8 && image-tool unpack from-docker:python:3.8 theirs && image-tool unpack images:python:3.8 ours").ok();
     tree::assert_equal(&work.path("ours"), &work.path("theirs"), &[]);
     drop(dockerd);
     work.sh("umount -l docker/data/overlay2 docker/data 2>/dev/null; true").ok();
