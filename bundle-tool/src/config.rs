@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use image_tool::layer::owner;
 use oci_spec::runtime::{
     Capabilities, Hooks, Linux, LinuxCapabilities, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace,
     LinuxNamespaceType, LinuxSeccomp, Mount, Process, Root, Spec, User,
@@ -21,6 +22,7 @@ use crate::environment;
 use crate::image::Runtime;
 use crate::limit::{Host, Limits};
 use crate::option::Refused;
+use crate::rootfs;
 use crate::seccomp;
 use crate::security::{Confinement, MASKED_PATHS, READONLY_PATHS, Seccomp, SecurityOption};
 use crate::user::Identity;
@@ -365,7 +367,7 @@ fn linux(container: &Container<'_>, confinement: &Confinement) -> Result<Linux, 
     linux.set_resources(Some(resources));
     linux.set_devices(Some(nodes).filter(|list| !list.is_empty()));
     linux.set_sysctl(
-        Some(sysctls(options, container.id_ranges.is_some())?.into_iter().collect())
+        Some(sysctls(options, container.id_ranges.is_some() || rootfs::in_user_namespace())?.into_iter().collect())
             .filter(|map: &std::collections::HashMap<_, _>| !map.is_empty()),
     );
     let paths = |list: &[&str]| {
@@ -487,16 +489,24 @@ pub fn mount(destination: impl Into<PathBuf>, kind: &str, source: impl Into<Path
     mount
 }
 
+/// Whether the user namespace that the container will be in has a group.
+fn has_group(container: &Container<'_>, id: u32) -> bool {
+    match &container.id_ranges {
+        Some((_, groups)) => groups.iter().any(|(first, _, count)| id >= *first && id - first < *count),
+        None => {
+            let map = fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
+            owner::IdMap::parse(&map).is_none_or(|map| map.outside(id).is_some())
+        }
+    }
+}
+
 fn mounts(container: &Container<'_>, confinement: &Confinement) -> Vec<Mount> {
     let options = container.options;
     let rootless = container.id_ranges.is_some();
     let mode = |readonly| if readonly { "ro" } else { "rw" };
     let mut pts = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
     // Group tty; a user namespace of one group has none.
-    let has_tty = container.id_ranges.as_ref().is_none_or(|(_, groups)| {
-        groups.iter().any(|(first, _, count)| (*first..first.saturating_add(*count)).contains(&5))
-    });
-    if has_tty {
+    if has_group(container, 5) {
         pts.push("gid=5");
     }
     let mut list = vec![
