@@ -206,7 +206,6 @@ pub(crate) fn run() -> Result<u8, Failure> {
     let preserved = match &arguments.command {
         Some(Command::Create(command)) => Some(command.preserved()),
         Some(Command::Run(command)) => Some(command.preserved()),
-        Some(Command::Exec(command)) => Some(command.preserved()),
         _ => None,
     };
     if let Some(preserved) = preserved {
@@ -228,7 +227,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
     }
     let global = Global::new(&arguments)?;
     let Some(command) = arguments.command else { return Ok(0) };
-    if preserved.is_some() {
+    if preserved.is_some() || matches!(command, Command::Exec(_)) {
         seal::ensure()?;
     }
     match command {
@@ -265,7 +264,10 @@ fn command_line() -> clap::Command {
     let program = name();
     let template =
         |name: &str| format!("NAME:\n   {name} - {{about}}\n\nUSAGE:\n   {{usage}}\n\n{{all-args}}{{after-help}}");
-    let mut command = Arguments::command().help_template(template(&program)).about("Open Container Initiative runtime");
+    let top = format!(
+        "NAME:\n   {program} - Open Container Initiative runtime\n\nUSAGE:\n   {{usage}}\n\n{{about-with-newline}}\n{{all-args}}"
+    );
+    let mut command = Arguments::command().help_template(top);
     let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
     for name in names {
         let help = template(&format!("{program} {name}"));

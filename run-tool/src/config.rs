@@ -92,11 +92,29 @@ pub(crate) fn parse(text: &[u8]) -> Result<Spec> {
     Ok(serde_json::from_value(document)?)
 }
 
-/// Reads the process document that `exec --process` names.
-pub(crate) fn load_process(path: &Path) -> Result<Process> {
+/// What of a container's process holds for its other programs, unless they say otherwise.
+pub(crate) fn inherited(process: &Process) -> Result<Value> {
+    let mut document = serde_json::to_value(process)?;
+    if let Some(document) = document.as_object_mut() {
+        document.retain(|key, _| INHERITED.contains(&key.as_str()));
+    }
+    Ok(document)
+}
+
+const INHERITED: [&str; 7] =
+    ["apparmorProfile", "capabilities", "execCPUAffinity", "ioPriority", "oomScoreAdj", "scheduler", "selinuxLabel"];
+
+/// Reads the process document that `exec --process` names. What it does not say is as for the container's first process: above
+/// all the capabilities, which would be all of them otherwise.
+pub(crate) fn load_process(path: &Path, container: Option<&Value>) -> Result<Process> {
     let text = fs::read(path).fails(|| format!("open {}", path.display()))?;
     let mut document: Value = serde_json::from_slice(&text)?;
     drop_nulls(&mut document);
+    if let (Some(document), Some(container)) = (document.as_object_mut(), container.and_then(Value::as_object)) {
+        for (key, value) in container {
+            document.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
     complete_process(&mut document)?;
     let process = serde_json::from_value(document)?;
     check_process(&process)?;
@@ -298,19 +316,12 @@ pub(crate) fn validate(spec: &Spec) -> Result<()> {
         if !namespaces.has(LinuxNamespaceType::Network) {
             bail!("unable to move network devices without a NET namespace");
         }
-        for (name, device) in linux.net_devices().iter().flatten() {
-            let renamed = device.name().as_deref().unwrap_or(name);
-            for name in [name.as_str(), renamed] {
-                if name.is_empty() || name.len() > 15 || matches!(name, "." | "..") || name.contains(['/', ':', ' ']) {
-                    bail!("invalid network device name {name:?}");
-                }
-            }
-        }
+        bail!("linux.netDevices is not available: move devices with a createRuntime hook");
     }
     for name in linux.sysctl().iter().flatten().map(|(name, _)| name) {
         check_sysctl(&dotted(name), namespaces)?;
     }
-    if linux.intel_rdt().is_some() && !Path::new("/sys/fs/resctrl/schemata").exists() {
+    if linux.intel_rdt().is_some() {
         bail!("intelRdt is specified in config, but Intel RDT is not enabled");
     }
     if let Some(process) = spec.process() {
@@ -427,6 +438,17 @@ mod tests {
         let spec =
             spec(r#"{"process":{"args":["a"],"cwd":"/","rlimits":null,"user":null},"linux":{"namespaces":null}}"#);
         assert_eq!(spec.unwrap().process().as_ref().unwrap().user().uid(), 0);
+    }
+
+    #[test]
+    fn a_process_without_capabilities_has_the_containers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("process.json");
+        fs::write(&path, r#"{"args":["a"],"cwd":"/"}"#).unwrap();
+        let container = json!({"capabilities": {"bounding": ["CAP_KILL"]}, "oomScoreAdj": 5});
+        let process = load_process(&path, Some(&container)).unwrap();
+        assert_eq!(process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap().len(), 1);
+        assert_eq!(process.oom_score_adj(), Some(5));
     }
 
     #[test]

@@ -48,6 +48,14 @@ pub(crate) fn start(
         program.filter = Some(Filter { program: bytes, flags: stored.flag_bits });
     }
     program.personality.clone_from(&container.state.config.personality);
+    program.memory_policy = container
+        .state
+        .config
+        .memory_policy
+        .clone()
+        .map(serde_json::from_value)
+        .transpose()
+        .context("memory policy")?;
     let mut flags = 0;
     for kind in namespace::ALL {
         let (name, _) = namespace::names(kind);

@@ -341,6 +341,8 @@ fn new_state(spec: &Spec, options: &Options, rootfs: &Path, cgroup: &Cgroup, roo
             listener_metadata: profile.listener_metadata().clone(),
         }),
         personality: None,
+        memory_policy: linux.and_then(|linux| linux.memory_policy().as_ref()).map(serde_json::to_value).transpose()?,
+        process: spec.process().as_ref().map(config::inherited).transpose()?,
         uid_mappings: namespace::stored(linux.map_or(&[][..], |linux| linux.uid_mappings().items())),
         gid_mappings: namespace::stored(linux.map_or(&[][..], |linux| linux.gid_mappings().items())),
     };

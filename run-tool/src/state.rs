@@ -84,6 +84,12 @@ pub(crate) struct Config {
     /// `linux.personality.domain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) personality: Option<String>,
+    /// `linux.memoryPolicy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_policy: Option<Value>,
+    /// What of `process` holds for every program of the container that does not say otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) process: Option<Value>,
     /// Whether the container's user namespace maps ids.
     #[serde(default)]
     pub(crate) uid_mappings: Vec<Mapping>,

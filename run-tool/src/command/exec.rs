@@ -15,6 +15,7 @@ use crate::exec::{self, Options};
 use crate::launch::write_pid_file;
 use crate::program::{self, Program};
 use crate::supervise::Foreground;
+use crate::syscall;
 use crate::{channel, config};
 
 /// Run another program in a container.
@@ -82,11 +83,6 @@ pub(crate) struct Exec {
 }
 
 impl Exec {
-    /// How many descriptors are to be handed on.
-    pub(super) fn preserved(&self) -> u32 {
-        self.preserve_fds
-    }
-
     pub(super) fn run(self, global: &Global) -> Result<u8> {
         self.start(global).context("exec failed")
     }
@@ -115,6 +111,8 @@ impl Exec {
         let (listen, environment) = activation();
         program.environment.extend(environment);
         program.kept = program::inherited(listen, self.preserve_fds)?;
+        // What the caller has open is for this process alone: the file of --process may be such a descriptor.
+        syscall::close_on_exec_from(3 + program.kept).fails(|| "close_range")?;
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         program.mask = foreground.as_ref().map(Foreground::mask);
         let options = Options {
@@ -141,7 +139,7 @@ impl Exec {
     /// The process: that of the file, or the container's own with what the options change.
     fn process(&self, container: &Container) -> Result<Process> {
         if let Some(path) = &self.process {
-            return config::load_process(path);
+            return config::load_process(path, container.state.config.process.as_ref());
         }
         let bundle = container.state.bundle().context("bundle not found in labels")?;
         std::env::set_current_dir(bundle).fails(|| format!("chdir {bundle}"))?;

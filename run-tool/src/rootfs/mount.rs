@@ -114,9 +114,11 @@ pub(crate) fn make(plan: &Plan, root: &Root, mount: &Mount, from_parent: &dyn Fn
         "cgroup" => return cgroup_v1(plan, root, mount),
         _ => {}
     }
+    let present = mount.kind == "tmpfs"
+        && beneath::open(root.fd.as_fd(), &mount.destination, OFlags::PATH, ResolveFlags::empty()).is_ok();
     let target = open_target(root, mount, true, None)?;
     let mut data = mount.options.data.clone();
-    if mount.kind == "tmpfs" {
+    if present {
         // A tmpfs takes over the mode of the directory it covers, unless told otherwise.
         let mode = rustix::fs::fstat(&target).fails(|| "fstat of the mountpoint")?.st_mode & 0o7777;
         data = if data.is_empty() { format!("mode={mode:04o}") } else { format!("mode={mode:04o},{data}") };

@@ -160,21 +160,31 @@ pub(crate) fn bind_attributes(options: &Options, keep: bool) -> Option<MountAttr
         (libc::MS_NOSUID, ATTR_NOSUID),
         (libc::MS_NODEV, ATTR_NODEV),
         (libc::MS_NOEXEC, ATTR_NOEXEC),
-        (libc::MS_NODIRATIME, ATTR_NODIRATIME),
         (MS_NOSYMFOLLOW, ATTR_NOSYMFOLLOW),
     ];
     let mut attributes = MountAttributes::default();
     for (flag, attribute) in pairs {
+        // Following symlinks is the one thing that another user namespace cannot lock.
+        let clears = options.cleared & flag != 0 || !keep || flag == MS_NOSYMFOLLOW;
         if options.flags & flag != 0 {
             attributes.set |= attribute;
-        } else if options.cleared & flag != 0 || (!keep && flag != libc::MS_NODIRATIME) {
+        } else if clears {
             attributes.clear |= attribute;
         }
     }
-    let atime = [(libc::MS_NOATIME, ATTR_NOATIME), (libc::MS_STRICTATIME, ATTR_STRICTATIME), (libc::MS_RELATIME, 0)];
-    if let Some((_, attribute)) = atime.iter().find(|(flag, _)| options.flags & flag != 0) {
-        attributes.clear |= ATTR_ATIME;
-        attributes.set |= attribute;
+    // As mount(2) has it: what is said about access times replaces all of it, what is not said keeps it, and clearing alone says
+    // nothing.
+    if options.flags & (libc::MS_NOATIME | libc::MS_NODIRATIME | libc::MS_RELATIME | libc::MS_STRICTATIME) != 0 {
+        attributes.clear |= ATTR_ATIME | ATTR_NODIRATIME;
+        if options.flags & libc::MS_STRICTATIME != 0 {
+            attributes.set |= ATTR_STRICTATIME;
+        } else if options.flags & libc::MS_NOATIME != 0 {
+            attributes.set |= ATTR_NOATIME;
+        }
+        if options.flags & libc::MS_NODIRATIME != 0 {
+            attributes.set |= ATTR_NODIRATIME;
+            attributes.clear &= !ATTR_NODIRATIME;
+        }
     }
     Some(attributes)
 }
@@ -229,6 +239,9 @@ mod tests {
         assert_eq!(attributes.set, ATTR_RDONLY);
         assert_eq!(attributes.clear & ATTR_NOSUID, ATTR_NOSUID);
         let kept = bind_attributes(&parse_all("bind,ro"), true).unwrap();
-        assert_eq!((kept.set, kept.clear), (ATTR_RDONLY, 0));
+        assert_eq!((kept.set, kept.clear), (ATTR_RDONLY, ATTR_NOSYMFOLLOW));
+        let dated = bind_attributes(&parse_all("bind,nodiratime"), false).unwrap();
+        assert_eq!(dated.set & ATTR_NODIRATIME, ATTR_NODIRATIME);
+        assert_eq!(dated.clear & ATTR_ATIME, ATTR_ATIME, "nodiratime brings relatime");
     }
 }
