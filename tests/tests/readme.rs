@@ -25,11 +25,10 @@ fn commands(page: &str) -> String {
 /// A folder in which the pages' names exist: their registries, and the files that they mention.
 fn workdir(images: &Registry, example: &Registry) -> Workdir {
     let mut work = Workdir::with_mirror(&images.address()).with_network();
-    let location = example.address();
-    work.write(
-        "../registries.conf",
-        &format!("[[registry]]\nprefix = \"example.com\"\nlocation = \"{location}\"\ninsecure = true\n"),
-    );
+    let registries = ["example.com", "localhost:5000"].map(|prefix| {
+        format!("[[registry]]\nprefix = \"{prefix}\"\nlocation = \"{}\"\ninsecure = true\n", example.address())
+    });
+    work.write("../registries.conf", &registries.concat());
     let path = work.folder().join("registries.conf").to_str().unwrap().to_owned();
     work.set("CONTAINERS_REGISTRIES_CONF", &path);
     work.write("app/Dockerfile", "FROM python:3.8\nCOPY main.py /main.py\nCMD [\"python\", \"/main.py\"]\n");
