@@ -16,11 +16,13 @@ mod save;
 mod show;
 mod squash;
 mod tag;
+mod tree;
 mod unpack;
 mod verify;
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -31,6 +33,7 @@ use image_tool::layer::Compression;
 use image_tool::layout::{Layout, Writer};
 use image_tool::pipe;
 use oci_spec::image::Descriptor;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 /// Inspect and change OCI image layouts, save and load archives.
 ///
@@ -84,6 +87,7 @@ pub(crate) enum Command {
     Import(import::Import),
     Export(export::Export),
     Diff(diff::Diff),
+    Tree(tree::Tree),
     Man(Man),
     Completions(Completions),
 }
@@ -109,6 +113,7 @@ impl Command {
             Self::Import(command) => command.run(),
             Self::Export(command) => command.run(),
             Self::Diff(command) => command.run(),
+            Self::Tree(command) => command.run(),
             Self::Man(command) => command.run(),
             Self::Completions(command) => command.run(),
         }
@@ -312,13 +317,37 @@ pub(crate) fn output(path: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> 
         return output.flush().with_context(failed);
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    let temporary = tempfile::Builder::new().prefix(".image-tool-").permissions(permissions).tempfile_in(folder);
-    let (file, place) = temporary.with_context(failed)?.into_parts();
+    let named = || {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        tempfile::Builder::new().prefix(".image-tool-").permissions(permissions).tempfile_in(folder)
+    };
+    // Without a name where the file system can, so that nothing is left whatever happens.
+    let nameless =
+        rustix::fs::open(folder, OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC, Mode::from_raw_mode(0o644));
+    let (file, place) = match nameless {
+        Ok(file) => (File::from(file), None),
+        Err(_) => named()
+            .map(tempfile::NamedTempFile::into_parts)
+            .map(|(file, place)| (file, Some(place)))
+            .with_context(failed)?,
+    };
     let mut output = BufWriter::with_capacity(256 * 1024, file);
     write(&mut output)?;
     let file = output.into_inner().map_err(io::IntoInnerError::into_error).with_context(failed)?;
     file.sync_all().with_context(failed)?;
+    let place = match place {
+        Some(place) => place,
+        // A link does not replace what has the name, a rename does.
+        None => {
+            let place = named().with_context(failed)?.into_temp_path();
+            std::fs::remove_file(&place).with_context(failed)?;
+            let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
+            rustix::fs::linkat(CWD, nameless, CWD, place.as_os_str(), AtFlags::SYMLINK_FOLLOW)
+                .map_err(io::Error::from)
+                .with_context(failed)?;
+            place
+        }
+    };
     place.persist(path).map_err(|error| error.error).with_context(failed)
 }
 

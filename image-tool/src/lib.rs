@@ -39,4 +39,5 @@ pub mod pipe;
 pub mod platform;
 pub mod summary;
 pub mod template;
+pub mod tree;
 pub mod verify;

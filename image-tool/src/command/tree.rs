@@ -1,0 +1,106 @@
+use anyhow::Result;
+use clap::Args;
+use image_tool::layout::Layout;
+use image_tool::platform::Platform;
+use image_tool::summary::Summary;
+use image_tool::tree::page::page;
+use image_tool::tree::{Node, Tree as Survey};
+use image_tool::{human, layout};
+
+use super::show::named;
+use super::{Operand, print_bytes};
+
+/// Show what each layer adds, what of it later layers replace or delete, and where the bytes are.
+#[derive(Args)]
+pub(crate) struct Tree {
+    /// The image; - reads the address from standard input.
+    address: Operand,
+    /// Print all of it as JSON.
+    #[arg(long, conflicts_with = "html")]
+    json: bool,
+    /// Print a page with a map of the tree, for a browser.
+    #[arg(long)]
+    html: bool,
+    /// How many levels of folders to show.
+    #[arg(short, long, value_name = "LEVELS", default_value_t = 2)]
+    depth: usize,
+    /// Of an index, show the image for a platform, as linux/arm64; this machine's if omitted.
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+}
+
+impl Tree {
+    pub(crate) fn run(self) -> Result<()> {
+        let address = self.address.address()?;
+        let read = || -> Result<(Survey, layout::Image)> {
+            let layout = Layout::of(&address)?;
+            let image = match &self.platform {
+                Some(platform) => layout.image(&address, platform)?,
+                None => Summary::image(&layout, &layout.resolve(&address)?)?,
+            };
+            Ok((Survey::of(&layout, &image)?, image))
+        };
+        let (tree, image) = read().map_err(|error| named(error, &address))?;
+        if self.html {
+            return print_bytes(page(&address.to_string(), &tree).as_bytes());
+        }
+        if self.json {
+            return print_bytes((serde_json::to_string(&tree)? + "\n").as_bytes());
+        }
+        print_bytes(text(&address.with_digest(image.descriptor().digest()).to_string(), &tree, self.depth).as_bytes())
+    }
+}
+
+fn text(address: &str, tree: &Survey, depth: usize) -> String {
+    let percent = (tree.wasted() * 1000).checked_div(tree.size()).unwrap_or(0);
+    let mut text = format!(
+        "{address}\n{} in {} layers, {} ({}.{}%) wasted\n\n",
+        human::size(tree.size()),
+        tree.layers.len(),
+        human::size(tree.wasted()),
+        percent / 10,
+        percent % 10
+    );
+    let mut rows = vec![["LAYER", "SIZE", "WASTED", "ENTRIES", "CREATED BY"].map(str::to_owned).to_vec()];
+    for layer in &tree.layers {
+        let created_by = human::plain(&layer.created_by.replace(['\t', '\n'], " "));
+        rows.push(vec![
+            layer.digest.get(7..19).unwrap_or(&layer.digest).to_owned(),
+            human::size(layer.size),
+            human::size(layer.wasted),
+            layer.entries.to_string(),
+            created_by.chars().take(60).collect(),
+        ]);
+    }
+    text += &human::table(&rows);
+    if !tree.waste.is_empty() {
+        rows = vec![["WASTED", "IN LAYER", "GONE IN", "PATH"].map(str::to_owned).to_vec()];
+        for waste in tree.waste.iter().take(20) {
+            rows.push(vec![
+                human::size(waste.size),
+                (waste.layer + 1).to_string(),
+                (waste.by + 1).to_string(),
+                format!("/{}", human::plain(&waste.path.to_string_lossy())),
+            ]);
+        }
+        text += &format!("\n{}", human::table(&rows));
+    }
+    rows = vec![["SIZE", "LAYER", "PATH"].map(str::to_owned).to_vec()];
+    folders(&mut rows, &tree.root, "", depth);
+    text + "\n" + &human::table(&rows)
+}
+
+/// The folders to a depth, the largest first, without those that make up less than a hundredth of the one above.
+fn folders(rows: &mut Vec<Vec<String>>, node: &Node, path: &str, depth: usize) {
+    let name = if path.is_empty() { "/".to_owned() } else { human::plain(path) };
+    rows.push(vec![human::size(node.size), (node.layer + 1).to_string(), name]);
+    if depth == 0 {
+        return;
+    }
+    let mut children: Vec<_> =
+        node.children.iter().filter(|(_, child)| child.size > 0 && child.size >= node.size / 100).collect();
+    children.sort_by(|a, b| b.1.size.cmp(&a.1.size).then_with(|| a.0.cmp(b.0)));
+    for (name, child) in children {
+        folders(rows, child, &format!("{path}/{name}"), depth - 1);
+    }
+}
