@@ -5,27 +5,27 @@
 //!
 //! `ociVersion` is 1.0.2: every runtime in use takes it (crun refuses versions that it does not know), and nothing here needs more.
 
+mod linux;
+mod mounts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use image_tool::layer::owner;
-use oci_spec::runtime::{
-    Capabilities, Hooks, Linux, LinuxCapabilities, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace,
-    LinuxNamespaceType, LinuxSeccomp, Mount, Process, Root, Spec, User,
-};
+use oci_spec::runtime::{Capabilities, Hooks, LinuxCapabilities, LinuxSeccomp, Mount, Process, Root, Spec, User};
 
 use crate::capability::{self, Capability};
-use crate::device::{self, Device, Rule};
+use crate::device::{Device, Rule};
 use crate::environment;
 use crate::image::Runtime;
-use crate::limit::{Host, Limits};
+use crate::limit::Limits;
 use crate::option::Refused;
-use crate::rootfs;
 use crate::seccomp;
-use crate::security::{Confinement, MASKED_PATHS, READONLY_PATHS, Seccomp, SecurityOption};
+use crate::security::{Confinement, Seccomp, SecurityOption};
 use crate::user::Identity;
+
+pub use mounts::mount;
 
 /// A configuration that cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -188,7 +188,7 @@ pub fn build(container: Container<'_>) -> Result<Spec, Error> {
     let confinement = Confinement::new(options.privileged, &options.security)?;
     let capabilities =
         capability::resolve(options.privileged, &options.cap_add, &options.cap_drop, &capability::held());
-    let mut linux = linux(&container, &confinement)?;
+    let mut linux = linux::linux(&container, &confinement)?;
     linux.set_seccomp(filter(&confinement.seccomp, &capabilities, container.architecture)?);
     let process = process(&container, &confinement, &capabilities)?;
 
@@ -202,7 +202,7 @@ pub fn build(container: Container<'_>) -> Result<Spec, Error> {
     spec.set_root(Some(root));
     spec.set_hostname(options.hostname.clone().filter(|_| options.uts == Namespace::Private));
     spec.set_domainname(options.domainname.clone().filter(|_| options.uts == Namespace::Private));
-    spec.set_mounts(Some(mounts(&container, &confinement)));
+    spec.set_mounts(Some(mounts::mounts(&container, &confinement)));
     spec.set_linux(Some(linux));
     spec.set_hooks(container.hooks);
     spec.set_annotations(Some(container.annotations.into_iter().collect()));
@@ -344,202 +344,6 @@ fn filter(
     }
 }
 
-fn linux(container: &Container<'_>, confinement: &Confinement) -> Result<Linux, Error> {
-    let options = container.options;
-    let host = Host::detect();
-    let mut resources = options.limits.resources(&host)?;
-    let mut rules = if options.privileged { device::privileged_rules() } else { device::default_rules() };
-    let mut nodes = if options.privileged { device::all().map_err(Error::Devices)? } else { Vec::new() };
-    for each in &options.devices {
-        for (node, rule) in device::resolve(each)? {
-            nodes.retain(|known| known.path() != node.path());
-            nodes.push(node);
-            if !options.privileged {
-                rules.push(rule);
-            }
-        }
-    }
-    rules.extend(options.device_rules.iter().map(Rule::to_oci));
-    resources.set_devices(Some(rules));
-
-    let mut linux = Linux::default();
-    linux.set_namespaces(Some(namespaces(container, &host)));
-    linux.set_resources(Some(resources));
-    linux.set_devices(Some(nodes).filter(|list| !list.is_empty()));
-    linux.set_sysctl(
-        Some(sysctls(options, container.id_ranges.is_some() || rootfs::in_user_namespace())?.into_iter().collect())
-            .filter(|map: &std::collections::HashMap<_, _>| !map.is_empty()),
-    );
-    let paths = |list: &[&str]| {
-        Some(list.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>()).filter(|_| confinement.system_paths)
-    };
-    linux.set_masked_paths(paths(&MASKED_PATHS));
-    linux.set_readonly_paths(paths(&READONLY_PATHS));
-    linux.set_cgroups_path(options.cgroup_parent.as_ref().map(|parent| cgroup_path(parent, container.name)));
-    if let Some((users, groups)) = &container.id_ranges {
-        linux.set_uid_mappings(Some(users.iter().map(mapping).collect()));
-        linux.set_gid_mappings(Some(groups.iter().map(mapping).collect()));
-    } else {
-        linux.set_uid_mappings(None);
-        linux.set_gid_mappings(None);
-    }
-    Ok(linux)
-}
-
-/// A slice goes to systemd as `SLICE:PREFIX:NAME`; a path is one.
-fn cgroup_path(parent: &str, name: &str) -> PathBuf {
-    if parent.ends_with(".slice") {
-        format!("{parent}:oci:{name}").into()
-    } else {
-        Path::new("/").join(parent).join(name)
-    }
-}
-
-fn mapping(range: &IdRange) -> LinuxIdMapping {
-    let (inside, outside, count) = *range;
-    let built = LinuxIdMappingBuilder::default().container_id(inside).host_id(outside).size(count).build();
-    built.expect("all three are set")
-}
-
-fn namespaces(container: &Container<'_>, host: &Host) -> Vec<LinuxNamespace> {
-    let options = container.options;
-    let mut list = Vec::new();
-    let mut add = |kind, space: &Namespace| {
-        let path = match space {
-            Namespace::Host => return,
-            Namespace::Private => None,
-            Namespace::Path(path) => Some(path.clone()),
-        };
-        let mut namespace = LinuxNamespace::default();
-        namespace.set_typ(kind);
-        namespace.set_path(path);
-        list.push(namespace);
-    };
-    if container.id_ranges.is_some() {
-        add(LinuxNamespaceType::User, &Namespace::Private);
-    }
-    add(LinuxNamespaceType::Mount, &Namespace::Private);
-    add(LinuxNamespaceType::Network, &options.network);
-    add(LinuxNamespaceType::Uts, &options.uts);
-    add(LinuxNamespaceType::Pid, &options.pid);
-    let ipc = match &options.ipc {
-        Ipc::Private { .. } => &Namespace::Private,
-        Ipc::Shared { namespace, .. } => namespace,
-    };
-    add(LinuxNamespaceType::Ipc, ipc);
-    // Docker's default: the container's own where that hides the hierarchy (v2), the host's on v1 and for the privileged.
-    let own = host.unified && !options.privileged;
-    let default = if own { Namespace::Private } else { Namespace::Host };
-    add(LinuxNamespaceType::Cgroup, options.cgroup.as_ref().unwrap_or(&default));
-    list
-}
-
-fn sysctls(options: &Options, rootless: bool) -> Result<BTreeMap<String, String>, Error> {
-    let mut all = BTreeMap::new();
-    let own_network = options.network == Namespace::Private;
-    let own_ipc = matches!(options.ipc, Ipc::Private { .. } | Ipc::Shared { namespace: Namespace::Private, .. });
-    if own_network {
-        // As docker has it: every user of the container may serve low ports and ping.
-        all.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
-        if !rootless {
-            // The kernel takes no group that the user namespace does not have.
-            all.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
-        }
-    }
-    for (name, value) in &options.sysctls {
-        let ipc = name.starts_with("fs.mqueue.")
-            || [
-                "kernel.msgmax",
-                "kernel.msgmnb",
-                "kernel.msgmni",
-                "kernel.sem",
-                "kernel.shmall",
-                "kernel.shmmax",
-                "kernel.shmmni",
-                "kernel.shm_rmid_forced",
-            ]
-            .contains(&name.as_str());
-        let refused = |reason: &str| Err(Refused::new("--sysctl", format!("{name}: {reason}")).into());
-        match name.as_str() {
-            name if name.starts_with("net.") => {
-                if !own_network {
-                    return refused("the container's network is not its own");
-                }
-            }
-            _ if ipc => {
-                if !own_ipc {
-                    return refused("the container's IPC namespace is not its own");
-                }
-            }
-            "kernel.domainname" => {}
-            _ => return refused("not a setting that a container has for itself"),
-        }
-        all.insert(name.clone(), value.clone());
-    }
-    Ok(all)
-}
-
-/// A mount.
-pub fn mount(destination: impl Into<PathBuf>, kind: &str, source: impl Into<PathBuf>, options: &[&str]) -> Mount {
-    let mut mount = Mount::default();
-    mount.set_destination(destination.into());
-    mount.set_typ(Some(kind.to_owned()));
-    mount.set_source(Some(source.into()));
-    mount.set_options(Some(options.iter().map(|option| (*option).to_owned()).collect()));
-    mount
-}
-
-/// Whether the user namespace that the container will be in has a group.
-fn has_group(container: &Container<'_>, id: u32) -> bool {
-    match &container.id_ranges {
-        Some((_, groups)) => groups.iter().any(|(first, _, count)| id >= *first && id - first < *count),
-        None => {
-            let map = fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
-            owner::IdMap::parse(&map).is_none_or(|map| map.outside(id).is_some())
-        }
-    }
-}
-
-fn mounts(container: &Container<'_>, confinement: &Confinement) -> Vec<Mount> {
-    let options = container.options;
-    let rootless = container.id_ranges.is_some();
-    let mode = |readonly| if readonly { "ro" } else { "rw" };
-    let mut pts = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
-    // Group tty; a user namespace of one group has none.
-    if has_group(container, 5) {
-        pts.push("gid=5");
-    }
-    let mut list = vec![
-        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount("/dev/pts", "devpts", "devpts", &pts),
-    ];
-    // sysfs belongs to a network namespace, and only who owns that may mount it.
-    if rootless && options.network != Namespace::Private {
-        list.push(mount("/sys", "none", "/sys", &["rbind", "nosuid", "noexec", "nodev", "ro"]));
-    } else {
-        list.push(mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", mode(confinement.readonly_sysfs)]));
-        let cgroup = ["nosuid", "noexec", "nodev", "relatime", mode(confinement.readonly_cgroups)];
-        list.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &cgroup));
-    }
-    list.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
-    match &options.ipc {
-        Ipc::Private { shm: false } => {}
-        Ipc::Private { shm: true } => {
-            let size = format!("size={}", options.shm_size);
-            list.push(mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size]));
-        }
-        Ipc::Shared { shm, .. } => {
-            list.push(mount("/dev/shm", "bind", shm, &["rbind", "nosuid", "noexec", "nodev", "rprivate"]))
-        }
-    }
-    list.retain(|default| container.mounts.iter().all(|given| given.destination() != default.destination()));
-    list.extend(container.mounts.iter().cloned());
-    // A mount inside another comes after it; else the order is kept.
-    list.sort_by_key(|mount| mount.destination().components().count());
-    list
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -664,7 +468,7 @@ mod tests {
             sysctls_of(&Options { sysctls, network, ..Options::default() })
         };
         fn sysctls_of(options: &Options) -> Result<BTreeMap<String, String>, Error> {
-            super::sysctls(options, false)
+            super::linux::sysctls(options, false)
         }
         assert!(with("net.core.somaxconn", Namespace::Private).is_ok());
         assert!(with("kernel.shmmax", Namespace::Private).is_ok());

@@ -189,13 +189,15 @@ pub fn create(home: &Home, request: &Request) -> Result<Made, Error> {
     if request.shareable {
         layers::mount_shm(draft.path(), request.options.shm_size)?;
     }
-    let spec = plan.spec(home, request, &subject, draft.path(), draft.name(), &tree, true)?;
+    let mut fresh = files::Fresh::new(home)?;
+    let spec = plan.spec(home, request, &subject, draft.path(), draft.name(), &tree, Some(&mut fresh))?;
     tree.finish(spec.mounts().as_deref().unwrap_or_default())?;
     files::make_workdir(draft.path(), spec.process().as_ref().map(|process| process.cwd().as_path()))?;
     if let Some(path) = &request.cidfile {
         files::write_new(path, plan.id.as_bytes())?;
     }
     draft.commit(&config::to_json(&spec))?;
+    fresh.keep();
     Ok(made)
 }
 
@@ -212,7 +214,7 @@ pub fn spec(home: &Home, request: &Request) -> Result<Vec<u8>, Error> {
         None => home.bundles().join(name.as_str()),
     };
     let tree = layers::Tree::make(home, draft.path(), &subject.layout, &subject.image, request.copy)?;
-    let spec = plan.spec(home, request, &subject, &shown, &name, &tree, false);
+    let spec = plan.spec(home, request, &subject, &shown, &name, &tree, None);
     drop(draft);
     // Unless another is being made there.
     let _ = fs::remove_dir(&place);
@@ -315,7 +317,7 @@ impl Preparation {
         path: &Path,
         name: &ContainerName,
         tree: &layers::Tree,
-        write: bool,
+        mut fresh: Option<&mut files::Fresh>,
     ) -> Result<oci_spec::runtime::Spec, Error> {
         let rootfs = tree.root()?;
         let identity = self.identity(request, subject, &rootfs)?;
@@ -325,8 +327,8 @@ impl Preparation {
         if request.shareable {
             options.ipc = Ipc::Shared { namespace: Namespace::Private, shm: path.join(bundle::SHM) };
         }
-        let mut mounts = files::network_files(request, self, path, tree.folder(), write)?;
-        let volumes = self.attach(home, request, subject, &rootfs, &mut mounts, write)?;
+        let mut mounts = files::network_files(request, self, path, tree.folder(), fresh.is_some())?;
+        let volumes = self.attach(home, request, subject, &rootfs, &mut mounts, fresh.take())?;
         if let Some(init) = &request.init {
             mounts.push(config::mount(config::INIT, "bind", init, &["bind", "ro", "nosuid", "nodev"]));
         }
@@ -427,7 +429,7 @@ impl Preparation {
         subject: &Subject,
         rootfs: &Root,
         mounts: &mut Vec<Mount>,
-        write: bool,
+        mut fresh: Option<&mut files::Fresh>,
     ) -> Result<Vec<files::Used>, Error> {
         let mut attachments = request.attachments.clone();
         for target in subject.runtime.volumes.keys() {
@@ -439,7 +441,7 @@ impl Preparation {
         }
         let mut used = Vec::new();
         for attachment in &attachments {
-            let (mount, volume) = files::attach(home, attachment, rootfs, &self.created, write)?;
+            let (mount, volume) = files::attach(home, attachment, rootfs, &self.created, fresh.as_deref_mut())?;
             mounts.retain(|known| known.destination() != mount.destination());
             mounts.push(mount);
             used.extend(volume);

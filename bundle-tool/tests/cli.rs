@@ -215,7 +215,7 @@ fn what_is_wrong_is_told_in_one_line_and_nothing_is_left() {
             &["/nowhere/at/all: no such file or folder"],
         ),
         ("-w relative images:python:3.8", 125, &["--workdir: \"relative\""]),
-        ("-w /etc/passwd/x images:python:3.8", 1, &["working folder /etc/passwd/x"]),
+        ("-v /anonymous -w /etc/passwd/x images:python:3.8", 1, &["working folder /etc/passwd/x"]),
         ("--env-file nosuch images:python:3.8", 1, &["--env-file: read nosuch"]),
         ("-e =x images:python:3.8", 1, &["\"=x\" has no name"]),
         ("-m 1m images:python:3.8", 125, &["--memory: the minimum is 6m"]),
@@ -255,6 +255,7 @@ fn what_is_wrong_is_told_in_one_line_and_nothing_is_left() {
     }
     work.run_with("create --network none -", b"").fails(1, &["standard input is empty"]);
     work.run("nosuch").fails(2, &["nosuch"]);
+    assert_eq!(work.run("volume ls").ok(), "");
     work.is_clean();
 }
 

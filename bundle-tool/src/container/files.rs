@@ -29,6 +29,32 @@ pub(super) struct Used {
     pub(super) anonymous: bool,
 }
 
+/// Volumes that are being made for a container alone. Dropped before [`Fresh::keep`] it removes them.
+pub(super) struct Fresh {
+    store: Store,
+    names: Vec<String>,
+}
+
+impl Fresh {
+    pub(super) fn new(home: &Home) -> Result<Self, Error> {
+        let path = std::path::absolute(home.volumes()).map_err(io_error("find", &home.volumes()))?;
+        Ok(Self { store: Store::new(path), names: Vec::new() })
+    }
+
+    pub(super) fn keep(mut self) {
+        self.names.clear();
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        for name in &self.names {
+            // Whatever stopped us is the error to tell; `volume prune` finds what stays.
+            let _ = self.store.remove(name);
+        }
+    }
+}
+
 /// Fails if this host cannot run programs of the image's architecture.
 pub(super) fn check_architecture(architecture: &str) -> Result<(), Error> {
     let host = image_tool::platform::Platform::host();
@@ -184,7 +210,7 @@ pub(super) fn attach(
     attachment: &Attachment,
     rootfs: &Root,
     created: &str,
-    write: bool,
+    fresh: Option<&mut Fresh>,
 ) -> Result<(Mount, Option<Used>), Error> {
     let mode = if attachment.readonly { "ro" } else { "rw" };
     match &attachment.source {
@@ -197,17 +223,24 @@ pub(super) fn attach(
             Ok((config::mount(&attachment.target, "tmpfs", "tmpfs", &all), None))
         }
         Source::Bind(bind) => Ok((
-            config::mount(&attachment.target, "bind", source(bind, write)?, &bind_options(bind, attachment.readonly)),
+            config::mount(
+                &attachment.target,
+                "bind",
+                source(bind, fresh.is_some())?,
+                &bind_options(bind, attachment.readonly),
+            ),
             None,
         )),
         Source::Volume { name, copy, subpath, labels } => {
             let volume = name.clone().unwrap_or_else(name::random_id);
             let used = Used { name: volume.clone(), anonymous: name.is_none() };
-            let store = Store::new(std::path::absolute(home.volumes()).map_err(io_error("find", &home.volumes()))?);
             let mut data = home.volumes().join(&volume).join("_data");
-            if write {
+            if let Some(fresh) = fresh {
                 let about = About { created: created.into(), labels: environment::labels(labels.iter().cloned())? };
-                let (opened, _) = store.open_or_create(&volume, &about)?;
+                let (opened, _) = fresh.store.open_or_create(&volume, &about)?;
+                if used.anonymous {
+                    fresh.names.push(volume.clone());
+                }
                 data = opened.data;
                 if *copy && subpath.is_none() {
                     volume::copy_up(rootfs.as_fd(), &attachment.target, &data)?;
