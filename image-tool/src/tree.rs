@@ -197,7 +197,6 @@ impl Survey {
                 self.delete(&path, index, &brought);
             }
         }
-        drop(reader);
         stream.finish().map(drop).map_err(|error| Error::Stream { digest: digest(), source: error })
     }
 
