@@ -350,12 +350,9 @@ impl Build<'_> {
         Ok(order.into_iter().filter_map(|found| found.or_else(|| unpacked.next())).collect())
     }
 
-    /// An empty folder of this build's own beside the layer cache, locked as long as it is in use.
+    /// An empty folder of this build's own beside the layer cache.
     pub fn folder(&self) -> io::Result<Folder> {
-        let folder = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(self.home.builds())?;
-        let lock = fs::File::open(folder.path())?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared)?;
-        Ok(Folder { folder, _lock: lock })
+        Folder::new(&self.home.builds())
     }
 
     /// Remove what killed builds left.
@@ -484,6 +481,14 @@ pub struct Folder {
 }
 
 impl Folder {
+    /// A new one, locked as long as it is in use: one without a lock is left from a build that was killed.
+    pub fn new(builds: &Path) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(builds)?;
+        let lock = fs::File::open(folder.path())?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared)?;
+        Ok(Self { folder, _lock: lock })
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.folder.path()

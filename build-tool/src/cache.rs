@@ -74,9 +74,16 @@ pub struct Record {
     pub created: String,
     /// The layer that it made; a step may find nothing to do.
     pub layer: Option<RecordedLayer>,
-    /// The instruction, for people who look at the cache.
+    /// The instruction, for people who look at the cache; empty for a mark.
     #[serde(default)]
     pub step: String,
+}
+
+impl Record {
+    /// A record that says that there was something, and nothing of what it did.
+    pub fn mark(created: &str) -> Self {
+        Self { created: created.to_owned(), layer: None, step: String::new() }
+    }
 }
 
 /// A layer in the cache.

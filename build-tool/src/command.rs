@@ -7,6 +7,7 @@ mod documents;
 mod graph;
 mod parse;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Context as _, Result};
@@ -27,6 +28,19 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// Reads the command line. `--pull` is docker's switch, and takes a word of its own only if that is one of its three: what
+    /// follows may as well be the context.
+    pub(crate) fn read() -> Self {
+        let mut words: Vec<OsString> = std::env::args_os().collect();
+        let value = |word: &OsString| ["missing", "always", "never"].iter().any(|known| word == known);
+        if let Some(at) = words.windows(2).position(|pair| pair[0] == "--pull" && value(&pair[1])) {
+            let when = words.remove(at + 1);
+            words[at].push("=");
+            words[at].push(when);
+        }
+        Self::parse_from(words)
+    }
+
     /// Sets up the log on standard error.
     pub(crate) fn log(&self) {
         let level = match self.verbose {

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use image_tool::beneath::{Root, Time};
 use image_tool::digest::Digest;
+use image_tool::home::Home;
+use image_tool::layer;
 use image_tool::layer::entry::{self, Entry, Kind, Reader};
 use image_tool::layer::stream::{self, Stream};
 use image_tool::layer::whiteout::{self, Whiteout};
@@ -83,6 +85,9 @@ pub enum Error {
         /// What is wrong.
         source: entry::Error,
     },
+    /// The cache of unpacked layers cannot be used.
+    #[error(transparent)]
+    Unpacked(#[from] layer::cache::Error),
     /// The unpacked layer cannot be read.
     #[error("read {}", .path.display())]
     Directory {
@@ -94,16 +99,15 @@ pub enum Error {
 }
 
 impl Contents {
-    /// The contents of `layer`, from the cache in `builds`, from its unpacked directory or from its blob.
-    pub fn of(layer: &Layer, builds: &Path, layers: &Path) -> Result<Self, Error> {
-        let path = builds.join("contents").join(layer.diff_id.digest());
+    /// The contents of `layer`, from the cache in builds, from its unpacked directory or from its blob.
+    pub fn of(layer: &Layer, home: &Home) -> Result<Self, Error> {
+        let path = home.builds().join("contents").join(layer.diff_id.digest());
         if let Some(contents) = fs::File::open(&path).ok().and_then(|file| Self::read(BufReader::new(file))) {
             return Ok(contents);
         }
-        let directory = layers.join(layer.diff_id.algorithm().as_ref()).join(layer.diff_id.digest());
-        let contents = match directory.is_dir() {
-            true => Self::of_directory(&directory)?,
-            false => Self::of_blob(layer)?,
+        let contents = match layer.unpacked(home)? {
+            Some(unpacked) => Self::of_directory(unpacked.path())?,
+            None => Self::of_blob(layer)?,
         };
         // It is a cache: a disk that is full or read-only costs time and nothing else.
         let _ = contents.save(&path);

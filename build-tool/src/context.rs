@@ -8,6 +8,7 @@ use image_tool::beneath::{self, Root};
 use image_tool::home::Home;
 use image_tool::layer;
 
+use crate::build::Folder;
 use crate::files::Files;
 use crate::ignore::{self, Ignore};
 
@@ -19,7 +20,7 @@ pub struct Context {
     dockerfile: Vec<u8>,
     dockerfile_name: String,
     /// Where a tar from standard input was unpacked.
-    _temporary: Option<tempfile::TempDir>,
+    _temporary: Option<Folder>,
 }
 
 /// Why there is no context.
@@ -181,15 +182,14 @@ fn find(root: &Root, directory: &Path, given: Option<&Path>, from_stdin: bool) -
 }
 
 /// Unpack a tar, compressed or not, from standard input.
-fn unpack(home: &Home) -> Result<tempfile::TempDir, Error> {
+fn unpack(home: &Home) -> Result<Folder, Error> {
     use std::io::IsTerminal;
     if io::stdin().is_terminal() {
         return Err(Error::Terminal);
     }
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::Tar(error);
     fs::create_dir_all(home.builds()).map_err(|error| failed(error.into()))?;
-    let folder =
-        tempfile::Builder::new().prefix(".step-").tempdir_in(home.builds()).map_err(|error| failed(error.into()))?;
+    let folder = Folder::new(&home.builds()).map_err(|error| failed(error.into()))?;
     let (decoder, _) = layer::Decoder::detect(io::stdin().lock()).map_err(|error| failed(error.into()))?;
     let root = Root::open(folder.path()).map_err(|error| failed(error.into()))?;
     let mut applier = layer::apply::Applier::new(root, layer::apply::Options::tree());

@@ -34,8 +34,13 @@ impl Interrupt {
         let listener = interrupt.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in signals.forever() {
-                listener.shared.signal.store(signal, Ordering::SeqCst);
-                listener.set();
+                if listener.shared.signal.swap(signal, Ordering::SeqCst) != 0 {
+                    // Somebody is out of patience; the next build clears away what is left.
+                    std::process::exit(128 + signal);
+                }
+                // Killing takes a while, in which a second signal must be heard.
+                let listener = listener.clone();
+                std::thread::spawn(move || listener.set());
             }
         })?;
         Ok(interrupt)

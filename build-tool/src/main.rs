@@ -5,12 +5,10 @@ mod command;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::command::Arguments;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     arguments.log();
     match arguments.command.run() {
         Ok(()) => ExitCode::SUCCESS,

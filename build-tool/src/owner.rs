@@ -79,9 +79,8 @@ pub fn look_up(text: &str, tree: &Tree, layers: &[Layer], home: &Home) -> Result
 fn read(path: &Path, tree: &Tree, layers: &[Layer], home: &Home) -> Result<Option<Vec<u8>>, Error> {
     let path = tree.resolve(path)?;
     let Some(layer) = tree.get(&path).and_then(|found| layers.get(found.layer)) else { return Ok(None) };
-    let directory = home.layers().join(layer.diff_id.algorithm().as_ref()).join(layer.diff_id.digest());
-    if directory.is_dir() {
-        return Ok(Some(Root::open(directory)?.read(&path, LIMIT)?));
+    if let Some(unpacked) = layer.unpacked(home).map_err(contents::Error::from)? {
+        return Ok(Some(Root::open(unpacked.path())?.read(&path, LIMIT)?));
     }
     let digest = || layer.descriptor.digest().clone();
     let blob = layer.layout.open_blob(&layer.descriptor)?;

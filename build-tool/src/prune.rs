@@ -48,10 +48,9 @@ pub fn list(home: &Home) -> Result<Vec<Entry>, Error> {
     let folder = home.builds().join("steps");
     let mut entries = Vec::new();
     for (name, path) in names(&folder)? {
-        // One that cannot be read is of no use to a build either; `prune` removes it.
-        if let Some(record) = fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-            entries.push(Entry { key: name, record });
-        }
+        // One that cannot be read is of no use to a build either; `prune` removes it, and marks, which are no steps.
+        let record = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
+        entries.extend(record.filter(|record| !record.step.is_empty()).map(|record| Entry { key: name, record }));
     }
     entries.sort_by(|a, b| (&a.record.created, &a.key).cmp(&(&b.record.created, &b.key)));
     Ok(entries)

@@ -275,7 +275,7 @@ impl<'a> Work<'a> {
     pub(crate) fn cached(&mut self, key: &Key, text: &str) -> Result<bool, Error> {
         let Some((record, layer)) = self.build.cache.get(key) else { return Ok(false) };
         if let (Some(tree), Some(layer)) = (&mut self.tree, &layer) {
-            tree.apply(&Contents::of(layer, &self.build.home.builds(), &self.build.home.layers())?);
+            tree.apply(&Contents::of(layer, &self.build.home)?);
         }
         let created = if self.build.options.epoch.is_some() { self.build.now.clone() } else { record.created };
         self.draft.record(text, &created, layer);

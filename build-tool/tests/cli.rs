@@ -93,7 +93,7 @@ impl Work {
 
     fn build_with(&self, dockerfile: &str, more: &[&str]) -> Run {
         self.file("context/Dockerfile", dockerfile);
-        let mut arguments = vec!["build", "-t", "images:built", "--runtime", "runc", "--pull=never"];
+        let mut arguments = vec!["build", "-t", "images:built", "--runtime", "runc", "--pull", "never"];
         arguments.extend(more);
         arguments.push("context");
         self.run(&arguments)
@@ -478,6 +478,26 @@ fn only_needed_stages_are_built_and_the_target_is_obeyed() {
     work.build_with(dockerfile, &["--target", "ONE"]).ok();
     assert_eq!(work.layers().len(), 2);
     assert_eq!(work.build_with(dockerfile, &["--target", "1"]).status, 1);
+}
+
+#[test]
+fn a_linked_copy_is_kept_when_the_base_changes_but_what_follows_is_not() {
+    let work = Work::with_base();
+    work.file("context/f", "f");
+    let dockerfile = |base: &str| format!("FROM {base}\nCOPY --link f /lib/f\nRUN cat /marker /lib/f\n");
+    for (base, text) in [("one", "1"), ("two", "2")] {
+        work.file("context/Dockerfile", &format!("FROM base\nRUN echo {text} >/marker\n"));
+        work.run(&["build", "-q", "--runtime", "runc", "-t", &format!("images:{base}"), "context"]).ok();
+    }
+    work.build(&dockerfile("one")).ok();
+    let second = work.build(&dockerfile("two")).ok();
+    assert_eq!(second.stderr.matches("CACHED").count(), 1, "{}", second.stderr);
+    assert!(second.shows(" 2"), "{}", second.stderr);
+    assert_eq!(
+        work.layers()[2].keys().map(String::as_str).collect::<Vec<_>>(),
+        ["lib", "lib/f"],
+        "no link is followed"
+    );
 }
 
 #[test]

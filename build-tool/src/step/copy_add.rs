@@ -54,12 +54,20 @@ impl<'a> Work<'a> {
             keep_owners: from.is_some(),
             epoch: self.build.options.epoch,
         };
-        match from {
+        let below = self.key.clone();
+        let cached = match from {
             None => self.copy_context(copy, &sources, &exclude, add, key, chown.as_deref(), &mut options, &text, task),
             Some((name, source)) => {
                 self.copy_from(copy, &sources, &exclude, &name, &source, key, chown.as_deref(), &mut options, &text)
             }
+        }?;
+        if copy.link {
+            // The layer does not depend on what lies below, but the steps that follow do.
+            let mut key = Key::builder("linked");
+            key.add(below.hex()).add(self.key.hex());
+            self.key = key.finish();
         }
+        Ok(cached)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one instruction, each of them once")]
@@ -119,7 +127,7 @@ impl<'a> Work<'a> {
             copy::add_to_key(&mut full, &inputs, options, &build.digests, true)?;
         }
         self.finish(full.finish(), text, Some(layer))?;
-        let mark = Record { created: build.now.clone(), layer: None, step: format!("sources of {text}") };
+        let mark = Record::mark(&build.now);
         build.cache.put(&family, &mark).map_err(io_error("write the step cache", build.cache.path()))?;
         Ok(false)
     }
