@@ -10,7 +10,7 @@ use rustix::process::{DumpableBehavior, Pid as RustixPid, PidfdFlags, Signal};
 
 use crate::channel::{Channel, Message};
 use crate::error::Fails;
-use crate::process::Plan;
+use crate::plan::Plan;
 use crate::procfs::Procfs;
 use crate::program::Program;
 use crate::syscall;

@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 use libcontainer::oci_spec::runtime::Spec;
 
 use crate::error::Fails;
-use crate::process::{self, Options, Started};
+use crate::plan::Options;
+use crate::process::{self, Started};
 use crate::syscall::Pid;
 use crate::{hook, log};
 

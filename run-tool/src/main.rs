@@ -22,6 +22,7 @@ mod log;
 mod logs;
 mod monitor;
 mod namespace;
+mod plan;
 mod process;
 mod procfs;
 mod program;

@@ -20,7 +20,7 @@ use crate::channel::{Channel, Message};
 use crate::container::Container;
 use crate::error::Fails;
 use crate::logs::{Settings, Stream, Writer};
-use crate::process::Options;
+use crate::plan::Options;
 use crate::supervise::reap;
 use crate::syscall::{self, Pid};
 use crate::{launch, state};

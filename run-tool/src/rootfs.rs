@@ -19,7 +19,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use crate::beneath;
 use crate::channel::Channel;
 use crate::error::Fails;
-use crate::process::Plan;
+use crate::plan::Plan;
 use crate::procfs::Procfs;
 use crate::syscall::{self, MountAttributes};
 

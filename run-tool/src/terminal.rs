@@ -97,7 +97,7 @@ impl Host {
         let before = rustix::termios::tcgetattr(&self.file).fails(|| "tcgetattr")?;
         let mut raw = before.clone();
         raw.make_raw();
-        // Lines end with a return here, once for all, since the container's pty no longer adds it (`clear_onlcr`).
+        // Lines end with a return here, once for all, since the container's pty no longer adds it (`prepare`).
         raw.output_modes.insert(OutputModes::OPOST);
         rustix::termios::tcsetattr(&self.file, OptionalActions::Now, &raw)
             .fails(|| "failed to set the terminal from the stdin")?;

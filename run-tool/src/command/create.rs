@@ -8,7 +8,8 @@ use libcontainer::oci_spec::runtime::Spec;
 
 use super::Global;
 use crate::error::Fails;
-use crate::process::{self, Options};
+use crate::plan::Options;
+use crate::process;
 use crate::{config, launch, program};
 
 /// Create a container.

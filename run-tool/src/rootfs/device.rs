@@ -13,7 +13,7 @@ use super::{Root, mount::move_onto};
 use crate::beneath;
 use crate::cgroup::device::DEFAULT;
 use crate::error::Fails;
-use crate::process::Plan;
+use crate::plan::Plan;
 use crate::syscall;
 
 /// A device node of the container.

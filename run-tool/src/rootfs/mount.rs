@@ -15,7 +15,7 @@ use crate::cgroup;
 use crate::config::Items;
 use crate::error::{self, Fails};
 use crate::label;
-use crate::process::Plan;
+use crate::plan::Plan;
 use crate::syscall::{self, MountAttributes};
 use crate::terminal::proc_path;
 
