@@ -301,6 +301,8 @@ impl Preparation {
             (Some(name), ..) => Some(name.clone()),
             // As docker has it: with the host's network, the host's name.
             (None, Namespace::Host, _) | (None, _, Mode::Host) => files::host_name(),
+            // A network has one name, whoever uses it.
+            (None, _, Mode::Container(_)) => connection.shared.as_deref().and_then(files::host_name_of),
             (None, Namespace::Path(_), _) => None,
             (None, ..) => Some(id[..12].to_owned()),
         };

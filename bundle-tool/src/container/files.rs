@@ -12,6 +12,7 @@ use oci_spec::runtime::Mount;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Preparation, Request, io_error};
+use crate::bundle::Bundle;
 use crate::config::{self, IdMaps};
 use crate::environment;
 use crate::name;
@@ -123,6 +124,12 @@ pub(super) fn id_ranges() -> Result<Option<IdMaps>, Error> {
 /// This host's name.
 pub(super) fn host_name() -> Option<String> {
     Some(rustix::system::uname().nodename().to_string_lossy().into_owned()).filter(|name| !name.is_empty())
+}
+
+/// The host name in another bundle's container.
+pub(super) fn host_name_of(bundle: &Path) -> Option<String> {
+    let bundle = Bundle::open(bundle).ok()?;
+    Some(bundle.config().get("hostname")?.as_str()?.to_owned())
 }
 
 /// Writes a file that must not be there.
