@@ -49,9 +49,8 @@ impl Interrupt {
     /// End what is running, and let nothing more begin.
     pub fn set(&self) {
         self.shared.set.store(true, Ordering::SeqCst);
-        for container in self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            container.kill();
-        }
+        let running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        running.iter().for_each(|container| self.end(container));
     }
 
     /// Whether the build shall end.
@@ -67,29 +66,28 @@ impl Interrupt {
         }
     }
 
+    /// Kill a container that is running, or will be in a moment: its runtime has only just been started.
+    fn end(&self, container: &Container) {
+        let running = || self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).contains(container);
+        for _ in 0..40 {
+            let mut command = Command::new(&container.runtime);
+            command.arg("--root").arg(&container.state).arg("kill").arg(&container.name).arg("KILL");
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            if !running() || command.status().is_ok_and(|status| status.success()) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+
     /// A container runs as long as the value lives.
     pub fn running(&self, runtime: &Path, state: &Path, name: &str) -> Running<'_> {
         let container = Container { runtime: runtime.into(), state: state.into(), name: name.into() };
         self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).push(container.clone());
         if self.is_set() {
-            container.kill();
+            self.end(&container);
         }
         Running { interrupt: self, container }
-    }
-}
-
-impl Container {
-    fn kill(&self) {
-        let mut command = Command::new(&self.runtime);
-        command.arg("--root").arg(&self.state).arg("kill").arg(&self.name).arg("KILL");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        // It may have ended by itself; or not be there yet, a moment after its runtime was started.
-        for _ in 0..20 {
-            if command.status().is_ok_and(|status| status.success()) || !self.state.exists() {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
     }
 }
 

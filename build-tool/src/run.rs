@@ -260,9 +260,9 @@ const RUNNING: &str = "running";
 /// End the container that a killed build left running in its folder.
 pub fn end_orphan(folder: &Path) {
     let Ok(text) = fs::read_to_string(folder.join(RUNNING)) else { return };
-    let Some((runtime, name)) = text.split_once('\n') else { return };
+    let [runtime, state, name] = text.lines().collect::<Vec<_>>()[..] else { return };
     let mut command = Command::new(runtime);
-    command.arg("--root").arg(folder.join("state")).args(["delete", "--force", name]);
+    command.args(["--root", state, "delete", "--force", name]);
     // It may have ended by itself long ago.
     let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
@@ -270,9 +270,15 @@ pub fn end_orphan(folder: &Path) {
 /// Start the runtime, hand its output on line by line and wait for it.
 fn start(job: &Job<'_>, name: &str, task: &Task<'_>, interrupt: &Interrupt) -> Result<ExitStatus, Error> {
     let failed = |source| Error::Runtime { runtime: job.runtime.to_owned(), source };
-    let state = job.folder.join("state");
+    // One for all builds, and not the one that people look at: a runtime may keep there what serves the next container too, as
+    // run-tool does with compiled filters.
+    let state = job.home.builds().join("state");
+    let mut folder = fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+    folder.recursive(true).create(&state).map_err(io_error("create", &state))?;
     let note = job.folder.join(RUNNING);
-    fs::write(&note, format!("{}\n{name}", job.runtime.display())).map_err(io_error("write", &note))?;
+    fs::write(&note, format!("{}\n{}\n{name}\n", job.runtime.display(), state.display()))
+        .map_err(io_error("write", &note))?;
     let (reader, writer) = io::pipe().map_err(failed)?;
     let mut command = Command::new(job.runtime);
     command.arg("--root").arg(&state).arg("run").arg("--bundle").arg(job.folder).arg(name);
