@@ -665,10 +665,12 @@ fn a_refused_pull_says_how_to_log_in() {
             .header("WWW-Authenticate", "Basic realm=\"x\"")
     });
     let host = server.address();
-    let login = format!("authentication required (registry-tool login {host}");
-    world.run(&["push", "images:a", &format!("{host}/a:1")]).fails(&["images:a"]);
-    let pull = world.run(&["pull", &format!("{host}/a:1"), "images"]);
-    pull.fails(&[&login, "or there is no such repository"]);
+    let login = format!("(registry-tool login {host}");
+    let image = Image::new(&[noise(50, 1)]);
+    layout_with(&world, &image);
+    world.run(&["push", "images:a", &format!("{host}/a")]).fails_in_a_line(&[&login]);
+    let pull = world.run(&["pull", &format!("{host}/a"), "images"]);
+    pull.fails_in_a_line(&[&login, "or there is no such repository"]);
     let refused = world.run_with_input(&["login", "-u", "xag", "--password-stdin", &host], "s3cret\n");
     refused.fails(&["authentication required (wrong username or password)"]);
     assert!(!refused.err().contains("s3cret"));

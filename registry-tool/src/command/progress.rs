@@ -43,7 +43,7 @@ impl Transfer {
         }
     }
 
-    /// docker's first lines. They come when the registry has answered, so that a failure before is one line.
+    /// docker's first lines. They come with the first news of a layer, so that a failure before is one line.
     fn greeting(self, name: &ImageName) -> Vec<String> {
         let default = name.has_default_tag().then(|| "Using default tag: latest".to_owned());
         match self {
@@ -69,6 +69,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// Shows what a transfer reports.
 pub(crate) struct Display {
     kind: Kind,
+    /// Lines to say before the first other one.
+    pending: Mutex<Vec<String>>,
     transfer: Transfer,
 }
 
@@ -90,11 +92,16 @@ impl Display {
             Progress::Auto | Progress::Plain => Kind::Lines,
             Progress::Json => Kind::Json(Mutex::default()),
         };
-        Arc::new(Self { kind, transfer })
+        Arc::new(Self { kind, transfer, pending: Mutex::default() })
     }
 
     /// Says one line of docker's.
     pub(crate) fn say(&self, line: &str) {
+        self.greet();
+        self.say_now(line);
+    }
+
+    fn say_now(&self, line: &str) {
         match &self.kind {
             Kind::Silent => {}
             Kind::Lines => print(line),
@@ -111,7 +118,9 @@ impl Display {
 
     fn show(&self, event: &Event<'_>) {
         match event {
-            Event::Found { name, .. } => self.transfer.greeting(name).iter().for_each(|line| self.say(line)),
+            Event::Found { name, .. } => {
+                *self.pending.lock().expect("nobody panics holding it") = self.transfer.greeting(name);
+            }
             Event::Waiting(blob) => self.begin(blob),
             Event::At(blob, position) => self.advance(blob, *position),
             Event::Retrying(blob, reason) => self.status(blob, &format!("Retrying ({reason})")),
@@ -165,6 +174,7 @@ impl Display {
                 let mut last = last.lock().expect("nobody panics holding it");
                 let is_due = last.get(blob.digest().digest()).is_none_or(|then| now - *then >= INTERVAL);
                 if is_due || position == blob.size() {
+                    self.greet();
                     last.insert(blob.digest().digest().to_owned(), now);
                     let detail = json!({ "current": position, "total": blob.size() });
                     let id = short(blob.digest());
@@ -177,30 +187,35 @@ impl Display {
     fn status(&self, blob: &Descriptor, word: &str) {
         let id = short(blob.digest());
         match &self.kind {
-            Kind::Silent => {}
-            Kind::Lines => print(&format!("{id}: {word}")),
-            Kind::Json(_) => print(&json!({ "status": word, "id": id }).to_string()),
-            Kind::Bars { all, each } => {
-                match each.lock().expect("nobody panics holding it").get(&blob.digest().to_string()) {
+            Kind::Json(_) => {
+                self.greet();
+                print(&json!({ "status": word, "id": id }).to_string());
+            }
+            Kind::Bars { each, .. } => {
+                let each = each.lock().expect("nobody panics holding it");
+                match each.get(&blob.digest().to_string()) {
                     Some(bar) => bar.set_message(word.to_owned()),
-                    None => all.suspend(|| print(&format!("{id}: {word}"))),
+                    None => self.say(&format!("{id}: {word}")),
                 }
             }
+            Kind::Silent | Kind::Lines => self.say(&format!("{id}: {word}")),
         }
     }
 
+    /// Says what is pending, and nothing else.
+    fn greet(&self) {
+        let pending = std::mem::take(&mut *self.pending.lock().expect("nobody panics holding it"));
+        pending.iter().for_each(|line| self.say_now(line));
+    }
+
     fn finish(&self, blob: &Descriptor, word: &str) {
-        let Kind::Bars { all, each } = &self.kind else { return self.status(blob, word) };
+        let Kind::Bars { each, .. } = &self.kind else { return self.status(blob, word) };
         let bar = each.lock().expect("nobody panics holding it").remove(&blob.digest().to_string());
-        let line = format!("{}: {word}", short(blob.digest()));
-        match bar {
-            // The bar gives way to docker's line, so that what stays on the screen is what docker leaves there.
-            Some(bar) => {
-                bar.finish_and_clear();
-                all.suspend(|| print(&line));
-            }
-            None => all.suspend(|| print(&line)),
+        // The bar gives way to docker's line, so that what stays on the screen is what docker leaves there.
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
         }
+        self.say(&format!("{}: {word}", short(blob.digest())));
     }
 }
 
