@@ -80,13 +80,19 @@ impl Writer {
         let folder = &self.layout.shared.folder;
         let relative = Path::new(PARTIAL).join(expected.digest().to_string().replace(':', "-"));
         let path = self.layout.path().join(&relative);
-        match rustix::fs::mkdirat(folder, PARTIAL, Mode::from_raw_mode(0o700)) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(io_error("create", self.layout.path().join(PARTIAL))(error.into())),
-        }
         let mut open = || -> io::Result<Option<(File, u64)>> {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-            let mut file = File::from(rustix::fs::openat(folder, &relative, flags, Mode::from_raw_mode(0o644))?);
+            let mut file = loop {
+                match rustix::fs::mkdirat(folder, PARTIAL, Mode::from_raw_mode(0o700)) {
+                    Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                match rustix::fs::openat(folder, &relative, flags, Mode::from_raw_mode(0o644)) {
+                    // Whoever finished the last download took the folder away in between.
+                    Err(rustix::io::Errno::NOENT) => {}
+                    other => break File::from(other?),
+                }
+            };
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
@@ -180,6 +186,14 @@ impl Writer {
     }
 }
 
+impl Layout {
+    /// Removes the folder of cut downloads if it is empty, so that a layout at rest holds what the spec describes and no more.
+    pub(super) fn drop_partial_folder(&self) {
+        // It is not empty while another download is under way or waits to be resumed.
+        let _ = rustix::fs::unlinkat(&self.shared.folder, PARTIAL, AtFlags::REMOVEDIR);
+    }
+}
+
 #[derive(Debug)]
 enum Place {
     Nameless,
@@ -265,7 +279,8 @@ impl BlobWriter {
         let descriptor = Descriptor::new(media_type, self.size, actual.clone());
         match &self.place {
             Place::Kept(relative) => {
-                rustix::fs::renameat(folder, relative, folder, &target).map_err(|error| failed(error.into()))?
+                rustix::fs::renameat(folder, relative, folder, &target).map_err(|error| failed(error.into()))?;
+                layout.drop_partial_folder();
             }
             Place::Nameless | Place::Named(_) => match link(&self.file, folder, &target) {
                 Ok(()) => {}
@@ -302,6 +317,7 @@ impl BlobWriter {
         if let Place::Kept(relative) = &self.place {
             // A partial file that cannot be removed is found to be wrong again the next time.
             let _ = rustix::fs::unlinkat(&self.writer.layout.shared.folder, relative, AtFlags::empty());
+            self.writer.layout.drop_partial_folder();
         }
     }
 
@@ -402,6 +418,7 @@ mod tests {
         blob.write_all(b"lo").unwrap();
         blob.commit(MediaType::ImageLayer).unwrap();
         assert_eq!(layout.read(&expected, 100).unwrap(), b"hello");
+        assert!(!layout.path().join(PARTIAL).exists(), "nothing waits to be resumed");
         assert_eq!(writer.resume(&expected).unwrap().size(), 0);
     }
 

@@ -49,6 +49,7 @@ impl Layout {
                 let path = self.path().join(path);
                 fs::remove_file(&path).map_err(io_error("remove", path))?;
             }
+            self.drop_partial_folder();
         }
         Ok(garbage)
     }
