@@ -223,6 +223,17 @@ impl Cgroup {
         }
     }
 
+    /// How many processes the kernel has killed for want of memory.
+    pub(crate) fn oom_kills(&self) -> u64 {
+        let file = match self.paths.get("memory") {
+            Some(path) => path.join("memory.oom_control"),
+            None if self.unified() => self.paths[""].join("memory.events"),
+            None => return 0,
+        };
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.parse().ok()).unwrap_or(0)
+    }
+
     /// Kills every process of the container.
     pub(crate) fn kill_all(&self) -> Result<()> {
         if let Some(path) = self.paths.get("") {

@@ -5,6 +5,7 @@ mod delete;
 mod events;
 mod exec;
 mod features;
+mod healthcheck;
 mod kill;
 mod list;
 mod logs;
@@ -72,6 +73,7 @@ enum Command {
     Events(events::Events),
     Exec(exec::Exec),
     Features(features::Features),
+    Healthcheck(healthcheck::Healthcheck),
     Kill(kill::Kill),
     List(list::List),
     Logs(logs::Logs),
@@ -227,7 +229,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
     }
     let global = Global::new(&arguments)?;
     let Some(command) = arguments.command else { return Ok(0) };
-    if preserved.is_some() || matches!(command, Command::Exec(_)) {
+    if preserved.is_some() || matches!(command, Command::Exec(_) | Command::Healthcheck(_)) {
         seal::ensure()?;
     }
     match command {
@@ -236,6 +238,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
         Command::Events(command) => done(command.run(&global)),
         Command::Exec(command) => command.run(&global).map_err(|error| Failure { error, status: 255 }),
         Command::Features(command) => done(command.run()),
+        Command::Healthcheck(command) => Ok(command.run(&global)?),
         Command::Kill(command) => done(command.run(&global)),
         Command::List(command) => done(command.run(&global)),
         Command::Logs(command) => done(command.run(&global)),

@@ -31,6 +31,8 @@ pub(crate) struct Options {
     pub(crate) pidfd_socket: Option<OwnedFd>,
     /// Sub-groups of the container's groups.
     pub(crate) sub_groups: BTreeMap<String, PathBuf>,
+    /// What the standard streams become, where they are not the caller's.
+    pub(crate) streams: Option<[OwnedFd; 3]>,
     /// `process.execCPUAffinity`.
     pub(crate) affinity: Option<ExecCPUAffinity>,
 }
@@ -250,6 +252,9 @@ fn set_up(
     log::debug(|| "child process in init()".to_owned());
     if !container.state.config.no_new_keyring {
         label::join_keyring(&container.state.id, false, false)?;
+    }
+    for (number, stream) in options.streams.take().iter().flatten().enumerate() {
+        syscall::dup_to(stream.as_fd(), number as i32).fails(|| "dup3")?;
     }
     if options.terminal {
         let (master, slave) = terminal::allocate()?;

@@ -93,8 +93,12 @@ pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
     let mut pid = 0;
     // Someone else's groups must survive the failure that they are the reason of.
     let made = cgroup.refuse_used().and_then(|()| {
-        launch(spec, &options, &mut plan, &mut program, &mut cgroup, &mut container, &mut pid)
-            .inspect_err(|_| undo_groups(&cgroup, pid))
+        launch(spec, &options, &mut plan, &mut program, &mut cgroup, &mut container, &mut pid).map_err(|error| {
+            let starved = cgroup.oom_kills() > 0;
+            undo_groups(&cgroup, pid);
+            // Whatever step it was that failed: this is why.
+            if starved { error.context("container init was OOM-killed (memory limit too low?)") } else { error }
+        })
     });
     match made {
         Ok(master) => Ok(Started { container, pid, master }),

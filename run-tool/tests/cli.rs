@@ -635,6 +635,23 @@ fn a_failing_container_is_started_again_as_often_as_it_may() {
 }
 
 #[test]
+fn a_health_check_runs_in_the_container() {
+    let bundle = Bundle::with(&["sleep", "1000"], |config| {
+        let check =
+            json!({"Test": ["CMD-SHELL", "test -e /tmp/well || { echo ill; exit 1; }"], "Retries": 1}).to_string();
+        config["annotations"] = json!({"org.oci-tools.healthcheck": check});
+    });
+    let id = bundle.id();
+    bundle.good(&["run", "--detach", &id]);
+    let output = bundle.tool(&["healthcheck", &id]);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b"unhealthy\n"[..]));
+    fs::write(bundle.rootfs().join("tmp/well"), "").unwrap();
+    assert_eq!(bundle.good(&["healthcheck", &id]), "healthy\n");
+    let shown: Value = serde_json::from_str(&bundle.good(&["healthcheck", "--show", &id])).unwrap();
+    assert_eq!((&shown["Status"], &shown["Log"][0]["Output"]), (&json!("healthy"), &json!("ill\n")));
+}
+
+#[test]
 fn whatever_interrupts_create_force_deletes_the_rest() {
     for pause in [0, 2, 4, 6, 8, 12, 16, 24] {
         let bundle = Bundle::new(&["sleep", "1000"]);

@@ -1,0 +1,204 @@
+//! `healthcheck`: run a container's health check once; a timer or a script does it again and again.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use jiff::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::process::{Pid, PidfdFlags};
+use serde::{Deserialize, Serialize};
+
+use super::{Global, print};
+use crate::container::{Container, Status};
+use crate::error::Fails;
+use crate::exec::{self, Options};
+use crate::program::Program;
+use crate::{config, state, syscall};
+
+/// The file in a container's folder with what became of the checks.
+const FILE: &str = "health.json";
+
+/// Run a container's health check once, and print whether it is healthy.
+///
+/// The check is the annotation org.oci-tools.healthcheck, in docker's form. The status is 0 if it passed and 1 if it failed; what
+/// is printed is `starting`, `healthy` or `unhealthy`, which takes as many failures in a row as the check says.
+#[derive(Debug, Args)]
+pub(crate) struct Healthcheck {
+    /// Print the last results as JSON, in docker's form, and check nothing.
+    #[arg(long)]
+    show: bool,
+    /// The name of the container.
+    id: String,
+}
+
+/// docker's health check; times are nanoseconds, zero for docker's default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Check {
+    test: Vec<String>,
+    timeout: u64,
+    start_period: u64,
+    retries: u64,
+}
+
+/// docker's record of checks.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Health {
+    status: String,
+    failing_streak: u64,
+    log: Vec<Probe>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Probe {
+    start: String,
+    end: String,
+    exit_code: i32,
+    output: String,
+}
+
+impl Check {
+    fn of(container: &Container) -> Result<Self> {
+        let annotations = container.state.annotations();
+        let text = annotations.get("org.oci-tools.healthcheck").and_then(|value| value.as_str());
+        let none = || format!("{}: no health check (annotation org.oci-tools.healthcheck)", container.state.id);
+        let check: Self = serde_json::from_str(text.with_context(none)?).context("org.oci-tools.healthcheck")?;
+        if check.test.is_empty() || check.test[0] == "NONE" {
+            bail!(none());
+        }
+        Ok(check)
+    }
+
+    fn command(&self) -> Result<Vec<String>> {
+        match (self.test[0].as_str(), &self.test[1..]) {
+            ("CMD", command) if !command.is_empty() => Ok(command.to_vec()),
+            ("CMD-SHELL", [line]) => Ok(["/bin/sh", "-c", line].map(str::to_owned).to_vec()),
+            _ => bail!("org.oci-tools.healthcheck: Test must be [\"CMD\", …] or [\"CMD-SHELL\", \"…\"]"),
+        }
+    }
+}
+
+impl Health {
+    fn load(container: &Container) -> Self {
+        let text = std::fs::read(container.folder.join(FILE)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_else(|_| Self { status: "starting".to_owned(), ..Self::default() })
+    }
+
+    /// Takes a result into account. Failures while it starts do not count, until it has been healthy once.
+    fn add(&mut self, probe: Probe, check: &Check, starting: bool) {
+        if probe.exit_code == 0 {
+            self.status = "healthy".to_owned();
+            self.failing_streak = 0;
+        } else if !(starting && self.status == "starting") {
+            self.failing_streak += 1;
+            if self.failing_streak >= if check.retries == 0 { 3 } else { check.retries } {
+                self.status = "unhealthy".to_owned();
+            }
+        }
+        self.log.push(probe);
+        // As many as docker keeps.
+        let old = self.log.len().saturating_sub(5);
+        self.log.drain(..old);
+    }
+}
+
+impl Healthcheck {
+    /// Gives the exit status.
+    pub(super) fn run(self, global: &Global) -> Result<u8> {
+        let container = global.container(&self.id)?;
+        if self.show {
+            print(&format!("{}\n", serde_json::to_string(&Health::load(&container))?))?;
+            return Ok(0);
+        }
+        if container.status() != Status::Running {
+            bail!("{}: container is {}", self.id, container.status().name());
+        }
+        let check = Check::of(&container)?;
+        let probe = probe(&container, &check)?;
+        let created: Timestamp = container.state.created.parse().context("state.json: created")?;
+        let age = Timestamp::now().duration_since(created);
+        let starting = age.as_nanos() < i128::from(check.start_period);
+        let passed = probe.exit_code == 0;
+        let mut health = Health::load(&container);
+        health.add(probe, &check, starting);
+        state::replace(&container.folder.join(FILE), &serde_json::to_vec(&health)?)?;
+        print(&format!("{}\n", health.status))?;
+        Ok(u8::from(!passed))
+    }
+}
+
+fn probe(container: &Container, check: &Check) -> Result<Probe> {
+    let bundle = container.state.bundle().context("bundle not found in labels")?;
+    std::env::set_current_dir(bundle).fails(|| format!("chdir {bundle}"))?;
+    let mut process = config::load()?.process().clone().context("process property must not be empty")?;
+    process.set_args(Some(check.command()?));
+    process.set_terminal(Some(false));
+    let program = Program::from_spec(&process, !rustix::process::geteuid().is_root())?;
+    let memory = rustix::fs::memfd_create("output", MemfdFlags::CLOEXEC).fails(|| "memfd_create")?;
+    let null =
+        rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).fails(|| "open /dev/null")?;
+    let streams: [OwnedFd; 3] = [null, memory.try_clone()?, memory.try_clone()?];
+    let start = Timestamp::now().to_string();
+    let options = Options { streams: Some(streams), ..Options::default() };
+    let (exit_code, late) = match exec::start(container, program, options) {
+        Ok((pid, _)) => {
+            wait(pid, Duration::from_nanos(if check.timeout == 0 { 30_000_000_000 } else { check.timeout }))?
+        }
+        // A program that is not there is a check that fails.
+        Err(error) => (-1, Some(format!("{error:#}"))),
+    };
+    let mut output = String::new();
+    let mut memory = File::from(memory);
+    memory.seek(SeekFrom::Start(0))?;
+    let mut bytes = Vec::new();
+    memory.take(4096).read_to_end(&mut bytes)?;
+    output.push_str(&String::from_utf8_lossy(&bytes));
+    output.push_str(&late.unwrap_or_default());
+    Ok(Probe { start, end: Timestamp::now().to_string(), exit_code, output })
+}
+
+/// Waits for a check; one that takes too long is killed and has failed.
+fn wait(pid: syscall::Pid, limit: Duration) -> Result<(i32, Option<String>)> {
+    let child = Pid::from_raw(pid).context("pid")?;
+    let pidfd = rustix::process::pidfd_open(child, PidfdFlags::empty()).fails(|| "pidfd_open")?;
+    let limit_left = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };
+    let ended = rustix::event::poll(&mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)], Some(&limit_left));
+    let late = !matches!(ended, Ok(count) if count > 0);
+    if late {
+        // It may have ended this very moment.
+        let _ = syscall::kill(pid, libc::SIGKILL);
+    }
+    let status = syscall::wait(pid, true)?.map_or(-1, |(_, status)| status);
+    if late { Ok((-1, Some(format!("Health check exceeded timeout ({limit:?})")))) } else { Ok((status, None)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(exit_code: i32) -> Probe {
+        Probe { start: String::new(), end: String::new(), exit_code, output: String::new() }
+    }
+
+    #[test]
+    fn it_takes_as_many_failures_as_the_check_says() {
+        let check = Check { retries: 2, ..Check::default() };
+        let mut health = Health { status: "starting".to_owned(), ..Health::default() };
+        health.add(result(1), &check, true);
+        assert_eq!((health.status.as_str(), health.failing_streak), ("starting", 0));
+        health.add(result(0), &check, true);
+        assert_eq!(health.status, "healthy");
+        health.add(result(1), &check, true);
+        assert_eq!(health.status, "healthy");
+        health.add(result(1), &check, false);
+        assert_eq!((health.status.as_str(), health.failing_streak), ("unhealthy", 2));
+        assert_eq!(health.log.len(), 4);
+    }
+}
