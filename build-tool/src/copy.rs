@@ -18,14 +18,14 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use image_tool::beneath::Time;
-use image_tool::digest::Hasher;
 use image_tool::layer::entry::{self, Entry, Kind};
 use image_tool::layer::{diff, pack, whiteout};
 use rustix::fs::{FileType, Stat};
+use sha2::Digest as _;
 
 use crate::chmod::Mode;
 use crate::contents::{Node, NodeKind};
-use crate::digests::{self, Digests};
+use crate::digests::{Digests, Sha256};
 use crate::files::{self, File, Files, Source};
 use crate::tree::{self, Tree};
 
@@ -372,8 +372,8 @@ impl<'a, 'b> Copier<'a, 'b> {
                 Data::File { files, path, stat } => {
                     let mut file = files.open(path)?;
                     self.archive.entry(&entry).map_err(Error::Write)?;
-                    let hasher = self.stream(&mut file, entry.size, &mut buffer, path)?;
-                    self.digests.put(&stat, digests::bytes(hasher));
+                    let digest = self.stream(&mut file, entry.size, &mut buffer, path)?;
+                    self.digests.put(&stat, digest);
                 }
                 Data::Download(mut file) => {
                     io::Seek::rewind(&mut file)
@@ -389,9 +389,9 @@ impl<'a, 'b> Copier<'a, 'b> {
         Ok(())
     }
 
-    /// Exactly `size` bytes into the archive, and their hash.
-    fn stream(&mut self, file: &mut impl Read, size: u64, buffer: &mut [u8], path: &Path) -> Result<Hasher, Error> {
-        let mut hasher = Hasher::sha256();
+    /// Exactly `size` bytes into the archive, and their digest.
+    fn stream(&mut self, file: &mut impl Read, size: u64, buffer: &mut [u8], path: &Path) -> Result<Sha256, Error> {
+        let mut hasher = sha2::Sha256::new();
         let mut left = size;
         loop {
             let count = match file.read(buffer) {
@@ -403,7 +403,7 @@ impl<'a, 'b> Copier<'a, 'b> {
                 return Err(Error::Changed(path.to_owned()));
             }
             if count == 0 {
-                return Ok(hasher);
+                return Ok(hasher.finalize().into());
             }
             hasher.update(&buffer[..count]);
             self.archive.write_all(&buffer[..count]).map_err(Error::Write)?;

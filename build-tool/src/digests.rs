@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use image_tool::digest::Hasher;
 use rustix::fs::Stat;
+use sha2::Digest as _;
 
 /// A sha256.
 pub type Sha256 = [u8; 32];
@@ -87,7 +87,7 @@ impl Digests {
             return Ok(digest);
         }
         let mut file = open()?;
-        let mut hasher = Hasher::sha256();
+        let mut hasher = sha2::Sha256::new();
         let mut buffer = vec![0; 1 << 16];
         loop {
             match file.read(&mut buffer)? {
@@ -95,7 +95,7 @@ impl Digests {
                 count => hasher.update(&buffer[..count]),
             }
         }
-        let digest = bytes(hasher);
+        let digest = hasher.finalize().into();
         self.put(stat, digest);
         Ok(digest)
     }
@@ -112,16 +112,6 @@ impl Digests {
                 .and_then(|mut file| file.write_all(&new));
         }
     }
-}
-
-/// The bytes of a finished sha256.
-pub fn bytes(hasher: Hasher) -> Sha256 {
-    let digest = hasher.finish();
-    let mut bytes = Sha256::default();
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&digest.digest()[2 * at..2 * at + 2], 16).expect("a digest is hex");
-    }
-    bytes
 }
 
 fn identity(stat: &Stat) -> Identity {

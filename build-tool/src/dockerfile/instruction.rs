@@ -36,7 +36,7 @@ pub const KEYWORDS: [&str; 18] = [
 /// One instruction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "instruction", content = "value", rename_all = "UPPERCASE")]
-#[allow(missing_docs, reason = "the variants are the instructions of the Dockerfile reference")]
+#[expect(missing_docs, reason = "the variants are the instructions of the Dockerfile reference")]
 pub enum Instruction {
     Add(Copy),
     Arg(Vec<Argument>),
