@@ -154,6 +154,8 @@ fn filter(names: &[String], query: &str, host: &str) -> Vec<Found> {
     let query = query.to_lowercase();
     let is_hub = host == DOCKER_HUB;
     let fitting = names.iter().filter(|name| name.to_lowercase().contains(&query));
+    // Docker Hub has no repository without a namespace; what a mirror has beside cannot be pulled from it under docker's names.
+    let fitting = fitting.filter(|name| !is_hub || name.contains('/'));
     let found = fitting.map(|name| {
         let official = name.strip_prefix("library/").filter(|_| is_hub);
         Found {
@@ -190,10 +192,11 @@ mod tests {
 
     #[test]
     fn a_list_is_filtered_by_the_word_and_named_so_that_it_can_be_pulled() {
-        let names = ["library/python".to_owned(), "xag/pythons".to_owned(), "library/centos".to_owned()];
+        let names = ["library/python", "python", "xag/pythons", "library/centos"].map(str::to_owned);
         let found: Vec<_> =
             filter(&names, "Python", DOCKER_HUB).into_iter().map(|one| (one.name, one.is_official)).collect();
         assert_eq!(found, [("python".into(), true), ("xag/pythons".into(), false)]);
         assert_eq!(filter(&names, "centos", "h:1")[0].name, "h:1/library/centos");
+        assert_eq!(filter(&names, "python", "h:1").len(), 3);
     }
 }
