@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Capabilities, Hooks, LinuxCapabilities, LinuxSeccomp, Mount, Process, Root, Spec, User};
 
 use crate::capability::{self, Capability};
+use crate::cdi::Edits;
 use crate::device::{Device, Rule};
 use crate::environment;
 use crate::image::Runtime;
@@ -108,6 +109,7 @@ pub struct Options {
     pub security: Vec<SecurityOption>,
     pub devices: Vec<Device>,
     pub device_rules: Vec<Rule>,
+    pub cdi: Edits,
     pub sysctls: BTreeMap<String, String>,
     pub cgroup_parent: Option<String>,
     pub network: Namespace,
@@ -137,6 +139,7 @@ impl Default for Options {
             security: Vec::new(),
             devices: Vec::new(),
             device_rules: Vec::new(),
+            cdi: Edits::default(),
             sysctls: BTreeMap::new(),
             cgroup_parent: None,
             network: Namespace::Private,
@@ -204,7 +207,7 @@ pub fn build(container: Container<'_>) -> Result<Spec, Error> {
     spec.set_domainname(options.domainname.clone().filter(|_| options.uts == Namespace::Private));
     spec.set_mounts(Some(mounts::mounts(&container, &confinement)));
     spec.set_linux(Some(linux));
-    spec.set_hooks(container.hooks);
+    spec.set_hooks(options.cdi.add_hooks(container.hooks)?);
     spec.set_annotations(Some(container.annotations.into_iter().collect()));
     Ok(spec)
 }
@@ -273,7 +276,8 @@ fn process(
     let mut user = User::default();
     user.set_uid(container.identity.uid);
     user.set_gid(container.identity.gid);
-    user.set_additional_gids(Some(container.identity.groups.clone()).filter(|groups| !groups.is_empty()));
+    let groups: BTreeSet<u32> = container.identity.groups.iter().chain(&options.cdi.gids).copied().collect();
+    user.set_additional_gids(Some(groups.into_iter().collect()).filter(|groups: &Vec<u32>| !groups.is_empty()));
 
     let mut process = Process::default();
     process.set_terminal(options.tty.then_some(true));
@@ -301,6 +305,7 @@ fn variables(container: &Container<'_>) -> Vec<String> {
     }
     let entries = container.image.env.iter().chain(&options.env).filter(|entry| entry.contains('='));
     environment::overlay(&mut variables, entries.cloned());
+    environment::overlay(&mut variables, options.cdi.env.iter().cloned());
     if environment::value(&variables, "HOME").is_none_or(str::is_empty) {
         environment::overlay(&mut variables, [format!("HOME={}", container.identity.home)]);
     }

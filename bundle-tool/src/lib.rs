@@ -3,6 +3,7 @@
 pub mod annotation;
 pub mod bundle;
 pub mod capability;
+pub mod cdi;
 pub mod change;
 pub mod config;
 pub mod container;

@@ -223,7 +223,7 @@ fn what_is_wrong_is_told_in_one_line_and_nothing_is_left() {
         ("--kernel-memory 64m images:python:3.8", 125, &["--kernel-memory: "]),
         ("--sysctl kernel.panic=1 images:python:3.8", 125, &["--sysctl: kernel.panic"]),
         ("--device /etc/passwd images:python:3.8", 125, &["--device: /etc/passwd: not a device"]),
-        ("--gpus all images:python:3.8", 125, &["--gpus: all: no CDI specification"]),
+        ("--gpus all images:python:3.8", 125, &["--gpus: nvidia.com/gpu=all: no CDI description"]),
         ("--storage-opt size=1g images:python:3.8", 125, &["--storage-opt: size=1g"]),
         ("--volume-driver nfs images:python:3.8", 125, &["--volume-driver: nfs"]),
         ("--userns remap images:python:3.8", 125, &["--userns: \"remap\""]),

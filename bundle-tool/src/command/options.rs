@@ -102,6 +102,7 @@ impl Options {
             security: self.security.security_opt.clone(),
             devices: self.files.devices()?,
             device_rules: self.files.device_cgroup_rule.clone(),
+            cdi: self.files.edits()?,
             sysctls: environment::labels(self.security.sysctl.clone())
                 .map_err(|error| Refused::new("--sysctl", error.to_string()))?,
             cgroup_parent: self.limits.cgroup_parent.clone(),

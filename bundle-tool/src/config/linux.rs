@@ -27,6 +27,13 @@ pub(super) fn linux(container: &Container<'_>, confinement: &Confinement) -> Res
             }
         }
     }
+    for (node, rule) in &options.cdi.nodes {
+        nodes.retain(|known| known.path() != node.path());
+        nodes.push(node.clone());
+        if !options.privileged {
+            rules.push(rule.clone());
+        }
+    }
     rules.extend(options.device_rules.iter().map(Rule::to_oci));
     resources.set_devices(Some(rules));
 

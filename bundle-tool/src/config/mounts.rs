@@ -64,7 +64,7 @@ pub(super) fn mounts(container: &Container<'_>, confinement: &Confinement) -> Ve
         }
     }
     list.retain(|default| container.mounts.iter().all(|given| given.destination() != default.destination()));
-    list.extend(container.mounts.iter().cloned());
+    list.extend(container.mounts.iter().chain(&options.cdi.mounts).cloned());
     // A mount inside another comes after it; else the order is kept.
     list.sort_by_key(|mount| mount.destination().components().count());
     list

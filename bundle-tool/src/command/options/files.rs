@@ -1,9 +1,10 @@
 //! What a container has of files and devices.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bundle_tool::bundle::Bundle;
+use bundle_tool::cdi::{self, Edits};
 use bundle_tool::config;
 use bundle_tool::device::{Device, Rule};
 use bundle_tool::quantity::Size;
@@ -40,7 +41,7 @@ pub(super) struct Files {
     /// Options of the writable layer.
     #[arg(long, value_name = "NAME=VALUE")]
     pub(super) storage_opt: Vec<String>,
-    /// Give the container a device of the host: HOST[:CONTAINER][:rwm].
+    /// Give the container a device of the host, HOST[:CONTAINER][:rwm], or one by its name for CDI, VENDOR/CLASS=NAME.
     #[arg(long, value_name = "DEVICE")]
     pub(super) device: Vec<String>,
     /// Allow a kind of device: "c 42:* rmw".
@@ -63,23 +64,36 @@ impl Files {
         }
     }
 
+    /// Devices by path.
     pub(super) fn devices(&self) -> anyhow::Result<Vec<Device>> {
-        if let Some(request) = &self.gpus {
-            return refuse(
-                "--gpus",
-                format!(
-                    "{request}: no CDI specification for nvidia.com/gpu in /etc/cdi or /var/run/cdi (nvidia-ctk cdi generate writes one)"
-                ),
-            );
-        }
-        let parse = |text: &String| match text.parse() {
-            Ok(device) => Ok(device),
-            Err(_) if text.contains('=') => {
-                refuse("--device", format!("{text}: no CDI specification for it in /etc/cdi or /var/run/cdi"))
+        let paths = self.device.iter().filter(|text| !cdi::is_name(text));
+        paths.map(|text| text.parse().or_else(|reason: String| refuse("--device", reason))).collect()
+    }
+
+    /// What devices by a vendor's name bring: those of `--device`, and GPUs.
+    pub(super) fn edits(&self) -> anyhow::Result<Edits> {
+        let folders = cdi::FOLDERS.map(PathBuf::from);
+        let names: Vec<String> = self.device.iter().filter(|text| cdi::is_name(text)).cloned().collect();
+        let Some(request) = &self.gpus else { return Ok(cdi::resolve(&folders, "--device", &names)?) };
+        // `all`, `device=0,1`, a number: nvidia's names for CDI. Other capabilities are the driver's description's to choose.
+        let gpus: Vec<String> = match request.trim_matches('"').split_once('=') {
+            None | Some(("count", "all" | "-1")) if request.contains("all") || request.contains("-1") => {
+                vec!["all".into()]
             }
-            Err(reason) => refuse("--device", reason),
+            Some(("device", devices)) => devices.split(',').map(str::to_owned).collect(),
+            None | Some(("count", _)) => {
+                let count = request.rsplit('=').next().unwrap_or_default().parse::<usize>();
+                let count = count
+                    .or_else(|_| refuse("--gpus", format!("{request:?} is none of all, a number, device=NAME,…")))?;
+                (0..count).map(|number| number.to_string()).collect()
+            }
+            Some((key, _)) => {
+                return refuse("--gpus", format!("{key:?} is not a key of a request (device and count are)"));
+            }
         };
-        self.device.iter().map(parse).collect()
+        let mut all: Vec<String> = gpus.into_iter().map(|name| format!("nvidia.com/gpu={name}")).collect();
+        all.extend(names);
+        Ok(cdi::resolve(&folders, "--gpus", &all)?)
     }
 
     pub(super) fn attachments(&self, home: &Home, base: &Path) -> anyhow::Result<Vec<Attachment>> {
