@@ -243,6 +243,8 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -272,6 +274,33 @@ mod tests {
             [("cpoy", Some("COPY")), ("ENTRYPONT", Some("ENTRYPOINT")), ("COPY", None), ("zzz", None)]
         {
             assert_eq!(near(word, instruction::KEYWORDS), expected, "{word}");
+        }
+    }
+
+    /// A line of a Dockerfile that can be read, its words joined by spaces or continuations.
+    fn line() -> impl Strategy<Value = String> {
+        let word = "[a-z/.$\"'{}\\[\\],=:*-]{1,8}";
+        let keyword = prop::sample::select(&instruction::KEYWORDS[..]);
+        let space = prop::sample::select(vec![" ", "  ", " \\\n", " \\\n\n# comment\n  "]);
+        (keyword, prop::collection::vec((space, word), 1..5)).prop_map(|(keyword, words)| {
+            words.iter().fold(keyword.to_owned(), |line, (space, word)| line + space + word)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_text_of_a_step_reads_as_the_same_step(lines in prop::collection::vec(line(), 1..4)) {
+            if let Ok(file) = Dockerfile::parse("D", lines.join("\n").as_bytes()) {
+                let texts: Vec<&str> = file.steps.iter().map(|step| step.text.as_str()).collect();
+                let again = Dockerfile::parse("D", texts.join("\n").as_bytes()).unwrap();
+                let instructions = |file: &Dockerfile| file.steps.iter().map(|step| step.instruction.clone()).collect::<Vec<_>>();
+                prop_assert_eq!(instructions(&file), instructions(&again));
+            }
+        }
+
+        #[test]
+        fn never_panics(source in "((FROM|RUN|COPY|ENV|ARG|LABEL|HEALTHCHECK|ONBUILD|SHELL|EXPOSE|CMD)[ -~\\n]{0,30}\n){0,6}") {
+            let _ = Dockerfile::parse("D", source.as_bytes());
         }
     }
 }

@@ -319,6 +319,8 @@ fn mounts(job: &Job<'_>) -> Result<(Vec<Mount>, Vec<Place>), Error> {
     let mut file = |name: &str, target: &str, bytes: &[u8]| -> Result<(), Error> {
         let path = job.folder.join(name);
         fs::write(&path, bytes).map_err(io_error("write", &path))?;
+        // Whatever the caller's umask is, every user of the container may read it.
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).map_err(io_error("chmod", &path))?;
         mounts.push(config::mount(target, "bind", path, &["rbind", "rprivate", "ro"]));
         places.push((target.to_owned(), true));
         Ok(())
@@ -406,11 +408,19 @@ fn scratch_over(job: &Job<'_>, number: usize, lower: Vec<PathBuf>, path: &Path) 
 
 /// An empty file or directory at `place`, and the directories above it.
 fn stub(stubs: &Path, place: &str, is_file: bool) -> Result<(), Error> {
-    let path = stubs.join(relative(place));
-    let folder = if is_file { path.parent().unwrap_or(stubs) } else { &path };
-    fs::create_dir_all(folder).map_err(io_error("create", folder))?;
-    if is_file && !path.exists() {
-        fs::write(&path, b"").map_err(io_error("create", &path))?;
+    let place = relative(place);
+    let mut path = stubs.to_owned();
+    for name in place.components() {
+        path.push(name);
+        let last = path == stubs.join(&place);
+        let made = if is_file && last { fs::File::create_new(&path).map(drop) } else { fs::create_dir(&path) };
+        match made {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(error) => return Err(io_error("create", &path)(error)),
+        }
+        let mode = if is_file && last { 0o644 } else { 0o755 };
+        fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(io_error("chmod", &path))?;
     }
     Ok(())
 }

@@ -68,8 +68,10 @@ impl Work<'_> {
             let name = &run.heredocs[0].name;
             fs::create_dir(&scripts).map_err(io_error("create", &scripts))?;
             fs::write(scripts.join(name), script).map_err(io_error("write", &scripts))?;
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            fs::set_permissions(scripts.join(name), mode).map_err(io_error("chmod", &scripts))?;
+            for path in [&scripts, &scripts.join(name)] {
+                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+                fs::set_permissions(path, mode).map_err(io_error("chmod", path))?;
+            }
             let source = Source::Bind { root: scripts, path: PathBuf::new() };
             prepared.push(Prepared { target: "/dev/pipes".to_owned(), read_only: true, source });
         }
