@@ -61,10 +61,11 @@ impl Output {
     }
 }
 
-/// Whether a line is the error of one of the tools, or of `docker`; run-tool's are runc's log records.
+/// Whether a line is the error of one of the tools, or of `docker`; run-tool's are runc's log records, or, with a log elsewhere, what
+/// they say: `run-tool run failed: …`.
 fn is_error(line: &str) -> bool {
     let first = line.split(": ").next().unwrap_or_default();
-    first == "docker" || TOOLS.contains(&first) || line.contains(" level=error msg=")
+    first == "docker" || first.ends_with(" failed") || TOOLS.contains(&first) || line.contains(" level=error msg=")
 }
 
 impl std::fmt::Display for Output {
