@@ -85,20 +85,11 @@ impl Networks {
         self.folder.join("addresses")
     }
 
-    /// Fails if a published port leads to a running container, or a program of the host has it.
-    pub fn check_ports(&self, mappings: &[Mapping]) -> Result<(), Error> {
-        for mapping in mappings {
-            self.check_taken(mapping, None)?;
-            mapping.check()?;
-        }
-        Ok(())
-    }
-
     /// The ports that lead to running containers.
     pub fn taken(&self) -> Vec<Mapping> {
         self.records()
             .iter()
-            .filter(|record| record.alive())
+            .filter(|record| record.alive(self))
             .flat_map(|record| record.plan.mappings().unwrap_or_default())
             .collect()
     }
@@ -106,7 +97,7 @@ impl Networks {
     fn check_taken(&self, mapping: &Mapping, except: Option<&str>) -> Result<(), Error> {
         for record in self.records() {
             let other = Some(record.id.as_str()) != except;
-            if other && record.alive() && record.plan.mappings()?.iter().any(|other| other.collides(mapping)) {
+            if other && record.alive(self) && record.plan.mappings()?.iter().any(|other| other.collides(mapping)) {
                 let port = format!("{}/{}", std::net::SocketAddr::new(mapping.ip, mapping.host), mapping.protocol);
                 return Err(Error::PortTaken { port, container: record.name });
             }
@@ -273,7 +264,7 @@ impl Networks {
 
     /// Takes down networks of containers that have died without their runtime calling the hook.
     fn reap(&self) -> Result<(), Error> {
-        for record in self.records().into_iter().filter(|record| !record.alive()) {
+        for record in self.records().into_iter().filter(|record| !record.alive(self)) {
             self.take_down(&record.id)?;
         }
         Ok(())
@@ -341,15 +332,15 @@ impl Record {
     }
 
     /// Whether the process that the network was brought up for still is in it.
-    fn alive(&self) -> bool {
+    fn alive(&self, networks: &Networks) -> bool {
         fs::metadata(format!("/proc/{}/ns/net", self.pid)).is_ok_and(|own| {
             // A process that took the id since is in another namespace.
-            self.namespace_inode().is_none_or(|inode| inode == own.ino())
+            self.namespace_inode(networks).is_none_or(|inode| inode == own.ino())
         })
     }
 
-    fn namespace_inode(&self) -> Option<u64> {
-        let place = Networks::of_host().place(&self.id).join("netns");
+    fn namespace_inode(&self, networks: &Networks) -> Option<u64> {
+        let place = networks.place(&self.id).join("netns");
         if rootfs::is_mounted(&place) { fs::metadata(place).ok().map(|found| found.ino()) } else { None }
     }
 
