@@ -1,4 +1,5 @@
-//! The part of Go's templates that people write after `--format`: fields, `json`, `index`, `len`, `join`, `println`, text.
+//! The part of Go's templates that people write after `--format`: fields, `json`, `index`, `len`, `join`, `println`, `range`,
+//! `if`, text.
 
 use serde_json::Value;
 
@@ -9,6 +10,9 @@ pub enum Error {
     /// A `{{` without `}}`.
     #[error("template: {{{{ is not closed")]
     Open,
+    /// An `end` or `else` too many, or one too few.
+    #[error("template: range, if, else and end do not match")]
+    Unbalanced,
     /// Something in braces that is not understood.
     #[error(
         "template: {text:?} is not understood (a field as .Name, json, index, len, join, upper or lower before one)"
@@ -38,6 +42,16 @@ pub struct Template {
 enum Part {
     Text(String),
     Call { function: Function, path: Vec<String>, argument: String },
+    Range { path: Vec<String>, body: Vec<Part>, otherwise: Vec<Part> },
+    If { path: Vec<String>, body: Vec<Part>, otherwise: Vec<Part> },
+}
+
+/// What ended a list of parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    Text,
+    Else,
+    End,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,17 +76,51 @@ impl std::str::FromStr for Template {
         let text = if text == "json" { "{{json .}}" } else { text };
         // docker takes these two out of what the shell left in single quotes.
         let text = text.replace("\\t", "\t").replace("\\n", "\n");
-        let mut parts = Vec::new();
         let mut rest = text.as_str();
-        while let Some((before, after)) = rest.split_once("{{") {
-            let (inside, after) = after.split_once("}}").ok_or(Error::Open)?;
-            parts.push(Part::Text(before.into()));
-            parts.push(call(inside.trim_matches('-').trim())?);
-            rest = after;
+        match parts(&mut rest, 16)? {
+            (parts, Stop::Text) => Ok(Self { parts, table }),
+            _ => Err(Error::Unbalanced),
         }
-        parts.push(Part::Text(rest.into()));
-        Ok(Self { parts, table })
     }
+}
+
+/// Reads parts up to the end of the text, an `else` or an `end`.
+fn parts(rest: &mut &str, depth: u8) -> Result<(Vec<Part>, Stop), Error> {
+    let depth = depth.checked_sub(1).ok_or(Error::Unbalanced)?;
+    let mut found = Vec::new();
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (inside, after) = after.split_once("}}").ok_or(Error::Open)?;
+        found.push(Part::Text(before.into()));
+        *rest = after;
+        let inside = inside.trim_matches('-').trim();
+        let stop = match inside {
+            "end" => return Ok((found, Stop::End)),
+            "else" => return Ok((found, Stop::Else)),
+            _ => inside.split_once(' ').filter(|(word, _)| matches!(*word, "range" | "if")),
+        };
+        let Some((word, field)) = stop else {
+            found.push(call(inside)?);
+            continue;
+        };
+        let path = field_path(field.trim()).ok_or_else(|| Error::Unknown { text: inside.into() })?;
+        let (body, stop) = parts(rest, depth)?;
+        let (otherwise, stop) = if stop == Stop::Else { parts(rest, depth)? } else { (Vec::new(), stop) };
+        if stop != Stop::End {
+            return Err(Error::Unbalanced);
+        }
+        found.push(match word {
+            "range" => Part::Range { path, body, otherwise },
+            _ => Part::If { path, body, otherwise },
+        });
+    }
+    found.push(Part::Text((*rest).into()));
+    *rest = "";
+    Ok((found, Stop::Text))
+}
+
+fn field_path(field: &str) -> Option<Vec<String>> {
+    let path = field.strip_prefix('.').filter(|path| !path.contains(char::is_whitespace))?;
+    Some(path.split('.').filter(|part| !part.is_empty()).map(str::to_owned).collect())
 }
 
 fn call(text: &str) -> Result<Part, Error> {
@@ -89,8 +137,7 @@ fn call(text: &str) -> Result<Part, Error> {
         "print" | "println" => (Function::Print, words.next().ok_or_else(unknown)?),
         field => (Function::Print, field),
     };
-    let path = field.strip_prefix('.').ok_or_else(unknown)?;
-    let path = path.split('.').filter(|part| !part.is_empty()).map(str::to_owned).collect();
+    let path = field_path(field).ok_or_else(unknown)?;
     let argument = text.split_once(field).map_or("", |(_, after)| after.trim()).trim_matches('"').to_owned();
     if argument.is_empty() == matches!(function, Function::Index | Function::Join) {
         return Err(unknown());
@@ -110,7 +157,9 @@ impl Template {
     pub fn headings(&self, heading: impl Fn(&str) -> String) -> String {
         let part = |part: &Part| match part {
             Part::Text(text) => text.clone(),
-            Part::Call { path, .. } => heading(path.last().map_or("", String::as_str)),
+            Part::Range { path, .. } | Part::If { path, .. } | Part::Call { path, .. } => {
+                heading(path.last().map_or("", String::as_str))
+            }
         };
         self.parts.iter().map(part).collect()
     }
@@ -121,20 +170,48 @@ impl Template {
     /// [`Error::Field`].
     pub fn render(&self, value: &Value) -> Result<String, Error> {
         let mut text = String::new();
-        for part in &self.parts {
-            match part {
-                Part::Text(part) => text.push_str(part),
-                Part::Call { function, path, argument } => {
-                    let mut value = value;
-                    for field in path {
-                        value = step(value, field)?;
-                    }
-                    text.push_str(&apply(*function, value, argument)?);
-                }
-            }
-        }
+        render(&self.parts, value, &mut text)?;
         Ok(text)
     }
+}
+
+fn render(parts: &[Part], value: &Value, text: &mut String) -> Result<(), Error> {
+    let find = |path: &[String]| path.iter().try_fold(value, |value, field| step(value, field));
+    for part in parts {
+        match part {
+            Part::Text(part) => text.push_str(part),
+            Part::Call { function, path, argument } => match (find(path)?, function, path.last().map(String::as_str)) {
+                // docker's fields have types, and Go prints nothing of a type in its own way.
+                (Value::Null, Function::Print, Some("Labels" | "Volumes" | "ExposedPorts")) => text.push_str("map[]"),
+                (Value::Null, Function::Print, Some("Env" | "Cmd" | "Entrypoint" | "OnBuild" | "Shell")) => {
+                    text.push_str("[]")
+                }
+                (Value::Null, Function::Join, _) => {}
+                (value, ..) => text.push_str(&apply(*function, value, argument)?),
+            },
+            Part::Range { path, body, otherwise } => match find(path)? {
+                Value::Array(values) if !values.is_empty() => {
+                    values.iter().try_for_each(|value| render(body, value, text))?
+                }
+                Value::Object(values) if !values.is_empty() => {
+                    values.values().try_for_each(|value| render(body, value, text))?
+                }
+                _ => render(otherwise, value, text)?,
+            },
+            Part::If { path, body, otherwise } => {
+                let nothing = match find(path)? {
+                    Value::Null | Value::Bool(false) => true,
+                    Value::String(text) => text.is_empty(),
+                    Value::Array(values) => values.is_empty(),
+                    Value::Object(values) => values.is_empty(),
+                    Value::Number(number) => number.as_f64() == Some(0.0),
+                    Value::Bool(true) => false,
+                };
+                render(if nothing { otherwise } else { body }, value, text)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn step<'a>(value: &'a Value, field: &str) -> Result<&'a Value, Error> {
@@ -211,6 +288,9 @@ mod tests {
             ("{{join .Config.Cmd \", \"}}", "sh, -c"),
             ("{{len .Config.Cmd}}\\t{{upper .Id}}", "2\tSHA256:1"),
             ("{{.Config.Labels}}", "map[a:b]"),
+            ("{{range .Config.Cmd}}<{{.}}>{{end}}", "<sh><-c>"),
+            ("{{range .Config.User}}x{{else}}none{{end}}", "none"),
+            ("{{if .Config.User}}user{{else}}root{{end}}{{if .Id}}!{{end}}", "root!"),
             ("plain", "plain"),
         ] {
             assert_eq!(template.parse::<Template>().unwrap().render(&value).unwrap(), expected, "{template}");
@@ -218,6 +298,9 @@ mod tests {
         assert!("table {{.Id}}".parse::<Template>().unwrap().is_table());
         assert!(matches!("{{.Nope}}".parse::<Template>().unwrap().render(&value), Err(Error::Field { .. })));
         assert!(matches!("{{.Id".parse::<Template>(), Err(Error::Open)));
-        assert!(matches!("{{if .Id}}".parse::<Template>(), Err(Error::Unknown { .. })));
+        assert!(matches!("{{with .Id}}".parse::<Template>(), Err(Error::Unknown { .. })));
+        for unbalanced in ["{{if .Id}}", "{{end}}", "{{range .Id}}{{else}}", "{{else}}"] {
+            assert_eq!(unbalanced.parse::<Template>(), Err(Error::Unbalanced), "{unbalanced}");
+        }
     }
 }

@@ -204,6 +204,7 @@ fn inspect_and_history_read_as_dockers() {
     );
     assert_eq!(documents[1]["RootFS"]["Layers"].as_array().unwrap().len(), 1);
     assert_eq!(work.run("inspect -f {{.Config.Env}} images:busybox").ok(), "[PATH=/bin]\n");
+    assert_eq!(work.run("inspect -f {{.Config.Entrypoint}}{{.Config.Labels}} images:busybox").ok(), "[]map[]\n");
     let history = work.run("history images:busybox").ok();
     let lines: Vec<&str> = history.lines().collect();
     assert!(lines[0].starts_with("IMAGE ") && lines[1].contains("CMD sh") && lines[1].contains("0B"), "{history}");

@@ -91,6 +91,20 @@ fn document(address: &Address, platform: Option<&Platform>) -> Result<Value> {
         "RootFS": {"Type": "layers", "Layers": config["rootfs"]["diff_ids"]},
         "Descriptor": image.descriptor(),
     });
+    // docker shows these whether an image has them or not, and templates count on it.
+    for (field, nothing) in [
+        ("User", json!("")),
+        ("WorkingDir", json!("")),
+        ("Env", Value::Null),
+        ("Cmd", Value::Null),
+        ("Entrypoint", Value::Null),
+        ("Labels", Value::Null),
+        ("Volumes", Value::Null),
+    ] {
+        if document["Config"].get(field).is_none() {
+            document["Config"][field] = nothing;
+        }
+    }
     if config["variant"].is_string() {
         document["Variant"] = config["variant"].clone();
     }
