@@ -396,7 +396,14 @@ impl Preparation {
             .stop_signal
             .clone()
             .or_else(|| Some(subject.runtime.stop_signal.clone()).filter(|text| !text.is_empty()));
-        let healthcheck = request.healthcheck.clone().or_else(|| subject.runtime.healthcheck.clone());
+        let healthcheck = match (&request.healthcheck, &subject.runtime.healthcheck) {
+            (Some(own), Some(image)) => Some(own.clone().over(image)),
+            (Some(own), None) if own.test.is_empty() => {
+                let reason = "the image has no health check (--health-cmd gives it one)";
+                return Err(Refused::new("--health-interval", reason).into());
+            }
+            (own, image) => own.as_ref().or(image.as_ref()).cloned(),
+        };
         let mut set = |key: &str, value: Option<String>| {
             if let Some(value) = value {
                 all.insert(key.into(), value);

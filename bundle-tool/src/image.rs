@@ -68,6 +68,27 @@ pub struct Healthcheck {
     pub retries: u64,
 }
 
+impl Healthcheck {
+    /// Takes over from `image` what is not said here, as docker does.
+    #[must_use]
+    pub fn over(mut self, image: &Self) -> Self {
+        if self.test.is_empty() {
+            self.test.clone_from(&image.test);
+        }
+        for (own, theirs) in [
+            (&mut self.interval, image.interval),
+            (&mut self.timeout, image.timeout),
+            (&mut self.start_period, image.start_period),
+            (&mut self.retries, image.retries),
+        ] {
+            if *own == 0 {
+                *own = theirs;
+            }
+        }
+        self
+    }
+}
+
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -103,6 +124,10 @@ mod tests {
         );
         assert_eq!(runtime.volumes.keys().collect::<Vec<_>>(), ["/v"]);
         assert_eq!(runtime.healthcheck.unwrap().test, ["NONE"]);
+        let own = Healthcheck { retries: 9, ..Healthcheck::default() };
+        let image =
+            Healthcheck { test: vec!["CMD".into(), "true".into()], interval: 5, retries: 3, ..Healthcheck::default() };
+        assert_eq!(own.over(&image), Healthcheck { retries: 9, ..image.clone() });
         assert!(Runtime::from_config(br#"{"config":null}"#).unwrap().cmd.is_empty());
         assert!(Runtime::from_config(b"{}").unwrap().user.is_empty());
         assert!(Runtime::from_config(br#"{"config":{"Cmd":"sh"}}"#).is_err());

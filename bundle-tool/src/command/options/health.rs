@@ -45,12 +45,10 @@ impl Health {
         if !given {
             return Ok(None);
         }
-        let Some(command) = &self.health_cmd else {
-            return refuse("--health-interval", "the options of health go with --health-cmd");
-        };
         let nanoseconds = |span: Option<Span>| span.map_or(0, Span::nanoseconds);
         Ok(Some(Healthcheck {
-            test: vec!["CMD-SHELL".into(), command.clone()],
+            // Without a command, the image's.
+            test: self.health_cmd.iter().flat_map(|command| ["CMD-SHELL".to_owned(), command.clone()]).collect(),
             interval: nanoseconds(self.health_interval),
             timeout: nanoseconds(self.health_timeout),
             start_period: nanoseconds(self.health_start_period),
