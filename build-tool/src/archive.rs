@@ -8,23 +8,54 @@ use image_tool::layer::entry::Reader;
 /// The archive in `file`, decompressed.
 pub fn decoder(mut file: File) -> io::Result<Box<dyn Read>> {
     file.rewind()?;
-    let mut magic = [0; 6];
-    let mut length = 0;
-    while length < magic.len() {
-        match file.read(&mut magic[length..])? {
-            0 => break,
-            count => length += count,
+    let head = head(&mut file)?;
+    decode(head, file)
+}
+
+/// The first bytes of a stream: enough to know it by.
+pub fn head(reader: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    reader.take(512).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// The archive that begins with `head` and goes on in `rest`, decompressed.
+pub fn decode(head: Vec<u8>, rest: impl Read + 'static) -> io::Result<Box<dyn Read>> {
+    let compression = Compression::of(&head);
+    let stream = BufReader::with_capacity(1 << 17, io::Cursor::new(head).chain(rest));
+    Ok(match compression {
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(stream)),
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(stream)?),
+        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(stream)),
+        Compression::Xz => Box::new(lzma_rust2::XzReader::new(stream, true)),
+        Compression::None => Box::new(stream),
+    })
+}
+
+/// Whether a stream that begins with `head` is text: no archive, whose header is full of zeros, and nothing compressed.
+pub fn is_text(head: &[u8]) -> bool {
+    Compression::of(head) == Compression::None && !head.contains(&0)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Compression {
+    None,
+    Gzip,
+    Zstd,
+    Bzip2,
+    Xz,
+}
+
+impl Compression {
+    fn of(head: &[u8]) -> Self {
+        match head {
+            [0x1f, 0x8b, 8, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            [b'B', b'Z', b'h', ..] => Self::Bzip2,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            _ => Self::None,
         }
     }
-    file.rewind()?;
-    let file = BufReader::with_capacity(1 << 17, file);
-    Ok(match &magic[..length] {
-        [0x1f, 0x8b, 8, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::stream::read::Decoder::with_buffer(file)?),
-        [b'B', b'Z', b'h', ..] => Box::new(bzip2::bufread::MultiBzDecoder::new(file)),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => Box::new(lzma_rust2::XzReader::new(file, true)),
-        _ => Box::new(file),
-    })
 }
 
 /// Whether `file` is an archive that ADD unpacks: something whose first entry can be read. Anything else is just a file.

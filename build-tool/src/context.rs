@@ -8,6 +8,7 @@ use image_tool::beneath::{self, Root};
 use image_tool::home::Home;
 use image_tool::layer;
 
+use crate::archive;
 use crate::build::Folder;
 use crate::files::Files;
 use crate::ignore::{self, Ignore};
@@ -81,11 +82,19 @@ impl Context {
         if from_stdin && dockerfile_from_stdin {
             return Err(Error::Twice);
         }
-        let temporary = if from_stdin { Some(unpack(home)?) } else { None };
+        let (temporary, text) = match from_stdin {
+            true => {
+                let (folder, text) = from_standard_input(home)?;
+                (Some(folder), text)
+            }
+            false => (None, None),
+        };
         let directory = temporary.as_ref().map_or(path, |temporary| temporary.path());
         let open = |path: &Path| Root::open(path).map_err(|source| Error::Open { path: path.into(), source });
         let root = open(directory)?;
-        let (name, bytes, ignore_beside) = if dockerfile_from_stdin {
+        let (name, bytes, ignore_beside) = if let Some(text) = text {
+            ("-".to_owned(), text, None)
+        } else if dockerfile_from_stdin {
             let mut bytes = Vec::new();
             let read = io::stdin().lock().take(LIMIT).read_to_end(&mut bytes);
             read.map_err(|source| Error::Dockerfile { path: "-".into(), source })?;
@@ -181,20 +190,27 @@ fn find(root: &Root, directory: &Path, given: Option<&Path>, from_stdin: bool) -
     Err(Error::NoDockerfile { name: names[0].display().to_string(), context })
 }
 
-/// Unpack a tar, compressed or not, from standard input.
-fn unpack(home: &Home) -> Result<Folder, Error> {
+/// Unpack a tar, compressed or not, from standard input; or read a Dockerfile that stands there by itself, with nothing to copy.
+fn from_standard_input(home: &Home) -> Result<(Folder, Option<Vec<u8>>), Error> {
     use std::io::IsTerminal;
     if io::stdin().is_terminal() {
         return Err(Error::Terminal);
     }
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::Tar(error);
-    fs::create_dir_all(home.builds()).map_err(|error| failed(error.into()))?;
-    let folder = Folder::new(&home.builds()).map_err(|error| failed(error.into()))?;
-    let (decoder, _) = layer::Decoder::detect(io::stdin().lock()).map_err(|error| failed(error.into()))?;
-    let root = Root::open(folder.path()).map_err(|error| failed(error.into()))?;
+    let failed = |error: io::Error| Error::Tar(error.into());
+    fs::create_dir_all(home.builds()).map_err(failed)?;
+    let folder = Folder::new(&home.builds()).map_err(failed)?;
+    let mut head = archive::head(&mut io::stdin()).map_err(failed)?;
+    if archive::is_text(&head) {
+        io::stdin().lock().take(LIMIT).read_to_end(&mut head).map_err(failed)?;
+        return Ok((folder, Some(head)));
+    }
+    let decoder = archive::decode(head, io::stdin()).map_err(failed)?;
+    let root = Root::open(folder.path()).map_err(|error| Error::Tar(error.into()))?;
     let mut applier = layer::apply::Applier::new(root, layer::apply::Options::tree());
     let mut reader = io::BufReader::with_capacity(1 << 17, decoder);
-    applier.layer(&mut reader).map_err(|error| failed(error.into()))?;
-    applier.finish().map_err(|error| failed(error.into()))?;
-    Ok(folder)
+    applier.layer(&mut reader).map_err(|error| Error::Tar(error.into()))?;
+    applier.finish().map_err(|error| Error::Tar(error.into()))?;
+    // Who writes has written more: the archive is padded, and a closed pipe would be his failure.
+    io::copy(&mut reader, &mut io::sink()).map_err(failed)?;
+    Ok((folder, None))
 }

@@ -528,6 +528,8 @@ fn the_context_and_the_dockerfile_come_from_standard_input_too() {
     feed(&["build", "-t", "images:built", "-f", "sub/Dockerfile.x", "-"], &tar);
     assert_eq!(text(&work.top(), "f"), "from a tar");
     work.file("context/f", "from a folder");
+    feed(&["build", "-t", "images:built", "-"], b"FROM base\nLABEL from=stdin\n");
+    assert_eq!(work.config()["config"]["Labels"]["from"], "stdin");
     feed(&["build", "-t", "images:built", "-f", "-", "context"], b"FROM scratch\nCOPY f /g\n");
     assert_eq!(text(&work.top(), "g"), "from a folder");
     work.is_clean();

@@ -22,7 +22,7 @@ use image_tool::platform::Platform;
 /// gives an equal image.
 #[derive(Args)]
 pub(crate) struct Build {
-    /// The context: a directory whose files COPY takes, or - for a tar of it on standard input.
+    /// The context: a directory whose files COPY takes, or - for a tar of it, or a Dockerfile alone, on standard input.
     context: PathBuf,
     /// Name the image LAYOUT:REF, or :REF in the default layout; may be given several times.
     #[arg(short, long = "tag", value_name = "ADDRESS")]
