@@ -1,5 +1,6 @@
 //! The command line: runc's global options and commands, and run-tool's own.
 
+mod attach;
 mod create;
 mod delete;
 mod events;
@@ -68,6 +69,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Attach(attach::Attach),
     Create(create::Create),
     Delete(delete::Delete),
     Events(events::Events),
@@ -233,6 +235,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
         seal::ensure()?;
     }
     match command {
+        Command::Attach(command) => Ok(command.run(&global)?),
         Command::Create(command) => Ok(command.run(&global)?),
         Command::Delete(command) => done(command.run(&global)),
         Command::Events(command) => done(command.run(&global)),

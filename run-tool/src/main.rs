@@ -4,6 +4,7 @@
 //! container's process (`init`, `exec`), which makes the file system around itself (`rootfs`), takes on its restrictions
 //! (`program`) and executes. There is a single thread, from beginning to end.
 
+mod attach;
 mod beneath;
 mod capability;
 mod cgroup;

@@ -16,12 +16,13 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use serde::{Deserialize, Serialize};
 
+use crate::attach::Server;
 use crate::channel::{Channel, Message};
 use crate::container::Container;
 use crate::error::Fails;
 use crate::logs::{Settings, Stream, Writer};
 use crate::plan::Options;
-use crate::supervise::reap;
+use crate::supervise::{reap, signals_in};
 use crate::syscall::{self, Pid};
 use crate::{launch, state};
 
@@ -125,6 +126,8 @@ fn work(job: &Job<'_>, policy: Policy, channel: &mut Option<Channel>) -> Result<
     let mut writer = Writer::open(job.log.clone())?;
     let null =
         rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).fails(|| "open /dev/null")?;
+    let annotation = |name: &str| job.spec.annotations().as_ref().and_then(|all| all.get(name)).map(String::as_str);
+    let interactive = annotation("org.oci-tools.interactive") == Some("true");
     let mut times = 0;
     let mut again = false;
     let mut pause = Duration::from_millis(100);
@@ -132,11 +135,37 @@ fn work(job: &Job<'_>, policy: Policy, channel: &mut Option<Channel>) -> Result<
         let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).fails(|| "pipe");
         let ((out, out_end), (err, err_end)) = (pipe()?, pipe()?);
         let mut options = (job.options)()?;
-        options.streams = Some([null.try_clone()?, out_end, err_end]);
+        // An interactive container's input waits for someone to attach; that of others has an end.
+        let (input, typed) = if interactive {
+            let (input, typed) = pipe()?;
+            (input, Some(typed))
+        } else {
+            (null.try_clone()?, None)
+        };
+        options.streams = Some([input, out_end, err_end]);
         options.mask = Some(mask);
         options.again = again;
         options.log = Some(job.log.clone());
         let started = launch::start(job.spec, options, job.pid_file.as_deref())?;
+        let begun = Instant::now();
+        let folder = started.container.folder.clone();
+        let (sources, terminal, input) = match started.master {
+            Some(master) => {
+                let input = master.try_clone()?;
+                (vec![(Stream::Out, master)], true, Some(input))
+            }
+            None => (vec![(Stream::Out, out), (Stream::Err, err)], false, typed),
+        };
+        let server = match Server::listen(&folder, terminal, input) {
+            Ok(server) => server,
+            // Deleted already.
+            Err(_) if !folder.exists() => return Ok(()),
+            Err(error) => {
+                // Nobody would read what it writes.
+                let _ = syscall::kill(started.pid, libc::SIGKILL);
+                return Err(error);
+            }
+        };
         if let Some(channel) = channel.take() {
             channel.send(&Message::Pid(started.pid))?;
             // Whoever reads the caller's output waits for its end.
@@ -144,13 +173,7 @@ fn work(job: &Job<'_>, policy: Policy, channel: &mut Option<Channel>) -> Result<
                 syscall::dup_to(null.as_fd(), number).fails(|| "dup")?;
             }
         }
-        let begun = Instant::now();
-        let sources = match started.master {
-            Some(master) => vec![(Stream::Out, master)],
-            None => vec![(Stream::Out, out), (Stream::Err, err)],
-        };
-        let status = serve(started.pid, sources, &signals, &mut writer)?;
-        let folder = started.container.folder.clone();
+        let status = serve(started.pid, sources, &signals, &mut writer, server)?;
         if !folder.exists() {
             return Ok(());
         }
@@ -185,8 +208,14 @@ fn end(job: &Job<'_>, container: &Container) -> Result<()> {
     if remove.is_some_and(|remove| remove == "true") { container.kill_and_destroy() } else { Ok(()) }
 }
 
-/// Stores output until the container's first process has ended and what it wrote is stored.
-fn serve(pid: Pid, mut sources: Vec<(Stream, OwnedFd)>, signals: &OwnedFd, writer: &mut Writer) -> Result<i32> {
+/// Stores output until the container's first process has ended and what it wrote is stored, and shows it to those who attach.
+fn serve(
+    pid: Pid,
+    mut sources: Vec<(Stream, OwnedFd)>,
+    signals: &OwnedFd,
+    writer: &mut Writer,
+    mut server: Server,
+) -> Result<i32> {
     let mut status = None;
     let mut deadline = None;
     loop {
@@ -196,6 +225,10 @@ fn serve(pid: Pid, mut sources: Vec<(Stream, OwnedFd)>, signals: &OwnedFd, write
         let tick = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
         let mut polled = vec![PollFd::new(signals, PollFlags::IN)];
         polled.extend(sources.iter().map(|(_, source)| PollFd::new(source, PollFlags::IN)));
+        for (fd, to_write) in server.watched() {
+            let flags = if to_write { PollFlags::OUT } else { PollFlags::IN };
+            polled.push(PollFd::from_borrowed_fd(fd, flags));
+        }
         match rustix::event::poll(&mut polled, status.map(|_| &tick)) {
             Err(rustix::io::Errno::INTR) => continue,
             result => result.fails(|| "poll")?,
@@ -206,17 +239,29 @@ fn serve(pid: Pid, mut sources: Vec<(Stream, OwnedFd)>, signals: &OwnedFd, write
         for (index, (stream, source)) in sources.iter().enumerate().filter(|(index, _)| ready[index + 1]) {
             let mut buffer = [0; 32 * 1024];
             match rustix::io::read(source, &mut buffer) {
-                // A full disk must not stop the container; what is lost is lost.
-                Ok(count) if count > 0 => drop(writer.write(*stream, &buffer[..count])),
+                Ok(count) if count > 0 => {
+                    // A full disk must not stop the container; what is lost is lost.
+                    let _ = writer.write(*stream, &buffer[..count]);
+                    server.show(*stream, &buffer[..count]);
+                }
                 Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
                 _ => ended.push(index),
             }
+        }
+        if ready[sources.len() + 1..].contains(&true) {
+            server.serve();
         }
         for index in ended.into_iter().rev() {
             sources.remove(index);
         }
         if ready[0] {
-            forward(signals, if status.is_none() { pid } else { 0 })?;
+            for signal in signals_in(signals)? {
+                // Who ends the supervisor means the container.
+                if status.is_none() && !matches!(signal, libc::SIGCHLD | libc::SIGPIPE | libc::SIGHUP) {
+                    // It is our child and not yet waited for.
+                    let _ = syscall::kill(pid, signal);
+                }
+            }
             if status.is_none() {
                 status = reap(pid)?;
                 // Processes that the container left behind may hold the streams open for ever.
@@ -228,28 +273,9 @@ fn serve(pid: Pid, mut sources: Vec<(Stream, OwnedFd)>, signals: &OwnedFd, write
         // See above.
         let _ = writer.flush(stream);
     }
-    Ok(status.unwrap_or(255))
-}
-
-/// Hands signals on: who ends the supervisor means the container.
-fn forward(signals: &OwnedFd, pid: Pid) -> Result<()> {
-    let mut buffer = [0u8; 128 * 16];
-    loop {
-        match rustix::io::read(signals, &mut buffer) {
-            Ok(count) => {
-                for record in buffer[..count].chunks_exact(128) {
-                    let number = u32::from_ne_bytes(record[..4].try_into().expect("four bytes")) as i32;
-                    if pid != 0 && !matches!(number, libc::SIGCHLD | libc::SIGPIPE | libc::SIGHUP) {
-                        // It is our child and not yet waited for.
-                        let _ = syscall::kill(pid, number);
-                    }
-                }
-            }
-            Err(rustix::io::Errno::AGAIN) => return Ok(()),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).fails(|| "read of signals").map_err(Into::into),
-        }
-    }
+    let status = status.unwrap_or(255);
+    server.end(status);
+    Ok(status)
 }
 
 /// How a container ended, if its supervisor has said so.

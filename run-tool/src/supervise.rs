@@ -167,37 +167,46 @@ impl Foreground {
     /// Serves the signals that have come. Gives the status once the container's process has ended.
     fn handle_signals(&self, pid: Pid, master: Option<&OwnedFd>) -> Result<Option<i32>> {
         let mut status = None;
-        // A signalfd_siginfo has 128 bytes, the number first.
-        let mut buffer = [0u8; 128 * 16];
-        loop {
-            let count = match rustix::io::read(&self.signals, &mut buffer) {
-                Ok(count) => count,
-                Err(rustix::io::Errno::AGAIN) => return Ok(status),
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(error) => return Err(error).fails(|| "read of signals").map_err(Into::into),
-            };
-            for record in buffer[..count].chunks_exact(128) {
-                let number = u32::from_ne_bytes(record[..4].try_into().expect("four bytes")) as i32;
-                match number {
-                    libc::SIGCHLD => status = status.or(reap(pid)?),
-                    libc::SIGWINCH => {
-                        if let (Some(host), Some(master)) = (&self.host, master) {
-                            // A terminal that is going away has no size.
-                            let _ = host.copy_size(master.as_fd());
-                        }
+        for number in signals_in(&self.signals)? {
+            match number {
+                libc::SIGCHLD => status = status.or(reap(pid)?),
+                libc::SIGWINCH => {
+                    if let (Some(host), Some(master)) = (&self.host, master) {
+                        // A terminal that is going away has no size.
+                        let _ = host.copy_size(master.as_fd());
                     }
-                    // Rust ignores it; the container has its own.
-                    libc::SIGPIPE | libc::SIGURG => {}
-                    number if status.is_none() => {
-                        log::debug(|| format!("forwarding signal {number} ({}) to {pid}", signal::name(number)));
-                        // Not yet waited for, so the id is still this child's.
-                        if let Err(error) = syscall::kill(pid, number) {
-                            log::debug(|| error::reason(&error));
-                        }
-                    }
-                    _ => {}
                 }
+                // Rust ignores it; the container has its own.
+                libc::SIGPIPE | libc::SIGURG => {}
+                number if status.is_none() => {
+                    log::debug(|| format!("forwarding signal {number} ({}) to {pid}", signal::name(number)));
+                    // Not yet waited for, so the id is still this child's.
+                    if let Err(error) = syscall::kill(pid, number) {
+                        log::debug(|| error::reason(&error));
+                    }
+                }
+                _ => {}
             }
+        }
+        Ok(status)
+    }
+}
+
+/// The signals that wait at a descriptor.
+pub(crate) fn signals_in(signals: &OwnedFd) -> Result<Vec<i32>> {
+    let mut numbers = Vec::new();
+    // A signalfd_siginfo has 128 bytes, the number first.
+    let mut buffer = [0u8; 128 * 16];
+    loop {
+        match rustix::io::read(signals, &mut buffer) {
+            Ok(count) => numbers.extend(
+                buffer[..count]
+                    .chunks_exact(128)
+                    .map(|record| i32::from_ne_bytes(record[..4].try_into().expect("four bytes"))),
+            ),
+            Err(rustix::io::Errno::AGAIN) => return Ok(numbers),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).fails(|| "read of signals").map_err(Into::into),
         }
     }
 }

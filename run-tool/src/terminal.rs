@@ -105,6 +105,11 @@ impl Host {
         Ok(())
     }
 
+    /// Its columns and rows.
+    pub(crate) fn size(&self) -> Option<(u16, u16)> {
+        rustix::termios::tcgetwinsize(&self.file).ok().map(|size| (size.ws_col, size.ws_row))
+    }
+
     /// Gives the container's terminal the size of this one.
     pub(crate) fn copy_size(&self, master: BorrowedFd<'_>) -> io::Result<()> {
         let size = rustix::termios::tcgetwinsize(&self.file)?;

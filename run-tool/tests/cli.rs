@@ -635,6 +635,27 @@ fn a_failing_container_is_started_again_as_often_as_it_may() {
 }
 
 #[test]
+fn who_attaches_has_the_streams_and_the_status() {
+    for terminal in [false, true] {
+        let bundle = Bundle::with(&["sh", "-c", "read line; echo got $line; exit 6"], |config| {
+            config["annotations"] = json!({"org.oci-tools.interactive": "true"});
+            config["process"]["terminal"] = json!(terminal);
+        });
+        let id = bundle.id();
+        bundle.good(&["run", "--detach", "--log-driver", "json-file", &id]);
+        let mut child = bundle.command(&["attach", &id]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut keyboard = child.stdin.take().unwrap();
+        keyboard.write_all(b"hello\n").unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(6), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.ends_with("got hello\n") || text.ends_with("got hello\r\n"), "{text:?}");
+        assert!(bundle.good(&["logs", &id]).contains("got hello"));
+        assert_eq!(bundle.good(&["wait", &id]), "6\n");
+    }
+}
+
+#[test]
 fn a_health_check_runs_in_the_container() {
     let bundle = Bundle::with(&["sleep", "1000"], |config| {
         let check =
