@@ -33,7 +33,7 @@ pub(crate) struct Run {
     /// With --detach, keep the container's output: json-file (docker's format), file (plain) or none.
     ///
     /// run-tool then stays behind as the container's supervisor, which also keeps its status for `wait` and starts it again as
-    /// the annotation org.oci-tools.restart says (no, on-failure[:N], always, unless-stopped).
+    /// the annotation org.oci-tools.restart says (no, `on-failure[:N]`, always, unless-stopped).
     #[arg(long, value_name = "DRIVER", requires = "detach")]
     log_driver: Option<String>,
     /// An option of the log: max-size=SIZE, max-file=N or path=FILE (in the bundle by default).
