@@ -235,9 +235,10 @@ impl Draft {
     fn named(bundles: &Path, name: ContainerName, path: Option<&Path>) -> Result<Self, Error> {
         let place = bundles.join(name.as_str());
         let Some(shown) = path else {
-            let lock =
-                claim(&place)?.ok_or_else(|| Error::NameInUse { name: name.to_string(), path: place.clone() })?;
-            return Ok(Self { path: place.clone(), shown: place, name, link: None, _lock: lock, committed: false });
+            let path = std::path::absolute(&place).map_err(io_error("find", &place))?;
+            let lock = claim(&path)?;
+            let lock = lock.ok_or_else(|| Error::NameInUse { name: name.to_string(), path: place.clone() })?;
+            return Ok(Self { path, shown: place, name, link: None, _lock: lock, committed: false });
         };
         let path = std::path::absolute(shown).map_err(io_error("find", shown))?;
         link(&place, &path, &name)?;

@@ -196,7 +196,13 @@ pub fn create(home: &Home, request: &Request) -> Result<Made, Error> {
     if let Some(path) = &request.cidfile {
         files::write_new(path, plan.id.as_bytes())?;
     }
-    draft.commit(&config::to_json(&spec))?;
+    if let Err(error) = draft.commit(&config::to_json(&spec)) {
+        if let Some(path) = &request.cidfile {
+            // It names a container that there is not.
+            let _ = fs::remove_file(path);
+        }
+        return Err(error.into());
+    }
     fresh.keep();
     Ok(made)
 }

@@ -274,6 +274,40 @@ fn a_name_is_given_once() {
 }
 
 #[test]
+fn paths_in_a_configuration_are_absolute_whatever_the_data_folder_is_called() {
+    let work = Work::new();
+    let run = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bundle-tool"));
+        let output = command.args(words).current_dir(work.0.path()).env("OCI_HOME", "oci").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(
+        run(&["create", "--network", "none", "--name", "web", "-v", "data:/x", "images:python:3.8"]),
+        "oci/bundles/web\n"
+    );
+    let config: Value = serde_json::from_str(&run(&["inspect", "web"])).unwrap();
+    for target in ["/etc/hosts", "/x"] {
+        assert!(mount(&config, target)["source"].as_str().unwrap().starts_with('/'), "{config}");
+    }
+    run(&["delete", "web"]);
+    work.is_clean();
+}
+
+#[test]
+fn an_image_without_layers_is_a_bundle_too() {
+    let work = Work::new();
+    work.image("scratch", &[], json!({"Cmd": ["/hello"]}));
+    for how in ["", "--copy"] {
+        work.run(&format!("create {how} --network none --name bare images:scratch")).ok();
+        assert!(work.path("oci/bundles/bare/rootfs/proc").is_dir());
+        work.run("mount bare").ok();
+        work.run("delete bare").ok();
+        work.is_clean();
+    }
+}
+
+#[test]
 fn options_of_the_program_are_dockers() {
     let work = Work::new();
     fs::write(work.path("env"), "# comment\nA=file\nB=file\nGIVEN\nABSENT\n").unwrap();

@@ -241,7 +241,8 @@ pub(super) fn attach(
         Source::Volume { name, copy, subpath, labels } => {
             let volume = name.clone().unwrap_or_else(name::random_id);
             let used = Used { name: volume.clone(), anonymous: name.is_none() };
-            let mut data = home.volumes().join(&volume).join("_data");
+            let volumes = std::path::absolute(home.volumes()).map_err(io_error("find", &home.volumes()))?;
+            let mut data = volumes.join(&volume).join("_data");
             if let Some(fresh) = fresh {
                 let about = About { created: created.into(), labels: environment::labels(labels.iter().cloned())? };
                 let (opened, _) = fresh.store.open_or_create(&volume, &about)?;
