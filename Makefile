@@ -19,7 +19,7 @@ setup:
 demo: setup build
 	tests/demo
 
-test: build
+test: setup build
 	tests/images target/images
 	cargo test --workspace
 
