@@ -1,0 +1,80 @@
+//! The network of a container in the making: which conflist it is described by, and which ports and names the container gets.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use image_tool::home::Home;
+
+use super::{Error, Request};
+use crate::bundle;
+use crate::network::cni::{self, Conflist};
+use crate::network::state::{self, Networks};
+use crate::network::{self, Plan};
+use crate::option::Refused;
+use crate::port::{self, Expose};
+
+/// Settles ports and names on a CNI network.
+pub(super) fn connect(
+    home: &Home,
+    request: &Request,
+    name: &str,
+    id: &str,
+    expose: &[Expose],
+) -> Result<(Plan, String), Error> {
+    let connection = &request.network;
+    let networks = Networks::of_host();
+    let conflist = conflist(home, name).map_err(|error| match error {
+        network::Error::NoNetwork { .. } => Error::Refused(Refused::new("--network", error.to_string())),
+        error => error.into(),
+    })?;
+    // Known now, not when the container is started: a missing plugin would then be a runtime's failing hook.
+    cni::check_plugins(&conflist)?;
+    let mappings = state::assign_ports(&networks, &connection.publish, expose, connection.publish_all)?;
+    let mut names: Vec<String> = request.name.iter().map(ToString::to_string).collect();
+    names.push(id[..12].to_owned());
+    names.extend(connection.aliases.iter().cloned());
+    let gateway = request.extra_hosts.iter().filter(|host| host.address.is_none()).map(|host| host.name.clone());
+    let plan = Plan {
+        network: name.into(),
+        ip: connection.ip,
+        ip6: connection.ip6,
+        mac: connection.mac.clone(),
+        names,
+        gateway_names: gateway.collect(),
+        links: connection.links.clone(),
+        ports: mappings.iter().map(ToString::to_string).collect(),
+    };
+    Ok((plan, port::summary(&mappings, expose)))
+}
+
+/// The folders in which networks are described.
+pub fn network_folders(home: &Home) -> Vec<PathBuf> {
+    vec![home.networks(), PathBuf::from("/etc/cni/net.d")]
+}
+
+/// The network of that name. `bridge` is described by a file that is written when there is none.
+pub fn conflist(home: &Home, name: &str) -> Result<Conflist, network::Error> {
+    let found = Conflist::find(&network_folders(home), name);
+    if name != "bridge" || !matches!(found, Err(network::Error::NoNetwork { .. })) {
+        return found;
+    }
+    Conflist::read(&write_conflist(home, name, &cni::default_bridge(&Networks::of_host().addresses()))?)
+}
+
+/// Writes a network's conflist and gives its path.
+pub fn write_conflist(home: &Home, name: &str, conflist: &serde_json::Value) -> Result<PathBuf, network::Error> {
+    let folder = home.networks();
+    let failed = |operation, path: &Path| {
+        let path = path.to_owned();
+        move |source| network::Error::Io { operation, path, source }
+    };
+    fs::create_dir_all(&folder).map_err(failed("create", &folder))?;
+    let file = format!("{name}.conflist");
+    let path = folder.join(&file);
+    let mut text = serde_json::to_string_pretty(conflist).expect("a JSON value is JSON");
+    text.push('\n');
+    bundle::replace(&folder, &file, text.as_bytes(), 0o644)
+        .map_err(|error| failed("write", &path)(io::Error::other(error.to_string())))?;
+    Ok(path)
+}
