@@ -5,7 +5,7 @@ use build_tool::prune;
 use clap::{Args, Subcommand};
 use image_tool::home::Home;
 use image_tool::human;
-use jiff::{Timestamp, ToSpan as _};
+use jiff::{Timestamp, ToSpan as _, Unit};
 
 /// Look at the step cache, or make it smaller.
 #[derive(Args)]
@@ -65,7 +65,9 @@ impl Ls {
             }
             let size = record.layer.as_ref().map_or(0, |layer| layer.descriptor.size());
             let step = human::plain(&record.step);
-            writeln!(out, "{}  {}  {:>9}  {step}", &key[..12], record.created, human::size(size))?;
+            let created = record.created.parse::<Timestamp>().and_then(|time| time.round(Unit::Second));
+            let created = created.map_or(record.created, |time| time.to_string());
+            writeln!(out, "{}  {created:20}  {:>9}  {step}", &key[..12], human::size(size))?;
         }
         super::print_bytes(&out)
     }
