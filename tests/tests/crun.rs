@@ -12,8 +12,10 @@ fn crun_runs_our_bundles() {
     work.sh("registry-tool pull --quiet busybox images").ok();
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
     let hybrid = own.contains(":memory:") && !own.contains(":hugetlb:");
+    // A control group that was just removed holds the controller for a moment longer.
     let wrapper = if hybrid {
-        "unshare --mount --propagation private sh -c 'd=/sys/fs/cgroup/hugetlb; mkdir -p $d && mount -t cgroup -o hugetlb cgroup $d || exit 1; \
+        "unshare --mount --propagation private sh -c 'd=/sys/fs/cgroup/hugetlb; mkdir -p $d; \
+         for _ in $(seq 300); do mount -t cgroup -o hugetlb cgroup $d 2>/dev/null && break; sleep 0.1; done; mountpoint -q $d || exit 1; \
          \"$@\"; status=$?; find $d -mindepth 1 -depth -type d -exec rmdir {} + ; umount $d; rmdir $d 2>/dev/null; exit $status' --"
     } else {
         ""
