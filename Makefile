@@ -21,7 +21,7 @@ demo: setup build
 
 test: setup build
 	tests/images target/images
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 
 lint:
 	cargo fmt --check

@@ -5,6 +5,28 @@ use std::fs;
 
 use tests::{Registry, Workdir};
 
+/// Runs a command where hugetlb is a v1 hierarchy. The kernel moves a controller only while no group of v2 has it, and docker and
+/// podman leave theirs behind, empty; the last of them is gone a moment after it was removed.
+const WITH_HUGETLB: &str = r#"#!/bin/sh
+[ -n "${HUGETLB_UNSHARED-}" ] || HUGETLB_UNSHARED=1 exec unshare --mount --propagation private "$0" "$@"
+group=/sys/fs/cgroup/hugetlb
+unified=$(findmnt --noheadings --first-only --output TARGET --types cgroup2)
+mkdir -p $group
+for try in 1 2 3 4 5 6 7 8 9 10; do
+	mount -t cgroup -o hugetlb cgroup $group 2>/dev/null && break
+	[ "$try" -lt 10 ] || { echo "hugetlb does not become a v1 hierarchy: a group of v2 has it" >&2; exit 1; }
+	find "$unified" -mindepth 1 -depth -type d -exec rmdir {} + 2>/dev/null
+	echo -hugetlb >"$unified/cgroup.subtree_control"
+	sleep 1
+done
+"$@"
+status=$?
+find $group -mindepth 1 -depth -type d -exec rmdir {} +
+umount $group
+rmdir $group 2>/dev/null
+exit $status
+"#;
+
 #[test]
 fn crun_runs_our_bundles() {
     let registry = Registry::images();
@@ -12,14 +34,9 @@ fn crun_runs_our_bundles() {
     work.sh("registry-tool pull --quiet busybox images").ok();
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
     let hybrid = own.contains(":memory:") && !own.contains(":hugetlb:");
-    // A control group that was just removed holds the controller for a moment longer.
-    let wrapper = if hybrid {
-        "unshare --mount --propagation private sh -c 'd=/sys/fs/cgroup/hugetlb; mkdir -p $d; \
-         for _ in $(seq 300); do mount -t cgroup -o hugetlb cgroup $d 2>/dev/null && break; sleep 0.1; done; mountpoint -q $d || exit 1; \
-         \"$@\"; status=$?; find $d -mindepth 1 -depth -type d -exec rmdir {} + ; umount $d; rmdir $d 2>/dev/null; exit $status' --"
-    } else {
-        ""
-    };
+    let wrapper = if hybrid { work.path("with-hugetlb").display().to_string() } else { String::new() };
+    work.write("with-hugetlb", WITH_HUGETLB);
+    work.sh("chmod +x with-hugetlb").ok();
     for how in ["", "--copy"] {
         let text = format!(
             "bundle-tool create {how} --network none --bundle b -e A=b -w /tmp -u www-data images:busybox \
