@@ -20,7 +20,7 @@ fn a_container_in_the_background_lives_and_ends() {
     assert_eq!(work.sh("docker logs --tail 1 c1 2>&1").ok(), "two\n");
     assert_eq!(work.sh("docker exec -w /tmp -e A=b c1 sh -c 'echo $PWD $A'").ok(), "/tmp b\n");
     assert_eq!(work.sh("echo typed | docker exec -i c1 cat").ok(), "typed\n");
-    assert_eq!(work.sh("docker exec c1 sh -c 'exit 9'").status, 9);
+    work.sh("docker exec c1 sh -c 'exit 9'").fails(9);
     assert_eq!(
         work.sh("docker restart -t 0 c1 && docker ps --format '{{.Names}} {{.State}}'").ok(),
         "c1\nc1 running\n"
@@ -39,7 +39,7 @@ fn a_container_in_the_background_lives_and_ends() {
 fn a_container_in_the_foreground_keeps_its_status() {
     let registry = Registry::images();
     let work = busybox(&registry);
-    assert_eq!(work.sh("docker run --network none --name c1 busybox sh -c 'exit 3'").status, 3);
+    work.sh("docker run --network none --name c1 busybox sh -c 'exit 3'").fails(3);
     let table = work.sh("docker ps -a").ok();
     assert!(table.contains("Exited (3)"), "{table}");
     // Without -i there is nothing to read; with it, what we are given.

@@ -167,7 +167,7 @@ fn a_name_in_use() {
 fn no_such_program_in_the_container() {
     let registry = Registry::images();
     let work = busybox(&registry);
-    work.sh("docker run --rm --network none busybox nosuch").fails_saying(12727, &["nosuch"]);
+    work.sh("docker run --rm --network none busybox nosuch").fails_saying(127, &["nosuch"]);
     work.sh("docker run --rm --network none busybox /etc/passwd").fails_saying(126, &["/etc/passwd"]);
     work.sh("docker run --rm --network none -u nosuch busybox true").fails_saying(125, &["nosuch"]);
     work.sh("docker run --rm --network none -w relative busybox true").fails_saying(125, &["relative"]);
@@ -175,7 +175,7 @@ fn no_such_program_in_the_container() {
     work.sh("docker exec up nosuch").fails_saying(127, &["nosuch"]);
     work.sh("docker exec up /etc/passwd").fails_saying(126, &["/etc/passwd"]);
     work.sh("docker exec up sh -c 'exit 5'").fails(5);
-    work.sh("docker run -d --network none --name never busybox nosuch").fails_saying(12727, &["nosuch"]);
+    work.sh("docker run -d --network none --name never busybox nosuch").fails_saying(127, &["nosuch"]);
     assert_eq!(work.sh("docker ps -a --format '{{.Names}}'").ok(), "up\n", "what never started is not kept");
     work.sh("docker exec nosuch true").fails_saying(1, &["nosuch"]);
     work.sh("docker rm -f up").ok();
