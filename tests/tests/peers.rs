@@ -76,7 +76,7 @@ fn we_read_layouts_of_skopeo_umoci_and_buildah() {
     let from = format!("--src-tls-verify=false docker://{}/library", registry.address());
     work.sh(&format!("skopeo copy --quiet {from}/python:3.8 oci:theirs:python && skopeo copy --quiet {from}/busybox oci:theirs:busybox")).ok();
     work.sh("umoci config --image theirs:busybox --tag changed --config.env A=b && umoci unpack --image theirs:changed b && \
-             touch b/rootfs/new && rm b/rootfs/bin/vi && umoci repack --image theirs:repacked b")
+             touch -d @1700000000 b/rootfs/new && rm b/rootfs/bin/vi && umoci repack --image theirs:repacked b")
         .ok();
     assert_eq!(work.sh("image-tool list theirs | image-tool verify -").ok().lines().count(), 4);
     work.sh("image-tool unpack theirs:repacked ours").ok();

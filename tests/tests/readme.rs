@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tests::{Registry, TOOLS, Workdir, repository};
+use tests::{Registry, TOOLS, Workdir, repository, tools};
 
 /// The `sh` blocks of a Markdown page, joined in their order.
 fn commands(page: &str) -> String {
@@ -31,6 +31,12 @@ fn workdir(images: &Registry, example: &Registry) -> Workdir {
     work.write("../registries.conf", &registries.concat());
     let path = work.folder().join("registries.conf").to_str().unwrap().to_owned();
     work.set("CONTAINERS_REGISTRIES_CONF", &path);
+    // The pages' run-tool has its state here, though they do not say so, and what they leave running is found and ended.
+    let real = tools().join("run-tool");
+    let root = work.folder().join("run");
+    work.write("../bin/run-tool", &format!("#!/bin/sh\nexec {} --root {} \"$@\"\n", real.display(), root.display()));
+    work.sh("chmod +x ../bin/run-tool").ok();
+    work.set("RUN_TOOL_ROOT", "");
     work.write("app/Dockerfile", "FROM python:3.8\nCOPY main.py /main.py\nCMD [\"python\", \"/main.py\"]\n");
     work.write("app/main.py", "print('hello')\n");
     work
