@@ -179,7 +179,12 @@ impl Container {
     /// Removes a container that does not run: its groups, its folder, then its poststop hooks.
     pub(crate) fn destroy(&self) -> Result<()> {
         self.release()?;
-        fs::remove_dir_all(&self.folder)
+        let mut removed = fs::remove_dir_all(&self.folder);
+        // The supervisor may have written the status between the listing and the removal; it does so once.
+        if removed.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::DirectoryNotEmpty) {
+            removed = fs::remove_dir_all(&self.folder);
+        }
+        removed
             .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
             .fails(|| format!("unable to remove container state dir: unlinkat {}", self.folder.display()))?;
         self.run_poststop()
