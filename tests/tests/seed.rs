@@ -179,8 +179,9 @@ fn run_it_gives_a_python_shell_on_a_terminal() {
     assert!(terminal.expect(">>> ").contains("True 1 (80, 24)"), "a terminal of its own, of our size");
     terminal.resize(50, 132);
     terminal.send("import time; time.sleep(0.2); print(tuple(os.get_terminal_size()))\r");
-    let answer = terminal.expect(">>> ");
-    assert!(answer.contains("(132, 50)"), "the new size came through: {answer}");
+    // The shell draws its prompt anew for the new size, too.
+    terminal.expect("(132, 50)");
+    terminal.expect(">>> ");
     terminal.send("while True: pass\r\r");
     terminal.expect("... ");
     std::thread::sleep(Duration::from_millis(300));
