@@ -179,13 +179,7 @@ impl Container {
     /// Removes a container that does not run: its groups, its folder, then its poststop hooks.
     pub(crate) fn destroy(&self) -> Result<()> {
         self.release()?;
-        let mut removed = fs::remove_dir_all(&self.folder);
-        // The supervisor may have written the status between the listing and the removal; it does so once.
-        if removed.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::DirectoryNotEmpty) {
-            removed = fs::remove_dir_all(&self.folder);
-        }
-        removed
-            .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+        remove_folder(&self.folder)
             .fails(|| format!("unable to remove container state dir: unlinkat {}", self.folder.display()))?;
         self.run_poststop()
     }
@@ -244,6 +238,22 @@ impl Container {
     }
 }
 
+/// Removes a container's folder. Its supervisor, which has just seen it end, may put the status there meanwhile, so that the folder
+/// is not empty any more when its own turn comes; it does that once.
+fn remove_folder(folder: &Path) -> std::io::Result<()> {
+    let mut tries = 0;
+    loop {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty && tries < 10 => {
+                tries += 1;
+                sleep(Duration::from_millis(1));
+            }
+            result => return result,
+        }
+    }
+}
+
 /// A container as `state` and `list` show it.
 #[derive(Debug, serde::Serialize)]
 pub(crate) struct Description {
@@ -267,4 +277,31 @@ pub(crate) struct Description {
     /// How it ended, where its supervisor or a foreground `run --keep` has said so.
     #[serde(flatten)]
     pub(crate) exit: Option<Exit>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_its_supervisor_still_writes_to_is_removed() {
+        for _ in 0..50 {
+            let root = tempfile::tempdir().unwrap();
+            let folder = root.path().join("container");
+            fs::create_dir(&folder).unwrap();
+            for name in 0..20 {
+                fs::write(folder.join(name.to_string()), "").unwrap();
+            }
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    for name in 0..5 {
+                        // It fails once the folder is gone.
+                        let _ = fs::write(folder.join(format!("late-{name}")), "");
+                    }
+                });
+                remove_folder(&folder).unwrap();
+            });
+            assert!(!folder.exists());
+        }
+    }
 }

@@ -39,18 +39,21 @@ fn a_container_in_the_background_lives_and_ends() {
 fn a_container_in_the_foreground_keeps_its_status() {
     let registry = Registry::images();
     let work = busybox(&registry);
-    work.sh("docker run --network none --name c1 busybox sh -c 'exit 3'").fails(3);
+    work.sh("docker run --network none --name kept busybox sh -c 'exit 3'").fails(3);
     let table = work.sh("docker ps -a").ok();
     assert!(table.contains("Exited (3)"), "{table}");
     // Without -i there is nothing to read; with it, what we are given.
     assert_eq!(work.sh("echo typed | docker run --rm --network none busybox cat").ok(), "");
     assert_eq!(work.sh("echo typed | docker run --rm -i --network none busybox cat").ok(), "typed\n");
-    assert_eq!(work.sh("docker rm c1 && docker ps -aq").ok(), "c1\n");
-    let id = work.sh("docker create --network none --name c2 busybox echo made").ok();
+    assert_eq!(work.sh("docker rm kept && docker ps -aq").ok(), "kept\n");
+    let id = work.sh("docker create --network none --name made-first busybox echo made").ok();
     assert_eq!(id.trim_end().len(), 64, "{id}");
     assert!(work.sh("docker ps -a").ok().contains("Created"));
-    assert_eq!(work.sh("docker start c2 && docker wait c2 && docker logs c2").ok(), "c2\n0\nmade\n");
-    work.sh("docker rm c2").ok();
+    assert_eq!(
+        work.sh("docker start made-first && docker wait made-first && docker logs made-first").ok(),
+        "made-first\n0\nmade\n"
+    );
+    work.sh("docker rm made-first").ok();
 }
 
 #[test]
@@ -79,14 +82,14 @@ fn images_are_tagged_committed_described_and_removed() {
     let work = busybox(&registry);
     work.sh("docker tag busybox mine:1").ok();
     assert_eq!(work.sh("docker images -q").ok().lines().count(), 1, "one image of two names");
-    work.sh("docker run --network none --name c1 busybox touch /new").ok();
-    let id = work.sh("docker commit -m remark -c 'CMD [\"ls\", \"/new\"]' c1 committed:1").ok();
+    work.sh("docker run --network none --name changed busybox touch /new").ok();
+    let id = work.sh("docker commit -m remark -c 'CMD [\"ls\", \"/new\"]' changed committed:1").ok();
     assert!(id.starts_with("sha256:"), "{id}");
     assert_eq!(work.sh("docker inspect --format '{{.Id}}' committed:1").ok(), id);
     assert_eq!(work.sh("docker run --rm --network none committed:1").ok(), "/new\n");
     let history = work.sh("docker history committed:1").ok();
     assert!(history.contains("remark") && history.contains("ADD busybox /"), "{history}");
-    work.sh("docker rm c1 && docker rmi committed:1 mine:1 busybox").ok();
+    work.sh("docker rm changed && docker rmi committed:1 mine:1 busybox").ok();
     assert_eq!(work.sh("docker images -q").ok(), "");
     assert_eq!(work.sh("find $OCI_HOME/images/blobs -type f").ok(), "", "the blobs went with the names");
 }
