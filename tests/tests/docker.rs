@@ -67,7 +67,7 @@ fn options_of_run_are_found_however_they_are_spelled() {
         let text = format!("docker run --rm --network=none {options} busybox cat /f/file");
         assert_eq!(work.sh(&text).ok(), "mounted\n", "{options}");
     }
-    for detach in ["-d", "-di", "--detach"] {
+    for detach in ["-d", "-di", "--detach", "-de A=b"] {
         work.sh(&format!("docker run {detach} --rm --network none --name gone busybox true")).ok();
         // With --rm the supervisor removes it.
         work.sh("for i in $(seq 50); do [ -n \"$(docker ps -aq)\" ] || exit 0; sleep 0.1; done; exit 1").ok();
