@@ -1,10 +1,11 @@
-//! Control groups through their file systems: version 1, version 2, and both mounted side by side.
+//! Control groups, through their file systems or through systemd: version 1, version 2, and both mounted side by side.
 //!
 //! libcontainer's managers read mountinfo anew for every controller, which is most of the time it needs; here the hierarchies
 //! are found once. `v1` and `v2` hold what differs, `device` the rules of the device controller.
 
 pub(crate) mod device;
 pub(crate) mod stats;
+pub(crate) mod systemd;
 pub(crate) mod v1;
 pub(crate) mod v2;
 
@@ -35,6 +36,8 @@ pub(crate) struct Cgroup {
     pub(crate) rootless: bool,
     /// Whether the configuration names the path.
     pub(crate) explicit: bool,
+    /// The unit, where systemd manages the groups.
+    pub(crate) unit: Option<systemd::Unit>,
 }
 
 /// Whether version 2 is all there is.
@@ -79,7 +82,12 @@ impl Cgroup {
         };
         let inner = inner.strip_prefix("/").expect("cleaned paths are absolute").to_owned();
         let paths = if is_unified() { v2::plan(&inner, absolute || !rootless)? } else { v1::plan(&inner, absolute)? };
-        Ok(Self { paths, rootless, explicit })
+        Ok(Self { paths, rootless, explicit, unit: None })
+    }
+
+    /// The groups of a unit of systemd's.
+    pub(crate) fn of_unit(unit: systemd::Unit, rootless: bool) -> Result<Self> {
+        Ok(Self { paths: unit.paths()?, rootless, explicit: true, unit: Some(unit) })
     }
 
     /// Whether the groups are version 2 alone.
@@ -102,8 +110,29 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Makes the folders.
+    /// Makes the folders. A unit is made with its first process, by `place`.
     pub(crate) fn create(&mut self) -> Result<()> {
+        if self.unit.is_some() {
+            return Ok(());
+        }
+        self.create_folders()
+    }
+
+    /// Moves the first process in.
+    pub(crate) fn place(&mut self, pid: Pid) -> Result<()> {
+        let Some(unit) = &self.unit else { return self.join(pid, &BTreeMap::new()) };
+        unit.start(pid, self.unified())?;
+        // systemd makes the folders of the controllers that it knows.
+        self.create_folders()?;
+        for (controller, path) in &self.paths {
+            if !controller.is_empty() && controller != "name=systemd" {
+                write_process(path, pid)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn create_folders(&mut self) -> Result<()> {
         let unified = self.unified();
         let mut refused = Vec::new();
         for (controller, path) in &self.paths {
@@ -128,6 +157,18 @@ impl Cgroup {
         for name in sub.keys().filter(|name| !name.is_empty()) {
             if !self.paths.contains_key(name) {
                 bail!("unknown controller {name} in SubCgroupPaths");
+            }
+        }
+        if let Some(unit) = &self.unit
+            && (self.unified() || sub.is_empty())
+        {
+            let below = sub.get("").map(|path| path.display().to_string()).unwrap_or_default();
+            if Path::new(&below).components().any(|component| component == Component::ParentDir) {
+                bail!("bad sub cgroup path: {below}");
+            }
+            unit.attach(pid, &below).with_context(|| format!("error adding pid {pid} to cgroups"))?;
+            if self.unified() {
+                return Ok(());
             }
         }
         for (controller, base) in &self.paths {
@@ -155,6 +196,11 @@ impl Cgroup {
         if self.paths.is_empty() {
             return Ok(());
         }
+        let told = match &self.unit {
+            Some(unit) => Some(self.tell(unit, resources, rules)?),
+            None => None,
+        };
+        let resources = told.as_ref().unwrap_or(resources);
         let set = if self.unified() {
             v2::set(&self.paths[""], resources)
         } else {
@@ -177,6 +223,19 @@ impl Cgroup {
             }
             result => result,
         }
+    }
+
+    /// Tells systemd of limits. On version 1 it forbids all devices for a moment, so the container must not be at one then.
+    fn tell(&self, unit: &systemd::Unit, resources: &LinuxResources, rules: &[device::Rule]) -> Result<LinuxResources> {
+        let freeze = !self.unified() && !self.is_frozen();
+        if freeze {
+            self.freeze(true)?;
+        }
+        let told = unit.set(self.unified(), resources, rules);
+        if freeze {
+            self.freeze(false)?;
+        }
+        told
     }
 
     /// The folder whose processes are the container's.
@@ -266,6 +325,9 @@ impl Cgroup {
 
     /// Removes the folders, with the sub-groups that the container made. They stay busy for a moment after the last process.
     pub(crate) fn destroy(&self) -> Result<()> {
+        if let Some(unit) = &self.unit {
+            unit.stop()?;
+        }
         let deadline = Instant::now() + Duration::from_secs(5);
         let mut pause = Duration::from_millis(1);
         loop {

@@ -51,7 +51,7 @@ struct Arguments {
     /// /run/run-tool by default, and run-tool below $XDG_RUNTIME_DIR for users other than root.
     #[arg(long, value_name = "FOLDER")]
     root: Option<PathBuf>,
-    /// Have systemd manage the control groups. Not available: use the cgroupfs driver.
+    /// Have systemd manage the control groups; cgroupsPath is then `slice:prefix:name`.
     #[arg(long)]
     systemd_cgroup: bool,
     /// Ignore missing rights over control groups: true, false or auto.
@@ -126,15 +126,13 @@ struct Global {
     /// Whether the root was named on the command line.
     explicit_root: bool,
     rootless: Option<bool>,
+    systemd_cgroup: bool,
 }
 
 impl Global {
     fn new(arguments: &Arguments) -> Result<Self> {
-        if arguments.systemd_cgroup && !Path::new("/run/systemd/system").exists() {
+        if arguments.systemd_cgroup && !crate::cgroup::systemd::is_running() {
             bail!("systemd cgroup flag passed, but systemd support for managing cgroups is not available");
-        }
-        if arguments.systemd_cgroup {
-            bail!("--systemd-cgroup: run-tool drives control groups itself; leave the flag out (cgroupfs driver)");
         }
         let rootless = match arguments.rootless.to_ascii_lowercase().as_str() {
             "" | "auto" => None,
@@ -152,7 +150,7 @@ impl Global {
             }
             None => (default_root()?, false),
         };
-        Ok(Self { root, explicit_root, rootless })
+        Ok(Self { root, explicit_root, rootless, systemd_cgroup: arguments.systemd_cgroup })
     }
 
     /// Whether missing rights over control groups are no error.

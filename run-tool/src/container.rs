@@ -75,7 +75,12 @@ impl Container {
 
     /// Its control groups.
     pub(crate) fn cgroup(&self) -> Cgroup {
-        Cgroup { paths: self.state.cgroup_paths.clone(), rootless: self.state.config.rootless_cgroups, explicit: false }
+        Cgroup {
+            paths: self.state.cgroup_paths.clone(),
+            rootless: self.state.config.rootless_cgroups,
+            explicit: false,
+            unit: self.state.config.cgroups.clone(),
+        }
     }
 
     /// Whether its first process lives.

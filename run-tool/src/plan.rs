@@ -40,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) environment: Vec<String>,
     /// Missing rights over control groups are no error.
     pub(crate) rootless_cgroups: bool,
+    /// Whether systemd manages the groups.
+    pub(crate) systemd_cgroup: bool,
     /// Whether `start` is waited for.
     pub(crate) wait_for_start: bool,
     /// The mask of signals of the program.
@@ -225,6 +227,7 @@ fn new_state(spec: &Spec, options: &Options, rootfs: &Path, cgroup: &Cgroup, roo
         no_new_keyring: options.no_new_keyring,
         rootless_euid: rootless,
         rootless_cgroups: options.rootless_cgroups,
+        cgroups: cgroup.unit.clone(),
         umask: spec.process().as_ref().and_then(|process| process.user().umask()),
         resources: linux.and_then(|linux| linux.resources().as_ref()).map(to_value).transpose()?,
         hooks: spec.hooks().as_ref().map(serde_json::to_value).transpose()?,

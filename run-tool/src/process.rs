@@ -3,7 +3,6 @@
 //! One process becomes the container's, cloned straight into its namespaces; only user and time namespaces that have to be
 //! entered first need a second one in between. `init` holds what happens on the child's side.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,6 +13,7 @@ use libcontainer::oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid as RustixPid, PidfdFlags, PidfdGetfdFlags};
 
+use crate::cgroup::systemd::Unit;
 use crate::cgroup::{Cgroup, device};
 use crate::channel::{self, Channel, Message};
 use crate::config::{self, Items};
@@ -70,8 +70,16 @@ pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
     });
     program.memory_policy = linux.and_then(|linux| linux.memory_policy().clone());
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
-    let mut cgroup =
-        Cgroup::plan(linux.and_then(|linux| linux.cgroups_path().as_deref()), &options.id, options.rootless_cgroups)?;
+    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+    let mut cgroup = if options.systemd_cgroup {
+        let path = path.map(|path| path.to_string_lossy()).unwrap_or_default();
+        let mut unit = Unit::parse(&path, &options.id, options.rootless_cgroups)?;
+        let annotations = spec.annotations().iter().flatten();
+        unit.annotate(annotations.map(|(name, value)| (name.as_str(), value.as_str())))?;
+        Cgroup::of_unit(unit, options.rootless_cgroups)?
+    } else {
+        Cgroup::plan(path, &options.id, options.rootless_cgroups)?
+    };
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -168,8 +176,8 @@ fn launch(
     let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
     let rules = device::rules(Some(&resources), linux.map_or(&[][..], |linux| linux.devices().items()));
     let context = "unable to start container process";
-    if !(cgroup.unified() && cgroup_clone(plan)) {
-        cgroup.join(*pid, &BTreeMap::new()).context("unable to apply cgroup configuration").context(context)?;
+    if cgroup.unit.is_some() || !(cgroup.unified() && cgroup_clone(plan)) {
+        cgroup.place(*pid).context("unable to apply cgroup configuration").context(context)?;
     }
     // Whatever CPUs run-tool was bound to, the container has those of its cpuset. It is not worth a failure.
     if let Err(error) = syscall::set_affinity(*pid, &[u64::MAX; 128]) {
@@ -235,7 +243,7 @@ fn spawn(
         }
         None => None,
     };
-    let into = match cgroup.paths.get("").filter(|_| cgroup.unified()) {
+    let into = match cgroup.paths.get("").filter(|_| cgroup.unified() && cgroup.unit.is_none()) {
         Some(path) => Some(
             rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
                 .fails(|| format!("open {}", path.display()))?,

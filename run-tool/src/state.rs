@@ -69,6 +69,9 @@ pub(crate) struct Config {
     /// Missing rights over control groups are no error.
     #[serde(default)]
     pub(crate) rootless_cgroups: bool,
+    /// The unit, where systemd manages the groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cgroups: Option<crate::cgroup::systemd::Unit>,
     /// `process.user.umask`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) umask: Option<u32>,

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 use rustix::fs::{Mode, OFlags};
 
+use super::systemd::Value;
 use super::{read, write};
 use crate::config::Items;
 use crate::error::Fails;
@@ -133,6 +134,34 @@ fn exceptions(everything: bool, rules: &[Rule]) -> Result<Vec<Rule>> {
     }
     exceptions.retain(|rule| !rule.access.is_empty());
     Ok(exceptions)
+}
+
+/// The rules as systemd has them: a list of what is allowed, everything else is not. What it cannot say is set beside it.
+pub(super) fn properties(rules: &[Rule], version: u32) -> Vec<(String, Value)> {
+    if rules.is_empty() {
+        return Vec::new();
+    }
+    let list = |pairs| ("DeviceAllow".to_owned(), Value::Pairs(pairs));
+    let policy = |policy: &str| ("DevicePolicy".to_owned(), Value::Text(policy.to_owned()));
+    let (everything, rest) = reduce(rules);
+    let exceptions = exceptions(everything, rest).unwrap_or_default();
+    if everything {
+        // A list of what is forbidden is nothing that systemd knows.
+        return vec![list(Vec::new()), policy(if exceptions.is_empty() { "auto" } else { "strict" })];
+    }
+    let mut allowed = Vec::new();
+    for rule in exceptions {
+        let kind = if rule.kind == 'b' { "block" } else { "char" };
+        let path = match (rule.major, rule.minor) {
+            (None, None) => format!("{kind}-*"),
+            (Some(major), None) if version >= 240 => format!("{kind}-{major}"),
+            (Some(major), Some(minor)) => format!("/dev/{kind}/{major}:{minor}"),
+            _ => continue,
+        };
+        allowed.push((path, rule.access));
+    }
+    // An empty list takes back what was allowed before.
+    vec![list(Vec::new()), policy("strict"), list(allowed)]
 }
 
 /// Sets the rules of a version 1 group. Without any, nothing changes.

@@ -81,7 +81,7 @@ pub(crate) fn weight_of_shares(shares: u64) -> u64 {
 }
 
 /// The limit of swap alone, where the spec counts memory and swap together.
-fn swap_alone(swap: i64, memory: i64) -> Result<Option<String>> {
+pub(super) fn swap_alone(swap: i64, memory: i64) -> Result<Option<String>> {
     // -1 and below: unlimited; 0: not set; both unset or equal: no swap at all.
     if memory == -1 && swap == 0 {
         return Ok(Some("max".to_owned()));

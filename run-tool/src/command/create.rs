@@ -88,6 +88,7 @@ impl Making {
             kept: program::inherited(listen, self.preserve_fds)?,
             environment,
             rootless_cgroups: global.rootless_cgroups(),
+            systemd_cgroup: global.systemd_cgroup,
             ..Options::default()
         })
     }

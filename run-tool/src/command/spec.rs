@@ -40,6 +40,13 @@ impl SpecCommand {
         } else {
             ROOT.to_owned()
         };
+        // Version 2 alone shows a container nothing but its own groups.
+        let mount = "\"type\": \"mount\"\n\t\t\t}";
+        let text = if crate::cgroup::is_unified() {
+            text.replace(mount, &format!("{mount},\n\t\t\t{{\n\t\t\t\t\"type\": \"cgroup\"\n\t\t\t}}"))
+        } else {
+            text
+        };
         fs::write(path, text.trim_end()).fails(|| "open config.json")?;
         Ok(())
     }

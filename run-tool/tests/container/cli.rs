@@ -551,6 +551,10 @@ fn spec_does_not_overwrite() {
     let bundle = Bundle::new(&["true"]);
     assert!(bundle.bad(&["spec"]).1.contains("File config.json exists. Remove it first"));
     fs::remove_file(bundle.path().join("config.json")).unwrap();
+    bundle.good(&["spec"]);
+    let text = fs::read_to_string(bundle.path().join("config.json")).unwrap();
+    assert_eq!(text.contains("\"type\": \"cgroup\"\n\t\t\t}"), Path::new("/sys/fs/cgroup/cgroup.controllers").exists());
+    fs::remove_file(bundle.path().join("config.json")).unwrap();
     bundle.good(&["spec", "--rootless"]);
     let config: Value = serde_json::from_slice(&fs::read(bundle.path().join("config.json")).unwrap()).unwrap();
     assert_eq!(config["linux"]["uidMappings"][0]["hostID"], json!(0));
@@ -566,4 +570,17 @@ fn names_that_are_none_are_refused() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn without_systemd_its_driver_is_refused_in_runcs_words() {
+    let bundle = Bundle::with(&["true"], |config| config["linux"]["cgroupsPath"] = json!("/not/a/unit"));
+    let (status, text) = bundle.bad(&["--systemd-cgroup", "run", &bundle.id()]);
+    assert_eq!(status, 1);
+    let words = if Path::new("/run/systemd/system").exists() {
+        "expected cgroupsPath to be of format \\\"slice:prefix:name\\\" for systemd cgroups"
+    } else {
+        "systemd cgroup flag passed, but systemd support for managing cgroups is not available"
+    };
+    assert!(text.contains(words), "{text}");
 }

@@ -1,0 +1,461 @@
+//! As much of the D-Bus protocol as calls to systemd need: a socket, EXTERNAL authentication, calls and their answers, and the
+//! signal that a job is done. A client library would bring an executor into every start; libcgroups' own has no signals.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+const SERVICE: &str = "org.freedesktop.systemd1";
+const OBJECT: &str = "/org/freedesktop/systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const BUS: &str = "org.freedesktop.DBus";
+const LIMIT: usize = 1 << 20;
+
+/// A value of a property.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Bool(bool),
+    Byte(u8),
+    I16(i16),
+    U16(u16),
+    I32(i32),
+    U32(u32),
+    I64(i64),
+    U64(u64),
+    Double(f64),
+    Text(String),
+    Bytes(Vec<u8>),
+    U32s(Vec<u32>),
+    Texts(Vec<String>),
+    /// Pairs of texts.
+    Pairs(Vec<(String, String)>),
+}
+
+impl Value {
+    fn signature(&self) -> &'static str {
+        match self {
+            Value::Bool(_) => "b",
+            Value::Byte(_) => "y",
+            Value::I16(_) => "n",
+            Value::U16(_) => "q",
+            Value::I32(_) => "i",
+            Value::U32(_) => "u",
+            Value::I64(_) => "x",
+            Value::U64(_) => "t",
+            Value::Double(_) => "d",
+            Value::Text(_) => "s",
+            Value::Bytes(_) => "ay",
+            Value::U32s(_) => "au",
+            Value::Texts(_) => "as",
+            Value::Pairs(_) => "a(ss)",
+        }
+    }
+}
+
+/// A name and its value.
+pub(crate) type Property = (String, Value);
+
+/// The arguments of a call, as they are sent.
+#[derive(Debug, Default)]
+struct Body(Vec<u8>);
+
+impl Body {
+    fn align(&mut self, to: usize) {
+        self.0.resize(self.0.len().next_multiple_of(to), 0);
+    }
+
+    fn u32(&mut self, value: u32) {
+        self.align(4);
+        self.0.extend(value.to_le_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.u32(text.len() as u32);
+        self.0.extend(text.as_bytes());
+        self.0.push(0);
+    }
+
+    fn signature(&mut self, text: &str) {
+        self.0.push(text.len() as u8);
+        self.0.extend(text.as_bytes());
+        self.0.push(0);
+    }
+
+    fn array(&mut self, alignment: usize, fill: impl FnOnce(&mut Self)) {
+        self.u32(0);
+        let length = self.0.len() - 4;
+        self.align(alignment);
+        let start = self.0.len();
+        fill(self);
+        let size = (self.0.len() - start) as u32;
+        self.0[length..length + 4].copy_from_slice(&size.to_le_bytes());
+    }
+
+    fn fixed(&mut self, bytes: &[u8]) {
+        self.align(bytes.len());
+        self.0.extend(bytes);
+    }
+
+    fn variant(&mut self, value: &Value) {
+        self.signature(value.signature());
+        match value {
+            Value::Bool(value) => self.u32(u32::from(*value)),
+            Value::Byte(value) => self.0.push(*value),
+            Value::I16(value) => self.fixed(&value.to_le_bytes()),
+            Value::U16(value) => self.fixed(&value.to_le_bytes()),
+            Value::I32(value) => self.fixed(&value.to_le_bytes()),
+            Value::U32(value) => self.u32(*value),
+            Value::I64(value) => self.fixed(&value.to_le_bytes()),
+            Value::U64(value) => self.fixed(&value.to_le_bytes()),
+            Value::Double(value) => self.fixed(&value.to_le_bytes()),
+            Value::Text(value) => self.text(value),
+            Value::Bytes(bytes) => self.array(1, |body| body.0.extend(bytes)),
+            Value::U32s(values) => self.array(4, |body| values.iter().for_each(|value| body.u32(*value))),
+            Value::Texts(values) => self.array(4, |body| values.iter().for_each(|value| body.text(value))),
+            Value::Pairs(pairs) => self.array(8, |body| {
+                for (one, other) in pairs {
+                    body.align(8);
+                    body.text(one);
+                    body.text(other);
+                }
+            }),
+        }
+    }
+
+    fn properties(&mut self, properties: &[Property]) {
+        self.array(8, |body| {
+            for (name, value) in properties {
+                body.align(8);
+                body.text(name);
+                body.variant(value);
+            }
+        });
+    }
+}
+
+/// An error that the other side answered.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Refused {
+    /// `org.freedesktop.systemd1.UnitExists` and the like.
+    pub(crate) name: String,
+    text: String,
+}
+
+/// What arrived. Only what is looked at is kept.
+#[derive(Debug, Default)]
+struct Message {
+    kind: u8,
+    reply_to: u32,
+    member: String,
+    error: String,
+    body: Vec<u8>,
+}
+
+/// Reads values in order.
+struct Reader<'a>(&'a [u8], usize);
+
+impl<'a> Reader<'a> {
+    fn align(&mut self, to: usize) {
+        self.1 = self.1.next_multiple_of(to);
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+        let end = self.1.checked_add(count).context("D-Bus message is cut short")?;
+        let bytes = self.0.get(self.1..end).context("D-Bus message is cut short")?;
+        self.1 = end;
+        Ok(bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32> {
+        self.align(4);
+        Ok(u32::from_le_bytes(self.take(4)?.try_into()?))
+    }
+
+    fn text(&mut self) -> Result<String> {
+        let length = self.u32()? as usize;
+        let text = String::from_utf8_lossy(self.take(length)?).into_owned();
+        self.take(1)?;
+        Ok(text)
+    }
+
+    fn signature(&mut self) -> Result<String> {
+        let length = usize::from(self.take(1)?[0]);
+        let text = String::from_utf8_lossy(self.take(length)?).into_owned();
+        self.take(1)?;
+        Ok(text)
+    }
+}
+
+/// A connection to systemd.
+#[derive(Debug)]
+pub(crate) struct Bus {
+    stream: BufReader<UnixStream>,
+    serial: u32,
+    /// Done jobs, that nobody has asked for yet.
+    done: Vec<(String, String)>,
+}
+
+impl Bus {
+    /// Connects to systemd: of the system, or of the user.
+    pub(crate) fn connect(user: bool) -> Result<Self> {
+        if user {
+            return Self::dial(&user_address()?, true);
+        }
+        let address = std::env::var("DBUS_SYSTEM_BUS_ADDRESS")
+            .unwrap_or_else(|_| "unix:path=/run/dbus/system_bus_socket".to_owned());
+        // Early in the boot there is no bus, but root may talk to systemd itself.
+        Self::dial(&address, true)
+            .or_else(|error| Self::dial("unix:path=/run/systemd/private", false).map_err(|_| error))
+    }
+
+    fn dial(addresses: &str, broker: bool) -> Result<Self> {
+        let mut failure = None;
+        for address in addresses.split(';').filter(|address| !address.is_empty()) {
+            match open(address) {
+                Ok(stream) => return Self::greet(stream, broker),
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| anyhow::anyhow!("no address")))
+    }
+
+    fn greet(mut stream: UnixStream, broker: bool) -> Result<Self> {
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        let uid: String =
+            rustix::process::geteuid().as_raw().to_string().bytes().map(|byte| format!("{byte:02x}")).collect();
+        write!(stream, "\0AUTH EXTERNAL {uid}\r\n")?;
+        let mut bus = Self { stream: BufReader::new(stream), serial: 0, done: Vec::new() };
+        let mut line = String::new();
+        (&mut bus.stream).take(1024).read_line(&mut line)?;
+        if !line.starts_with("OK ") {
+            bail!("error while authenticating connection: {}", line.trim_end());
+        }
+        bus.stream.get_mut().write_all(b"BEGIN\r\n")?;
+        if broker {
+            bus.call_at(BUS, "/org/freedesktop/DBus", BUS, "Hello", "", Body::default())?;
+            let mut rule = Body::default();
+            rule.text("type='signal',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'");
+            bus.call_at(BUS, "/org/freedesktop/DBus", BUS, "AddMatch", "s", rule)?;
+            bus.call("Subscribe", "", Body::default())?;
+        }
+        Ok(bus)
+    }
+
+    fn call(&mut self, method: &str, signature: &str, body: Body) -> Result<Vec<u8>> {
+        self.call_at(SERVICE, OBJECT, MANAGER, method, signature, body)
+    }
+
+    fn call_at(
+        &mut self,
+        to: &str,
+        path: &str,
+        interface: &str,
+        method: &str,
+        signature: &str,
+        body: Body,
+    ) -> Result<Vec<u8>> {
+        self.serial += 1;
+        let mut message = Body(vec![b'l', 1, 0, 1]);
+        message.u32(body.0.len() as u32);
+        message.u32(self.serial);
+        message.array(8, |header| {
+            for (code, kind, text) in [(1, "o", path), (6, "s", to), (2, "s", interface), (3, "s", method)] {
+                header.align(8);
+                header.0.push(code);
+                header.signature(kind);
+                header.text(text);
+            }
+            if !signature.is_empty() {
+                header.align(8);
+                header.0.push(8);
+                header.signature("g");
+                header.signature(signature);
+            }
+        });
+        message.align(8);
+        message.0.extend(body.0);
+        self.stream.get_mut().write_all(&message.0).context("write to D-Bus")?;
+        loop {
+            let answer = self.receive()?;
+            if answer.reply_to != self.serial {
+                continue;
+            }
+            return match answer.kind {
+                2 => Ok(answer.body),
+                _ => {
+                    let text = Reader(&answer.body, 0).text().unwrap_or_else(|_| answer.error.clone());
+                    Err(Refused { name: answer.error, text }.into())
+                }
+            };
+        }
+    }
+
+    fn receive(&mut self) -> Result<Message> {
+        let mut start = [0; 16];
+        self.stream.read_exact(&mut start).context("read from D-Bus")?;
+        if start[0] != b'l' {
+            bail!("D-Bus message in foreign byte order");
+        }
+        let mut numbers = Reader(&start, 4);
+        let (size, _, fields) = (numbers.u32()? as usize, numbers.u32()?, numbers.u32()? as usize);
+        if size > LIMIT || fields > LIMIT {
+            bail!("D-Bus message of {size} bytes is too long");
+        }
+        let mut rest = vec![0; fields.next_multiple_of(8) + size];
+        self.stream.read_exact(&mut rest).context("read from D-Bus")?;
+        let mut message = Message { kind: start[1], ..Message::default() };
+        let mut header = Reader(&rest[..fields], 0);
+        while header.1 < fields {
+            header.align(8);
+            let code = header.take(1)?[0];
+            let text = match header.signature()?.as_str() {
+                "s" | "o" => header.text()?,
+                "g" => header.signature()?,
+                "u" => {
+                    let number = header.u32()?;
+                    if code == 5 {
+                        message.reply_to = number;
+                    }
+                    continue;
+                }
+                other => bail!("D-Bus header of type {other}"),
+            };
+            match code {
+                3 => message.member = text,
+                4 => message.error = text,
+                _ => {}
+            }
+        }
+        message.body = rest.split_off(fields.next_multiple_of(8));
+        if message.kind == 4 && message.member == "JobRemoved" {
+            let mut body = Reader(&message.body, 0);
+            let (_, job, _, result) = (body.u32()?, body.text()?, body.text()?, body.text()?);
+            self.done.push((job, result));
+        }
+        Ok(message)
+    }
+
+    /// Waits for the end of a job and gives its result: `done`, if all is well.
+    fn wait(&mut self, job: &str) -> Result<String> {
+        loop {
+            if let Some(index) = self.done.iter().position(|(done, _)| done == job) {
+                return Ok(self.done.remove(index).1);
+            }
+            self.receive()?;
+        }
+    }
+
+    /// Makes and starts a unit; gives the result of the job.
+    pub(crate) fn start_transient_unit(&mut self, unit: &str, properties: &[Property]) -> Result<String> {
+        let mut body = Body::default();
+        body.text(unit);
+        body.text("replace");
+        body.properties(properties);
+        body.array(8, |_| {});
+        let answer = self.call("StartTransientUnit", "ssa(sv)a(sa(sv))", body)?;
+        let job = Reader(&answer, 0).text()?;
+        self.wait(&job)
+    }
+
+    /// Ends a unit; gives the result of the job.
+    pub(crate) fn stop_unit(&mut self, unit: &str) -> Result<String> {
+        let mut body = Body::default();
+        body.text(unit);
+        body.text("replace");
+        let answer = self.call("StopUnit", "ss", body)?;
+        let job = Reader(&answer, 0).text()?;
+        self.wait(&job)
+    }
+
+    /// Has systemd forget a unit that failed.
+    pub(crate) fn reset_failed_unit(&mut self, unit: &str) -> Result<()> {
+        let mut body = Body::default();
+        body.text(unit);
+        self.call("ResetFailedUnit", "s", body).map(drop)
+    }
+
+    /// Changes a unit until the next boot.
+    pub(crate) fn set_unit_properties(&mut self, unit: &str, properties: &[Property]) -> Result<()> {
+        let mut body = Body::default();
+        body.text(unit);
+        body.u32(1);
+        body.properties(properties);
+        self.call("SetUnitProperties", "sba(sv)", body).map(drop)
+    }
+
+    /// Moves a process into a unit's group, or into one below it.
+    pub(crate) fn attach_process(&mut self, unit: &str, below: &str, pid: u32) -> Result<()> {
+        let mut body = Body::default();
+        body.text(unit);
+        body.text(below);
+        body.array(4, |body| body.u32(pid));
+        self.call("AttachProcessesToUnit", "ssau", body).map(drop)
+    }
+
+    /// A text that systemd knows about itself.
+    pub(crate) fn manager_property(&mut self, name: &str) -> Result<String> {
+        let mut body = Body::default();
+        body.text(MANAGER);
+        body.text(name);
+        let answer = self.call_at(SERVICE, OBJECT, "org.freedesktop.DBus.Properties", "Get", "ss", body)?;
+        let mut answer = Reader(&answer, 0);
+        match answer.signature()?.as_str() {
+            "s" => answer.text(),
+            other => bail!("systemd's {name} is of type {other}"),
+        }
+    }
+}
+
+fn open(address: &str) -> Result<UnixStream> {
+    let fail = || format!("error while dialing {address:?}");
+    let Some(parameters) = address.strip_prefix("unix:") else { bail!("{}: not a Unix socket", fail()) };
+    for (key, value) in parameters.split(',').filter_map(|parameter| parameter.split_once('=')) {
+        match key {
+            "path" => return UnixStream::connect(value).with_context(fail),
+            "abstract" => {
+                let address = SocketAddr::from_abstract_name(value).with_context(fail)?;
+                return UnixStream::connect_addr(&address).with_context(fail);
+            }
+            _ => {}
+        }
+    }
+    bail!("{}: no path", fail())
+}
+
+/// Where the user's own systemd is reached.
+fn user_address() -> Result<String> {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if let Some(address) = variable("DBUS_SESSION_BUS_ADDRESS") {
+        return Ok(address);
+    }
+    if let Some(folder) = variable("XDG_RUNTIME_DIR") {
+        let path = std::path::Path::new(&folder).join("bus");
+        if path.exists() {
+            return Ok(format!("unix:path={}", path.display()));
+        }
+    }
+    bail!(
+        "could not detect DBUS_SESSION_BUS_ADDRESS from the environment; make sure you have installed the dbus-user-session or \
+         dbus-daemon package; note you may need to re-login"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_aligned_as_the_specification_says() {
+        let mut body = Body::default();
+        body.properties(&[("A".into(), Value::U64(7)), ("PIDs".into(), Value::U32s(vec![9]))]);
+        // Length and padding; text, signature and padding, number; text, signature, length, number.
+        assert_eq!(body.0.len(), 8 + 24 + 24);
+        assert_eq!(u32::from_le_bytes(body.0[..4].try_into().unwrap()), 48);
+        assert_eq!(body.0[24..32], 7u64.to_le_bytes());
+        assert_eq!(body.0[52..], 9u32.to_le_bytes());
+    }
+}
