@@ -5,3 +5,4 @@
 mod bundle;
 mod cgroup;
 mod cli;
+mod rootless;

@@ -1,0 +1,116 @@
+//! Containers of an ordinary user: with one id, and with ranges by newuidmap and newgidmap.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::bundle::{Bundle, eventually};
+
+/// nobody of Debian: a user with a name, as newuidmap wants it, and no rights.
+const USER: u32 = 65534;
+
+/// A bundle that is the user's, with a copy of the tool that the user can reach.
+struct Owned(Bundle);
+
+impl Owned {
+    fn new(arguments: &[&str], change: impl FnOnce(&mut Value)) -> Self {
+        let bundle = Bundle::new(arguments);
+        fs::copy(env!("CARGO_BIN_EXE_run-tool"), bundle.path().join("tool")).unwrap();
+        fs::create_dir(bundle.path().join("run")).unwrap();
+        // The ids in whose name the user maps ranges, for whoever is in this test's mount namespace.
+        fs::write(bundle.path().join("subids"), "nobody:300000:65536\n").unwrap();
+        let status = Command::new("chown").args(["-R", "65534:65534"]).arg(bundle.path()).status().unwrap();
+        assert!(status.success());
+        fs::remove_file(bundle.path().join("config.json")).unwrap();
+        let owned = Self(bundle);
+        owned.good(&["spec", "--rootless"]);
+        let path = owned.0.path().join("config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        config["process"]["terminal"] = json!(false);
+        config["process"]["args"] = json!(arguments);
+        change(&mut config);
+        fs::write(&path, config.to_string()).unwrap();
+        owned
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn tool(&self, arguments: &[&str]) -> Output {
+        let script = "mount --bind subids /etc/subuid; mount --bind subids /etc/subgid; \
+            exec setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all ./tool \"$@\"";
+        let (out, err) = (self.path().join("out"), self.path().join("err"));
+        let status = Command::new("unshare")
+            .args(["--mount", "sh", "-c", script, "sh"])
+            .args(arguments)
+            .current_dir(self.path())
+            .env("XDG_RUNTIME_DIR", self.path().join("run"))
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(&out).unwrap())
+            .stderr(fs::File::create(&err).unwrap())
+            .status()
+            .unwrap();
+        Output { status, stdout: fs::read(out).unwrap(), stderr: fs::read(err).unwrap() }
+    }
+
+    fn good(&self, arguments: &[&str]) -> String {
+        let output = self.tool(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // Whatever a failed test left.
+        let _ = self.tool(&["delete", "--force", &self.0.id()]);
+    }
+}
+
+#[test]
+fn a_user_runs_a_container_with_one_id() {
+    let owned = Owned::new(&["sh", "-c", "id -u; cat /proc/self/uid_map; exit 3"], |_| ());
+    let output = owned.tool(&["run", &owned.0.id()]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    assert_eq!(fields, ["0", "0", "65534", "1"], "{output:?}");
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(owned.good(&["list", "-q"]), "");
+}
+
+#[test]
+fn a_users_container_lives_below_the_runtime_folder() {
+    let owned = Owned::new(&["sleep", "1000"], |_| ());
+    let id = owned.0.id();
+    owned.good(&["create", "--pid-file", "pid", &id]);
+    assert!(owned.path().join("run/run-tool").join(&id).join("state.json").exists());
+    owned.good(&["start", &id]);
+    let state: Value = serde_json::from_str(&owned.good(&["state", &id])).unwrap();
+    assert_eq!(state["pid"].to_string(), fs::read_to_string(owned.path().join("pid")).unwrap());
+    assert_eq!(owned.good(&["exec", &id, "sh", "-c", "id -u; pwd"]), "0\n/\n");
+    assert!(owned.good(&["list"]).contains("nobody"));
+    owned.good(&["kill", &id, "KILL"]);
+    eventually("its end", || owned.good(&["state", &id]).contains("\"stopped\""));
+    owned.good(&["delete", &id]);
+    assert!(!owned.path().join("run/run-tool").join(&id).exists());
+}
+
+#[test]
+fn a_user_has_ranges_of_ids_by_newuidmap() {
+    let script = "id -u; cat /proc/self/uid_map /proc/self/gid_map";
+    let owned = Owned::new(&["sh", "-c", script], |config| {
+        let maps = json!([
+            {"containerID": 0, "hostID": USER, "size": 1}, {"containerID": 1, "hostID": 300_000, "size": 65_536}
+        ]);
+        config["linux"]["uidMappings"] = maps.clone();
+        config["linux"]["gidMappings"] = maps;
+        config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    });
+    let text = owned.good(&["run", &owned.0.id()]);
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let map = ["0", "65534", "1", "1", "300000", "65536"];
+    assert_eq!(fields, [&["1000"][..], &map[..], &map[..]].concat());
+}
