@@ -1,6 +1,7 @@
 //! The command line: runc's global options and commands, and run-tool's own.
 
 mod attach;
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -70,6 +71,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Attach(attach::Attach),
+    Checkpoint(checkpoint::Checkpoint),
     Create(create::Create),
     Delete(delete::Delete),
     Events(events::Events),
@@ -234,6 +236,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
     }
     match command {
         Command::Attach(command) => Ok(command.run(&global)?),
+        Command::Checkpoint(command) => done(command.run(&global)),
         Command::Create(command) => Ok(command.run(&global)?),
         Command::Delete(command) => done(command.run(&global)),
         Command::Events(command) => done(command.run(&global)),

@@ -27,6 +27,13 @@ pub(crate) struct Node {
     gid: u32,
 }
 
+impl Node {
+    /// Where it is in the container.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// The nodes of a container: the configuration's, then the default ones that it does not name itself.
 pub(crate) fn nodes(devices: &[LinuxDevice]) -> Result<Vec<Node>> {
     let mut nodes = Vec::new();

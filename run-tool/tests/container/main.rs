@@ -4,5 +4,6 @@
 
 mod bundle;
 mod cgroup;
+mod checkpoint;
 mod cli;
 mod rootless;

@@ -1,0 +1,152 @@
+//! The program criu: one request to `criu swrk`, its notifications answered, its last word returned.
+//!
+//! The messages are those of criu's `rpc.proto`, as the crate rust-criu has them; its own driver knows neither runc's
+//! configuration file nor what runc does at a notification, so the talk is here.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use protobuf::{Message, MessageField};
+use rust_criu::rust_criu_protobuf::rpc::{Criu_features, Criu_opts, Criu_req, Criu_req_type, Criu_resp};
+use rustix::io::FdFlags;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use crate::error::{self, Fails};
+use crate::log;
+
+/// A request of a kind with its options.
+pub(crate) fn request(kind: Criu_req_type, options: Option<Criu_opts>) -> Criu_req {
+    let mut request = Criu_req::new();
+    request.set_type(kind);
+    request.opts = MessageField::from_option(options);
+    request
+}
+
+/// Has criu carry out a request. `notified` is called with the name of each step that criu tells of.
+pub(crate) fn carry_out(request: &Criu_req, notified: &mut dyn FnMut(&str) -> Result<()>) -> Result<Criu_resp> {
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .fails(|| "socketpair")?;
+    rustix::io::fcntl_setfd(&theirs, FdFlags::empty()).fails(|| "fcntl(F_SETFD)")?;
+    let mut command = Command::new("criu");
+    command.arg("swrk").arg(theirs.as_raw_fd().to_string()).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut child = match command.stderr(Stdio::null()).spawn() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail!("exec: \"criu\": executable file not found in $PATH")
+        }
+        result => result.fails(|| "fork/exec criu")?,
+    };
+    // The end of the socket has to show if criu crashes.
+    drop(theirs);
+    let kind = request.type_();
+    log::debug(|| format!("Using CRIU in {kind:?} mode"));
+    let response = converse(&ours, request, notified);
+    drop(ours);
+    let status = child.wait().fails(|| "wait for criu")?;
+    let response = response?;
+    // After a pre-dump criu waits for more requests; the end of the socket is no success to it.
+    if !status.success() && kind != Criu_req_type::PRE_DUMP {
+        bail!("criu failed: {status}");
+    }
+    Ok(response)
+}
+
+fn converse(
+    socket: &std::os::fd::OwnedFd,
+    request: &Criu_req,
+    notified: &mut dyn FnMut(&str) -> Result<()>,
+) -> Result<Criu_resp> {
+    let send = |request: &Criu_req| -> Result<()> {
+        rustix::io::write(socket, &request.write_to_bytes()?).fails(|| "write to criu")?;
+        Ok(())
+    };
+    send(request)?;
+    let mut buffer = vec![0; 10 * 4096];
+    loop {
+        let count = match rustix::io::read(socket, &mut buffer) {
+            Err(rustix::io::Errno::INTR) => continue,
+            result => result.fails(|| "read from criu")?,
+        };
+        if count == 0 {
+            bail!("unexpected EOF");
+        }
+        let response = Criu_resp::parse_from_bytes(&buffer[..count]).context("answer of criu")?;
+        let kind = response.type_();
+        if !response.success() {
+            bail!("criu failed: type {kind:?} errno {}", response.cr_errno());
+        }
+        if kind != Criu_req_type::NOTIFY {
+            if kind != request.type_() {
+                bail!("unable to parse the response {response}");
+            }
+            return Ok(response);
+        }
+        log::debug(|| format!("notify: {}", response.notify.script()));
+        notified(response.notify.script())?;
+        let mut answer = Criu_req::new();
+        answer.set_type(Criu_req_type::NOTIFY);
+        answer.set_notify_success(true);
+        send(&answer)?;
+    }
+}
+
+/// The version, `31701` for 3.17.1.
+pub(crate) fn version() -> Result<i32> {
+    let response =
+        carry_out(&request(Criu_req_type::VERSION, None), &mut |_| Ok(())).context("CRIU version check failed")?;
+    let version = &response.version;
+    let number = version.major_number() * 10000 + version.minor_number() * 100;
+    // A build of a commit is taken for the next minor version.
+    Ok(if version.has_gitid() { number + 100 } else { number + version.sublevel() })
+}
+
+/// Fails unless criu has the features that are set.
+pub(crate) fn require(features: &Criu_features) -> Result<()> {
+    let mut asked = request(Criu_req_type::FEATURE_CHECK, None);
+    asked.features = MessageField::some(features.clone());
+    let response = carry_out(&asked, &mut |_| Ok(())).context("CRIU feature check failed")?;
+    let mut missing = Vec::new();
+    if features.mem_track() && !response.features.mem_track() {
+        missing.push("MemTrack");
+    }
+    if features.lazy_pages() && !response.features.lazy_pages() {
+        missing.push("LazyPages");
+    }
+    if !missing.is_empty() {
+        bail!("criu is missing features: [{}]", missing.join(" "));
+    }
+    Ok(())
+}
+
+/// Quotes the errors in a log of criu's, with the lines before them.
+pub(crate) fn quote_errors(path: &Path) {
+    const BEFORE: usize = 5;
+    let text = match fs::read(path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) => {
+            log::warn(&format!("open {}: {}", path.display(), error::reason(&error)));
+            return;
+        }
+    };
+    let lines: Vec<&str> = text.lines().collect();
+    let mut quoted = 0;
+    for (index, _) in lines.iter().enumerate().filter(|(_, line)| line.contains("Error")) {
+        if quoted == 0 {
+            log::warn(&format!("--- Quoting {:?}", path.display().to_string()));
+        } else if index.saturating_sub(BEFORE) > quoted {
+            log::warn("...");
+        }
+        let first = index.saturating_sub(BEFORE).max(quoted);
+        for (number, line) in lines.iter().enumerate().take(index + 1).skip(first) {
+            log::warn(&format!("{}:{line}", number + 1));
+        }
+        quoted = index + 1;
+    }
+    if quoted != 0 {
+        log::warn("---");
+    }
+}
