@@ -132,6 +132,21 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Gives a unit's version 2 group to a user: the folder, and the files that the kernel lists as safe to delegate.
+    pub(crate) fn delegate(&self, owner: u32) -> Result<()> {
+        let Some(path) = self.paths.get("").filter(|_| self.unit.is_some() && self.unified()) else { return Ok(()) };
+        let files = fs::read_to_string("/sys/kernel/cgroup/delegate")
+            .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned());
+        std::os::unix::fs::chown(path, Some(owner), None).fails(|| format!("chown {}", path.display()))?;
+        for file in files.lines() {
+            match std::os::unix::fs::chown(path.join(file), Some(owner), None) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                result => result.fails(|| format!("chown {}", path.join(file).display()))?,
+            }
+        }
+        Ok(())
+    }
+
     fn create_folders(&mut self) -> Result<()> {
         let unified = self.unified();
         let mut refused = Vec::new();

@@ -16,7 +16,7 @@ use rustix::process::{Pid as RustixPid, PidfdFlags, PidfdGetfdFlags};
 use crate::cgroup::systemd::Unit;
 use crate::cgroup::{Cgroup, device};
 use crate::channel::{self, Channel, Message};
-use crate::config::{self, Items};
+use crate::config::{self, Items, Namespaces as _};
 use crate::container::{Container, FIFO};
 use crate::error::Fails;
 use crate::namespace;
@@ -179,6 +179,9 @@ fn launch(
     if cgroup.unit.is_some() || !(cgroup.unified() && cgroup_clone(plan)) {
         cgroup.place(*pid).context("unable to apply cgroup configuration").context(context)?;
     }
+    if let Some(owner) = group_owner(spec) {
+        cgroup.delegate(owner).context("unable to apply cgroup configuration").context(context)?;
+    }
     // Whatever CPUs run-tool was bound to, the container has those of its cpuset. It is not worth a failure.
     if let Err(error) = syscall::set_affinity(*pid, &[u64::MAX; 128]) {
         log::debug(|| format!("resetting the CPU affinity: {error}"));
@@ -191,6 +194,27 @@ fn launch(
     set_oom_score(*pid, program.oom_score, plan.rootless).context(context)?;
     let master = converse(&ours, plan, program, container, *pid).context(context)?;
     Ok(master)
+}
+
+/// Who is to own the group of a container that sees it as a root of its own and may write to it: its user, outside.
+fn group_owner(spec: &Spec) -> Option<u32> {
+    let namespaces = config::namespaces(spec);
+    let own = namespaces.has(LinuxNamespaceType::Cgroup) && namespaces.path(LinuxNamespaceType::Cgroup).is_none();
+    let mounts = spec.mounts().items().iter();
+    let mut groups = mounts.filter(|mount| mount.destination() == std::path::Path::new(crate::cgroup::ROOT));
+    let group = groups.find(|mount| mount.typ().as_deref().is_some_and(|kind| kind.starts_with("cgroup")))?;
+    if !own || group.options().items().iter().any(|option| option == "ro") {
+        return None;
+    }
+    let user = spec.process().as_ref()?.user().uid();
+    if !namespaces.has(LinuxNamespaceType::User) {
+        return Some(user);
+    }
+    let mut mappings = spec.linux().as_ref()?.uid_mappings().items().iter();
+    // A user without an id outside is found out elsewhere.
+    let mapping = mappings
+        .find(|mapping| user.checked_sub(mapping.container_id()).is_some_and(|distance| distance < mapping.size()))?;
+    Some(mapping.host_id() + (user - mapping.container_id()))
 }
 
 fn cgroup_clone(plan: &Plan) -> bool {
