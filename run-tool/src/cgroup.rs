@@ -242,6 +242,10 @@ impl Cgroup {
 
     /// Tells systemd of limits. On version 1 it forbids all devices for a moment, so the container must not be at one then.
     fn tell(&self, unit: &systemd::Unit, resources: &LinuxResources, rules: &[device::Rule]) -> Result<LinuxResources> {
+        if self.unified() {
+            // systemd would not ask.
+            v2::check_usage(&self.paths[""], resources)?;
+        }
         let freeze = !self.unified() && !self.is_frozen();
         if freeze {
             self.freeze(true)?;

@@ -111,17 +111,25 @@ pub(super) fn rdma(device: &str, limit: &LinuxRdma) -> String {
     format!("{device} hca_handle={} hca_object={}", value(limit.hca_handles()), value(limit.hca_objects()))
 }
 
+/// Refuses a limit that would kill processes at once, where that is asked for.
+pub(super) fn check_usage(path: &Path, resources: &LinuxResources) -> Result<()> {
+    let Some(memory) = resources.memory().as_ref().filter(|memory| memory.check_before_update() == Some(true)) else {
+        return Ok(());
+    };
+    let maximum = memory.limit().unwrap_or(0);
+    let usage: i64 = read(&path.join("memory.current"))?.parse().unwrap_or(0);
+    if maximum > 0 && maximum < usage {
+        bail!("rejecting memory limit {maximum} < usage {usage}");
+    }
+    Ok(())
+}
+
 /// Sets limits.
 pub(super) fn set(path: &Path, resources: &LinuxResources) -> Result<()> {
+    check_usage(path, resources)?;
     let put = |name: &str, value: &str| write(&path.join(name), value);
     if let Some(memory) = resources.memory() {
         let maximum = memory.limit().unwrap_or(0);
-        if memory.check_before_update() == Some(true) && maximum > 0 {
-            let usage: i64 = read(&path.join("memory.current"))?.parse().unwrap_or(0);
-            if maximum < usage {
-                bail!("rejecting memory limit {maximum} < usage {usage}");
-            }
-        }
         if let Some(swap) = swap_alone(memory.swap().unwrap_or(0), maximum)? {
             // Without swap accounting there is nothing to limit to "max" or zero.
             let file = path.join("memory.swap.max");

@@ -458,4 +458,72 @@ mod tests {
         assert_eq!(body.0[24..32], 7u64.to_le_bytes());
         assert_eq!(body.0[52..], 9u32.to_le_bytes());
     }
+
+    /// A message of the other side.
+    fn message(kind: u8, reply_to: u32, member: &str, signature: &str, body: &Body) -> Vec<u8> {
+        let mut message = Body(vec![b'l', kind, 0, 1]);
+        message.u32(body.0.len() as u32);
+        message.u32(1);
+        message.array(8, |header| {
+            header.0.push(5);
+            header.signature("u");
+            header.u32(reply_to);
+            for (code, kind, text) in [(3, "s", member), (4, "s", member)] {
+                header.align(8);
+                header.0.push(code);
+                header.signature(kind);
+                header.text(text);
+            }
+            header.align(8);
+            header.0.push(8);
+            header.signature("g");
+            header.signature(signature);
+        });
+        message.align(8);
+        message.0.extend(&body.0);
+        message.0
+    }
+
+    #[test]
+    fn a_job_that_is_done_before_its_name_is_known_is_not_missed() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let systemd = std::thread::spawn(move || {
+            let mut reader = BufReader::new(theirs.try_clone().unwrap());
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            assert!(line.starts_with("\0AUTH EXTERNAL "));
+            theirs.write_all(b"OK 1234\r\n").unwrap();
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+            assert_eq!(line, "BEGIN\r\n");
+            for call in 1..=2 {
+                let mut start = [0; 16];
+                reader.read_exact(&mut start).unwrap();
+                let mut numbers = Reader(&start, 4);
+                let (size, _, fields) =
+                    (numbers.u32().unwrap(), numbers.u32().unwrap(), numbers.u32().unwrap() as usize);
+                let mut rest = vec![0; fields.next_multiple_of(8) + size as usize];
+                reader.read_exact(&mut rest).unwrap();
+                let mut job = Body::default();
+                job.u32(7);
+                ["/job/7", "x.scope", "done"].iter().for_each(|text| job.text(text));
+                let mut answer = Body::default();
+                if call == 1 {
+                    theirs.write_all(&message(4, 0, "JobRemoved", "uoss", &job)).unwrap();
+                    answer.text("/job/7");
+                    theirs.write_all(&message(2, call, "", "o", &answer)).unwrap();
+                } else {
+                    answer.text("Unit x.scope not loaded.");
+                    theirs.write_all(&message(3, call, "org.freedesktop.systemd1.NoSuchUnit", "s", &answer)).unwrap();
+                }
+            }
+        });
+        let mut bus = Bus::greet(ours, false).unwrap();
+        let properties = [("Delegate".to_owned(), Value::Bool(true))];
+        assert_eq!(bus.start_transient_unit("x.scope", &properties).unwrap(), "done");
+        let error = bus.stop_unit("x.scope").unwrap_err();
+        assert_eq!(error.to_string(), "Unit x.scope not loaded.");
+        assert_eq!(error.downcast::<Refused>().unwrap().name, "org.freedesktop.systemd1.NoSuchUnit");
+        systemd.join().unwrap();
+    }
 }
