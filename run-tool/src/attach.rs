@@ -135,8 +135,9 @@ impl Server {
         let path = folder.join(SOCKET);
         // That of the run before.
         let _ = std::fs::remove_file(&path);
+        // Before it has a name: nobody else gets a moment to connect in.
+        rustix::fs::fchmod(&listener, Mode::from_raw_mode(0o600)).fails(|| "fchmod of a socket")?;
         rustix::net::bind(&listener, &address(&open(folder)?)?).fails(|| format!("bind {}", path.display()))?;
-        rustix::fs::chmod(&path, Mode::from_raw_mode(0o600)).fails(|| format!("chmod {}", path.display()))?;
         rustix::net::listen(&listener, 16).fails(|| "listen")?;
         if let Some(input) = &input {
             // A container that does not read must not stop its supervisor.

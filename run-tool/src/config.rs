@@ -374,6 +374,10 @@ pub(crate) fn dotted(name: &str) -> String {
 
 /// Only what a namespace of the container owns may be set: anything else is the host's.
 fn check_sysctl(name: &str, namespaces: &[LinuxNamespace]) -> Result<()> {
+    // In the name with dots a slash stands for a dot: `net.//.kernel.x` would be `net/../kernel/x`, which is the host's.
+    if name.split('.').any(|part| matches!(part, "" | "/" | "//")) {
+        bail!("invalid sysctl name {name:?}");
+    }
     const IPC: [&str; 8] = [
         "kernel.msgmax",
         "kernel.msgmnb",

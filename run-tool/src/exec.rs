@@ -235,10 +235,15 @@ fn set_up(
     channel: &Channel,
 ) -> Result<anyhow::Error> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
+    // The container's processes can see this one, which still holds descriptors of the host (CVE-2016-9962).
+    let hide =
+        || rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).fails(|| "prctl(PR_SET_DUMPABLE)");
+    if !program.rootless {
+        hide()?;
+    }
     log::debug(|| format!("nsexec[{}]: affinity: {:#x}", std::process::id(), affinity_mask()));
     channel.expect(&Message::Go)?;
-    // From here on the container's processes can see this one, which still holds descriptors of the host.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).fails(|| "prctl(PR_SET_DUMPABLE)")?;
+    hide()?;
     if let Some(init) = init
         && flags != 0
     {
@@ -246,6 +251,8 @@ fn set_up(
     }
     if flags & libc::CLONE_NEWUSER != 0 {
         namespace::become_root()?;
+        // Again: the kernel forgets it when the ids change.
+        hide()?;
     }
     rustix::process::setsid().fails(|| "setsid")?;
     log::debug(|| "nsexec container setup".to_owned());

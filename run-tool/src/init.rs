@@ -59,6 +59,13 @@ pub(crate) fn run(plan: &mut Plan, program: &mut Program, channel: &Channel) -> 
 fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<anyhow::Error> {
     // Without its parent a half-made container has no purpose.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
+    // Others in a joined PID namespace could look into this process while it still holds the host (CVE-2016-9962). An ordinary
+    // user cannot give ids to a process that is not his own to look into: that one waits for them.
+    let hide =
+        || rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).fails(|| "prctl(PR_SET_DUMPABLE)");
+    if !plan.rootless {
+        hide()?;
+    }
     if !plan.namespaces.needs_stage() {
         plan.namespaces.join(false)?;
     }
@@ -67,8 +74,8 @@ fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<a
     if plan.namespaces.makes(LinuxNamespaceType::User) {
         namespace::become_root()?;
     }
-    // Others in a joined PID namespace could look into this process while it still holds the host (CVE-2016-9962).
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).fails(|| "prctl(PR_SET_DUMPABLE)")?;
+    // Again: the kernel forgets it when the ids change.
+    hide()?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
     if plan.namespaces.makes(LinuxNamespaceType::Cgroup) {
         syscall::unshare(libc::CLONE_NEWCGROUP).fails(|| "failed to unshare cgroup namespace")?;
@@ -122,6 +129,8 @@ fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<a
         channel.send(&Message::Waiting)?;
         wait_for_start(&proc, fifo)?;
     }
+    // The hooks below are programs of the container: nothing of the host for them to find here.
+    drop(proc);
     let hooks = plan.hooks.start_container().as_ref();
     if hooks.is_some_and(|hooks| !hooks.is_empty()) {
         let state = plan.state.for_hooks("created", std::process::id() as syscall::Pid);

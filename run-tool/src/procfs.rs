@@ -1,7 +1,8 @@
 //! `/proc` from inside a container, for certain the kernel's: an image can put anything at `/proc`, and a write that was meant
 //! for a label or a sysctl would then go elsewhere (CVE-2025-52881).
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -47,12 +48,24 @@ impl Procfs {
 
     /// Writes a file, which must be this procfs's own.
     pub(crate) fn write(&self, path: &Path, value: &str) -> Result<()> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-        let name = || format!("/proc/{}", path.display());
-        let fd = rustix::fs::openat2(self.0.as_fd(), path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve)
-            .fails(|| format!("open {}", name()))?;
-        std::fs::File::from(fd).write_all(value.as_bytes()).fails(|| format!("write {}", name()))?;
+        let mut file = self.file(path, OFlags::WRONLY)?;
+        file.write_all(value.as_bytes()).fails(|| format!("write /proc/{}", path.display()))?;
         Ok(())
+    }
+
+    /// Reads a file, which must be this procfs's own.
+    pub(crate) fn read(&self, path: &Path) -> Result<String> {
+        let mut text = String::new();
+        let mut file = self.file(path, OFlags::RDONLY)?;
+        file.read_to_string(&mut text).fails(|| format!("read /proc/{}", path.display()))?;
+        Ok(text)
+    }
+
+    fn file(&self, path: &Path, flags: OFlags) -> Result<File> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        let fd = rustix::fs::openat2(self.0.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+            .fails(|| format!("open /proc/{}", path.display()))?;
+        Ok(fd.into())
     }
 }
 

@@ -14,13 +14,14 @@ use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::{
     IOPriorityClass, LinuxMemoryPolicy, LinuxSchedulerFlag, LinuxSchedulerPolicy, PosixRlimit, Process, Scheduler,
 };
-use rustix::fs::{Access, AtFlags};
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use rustix::process::{Gid, Uid};
 
 use crate::capability::Sets;
 use crate::channel::{Channel, Message};
 use crate::config::Items;
 use crate::error::Fails;
+use crate::procfs::Procfs;
 use crate::rootfs::device::is_null;
 use crate::seccomp::Filter;
 use crate::syscall::{self, SchedulerAttributes, SignalMask};
@@ -37,7 +38,7 @@ pub(crate) struct Program {
     uid: u32,
     gid: u32,
     groups: Vec<u32>,
-    capabilities: Option<Sets>,
+    capabilities: Sets,
     no_new_privileges: bool,
     apparmor: String,
     apparmor_enabled: bool,
@@ -81,7 +82,8 @@ impl Program {
             uid: user.uid(),
             gid: user.gid(),
             groups,
-            capabilities: process.capabilities().as_ref().map(Sets::from_spec),
+            // None are listed: none are given.
+            capabilities: process.capabilities().as_ref().map(Sets::from_spec).unwrap_or_default(),
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             apparmor: process.apparmor_profile().clone().unwrap_or_default(),
             apparmor_enabled: process.apparmor_profile().is_some() && label::apparmor_enabled(),
@@ -158,9 +160,7 @@ impl Program {
             Err(error) => return Err(error).fails(|| self.chdir_failure()).map_err(Into::into),
         };
         self.environment = prepare_environment(&self.environment, self.uid)?;
-        if let Some(sets) = &self.capabilities {
-            sets.drop_bounding()?;
-        }
+        self.capabilities.drop_bounding()?;
         rustix::thread::set_keep_capabilities(true).fails(|| "unable to set keep caps")?;
         self.set_user().context("unable to setup user")?;
         if !entered {
@@ -168,9 +168,7 @@ impl Program {
         }
         check_cwd()?;
         rustix::thread::set_keep_capabilities(false).fails(|| "unable to clear keep caps")?;
-        if let Some(sets) = &self.capabilities {
-            sets.apply()?;
-        }
+        self.capabilities.apply()?;
         let path = look_up(&self.arguments[0], &self.environment)?;
         if self.no_new_privileges {
             self.install_filter(channel)?;
@@ -198,11 +196,15 @@ impl Program {
 
     fn set_user(&self) -> Result<()> {
         self.own_streams()?;
-        // In the namespaces of ordinary users groups can only be dropped, which the kernel forbids there.
-        let denied = fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny");
-        if !self.rootless && !denied {
+        if !self.rootless {
             let groups: Vec<Gid> = self.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-            rustix::thread::set_thread_groups(&groups).fails(|| "setgroups")?;
+            match rustix::thread::set_thread_groups(&groups) {
+                // In the namespaces of ordinary users groups cannot be set. That is the kernel's word, not that of a file
+                // which the image can have at `/proc` as well: with it, the caller's groups would stay.
+                Err(rustix::io::Errno::PERM) if Procfs::open()?.read(Path::new("self/setgroups"))?.trim() == "deny" => {
+                }
+                result => result.fails(|| "setgroups")?,
+            }
         }
         let gid = Gid::from_raw(self.gid);
         match rustix::thread::set_thread_res_gid(gid, gid, gid) {
@@ -361,8 +363,9 @@ fn prepare_environment(environment: &[String], uid: u32) -> Result<Vec<String>> 
 fn home_of(uid: u32) -> String {
     use std::io::Read;
     let mut text = Vec::new();
-    // An image can have anything there: a device without end, or a fifo.
-    if let Ok(file) = fs::File::open("/etc/passwd")
+    // An image can have anything there: a device without end, or a fifo that nobody writes to.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    if let Ok(file) = rustix::fs::open("/etc/passwd", flags, Mode::empty()).map(fs::File::from)
         && file.metadata().is_ok_and(|metadata| metadata.is_file())
     {
         // What could not be read lists no homes.

@@ -172,12 +172,21 @@ pub(crate) fn is_null(stat: &rustix::fs::Stat) -> bool {
 
 /// Makes standard streams that are the host's `/dev/null` the container's, so that it holds nothing of the host's `/dev`.
 pub(crate) fn reopen_null() -> Result<()> {
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-        .fails(|| "error reopening /dev/null inside container: open /dev/null")?;
-    let stat = rustix::fs::fstat(&null).fails(|| "fstat /dev/null")?;
-    if !is_null(&stat) {
-        bail!("error reopening /dev/null inside container: can't reopen /dev/null: container's /dev/null is invalid");
-    }
+    // The image may have put something else there, whose opening alone does something: it is looked at first, and again once
+    // it is open.
+    let open = |flags| -> Result<OwnedFd> {
+        let null = rustix::fs::open("/dev/null", flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            .fails(|| "error reopening /dev/null inside container: open /dev/null")?;
+        let stat = rustix::fs::fstat(&null).fails(|| "fstat /dev/null")?;
+        if !is_null(&stat) {
+            bail!(
+                "error reopening /dev/null inside container: can't reopen /dev/null: container's /dev/null is invalid"
+            );
+        }
+        Ok(null)
+    };
+    open(OFlags::PATH)?;
+    let null = open(OFlags::RDWR)?;
     for number in 0..3 {
         let Some(stream) = syscall::borrow_fd(number) else { continue };
         if rustix::fs::fstat(stream).is_ok_and(|stat| is_null(&stat)) {

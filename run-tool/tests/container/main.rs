@@ -7,3 +7,4 @@ mod cgroup;
 mod checkpoint;
 mod cli;
 mod rootless;
+mod security;

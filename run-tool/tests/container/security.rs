@@ -1,0 +1,705 @@
+//! What an image, a container or its configuration could try against the host, each with the defence that stops it. Every test
+//! here has been seen to fail without that defence.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::RenameFlags;
+use serde_json::{Value, json};
+
+use crate::bundle::{Bundle, eventually};
+
+/// Adds an entry to `mounts`.
+fn mount(config: &mut Value, entry: Value) {
+    config["mounts"].as_array_mut().unwrap().push(entry);
+}
+
+/// Leaves only the mounts that are not at or below a place.
+fn unmount(config: &mut Value, place: &str) {
+    let below = |entry: &Value| Path::new(entry["destination"].as_str().unwrap()).starts_with(place);
+    config["mounts"].as_array_mut().unwrap().retain(|entry| !below(entry));
+}
+
+fn all_capabilities(config: &mut Value) {
+    let names = json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_SYS_ADMIN", "CAP_MKNOD"]);
+    config["process"]["capabilities"] = json!({"bounding": names, "effective": names, "permitted": names});
+}
+
+/// Copies run-tool. Not by this process: another test's child could hold the file open for writing, when nobody can execute it.
+fn copy_tool(to: &Path) {
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_run-tool")).arg(to).status().unwrap().success());
+}
+
+fn user_namespace(config: &mut Value) {
+    config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+    config["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+    config["linux"]["gidMappings"] = config["linux"]["uidMappings"].clone();
+}
+
+#[test]
+fn exec_has_every_restriction_of_the_first_program() {
+    let bundle = Bundle::with(&["sleep", "1000"], |config| {
+        config["process"]["user"] = json!({"uid": 1000, "gid": 1000, "additionalGids": [7], "umask": 0o77});
+        config["process"]["cwd"] = json!("/tmp");
+        config["process"]["noNewPrivileges"] = json!(true);
+        config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 333, "hard": 444}]);
+        config["process"]["oomScoreAdj"] = json!(300);
+        config["process"]["env"].as_array_mut().unwrap().push(json!("MARK=here"));
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "architectures": ["SCMP_ARCH_X86_64"],
+            "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 121}]
+        });
+    });
+    let id = bundle.id();
+    bundle.good(&["run", "--detach", &id]);
+    let script = "id; pwd; echo $MARK; umask; ulimit -n; cat /proc/self/oom_score_adj; \
+        grep -E '^(NoNewPrivs|Seccomp|CapEff|CapBnd):' /proc/self/status";
+    let exec = bundle.good(&["exec", &id, "sh", "-c", script]);
+    let lines: Vec<&str> = exec.lines().collect();
+    assert_eq!(lines[0], "uid=1000(user) gid=1000 groups=7");
+    assert_eq!(lines[1..6], ["/tmp", "here", "0077", "333", "300"], "{exec}");
+    // The user is no one's root: execve has taken the effective capabilities away.
+    assert_eq!(lines[6..], ["CapEff:\t0000000000000000", "CapBnd:\t0000000020000420", "NoNewPrivs:\t1", "Seccomp:\t2"]);
+    let cwd = bundle.good(&[
+        "exec",
+        "--cwd",
+        "/etc",
+        "--user",
+        "0:0",
+        "--env",
+        "A=b",
+        &id,
+        "sh",
+        "-c",
+        "pwd; id -u; echo $A",
+    ]);
+    assert_eq!(cwd, "/etc\n0\nb\n");
+    assert_eq!(bundle.bad(&["exec", &id, "sh", "-c", "exit 5"]).0, 5);
+    let (status, text) = bundle.bad(&["exec", &id, "/nosuch"]);
+    assert_eq!(status, 255);
+    assert!(text.contains("exec failed: unable to start container process: exec: \\\"/nosuch\\\""), "{text}");
+}
+
+#[test]
+fn nothing_of_the_host_is_open_inside() {
+    let bundle = Bundle::new(&["sh", "-c", "ls /proc/$$/fd; true"]);
+    // Something of the caller's that is open, and not close-on-exec.
+    let host = fs::File::open("/etc/hostname").unwrap();
+    let kept = rustix::io::fcntl_dupfd_cloexec(&host, 20).unwrap();
+    rustix::io::fcntl_setfd(&kept, rustix::io::FdFlags::empty()).unwrap();
+    let output = bundle.tool(&["run", &bundle.id()]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n1\n2\n");
+}
+
+#[test]
+fn a_working_directory_outside_is_refused() {
+    // CVE-2024-21626: a descriptor of the host as the working directory.
+    for number in 3..12 {
+        let bundle =
+            Bundle::with(&["true"], |config| config["process"]["cwd"] = json!(format!("/proc/self/fd/{number}")));
+        let (_, text) = bundle.bad(&["run", &bundle.id()]);
+        assert!(
+            text.contains("chdir to cwd") || text.contains("container breakout detected") || text.contains("mkdir"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn the_binary_is_out_of_the_containers_reach() {
+    // CVE-2019-5736: a process of the container holds on to run-tool's file, by way of run-tool's process inside, and writes to
+    // it once run-tool has ended. The hook has the rights that this takes, and its parent is that process.
+    let script = "exec 3</proc/$PPID/exe; (sleep 1; echo x >>/proc/self/fd/3; echo done) 2>/log/result >>/log/result &";
+    let bundle = Bundle::with(&["sleep", "1000"], |config| {
+        let names = json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_SYS_ADMIN"]);
+        config["process"]["capabilities"] = json!({"bounding": names, "effective": names, "permitted": names});
+        config["hooks"] = json!({"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]});
+        let log = json!({"destination": "/log", "source": "log", "options": ["bind"]});
+        config["mounts"].as_array_mut().unwrap().push(log);
+    });
+    fs::create_dir_all(bundle.path().join("log")).unwrap();
+    // A copy that no other test is running.
+    let tool = bundle.path().join("tool");
+    copy_tool(&tool);
+    let size = fs::metadata(&tool).unwrap().len();
+    let status = Command::new(&tool)
+        .args(["--root", "state", "run", "--detach", &bundle.id()])
+        .current_dir(bundle.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let result = || fs::read_to_string(bundle.path().join("log/result")).unwrap_or_default();
+    eventually("the attack", || result().contains("done"));
+    assert!(result().contains("Read-only file system") || result().contains("Operation not permitted"), "{}", result());
+    assert_eq!(fs::metadata(&tool).unwrap().len(), size);
+}
+
+#[test]
+fn proc_is_not_mounted_through_a_symlink() {
+    let bundle = Bundle::new(&["true"]);
+    fs::remove_dir(bundle.rootfs().join("proc")).unwrap();
+    symlink("/tmp", bundle.rootfs().join("proc")).unwrap();
+    let (_, text) = bundle.bad(&["run", &bundle.id()]);
+    assert!(text.contains("must be mounted on ordinary directory"), "{text}");
+}
+
+#[test]
+fn mounts_of_an_image_with_symlinks_stay_inside() {
+    // CVE-2021-30465 and its kin: the place of a mount is a symlink to the host.
+    let bundle = Bundle::with(&["cat", "/etc/inside"], |config| {
+        config["mounts"].as_array_mut().unwrap().push(json!({
+            "destination": "/escape/inside", "source": "/etc/hostname", "options": ["bind", "ro"]
+        }));
+    });
+    symlink("/../../../etc", bundle.rootfs().join("escape")).unwrap();
+    let output = bundle.tool(&["run", &bundle.id()]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(!Path::new("/etc/inside").exists());
+    assert_eq!(output.stdout, fs::read("/etc/hostname").unwrap());
+}
+
+#[test]
+fn masked_and_read_only_paths_hold() {
+    let script = "cat /proc/keys | grep -c .; ls /proc/acpi | grep -c .; echo 1 >/proc/sys/kernel/domainname || echo denied; \
+        cat /secret | grep -c .; ls /hidden | grep -c .";
+    let bundle = Bundle::with(&["sh", "-c", script], |config| {
+        let masked = config["linux"]["maskedPaths"].as_array_mut().unwrap();
+        masked.push(json!("/secret"));
+        masked.push(json!("/hidden"));
+    });
+    fs::write(bundle.rootfs().join("secret"), "secret\n").unwrap();
+    fs::create_dir(bundle.rootfs().join("hidden")).unwrap();
+    fs::write(bundle.rootfs().join("hidden/x"), "secret\n").unwrap();
+    let output = bundle.tool(&["run", &bundle.id()]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n0\ndenied\n0\n0\n");
+}
+
+#[test]
+fn a_false_null_device_is_not_masked_with() {
+    // CVE-2025-31133: the image brings its own /dev/null, a symlink to what should be hidden.
+    let bundle = Bundle::with(&["true"], |config| {
+        config["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/dev"));
+        config["mounts"].as_array_mut().unwrap().push(json!({
+            "destination": "/dev", "source": "fakedev", "options": ["bind"]
+        }));
+    });
+    fs::create_dir(bundle.path().join("fakedev")).unwrap();
+    symlink("/proc/sys/kernel/core_pattern", bundle.path().join("fakedev/null")).unwrap();
+    let (_, text) = bundle.bad(&["run", &bundle.id()]);
+    assert!(text.contains("/dev/null"), "{text}");
+}
+
+/// A tool's program file that a container has got hold of, and writes to once nothing runs from it (CVE-2019-5736).
+struct Target {
+    bundle: Bundle,
+    tool: PathBuf,
+}
+
+impl Target {
+    /// A bundle whose image brings a library that takes hold of the file of the program that loads it, and a copy of run-tool.
+    fn new(arguments: &[&str]) -> Self {
+        let bundle = Bundle::with(arguments, |config| {
+            all_capabilities(config);
+            config["process"]["env"].as_array_mut().unwrap().push(json!("LD_PRELOAD=/evil.so"));
+            mount(config, json!({"destination": "/log", "source": "log", "options": ["bind"]}));
+        });
+        fs::create_dir_all(bundle.path().join("log")).unwrap();
+        let source = bundle.path().join("evil.c");
+        let attack = "sleep 1; { echo x >>/proc/self/fd/9; echo done; } >>/log/result 2>&1; exec sleep 1000";
+        let code = format!(
+            "#include <fcntl.h>\n#include <unistd.h>\n__attribute__((constructor)) static void evil(void) {{\n\
+             dup2(open(\"/proc/self/exe\", O_RDONLY), 9);\nexecl(\"/bin/busybox\", \"sh\", \"-c\", \"{attack}\", (char *)0);\n}}\n"
+        );
+        fs::write(&source, code).unwrap();
+        let library = bundle.rootfs().join("evil.so");
+        let made = Command::new("gcc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status().unwrap();
+        assert!(made.success());
+        // What the program needs to start, so that it gets as far as the library.
+        let needed = Command::new("ldd").arg(env!("CARGO_BIN_EXE_run-tool")).output().unwrap();
+        for path in String::from_utf8(needed.stdout).unwrap().split_whitespace().filter(|word| word.starts_with('/')) {
+            let copy = bundle.rootfs().join(path.trim_start_matches('/'));
+            fs::create_dir_all(copy.parent().unwrap()).unwrap();
+            fs::copy(path, copy).unwrap();
+        }
+        fs::write(bundle.rootfs().join("evil"), "#!/proc/self/exe\n").unwrap();
+        fs::set_permissions(bundle.rootfs().join("evil"), fs::Permissions::from_mode(0o755)).unwrap();
+        // A copy that no other test is running.
+        let tool = bundle.path().join("tool");
+        copy_tool(&tool);
+        Self { bundle, tool }
+    }
+
+    fn tool(&self, arguments: &[&str]) {
+        let mut command = Command::new(&self.tool);
+        command.args(["--root", "state"]).args(arguments).current_dir(self.bundle.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        assert!(command.status().unwrap().success(), "{arguments:?}");
+    }
+
+    fn assert_whole(&self) {
+        let result = || fs::read_to_string(self.bundle.path().join("log/result")).unwrap_or_default();
+        eventually("the attack", || result().contains("done"));
+        assert!(result().contains("Read-only file system") || result().contains("not permitted"), "{}", result());
+        assert_eq!(fs::read(&self.tool).unwrap(), fs::read(env!("CARGO_BIN_EXE_run-tool")).unwrap());
+    }
+}
+
+#[test]
+fn a_container_that_starts_the_runtime_itself_cannot_overwrite_it() {
+    for program in ["/proc/self/exe", "/evil"] {
+        let target = Target::new(&[program]);
+        target.tool(&["run", "--detach", &target.bundle.id()]);
+        target.assert_whole();
+        let target = Target::new(&["/bin/sleep", "1000"]);
+        let id = target.bundle.id();
+        target.tool(&["run", "--detach", &id]);
+        target.tool(&["exec", "--detach", &id, program]);
+        target.assert_whole();
+    }
+}
+
+#[test]
+fn exec_hands_on_no_descriptors_but_those_asked_for() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    let id = bundle.id();
+    bundle.good(&["--debug", "--log", "log", "run", "--detach", &id]);
+    let host = fs::File::open("/etc").unwrap();
+    let kept = rustix::io::fcntl_dupfd_cloexec(&host, 20).unwrap();
+    rustix::io::fcntl_setfd(&kept, rustix::io::FdFlags::empty()).unwrap();
+    assert_eq!(bundle.good(&["--debug", "--log", "log", "exec", &id, "sh", "-c", "ls /proc/$$/fd; true"]), "0\n1\n2\n");
+    assert_eq!(bundle.good(&["exec", &id, "sh", "-c", "ls /proc/1/fd; true"]), "0\n1\n2\n");
+    // And it does not find its way out by one (CVE-2024-21626).
+    for number in (3..16).chain([20]) {
+        let (_, text) = bundle.bad(&["exec", "--cwd", &format!("/proc/self/fd/{number}"), &id, "true"]);
+        assert!(text.contains("chdir to cwd") || text.contains("container breakout detected"), "{text}");
+    }
+}
+
+#[test]
+fn a_descriptor_of_the_caller_is_no_working_directory() {
+    let host = fs::File::open("/etc").unwrap();
+    let kept = rustix::io::fcntl_dupfd_cloexec(&host, 30).unwrap();
+    rustix::io::fcntl_setfd(&kept, rustix::io::FdFlags::empty()).unwrap();
+    let bundle = Bundle::with(&["ls"], |config| config["process"]["cwd"] = json!("/proc/self/fd/30"));
+    bundle.bad(&["run", &bundle.id()]);
+    // Handed on by the caller's own wish, it is still no way out.
+    let kept = rustix::io::fcntl_dupfd_cloexec(&host, 3).unwrap();
+    rustix::io::fcntl_setfd(&kept, rustix::io::FdFlags::empty()).unwrap();
+    let number = std::os::fd::AsRawFd::as_raw_fd(&kept);
+    let bundle = Bundle::with(&["ls"], |config| config["process"]["cwd"] = json!(format!("/proc/self/fd/{number}")));
+    // sh gives it the number 3, whatever it is here.
+    let script = format!(
+        "exec 3</etc; exec {} --root state run --preserve-fds 1 {}",
+        env!("CARGO_BIN_EXE_run-tool"),
+        bundle.id()
+    );
+    let mut config = bundle.config.clone();
+    config["process"]["cwd"] = json!("/proc/self/fd/3");
+    fs::write(bundle.path().join("config.json"), config.to_string()).unwrap();
+    let output = Command::new("bash").args(["-c", &script]).current_dir(bundle.path()).output().unwrap();
+    assert!(!output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("container breakout detected"), "{output:?}");
+}
+
+#[test]
+fn the_place_of_a_mount_that_is_swapped_for_a_symlink_stays_inside() {
+    // CVE-2021-30465 and CVE-2024-45310: another container of the same volume exchanges a folder and a symlink all the time.
+    let outside = tempfile::tempdir().unwrap();
+    fs::create_dir(outside.path().join("present")).unwrap();
+    let bundle = Bundle::with(&["true"], |config| {
+        config["root"]["readonly"] = json!(false);
+        for name in ["one", "two/deep"] {
+            mount(config, json!({"destination": format!("/volume/{name}"), "source": "tmpfs", "type": "tmpfs"}));
+        }
+        mount(config, json!({"destination": "/volume/present", "source": "tmpfs", "type": "tmpfs"}));
+        mount(config, json!({"destination": "/volume/file", "source": "/etc/hostname", "options": ["bind"]}));
+        mount(config, json!({"destination": "/volume/folder", "source": "/etc", "options": ["bind"]}));
+        let script = format!("! grep -q ' {}/' /proc/self/mountinfo", outside.path().display());
+        config["hooks"] =
+            json!({"createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin"]}]});
+    });
+    let (volume, link) = (bundle.rootfs().join("volume"), bundle.rootfs().join("link"));
+    fs::create_dir_all(volume.join("present")).unwrap();
+    symlink(outside.path(), &link).unwrap();
+    let done = AtomicBool::new(false);
+    let mut texts = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let cwd = rustix::fs::CWD;
+            while !done.load(Ordering::Relaxed) {
+                rustix::fs::renameat_with(cwd, &volume, cwd, &link, RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        for _ in 0..30 {
+            let output = bundle.tool(&["run", &bundle.id()]);
+            texts.push(String::from_utf8(output.stderr).unwrap());
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    // It may lose the race, but not that way; and it does not always lose.
+    assert!(!texts.iter().any(|text| text.contains("createContainer hook")), "{texts:#?}");
+    assert!(texts.iter().any(String::is_empty), "{texts:#?}");
+    let found: Vec<_> = fs::read_dir(outside.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(found, ["present"]);
+    assert_eq!(fs::read_dir(outside.path().join("present")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_symlink_at_dev_leads_nowhere_outside() {
+    // CVE-2026-41579.
+    let outside = tempfile::tempdir().unwrap();
+    let bundle = Bundle::with(&["true"], |config| {
+        config["root"]["readonly"] = json!(false);
+        unmount(config, "/dev");
+    });
+    fs::remove_dir(bundle.rootfs().join("dev")).unwrap();
+    symlink(outside.path(), bundle.rootfs().join("dev")).unwrap();
+    bundle.tool(&["run", &bundle.id()]);
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn an_image_with_its_own_null_device_is_refused() {
+    // CVE-2025-31133: what it is masked with, and what its streams are opened from.
+    let secret = "the file that the image put there";
+    for kind in ["file", "symlink", "fifo"] {
+        let bundle = Bundle::with(&["true"], |config| unmount(config, "/dev"));
+        let null = bundle.rootfs().join("dev/null");
+        match kind {
+            "file" => fs::write(&null, secret).unwrap(),
+            "symlink" => symlink("/etc/passwd", &null).unwrap(),
+            _ => assert!(Command::new("mkfifo").arg(&null).status().unwrap().success()),
+        }
+        let (_, text) = bundle.bad(&["run", &bundle.id()]);
+        assert!(text.contains("/dev/null"), "{kind}: {text}");
+    }
+}
+
+#[test]
+fn what_a_masked_symlink_leads_to_is_masked() {
+    let bundle = Bundle::with(&["sh", "-c", "cat /secret; cat /link; echo $?; echo x >/shown"], |config| {
+        config["root"]["readonly"] = json!(false);
+        config["linux"]["maskedPaths"] = json!(["/link"]);
+        config["linux"]["readonlyPaths"] = json!(["/other"]);
+    });
+    fs::write(bundle.rootfs().join("secret"), "secret\n").unwrap();
+    fs::write(bundle.rootfs().join("shown"), "").unwrap();
+    symlink("secret", bundle.rootfs().join("link")).unwrap();
+    symlink("/../shown", bundle.rootfs().join("other")).unwrap();
+    let output = bundle.tool(&["run", &bundle.id()]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Read-only file system"), "{output:?}");
+}
+
+/// Runs a container with a terminal, of which nothing comes.
+fn bad_terminal(bundle: &Bundle) -> String {
+    let socket = bundle.path().join("console");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let (_, text) = bundle.bad(&["run", "--detach", "--console-socket", "console", &bundle.id()]);
+    drop(listener);
+    fs::remove_file(socket).unwrap();
+    text
+}
+
+#[test]
+fn the_terminal_is_not_redirected() {
+    // CVE-2025-52565: the image has something else where the pty comes from, or where it goes.
+    let terminal = |place: &str| {
+        Bundle::with(&["true"], |config| {
+            unmount(config, place);
+            config["process"]["terminal"] = json!(true);
+        })
+    };
+    let bundle = terminal("/dev/pts");
+    let text = bad_terminal(&bundle);
+    assert!(text.contains("/dev/pts/ptmx"), "{text}");
+    let bundle = terminal("/dev");
+    fs::create_dir(bundle.rootfs().join("dev/pts")).unwrap();
+    fs::write(bundle.rootfs().join("dev/pts/ptmx"), "").unwrap();
+    let text = bad_terminal(&bundle);
+    assert!(text.contains("not that of a real devpts mount"), "{text}");
+    let bundle = Bundle::with(&["true"], |config| {
+        unmount(config, "/dev");
+        mount(
+            config,
+            json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666"]}),
+        );
+        config["process"]["terminal"] = json!(true);
+        config["root"]["readonly"] = json!(false);
+    });
+    symlink("/etc/target", bundle.rootfs().join("dev/console")).unwrap();
+    fs::write(bundle.rootfs().join("etc/target"), "").unwrap();
+    let text = bad_terminal(&bundle);
+    assert!(text.contains("symbolic links"), "{text}");
+}
+
+#[test]
+fn nothing_but_procfs_is_mounted_at_proc_and_nothing_in_it() {
+    // CVE-2019-16884, CVE-2019-19921, CVE-2023-27561, CVE-2023-28642, CVE-2025-52881: labels and sysctls would be written elsewhere.
+    for (destination, kind) in [
+        ("/proc", "tmpfs"),
+        ("/proc", "bind"),
+        ("/proc/sys", "tmpfs"),
+        ("/proc/self/attr", "bind"),
+        ("/proc/./self/../sys/kernel", "tmpfs"),
+        ("/link/self", "tmpfs"),
+        ("/link/sys/net", "bind"),
+    ] {
+        let bundle = Bundle::with(&["true"], |config| {
+            let options = if kind == "bind" { json!(["bind"]) } else { json!([]) };
+            mount(config, json!({"destination": destination, "type": kind, "source": "fake", "options": options}));
+        });
+        fs::create_dir(bundle.path().join("fake")).unwrap();
+        symlink("/proc", bundle.rootfs().join("link")).unwrap();
+        let (_, text) = bundle.bad(&["run", &bundle.id()]);
+        assert!(text.contains("cannot be mounted because it is"), "{destination} {kind}: {text}");
+    }
+    let bundle = Bundle::new(&["true"]);
+    fs::remove_dir(bundle.rootfs().join("sys")).unwrap();
+    symlink("/tmp", bundle.rootfs().join("sys")).unwrap();
+    assert!(bundle.bad(&["run", &bundle.id()]).1.contains("must be mounted on ordinary directory"));
+}
+
+#[test]
+fn a_false_proc_gets_no_sysctl_and_keeps_no_groups() {
+    // CVE-2025-52881: the image has plain files for what run-tool writes to and reads.
+    let bundle =
+        Bundle::with(&["sh", "-c", "id -G; mount -t proc proc /tmp; cat /tmp/sys/net/core/somaxconn"], |config| {
+            all_capabilities(config);
+            unmount(config, "/proc");
+            config["root"]["readonly"] = json!(false);
+            config["linux"]["maskedPaths"] = json!([]);
+            config["linux"]["readonlyPaths"] = json!([]);
+            config["linux"]["sysctl"] = json!({"net.core.somaxconn": "1234"});
+        });
+    let proc = bundle.rootfs().join("proc");
+    fs::create_dir_all(proc.join("sys/net/core")).unwrap();
+    fs::create_dir_all(proc.join("self/fd")).unwrap();
+    fs::write(proc.join("sys/net/core/somaxconn"), "image\n").unwrap();
+    fs::write(proc.join("self/setgroups"), "deny\n").unwrap();
+    let output = Command::new("setpriv")
+        .args(["--groups", "4242", env!("CARGO_BIN_EXE_run-tool"), "--root", "state", "run", &bundle.id()])
+        .current_dir(bundle.path())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n1234\n", "{output:?}");
+    assert_eq!(fs::read_to_string(proc.join("sys/net/core/somaxconn")).unwrap(), "image\n");
+}
+
+#[test]
+fn a_sysctl_of_the_host_is_refused_however_it_is_spelt() {
+    for name in [
+        "net.//.vm.swappiness",
+        "net/../vm/swappiness",
+        "vm.swappiness",
+        "net..core.somaxconn",
+        "net././core/somaxconn",
+    ] {
+        let bundle = Bundle::with(&["true"], |config| config["linux"]["sysctl"] = json!({name: "60"}));
+        let (_, text) = bundle.bad(&["run", &bundle.id()]);
+        assert!(text.contains("sysctl"), "{name}: {text}");
+    }
+}
+
+#[test]
+fn capabilities_are_those_that_are_listed() {
+    let script = "grep -h Cap /proc/1/status /proc/self/status";
+    let lines =
+        |text: &str| text.lines().map(|line| line.split_whitespace().last().unwrap().to_owned()).collect::<Vec<_>>();
+    // None are listed: none there are.
+    let bundle = Bundle::with(&["sleep", "1000"], |config| {
+        config["process"].as_object_mut().unwrap().remove("capabilities");
+    });
+    let id = bundle.id();
+    bundle.good(&["run", "--detach", &id]);
+    assert_eq!(lines(&bundle.good(&["exec", &id, "sh", "-c", script])), ["0000000000000000"; 10]);
+    // CVE-2022-29162: what exec adds is not inheritable, so that no file of the image hands it on.
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    let id = bundle.id();
+    bundle.good(&["run", "--detach", &id]);
+    let sets = bundle.good(&["exec", "--cap", "CAP_SYS_PTRACE", &id, "sh", "-c", script]);
+    assert_eq!(lines(&sets)[0], "0000000000000000", "{sets}");
+    assert_eq!(
+        lines(&sets)[5..],
+        ["0000000000000000", "0000000020080420", "0000000020080420", "0000000020080420", "0000000000000000"]
+    );
+}
+
+#[test]
+fn the_process_that_becomes_the_containers_cannot_be_looked_into() {
+    // CVE-2016-9962: its files in /proc are those of the host's root until it executes.
+    let bundle = Bundle::with(&["sleep", "1000"], |config| {
+        user_namespace(config);
+        config["hooks"] = json!({"startContainer": [
+            {"path": "/bin/sh", "args": ["sh", "-c", "ls -ldn /proc/$PPID/fd >/log/hook; ls /proc/$PPID/fd >>/log/hook"]}
+        ]});
+        mount(config, json!({"destination": "/log", "source": "log", "options": ["bind"]}));
+    });
+    let log = bundle.path().join("log");
+    fs::create_dir_all(&log).unwrap();
+    fs::create_dir(bundle.rootfs().join("log")).unwrap();
+    std::os::unix::fs::chown(&log, Some(100_000), Some(100_000)).unwrap();
+    let id = bundle.id();
+    // The hook fails as it should.
+    let (_, text) = bundle.bad(&["run", "--detach", &id]);
+    assert!(text.contains("startContainer"), "{text}");
+    let seen = fs::read_to_string(log.join("hook")).unwrap();
+    assert_eq!(seen.split_whitespace().nth(2), Some("65534"), "{seen}");
+    assert_eq!(seen.lines().count(), 1, "{seen}");
+}
+
+#[test]
+fn exec_cannot_be_looked_into_from_the_moment_the_container_sees_it() {
+    let script = "while :; do for process in /proc/[0-9]*; do test ${process#/proc/} -gt 1 && ls $process/fd >>/log/seen 2>/dev/null; done; done";
+    let bundle = Bundle::with(&["sh", "-c", script], |config| {
+        user_namespace(config);
+        mount(config, json!({"destination": "/log", "source": "log", "options": ["bind"]}));
+    });
+    let log = bundle.path().join("log");
+    fs::create_dir_all(&log).unwrap();
+    fs::create_dir(bundle.rootfs().join("log")).unwrap();
+    std::os::unix::fs::chown(&log, Some(100_000), Some(100_000)).unwrap();
+    let id = bundle.id();
+    bundle.good(&["run", "--detach", &id]);
+    // Slowed down where it waits to be put into its groups, after it has come into the PID namespace, and once it is in all.
+    let output = Command::new("strace")
+        .args(["-f", "-o", "/dev/null", "-e", "trace=recvmsg,setsid", "-e", "inject=recvmsg,setsid:delay_enter=300ms"])
+        .args([env!("CARGO_BIN_EXE_run-tool"), "--root", "state", "exec", "--user", "1000", &id, "true"])
+        .current_dir(bundle.path())
+        .output()
+        .expect("package strace");
+    assert!(output.status.success(), "{output:?}");
+    let seen = fs::read_to_string(log.join("seen")).unwrap_or_default();
+    // Only of the loop's own children, whose descriptors are its own.
+    assert!(seen.split_whitespace().all(|number| number.parse::<u32>().unwrap() < 5), "{seen}");
+}
+
+#[test]
+fn devices_of_the_host_are_out_of_reach() {
+    let script = "busybox mknod /tmp/disk b 7 200; cat /tmp/disk; cat /tmp/mem; cat /dev/null && echo null";
+    let bundle = Bundle::with(&["sh", "-c", script], |config| {
+        all_capabilities(config);
+        config["root"]["readonly"] = json!(false);
+    });
+    let made = Command::new("mknod").arg(bundle.rootfs().join("tmp/mem")).args(["c", "1", "1"]).status().unwrap();
+    assert!(made.success());
+    let output = bundle.tool(&["run", &bundle.id()]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "null\n", "{output:?}");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(errors.matches("Operation not permitted").count() >= 2, "{errors}");
+}
+
+#[test]
+fn control_groups_are_shown_read_only() {
+    // CVE-2023-25809: a writable cgroup hierarchy is a way to the host's limits, and with a release agent to more.
+    for namespace in [true, false] {
+        let bundle = Bundle::with(
+            &["sh", "-c", "for d in /sys/fs/cgroup /sys/fs/cgroup/*/; do busybox mkdir $d/evil && echo $d; done"],
+            |config| {
+                if !namespace {
+                    config["linux"]["namespaces"].as_array_mut().unwrap().retain(|entry| entry["type"] != "cgroup");
+                }
+            },
+        );
+        let output = bundle.tool(&["run", &bundle.id()]);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.stdout.is_empty() && errors.contains("Read-only file system"), "{output:?}");
+    }
+}
+
+/// What makes a process of the container what it is.
+const FACTS: &str = "for process in 1 self; do grep -hE '^(Uid|Gid|Groups|Cap.*|NoNewPrivs|Seccomp):' /proc/$process/status; \
+    cat /proc/$process/oom_score_adj /proc/$process/personality /proc/$process/cgroup /proc/$process/limits; \
+    for space in /proc/$process/ns/*; do case $space in *_for_children) ;; *) busybox readlink $space ;; esac; done; \
+    busybox ionice -p ${process/self/$$}; busybox awk '{ print $19, $41, $40 }' /proc/$process/stat; echo; done; umask";
+
+#[test]
+fn exec_is_in_every_respect_like_the_first_program() {
+    let bundle = Bundle::with(&["sleep", "1000"], |config| {
+        config["process"]["noNewPrivileges"] = json!(true);
+        config["process"]["user"] = json!({"uid": 0, "gid": 0, "additionalGids": [7, 8], "umask": 0o37});
+        config["process"]["rlimits"] =
+            json!([{"type": "RLIMIT_NOFILE", "soft": 333, "hard": 444}, {"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]);
+        config["process"]["oomScoreAdj"] = json!(77);
+        config["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 5});
+        config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 6});
+        config["linux"]["personality"] = json!({"domain": "LINUX32"});
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
+            "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]
+        });
+    });
+    let id = bundle.id();
+    bundle.good(&["run", "--detach", &id]);
+    let text = bundle.good(&["exec", &id, "sh", "-c", FACTS]);
+    let parts: Vec<&str> = text.split("\n\n").collect();
+    assert_eq!(parts.len(), 3, "{text}");
+    assert_eq!(parts[0], parts[1]);
+    for fact in
+        ["Groups:\t7 8", "NoNewPrivs:\t1", "Seccomp:\t2", "\n77\n", "00000008", "best-effort: prio 6", "\n5 3 0"]
+    {
+        assert!(parts[0].contains(fact), "{fact:?} in {}", parts[0]);
+    }
+    assert_eq!(parts[2], "0037\n");
+    // The memory, pids and other groups are the container's.
+    assert!(!bundle.good(&["exec", &id, "cat", "/proc/self/cgroup"]).contains(".."), "{text}");
+}
+
+#[test]
+fn the_session_keyring_is_new() {
+    let bundle = Bundle::with(&["cat", "/proc/keys"], |config| config["linux"]["maskedPaths"] = json!([]));
+    let id = bundle.id();
+    assert!(!bundle.good(&["run", "--no-new-keyring", &id]).contains(&format!("_ses.{id}")));
+    assert!(bundle.good(&["run", &id]).contains(&format!("_ses.{id}")));
+    let bundle = Bundle::with(&["sleep", "1000"], |config| config["linux"]["maskedPaths"] = json!([]));
+    let id = bundle.id();
+    bundle.good(&["run", "--detach", &id]);
+    assert!(bundle.good(&["exec", &id, "cat", "/proc/keys"]).contains(&format!("_ses.{id}")));
+}
+
+#[test]
+fn the_users_list_of_an_image_cannot_stop_the_runtime() {
+    let bundle = Bundle::new(&["sh", "-c", "echo $HOME"]);
+    let list = bundle.rootfs().join("etc/passwd");
+    fs::remove_file(&list).unwrap();
+    assert!(Command::new("mkfifo").arg(&list).status().unwrap().success());
+    let mut child = bundle.command(&["run", &bundle.id()]).stdout(Stdio::piped()).spawn().unwrap();
+    eventually("the end", || child.try_wait().unwrap().is_some());
+    assert_eq!(child.wait_with_output().unwrap().stdout, b"/\n");
+}
+
+#[test]
+fn what_lies_under_the_root_is_for_its_owner() {
+    let bundle = Bundle::with(&["sleep", "1000"], |config| {
+        config["annotations"] = json!({"org.oci-tools.interactive": "true"});
+        config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
+            "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]});
+    });
+    let id = bundle.id();
+    let run = format!(
+        "umask 0; exec {} --root state run --detach --log-driver json-file {id}",
+        env!("CARGO_BIN_EXE_run-tool")
+    );
+    let status =
+        Command::new("sh").args(["-c", &run]).current_dir(bundle.path()).stdin(Stdio::null()).status().unwrap();
+    assert!(status.success());
+    let root = bundle.path().join("state");
+    assert_eq!(fs::metadata(&root).unwrap().mode() & 0o777, 0o700);
+    let folder = root.join(&id);
+    assert!(folder.join("attach.sock").exists());
+    for entry in fs::read_dir(&folder).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().mode() & 0o777;
+        assert!(mode & 0o077 == 0 || entry.file_name() == "exec.fifo", "{:?} {mode:o}", entry.file_name());
+    }
+}
