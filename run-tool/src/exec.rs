@@ -79,7 +79,7 @@ pub(crate) fn start(
         syscall::set_affinity(0, mask).fails(|| "error setting initial CPU affinity")?;
     }
     let (ours, theirs) = Channel::pair()?;
-    let pid = spawn(container, &mut program, &mut options, &init, flags, &ours, theirs)?;
+    let (pid, ours) = spawn(container, &mut program, &mut options, &init, flags, ours, theirs)?;
     let last = match (&last, &initial) {
         (Some(mask), _) => Some(mask.as_slice()),
         // Whatever CPUs run-tool was bound to, the program has those of its cpuset.
@@ -101,13 +101,15 @@ fn spawn(
     options: &mut Options,
     init: &OwnedFd,
     flags: i32,
-    ours: &Channel,
+    ours: Channel,
     theirs: Channel,
-) -> Result<Pid> {
+) -> Result<(Pid, Channel)> {
     let pid_flag = flags & libc::CLONE_NEWPID;
     // Who does not own the PID namespace enters it by way of the user namespace that does.
     if program.rootless && flags & libc::CLONE_NEWUSER != 0 {
         let Some(stage) = syscall::clone(0, None).fails(|| "error starting setns process: clone")? else {
+            // Or it would keep open the very end whose closing tells it that its parent is gone.
+            drop(ours);
             let stage = || -> Result<Option<Pid>> {
                 syscall::setns(init.as_fd(), flags).fails(|| "failed to setns into the container's namespaces")?;
                 syscall::clone(libc::CLONE_PARENT as u64, None).fails(|| "clone").map_err(Into::into)
@@ -129,15 +131,18 @@ fn spawn(
             _ => Err(anyhow::anyhow!("the process that enters the namespaces ended early")),
         };
         syscall::wait(stage, true)?;
-        return child;
+        return Ok((child?, ours));
     }
     // This process does nothing more than wait for the child, so it need not leave the PID namespace again.
     if pid_flag != 0 {
         syscall::setns(init.as_fd(), pid_flag).fails(|| "failed to setns into pid namespace")?;
     }
     match syscall::clone(0, None).fails(|| "error starting setns process: clone")? {
-        None => run(container, program, options, Some(init), flags & !pid_flag, &theirs),
-        Some(child) => Ok(child),
+        None => {
+            drop(ours);
+            run(container, program, options, Some(init), flags & !pid_flag, &theirs)
+        }
+        Some(child) => Ok((child, ours)),
     }
 }
 

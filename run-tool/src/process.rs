@@ -170,8 +170,7 @@ fn launch(
     cgroup.create()?;
     container.state.cgroup_paths.clone_from(&cgroup.paths);
     let (ours, theirs) = Channel::pair()?;
-    let child = spawn(plan, program, cgroup, &ours, theirs, pid).context("unable to start container process")?;
-    debug_assert_eq!(child, *pid);
+    let ours = spawn(plan, program, cgroup, ours, theirs, pid).context("unable to start container process")?;
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
     let rules = device::rules(Some(&resources), linux.map_or(&[][..], |linux| linux.devices().items()));
@@ -238,13 +237,15 @@ fn spawn(
     plan: &mut Plan,
     program: &mut Program,
     cgroup: &Cgroup,
-    ours: &Channel,
+    ours: Channel,
     theirs: Channel,
     pid: &mut Pid,
-) -> Result<Pid> {
+) -> Result<Channel> {
     let flags = plan.namespaces.clone_flags();
     if plan.namespaces.needs_stage() {
         let Some(stage) = syscall::clone(0, None).fails(|| "clone")? else {
+            // Or it would keep open the very end whose closing tells it that its parent is gone.
+            drop(ours);
             init::run_stage(plan, program, &theirs, flags)
         };
         drop(theirs);
@@ -255,7 +256,7 @@ fn spawn(
         };
         syscall::wait(stage, true)?;
         *pid = child?;
-        return Ok(*pid);
+        return Ok(ours);
     }
     let own = match plan.namespaces.joined_pid() {
         // Entered for the next child only; left again at once.
@@ -275,6 +276,7 @@ fn spawn(
         None => None,
     };
     let Some(child) = syscall::clone(flags, into.as_ref().map(AsFd::as_fd)).fails(|| "clone")? else {
+        drop(ours);
         init::run(plan, program, &theirs)
     };
     *pid = child;
@@ -282,7 +284,7 @@ fn spawn(
     if let Some(own) = own {
         syscall::setns(own.as_fd(), libc::CLONE_NEWPID).fails(|| "failed to setns back into pid namespace")?;
     }
-    Ok(child)
+    Ok(ours)
 }
 
 /// Answers the child until its program runs or waits for `start`. Gives the terminal, if it comes here.

@@ -6,5 +6,6 @@ mod bundle;
 mod cgroup;
 mod checkpoint;
 mod cli;
+mod crash;
 mod rootless;
 mod security;
