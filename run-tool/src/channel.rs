@@ -147,26 +147,14 @@ impl Channel {
 
     fn receive_one(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
         let mut bytes = vec![0; LIMIT];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = loop {
-            let mut buffers = [IoSliceMut::new(&mut bytes)];
-            match rustix::net::recvmsg(&self.0, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::CONNRESET) => return Ok(None),
-                result => break result.fails(|| "recvmsg")?,
-            }
+        let (count, fd) = match receive_fd(self.0.as_fd(), &mut bytes) {
+            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+            result => result.fails(|| "recvmsg")?,
         };
-        if received.bytes == 0 {
+        if count == 0 {
             return Ok(None);
         }
-        let mut fd = None;
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(fds) = message {
-                fd = fds.into_iter().next();
-            }
-        }
-        match Message::decode(&bytes[..received.bytes]) {
+        match Message::decode(&bytes[..count]) {
             Some(message) => Ok(Some((message, fd))),
             None => bail!("invalid message from the container's process"),
         }
@@ -196,6 +184,26 @@ impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// Receives bytes, and a descriptor that may come with them, from a Unix socket. No bytes: the other side is gone.
+pub(crate) fn receive_fd(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> rustix::io::Result<(usize, Option<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let mut buffers = [IoSliceMut::new(bytes)];
+        match rustix::net::recvmsg(socket, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => break result?,
+        }
+    };
+    let mut fd = None;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            fd = fds.into_iter().next();
+        }
+    }
+    Ok((received.bytes, fd))
 }
 
 /// Sends a descriptor with some bytes over a Unix socket.

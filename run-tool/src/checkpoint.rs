@@ -1,7 +1,7 @@
 //! A container saved to disk, by criu: what is the host's in it is named, the rest is criu's work.
 
 use std::fs::{self, File};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::Spec;
 use protobuf::MessageField;
 use rust_criu::rust_criu_protobuf::rpc::{
-    Criu_cg_mode, Criu_features, Criu_opts, Criu_page_server_info, Criu_req_type, Ext_mount_map,
+    Criu_cg_mode, Criu_features, Criu_notify, Criu_opts, Criu_page_server_info, Criu_req_type,
 };
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
@@ -22,7 +22,7 @@ use crate::rootfs::{Root, device};
 use crate::{beneath, syscall};
 
 /// The file beside criu's images that names the container's standard streams.
-const DESCRIPTORS: &str = "descriptors.json";
+pub(crate) const DESCRIPTORS: &str = "descriptors.json";
 
 /// How a container is to be saved.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ pub(crate) fn cgroup_mode(name: &str) -> Result<Criu_cg_mode> {
     })
 }
 
-fn open_folder(path: &Path) -> Result<File> {
+pub(crate) fn open_folder(path: &Path) -> Result<File> {
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         result => result.fails(|| format!("mkdir {}", path.display()))?,
@@ -63,16 +63,8 @@ fn open_folder(path: &Path) -> Result<File> {
     File::open(path).fails(|| format!("open {}", path.display())).map_err(Into::into)
 }
 
-/// Names what criu is to leave to the host: a place in the container, and what it will be.
-fn leave(options: &mut Criu_opts, place: &Path, value: &str) {
-    let mut mount = Ext_mount_map::new();
-    mount.set_key(place.display().to_string());
-    mount.set_val(value.to_owned());
-    options.ext_mnt.push(mount);
-}
-
 /// The place of a mount with the symlinks of the image followed, as it was when it was made.
-fn place(root: &Root, path: &Path) -> PathBuf {
+pub(crate) fn place(root: &Root, path: &Path) -> PathBuf {
     beneath::open(root.fd.as_fd(), path, OFlags::PATH, ResolveFlags::empty())
         .ok()
         .and_then(|fd| root.path_of(&fd).ok())
@@ -87,7 +79,7 @@ fn leave_mounts(options: &mut Criu_opts, container: &Container, spec: &Spec) -> 
     let root = Root { fd, path };
     let mut leave_place = |path: &Path| {
         let place = place(&root, path);
-        leave(options, &place, &place.display().to_string());
+        criu::leave(options, &place, &place);
     };
     let cgroup_namespace = container.state.config.namespaces.iter().any(|namespace| namespace.kind == "NEWCGROUP");
     let bundle = PathBuf::from(container.state.bundle().unwrap_or_default());
@@ -112,7 +104,7 @@ fn leave_mounts(options: &mut Criu_opts, container: &Container, spec: &Spec) -> 
         let seen = format!("/proc/{}/root/{path}", container.state.init_process_pid);
         match fs::metadata(&seen) {
             Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) => leave(options, Path::new(path), "/dev/null"),
+            Ok(_) => criu::leave(options, Path::new(path), Path::new("/dev/null")),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).fails(|| format!("stat {seen}")).map_err(Into::into),
         }
@@ -151,19 +143,9 @@ pub(crate) fn save(container: &Container, mut saving: Saving) -> Result<()> {
     if let Some(work) = &work {
         options.set_work_dir_fd(work.as_raw_fd());
     }
-    options.set_log_level(4);
-    options.set_log_file(LOG.to_owned());
+    criu::configure(options, container, LOG);
     options.set_root(container.state.config.rootfs.display().to_string());
-    options.set_manage_cgroups(true);
-    options.set_notify_scripts(true);
-    options.set_orphan_pts_master(true);
     options.set_pid(container.state.init_process_pid);
-    // The annotation names another file, or with nothing none at all.
-    match container.state.annotations().get("org.criu.config").and_then(|value| value.as_str()) {
-        Some("") => {}
-        Some(path) => options.set_config_file(path.to_owned()),
-        None => options.set_config_file("/etc/criu/runc.conf".to_owned()),
-    }
     leave_namespaces(options, container, version)?;
     let cgroup = container.cgroup();
     if !cgroup.unified() || version >= 31400 {
@@ -220,14 +202,26 @@ pub(crate) fn save(container: &Container, mut saving: Saving) -> Result<()> {
     }
     let kind = if saving.pre_dump { Criu_req_type::PRE_DUMP } else { Criu_req_type::DUMP };
     let request = criu::request(kind, Some(std::mem::take(&mut saving.options)));
-    let result = criu::carry_out(&request, &mut |step| {
-        match step {
+    criu::carry_out(request, &mut Dump { container, status_fd })
+        .map(drop)
+        .inspect_err(|_| criu::quote_errors(&saving.work.as_ref().unwrap_or(&saving.images).join(LOG)))
+}
+
+/// A dump under way.
+struct Dump<'a> {
+    container: &'a Container,
+    status_fd: Option<BorrowedFd<'static>>,
+}
+
+impl criu::Caller for Dump<'_> {
+    fn notified(&mut self, step: &Criu_notify, _: Option<OwnedFd>) -> Result<()> {
+        match step.script() {
             "post-dump" => {
-                let path = container.folder.join("checkpoint");
+                let path = self.container.folder.join("checkpoint");
                 fs::write(&path, "").fails(|| format!("open {}", path.display()))?;
             }
             "status-ready" => {
-                if let Some(fd) = status_fd.take() {
+                if let Some(fd) = self.status_fd.take() {
                     rustix::io::write(fd, &[0]).fails(|| "can't write \\0 to status fd")?;
                 }
             }
@@ -235,6 +229,5 @@ pub(crate) fn save(container: &Container, mut saving: Saving) -> Result<()> {
             _ => {}
         }
         Ok(())
-    });
-    result.map(drop).inspect_err(|_| criu::quote_errors(&saving.work.as_ref().unwrap_or(&saving.images).join(LOG)))
+    }
 }

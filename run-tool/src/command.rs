@@ -13,6 +13,7 @@ mod list;
 mod logs;
 mod pause;
 mod ps;
+mod restore;
 mod run;
 mod spec;
 mod start;
@@ -83,6 +84,7 @@ enum Command {
     Logs(logs::Logs),
     Pause(pause::Pause),
     Ps(ps::Ps),
+    Restore(restore::Restore),
     Resume(pause::Resume),
     Run(run::Run),
     Spec(spec::SpecCommand),
@@ -210,6 +212,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
     let preserved = match &arguments.command {
         Some(Command::Create(command)) => Some(command.preserved()),
         Some(Command::Run(command)) => Some(command.preserved()),
+        Some(Command::Restore(_)) => Some(0),
         _ => None,
     };
     if let Some(preserved) = preserved {
@@ -248,6 +251,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
         Command::Logs(command) => done(command.run(&global)),
         Command::Pause(command) => done(command.run(&global)),
         Command::Ps(command) => done(command.run(&global)),
+        Command::Restore(command) => Ok(command.run(&global)?),
         Command::Resume(command) => done(command.run(&global)),
         Command::Run(command) => Ok(command.run(&global)?),
         Command::Spec(command) => done(command.run()),

@@ -5,18 +5,22 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use protobuf::{Message, MessageField};
-use rust_criu::rust_criu_protobuf::rpc::{Criu_features, Criu_opts, Criu_req, Criu_req_type, Criu_resp};
+use rust_criu::rust_criu_protobuf::rpc::{
+    Criu_features, Criu_notify, Criu_opts, Criu_req, Criu_req_type, Criu_resp, Ext_mount_map,
+};
 use rustix::io::FdFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use crate::container::Container;
 use crate::error::{self, Fails};
-use crate::log;
+use crate::syscall::Pid;
+use crate::{channel, log};
 
 /// A request of a kind with its options.
 pub(crate) fn request(kind: Criu_req_type, options: Option<Criu_opts>) -> Criu_req {
@@ -26,15 +30,39 @@ pub(crate) fn request(kind: Criu_req_type, options: Option<Criu_opts>) -> Criu_r
     request
 }
 
-/// Has criu carry out a request. `notified` is called with the name of each step that criu tells of.
-pub(crate) fn carry_out(request: &Criu_req, notified: &mut dyn FnMut(&str) -> Result<()>) -> Result<Criu_resp> {
+/// Who has criu carry out a request, and what it does meanwhile.
+pub(crate) trait Caller {
+    /// Whether criu, and what it restores, has the caller's standard streams.
+    const LENDS_STREAMS: bool = false;
+
+    /// criu runs, and has not been asked yet.
+    fn begun(&mut self, _criu: Pid, _request: &mut Criu_req) -> Result<()> {
+        Ok(())
+    }
+
+    /// criu tells of a step, and may hand over a descriptor with it.
+    fn notified(&mut self, _step: &Criu_notify, _fd: Option<OwnedFd>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A caller that only wants an answer.
+struct Asking;
+
+impl Caller for Asking {}
+
+/// Has criu carry out a request.
+pub(crate) fn carry_out<C: Caller>(mut request: Criu_req, caller: &mut C) -> Result<Criu_resp> {
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .fails(|| "socketpair")?;
     rustix::io::fcntl_setfd(&theirs, FdFlags::empty()).fails(|| "fcntl(F_SETFD)")?;
     let mut command = Command::new("criu");
-    command.arg("swrk").arg(theirs.as_raw_fd().to_string()).stdin(Stdio::null()).stdout(Stdio::null());
-    let mut child = match command.stderr(Stdio::null()).spawn() {
+    command.arg("swrk").arg(theirs.as_raw_fd().to_string());
+    if !C::LENDS_STREAMS {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    }
+    let mut child = match command.spawn() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             bail!("exec: \"criu\": executable file not found in $PATH")
         }
@@ -44,7 +72,9 @@ pub(crate) fn carry_out(request: &Criu_req, notified: &mut dyn FnMut(&str) -> Re
     drop(theirs);
     let kind = request.type_();
     log::debug(|| format!("Using CRIU in {kind:?} mode"));
-    let response = converse(&ours, request, notified);
+    let response =
+        caller.begun(child.id().cast_signed(), &mut request).and_then(|()| converse(&ours, &request, caller));
+    // It ends with the socket.
     drop(ours);
     let status = child.wait().fails(|| "wait for criu")?;
     let response = response?;
@@ -55,11 +85,7 @@ pub(crate) fn carry_out(request: &Criu_req, notified: &mut dyn FnMut(&str) -> Re
     Ok(response)
 }
 
-fn converse(
-    socket: &std::os::fd::OwnedFd,
-    request: &Criu_req,
-    notified: &mut dyn FnMut(&str) -> Result<()>,
-) -> Result<Criu_resp> {
+fn converse(socket: &OwnedFd, request: &Criu_req, caller: &mut impl Caller) -> Result<Criu_resp> {
     let send = |request: &Criu_req| -> Result<()> {
         rustix::io::write(socket, &request.write_to_bytes()?).fails(|| "write to criu")?;
         Ok(())
@@ -67,10 +93,7 @@ fn converse(
     send(request)?;
     let mut buffer = vec![0; 10 * 4096];
     loop {
-        let count = match rustix::io::read(socket, &mut buffer) {
-            Err(rustix::io::Errno::INTR) => continue,
-            result => result.fails(|| "read from criu")?,
-        };
+        let (count, fd) = channel::receive_fd(socket.as_fd(), &mut buffer).fails(|| "read from criu")?;
         if count == 0 {
             bail!("unexpected EOF");
         }
@@ -86,7 +109,7 @@ fn converse(
             return Ok(response);
         }
         log::debug(|| format!("notify: {}", response.notify.script()));
-        notified(response.notify.script())?;
+        caller.notified(&response.notify, fd)?;
         let mut answer = Criu_req::new();
         answer.set_type(Criu_req_type::NOTIFY);
         answer.set_notify_success(true);
@@ -97,7 +120,7 @@ fn converse(
 /// The version, `31701` for 3.17.1.
 pub(crate) fn version() -> Result<i32> {
     let response =
-        carry_out(&request(Criu_req_type::VERSION, None), &mut |_| Ok(())).context("CRIU version check failed")?;
+        carry_out(request(Criu_req_type::VERSION, None), &mut Asking).context("CRIU version check failed")?;
     let version = &response.version;
     let number = version.major_number() * 10000 + version.minor_number() * 100;
     // A build of a commit is taken for the next minor version.
@@ -108,7 +131,7 @@ pub(crate) fn version() -> Result<i32> {
 pub(crate) fn require(features: &Criu_features) -> Result<()> {
     let mut asked = request(Criu_req_type::FEATURE_CHECK, None);
     asked.features = MessageField::some(features.clone());
-    let response = carry_out(&asked, &mut |_| Ok(())).context("CRIU feature check failed")?;
+    let response = carry_out(asked, &mut Asking).context("CRIU feature check failed")?;
     let mut missing = Vec::new();
     if features.mem_track() && !response.features.mem_track() {
         missing.push("MemTrack");
@@ -149,4 +172,27 @@ pub(crate) fn quote_errors(path: &Path) {
     if quoted != 0 {
         log::warn("---");
     }
+}
+
+/// What is the same in the options of a checkpoint and a restore.
+pub(crate) fn configure(options: &mut Criu_opts, container: &Container, log: &str) {
+    options.set_log_level(4);
+    options.set_log_file(log.to_owned());
+    options.set_manage_cgroups(true);
+    options.set_notify_scripts(true);
+    options.set_orphan_pts_master(true);
+    // The annotation names another file, or with nothing none at all.
+    match container.state.annotations().get("org.criu.config").and_then(|value| value.as_str()) {
+        Some("") => {}
+        Some(path) => options.set_config_file(path.to_owned()),
+        None => options.set_config_file("/etc/criu/runc.conf".to_owned()),
+    }
+}
+
+/// Names what is the host's: a place in the container, and what it is there.
+pub(crate) fn leave(options: &mut Criu_opts, place: &Path, value: &Path) {
+    let mut mount = Ext_mount_map::new();
+    mount.set_key(place.display().to_string());
+    mount.set_val(value.display().to_string());
+    options.ext_mnt.push(mount);
 }

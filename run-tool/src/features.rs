@@ -92,7 +92,7 @@ pub(crate) fn document() -> Value {
         },
         "annotations": {
             "io.github.seccomp.libseccomp.version": libseccomp(),
-            "org.opencontainers.runc.checkpoint.enabled": "false",
+            "org.opencontainers.runc.checkpoint.enabled": "true",
             "org.opencontainers.runc.version": env!("CARGO_PKG_VERSION")
         },
         "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property.", "org.criu.config"]

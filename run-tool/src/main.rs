@@ -29,6 +29,7 @@ mod plan;
 mod process;
 mod procfs;
 mod program;
+mod restore;
 mod rlimit;
 mod rootfs;
 mod seal;

@@ -42,8 +42,20 @@ pub(crate) struct Started {
 #[error("{0}")]
 pub(crate) struct NotExecuted(String);
 
-/// Makes a container. What was made is taken back if a step fails.
-pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
+/// A container of which nothing exists yet but its folder.
+pub(crate) struct Begun {
+    /// What is decided about it.
+    pub(crate) plan: Plan,
+    /// What runs in it.
+    pub(crate) program: Program,
+    /// Its groups.
+    pub(crate) cgroup: Cgroup,
+    /// Itself.
+    pub(crate) container: Container,
+}
+
+/// Plans a container and takes its name.
+pub(crate) fn begin(spec: &Spec, options: &mut Options) -> Result<Begun> {
     state::check_id(&options.id)?;
     config::validate(spec)?;
     let folder = options.root.join(&options.id);
@@ -71,7 +83,7 @@ pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
     program.memory_policy = linux.and_then(|linux| linux.memory_policy().clone());
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
     let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
-    let mut cgroup = if options.systemd_cgroup {
+    let cgroup = if options.systemd_cgroup {
         let path = path.map(|path| path.to_string_lossy()).unwrap_or_default();
         let mut unit = Unit::parse(&path, &options.id, options.rootless_cgroups)?;
         let annotations = spec.annotations().iter().flatten();
@@ -88,7 +100,7 @@ pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
     if let Some(profile) = profile {
         program.filter = seccomp::compile(profile, &options.root)?;
     }
-    let mut plan = Plan::new(spec, &mut options, &cgroup, &program)?;
+    let plan = Plan::new(spec, options, &cgroup, &program)?;
     match fs::DirBuilder::new().mode(0o711).create(&folder) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && options.again => {
             // Nothing of it holds for the new one; it may be missing.
@@ -97,7 +109,13 @@ pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!("container with given ID already exists"),
         result => result.fails(|| format!("mkdir {}", folder.display()))?,
     }
-    let mut container = Container { folder, state: plan.state.clone() };
+    let container = Container { folder, state: plan.state.clone() };
+    Ok(Begun { plan, program, cgroup, container })
+}
+
+/// Makes a container. What was made is taken back if a step fails.
+pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
+    let Begun { mut plan, mut program, mut cgroup, mut container } = begin(spec, &mut options)?;
     let mut pid = 0;
     // Someone else's groups must survive the failure that they are the reason of.
     let made = cgroup.refuse_used().and_then(|()| {
@@ -111,17 +129,21 @@ pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
     match made {
         Ok(master) => Ok(Started { container, pid, master }),
         Err(error) => {
-            // The error that led here is the one that is told.
-            if let Err(error) = fs::remove_dir_all(&container.folder) {
-                log::warn(&format!("remove {}: {}", container.folder.display(), crate::error::reason(&error)));
-            }
+            undo_folder(&container);
             Err(error)
         }
     }
 }
 
+/// Gives the name of a container free that did not come to be. The error that led there is the one that is told.
+pub(crate) fn undo_folder(container: &Container) {
+    if let Err(error) = fs::remove_dir_all(&container.folder) {
+        log::warn(&format!("remove {}: {}", container.folder.display(), crate::error::reason(&error)));
+    }
+}
+
 /// Ends what is left of a container that did not come to be.
-fn undo_groups(cgroup: &Cgroup, pid: Pid) {
+pub(crate) fn undo_groups(cgroup: &Cgroup, pid: Pid) {
     if pid != 0 {
         let _ = syscall::kill(pid, libc::SIGKILL);
         let _ = syscall::wait(pid, true);
@@ -135,6 +157,20 @@ fn undo_groups(cgroup: &Cgroup, pid: Pid) {
     }
 }
 
+/// Stores what exec, which must not be freer than the first process, needs of the program.
+pub(crate) fn keep_for_exec(program: &Program, container: &mut Container) -> Result<()> {
+    if let Some(filter) = &program.filter {
+        state::replace(&container.folder.join(seccomp::FILE), &filter.program)?;
+        if let Some(seccomp) = &mut container.state.config.seccomp {
+            seccomp.flag_bits = filter.flags;
+        }
+    } else {
+        container.state.config.seccomp = None;
+    }
+    container.state.config.personality.clone_from(&program.personality);
+    Ok(())
+}
+
 /// Everything from the first thing made on.
 fn launch(
     spec: &Spec,
@@ -146,16 +182,7 @@ fn launch(
     pid: &mut Pid,
 ) -> Result<Option<OwnedFd>> {
     let folder = container.folder.clone();
-    if let Some(filter) = &program.filter {
-        // For exec, which must not be freer than the first process.
-        state::replace(&folder.join(seccomp::FILE), &filter.program)?;
-        if let Some(seccomp) = &mut container.state.config.seccomp {
-            seccomp.flag_bits = filter.flags;
-        }
-    } else {
-        container.state.config.seccomp = None;
-    }
-    container.state.config.personality.clone_from(&program.personality);
+    keep_for_exec(program, container)?;
     if options.wait_for_start {
         let path = folder.join(FIFO);
         // The container's root, whose id may be any outside, writes; who owns the folder reads.
@@ -310,11 +337,7 @@ fn converse(
             Some((Message::Ready, _)) => {
                 rlimit::set(pid, &program.limits)?;
                 let (start, _) = state::process_stat(pid).context("the container's process is gone")?;
-                container.state.init_process_pid = pid;
-                container.state.init_process_start = start;
-                container.state.namespace_paths = namespace::paths_of(pid).collect();
-                container.state.external_descriptors = Some((0..3).map(descriptor_name).collect());
-                container.save().context("unable to store init state")?;
+                store(container, pid, start)?;
                 ready = true;
                 channel.send(&Message::Continue)?;
             }
@@ -344,6 +367,15 @@ fn converse(
             Some((message, _)) => bail!("unexpected message {message:?} from the container's process"),
         }
     }
+}
+
+/// Stores what is known once the first process is there.
+pub(crate) fn store(container: &mut Container, pid: Pid, start: u64) -> Result<()> {
+    container.state.init_process_pid = pid;
+    container.state.init_process_start = start;
+    container.state.namespace_paths = namespace::paths_of(pid).collect();
+    container.state.external_descriptors = Some((0..3).map(descriptor_name).collect());
+    container.save().context("unable to store init state")
 }
 
 /// Opens the source of a mount for the child: what its user may not reach, or whose ids only the host can map. A process in the

@@ -177,7 +177,7 @@ fn change_tree(mount: &Mount, tree: &OwnedFd) -> Result<()> {
 }
 
 /// Opens the place of a mount, making it if it is missing: a file for a file, a directory for everything else.
-fn open_target(root: &Root, mount: &Mount, directory: bool, tree: Option<&OwnedFd>) -> Result<OwnedFd> {
+pub(crate) fn open_target(root: &Root, mount: &Mount, directory: bool, tree: Option<&OwnedFd>) -> Result<OwnedFd> {
     let fail = || format!("create mountpoint for {} mount", mount.destination.display());
     if matches!(mount.kind.as_str(), "proc" | "sysfs") {
         // These go where the configuration says or nowhere: never through a symlink of the image.
@@ -260,7 +260,7 @@ fn open_tree(plan: &Plan, mount: &Mount, from_parent: &dyn Fn() -> Result<OwnedF
 }
 
 /// A bind mount: a copy of the tree, changed while nobody sees it, then moved onto its place.
-fn bind(root: &Root, mount: &Mount, tree: &OwnedFd) -> Result<()> {
+pub(crate) fn bind(root: &Root, mount: &Mount, tree: &OwnedFd) -> Result<()> {
     let stat = rustix::fs::fstat(tree).fails(|| format!("stat {}", mount.source.display()))?;
     let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     let target = open_target(root, mount, directory, Some(tree))?;

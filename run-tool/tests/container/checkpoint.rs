@@ -1,9 +1,9 @@
-//! checkpoint, with the real criu. Where that does not know the kernel (`criu check`), the container must outlive its failure.
+//! checkpoint and restore, with the real criu. Where that does not know the kernel (`criu check`), the container must outlive its failure.
 
 use std::fs;
 use std::process::Command;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, cgroups, eventually};
 
 #[test]
 fn a_container_is_saved_and_gone_or_goes_on() {
@@ -52,4 +52,39 @@ fn what_cannot_be_saved_is_refused_before_criu_is_asked() {
     assert_eq!(bundle.status(), "running");
     // The folder for the images is there by now, and nothing in it.
     assert_eq!(fs::read_dir(bundle.path().join("checkpoint")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_container_comes_back_or_leaves_nothing() {
+    let bundle = Bundle::new(&["sh", "-c", "i=0; while :; do i=$((i+1)); echo $i >/tmp/count; sleep 0.1; done"]);
+    let bundle = Bundle::with(&[], |config| {
+        config["process"]["args"] = bundle.config["process"]["args"].clone();
+        config["root"]["readonly"] = false.into();
+    });
+    let id = bundle.id();
+    let count = || fs::read_to_string(bundle.rootfs().join("tmp/count")).unwrap_or_default().trim().parse::<u32>();
+    let modes = ["--manage-cgroups-mode", "ignore"];
+    if Command::new("criu").arg("check").output().expect("package criu").status.success() {
+        bundle.good(&["run", "--detach", &id]);
+        eventually("the container counts", || count().is_ok_and(|count| count > 2));
+        bundle.good(&[&["checkpoint"], &modes[..], &[&id]].concat());
+        let before = count().unwrap();
+        bundle.good(&[&["restore", "--detach", "--pid-file", "pid"], &modes[..], &[&id]].concat());
+        // The same program, where it was: it goes on counting.
+        eventually("it goes on", || count().is_ok_and(|count| count > before));
+        assert_eq!(bundle.status(), "running");
+        assert_eq!(bundle.good(&["exec", &id, "echo", "ok"]), "ok\n");
+        return;
+    }
+    // Without images, and with some that criu cannot read, there is no container afterwards, and no mount or group of it.
+    let (_, message) = bundle.bad(&["restore", "--detach", &id]);
+    assert!(message.contains("checkpoint: no such file or directory"), "{message}");
+    fs::create_dir(bundle.path().join("checkpoint")).unwrap();
+    fs::write(bundle.path().join("checkpoint/descriptors.json"), "[\"/dev/null\",\"/dev/null\",\"/dev/null\"]")
+        .unwrap();
+    let (_, message) = bundle.bad(&[&["restore", "--detach"], &modes[..], &[&id]].concat());
+    assert!(message.contains("criu failed: type RESTORE"), "{message}");
+    assert_eq!(bundle.good(&["list", "-q"]), "");
+    assert_eq!(cgroups(&id), Vec::<std::path::PathBuf>::new());
+    assert!(!fs::read_to_string("/proc/self/mountinfo").unwrap().contains(bundle.path().to_str().unwrap()));
 }
