@@ -40,21 +40,21 @@ use crate::{features as feature, log, namespace, seal, syscall};
 #[command(name = "run-tool", disable_version_flag = true, subcommand_required = false, arg_required_else_help = true)]
 struct Arguments {
     /// Log what is of use to someone who looks for a fault.
-    #[arg(long)]
+    #[arg(long, global = true)]
     debug: bool,
     /// Write the log to this file instead of standard error.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     log: Option<PathBuf>,
     /// Write log records as text or as JSON.
-    #[arg(long, value_name = "text|json", default_value = "text", hide_default_value = true)]
+    #[arg(long, value_name = "text|json", global = true, default_value = "text", hide_default_value = true)]
     log_format: String,
     /// Keep the state of containers in this folder, which should be in memory.
     ///
     /// /run/run-tool by default, and run-tool below $XDG_RUNTIME_DIR for users other than root.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", global = true)]
     root: Option<PathBuf>,
     /// Have systemd manage the control groups; cgroupsPath is then `slice:prefix:name`.
-    #[arg(long)]
+    #[arg(long, global = true)]
     systemd_cgroup: bool,
     /// Ignore missing rights over control groups: true, false or auto.
     #[arg(long, value_name = "true|false|auto", default_value = "auto", hide_default_value = true)]
@@ -270,6 +270,9 @@ fn done(result: Result<()>) -> Result<u8, Failure> {
     Ok(0)
 }
 
+/// The id of `--rootless` after a command.
+const ROOTLESS: &str = "rootless after the command";
+
 /// The command line with runc's layout of help: scripts look at its first lines.
 fn command_line() -> clap::Command {
     let program = name();
@@ -282,15 +285,29 @@ fn command_line() -> clap::Command {
     let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
     for name in names {
         let help = template(&format!("{program} {name}"));
-        command = command.mut_subcommand(name, |command| command.help_template(help));
+        command = command.mut_subcommand(&name, |command| {
+            let command = command.help_template(help);
+            let rootless = clap::Arg::new(ROOTLESS).long("rootless").value_name("true|false|auto");
+            let rootless = rootless.help("Ignore missing rights over control groups");
+            // runc's global options may follow the command; this one has another meaning after `spec`.
+            if name == "spec" { command } else { command.arg(rootless) }
+        });
     }
     command
 }
 
 /// Reads the command line. A wrong one ends with runc's status, 1.
 fn parse() -> Result<Arguments, u8> {
-    let matches = command_line().try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
-    matches.map_err(|error| {
+    let read = |matches: clap::ArgMatches| {
+        let mut arguments = Arguments::from_arg_matches(&matches)?;
+        if let Some((_, command)) = matches.subcommand()
+            && let Ok(Some(value)) = command.try_get_one::<String>(ROOTLESS)
+        {
+            arguments.rootless.clone_from(value);
+        }
+        Ok(arguments)
+    };
+    command_line().try_get_matches().and_then(read).map_err(|error: clap::Error| {
         if error.kind() == clap::error::ErrorKind::InvalidSubcommand
             && let Some(clap::error::ContextValue::String(name)) =
                 error.get(clap::error::ContextKind::InvalidSubcommand)
