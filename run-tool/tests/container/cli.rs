@@ -425,3 +425,23 @@ fn without_systemd_its_driver_is_refused_in_runcs_words() {
     };
     assert!(text.contains(words), "{text}");
 }
+
+#[test]
+fn global_options_may_follow_the_command() {
+    let bundle = Bundle::new(&["true"]);
+    let log = bundle.path().join("log");
+    let (_, said) = bundle.bad(&["state", "--log", log.to_str().unwrap(), "--log-format", "json", "missing"]);
+    assert_eq!(said, "container does not exist\n");
+    assert!(fs::read_to_string(&log).unwrap().starts_with("{\"level\":\"error\",\"msg\":\"container does not exist\""));
+    assert!(bundle.bad(&["list", "--rootless", "maybe"]).1.contains("strconv.ParseBool: parsing"));
+    bundle.good(&["run", "--rootless", "true", &bundle.id()]);
+    // Another option, of spec alone.
+    fs::remove_file(bundle.path().join("config.json")).unwrap();
+    bundle.good(&["spec", "--rootless"]);
+    assert!(fs::read_to_string(bundle.path().join("config.json")).unwrap().contains("uidMappings"));
+    let global = ["--debug", "--log", "--log-format", "--root", "--systemd-cgroup"];
+    for command in ["checkpoint", "exec", "restore", "run", "update"] {
+        let help = bundle.good(&[command, "--help"]);
+        assert!(global.iter().all(|option| help.contains(option)), "{command}: {help}");
+    }
+}
