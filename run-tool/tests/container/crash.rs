@@ -76,7 +76,6 @@ fn sweep(arguments: &dyn Fn(&str) -> Vec<String>, prepare: &dyn Fn(&Bundle)) -> 
             points += 1;
         }
     }
-    println!("{points} places");
     points
 }
 
