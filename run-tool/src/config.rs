@@ -271,7 +271,7 @@ pub(crate) fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf> {
 }
 
 /// Checks a whole configuration for what would fail halfway or weaken the host.
-pub(crate) fn validate(spec: &Spec) -> Result<()> {
+pub(crate) fn validate(spec: &Spec, rootless: bool) -> Result<()> {
     let none = Vec::new();
     let linux = spec.linux().as_ref();
     let namespaces = namespaces(spec);
@@ -312,11 +312,8 @@ pub(crate) fn validate(spec: &Spec) -> Result<()> {
     if offsets && namespaces.path(LinuxNamespaceType::Time).is_some() {
         bail!("time namespace enabled, but both namespace path and time offsets specified -- you may only provide one");
     }
-    if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
-        if !namespaces.has(LinuxNamespaceType::Network) {
-            bail!("unable to move network devices without a NET namespace");
-        }
-        bail!("linux.netDevices is not available: move devices with a createRuntime hook");
+    if let Some(devices) = linux.net_devices() {
+        crate::netdev::check(devices, namespaces.has(LinuxNamespaceType::Network), rootless)?;
     }
     for name in linux.sysctl().iter().flatten().map(|(name, _)| name) {
         check_sysctl(&dotted(name), namespaces)?;
@@ -486,7 +483,7 @@ mod tests {
         ];
         for (text, message) in cases {
             let spec = spec(text).unwrap();
-            assert_eq!(validate(&spec).unwrap_err().to_string(), message, "{text}");
+            assert_eq!(validate(&spec, false).unwrap_err().to_string(), message, "{text}");
         }
     }
 

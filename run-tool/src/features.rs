@@ -88,7 +88,7 @@ pub(crate) fn document() -> Value {
             "intelRdt": {"enabled": false},
             "memoryPolicy": {"modes": modes, "flags": MEMORY_POLICY_FLAGS},
             "mountExtensions": {"idmap": {"enabled": true}},
-            "netDevices": {"enabled": false}
+            "netDevices": {"enabled": true}
         },
         "annotations": {
             "io.github.seccomp.libseccomp.version": libseccomp(),

@@ -25,6 +25,7 @@ mod log;
 mod logs;
 mod monitor;
 mod namespace;
+mod netdev;
 mod plan;
 mod process;
 mod procfs;

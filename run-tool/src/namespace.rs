@@ -104,7 +104,16 @@ impl Namespaces {
 
     /// The PID namespace that the parent enters for its next child.
     pub(crate) fn joined_pid(&self) -> Option<&OwnedFd> {
-        self.joined.iter().find(|(kind, ..)| *kind == LinuxNamespaceType::Pid).map(|(_, _, fd)| fd)
+        self.joined(LinuxNamespaceType::Pid)
+    }
+
+    /// The network namespace that is joined.
+    pub(crate) fn joined_network(&self) -> Option<&OwnedFd> {
+        self.joined(LinuxNamespaceType::Network)
+    }
+
+    fn joined(&self, wanted: LinuxNamespaceType) -> Option<&OwnedFd> {
+        self.joined.iter().find(|(kind, ..)| *kind == wanted).map(|(_, _, fd)| fd)
     }
 
     /// Joins what is to be joined; `with_pid` for a process in between, whose child gets the PID namespace.

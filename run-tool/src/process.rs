@@ -24,7 +24,7 @@ use crate::plan::{Options, Plan};
 use crate::program::Program;
 use crate::state;
 use crate::syscall::{self, Pid};
-use crate::{hook, init, log, rlimit, rootfs, seccomp, terminal};
+use crate::{hook, init, log, netdev, rlimit, rootfs, seccomp, terminal};
 
 /// A container whose program runs or waits for `start`.
 #[derive(Debug)]
@@ -57,14 +57,14 @@ pub(crate) struct Begun {
 /// Plans a container and takes its name.
 pub(crate) fn begin(spec: &Spec, options: &mut Options) -> Result<Begun> {
     state::check_id(&options.id)?;
-    config::validate(spec)?;
+    let rootless = !rustix::process::geteuid().is_root();
+    config::validate(spec, rootless || options.rootless_cgroups)?;
     let folder = options.root.join(&options.id);
     if folder.exists() && !options.again {
         bail!("container with given ID already exists");
     }
     let linux = spec.linux().as_ref();
     let process = spec.process().as_ref().context("process property must not be empty")?;
-    let rootless = !rustix::process::geteuid().is_root();
     let mut program = Program::from_spec(process, rootless)?;
     program.environment.append(&mut options.environment);
     program.kept = options.kept;
@@ -218,8 +218,23 @@ fn launch(
         namespace::map(*pid, linux.uid_mappings().items(), linux.gid_mappings().items()).context(context)?;
     }
     set_oom_score(*pid, program.oom_score, plan.rootless).context(context)?;
+    if let Some(devices) = linux.and_then(|linux| linux.net_devices().as_ref()).filter(|devices| !devices.is_empty()) {
+        // Before the child goes on: its sysctls may be about them.
+        move_devices(devices, plan, *pid).context("error creating network interfaces").context(context)?;
+    }
     let master = converse(&ours, plan, program, container, *pid).context(context)?;
     Ok(master)
+}
+
+fn move_devices(devices: &netdev::Devices, plan: &Plan, pid: Pid) -> Result<()> {
+    let path = format!("/proc/{pid}/ns/net");
+    // The process may not have entered yet what it joins.
+    if let Some(joined) = plan.namespaces.joined_network() {
+        return netdev::move_all(devices, joined.as_fd(), &path);
+    }
+    let namespace =
+        rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).fails(|| format!("open {path}"))?;
+    netdev::move_all(devices, namespace.as_fd(), &path)
 }
 
 /// Who is to own the group of a container that sees it as a root of its own and may write to it: its user, outside.

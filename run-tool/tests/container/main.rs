@@ -7,5 +7,6 @@ mod cgroup;
 mod checkpoint;
 mod cli;
 mod crash;
+mod netdev;
 mod rootless;
 mod security;
