@@ -565,6 +565,8 @@ fn exec_cannot_be_looked_into_from_the_moment_the_container_sees_it() {
     let script = "while :; do for process in /proc/[0-9]*; do program=$(busybox readlink $process/exe) && \
         test $program != /bin/busybox && echo $program >>/log/seen; done; done";
     let bundle = Bundle::with(&["sh", "-c", script], |config| {
+        // The right to look into others of its user namespace.
+        all_capabilities(config);
         user_namespace(config);
         mount(config, json!({"destination": "/log", "source": "log", "options": ["bind"]}));
     });
