@@ -25,7 +25,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::SPEC_VERSION;
 use crate::container::Container;
@@ -39,6 +39,15 @@ use crate::{features as feature, log, namespace, seal, syscall};
 #[derive(Debug, Parser)]
 #[command(name = "run-tool", disable_version_flag = true, subcommand_required = false, arg_required_else_help = true)]
 struct Arguments {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// The options before the command.
+#[derive(Debug, Args)]
+struct Options {
     /// Log what is of use to someone who looks for a fault.
     #[arg(long, global = true)]
     debug: bool,
@@ -65,8 +74,6 @@ struct Arguments {
     /// Print the version.
     #[arg(short = 'v', short_alias = 'V', long)]
     version: bool,
-    #[command(subcommand)]
-    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -134,7 +141,7 @@ struct Global {
 }
 
 impl Global {
-    fn new(arguments: &Arguments) -> Result<Self> {
+    fn new(arguments: &Options) -> Result<Self> {
         if arguments.systemd_cgroup && !crate::cgroup::systemd::is_running() {
             bail!("systemd cgroup flag passed, but systemd support for managing cgroups is not available");
         }
@@ -220,8 +227,9 @@ pub(crate) fn run() -> Result<u8, Failure> {
         let (listen, _) = create::activation();
         syscall::close_from(3 + listen + preserved).context("close_range")?;
     }
-    log::open(arguments.log.as_deref(), &arguments.log_format, arguments.debug)?;
-    if arguments.version {
+    let options = &arguments.options;
+    log::open(options.log.as_deref(), &options.log_format, options.debug)?;
+    if options.version {
         let text = format!(
             "{} version {}\ncommit: v{}\nspec: {SPEC_VERSION}\nlibseccomp: {}\n",
             name(),
@@ -232,7 +240,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
         print(&text)?;
         return Ok(0);
     }
-    let global = Global::new(&arguments)?;
+    let global = Global::new(options)?;
     let Some(command) = arguments.command else { return Ok(0) };
     if preserved.is_some() || matches!(command, Command::Exec(_) | Command::Healthcheck(_)) {
         seal::ensure()?;
@@ -296,18 +304,52 @@ fn command_line() -> clap::Command {
     command
 }
 
+/// Adds the options of a command.
+type Augment = fn(clap::Command) -> clap::Command;
+
+/// The commands that engines call often, each with what adds its options.
+const COMMANDS: [(&str, Augment); 13] = [
+    ("create", create::Create::augment_args),
+    ("delete", delete::Delete::augment_args),
+    ("events", events::Events::augment_args),
+    ("exec", exec::Exec::augment_args),
+    ("kill", kill::Kill::augment_args),
+    ("list", list::List::augment_args),
+    ("pause", pause::Pause::augment_args),
+    ("ps", ps::Ps::augment_args),
+    ("resume", pause::Resume::augment_args),
+    ("run", run::Run::augment_args),
+    ("start", start::Start::augment_args),
+    ("state", state::State::augment_args),
+    ("update", update::Update::augment_args),
+];
+
+/// The command line without help, and with the options of the called command alone: to put those of all commands together takes
+/// longer than most commands themselves, and `create`, `run` and `exec` do it twice (see `seal`).
+fn short_command_line() -> clap::Command {
+    let command = Options::augment_args(clap::Command::new("run-tool"))
+        .disable_version_flag(true)
+        .disable_help_subcommand(true)
+        .arg_required_else_help(true);
+    command.subcommands(COMMANDS.map(|(name, augment)| clap::Command::new(name).defer(augment)))
+}
+
+/// What was matched, with `--rootless` from either side of the command.
+fn read(matches: clap::ArgMatches) -> Result<Arguments, clap::Error> {
+    let mut arguments = Arguments::from_arg_matches(&matches)?;
+    if let Some((_, command)) = matches.subcommand()
+        && let Ok(Some(value)) = command.try_get_one::<String>(ROOTLESS)
+    {
+        arguments.options.rootless.clone_from(value);
+    }
+    Ok(arguments)
+}
+
 /// Reads the command line. A wrong one ends with runc's status, 1.
 fn parse() -> Result<Arguments, u8> {
-    let read = |matches: clap::ArgMatches| {
-        let mut arguments = Arguments::from_arg_matches(&matches)?;
-        if let Some((_, command)) = matches.subcommand()
-            && let Ok(Some(value)) = command.try_get_one::<String>(ROOTLESS)
-        {
-            arguments.rootless.clone_from(value);
-        }
-        Ok(arguments)
-    };
-    command_line().try_get_matches().and_then(read).map_err(|error: clap::Error| {
+    // What the short form does not know, or has to explain, is the whole one's.
+    let matches = short_command_line().try_get_matches().or_else(|_| command_line().try_get_matches());
+    matches.and_then(read).map_err(|error| {
         if error.kind() == clap::error::ErrorKind::InvalidSubcommand
             && let Some(clap::error::ContextValue::String(name)) =
                 error.get(clap::error::ContextKind::InvalidSubcommand)
@@ -336,4 +378,38 @@ fn completions(shell: clap_complete::Shell) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "run-tool", &mut script);
     print(&String::from_utf8(script)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_the_command_line_read_the_same() {
+        for line in [
+            "run-tool --root /x --debug --log-format json run -d -b /b --pid-file=p --preserve-fds 2 id",
+            "run-tool exec -t -u 1:2 -e A=1 -e B=2 --cap CAP_KILL id sh -c --help",
+            "run-tool delete --force id",
+            "run-tool kill id -9",
+            "run-tool list -q --format json",
+            "run-tool update --memory 5 id",
+            "run-tool --version",
+            "run-tool create id",
+            "run-tool run --root /y --debug --systemd-cgroup --log=l id",
+        ] {
+            let read = |command: clap::Command| {
+                command.try_get_matches_from(line.split(' ')).and_then(read).map_err(|error| error.kind())
+            };
+            assert_eq!(format!("{:?}", read(short_command_line())), format!("{:?}", read(command_line())), "{line}");
+        }
+        let whole = command_line();
+        for (name, augment) in COMMANDS {
+            let ids = |command: &clap::Command| {
+                let ids = command.get_arguments().map(|argument| argument.get_id().to_string());
+                ids.filter(|id| id != ROOTLESS).collect::<Vec<_>>()
+            };
+            let found = whole.find_subcommand(name).unwrap();
+            assert_eq!(ids(&augment(clap::Command::new(name))), ids(found), "{name}");
+        }
+    }
 }
