@@ -10,3 +10,4 @@ mod crash;
 mod netdev;
 mod rootless;
 mod security;
+mod signals;
