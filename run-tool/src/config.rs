@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::error::Fails;
 use crate::log;
+use crate::rdt::Resctrl;
 
 /// The version of the runtime spec that this program follows.
 pub(crate) const SPEC_VERSION: &str = "1.3.0";
@@ -318,8 +319,8 @@ pub(crate) fn validate(spec: &Spec, rootless: bool) -> Result<()> {
     for name in linux.sysctl().iter().flatten().map(|(name, _)| name) {
         check_sysctl(&dotted(name), namespaces)?;
     }
-    if linux.intel_rdt().is_some() {
-        bail!("intelRdt is specified in config, but Intel RDT is not enabled");
+    if let Some(rdt) = linux.intel_rdt() {
+        crate::rdt::check(&rdt.into(), Resctrl::find().as_ref())?;
     }
     if let Some(process) = spec.process() {
         check_scheduling(process)?;

@@ -13,6 +13,7 @@ use rustix::process::{Pid as RustixPid, PidfdFlags};
 use crate::cgroup::Cgroup;
 use crate::error::Fails;
 use crate::monitor::Exit;
+use crate::rdt::Resctrl;
 use crate::state::{self, State};
 use crate::syscall::{self, Pid};
 use crate::{hook, log};
@@ -205,7 +206,20 @@ impl Container {
         } else if cgroup.is_frozen() {
             cgroup.freeze(false)?;
         }
-        cgroup.destroy().context("unable to destroy container")
+        cgroup.destroy().context("unable to destroy container")?;
+        self.state.rdt.destroy()
+    }
+
+    /// What `events` prints.
+    pub(crate) fn stats(&self) -> Result<serde_json::Value> {
+        let mut stats = self.cgroup().stats();
+        if self.state.rdt.exist() {
+            // Nothing can be said of what is no longer mounted.
+            let resctrl =
+                Resctrl::find().context("unable to get container Intel RDT stats: Intel RDT not available")?;
+            stats["intel_rdt"] = resctrl.stats(&self.state.rdt)?;
+        }
+        Ok(stats)
     }
 
     fn run_poststop(&self) -> Result<()> {

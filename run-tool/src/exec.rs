@@ -155,6 +155,7 @@ fn converse(
     pid: Pid,
 ) -> Result<Option<OwnedFd>> {
     join_groups(container, options, pid)?;
+    container.state.rdt.join(pid)?;
     if let Some(mask) = affinity
         && let Err(error) = syscall::set_affinity(pid, mask)
     {

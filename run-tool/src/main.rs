@@ -30,6 +30,7 @@ mod plan;
 mod process;
 mod procfs;
 mod program;
+mod rdt;
 mod restore;
 mod rlimit;
 mod rootfs;

@@ -230,6 +230,7 @@ fn new_state(spec: &Spec, options: &Options, rootfs: &Path, cgroup: &Cgroup, roo
         cgroups: cgroup.unit.clone(),
         umask: spec.process().as_ref().and_then(|process| process.user().umask()),
         resources: linux.and_then(|linux| linux.resources().as_ref()).map(to_value).transpose()?,
+        intel_rdt: linux.and_then(|linux| linux.intel_rdt().as_ref()).map(Into::into),
         hooks: spec.hooks().as_ref().map(serde_json::to_value).transpose()?,
         seccomp: linux.and_then(|linux| linux.seccomp().as_ref()).map(|profile| state::Seccomp {
             flag_bits: 0,

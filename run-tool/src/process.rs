@@ -22,6 +22,7 @@ use crate::error::Fails;
 use crate::namespace;
 use crate::plan::{Options, Plan};
 use crate::program::Program;
+use crate::rdt::Resctrl;
 use crate::state;
 use crate::syscall::{self, Pid};
 use crate::{hook, init, log, netdev, rlimit, rootfs, seccomp, terminal};
@@ -122,6 +123,9 @@ pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
         launch(spec, &options, &mut plan, &mut program, &mut cgroup, &mut container, &mut pid).map_err(|error| {
             let starved = cgroup.oom_kills() > 0;
             undo_groups(&cgroup, pid);
+            if let Err(error) = container.state.rdt.destroy() {
+                log::warn(&format!("{error:#}"));
+            }
             // Whatever step it was that failed: this is why.
             if starved { error.context("container init was OOM-killed (memory limit too low?)") } else { error }
         })
@@ -192,6 +196,14 @@ fn launch(
         let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         plan.fifo = Some(rustix::fs::open(&path, flags, Mode::empty()).fails(|| format!("open {}", path.display()))?);
     }
+    let rdt = match &container.state.config.intel_rdt {
+        Some(config) => Some((config.clone(), Resctrl::find().context("Intel RDT not available")?)),
+        None => None,
+    };
+    if let Some((config, resctrl)) = &rdt {
+        container.state.rdt =
+            resctrl.create(config, &container.state.id).context("unable to start container process")?;
+    }
     // Stored before anything lives: whatever interrupts us, `delete --force` finds the groups.
     container.save()?;
     cgroup.create()?;
@@ -212,7 +224,14 @@ fn launch(
     if let Err(error) = syscall::set_affinity(*pid, &[u64::MAX; 128]) {
         log::debug(|| format!("resetting the CPU affinity: {error}"));
     }
+    if let Some((_, resctrl)) = &rdt {
+        resctrl.place(&container.state.rdt, *pid).context(context)?;
+    }
     cgroup.set(&resources, &rules).context("error setting cgroup config for procHooks process").context(context)?;
+    if let Some((config, resctrl)) = &rdt {
+        let failed = "error setting Intel RDT config for procHooks process";
+        resctrl.set(config, &container.state.rdt).context(failed).context(context)?;
+    }
     if plan.namespaces.makes(LinuxNamespaceType::User) {
         let linux = linux.context("linux")?;
         namespace::map(*pid, linux.uid_mappings().items(), linux.gid_mappings().items()).context(context)?;

@@ -39,9 +39,9 @@ pub(crate) struct State {
     pub(crate) namespace_paths: BTreeMap<String, PathBuf>,
     /// What its standard streams were.
     pub(crate) external_descriptors: Option<Vec<String>>,
-    /// Its Intel RDT group.
-    #[serde(default)]
-    pub(crate) intel_rdt_path: String,
+    /// Its Intel RDT groups.
+    #[serde(flatten)]
+    pub(crate) rdt: crate::rdt::Groups,
     /// Where its output is kept, for a container with a supervisor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) log: Option<crate::logs::Settings>,
@@ -78,6 +78,9 @@ pub(crate) struct Config {
     /// The limits, as config.json and later updates say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) resources: Option<Value>,
+    /// `linux.intelRdt`, as later updates say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) intel_rdt: Option<crate::rdt::Config>,
     /// The hooks that run when the container is deleted or started.
     #[serde(default, rename = "Hooks", skip_serializing_if = "Option::is_none")]
     pub(crate) hooks: Option<Value>,

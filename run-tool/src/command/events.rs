@@ -75,7 +75,7 @@ impl Events {
             }
         };
         if self.stats {
-            return emit("stats", Some(container.cgroup().stats()));
+            return emit("stats", Some(container.stats()?));
         }
         let pidfd = container.pidfd()?;
         let mut watch = Watch::new(&container)?;
@@ -103,7 +103,10 @@ impl Events {
                 return Ok(());
             }
             if Instant::now() >= next {
-                emit("stats", Some(container.cgroup().stats()))?;
+                match container.stats() {
+                    Ok(stats) => emit("stats", Some(stats))?,
+                    Err(error) => crate::log::record(crate::log::Level::Error, &format!("{error:#}")),
+                }
                 next += self.interval;
             }
         }

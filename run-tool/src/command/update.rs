@@ -12,6 +12,7 @@ use super::Global;
 use crate::container::{NotRunning, Status};
 use crate::error::Fails;
 use crate::log;
+use crate::rdt::{self, Resctrl};
 
 /// Change the limits of a container.
 ///
@@ -71,10 +72,10 @@ pub(crate) struct Update {
     /// The number of processes; -1 for no limit.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pids_limit: Option<i64>,
-    /// The Intel RDT cache schema. Not available.
+    /// The Intel RDT cache schema, for a container that has `linux.intelRdt`.
     #[arg(long, value_name = "SCHEMA")]
     l3_cache_schema: Option<String>,
-    /// The Intel RDT memory bandwidth schema. Not available.
+    /// The Intel RDT memory bandwidth schema, for a container that has `linux.intelRdt`.
     #[arg(long, value_name = "SCHEMA")]
     mem_bw_schema: Option<String>,
     /// The name of the container.
@@ -84,12 +85,7 @@ pub(crate) struct Update {
 impl Update {
     pub(super) fn run(self, global: &Global) -> Result<()> {
         let mut container = global.container(&self.id)?;
-        if self.l3_cache_schema.as_ref().is_some_and(|schema| !schema.is_empty()) {
-            bail!("Intel RDT/CAT: l3 cache schema is not enabled");
-        }
-        if self.mem_bw_schema.as_ref().is_some_and(|schema| !schema.is_empty()) {
-            bail!("Intel RDT/MBA: memory bandwidth schema is not enabled");
-        }
+        let rdt = self.rdt(container.state.config.intel_rdt.as_ref().filter(|_| container.state.rdt.exist()))?;
         let asked = self.asked()?;
         let memory = asked.get("memory");
         if memory.is_some_and(|memory| memory.get("kernel").or(memory.get("kernelTCP")).is_some()) {
@@ -102,7 +98,8 @@ impl Update {
         let effective = effective(&asked, &stored);
         let resources: LinuxResources = serde_json::from_value(effective)?;
         let cgroup = container.cgroup();
-        if let Err(error) = cgroup.set(&resources, &[]) {
+        let set_rdt = || rdt.as_ref().map_or(Ok(()), |(config, resctrl)| resctrl.set(config, &container.state.rdt));
+        if let Err(error) = cgroup.set(&resources, &[]).and_then(|()| set_rdt()) {
             // Half of it may be set: go back to what was.
             let back = serde_json::from_value(stored).map_err(anyhow::Error::from);
             if let Err(error) = back.and_then(|before: LinuxResources| cgroup.set(&before, &[])) {
@@ -110,10 +107,33 @@ impl Update {
             }
             return Err(error);
         }
+        if let Some((config, _)) = rdt {
+            container.state.config.intel_rdt = Some(config);
+        }
         let mut merged = stored;
         merge(&mut merged, &asked);
         container.state.config.resources = Some(merged);
         container.save()
+    }
+
+    /// The Intel RDT configuration that is asked for, if one is.
+    fn rdt(&self, stored: Option<&rdt::Config>) -> Result<Option<(rdt::Config, Resctrl)>> {
+        let given = |schema: &Option<String>| schema.clone().filter(|schema| !schema.is_empty());
+        let (cache, bandwidth) = (given(&self.l3_cache_schema), given(&self.mem_bw_schema));
+        if cache.is_none() && bandwidth.is_none() {
+            return Ok(None);
+        }
+        let resctrl = Resctrl::find();
+        if cache.is_some() && !resctrl.as_ref().is_some_and(Resctrl::has_cache) {
+            bail!("Intel RDT/CAT: l3 cache schema is not enabled");
+        }
+        if bandwidth.is_some() && !resctrl.as_ref().is_some_and(Resctrl::has_bandwidth) {
+            bail!("Intel RDT/MBA: memory bandwidth schema is not enabled");
+        }
+        let mut config = stored.cloned().context("updating a non-existent Intel RDT configuration is not supported")?;
+        config.l3_cache_schema = cache.unwrap_or(config.l3_cache_schema);
+        config.bandwidth_schema = bandwidth.unwrap_or(config.bandwidth_schema);
+        Ok(resctrl.map(|resctrl| (config, resctrl)))
     }
 
     /// What is asked for, as a resources document without nulls.

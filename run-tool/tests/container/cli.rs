@@ -445,3 +445,27 @@ fn global_options_may_follow_the_command() {
         assert!(global.iter().all(|option| help.contains(option)), "{command}: {help}");
     }
 }
+
+#[test]
+fn intel_rdt_is_refused_in_runcs_words_where_it_is_not_mounted() {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    if mounts.contains(" - resctrl ") {
+        let bundle = Bundle::with(&["true"], |config| config["linux"]["intelRdt"] = json!({"closID": ".."}));
+        let (_, error) = bundle.bad(&["run", &bundle.id()]);
+        assert!(error.contains("invalid intelRdt.ClosID"), "{error}");
+        return;
+    }
+    let bundle = Bundle::with(&["true"], |config| config["linux"]["intelRdt"] = json!({"l3CacheSchema": "L3:0=f"}));
+    let (_, error) = bundle.bad(&["run", &bundle.id()]);
+    assert!(error.contains("intelRdt is specified in config, but Intel RDT is not enabled"), "{error}");
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    let id = bundle.id();
+    bundle.good(&["run", "--detach", &id]);
+    let (_, error) = bundle.bad(&["update", "--l3-cache-schema", "L3:0=f", &id]);
+    assert!(error.contains("Intel RDT/CAT: l3 cache schema is not enabled"), "{error}");
+    let (_, error) = bundle.bad(&["update", "--mem-bw-schema", "MB:0=20", &id]);
+    assert!(error.contains("Intel RDT/MBA: memory bandwidth schema is not enabled"), "{error}");
+    let stats = bundle.good(&["events", "--stats", &id]);
+    assert!(stats.contains("\"intel_rdt\":{}"), "{stats}");
+    assert!(!bundle.good(&["features"]).contains("\"intelRdt\":{\"enabled\":false"));
+}
