@@ -6,6 +6,7 @@ use std::io;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use rustix::net::{
@@ -216,25 +217,24 @@ pub(crate) fn send_fd(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>) 
     Ok(())
 }
 
-/// Connects to a Unix socket. A path too long for an address is reached through its folder.
-pub(crate) fn connect(path: &std::path::Path) -> Result<OwnedFd> {
+/// A path that fits an address: one that is too long is reached through its folder, which is open as long as what is returned.
+pub(crate) fn reach(path: &Path) -> Result<(Option<OwnedFd>, PathBuf)> {
+    let (true, Some(parent), Some(name)) = (path.as_os_str().len() > 100, path.parent(), path.file_name()) else {
+        return Ok((None, path.to_owned()));
+    };
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+    let folder =
+        rustix::fs::open(parent, flags, rustix::fs::Mode::empty()).fails(|| format!("open {}", parent.display()))?;
+    let short = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
+    Ok((Some(folder), short))
+}
+
+/// Connects to a Unix socket.
+pub(crate) fn connect(path: &Path) -> Result<OwnedFd> {
     let fail = || format!("dial unix {}", path.display());
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).fails(fail)?;
-    let long = path.as_os_str().len() > 100;
-    let folder = match path.parent() {
-        Some(parent) if long => Some(
-            rustix::fs::open(parent, rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
-                .fails(fail)?,
-        ),
-        _ => None,
-    };
-    let address = match (&folder, path.file_name()) {
-        (Some(folder), Some(name)) => {
-            std::path::PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name)
-        }
-        _ => path.to_owned(),
-    };
+    let (_folder, address) = reach(path)?;
     let address = rustix::net::SocketAddrUnix::new(&address).fails(fail)?;
     rustix::net::connect(&socket, &address).fails(|| format!("dial unix {}: connect", path.display()))?;
     Ok(socket)

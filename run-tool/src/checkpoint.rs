@@ -18,6 +18,7 @@ use crate::config::{self, Items};
 use crate::container::Container;
 use crate::criu;
 use crate::error::Fails;
+use crate::notify;
 use crate::rootfs::{Root, device};
 use crate::{beneath, syscall};
 
@@ -95,6 +96,9 @@ fn leave_mounts(options: &mut Criu_opts, container: &Container, spec: &Spec) -> 
                 }
             }
         }
+    }
+    if container.folder.join(notify::FOLDER).exists() {
+        leave_place(Path::new(notify::INSIDE));
     }
     let linux = spec.linux().as_ref();
     for node in device::nodes(linux.map_or(&[][..], |linux| linux.devices().items()))? {

@@ -26,6 +26,7 @@ mod logs;
 mod monitor;
 mod namespace;
 mod netdev;
+mod notify;
 mod plan;
 mod process;
 mod procfs;

@@ -14,6 +14,7 @@ use libcontainer::oci_spec::runtime::Spec;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
+use rustix::process::PidfdFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::attach::Server;
@@ -21,6 +22,7 @@ use crate::channel::{Channel, Message};
 use crate::container::Container;
 use crate::error::Fails;
 use crate::logs::{Settings, Stream, Writer};
+use crate::notify::{self, Notify};
 use crate::plan::Options;
 use crate::supervise::{reap, signals_in};
 use crate::syscall::{self, Pid};
@@ -96,7 +98,15 @@ pub(crate) fn leave_behind(job: &Job<'_>) -> Result<()> {
     };
     drop(theirs);
     match ours.receive()? {
-        Some((Message::Pid(_), _)) => Ok(()),
+        Some((Message::Pid(pid), socket)) => {
+            // The caller waits until the container is ready; the supervisor has other things to do.
+            if let (Some(socket), Some(host)) = (socket, notify::host()) {
+                let process = rustix::process::Pid::from_raw(pid);
+                let pidfd = process.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+                notify::report(Notify::new(socket, host).and_then(|notify| notify.wait(pidfd, pid)));
+            }
+            Ok(())
+        }
         Some((Message::Error(text), _)) => {
             syscall::wait(child, true)?;
             bail!(text)
@@ -167,7 +177,10 @@ fn work(job: &Job<'_>, policy: Policy, channel: &mut Option<Channel>) -> Result<
             }
         };
         if let Some(channel) = channel.take() {
-            channel.send(&Message::Pid(started.pid))?;
+            match &started.notify {
+                Some(notify) => channel.send_fd(&Message::Pid(started.pid), notify.as_fd())?,
+                None => channel.send(&Message::Pid(started.pid))?,
+            }
             // Whoever reads the caller's output waits for its end.
             for number in 0..3 {
                 syscall::dup_to(null.as_fd(), number).fails(|| "dup")?;

@@ -1,5 +1,6 @@
 //! All that is decided about a container before anything of it exists: its configuration read into what the steps need.
 
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use crate::cgroup::Cgroup;
 use crate::channel;
 use crate::config::{self, Items, Namespaces as _};
 use crate::namespace::{self, Namespaces};
+use crate::notify;
 use crate::program::Program;
 use crate::rootfs;
 use crate::rootfs::device::Node;
@@ -50,6 +52,8 @@ pub(crate) struct Options {
     pub(crate) streams: Option<[OwnedFd; 3]>,
     /// Whether it takes the folder of the one before it.
     pub(crate) again: bool,
+    /// The caller's socket for the container's word that it is ready.
+    pub(crate) notify: Option<OsString>,
     /// Where the output is kept, if there is a supervisor.
     pub(crate) log: Option<crate::logs::Settings>,
 }
@@ -143,6 +147,9 @@ impl Plan {
                 );
             }
             mounts.push(mount);
+        }
+        if options.notify.is_some() {
+            mounts.push(notify::mount(&options.root.join(&options.id)));
         }
         let root_propagation = match linux.and_then(|linux| linux.rootfs_propagation().as_deref()) {
             None | Some("") => None,

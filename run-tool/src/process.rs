@@ -20,6 +20,7 @@ use crate::config::{self, Items, Namespaces as _};
 use crate::container::{Container, FIFO};
 use crate::error::Fails;
 use crate::namespace;
+use crate::notify::{self, Notify};
 use crate::plan::{Options, Plan};
 use crate::program::Program;
 use crate::rdt::Resctrl;
@@ -36,6 +37,8 @@ pub(crate) struct Started {
     pub(crate) pid: Pid,
     /// The terminal, if it stays here.
     pub(crate) master: Option<OwnedFd>,
+    /// Where it says that it is ready, if the caller wants to know.
+    pub(crate) notify: Option<Notify>,
 }
 
 /// A program that could not be executed although everything was ready for it.
@@ -67,6 +70,9 @@ pub(crate) fn begin(spec: &Spec, options: &mut Options) -> Result<Begun> {
     let linux = spec.linux().as_ref();
     let process = spec.process().as_ref().context("process property must not be empty")?;
     let mut program = Program::from_spec(process, rootless)?;
+    if options.notify.is_some() {
+        program.environment.push(notify::VARIABLE.to_owned());
+    }
     program.environment.append(&mut options.environment);
     program.kept = options.kept;
     program.mask = options.mask;
@@ -118,8 +124,10 @@ pub(crate) fn begin(spec: &Spec, options: &mut Options) -> Result<Begun> {
 pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
     let Begun { mut plan, mut program, mut cgroup, mut container } = begin(spec, &mut options)?;
     let mut pid = 0;
+    let mut notify = None;
     // Someone else's groups must survive the failure that they are the reason of.
     let made = cgroup.refuse_used().and_then(|()| {
+        notify = notify::prepare(&container.folder, &options)?;
         launch(spec, &options, &mut plan, &mut program, &mut cgroup, &mut container, &mut pid).map_err(|error| {
             let starved = cgroup.oom_kills() > 0;
             undo_groups(&cgroup, pid);
@@ -131,7 +139,7 @@ pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
         })
     });
     match made {
-        Ok(master) => Ok(Started { container, pid, master }),
+        Ok(master) => Ok(Started { container, pid, master, notify }),
         Err(error) => {
             undo_folder(&container);
             Err(error)

@@ -24,7 +24,7 @@ use crate::plan::{Options, Plan};
 use crate::process::{self, Begun, Started};
 use crate::rootfs::{Root, mount};
 use crate::syscall::{self, Pid};
-use crate::{beneath, criu, hook, init, log, namespace, state, terminal};
+use crate::{beneath, criu, hook, init, log, namespace, notify, state, terminal};
 
 /// How a container is to be restored.
 #[derive(Debug, Default)]
@@ -42,10 +42,12 @@ pub(crate) fn restore(spec: &Spec, mut options: Options, restoring: Restoring) -
     let mut begun = process::begin(spec, &mut options)?;
     let mut pid = 0;
     let made = begun.cgroup.refuse_used().and_then(|()| {
+        // Who restores has waited once: there is the folder that the container knows, and nobody listens.
+        notify::make_folder(&begun.container.folder, &options)?;
         run(spec, &mut begun, restoring, &mut pid).inspect_err(|_| process::undo_groups(&begun.cgroup, pid))
     });
     match made {
-        Ok(master) => Ok(Started { container: begun.container, pid, master }),
+        Ok(master) => Ok(Started { container: begun.container, pid, master, notify: None }),
         Err(error) => {
             process::undo_folder(&begun.container);
             Err(error)

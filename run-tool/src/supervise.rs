@@ -11,9 +11,10 @@ use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::error::{self, Fails};
+use crate::notify::Notify;
 use crate::syscall::{self, Pid, SignalMask};
 use crate::terminal::Host;
-use crate::{log, signal};
+use crate::{log, notify, signal};
 
 const BUFFER: usize = 64 * 1024;
 
@@ -23,6 +24,7 @@ pub(crate) struct Foreground {
     signals: OwnedFd,
     mask: SignalMask,
     host: Option<Host>,
+    notify: Option<Notify>,
 }
 
 impl std::fmt::Debug for SignalMask {
@@ -76,7 +78,7 @@ impl Foreground {
         let host = if terminal { Some(Host::find()?) } else { None };
         let mask = syscall::block_signals().fails(|| "sigprocmask")?;
         let signals = syscall::signalfd().fails(|| "signalfd")?;
-        Ok(Self { signals, mask, host })
+        Ok(Self { signals, mask, host, notify: None })
     }
 
     /// The mask of signals from before, for the container's program.
@@ -85,7 +87,8 @@ impl Foreground {
     }
 
     /// Serves the container until its first process ends, and gives its status.
-    pub(crate) fn serve(mut self, pid: Pid, master: Option<OwnedFd>) -> Result<i32> {
+    pub(crate) fn serve(mut self, pid: Pid, master: Option<OwnedFd>, notify: Option<Notify>) -> Result<i32> {
+        self.notify = notify;
         if let (Some(_), Some(host)) = (&master, &mut self.host) {
             host.set_raw()?;
         }
@@ -94,7 +97,10 @@ impl Foreground {
         while status.is_none() {
             self.wait(master.as_ref(), &mut input, &mut output, None)?;
             status = self.handle_signals(pid, master.as_ref())?;
+            self.pass_on_notify();
         }
+        // It has said what it had to say.
+        self.notify = None;
         if let Some(master) = &master {
             // What was written before the end is still on its way; the hang-up follows it.
             for _ in 0..100 {
@@ -111,6 +117,17 @@ impl Foreground {
         Ok(status.unwrap_or(255))
     }
 
+    /// Passes on that the container is ready. The process to watch is this one; it goes on without waiting for the host.
+    fn pass_on_notify(&mut self) {
+        if let Some(notify) = &mut self.notify {
+            let served = notify.serve(std::process::id() as Pid);
+            if served.is_err() {
+                self.notify = None;
+            }
+            notify::report(served);
+        }
+    }
+
     /// Moves what can be moved. False: nothing happened in time.
     fn wait(
         &self,
@@ -121,6 +138,7 @@ impl Foreground {
     ) -> Result<bool> {
         let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
         let mut polled = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        polled.extend(self.notify.iter().map(|notify| PollFd::new(notify, PollFlags::IN)));
         let mut sides = [None; 3];
         if let Some(master) = master {
             let mut flags = PollFlags::empty();

@@ -10,7 +10,7 @@ use super::Global;
 use crate::error::Fails;
 use crate::plan::Options;
 use crate::process;
-use crate::{config, launch, program};
+use crate::{config, launch, notify, program};
 
 /// Create a container.
 ///
@@ -88,6 +88,7 @@ impl Making {
             kept: program::inherited(listen, self.preserve_fds)?,
             environment,
             rootless_cgroups: global.rootless_cgroups(),
+            notify: notify::host(),
             systemd_cgroup: global.systemd_cgroup,
             ..Options::default()
         })

@@ -133,7 +133,7 @@ impl Exec {
         }
         match foreground {
             None => Ok(0),
-            Some(foreground) => Ok(foreground.serve(pid, master)? as u8),
+            Some(foreground) => Ok(foreground.serve(pid, master, None)? as u8),
         }
     }
 

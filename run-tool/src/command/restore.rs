@@ -109,7 +109,7 @@ impl Restore {
             return Err(error);
         }
         let Some(foreground) = foreground else { return Ok(0) };
-        let status = foreground.serve(started.pid, started.master);
+        let status = foreground.serve(started.pid, started.master, started.notify);
         // The container's own status is what counts from here on.
         if let Err(error) = started.container.kill_and_destroy() {
             log::warn(&format!("{error:#}"));

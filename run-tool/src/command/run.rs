@@ -13,7 +13,7 @@ use crate::logs::Settings;
 use crate::monitor::{self, Job};
 
 use crate::supervise::Foreground;
-use crate::{launch, log};
+use crate::{launch, log, notify};
 
 /// Create and run a container.
 ///
@@ -98,8 +98,14 @@ impl Run {
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         options.mask = foreground.as_ref().map(Foreground::mask);
         let started = launch::start(&spec, options, self.making.pid_file.as_deref())?;
-        let Some(foreground) = foreground else { return Ok(0) };
-        let status = foreground.serve(started.pid, started.master);
+        let Some(foreground) = foreground else {
+            if let Some(notify) = started.notify {
+                // One that has ended already has no more to say than what it said.
+                notify::report(notify.wait(started.container.pidfd().ok(), started.pid));
+            }
+            return Ok(0);
+        };
+        let status = foreground.serve(started.pid, started.master, started.notify);
         if self.keep {
             if let Ok(status) = status {
                 monitor::record(&started.container.folder, status)?;

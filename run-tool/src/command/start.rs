@@ -11,6 +11,7 @@ use super::Global;
 use crate::container::{Container, FIFO, Status};
 use crate::error::Fails;
 use crate::hook;
+use crate::notify::{self, Notify};
 
 /// Start the program of a created container.
 #[derive(Debug, Args)]
@@ -28,6 +29,10 @@ impl Start {
             Status::Running => bail!("cannot start an already running container"),
             Status::Paused => bail!("cannot start a container in the paused state"),
         }
+        let notify = match notify::host() {
+            Some(host) => Some((Notify::listen(&container.folder, host)?, container.pidfd()?)),
+            None => None,
+        };
         release(&container)?;
         let hooks = container.hooks()?;
         let state = container.state.for_hooks("running", container.state.init_process_pid);
@@ -36,7 +41,11 @@ impl Start {
             // The hook's failure is what is told.
             let _ = container.signal(libc::SIGKILL);
         }
-        run
+        run?;
+        match notify {
+            Some((notify, pidfd)) => notify.wait(Some(pidfd), container.state.init_process_pid),
+            None => Ok(()),
+        }
     }
 }
 

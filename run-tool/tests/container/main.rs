@@ -8,6 +8,7 @@ mod checkpoint;
 mod cli;
 mod crash;
 mod netdev;
+mod notify;
 mod rootless;
 mod security;
 mod signals;
