@@ -282,6 +282,8 @@ fn start(job: &Job<'_>, name: &str, task: &Task<'_>, interrupt: &Interrupt) -> R
     let (reader, writer) = io::pipe().map_err(failed)?;
     let mut command = Command::new(job.runtime);
     command.arg("--root").arg(&state).arg("run").arg("--bundle").arg(job.folder).arg(name);
+    // A step of a build is not the service that someone waits for, nor does an image want the socket's folder.
+    command.env_remove("NOTIFY_SOCKET");
     command.stdin(Stdio::null()).stdout(writer.try_clone().map_err(failed)?).stderr(writer);
     // An interrupt from the terminal is for the build, which then ends the container in good order.
     command.process_group(0);
