@@ -9,6 +9,7 @@ mod cli;
 mod crash;
 mod netdev;
 mod notify;
+mod process;
 mod rootless;
 mod security;
 mod signals;
