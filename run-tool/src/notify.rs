@@ -1,8 +1,8 @@
 //! sd_notify(3): the container's word that it is ready, for whoever gave run-tool a `NOTIFY_SOCKET`.
 //!
-//! The container gets a socket of its own. Of what it sends there only the first line of one datagram that begins with `READY=`
-//! goes on to the caller's, with run-tool's own word on which process is the main one: a container has nothing else to say to
-//! the host's systemd.
+//! The container gets a socket of its own. Of what it sends there only the first line of one datagram that begins with
+//! `READY=` goes on to the caller's, with run-tool's own word on which process is the main one: a container has nothing
+//! else to say to the host's systemd.
 
 use std::ffi::OsString;
 use std::fs;
@@ -66,8 +66,8 @@ pub(crate) fn make_folder(folder: &Path, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Makes the socket's folder, and the socket unless `start` will. The supervisor of a container that is started again has
-/// told its caller already.
+/// Makes the socket's folder, and the socket unless `start` will. The supervisor of a container that is started again
+/// has told its caller already.
 pub(crate) fn prepare(folder: &Path, options: &Options) -> Result<Option<Notify>> {
     make_folder(folder, options)?;
     match &options.notify {
@@ -131,8 +131,8 @@ impl Notify {
         }
     }
 
-    /// Passes on what is to be passed on of what has come; the rest is thrown away, lest the container wait for a reader. Gives
-    /// a pipe that ends when the host has read everything.
+    /// Passes on what is to be passed on of what has come; the rest is thrown away, lest the container wait for a reader.
+    /// Gives a pipe that ends when the host has read everything.
     pub(crate) fn serve(&mut self, main: Pid) -> Result<Option<OwnedFd>> {
         loop {
             // As large as runc's; descriptors that came along are closed by the kernel.

@@ -148,7 +148,8 @@ fn a_foreground_run_is_itself_the_process_to_watch() {
 
 #[test]
 fn the_program_knows_a_socket_that_it_can_only_write_to() {
-    let script = "echo $NOTIFY_SOCKET; test -S $NOTIFY_SOCKET && echo socket; grep -o ' /run/notify [^ ]*' /proc/self/mountinfo; \
+    let script = "echo $NOTIFY_SOCKET; test -S $NOTIFY_SOCKET && echo socket; \
+        grep -o ' /run/notify [^ ]*' /proc/self/mountinfo; \
         busybox touch /run/notify/x 2>/dev/null || echo no";
     let bundle = Bundle::with(&["sh", "-c", script], |config| {
         config["process"]["env"].as_array_mut().unwrap().push(json!("NOTIFY_SOCKET=/elsewhere"));

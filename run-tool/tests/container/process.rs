@@ -1,5 +1,5 @@
-//! What the configuration says of the process itself: read back from inside and from the host's `/proc`, for the first program
-//! and for exec.
+//! What the configuration says of the process itself: read back from inside and from the host's `/proc`, for the first
+//! program and for exec.
 
 use std::fs;
 use std::mem::MaybeUninit;
@@ -222,7 +222,10 @@ fn exec_runs_on_the_cpus_that_are_named() {
 fn the_clocks_of_a_time_namespace_are_set_off() {
     let (bundle, pid) = sleeping(|config| {
         namespace(config, "time");
-        config["linux"]["timeOffsets"] = json!({"monotonic": {"secs": 7881, "nanosecs": 2_718_281}, "boottime": {"secs": 1_337_000, "nanosecs": 3_141_519}});
+        config["linux"]["timeOffsets"] = json!({
+            "monotonic": {"secs": 7881, "nanosecs": 2_718_281},
+            "boottime": {"secs": 1_337_000, "nanosecs": 3_141_519}
+        });
     });
     let offsets = fs::read_to_string(format!("/proc/{pid}/timens_offsets")).unwrap();
     let words: Vec<&str> = offsets.split_whitespace().collect();
