@@ -1,7 +1,7 @@
 //! Network devices of the host that move into a container's network namespace: `linux.netDevices`.
 //!
-//! Four messages of rtnetlink(7), written here: only the error number and addresses are read from the kernel's answers, so
-//! nothing that a newer kernel says about a device can be misunderstood.
+//! Four messages of rtnetlink(7), written here: only the error number and addresses are read from the kernel's answers,
+//! so nothing that a newer kernel says about a device can be misunderstood.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -52,8 +52,8 @@ fn valid(name: &str) -> bool {
     (1..=libc::IFNAMSIZ).contains(&name.len()) && !matches!(name, "." | "..") && !name.contains(['/', ':', ' '])
 }
 
-/// Moves devices, in the order of their names. What has moved when one fails is given back by the kernel, at the end of the
-/// namespace, as far as it gives devices back.
+/// Moves devices, in the order of their names. What has moved when one fails is given back by the kernel, at the end of
+/// the namespace, as far as it gives devices back.
 pub(crate) fn move_all(devices: &Devices, namespace: BorrowedFd<'_>, path: &str) -> Result<()> {
     let (here, there) = (Route::open()?, Route::open_in(namespace)?);
     for (name, device) in devices.iter().collect::<BTreeMap<_, _>>() {
