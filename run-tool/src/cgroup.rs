@@ -441,7 +441,12 @@ pub(crate) fn write(path: &Path, value: &str) -> Result<()> {
     loop {
         match file.write(value.as_bytes()) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            result => return result.fails(|| format!("write {}", path.display())).map(drop).map_err(Into::into),
+            result => {
+                return result
+                    .fails(|| format!("failed to write {value:?}: write {}", path.display()))
+                    .map(drop)
+                    .map_err(Into::into);
+            }
         }
     }
 }

@@ -19,6 +19,11 @@ use crate::log::{self, Level};
 
 const LIMIT: usize = 32 * 1024;
 
+/// The other side went while it was to answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the other process ended while {0} was expected")]
+pub(crate) struct Gone(String);
+
 /// What one side tells the other.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Message {
@@ -176,7 +181,7 @@ impl Channel {
         match self.receive()? {
             Some((message, _)) if message == *wanted => Ok(()),
             Some((message, _)) => bail!("unexpected message {message:?}, expected {wanted:?}"),
-            None => bail!("the other process ended while {wanted:?} was expected"),
+            None => Err(Gone(format!("{wanted:?}")).into()),
         }
     }
 }

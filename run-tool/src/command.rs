@@ -20,7 +20,9 @@ mod start;
 mod state;
 mod stop;
 mod update;
+mod usage;
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -136,7 +138,7 @@ struct Global {
     root: PathBuf,
     /// Whether the root was named on the command line.
     explicit_root: bool,
-    rootless: Option<bool>,
+    rootless: String,
     systemd_cgroup: bool,
 }
 
@@ -145,12 +147,6 @@ impl Global {
         if arguments.systemd_cgroup && !crate::cgroup::systemd::is_running() {
             bail!("systemd cgroup flag passed, but systemd support for managing cgroups is not available");
         }
-        let rootless = match arguments.rootless.to_ascii_lowercase().as_str() {
-            "" | "auto" => None,
-            "1" | "t" | "true" => Some(true),
-            "0" | "f" | "false" => Some(false),
-            other => bail!("strconv.ParseBool: parsing {other:?}: invalid syntax"),
-        };
         let (root, explicit_root) = match &arguments.root {
             Some(root) => {
                 let root = crate::beneath::clean(&std::env::current_dir().context("getwd")?.join(root));
@@ -161,12 +157,17 @@ impl Global {
             }
             None => (default_root()?, false),
         };
-        Ok(Self { root, explicit_root, rootless, systemd_cgroup: arguments.systemd_cgroup })
+        Ok(Self { root, explicit_root, rootless: arguments.rootless.clone(), systemd_cgroup: arguments.systemd_cgroup })
     }
 
     /// Whether missing rights over control groups are no error.
-    fn rootless_cgroups(&self) -> bool {
-        self.rootless.unwrap_or_else(|| !rustix::process::geteuid().is_root() || namespace::in_user_namespace())
+    fn rootless_cgroups(&self) -> Result<bool> {
+        match self.rootless.to_ascii_lowercase().as_str() {
+            "" | "auto" => Ok(!rustix::process::geteuid().is_root() || namespace::in_user_namespace()),
+            "1" | "t" | "true" => Ok(true),
+            "0" | "f" | "false" => Ok(false),
+            other => bail!("strconv.ParseBool: parsing {other:?}: invalid syntax"),
+        }
     }
 
     fn container(&self, id: &str) -> Result<Container> {
@@ -214,7 +215,7 @@ fn print(text: &str) -> Result<()> {
 pub(crate) fn run() -> Result<u8, Failure> {
     let arguments = match parse() {
         Ok(arguments) => arguments,
-        Err(status) => return Ok(status),
+        Err(failure) => return failure,
     };
     let preserved = match &arguments.command {
         Some(Command::Create(command)) => Some(command.preserved()),
@@ -345,22 +346,62 @@ fn read(matches: clap::ArgMatches) -> Result<Arguments, clap::Error> {
     Ok(arguments)
 }
 
-/// Reads the command line. A wrong one ends with runc's status, 1.
-fn parse() -> Result<Arguments, u8> {
+/// A command with its options, for `usage`.
+fn command_of(name: &str) -> Option<clap::Command> {
+    match COMMANDS.iter().find(|(known, _)| *known == name) {
+        Some((_, augment)) => {
+            let rootless = clap::Arg::new(ROOTLESS).long("rootless").value_name("true|false|auto");
+            Some(augment(clap::Command::new(name.to_owned())).arg(rootless))
+        }
+        None => command_line().find_subcommand(name).cloned(),
+    }
+}
+
+/// Reads the command line. A wrong one ends here, with runc's status.
+fn parse() -> Result<Arguments, Result<u8, Failure>> {
+    let program = short_command_line();
+    let mut line = usage::read(&program, command_of, std::env::args_os()).map_err(|wrong| refuse(&wrong))?;
+    match line.command {
+        Ok(mut command) => line.global.append(&mut command),
+        Err(wrong) => {
+            // What is wrong with a command is for the log that the global flags name.
+            line.global.push("list".into());
+            let options = matches(program, &line.global)?.options;
+            let opened = log::open(options.log.as_deref(), &options.log_format, options.debug);
+            return Err(opened.map_err(Failure::from).and_then(|()| refuse(&wrong)));
+        }
+    }
+    matches(program, &line.global)
+}
+
+fn matches(program: clap::Command, line: &[OsString]) -> Result<Arguments, Result<u8, Failure>> {
     // What the short form does not know, or has to explain, is the whole one's.
-    let matches = short_command_line().try_get_matches().or_else(|_| command_line().try_get_matches());
-    matches.and_then(read).map_err(|error| {
+    let matches = program.try_get_matches_from(line);
+    let matches = matches.and_then(read).or_else(|_| command_line().try_get_matches_from(line).and_then(read));
+    matches.map_err(|error| {
         if error.kind() == clap::error::ErrorKind::InvalidSubcommand
             && let Some(clap::error::ContextValue::String(name)) =
                 error.get(clap::error::ContextKind::InvalidSubcommand)
         {
-            log::plain(&format!("No help topic for '{name}'"));
-            return 1;
+            if let Ok(global) = Arguments::try_parse_from(line.iter().take_while(|word| *word != name.as_str())) {
+                let global = global.options;
+                log::open(global.log.as_deref(), &global.log_format, global.debug)?;
+            }
+            return Err(Failure { error: anyhow::anyhow!("No help topic for '{name}'\n"), status: 3 });
         }
         // Nobody is left to tell if the streams are closed.
         let _ = error.print();
-        u8::from(error.use_stderr())
+        Ok(u8::from(error.use_stderr()))
     })
+}
+
+/// Says what is wrong with a command line, and how it is used.
+fn refuse(wrong: &usage::Wrong) -> Result<u8, Failure> {
+    let mut program = command_line();
+    program.build();
+    let command = wrong.command.as_deref().and_then(|name| program.find_subcommand(name)).unwrap_or(&program);
+    print(&format!("{}\n\n{}\n", wrong.heading, command.clone().render_help()))?;
+    Err(anyhow::anyhow!("{}", wrong.message).into())
 }
 
 fn man() -> Result<()> {

@@ -71,12 +71,25 @@ pub(crate) fn load() -> Result<Spec> {
     };
     let spec = parse(&text)?;
     check_process(spec.process().as_ref().context("process property must not be empty")?)?;
+    let memory = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()?.memory().as_ref());
+    if memory.is_some_and(|memory| memory.kernel().is_some() || memory.kernel_tcp().is_some()) {
+        log::warn("Kernel memory settings are ignored and will be removed");
+    }
     Ok(spec)
+}
+
+/// Reads JSON; of text that ends too early it says what runc says.
+pub(crate) fn read_json(text: &[u8]) -> Result<Value> {
+    serde_json::from_slice(text).map_err(|error| match error.is_eof() {
+        true if text.trim_ascii().is_empty() => anyhow::anyhow!("EOF"),
+        true => anyhow::anyhow!("unexpected EOF"),
+        false => error.into(),
+    })
 }
 
 /// Reads a `config.json` document.
 pub(crate) fn parse(text: &[u8]) -> Result<Spec> {
-    let mut document: Value = serde_json::from_slice(text)?;
+    let mut document: Value = read_json(text)?;
     if document.is_null() {
         bail!("config cannot be null");
     }
@@ -109,7 +122,7 @@ const INHERITED: [&str; 7] =
 /// all the capabilities, which would be all of them otherwise.
 pub(crate) fn load_process(path: &Path, container: Option<&Value>) -> Result<Process> {
     let text = fs::read(path).fails(|| format!("open {}", path.display()))?;
-    let mut document: Value = serde_json::from_slice(&text)?;
+    let mut document: Value = read_json(&text)?;
     drop_nulls(&mut document);
     if let (Some(document), Some(container)) = (document.as_object_mut(), container.and_then(Value::as_object)) {
         for (key, value) in container {
@@ -182,7 +195,7 @@ fn complete_linux(linux: &mut Value) -> Result<()> {
         let kind = namespace.get("type").and_then(Value::as_str).unwrap_or_default();
         if !matches!(kind, "pid" | "network" | "mount" | "ipc" | "uts" | "user" | "cgroup" | "time") {
             let path = namespace.get("path").and_then(Value::as_str).unwrap_or_default();
-            bail!("namespace {:?} does not exist", format!("{{{kind} {path}}}"));
+            bail!("namespace {{{kind:?} {path:?}}} does not exist");
         }
     }
     if let Some(policy) = linux.get("memoryPolicy") {
@@ -280,7 +293,7 @@ pub(crate) fn validate(spec: &Spec, rootless: bool) -> Result<()> {
     for namespace in namespaces {
         if !seen.insert(namespace.typ() as u32) {
             let path = namespace.path().as_deref().unwrap_or(Path::new(""));
-            bail!("malformed spec file: duplicated ns {:?}", format!("{{{} {}}}", namespace.typ(), path.display()));
+            bail!("malformed spec file: duplicated ns {{{:?} {path:?}}}", namespace.typ().to_string());
         }
     }
     let set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
@@ -467,7 +480,7 @@ mod tests {
             (r#"{"hostname":"x"}"#, "unable to set hostname without a private UTS namespace"),
             (
                 r#"{"linux":{"namespaces":[{"type":"ipc"},{"type":"ipc"}]}}"#,
-                "malformed spec file: duplicated ns \"{ipc }\"",
+                "malformed spec file: duplicated ns {\"ipc\" \"\"}",
             ),
             (
                 r#"{"linux":{"sysctl":{"net.ipv4.ip_forward":"1"}}}"#,

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -39,7 +40,9 @@ fn run_one(hook: &Hook, state: &str, environment: &[String]) -> Result<()> {
     input.write_all(state.as_bytes())?;
     input.seek(SeekFrom::Start(0))?;
     let (mut output, mut errors) = (memory("stdout")?, memory("stderr")?);
-    let mut command = Command::new(hook.path());
+    let path = hook.path();
+    // A path is not looked up in PATH, as a bare name would be.
+    let mut command = Command::new(if path.is_absolute() { path.clone() } else { Path::new(".").join(path) });
     let mut arguments = hook.args().items().iter();
     if let Some(name) = arguments.next() {
         command.arg0(name);
@@ -51,8 +54,7 @@ fn run_one(hook: &Hook, state: &str, environment: &[String]) -> Result<()> {
             command.env(name, value);
         }
     }
-    let path = hook.path().display();
-    let mut child = command.spawn().fails(|| format!("fork/exec {path}"))?;
+    let mut child = command.spawn().fails(|| format!("fork/exec {}", path.display()))?;
     if let Some(seconds) = hook.timeout().filter(|seconds| *seconds > 0) {
         let pid = Pid::from_child(&child);
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).fails(|| "pidfd_open")?;

@@ -8,7 +8,7 @@ use libcontainer::oci_spec::runtime::LinuxNamespaceType;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{DumpableBehavior, Pid as RustixPid, PidfdFlags, Signal};
 
-use crate::channel::{Channel, Message};
+use crate::channel::{Channel, Gone, Message};
 use crate::error::Fails;
 use crate::plan::Plan;
 use crate::procfs::Procfs;
@@ -19,7 +19,9 @@ use crate::{hook, label, log, namespace, rootfs, terminal};
 /// Ends a child, having said why.
 pub(crate) fn fail(channel: &Channel, error: &anyhow::Error) -> ! {
     let text = format!("{error:#}");
-    if channel.send(&Message::Error(text.clone())).is_err() {
+    // A parent that has gone while it was to answer has failed, and says itself why.
+    let gone = error.chain().any(|cause| cause.is::<Gone>());
+    if channel.send(&Message::Error(text.clone())).is_err() && !gone {
         // The parent has gone on: what is left is the container's own standard error, as with runc.
         use std::io::Write;
         let _ = writeln!(std::io::stderr(), "{text}");

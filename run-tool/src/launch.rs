@@ -42,6 +42,6 @@ pub(crate) fn write_pid_file(path: &Path, pid: Pid) -> Result<()> {
         file.write_all(pid.to_string().as_bytes())?;
         std::fs::rename(&temporary, path)
     };
-    write().fails(|| format!("open {}", path.display()))?;
+    write().fails(|| format!("open {}", temporary.display()))?;
     Ok(())
 }

@@ -146,7 +146,7 @@ pub(crate) fn fatal(message: &str) {
     record(Level::Error, message);
     if !to_stderr() {
         // Nobody may be reading; the log has it.
-        let _ = writeln!(std::io::stderr(), "{message}");
+        let _ = writeln!(std::io::stderr(), "{}", message.trim_end_matches('\n'));
     }
 }
 

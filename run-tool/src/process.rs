@@ -235,10 +235,12 @@ fn launch(
     if let Some((_, resctrl)) = &rdt {
         resctrl.place(&container.state.rdt, *pid).context(context)?;
     }
-    cgroup.set(&resources, &rules).context("error setting cgroup config for procHooks process").context(context)?;
+    let init = "error during container init";
+    let failed = "error setting cgroup config for procHooks process";
+    cgroup.set(&resources, &rules).context(failed).context(init).context(context)?;
     if let Some((config, resctrl)) = &rdt {
         let failed = "error setting Intel RDT config for procHooks process";
-        resctrl.set(config, &container.state.rdt).context(failed).context(context)?;
+        resctrl.set(config, &container.state.rdt).context(failed).context(init).context(context)?;
     }
     if plan.namespaces.makes(LinuxNamespaceType::User) {
         let linux = linux.context("linux")?;
@@ -377,7 +379,7 @@ fn converse(
                 channel.send(&Message::Continue)?;
             }
             Some((Message::Ready, _)) => {
-                rlimit::set(pid, &program.limits)?;
+                rlimit::set(pid, &program.limits).context("error during container init")?;
                 let (start, _) = state::process_stat(pid).context("the container's process is gone")?;
                 store(container, pid, start)?;
                 ready = true;

@@ -195,6 +195,15 @@ impl Program {
     }
 
     fn set_user(&self) -> Result<()> {
+        // The number that stands for no user is none that can be taken.
+        for (id, kind) in [(self.uid, "uid"), (self.gid, "gid")] {
+            if id == u32::MAX {
+                bail!("cannot set{kind} to unmapped {kind} {id} in user namespace");
+            }
+        }
+        if self.groups.contains(&u32::MAX) {
+            bail!("setgroups: invalid argument");
+        }
         self.own_streams()?;
         if !self.rootless {
             let groups: Vec<Gid> = self.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();

@@ -87,7 +87,7 @@ impl Making {
             pidfd_socket: self.pidfd_socket.clone(),
             kept: program::inherited(listen, self.preserve_fds)?,
             environment,
-            rootless_cgroups: global.rootless_cgroups(),
+            rootless_cgroups: global.rootless_cgroups()?,
             notify: notify::host(),
             systemd_cgroup: global.systemd_cgroup,
             ..Options::default()

@@ -23,8 +23,8 @@ use crate::syscall;
 #[derive(Debug, Args)]
 pub(crate) struct Events {
     /// The time between two lines (`500ms`, `5s`, `1m`).
-    #[arg(long, value_name = "TIME", default_value = "5s", hide_default_value = true, value_parser = duration)]
-    interval: Duration,
+    #[arg(long, value_name = "TIME", default_value = "5s", hide_default_value = true, value_parser = duration, allow_hyphen_values = true)]
+    interval: Interval,
     /// Print one line and stop.
     #[arg(long)]
     stats: bool,
@@ -32,10 +32,20 @@ pub(crate) struct Events {
     id: String,
 }
 
+/// A time; none if it is zero or less, which is no time to wait.
+pub(super) type Interval = Option<Duration>;
+
 /// Reads a time as Go writes it.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Interval, String> {
     let fail = || format!("invalid duration {text:?}");
-    let mut rest = text;
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if unsigned.is_empty() {
+        return Err(fail());
+    }
+    if unsigned == "0" || text.starts_with('-') {
+        return if text.starts_with('-') { duration(unsigned).map(|_| None) } else { Ok(None) };
+    }
+    let mut rest = unsigned;
     let mut total = 0.0;
     while !rest.is_empty() {
         let end = rest.find(|character: char| !character.is_ascii_digit() && character != '.').ok_or_else(fail)?;
@@ -54,15 +64,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
             };
         rest = &rest[end..];
     }
-    if total <= 0.0 {
-        return Err("duration interval must be greater than 0".to_owned());
-    }
-    Duration::try_from_secs_f64(total).map_err(|_| fail())
+    let duration = Duration::try_from_secs_f64(total).map_err(|_| fail())?;
+    Ok(Some(duration).filter(|duration| !duration.is_zero()))
 }
 
 impl Events {
     pub(super) fn run(self, global: &Global) -> Result<()> {
         let container = global.container(&self.id)?;
+        let Some(interval) = self.interval else { bail!("duration interval must be greater than 0") };
         if container.status() == Status::Stopped {
             bail!("container with id {} is not running", self.id);
         }
@@ -79,7 +88,7 @@ impl Events {
         }
         let pidfd = container.pidfd()?;
         let mut watch = Watch::new(&container)?;
-        let mut next = Instant::now() + self.interval;
+        let mut next = Instant::now() + interval;
         loop {
             let left = next.saturating_duration_since(Instant::now());
             let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
@@ -107,7 +116,7 @@ impl Events {
                     Ok(stats) => emit("stats", Some(stats))?,
                     Err(error) => crate::log::record(crate::log::Level::Error, &format!("{error:#}")),
                 }
-                next += self.interval;
+                next += interval;
             }
         }
     }
@@ -181,9 +190,12 @@ mod tests {
 
     #[test]
     fn times_are_read_as_go_writes_them() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
-        for wrong in ["", "5", "0s", "x", "-1s"] {
+        assert_eq!(duration("500ms"), Ok(Some(Duration::from_millis(500))));
+        assert_eq!(duration("1m30s"), Ok(Some(Duration::from_secs(90))));
+        for none in ["0", "0s", "-1s"] {
+            assert_eq!(duration(none), Ok(None), "{none}");
+        }
+        for wrong in ["", "5", "x", "-", "-x"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }

@@ -23,7 +23,8 @@ pub(crate) struct Kill {
 impl Kill {
     pub(super) fn run(self, global: &Global) -> Result<()> {
         let container = global.container(&self.id)?;
-        let signal = signal::parse(&self.signal)?;
+        // As runc has it, no name is the usual one.
+        let signal = signal::parse(if self.signal.is_empty() { "SIGTERM" } else { &self.signal })?;
         match container.signal(signal) {
             Err(error) if self.all && error.downcast_ref::<NotRunning>().is_some() => Ok(()),
             result => result,

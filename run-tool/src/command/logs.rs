@@ -45,7 +45,7 @@ fn time(text: &str) -> Result<Timestamp> {
         return Timestamp::from_second(seconds).with_context(|| text.to_owned());
     }
     let ago = super::events::duration(text).map_err(|error| anyhow::anyhow!("{error}: expected RFC 3339 or 10m"))?;
-    Timestamp::now().checked_sub(ago).with_context(|| text.to_owned())
+    Timestamp::now().checked_sub(ago.unwrap_or_default()).with_context(|| text.to_owned())
 }
 
 impl Logs {

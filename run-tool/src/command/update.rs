@@ -103,7 +103,10 @@ impl Update {
             // Half of it may be set: go back to what was.
             let back = serde_json::from_value(stored).map_err(anyhow::Error::from);
             if let Err(error) = back.and_then(|before: LinuxResources| cgroup.set(&before, &[])) {
-                log::warn(&format!("setting back the limits failed: {error:#}"));
+                log::warn(&format!(
+                    "Setting back cgroup configs failed due to error: {error:#}, your state.json and actual configs might \
+                     be inconsistent."
+                ));
             }
             return Err(error);
         }
@@ -145,7 +148,7 @@ impl Update {
             } else {
                 text = std::fs::read(path).fails(|| format!("open {}", path.display()))?;
             }
-            let mut value: Value = serde_json::from_slice(&text)?;
+            let mut value = crate::config::read_json(&text)?;
             crate::config::drop_nulls(&mut value);
             if let Some(object) = value.as_object_mut() {
                 // Devices are not updated, as in runc: a plugin may have added to them.
@@ -171,7 +174,9 @@ impl Update {
             ("cpu-share", "shares", &self.cpu_share),
         ] {
             if let Some(text) = text.as_ref().filter(|text| !text.is_empty()) {
-                let value: u64 = text.parse().with_context(|| format!("invalid value for {name}: {text:?}"))?;
+                let value: u64 = text.parse().map_err(|_| {
+                    anyhow::anyhow!("invalid value for {name}: strconv.ParseUint: parsing {text:?}: invalid syntax")
+                })?;
                 put("cpu", key, json!(value));
             }
         }
@@ -181,7 +186,9 @@ impl Update {
             ("cpu-idle", "idle", &self.cpu_idle),
         ] {
             if let Some(text) = text.as_ref().filter(|text| !text.is_empty()) {
-                let value: i64 = text.parse().with_context(|| format!("invalid value for {name}: {text:?}"))?;
+                let value: i64 = text.parse().map_err(|_| {
+                    anyhow::anyhow!("invalid value for {name}: strconv.ParseInt: parsing {text:?}: invalid syntax")
+                })?;
                 put("cpu", key, json!(value));
             }
         }
@@ -216,7 +223,7 @@ fn bytes(text: &str) -> Result<i64> {
     }
     let end = text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
-    let number: f64 = number.parse().with_context(|| format!("invalid size: '{text}'"))?;
+    let number: f64 = number.parse().map_err(|_| anyhow::anyhow!("invalid size: '{text}'"))?;
     let unit = unit.trim().to_ascii_lowercase();
     let unit = unit.strip_suffix("ib").or(unit.strip_suffix('b')).unwrap_or(&unit);
     let power = match unit {
