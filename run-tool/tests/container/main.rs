@@ -6,6 +6,7 @@ mod bundle;
 mod cgroup;
 mod checkpoint;
 mod cli;
+mod compatible;
 mod crash;
 mod netdev;
 mod notify;

@@ -1,0 +1,314 @@
+//! The same input to Debian's runc 1.1 and to run-tool: the same exit status and output, byte for byte.
+//!
+//! A row is a line for the shell in which `runc` is one runtime and then the other, in the same folder, with the same container
+//! name (`$c`), so that nothing but times need be taken out of what is compared. Where the two are meant to differ the row names a
+//! `Deviation`: what runc says, what run-tool says instead, and why. It is put in for runc's words before the comparison, and must
+//! be found there, so a row is never compared loosely.
+
+mod commands;
+mod configs;
+mod deviations;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::bundle::Bundle;
+
+/// Where run-tool is meant to say something else than runc 1.1.
+pub(crate) struct Deviation {
+    /// What runc 1.1 says.
+    pub(crate) runc: &'static str,
+    /// What run-tool says in its place.
+    pub(crate) tool: &'static str,
+    /// Why.
+    pub(crate) why: &'static str,
+}
+
+/// What a row starts from: the container `$c` in this state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Start {
+    Nothing,
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+impl Start {
+    fn script(self) -> &'static str {
+        match self {
+            Start::Nothing => "",
+            Start::Created => "program 'exec sleep 1000'; runc create $c",
+            Start::Running => "program 'exec sleep 1000'; runc run -d $c",
+            Start::Paused => "program 'exec sleep 1000'; runc run -d $c; runc pause $c",
+            Start::Stopped => "program 'exec sleep 1000'; runc run -d $c; runc kill $c KILL; gone",
+        }
+    }
+}
+
+/// What each line can use beside `runc`: `program TEXT` gives the container that shell program, `gone` waits until it has stopped,
+/// `steady` takes out process ids and times (every number of three digits or more), `shape` every number.
+const PROLOGUE: &str = r#"
+runc() { command runc --root "$PWD/state" "$@"; }
+program() { sed -i "s|PROGRAM|$1|" config.json; }
+gone() { until runc state $c | grep -q '"stopped"'; do sleep 0.01; done; }
+steady() { sed -E 's/[0-9]{4}-..-..T[0-9:.]+Z/TIME/g; s/[0-9]{3,}/N/g'; }
+shape() { sed -E 's/[0-9]+/0/g; s/(0,)+0/0/g'; }
+"#;
+
+const CLEANUP: &str = r#"
+for left in $(ls state 2>/dev/null); do command runc --root "$PWD/state" delete --force "$left"; done >/dev/null 2>&1
+"#;
+
+/// A row of either table.
+struct Case {
+    name: String,
+    config: Value,
+    script: String,
+    deviations: &'static [Deviation],
+}
+
+/// What both runtimes share: the root file system, of which each container gets a copy, and the configuration.
+struct Ground {
+    folder: TempDir,
+    template: Bundle,
+    /// The number of the first container.
+    first: usize,
+}
+
+const APPLETS: [&str; 16] = [
+    "cut", "sed", "stat", "sort", "hostname", "readlink", "df", "touch", "mknod", "tr", "head", "wc", "mkdir", "find",
+    "chmod", "umount",
+];
+
+impl Ground {
+    fn new(first: usize) -> Self {
+        let mut template = Bundle::new(&["sh", "-c", "PROGRAM"]);
+        for applet in APPLETS {
+            symlink("busybox", template.rootfs().join("bin").join(applet)).unwrap();
+        }
+        template.config["ociVersion"] = json!("1.0.2");
+        // A name without digits, as that of the containers.
+        let folder = tempfile::Builder::new().prefix(&letters(first)).rand_bytes(0).tempdir().unwrap();
+        for (name, program) in [("runc", runc()), ("run-tool", env!("CARGO_BIN_EXE_run-tool").into())] {
+            fs::create_dir(template.path().join(name)).unwrap();
+            symlink(program, template.path().join(name).join("runc")).unwrap();
+        }
+        Self { folder, template, first }
+    }
+
+    /// Runs a case with one of the runtimes, and gives what came of it as a text.
+    fn outcome(&self, runtime: &str, case: &Case, id: &str) -> String {
+        let bundle = self.folder.path().join(id);
+        let copied = Command::new("cp").arg("-al").arg(self.template.rootfs()).arg(&bundle).status();
+        assert!(copied.unwrap().success());
+        fs::rename(&bundle, self.folder.path().join("moving").join(id)).unwrap();
+        fs::create_dir(&bundle).unwrap();
+        fs::rename(self.folder.path().join("moving").join(id), bundle.join("rootfs")).unwrap();
+        fs::write(bundle.join("config.json"), serde_json::to_vec_pretty(&case.config).unwrap()).unwrap();
+        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.template.path().join(runtime).display());
+        let shell = |script: &str| {
+            let (out, err) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
+            let status = Command::new("timeout")
+                .args(["--kill-after=5", "30", "sh", "-c", script])
+                .current_dir(&bundle)
+                .env_clear()
+                .env("PATH", &path)
+                .env("c", id)
+                .stdin(Stdio::null())
+                .stdout(out.reopen().unwrap())
+                .stderr(err.reopen().unwrap())
+                .status()
+                .unwrap();
+            let read = |file: &Path| String::from_utf8_lossy(&fs::read(file).unwrap()).into_owned();
+            (status, read(out.path()), read(err.path()))
+        };
+        let (status, stdout, stderr) = shell(&format!("{PROLOGUE}\n{}", case.script));
+        shell(CLEANUP);
+        fs::remove_dir_all(&bundle).unwrap();
+        let stdout: String = stdout.split_inclusive('\n').map(sorted).collect();
+        let text = format!("{status}\n--- stdout\n{stdout}--- stderr\n{stderr}");
+        without_times(&text.replace(bundle.to_str().unwrap(), "BUNDLE").replace(id, "ID"))
+    }
+
+    fn check(&self, cases: &[Case]) {
+        fs::create_dir(self.folder.path().join("moving")).unwrap();
+        let next = AtomicUsize::new(0);
+        let wrong = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::SeqCst);
+                        let Some(case) = cases.get(index) else { break };
+                        let id = letters(self.first + index);
+                        let expected = self.outcome("runc", case, &id);
+                        let found = self.outcome("run-tool", case, &id);
+                        if let Some(text) = difference(case, expected, &found) {
+                            wrong.lock().unwrap().push((index, text));
+                        }
+                    }
+                });
+            }
+        });
+        let mut wrong = wrong.into_inner().unwrap();
+        wrong.sort();
+        let texts: Vec<String> = wrong.into_iter().map(|(_, text)| text).collect();
+        assert!(texts.is_empty(), "{} of {} rows differ\n{}", texts.len(), cases.len(), texts.join("\n"));
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        // The runtimes leave the group above a container's that they made; it is there where a row has run.
+        for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(hierarchy.path().join("compatible-inner"));
+        }
+    }
+}
+
+/// Debian's runc; another one may be tried by hand.
+fn runc() -> PathBuf {
+    let path = PathBuf::from(std::env::var_os("RUNC").unwrap_or_else(|| "/usr/sbin/runc".into()));
+    assert!(path.exists(), "package runc: {}", path.display());
+    path
+}
+
+/// A container's name without digits, so that nothing that takes out numbers touches it, and unlike those of other processes.
+fn letters(index: usize) -> String {
+    let number = std::process::id() as usize * 1000 + index;
+    let letters = number.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')).collect::<String>();
+    format!("compatible-{letters}")
+}
+
+/// A line of JSON with the keys in order: it is compared as the value that it is.
+fn sorted(line: &str) -> String {
+    match serde_json::from_str::<Value>(line) {
+        Ok(value @ (Value::Object(_) | Value::Array(_))) => format!("{value}\n"),
+        _ => line.to_owned(),
+    }
+}
+
+/// The text without points in time (RFC 3339), and without help, which each has in its own words.
+fn without_times(text: &str) -> String {
+    let mut result = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("20") {
+        let (before, from) = rest.split_at(at);
+        result.push_str(before);
+        let end = from
+            .find(|character: char| !matches!(character, '0'..='9' | '-' | ':' | '.' | 'T' | 'Z'))
+            .unwrap_or(from.len());
+        if end >= 20 && from.as_bytes()[10] == b'T' {
+            result.push_str("TIME");
+            rest = &from[end..];
+        } else {
+            result.push_str("20");
+            rest = &from[2..];
+        }
+    }
+    result.push_str(rest);
+    while let Some(start) = result.find("NAME:\n") {
+        let end = result[start..].find("--- stderr\n").map_or(result.len(), |end| start + end);
+        result.replace_range(start..end, "<help>\n");
+    }
+    result
+}
+
+/// What is wrong with a row, if something is.
+fn difference(case: &Case, expected: String, found: &str) -> Option<String> {
+    let mut expected = expected;
+    let mut text = format!("== {}\n", case.name);
+    let mut wrong = false;
+    for deviation in case.deviations {
+        if !expected.contains(deviation.runc) {
+            wrong = true;
+            writeln!(text, "  no such deviation any more: {:?} ({})", deviation.runc, deviation.why).unwrap();
+        }
+        expected = expected.replace(deviation.runc, deviation.tool);
+    }
+    if expected != found {
+        wrong = true;
+        let (old, new): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), found.lines().collect());
+        for line in old.iter().filter(|line| !new.contains(line)) {
+            writeln!(text, "  runc     {line}").unwrap();
+        }
+        for line in new.iter().filter(|line| !old.contains(line)) {
+            writeln!(text, "  run-tool {line}").unwrap();
+        }
+        if old.iter().all(|line| new.contains(line)) && new.iter().all(|line| old.contains(line)) {
+            writeln!(text, "  the order or number of lines differs\n{expected}\n  and\n{found}").unwrap();
+        }
+    }
+    wrong.then_some(text)
+}
+
+/// `patch` put into a configuration: objects are merged, `"+name"` appends to the list `name`, `"REMOVE"` removes, all else
+/// replaces.
+fn patch(value: &mut Value, change: &Value) {
+    let (Value::Object(value), Value::Object(change)) = (&mut *value, change) else {
+        *value = change.clone();
+        return;
+    };
+    for (key, change) in change {
+        match (key.strip_prefix('+'), change) {
+            (Some(key), Value::Array(more)) => {
+                let list = value.entry(key).or_insert_with(|| json!([]));
+                list.as_array_mut().unwrap().extend(more.iter().cloned());
+            }
+            (_, Value::String(text)) if text == "REMOVE" => {
+                value.remove(key);
+            }
+            _ => patch(value.entry(key.clone()).or_insert(Value::Null), change),
+        }
+    }
+}
+
+#[test]
+fn command_lines_are_answered_as_runc_answers_them() {
+    let ground = Ground::new(0);
+    let cases: Vec<Case> = commands::ROWS
+        .iter()
+        .map(|(start, line, deviations)| Case {
+            name: format!("{start:?}: {line}"),
+            config: ground.template.config.clone(),
+            script: format!(
+                "{{ {}; }} >/dev/null\n{line}",
+                match start.script() {
+                    "" => ":",
+                    script => script,
+                }
+            ),
+            deviations,
+        })
+        .collect();
+    ground.check(&cases);
+}
+
+#[test]
+fn configurations_come_to_what_they_come_to_under_runc() {
+    let ground = Ground::new(500);
+    let cases: Vec<Case> = configs::ROWS
+        .iter()
+        .map(|(change, program, deviations)| {
+            let mut config = ground.template.config.clone();
+            let program =
+                configs::PROBES.iter().fold((*program).to_owned(), |text, (word, probe)| text.replace(word, probe));
+            if !program.is_empty() {
+                config["process"]["args"][2] = json!(program);
+            }
+            let change: Value = serde_json::from_str(change).unwrap_or_else(|error| panic!("{change}: {error}"));
+            patch(&mut config, &change);
+            Case { name: format!("{change} {program}"), config, script: "runc run $c".to_owned(), deviations }
+        })
+        .collect();
+    ground.check(&cases);
+}
