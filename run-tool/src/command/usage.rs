@@ -64,7 +64,7 @@ pub(super) fn read(
     let rest: Vec<OsString> = arguments.collect();
     let wrong = |message: String| Wrong { command: None, heading: format!("Incorrect Usage. {message}"), message };
     let mut parsed = Parsed::default();
-    let used = parsed.flags(program, &rest, true).map_err(wrong)?;
+    let used = parsed.flags(program, None, &rest, true).map_err(wrong)?;
     let mut global = vec![name.clone()];
     global.append(&mut parsed.flags);
     let Some(verb) = rest.get(used) else { return Ok(Line { global, command: Ok(Vec::new()) }) };
@@ -94,7 +94,8 @@ fn command(
     let mut parsed = Parsed::default();
     // What follows the name of the container is a program's there.
     let first = matches!(verb.as_str(), "exec" | "ps");
-    let used = parsed.flags(&command, rest, first).map_err(|message| wrong("Incorrect Usage: {}", message))?;
+    let used =
+        parsed.flags(&command, Some(program), rest, first).map_err(|message| wrong("Incorrect Usage: {}", message))?;
     parsed.operands.extend_from_slice(&rest[used..]);
     let help = parsed.flags.iter().any(|flag| flag == "--help");
     let count = parsed.operands.len();
@@ -123,7 +124,15 @@ struct Parsed {
 
 impl Parsed {
     /// Reads flags, and operands between them unless it is to stop at the first. Gives how many arguments were used.
-    fn flags(&mut self, command: &Command, arguments: &[OsString], stop: bool) -> Result<usize, String> {
+    fn flags(
+        &mut self,
+        command: &Command,
+        program: Option<&Command>,
+        arguments: &[OsString],
+        stop: bool,
+    ) -> Result<usize, String> {
+        // Global flags may follow the command too, as in runc 1.5.
+        let global = || program.into_iter().flat_map(Command::get_arguments).filter(|flag| flag.is_global_set());
         let mut index = 0;
         while let Some(argument) = arguments.get(index) {
             let bytes = argument.as_bytes();
@@ -154,7 +163,7 @@ impl Parsed {
             };
             let name = String::from_utf8_lossy(name).into_owned();
             let help = matches!(name.as_str(), "h" | "help");
-            let flag = command.get_arguments().find(|flag| is_called(flag, &name));
+            let flag = command.get_arguments().chain(global()).find(|flag| is_called(flag, &name));
             match flag {
                 None if help => self.switch("help", &name, value)?,
                 // As runc has it: a signal may look like a flag.

@@ -433,7 +433,7 @@ fn global_options_may_follow_the_command() {
     let (_, said) = bundle.bad(&["state", "--log", log.to_str().unwrap(), "--log-format", "json", "missing"]);
     assert_eq!(said, "container does not exist\n");
     assert!(fs::read_to_string(&log).unwrap().starts_with("{\"level\":\"error\",\"msg\":\"container does not exist\""));
-    assert!(bundle.bad(&["list", "--rootless", "maybe"]).1.contains("strconv.ParseBool: parsing"));
+    assert!(bundle.bad(&["run", "--rootless", "maybe", "x"]).1.contains("strconv.ParseBool: parsing"));
     bundle.good(&["run", "--rootless", "true", &bundle.id()]);
     // Another option, of spec alone.
     fs::remove_file(bundle.path().join("config.json")).unwrap();
