@@ -135,6 +135,9 @@ impl Ground {
         shell(CLEANUP);
         fs::remove_dir_all(&bundle).unwrap();
         let stdout: String = stdout.split_inclusive('\n').map(sorted).collect();
+        // runc may find a group still in use by a process that has just died. It tries again, and so does run-tool, silently.
+        let retried = |line: &&str| !line.contains("level=warning msg=\"Failed to remove cgroup (will retry)\"");
+        let stderr: String = stderr.split_inclusive('\n').filter(retried).collect();
         let text = format!("{status}\n--- stdout\n{stdout}--- stderr\n{stderr}");
         without_times(&text.replace(bundle.to_str().unwrap(), "BUNDLE").replace(id, "ID"))
     }
