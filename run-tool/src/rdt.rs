@@ -1,4 +1,4 @@
-//! Intel RDT: shares of the last-level cache and of memory bandwidth, through a resctrl file system mounted by the host.
+//! Intel RDT: shares of the last-level cache and of memory bandwidth, through a resctrl file system of the host.
 //!
 //! A class of service is a folder with `schemata` and `tasks`; one for monitoring is a folder in its `mon_groups`.
 
