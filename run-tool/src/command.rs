@@ -244,7 +244,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
     let global = Global::new(options)?;
     let Some(command) = arguments.command else { return Ok(0) };
     if preserved.is_some() || matches!(command, Command::Exec(_) | Command::Healthcheck(_)) {
-        seal::ensure()?;
+        seal::ensure(&global.root)?;
     }
     match command {
         Command::Attach(command) => Ok(command.run(&global)?),
