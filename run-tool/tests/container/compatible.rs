@@ -55,12 +55,14 @@ impl Start {
 }
 
 /// What each line can use beside `runc`: `program TEXT` gives the container that shell program, `gone` waits until it has stopped,
-/// `steady` takes out process ids and times (every number of three digits or more), `shape` every number.
+/// `steady` takes out process ids and times (every number of three digits or more), `column` numbers that stand at the right of a
+/// column, whose width stays, `shape` every number.
 const PROLOGUE: &str = r#"
 runc() { command runc --root "$PWD/state" "$@"; }
 program() { sed -i "s|PROGRAM|$1|" config.json; }
 gone() { until runc state $c | grep -q '"stopped"'; do sleep 0.01; done; }
 steady() { sed -E 's/[0-9]{4}-..-..T[0-9:.]+Z/TIME/g; s/[0-9]{3,}/N/g'; }
+column() { sed -E ':a; s/ ([0-9N]*[0-9])/N\1/; ta; s/[0-9]/N/g'; }
 shape() { sed -E 's/[0-9]+/0/g; s/(0,)+0/0/g'; }
 "#;
 

@@ -117,8 +117,10 @@ fn delete_may_be_killed_at_every_call() {
 fn a_process_that_got_the_id_of_the_containers_is_let_alone() {
     let bundle = Bundle::new(&["sleep", "1000"]);
     let id = bundle.id();
-    bundle.good(&["create", &id]);
     let mut other = Command::new("sleep").arg("1000").spawn().unwrap();
+    // Times of starting are told in hundredths of a second: this one's must not be the container's.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    bundle.good(&["create", &id]);
     let path = bundle.path().join("state").join(&id).join("state.json");
     let mut state: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let own = rustix::process::Pid::from_raw(state["init_process_pid"].as_i64().unwrap() as i32).unwrap();
