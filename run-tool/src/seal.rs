@@ -6,10 +6,9 @@
 //! mount. Where it cannot be made, from a sealed copy in memory.
 
 use std::ffi::{CString, OsString};
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -76,11 +75,11 @@ pub(crate) fn ensure(root: &Path) -> Result<()> {
     Err(error).context("executing a sealed copy of run-tool")
 }
 
-/// The file in an overlay of its folder. An overlay without an upper layer has two lower ones: `root` is the other.
+/// The file in an overlay of its folder. An overlay without an upper layer has two lower ones: `root` is the other, if it is
+/// there. It is not made for this: a command that fails leaves no folder behind.
 fn overlaid(root: &Path) -> Result<OwnedFd> {
     let exe = fs::read_link(EXE).fails(|| EXE)?;
     let (Some(folder), Some(name)) = (exe.parent(), exe.file_name()) else { bail!("{}: no file", exe.display()) };
-    DirBuilder::new().recursive(true).mode(0o700).create(root).fails(|| format!("mkdir {}", root.display()))?;
     let mut layers = Vec::new();
     for layer in [folder, root] {
         if !layers.is_empty() {

@@ -469,3 +469,11 @@ fn intel_rdt_is_refused_in_runcs_words_where_it_is_not_mounted() {
     assert!(stats.contains("\"intel_rdt\":{}"), "{stats}");
     assert!(!bundle.good(&["features"]).contains("\"intelRdt\":{\"enabled\":false"));
 }
+
+#[test]
+fn a_command_that_fails_leaves_no_root_behind() {
+    let bundle = Bundle::new(&["true"]);
+    assert!(bundle.bad(&["exec", &bundle.id(), "true"]).1.contains("container does not exist"));
+    assert!(bundle.bad(&["create", "--bundle", "/nonexistent", &bundle.id()]).1.contains("no such file or directory"));
+    assert!(!bundle.path().join("state").exists());
+}
