@@ -8,19 +8,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::Spec;
 use protobuf::MessageField;
-use rust_criu::rust_criu_protobuf::rpc::{
-    Criu_cg_mode, Criu_features, Criu_notify, Criu_opts, Criu_page_server_info, Criu_req_type,
-};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rust_criu::rust_criu_protobuf::rpc::{Criu_features, Criu_notify, Criu_opts, Criu_page_server_info, Criu_req_type};
+use rustix::fs::{OFlags, ResolveFlags};
 
 use crate::cgroup;
 use crate::config::{self, Items};
 use crate::container::Container;
 use crate::criu;
 use crate::error::Fails;
-use crate::notify;
 use crate::rootfs::{Root, device};
-use crate::{beneath, syscall};
+use crate::{beneath, namespace, notify, syscall};
 
 /// The file beside criu's images that names the container's standard streams.
 pub(crate) const DESCRIPTORS: &str = "descriptors.json";
@@ -44,18 +41,7 @@ pub(crate) struct Saving {
     pub(crate) status_fd: Option<i32>,
 }
 
-/// criu's name of a mode of `--manage-cgroups-mode`.
-pub(crate) fn cgroup_mode(name: &str) -> Result<Criu_cg_mode> {
-    Ok(match name {
-        "" => Criu_cg_mode::DEFAULT,
-        "soft" => Criu_cg_mode::SOFT,
-        "full" => Criu_cg_mode::FULL,
-        "strict" => Criu_cg_mode::STRICT,
-        "ignore" => Criu_cg_mode::IGNORE,
-        _ => bail!("invalid manage-cgroups-mode value"),
-    })
-}
-
+/// Opens a folder of criu's, made if it is missing.
 pub(crate) fn open_folder(path: &Path) -> Result<File> {
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -74,10 +60,7 @@ pub(crate) fn place(root: &Root, path: &Path) -> PathBuf {
 
 /// What of the container's mounts is the host's.
 fn leave_mounts(options: &mut Criu_opts, container: &Container, spec: &Spec) -> Result<()> {
-    let path = container.state.config.rootfs.clone();
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(&path, flags, Mode::empty()).fails(|| format!("open {}", path.display()))?;
-    let root = Root { fd, path };
+    let root = Root::open(&container.state.config.rootfs)?;
     let mut leave_place = |path: &Path| {
         let place = place(&root, path);
         criu::leave(options, &place, &place);
@@ -118,8 +101,8 @@ fn leave_mounts(options: &mut Criu_opts, container: &Container, spec: &Spec) -> 
 
 /// Namespaces that the container joined stay as they are, found again by a key when it is restored.
 fn leave_namespaces(options: &mut Criu_opts, container: &Container, version: i32) -> Result<()> {
-    for (kind, name, key, since) in [("NEWNET", "net", "extRootNetNS", 31100), ("NEWPID", "pid", "extRootPidNS", 31500)]
-    {
+    for (kind, key, since) in criu::EXTERNAL {
+        let (kind, name) = namespace::names(kind);
         if version < since {
             bail!("criu lacks support for external {name} namespace during checkpointing process (old criu version?)");
         }
@@ -137,9 +120,6 @@ fn leave_namespaces(options: &mut Criu_opts, container: &Container, version: i32
 pub(crate) fn save(container: &Container, mut saving: Saving) -> Result<()> {
     const LOG: &str = "dump.log";
     let version = criu::version()?;
-    if version < 30000 {
-        bail!("CRIU version {version} must be 30000 or higher");
-    }
     let images = open_folder(&saving.images)?;
     let work = saving.work.as_deref().map(open_folder).transpose()?;
     let options = &mut saving.options;

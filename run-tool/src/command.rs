@@ -3,6 +3,7 @@
 mod attach;
 mod checkpoint;
 mod create;
+mod criu;
 mod delete;
 mod events;
 mod exec;

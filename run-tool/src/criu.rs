@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use libcontainer::oci_spec::runtime::LinuxNamespaceType;
 use protobuf::{Message, MessageField};
 use rust_criu::rust_criu_protobuf::rpc::{
     Criu_features, Criu_notify, Criu_opts, Criu_req, Criu_req_type, Criu_resp, Ext_mount_map,
@@ -21,6 +22,11 @@ use crate::container::Container;
 use crate::error::{self, Fails};
 use crate::syscall::Pid;
 use crate::{channel, log};
+
+/// Namespaces that criu leaves outside when the container joined them: the key by which they are found again, and the version
+/// that can.
+pub(crate) const EXTERNAL: [(LinuxNamespaceType, &str, i32); 2] =
+    [(LinuxNamespaceType::Network, "extRootNetNS", 31100), (LinuxNamespaceType::Pid, "extRootPidNS", 31500)];
 
 /// A request of a kind with its options.
 pub(crate) fn request(kind: Criu_req_type, options: Option<Criu_opts>) -> Criu_req {
@@ -117,14 +123,18 @@ fn converse(socket: &OwnedFd, request: &Criu_req, caller: &mut impl Caller) -> R
     }
 }
 
-/// The version, `31701` for 3.17.1.
+/// The version, `31701` for 3.17.1, which must be one that tells it.
 pub(crate) fn version() -> Result<i32> {
     let response =
         carry_out(request(Criu_req_type::VERSION, None), &mut Asking).context("CRIU version check failed")?;
     let version = &response.version;
     let number = version.major_number() * 10000 + version.minor_number() * 100;
     // A build of a commit is taken for the next minor version.
-    Ok(if version.has_gitid() { number + 100 } else { number + version.sublevel() })
+    let number = if version.has_gitid() { number + 100 } else { number + version.sublevel() };
+    if number < 30000 {
+        bail!("CRIU version {number} must be 30000 or higher");
+    }
+    Ok(number)
 }
 
 /// Fails unless criu has the features that are set.

@@ -14,12 +14,16 @@ use crate::{hook, log};
 /// Makes the container, lets it run, and runs what is to run then. It is gone again if that fails.
 pub(crate) fn start(spec: &Spec, options: Options, pid_file: Option<&Path>) -> Result<Started> {
     let started = process::create(spec, options)?;
-    let after = || -> Result<()> {
+    settle(started, |started| {
         let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.poststart().as_ref());
         hook::run("poststart", hooks, &started.container.state.for_hooks("running", started.pid))?;
-        pid_file.map_or(Ok(()), |path| write_pid_file(path, started.pid))
-    };
-    if let Err(error) = after() {
+        write_pid_file(pid_file, started.pid)
+    })
+}
+
+/// Does what follows on a container. It is gone again if that fails.
+pub(crate) fn settle(started: Started, after: impl FnOnce(&Started) -> Result<()>) -> Result<Started> {
+    if let Err(error) = after(&started) {
         if let Err(error) = started.container.kill_and_destroy() {
             log::warn(&format!("{error:#}"));
         }
@@ -28,8 +32,9 @@ pub(crate) fn start(spec: &Spec, options: Options, pid_file: Option<&Path>) -> R
     Ok(started)
 }
 
-/// Writes a process id: at once and as a whole, since someone may wait for the file.
-pub(crate) fn write_pid_file(path: &Path, pid: Pid) -> Result<()> {
+/// Writes a process id, if there is a file for it: at once and as a whole, since someone may wait for the file.
+pub(crate) fn write_pid_file(path: Option<&Path>, pid: Pid) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
     let name = path.file_name().with_context(|| format!("pid file {}", path.display()))?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);

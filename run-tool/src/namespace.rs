@@ -268,7 +268,7 @@ pub(crate) fn in_user_namespace() -> bool {
         .is_ok_and(|text| text.split_ascii_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"])
 }
 
-/// Whether a path names a namespace of the caller itself.
+/// The paths of a process's namespaces, by runc's names of their kinds.
 pub(crate) fn paths_of(pid: Pid) -> impl Iterator<Item = (String, PathBuf)> {
     ALL.into_iter().map(move |kind| {
         let (name, link) = names(kind);

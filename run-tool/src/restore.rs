@@ -10,7 +10,6 @@ use libcontainer::oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rust_criu::rust_criu_protobuf::rpc::{
     Cgroup_root, Criu_notify, Criu_opts, Criu_req, Criu_req_type, Inherit_fd, Join_namespace,
 };
-use rustix::fs::{Mode, OFlags};
 use rustix::io::FdFlags;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
@@ -80,9 +79,6 @@ impl Drop for Place {
 fn run(spec: &Spec, begun: &mut Begun, mut restoring: Restoring, pid: &mut Pid) -> Result<Option<OwnedFd>> {
     const LOG: &str = "restore.log";
     let version = criu::version()?;
-    if version < 30000 {
-        bail!("CRIU version {version} must be 30000 or higher");
-    }
     let plan = &mut begun.plan;
     let images = File::open(&restoring.images).fails(|| format!("open {}", restoring.images.display()))?;
     let work = restoring.work.as_deref().map(checkpoint::open_folder).transpose()?;
@@ -128,42 +124,33 @@ fn run(spec: &Spec, begun: &mut Begun, mut restoring: Restoring, pid: &mut Pid) 
 
 /// Namespaces that the container joined are joined again.
 fn join_namespaces(options: &mut Criu_opts, plan: &Plan, version: i32) -> Result<()> {
-    for (name, since) in [("net", 31100), ("pid", 31500)] {
+    for (kind, _, since) in criu::EXTERNAL {
         if version < since {
+            let name = namespace::names(kind).1;
             bail!(
                 "criu lacks support for external {name} namespace during the restoration process (old criu version?)"
             );
         }
     }
     for (kind, path, fd) in &plan.namespaces.joined {
-        let name = namespace::names(*kind).1;
-        let key = match kind {
-            LinuxNamespaceType::Network => "extRootNetNS",
-            LinuxNamespaceType::Pid => "extRootPidNS",
-            LinuxNamespaceType::Cgroup => bail!("Do not know how to handle namespace NEWCGROUP"),
-            _ => {
-                let mut join = Join_namespace::new();
-                join.set_ns(name.to_owned());
-                join.set_ns_file(path.display().to_string());
-                options.join_ns.push(join);
-                continue;
-            }
+        if *kind == LinuxNamespaceType::Cgroup {
+            bail!("Do not know how to handle namespace NEWCGROUP");
+        }
+        let Some((_, key, _)) = criu::EXTERNAL.iter().find(|(external, ..)| external == kind) else {
+            let mut join = Join_namespace::new();
+            join.set_ns(namespace::names(*kind).1.to_owned());
+            join.set_ns_file(path.display().to_string());
+            options.join_ns.push(join);
+            continue;
         };
         // criu has it under the same number.
         rustix::io::fcntl_setfd(fd, FdFlags::empty()).fails(|| "fcntl(F_SETFD)")?;
         let mut inherit = Inherit_fd::new();
-        inherit.set_key(key.to_owned());
+        inherit.set_key((*key).to_owned());
         inherit.set_fd(fd.as_raw_fd());
         options.inherit_fd.push(inherit);
     }
     Ok(())
-}
-
-fn open_root(plan: &Plan) -> Result<Root> {
-    let path = plan.rootfs.clone();
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(&path, flags, Mode::empty()).fails(|| format!("open {}", path.display()))?;
-    Ok(Root { fd, path })
 }
 
 /// Makes the places of mounts that are missing, those inside of bind mounts too. That takes the mounts themselves for a while, so
@@ -190,7 +177,7 @@ fn make_in_namespace(plan: &Plan) -> Result<()> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .fails(|| "mount / private")?;
     rustix::mount::mount_bind_recursive(&plan.rootfs, &plan.rootfs).fails(|| "mount of the root")?;
-    let root = open_root(plan)?;
+    let root = Root::open(&plan.rootfs)?;
     let on_tmpfs = |path: &Path| {
         plan.mounts.iter().any(|mount| {
             let on = beneath::clean(&mount.destination);
@@ -217,7 +204,7 @@ fn make_in_namespace(plan: &Plan) -> Result<()> {
 
 /// What of the container's mounts is the host's.
 fn leave_mounts(options: &mut Criu_opts, plan: &Plan) -> Result<()> {
-    let root = open_root(plan)?;
+    let root = Root::open(&plan.rootfs)?;
     let mut leave = |path: &Path, value: &Path| criu::leave(options, &checkpoint::place(&root, path), value);
     for mount in &plan.mounts {
         if mount.is_bind() {

@@ -35,6 +35,13 @@ pub(crate) struct Root {
 }
 
 impl Root {
+    /// Opens it.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let fd = rustix::fs::open(path, DIRECTORY, Mode::empty())
+            .fails(|| format!("open rootfs handle: open {}", path.display()))?;
+        Ok(Self { fd, path: path.to_owned() })
+    }
+
     /// The path, within the root, of something opened beneath it.
     pub(crate) fn path_of(&self, fd: &OwnedFd) -> Result<PathBuf> {
         let full = rustix::fs::readlink(crate::terminal::proc_path(fd.as_fd()), Vec::new())
@@ -71,9 +78,7 @@ pub(crate) fn prepare(plan: &Plan, channel: &Channel) -> Result<Root> {
     }
     rustix::mount::mount_bind_recursive(&plan.rootfs, &plan.rootfs)
         .fails(|| format!("error preparing rootfs: mount {}", plan.rootfs.display()))?;
-    let fd = rustix::fs::open(&plan.rootfs, DIRECTORY, Mode::empty())
-        .fails(|| format!("open rootfs handle: open {}", plan.rootfs.display()))?;
-    let root = Root { fd, path: plan.rootfs.clone() };
+    let root = Root::open(&plan.rootfs)?;
     for (index, mount) in plan.mounts.iter().enumerate() {
         let from_parent = || channel.ask_for_tree(index as i32);
         mount::make(plan, &root, mount, &from_parent).with_context(|| {

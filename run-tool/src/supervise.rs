@@ -229,6 +229,13 @@ pub(crate) fn signals_in(signals: &OwnedFd) -> Result<Vec<i32>> {
     }
 }
 
+/// Becomes the parent of what the container orphans. It is not worth a failure.
+pub(crate) fn adopt_orphans() {
+    if let Err(error) = rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1)) {
+        log::warn(&error::reason(&error.into()));
+    }
+}
+
 /// Waits for every child that has ended: as a subreaper run-tool gets those that the container orphans.
 pub(crate) fn reap(pid: Pid) -> Result<Option<i32>> {
     let mut status = None;

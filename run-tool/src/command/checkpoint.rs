@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use super::Global;
+use super::criu::Criu;
 use crate::checkpoint::{self, Saving};
 use crate::container::Status;
 use crate::error::Fails;
@@ -19,57 +20,29 @@ use crate::{log, namespace};
 /// otherwise.
 #[derive(Debug, Args)]
 pub(crate) struct Checkpoint {
-    /// Save criu's images to this folder; `checkpoint` by default.
-    #[arg(long, value_name = "FOLDER")]
-    image_path: Option<PathBuf>,
-    /// Keep criu's log and work files in this folder; with the images by default.
-    #[arg(long, value_name = "FOLDER")]
-    work_path: Option<PathBuf>,
+    #[command(flatten)]
+    criu: Criu,
     /// Save only what changed since the pre-dump in this folder, relative to the images.
     #[arg(long, value_name = "FOLDER")]
     parent_path: Option<PathBuf>,
     /// Leave the container running.
     #[arg(long)]
     leave_running: bool,
-    /// Allow open TCP connections.
-    #[arg(long)]
-    tcp_established: bool,
     /// Skip TCP connections that are being made.
     #[arg(long)]
     tcp_skip_in_flight: bool,
     /// Allow unlinked files to be linked back.
     #[arg(long)]
     link_remap: bool,
-    /// Allow Unix sockets whose other end is outside.
-    #[arg(long)]
-    ext_unix_sk: bool,
-    /// Allow a session and a terminal from outside.
-    #[arg(long)]
-    shell_job: bool,
-    /// Leave memory to be fetched when it is needed.
-    #[arg(long)]
-    lazy_pages: bool,
     /// Write a NUL to this descriptor once memory can be fetched.
     #[arg(long, value_name = "N", default_value_t = -1, hide_default_value = true, allow_negative_numbers = true)]
     status_fd: i32,
     /// Send memory to the page server at this address.
     #[arg(long, value_name = "ADDRESS:PORT")]
     page_server: Option<String>,
-    /// Save file locks.
-    #[arg(long)]
-    file_locks: bool,
     /// Save memory alone, and let the container go on.
     #[arg(long)]
     pre_dump: bool,
-    /// What of the control groups criu saves: soft, full, strict or ignore.
-    #[arg(long, value_name = "MODE", default_value = "", hide_default_value = true)]
-    manage_cgroups_mode: String,
-    /// Save nothing of this kind of namespace but that it is there (network).
-    #[arg(long, value_name = "NAMESPACE")]
-    empty_ns: Vec<String>,
-    /// Drop memory from earlier images that later ones hold.
-    #[arg(long)]
-    auto_dedup: bool,
     /// The name of the container.
     id: String,
 }
@@ -95,37 +68,26 @@ impl Checkpoint {
     }
 
     fn saving(&self) -> Result<Saving> {
-        let mut saving = Saving { pre_dump: self.pre_dump, work: self.work_path.clone(), ..Saving::default() };
-        saving.images = match &self.image_path {
-            Some(path) if !path.as_os_str().is_empty() => path.clone(),
-            _ => std::env::current_dir().context("getwd")?.join("checkpoint"),
+        let mut saving = Saving {
+            images: self.criu.images()?,
+            work: self.criu.work_path.clone(),
+            pre_dump: self.pre_dump,
+            ..Saving::default()
         };
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&saving.images)
             .fails(|| format!("mkdir {}", saving.images.display()))?;
-        if let Some(parent) = self.parent_path.as_deref().filter(|parent| !parent.as_os_str().is_empty()) {
+        if let Some(parent) = &self.parent_path {
             saving.parent = Some(checked_parent(&saving.images, parent)?);
         }
         saving.page_server = self.page_server.as_deref().filter(|text| !text.is_empty()).map(server).transpose()?;
         saving.status_fd = (self.status_fd != -1).then_some(self.status_fd);
-        if let Some(other) = self.empty_ns.iter().find(|kind| *kind != "network") {
-            bail!("namespace {other:?} is not supported");
-        }
-        let options = &mut saving.options;
-        // Devices and addresses of the network are not run-tool's.
-        options.set_empty_ns(libc::CLONE_NEWNET as u32);
-        options.set_manage_cgroups_mode(checkpoint::cgroup_mode(&self.manage_cgroups_mode)?);
-        options.set_leave_running(self.leave_running);
-        options.set_tcp_established(self.tcp_established);
-        options.set_tcp_skip_in_flight(self.tcp_skip_in_flight);
-        options.set_link_remap(self.link_remap);
-        options.set_ext_unix_sk(self.ext_unix_sk);
-        options.set_shell_job(self.shell_job);
-        options.set_file_locks(self.file_locks);
-        options.set_auto_dedup(self.auto_dedup);
-        options.set_lazy_pages(self.lazy_pages);
+        saving.options = self.criu.options()?;
+        saving.options.set_leave_running(self.leave_running);
+        saving.options.set_tcp_skip_in_flight(self.tcp_skip_in_flight);
+        saving.options.set_link_remap(self.link_remap);
         Ok(saving)
     }
 }

@@ -127,12 +127,7 @@ impl Create {
         self.making.check_terminal(&spec, true)?;
         let options = Options { wait_for_start: true, ..self.making.options(global, &self.id)? };
         let started = process::create(&spec, options)?;
-        if let Some(path) = &self.making.pid_file
-            && let Err(error) = launch::write_pid_file(path, started.pid)
-        {
-            let _ = started.container.kill_and_destroy();
-            return Err(error);
-        }
-        Ok(())
+        let pid_file = self.making.pid_file.as_deref();
+        launch::settle(started, |started| launch::write_pid_file(pid_file, started.pid)).map(drop)
     }
 }

@@ -124,9 +124,7 @@ impl Exec {
             streams: None,
         };
         let (pid, master) = exec::start(&container, program, options).context("unable to start container process")?;
-        if let Some(path) = &self.pid_file
-            && let Err(error) = write_pid_file(path, pid)
-        {
+        if let Err(error) = write_pid_file(self.pid_file.as_deref(), pid) {
             // The failure to write is what is told.
             let _ = crate::syscall::kill(pid, libc::SIGKILL);
             return Err(error);

@@ -11,8 +11,7 @@ use super::Global;
 use super::create::Making;
 use crate::logs::Settings;
 use crate::monitor::{self, Job};
-
-use crate::supervise::Foreground;
+use crate::supervise::{self, Foreground};
 use crate::{launch, log, notify};
 
 /// Create and run a container.
@@ -90,10 +89,8 @@ impl Run {
         }
         let terminal = self.making.check_terminal(&spec, self.detach)?;
         let mut options = self.making.options(global, &self.id)?;
-        if !self.no_subreaper
-            && let Err(error) = rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
-        {
-            log::warn(&crate::error::reason(&error.into()));
+        if !self.no_subreaper {
+            supervise::adopt_orphans();
         }
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         options.mask = foreground.as_ref().map(Foreground::mask);
