@@ -283,6 +283,14 @@ fn done(result: Result<()>) -> Result<u8, Failure> {
 /// The id of `--rootless` after a command.
 const ROOTLESS: &str = "rootless after the command";
 
+/// `--rootless` after a command, where runc's global options may stand too.
+fn rootless() -> clap::Arg {
+    clap::Arg::new(ROOTLESS)
+        .long("rootless")
+        .value_name("true|false|auto")
+        .help("Ignore missing rights over control groups")
+}
+
 /// The command line with runc's layout of help: scripts look at its first lines.
 fn command_line() -> clap::Command {
     let program = name();
@@ -297,10 +305,8 @@ fn command_line() -> clap::Command {
         let help = template(&format!("{program} {name}"));
         command = command.mut_subcommand(&name, |command| {
             let command = command.help_template(help);
-            let rootless = clap::Arg::new(ROOTLESS).long("rootless").value_name("true|false|auto");
-            let rootless = rootless.help("Ignore missing rights over control groups");
-            // runc's global options may follow the command; this one has another meaning after `spec`.
-            if name == "spec" { command } else { command.arg(rootless) }
+            // It has another meaning after `spec`.
+            if name == "spec" { command } else { command.arg(rootless()) }
         });
     }
     command
@@ -326,14 +332,13 @@ const COMMANDS: [(&str, Augment); 13] = [
     ("update", update::Update::augment_args),
 ];
 
-/// The command line without help, and with the options of the called command alone: to put those of all commands together takes
-/// longer than most commands themselves, and `create`, `run` and `exec` do it twice (see `seal`).
+/// The command line without help and commands, of which the called one is added: to put the options of all together takes longer
+/// than most commands themselves, and `create`, `run` and `exec` do it twice (see `seal`).
 fn short_command_line() -> clap::Command {
-    let command = Options::augment_args(clap::Command::new("run-tool"))
+    Options::augment_args(clap::Command::new("run-tool"))
         .disable_version_flag(true)
         .disable_help_subcommand(true)
-        .arg_required_else_help(true);
-    command.subcommands(COMMANDS.map(|(name, augment)| clap::Command::new(name).defer(augment)))
+        .arg_required_else_help(true)
 }
 
 /// What was matched, with `--rootless` from either side of the command.
@@ -347,23 +352,25 @@ fn read(matches: clap::ArgMatches) -> Result<Arguments, clap::Error> {
     Ok(arguments)
 }
 
-/// A command with its options, for `usage`.
+/// A command with its options.
 fn command_of(name: &str) -> Option<clap::Command> {
     match COMMANDS.iter().find(|(known, _)| *known == name) {
-        Some((_, augment)) => {
-            let rootless = clap::Arg::new(ROOTLESS).long("rootless").value_name("true|false|auto");
-            Some(augment(clap::Command::new(name.to_owned())).arg(rootless))
-        }
+        Some((name, augment)) => Some(augment(clap::Command::new(*name)).arg(rootless())),
         None => command_line().find_subcommand(name).cloned(),
     }
 }
 
 /// Reads the command line. A wrong one ends here, with runc's status.
 fn parse() -> Result<Arguments, Result<u8, Failure>> {
-    let program = short_command_line();
+    let mut program = short_command_line();
     let mut line = usage::read(&program, command_of, std::env::args_os()).map_err(|wrong| refuse(&wrong))?;
     match line.command {
-        Ok(mut command) => line.global.append(&mut command),
+        Ok(mut called) => {
+            line.global.append(&mut called.words);
+            if let Some(command) = called.command {
+                program = program.subcommand(command);
+            }
+        }
         Err(wrong) => {
             // What is wrong with a command is for the log that the global flags name.
             line.global.push("list".into());
@@ -442,7 +449,9 @@ mod tests {
             let read = |command: clap::Command| {
                 command.try_get_matches_from(line.split(' ')).and_then(read).map_err(|error| error.kind())
             };
-            assert_eq!(format!("{:?}", read(short_command_line())), format!("{:?}", read(command_line())), "{line}");
+            let called = line.split(' ').find(|word| COMMANDS.iter().any(|(name, _)| name == word));
+            let short = short_command_line().subcommands(called.and_then(command_of));
+            assert_eq!(format!("{:?}", read(short)), format!("{:?}", read(command_line())), "{line}");
         }
         let whole = command_line();
         for (name, augment) in COMMANDS {

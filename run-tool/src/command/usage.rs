@@ -25,11 +25,20 @@ pub(super) struct Wrong {
 /// A command line as clap takes it: the program's name and the global flags, then the command and what follows it.
 pub(super) struct Line {
     pub(super) global: Vec<OsString>,
-    pub(super) command: Result<Vec<OsString>, Wrong>,
+    pub(super) command: Result<Called, Wrong>,
+}
+
+/// The command that is called.
+#[derive(Default)]
+pub(super) struct Called {
+    /// Its name and what follows it.
+    pub(super) words: Vec<OsString>,
+    /// Its flags, if they were read here: those of commands that only run-tool has are not.
+    pub(super) command: Option<Command>,
 }
 
 /// How many operands a command of runc's takes.
-const OPERANDS: [(&str, usize, usize); 18] = [
+const OPERANDS: [(&str, usize, usize); 17] = [
     ("checkpoint", 1, 1),
     ("create", 1, 1),
     ("delete", 1, 1),
@@ -47,13 +56,13 @@ const OPERANDS: [(&str, usize, usize); 18] = [
     ("start", 1, 1),
     ("state", 1, 1),
     ("update", 1, 1),
-    ("stats", 1, 1),
 ];
 
 /// Flags whose value is a number.
 const NUMBERS: [&str; 4] = ["additional-gids", "blkio-weight", "pids-limit", "preserve-fds"];
 
-/// Reads a command line for `program`, whose commands with their flags `find` gives. Wrong global flags are an error; what is wrong later is told once the log is open.
+/// Reads a command line for `program`, whose commands with their flags `find` gives. Wrong global flags are an error; what is
+/// wrong later is told once the log is open.
 pub(super) fn read(
     program: &Command,
     find: impl Fn(&str) -> Option<Command>,
@@ -67,7 +76,7 @@ pub(super) fn read(
     let used = parsed.flags(program, None, &rest, true).map_err(wrong)?;
     let mut global = vec![name.clone()];
     global.append(&mut parsed.flags);
-    let Some(verb) = rest.get(used) else { return Ok(Line { global, command: Ok(Vec::new()) }) };
+    let Some(verb) = rest.get(used) else { return Ok(Line { global, command: Ok(Called::default()) }) };
     let command = command(program, find, &name, verb, &rest[used + 1..]);
     Ok(Line { global, command })
 }
@@ -78,13 +87,13 @@ fn command(
     name: &OsStr,
     verb: &OsStr,
     rest: &[OsString],
-) -> Result<Vec<OsString>, Wrong> {
+) -> Result<Called, Wrong> {
     let verb = verb.to_string_lossy().into_owned();
-    let mut line = vec![OsString::from(&verb)];
+    let mut words = vec![OsString::from(&verb)];
     let known = OPERANDS.iter().find(|(known, ..)| *known == verb).and_then(|known| find(&verb).zip(Some(known)));
     let Some((command, (_, least, most))) = known else {
-        line.extend_from_slice(rest);
-        return Ok(line);
+        words.extend_from_slice(rest);
+        return Ok(Called { words, command: None });
     };
     let wrong = |heading: &str, message: String| Wrong {
         command: Some(verb.clone()),
@@ -108,12 +117,12 @@ fn command(
         let name = name.to_string_lossy();
         return Err(wrong("Incorrect Usage.", format!("{name}: \"{verb}\" requires {kind} {number} argument(s)")));
     }
-    line.append(&mut parsed.flags);
+    words.append(&mut parsed.flags);
     if !parsed.operands.is_empty() {
-        line.push("--".into());
-        line.append(&mut parsed.operands);
+        words.push("--".into());
+        words.append(&mut parsed.operands);
     }
-    Ok(line)
+    Ok(Called { words, command: Some(command) })
 }
 
 #[derive(Default)]
@@ -253,8 +262,9 @@ mod tests {
     fn line(text: &str) -> Result<String, String> {
         let find = |name: &str| program().find_subcommand(name).cloned();
         let line = read(&program(), find, text.split(' ').map(OsString::from)).map_err(|wrong| wrong.message)?;
-        let command = line.command.map_err(|wrong| wrong.message)?;
-        let all: Vec<String> = line.global.iter().chain(&command).map(|word| word.to_string_lossy().into()).collect();
+        let called = line.command.map_err(|wrong| wrong.message)?;
+        let all: Vec<String> =
+            line.global.iter().chain(&called.words).map(|word| word.to_string_lossy().into()).collect();
         Ok(all.join(" "))
     }
 
