@@ -14,7 +14,7 @@ use rustix::fs::{OFlags, ResolveFlags};
 use crate::cgroup;
 use crate::config::{self, Items};
 use crate::container::Container;
-use crate::criu;
+use crate::criu::{self, Criu};
 use crate::error::Fails;
 use crate::rootfs::{Root, device};
 use crate::{beneath, namespace, notify, syscall};
@@ -23,8 +23,10 @@ use crate::{beneath, namespace, notify, syscall};
 pub(crate) const DESCRIPTORS: &str = "descriptors.json";
 
 /// How a container is to be saved.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Saving {
+    /// Who saves it.
+    pub(crate) criu: Criu,
     /// Everything that goes to criu as it is.
     pub(crate) options: Criu_opts,
     /// Where the images go.
@@ -119,7 +121,7 @@ fn leave_namespaces(options: &mut Criu_opts, container: &Container, version: i32
 /// Saves a container. What lives of it afterwards is the caller's to remove.
 pub(crate) fn save(container: &Container, mut saving: Saving) -> Result<()> {
     const LOG: &str = "dump.log";
-    let version = criu::version()?;
+    let version = saving.criu.version()?;
     let images = open_folder(&saving.images)?;
     let work = saving.work.as_deref().map(open_folder).transpose()?;
     let options = &mut saving.options;
@@ -151,13 +153,13 @@ pub(crate) fn save(container: &Container, mut saving: Saving) -> Result<()> {
     if saving.pre_dump {
         let mut features = Criu_features::new();
         features.set_mem_track(true);
-        criu::require(&features)?;
+        saving.criu.require(&features)?;
     }
     let mut status_fd = None;
     if options.lazy_pages() {
         let mut features = Criu_features::new();
         features.set_lazy_pages(true);
-        criu::require(&features)?;
+        saving.criu.require(&features)?;
         if let Some(number) = saving.status_fd {
             let fd = syscall::borrow_fd(number)
                 .with_context(|| format!("invalid --status-fd argument {number}: bad file descriptor"))?;
@@ -186,7 +188,9 @@ pub(crate) fn save(container: &Container, mut saving: Saving) -> Result<()> {
     }
     let kind = if saving.pre_dump { Criu_req_type::PRE_DUMP } else { Criu_req_type::DUMP };
     let request = criu::request(kind, Some(std::mem::take(&mut saving.options)));
-    criu::carry_out(request, &mut Dump { container, status_fd })
+    saving
+        .criu
+        .carry_out(request, &mut Dump { container, status_fd })
         .map(drop)
         .inspect_err(|_| criu::quote_errors(&saving.work.as_ref().unwrap_or(&saving.images).join(LOG)))
 }

@@ -32,6 +32,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::SPEC_VERSION;
 use crate::container::Container;
+use crate::criu::Criu;
 use crate::{features as feature, log, namespace, seal, syscall};
 
 /// An OCI runtime.
@@ -71,8 +72,8 @@ struct Options {
     /// Ignore missing rights over control groups: true, false or auto.
     #[arg(long, value_name = "true|false|auto", default_value = "auto", hide_default_value = true)]
     rootless: String,
-    /// The path of criu. Taken for the sake of old engines; criu is found in PATH.
-    #[arg(long, value_name = "PATH", hide = true)]
+    /// Checkpoint and restore with this program; criu in PATH by default.
+    #[arg(long, value_name = "PATH")]
     criu: Option<PathBuf>,
     /// Print the version.
     #[arg(short = 'v', short_alias = 'V', long)]
@@ -141,6 +142,7 @@ struct Global {
     explicit_root: bool,
     rootless: String,
     systemd_cgroup: bool,
+    criu: Option<PathBuf>,
 }
 
 impl Global {
@@ -158,7 +160,13 @@ impl Global {
             }
             None => (default_root()?, false),
         };
-        Ok(Self { root, explicit_root, rootless: arguments.rootless.clone(), systemd_cgroup: arguments.systemd_cgroup })
+        Ok(Self {
+            root,
+            explicit_root,
+            rootless: arguments.rootless.clone(),
+            systemd_cgroup: arguments.systemd_cgroup,
+            criu: arguments.criu.clone(),
+        })
     }
 
     /// Whether missing rights over control groups are no error.
@@ -169,6 +177,15 @@ impl Global {
             "0" | "f" | "false" => Ok(false),
             other => bail!("strconv.ParseBool: parsing {other:?}: invalid syntax"),
         }
+    }
+
+    /// The program that checkpoints and restores. Its path is the caller's, whose working directory may not stay.
+    fn criu(&self) -> Result<Criu> {
+        let path = self.criu.as_deref().unwrap_or(Path::new("criu"));
+        if path.components().count() == 1 {
+            return Ok(Criu(path.to_owned()));
+        }
+        Ok(Criu(std::env::current_dir().context("getwd")?.join(path)))
     }
 
     fn container(&self, id: &str) -> Result<Container> {

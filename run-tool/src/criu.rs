@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -57,38 +57,76 @@ struct Asking;
 
 impl Caller for Asking {}
 
-/// Has criu carry out a request.
-pub(crate) fn carry_out<C: Caller>(mut request: Criu_req, caller: &mut C) -> Result<Criu_resp> {
-    let (ours, theirs) =
-        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .fails(|| "socketpair")?;
-    rustix::io::fcntl_setfd(&theirs, FdFlags::empty()).fails(|| "fcntl(F_SETFD)")?;
-    let mut command = Command::new("criu");
-    command.arg("swrk").arg(theirs.as_raw_fd().to_string());
-    if !C::LENDS_STREAMS {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    }
-    let mut child = match command.spawn() {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            bail!("exec: \"criu\": executable file not found in $PATH")
+/// The program, by its name in PATH or its path.
+#[derive(Debug)]
+pub(crate) struct Criu(pub(crate) PathBuf);
+
+impl Criu {
+    /// Has criu carry out a request.
+    pub(crate) fn carry_out<C: Caller>(&self, mut request: Criu_req, caller: &mut C) -> Result<Criu_resp> {
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .fails(|| "socketpair")?;
+        rustix::io::fcntl_setfd(&theirs, FdFlags::empty()).fails(|| "fcntl(F_SETFD)")?;
+        let mut command = Command::new(&self.0);
+        command.arg("swrk").arg(theirs.as_raw_fd().to_string());
+        if !C::LENDS_STREAMS {
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         }
-        result => result.fails(|| "fork/exec criu")?,
-    };
-    // The end of the socket has to show if criu crashes.
-    drop(theirs);
-    let kind = request.type_();
-    log::debug(|| format!("Using CRIU in {kind:?} mode"));
-    let response =
-        caller.begun(child.id().cast_signed(), &mut request).and_then(|()| converse(&ours, &request, caller));
-    // It ends with the socket.
-    drop(ours);
-    let status = child.wait().fails(|| "wait for criu")?;
-    let response = response?;
-    // After a pre-dump criu waits for more requests; the end of the socket is no success to it.
-    if !status.success() && kind != Criu_req_type::PRE_DUMP {
-        bail!("criu failed: {status}");
+        let mut child = match command.spawn() {
+            Err(error) if error.kind() == ErrorKind::NotFound && self.0.components().count() == 1 => {
+                bail!("exec: {:?}: executable file not found in $PATH", self.0)
+            }
+            result => result.fails(|| format!("fork/exec {}", self.0.display()))?,
+        };
+        // The end of the socket has to show if criu crashes.
+        drop(theirs);
+        let kind = request.type_();
+        log::debug(|| format!("Using CRIU in {kind:?} mode"));
+        let response =
+            caller.begun(child.id().cast_signed(), &mut request).and_then(|()| converse(&ours, &request, caller));
+        // It ends with the socket.
+        drop(ours);
+        let status = child.wait().fails(|| "wait for criu")?;
+        let response = response?;
+        // After a pre-dump criu waits for more requests; the end of the socket is no success to it.
+        if !status.success() && kind != Criu_req_type::PRE_DUMP {
+            bail!("criu failed: {status}");
+        }
+        Ok(response)
     }
-    Ok(response)
+
+    /// The version, `31701` for 3.17.1, which must be one that tells it.
+    pub(crate) fn version(&self) -> Result<i32> {
+        let response =
+            self.carry_out(request(Criu_req_type::VERSION, None), &mut Asking).context("CRIU version check failed")?;
+        let version = &response.version;
+        let number = version.major_number() * 10000 + version.minor_number() * 100;
+        // A build of a commit is taken for the next minor version.
+        let number = if version.has_gitid() { number + 100 } else { number + version.sublevel() };
+        if number < 30000 {
+            bail!("CRIU version {number} must be 30000 or higher");
+        }
+        Ok(number)
+    }
+
+    /// Fails unless criu has the features that are set.
+    pub(crate) fn require(&self, features: &Criu_features) -> Result<()> {
+        let mut asked = request(Criu_req_type::FEATURE_CHECK, None);
+        asked.features = MessageField::some(features.clone());
+        let response = self.carry_out(asked, &mut Asking).context("CRIU feature check failed")?;
+        let mut missing = Vec::new();
+        if features.mem_track() && !response.features.mem_track() {
+            missing.push("MemTrack");
+        }
+        if features.lazy_pages() && !response.features.lazy_pages() {
+            missing.push("LazyPages");
+        }
+        if !missing.is_empty() {
+            bail!("criu is missing features: [{}]", missing.join(" "));
+        }
+        Ok(())
+    }
 }
 
 fn converse(socket: &OwnedFd, request: &Criu_req, caller: &mut impl Caller) -> Result<Criu_resp> {
@@ -121,38 +159,6 @@ fn converse(socket: &OwnedFd, request: &Criu_req, caller: &mut impl Caller) -> R
         answer.set_notify_success(true);
         send(&answer)?;
     }
-}
-
-/// The version, `31701` for 3.17.1, which must be one that tells it.
-pub(crate) fn version() -> Result<i32> {
-    let response =
-        carry_out(request(Criu_req_type::VERSION, None), &mut Asking).context("CRIU version check failed")?;
-    let version = &response.version;
-    let number = version.major_number() * 10000 + version.minor_number() * 100;
-    // A build of a commit is taken for the next minor version.
-    let number = if version.has_gitid() { number + 100 } else { number + version.sublevel() };
-    if number < 30000 {
-        bail!("CRIU version {number} must be 30000 or higher");
-    }
-    Ok(number)
-}
-
-/// Fails unless criu has the features that are set.
-pub(crate) fn require(features: &Criu_features) -> Result<()> {
-    let mut asked = request(Criu_req_type::FEATURE_CHECK, None);
-    asked.features = MessageField::some(features.clone());
-    let response = carry_out(asked, &mut Asking).context("CRIU feature check failed")?;
-    let mut missing = Vec::new();
-    if features.mem_track() && !response.features.mem_track() {
-        missing.push("MemTrack");
-    }
-    if features.lazy_pages() && !response.features.lazy_pages() {
-        missing.push("LazyPages");
-    }
-    if !missing.is_empty() {
-        bail!("criu is missing features: [{}]", missing.join(" "));
-    }
-    Ok(())
 }
 
 /// Quotes the errors in a log of criu's, with the lines before them.

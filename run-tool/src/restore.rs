@@ -18,16 +18,19 @@ use crate::channel::{Channel, Message};
 use crate::checkpoint::{self, DESCRIPTORS};
 use crate::config::Items;
 use crate::container::Container;
+use crate::criu::{self, Criu};
 use crate::error::Fails;
 use crate::plan::{Options, Plan};
 use crate::process::{self, Begun, Started};
 use crate::rootfs::{Root, mount};
 use crate::syscall::{self, Pid};
-use crate::{beneath, criu, hook, init, log, namespace, notify, state, terminal};
+use crate::{beneath, hook, init, log, namespace, notify, state, terminal};
 
 /// How a container is to be restored.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Restoring {
+    /// Who restores it.
+    pub(crate) criu: Criu,
     /// Everything that goes to criu as it is.
     pub(crate) options: Criu_opts,
     /// Where the images are.
@@ -78,7 +81,7 @@ impl Drop for Place {
 
 fn run(spec: &Spec, begun: &mut Begun, mut restoring: Restoring, pid: &mut Pid) -> Result<Option<OwnedFd>> {
     const LOG: &str = "restore.log";
-    let version = criu::version()?;
+    let version = restoring.criu.version()?;
     let plan = &mut begun.plan;
     let images = File::open(&restoring.images).fails(|| format!("open {}", restoring.images.display()))?;
     let work = restoring.work.as_deref().map(checkpoint::open_folder).transpose()?;
@@ -110,7 +113,7 @@ fn run(spec: &Spec, begun: &mut Begun, mut restoring: Restoring, pid: &mut Pid) 
     begun.container.state.cgroup_paths.clone_from(&begun.cgroup.paths);
     let request = criu::request(Criu_req_type::RESTORE, Some(std::mem::take(options)));
     let mut restore = Restore { spec, begun, version, pid, master: None };
-    let result = criu::carry_out(request, &mut restore);
+    let result = restoring.criu.carry_out(request, &mut restore);
     let master = restore.master;
     if let Err(error) = result {
         criu::quote_errors(&restoring.work.as_ref().unwrap_or(&restoring.images).join(LOG));

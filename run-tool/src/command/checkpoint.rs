@@ -57,7 +57,7 @@ impl Checkpoint {
         if matches!(status, Status::Created | Status::Stopped) {
             bail!("Container cannot be checkpointed in {} state", status.name());
         }
-        let saving = self.saving()?;
+        let saving = self.saving(global)?;
         let gone = !self.leave_running && !self.pre_dump;
         checkpoint::save(&container, saving)?;
         // The images are complete: what cannot be removed is no reason to doubt them.
@@ -67,12 +67,16 @@ impl Checkpoint {
         Ok(())
     }
 
-    fn saving(&self) -> Result<Saving> {
+    fn saving(&self, global: &Global) -> Result<Saving> {
         let mut saving = Saving {
+            criu: global.criu()?,
+            options: self.criu.options()?,
             images: self.criu.images()?,
             work: self.criu.work_path.clone(),
             pre_dump: self.pre_dump,
-            ..Saving::default()
+            parent: None,
+            page_server: None,
+            status_fd: None,
         };
         fs::DirBuilder::new()
             .recursive(true)
@@ -84,7 +88,6 @@ impl Checkpoint {
         }
         saving.page_server = self.page_server.as_deref().filter(|text| !text.is_empty()).map(server).transpose()?;
         saving.status_fd = (self.status_fd != -1).then_some(self.status_fd);
-        saving.options = self.criu.options()?;
         saving.options.set_leave_running(self.leave_running);
         saving.options.set_tcp_skip_in_flight(self.tcp_skip_in_flight);
         saving.options.set_link_remap(self.link_remap);

@@ -53,7 +53,7 @@ impl Restore {
         if !rustix::process::geteuid().is_root() || namespace::in_user_namespace() {
             log::warn("runc checkpoint is untested with rootless containers");
         }
-        let restoring = self.restoring()?;
+        let restoring = self.restoring(global)?;
         let mut making = Making {
             bundle: self.bundle,
             console_socket: self.console_socket,
@@ -83,10 +83,11 @@ impl Restore {
         Ok(status? as u8)
     }
 
-    fn restoring(&self) -> Result<Restoring> {
+    fn restoring(&self, global: &Global) -> Result<Restoring> {
         // The caller's paths are those before the working directory changes to the bundle.
         let here = std::env::current_dir().context("getwd")?;
         let mut restoring = Restoring {
+            criu: global.criu()?,
             options: self.criu.options()?,
             images: here.join(self.criu.images()?),
             work: self.criu.work_path.as_ref().map(|path| here.join(path)),

@@ -1,6 +1,7 @@
 //! checkpoint and restore, with the real criu. Where that does not know the kernel (`criu check`), the container must outlive its failure.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::bundle::{Bundle, cgroups, eventually};
@@ -52,6 +53,31 @@ fn what_cannot_be_saved_is_refused_before_criu_is_asked() {
     assert_eq!(bundle.status(), "running");
     // The folder for the images is there by now, and nothing in it.
     assert_eq!(fs::read_dir(bundle.path().join("checkpoint")).unwrap().count(), 0);
+}
+
+#[test]
+fn the_criu_that_is_named_is_the_one_that_runs() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    let id = bundle.id();
+    let criu = bundle.path().join("other-criu");
+    let script = format!("#!/bin/sh\necho \"$1\" >>{}/asked\nexec criu \"$@\"\n", bundle.path().display());
+    fs::write(&criu, script).unwrap();
+    fs::set_permissions(&criu, fs::Permissions::from_mode(0o755)).unwrap();
+    bundle.good(&["run", "--detach", &id]);
+    // It is asked for its version, then for the dump, which may fail here.
+    bundle.tool(&["--criu", "./other-criu", "checkpoint", "--manage-cgroups-mode", "ignore", &id]);
+    assert_eq!(fs::read_to_string(bundle.path().join("asked")).unwrap(), "swrk\nswrk\n");
+    // The path is the caller's, wherever the bundle is.
+    bundle.good(&["delete", "--force", &id]);
+    fs::remove_file(bundle.path().join("asked")).unwrap();
+    let path = bundle.path().to_str().unwrap();
+    let from = format!("..{}{path}/other-criu", "/..".repeat(path.matches('/').count() + 5));
+    let state = bundle.path().join("state");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_run-tool"));
+    command.arg("--root").arg(state).args(["--criu", &from, "restore", "--detach", "--bundle", path, &id]);
+    let output =
+        command.args(["--image-path", &format!("{path}/checkpoint")]).current_dir("/usr/share").output().unwrap();
+    assert!(fs::read_to_string(bundle.path().join("asked")).is_ok_and(|asked| asked.contains("swrk")), "{output:?}");
 }
 
 #[test]
