@@ -51,6 +51,7 @@ struct Arguments {
 
 /// The options before the command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 struct Options {
     /// Log what is of use to someone who looks for a fault.
     #[arg(long, global = true)]
@@ -305,6 +306,7 @@ fn rootless() -> clap::Arg {
     clap::Arg::new(ROOTLESS)
         .long("rootless")
         .value_name("true|false|auto")
+        .help_heading("Global options")
         .help("Ignore missing rights over control groups")
 }
 
@@ -316,7 +318,7 @@ fn command_line() -> clap::Command {
     let top = format!(
         "NAME:\n   {program} - Open Container Initiative runtime\n\nUSAGE:\n   {{usage}}\n\n{{about-with-newline}}\n{{all-args}}"
     );
-    let mut command = Arguments::command().help_template(top);
+    let mut command = Arguments::command().bin_name(&program).help_template(top);
     let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
     for name in names {
         let help = template(&format!("{program} {name}"));

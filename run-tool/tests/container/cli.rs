@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -19,6 +19,26 @@ fn a_foreground_run_gives_the_status_and_leaves_nothing() {
     assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
     assert_eq!(bundle.good(&["list", "-q"]), "");
     assert_eq!(cgroups(&bundle.id()), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn help_names_the_program_as_it_was_called_and_sets_global_options_apart() {
+    let bundle = Bundle::new(&["true"]);
+    symlink(env!("CARGO_BIN_EXE_run-tool"), bundle.path().join("runc")).unwrap();
+    let help = |arguments: &[&str]| {
+        let output = Command::new("./runc").args(arguments).current_dir(bundle.path()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for arguments in
+        [&["--help"][..], &["delete", "--help"], &["delete"], &["logs", "--help"], &["delete", "--nosuch", "x"]]
+    {
+        let text = help(arguments);
+        let usage = text.lines().skip_while(|line| *line != "USAGE:").nth(1).unwrap();
+        assert!(usage.starts_with("   runc "), "{arguments:?}: {text}");
+        let (own, global) = text.split_once("Global options:\n").unwrap();
+        assert!(!own.contains("--debug") && !own.contains("--rootless"), "{text}");
+        assert!(global.contains("--debug") && global.contains("--rootless") && !global.contains("--force"), "{text}");
+    }
 }
 
 #[test]
