@@ -207,6 +207,20 @@ fn complete_linux(linux: &mut Value) -> Result<()> {
             bail!("invalid personality domain {domain}");
         }
     }
+    if let Some(profile) = linux.get("seccomp") {
+        let missing = |key| profile.get(key).is_none_or(|value| *value == json!("") || *value == json!([]));
+        if missing("defaultAction") && missing("syscalls") {
+            linux.as_object_mut().map(|linux| linux.remove("seccomp"));
+        } else {
+            crate::seccomp::check_names(profile)?;
+        }
+    }
+    for device in linux.get("devices").and_then(Value::as_array).into_iter().flatten() {
+        let kind = device.get("type").map_or(Some(""), Value::as_str);
+        if let Some(kind) = kind.filter(|kind| !matches!(*kind, "b" | "c" | "u" | "p")) {
+            bail!("invalid device type {kind:?}");
+        }
+    }
     if let Some(resources) = linux.get_mut("resources").and_then(Value::as_object_mut) {
         // `"pids": {}` sets no limit.
         if resources.get("pids").is_some_and(|pids| pids.get("limit").is_none()) {

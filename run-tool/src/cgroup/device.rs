@@ -97,14 +97,16 @@ fn reduce(rules: &[Rule]) -> (bool, &[Rule]) {
     }
 }
 
-/// The exceptions from the last rule about everything, as version 1 keeps them: by device, the accesses.
+/// The exceptions from the last rule about everything, as version 1 keeps them: by device, the accesses. Those of an exception may
+/// be none, if its rules name none that there is.
 fn exceptions(everything: bool, rules: &[Rule]) -> Result<Vec<Rule>> {
     let mut exceptions: Vec<Rule> = Vec::new();
     for rule in rules {
-        let same = |other: &&mut Rule| (other.kind, other.major, other.minor) == (rule.kind, rule.major, rule.minor);
+        let same = |other: &&Rule| (other.kind, other.major, other.minor) == (rule.kind, rule.major, rule.minor);
         if rule.allow != everything {
-            match exceptions.iter_mut().find(same) {
-                Some(known) => {
+            match exceptions.iter().position(|other| same(&other)) {
+                Some(index) => {
+                    let known = &mut exceptions[index];
                     let missing = rule.access.chars().filter(|letter| !known.access.contains(*letter));
                     let added: String = missing.collect();
                     known.access.push_str(&added);
@@ -128,11 +130,13 @@ fn exceptions(everything: bool, rules: &[Rule]) -> Result<Vec<Rule>> {
                 wider.line()
             );
         }
-        if let Some(known) = exceptions.iter_mut().find(same) {
-            known.access.retain(|letter| !rule.access.contains(letter));
+        if let Some(index) = exceptions.iter().position(|other| same(&other)) {
+            exceptions[index].access.retain(|letter| !rule.access.contains(letter));
+            if exceptions[index].access.is_empty() {
+                exceptions.remove(index);
+            }
         }
     }
-    exceptions.retain(|rule| !rule.access.is_empty());
     Ok(exceptions)
 }
 
@@ -144,7 +148,8 @@ pub(super) fn properties(rules: &[Rule], version: u32) -> Vec<(String, Value)> {
     let list = |pairs| ("DeviceAllow".to_owned(), Value::Pairs(pairs));
     let policy = |policy: &str| ("DevicePolicy".to_owned(), Value::Text(policy.to_owned()));
     let (everything, rest) = reduce(rules);
-    let exceptions = exceptions(everything, rest).unwrap_or_default();
+    let mut exceptions = exceptions(everything, rest).unwrap_or_default();
+    exceptions.retain(|rule| !rule.access.is_empty());
     if everything {
         // A list of what is forbidden is nothing that systemd knows.
         return vec![list(Vec::new()), policy(if exceptions.is_empty() { "auto" } else { "strict" })];
@@ -173,8 +178,13 @@ pub(super) fn set_v1(path: &Path, rules: &[Rule]) -> Result<()> {
     let exceptions = exceptions(everything, rest)?;
     let (all, others) = if everything { ("devices.allow", "devices.deny") } else { ("devices.deny", "devices.allow") };
     write(&path.join(all), "a")?;
-    for rule in exceptions {
+    let (settable, empty): (Vec<Rule>, Vec<Rule>) = exceptions.into_iter().partition(|rule| !rule.access.is_empty());
+    for rule in settable {
         write(&path.join(others), &rule.line())?;
+    }
+    if !everything && !empty.is_empty() {
+        // An allowance of nothing cannot be read back.
+        bail!("resulting devices cgroup doesn't precisely match target");
     }
     Ok(())
 }
@@ -292,6 +302,15 @@ mod tests {
         let wide = Rule::allow('c', Some(1), None, "rw");
         assert!(exceptions(false, &[wide, deny(Some(1), Some(3), "w")]).is_err());
         assert_eq!(exceptions(true, &[null]).unwrap(), []);
+    }
+
+    #[test]
+    fn an_allowance_of_nothing_stays_until_it_is_denied() {
+        let none = Rule::allow('c', Some(10), None, "");
+        assert_eq!(exceptions(false, std::slice::from_ref(&none)).unwrap(), std::slice::from_ref(&none));
+        let some = Rule { access: "r".into(), ..none.clone() };
+        assert_eq!(exceptions(false, &[none.clone(), some.clone()]).unwrap(), [some]);
+        assert_eq!(exceptions(false, &[none.clone(), Rule { allow: false, ..none }]).unwrap(), []);
     }
 
     #[test]

@@ -98,6 +98,20 @@ fn huge_pages(folder: Option<&Path>, unified: bool) -> Map<String, Value> {
     pages
 }
 
+/// What each CPU spent for users and in the kernel: lines of CPU, user, system after a heading.
+fn each_cpu(path: &Path) -> [Vec<u64>; 2] {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let mut each = [Vec::new(), Vec::new()];
+    for line in text.lines().skip(1) {
+        let mut fields = line.split(' ').skip(1).map(str::parse);
+        if let (Some(Ok(user)), Some(Ok(kernel))) = (fields.next(), fields.next()) {
+            each[0].push(user);
+            each[1].push(kernel);
+        }
+    }
+    each
+}
+
 fn version_1(cgroup: &Cgroup) -> Value {
     let folder = |name: &str| cgroup.paths.get(name).map(|path| path.as_path());
     let mut cpu = Map::new();
@@ -115,6 +129,11 @@ fn version_1(cgroup: &Cgroup) -> Value {
         let each: Vec<u64> = text.split_ascii_whitespace().filter_map(|value| value.parse().ok()).collect();
         if !each.is_empty() {
             usage["percpu"] = json!(each);
+        }
+        for (key, each) in ["percpu_user", "percpu_kernel"].iter().zip(each_cpu(&folder.join("cpuacct.usage_all"))) {
+            if !each.is_empty() {
+                usage[*key] = json!(each);
+            }
         }
         cpu.insert("usage".into(), usage);
     }

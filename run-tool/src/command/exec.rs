@@ -60,9 +60,9 @@ pub(crate) struct Exec {
     /// The AppArmor profile of the process.
     #[arg(long, value_name = "PROFILE")]
     apparmor: Option<String>,
-    /// Keep the process from gaining rights by execve.
-    #[arg(long)]
-    no_new_privs: bool,
+    /// Keep the process from gaining rights by execve, or with `=false` do not, whatever the container's own may do.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
+    no_new_privs: Option<bool>,
     /// Add a capability.
     #[arg(short, long, value_name = "CAPABILITY")]
     cap: Vec<String>,
@@ -164,8 +164,8 @@ impl Exec {
         environment.extend(self.env.iter().cloned());
         process.set_env(Some(environment));
         process.set_terminal(Some(self.tty));
-        if self.no_new_privs {
-            process.set_no_new_privileges(Some(true));
+        if self.no_new_privs.is_some() {
+            process.set_no_new_privileges(self.no_new_privs);
         }
         let user = process.user_mut();
         if let Some(text) = &self.user {

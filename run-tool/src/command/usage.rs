@@ -174,13 +174,16 @@ impl Parsed {
             let help = matches!(name.as_str(), "h" | "help");
             let flag = command.get_arguments().chain(global()).find(|flag| is_called(flag, &name));
             match flag {
-                None if help => self.switch("help", &name, value)?,
+                None if help => self.switch("help", &name, value, false)?,
                 // As runc has it: a signal may look like a flag.
                 None if !self.operands.is_empty() => self.operands.push(argument.clone()),
                 None => return Err(format!("flag provided but not defined: -{name}")),
                 Some(flag) => {
                     let long = flag.get_long().unwrap_or_default();
-                    if flag.get_action().takes_values() {
+                    let either = flag.get_num_args().is_some_and(|count| count.min_values() == 0);
+                    if either {
+                        self.switch(long, &name, value, true)?;
+                    } else if flag.get_action().takes_values() {
                         let value = match value {
                             Some(value) => value,
                             None => {
@@ -191,7 +194,7 @@ impl Parsed {
                         };
                         self.value(flag, long, &name, &value)?;
                     } else {
-                        self.switch(long, &name, value)?;
+                        self.switch(long, &name, value, false)?;
                     }
                 }
             }
@@ -199,12 +202,15 @@ impl Parsed {
         Ok(index)
     }
 
-    fn switch(&mut self, long: &str, name: &str, value: Option<OsString>) -> Result<(), String> {
+    /// A flag that is on or off. With `either` it is no matter of course that it is off.
+    fn switch(&mut self, long: &str, name: &str, value: Option<OsString>, either: bool) -> Result<(), String> {
         let flag = OsString::from(format!("--{long}"));
-        self.flags.retain(|other| *other != flag);
+        let off = OsString::from(format!("--{long}=false"));
+        self.flags.retain(|other| *other != flag && *other != off);
         let value = value.map(|value| value.to_string_lossy().into_owned());
         match value.as_deref() {
             None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => self.flags.push(flag),
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False") if either => self.flags.push(off),
             Some("0" | "f" | "F" | "false" | "FALSE" | "False") => {}
             Some(value) => return Err(format!("invalid boolean value {value:?} for -{name}: parse error")),
         }

@@ -8,7 +8,7 @@ use super::deviations::*;
 type Row = (Start, &'static str, &'static [Deviation]);
 
 #[rustfmt::skip]
-pub(crate) const ROWS: [Row; 338] = [
+pub(crate) const ROWS: [Row; 348] = [
     (Nothing, "runc state", NONE),
     (Nothing, "runc state a b", NONE),
     (Nothing, "runc state nobody", NONE),
@@ -34,6 +34,15 @@ pub(crate) const ROWS: [Row; 338] = [
         but("--- stderr\n", "--- stderr\ntime=\"TIME\" level=error msg=\"open BUNDLE/state: no such file or directory\"\n", NEWER),
     ]),
     (Nothing, "runc --log /nosuch/log list", NONE),
+    (Nothing, "mkdir state; runc --criu /nosuch/criu list -q", NONE),
+    (Nothing, "mkdir state; runc --criu", NONE),
+    (Running, "mkdir images; runc --criu /nosuch/criu checkpoint --image-path images $c; runc state $c | grep status", &[
+        but("time=\"TIME\" level=error msg=\"container still running\"\n", "", NEWER),
+    ]),
+    (Running, "mkdir images; runc --criu nosuch checkpoint --image-path images $c; runc state $c | grep status", &[
+        but("time=\"TIME\" level=error msg=\"container still running\"\n", "", NEWER),
+    ]),
+    (Running, "mkdir images; PATH=$(dirname $(command -v runc)) command runc --root state --criu nosuch checkpoint --image-path images $c", NONE),
     (Nothing, "command runc --root '' list -q; echo $?", &[
         but("load container rootfs: container does not exist\n", "", EMPTY_ROOT),
     ]),
@@ -194,6 +203,10 @@ pub(crate) const ROWS: [Row; 338] = [
     (Paused, "runc delete $c", NONE),
     (Paused, "runc delete --force=true $c; runc state $c", NONE),
     (Stopped, "runc delete $c; runc delete $c", NONE),
+    (Nothing, r#"sed -i 's/"ociVersion"/"hooks":{"poststop":[{"path":"\/bin\/false"}]},&/' config.json; runc create $c; runc delete $c; echo $?; runc list -q"#, &[
+        but("--- stdout\n0\n", "--- stdout\n1\n", NEWER),
+        but("error running hook #0: error running hook: exit status 1", "error running poststop hook #0: exit status 1", NEWER),
+    ]),
     (Stopped, "runc delete -f $c; runc delete -f $c; echo $?", NONE),
     (Nothing, "runc kill", NONE),
     (Nothing, "runc kill nobody", NONE),
@@ -265,9 +278,7 @@ pub(crate) const ROWS: [Row; 338] = [
     (Nothing, "runc events --interval nobody", NONE),
     (Running, "runc events --interval 0s --stats $c", NONE),
     (Running, "runc events --interval=-1s --stats $c", NONE),
-    (Running, "runc events --stats $c | shape", &[
-        but(r#"{"data":{"blkio":{},"cpu":{"throttling":{},"usage":{"kernel":0,"percpu":[0],"percpu_kernel":[0],"percpu_user":[0],"total":0,"user":0}},"cpuset":{"cpu_exclusive":0,"cpus":[0],"mem_exclusive":0,"mem_hardwall":0,"memory_migrate":0,"memory_pressure":0,"memory_spread_page":0,"memory_spread_slab":0,"mems":[0],"sched_load_balance":0,"sched_relax_domain_level":-0.0},"hugetlb":{},"intel_rdt":{},"memory":{"kernel":{"failcnt":0,"limit":0,"max":0,"usage":0},"kernelTCP":{"failcnt":0,"limit":0},"raw":{"active_anon":0,"active_file":0,"cache":0,"dirty":0,"hierarchical_memory_limit":0,"hierarchical_memsw_limit":0,"inactive_anon":0,"inactive_file":0,"mapped_file":0,"pgfault":0,"pgmajfault":0,"pgpgin":0,"pgpgout":0,"rss":0,"rss_huge":0,"shmem":0,"swap":0,"swapcached":0,"total_active_anon":0,"total_active_file":0,"total_cache":0,"total_dirty":0,"total_inactive_anon":0,"total_inactive_file":0,"total_mapped_file":0,"total_pgfault":0,"total_pgmajfault":0,"total_pgpgin":0,"total_pgpgout":0,"total_rss":0,"total_rss_huge":0,"total_shmem":0,"total_swap":0,"total_swapcached":0,"total_unevictable":0,"total_workingset_refault_anon":0,"total_workingset_refault_file":0,"total_writeback":0,"unevictable":0,"workingset_refault_anon":0,"workingset_refault_file":0,"writeback":0},"swap":{"failcnt":0,"limit":0,"max":0,"usage":0},"usage":{"failcnt":0,"limit":0,"max":0,"usage":0}},"network_interfaces":null,"pids":{"current":0}},"id":"ID","type":"stats"}"#, r#"{"data":{"blkio":{},"cpu":{"throttling":{},"usage":{"kernel":0,"percpu":[0],"total":0,"user":0}},"cpuset":{"cpu_exclusive":0,"cpus":[0],"mem_exclusive":0,"mem_hardwall":0,"memory_migrate":0,"memory_pressure":0,"memory_spread_page":0,"memory_spread_slab":0,"mems":[0],"sched_load_balance":0,"sched_relax_domain_level":-0.0},"hugetlb":{},"intel_rdt":{},"memory":{"kernel":{"failcnt":0,"limit":0,"max":0,"usage":0},"kernelTCP":{"failcnt":0,"limit":0},"raw":{"active_anon":0,"active_file":0,"cache":0,"dirty":0,"hierarchical_memory_limit":0,"hierarchical_memsw_limit":0,"inactive_anon":0,"inactive_file":0,"mapped_file":0,"pgfault":0,"pgmajfault":0,"pgpgin":0,"pgpgout":0,"rss":0,"rss_huge":0,"shmem":0,"swap":0,"swapcached":0,"total_active_anon":0,"total_active_file":0,"total_cache":0,"total_dirty":0,"total_inactive_anon":0,"total_inactive_file":0,"total_mapped_file":0,"total_pgfault":0,"total_pgmajfault":0,"total_pgpgin":0,"total_pgpgout":0,"total_rss":0,"total_rss_huge":0,"total_shmem":0,"total_swap":0,"total_swapcached":0,"total_unevictable":0,"total_workingset_refault_anon":0,"total_workingset_refault_file":0,"total_writeback":0,"unevictable":0,"workingset_refault_anon":0,"workingset_refault_file":0,"writeback":0},"swap":{"failcnt":0,"limit":0,"max":0,"usage":0},"usage":{"failcnt":0,"limit":0,"max":0,"usage":0}},"network_interfaces":null,"pids":{"current":0}},"id":"ID","type":"stats"}"#, PER_CPU_USAGE),
-    ]),
+    (Running, "runc events --stats $c | shape", NONE),
     (Paused, "runc events --stats=true $c | wc -l", NONE),
     (Stopped, "runc events --stats $c", NONE),
     (Nothing, "runc exec", NONE),
@@ -329,9 +340,7 @@ pub(crate) const ROWS: [Row; 338] = [
     (Running, "runc exec -g -1 $c id; echo $?", NONE),
     (Running, "runc exec -u 1000 $c env", NONE),
     (Running, "runc exec --no-new-privs $c grep NoNewPrivs /proc/self/status", NONE),
-    (Running, "runc exec --no-new-privs=false $c grep NoNewPrivs /proc/self/status", &[
-        but("NoNewPrivs:	0", "NoNewPrivs:	1", PRIVILEGES_STAY),
-    ]),
+    (Running, "runc exec --no-new-privs=false $c grep NoNewPrivs /proc/self/status", NONE),
     (Running, "runc exec -c CAP_SYS_ADMIN $c grep Cap /proc/self/status", NONE),
     (Running, "runc exec -c CAP_SYS_ADMIN -c CAP_NET_RAW -u 1000 $c grep Cap /proc/self/status", NONE),
     (Running, "runc exec --cap NOSUCH $c grep Cap /proc/self/status; echo $?", NONE),
@@ -351,6 +360,10 @@ pub(crate) const ROWS: [Row; 338] = [
     (Running, "runc exec -d -t --console-socket nosuch $c true; echo $?", &[
         but("nosuch: connect: no such file or directory", "BUNDLE/nosuch: connect: no such file or directory", ABSOLUTE_SOCKET),
     ]),
+    (Running, "runc exec --no-new-privs=false --no-new-privs $c grep NoNewPrivs /proc/self/status", NONE),
+    (Running, "runc exec --no-new-privs --no-new-privs=false $c grep NoNewPrivs /proc/self/status", NONE),
+    (Running, "runc exec --no-new-privs=x $c true", NONE),
+    (Running, "runc exec --no-new-privs true", NONE),
     (Running, "runc exec --pid-file /nosuch/pid $c true; echo $?", NONE),
     (Running, "runc exec --process-label nosuch $c true; echo $?", NONE),
     (Running, "runc exec --cgroup ../.. $c true; echo $?", &[

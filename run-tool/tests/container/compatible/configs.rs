@@ -18,7 +18,7 @@ pub(crate) const PROBES: [(&str, &str); 3] = [
 ];
 
 #[rustfmt::skip]
-pub(crate) const ROWS: [Row; 223] = [
+pub(crate) const ROWS: [Row; 230] = [
     (r#"{}"#, "STATUS", NONE),
     (r#"{}"#, "MOUNTS", MOUNTS),
     (r#"{}"#, "LIMITS", NONE),
@@ -289,9 +289,8 @@ pub(crate) const ROWS: [Row; 223] = [
     (r#"{"linux":{"devices":[{"path":"/dev/x","type":"c","major":1,"minor":3,"fileMode":432,"uid":5,"gid":6}]}}"#, "ls -l /dev/x | tr -s ' ' | cut -d' ' -f1-6; echo x >/dev/x; echo $?", NONE),
     (r#"{"linux":{"devices":[{"path":"/dev/x","type":"c","major":1,"minor":3}]}}"#, "ls -l /dev/x | tr -s ' ' | cut -d' ' -f1-6", NONE),
     (r#"{"linux":{"devices":[{"path":"/dev/b","type":"b","major":7,"minor":0,"fileMode":432},{"path":"/dev/p","type":"p","fileMode":384},{"path":"/dev/u","type":"u","major":1,"minor":5}]}}"#, "ls -l /dev/b /dev/p /dev/u | tr -s ' ' | cut -d' ' -f1-5", NONE),
-    (r#"{"linux":{"devices":[{"path":"/dev/x","type":"q","major":1,"minor":3}]}}"#, "echo x", &[
-        but(r#"invalid device type \"q\""#, "unknown variant `q`, expected one of `a`, `b`, `c`, `u`, `p`", WORDS_OF_JSON),
-    ]),
+    (r#"{"linux":{"devices":[{"path":"/dev/x","type":"a","major":1,"minor":3}]}}"#, "echo x", NONE),
+    (r#"{"linux":{"devices":[{"path":"/dev/x","type":"q","major":1,"minor":3}]}}"#, "echo x", NONE),
     (r#"{"linux":{"devices":[{"path":"x","type":"c","major":1,"minor":3}]}}"#, "ls -l /x /dev/x", NONE),
     (r#"{"linux":{"devices":[{"path":"/dev/null","type":"c","major":1,"minor":5}]}}"#, "ls -l /dev/null | tr -s ' ' | cut -d' ' -f1-6", &[
         but("exit status: 0", "exit status: 1", NEWER),
@@ -301,11 +300,10 @@ pub(crate) const ROWS: [Row; 223] = [
     (r#"{"linux":{"devices":[{"path":"/dev/sub/x","type":"c","major":1,"minor":3}]}}"#, "ls -l /dev/sub/x | tr -s ' ' | cut -d' ' -f1-6", NONE),
     (r#"{"linux":{"resources":{"devices":[{"allow":true,"access":"rwm"}]}}}"#, "sort /sys/fs/cgroup/devices/devices.list", NONE),
     (r#"{"linux":{"resources":{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":10,"minor":229,"access":"rw"},{"allow":true,"type":"b","major":7,"access":"r"}]}}}"#, "sort /sys/fs/cgroup/devices/devices.list", NONE),
-    (r#"{"linux":{"resources":{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":10,"access":"x"}]}}}"#, "echo x", &[
-        but("exit status: 1", "exit status: 0", DEVICE_ACCESS),
-        but("--- stdout\n", "--- stdout\nx\n", DEVICE_ACCESS),
-        but("time=\"TIME\" level=error msg=\"runc run failed: unable to start container process: error during container init: error setting cgroup config for procHooks process: resulting devices cgroup doesn't precisely match target\"\n", "", DEVICE_ACCESS),
-    ]),
+    (r#"{"linux":{"resources":{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":10,"access":"x"}]}}}"#, "echo x", NONE),
+    (r#"{"linux":{"resources":{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":10,"access":"rx"}]}}}"#, "sort /sys/fs/cgroup/devices/devices.list", NONE),
+    (r#"{"linux":{"resources":{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":10,"access":"x"},{"allow":true,"type":"c","major":10,"access":"r"}]}}}"#, "sort /sys/fs/cgroup/devices/devices.list", NONE),
+    (r#"{"linux":{"resources":{"devices":[{"allow":true,"access":"rwm"},{"allow":false,"type":"c","major":10,"access":"x"}]}}}"#, "sort /sys/fs/cgroup/devices/devices.list", NONE),
     (r#"{"linux":{"resources":{"devices":[{"allow":true,"type":"q","major":10,"access":"r"}]}}}"#, "echo x", NONE),
     (r#"{"linux":{"resources":{"devices":[]}}}"#, "sort /sys/fs/cgroup/devices/devices.list", NONE),
     (r#"{"linux":{"resources":{"memory":{"limit":67108864}}}}"#, "cd /sys/fs/cgroup/memory; cat memory.limit_in_bytes memory.memsw.limit_in_bytes", NONE),
@@ -346,27 +344,22 @@ pub(crate) const ROWS: [Row; 223] = [
     (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":38}]}}}"#, "mkdir /tmp/x", NONE),
     (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_KILL"}]}}}"#, "sh -c 'mkdir /tmp/x'; echo $?", NONE),
     (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["nosuch"],"action":"SCMP_ACT_ERRNO"}]}}}"#, "STATUS", NONE),
-    (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_NOSUCH"}}}"#, "echo x", &[
-        but("string SCMP_ACT_NOSUCH is not a valid action for seccomp", "unknown variant `SCMP_ACT_NOSUCH`, expected one of `SCMP_ACT_KILL`, `SCMP_ACT_KILL_THREAD`, `SCMP_ACT_KILL_PROCESS`, `SCMP_ACT_TRAP`, `SCMP_ACT_ERRNO`, `SCMP_ACT_NOTIFY`, `SCMP_ACT_TRACE`, `SCMP_ACT_LOG`, `SCMP_ACT_ALLOW`", WORDS_OF_JSON),
-    ]),
-    (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_NOSUCH"]}}}"#, "echo x", &[
-        but("string SCMP_ARCH_NOSUCH is not a valid arch for seccomp", "unknown variant `SCMP_ARCH_NOSUCH`, expected one of `SCMP_ARCH_NATIVE`, `SCMP_ARCH_X86`, `SCMP_ARCH_X86_64`, `SCMP_ARCH_X32`, `SCMP_ARCH_ARM`, `SCMP_ARCH_AARCH64`, `SCMP_ARCH_MIPS`, `SCMP_ARCH_MIPS64`, `SCMP_ARCH_MIPS64N32`, `SCMP_ARCH_MIPSEL`, `SCMP_ARCH_MIPSEL64`, `SCMP_ARCH_MIPSEL64N32`, `SCMP_ARCH_PPC`, `SCMP_ARCH_PPC64`, `SCMP_ARCH_PPC64LE`, `SCMP_ARCH_S390`, `SCMP_ARCH_S390X`, `SCMP_ARCH_PARISC`, `SCMP_ARCH_PARISC64`, `SCMP_ARCH_RISCV64`, `SCMP_ARCH_LOONGARCH64`, `SCMP_ARCH_M68K`, `SCMP_ARCH_SH`, `SCMP_ARCH_SHEB`", WORDS_OF_JSON),
-    ]),
+    (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_NOSUCH"}}}"#, "echo x", NONE),
+    (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_NOSUCH"]}}}"#, "echo x", NONE),
     (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":[],"action":"SCMP_ACT_ERRNO"}]}}}"#, "echo x", NONE),
-    (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOSUCH"}]}}}"#, "echo x", &[
-        but("string SCMP_ACT_NOSUCH is not a valid action for seccomp", "unknown variant `SCMP_ACT_NOSUCH`, expected one of `SCMP_ACT_KILL`, `SCMP_ACT_KILL_THREAD`, `SCMP_ACT_KILL_PROCESS`, `SCMP_ACT_TRAP`, `SCMP_ACT_ERRNO`, `SCMP_ACT_NOTIFY`, `SCMP_ACT_TRACE`, `SCMP_ACT_LOG`, `SCMP_ACT_ALLOW`", WORDS_OF_JSON),
-    ]),
+    (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOSUCH"}]}}}"#, "echo x", NONE),
     (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["kill"],"action":"SCMP_ACT_ERRNO","args":[{"index":1,"value":10,"op":"SCMP_CMP_EQ"}]}]}}}"#, "kill -10 1; kill -0 1; echo $?", NONE),
-    (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["kill"],"action":"SCMP_ACT_ERRNO","args":[{"index":1,"value":10,"op":"SCMP_CMP_NOSUCH"}]}]}}}"#, "echo x", &[
-        but("string SCMP_CMP_NOSUCH is not a valid operator for seccomp", "unknown variant `SCMP_CMP_NOSUCH`, expected one of `SCMP_CMP_NE`, `SCMP_CMP_LT`, `SCMP_CMP_LE`, `SCMP_CMP_EQ`, `SCMP_CMP_GE`, `SCMP_CMP_GT`, `SCMP_CMP_MASKED_EQ`", WORDS_OF_JSON),
-    ]),
+    (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["kill"],"action":"SCMP_ACT_ERRNO","args":[{"index":1,"value":10,"op":"SCMP_CMP_NOSUCH"}]}]}}}"#, "echo x", NONE),
     (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","flags":["SECCOMP_FILTER_FLAG_LOG"]}}}"#, "STATUS", &[
         but("exit status: 1", "exit status: 0", NEWER),
         but("--- stdout\n", "--- stdout\nUmask:\t0022\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nGroups:\t \nCapInh:\t0000000000000000\nCapPrm:\t0000000020000420\nCapEff:\t0000000020000420\nCapBnd:\t0000000020000420\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t0\n", SECCOMP_FLAGS),
         but("time=\"TIME\" level=error msg=\"runc run failed: seccomp flags are not yet supported by runc\"\n", "", SECCOMP_FLAGS),
     ]),
+    (r#"{"linux":{"seccomp":{}}}"#, "STATUS", NONE),
+    (r#"{"linux":{"seccomp":{"defaultAction":"","syscalls":[]}}}"#, "STATUS", NONE),
+    (r#"{"linux":{"seccomp":{"syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_ERRNO"}]}}}"#, "echo x", NONE),
     (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","flags":["NOSUCH"]}}}"#, "echo x", &[
-        but("seccomp flags are not yet supported by runc", "unknown variant `NOSUCH`, expected one of `SECCOMP_FILTER_FLAG_LOG`, `SECCOMP_FILTER_FLAG_TSYNC`, `SECCOMP_FILTER_FLAG_SPEC_ALLOW`, `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`", WORDS_OF_JSON),
+        but("seccomp flags are not yet supported by runc", "seccomp flag NOSUCH is not known to runc", NEWER),
     ]),
     (r#"{"linux":{"personality":{"domain":"LINUX32"}}}"#, "echo x", NONE),
     (r#"{"linux":"REMOVE"}"#, "echo x", NONE),
@@ -403,7 +396,7 @@ pub(crate) const ROWS: [Row; 223] = [
         but("hook #0: error running hook: exit status 1, stdout: , stderr: ", "poststart hook #0: exit status 1, stdout: , stderr: ", NEWER),
     ]),
     (r#"{"hooks":{"poststop":[{"path":"/bin/false"}]}}"#, "echo x", &[
-        but(r#"time="TIME" level=error msg="error running hook #0: error running hook: exit status 1, stdout: , stderr: ""#, r#"time="TIME" level=warning msg="error running poststop hook #0: exit status 1, stdout: , stderr: ""#, WARNED_POSTSTOP),
+        but(r#"time="TIME" level=error msg="error running hook #0: error running hook: exit status 1, stdout: , stderr: ""#, r#"time="TIME" level=warning msg="error running poststop hook #0: exit status 1, stdout: , stderr: ""#, NEWER),
     ]),
     (r#"{"hooks":{"nosuch":[{"path":"/bin/false"}]}}"#, "echo x", NONE),
     (r#"{"hooks":{"prestart":"x"}}"#, "echo x", &[

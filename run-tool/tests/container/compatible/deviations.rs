@@ -17,13 +17,9 @@ pub(crate) const NO_PROC: &str = "a container without /proc can run";
 pub(crate) const NO_SYSTEMD: &str = "a driver that cannot be had is refused by every command";
 pub(crate) const EMPTY_ROOT: &str = "an empty --root is none, not the working directory";
 pub(crate) const REAL_TIME_SIGNALS: &str = "real-time signals have names: docker's stop signals use them";
-pub(crate) const PER_CPU_USAGE: &str = "no percpu_kernel and percpu_user";
-pub(crate) const PRIVILEGES_STAY: &str = "--no-new-privs=false does not lift what config.json says";
 pub(crate) const ABSOLUTE_SOCKET: &str = "the socket is named by its whole path";
 pub(crate) const SECCOMP_FLAGS: &str = "seccomp flags are known, as in runc 1.5";
-pub(crate) const DEVICE_ACCESS: &str = "an access that is none is not set";
 pub(crate) const LATE_UNIFIED: &str = "version 2 values are refused when they are set";
-pub(crate) const WARNED_POSTSTOP: &str = "the container is gone: a poststop hook's failure is a warning (runtime-spec)";
 pub(crate) const PRESERVED_FDS: &str = "a descriptor that is not open cannot be handed on; runc 1.5 refuses it too";
 pub(crate) const UNUSED_MAPPINGS: &str = "id mappings and a user namespace belong together, as in runc 1.5";
 
