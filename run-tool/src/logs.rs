@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -13,6 +14,25 @@ use crate::error::Fails;
 
 /// A line longer than this is stored in pieces, as docker does.
 const PIECE: usize = 16 * 1024;
+
+/// A line longer than this is no record of ours, where each byte of a piece takes six at most, and is shown in pieces: a container
+/// that never ends a line must not fill the memory of who reads its log.
+const LINE: usize = 8 * PIECE;
+
+/// How much of some text there is before a character that is not there as a whole.
+fn whole(text: &[u8]) -> usize {
+    for back in 1..=text.len().min(3) {
+        let length = match text[text.len() - back] {
+            0x80..=0xbf => continue,
+            0xc0..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xf7 => 4,
+            _ => 1,
+        };
+        return if length > back { text.len() - back } else { text.len() };
+    }
+    text.len()
+}
 
 /// The form of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +97,21 @@ impl Settings {
         Ok(settings)
     }
 
+    /// The numbers of the older files that there are, the newest first. Not all that there could be: an option may allow any number.
+    fn kept(&self) -> Vec<u32> {
+        let Some(name) = self.path.file_name() else { return Vec::new() };
+        let folder = self.path.parent().and_then(|folder| fs::read_dir(folder).ok());
+        let number = |entry: fs::DirEntry| {
+            let other = entry.file_name();
+            let number = other.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b".")?;
+            let number: u32 = std::str::from_utf8(number).ok()?.parse().ok()?;
+            (1..self.max_file).contains(&number).then_some(number)
+        };
+        let mut kept: Vec<u32> = folder.into_iter().flatten().flatten().filter_map(number).collect();
+        kept.sort_unstable();
+        kept
+    }
+
     fn older(&self, index: u32) -> PathBuf {
         let mut path = self.path.clone().into_os_string();
         path.push(format!(".{index}"));
@@ -126,8 +161,19 @@ impl Writer {
         let (file, written) = if settings.driver == Driver::None {
             (None, 0)
         } else {
-            let file = create(&settings.path)?;
-            let written = file.metadata().fails(|| format!("stat {}", settings.path.display()))?.len();
+            let mut file = create(&settings.path)?;
+            let fail = || format!("stat {}", settings.path.display());
+            let mut written = file.metadata().fails(fail)?.len();
+            // A record that a crash cut short must not swallow the next.
+            let mut last = [b'\n'];
+            if settings.driver == Driver::JsonFile && written > 0 {
+                let read = File::open(&settings.path).and_then(|file| file.read_exact_at(&mut last, written - 1));
+                read.fails(|| format!("read {}", settings.path.display()))?;
+            }
+            if last != *b"\n" {
+                file.write_all(b"\n").fails(|| format!("write {}", settings.path.display()))?;
+                written += 1;
+            }
             (Some(file), written)
         };
         Ok(Self { settings, file, written, pending: [Vec::new(), Vec::new()] })
@@ -148,8 +194,13 @@ impl Writer {
             let end = line_end.map_or(bytes.len().min(room), |end| end + 1);
             pending.extend_from_slice(&bytes[..end]);
             bytes = &bytes[end..];
-            if line_end.is_some() || pending.len() == PIECE {
+            if line_end.is_some() {
                 self.flush(stream)?;
+            } else if pending.len() == PIECE {
+                let rest = pending.split_off(whole(pending));
+                let flushed = self.flush(stream);
+                self.pending[stream as usize] = rest;
+                flushed?;
             }
         }
         Ok(())
@@ -179,7 +230,11 @@ impl Writer {
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
-        file.write_all(bytes).fails(|| format!("write {}", self.settings.path.display()))?;
+        if let Err(error) = file.write_all(bytes) {
+            // On a full disk half a record would swallow the next. If that fails too there is no more to be done.
+            let _ = file.set_len(self.written);
+            return Err(error).fails(|| format!("write {}", self.settings.path.display())).map_err(Into::into);
+        }
         self.written += bytes.len() as u64;
         if self.settings.max_size > 0 && self.written >= self.settings.max_size {
             self.rotate()?;
@@ -190,18 +245,22 @@ impl Writer {
     fn rotate(&mut self) -> Result<()> {
         let settings = &self.settings;
         let rename = |from: &Path, to: &Path| match fs::rename(from, to) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(error).fails(|| format!("rename {}", from.display()))
             }
             _ => Ok(()),
         };
-        for index in (1..settings.max_file.saturating_sub(1)).rev() {
+        for index in settings.kept().into_iter().rev().filter(|index| index + 1 < settings.max_file) {
             rename(&settings.older(index), &settings.older(index + 1))?;
         }
         if settings.max_file > 1 {
             rename(&settings.path, &settings.older(1))?;
         } else {
-            fs::remove_file(&settings.path).fails(|| format!("remove {}", settings.path.display()))?;
+            match fs::remove_file(&settings.path) {
+                // Someone else has done it.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                result => result.fails(|| format!("remove {}", settings.path.display()))?,
+            }
         }
         self.file = Some(create(&settings.path)?);
         self.written = 0;
@@ -235,28 +294,59 @@ pub(crate) struct Record {
 /// Reads a container's log from its oldest file on, and what is added to it.
 pub(crate) struct Reader {
     settings: Settings,
-    older: Vec<PathBuf>,
+    /// Files to be read after the current one, the next one last.
+    next: Vec<PathBuf>,
     current: Option<BufReader<File>>,
     inode: u64,
     partial: Vec<u8>,
+    /// A record that has no end in its file.
+    cut: Option<Vec<u8>>,
+    /// Whether the current file was rotated away before its end was last looked for.
+    rotated: bool,
 }
 
 impl Reader {
     /// Opens a log.
     pub(crate) fn open(settings: Settings) -> Self {
-        let mut older = vec![settings.path.clone()];
-        older.extend((1..settings.max_file).map(|index| settings.older(index)));
-        Self { settings, older, current: None, inode: 0, partial: Vec::new() }
+        let mut reader = Self {
+            settings,
+            next: Vec::new(),
+            current: None,
+            inode: 0,
+            partial: Vec::new(),
+            cut: None,
+            rotated: false,
+        };
+        reader.find_newer();
+        reader
+    }
+
+    /// Finds the files that are newer than the current one: all, if there is none any more.
+    fn find_newer(&mut self) {
+        self.next = vec![self.settings.path.clone()];
+        for path in self.settings.kept().into_iter().map(|index| self.settings.older(index)) {
+            if fs::metadata(&path).is_ok_and(|metadata| metadata.ino() == self.inode) {
+                break;
+            }
+            self.next.push(path);
+        }
     }
 
     /// The next record. `None`: there is none now.
     pub(crate) fn next(&mut self) -> Result<Option<Record>> {
         loop {
+            if let Some(line) = self.cut.take() {
+                return Ok(Some(self.decode(&line)));
+            }
             if let Some(file) = &mut self.current {
                 let path = &self.settings.path;
-                file.read_until(b'\n', &mut self.partial).fails(|| format!("read {}", path.display()))?;
-                if self.partial.last() == Some(&b'\n') {
-                    let line = std::mem::take(&mut self.partial);
+                let room = (LINE - self.partial.len()) as u64;
+                let read = file.take(room).read_until(b'\n', &mut self.partial);
+                read.fails(|| format!("read {}", path.display()))?;
+                let ended = self.partial.last() == Some(&b'\n');
+                if ended || self.partial.len() == LINE {
+                    let rest = if ended { Vec::new() } else { self.partial.split_off(whole(&self.partial)) };
+                    let line = std::mem::replace(&mut self.partial, rest);
                     return Ok(Some(self.decode(&line)));
                 }
             }
@@ -274,22 +364,28 @@ impl Reader {
 
     /// Goes on to the next file, if there is a newer one.
     fn advance(&mut self) -> Result<bool> {
-        use std::os::unix::fs::MetadataExt;
-        while let Some(path) = self.older.pop() {
-            if let Ok(file) = File::open(&path) {
-                self.inode = file.metadata().fails(|| format!("stat {}", path.display()))?.ino();
-                self.current = Some(BufReader::new(file));
+        loop {
+            while let Some(path) = self.next.pop() {
+                if let Ok(file) = File::open(&path) {
+                    self.inode = file.metadata().fails(|| format!("stat {}", path.display()))?.ino();
+                    self.current = Some(BufReader::new(file));
+                    self.rotated = false;
+                    if self.settings.driver == Driver::JsonFile && !self.partial.is_empty() {
+                        self.cut = Some(std::mem::take(&mut self.partial));
+                    }
+                    return Ok(true);
+                }
+            }
+            match fs::metadata(&self.settings.path) {
+                Ok(metadata) if metadata.ino() != self.inode => {}
+                _ => return Ok(false),
+            }
+            // Rotated meanwhile, and written to until then.
+            if !self.rotated {
+                self.rotated = true;
                 return Ok(true);
             }
-        }
-        match fs::metadata(&self.settings.path) {
-            // Rotated meanwhile.
-            Ok(metadata) if metadata.ino() != self.inode => {
-                self.older.push(self.settings.path.clone());
-                self.partial.clear();
-                self.advance()
-            }
-            _ => Ok(false),
+            self.find_newer();
         }
     }
 
@@ -346,6 +442,75 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
         let text = read_all(settings);
         assert!(text.ends_with("line 48\nline 49\n") && !text.contains("line 1\n"), "{text}");
+    }
+
+    #[test]
+    fn a_log_without_ends_of_lines_is_read_in_pieces_and_characters_stay_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("x{}", "\u{20ac}".repeat(LINE));
+        for driver in [Driver::File, Driver::JsonFile] {
+            let settings = Settings { driver, ..settings(folder.path(), &[&format!("path={driver:?}")]) };
+            let mut writer = Writer::open(settings.clone()).unwrap();
+            text.as_bytes().chunks(1000).for_each(|piece| writer.write(Stream::Out, piece).unwrap());
+            writer.flush(Stream::Out).unwrap();
+            let mut reader = Reader::open(settings);
+            let mut read = String::new();
+            while let Some(record) = reader.next().unwrap() {
+                assert!(record.log.len() <= LINE);
+                read.push_str(&record.log);
+            }
+            read.push_str(&reader.rest().map_or_else(String::new, |record| record.log));
+            assert!(read == text, "{driver:?}: {} of {} bytes", read.len(), text.len());
+        }
+    }
+
+    #[test]
+    fn as_many_files_are_looked_for_as_there_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path(), &["max-size=1", "max-file=4294967295"]);
+        let mut writer = Writer::open(settings.clone()).unwrap();
+        for number in 0..12 {
+            writer.write(Stream::Out, format!("{number}\n").as_bytes()).unwrap();
+        }
+        fs::write(folder.path().join("c-json.log.x"), "").unwrap();
+        assert_eq!(settings.kept(), (1..=12).collect::<Vec<_>>());
+        assert_eq!(read_all(settings), "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n");
+    }
+
+    #[test]
+    fn who_follows_a_log_misses_nothing_of_files_that_are_rotated() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path(), &["max-size=150", "max-file=5"]);
+        let mut writer = Writer::open(settings.clone()).unwrap();
+        let mut reader = Reader::open(settings);
+        let mut expected = String::new();
+        let mut read = String::new();
+        for number in 0..40 {
+            let line = format!("{number}\n");
+            writer.write(Stream::Out, line.as_bytes()).unwrap();
+            expected.push_str(&line);
+            // After one, two or more rotations.
+            if number % 5 == 0 || number % 7 == 0 {
+                read.extend(std::iter::from_fn(|| reader.next().unwrap()).map(|record| record.log));
+            }
+        }
+        read.extend(std::iter::from_fn(|| reader.next().unwrap()).map(|record| record.log));
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn a_record_cut_short_swallows_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path(), &["max-size=150"]);
+        fs::write(&settings.path, "{\"log\":\"cut").unwrap();
+        let mut writer = Writer::open(settings.clone()).unwrap();
+        writer.write(Stream::Out, b"one\n").unwrap();
+        assert_eq!(read_all(settings.clone()), "{\"log\":\"cut\none\n");
+        // The end of the file is away when a new one is begun; what someone has removed is no obstacle.
+        fs::remove_file(&settings.path).unwrap();
+        writer.write(Stream::Out, "x".repeat(200).as_bytes()).unwrap();
+        writer.write(Stream::Out, b"\ntwo\n").unwrap();
+        assert!(read_all(settings).ends_with("two\n"));
     }
 
     #[test]
