@@ -28,6 +28,14 @@ fn all_capabilities(config: &mut Value) {
     config["process"]["capabilities"] = json!({"bounding": names, "effective": names, "permitted": names});
 }
 
+/// A program of C code for a bundle, which has no libraries.
+fn compile(code: &str, to: &Path) {
+    let source = tempfile::Builder::new().suffix(".c").tempfile().unwrap();
+    fs::write(source.path(), code).unwrap();
+    let made = Command::new("gcc").args(["-static", "-o"]).args([to, source.path()]).status().unwrap();
+    assert!(made.success());
+}
+
 /// Copies run-tool. Not by this process: another test's child could hold the file open for writing, when nobody can execute it.
 fn copy_tool(to: &Path) {
     assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_run-tool")).arg(to).status().unwrap().success());
@@ -374,6 +382,16 @@ fn exec_is_in_every_respect_like_the_first_program() {
         config["process"]["oomScoreAdj"] = json!(77);
         config["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 5});
         config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 6});
+        // For root execve gives what is bounding; the other sets show whether they were taken on at all.
+        let sets = config["process"]["capabilities"].as_object_mut().unwrap();
+        sets["bounding"] = json!(["CAP_KILL", "CAP_AUDIT_WRITE", "CAP_CHOWN"]);
+        sets["permitted"] = json!(["CAP_KILL", "CAP_CHOWN"]);
+        sets.insert("inheritable".into(), json!(["CAP_CHOWN"]));
+        sets.insert("ambient".into(), json!(["CAP_CHOWN"]));
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|entry| entry["type"] != "cgroup");
+        namespaces.extend([json!({"type": "cgroup"}), json!({"type": "time"})]);
+        config["linux"]["timeOffsets"] = json!({"boottime": {"secs": 1000}});
         config["linux"]["personality"] = json!({"domain": "LINUX32"});
         config["linux"]["seccomp"] = json!({
             "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
@@ -386,9 +404,16 @@ fn exec_is_in_every_respect_like_the_first_program() {
     let parts: Vec<&str> = text.split("\n\n").collect();
     assert_eq!(parts.len(), 3, "{text}");
     assert_eq!(parts[0], parts[1]);
-    for fact in
-        ["Groups:\t7 8", "NoNewPrivs:\t1", "Seccomp:\t2", "\n77\n", "00000008", "best-effort: prio 6", "\n5 3 0"]
-    {
+    for fact in [
+        "Groups:\t7 8",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+        "\n77\n",
+        "00000008",
+        "best-effort: prio 6",
+        "\n5 3 0",
+        "CapInh:\t0000000000000001",
+    ] {
         assert!(parts[0].contains(fact), "{fact:?} in {}", parts[0]);
     }
     assert_eq!(parts[2], "0037\n");
@@ -402,10 +427,23 @@ fn the_session_keyring_is_new() {
     let id = bundle.id();
     assert!(!bundle.good(&["run", "--no-new-keyring", &id]).contains(&format!("_ses.{id}")));
     assert!(bundle.good(&["run", &id]).contains(&format!("_ses.{id}")));
-    let bundle = Bundle::with(&["sleep", "1000"], |config| config["linux"]["maskedPaths"] = json!([]));
+    // A key of the container's can be seen by another session of the same user: each program is asked for its own.
+    let bundle = Bundle::new(&["sh", "-c", "/session && exec sleep 1000"]);
+    let code = r#"
+        #include <linux/keyctl.h>
+        #include <stdio.h>
+        #include <sys/syscall.h>
+        #include <unistd.h>
+        int main(void) {
+            char text[1000] = "";
+            syscall(SYS_keyctl, KEYCTL_DESCRIBE, KEY_SPEC_SESSION_KEYRING, text, sizeof text);
+            return puts(text) < 0;
+        }"#;
+    compile(code, &bundle.rootfs().join("session"));
     let id = bundle.id();
     bundle.good(&["run", "--detach", &id]);
-    assert!(bundle.good(&["exec", &id, "cat", "/proc/keys"]).contains(&format!("_ses.{id}")));
+    let session = bundle.good(&["exec", &id, "/session"]);
+    assert!(session.ends_with(&format!(";_ses.{id}\n")), "{session}");
 }
 
 #[test]
@@ -438,9 +476,26 @@ fn what_lies_under_the_root_is_for_its_owner() {
     assert_eq!(fs::metadata(&root).unwrap().mode() & 0o777, 0o700);
     let folder = root.join(&id);
     assert!(folder.join("attach.sock").exists());
-    for entry in fs::read_dir(&folder).unwrap() {
-        let entry = entry.unwrap();
-        let mode = entry.metadata().unwrap().mode() & 0o777;
-        assert!(mode & 0o077 == 0 || entry.file_name() == "exec.fifo", "{:?} {mode:o}", entry.file_name());
+    let mut folders = vec![root];
+    let mut names = Vec::new();
+    while let Some(place) = folders.pop() {
+        for entry in fs::read_dir(&place).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            // Users of the container open the fifo by its path; others can go there but not look around.
+            let allowed = if path == folder { 0o011 } else { 0 };
+            let mode = metadata.mode() & 0o777;
+            assert!(mode & 0o077 == allowed || name == "exec.fifo", "{path:?} {mode:o}");
+            if metadata.is_dir() {
+                folders.push(path);
+            }
+            names.push(name);
+        }
     }
+    for name in [id.as_str(), "state.json", "attach.sock", "seccomp.bpf", "~seccomp"] {
+        assert!(names.iter().any(|found| found == name), "{name} in {names:?}");
+    }
+    let log = fs::metadata(bundle.path().join(format!("{id}-json.log"))).unwrap();
+    assert_eq!(log.mode() & 0o777, 0o640);
 }

@@ -263,8 +263,10 @@ fn control_groups_are_shown_read_only() {
         let bundle = Bundle::with(
             &["sh", "-c", "for d in /sys/fs/cgroup /sys/fs/cgroup/*/; do busybox mkdir $d/evil && echo $d; done"],
             |config| {
-                if !namespace {
-                    config["linux"]["namespaces"].as_array_mut().unwrap().retain(|entry| entry["type"] != "cgroup");
+                let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+                namespaces.retain(|entry| entry["type"] != "cgroup");
+                if namespace {
+                    namespaces.push(json!({"type": "cgroup"}));
                 }
             },
         );
