@@ -52,13 +52,6 @@ impl Root {
             Err(_) => bail!("mountpoint {full:?} is outside of rootfs {:?}", self.path.display().to_string()),
         }
     }
-
-    /// Opens a path anew, to reach what has been mounted on it.
-    pub(crate) fn reopen(&self, path: &Path) -> Result<OwnedFd> {
-        beneath::open(self.fd.as_fd(), path, OFlags::PATH, ResolveFlags::NO_SYMLINKS)
-            .fails(|| format!("re-open mountpoint {:?}", path.display().to_string()))
-            .map_err(Into::into)
-    }
 }
 
 /// Whether the configuration leaves `/dev` to run-tool.

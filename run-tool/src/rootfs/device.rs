@@ -242,7 +242,13 @@ pub(super) fn copy_tree(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
                 copy_tree(&source, &copy)?;
             }
             FileType::RegularFile => {
-                let source = rustix::fs::openat(from, name, follow | OFlags::RDONLY, Mode::empty()).fails(show)?;
+                // By now it may be a fifo, which nobody writes to.
+                let flags = follow | OFlags::RDONLY | OFlags::NONBLOCK;
+                let source = rustix::fs::openat(from, name, flags, Mode::empty()).fails(show)?;
+                let stat = rustix::fs::fstat(&source).fails(show)?;
+                if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+                    bail!("{}: changed while it was copied", show());
+                }
                 let copy = rustix::fs::openat(to, name, follow | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, mode)
                     .fails(show)?;
                 std::io::copy(&mut std::fs::File::from(source), &mut std::fs::File::from(copy)).fails(show)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::{LinuxIdMapping, Mount as MountSpec};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
-use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::option::{self, Options};
 use super::{Root, option::ATTR_IDMAP};
@@ -130,48 +130,84 @@ pub(crate) fn make(plan: &Plan, root: &Root, mount: &Mount, from_parent: &dyn Fn
     if mount.is_late_read_only() {
         flags &= !libc::MS_RDONLY;
     }
-    if mount.options.copy_up && mount.kind == "tmpfs" {
-        return copy_up(root, mount, &target, flags, &data);
-    }
-    attach(mount, &target, flags, &data)?;
-    set_propagation(root, mount, &target)
+    new(mount, &mount.kind, &target, flags, &data)
 }
 
-fn attach(mount: &Mount, target: &OwnedFd, flags: u64, data: &str) -> Result<()> {
-    let data = std::ffi::CString::new(data).context("mount field contains null byte")?;
-    let flags = MountFlags::from_bits_retain(flags as u32);
-    rustix::mount::mount(&mount.source, proc_path(target.as_fd()), mount.kind.as_str(), flags, data.as_c_str()).fails(
-        || {
-            format!(
-                "mount src={}, dst={}, dstFd={}, flags={:#x}, data={}",
-                mount.source.display(),
-                mount.destination.display(),
-                proc_path(target.as_fd()),
-                flags.bits(),
-                data.to_string_lossy()
-            )
-        },
-    )?;
-    Ok(())
-}
-
-fn set_propagation(root: &Root, mount: &Mount, target: &OwnedFd) -> Result<()> {
-    if mount.options.propagation.is_empty() && mount.options.recursive.is_none() {
+/// Mounts a file system of a kind.
+fn new(mount: &Mount, kind: &str, target: &OwnedFd, flags: u64, data: &str) -> Result<()> {
+    let fail = || {
+        format!(
+            "mount src={}, dst={}, dstFd={}, flags={flags:#x}, data={data}",
+            mount.source.display(),
+            mount.destination.display(),
+            proc_path(target.as_fd()),
+        )
+    };
+    let copy_up = mount.options.copy_up && kind == "tmpfs";
+    if !copy_up && mount.options.propagation.is_empty() && mount.options.recursive.is_none() {
+        let data = std::ffi::CString::new(data).context("mount field contains null byte")?;
+        let flags = MountFlags::from_bits_retain(flags as u32);
+        rustix::mount::mount(&mount.source, proc_path(target.as_fd()), kind, flags, data.as_c_str()).fails(fail)?;
         return Ok(());
     }
-    let mounted = root.reopen(&root.path_of(target)?)?;
-    change_tree(mount, &mounted)
+    // Never to be looked for by its path: whoever exchanges folders of a shared volume would have another one changed and filled.
+    let tree = detached(kind, &mount.source, flags, data).fails(fail)?;
+    if copy_up {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let below = rustix::fs::openat(target, ".", flags, Mode::empty()).fails(|| "tmpcopyup: open")?;
+        super::device::copy_tree(&below, &tree)
+            .with_context(|| format!("tmpcopyup: failed to copy {}", mount.destination.display()))?;
+    }
+    place(mount, &tree, target, fail)
 }
 
-/// Applies propagation and recursive attributes to a mount that is held by descriptor.
-fn change_tree(mount: &Mount, tree: &OwnedFd) -> Result<()> {
+/// A new mount that nobody sees, for `move_onto`.
+fn detached(kind: &str, source: &Path, flags: u64, data: &str) -> rustix::io::Result<OwnedFd> {
+    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    if !source.as_os_str().is_empty() {
+        rustix::mount::fsconfig_set_string(&context, "source", source)?;
+    }
+    // What of the flags is the file system's and not only the mount's.
+    for (flag, name) in [
+        (libc::MS_RDONLY, "ro"),
+        (libc::MS_SYNCHRONOUS, "sync"),
+        (libc::MS_DIRSYNC, "dirsync"),
+        (libc::MS_LAZYTIME, "lazytime"),
+        (libc::MS_MANDLOCK, "mand"),
+    ] {
+        if flags & flag != 0 {
+            rustix::mount::fsconfig_set_flag(&context, name)?;
+        }
+    }
+    for option in option::split(data) {
+        match option.split_once('=') {
+            Some((key, value)) => rustix::mount::fsconfig_set_string(&context, key, value.trim_matches('"'))?,
+            None => rustix::mount::fsconfig_set_flag(&context, option)?,
+        }
+    }
+    rustix::mount::fsconfig_create(&context)?;
+    let options = Options { flags, ..Options::default() };
+    let attributes = option::bind_attributes(&options, true).unwrap_or_default().set;
+    let attributes = MountAttrFlags::from_bits_retain(attributes as u32);
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+/// Changes a mount that nobody sees yet as its options say, and moves it onto its place.
+fn place(mount: &Mount, tree: &OwnedFd, target: &OwnedFd, fail: impl Fn() -> String) -> Result<()> {
+    propagate(mount, tree)?;
+    if let Some(attributes) = &mount.options.recursive {
+        syscall::mount_setattr(tree.as_fd(), true, attributes).fails(|| "mount_setattr")?;
+    }
+    move_onto(tree, target).fails(fail)?;
+    // The mount that the place is on hands on that it is shared.
+    propagate(mount, tree)
+}
+
+fn propagate(mount: &Mount, tree: &OwnedFd) -> Result<()> {
     for flag in &mount.options.propagation {
         let attributes = MountAttributes { propagation: flag & !libc::MS_REC, ..MountAttributes::default() };
         syscall::mount_setattr(tree.as_fd(), flag & libc::MS_REC != 0, &attributes)
             .fails(|| "change mount propagation")?;
-    }
-    if let Some(attributes) = &mount.options.recursive {
-        syscall::mount_setattr(tree.as_fd(), true, attributes).fails(|| "mount_setattr")?;
     }
     Ok(())
 }
@@ -265,11 +301,9 @@ pub(crate) fn bind(root: &Root, mount: &Mount, tree: &OwnedFd) -> Result<()> {
     let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     let target = open_target(root, mount, directory, Some(tree))?;
     set_bind_flags(mount, tree)?;
-    change_tree(mount, tree)?;
-    move_onto(tree, &target).fails(|| {
+    place(mount, tree, &target, || {
         format!("mount src={}, dst={}, flags=MS_BIND", mount.source.display(), mount.destination.display())
-    })?;
-    Ok(())
+    })
 }
 
 /// Moves a detached mount onto what a descriptor refers to.
@@ -302,26 +336,11 @@ pub(crate) fn map_ids(mount: &Mount, tree: &OwnedFd, userns: &OwnedFd) -> Result
         .with_context(|| "maybe the filesystem used doesn't support idmap mounts on this kernel?")
 }
 
-/// A tmpfs that starts with a copy of what it covers: filled before it is attached.
-fn copy_up(root: &Root, mount: &Mount, target: &OwnedFd, flags: u64, data: &str) -> Result<()> {
-    // The directory below, by a descriptor that the mount on top will not hide.
-    let below = rustix::fs::openat(target, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .fails(|| "tmpcopyup: open")?;
-    attach(mount, target, flags, data)?;
-    let mounted = root.reopen(&root.path_of(target)?)?;
-    super::device::copy_tree(&below, &mounted)
-        .with_context(|| format!("tmpcopyup: failed to copy {}", mount.destination.display()))?;
-    change_tree(mount, &mounted)
-}
-
 fn cgroup_v2(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
     let target = open_target(root, mount, true, None)?;
-    let flags = MountFlags::from_bits_retain(mount.options.flags as u32);
-    let data = std::ffi::CString::new(mount.options.data.as_str())?;
-    match rustix::mount::mount("cgroup", proc_path(target.as_fd()), "cgroup2", flags, data.as_c_str()) {
-        Ok(()) => return set_propagation(root, mount, &target),
-        Err(rustix::io::Errno::PERM | rustix::io::Errno::BUSY) => {}
-        Err(error) => return Err(error).fails(|| "mount cgroup2").map_err(Into::into),
+    match new(mount, "cgroup2", &target, mount.options.flags, &mount.options.data) {
+        Err(error) if matches!(error::errno(&error), Some(libc::EPERM | libc::EBUSY)) => {}
+        result => return result.context("mount cgroup2"),
     }
     // In a user namespace without a cgroup namespace the file system cannot be mounted: show it, or the container's part.
     let source = match plan.cgroup_path.as_ref().filter(|_| plan.cgroup_namespace) {
@@ -346,10 +365,9 @@ fn cgroup_v1(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
     let membership = cgroup::own_membership()?;
     let target = open_target(root, mount, true, None)?;
     let flags = MountFlags::NOEXEC | MountFlags::NOSUID | MountFlags::NODEV;
-    let data = std::ffi::CString::new(label::mount_data("mode=755", &plan.mount_label))?;
-    rustix::mount::mount("tmpfs", proc_path(target.as_fd()), "tmpfs", flags, data.as_c_str())
-        .fails(|| "mount tmpfs")?;
-    let base = root.reopen(&root.path_of(&target)?)?;
+    let data = label::mount_data("mode=755", &plan.mount_label);
+    let base = detached("tmpfs", Path::new("tmpfs"), flags.bits().into(), &data).fails(|| "mount tmpfs")?;
+    move_onto(&base, &target).fails(|| "mount tmpfs")?;
     let read_only = if mount.options.flags & libc::MS_RDONLY != 0 { MountFlags::RDONLY } else { MountFlags::empty() };
     for hierarchy in &hierarchies {
         let Some(name) = hierarchy.mountpoint.file_name() else { continue };
@@ -388,7 +406,10 @@ fn cgroup_v1(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
             }
         }
     }
-    change_tree(mount, &base)?;
+    propagate(mount, &base)?;
+    if let Some(attributes) = &mount.options.recursive {
+        syscall::mount_setattr(base.as_fd(), true, attributes).fails(|| "mount_setattr")?;
+    }
     if read_only == MountFlags::RDONLY {
         let attributes = MountAttributes { set: 1, ..MountAttributes::default() };
         syscall::mount_setattr(base.as_fd(), false, &attributes).fails(|| "remount of the cgroup tmpfs read-only")?;

@@ -148,6 +148,26 @@ pub(crate) fn parse(options: &[String]) -> Options {
     parsed
 }
 
+/// What a file system is told, one by one. A comma may be part of what is quoted, and before a digit of a list of memory nodes.
+pub(crate) fn split(data: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let mut rest = Some(data);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = text.char_indices().find(|(index, character)| {
+            quoted ^= *character == '"';
+            *character == ',' && !quoted && !text[index + 1..].starts_with(|next: char| next.is_ascii_digit())
+        });
+        let (option, after) = match end {
+            Some((index, _)) => (&text[..index], Some(&text[index + 1..])),
+            None => (text, None),
+        };
+        rest = after;
+        Some(option)
+    })
+    .filter(|option| !option.is_empty())
+}
+
 /// The flags of a bind mount as `mount_setattr` sets them. Without any there is nothing to change; with some, those not named
 /// are cleared, as in `mount --bind -o`, unless `keep` leaves what the source has.
 pub(crate) fn bind_attributes(options: &Options, keep: bool) -> Option<MountAttributes> {
@@ -214,6 +234,18 @@ mod tests {
 
     fn parse_all(text: &str) -> Options {
         parse(&text.split(',').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn options_are_split_as_the_kernel_splits_them() {
+        for (data, options) in [
+            ("", &[][..]),
+            ("mode=755,size=1k", &["mode=755", "size=1k"]),
+            ("size=1k,context=\"u:r:t:s0:c1,c2\",noswap,", &["size=1k", "context=\"u:r:t:s0:c1,c2\"", "noswap"]),
+            ("mpol=bind:0,2-3,huge=never", &["mpol=bind:0,2-3", "huge=never"]),
+        ] {
+            assert_eq!(split(data).collect::<Vec<_>>(), options);
+        }
     }
 
     #[test]

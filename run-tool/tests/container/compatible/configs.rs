@@ -18,7 +18,7 @@ pub(crate) const PROBES: [(&str, &str); 3] = [
 ];
 
 #[rustfmt::skip]
-pub(crate) const ROWS: [Row; 230] = [
+pub(crate) const ROWS: [Row; 238] = [
     (r#"{}"#, "STATUS", NONE),
     (r#"{}"#, "MOUNTS", MOUNTS),
     (r#"{}"#, "LIMITS", NONE),
@@ -211,6 +211,21 @@ pub(crate) const ROWS: [Row; 230] = [
         but("time=\"TIME\" level=warning msg=\"mount destination  is not absolute. Support for non-absolute mount destinations will be removed in a future release.\"\ntime=\"TIME\" level=warning msg=\"invalid configuration\" error=\"invalid mount &{Source:tmpfs Destination: Device:tmpfs Flags:0 PropagationFlags:[] Data: Relabel: RecAttr:<nil> Extensions:0 PremountCmds:[] PostmountCmds:[]}: mount destination not absolute\"\ntime=\"TIME\" level=error msg=\"runc run failed: unable to start container process: error closing exec fds: open /proc/self/fd: no such file or directory\"\n", "time=\"TIME\" level=error msg=\"runc run failed: missing field `destination`\"\n", WORDS_OF_JSON),
     ]),
     (r#"{"+mounts":[{"destination":"/mnt","source":"/usr/share/doc","options":["bind"]}]}"#, "MOUNTS", MOUNTS),
+    (r#"{"+mounts":[{"destination":"/mnt","type":"tmpfs","source":"tmpfs","options":["shared"]},{"destination":"/mnt/x","type":"tmpfs","source":"tmpfs","options":["private"]}]}"#, "MOUNTS", MOUNTS),
+    (r#"{"+mounts":[{"destination":"/mnt","type":"tmpfs","source":"tmpfs","options":["shared"]},{"destination":"/mnt/x","source":"/usr/share/doc","options":["bind","private"]}]}"#, "MOUNTS", MOUNTS),
+    (r#"{"+mounts":[{"destination":"/mnt","type":"tmpfs","source":"tmpfs","options":["shared"]},{"destination":"/mnt/x","type":"tmpfs","source":"tmpfs"}]}"#, "MOUNTS", MOUNTS),
+    (r#"{"+mounts":[{"destination":"/mnt","type":"tmpfs","source":"tmpfs","options":["shared","slave","noatime","nodiratime","noexec","nosuid","nodev","sync","size=64k","mode=1700"]}]}"#, "MOUNTS; stat -c %a /mnt", MOUNTS),
+    (r#"{"+mounts":[{"destination":"/mnt","type":"tmpfs","source":"tmpfs","options":["rslave","ro","strictatime","lazytime","nr_inodes=10"]}]}"#, "MOUNTS", MOUNTS),
+    (r#"{"+mounts":[{"destination":"/mnt","type":"tmpfs","source":"tmpfs","options":["rslave","nosuch=1"]}]}"#, "MOUNTS", &[
+        but("tmpfs:/mnt (via /proc/self/fd/6), data: nosuch=1: invalid argument", "src=tmpfs, dst=/mnt, dstFd=/proc/self/fd/9, flags=0x0, data=nosuch=1: invalid argument", WORDS),
+    ]),
+    (r#"{"+mounts":[{"destination":"/etc","type":"tmpfs","source":"tmpfs","options":["tmpcopyup","noexec","mode=750","private"]}]}"#, "MOUNTS; ls -l /etc | tr -s ' ' | cut -d' ' -f1-5,9; stat -c %a /etc", &[
+        CGROUP,
+        ACPI,
+        FIRMWARE,
+        but("755\n--- stderr", "750\n--- stderr", NEWER),
+    ]),
+    (r#"{"+mounts":[{"destination":"/mnt","type":"mqueue","source":"mqueue","options":["unbindable","noexec"]}]}"#, "MOUNTS", MOUNTS),
     (r#"{"+mounts":[{"destination":"/mnt","source":"/usr/share/doc","options":["rbind","ro"]}]}"#, "MOUNTS", MOUNTS),
     (r#"{"+mounts":[{"destination":"/mnt","source":"/usr/share/doc","options":["bind","ro","nosuid","nodev","noexec","noatime"]}]}"#, "MOUNTS", MOUNTS),
     (r#"{"+mounts":[{"destination":"/mnt","source":"/usr/share/doc","options":["bind","rshared"]}]}"#, "MOUNTS", MOUNTS),

@@ -115,6 +115,56 @@ fn the_place_of_a_mount_that_is_swapped_for_a_symlink_stays_inside() {
 }
 
 #[test]
+fn what_is_changed_and_filled_is_the_new_mount_however_folders_are_exchanged() {
+    let bundle = Bundle::with(&["sh", "-c", "cat /proc/self/mountinfo; ls /volume/*"], |config| {
+        config["root"]["readonly"] = json!(false);
+        for (name, options) in
+            [("copied", json!(["tmpcopyup"])), ("shared", json!(["shared"])), ("rro", json!(["rro"]))]
+        {
+            let place = format!("/volume/{name}");
+            mount(config, json!({"destination": place, "source": "tmpfs", "type": "tmpfs", "options": options}));
+        }
+    });
+    let (volume, other) = (bundle.rootfs().join("volume"), bundle.rootfs().join("other"));
+    for (folder, file) in [(&volume, "own"), (&other, "theirs")] {
+        for name in ["copied", "shared", "rro"] {
+            fs::create_dir_all(folder.join(name)).unwrap();
+        }
+        fs::write(folder.join("copied").join(file), "").unwrap();
+    }
+    let link = bundle.rootfs().join("link");
+    symlink("other", &link).unwrap();
+    let done = AtomicBool::new(false);
+    let mut outputs = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let cwd = rustix::fs::CWD;
+            while !done.load(Ordering::Relaxed) {
+                rustix::fs::renameat_with(cwd, &volume, cwd, &link, RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        for _ in 0..20 {
+            outputs.push(bundle.tool(&["run", &bundle.id()]));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    for output in outputs {
+        let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(!errors.contains("error mounting"), "{errors}");
+        let has = |name: &str, what: &str| text.lines().any(|line| line.contains(name) && line.contains(what));
+        assert!(has("/shared ", " shared:") && has("/rro ro,", " - tmpfs"), "{text}");
+    }
+    for (folder, file) in [("volume", "own"), ("other", "theirs")] {
+        // The exchange may have ended either way.
+        let folder =
+            if folder == "volume" && volume.is_symlink() { link.clone() } else { bundle.rootfs().join(folder) };
+        let found: Vec<_> =
+            fs::read_dir(folder.join("copied")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(found, [file]);
+    }
+}
+
+#[test]
 fn a_symlink_at_dev_leads_nowhere_outside() {
     // CVE-2026-41579.
     let outside = tempfile::tempdir().unwrap();
