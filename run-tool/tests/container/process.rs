@@ -44,26 +44,35 @@ fn real_time() -> Option<i64> {
     Some(text.trim().parse().unwrap())
 }
 
+fn niceness(process: &str) -> String {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // After the name, which may have spaces.
+    stat.rsplit_once(')').unwrap().1.split(' ').nth(17).unwrap().to_owned()
+}
+
 #[test]
 fn every_scheduler_is_that_of_the_process() {
+    // Where a policy has no niceness the caller's stays.
+    let own = niceness("self");
+    let own = own.as_str();
     // Policy and priority as `chrt` of the host says them, niceness as the kernel does.
     for (scheduler, words, nice) in [
         (json!({"policy": "SCHED_OTHER", "nice": 7}), "SCHED_OTHER/0", "7"),
         (json!({"policy": "SCHED_OTHER", "nice": -3}), "SCHED_OTHER/0", "-3"),
         (json!({"policy": "SCHED_BATCH", "nice": 5}), "SCHED_BATCH/0", "5"),
-        (json!({"policy": "SCHED_IDLE"}), "SCHED_IDLE/0", "0"),
-        (json!({"policy": "SCHED_FIFO", "priority": 2}), "SCHED_FIFO/2", "0"),
-        (json!({"policy": "SCHED_RR", "priority": 9}), "SCHED_RR/9", "0"),
+        (json!({"policy": "SCHED_IDLE"}), "SCHED_IDLE/0", own),
+        (json!({"policy": "SCHED_FIFO", "priority": 2}), "SCHED_FIFO/2", own),
+        (json!({"policy": "SCHED_RR", "priority": 9}), "SCHED_RR/9", own),
         (
             json!({"policy": "SCHED_RR", "priority": 1, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}),
             "SCHED_RR|SCHED_RESET_ON_FORK/1",
-            "0",
+            own,
         ),
         (
             json!({"policy": "SCHED_DEADLINE", "runtime": 1_000_000, "deadline": 20_000_000, "period": 50_000_000,
                 "flags": ["SCHED_FLAG_RESET_ON_FORK"]}),
             "SCHED_DEADLINE|SCHED_RESET_ON_FORK/0/1000000/20000000/50000000",
-            "0",
+            own,
         ),
     ] {
         let real_time =
@@ -88,8 +97,7 @@ fn every_scheduler_is_that_of_the_process() {
         let values: Vec<&str> =
             text.lines().filter_map(|line| line.rsplit_once(": ")).map(|(_, value)| value).collect();
         assert_eq!(values.join("/"), words, "{scheduler} {text}");
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        assert_eq!(stat.split(' ').nth(18), Some(nice), "{scheduler}");
+        assert_eq!(niceness(&pid), nice, "{scheduler}");
     }
 }
 
