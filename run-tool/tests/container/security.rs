@@ -1,6 +1,7 @@
 //! What an image, a container or its configuration could try against the host, each with the defence that stops it: most tests
 //! here have been seen to fail without that defence.
 
+mod labels;
 mod mounts;
 
 use std::fs;
