@@ -7,6 +7,8 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use rustix::net::{
@@ -234,15 +236,31 @@ pub(crate) fn reach(path: &Path) -> Result<(Option<OwnedFd>, PathBuf)> {
     Ok((Some(folder), short))
 }
 
-/// Connects to a Unix socket.
+/// How long a socket that nobody listens at yet is waited for.
+const LISTENER: Duration = Duration::from_secs(1);
+
+/// Connects to a Unix socket, for which the program that listens at it may only just have been started beside run-tool: runc is
+/// slow enough never to be there first, and there are callers that count on it (runc's own tests start `recvtty` so).
 pub(crate) fn connect(path: &Path) -> Result<OwnedFd> {
     let fail = || format!("dial unix {}", path.display());
-    let socket =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).fails(fail)?;
     let (_folder, address) = reach(path)?;
     let address = rustix::net::SocketAddrUnix::new(&address).fails(fail)?;
-    rustix::net::connect(&socket, &address).fails(|| format!("dial unix {}: connect", path.display()))?;
-    Ok(socket)
+    let deadline = Instant::now() + LISTENER;
+    loop {
+        // One that was refused is not used again.
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .fails(fail)?;
+        match rustix::net::connect(&socket, &address) {
+            // Not there, or there and not listened at.
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::CONNREFUSED) if Instant::now() < deadline => {
+                sleep(Duration::from_millis(2));
+            }
+            result => {
+                result.fails(|| format!("dial unix {}: connect", path.display()))?;
+                return Ok(socket);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -258,5 +276,20 @@ mod tests {
         assert!(matches!(other.receive().unwrap(), Some((Message::Pty, Some(_)))));
         drop(one);
         assert!(other.receive().unwrap().is_none());
+    }
+
+    #[test]
+    fn whoever_is_about_to_listen_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        std::thread::scope(|scope| {
+            let connection = scope.spawn(|| connect(&path));
+            // Time to be there too early.
+            sleep(Duration::from_millis(30));
+            let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+            connection.join().unwrap().unwrap();
+        });
+        let error = connect(&folder.path().join("nobody")).unwrap_err();
+        assert!(format!("{error:#}").ends_with("nobody: connect: no such file or directory"), "{error:#}");
     }
 }
