@@ -1,7 +1,10 @@
 //! A bundle's `config.json`: read it as leniently as runc does, then check what the spec demands.
 //!
-//! Go's decoder takes `null` for anything and ignores what it does not know, and engines rely on it: so nulls are dropped and
-//! what runc defaults is filled in before `oci_spec` sees the document. What runc only warns about is warned about here.
+//! Go's decoder takes `null` for anything and ignores what it does not know, and engines rely on it: so nulls are dropped, names
+//! are put right (`field`) and what runc defaults is filled in before `oci_spec` sees the document. What runc only warns about is
+//! warned about here.
+
+pub(crate) mod field;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -93,7 +96,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Spec> {
     if document.is_null() {
         bail!("config cannot be null");
     }
-    drop_nulls(&mut document);
+    field::settle(&mut document);
     if let Some(spec) = document.as_object_mut() {
         spec.entry("ociVersion").or_insert_with(|| json!(SPEC_VERSION));
     }
@@ -123,7 +126,7 @@ const INHERITED: [&str; 7] =
 pub(crate) fn load_process(path: &Path, container: Option<&Value>) -> Result<Process> {
     let text = fs::read(path).fails(|| format!("open {}", path.display()))?;
     let mut document: Value = read_json(&text)?;
-    drop_nulls(&mut document);
+    field::settle(&mut document);
     if let (Some(document), Some(container)) = (document.as_object_mut(), container.and_then(Value::as_object)) {
         for (key, value) in container {
             document.entry(key.clone()).or_insert_with(|| value.clone());
@@ -133,21 +136,6 @@ pub(crate) fn load_process(path: &Path, container: Option<&Value>) -> Result<Pro
     let process = serde_json::from_value(document)?;
     check_process(&process)?;
     Ok(process)
-}
-
-/// Takes a null for a missing value, as Go does.
-pub(crate) fn drop_nulls(value: &mut Value) {
-    match value {
-        Value::Object(object) => {
-            object.retain(|_, value| !value.is_null());
-            object.values_mut().for_each(drop_nulls);
-        }
-        Value::Array(array) => {
-            array.retain(|value| !value.is_null());
-            array.iter_mut().for_each(drop_nulls);
-        }
-        _ => {}
-    }
 }
 
 /// Fills in what runc's types default and drops the capabilities that nobody knows, with runc's warning.

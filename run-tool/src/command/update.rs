@@ -139,7 +139,7 @@ impl Update {
         Ok(resctrl.map(|resctrl| (config, resctrl)))
     }
 
-    /// What is asked for, as a resources document without nulls.
+    /// What is asked for, as a resources document with the names of the spec and without nulls.
     fn asked(&self) -> Result<Value> {
         if let Some(path) = &self.resources {
             let mut text = Vec::new();
@@ -149,7 +149,7 @@ impl Update {
                 text = std::fs::read(path).fails(|| format!("open {}", path.display()))?;
             }
             let mut value = crate::config::read_json(&text)?;
-            crate::config::drop_nulls(&mut value);
+            crate::config::field::settle(&mut value);
             if let Some(object) = value.as_object_mut() {
                 // Devices are not updated, as in runc: a plugin may have added to them.
                 object.remove("devices");

@@ -18,7 +18,7 @@ pub(crate) const PROBES: [(&str, &str); 3] = [
 ];
 
 #[rustfmt::skip]
-pub(crate) const ROWS: [Row; 238] = [
+pub(crate) const ROWS: [Row; 239] = [
     (r#"{}"#, "STATUS", NONE),
     (r#"{}"#, "MOUNTS", MOUNTS),
     (r#"{}"#, "LIMITS", NONE),
@@ -379,6 +379,7 @@ pub(crate) const ROWS: [Row; 238] = [
     (r#"{"linux":{"personality":{"domain":"LINUX32"}}}"#, "echo x", NONE),
     (r#"{"linux":"REMOVE"}"#, "echo x", NONE),
     (r#"{"linux":null}"#, "echo x", NONE),
+    (r#"{"process":{"oomscoreadj":100},"linux":{"Sysctl":{"kernel.domainname":"x"}}}"#, "cat /proc/self/oom_score_adj /proc/sys/kernel/domainname", NONE),
     (r#"{"hooks":{"prestart":[{"path":"/bin/sh","args":["sh","-c","echo hook"]}]}}"#, "echo x", NONE),
     (r#"{"hooks":{"prestart":[{"path":"/bin/false"}]}}"#, "echo x", &[
         but("hook #0: error running hook: exit status 1, stdout: , stderr: ", "prestart hook #0: exit status 1, stdout: , stderr: ", NEWER),
