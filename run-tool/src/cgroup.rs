@@ -434,6 +434,24 @@ fn write_process(path: &Path, pid: Pid) -> Result<()> {
     }
 }
 
+/// A control file and its new value, if it gets one.
+type Limit = (&'static str, Option<String>);
+
+/// Sets limits that bound each other: what does not fit the old value of the last one is set again once that has its new value.
+fn put_together(put: &dyn Fn(&str, String) -> Result<()>, limits: &[Limit], last: Limit) -> Result<()> {
+    let mut late = Vec::new();
+    for (name, value) in limits {
+        let Some(value) = value else { continue };
+        match put(name, value.clone()) {
+            Err(error) if error::errno(&error) == Some(libc::EINVAL) && last.1.is_some() => late.push((name, value)),
+            result => result?,
+        }
+    }
+    let (name, Some(value)) = last else { return Ok(()) };
+    put(name, value)?;
+    late.into_iter().try_for_each(|(name, value)| put(name, value.clone()))
+}
+
 /// Writes a control file, which must exist.
 pub(crate) fn write(path: &Path, value: &str) -> Result<()> {
     use std::io::Write;
@@ -459,6 +477,8 @@ pub(crate) fn read(path: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -467,6 +487,30 @@ mod tests {
         assert_eq!(membership["name=systemd"], "/a");
         assert_eq!(membership["cpuacct"], "/b:c");
         assert_eq!(membership[""], "/d");
+    }
+
+    #[test]
+    fn limits_that_bound_each_other_are_set_in_the_order_that_fits() {
+        // As the kernel has it: no runtime above its period.
+        for (before, (period, runtime)) in [((900, 600), (10, 3)), ((10, 3), (900, 600)), ((900, 600), (800, 600))] {
+            let kernel = Cell::new(before);
+            let put = |name: &str, value: String| {
+                let value = value.parse().unwrap();
+                let (period, runtime) =
+                    if name == "period" { (value, kernel.get().1) } else { (kernel.get().0, value) };
+                if runtime > period {
+                    return Err(io::Error::from_raw_os_error(libc::EINVAL)).fails(|| "write").map_err(Into::into);
+                }
+                kernel.set((period, runtime));
+                Ok(())
+            };
+            let number = |value: u32| Some(value.to_string());
+            put_together(&put, &[("period", number(period))], ("runtime", number(runtime))).unwrap();
+            assert_eq!(kernel.get(), (period, runtime), "{before:?}");
+            // Alone, what does not fit is an error.
+            let result = put_together(&put, &[("period", number(runtime - 1))], ("runtime", None));
+            assert_eq!(error::errno(&result.unwrap_err()), Some(libc::EINVAL));
+        }
     }
 
     #[test]

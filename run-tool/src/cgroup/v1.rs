@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::{LinuxMemory, LinuxResources, LinuxThrottleDevice};
 
-use super::{ROOT, read, write};
+use super::{ROOT, put_together, read, write};
 use crate::config::Items;
 use crate::error::{self, Fails};
 
@@ -165,38 +165,20 @@ pub(super) fn set(paths: &BTreeMap<String, PathBuf>, resources: &LinuxResources)
                 bail!("the minimum allowed cpu-shares is {got}");
             }
         }
-        let period = cpu.period().filter(|period| *period != 0);
-        let quota = cpu.quota().filter(|quota| *quota != 0);
-        let mut late_period = None;
-        if let Some(period) = period {
-            match put("cpu.cfs_period_us", period.to_string()) {
-                // A shorter period may not fit the old quota: set it after the quota.
-                Err(error) if error::errno(&error) == Some(libc::EINVAL) && quota.is_some() => {
-                    late_period = Some(period)
-                }
-                result => result?,
-            }
-        }
-        if let Some(burst) = cpu.burst()
-            && quota.is_none()
-        {
-            put("cpu.cfs_burst_us", burst.to_string())?;
-        }
-        if let Some(quota) = quota {
-            put("cpu.cfs_quota_us", quota.to_string())?;
-            if let Some(period) = late_period {
-                put("cpu.cfs_period_us", period.to_string())?;
-            }
-            if let Some(burst) = cpu.burst() {
-                put("cpu.cfs_burst_us", burst.to_string())?;
-            }
-        }
-        if let Some(period) = cpu.realtime_period().filter(|period| *period != 0) {
-            put("cpu.rt_period_us", period.to_string())?;
-        }
-        if let Some(runtime) = cpu.realtime_runtime().filter(|runtime| *runtime != 0) {
-            put("cpu.rt_runtime_us", runtime.to_string())?;
-        }
+        // A kernel that does not know bursts has none.
+        let burst = cpu.burst().filter(|_| file("cpu.cfs_burst_us").is_ok_and(|path| path.exists()));
+        let number = |value: Option<u64>| value.filter(|value| *value != 0).map(|value| value.to_string());
+        let signed = |value: Option<i64>| value.filter(|value| *value != 0).map(|value| value.to_string());
+        put_together(
+            &put,
+            &[("cpu.cfs_period_us", number(cpu.period())), ("cpu.cfs_burst_us", burst.map(|burst| burst.to_string()))],
+            ("cpu.cfs_quota_us", signed(cpu.quota())),
+        )?;
+        put_together(
+            &put,
+            &[("cpu.rt_period_us", number(cpu.realtime_period()))],
+            ("cpu.rt_runtime_us", signed(cpu.realtime_runtime())),
+        )?;
         if let Some(idle) = cpu.idle() {
             put("cpu.idle", idle.to_string())?;
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use libcontainer::oci_spec::runtime::{LinuxRdma, LinuxResources, LinuxThrottleDevice};
 
-use super::{ROOT, read, write};
+use super::{ROOT, put_together, read, write};
 use crate::config::Items;
 use crate::error::Fails;
 
@@ -156,19 +156,12 @@ pub(super) fn set(path: &Path, resources: &LinuxResources) -> Result<()> {
             put("cpu.weight", &weight_of_shares(shares).to_string())?;
         }
         let (quota, period) = (cpu.quota().unwrap_or(0), cpu.period().unwrap_or(0));
-        if let Some(burst) = cpu.burst()
-            && quota == 0
-        {
-            put("cpu.max.burst", &burst.to_string())?;
-        }
-        if quota != 0 || period != 0 {
+        let bandwidth = (quota != 0 || period != 0).then(|| {
             let quota = if quota > 0 { quota.to_string() } else { "max".to_owned() };
-            let period = if period == 0 { 100_000 } else { period };
-            put("cpu.max", &format!("{quota} {period}"))?;
-            if let Some(burst) = cpu.burst() {
-                put("cpu.max.burst", &burst.to_string())?;
-            }
-        }
+            format!("{quota} {}", if period == 0 { 100_000 } else { period })
+        });
+        let burst = cpu.burst().map(|burst| burst.to_string());
+        put_together(&|name, value| put(name, &value), &[("cpu.max.burst", burst)], ("cpu.max", bandwidth))?;
         for (name, value) in [("cpuset.cpus", cpu.cpus()), ("cpuset.mems", cpu.mems())] {
             if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
                 put(name, value)?;

@@ -151,6 +151,13 @@ fn update_changes_every_limit_and_keeps_the_others() {
         bundle.good(&["update", "--cpu-idle", "0", &id]);
         assert_eq!(read(&id, ("cpu.idle", "cpu.idle")), "0");
     }
+    // A burst is never above its quota, neither on the way up nor on the way down.
+    if file(&id, ("cpu.cfs_burst_us", "cpu.max.burst")).is_some() {
+        for (quota, burst) in [("20000", "20000"), ("50000", "50000"), ("10000", "10000")] {
+            bundle.good(&["update", "--cpu-quota", quota, "--cpu-burst", burst, &id]);
+            assert_eq!(read(&id, ("cpu.cfs_burst_us", "cpu.max.burst")), burst);
+        }
+    }
 }
 
 #[test]
