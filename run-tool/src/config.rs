@@ -66,11 +66,17 @@ pub(crate) fn namespaces(spec: &Spec) -> &[LinuxNamespace] {
 
 /// Reads `config.json` in the current directory, which is the bundle.
 pub(crate) fn load() -> Result<Spec> {
-    let text = match fs::read("config.json") {
+    load_from(Path::new(""))
+}
+
+/// Reads `config.json` of a bundle.
+pub(crate) fn load_from(bundle: &Path) -> Result<Spec> {
+    let path = bundle.join("config.json");
+    let text = match fs::read(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             bail!("JSON specification file config.json not found")
         }
-        result => result.fails(|| "open config.json")?,
+        result => result.fails(|| format!("open {}", path.display()))?,
     };
     let spec = parse(&text)?;
     check_process(spec.process().as_ref().context("process property must not be empty")?)?;

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use libcontainer::oci_spec::runtime::Hooks;
+use libcontainer::oci_spec::runtime::{Hooks, Spec};
 use rustix::process::{Pid as RustixPid, PidfdFlags};
 
 use crate::cgroup::Cgroup;
@@ -16,7 +16,7 @@ use crate::monitor::Exit;
 use crate::rdt::Resctrl;
 use crate::state::{self, State};
 use crate::syscall::{self, Pid};
-use crate::{hook, log};
+use crate::{config, hook, log};
 
 /// The fifo whose presence means that the container waits for `start`.
 pub(crate) const FIFO: &str = "exec.fifo";
@@ -72,6 +72,12 @@ impl Container {
         let folder = root.join(id);
         let state = State::load(&folder)?.ok_or(DoesNotExist)?;
         Ok(Self { folder, state })
+    }
+
+    /// The configuration in its bundle.
+    pub(crate) fn spec(&self) -> Result<Spec> {
+        let bundle = self.state.bundle().context("bundle not found in labels")?;
+        config::load_from(Path::new(bundle))
     }
 
     /// Its control groups.

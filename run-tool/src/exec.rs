@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::ExecCPUAffinity;
@@ -18,7 +18,7 @@ use crate::process::{fetch_fd, send_listener, set_oom_score};
 use crate::program::{Program, parse_set};
 use crate::seccomp::{self, Filter};
 use crate::syscall::{self, Pid};
-use crate::{cgroup, init, label, log, namespace, rlimit, terminal};
+use crate::{cgroup, init, label, log, namespace, rlimit, state, terminal};
 
 /// How a program is started in a container, beside what it is.
 #[derive(Debug, Default)]
@@ -45,9 +45,7 @@ pub(crate) fn start(
 ) -> Result<(Pid, Option<OwnedFd>)> {
     let init = container.pidfd()?;
     if let Some(stored) = &container.state.config.seccomp {
-        let path = container.folder.join(seccomp::FILE);
-        let bytes = std::fs::read(&path).fails(|| format!("open {}", path.display()))?;
-        program.filter = Some(Filter { program: bytes, flags: stored.flag_bits });
+        program.filter = Some(filter(container, stored)?);
     }
     program.personality.clone_from(&container.state.config.personality);
     program.memory_policy = container
@@ -93,6 +91,23 @@ pub(crate) fn start(
         let _ = syscall::wait(pid, true);
     }
     Ok((pid, talked?))
+}
+
+/// The container's seccomp filter. runc keeps none beside its state: its containers' filter is compiled from the bundle again.
+fn filter(container: &Container, stored: &state::Seccomp) -> Result<Filter> {
+    let path = container.folder.join(seccomp::FILE);
+    match std::fs::read(&path) {
+        Ok(program) => return Ok(Filter { program, flags: stored.flag_bits }),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).fails(|| format!("open {}", path.display())).map_err(Into::into);
+        }
+        Err(_) => {}
+    }
+    let spec = container.spec()?;
+    let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let root = container.folder.parent().unwrap_or(Path::new("/"));
+    let filter = profile.map(|profile| seccomp::compile(profile, root)).transpose()?.flatten();
+    filter.context("the bundle has no seccomp profile, and the container has one")
 }
 
 fn spawn(

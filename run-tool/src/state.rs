@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::error::Fails;
@@ -34,8 +34,10 @@ pub(crate) struct State {
     /// Whether it was made by a user other than root.
     pub(crate) rootless: bool,
     /// Its control groups.
+    #[serde(deserialize_with = "null_is_default")]
     pub(crate) cgroup_paths: BTreeMap<String, PathBuf>,
     /// Its namespaces.
+    #[serde(deserialize_with = "null_is_default")]
     pub(crate) namespace_paths: BTreeMap<String, PathBuf>,
     /// What its standard streams were.
     pub(crate) external_descriptors: Option<Vec<String>>,
@@ -53,10 +55,10 @@ pub(crate) struct Config {
     /// The root file system on the host.
     pub(crate) rootfs: PathBuf,
     /// The namespaces, as runc names them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) namespaces: Vec<Namespace>,
     /// `key=value` of each annotation, and `bundle=PATH`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) labels: Vec<String>,
     /// The version of the runtime spec.
     pub(crate) version: String,
@@ -97,10 +99,10 @@ pub(crate) struct Config {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) process: Option<Value>,
     /// Whether the container's user namespace maps ids.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) uid_mappings: Vec<Mapping>,
     /// See `uid_mappings`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) gid_mappings: Vec<Mapping>,
 }
 
@@ -130,6 +132,7 @@ pub(crate) struct Mapping {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Seccomp {
     /// `SECCOMP_FILTER_FLAG_*`.
+    #[serde(default)]
     pub(crate) flag_bits: u64,
     /// The agent that gets the listener.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -137,6 +140,11 @@ pub(crate) struct Seccomp {
     /// What the agent is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) listener_metadata: Option<String>,
+}
+
+/// runc writes an empty list as `null`; the containers that it started are managed here too.
+fn null_is_default<'a, D: Deserializer<'a>, T: Deserialize<'a> + Default>(from: D) -> std::result::Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 impl State {
@@ -185,7 +193,9 @@ impl State {
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => return Ok(None),
             result => result.fails(|| format!("open {}", path.display()))?,
         };
-        serde_json::from_slice(&text).with_context(|| path.display().to_string()).map(Some)
+        let mut state: Self = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+        state.config.cgroups = state.config.cgroups.filter(|unit| unit.systemd);
+        Ok(Some(state))
     }
 
     /// Replaces the state in a container's folder.

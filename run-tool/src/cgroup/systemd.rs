@@ -30,6 +30,9 @@ pub(crate) struct Unit {
     /// Whether the user's own systemd has it.
     #[serde(rename = "rootless", default)]
     user: bool,
+    /// Whether systemd has it at all: runc writes this object for every container.
+    #[serde(rename = "Systemd", default)]
+    pub(crate) systemd: bool,
     /// `org.systemd.property.*`: name and value in GVariant's text form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     properties: Vec<(String, String)>,
@@ -80,7 +83,7 @@ impl Unit {
     /// The unit that `linux.cgroupsPath` names: `slice:prefix:name`.
     pub(crate) fn parse(path: &str, id: &str, user: bool) -> Result<Self> {
         if path.is_empty() {
-            return Ok(Self { prefix: "runc".to_owned(), name: id.to_owned(), user, ..Self::default() });
+            return Ok(Self { prefix: "runc".to_owned(), name: id.to_owned(), user, systemd: true, ..Self::default() });
         }
         let parts: Vec<&str> = path.split(':').collect();
         let [slice, prefix, name] = parts[..] else {
@@ -88,7 +91,8 @@ impl Unit {
                 "expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {path:?} instead"
             )
         };
-        Ok(Self { slice: slice.into(), prefix: prefix.into(), name: name.into(), user, properties: Vec::new() })
+        let (slice, prefix, name) = (slice.into(), prefix.into(), name.into());
+        Ok(Self { slice, prefix, name, user, systemd: true, properties: Vec::new() })
     }
 
     /// Takes `org.systemd.property.*` from the annotations.

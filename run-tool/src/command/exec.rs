@@ -138,7 +138,15 @@ impl Exec {
     /// The process: that of the file, or the container's own with what the options change.
     fn process(&self, container: &Container) -> Result<Process> {
         if let Some(path) = &self.process {
-            return config::load_process(path, container.state.config.process.as_ref());
+            let inherited = match &container.state.config.process {
+                Some(process) => process.clone(),
+                // A container that runc started: its state has nothing of the process.
+                None => {
+                    let spec = container.spec()?;
+                    config::inherited(spec.process().as_ref().context("process property must not be empty")?)?
+                }
+            };
+            return config::load_process(path, Some(&inherited));
         }
         let bundle = container.state.bundle().context("bundle not found in labels")?;
         std::env::set_current_dir(bundle).fails(|| format!("chdir {bundle}"))?;

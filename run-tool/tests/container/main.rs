@@ -14,3 +14,4 @@ mod process;
 mod rootless;
 mod security;
 mod signals;
+mod takeover;
