@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::{LinuxIdMapping, Mount as MountSpec};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::option::{self, Options};
@@ -227,16 +228,14 @@ pub(crate) fn open_target(root: &Root, mount: &Mount, directory: bool, tree: Opt
                 }
                 Ok(fd)
             }
-            Err(rustix::io::Errno::LOOP) => bail!("filesystem {:?} must be mounted on ordinary directory", mount.kind),
+            Err(Errno::LOOP) => bail!("filesystem {:?} must be mounted on ordinary directory", mount.kind),
             Err(_) => Ok(beneath::make_directories(root.fd.as_fd(), &path).fails(fail)?),
         };
     }
     let target = match beneath::open(root.fd.as_fd(), &mount.destination, OFlags::PATH, ResolveFlags::empty()) {
         Ok(fd) => fd,
-        Err(rustix::io::Errno::NOENT) if directory => {
-            beneath::make_directories(root.fd.as_fd(), &mount.destination).fails(fail)?
-        }
-        Err(rustix::io::Errno::NOENT) => beneath::make_file(root.fd.as_fd(), &mount.destination).fails(fail)?,
+        Err(Errno::NOENT) if directory => beneath::make_directories(root.fd.as_fd(), &mount.destination).fails(fail)?,
+        Err(Errno::NOENT) => beneath::make_file(root.fd.as_fd(), &mount.destination).fails(fail)?,
         Err(error) => return Err(error).fails(fail).map_err(Into::into),
     };
     let path = root.path_of(&target)?;
@@ -290,7 +289,7 @@ fn open_tree(plan: &Plan, mount: &Mount, from_parent: &dyn Fn() -> Result<OwnedF
         return from_parent();
     }
     match open_source(mount) {
-        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) if plan.userns && !plan.rootless => from_parent(),
+        Err(Errno::ACCESS | Errno::PERM) if plan.userns && !plan.rootless => from_parent(),
         result => result.fails(|| format!("open_tree {}", mount.source.display())).map_err(Into::into),
     }
 }
@@ -309,7 +308,16 @@ pub(crate) fn bind(root: &Root, mount: &Mount, tree: &OwnedFd) -> Result<()> {
 /// Moves a detached mount onto what a descriptor refers to.
 pub(super) fn move_onto(tree: &OwnedFd, target: &OwnedFd) -> rustix::io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(tree, "", target, "", flags)
+    match rustix::mount::move_mount(tree, "", target, "", flags) {
+        // A directory onto a file or a file onto a directory: mount(2) calls that ENOTDIR, and docker, which adds what may be
+        // wrong, knows it by that word.
+        Err(Errno::INVAL) if is_directory(tree)? != is_directory(target)? => Err(Errno::NOTDIR),
+        result => result,
+    }
+}
+
+fn is_directory(fd: &OwnedFd) -> rustix::io::Result<bool> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Directory)
 }
 
 fn set_bind_flags(mount: &Mount, tree: &OwnedFd) -> Result<()> {
@@ -401,7 +409,7 @@ fn cgroup_v1(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
         let Some(name) = hierarchy.mountpoint.file_name() else { continue };
         for controller in &hierarchy.controllers {
             match rustix::fs::symlinkat(name, &base, controller.as_str()) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(error).fails(|| format!("symlink {controller}")).map_err(Into::into),
             }
         }
