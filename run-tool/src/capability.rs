@@ -124,8 +124,15 @@ impl Sets {
         for (number, name) in NAMES.iter().enumerate().filter(|(number, _)| self.ambient & 1 << number != 0) {
             let one = CapabilitySet::from_bits_retain(1 << number);
             if let Err(error) = rustix::thread::configure_capability_in_ambient_set(one, true) {
-                let reason = crate::error::reason(&error.into());
-                log::warn(&format!("can't raise ambient capability CAP_{name}: {reason}"));
+                let said =
+                    || format!("can't raise ambient capability CAP_{name}: {}", crate::error::reason(&error.into()));
+                // Where nothing is inheritable the ambient set is a left-over: buildah empties the one and keeps the other (its
+                // answer to CVE-2022-27651), and a line for each capability would stand in the output of every RUN.
+                if self.inheritable == 0 {
+                    log::debug(said);
+                } else {
+                    log::warn(&said());
+                }
             }
         }
         Ok(())

@@ -18,7 +18,7 @@ pub(crate) const PROBES: [(&str, &str); 3] = [
 ];
 
 #[rustfmt::skip]
-pub(crate) const ROWS: [Row; 239] = [
+pub(crate) const ROWS: [Row; 240] = [
     (r#"{}"#, "STATUS", NONE),
     (r#"{}"#, "MOUNTS", MOUNTS),
     (r#"{}"#, "LIMITS", NONE),
@@ -134,7 +134,8 @@ pub(crate) const ROWS: [Row; 239] = [
     (r#"{"process":{"capabilities":{"bounding":[7]}}}"#, "STATUS", &[
         but("json: cannot unmarshal number into Go struct field LinuxCapabilities.process.capabilities.bounding of type string", "invalid type: integer `7`, expected a string", WORDS_OF_JSON),
     ]),
-    (r#"{"process":{"capabilities":{"ambient":["CAP_SYS_ADMIN"]}}}"#, "STATUS", &[
+    (r#"{"process":{"capabilities":{"ambient":["CAP_SYS_ADMIN"]}}}"#, "STATUS", NONE),
+    (r#"{"process":{"capabilities":{"inheritable":["CAP_KILL"],"ambient":["CAP_KILL","CAP_SYS_ADMIN"]}}}"#, "STATUS", &[
         but("--- stderr\n", "--- stderr\ntime=\"TIME\" level=warning msg=\"can't raise ambient capability CAP_SYS_ADMIN: operation not permitted\"\n", NEWER),
     ]),
     (r#"{"process":"REMOVE"}"#, "", NONE),
@@ -240,7 +241,7 @@ pub(crate) const ROWS: [Row; 239] = [
     (r#"{"+mounts":[{"destination":"/mnt/file","source":"/etc/hostname","options":["bind"]}]}"#, "stat -c %F /mnt/file", NONE),
     (r#"{"+mounts":[{"destination":"/etc/passwd","source":"/etc/group","options":["bind","ro"]}]}"#, "head -n1 /etc/passwd", NONE),
     (r#"{"+mounts":[{"destination":"/etc/passwd","source":"/etc","options":["bind","ro"]}]}"#, "head -n1 /etc/passwd", &[
-        but("/etc:/etc/passwd (via /proc/self/fd/6), flags: 0x1001: not a directory", "src=/etc, dst=/etc/passwd, flags=MS_BIND: invalid argument", WORDS),
+        but("/etc:/etc/passwd (via /proc/self/fd/6), flags: 0x1001: not a directory", "src=/etc, dst=/etc/passwd, flags=MS_BIND: not a directory", WORDS),
     ]),
     (r#"{"+mounts":[{"destination":"/mnt","source":"/nosuch","options":["bind"]}]}"#, "echo x", &[
         but("stat /nosuch: no such file or directory", "open_tree /nosuch: no such file or directory", WORDS),
