@@ -64,7 +64,7 @@ struct Options {
     log_format: String,
     /// Keep the state of containers in this folder, which should be in memory.
     ///
-    /// /run/run-tool by default, and run-tool below $XDG_RUNTIME_DIR for users other than root.
+    /// /run/run-tool by default, and run-tool below $XDG_RUNTIME_DIR for users other than root; called as runc, the same with runc.
     #[arg(long, value_name = "FOLDER", global = true)]
     root: Option<PathBuf>,
     /// Have systemd manage the control groups; cgroupsPath is then `slice:prefix:name`.
@@ -196,11 +196,13 @@ impl Global {
 
 /// Where state is kept unless `--root` says so.
 fn default_root() -> Result<PathBuf> {
+    // podman names no root: in runc's place its containers are where runc kept them.
+    let folder_name = if name() == "runc" { "runc" } else { "run-tool" };
     let ordinary = !rustix::process::geteuid().is_root()
         || (namespace::in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root"));
     match std::env::var_os("XDG_RUNTIME_DIR") {
         Some(folder) if ordinary && !folder.is_empty() => {
-            let root = PathBuf::from(folder).join("run-tool");
+            let root = PathBuf::from(folder).join(folder_name);
             std::fs::create_dir_all(&root).with_context(|| {
                 format!("{}: the path in $XDG_RUNTIME_DIR must be writable by the user", root.display())
             })?;
@@ -209,7 +211,7 @@ fn default_root() -> Result<PathBuf> {
                 .with_context(|| root.display().to_string())?;
             Ok(root)
         }
-        _ => Ok("/run/run-tool".into()),
+        _ => Ok(Path::new("/run").join(folder_name)),
     }
 }
 

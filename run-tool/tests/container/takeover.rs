@@ -1,14 +1,20 @@
 //! Containers that runc started before run-tool took its place: every command goes on with them.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use serde_json::json;
 
 use crate::bundle::{Bundle, cgroups, eventually};
 
-/// A bundle with a seccomp profile, limits and user of its own; its container is made by Debian's runc.
+/// A bundle with a seccomp profile and limits; its container is made by Debian's runc.
 fn by_runc(command: &str) -> Bundle {
+    by_runc_below(Some("state"), command)
+}
+
+/// The same with the state below a folder of the bundle, or where runc has it by itself.
+fn by_runc_below(root: Option<&str>, command: &str) -> Bundle {
     let bundle = Bundle::with(&["sleep", "1000"], |config| {
         config["linux"]["seccomp"] = json!({
             "defaultAction": "SCMP_ACT_ALLOW",
@@ -18,7 +24,10 @@ fn by_runc(command: &str) -> Bundle {
         config["root"]["readonly"] = json!(false);
     });
     let mut runc = Command::new("runc");
-    runc.arg("--root").arg(bundle.path().join("state")).args([command, &bundle.id()]).current_dir(bundle.path());
+    if let Some(root) = root {
+        runc.arg("--root").arg(bundle.path().join(root));
+    }
+    runc.args([command, &bundle.id()]).current_dir(bundle.path());
     if command == "run" {
         runc.arg("--detach");
     }
@@ -99,4 +108,18 @@ fn a_created_container_of_runc_is_started_and_deleted() {
     bundle.good(&["delete", "--force", &id]);
     eventually("its groups are gone", || cgroups(&id).is_empty());
     assert!(!bundle.path().join("state").join(&id).exists());
+}
+
+#[test]
+fn called_as_runc_it_finds_what_runc_started() {
+    let bundle = by_runc_below(None, "run");
+    symlink(env!("CARGO_BIN_EXE_run-tool"), bundle.path().join("runc")).unwrap();
+    let runc = |arguments: &[&str]| {
+        let output = Command::new("./runc").args(arguments).current_dir(bundle.path()).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(runc(&["exec", &bundle.id(), "echo", "in"]), "in\n");
+    runc(&["delete", "--force", &bundle.id()]);
+    assert!(!runc(&["list", "--quiet"]).contains(&bundle.id()));
 }
