@@ -14,7 +14,7 @@ use libcontainer::oci_spec::runtime::Spec;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
-use rustix::process::PidfdFlags;
+use rustix::process::{PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::attach::Server;
@@ -92,9 +92,10 @@ pub(crate) fn leave_behind(job: &Job<'_>) -> Result<()> {
     let annotation = job.spec.annotations().as_ref().and_then(|all| all.get("org.oci-tools.restart"));
     let policy = Policy::parse(annotation.map_or("", String::as_str))?;
     let (ours, theirs) = Channel::pair()?;
+    let caller = rustix::process::getpid();
     let Some(child) = syscall::clone(0, None).fails(|| "clone")? else {
         drop(ours);
-        supervise(job, policy, theirs)
+        supervise(job, policy, theirs, caller)
     };
     drop(theirs);
     match ours.receive()? {
@@ -116,9 +117,9 @@ pub(crate) fn leave_behind(job: &Job<'_>) -> Result<()> {
 }
 
 /// The supervisor. Errors before the first start are the caller's; later ones have nobody to go to.
-fn supervise(job: &Job<'_>, policy: Policy, channel: Channel) -> ! {
+fn supervise(job: &Job<'_>, policy: Policy, channel: Channel, caller: rustix::process::Pid) -> ! {
     let mut channel = Some(channel);
-    if let Err(error) = work(job, policy, &mut channel)
+    if let Err(error) = work(job, policy, &mut channel, caller)
         && let Some(channel) = channel
     {
         // If the caller is gone nobody wants to know.
@@ -127,7 +128,13 @@ fn supervise(job: &Job<'_>, policy: Policy, channel: Channel) -> ! {
     syscall::exit(0)
 }
 
-fn work(job: &Job<'_>, policy: Policy, channel: &mut Option<Channel>) -> Result<()> {
+fn work(job: &Job<'_>, policy: Policy, channel: &mut Option<Channel>, caller: rustix::process::Pid) -> Result<()> {
+    // Until it runs the container is the caller's affair: one that appeared after its caller was killed would outlive a `delete`
+    // that came in between.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
+    if rustix::process::getppid() != Some(caller) {
+        bail!("the caller is gone");
+    }
     rustix::process::setsid().fails(|| "setsid")?;
     let own = rustix::process::Pid::from_raw(1);
     rustix::process::set_child_subreaper(own).fails(|| "prctl(PR_SET_CHILD_SUBREAPER)")?;
@@ -177,6 +184,7 @@ fn work(job: &Job<'_>, policy: Policy, channel: &mut Option<Channel>) -> Result<
             }
         };
         if let Some(channel) = channel.take() {
+            rustix::process::set_parent_process_death_signal(None).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
             match &started.notify {
                 Some(notify) => channel.send_fd(&Message::Pid(started.pid), notify.as_fd())?,
                 None => channel.send(&Message::Pid(started.pid))?,

@@ -4,8 +4,9 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
 use crate::bundle::{Bundle, cgroups, eventually};
@@ -54,27 +55,36 @@ fn assert_nothing_left(bundle: &Bundle, what: &str) {
 }
 
 /// What the commands do that something outside them can see.
-const CALLS: [&str; 9] = ["mkdir", "openat", "rename", "write", "socketpair", "clone3", "recvmsg", "unlink", "rmdir"];
+const CALLS: [&str; 9] = ["mkdir", "openat", "rename", "write", "socketpair", "clone3", "recvmsg", "unlinkat", "rmdir"];
 
 fn sweep(arguments: &dyn Fn(&str) -> Vec<String>, prepare: &dyn Fn(&Bundle)) -> usize {
+    sweep_of(&Bundle::new(&["sleep", "1000"]), &CALLS, arguments, prepare)
+}
+
+fn sweep_of(
+    bundle: &Bundle,
+    calls: &[&str],
+    arguments: &dyn Fn(&str) -> Vec<String>,
+    prepare: &dyn Fn(&Bundle),
+) -> usize {
+    let arguments = arguments(&bundle.id());
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    each_call(bundle, calls, &mut |call, n| {
+        prepare(bundle);
+        let killed = killed_at(bundle, call, n, &arguments);
+        assert_nothing_left(bundle, &format!("{arguments:?} at {call} {n}"));
+        killed
+    })
+}
+
+/// Tries the first, second and so on of each call, until there is none. Gives how many there were.
+fn each_call(bundle: &Bundle, calls: &[&str], one: &mut dyn FnMut(&str, u32) -> bool) -> usize {
     let mut points = 0;
-    let bundle = Bundle::new(&["sleep", "1000"]);
-    fs::create_dir(bundle.path().join("state")).unwrap();
-    let id = bundle.id();
-    for call in CALLS {
+    fs::create_dir_all(bundle.path().join("state")).unwrap();
+    for call in calls {
         // Those of the beginning, which are many, load the program's libraries and its configuration.
-        let step = if call == "openat" || call == "write" { 3 } else { 1 };
-        for n in (1..).step_by(step) {
-            prepare(&bundle);
-            let arguments = arguments(&id);
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            let killed = killed_at(&bundle, call, n, &arguments);
-            assert_nothing_left(&bundle, &format!("{arguments:?} at {call} {n}"));
-            if !killed {
-                break;
-            }
-            points += 1;
-        }
+        let step = if matches!(*call, "openat" | "write") { 3 } else { 1 };
+        points += (1..).step_by(step).take_while(|n| one(call, *n)).count();
     }
     points
 }
@@ -93,6 +103,177 @@ fn create_may_be_killed_at_every_call() {
 fn run_may_be_killed_at_every_call() {
     let points = sweep(&words("run --detach ID"), &|_| ());
     assert!(points > 30, "{points} places");
+}
+
+#[test]
+fn run_may_be_killed_at_every_call_while_it_waits_and_cleans_up() {
+    let bundle = Bundle::new(&["sh", "-c", "echo x; exit 3"]);
+    let calls = [&CALLS[..], &["poll", "wait4", "signalfd4", "pidfd_open"]].concat();
+    let points = sweep_of(&bundle, &calls, &words("run ID"), &|_| ());
+    assert!(points > 40, "{points} places");
+}
+
+#[test]
+fn who_starts_a_supervised_container_may_be_killed_at_every_call() {
+    let run = words("run --detach --log-driver json-file ID");
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    let points = sweep_of(&bundle, &CALLS, &run, &|_| ());
+    assert!(points > 10, "{points} places");
+    // While it waits for the supervisor, which has most of the work to do, and now for nobody.
+    let arguments = run(&bundle.id());
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    for _ in 0..20 {
+        assert!(killed_at(&bundle, "recvmsg", 1, &arguments));
+        bundle.good(&["delete", "--force", &bundle.id()]);
+        eventually("the end of the supervisor", || processes(&bundle).is_empty());
+        assert_nothing_left(&bundle, "killed while it waits");
+    }
+}
+
+/// What ends when the test is done with it.
+struct Tracer(Child);
+
+impl Tracer {
+    fn children(&self) -> Vec<Pid> {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.0.id())).unwrap_or_default();
+        children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        // What it started ends, what it only watches goes on.
+        for child in self.children() {
+            let _ = rustix::process::kill_process(child, Signal::KILL);
+        }
+        let _ = rustix::process::kill_process(Pid::from_child(&self.0), Signal::TERM);
+        let _ = self.0.wait();
+    }
+}
+
+/// What a restart does that something outside can see.
+const RESTART: [&str; 7] = ["mkdir", "rename", "write", "socketpair", "clone3", "recvmsg", "rmdir"];
+
+#[test]
+fn a_supervisor_may_be_killed_at_every_call_of_a_restart() {
+    let bundle = Bundle::with(&["sleep", "1000"], |config| {
+        config["annotations"] = json!({"org.oci-tools.restart": "always"});
+    });
+    let id = bundle.id();
+    let points = each_call(&bundle, &RESTART, &mut |call, n| {
+        bundle.good(&["run", "--detach", "--log-driver", "json-file", &id]);
+        let state = || -> Value { serde_json::from_str(&bundle.good(&["state", &id])).unwrap() };
+        let first = state()["pid"].as_i64().unwrap();
+        let parent = fs::read_to_string(format!("/proc/{first}/stat")).unwrap();
+        let parent = parent.rsplit_once(')').unwrap().1.split(' ').nth(2).unwrap().to_owned();
+        let (log, trace) = (bundle.path().join("strace"), format!("trace={call}"));
+        let tracer = Command::new("strace")
+            .args([
+                "-o",
+                "/dev/null",
+                "-e",
+                &trace,
+                "-e",
+                &format!("inject={call}:signal=KILL:when={n}"),
+                "-p",
+                &parent,
+            ])
+            .stderr(fs::File::create(&log).unwrap())
+            .spawn();
+        let mut tracer = Tracer(tracer.expect("package strace"));
+        eventually("strace", || fs::read_to_string(&log).unwrap().contains("attached"));
+        rustix::process::kill_process(Pid::from_raw(first as i32).unwrap(), Signal::KILL).unwrap();
+        // strace ends with what it traces, or the container runs again and nothing more happens.
+        let mut killed = false;
+        eventually("a restart", || {
+            killed = tracer.0.try_wait().unwrap().is_some();
+            let again = || {
+                let output = bundle.tool(&["state", &id]);
+                let state: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+                let attach = bundle.path().join("state").join(&id).join("attach.sock");
+                state["status"] == "running" && state["pid"] != first && attach.exists()
+            };
+            killed || again()
+        });
+        drop(tracer);
+        assert_nothing_left(&bundle, &format!("a supervisor at {call} {n}"));
+        killed
+    });
+    assert!(points > 30, "{points} places");
+}
+
+#[test]
+fn delete_may_be_killed_at_every_call_while_another_program_runs() {
+    for own_processes in [true, false] {
+        let bundle = Bundle::with(&["sleep", "1000"], |config| {
+            if !own_processes {
+                config["linux"]["namespaces"].as_array_mut().unwrap().retain(|entry| entry["type"] != "pid");
+            }
+        });
+        let prepare = |bundle: &Bundle| {
+            bundle.good(&["run", "--detach", &bundle.id()]);
+            bundle.good(&["exec", "--detach", &bundle.id(), "sleep", "1000"]);
+        };
+        // Where the processes are the host's they are killed one by one.
+        let calls = if own_processes { &["pidfd_send_signal", "unlinkat"][..] } else { &["kill", "write", "rmdir"] };
+        let points = sweep_of(&bundle, calls, &words("delete --force ID"), &prepare);
+        assert!(points >= 3, "{points} places");
+    }
+}
+
+#[test]
+fn a_container_may_be_deleted_at_every_call_of_exec() {
+    for own_processes in [true, false] {
+        let bundle = Bundle::with(&["sleep", "1000"], |config| {
+            if !own_processes {
+                config["linux"]["namespaces"].as_array_mut().unwrap().retain(|entry| entry["type"] != "pid");
+            }
+        });
+        let id = bundle.id();
+        let calls = ["write", "clone3", "sendmsg", "recvmsg", "setns", "prlimit64"];
+        let points = each_call(&bundle, &calls, &mut |call, n| {
+            bundle.good(&["run", "--detach", &id]);
+            let trace = bundle.path().join("strace");
+            // What the last one wrote would be taken for what this one does.
+            let _ = fs::remove_file(&trace);
+            let tracer = Command::new("strace")
+                .args([
+                    "-qq",
+                    "-e",
+                    &format!("trace={call}"),
+                    "-e",
+                    &format!("inject={call}:signal=STOP:when={n}"),
+                    "-o",
+                ])
+                .args([trace.to_str().unwrap(), env!("CARGO_BIN_EXE_run-tool"), "--root", "state", "exec", &id, "true"])
+                .current_dir(bundle.path())
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn();
+            let mut tracer = Tracer(tracer.expect("package strace"));
+            let mut ended = false;
+            eventually("a stop", || {
+                ended = tracer.0.try_wait().unwrap().is_some();
+                ended || fs::read_to_string(&trace).is_ok_and(|text| text.contains("--- stopped by SIGSTOP ---"))
+            });
+            if !ended {
+                let exec = tracer.children()[0];
+                let state: Value = serde_json::from_str(&bundle.good(&["state", &id])).unwrap();
+                let program = format!("/proc/{}/exe", state["pid"]);
+                let mut delete = bundle.command(&["delete", "--force", &id]).spawn().unwrap();
+                // The first process ends only once the parents of all others in its namespace have waited for them.
+                eventually("the kill", || delete.try_wait().unwrap().is_some() || fs::read_link(&program).is_err());
+                rustix::process::kill_process(exec, Signal::CONT).unwrap();
+                // It comes to its end, whatever that is.
+                eventually("the end of exec", || tracer.0.try_wait().unwrap().is_some());
+                assert!(delete.wait().unwrap().success(), "deleted at {call} {n} of exec");
+            }
+            assert_nothing_left(&bundle, &format!("deleted at {call} {n} of exec"));
+            !ended
+        });
+        assert!(points > 8, "{points} places");
+    }
 }
 
 #[test]
