@@ -24,6 +24,7 @@ mod launch;
 mod log;
 mod logs;
 mod monitor;
+mod mountinfo;
 mod namespace;
 mod netdev;
 mod notify;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Fails, Failure};
+use crate::mountinfo::{self, Mounted};
 use crate::syscall::Pid;
 
 const USUAL: &str = "/sys/fs/resctrl";
@@ -143,7 +144,11 @@ impl Resctrl {
         if usual.f_type as u64 == MAGIC {
             return Some(Self(USUAL.into()));
         }
-        mount_point(&fs::read_to_string("/proc/self/mountinfo").ok()?).map(Self)
+        Self::among(mountinfo::read().ok()?)
+    }
+
+    fn among(mounts: Vec<Mounted>) -> Option<Self> {
+        mounts.into_iter().find(|mount| mount.kind == "resctrl").map(|mount| Self(mount.place))
     }
 
     /// Whether the cache can be shared out.
@@ -278,14 +283,6 @@ impl Resctrl {
         };
         gather().context("unable to get container Intel RDT stats")
     }
-}
-
-/// The first resctrl file system in mountinfo (proc_pid_mountinfo(5)).
-fn mount_point(table: &str) -> Option<PathBuf> {
-    table.lines().find_map(|line| {
-        let (place, kind) = line.split_once(" - ")?;
-        (kind.split(' ').next() == Some("resctrl")).then(|| place.split(' ').nth(4).map(PathBuf::from))?
-    })
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
@@ -450,9 +447,10 @@ mod tests {
 
     #[test]
     fn a_mount_elsewhere_is_found() {
+        let place = |table: &str| Resctrl::among(mountinfo::parse(table.as_bytes())).map(|resctrl| resctrl.0);
         let table = "22 1 0:5 / /proc rw - proc proc rw\n30 1 0:9 / /mnt/rdt rw shared:3 - resctrl resctrl rw\n";
-        assert_eq!(mount_point(table), Some("/mnt/rdt".into()));
-        assert_eq!(mount_point("22 1 0:5 / /resctrl rw - proc proc rw"), None);
+        assert_eq!(place(table), Some("/mnt/rdt".into()));
+        assert_eq!(place("22 1 0:5 / /resctrl rw - proc proc rw"), None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use crate::beneath;
 use crate::channel::Channel;
 use crate::error::Fails;
+use crate::mountinfo;
 use crate::plan::Plan;
 use crate::procfs::Procfs;
 use crate::syscall::{self, MountAttributes};
@@ -152,15 +153,11 @@ fn pivot() -> Result<()> {
 /// `--no-pivot`, for a root on a ramdisk. The host's mounts stay in the namespace, so every full procfs and sysfs among them
 /// is taken away: the kernel would let the container mount new ones on the strength of them.
 fn move_root(rootfs: &Path) -> Result<()> {
-    let text = std::fs::read_to_string("/proc/self/mountinfo").fails(|| "open /proc/self/mountinfo")?;
-    for line in text.lines() {
-        let Some((left, right)) = line.split_once(" - ") else { continue };
-        let mut fields = left.split(' ').skip(3);
-        let (Some(inner), Some(mountpoint)) = (fields.next(), fields.next()) else { continue };
-        if inner != "/" || !(right.starts_with("proc ") || right.starts_with("sysfs ")) {
+    for mount in mountinfo::read()? {
+        if mount.root != Path::new("/") || !matches!(mount.kind.as_str(), "proc" | "sysfs") {
             continue;
         }
-        let mountpoint = Path::new(mountpoint);
+        let mountpoint = mount.place.as_path();
         if mountpoint.starts_with(rootfs) || change(mountpoint, libc::MS_SLAVE | libc::MS_REC).is_err() {
             continue;
         }

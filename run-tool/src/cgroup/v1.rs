@@ -12,6 +12,7 @@ use libcontainer::oci_spec::runtime::{LinuxMemory, LinuxResources, LinuxThrottle
 use super::{ROOT, put_together, read, write};
 use crate::config::Items;
 use crate::error::{self, Fails};
+use crate::mountinfo::{self, Mounted};
 
 const CONTROLLERS: [&str; 15] = [
     "cpuset",
@@ -42,15 +43,12 @@ pub(crate) struct Hierarchy {
     pub(crate) root: String,
 }
 
-/// Finds the version 1 hierarchies in the text of a mountinfo file.
-pub(crate) fn parse_mountinfo(text: &str) -> Vec<Hierarchy> {
+/// Finds the version 1 hierarchies among mounts.
+fn hierarchies_among(mounts: Vec<Mounted>) -> Vec<Hierarchy> {
     let mut hierarchies: Vec<Hierarchy> = Vec::new();
-    for line in text.lines() {
-        let Some((left, right)) = line.split_once(" - ") else { continue };
-        let Some(options) = right.strip_prefix("cgroup ").and_then(|right| right.split(' ').nth(1)) else { continue };
-        let mut fields = left.split(' ').skip(3);
-        let (Some(root), Some(mountpoint)) = (fields.next(), fields.next()) else { continue };
-        let controllers: Vec<String> = options
+    for mount in mounts.into_iter().filter(|mount| mount.kind == "cgroup") {
+        let controllers: Vec<String> = mount
+            .options
             .split(',')
             .filter(|option| CONTROLLERS.contains(option) || option.starts_with("name="))
             .map(str::to_owned)
@@ -59,15 +57,15 @@ pub(crate) fn parse_mountinfo(text: &str) -> Vec<Hierarchy> {
         if controllers.is_empty() || hierarchies.iter().any(|known| known.controllers == controllers) {
             continue;
         }
-        hierarchies.push(Hierarchy { controllers, mountpoint: mountpoint.into(), root: root.to_owned() });
+        let root = mount.root.display().to_string();
+        hierarchies.push(Hierarchy { controllers, mountpoint: mount.place, root });
     }
     hierarchies
 }
 
 /// The version 1 hierarchies of the caller's mount namespace.
 pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>> {
-    let text = fs::read_to_string("/proc/self/mountinfo").fails(|| "open /proc/self/mountinfo")?;
-    Ok(parse_mountinfo(&text))
+    Ok(hierarchies_among(mountinfo::read()?))
 }
 
 /// The folder of each controller for a container.
@@ -350,7 +348,7 @@ mod tests {
             40 31 0:37 /a /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
             41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
             42 31 0:29 / /mnt/again rw - cgroup cgroup rw,cpu,cpuacct\n";
-        let found = parse_mountinfo(text);
+        let found = hierarchies_among(mountinfo::parse(text.as_bytes()));
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].controllers, ["cpu", "cpuacct"]);
         assert_eq!((found[1].root.as_str(), found[1].controllers[0].as_str()), ("/a", "name=systemd"));

@@ -1,6 +1,7 @@
 //! What is mounted, masked and opened in the container's root.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
@@ -304,6 +305,24 @@ fn a_false_proc_gets_no_sysctl_and_keeps_no_groups() {
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n1234\n", "{output:?}");
     assert_eq!(fs::read_to_string(proc.join("sys/net/core/somaxconn")).unwrap(), "image\n");
+}
+
+#[test]
+fn a_mount_of_the_host_whose_place_is_no_text_stops_no_container() {
+    // An ordinary user can make one (FUSE).
+    let bundle = Bundle::new(&["true"]);
+    let script = "place=$(printf 'place\\377 \\\\'); mkdir \"$place\" && mount -t tmpfs none \"$place\" && exec \"$@\"";
+    for options in [&[][..], &["--no-pivot"]] {
+        let output = Command::new("unshare")
+            .args(["--mount", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_run-tool"), "--root", "state", "run"])
+            .args(options)
+            .arg(bundle.id())
+            .current_dir(bundle.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        fs::remove_dir(bundle.path().join(std::ffi::OsStr::from_bytes(b"place\xff \\"))).unwrap();
+    }
 }
 
 #[test]
