@@ -1,10 +1,11 @@
-//! What the end-to-end tests stand on: the built tools in a folder of their own, real registries, a real terminal, and
-//! the comparison of root filesystems.
+//! What the end-to-end tests stand on: the built tools in a folder of their own, real registries, container engines, a real
+//! terminal, and the comparison of root filesystems.
 //!
 //! A test is shell text, as a person would type it, run in a [`Workdir`]: `docker` there is `tests/docker`, the five tools
 //! are the built ones, everything they write stays in the folder, and the end of the test fails if a mount, process,
 //! network or cgroup of it outlives it.
 
+pub mod engine;
 pub mod hub;
 pub mod layout;
 pub mod pty;

@@ -1,14 +1,9 @@
 //! Debian's tools read what ours write, and ours read what they write; trees are compared file by file.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
+use tests::engine::{Daemon, PODMAN, docker};
 use tests::{Registry, Workdir, layout, tree};
-
-/// podman with storage of the test's own, as this kind of machine lets it run.
-const PODMAN: &str = "podman --root $HOME/podman/root --runroot $HOME/podman/run --tmpdir $HOME/podman/tmp \
-                      --runtime runc --cgroup-manager cgroupfs --storage-driver overlay --events-backend file";
 
 /// What a runtime makes in a root filesystem before it runs: mount points that the image lacks.
 const MOUNT_POINTS: [&str; 9] =
@@ -145,46 +140,13 @@ fn podman_and_skopeo_load_our_archives_and_we_load_theirs() {
     work.sh(&format!("{PODMAN} system reset --force")).ok();
 }
 
-/// A dockerd of the test's own.
-struct Dockerd(Child);
-
-impl Dockerd {
-    fn new(work: &Workdir) -> Self {
-        let text = "exec dockerd --data-root $HOME/docker/data --exec-root $HOME/docker/exec -H unix://$HOME/docker.sock -p $HOME/docker.pid \
-                    --bridge none --iptables=false --ip6tables=false --ip-masq=false --storage-driver overlay2 \
-                    --exec-opt native.cgroupdriver=cgroupfs >$HOME/docker.log 2>&1";
-        let mut command = work.command("sh");
-        let child = command.args(["-c", text]).stdin(Stdio::null()).spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while work.sh(&docker("version")).status != 0 {
-            assert!(Instant::now() < deadline, "{}", work.sh("tail docker.log").stdout);
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        Self(child)
-    }
-}
-
-impl Drop for Dockerd {
-    fn drop(&mut self) {
-        // SIGTERM: it ends its containerd and unmounts.
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
-    }
-}
-
-/// The real docker command, not the one of this repository.
-fn docker(words: &str) -> String {
-    let real = ["/usr/bin/docker", "/usr/local/bin/docker"].into_iter().find(|path| Path::new(path).exists());
-    format!("{} -H unix://$HOME/docker.sock {words}", real.expect("docker: missing: run `make setup`"))
-}
-
 #[test]
 fn docker_loads_our_archives_and_we_load_its() {
     let registry = Registry::images();
     let work = Workdir::with_mirror(&registry.address());
     python(&work);
     work.sh("registry-tool pull --quiet busybox images").ok();
-    let dockerd = Dockerd::new(&work);
+    let dockerd = Daemon::docker(&work, "");
     let loaded = work.sh(&format!("image-tool save images:python:3.8 images:busybox | {}", docker("load"))).ok();
     assert!(loaded.contains("Loaded image: python:3.8") && loaded.contains("Loaded image: busybox:latest"), "{loaded}");
     // The id of an image is the digest of its config, ours and docker's.
