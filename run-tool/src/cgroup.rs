@@ -246,7 +246,7 @@ impl Cgroup {
             // systemd would not ask.
             v2::check_usage(&self.paths[""], resources)?;
         }
-        let freeze = !self.unified() && !self.is_frozen();
+        let freeze = !self.unified() && !rules.is_empty() && !self.is_frozen();
         if freeze {
             self.freeze(true)?;
         }

@@ -95,6 +95,7 @@ pub(crate) fn begin(spec: &Spec, options: &mut Options) -> Result<Begun> {
         let mut unit = Unit::parse(&path, &options.id, options.rootless_cgroups)?;
         let annotations = spec.annotations().iter().flatten();
         unit.annotate(annotations.map(|(name, value)| (name.as_str(), value.as_str())))?;
+        unit.prepare(linux.and_then(|linux| linux.resources().as_ref()));
         Cgroup::of_unit(unit, options.rootless_cgroups)?
     } else {
         Cgroup::plan(path, &options.id, options.rootless_cgroups)?

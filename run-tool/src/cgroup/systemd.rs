@@ -36,6 +36,9 @@ pub(crate) struct Unit {
     /// `org.systemd.property.*`: name and value in GVariant's text form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     properties: Vec<(String, String)>,
+    /// `memory.oom.group` of `unified`, which systemd takes only with a new unit.
+    #[serde(skip)]
+    oom_group: Option<String>,
 }
 
 /// Whether systemd runs this system (sd_booted(3)).
@@ -92,7 +95,13 @@ impl Unit {
             )
         };
         let (slice, prefix, name) = (slice.into(), prefix.into(), name.into());
-        Ok(Self { slice, prefix, name, user, systemd: true, properties: Vec::new() })
+        Ok(Self { slice, prefix, name, user, systemd: true, ..Self::default() })
+    }
+
+    /// Takes what systemd has to know before the unit is there.
+    pub(crate) fn prepare(&mut self, resources: Option<&LinuxResources>) {
+        let unified = resources.and_then(|resources| resources.unified().as_ref());
+        self.oom_group = unified.and_then(|unified| unified.get("memory.oom.group")).cloned();
     }
 
     /// Takes `org.systemd.property.*` from the annotations.
@@ -166,6 +175,10 @@ impl Unit {
             properties.push(annotated(name, value)?);
         }
         let mut bus = connect(self.user)?;
+        if let Some(group) = self.oom_group.as_ref().filter(|_| unified) {
+            let version = parse_version(&bus.manager_property("Version")?)?;
+            properties.extend(oom_policy(group, version)?);
+        }
         let result = match bus.start_transient_unit(&unit, &properties) {
             Err(error)
                 if error.downcast_ref::<Refused>().is_some_and(|refused| refused.name.ends_with(".UnitExists")) =>
@@ -211,8 +224,15 @@ impl Unit {
 
     /// Ends the unit.
     pub(super) fn stop(&self) -> Result<()> {
-        let mut bus = connect(self.user)?;
         let unit = self.unit();
+        let mut bus = match connect(self.user) {
+            Ok(bus) => bus,
+            // The folders can be removed without it, and the unit ends with them.
+            Err(error) => {
+                log::debug(|| format!("stop of unit {unit}: {error:#}"));
+                return Ok(());
+            }
+        };
         match bus.stop_unit(&unit) {
             Ok(result) if result != "done" => {
                 log::warn(&format!("error removing unit `{unit}`: got `{result}`. Continuing..."));
@@ -225,6 +245,21 @@ impl Unit {
         let _ = bus.reset_failed_unit(&unit);
         Ok(())
     }
+}
+
+/// What systemd does when the kernel kills a process of the unit for want of memory.
+fn oom_policy(group: &str, version: u32) -> Result<Option<Property>> {
+    if version < 253 {
+        return Ok(None);
+    }
+    let number: u64 =
+        group.parse().with_context(|| "unified resource \"memory.oom.group\" value conversion error".to_owned())?;
+    let policy = match number {
+        0 => "continue",
+        1 => "kill",
+        _ => return Ok(None),
+    };
+    Ok(Some(property("OOMPolicy", Value::Text(policy.to_owned()))))
 }
 
 /// A property from an annotation; systemd's `…Sec` is `…USec` on the bus.
@@ -289,6 +324,9 @@ fn bits(name: &str, set: &str) -> Result<Value> {
     while bytes.last() == Some(&0) {
         bytes.pop();
     }
+    if bytes.is_empty() {
+        bail!("resources.CPU.{name}={set:?} conversion error: empty value");
+    }
     Ok(Value::Bytes(bytes))
 }
 
@@ -299,7 +337,7 @@ fn properties(
     unified: bool,
     version: u32,
 ) -> Result<Vec<Property>> {
-    let mut properties = device::properties(rules, version);
+    let mut properties = device::properties(rules, version)?;
     let mut number = |name: &str, value: u64| properties.push(property(name, Value::U64(value)));
     if let Some(memory) = resources.memory() {
         let limit = memory.limit().unwrap_or(0);
@@ -321,8 +359,10 @@ fn properties(
             // No weight at all is systemd's word for idle.
             number("CPUWeight", 0);
         }
-        if let Some(shares) = cpu.shares().filter(|shares| *shares != 0 && !idle) {
-            if unified {
+        if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
+            if idle {
+                log::warn("unable to apply both CPUWeight and CpuIdle to systemd, ignoring CPUWeight");
+            } else if unified {
                 number("CPUWeight", v2::weight_of_shares(shares));
             } else {
                 number("CPUShares", shares);
@@ -374,7 +414,10 @@ fn set_quota(properties: &mut Vec<Property>, quota: i64, period: u64, version: u
 
 /// Adds what of `unified` has a name in systemd, which would write over it otherwise.
 fn set_unified(properties: &mut Vec<Property>, resources: &LinuxResources, version: u32) -> Result<()> {
+    let idle = |text: &str| text.trim() == "1" && version >= 252;
+    let idles = resources.unified().as_ref().and_then(|unified| unified.get("cpu.idle")).is_some_and(|text| idle(text));
     for (key, text) in resources.unified().iter().flatten() {
+        v2::check_key(key)?;
         let text = text.trim();
         let number = |text: &str| -> Result<u64> {
             if text == "max" {
@@ -392,9 +435,13 @@ fn set_unified(properties: &mut Vec<Property>, resources: &LinuxResources, versi
                 properties.push(property("TasksMax", Value::U64(number(text)?.max(1))));
                 continue;
             }
+            "cpu.weight" if idles => {
+                log::warn("unable to apply both cpu.weight and cpu.idle to systemd, ignoring cpu.weight");
+                continue;
+            }
             "cpu.weight" => "CPUWeight",
             "cpu.idle" => {
-                if text == "1" && version >= 252 {
+                if idles {
                     properties.push(property("CPUWeight", Value::U64(0)));
                 }
                 continue;
@@ -468,6 +515,32 @@ mod tests {
             assert_eq!(annotated(name, text).unwrap(), (wanted.to_owned(), value), "{name}");
         }
         assert!(annotated("TimeoutStopSec", "'x'").is_err());
+    }
+
+    #[test]
+    fn what_happens_without_memory_is_said_when_the_unit_starts() {
+        let policy = |group: &str, version| oom_policy(group, version).unwrap().map(|(_, value)| value);
+        assert_eq!(policy("0", 253), Some(Value::Text("continue".into())));
+        assert_eq!(policy("1", 253), Some(Value::Text("kill".into())));
+        assert_eq!((policy("2", 253), policy("1", 252)), (None, None));
+        assert!(oom_policy("x", 253).is_err());
+    }
+
+    #[test]
+    fn idle_takes_the_place_of_a_weight() {
+        let text = r#"{"unified":{"cpu.idle":"1","cpu.weight":"50"},"cpu":{"idle":1,"shares":1024}}"#;
+        let mut resources: LinuxResources = serde_json::from_str(text).unwrap();
+        let set = properties(&mut resources, &[], true, 252).unwrap();
+        assert!(
+            set.iter().filter(|(name, _)| name == "CPUWeight").all(|(_, value)| *value == Value::U64(0)),
+            "{set:?}"
+        );
+        for wrong in
+            [r#"{"unified":{"cpuset.cpus":" , "}}"#, r#"{"unified":{"a/b.c":"1"}}"#, r#"{"unified":{"a":"1"}}"#]
+        {
+            let mut resources: LinuxResources = serde_json::from_str(wrong).unwrap();
+            assert!(properties(&mut resources, &[], true, 252).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -181,9 +181,7 @@ pub(super) fn set(path: &Path, resources: &LinuxResources) -> Result<()> {
         put("rdma.max", &rdma(device, limit))?;
     }
     for (name, value) in resources.unified().iter().flatten() {
-        if name.contains('/') || !name.contains('.') {
-            bail!("unified resource {name:?} must be a file name of a controller");
-        }
+        check_key(name)?;
         for line in value.lines() {
             if let Err(error) = put(name, line) {
                 let controller = name.split('.').next().unwrap_or(name);
@@ -240,6 +238,17 @@ pub(super) fn freeze(path: &Path, frozen: bool) -> Result<()> {
         sleep(Duration::from_millis(2));
     }
     bail!("timeout of 2 s waiting for the cgroup to {}", if frozen { "freeze" } else { "thaw" })
+}
+
+/// Refuses keys of `unified` that are no files of a controller.
+pub(super) fn check_key(key: &str) -> Result<()> {
+    if key.contains('/') {
+        bail!("unified resource {key:?} must be a file name (no slashes)");
+    }
+    if key.find('.').is_none_or(|dot| dot == 0) {
+        bail!("unified resource {key:?} must be in the form CONTROLLER.PARAMETER");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 //! signal that a job is done. A client library would bring an executor into every start; libcgroups' own has no signals.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::net::sockopt::Timeout;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 const SERVICE: &str = "org.freedesktop.systemd1";
 const OBJECT: &str = "/org/freedesktop/systemd1";
@@ -410,15 +411,23 @@ impl Bus {
     }
 }
 
+/// A bus that many want to talk to at once has no room for more for a moment: that is waited for, as long as runc tries again.
+fn connect(address: &SocketAddrUnix) -> Result<UnixStream> {
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    rustix::net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(Duration::from_secs(15)))?;
+    rustix::net::connect(&socket, address)?;
+    Ok(UnixStream::from(socket))
+}
+
 fn open(address: &str) -> Result<UnixStream> {
     let fail = || format!("error while dialing {address:?}");
     let Some(parameters) = address.strip_prefix("unix:") else { bail!("{}: not a Unix socket", fail()) };
     for (key, value) in parameters.split(',').filter_map(|parameter| parameter.split_once('=')) {
         match key {
-            "path" => return UnixStream::connect(value).with_context(fail),
+            "path" => return connect(&SocketAddrUnix::new(value).with_context(fail)?).with_context(fail),
             "abstract" => {
-                let address = SocketAddr::from_abstract_name(value).with_context(fail)?;
-                return UnixStream::connect_addr(&address).with_context(fail);
+                return connect(&SocketAddrUnix::new_abstract_name(value.as_bytes()).with_context(fail)?)
+                    .with_context(fail);
             }
             _ => {}
         }
@@ -482,6 +491,23 @@ mod tests {
         message.align(8);
         message.0.extend(&body.0);
         message.0
+    }
+
+    #[test]
+    fn a_bus_without_room_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bus");
+        let address = SocketAddrUnix::new(&path).unwrap();
+        let listener = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&listener, &address).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        // Room for one.
+        let first = UnixStream::connect(&path).unwrap();
+        let second = std::thread::spawn(move || open(&format!("unix:path={}", path.display())).map(drop));
+        drop(rustix::net::accept(&listener).unwrap());
+        drop(rustix::net::accept(&listener).unwrap());
+        second.join().unwrap().unwrap();
+        drop(first);
     }
 
     #[test]
