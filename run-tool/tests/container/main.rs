@@ -14,4 +14,5 @@ mod process;
 mod rootless;
 mod security;
 mod signals;
+mod systemd;
 mod takeover;
