@@ -202,7 +202,7 @@ pub(super) fn properties(rules: &[Rule], version: u32) -> Result<Vec<(String, Va
 }
 
 /// The name that the devices of a major number have in `/proc/devices`.
-fn group_of<'a>(table: &'a str, kind: char, major: u32) -> Option<&'a str> {
+fn group_of(table: &str, kind: char, major: u32) -> Option<&str> {
     let heading = if kind == 'b' { "Block devices:" } else { "Character devices:" };
     let mut lines = table.lines().map(str::trim).skip_while(|line| *line != heading).skip(1);
     let major = major.to_string();
