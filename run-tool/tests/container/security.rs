@@ -149,39 +149,39 @@ fn the_binary_is_out_of_the_containers_reach() {
     assert_eq!(fs::metadata(&tool).unwrap().len(), size);
 }
 
-/// A tool's program file that a container has got hold of, and writes to once nothing runs from it (CVE-2019-5736).
+/// A tool's program file that the container gets hold of, and writes to once nothing runs from it (CVE-2019-5736).
 struct Target {
     bundle: Bundle,
     tool: PathBuf,
 }
 
+/// Waits for a process of the runtime, takes hold of its file and lets it end: its log is a fifo that nobody else reads.
+const ATTACK: &str = r#"
+while :; do
+    for process in /proc/[0-9]*; do
+        case $(readlink $process/exe) in "" | /bin/busybox) continue ;; esac
+        exec 9<$process/exe || continue
+        cat /held >/dev/null
+        sleep 1
+        { echo x >>/proc/self/fd/9; echo done; } >>/log/result 2>&1
+        exec sleep 1000
+    done
+done
+"#;
+
 impl Target {
-    /// A bundle whose image brings a library that takes hold of the file of the program that loads it, and a copy of run-tool.
-    fn new(arguments: &[&str]) -> Self {
-        let bundle = Bundle::with(arguments, |config| {
+    /// A bundle whose image brings the attack, and a copy of run-tool.
+    fn new() -> Self {
+        let bundle = Bundle::with(&["/bin/sh", "/attack"], |config| {
             all_capabilities(config);
-            config["process"]["env"].as_array_mut().unwrap().push(json!("LD_PRELOAD=/evil.so"));
             mount(config, json!({"destination": "/log", "source": "log", "options": ["bind"]}));
         });
         fs::create_dir_all(bundle.path().join("log")).unwrap();
-        let source = bundle.path().join("evil.c");
-        let attack = "sleep 1; { echo x >>/proc/self/fd/9; echo done; } >>/log/result 2>&1; exec sleep 1000";
-        let code = format!(
-            "#include <fcntl.h>\n#include <unistd.h>\n__attribute__((constructor)) static void evil(void) {{\n\
-             dup2(open(\"/proc/self/exe\", O_RDONLY), 9);\nexecl(\"/bin/busybox\", \"sh\", \"-c\", \"{attack}\", (char *)0);\n}}\n"
-        );
-        fs::write(&source, code).unwrap();
-        let library = bundle.rootfs().join("evil.so");
-        let made = Command::new("gcc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status().unwrap();
-        assert!(made.success());
-        // What the program needs to start, so that it gets as far as the library.
-        let needed = Command::new("ldd").arg(env!("CARGO_BIN_EXE_run-tool")).output().unwrap();
-        for path in String::from_utf8(needed.stdout).unwrap().split_whitespace().filter(|word| word.starts_with('/')) {
-            let copy = bundle.rootfs().join(path.trim_start_matches('/'));
-            fs::create_dir_all(copy.parent().unwrap()).unwrap();
-            fs::copy(path, copy).unwrap();
-        }
-        fs::write(bundle.rootfs().join("evil"), "#!/proc/self/exe\n").unwrap();
+        fs::write(bundle.rootfs().join("attack"), ATTACK).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o666);
+        rustix::fs::mknodat(rustix::fs::CWD, bundle.rootfs().join("held"), rustix::fs::FileType::Fifo, mode, 0)
+            .unwrap();
+        fs::write(bundle.rootfs().join("evil"), "#!/proc/self/exe --log=/held\n").unwrap();
         fs::set_permissions(bundle.rootfs().join("evil"), fs::Permissions::from_mode(0o755)).unwrap();
         // A copy that no other test is running.
         let tool = bundle.path().join("tool");
@@ -206,14 +206,11 @@ impl Target {
 
 #[test]
 fn a_container_that_starts_the_runtime_itself_cannot_overwrite_it() {
-    for program in ["/proc/self/exe", "/evil"] {
-        let target = Target::new(&[program]);
-        target.tool(&["run", "--detach", &target.bundle.id()]);
-        target.assert_whole();
-        let target = Target::new(&["/bin/sleep", "1000"]);
+    for program in [&["/proc/self/exe", "--log=/held", "list"][..], &["/evil"]] {
+        let target = Target::new();
         let id = target.bundle.id();
         target.tool(&["run", "--detach", &id]);
-        target.tool(&["exec", "--detach", &id, program]);
+        target.tool(&[&["exec", "--detach", &id], program].concat());
         target.assert_whole();
     }
 }
