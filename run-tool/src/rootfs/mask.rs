@@ -54,6 +54,8 @@ pub(crate) fn make_read_only(paths: &[String]) -> Result<()> {
 /// An empty, read-only tmpfs that is not mounted anywhere yet.
 fn empty(label: &str) -> rustix::io::Result<OwnedFd> {
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    // As mount(8) and df(1) name it in a container of runc's.
+    rustix::mount::fsconfig_set_string(&context, "source", "tmpfs")?;
     rustix::mount::fsconfig_set_string(&context, "nr_blocks", "1")?;
     rustix::mount::fsconfig_set_string(&context, "nr_inodes", "1")?;
     if !label.is_empty() {

@@ -289,12 +289,12 @@ pub(crate) const ROWS: [Row; 240] = [
     (r#"{"linux":{"sysctl":{"net.ipv4.ip_forward":"1"},"namespaces":[{"type":"pid"},{"type":"mount"}]}}"#, "echo x", NONE),
     (r#"{"linux":{"maskedPaths":["/etc/passwd","/bin/../etc","/nosuch"],"readonlyPaths":[]}}"#, "MOUNTS", &[
         CGROUP,
-        but("/ /etc ro,relatime - tmpfs tmpfs ro", "/ /etc ro,relatime - tmpfs none rw,size=4k,nr_inodes=1", EMPTY_MASK),
+        but("/ /etc ro,relatime - tmpfs tmpfs ro", "/ /etc ro,relatime - tmpfs tmpfs rw,size=4k,nr_inodes=1", EMPTY_MASK),
     ]),
     (r#"{"linux":{"maskedPaths":[],"readonlyPaths":["/tmp","/nosuch"]},"root":{"readonly":false}}"#, "MOUNTS", CGROUPS),
     (r#"{"linux":{"maskedPaths":["etc"]}}"#, "MOUNTS", &[
         CGROUP,
-        but("/ /etc ro,relatime - tmpfs tmpfs ro", "/ /etc ro,relatime - tmpfs none rw,size=4k,nr_inodes=1", EMPTY_MASK),
+        but("/ /etc ro,relatime - tmpfs tmpfs ro", "/ /etc ro,relatime - tmpfs tmpfs rw,size=4k,nr_inodes=1", EMPTY_MASK),
     ]),
     (r#"{"linux":{"maskedPaths":"REMOVE","readonlyPaths":"REMOVE"}}"#, "MOUNTS", CGROUPS),
     (r#"{"linux":{"maskedPaths":null,"readonlyPaths":null}}"#, "MOUNTS", CGROUPS),
