@@ -271,14 +271,6 @@ fn set_memory(file: &dyn Fn(&str) -> Result<PathBuf>, memory: &LinuxMemory) -> R
         }
     };
     let set_swap = |swap: i64| write(&file(SWAP)?, &swap.to_string());
-    if memory.check_before_update() == Some(true)
-        && let Some(limit) = limit.filter(|limit| *limit > 0)
-    {
-        let usage: i64 = read(&file("memory.usage_in_bytes")?)?.parse().unwrap_or(0);
-        if limit < usage {
-            bail!("rejecting memory limit {limit} < usage {usage}");
-        }
-    }
     match (limit, swap) {
         (Some(limit), Some(swap)) => {
             // The sum may never be below the limit, so what grows goes first.

@@ -116,10 +116,14 @@ pub(super) fn check_usage(path: &Path, resources: &LinuxResources) -> Result<()>
     let Some(memory) = resources.memory().as_ref().filter(|memory| memory.check_before_update() == Some(true)) else {
         return Ok(());
     };
-    let maximum = memory.limit().unwrap_or(0);
-    let usage: i64 = read(&path.join("memory.current"))?.parse().unwrap_or(0);
-    if maximum > 0 && maximum < usage {
-        bail!("rejecting memory limit {maximum} < usage {usage}");
+    // Where the usage cannot be known, there is nothing to compare with.
+    let Some(usage) = read(&path.join("memory.current")).ok().and_then(|usage| usage.parse::<i64>().ok()) else {
+        return Ok(());
+    };
+    for (kind, maximum) in [("memory+swap", memory.swap()), ("memory", memory.limit())] {
+        if let Some(maximum) = maximum.filter(|maximum| *maximum > 0 && *maximum <= usage) {
+            bail!("rejecting {kind} limit {maximum} <= usage {usage}");
+        }
     }
     Ok(())
 }
@@ -270,5 +274,25 @@ mod tests {
             assert_eq!(swap_alone(swap, memory).unwrap().as_deref(), alone, "{swap} {memory}");
         }
         assert!(swap_alone(50, 100).is_err());
+    }
+
+    #[test]
+    fn limits_below_the_usage_are_refused_where_that_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |memory: serde_json::Value| {
+            let resources = serde_json::from_value(serde_json::json!({"memory": memory})).unwrap();
+            check_usage(folder.path(), &resources).map_err(|error| error.to_string())
+        };
+        let wanted =
+            |limit: i64, swap: i64| serde_json::json!({"limit": limit, "swap": swap, "checkBeforeUpdate": true});
+        // There is no usage yet.
+        assert_eq!(check(wanted(1024, 2048)), Ok(()));
+        std::fs::write(folder.path().join("memory.current"), "4096\n").unwrap();
+        assert_eq!(check(wanted(1024, 2048)).unwrap_err(), "rejecting memory+swap limit 2048 <= usage 4096");
+        assert_eq!(check(wanted(1024, 0)).unwrap_err(), "rejecting memory limit 1024 <= usage 4096");
+        assert_eq!(check(wanted(4096, -1)).unwrap_err(), "rejecting memory limit 4096 <= usage 4096");
+        assert_eq!(check(wanted(-1, -1)), Ok(()));
+        assert_eq!(check(wanted(4097, 8192)), Ok(()));
+        assert_eq!(check(serde_json::json!({"limit": 1024, "swap": 2048})), Ok(()));
     }
 }

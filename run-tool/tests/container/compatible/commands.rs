@@ -8,7 +8,7 @@ use super::deviations::*;
 type Row = (Start, &'static str, &'static [Deviation]);
 
 #[rustfmt::skip]
-pub(crate) const ROWS: [Row; 348] = [
+pub(crate) const ROWS: [Row; 349] = [
     (Nothing, "runc state", NONE),
     (Nothing, "runc state a b", NONE),
     (Nothing, "runc state nobody", NONE),
@@ -423,6 +423,7 @@ pub(crate) const ROWS: [Row; 348] = [
     (Running, r#"echo '{"memory":{"limit":67108864},"pids":{"limit":9}}' >r; runc update -r r $c; cat /sys/fs/cgroup/pids/$c/pids.max /sys/fs/cgroup/memory/$c/memory.limit_in_bytes"#, NONE),
     (Running, r#"echo '{"cpu":{"shares":200}}' | runc update -r - $c; cat /sys/fs/cgroup/cpu/$c/cpu.shares"#, NONE),
     (Running, r#"echo '{"cpu":{"shares":200}}' | runc update --resources=- $c; cat /sys/fs/cgroup/cpu/$c/cpu.shares"#, NONE),
+    (Running, r#"echo '{"memory":{"limit":4096,"checkBeforeUpdate":true}}' | runc update -r - $c 2>&1 | grep -o 'unable to set memory limit to [0-9]*' | tail -n 1"#, NONE),
     (Running, "echo '{' | runc update -r - $c", NONE),
     (Running, "echo '{}' | runc update -r - $c; echo $?", NONE),
     (Running, r#"echo '{"cpu":{"shares":"x"}}' | runc update -r - $c"#, &[
