@@ -1,6 +1,7 @@
 //! Debian's container engines with storage of a test's own, as a machine without systemd lets them run.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -65,24 +66,43 @@ impl Drop for Daemon {
 
 /// The control groups of one name at the top of every hierarchy. What was not there at first is removed in the end, and must have
 /// no container in it by then.
-pub struct Groups(Vec<PathBuf>);
+pub struct Groups {
+    name: String,
+    made: Vec<PathBuf>,
+    /// Where the controllers without a hierarchy would be mounted.
+    unmounted: Vec<PathBuf>,
+}
+
+const TOP: &str = "/sys/fs/cgroup";
 
 impl Groups {
     /// Those of `name`.
     pub fn named(name: &str) -> Self {
-        let top = Path::new("/sys/fs/cgroup");
+        let top = Path::new(TOP);
         let hierarchies = fs::read_dir(top).unwrap().map(|entry| entry.unwrap().path()).chain([top.to_owned()]);
         let all = hierarchies.filter(|path| path.join("cgroup.procs").exists()).map(|path| path.join(name));
-        Self(all.filter(|path| !path.exists()).collect())
+        let made = all.filter(|path| !path.exists()).collect();
+        let controllers = fs::read_to_string("/proc/cgroups").unwrap_or_default();
+        let controllers = controllers.lines().filter_map(|line| line.split_whitespace().next());
+        let unmounted = controllers.map(|controller| top.join(controller)).filter(|path| !path.exists()).collect();
+        Self { name: name.into(), made, unmounted }
     }
 }
 
 impl Drop for Groups {
     fn drop(&mut self) {
+        // podman makes ordinary folders there.
+        for folder in &self.unmounted {
+            let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+            if device(folder) == device(Path::new(TOP)) && fs::remove_dir_all(folder.join(&self.name)).is_ok() {
+                // Unless something else is in it.
+                let _ = fs::remove_dir(folder);
+            }
+        }
         // A group is free a moment after its last process has gone.
         let deadline = Instant::now() + Duration::from_secs(5);
         let left = loop {
-            let left: Vec<_> = self.0.iter().filter(|path| !remove(path)).collect();
+            let left: Vec<_> = self.made.iter().filter(|path| !remove(path)).collect();
             if left.is_empty() || Instant::now() > deadline {
                 break left;
             }
