@@ -96,7 +96,7 @@ fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<a
         .fails(|| "open /proc")?;
     // What is made below gets exactly the modes that are asked for.
     rustix::process::umask(Mode::empty());
-    make_root(plan, channel)?;
+    let late = make_root(plan, channel)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     make_cwd(program)?;
     if plan.terminal {
@@ -106,7 +106,7 @@ fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<a
         send_pidfd(&socket)?;
     }
     if plan.mount_namespace {
-        rootfs::finish(plan)?;
+        rootfs::finish(plan, late)?;
     }
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
     if !plan.hostname.is_empty() {
@@ -150,8 +150,8 @@ fn set_streams(plan: &mut Plan) -> Result<()> {
     Ok(())
 }
 
-/// Makes the file system and goes into it, with the hooks that belong in between.
-fn make_root(plan: &Plan, channel: &Channel) -> Result<()> {
+/// Makes the file system and goes into it, with the hooks that belong in between. Gives what is to become read-only.
+fn make_root(plan: &Plan, channel: &Channel) -> Result<Vec<OwnedFd>> {
     let root = rootfs::prepare(plan, channel)?;
     channel.send(&Message::Hooks)?;
     channel.expect(&Message::Continue)?;
@@ -161,7 +161,7 @@ fn make_root(plan: &Plan, channel: &Channel) -> Result<()> {
     if rootfs::makes_devices(plan) {
         rootfs::device::reopen_null()?;
     }
-    Ok(())
+    Ok(root.late)
 }
 
 fn run_inner_hooks(plan: &Plan) -> Result<()> {

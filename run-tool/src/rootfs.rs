@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use crate::beneath;
@@ -33,6 +33,8 @@ pub(crate) struct Root {
     pub(crate) fd: OwnedFd,
     /// Its path on the host.
     pub(crate) path: PathBuf,
+    /// Mounts below it that become read-only once all is made.
+    pub(crate) late: Vec<OwnedFd>,
 }
 
 impl Root {
@@ -40,7 +42,7 @@ impl Root {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let fd = rustix::fs::open(path, DIRECTORY, Mode::empty())
             .fails(|| format!("open rootfs handle: open {}", path.display()))?;
-        Ok(Self { fd, path: path.to_owned() })
+        Ok(Self { fd, path: path.to_owned(), late: Vec::new() })
     }
 
     /// The path, within the root, of something opened beneath it.
@@ -72,16 +74,17 @@ pub(crate) fn prepare(plan: &Plan, channel: &Channel) -> Result<Root> {
     }
     rustix::mount::mount_bind_recursive(&plan.rootfs, &plan.rootfs)
         .fails(|| format!("error preparing rootfs: mount {}", plan.rootfs.display()))?;
-    let root = Root::open(&plan.rootfs)?;
+    let mut root = Root::open(&plan.rootfs)?;
     for (index, mount) in plan.mounts.iter().enumerate() {
         let from_parent = || channel.ask_for_tree(index as i32);
-        mount::make(plan, &root, mount, &from_parent).with_context(|| {
+        let late = mount::make(plan, &root, mount, &from_parent).with_context(|| {
             format!(
                 "error mounting {:?} to rootfs at {:?}",
                 mount.source.display().to_string(),
                 mount.destination.display().to_string()
             )
         })?;
+        root.late.extend(late);
     }
     if makes_devices(plan) {
         device::make_all(plan, &root).context("configuring container /dev")?;
@@ -170,24 +173,17 @@ fn move_root(rootfs: &Path) -> Result<()> {
     change_root()
 }
 
-/// What is read-only in the end but had to be written to before.
-pub(crate) fn finish(plan: &Plan) -> Result<()> {
-    let set = |path: &Path, attributes: &MountAttributes| -> Result<()> {
-        let root = rustix::fs::open("/", DIRECTORY, Mode::empty()).fails(|| "open /")?;
-        let fd = beneath::open(root.as_fd(), path, OFlags::PATH, ResolveFlags::empty())
-            .fails(|| format!("open {}", path.display()))?;
-        syscall::mount_setattr(fd.as_fd(), false, attributes)
-            .fails(|| format!("remount {} read-only", path.display()))?;
-        Ok(())
-    };
+/// What is read-only in the end but had to be written to before: `late`, and the root.
+pub(crate) fn finish(plan: &Plan, late: Vec<OwnedFd>) -> Result<()> {
     let read_only = MountAttributes { set: 1, ..MountAttributes::default() };
-    for mount in plan.mounts.iter().filter(|mount| mount.options.flags & libc::MS_RDONLY != 0) {
-        if mount.is_late_read_only() {
-            set(&mount.destination, &read_only)?;
-        }
+    for tree in late {
+        syscall::mount_setattr(tree.as_fd(), false, &read_only).fails(|| "remount read-only")?;
     }
     if plan.read_only_root {
-        set(Path::new("/"), &read_only).context("error setting rootfs as readonly")?;
+        let root = rustix::fs::open("/", DIRECTORY, Mode::empty()).fails(|| "open /")?;
+        syscall::mount_setattr(root.as_fd(), false, &read_only)
+            .fails(|| "remount / read-only")
+            .context("error setting rootfs as readonly")?;
     }
     Ok(())
 }

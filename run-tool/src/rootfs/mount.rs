@@ -104,15 +104,20 @@ pub(crate) fn open_source(mount: &Mount) -> rustix::io::Result<OwnedFd> {
 
 /// Makes a mount below the root.
 ///
-/// `from_parent` has the parent open the source of a bind mount.
-pub(crate) fn make(plan: &Plan, root: &Root, mount: &Mount, from_parent: &dyn Fn() -> Result<OwnedFd>) -> Result<()> {
+/// `from_parent` has the parent open the source of a bind mount. Gives what is to become read-only in the end.
+pub(crate) fn make(
+    plan: &Plan,
+    root: &Root,
+    mount: &Mount,
+    from_parent: &dyn Fn() -> Result<OwnedFd>,
+) -> Result<Option<OwnedFd>> {
     match mount.kind.as_str() {
         "bind" => {
             let tree = open_tree(plan, mount, from_parent)?;
-            return bind(root, mount, &tree);
+            return bind(root, mount, &tree).map(|()| None);
         }
-        "cgroup" if cgroup::is_unified() => return cgroup_v2(plan, root, mount),
-        "cgroup" => return cgroup_v1(plan, root, mount),
+        "cgroup" if cgroup::is_unified() => return cgroup_v2(plan, root, mount).map(|()| None),
+        "cgroup" => return cgroup_v1(plan, root, mount).map(|()| None),
         _ => {}
     }
     let present = mount.kind == "tmpfs"
@@ -127,15 +132,15 @@ pub(crate) fn make(plan: &Plan, root: &Root, mount: &Mount, from_parent: &dyn Fn
     if !matches!(mount.kind.as_str(), "proc" | "sysfs" | "mqueue") {
         data = label::mount_data(&data, &plan.mount_label);
     }
-    let mut flags = mount.options.flags;
-    if mount.is_late_read_only() {
-        flags &= !libc::MS_RDONLY;
-    }
-    new(mount, &mount.kind, &target, flags, &data)
+    let flags = mount.options.flags;
+    let late = flags & libc::MS_RDONLY != 0 && mount.is_late_read_only();
+    let flags = if late { flags & !libc::MS_RDONLY } else { flags };
+    let tree = new(mount, &mount.kind, &target, flags, &data, late)?;
+    Ok(tree.filter(|_| late))
 }
 
-/// Mounts a file system of a kind.
-fn new(mount: &Mount, kind: &str, target: &OwnedFd, flags: u64, data: &str) -> Result<()> {
+/// Mounts a file system of a kind. Gives the mount if it is `kept` to be changed once more, or was changed already.
+fn new(mount: &Mount, kind: &str, target: &OwnedFd, flags: u64, data: &str, kept: bool) -> Result<Option<OwnedFd>> {
     let fail = || {
         format!(
             "mount src={}, dst={}, dstFd={}, flags={flags:#x}, data={data}",
@@ -145,11 +150,11 @@ fn new(mount: &Mount, kind: &str, target: &OwnedFd, flags: u64, data: &str) -> R
         )
     };
     let copy_up = mount.options.copy_up && kind == "tmpfs";
-    if !copy_up && mount.options.propagation.is_empty() && mount.options.recursive.is_none() {
+    if !kept && !copy_up && mount.options.propagation.is_empty() && mount.options.recursive.is_none() {
         let data = std::ffi::CString::new(data).context("mount field contains null byte")?;
         let flags = MountFlags::from_bits_retain(flags as u32);
         rustix::mount::mount(&mount.source, proc_path(target.as_fd()), kind, flags, data.as_c_str()).fails(fail)?;
-        return Ok(());
+        return Ok(None);
     }
     // Never to be looked for by its path: whoever exchanges folders of a shared volume would have another one changed and filled.
     let tree = detached(kind, &mount.source, flags, data).fails(fail)?;
@@ -159,7 +164,8 @@ fn new(mount: &Mount, kind: &str, target: &OwnedFd, flags: u64, data: &str) -> R
         super::device::copy_tree(&below, &tree)
             .with_context(|| format!("tmpcopyup: failed to copy {}", mount.destination.display()))?;
     }
-    place(mount, &tree, target, fail)
+    place(mount, &tree, target, fail)?;
+    Ok(Some(tree))
 }
 
 /// A new mount that nobody sees, for `move_onto`.
@@ -346,9 +352,9 @@ pub(crate) fn map_ids(mount: &Mount, tree: &OwnedFd, userns: &OwnedFd) -> Result
 
 fn cgroup_v2(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
     let target = open_target(root, mount, true, None)?;
-    match new(mount, "cgroup2", &target, mount.options.flags, &mount.options.data) {
+    match new(mount, "cgroup2", &target, mount.options.flags, &mount.options.data, false) {
         Err(error) if matches!(error::errno(&error), Some(libc::EPERM | libc::EBUSY)) => {}
-        result => return result.context("mount cgroup2"),
+        result => return result.map(drop).context("mount cgroup2"),
     }
     // In a user namespace without a cgroup namespace the file system cannot be mounted: show it, or the container's part.
     let source = match plan.cgroup_path.as_ref().filter(|_| plan.cgroup_namespace) {
