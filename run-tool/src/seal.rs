@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
@@ -120,6 +121,34 @@ fn copied() -> Result<OwnedFd> {
     let mut memory = File::from(memory);
     let mut exe = File::open(EXE).fails(|| EXE)?;
     std::io::copy(&mut exe, &mut memory).fails(|| "copy of run-tool")?;
-    rustix::fs::fcntl_add_seals(&memory, seals()).fails(|| "fcntl(F_ADD_SEALS)")?;
+    patiently(|| rustix::fs::fcntl_add_seals(&memory, seals())).fails(|| "fcntl(F_ADD_SEALS)")?;
     Ok(memory.into())
+}
+
+/// On a busy host the kernel may hold on to pages that were just copied for longer than it waits for them itself.
+fn patiently(mut seal: impl FnMut() -> rustix::io::Result<()>) -> rustix::io::Result<()> {
+    for _ in 0..20 {
+        match seal() {
+            Err(rustix::io::Errno::BUSY) => std::thread::sleep(Duration::from_millis(10)),
+            result => return result,
+        }
+    }
+    seal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_that_are_still_busy_are_waited_for() {
+        let mut left = 3;
+        let seal = || {
+            left -= 1;
+            if left > 0 { Err(rustix::io::Errno::BUSY) } else { Ok(()) }
+        };
+        assert_eq!(patiently(seal), Ok(()));
+        assert_eq!(patiently(|| Err(rustix::io::Errno::BUSY)), Err(rustix::io::Errno::BUSY));
+        assert_eq!(patiently(|| Err(rustix::io::Errno::PERM)), Err(rustix::io::Errno::PERM));
+    }
 }
