@@ -84,6 +84,8 @@ pub(crate) fn start(
         (None, None) => Some(&[u64::MAX; 128][..]),
         (None, Some(_)) => None,
     };
+    // As the child began: it has this process's, and may have its final one before it could say.
+    log::debug(|| format!("nsexec[{pid}]: affinity: {:#x}", affinity_mask()));
     let talked = converse(&ours, container, &program, &options, last, pid);
     if talked.is_err() {
         // The child may have ended by itself, and the first error is the one that is told.
@@ -262,7 +264,6 @@ fn set_up(
     if !program.rootless {
         hide()?;
     }
-    log::debug(|| format!("nsexec[{}]: affinity: {:#x}", std::process::id(), affinity_mask()));
     channel.expect(&Message::Go)?;
     hide()?;
     if let Some(init) = init

@@ -206,6 +206,14 @@ fn exec_runs_on_the_cpus_that_are_named() {
     let id = bundle.id();
     let exec = |arguments: &[&str]| bundle.good(&[&["exec"], arguments].concat());
     assert_eq!(exec(&[&[id.as_str()], &show[..]].concat()), format!("Cpus_allowed_list:\t{last}\n"));
+    // It begins on the initial one, which the log tells even if the final one is there before it could look.
+    let log = bundle.path().join("log");
+    for _ in 0..10 {
+        bundle.good(&["--debug", "--log", log.to_str().unwrap(), "exec", &id, "true"]);
+    }
+    let told = format!(": affinity: {:#x}\"", 1_u64 << first.parse::<u32>().unwrap());
+    let log = fs::read_to_string(log).unwrap();
+    assert_eq!(log.lines().filter(|line| line.ends_with(&told)).count(), 10, "{told}: {log}");
     // The container's first process is not meant.
     assert_eq!(exec(&[&id, "grep", "Cpus_allowed_list", "/proc/1/status"]), format!("Cpus_allowed_list:\t{own}\n"));
     // A process of its own has its own.
