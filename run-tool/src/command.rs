@@ -312,6 +312,11 @@ fn rootless() -> clap::Arg {
         .help("Ignore missing rights over control groups")
 }
 
+/// `-h` and `--help` are one, as in runc: clap's own are a summary and a manual.
+fn help() -> clap::Arg {
+    clap::Arg::new("help").short('h').long("help").action(clap::ArgAction::HelpLong).help("Print this help")
+}
+
 /// The command line with runc's layout of help: scripts look at its first lines.
 fn command_line() -> clap::Command {
     let program = name();
@@ -320,12 +325,12 @@ fn command_line() -> clap::Command {
     let top = format!(
         "NAME:\n   {program} - Open Container Initiative runtime\n\nUSAGE:\n   {{usage}}\n\n{{about-with-newline}}\n{{all-args}}"
     );
-    let mut command = Arguments::command().bin_name(&program).help_template(top);
+    let mut command = Arguments::command().bin_name(&program).help_template(top).disable_help_flag(true).arg(help());
     let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
     for name in names {
-        let help = template(&format!("{program} {name}"));
+        let template = template(&format!("{program} {name}"));
         command = command.mut_subcommand(&name, |command| {
-            let command = command.help_template(help);
+            let command = command.help_template(template).disable_help_flag(true).arg(help());
             // It has another meaning after `spec`.
             if name == "spec" { command } else { command.arg(rootless()) }
         });

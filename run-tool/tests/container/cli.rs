@@ -39,6 +39,8 @@ fn help_names_the_program_as_it_was_called_and_sets_global_options_apart() {
         assert!(!own.contains("--debug") && !own.contains("--rootless"), "{text}");
         assert!(global.contains("--debug") && global.contains("--rootless") && !global.contains("--force"), "{text}");
     }
+    assert_eq!(help(&["delete", "-h"]), help(&["delete", "--help"]));
+    assert!(!help(&["-h"]).contains("summary") && !help(&["delete", "-h"]).contains("summary"));
 }
 
 #[test]
