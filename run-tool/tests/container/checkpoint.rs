@@ -2,15 +2,21 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::bundle::{Bundle, cgroups, eventually};
+
+/// Starts a container that has no file of the harness open: criu saves none that lies outside.
+fn run(bundle: &Bundle) {
+    let mut command = bundle.command(&["run", "--detach", &bundle.id()]);
+    assert!(command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+}
 
 #[test]
 fn a_container_is_saved_and_gone_or_goes_on() {
     let bundle = Bundle::new(&["sh", "-c", "while :; do sleep 0.1; done"]);
     let id = bundle.id();
-    bundle.good(&["run", "--detach", &id]);
+    run(&bundle);
     let works = Command::new("criu").arg("check").output().expect("package criu").status.success();
     let arguments = ["checkpoint", "--image-path", "images", "--work-path", "work", "--manage-cgroups-mode", "ignore"];
     let output = bundle.tool(&[&arguments[..], &[&id]].concat());
@@ -63,7 +69,7 @@ fn the_criu_that_is_named_is_the_one_that_runs() {
     let script = format!("#!/bin/sh\necho \"$1\" >>{}/asked\nexec criu \"$@\"\n", bundle.path().display());
     fs::write(&criu, script).unwrap();
     fs::set_permissions(&criu, fs::Permissions::from_mode(0o755)).unwrap();
-    bundle.good(&["run", "--detach", &id]);
+    run(&bundle);
     // It is asked for its version, then for the dump, which may fail here.
     bundle.tool(&["--criu", "./other-criu", "checkpoint", "--manage-cgroups-mode", "ignore", &id]);
     assert_eq!(fs::read_to_string(bundle.path().join("asked")).unwrap(), "swrk\nswrk\n");
@@ -91,7 +97,7 @@ fn a_container_comes_back_or_leaves_nothing() {
     let count = || fs::read_to_string(bundle.rootfs().join("tmp/count")).unwrap_or_default().trim().parse::<u32>();
     let modes = ["--manage-cgroups-mode", "ignore"];
     if Command::new("criu").arg("check").output().expect("package criu").status.success() {
-        bundle.good(&["run", "--detach", &id]);
+        run(&bundle);
         eventually("the container counts", || count().is_ok_and(|count| count > 2));
         bundle.good(&[&["checkpoint"], &modes[..], &[&id]].concat());
         let before = count().unwrap();

@@ -218,13 +218,15 @@ fn exec_runs_on_the_cpus_that_are_named() {
     assert_eq!(exec(&[&id, "grep", "Cpus_allowed_list", "/proc/1/status"]), format!("Cpus_allowed_list:\t{own}\n"));
     // A process of its own has its own.
     for (affinity, expected) in [
-        (json!({"initial": last}), &last),
-        (json!({"final": first}), &first),
-        (json!({"initial": last, "final": first}), &first),
+        (json!({"initial": last}), [&last, &own]),
+        (json!({"final": first}), [&first; 2]),
+        (json!({"initial": last, "final": first}), [&first; 2]),
     ] {
         let process = json!({"args": show, "cwd": "/", "env": ["PATH=/bin"], "execCPUAffinity": affinity});
         fs::write(bundle.path().join("process"), process.to_string()).unwrap();
-        assert_eq!(exec(&["--process", "process", &id]), format!("Cpus_allowed_list:\t{expected}\n"), "{affinity}");
+        // A kernel before 6.2 forgets the initial one when the process joins the container's cpuset.
+        let shown = exec(&["--process", "process", &id]);
+        assert!(expected.iter().any(|list| shown == format!("Cpus_allowed_list:\t{list}\n")), "{affinity}: {shown}");
     }
     // Without one it has every CPU, whatever its caller is bound to.
     let (bundle, _) = sleeping(|_| ());
@@ -384,7 +386,7 @@ fn sysctls_are_those_of_the_containers_namespaces() {
     let sysctls = [
         ("net.ipv4.ip_unprivileged_port_start", "80"),
         ("net/ipv4/conf/lo/rp_filter", "1"),
-        ("net.core.somaxconn", "1234"),
+        ("net.ipv4.ip_default_ttl", "65"),
         ("kernel.msgmax", "8193"),
         ("kernel.sem", "32001\t1024000001\t501\t32001"),
         ("kernel.shm_rmid_forced", "1"),
