@@ -94,13 +94,13 @@ fn words(text: &'static str) -> impl Fn(&str) -> Vec<String> {
 #[test]
 fn create_may_be_killed_at_every_call() {
     let points = sweep(&words("create ID"), &|_| ());
-    assert!(points > 30, "{points} places");
+    assert!(points > 20, "{points} places");
 }
 
 #[test]
 fn run_may_be_killed_at_every_call() {
     let points = sweep(&words("run --detach ID"), &|_| ());
-    assert!(points > 30, "{points} places");
+    assert!(points > 20, "{points} places");
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn a_supervisor_may_be_killed_at_every_call_of_a_restart() {
         assert_nothing_left(&bundle, &format!("a supervisor at {call} {n}"));
         killed
     });
-    assert!(points > 30, "{points} places");
+    assert!(points > 10, "{points} places");
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn exec_may_be_killed_at_every_call() {
 #[test]
 fn delete_may_be_killed_at_every_call() {
     let points = sweep(&words("delete --force ID"), &|bundle| drop(bundle.good(&["run", "--detach", &bundle.id()])));
-    assert!(points > 10, "{points} places");
+    assert!(points > 5, "{points} places");
 }
 
 #[test]
