@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 
 use super::Global;
@@ -49,6 +49,9 @@ impl Start {
     }
 }
 
+/// How long the fifo is waited for before it is looked whether it is still there.
+const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+
 /// Opens the other end of the fifo and waits until the container's process has written to it, or is gone.
 fn release(container: &Container) -> Result<()> {
     let path = container.folder.join(FIFO);
@@ -58,8 +61,11 @@ fn release(container: &Container) -> Result<()> {
     let fifo = rustix::fs::open(&path, flags, Mode::empty()).fails(|| format!("exec fifo: open {}", path.display()))?;
     let mut polled = [PollFd::new(&fifo, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
     loop {
-        match rustix::event::poll(&mut polled, None) {
+        match rustix::event::poll(&mut polled, Some(&MOMENT)) {
             Err(rustix::io::Errno::INTR) => {}
+            // Opened after another start had read the byte, the fifo never tells that its writer is gone; that one removes it.
+            Ok(0) if rustix::fs::fstat(&fifo)?.st_nlink == 0 => bail!("cannot start an already running container"),
+            Ok(0) => {}
             result => {
                 result.fails(|| "poll exec fifo")?;
                 break;

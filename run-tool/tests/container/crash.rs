@@ -3,6 +3,7 @@
 //! strace kills run-tool at the n-th of its system calls, which is the same place each time, unlike a clock.
 
 use std::fs;
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -332,6 +333,26 @@ fn of_two_commands_at_once_one_wins() {
         assert!(together(&bundle, &["delete", "--force", &id]) >= 1);
         assert_nothing_left(&bundle, "deleting at once");
     }
+}
+
+#[test]
+fn a_start_that_comes_after_the_byte_ends() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    let id = bundle.id();
+    bundle.good(&["create", &id]);
+    let fifo = bundle.path().join("state").join(&id).join("exec.fifo");
+    // What another start does, as far as the byte.
+    fs::File::open(&fifo).unwrap().read_exact(&mut [0]).unwrap();
+    let mut late = bundle.command(&["start", &id]).stderr(Stdio::null()).spawn().unwrap();
+    let descriptors = format!("/proc/{}/fd", late.id());
+    let opened = || {
+        fs::read_dir(&descriptors).unwrap().flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|path| path == fifo))
+    };
+    eventually("the fifo to be opened", opened);
+    fs::remove_file(&fifo).unwrap();
+    eventually("the end of the late start", || late.try_wait().unwrap().is_some());
+    assert!(!late.wait().unwrap().success());
+    assert_eq!(bundle.status(), "running");
 }
 
 #[test]
