@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
 use crate::bundle::{Bundle, cgroups};
@@ -176,6 +176,4 @@ fn delete_cleans_after_any_signal_to_any_command() {
         finish(&mut child, what);
         true
     });
-    // What run-tool left running was orphaned to whoever reaps here, and has ended.
-    while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
 }
