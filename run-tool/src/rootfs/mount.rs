@@ -201,13 +201,19 @@ fn detached(kind: &str, source: &Path, flags: u64, data: &str) -> rustix::io::Re
 
 /// Changes a mount that nobody sees yet as its options say, and moves it onto its place.
 fn place(mount: &Mount, tree: &OwnedFd, target: &OwnedFd, fail: impl Fn() -> String) -> Result<()> {
+    change_tree(mount, tree)?;
+    move_onto(tree, target).fails(fail)?;
+    // The mount that the place is on hands on that it is shared.
+    propagate(mount, tree)
+}
+
+/// Applies propagation and recursive attributes to a mount that is held by descriptor.
+fn change_tree(mount: &Mount, tree: &OwnedFd) -> Result<()> {
     propagate(mount, tree)?;
     if let Some(attributes) = &mount.options.recursive {
         syscall::mount_setattr(tree.as_fd(), true, attributes).fails(|| "mount_setattr")?;
     }
-    move_onto(tree, target).fails(fail)?;
-    // The mount that the place is on hands on that it is shared.
-    propagate(mount, tree)
+    Ok(())
 }
 
 fn propagate(mount: &Mount, tree: &OwnedFd) -> Result<()> {
@@ -420,10 +426,7 @@ fn cgroup_v1(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
             }
         }
     }
-    propagate(mount, &base)?;
-    if let Some(attributes) = &mount.options.recursive {
-        syscall::mount_setattr(base.as_fd(), true, attributes).fails(|| "mount_setattr")?;
-    }
+    change_tree(mount, &base)?;
     if read_only == MountFlags::RDONLY {
         let attributes = MountAttributes { set: 1, ..MountAttributes::default() };
         syscall::mount_setattr(base.as_fd(), false, &attributes).fails(|| "remount of the cgroup tmpfs read-only")?;
