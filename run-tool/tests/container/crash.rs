@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal};
@@ -26,17 +26,21 @@ fn processes(bundle: &Bundle) -> Vec<String> {
     found
 }
 
+/// strace that sends a signal at the n-th of a system call, and writes what it sees of that call to a file. Which process is the
+/// caller's to add.
+fn strace(call: &str, signal: &str, n: u32, output: &Path) -> Command {
+    let mut command = Command::new("strace");
+    command.args(["-e", &format!("trace={call}"), "-e", &format!("inject={call}:signal={signal}:when={n}"), "-o"]);
+    command.arg(output).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
 /// Kills run-tool, not its children, at the n-th of a system call. `false`: it came to its end before.
 fn killed_at(bundle: &Bundle, call: &str, n: u32, arguments: &[&str]) -> bool {
-    let status = Command::new("strace")
-        .args(["-qq", "-o", "/dev/null", "-e", &format!("trace={call}")])
-        .args(["-e", &format!("inject={call}:signal=KILL:when={n}")])
-        .args([env!("CARGO_BIN_EXE_run-tool"), "--root", "state"])
+    let status = strace(call, "KILL", n, Path::new("/dev/null"))
+        .args(["-qq", env!("CARGO_BIN_EXE_run-tool"), "--root", "state"])
         .args(arguments)
         .current_dir(bundle.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
         .status()
         .expect("package strace");
     use std::os::unix::process::ExitStatusExt;
@@ -165,18 +169,9 @@ fn a_supervisor_may_be_killed_at_every_call_of_a_restart() {
         let first = state()["pid"].as_i64().unwrap();
         let parent = fs::read_to_string(format!("/proc/{first}/stat")).unwrap();
         let parent = parent.rsplit_once(')').unwrap().1.split(' ').nth(2).unwrap().to_owned();
-        let (log, trace) = (bundle.path().join("strace"), format!("trace={call}"));
-        let tracer = Command::new("strace")
-            .args([
-                "-o",
-                "/dev/null",
-                "-e",
-                &trace,
-                "-e",
-                &format!("inject={call}:signal=KILL:when={n}"),
-                "-p",
-                &parent,
-            ])
+        let log = bundle.path().join("strace");
+        let tracer = strace(call, "KILL", n, Path::new("/dev/null"))
+            .args(["-p", &parent])
             .stderr(fs::File::create(&log).unwrap())
             .spawn();
         let mut tracer = Tracer(tracer.expect("package strace"));
@@ -201,14 +196,19 @@ fn a_supervisor_may_be_killed_at_every_call_of_a_restart() {
     assert!(points > 10, "{points} places");
 }
 
+/// A container with a pid namespace of its own or with the host's.
+fn sleeping(own_processes: bool) -> Bundle {
+    Bundle::with(&["sleep", "1000"], |config| {
+        if !own_processes {
+            config["linux"]["namespaces"].as_array_mut().unwrap().retain(|entry| entry["type"] != "pid");
+        }
+    })
+}
+
 #[test]
 fn delete_may_be_killed_at_every_call_while_another_program_runs() {
     for own_processes in [true, false] {
-        let bundle = Bundle::with(&["sleep", "1000"], |config| {
-            if !own_processes {
-                config["linux"]["namespaces"].as_array_mut().unwrap().retain(|entry| entry["type"] != "pid");
-            }
-        });
+        let bundle = sleeping(own_processes);
         let prepare = |bundle: &Bundle| {
             bundle.good(&["run", "--detach", &bundle.id()]);
             bundle.good(&["exec", "--detach", &bundle.id(), "sleep", "1000"]);
@@ -223,11 +223,7 @@ fn delete_may_be_killed_at_every_call_while_another_program_runs() {
 #[test]
 fn a_container_may_be_deleted_at_every_call_of_exec() {
     for own_processes in [true, false] {
-        let bundle = Bundle::with(&["sleep", "1000"], |config| {
-            if !own_processes {
-                config["linux"]["namespaces"].as_array_mut().unwrap().retain(|entry| entry["type"] != "pid");
-            }
-        });
+        let bundle = sleeping(own_processes);
         let id = bundle.id();
         let calls = ["write", "clone3", "sendmsg", "recvmsg", "setns", "prlimit64"];
         let points = each_call(&bundle, &calls, &mut |call, n| {
@@ -235,20 +231,9 @@ fn a_container_may_be_deleted_at_every_call_of_exec() {
             let trace = bundle.path().join("strace");
             // What the last one wrote would be taken for what this one does.
             let _ = fs::remove_file(&trace);
-            let tracer = Command::new("strace")
-                .args([
-                    "-qq",
-                    "-e",
-                    &format!("trace={call}"),
-                    "-e",
-                    &format!("inject={call}:signal=STOP:when={n}"),
-                    "-o",
-                ])
-                .args([trace.to_str().unwrap(), env!("CARGO_BIN_EXE_run-tool"), "--root", "state", "exec", &id, "true"])
+            let tracer = strace(call, "STOP", n, &trace)
+                .args(["-qq", env!("CARGO_BIN_EXE_run-tool"), "--root", "state", "exec", &id, "true"])
                 .current_dir(bundle.path())
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
                 .spawn();
             let mut tracer = Tracer(tracer.expect("package strace"));
             let mut ended = false;
