@@ -76,6 +76,7 @@ pub(crate) fn start(
         // The child inherits it; this process has nothing more to do.
         syscall::set_affinity(0, mask).fails(|| "error setting initial CPU affinity")?;
     }
+    syscall::default_signals();
     let (ours, theirs) = Channel::pair()?;
     let (pid, ours) = spawn(container, &mut program, &mut options, &init, flags, ours, theirs)?;
     let last = match (&last, &initial) {

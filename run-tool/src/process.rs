@@ -124,6 +124,7 @@ pub(crate) fn begin(spec: &Spec, options: &mut Options) -> Result<Begun> {
 /// Makes a container. What was made is taken back if a step fails.
 pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
     let Begun { mut plan, mut program, mut cgroup, mut container } = begin(spec, &mut options)?;
+    syscall::default_signals();
     let mut pid = 0;
     let mut notify = None;
     // Someone else's groups must survive the failure that they are the reason of.

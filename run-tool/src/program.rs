@@ -254,6 +254,7 @@ impl Program {
             (Ok(arguments), Ok(environment)) => (arguments, environment),
             _ => return anyhow::anyhow!("exec {:?}: argument contains a nul byte", self.arguments[0]),
         };
+        // Ignored by Rust's runtime until now: a parent that has gone must not end this process before it could say why.
         syscall::default_signal(libc::SIGPIPE);
         if let Some(mask) = &self.mask
             && let Err(error) = syscall::set_signal_mask(mask)

@@ -195,10 +195,21 @@ pub(crate) fn signalfd() -> io::Result<OwnedFd> {
     }
 }
 
-/// Puts back the default action of `signal`: Rust's runtime ignores SIGPIPE, which a container must not inherit.
+/// Puts back the default actions of all signals but SIGPIPE, as runc has them by then: who ran it with some ignored (`nohup`, a
+/// shell's `&`) did not mean the container.
+pub(crate) fn default_signals() {
+    for signal in (1..=64).filter(|signal| *signal != libc::SIGPIPE) {
+        default_signal(signal);
+    }
+}
+
+/// Puts back the default action of `signal`, if it is one that has a choice of actions. glibc's function refuses the two real-time
+/// signals that glibc uses itself, which may be ignored like any other.
 pub(crate) fn default_signal(signal: c_int) {
-    // SAFETY: SIG_DFL is no function that could run in a bad context.
-    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // SIG_DFL, no flags, an empty mask: all zero, and larger than the kernel's structure on any architecture.
+    let action = [0u64; 8];
+    // SAFETY: the kernel reads its structure from within the array, and SIG_DFL is no function that could run in a bad context.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), std::ptr::null_mut::<u64>(), 8usize) };
 }
 
 extern "C" fn exit_by_signal(signal: c_int) {

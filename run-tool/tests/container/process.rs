@@ -5,7 +5,7 @@ use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use serde_json::{Value, json};
@@ -417,4 +417,28 @@ fn sysctls_are_those_of_the_containers_namespaces() {
         let (_, text) = bundle.bad(&["run", &bundle.id()]);
         assert!(text.contains(words), "{name}: {text}");
     }
+}
+
+#[test]
+fn signals_that_the_caller_ignores_are_not_ignored_in_the_container() {
+    let bundle = Bundle::new(&["grep", "SigIgn", "/proc/self/status"]);
+    let ignoring = |arguments: &[&str]| {
+        let tool = bundle.command(arguments);
+        let mut command = Command::new("sh");
+        // Not to a pipe, whose end would have to wait for the container.
+        command.args(["-c", r#"trap '' HUP INT QUIT USR1 PIPE ALRM TERM; exec "$0" "$@" >out"#]);
+        command.arg(tool.get_program()).args(tool.get_args()).current_dir(bundle.path()).stdin(Stdio::null());
+        assert!(command.status().unwrap().success());
+        fs::read_to_string(bundle.path().join("out")).unwrap()
+    };
+    let none = "SigIgn:\t0000000000000000\n";
+    let id = bundle.id();
+    assert_eq!(ignoring(&["run", &id]), none);
+    let mut config = bundle.config.clone();
+    config["process"]["args"] = json!(["sleep", "1000"]);
+    fs::write(bundle.path().join("config.json"), config.to_string()).unwrap();
+    ignoring(&["create", &id]);
+    ignoring(&["start", &id]);
+    assert_eq!(bundle.good(&["exec", &id, "grep", "SigIgn", "/proc/1/status"]), none);
+    assert_eq!(ignoring(&["exec", &id, "grep", "SigIgn", "/proc/self/status"]), none);
 }
