@@ -206,6 +206,15 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Refuses the values of version 2's own files where there are none.
+    pub(crate) fn refuse_unified(&self, resources: Option<&LinuxResources>) -> Result<()> {
+        let unified = resources.and_then(|resources| resources.unified().as_ref());
+        if !self.paths.is_empty() && !self.unified() && unified.is_some_and(|unified| !unified.is_empty()) {
+            bail!("invalid configuration: cannot use unified on cgroup v1");
+        }
+        Ok(())
+    }
+
     /// Sets limits. `rules` are the device rules; nothing is done to devices without any.
     pub(crate) fn set(&self, resources: &LinuxResources, rules: &[device::Rule]) -> Result<()> {
         if self.paths.is_empty() {
@@ -219,9 +228,7 @@ impl Cgroup {
         let set = if self.unified() {
             v2::set(&self.paths[""], resources)
         } else {
-            if resources.unified().as_ref().is_some_and(|unified| !unified.is_empty()) {
-                bail!("invalid configuration: cannot use unified on cgroup v1");
-            }
+            self.refuse_unified(Some(resources))?;
             v1::set(&self.paths, resources)
         };
         set?;

@@ -100,6 +100,7 @@ pub(crate) fn begin(spec: &Spec, options: &mut Options) -> Result<Begun> {
     } else {
         Cgroup::plan(path, &options.id, options.rootless_cgroups)?
     };
+    cgroup.refuse_unified(linux.and_then(|linux| linux.resources().as_ref()))?;
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -136,8 +137,7 @@ pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
             if let Err(error) = container.state.rdt.destroy() {
                 log::warn(&format!("{error:#}"));
             }
-            // Whatever step it was that failed: this is why.
-            if starved { error.context("container init was OOM-killed (memory limit too low?)") } else { error }
+            if starved { starvation(&error) } else { error }
         })
     });
     match made {
@@ -147,6 +147,17 @@ pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
             Err(error)
         }
     }
+}
+
+/// Whatever step it was that failed: this is why. The step itself is told to those who look for faults in run-tool.
+fn starvation(error: &anyhow::Error) -> anyhow::Error {
+    let (context, cause) =
+        ("unable to start container process", "container init was OOM-killed (memory limit too low?)");
+    if !log::debugging() {
+        return anyhow::anyhow!("{context}: {cause}");
+    }
+    let step = format!("{error:#}");
+    anyhow::anyhow!("{context}: {cause}: {}", step.trim_start_matches(context).trim_start_matches(": "))
 }
 
 /// Gives the name of a container free that did not come to be. The error that led there is the one that is told.

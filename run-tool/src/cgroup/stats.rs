@@ -32,15 +32,18 @@ fn object(entries: &[(&str, u64)], always: &[&str]) -> Value {
     Value::Object(kept.map(|(key, value)| ((*key).to_owned(), json!(value))).collect())
 }
 
-fn memory(folder: &Path, name: &str) -> Value {
-    let file = |suffix: &str| number(&folder.join(format!("{name}.{suffix}")));
-    let entries = [
-        ("limit", file("limit_in_bytes")),
-        ("usage", file("usage_in_bytes")),
-        ("max", file("max_usage_in_bytes")),
-        ("failcnt", file("failcnt")),
-    ];
-    object(&entries, &["limit", "failcnt"])
+/// Puts an object into another one, or leaves it out if there is nothing but zero in it.
+fn insert(into: &mut Map<String, Value>, key: &str, entries: &[(&str, u64)], always: &[&str]) {
+    if entries.iter().any(|(_, value)| *value != 0) {
+        into.insert(key.to_owned(), object(entries, always));
+    }
+}
+
+const MEMORY_ALWAYS: [&str; 2] = ["limit", "failcnt"];
+
+fn throttling(stat: &BTreeMap<String, u64>, time: u64) -> [(&'static str, u64); 3] {
+    let get = |key: &str| stat.get(key).copied().unwrap_or(0);
+    [("periods", get("nr_periods")), ("throttledPeriods", get("nr_throttled")), ("throttledTime", time)]
 }
 
 /// Lines `MAJOR:MINOR OPERATION VALUE` or `MAJOR:MINOR VALUE`.
@@ -69,6 +72,11 @@ fn block_entries(text: &str) -> Vec<Value> {
 
 fn pids(folder: Option<&Path>) -> Value {
     let Some(folder) = folder else { return json!({}) };
+    if !folder.join("pids.current").exists() {
+        // A version 2 group without the controller.
+        let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+        return object(&[("current", processes.lines().count() as u64)], &[]);
+    }
     let limit = match number(&folder.join("pids.max")) {
         u64::MAX => 0,
         limit => limit,
@@ -76,24 +84,30 @@ fn pids(folder: Option<&Path>) -> Value {
     object(&[("current", number(&folder.join("pids.current"))), ("limit", limit)], &[])
 }
 
+/// A reservation counts as usage where the kernel tells them apart.
 fn huge_pages(folder: Option<&Path>, unified: bool) -> Map<String, Value> {
     let mut pages = Map::new();
-    let Some(entries) = folder.and_then(|folder| fs::read_dir(folder).ok()) else { return pages };
-    let suffix = if unified { ".current" } else { ".usage_in_bytes" };
+    let Some((folder, entries)) = folder.and_then(|folder| Some((folder, fs::read_dir(folder).ok()?))) else {
+        return pages;
+    };
+    let usage = if unified { "current" } else { "usage_in_bytes" };
     for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
-        let Some(size) = name.strip_prefix("hugetlb.").and_then(|name| name.strip_suffix(suffix)) else { continue };
+        let Some(size) = name.strip_prefix("hugetlb.").and_then(|name| name.strip_suffix(usage)) else { continue };
+        let size = size.trim_end_matches('.');
         if size.ends_with(".rsvd") {
             continue;
         }
-        let file = |suffix: &str| number(&folder.unwrap_or(Path::new("/")).join(format!("hugetlb.{size}.{suffix}")));
-        let value = if unified {
-            object(&[("usage", file("current")), ("failcnt", 0)], &["failcnt"])
+        let file = |suffix: &str| folder.join(format!("hugetlb.{size}.{suffix}"));
+        let reserved = if file(&format!("rsvd.{usage}")).exists() { "rsvd." } else { "" };
+        let usage = number(&file(&format!("{reserved}{usage}")));
+        let entries = if unified {
+            let failures = table(&file("events")).get("max").copied().unwrap_or(0);
+            [("usage", usage), ("max", 0), ("failcnt", failures)]
         } else {
-            let entries =
-                [("usage", file("usage_in_bytes")), ("max", file("max_usage_in_bytes")), ("failcnt", file("failcnt"))];
-            object(&entries, &["failcnt"])
+            let of = |name: &str| number(&file(&format!("{reserved}{name}")));
+            [("usage", usage), ("max", of("max_usage_in_bytes")), ("failcnt", of("failcnt"))]
         };
-        pages.insert(size.to_owned(), value);
+        pages.insert(size.to_owned(), object(&entries, &["failcnt"]));
     }
     pages
 }
@@ -135,17 +149,14 @@ fn version_1(cgroup: &Cgroup) -> Value {
                 usage[*key] = json!(each);
             }
         }
-        cpu.insert("usage".into(), usage);
+        if entries.iter().any(|(_, value)| *value != 0) {
+            cpu.insert("usage".into(), usage);
+        }
     }
     if let Some(folder) = folder("cpu") {
         let stat = table(&folder.join("cpu.stat"));
-        let get = |key: &str| stat.get(key).copied().unwrap_or(0);
-        let entries = [
-            ("periods", get("nr_periods")),
-            ("throttledPeriods", get("nr_throttled")),
-            ("throttledTime", get("throttled_time")),
-        ];
-        cpu.insert("throttling".into(), object(&entries, &[]));
+        let time = stat.get("throttled_time").copied().unwrap_or(0);
+        insert(&mut cpu, "throttling", &throttling(&stat, time), &[]);
     }
     let mut memories = Map::new();
     if let Some(folder) = folder("memory") {
@@ -156,9 +167,14 @@ fn version_1(cgroup: &Cgroup) -> Value {
         for (key, name) in
             [("usage", "memory"), ("swap", "memory.memsw"), ("kernel", "memory.kmem"), ("kernelTCP", "memory.kmem.tcp")]
         {
-            if folder.join(format!("{name}.usage_in_bytes")).exists() {
-                memories.insert(key.into(), memory(folder, name));
-            }
+            let file = |suffix: &str| number(&folder.join(format!("{name}.{suffix}")));
+            let entries = [
+                ("limit", file("limit_in_bytes")),
+                ("usage", file("usage_in_bytes")),
+                ("max", file("max_usage_in_bytes")),
+                ("failcnt", file("failcnt")),
+            ];
+            insert(&mut memories, key, &entries, &MEMORY_ALWAYS);
         }
         memories.insert("raw".into(), json!(raw));
     }
@@ -225,7 +241,7 @@ fn cpuset(folder: Option<&Path>) -> Value {
     Value::Object(set)
 }
 
-/// Pressure stall information, as runc shows it.
+/// Pressure stall information, as runc shows it: what is all zero is left out.
 fn pressure(path: &Path) -> Option<Value> {
     let text = fs::read_to_string(path).ok()?;
     let mut kinds = Map::new();
@@ -233,50 +249,27 @@ fn pressure(path: &Path) -> Option<Value> {
         let mut fields = line.split_ascii_whitespace();
         let kind = fields.next()?;
         let mut values = Map::new();
+        let mut pressed = false;
         for (key, value) in fields.filter_map(|field| field.split_once('=')) {
-            let value =
-                if key == "total" { json!(value.parse::<u64>().ok()?) } else { json!(value.parse::<f64>().ok()?) };
+            let value: f64 = value.parse().ok()?;
+            pressed |= value != 0.0;
+            // Whole numbers as Go writes them: without a point.
+            let value = if value.fract() == 0.0 { json!(value as u64) } else { json!(value) };
             values.insert(key.to_owned(), value);
         }
-        kinds.insert(kind.to_owned(), Value::Object(values));
+        if pressed {
+            kinds.insert(kind.to_owned(), Value::Object(values));
+        }
     }
     Some(Value::Object(kinds))
 }
 
-fn version_2(folder: &Path) -> Value {
-    let cpu = table(&folder.join("cpu.stat"));
-    let get = |key: &str| cpu.get(key).copied().unwrap_or(0);
-    let usage = object(
-        &[
-            ("total", get("usage_usec") * 1000),
-            ("kernel", get("system_usec") * 1000),
-            ("user", get("user_usec") * 1000),
-        ],
-        &["kernel", "user"],
-    );
-    let throttling = object(
-        &[
-            ("periods", get("nr_periods")),
-            ("throttledPeriods", get("nr_throttled")),
-            ("throttledTime", get("throttled_usec") * 1000),
-        ],
-        &[],
-    );
-    let raw = table(&folder.join("memory.stat"));
-    let entry = |name: &str| {
-        let file = |suffix: &str| number(&folder.join(format!("{name}.{suffix}")));
-        object(
-            &[("limit", file("max")), ("usage", file("current")), ("max", file("peak")), ("failcnt", 0)],
-            &["limit", "failcnt"],
-        )
-    };
-    let mut memories = Map::new();
-    if let Some(cache) = raw.get("file").filter(|cache| **cache != 0) {
-        memories.insert("cache".into(), json!(cache));
-    }
-    memories.insert("usage".into(), entry("memory"));
-    memories.insert("swap".into(), entry("memory.swap"));
-    memories.insert("raw".into(), json!(raw));
+/// Usage and limit of memory or of swap alone; nothing where the kernel does not count it.
+fn memory_2(folder: &Path, name: &str) -> [u64; 3] {
+    ["max", "current", "peak"].map(|suffix| number(&folder.join(format!("{name}.{suffix}"))))
+}
+
+fn block_2(folder: &Path) -> Map<String, Value> {
     let mut bytes = String::new();
     let mut operations = String::new();
     for line in fs::read_to_string(folder.join("io.stat")).unwrap_or_default().lines() {
@@ -293,25 +286,63 @@ fn version_2(folder: &Path) -> Value {
             text.push_str(&format!("{device} {operation} {value}\n"));
         }
     }
-    let mut stats = json!({
-        "cpu": {"usage": usage, "throttling": throttling},
+    let mut block = Map::new();
+    for (key, text) in [("ioServiceBytesRecursive", bytes), ("ioServicedRecursive", operations)] {
+        let entries = block_entries(&text);
+        if !entries.is_empty() {
+            block.insert(key.into(), Value::Array(entries));
+        }
+    }
+    block
+}
+
+fn version_2(folder: &Path) -> Value {
+    let mut cpus = Map::new();
+    let stat = table(&folder.join("cpu.stat"));
+    let nanoseconds = |key: &str| stat.get(key).copied().unwrap_or(0) * 1000;
+    let usage = [
+        ("total", nanoseconds("usage_usec")),
+        ("kernel", nanoseconds("system_usec")),
+        ("user", nanoseconds("user_usec")),
+    ];
+    insert(&mut cpus, "usage", &usage, &["kernel", "user"]);
+    insert(&mut cpus, "throttling", &throttling(&stat, nanoseconds("throttled_usec")), &[]);
+    let mut memories = Map::new();
+    let raw = table(&folder.join("memory.stat"));
+    if let Some(cache) = raw.get("file").filter(|cache| **cache != 0) {
+        memories.insert("cache".into(), json!(cache));
+    }
+    let entries = |[limit, usage, max]: [u64; 3]| [("limit", limit), ("usage", usage), ("max", max), ("failcnt", 0)];
+    let memory = memory_2(folder, "memory");
+    insert(&mut memories, "usage", &entries(memory), &MEMORY_ALWAYS);
+    // Version 1 counts memory and swap as one, and so does what reads these keys. Their common peak is not known.
+    let [limit, usage, _] = memory_2(folder, "memory.swap");
+    let swap = [limit.saturating_add(memory[0]), usage + memory[1], 0];
+    if folder.join("memory.current").exists() {
+        insert(&mut memories, "swap", &entries(swap), &MEMORY_ALWAYS);
+    }
+    if !raw.is_empty() {
+        memories.insert("raw".into(), json!(raw));
+    }
+    let mut block = block_2(folder);
+    let controllers = fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
+    for (stats, controller) in [(&mut cpus, "cpu"), (&mut memories, "memory"), (&mut block, "io")] {
+        if controllers.split_ascii_whitespace().any(|known| known == controller)
+            && let Some(pressure) = pressure(&folder.join(format!("{controller}.pressure")))
+        {
+            stats.insert("psi".into(), pressure);
+        }
+    }
+    json!({
+        "cpu": cpus,
         "cpuset": cpuset(None),
         "memory": memories,
         "pids": pids(Some(folder)),
-        "blkio": {
-            "ioServiceBytesRecursive": block_entries(&bytes),
-            "ioServicedRecursive": block_entries(&operations)
-        },
+        "blkio": block,
         "hugetlb": huge_pages(Some(folder), true),
         "intel_rdt": {},
         "network_interfaces": null
-    });
-    for (key, file) in [("cpu", "cpu.pressure"), ("memory", "memory.pressure"), ("blkio", "io.pressure")] {
-        if let Some(pressure) = pressure(&folder.join(file)) {
-            stats[key]["psi"] = pressure;
-        }
-    }
-    stats
+    })
 }
 
 impl Cgroup {
@@ -331,5 +362,66 @@ mod tests {
         assert_eq!(entries[0], json!({"major": 8, "op": "Read", "value": 4096}));
         assert_eq!(entries[2], json!({"major": 8, "minor": 16, "value": 12}));
         assert_eq!(entries.len(), 3);
+    }
+
+    fn group(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn version_2_is_told_in_the_terms_of_version_1() {
+        let folder = group(&[
+            ("cgroup.controllers", "cpu memory io pids hugetlb\n"),
+            (
+                "cpu.stat",
+                "usage_usec 30\nuser_usec 20\nsystem_usec 10\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n",
+            ),
+            ("memory.stat", "anon 5\nfile 7\n"),
+            ("memory.current", "100\n"),
+            ("memory.max", "1000\n"),
+            ("memory.peak", "300\n"),
+            ("memory.swap.current", "20\n"),
+            ("memory.swap.max", "500\n"),
+            ("memory.swap.peak", "30\n"),
+            ("io.stat", "8:0 rbytes=1 wbytes=0 rios=2 wios=0 dbytes=0 dios=0\n"),
+            ("pids.current", "3\n"),
+            ("pids.max", "max\n"),
+            ("hugetlb.2MB.current", "1\n"),
+            ("hugetlb.2MB.rsvd.current", "2097152\n"),
+            ("hugetlb.2MB.events", "max 4\n"),
+            (
+                "cpu.pressure",
+                "some avg10=0.50 avg60=2.00 avg300=0.00 total=9\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
+            ),
+            ("io.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"),
+        ]);
+        let stats = version_2(folder.path());
+        // Nothing was throttled: no key. Whole numbers have no point.
+        assert_eq!(
+            stats["cpu"].to_string(),
+            r#"{"psi":{"some":{"avg10":0.5,"avg300":0,"avg60":2,"total":9}},"usage":{"kernel":10000,"total":30000,"user":20000}}"#
+        );
+        assert_eq!(stats["memory"]["usage"], json!({"limit": 1000, "usage": 100, "max": 300, "failcnt": 0}));
+        // Memory and swap together.
+        assert_eq!(stats["memory"]["swap"], json!({"limit": 1500, "usage": 120, "failcnt": 0}));
+        assert_eq!(stats["memory"]["cache"], json!(7));
+        let read = |value: u64| json!({"major": 8, "op": "Read", "value": value});
+        assert_eq!(stats["blkio"]["ioServiceBytesRecursive"], json!([read(1), {"major": 8, "op": "Write"}]));
+        assert_eq!(stats["blkio"]["ioServicedRecursive"][0], read(2));
+        assert_eq!(stats["blkio"]["psi"], json!({}));
+        assert_eq!(stats["pids"], json!({"current": 3}));
+        assert_eq!(stats["hugetlb"], json!({"2MB": {"usage": 2_097_152, "failcnt": 4}}));
+    }
+
+    #[test]
+    fn what_version_2_does_not_count_is_left_out() {
+        let folder = group(&[("cgroup.controllers", ""), ("cgroup.procs", "1\n2\n"), ("cpu.pressure", "")]);
+        let stats = version_2(folder.path());
+        assert_eq!((&stats["cpu"], &stats["memory"], &stats["blkio"]), (&json!({}), &json!({}), &json!({})));
+        assert_eq!(stats["pids"], json!({"current": 2}));
     }
 }

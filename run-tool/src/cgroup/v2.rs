@@ -208,8 +208,11 @@ fn set_block_io(path: &Path, resources: &LinuxResources) -> Result<()> {
         if bfq {
             put("io.bfq.weight", &weight.to_string())?;
         } else {
-            // io.weight runs to 10000 where blkio.weight ran from 10 to 1000.
-            let weight = 1 + (u64::from(weight).saturating_sub(10)) * 9999 / 990;
+            if !(10..=1000).contains(&weight) {
+                bail!("blockIO weight {weight} is not between 10 and 1000");
+            }
+            // io.weight runs to 10000 where blkio.weight ran to 1000.
+            let weight = 1 + u64::from(weight - 10) * 9999 / 990;
             put("io.weight", &weight.to_string())?;
         }
     }

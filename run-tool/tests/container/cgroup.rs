@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::bundle::{Bundle, cgroups, eventually};
 
-fn unified() -> bool {
+pub(crate) fn unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 

@@ -19,15 +19,24 @@ pub(crate) const EMPTY_ROOT: &str = "an empty --root is none, not the working di
 pub(crate) const REAL_TIME_SIGNALS: &str = "real-time signals have names: docker's stop signals use them";
 pub(crate) const ABSOLUTE_SOCKET: &str = "the socket is named by its whole path";
 pub(crate) const SECCOMP_FLAGS: &str = "seccomp flags are known, as in runc 1.5";
-pub(crate) const LATE_UNIFIED: &str = "version 2 values are refused when they are set";
 pub(crate) const PRESERVED_FDS: &str = "a descriptor that is not open cannot be handed on; runc 1.5 refuses it too";
 pub(crate) const UNUSED_MAPPINGS: &str = "id mappings and a user namespace belong together, as in runc 1.5";
 
 pub(crate) const fn but(runc: &'static str, tool: &'static str, why: &'static str) -> Deviation {
-    Deviation { runc, tool, why }
+    Deviation { runc, tool, why, unified: None }
 }
 
-pub(crate) const CGROUP: Deviation = but(
+/// One that is seen with control groups of version 1 or both.
+pub(crate) const fn but_on_1(runc: &'static str, tool: &'static str, why: &'static str) -> Deviation {
+    Deviation { runc, tool, why, unified: Some(false) }
+}
+
+/// One that is seen with control groups of version 2 alone.
+pub(crate) const fn but_on_2(runc: &'static str, tool: &'static str, why: &'static str) -> Deviation {
+    Deviation { runc, tool, why, unified: Some(true) }
+}
+
+pub(crate) const CGROUP: Deviation = but_on_1(
     "/ /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime - tmpfs tmpfs rw,mode=755",
     "/ /sys/fs/cgroup ro,nosuid,nodev,noexec,relatime - tmpfs tmpfs rw,mode=755",
     READ_ONLY_CGROUP,
