@@ -92,8 +92,9 @@ fn huge_pages(folder: Option<&Path>, unified: bool) -> Map<String, Value> {
     };
     let usage = if unified { "current" } else { "usage_in_bytes" };
     for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
-        let Some(size) = name.strip_prefix("hugetlb.").and_then(|name| name.strip_suffix(usage)) else { continue };
-        let size = size.trim_end_matches('.');
+        // The point belongs to what is looked for: `max_usage_in_bytes` is another file.
+        let name = name.strip_prefix("hugetlb.").and_then(|name| name.strip_suffix(usage));
+        let Some(size) = name.and_then(|name| name.strip_suffix('.')) else { continue };
         if size.ends_with(".rsvd") {
             continue;
         }
@@ -370,6 +371,23 @@ mod tests {
             fs::write(folder.path().join(name), text).unwrap();
         }
         folder
+    }
+
+    #[test]
+    fn huge_pages_of_version_1_have_a_key_for_each_size() {
+        let folder = group(&[
+            ("hugetlb.2MB.usage_in_bytes", "1\n"),
+            ("hugetlb.2MB.max_usage_in_bytes", "2\n"),
+            ("hugetlb.2MB.failcnt", "3\n"),
+            ("hugetlb.1GB.usage_in_bytes", "0\n"),
+            ("hugetlb.1GB.rsvd.usage_in_bytes", "4\n"),
+            ("hugetlb.1GB.rsvd.max_usage_in_bytes", "5\n"),
+            ("hugetlb.1GB.rsvd.failcnt", "6\n"),
+        ]);
+        assert_eq!(
+            Value::Object(huge_pages(Some(folder.path()), false)),
+            json!({"2MB": {"usage": 1, "max": 2, "failcnt": 3}, "1GB": {"usage": 4, "max": 5, "failcnt": 6}})
+        );
     }
 
     #[test]
