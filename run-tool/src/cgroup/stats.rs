@@ -139,19 +139,16 @@ fn version_1(cgroup: &Cgroup) -> Value {
             ("kernel", nanoseconds("system")),
             ("user", nanoseconds("user")),
         ];
-        let mut usage = object(&entries, &["kernel", "user"]);
-        let text = fs::read_to_string(folder.join("cpuacct.usage_percpu")).unwrap_or_default();
-        let each: Vec<u64> = text.split_ascii_whitespace().filter_map(|value| value.parse().ok()).collect();
-        if !each.is_empty() {
-            usage["percpu"] = json!(each);
-        }
-        for (key, each) in ["percpu_user", "percpu_kernel"].iter().zip(each_cpu(&folder.join("cpuacct.usage_all"))) {
-            if !each.is_empty() {
-                usage[*key] = json!(each);
+        insert(&mut cpu, "usage", &entries, &["kernel", "user"]);
+        if let Some(usage) = cpu.get_mut("usage") {
+            let text = fs::read_to_string(folder.join("cpuacct.usage_percpu")).unwrap_or_default();
+            let each: Vec<u64> = text.split_ascii_whitespace().filter_map(|value| value.parse().ok()).collect();
+            let [users, kernel] = each_cpu(&folder.join("cpuacct.usage_all"));
+            for (key, each) in [("percpu", each), ("percpu_user", users), ("percpu_kernel", kernel)] {
+                if !each.is_empty() {
+                    usage[key] = json!(each);
+                }
             }
-        }
-        if entries.iter().any(|(_, value)| *value != 0) {
-            cpu.insert("usage".into(), usage);
         }
     }
     if let Some(folder) = folder("cpu") {
@@ -265,7 +262,7 @@ fn pressure(path: &Path) -> Option<Value> {
     Some(Value::Object(kinds))
 }
 
-/// Usage and limit of memory or of swap alone; nothing where the kernel does not count it.
+/// Limit, usage and peak of memory or of swap alone; zero where the kernel does not count it.
 fn memory_2(folder: &Path, name: &str) -> [u64; 3] {
     ["max", "current", "peak"].map(|suffix| number(&folder.join(format!("{name}.{suffix}"))))
 }
@@ -319,9 +316,7 @@ fn version_2(folder: &Path) -> Value {
     // Version 1 counts memory and swap as one, and so does what reads these keys. Their common peak is not known.
     let [limit, usage, _] = memory_2(folder, "memory.swap");
     let swap = [limit.saturating_add(memory[0]), usage + memory[1], 0];
-    if folder.join("memory.current").exists() {
-        insert(&mut memories, "swap", &entries(swap), &MEMORY_ALWAYS);
-    }
+    insert(&mut memories, "swap", &entries(swap), &MEMORY_ALWAYS);
     if !raw.is_empty() {
         memories.insert("raw".into(), json!(raw));
     }

@@ -23,7 +23,6 @@ use tempfile::TempDir;
 use crate::bundle::Bundle;
 
 /// Where run-tool is meant to say something else than runc 1.1.
-#[derive(Clone, Copy)]
 pub(crate) struct Deviation {
     /// What runc 1.1 says.
     pub(crate) runc: &'static str,
@@ -73,7 +72,7 @@ program() { sed -i "s|PROGRAM|$1|" config.json; }
 gone() { until runc state $c | grep -q '"stopped"'; do sleep 0.01; done; }
 steady() { sed -E 's/[0-9]{4}-..-..T[0-9:.]+Z/TIME/g; s/[0-9]{3,}/N/g'; }
 column() { sed -E ':a; s/ ([0-9N]*[0-9])/N\1/; ta; s/[0-9]/N/g'; }
-shape() { sed -E 's/[0-9]+/0/g; s/(0,)+0/0/g; s/0\.0/0/g; s/,?"psi":\{("(some|full)":\{[^}]*\},?)*\}//g; s/\{,/{/g'; }
+shape() { sed -E 's/[0-9]+/0/g; s/(0,)+0/0/g; s/,?"psi":\{("(some|full)":\{[^}]*\},?)*\}//g; s/\{,/{/g'; }
 "#;
 
 const CLEANUP: &str = r#"
