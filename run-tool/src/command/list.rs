@@ -69,7 +69,7 @@ fn containers(global: &Global) -> Result<Vec<Description>> {
         };
         let mut description = container.describe();
         description.owner = owners.entry(metadata.uid()).or_insert_with_key(|uid| owner(*uid)).clone();
-        if container.status() == Status::Stopped {
+        if description.status == Status::Stopped.name() {
             description.exit = monitor::exit_of(&container.folder);
         }
         described.push(description);
