@@ -87,9 +87,9 @@ pub(crate) fn load_from(bundle: &Path) -> Result<Spec> {
     Ok(spec)
 }
 
-/// Reads JSON; of text that ends too early it says what runc says.
+/// Reads JSON as Go's decoder does; of text that ends too early it says what runc says.
 pub(crate) fn read_json(text: &[u8]) -> Result<Value> {
-    serde_json::from_slice(text).map_err(|error| match error.is_eof() {
+    field::read(text).map_err(|error| match error.is_eof() {
         true if text.trim_ascii().is_empty() => anyhow::anyhow!("EOF"),
         true => anyhow::anyhow!("unexpected EOF"),
         false => error.into(),
@@ -102,7 +102,6 @@ pub(crate) fn parse(text: &[u8]) -> Result<Spec> {
     if document.is_null() {
         bail!("config cannot be null");
     }
-    field::settle(&mut document);
     if let Some(spec) = document.as_object_mut() {
         spec.entry("ociVersion").or_insert_with(|| json!(SPEC_VERSION));
     }
@@ -132,7 +131,6 @@ const INHERITED: [&str; 7] =
 pub(crate) fn load_process(path: &Path, container: Option<&Value>) -> Result<Process> {
     let text = fs::read(path).fails(|| format!("open {}", path.display()))?;
     let mut document: Value = read_json(&text)?;
-    field::settle(&mut document);
     if let (Some(document), Some(container)) = (document.as_object_mut(), container.and_then(Value::as_object)) {
         for (key, value) in container {
             document.entry(key.clone()).or_insert_with(|| value.clone());

@@ -9,6 +9,7 @@ use libcontainer::oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value, json};
 
 use super::Global;
+use crate::config::field;
 use crate::container::{NotRunning, Status};
 use crate::error::Fails;
 use crate::log;
@@ -114,7 +115,7 @@ impl Update {
             container.state.config.intel_rdt = Some(config);
         }
         let mut merged = stored;
-        merge(&mut merged, &asked);
+        field::merge(&mut merged, asked);
         container.state.config.resources = Some(merged);
         container.save()
     }
@@ -149,7 +150,6 @@ impl Update {
                 text = std::fs::read(path).fails(|| format!("open {}", path.display()))?;
             }
             let mut value = crate::config::read_json(&text)?;
-            crate::config::field::settle(&mut value);
             if let Some(object) = value.as_object_mut() {
                 // Devices are not updated, as in runc: a plugin may have added to them.
                 object.remove("devices");
@@ -265,18 +265,6 @@ fn effective(asked: &Value, stored: &Value) -> Value {
         }
     }
     effective
-}
-
-/// Puts values over others, keeping what is not named.
-fn merge(into: &mut Value, from: &Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                merge(into.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (into, from) => *into = from.clone(),
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Fields of a document as Go's decoder finds them, on which configurations rely that only ever met runc.
 
 use std::cmp::Ordering;
+use std::fmt;
 
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 /// The fields of the runtime spec's documents on Linux, in the order of their lower case: of no two of them is it the same.
@@ -30,38 +32,105 @@ const NAMES: [&str; 155] = [
 /// The fields that hold a map: its keys are not names of fields, those of its values are.
 const MAPS: [&str; 6] = ["annotations", "netDevices", "rdma", "sysctl", "timeOffsets", "unified"];
 
-/// Takes a null for a missing value, and a name for that of the field it is but for upper and lower case.
-pub(crate) fn settle(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            rename(fields);
-            fields.retain(|_, value| !value.is_null());
-            for (name, value) in fields {
-                match value {
-                    Value::Object(entries) if MAPS.contains(&name.as_str()) => {
-                        entries.retain(|_, value| !value.is_null());
-                        entries.values_mut().for_each(settle);
-                    }
-                    value => settle(value),
-                }
+/// Reads the value that a text begins with; what follows it is not looked at. A null is a missing value, and a name that of the
+/// field it is but for upper and lower case. Of a field that is given twice the later value holds, and adds to the earlier one
+/// if both are objects.
+pub(crate) fn read(text: &[u8]) -> serde_json::Result<Value> {
+    Keys::Fields.deserialize(&mut serde_json::Deserializer::from_slice(text))
+}
+
+/// Puts values over others, keeping what is not named.
+pub(crate) fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                put(into, &key, value);
             }
         }
-        Value::Array(array) => {
-            array.retain(|value| !value.is_null());
-            array.iter_mut().for_each(settle);
-        }
-        _ => {}
+        (into, from) => *into = from,
     }
 }
 
-fn rename(fields: &mut Map<String, Value>) {
-    let misspelt: Vec<(String, &str)> =
-        fields.keys().filter_map(|key| Some((key.clone(), known(key).filter(|name| name != key)?))).collect();
-    for (key, name) in misspelt {
-        if let Some(value) = fields.remove(&key) {
-            // The field's own name is the better one.
-            fields.entry(name).or_insert(value);
+fn put(fields: &mut Map<String, Value>, name: &str, value: Value) {
+    if value.is_null() {
+        fields.remove(name);
+    } else if let Some(earlier) = fields.get_mut(name) {
+        merge(earlier, value);
+    } else {
+        fields.insert(name.to_owned(), value);
+    }
+}
+
+/// What the keys of an object are.
+#[derive(Clone, Copy)]
+enum Keys {
+    /// Names of fields.
+    Fields,
+    /// Those of a map, which stay as they are.
+    Entries,
+}
+
+impl<'de> DeserializeSeed<'de> for Keys {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Keys {
+    type Value = Value;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element_seed(Self::Fields)? {
+            if !item.is_null() {
+                array.push(item);
+            }
         }
+        Ok(array.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            let field = match self {
+                Self::Fields => known(&key),
+                Self::Entries => None,
+            };
+            let keys = if field.is_some_and(|field| MAPS.contains(&field)) { Self::Entries } else { Self::Fields };
+            let value = entries.next_value_seed(keys)?;
+            put(&mut fields, field.unwrap_or(&key), value);
+        }
+        Ok(fields.into())
     }
 }
 
@@ -88,18 +157,18 @@ mod tests {
 
     #[test]
     fn fields_are_found_whatever_their_case() {
-        let mut document = json!({
+        let document = read(
+            br#"{
             "Linux": {
-                "resources": {"hugepageLimits": [{"pagesize": "2MB", "LIMIT": 1}], "unified": {"Memory.Max": "1"}},
+                "resources": {"hugepageLimits": [{"pagesize": "2MB", "LIMIT": 1}, null], "unified": {"Memory.Max": "1"}},
                 "netDevices": {"Name": {"NAME": "eth0"}, "none": null},
-                "sysctl": {"kernel.Domainname": "x"},
+                "sysctl": {"kernel.Domainname": "x"}
             },
             "annotations": {"UID": "1", "uid": "2"},
             "hostname": "good",
-            "hostName": "bad",
-            "Extra": {"mounts": null},
-        });
-        settle(&mut document);
+            "Extra": {"mounts": null}
+        } and what follows"#,
+        );
         let expected = json!({
             "linux": {
                 "resources": {"hugepageLimits": [{"pageSize": "2MB", "limit": 1}], "unified": {"Memory.Max": "1"}},
@@ -110,6 +179,20 @@ mod tests {
             "hostname": "good",
             "Extra": {},
         });
-        assert_eq!(document, expected);
+        assert_eq!(document.unwrap(), expected);
+    }
+
+    #[test]
+    fn a_field_that_is_given_twice_is_the_later_one_and_objects_add_up() {
+        let text = br#"{"hostname": "a", "HostName": "b", "root": {"path": "a"}, "root": null,
+            "linux": {"resources": {"cpu": {"shares": 1, "mems": "0"}, "CPU": {"Shares": 2, "Cpus": "1"}}},
+            "process": {"args": ["a", "b"], "Args": ["c"]}, "Annotations": {"a": "1", "b": "1"}, "annotations": {"a": "2"}}"#;
+        let expected = json!({
+            "hostname": "b",
+            "linux": {"resources": {"cpu": {"shares": 2, "mems": "0", "cpus": "1"}}},
+            "process": {"args": ["c"]},
+            "annotations": {"a": "2", "b": "1"},
+        });
+        assert_eq!(read(text).unwrap(), expected);
     }
 }

@@ -8,7 +8,7 @@ use super::deviations::*;
 type Row = (Start, &'static str, &'static [Deviation]);
 
 #[rustfmt::skip]
-pub(crate) const ROWS: [Row; 349] = [
+pub(crate) const ROWS: [Row; 352] = [
     (Nothing, "runc state", NONE),
     (Nothing, "runc state a b", NONE),
     (Nothing, "runc state nobody", NONE),
@@ -118,6 +118,8 @@ pub(crate) const ROWS: [Row; 349] = [
     (Nothing, "echo '[]' >config.json; runc run $c", &[
         but("json: cannot unmarshal array into Go value of type specs.Spec", "process property must not be empty", WORDS_OF_JSON),
     ]),
+    (Nothing, "program 'echo x'; echo 'and what follows' >>config.json; runc run $c", NONE),
+    (Nothing, r#"sed -i '0,/{/s//{"HOSTNAME":"first","annotations":{"a":"1"},/; $d' config.json; echo ',"hostname":"later","Process":{"ARGS":["hostname"]}}' >>config.json; runc run $c"#, NONE),
     (Nothing, "sed -i s/1.0.2/2.0.0/ config.json; runc create $c", NONE),
     (Nothing, "sed -i s/1.0.2/nonsense/ config.json; runc run $c", NONE),
     (Nothing, r#"sed -i 's/"1.0.2"/""/' config.json; runc run $c"#, NONE),
@@ -431,6 +433,7 @@ pub(crate) const ROWS: [Row; 349] = [
     (Running, r#"echo '{"cpu":{"shares":200}}' | runc update -r - $c; cat /sys/fs/cgroup/cpu/$c/cpu.shares"#, NONE),
     (Running, r#"echo '{"cpu":{"shares":200}}' | runc update --resources=- $c; cat /sys/fs/cgroup/cpu/$c/cpu.shares"#, NONE),
     (Running, r#"echo '{"memory":{"limit":4096,"checkBeforeUpdate":true}}' | runc update -r - $c 2>&1 | grep -o 'unable to set memory limit to [0-9]*' | tail -n 1"#, NONE),
+    (Running, r#"echo '{"cpu":{"shares":200},"CPU":{"Shares":300},"pids":{"limit":9}} more' | runc update -r - $c; cat /sys/fs/cgroup/cpu/$c/cpu.shares /sys/fs/cgroup/pids/$c/pids.max"#, NONE),
     (Running, "echo '{' | runc update -r - $c", NONE),
     (Running, "echo '{}' | runc update -r - $c; echo $?", NONE),
     (Running, r#"echo '{"cpu":{"shares":"x"}}' | runc update -r - $c"#, &[
