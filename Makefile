@@ -4,7 +4,7 @@ SCRIPTS = .ci/run tests/docker tests/demo tests/images tests/bench
 PACKAGES = g++ gcc libc6-dev libseccomp-dev pkg-config \
 	containernetworking-plugins iptables iproute2 passt uidmap \
 	buildah containerd crun docker-registry docker.io podman runc skopeo umoci \
-	attr bsdutils busybox-static ca-certificates criu curl dbus-daemon mmdebstrap python3-pip shellcheck strace util-linux
+	attr bsdutils busybox-static ca-certificates criu curl dbus-daemon mmdebstrap python3-pip shellcheck strace systemd util-linux
 PREFIX ?= /usr/local
 BUILT = target/release
 

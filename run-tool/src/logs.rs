@@ -1,4 +1,5 @@
 //! Logs of containers in docker's json-file format, or as plain text: written with rotation by the supervisor, read by `logs`.
+//! What goes to systemd's journal goes through here too, in the same pieces.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -11,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Fails;
+use crate::journal::{self, Journal};
 
 /// A line longer than this is stored in pieces, as docker does.
 const PIECE: usize = 16 * 1024;
@@ -44,6 +46,8 @@ pub(crate) enum Driver {
     JsonFile,
     /// The bytes as they come.
     File,
+    /// An entry of systemd's journal for each line.
+    Journald,
 }
 
 /// Where a container's output goes.
@@ -51,7 +55,7 @@ pub(crate) enum Driver {
 pub(crate) struct Settings {
     /// The form.
     pub(crate) driver: Driver,
-    /// The file.
+    /// The file; the journal's socket.
     pub(crate) path: PathBuf,
     /// At which size a new file is begun; zero for never.
     #[serde(default)]
@@ -59,6 +63,12 @@ pub(crate) struct Settings {
     /// How many files are kept.
     #[serde(default)]
     pub(crate) max_file: u32,
+    /// The name of the container, for the journal.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) container: String,
+    /// What the journal shows before each line.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) tag: String,
 }
 
 impl Settings {
@@ -69,19 +79,35 @@ impl Settings {
             "none" => Driver::None,
             "json-file" => Driver::JsonFile,
             "file" => Driver::File,
-            "journald" | "syslog" | "local" | "gelf" | "fluentd" | "awslogs" | "splunk" | "etwlogs" | "gcplogs" => {
-                bail!("--log-driver {driver}: not available; use json-file, file or none")
+            "journald" => Driver::Journald,
+            "syslog" | "local" | "gelf" | "fluentd" | "awslogs" | "splunk" | "etwlogs" | "gcplogs" => {
+                bail!("--log-driver {driver}: not available; use json-file, file, journald or none")
             }
-            _ => bail!("--log-driver {driver}: no such driver; use json-file, file or none"),
+            _ => bail!("--log-driver {driver}: no such driver; use json-file, file, journald or none"),
         };
-        let suffix = if driver == Driver::File { "log" } else { "json.log" };
-        let mut settings = Self { driver, path: bundle.join(format!("{id}-{suffix}")), max_size: 0, max_file: 1 };
+        let path = match driver {
+            Driver::Journald => PathBuf::from(journal::SOCKET),
+            Driver::File => bundle.join(format!("{id}-log")),
+            Driver::None | Driver::JsonFile => bundle.join(format!("{id}-json.log")),
+        };
+        let names = if driver == Driver::Journald { id } else { "" };
+        let (container, tag) = (names.to_owned(), names.to_owned());
+        let mut settings = Self { driver, path, max_size: 0, max_file: 1, container, tag };
         let options: BTreeMap<&str, &str> = options
             .iter()
             .map(|option| option.split_once('=').with_context(|| format!("--log-opt {option}: expected KEY=VALUE")))
             .collect::<Result<_>>()?;
         for (key, value) in options {
             match key {
+                "tag" if settings.driver == Driver::Journald => {
+                    if value.contains("{{") {
+                        bail!("--log-opt tag={value}: templates are not known; write the text itself");
+                    }
+                    settings.tag = value.to_owned();
+                }
+                _ if settings.driver == Driver::Journald => {
+                    bail!("--log-opt {key}: not known to journald; there is tag")
+                }
                 "max-size" => {
                     settings.max_size = size(value).with_context(|| format!("--log-opt max-size={value}: no size"))?;
                 }
@@ -145,12 +171,20 @@ pub(crate) enum Stream {
     Err,
 }
 
+/// Where lines are put.
+#[derive(Debug)]
+enum Sink {
+    Nothing,
+    /// The newest file of the log, and how much is in it.
+    File(File, u64),
+    Journal(Journal),
+}
+
 /// Writes a container's log.
 #[derive(Debug)]
 pub(crate) struct Writer {
     settings: Settings,
-    file: Option<File>,
-    written: u64,
+    sink: Sink,
     /// The beginning of a line, for each stream.
     pending: [Vec<u8>; 2],
 }
@@ -158,30 +192,32 @@ pub(crate) struct Writer {
 impl Writer {
     /// Opens the log, adding to what is there.
     pub(crate) fn open(settings: Settings) -> Result<Self> {
-        let (file, written) = if settings.driver == Driver::None {
-            (None, 0)
-        } else {
-            let mut file = create(&settings.path)?;
-            let fail = || format!("stat {}", settings.path.display());
-            let mut written = file.metadata().fails(fail)?.len();
-            // A record that a crash cut short must not swallow the next.
-            let mut last = [b'\n'];
-            if settings.driver == Driver::JsonFile && written > 0 {
-                let read = File::open(&settings.path).and_then(|file| file.read_exact_at(&mut last, written - 1));
-                read.fails(|| format!("read {}", settings.path.display()))?;
+        let sink = match settings.driver {
+            Driver::None => Sink::Nothing,
+            Driver::Journald => Sink::Journal(Journal::open(&settings.path, &settings.container, &settings.tag)?),
+            Driver::JsonFile | Driver::File => {
+                let mut file = create(&settings.path)?;
+                let fail = || format!("stat {}", settings.path.display());
+                let mut written = file.metadata().fails(fail)?.len();
+                // A record that a crash cut short must not swallow the next.
+                let mut last = [b'\n'];
+                if settings.driver == Driver::JsonFile && written > 0 {
+                    let read = File::open(&settings.path).and_then(|file| file.read_exact_at(&mut last, written - 1));
+                    read.fails(|| format!("read {}", settings.path.display()))?;
+                }
+                if last != *b"\n" {
+                    file.write_all(b"\n").fails(|| format!("write {}", settings.path.display()))?;
+                    written += 1;
+                }
+                Sink::File(file, written)
             }
-            if last != *b"\n" {
-                file.write_all(b"\n").fails(|| format!("write {}", settings.path.display()))?;
-                written += 1;
-            }
-            (Some(file), written)
         };
-        Ok(Self { settings, file, written, pending: [Vec::new(), Vec::new()] })
+        Ok(Self { settings, sink, pending: [Vec::new(), Vec::new()] })
     }
 
     /// Takes what the container wrote.
     pub(crate) fn write(&mut self, stream: Stream, mut bytes: &[u8]) -> Result<()> {
-        if self.file.is_none() {
+        if matches!(self.sink, Sink::Nothing) {
             return Ok(());
         }
         if self.settings.driver == Driver::File {
@@ -212,6 +248,9 @@ impl Writer {
         if line.is_empty() {
             return Ok(());
         }
+        if let Sink::Journal(journal) = &self.sink {
+            return journal.send(stream, &line);
+        }
         #[derive(Serialize)]
         struct Record<'a> {
             log: std::borrow::Cow<'a, str>,
@@ -229,14 +268,14 @@ impl Writer {
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        let Some(file) = &mut self.file else { return Ok(()) };
+        let Sink::File(file, written) = &mut self.sink else { return Ok(()) };
         if let Err(error) = file.write_all(bytes) {
             // On a full disk half a record would swallow the next. If that fails too there is no more to be done.
-            let _ = file.set_len(self.written);
+            let _ = file.set_len(*written);
             return Err(error).fails(|| format!("write {}", self.settings.path.display())).map_err(Into::into);
         }
-        self.written += bytes.len() as u64;
-        if self.settings.max_size > 0 && self.written >= self.settings.max_size {
+        *written += bytes.len() as u64;
+        if self.settings.max_size > 0 && *written >= self.settings.max_size {
             self.rotate()?;
         }
         Ok(())
@@ -262,8 +301,7 @@ impl Writer {
                 result => result.fails(|| format!("remove {}", settings.path.display()))?,
             }
         }
-        self.file = Some(create(&settings.path)?);
-        self.written = 0;
+        self.sink = Sink::File(create(&settings.path)?, 0);
         Ok(())
     }
 }
@@ -398,7 +436,7 @@ impl Reader {
         match self.settings.driver {
             // A line that a crash cut short is shown as it is.
             Driver::JsonFile => serde_json::from_slice(line).unwrap_or_else(|_| plain()),
-            Driver::None | Driver::File => plain(),
+            Driver::None | Driver::File | Driver::Journald => plain(),
         }
     }
 }
@@ -518,7 +556,9 @@ mod tests {
         let parse = |driver: &str, option: &str| {
             Settings::parse(driver, &[option.to_owned()], Path::new("/b"), "c").unwrap_err().to_string()
         };
-        assert!(parse("journald", "max-size=1").contains("journald: not available"));
+        assert!(parse("syslog", "max-size=1").contains("syslog: not available"));
+        assert!(parse("journald", "max-size=1").contains("max-size: not known to journald"));
+        assert!(parse("json-file", "tag=x").contains("tag: not known"));
         assert!(parse("json-file", "compress=true").contains("compress: not known"));
         assert!(parse("json-file", "max-file=0").contains("max-file=0"));
     }

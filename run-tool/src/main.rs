@@ -19,6 +19,7 @@ mod exec;
 mod features;
 mod hook;
 mod init;
+mod journal;
 mod label;
 mod launch;
 mod log;

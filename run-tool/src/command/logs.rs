@@ -10,12 +10,13 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::{Global, StdoutClosed};
-use crate::logs::{Driver, Reader, Record};
+use crate::journal;
+use crate::logs::{self, Driver, Record};
 
 /// Print what a container wrote.
 ///
-/// For containers that were started with `run --detach --log-driver json-file` (or `file`). What was written to standard
-/// error goes to standard error.
+/// For containers that were started with `run --detach --log-driver json-file` (or `file`, or `journald`, of which journalctl
+/// reads the log). What was written to standard error goes to standard error.
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// Go on until the container ends.
@@ -48,6 +49,39 @@ fn time(text: &str) -> Result<Timestamp> {
     Timestamp::now().checked_sub(ago.unwrap_or_default()).with_context(|| text.to_owned())
 }
 
+/// What reads a log.
+enum Reader {
+    Files(logs::Reader),
+    Journal(journal::Reader),
+}
+
+impl Reader {
+    fn open(settings: logs::Settings, created: &str) -> Result<Self> {
+        Ok(if settings.driver == Driver::Journald {
+            let created = created.parse().with_context(|| format!("state.json: created {created:?}"))?;
+            Self::Journal(journal::Reader::open(&settings.container, created)?)
+        } else {
+            Self::Files(logs::Reader::open(settings))
+        })
+    }
+
+    /// The next record. `None`: there is none now.
+    fn next(&mut self) -> Result<Option<Record>> {
+        match self {
+            Self::Files(reader) => reader.next(),
+            Self::Journal(reader) => reader.next(),
+        }
+    }
+
+    /// What is left at the end of a container's life, when there will be no more.
+    fn rest(&mut self) -> Result<Vec<Record>> {
+        match self {
+            Self::Files(reader) => Ok(reader.rest().into_iter().collect()),
+            Self::Journal(reader) => reader.rest(),
+        }
+    }
+}
+
 impl Logs {
     pub(super) fn run(self, global: &Global) -> Result<()> {
         let container = global.container(&self.id)?;
@@ -67,7 +101,7 @@ impl Logs {
             let Ok(written) = record.time.parse::<Timestamp>() else { return true };
             since.is_none_or(|since| written >= since) && until.is_none_or(|until| written <= until)
         };
-        let mut reader = Reader::open(settings);
+        let mut reader = Reader::open(settings, &container.state.created)?;
         let mut last = VecDeque::new();
         while let Some(record) = reader.next()? {
             if !wanted(&record) {
@@ -103,10 +137,7 @@ impl Logs {
                 }
             }
         }
-        match reader.rest() {
-            Some(record) if wanted(&record) => self.show(&record),
-            _ => Ok(()),
-        }
+        reader.rest()?.iter().filter(|record| wanted(record)).try_for_each(|record| self.show(record))
     }
 
     fn show(&self, record: &Record) -> Result<()> {

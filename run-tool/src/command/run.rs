@@ -29,13 +29,13 @@ pub(crate) struct Run {
     /// Do not delete the container after it has ended.
     #[arg(long)]
     keep: bool,
-    /// With --detach, keep the container's output: json-file (docker's format), file (plain) or none.
+    /// With --detach, keep the container's output: json-file (docker's format), file (plain), journald (systemd's journal) or none.
     ///
     /// run-tool then stays behind as the container's supervisor, which also keeps its status for `wait` and starts it again as
     /// the annotation org.oci-tools.restart says (no, `on-failure[:N]`, always, unless-stopped).
     #[arg(long, value_name = "DRIVER", requires = "detach")]
     log_driver: Option<String>,
-    /// An option of the log: max-size=SIZE, max-file=N or path=FILE (in the bundle by default).
+    /// An option of the log: max-size=SIZE, max-file=N or path=FILE (in the bundle by default); tag=TEXT for journald.
     #[arg(long, value_name = "KEY=VALUE", requires = "log_driver")]
     log_opt: Vec<String>,
     /// Do not become the parent of processes that the container orphans.

@@ -329,6 +329,47 @@ fn a_supervised_container_keeps_its_output_and_status() {
     assert!(bundle.bad(&["run", "--log-driver", "json-file", &id]).1.contains("--detach"));
 }
 
+/// systemd's own journald, in a mount namespace in which the journal is its alone.
+#[test]
+fn the_journal_keeps_the_output_of_a_supervised_container() {
+    let program = "echo out; echo err >&2; printf 'no\\377text\\n'; sleep 1; echo later; printf end; exit 3";
+    let bundle = Bundle::new(&["sh", "-c", program]);
+    let id = bundle.id();
+    let script = format!(
+        r#"
+mkdir -p /run/log/journal /run/systemd/journal
+mount -t tmpfs journal /run/log
+mount -t tmpfs journal /run/systemd/journal
+mkdir /run/log/journal
+runtime() {{ '{tool}' --root state "$@"; }}
+runtime run --detach --log-driver journald {id}; echo $?
+/lib/systemd/systemd-journald &
+until [ -S /run/systemd/journal/socket ]; do sleep 0.01; done
+runtime run --detach --log-driver journald --log-opt tag=web {id}; echo $?
+runtime logs --follow {id} 2>errors; cat errors
+echo; runtime wait {id}
+runtime logs --tail 1 {id}
+echo; journalctl --output=cat --output-fields=MESSAGE SYSLOG_IDENTIFIER=web CONTAINER_ID_FULL={id} PRIORITY=3
+runtime delete {id}
+runtime run --detach --log-driver journald {id}
+runtime logs {id} 2>/dev/null | head -n 1
+journalctl --quiet --output=cat CONTAINER_NAME={id} CONTAINER_TAG={id} | grep -c '^out$'
+kill %1; wait
+"#,
+        tool = env!("CARGO_BIN_EXE_run-tool"),
+    );
+    let output = Command::new("timeout")
+        .args(["--kill-after=5", "60", "unshare", "--mount", "--propagation=private", "bash", "-c", &script])
+        .current_dir(bundle.path())
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let expected = "1\n0\nout\nno\u{fffd}text\nlater\nenderr\n\n3\nend\nerr\nout\n1\n";
+    assert_eq!(stdout, expected, "{stderr}");
+    let refused = "run-tool run failed: --log-driver journald: connect /run/systemd/journal/socket";
+    assert!(stderr.contains(refused) && stderr.contains("is systemd-journald running?"), "{stderr}");
+}
+
 #[test]
 fn stop_asks_and_then_kills_and_ends_a_restart_policy() {
     let bundle = Bundle::with(&["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"], |config| {
