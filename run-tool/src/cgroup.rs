@@ -4,12 +4,13 @@
 //! are found once. `v1` and `v2` hold what differs, `device` the rules of the device controller.
 
 pub(crate) mod device;
+pub(crate) mod entrance;
 pub(crate) mod stats;
 pub(crate) mod systemd;
 pub(crate) mod v1;
 pub(crate) mod v2;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
@@ -18,7 +19,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::LinuxResources;
+use rustix::fs::{Mode, OFlags};
 
+use self::entrance::Entrance;
 use crate::error::{self, Fails};
 use crate::log;
 use crate::syscall::{self, Pid};
@@ -116,6 +119,23 @@ impl Cgroup {
             return Ok(());
         }
         self.create_folders()
+    }
+
+    /// The way in for a process that is about to be cloned.
+    pub(crate) fn entrance(&self) -> Entrance {
+        if self.unit.is_some() || (self.rootless && !self.unified()) {
+            return Entrance::default();
+        }
+        let open = |path: PathBuf, flags: OFlags| rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty());
+        let group = self.paths.get("").map(|path| open(path.clone(), OFlags::PATH | OFlags::DIRECTORY)).transpose();
+        let folders: BTreeSet<&PathBuf> =
+            self.paths.iter().filter(|(controller, _)| !controller.is_empty()).map(|(_, path)| path).collect();
+        let tasks = folders.into_iter().map(|folder| open(folder.join("tasks"), OFlags::WRONLY)).collect();
+        match (group, tasks) {
+            (Ok(group), Ok(tasks)) => Entrance { group, tasks },
+            // `place` and `join` say what is wrong.
+            _ => Entrance::default(),
+        }
     }
 
     /// Moves the first process in.

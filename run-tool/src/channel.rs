@@ -31,6 +31,8 @@ pub(crate) struct Gone(String);
 pub(crate) enum Message {
     /// Parent: you are in your groups and have your ids; begin.
     Go,
+    /// Child: I have moved into my groups, or could not.
+    Entered(bool),
     /// Intermediate child: the container's process has this id.
     Pid(i32),
     /// Child: the mounts are there; run the hooks of the runtime namespace.
@@ -62,6 +64,7 @@ impl Message {
     fn encode(&self) -> Vec<u8> {
         let (tag, rest) = match self {
             Message::Go => (b'g', Vec::new()),
+            Message::Entered(entered) => (b'i', vec![u8::from(*entered)]),
             Message::Pid(pid) => (b'p', pid.to_ne_bytes().to_vec()),
             Message::Hooks => (b'h', Vec::new()),
             Message::Continue => (b'c', Vec::new()),
@@ -86,6 +89,7 @@ impl Message {
         let text = || String::from_utf8_lossy(rest).into_owned();
         Some(match tag {
             b'g' => Message::Go,
+            b'i' => Message::Entered(rest == [1]),
             b'p' => Message::Pid(number()?),
             b'h' => Message::Hooks,
             b'c' => Message::Continue,

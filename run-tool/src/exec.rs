@@ -11,6 +11,7 @@ use libcontainer::oci_spec::runtime::ExecCPUAffinity;
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Signal};
 
+use crate::cgroup::entrance::Entrance;
 use crate::channel::{Channel, Message};
 use crate::container::Container;
 use crate::error::Fails;
@@ -35,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) streams: Option<[OwnedFd; 3]>,
     /// `process.execCPUAffinity`.
     pub(crate) affinity: Option<ExecCPUAffinity>,
+    /// The way into the container's groups.
+    pub(crate) entrance: Entrance,
 }
 
 /// Starts a program. Gives its process and the terminal, if that comes here.
@@ -87,7 +90,7 @@ pub(crate) fn start(
     };
     // As the child began: it has this process's, and may have its final one before it could say.
     log::debug(|| format!("nsexec[{pid}]: affinity: {:#x}", affinity_mask()));
-    let talked = converse(&ours, container, &program, &options, last, pid);
+    let talked = converse(&ours, container, &program, &mut options, last, pid);
     if talked.is_err() {
         // The child may have ended by itself, and the first error is the one that is told.
         let _ = syscall::kill(pid, libc::SIGKILL);
@@ -155,7 +158,10 @@ fn spawn(
     if pid_flag != 0 {
         syscall::setns(init.as_fd(), pid_flag).fails(|| "failed to setns into pid namespace")?;
     }
-    match syscall::clone(0, None).fails(|| "error starting setns process: clone")? {
+    if options.sub_groups.is_empty() {
+        options.entrance = container.cgroup().entrance();
+    }
+    match options.entrance.clone(0).fails(|| "error starting setns process: clone")? {
         None => {
             drop(ours);
             run(container, program, options, Some(init), flags & !pid_flag, &theirs)
@@ -168,11 +174,13 @@ fn converse(
     channel: &Channel,
     container: &Container,
     program: &Program,
-    options: &Options,
+    options: &mut Options,
     affinity: Option<&[u64]>,
     pid: Pid,
 ) -> Result<Option<OwnedFd>> {
-    join_groups(container, options, pid)?;
+    if !std::mem::take(&mut options.entrance).entered(channel)? {
+        join_groups(container, options, pid)?;
+    }
     container.state.rdt.join(pid)?;
     if let Some(mask) = affinity
         && let Err(error) = syscall::set_affinity(pid, mask)
@@ -265,6 +273,7 @@ fn set_up(
     if !program.rootless {
         hide()?;
     }
+    std::mem::take(&mut options.entrance).enter(channel)?;
     channel.expect(&Message::Go)?;
     hide()?;
     if let Some(init) = init

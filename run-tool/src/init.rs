@@ -68,6 +68,7 @@ fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<a
     if !plan.rootless {
         hide()?;
     }
+    std::mem::take(&mut plan.entrance).enter(channel)?;
     if !plan.namespaces.needs_stage() {
         plan.namespaces.join(false)?;
     }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::{Hooks, LinuxIdMapping, LinuxNamespaceType, LinuxResources, Spec};
 
 use crate::cgroup::Cgroup;
+use crate::cgroup::entrance::Entrance;
 use crate::channel;
 use crate::config::{self, Items, Namespaces as _};
 use crate::namespace::{self, Namespaces};
@@ -115,6 +116,8 @@ pub(crate) struct Plan {
     pub(crate) console: Option<OwnedFd>,
     /// Where the pidfd goes.
     pub(crate) pidfd_socket: Option<OwnedFd>,
+    /// The way into its groups.
+    pub(crate) entrance: Entrance,
     /// The fifo to wait at.
     pub(crate) fifo: Option<OwnedFd>,
     /// Its standard streams, where they are not the caller's.
@@ -202,6 +205,7 @@ impl Plan {
             foreground: options.mask.is_some() && options.log.is_none(),
             console,
             pidfd_socket,
+            entrance: Entrance::default(),
             fifo: None,
             streams: options.streams.take(),
             hooks: spec.hooks().clone().unwrap_or_default(),

@@ -230,12 +230,13 @@ fn launch(
     cgroup.create()?;
     container.state.cgroup_paths.clone_from(&cgroup.paths);
     let (ours, theirs) = Channel::pair()?;
-    let ours = spawn(plan, program, cgroup, ours, theirs, pid).context("unable to start container process")?;
+    let (ours, placed) =
+        spawn(plan, program, cgroup, ours, theirs, pid).context("unable to start container process")?;
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
     let rules = device::rules(Some(&resources), linux.map_or(&[][..], |linux| linux.devices().items()));
     let context = "unable to start container process";
-    if cgroup.unit.is_some() || !(cgroup.unified() && cgroup_clone(plan)) {
+    if !placed {
         cgroup.place(*pid).context("unable to apply cgroup configuration").context(context)?;
     }
     if let Some(owner) = group_owner(spec) {
@@ -300,10 +301,6 @@ fn group_owner(spec: &Spec) -> Option<u32> {
     Some(mapping.host_id() + (user - mapping.container_id()))
 }
 
-fn cgroup_clone(plan: &Plan) -> bool {
-    !plan.namespaces.needs_stage()
-}
-
 /// Sets the OOM score; the usual one needs no right that the caller may lack.
 pub(crate) fn set_oom_score(pid: Pid, score: Option<i32>, rootless: bool) -> Result<()> {
     let Some(score) = score else { return Ok(()) };
@@ -316,7 +313,8 @@ pub(crate) fn set_oom_score(pid: Pid, score: Option<i32>, rootless: bool) -> Res
     }
 }
 
-/// Clones the container's process, which never returns from here.
+/// Clones the container's process, which never returns from here. Gives this side's channel, and whether the process is in its
+/// groups.
 fn spawn(
     plan: &mut Plan,
     program: &mut Program,
@@ -324,7 +322,7 @@ fn spawn(
     ours: Channel,
     theirs: Channel,
     pid: &mut Pid,
-) -> Result<Channel> {
+) -> Result<(Channel, bool)> {
     let flags = plan.namespaces.clone_flags();
     if plan.namespaces.needs_stage() {
         let Some(stage) = syscall::clone(0, None).fails(|| "clone")? else {
@@ -340,7 +338,7 @@ fn spawn(
         };
         syscall::wait(stage, true)?;
         *pid = child?;
-        return Ok(ours);
+        return Ok((ours, false));
     }
     let own = match plan.namespaces.joined_pid() {
         // Entered for the next child only; left again at once.
@@ -352,14 +350,8 @@ fn spawn(
         }
         None => None,
     };
-    let into = match cgroup.paths.get("").filter(|_| cgroup.unified() && cgroup.unit.is_none()) {
-        Some(path) => Some(
-            rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-                .fails(|| format!("open {}", path.display()))?,
-        ),
-        None => None,
-    };
-    let Some(child) = syscall::clone(flags, into.as_ref().map(AsFd::as_fd)).fails(|| "clone")? else {
+    plan.entrance = cgroup.entrance();
+    let Some(child) = plan.entrance.clone(flags).fails(|| "clone")? else {
         drop(ours);
         init::run(plan, program, &theirs)
     };
@@ -368,7 +360,8 @@ fn spawn(
     if let Some(own) = own {
         syscall::setns(own.as_fd(), libc::CLONE_NEWPID).fails(|| "failed to setns back into pid namespace")?;
     }
-    Ok(ours)
+    let placed = std::mem::take(&mut plan.entrance).entered(&ours).context("error during container init")?;
+    Ok((ours, placed))
 }
 
 /// Answers the child until its program runs or waits for `start`. Gives the terminal, if it comes here.

@@ -121,7 +121,7 @@ impl Exec {
             pidfd_socket: self.pidfd_socket.as_deref().map(channel::connect).transpose()?,
             sub_groups: sub_groups(&self.cgroup)?,
             affinity: process.exec_cpu_affinity().clone(),
-            streams: None,
+            ..Options::default()
         };
         let (pid, master) = exec::start(&container, program, options).context("unable to start container process")?;
         if let Err(error) = write_pid_file(self.pid_file.as_deref(), pid) {

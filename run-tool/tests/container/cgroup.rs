@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -47,6 +47,44 @@ fn check(id: &str, rows: &[Row<'_>]) {
         }
     }
     assert!(seen * 2 >= rows.len(), "{seen} of {} limits are there", rows.len());
+}
+
+/// To move another process is to wait for the whole system: the kernel's lock on all groups (`cgroup::entrance`).
+#[test]
+fn new_processes_come_into_their_groups_without_being_moved() {
+    let mut bundle = Bundle::new(&["cat", "/proc/self/cgroup"]);
+    let log = bundle.path().join("strace");
+    let traced = |bundle: &Bundle, arguments: &[&str]| -> String {
+        let tool = bundle.command(arguments);
+        let strace = ["-f", "-o", log.to_str().unwrap(), "-e", "trace=openat"];
+        let output = Command::new("strace")
+            .args(strace)
+            .arg(tool.get_program())
+            .args(tool.get_args())
+            .current_dir(bundle.path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("package strace");
+        assert!(output.status.success(), "{output:?}");
+        let calls = fs::read_to_string(&log).unwrap();
+        let moves: Vec<&str> =
+            calls.lines().filter(|call| call.contains("cgroup.procs") && call.contains("O_WRONLY")).collect();
+        assert!(calls.contains("/sys/fs/cgroup") && moves.is_empty(), "{arguments:?}: {moves:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let id = bundle.id();
+    let seen = traced(&bundle, &["run", &id]);
+    assert!(seen.contains(&id), "{seen}");
+    bundle.config["process"]["args"] = json!(["sleep", "100"]);
+    bundle.store();
+    bundle.good(&["run", "--detach", &id]);
+    let members = || cgroups(&id).iter().map(|group| fs::read_to_string(group.join("cgroup.procs")).unwrap()).collect();
+    let before: Vec<String> = members();
+    assert!(!before.is_empty() && before.iter().all(|group| group.lines().count() == 1), "{before:?}");
+    let others = ["exec", &id, "cat", "/proc/self/cgroup", "/proc/1/cgroup"];
+    let seen: Vec<String> = traced(&bundle, &others).lines().map(str::to_owned).collect();
+    let (own, first) = seen.split_at(seen.len() / 2);
+    assert_eq!(own, first);
 }
 
 #[test]
