@@ -30,6 +30,7 @@ pub mod archive;
 pub mod beneath;
 pub mod digest;
 pub mod edit;
+pub mod error;
 pub mod home;
 pub mod human;
 pub mod layer;
