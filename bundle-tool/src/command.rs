@@ -8,7 +8,7 @@ use bundle_tool::bundle::Bundle;
 use bundle_tool::option::Refused;
 use bundle_tool::{config, container};
 use clap::{Parser, Subcommand};
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 use image_tool::pipe;
 
 mod commit;

@@ -27,8 +27,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use image_tool::address::digest::Digest;
 use image_tool::address::{Address, RefName};
-use image_tool::digest::Digest;
 use image_tool::layer::Compression;
 use image_tool::layout::{Layout, Writer};
 use image_tool::pipe;
@@ -213,7 +213,11 @@ impl std::str::FromStr for LayoutOperand {
 impl LayoutOperand {
     /// The path of the layout.
     pub(crate) fn path(&self) -> std::path::PathBuf {
-        if self.layout.is_empty() { image_tool::home::Home::from_environment().images() } else { (&self.layout).into() }
+        if self.layout.is_empty() {
+            image_tool::address::home::Home::from_environment().images()
+        } else {
+            (&self.layout).into()
+        }
     }
 
     /// Opens the layout; the default one may not be there yet, and then it is empty.
@@ -377,5 +381,5 @@ pub(crate) fn print_line(line: &str) -> Result<()> {
 
 /// Tells people something; that nobody listens is no reason to stop.
 pub(crate) fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", image_tool::human::plain(text));
+    let _ = writeln!(io::stderr(), "{}", image_tool::show::human::plain(text));
 }

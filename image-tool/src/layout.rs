@@ -11,6 +11,7 @@
 mod blob;
 mod image;
 mod index;
+pub mod platform;
 mod prune;
 mod reach;
 
@@ -23,9 +24,9 @@ use std::sync::Arc;
 use oci_spec::image::Descriptor;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, ResolveFlags};
 
+use crate::address::digest::{self, Digest, Verifier};
+use crate::address::name;
 use crate::address::{Address, RefName};
-use crate::digest::{self, Digest, Verifier};
-use crate::name;
 
 pub use self::blob::{BlobWriter, Writer};
 pub use self::image::{Image, MANIFEST_LIMIT, check_document, is_index, is_manifest};

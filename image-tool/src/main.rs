@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Err(error) if image_tool::pipe::is_stdout_closed(error.as_ref()) => ExitCode::SUCCESS,
         Err(error) => {
             // With standard error gone, the exit status is all that can be told.
-            let _ = writeln!(io::stderr(), "image-tool: {}", image_tool::human::plain(&format!("{error:#}")));
+            let _ = writeln!(io::stderr(), "image-tool: {}", image_tool::show::human::plain(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

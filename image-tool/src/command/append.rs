@@ -3,9 +3,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use image_tool::address::RefName;
-use image_tool::append::{History, append, layer};
+use image_tool::edit::append::{History, append, layer};
 use image_tool::layout::Layout;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
 
 use super::show::named;
 use super::{Operand, Pack, input, publish, source_date_epoch};

@@ -1,10 +1,10 @@
 use anyhow::Result;
 use clap::Args;
 use image_tool::address::RefName;
-use image_tool::append::History;
+use image_tool::edit::append::History;
 use image_tool::edit::{Change, configure};
 use image_tool::layout::Layout;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
 
 use super::show::named;
 use super::{Operand, publish, source_date_epoch};

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use image_tool::layout::Layout;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
 
 use super::show::named;
 use super::squash::flatten;

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use image_tool::human;
 use image_tool::layout::Layout;
+use image_tool::show::human;
 
 use super::{LayoutOperand, print_line, say};
 

@@ -2,10 +2,10 @@ use anyhow::Result;
 use clap::Args;
 use image_tool::address::Address;
 use image_tool::layout::Layout;
-use image_tool::platform::Platform;
-use image_tool::summary::{Summary, layer_size};
-use image_tool::template::Template;
-use image_tool::{digest, human};
+use image_tool::layout::platform::Platform;
+use image_tool::show::summary::{Summary, layer_size};
+use image_tool::show::template::Template;
+use image_tool::{address::digest, show::human};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use image_tool::layout::Layout;
 use image_tool::layout::MANIFEST_LIMIT;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
 
 use super::{Operand, print_bytes};
 

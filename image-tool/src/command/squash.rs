@@ -4,15 +4,15 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use image_tool::address::RefName;
-use image_tool::append::{History, Layer};
 use image_tool::beneath::Root;
+use image_tool::edit::append::{History, Layer};
 use image_tool::edit::squash;
 use image_tool::layer::apply::Options;
 use image_tool::layer::cache::{Source, apply_all};
 use image_tool::layer::diff;
 use image_tool::layer::pack::Packer;
 use image_tool::layout::Layout;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
 
 use super::show::named;
 use super::{Operand, Pack, publish, say, source_date_epoch};

@@ -8,7 +8,7 @@ use image_tool::layer::apply::Options;
 use image_tool::layer::cache::{Source, apply_all};
 use image_tool::layer::owner::{IdMap, Owners};
 use image_tool::layout::Layout;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
 
 use super::show::named;
 use super::{Operand, print_line, say};

@@ -27,8 +27,7 @@ use std::rc::Rc;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use self::make::Existing;
-use self::place::Place;
+use self::place::{Existing, Place};
 use super::entry::{self, Entry, Kind, Reader};
 use super::owner::{Owners, Unmapped, in_user_namespace};
 use super::whiteout::{self, Whiteout};

@@ -28,9 +28,9 @@ use rustix::fs::FlockOperation;
 
 use super::apply::{self, Applier, Options, Skipped};
 use super::stream::{self, Stream, default_limit};
+use crate::address::digest::Digest;
+use crate::address::home::Home;
 use crate::beneath::{self, Root};
-use crate::digest::Digest;
-use crate::home::Home;
 use crate::layout::{self, Image, Layout};
 
 /// Why a layer is not in the cache.
@@ -74,7 +74,7 @@ pub enum Error {
     Beneath(#[from] beneath::Error),
     /// An image's config names a layer by something that is no digest.
     #[error("diff id")]
-    DiffId(#[source] crate::digest::Error),
+    DiffId(#[source] crate::address::digest::Error),
 }
 
 fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
@@ -100,7 +100,7 @@ impl Source {
     /// [`Error::Layout`], [`Error::DiffId`].
     pub fn of_image(layout: &Layout, image: &Image) -> Result<Vec<Self>, Error> {
         let open = |(descriptor, diff_id): (&Descriptor, &str)| {
-            let diff_id = crate::digest::parse(diff_id).map_err(Error::DiffId)?;
+            let diff_id = crate::address::digest::parse(diff_id).map_err(Error::DiffId)?;
             Ok(Self { blob: layout.open_blob(descriptor)?, descriptor: descriptor.clone(), diff_id })
         };
         image.layers().map(open).collect()
@@ -351,7 +351,7 @@ impl Cache {
             };
             for entry in entries {
                 let name = entry.map_err(io_error("read", &folder))?.file_name();
-                if let Ok(digest) = crate::digest::parse(&format!("{algorithm}:{}", name.to_string_lossy())) {
+                if let Ok(digest) = crate::address::digest::parse(&format!("{algorithm}:{}", name.to_string_lossy())) {
                     found.push(digest);
                 }
             }

@@ -13,7 +13,7 @@ use flate2::{Compress, FlushCompress, Status};
 use oci_spec::image::Descriptor;
 
 use super::Compression;
-use crate::digest::{Digest, Hasher};
+use crate::address::digest::{Digest, Hasher};
 use crate::layout::{BlobWriter, Error, Writer};
 
 const BLOCK: usize = 1 << 20;

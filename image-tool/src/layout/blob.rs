@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 
 use super::{Error, Layout, io_error};
 use crate::address::RefName;
-use crate::digest::{self, Digest, Hasher};
+use crate::address::digest::{self, Digest, Hasher};
 
 /// Where downloads that were cut wait to be resumed, beneath the layout. Garbage collection empties it.
 pub(crate) const PARTIAL: &str = ".partial";

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::blob::PARTIAL;
 use super::{Error, Layout, io_error, reach};
-use crate::digest;
+use crate::address::digest;
 
 /// Something that garbage collection removed or would remove.
 #[derive(Debug, Clone, PartialEq, Eq)]

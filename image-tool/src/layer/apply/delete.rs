@@ -6,8 +6,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
-use super::make::Existing;
-use super::place::Place;
+use super::place::{Existing, Place};
 use super::{Applier, Error, Target};
 use crate::beneath::{self, Time, io_error, open_in_root};
 

@@ -8,19 +8,11 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::place::Place;
+use super::place::{Existing, Place};
 use super::{Applier, Error, Pending, Target, is_overlay_mark};
 use crate::beneath::{self, Time, clean, io_error};
 use crate::layer::entry::{self, Entry, Kind, Reader};
 use crate::layer::owner::{Owners, ROOTLESS, to_rootless};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Existing {
-    Nothing,
-    Directory,
-    Whiteout,
-    Other,
-}
 
 impl Applier {
     /// Makes what the entry says, in place of what is there. A directory stays and gets its new mode and owner.

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::make::Existing;
 use super::{Applier, Error, Pending};
 use crate::beneath::{Time, io_error, open_in_root};
 use crate::layer::entry::{Entry, Kind};
@@ -18,6 +17,16 @@ pub(super) struct Place {
     pub(super) inode: u64,
     /// New files in it get its group.
     pub(super) setgid: bool,
+}
+
+/// What has a name already when an entry wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Existing {
+    Nothing,
+    Directory,
+    /// A deletion in overlayfs's signs, which this layer made before.
+    Whiteout,
+    Other,
 }
 
 impl Applier {
