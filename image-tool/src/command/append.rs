@@ -7,8 +7,9 @@ use image_tool::edit::append::{History, append, layer};
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
 
-use super::show::named;
-use super::{Operand, Pack, input, publish, source_date_epoch};
+use super::archive::input;
+use super::operand::{Operand, named};
+use super::publish::{Pack, publish, source_date_epoch};
 
 /// Put a layer on top of an image, and print the new image's address.
 ///

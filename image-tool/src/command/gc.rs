@@ -5,7 +5,8 @@ use clap::Args;
 use image_tool::layout::Layout;
 use image_tool::show::human;
 
-use super::{LayoutOperand, print_line, say};
+use super::operand::LayoutOperand;
+use super::print::{print_line, say};
 
 /// Remove blobs that no image has, and print what was removed.
 ///

@@ -9,9 +9,9 @@ use image_tool::{address::digest, show::human};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::list::{by_template, heading};
-use super::show::named;
-use super::{Operand, print_bytes};
+use super::operand::{Operand, named};
+use super::print::print_bytes;
+use super::table::{by_template, heading};
 
 /// Show how an image came about, the last step first, in docker's columns.
 #[derive(Args)]

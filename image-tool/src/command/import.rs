@@ -7,8 +7,9 @@ use image_tool::edit::append::History;
 use image_tool::edit::{Change, import};
 use image_tool::layout::Layout;
 
-use super::config::Fields;
-use super::{Pack, input, publish, source_date_epoch};
+use super::archive::input;
+use super::fields::Fields;
+use super::publish::{Pack, publish, source_date_epoch};
 
 /// Make an image of a root file system's tar, and print its address.
 #[derive(Args)]

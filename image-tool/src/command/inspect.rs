@@ -9,8 +9,8 @@ use image_tool::show::template::Template;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::show::named;
-use super::{Operand, print_bytes};
+use super::operand::{Operand, named};
+use super::print::print_bytes;
 
 /// Print what is known of images, as one JSON array in docker's form.
 #[derive(Args)]

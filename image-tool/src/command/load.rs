@@ -8,7 +8,8 @@ use image_tool::address::name;
 use image_tool::archive::load::{Loaded, load};
 use image_tool::layout::Layout;
 
-use super::{LayoutOperand, print_line, say};
+use super::operand::LayoutOperand;
+use super::print::{print_line, say};
 
 /// Read an archive of images into a layout, and print their addresses.
 ///

@@ -4,8 +4,8 @@ use image_tool::address::name;
 use image_tool::address::{Address, RefName};
 use image_tool::layout::{self, Index, Layout};
 
-use super::say;
-use super::show::named;
+use super::operand::named;
+use super::print::say;
 
 /// Remove names, and with its last name an image.
 ///

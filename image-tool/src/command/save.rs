@@ -10,8 +10,9 @@ use image_tool::layer::pack::Gzip;
 use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Layout};
 
-use super::show::named;
-use super::{Operand, Pack, output};
+use super::archive::output;
+use super::operand::{Operand, named};
+use super::publish::Pack;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Form {

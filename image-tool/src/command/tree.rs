@@ -7,8 +7,8 @@ use image_tool::show::tree::page::page;
 use image_tool::show::tree::{Node, Tree as Survey};
 use image_tool::{layout, show::human};
 
-use super::show::named;
-use super::{Operand, print_bytes};
+use super::operand::{Operand, named};
+use super::print::print_bytes;
 
 /// Show what each layer adds, what of it later layers replace or delete, and where the bytes are.
 #[derive(Args)]
