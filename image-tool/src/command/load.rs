@@ -50,10 +50,7 @@ impl Load {
         for Loaded { name, descriptor } in loaded {
             if !self.quiet {
                 match &name {
-                    Some(name) => {
-                        let (repository, tag) = name::familiar(name.as_str());
-                        say(&format!("Loaded image: {repository}:{tag}"));
-                    }
+                    Some(name) => say(&format!("Loaded image: {}", name::short(name.as_str()))),
                     None => say(&format!("Loaded image ID: {}", descriptor.digest())),
                 }
             }

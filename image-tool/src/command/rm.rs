@@ -57,7 +57,7 @@ impl Rm {
                     bail!("{} names mean this image, name one or use --force: {}", names.len(), names.join(" "));
                 }
                 for name in index.remove_image(descriptor.digest()) {
-                    say(&format!("Untagged: {}", shown(&name)));
+                    say(&format!("Untagged: {}", name::short(&name)));
                 }
             }
         }
@@ -73,13 +73,8 @@ impl Rm {
 
 fn untag(index: &mut Index, reference: &RefName) {
     if index.remove(reference) {
-        say(&format!("Untagged: {}", shown(reference.as_str())));
+        say(&format!("Untagged: {}", name::short(reference.as_str())));
     }
-}
-
-fn shown(reference: &str) -> String {
-    let (repository, tag) = name::familiar(reference);
-    format!("{repository}:{tag}")
 }
 
 fn names_of(index: &Index, digest: &image_tool::address::digest::Digest) -> Result<Vec<String>> {
