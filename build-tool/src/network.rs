@@ -7,7 +7,7 @@ use std::str::FromStr;
 use bundle_tool::config::Namespace;
 use bundle_tool::network::{self, Plan, cni};
 use bundle_tool::{annotation, container, environment, name};
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 use oci_spec::runtime::{Hook, Hooks};
 
 /// What a command can reach.

@@ -15,11 +15,11 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use image_tool::address::Address;
+use image_tool::address::home::Home;
 use image_tool::beneath::{self, Root};
-use image_tool::home::Home;
 use image_tool::layer::cache;
+use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Image, Layout};
-use image_tool::platform::Platform;
 use oci_spec::runtime::{Hook, Hooks, Mount};
 
 use crate::annotation;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 use crate::annotation;
 use crate::bundle::Bundle;

@@ -18,7 +18,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::human::plain;
+use crate::show::human::plain;
 use crate::pipe;
 
 /// The crates whose events `-v` shows. Others stay silent: an HTTP client's log would show URLs that can hold secrets.

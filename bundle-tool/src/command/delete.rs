@@ -1,6 +1,6 @@
 use bundle_tool::bundle::{self, Bundle};
 use bundle_tool::removal;
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 use image_tool::pipe;
 
 use super::{About as _, note};

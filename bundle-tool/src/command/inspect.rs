@@ -1,5 +1,5 @@
 use bundle_tool::{annotation, container};
-use image_tool::template::Template;
+use image_tool::show::template::Template;
 use serde_json::{Value, json};
 
 use super::print_bytes;

@@ -5,7 +5,7 @@ use bundle_tool::container;
 use bundle_tool::network::cni::{self, Conflist};
 use bundle_tool::network::state::Networks;
 use clap::{Args, Subcommand};
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 use image_tool::pipe;
 use serde_json::Value;
 

@@ -19,9 +19,9 @@ use bundle_tool::network::files::Dns;
 use bundle_tool::option::Refused;
 use clap::ArgAction;
 use image_tool::address::Address;
-use image_tool::home::Home;
+use image_tool::address::home::Home;
+use image_tool::layout::platform::Platform;
 use image_tool::pipe;
-use image_tool::platform::Platform;
 
 /// docker run's options. A switch takes `=true` and `=false` as well.
 #[derive(clap::Args)]

@@ -7,7 +7,7 @@ use bundle_tool::name;
 use bundle_tool::removal;
 use bundle_tool::volume::{self, About, Store, Volume as Named};
 use clap::{Args, Subcommand};
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 use image_tool::pipe;
 use jiff::Timestamp;
 use serde_json::json;

@@ -6,8 +6,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use image_tool::address::home::Home;
 use image_tool::beneath::Root;
-use image_tool::home::Home;
 use oci_spec::runtime::Mount;
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +58,7 @@ impl Drop for Fresh {
 
 /// Fails if this host cannot run programs of the image's architecture.
 pub(super) fn check_architecture(architecture: &str) -> Result<(), Error> {
-    let host = image_tool::platform::Platform::host();
+    let host = image_tool::layout::platform::Platform::host();
     let native = architecture == host.architecture()
         || matches!((host.architecture(), architecture), ("amd64", "386") | ("arm64", "arm"));
     if native || architecture.is_empty() {
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_foreign_architecture_is_refused_with_the_way_out() {
-        assert!(check_architecture(image_tool::platform::Platform::host().architecture()).is_ok());
+        assert!(check_architecture(image_tool::layout::platform::Platform::host().architecture()).is_ok());
         let message = check_architecture("s390x").map_err(|error| error.to_string());
         if let Err(message) = message {
             assert!(

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 use super::{Error, Request};
 use crate::bundle;

@@ -8,8 +8,8 @@ use image_tool::layout::{self, Layout};
 use image_tool::pipe;
 use image_tool::verify::Verification;
 
-use super::show::named;
-use super::{LayoutOperand, print_line, say};
+use super::operand::{LayoutOperand, named};
+use super::print::{print_line, say};
 
 /// Prove that images are sound, and print their addresses.
 ///

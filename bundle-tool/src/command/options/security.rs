@@ -7,7 +7,7 @@ use bundle_tool::capability::Capability;
 use bundle_tool::config::{Ipc, Namespace};
 use bundle_tool::security::SecurityOption;
 use clap::ArgAction;
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 use super::refuse;
 
