@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use bundle_tool::bundle::{annotation, name};
 use bundle_tool::config::Namespace;
+use bundle_tool::container;
 use bundle_tool::network::{self, Plan, cni};
-use bundle_tool::{annotation, container, environment, name};
+use bundle_tool::option::environment;
 use image_tool::home::Home;
 use oci_spec::runtime::{Hook, Hooks};
 

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use bundle_tool::user;
+use bundle_tool::rootfs::user;
 use image_tool::beneath::{self, Root};
 use image_tool::home::Home;
 use image_tool::layer::entry::Reader;

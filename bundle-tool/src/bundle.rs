@@ -3,6 +3,13 @@
 //! `bundles/NAME` is a bundle's folder, or a symbolic link to one that was put elsewhere (`--bundle PATH`): either way a name is taken
 //! by one `mkdir` or `symlink`, which the kernel makes atomic. config.json is written last and by a rename, so a folder with one is a
 //! whole bundle; a folder without one is being made, which its lock tells, or was left by a crash and may be taken over.
+//!
+//! This room holds what is on disk: the folder, its name, its annotations, a systemd unit of it. It knows `rootfs`, to unmount, and
+//! `option`; who makes a bundle's content is `container`'s.
+
+pub mod annotation;
+pub mod name;
+pub mod unit;
 
 use std::fs::{self, File};
 use std::io;
@@ -10,11 +17,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use image_tool::error::During as _;
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::annotation;
-use crate::name::ContainerName;
+use self::name::ContainerName;
 use crate::rootfs;
 
 /// A bundle that cannot be made, found or removed.
@@ -54,24 +62,21 @@ pub enum Error {
         /// One of the processes.
         pid: i32,
     },
-    /// A file operation failed.
-    #[error("{operation} {}", .path.display())]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    /// An operation that the kernel refused.
+    #[error(transparent)]
+    Io(#[from] image_tool::error::Io),
     /// A mount could not be undone.
     #[error(transparent)]
     Rootfs(#[from] rootfs::Error),
 }
 
-fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io { operation, path, source }
+/// A volume that a bundle uses, as its annotation names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Used {
+    /// The volume's name.
+    pub name: String,
+    /// Whether it was made for this container alone, and goes with it.
+    pub anonymous: bool,
 }
 
 /// A bundle with its config.json.
@@ -90,7 +95,7 @@ impl Bundle {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Err(Error::NoSuchBundle(path.display().to_string()));
             }
-            Err(error) => return Err(io_error("read", &file)(error)),
+            Err(error) => Err(error).during("read", &file)?,
         };
         let config = serde_json::from_slice(&json).map_err(|source| Error::Config { path: file, source })?;
         Ok(Self { path: path.to_owned(), config })
@@ -124,7 +129,7 @@ impl Bundle {
         let entries = match fs::read_dir(bundles) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(io_error("read", bundles)(error)),
+            Err(error) => Err(error).during("read", bundles)?,
         };
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         paths.sort();
@@ -152,6 +157,11 @@ impl Bundle {
         self.annotation(annotation::NAME).map_or_else(folder, str::to_owned)
     }
 
+    /// The volumes in use.
+    pub fn volumes(&self) -> Vec<Used> {
+        self.annotation(annotation::VOLUMES).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
+    }
+
     /// The root file system.
     pub fn rootfs(&self) -> PathBuf {
         let path = self.config.pointer("/root/path").and_then(Value::as_str).unwrap_or("rootfs");
@@ -164,7 +174,7 @@ impl Bundle {
         match fs::read_to_string(&file) {
             Ok(text) => Ok(Some(text.lines().map(str::to_owned).collect())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(io_error("read", &file)(error)),
+            Err(error) => Ok(Err(error).during("read", &file)?),
         }
     }
 
@@ -216,7 +226,7 @@ pub struct Draft {
 impl Draft {
     /// Takes the name, or one drawn at random, and makes the folder: `path`, or `bundles/NAME`.
     pub fn create(bundles: &Path, name: Option<ContainerName>, path: Option<&Path>) -> Result<Self, Error> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(bundles).map_err(io_error("create", bundles))?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(bundles).during("create", bundles)?;
         match name {
             Some(name) => Self::named(bundles, name, path),
             None => {
@@ -235,12 +245,12 @@ impl Draft {
     fn named(bundles: &Path, name: ContainerName, path: Option<&Path>) -> Result<Self, Error> {
         let place = bundles.join(name.as_str());
         let Some(shown) = path else {
-            let path = std::path::absolute(&place).map_err(io_error("find", &place))?;
+            let path = std::path::absolute(&place).during("find", &place)?;
             let lock = claim(&path)?;
             let lock = lock.ok_or_else(|| Error::NameInUse { name: name.to_string(), path: place.clone() })?;
             return Ok(Self { path, shown: place, name, link: None, _lock: lock, committed: false });
         };
-        let path = std::path::absolute(shown).map_err(io_error("find", shown))?;
+        let path = std::path::absolute(shown).during("find", shown)?;
         link(&place, &path, &name)?;
         let claimed = claim(&path).and_then(|lock| lock.ok_or_else(|| Error::PathInUse(shown.into())));
         match claimed {
@@ -292,12 +302,12 @@ impl Drop for Draft {
 /// Makes a folder and locks it; `None` if it is somebody's. One that a crash left, without a config.json and unlocked, is emptied.
 fn claim(path: &Path) -> Result<Option<OwnedFd>, Error> {
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(io_error("create", parent))?;
+        fs::create_dir_all(parent).during("create", parent)?;
     }
     let made = match fs::DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-        Err(error) => return Err(io_error("create", path)(error)),
+        Err(error) => Err(error).during("create", path)?,
     };
     let open =
         rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
@@ -308,20 +318,20 @@ fn claim(path: &Path) -> Result<Option<OwnedFd>, Error> {
     if !made {
         if !path.join(UNFINISHED).exists() || path.join("config.json").exists() {
             // An empty folder of the user's may become a bundle.
-            let empty = fs::read_dir(path).map_err(io_error("read", path))?.next().is_none();
+            let empty = fs::read_dir(path).during("read", path)?.next().is_none();
             if !empty {
                 return Ok(None);
             }
         } else {
             unmount(path, &path.join("rootfs"), true)?;
-            for entry in fs::read_dir(path).map_err(io_error("read", path))?.flatten() {
+            for entry in fs::read_dir(path).during("read", path)?.flatten() {
                 if entry.file_name() != UNFINISHED {
                     remove_tree(&entry.path())?;
                 }
             }
         }
     }
-    File::create(path.join(UNFINISHED)).map_err(io_error("create", &path.join(UNFINISHED)))?;
+    File::create(path.join(UNFINISHED)).during("create", &path.join(UNFINISHED))?;
     Ok(Some(folder))
 }
 
@@ -336,11 +346,11 @@ fn link(place: &Path, target: &Path, name: &ContainerName) -> Result<(), Error> 
         match std::os::unix::fs::symlink(target, place) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(io_error("create", place)(error)),
+            Err(error) => Err(error).during("create", place)?,
         }
         match fs::read_link(place) {
             // Ours from a run that crashed, or of a folder that somebody removed.
-            Ok(old) if old == target || !old.exists() => fs::remove_file(place).map_err(io_error("remove", place))?,
+            Ok(old) if old == target || !old.exists() => fs::remove_file(place).during("remove", place)?,
             Ok(old) => return Err(taken(old)),
             Err(_) => return Err(taken(place.to_owned())),
         }
@@ -365,7 +375,7 @@ pub(crate) fn replace(folder: &Path, name: &str, content: &[u8], mode: u32) -> R
         file.persist(&path)?;
         File::open(folder)?.sync_all()
     };
-    write().map_err(io_error("write", &path))
+    Ok(write().during("write", &path)?)
 }
 
 /// Removes a bundle: its mount, its folder, its name. What is gone already is no error.
@@ -380,7 +390,7 @@ pub fn remove(bundles: &Path, bundle: &Bundle, lazily: bool) -> Result<(), Error
     }
     remove_tree(bundle.path())?;
     if fs::read_link(&link).is_ok_and(|target| !target.exists()) {
-        fs::remove_file(&link).map_err(io_error("remove", &link))?;
+        fs::remove_file(&link).during("remove", &link)?;
     }
     Ok(())
 }
@@ -393,14 +403,14 @@ pub fn remove_unfinished(bundles: &Path, text: &str) -> Result<bool, Error> {
         let named = bundles.join(text);
         places = vec![resolve(&named), PathBuf::from(text)];
         if fs::read_link(&named).is_ok_and(|target| !target.exists()) {
-            fs::remove_file(&named).map_err(io_error("remove", &named))?;
+            fs::remove_file(&named).during("remove", &named)?;
             any = true;
         }
     }
     for path in places {
         if path.join(UNFINISHED).exists() && !path.join("config.json").exists() {
             // A lock says that it is still being made.
-            let folder = File::open(&path).map_err(io_error("open", &path))?;
+            let folder = File::open(&path).during("open", &path)?;
             if rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_err() {
                 continue;
             }
@@ -417,21 +427,23 @@ pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(io_error("remove", path)(error)),
+        Err(error) => Err(error).during("remove", path)?,
     };
     if !found.is_dir() {
-        return match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
-            _ => Ok(()),
-        };
+        return gone(fs::remove_file(path), path);
     }
     if rootfs::is_mounted(path) {
         return Err(Error::Rootfs(rootfs::Error::Busy { target: path.to_owned() }));
     }
     // The standard library's removal works by descriptors and follows no link.
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
-        _ => Ok(()),
+    gone(fs::remove_dir_all(path), path)
+}
+
+/// What somebody else removed meanwhile is gone, too.
+fn gone(removed: io::Result<()>, path: &Path) -> Result<(), Error> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => Ok(other.during("remove", path)?),
     }
 }
 

@@ -1,42 +1,47 @@
-//! A container in the making: an image and docker's options become a bundle.
+//! A container's life: `create` makes a bundle of an image and docker's options, hooks set its network up, `status` tells how it is,
+//! `change` what it wrote, `removal` ends it. This room knows every other.
 //!
-//! The order matters. First everything that can be refused without touching the disk; then the name, by which the work is owned; then
+//! The order of `create` matters. First everything that can be refused without touching the disk; then the name, by which the work is owned; then
 //! the root file system, in which users are looked up, volumes filled and mount points made; config.json last. Whatever fails, the
 //! draft's end takes back what was made.
 
+pub mod change;
 mod files;
+pub mod hook;
+pub mod instruction;
 mod layers;
 mod networks;
+pub mod removal;
+pub mod status;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use image_tool::address::Address;
 use image_tool::beneath::{self, Root};
+use image_tool::error::During as _;
 use image_tool::home::Home;
 use image_tool::layer::cache;
 use image_tool::layout::{self, Image, Layout};
 use image_tool::platform::Platform;
 use oci_spec::runtime::{Hook, Hooks, Mount};
 
-use crate::annotation;
-use crate::bundle::{self, Bundle, Draft};
+use crate::bundle::annotation;
+use crate::bundle::name::{self, ContainerName};
+use crate::bundle::{self, Draft};
+use crate::config::image::{self, Healthcheck, Runtime};
 use crate::config::{self, Container, IdMaps, IdRange, Ipc, Namespace, Options};
-use crate::environment;
-use crate::image::{self, Healthcheck, Runtime};
-use crate::name::{self, ContainerName};
 use crate::network::files::{Dns, ExtraHost};
 use crate::network::{self, Mode, Plan};
 use crate::option::Refused;
-use crate::port::{self, Expose, Publish};
+use crate::option::environment;
+use crate::option::port::{self, Expose, Publish};
 use crate::rootfs;
-use crate::user::{self, Identity};
+use crate::rootfs::user::{self, Identity};
 use crate::volume::{self, Attachment};
 
-pub(crate) use layers::MADE as MOUNT_POINTS;
 pub use layers::{mount, unmount};
 pub use networks::{conflist, network_folders, write_conflist};
 
@@ -86,14 +91,9 @@ pub enum Error {
     /// The id file is there.
     #[error("--cidfile: {}: there is something already (delete it if no container needs it)", .0.display())]
     IdFile(PathBuf),
-    /// A file operation failed.
-    #[error("{operation} {}", .path.display())]
-    Io { operation: &'static str, path: PathBuf, source: io::Error },
-}
-
-fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io { operation, path, source }
+    /// An operation that the kernel refused.
+    #[error(transparent)]
+    Io(#[from] image_tool::error::Io),
 }
 
 /// What a container is made from: an image and docker's options, read.
@@ -216,7 +216,7 @@ pub fn spec(home: &Home, request: &Request) -> Result<Vec<u8>, Error> {
     let place = home.bundles().join(".spec");
     let draft = Draft::create(&place, None, None)?;
     let shown = match &request.bundle {
-        Some(path) => std::path::absolute(path).map_err(io_error("find", path))?,
+        Some(path) => std::path::absolute(path).during("find", path)?,
         None => home.bundles().join(name.as_str()),
     };
     let tree = layers::Tree::make(home, draft.path(), &subject.layout, &subject.image, request.copy)?;
@@ -397,7 +397,7 @@ impl Preparation {
             .reference()
             .map(ToString::to_string)
             .unwrap_or_else(|| subject.image.descriptor().digest().to_string());
-        let layout = std::path::absolute(address.layout_path()).map_err(io_error("find", &address.layout_path()))?;
+        let layout = std::path::absolute(address.layout_path()).during("find", &address.layout_path())?;
         let stop_signal = request
             .stop_signal
             .clone()
@@ -445,7 +445,7 @@ impl Preparation {
         rootfs: &Root,
         mounts: &mut Vec<Mount>,
         mut fresh: Option<&mut files::Fresh>,
-    ) -> Result<Vec<files::Used>, Error> {
+    ) -> Result<Vec<bundle::Used>, Error> {
         let mut attachments = request.attachments.clone();
         for target in subject.runtime.volumes.keys() {
             let base = Path::new("/");
@@ -465,8 +465,8 @@ impl Preparation {
     }
 
     fn hooks(&self, home: &Home, request: &Request) -> Result<Option<Hooks>, Error> {
-        let program = std::env::current_exe().map_err(io_error("find", Path::new("/proc/self/exe")))?;
-        let absolute = std::path::absolute(home.path()).map_err(io_error("find", home.path()))?;
+        let program = std::env::current_exe().during("find", Path::new("/proc/self/exe"))?;
+        let absolute = std::path::absolute(home.path()).during("find", home.path())?;
         // A runtime gives a hook the environment that is written here and no other.
         let mut environment = vec![environment::DEFAULT_PATH.to_owned(), format!("OCI_HOME={}", absolute.display())];
         for name in ["CNI_PATH", "XDG_RUNTIME_DIR"] {
@@ -490,13 +490,6 @@ impl Preparation {
         hooks.set_poststop(Some(vec![hook("down")]));
         Ok(Some(hooks))
     }
-}
-
-/// The names of volumes that a bundle uses, and those that are its own.
-pub fn volumes(bundle: &Bundle) -> Vec<(String, bool)> {
-    let text = bundle.annotation(annotation::VOLUMES).unwrap_or("[]");
-    let used: Vec<files::Used> = serde_json::from_str(text).unwrap_or_default();
-    used.into_iter().map(|used| (used.name, used.anonymous)).collect()
 }
 
 fn json(value: &impl serde::Serialize) -> String {

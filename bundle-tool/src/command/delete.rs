@@ -1,5 +1,5 @@
 use bundle_tool::bundle::{self, Bundle};
-use bundle_tool::removal;
+use bundle_tool::container::removal;
 use image_tool::home::Home;
 use image_tool::pipe;
 

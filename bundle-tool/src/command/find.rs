@@ -1,5 +1,5 @@
 use anyhow::Context as _;
-use bundle_tool::annotation;
+use bundle_tool::bundle::annotation;
 use image_tool::pipe;
 
 /// Print the path of a container's bundle.

@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
-use bundle_tool::environment;
-use bundle_tool::name;
-use bundle_tool::removal;
+use bundle_tool::bundle::name;
+use bundle_tool::container::removal;
+use bundle_tool::option::environment;
 use bundle_tool::volume::{self, About, Store, Volume as Named};
 use clap::{Args, Subcommand};
 use image_tool::home::Home;

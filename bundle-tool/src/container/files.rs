@@ -7,28 +7,19 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use image_tool::beneath::Root;
+use image_tool::error::During as _;
 use image_tool::home::Home;
 use oci_spec::runtime::Mount;
-use serde::{Deserialize, Serialize};
 
-use super::{Error, Preparation, Request, io_error};
-use crate::bundle::Bundle;
+use super::{Error, Preparation, Request};
+use crate::bundle::name;
+use crate::bundle::{Bundle, Used};
 use crate::config::{self, IdMaps};
-use crate::environment;
-use crate::name;
 use crate::network::Mode;
 use crate::network::files;
 use crate::option::Refused;
+use crate::option::environment;
 use crate::volume::{self, About, Attachment, Bind, Recursive, Source, Store};
-
-/// A volume that a bundle uses.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Used {
-    /// Its name.
-    pub(super) name: String,
-    /// Whether it was made for this container alone.
-    pub(super) anonymous: bool,
-}
 
 /// Volumes that are being made for a container alone. Dropped before [`Fresh::keep`] it removes them.
 pub(super) struct Fresh {
@@ -38,7 +29,7 @@ pub(super) struct Fresh {
 
 impl Fresh {
     pub(super) fn new(home: &Home) -> Result<Self, Error> {
-        let path = std::path::absolute(home.volumes()).map_err(io_error("find", &home.volumes()))?;
+        let path = std::path::absolute(home.volumes()).during("find", &home.volumes())?;
         Ok(Self { store: Store::new(path), names: Vec::new() })
     }
 
@@ -137,7 +128,7 @@ pub(super) fn write_new(path: &Path, content: &[u8]) -> Result<(), Error> {
     let open = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
     match open.and_then(|mut file| file.write_all(content)) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::IdFile(path.into())),
-        other => other.map_err(io_error("write", path)),
+        other => Ok(other.during("write", path)?),
     }
 }
 
@@ -204,8 +195,8 @@ pub(super) fn network_files(
         let hostname = format!("{}\n", plan.hostname.as_deref().unwrap_or_default());
         for (name, text) in [("hosts", hosts), ("resolv.conf", resolv), ("hostname", hostname)] {
             let file = folder.join(name);
-            fs::write(&file, text).map_err(io_error("write", &file))?;
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).map_err(io_error("chmod", &file))?;
+            fs::write(&file, text).during("write", &file)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).during("chmod", &file)?;
         }
     }
     Ok(mounts.to_vec())
@@ -241,7 +232,7 @@ pub(super) fn attach(
         Source::Volume { name, copy, subpath, labels } => {
             let volume = name.clone().unwrap_or_else(name::random_id);
             let used = Used { name: volume.clone(), anonymous: name.is_none() };
-            let volumes = std::path::absolute(home.volumes()).map_err(io_error("find", &home.volumes()))?;
+            let volumes = std::path::absolute(home.volumes()).during("find", &home.volumes())?;
             let mut data = volumes.join(&volume).join("_data");
             if let Some(fresh) = fresh {
                 let about = About { created: created.into(), labels: environment::labels(labels.iter().cloned())? };
@@ -285,13 +276,13 @@ fn source(bind: &Bind, write: bool) -> Result<PathBuf, Error> {
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && bind.create => {
             if write {
-                fs::create_dir_all(&bind.path).map_err(io_error("create", &bind.path))?;
+                fs::create_dir_all(&bind.path).during("create", &bind.path)?;
             }
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(volume::Error::NoSource(bind.path.clone()).into());
         }
-        Err(error) => return Err(io_error("stat", &bind.path)(error)),
+        Err(error) => Err(error).during("stat", &bind.path)?,
     }
     Ok(bind.path.clone())
 }
@@ -303,7 +294,7 @@ fn bind_options(bind: &Bind, readonly: bool) -> Vec<&'static str> {
     let whole = match bind.recursive {
         Recursive::Readonly => true,
         // mount_setattr(2) came with 5.12.
-        Recursive::Enabled => readonly && crate::seccomp::kernel() >= (5, 12),
+        Recursive::Enabled => readonly && crate::security::seccomp::kernel() >= (5, 12),
         Recursive::Disabled | Recursive::Writable => false,
     };
     if whole {

@@ -2,8 +2,9 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::{Attachment, Bind, Error, Recursive, Source, is_name};
-use crate::quantity::Size;
+use super::{Attachment, Bind, Error, Recursive, Source};
+use crate::bundle::name::is_name;
+use crate::option::quantity::Size;
 
 fn wrong(text: &str, reason: impl Into<String>) -> Error {
     Error::Syntax { text: text.into(), reason: reason.into() }
