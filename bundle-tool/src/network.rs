@@ -9,6 +9,7 @@
 pub mod cni;
 pub mod files;
 mod firewall;
+mod hooks;
 pub mod state;
 
 use std::net::IpAddr;
@@ -19,6 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bundle::name::is_name;
 use crate::option::port::{self, Mapping};
+
+pub use hooks::hooks;
 
 /// A network that cannot be had.
 #[derive(Debug, thiserror::Error)]

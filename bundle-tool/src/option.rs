@@ -2,6 +2,7 @@
 //!
 //! Parsers touch no file unless the value names one. This room knows no other.
 
+pub mod csv;
 pub mod device;
 pub mod environment;
 pub mod limit;

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use image_tool::error::During as _;
 use image_tool::home::Home;
 
-use super::{Error, Request};
+use super::Error;
+use super::request::Request;
 use crate::bundle;
 use crate::network::cni::{self, Conflist};
 use crate::network::state::{self, Networks};

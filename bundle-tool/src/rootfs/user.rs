@@ -62,7 +62,8 @@ pub fn resolve(root: BorrowedFd<'_>, specification: &str, more: &[String]) -> Re
     resolve_in(&passwd, &group, specification, more)
 }
 
-fn resolve_in(passwd: &str, group: &str, specification: &str, more: &[String]) -> Result<Identity, Error> {
+/// The same in the text of the two files, for a root file system that is not on disk; an empty text stands for no file.
+pub fn resolve_in(passwd: &str, group: &str, specification: &str, more: &[String]) -> Result<Identity, Error> {
     let (user, own_group) = match specification.split_once(':') {
         Some((user, own_group)) => (user, Some(own_group).filter(|name| !name.is_empty())),
         None => (specification, None),
