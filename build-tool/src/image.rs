@@ -80,7 +80,7 @@ impl Draft {
     /// Set a variable; one that is there keeps its place.
     pub fn set_variable(&mut self, name: &str, value: &str) {
         let mut env = self.env();
-        bundle_tool::environment::overlay(&mut env, [format!("{name}={value}")]);
+        bundle_tool::option::environment::overlay(&mut env, [format!("{name}={value}")]);
         self.config.insert("Env".into(), env.into());
     }
 

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use bundle_tool::unit;
+use bundle_tool::bundle::unit;
 use image_tool::address::home::Home;
 
 use super::About as _;

@@ -4,9 +4,8 @@ use std::path::Path;
 
 use image_tool::address::home::Home;
 
-use crate::annotation;
+use crate::bundle::annotation;
 use crate::bundle::{self, Bundle};
-use crate::container;
 use crate::network;
 use crate::network::state::Networks;
 use crate::volume::{self, Store};
@@ -36,8 +35,7 @@ pub fn remove(home: &Home, bundle: &Bundle, force: bool, volumes: bool) -> Resul
     if let Some(id) = bundle.annotation(annotation::ID).filter(|id| is_id(id)) {
         Networks::of_host().down(id)?;
     }
-    let own: Vec<String> =
-        container::volumes(bundle).into_iter().filter(|(_, anonymous)| *anonymous).map(|(name, _)| name).collect();
+    let own: Vec<String> = bundle.volumes().into_iter().filter(|used| used.anonymous).map(|used| used.name).collect();
     bundle::remove(&home.bundles(), bundle, force)?;
     if volumes || bundle.annotation(annotation::RM) == Some("true") {
         let store = Store::new(home.volumes());
@@ -59,9 +57,5 @@ pub(crate) fn is_id(text: &str) -> bool {
 /// The bundles, by name, that use a volume.
 pub fn users_of_volume(bundles: &Path, name: &str) -> Result<Vec<String>, Error> {
     let all = Bundle::list(bundles)?;
-    Ok(all
-        .iter()
-        .filter(|bundle| container::volumes(bundle).iter().any(|(used, _)| used == name))
-        .map(Bundle::name)
-        .collect())
+    Ok(all.iter().filter(|bundle| bundle.volumes().iter().any(|used| used.name == name)).map(Bundle::name).collect())
 }

@@ -47,7 +47,7 @@ impl FromStr for Change {
             "ENTRYPOINT" => set("Entrypoint", command()),
             "USER" => set("User", rest.into()),
             "WORKDIR" => set("WorkingDir", rest.into()),
-            "STOPSIGNAL" if crate::signal::number(rest).is_some() => set("StopSignal", rest.into()),
+            "STOPSIGNAL" if crate::option::signal::number(rest).is_some() => set("StopSignal", rest.into()),
             "ENV" => Ok(Self { field: "Env", action: Action::Entries(pairs(rest)?) }),
             "LABEL" => {
                 let pairs = pairs(rest)?.into_iter().map(|(name, value)| (name, value.into())).collect();
@@ -56,7 +56,7 @@ impl FromStr for Change {
             "EXPOSE" => {
                 let mut ports = Vec::new();
                 for word in rest.split_whitespace() {
-                    let expose: crate::port::Expose = word.parse().map_err(|error| format!("{error}"))?;
+                    let expose: crate::option::port::Expose = word.parse().map_err(|error| format!("{error}"))?;
                     ports.extend(expose.ports().map(|(port, protocol)| (format!("{port}/{protocol}"), json!({}))));
                 }
                 Ok(Self { field: "ExposedPorts", action: Action::Keys(ports) })
@@ -112,7 +112,10 @@ impl Change {
             Action::Set(value) => *field = value.clone(),
             Action::Entries(pairs) => {
                 let mut entries: Vec<String> = serde_json::from_value(field.take()).unwrap_or_default();
-                crate::environment::overlay(&mut entries, pairs.iter().map(|(name, value)| format!("{name}={value}")));
+                crate::option::environment::overlay(
+                    &mut entries,
+                    pairs.iter().map(|(name, value)| format!("{name}={value}")),
+                );
                 *field = json!(entries);
             }
             Action::Keys(pairs) => {

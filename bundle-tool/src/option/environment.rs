@@ -3,21 +3,17 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+
+use image_tool::error::During as _;
 
 /// An environment or label file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The file cannot be read.
-    #[error("read {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] image_tool::error::Io),
     /// A line is not `NAME=VALUE` or `NAME`.
     #[error("{path}:{line}: {reason}")]
     Line {
@@ -42,7 +38,7 @@ pub const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/u
 /// Reads an environment file: `NAME=VALUE` as it stands, without quotes; `NAME` alone takes the caller's value and is left out
 /// where the caller has none; blank lines and lines whose first character is `#` say nothing.
 pub fn read_file(path: &Path) -> Result<Vec<String>, Error> {
-    let bytes = fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+    let bytes = fs::read(path).during("read", path)?;
     let mut found = Vec::new();
     for (index, line) in bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes).split(|byte| *byte == b'\n').enumerate()
     {

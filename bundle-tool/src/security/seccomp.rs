@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn capabilities_open_the_calls_they_are_for() {
-        let plain = filter(&crate::capability::DEFAULT, "amd64", (6, 1));
+        let plain = filter(&crate::security::capability::DEFAULT, "amd64", (6, 1));
         assert_eq!(plain.default_errno_ret(), Some(1));
         assert!(rules_for(&plain, "mount").is_empty());
         assert!(rules_for(&plain, "chroot").len() == 1);

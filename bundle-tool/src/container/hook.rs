@@ -6,13 +6,12 @@ use std::path::PathBuf;
 use image_tool::address::home::Home;
 use serde::Deserialize;
 
-use crate::annotation;
+use super::{networks, removal};
+use crate::bundle::annotation;
 use crate::bundle::{self, Bundle};
-use crate::container;
 use crate::network;
 use crate::network::Plan;
 use crate::network::state::{Networks, Newcomer};
-use crate::removal;
 
 /// When a hook is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +69,7 @@ fn up(home: &Home, bundle: &Bundle, pid: i32) -> Result<(), Error> {
     let id = bundle.annotation(annotation::ID).filter(|id| removal::is_id(id)).ok_or_else(missing)?;
     let plan: Plan =
         bundle.annotation(annotation::NETWORK).and_then(|text| serde_json::from_str(text).ok()).ok_or_else(missing)?;
-    let network = container::conflist(home, &plan.network)?;
+    let network = networks::conflist(home, &plan.network)?;
     let name = bundle.name();
     let hostname = bundle.config().get("hostname").and_then(|name| name.as_str()).unwrap_or(&id[..12]);
     let newcomer = Newcomer { id, name: &name, hostname, bundle: bundle.path(), pid };

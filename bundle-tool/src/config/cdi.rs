@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Hook, Hooks, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, Mount};
 use serde::Deserialize;
 
-use crate::config;
-use crate::device;
+use super::mounts;
 use crate::option::Refused;
+use crate::option::device;
 
 /// Where descriptions are; what is in the second folder is of this boot and wins.
 pub const FOLDERS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
@@ -171,7 +171,7 @@ impl Edits {
             {
                 options.push("rbind");
             }
-            self.mounts.push(config::mount(
+            self.mounts.push(mounts::mount(
                 &raw.container_path,
                 raw.kind.as_deref().unwrap_or("bind"),
                 &raw.host_path,

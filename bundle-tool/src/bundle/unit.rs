@@ -1,13 +1,13 @@
 //! A bundle as a systemd service.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
+use image_tool::error::During as _;
 use image_tool::address::home::Home;
 
-use crate::annotation;
 use crate::bundle::Bundle;
-use crate::signal;
+use crate::bundle::annotation;
+use crate::option::signal;
 
 /// Why there is no unit.
 #[derive(Debug, thiserror::Error)]
@@ -20,23 +20,18 @@ pub enum Error {
     #[error("{0:?}: a unit cannot name a path with a line break")]
     Path(PathBuf),
     /// The own program or the bundle cannot be found.
-    #[error("find {}", .path.display())]
-    Find {
-        /// What was looked for.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] image_tool::error::Io),
 }
 
 /// Writes the unit.
 pub fn write(home: &Home, bundle: &Bundle, runtime: Option<&Path>) -> Result<String, Error> {
-    let absolute = |path: &Path| std::path::absolute(path).map_err(|source| Error::Find { path: path.into(), source });
+    let absolute = |path: &Path| std::path::absolute(path).during("find", path);
     let runtime = match runtime {
         Some(path) => absolute(path)?,
         None => in_path("run-tool").ok_or(Error::NoProgram("run-tool"))?,
     };
-    let own = std::env::current_exe().map_err(|source| Error::Find { path: "/proc/self/exe".into(), source })?;
+    let own = std::env::current_exe().during("find", "/proc/self/exe")?;
     let name = bundle.name();
     let (runtime, own, path, home) =
         (quote(&runtime)?, quote(&own)?, quote(&absolute(bundle.path())?)?, quote(&absolute(home.path())?)?);

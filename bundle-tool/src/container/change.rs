@@ -6,19 +6,20 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use image_tool::address::{Address, RefName};
-use image_tool::beneath::{self, Root};
 use image_tool::edit::append::{self, History};
+use image_tool::beneath::{self, Root};
+use image_tool::error::During as _;
 use image_tool::layer::apply;
 use image_tool::layer::cache::{self, Source};
 use image_tool::layer::diff;
 use image_tool::layer::pack::Packer;
 use image_tool::layer::{self, Compression};
-use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Image, Layout};
+use image_tool::layout::platform::Platform;
 
-use crate::annotation;
+use super::{instruction, layers};
+use crate::bundle::annotation;
 use crate::bundle::{self, Bundle};
-use crate::container;
 
 /// Why a change cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +46,9 @@ pub enum Error {
     /// The annotations name something that is no image.
     #[error("the bundle's image")]
     Address(#[source] image_tool::address::Error),
-    /// A file operation failed.
-    #[error("{operation} {}", .path.display())]
-    Io { operation: &'static str, path: PathBuf, source: io::Error },
+    /// An operation that the kernel refused.
+    #[error(transparent)]
+    Io(#[from] image_tool::error::Io),
 }
 
 /// The image that a bundle was made from.
@@ -78,8 +79,8 @@ pub fn write<W: Write>(bundle: &Bundle, output: W, options: &diff::Options) -> R
         return Ok(diff::upper(&Root::open(bundle.path().join("upper"))?, output, options)?);
     }
     let origin = Origin::of(bundle)?;
-    let failed = |source| Error::Io { operation: "create a folder in", path: bundle.path().into(), source };
-    let folder = tempfile::Builder::new().prefix(".diff-").tempdir_in(bundle.path()).map_err(failed)?;
+    let folder = tempfile::Builder::new().prefix(".diff-").tempdir_in(bundle.path());
+    let folder = folder.during("create a folder in", bundle.path())?;
     let sources = Source::of_image(&origin.layout, &origin.image)?;
     cache::apply_all(&sources, Root::open(folder.path())?, apply::Options::tree())?;
     let mut options = options.clone();
@@ -89,11 +90,11 @@ pub fn write<W: Write>(bundle: &Bundle, output: W, options: &diff::Options) -> R
 
 /// Mount points that a plain tree was given, where the container put nothing in them.
 fn unchanged_mount_points(bundle: &Bundle) -> Result<BTreeSet<PathBuf>, Error> {
-    let file = bundle.path().join(container::MOUNT_POINTS);
+    let file = bundle.path().join(layers::MADE);
     let text = match fs::read_to_string(&file) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-        Err(source) => return Err(Error::Io { operation: "read", path: file, source }),
+        Err(error) => Err(error).during("read", &file)?,
     };
     let rootfs = Root::open(bundle.rootfs())?;
     let empty = |path: &Path| match rootfs.lstat(path) {
@@ -116,7 +117,7 @@ pub struct Commit {
     /// When it is made, in seconds since 1970.
     pub created: i64,
     /// Changes of the config, by Dockerfile instructions.
-    pub changes: Vec<crate::instruction::Change>,
+    pub changes: Vec<instruction::Change>,
 }
 
 /// Makes what the container changed the top layer of a new image, which `address` then names. Gives the new address.
@@ -142,7 +143,7 @@ pub fn commit(bundle: &Bundle, address: &Address, commit: &Commit) -> Result<Add
     };
     let mut descriptor = append::append(&origin.image, &writer, &layer, &history)?;
     if !commit.changes.is_empty() {
-        descriptor = crate::instruction::apply(&target, &writer, &descriptor, &commit.changes)?;
+        descriptor = instruction::apply(&target, &writer, &descriptor, &commit.changes)?;
     }
     let digest = descriptor.digest().clone();
     let new = match address.reference() {

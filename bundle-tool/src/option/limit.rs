@@ -14,7 +14,7 @@ use oci_spec::runtime::{
 };
 
 use crate::option::Refused;
-use crate::quantity::{CpuSet, Processors, Size};
+use crate::option::quantity::{CpuSet, Processors, Size};
 
 /// What docker's resource options say.
 #[derive(Clone, Debug, Default)]

@@ -50,6 +50,11 @@ impl fmt::Display for ContainerName {
     }
 }
 
+/// Whether `text` can name a container, a volume or a network: docker has one grammar for all.
+pub fn is_name(text: &str) -> bool {
+    text.parse::<ContainerName>().is_ok()
+}
+
 /// A docker-like container id: 64 hexadecimal digits at random, the first twelve of which are not all decimal, as such a short
 /// id would read as a number (docker avoids them for host names).
 pub fn random_id() -> String {

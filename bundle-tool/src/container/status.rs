@@ -12,9 +12,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::annotation;
+use crate::bundle::annotation;
 use crate::bundle::{self, Bundle};
-use crate::container;
 
 /// What a runtime says of a container.
 #[derive(Clone, Debug, Deserialize)]
@@ -153,7 +152,7 @@ impl Container {
         let id: String = if truncate { self.id().chars().take(12).collect() } else { self.id() };
         let plan: Option<crate::network::Plan> =
             self.annotation(annotation::NETWORK).and_then(|json| serde_json::from_str(json).ok());
-        let volumes = self.bundle.as_ref().map(container::volumes).unwrap_or_default();
+        let volumes = self.bundle.as_ref().map(Bundle::volumes).unwrap_or_default();
         let labels: Vec<String> = self.labels().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
         let created = self.created();
         json!({
@@ -168,7 +167,7 @@ impl Container {
             // A port leads nowhere while nothing runs behind it.
             "Ports": if self.is_up() { human::plain(self.annotation(annotation::PORTS).unwrap_or_default()) } else { String::new() },
             "Labels": human::plain(&labels.join(",")),
-            "Mounts": volumes.iter().map(|(name, _)| short(name.clone(), 15)).collect::<Vec<_>>().join(","),
+            "Mounts": volumes.iter().map(|used| short(used.name.clone(), 15)).collect::<Vec<_>>().join(","),
             "Networks": plan.map(|plan| plan.network).unwrap_or_default(),
             "Bundle": self.bundle.as_ref().map(|bundle| bundle.path().display().to_string()).unwrap_or_default(),
         })

@@ -4,9 +4,10 @@
 //! out), only if they are regular files (a FIFO would hang the tool), and read to a limit.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use image_tool::error::During as _;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
 /// A user or group that cannot be had.
@@ -31,13 +32,8 @@ pub enum Error {
         reason: &'static str,
     },
     /// The file cannot be read.
-    #[error("read the image's {path}")]
-    Read {
-        /// The file.
-        path: &'static str,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] image_tool::error::Io),
 }
 
 /// A user as a process runs: ids, further groups, home folder.
@@ -55,6 +51,7 @@ pub struct Identity {
 
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
+const READ: &str = "read the image's";
 const LIMIT: u64 = 16 << 20;
 
 /// Resolves `USER[:GROUP]`, names or numbers, as docker does: without a group, the user's own from /etc/passwd with the groups
@@ -65,7 +62,8 @@ pub fn resolve(root: BorrowedFd<'_>, specification: &str, more: &[String]) -> Re
     resolve_in(&passwd, &group, specification, more)
 }
 
-fn resolve_in(passwd: &str, group: &str, specification: &str, more: &[String]) -> Result<Identity, Error> {
+/// The same in the text of the two files, for a root file system that is not on disk; an empty text stands for no file.
+pub fn resolve_in(passwd: &str, group: &str, specification: &str, more: &[String]) -> Result<Identity, Error> {
     let (user, own_group) = match specification.split_once(':') {
         Some((user, own_group)) => (user, Some(own_group).filter(|name| !name.is_empty())),
         None => (specification, None),
@@ -162,14 +160,14 @@ fn read(root: BorrowedFd<'_>, path: &'static str) -> Result<String, Error> {
         Ok(file) => file,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(String::new()),
         Err(Errno::LOOP) => return Err(Error::Unusable { path, reason: "a loop of symbolic links" }),
-        Err(errno) => return Err(Error::Read { path, source: errno.into() }),
+        Err(errno) => Err(errno).during(READ, path)?,
     };
-    let found = rustix::fs::fstat(file.as_fd()).map_err(|errno| Error::Read { path, source: errno.into() })?;
+    let found = rustix::fs::fstat(file.as_fd()).during(READ, path)?;
     if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
         return Err(Error::Unusable { path, reason: "not a regular file" });
     }
     let mut bytes = Vec::new();
-    File::from(file).take(LIMIT + 1).read_to_end(&mut bytes).map_err(|source| Error::Read { path, source })?;
+    File::from(file).take(LIMIT + 1).read_to_end(&mut bytes).during(READ, path)?;
     if bytes.len() as u64 > LIMIT {
         return Err(Error::Unusable { path, reason: "larger than 16 MiB" });
     }
