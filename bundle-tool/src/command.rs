@@ -8,9 +8,9 @@ use bundle_tool::option::Refused;
 use bundle_tool::{config, container};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use image_tool::address::home::Home;
-use image_tool::program::pipe;
 use image_tool::program::Tool;
 use image_tool::program::document::Document;
+use image_tool::program::pipe;
 
 mod commit;
 mod create;

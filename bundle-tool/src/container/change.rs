@@ -6,16 +6,16 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use image_tool::address::{Address, RefName};
-use image_tool::edit::append::{self, History};
 use image_tool::beneath::{self, Root};
+use image_tool::edit::append::{self, History};
 use image_tool::error::During as _;
 use image_tool::layer::apply;
 use image_tool::layer::cache::{self, Source};
 use image_tool::layer::diff;
 use image_tool::layer::pack::Packer;
 use image_tool::layer::{self, Compression};
-use image_tool::layout::{self, Image, Layout};
 use image_tool::layout::platform::Platform;
+use image_tool::layout::{self, Image, Layout};
 
 use super::{instruction, layers};
 use crate::bundle::annotation;

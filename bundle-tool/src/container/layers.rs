@@ -10,9 +10,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use image_tool::address::home::Home;
 use image_tool::beneath::{Root, Time};
 use image_tool::error::During as _;
-use image_tool::address::home::Home;
 use image_tool::layer::apply;
 use image_tool::layer::cache::{Cache, Layer, Source};
 use image_tool::layout::{Image, Layout};

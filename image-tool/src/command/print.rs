@@ -1,7 +1,7 @@
 //! What goes to standard output, and what people are told on standard error.
 
 use anyhow::{Context, Result};
-use image_tool::pipe;
+use image_tool::program::pipe;
 pub(super) use image_tool::program::say;
 
 /// Writes to standard output.
