@@ -16,17 +16,17 @@ use image_tool::layer;
 use image_tool::layout::{self, Layout};
 use image_tool::platform::Platform;
 
-use crate::base::{self, Pull};
 use crate::cache::{Cache, Key};
-use crate::context::{self, Context};
-use crate::digests::Digests;
+use crate::dockerfile::plan::{Base, NoTarget, Plan};
 use crate::dockerfile::{self, Dockerfile};
-use crate::image::Draft;
-use crate::interrupt::Interrupt;
-use crate::network::Network;
-use crate::plan::{Base, NoTarget, Plan};
 use crate::progress::{Progress, Show};
-use crate::stack::Layer;
+use crate::run::interrupt::Interrupt;
+use crate::run::network::Network;
+use crate::source::context::{self, Context};
+use crate::source::digests::Digests;
+use crate::stage::base::{self, Pull};
+use crate::stage::draft::Draft;
+use crate::stage::layer::Layer;
 use crate::step::{self, Work};
 
 /// What is asked for.

@@ -4,6 +4,8 @@
 //! step before, what the instruction says and what it reads (contents, not times), so a hit needs no mount and reads no layer.
 //! All of it may be deleted at any time: a step whose blob is gone is a step that was never run.
 
+pub mod prune;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,7 +16,7 @@ use image_tool::layout::{self, Layout, Writer};
 use oci_spec::image::Descriptor;
 use serde::{Deserialize, Serialize};
 
-use crate::stack::Layer;
+use crate::stage::layer::Layer;
 
 /// The identity of a step: equal keys, equal layers.
 #[derive(Debug, Clone, PartialEq, Eq)]

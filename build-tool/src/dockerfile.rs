@@ -3,15 +3,20 @@
 //! Owns the language and nothing else: no file is opened here and no variable has a value. The reference is BuildKit's parser;
 //! its own test files are the yardstick.
 
+pub mod check;
 pub mod expand;
 mod flag;
+pub mod graph;
 pub mod heredoc;
 pub mod instruction;
 pub mod lex;
+pub mod mount;
+pub mod pattern;
+pub mod plan;
 
 use std::fmt;
 
-use crate::pattern::BadPattern;
+use crate::dockerfile::pattern::BadPattern;
 
 pub use instruction::Instruction;
 pub use lex::{Directives, Span};

@@ -5,6 +5,10 @@
 //! host name `buildkitsandbox`, the host's resolv.conf. Places to mount on that the image lacks are put *below* its layers, so
 //! they are never made in the upper directory and cannot end up in the layer.
 
+pub mod cache_mount;
+pub mod interrupt;
+pub mod network;
+
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
@@ -23,9 +27,9 @@ use image_tool::home::Home;
 use oci_spec::runtime::Mount;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
-use crate::interrupt::Interrupt;
-use crate::network::Network;
 use crate::progress::Task;
+use crate::run::interrupt::Interrupt;
+use crate::run::network::Network;
 
 /// The host name of every RUN.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -389,7 +393,7 @@ fn folder(job: &Job<'_>, name: &str) -> Result<PathBuf, Error> {
 /// A path below a directory of the host, reached through no link that leads out of it, and whether it is a file.
 fn beneath_root(root: &Path, path: &Path) -> Result<(PathBuf, bool), Error> {
     let opened = Root::open(root)?;
-    let files = crate::files::Files::new(opened, crate::ignore::Ignore::default(), "its source");
+    let files = crate::source::files::Files::new(opened, crate::source::ignore::Ignore::default(), "its source");
     let source = files.sources(&path.to_string_lossy()).map_err(|_| Error::MountSource(path.to_owned()))?;
     let source = source.first().ok_or_else(|| Error::MountSource(path.to_owned()))?;
     Ok((root.join(&source.path), !source.directory))
@@ -428,7 +432,7 @@ fn stub(stubs: &Path, place: &str, is_file: bool) -> Result<(), Error> {
 }
 
 fn relative(place: &str) -> PathBuf {
-    crate::files::inside(place)
+    crate::source::files::inside(place)
 }
 
 /// Take out of the upper directory what the runtime made to mount on. What the command put there meanwhile is not empty and stays.

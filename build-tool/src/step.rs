@@ -2,6 +2,7 @@
 
 mod copy_add;
 mod error;
+mod expose;
 mod metadata;
 mod run_command;
 
@@ -12,17 +13,17 @@ use image_tool::platform::Platform;
 
 use crate::build::{Build, Built};
 use crate::cache::{Key, KeyBuilder, Record, RecordedLayer};
-use crate::contents::Contents;
 use crate::copy::{self, Copier};
 use crate::dockerfile::expand::{self, Quoting};
 use crate::dockerfile::instruction::Instruction;
+use crate::dockerfile::plan::{Base, Stage};
 use crate::dockerfile::{Dockerfile, Step};
-use crate::files;
-use crate::image::Draft;
-use crate::owner;
-use crate::plan::{Base, Stage};
-use crate::stack::{self, Layer};
-use crate::tree::Tree;
+use crate::source::files;
+use crate::stage::contents::Contents;
+use crate::stage::draft::Draft;
+use crate::stage::layer::{self, Layer};
+use crate::stage::owner;
+use crate::stage::tree::Tree;
 
 pub use error::Error;
 use error::io_error;
@@ -201,7 +202,7 @@ impl<'a> Work<'a> {
     pub(crate) fn tree(&mut self) -> Result<&mut Tree, Error> {
         let tree = match self.tree.take() {
             Some(tree) => tree,
-            None => stack::tree(&self.draft.layers, &self.build.home)?,
+            None => layer::tree(&self.draft.layers, &self.build.home)?,
         };
         Ok(self.tree.insert(tree))
     }

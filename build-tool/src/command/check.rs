@@ -2,11 +2,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use build_tool::base::{self, Pull};
-use build_tool::check;
-use build_tool::context::Context;
 use build_tool::dockerfile::Dockerfile;
-use build_tool::image::Draft;
+use build_tool::dockerfile::check;
+use build_tool::source::context::Context;
+use build_tool::stage::base::{self, Pull};
+use build_tool::stage::draft::Draft;
 use clap::Args;
 use image_tool::home::Home;
 use image_tool::platform::Platform;

@@ -5,7 +5,7 @@
 //! no nested quoting in defaults. A variable that is not set is empty.
 
 use super::Problem;
-use crate::pattern::Pattern;
+use crate::dockerfile::pattern::Pattern;
 
 /// What becomes of quotes and escapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

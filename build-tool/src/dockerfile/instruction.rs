@@ -9,7 +9,7 @@ use super::flag::Flags;
 use super::heredoc::{self, Heredoc};
 use super::lex::{self, Line};
 use super::{Problem, near};
-use crate::mount;
+use crate::dockerfile::mount;
 
 /// Every instruction, as it is written.
 pub const KEYWORDS: [&str; 18] = [

@@ -3,17 +3,17 @@
 use std::io;
 
 use super::{Error, Work, io_error};
-use crate::archive;
 use crate::build::SourceImage;
 use crate::cache::{Key, KeyBuilder, Record};
 use crate::copy::{self, Input, Options};
 use crate::dockerfile::expand::{self, Quoting};
 use crate::dockerfile::instruction::Copy;
-use crate::download;
-use crate::files::{Files, Source};
-use crate::ignore::Ignore;
 use crate::progress::Task;
-use crate::snapshot;
+use crate::source::archive;
+use crate::source::download;
+use crate::source::files::{Files, Source};
+use crate::source::ignore::Ignore;
+use crate::stage::snapshot;
 
 impl<'a> Work<'a> {
     /// COPY, or ADD. Whether the layer came out of the cache.
@@ -170,7 +170,7 @@ impl<'a> Work<'a> {
         let Some(built) = source.built()? else {
             let name = "scratch, which is empty".to_owned();
             let path = sources.first().cloned().unwrap_or_default();
-            return Err(crate::files::Error::NotFound { path, name, near: None }.into());
+            return Err(crate::source::files::Error::NotFound { path, name, near: None }.into());
         };
         // If the stage is the one seen before, so are its files: nothing has to be mounted to know it.
         let mut by_stage = key.clone();

@@ -6,17 +6,17 @@ use image_tool::layer;
 use image_tool::layout;
 use image_tool::platform;
 
-use crate::base;
-use crate::chmod::BadMode;
-use crate::contents;
 use crate::copy;
+use crate::copy::chmod::BadMode;
+use crate::dockerfile::pattern::BadPattern;
 use crate::dockerfile::{self, Problem};
-use crate::download;
-use crate::files;
-use crate::owner;
-use crate::pattern::BadPattern;
 use crate::run;
-use crate::tree;
+use crate::source::download;
+use crate::source::files;
+use crate::stage::base;
+use crate::stage::contents;
+use crate::stage::owner;
+use crate::stage::tree;
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]

@@ -45,7 +45,7 @@ impl Work<'_> {
                 let mut found = Vec::new();
                 for port in ports {
                     for word in self.words(port)? {
-                        found.extend(crate::expose::ports(&word).ok_or(Error::Port(word))?);
+                        found.extend(crate::step::expose::ports(&word).ok_or(Error::Port(word))?);
                     }
                 }
                 found.iter().for_each(|port| self.draft.set_member("ExposedPorts", port, json!({})));

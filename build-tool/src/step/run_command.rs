@@ -7,16 +7,16 @@ use image_tool::beneath::Root;
 use image_tool::layer::{Compression, diff, pack};
 
 use super::{Error, Work, io_error};
-use crate::base;
 use crate::build::SecretSource;
 use crate::cache::KeyBuilder;
 use crate::copy;
 use crate::dockerfile::heredoc;
 use crate::dockerfile::instruction::{CommandLine, Run};
-use crate::mount::{self, Kind, Mount};
-use crate::network::Network;
+use crate::dockerfile::mount::{self, Kind, Mount};
 use crate::progress::Task;
+use crate::run::network::Network;
 use crate::run::{self, Job, Prepared, Source};
+use crate::stage::base;
 
 /// What holds locks and directories while a command runs.
 #[derive(Default)]
@@ -162,7 +162,7 @@ impl Work<'_> {
             Kind::Bind { from: None, source } => {
                 let files = self.build.context.files();
                 for source in files.sources(source)? {
-                    let found = files.walk(&source, &crate::ignore::Ignore::default())?;
+                    let found = files.walk(&source, &crate::source::ignore::Ignore::default())?;
                     let input = [copy::Input::Files { files, source, found }];
                     copy::add_to_key(key, &input, &copy::Options::default(), &self.build.digests, true)?;
                 }
@@ -199,7 +199,7 @@ impl Work<'_> {
                 Source::Bind { root: self.context_root(held)?, path }
             }
             Kind::Bind { from: Some(from), source } => {
-                Source::Layers { lower: self.lower(&from, held)?, path: crate::files::inside(&source) }
+                Source::Layers { lower: self.lower(&from, held)?, path: crate::source::files::inside(&source) }
             }
             Kind::Cache { id, sharing, from, source, owner } => {
                 let id = id.unwrap_or_else(|| target.clone());
@@ -207,7 +207,7 @@ impl Work<'_> {
                     Some(from) => Some((self.lower(&from, held)?, source)),
                     None => None,
                 };
-                let (path, lock) = crate::mounts::directory(&build.cache, &id, sharing, owner, seed)?;
+                let (path, lock) = crate::run::cache_mount::directory(&build.cache, &id, sharing, owner, seed)?;
                 held.files.push(lock);
                 Source::Cache(path)
             }
@@ -265,7 +265,7 @@ impl Work<'_> {
         let root = Root::open(path)?;
         let files = build.context.files();
         for source in files.sources(".")? {
-            for found in files.walk(&source, &crate::ignore::Ignore::default())? {
+            for found in files.walk(&source, &crate::source::ignore::Ignore::default())? {
                 files.copy_to(&found, &root)?;
             }
         }

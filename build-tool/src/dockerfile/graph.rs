@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::plan::{Base, Plan};
+use crate::dockerfile::plan::{Base, Plan};
 
 /// A stage or an image.
 #[derive(Debug, PartialEq)]

@@ -1,7 +1,7 @@
 //! Ports as EXPOSE has them: `80`, `80/udp`, `8000-8010`; with a host's port in front, which means nothing in an image.
 
 /// The ports that a word names, each `PORT/PROTOCOL`; `None` if it names none.
-pub fn ports(word: &str) -> Option<Vec<String>> {
+pub(super) fn ports(word: &str) -> Option<Vec<String>> {
     let (range, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
     let protocol = protocol.to_ascii_lowercase();
     if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {

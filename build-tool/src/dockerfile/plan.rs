@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::dockerfile::expand::{self, Quoting};
 use crate::dockerfile::instruction::{Argument, Instruction};
+use crate::dockerfile::mount;
 use crate::dockerfile::{Dockerfile, Error, Problem, Span, Step, near};
-use crate::mount;
 
 /// A Dockerfile's stages.
 #[derive(Debug, Clone)]

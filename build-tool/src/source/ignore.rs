@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::pattern::{BadPattern, Pattern};
+use crate::dockerfile::pattern::{BadPattern, Pattern};
 
 /// The rules of one file.
 #[derive(Debug, Clone, Default)]

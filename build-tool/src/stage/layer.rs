@@ -6,8 +6,8 @@ use image_tool::layer::cache::{self, Cache};
 use image_tool::layout::Layout;
 use oci_spec::image::Descriptor;
 
-use crate::contents::{self, Contents};
-use crate::tree::Tree;
+use crate::stage::contents::{self, Contents};
+use crate::stage::tree::Tree;
 
 /// One layer.
 #[derive(Debug, Clone)]

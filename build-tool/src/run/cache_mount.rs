@@ -9,7 +9,7 @@ use image_tool::digest;
 use rustix::fs::FlockOperation;
 
 use crate::cache::Cache;
-use crate::mount::{Owner, Sharing};
+use crate::dockerfile::mount::{Owner, Sharing};
 use crate::step::Error;
 
 /// The directory of a cache mount, made and filled with `seed` (layers and a path in them) if it is new, and the lock that goes with
@@ -66,11 +66,12 @@ fn make(path: &Path, data: &Path, owner: Owner, seed: Option<(Vec<PathBuf>, Stri
     fs::set_permissions(&fresh, Permissions::from_mode(owner.mode.unwrap_or(0o755)))?;
     std::os::unix::fs::chown(&fresh, Some(owner.uid.unwrap_or(0)), Some(owner.gid.unwrap_or(0)))?;
     if let Some((lower, source)) = seed {
-        let root = crate::snapshot::open(lower, temporary.path()).map_err(io::Error::other)?;
-        let files = crate::files::Files::new(root, crate::ignore::Ignore::default(), "the mount's from");
+        let root = crate::stage::snapshot::open(lower, temporary.path()).map_err(io::Error::other)?;
+        let files =
+            crate::source::files::Files::new(root, crate::source::ignore::Ignore::default(), "the mount's from");
         let target = image_tool::beneath::Root::open(&fresh).map_err(io::Error::other)?;
         for source in files.sources(&source).map_err(io::Error::other)? {
-            for found in files.walk(&source, &crate::ignore::Ignore::default()).map_err(io::Error::other)? {
+            for found in files.walk(&source, &crate::source::ignore::Ignore::default()).map_err(io::Error::other)? {
                 files.copy_to(&found, &target).map_err(io::Error::other)?;
             }
         }

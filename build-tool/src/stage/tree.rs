@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::contents::{Contents, Node, NodeKind};
+use crate::stage::contents::{Contents, Node, NodeKind};
 
 /// How many links are followed before it is a circle, as in the kernel.
 const LINKS: usize = 40;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use crate::dockerfile::instruction::Instruction;
 use crate::dockerfile::{Dockerfile, Step, Warning};
-use crate::ignore::Ignore;
+use crate::source::ignore::Ignore;
 
 /// The rules that a file breaks, in the order of its lines.
 ///
@@ -196,7 +196,7 @@ fn instruction(step: &Step, ignore: Option<&Ignore>, found: &mut Found) {
             for source in
                 copy.sources.iter().filter(|source| !source.contains(['$', '*', '?', '[']) && !source.contains("://"))
             {
-                let path = crate::files::inside(source);
+                let path = crate::source::files::inside(source);
                 if !path.as_os_str().is_empty() && ignore.excludes(&path) && !ignore.reaches_below(&path) {
                     let name = step.instruction.keyword();
                     found.push(step, "CopyIgnoredFile", format!("{name} of {source}, which .dockerignore leaves out"));

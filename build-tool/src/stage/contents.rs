@@ -3,7 +3,7 @@
 //! COPY must follow the links of the image below (`/lib` is `usr/lib`), must know whether its destination is a directory and
 //! must repeat the owner and mode of every parent it writes into. Unpacking a base image for that would cost seconds; its table of
 //! contents is read once, out of the layer's blob or its unpacked directory, and kept in `builds/contents/` by diff id.
-//! The merged view over a stack of them is [`crate::tree`].
+//! The merged view over a stack of them is [`crate::stage::tree`].
 
 use std::ffi::OsString;
 use std::fs;
@@ -21,7 +21,7 @@ use image_tool::layer::whiteout::{self, Whiteout};
 use image_tool::layout;
 use rustix::fs::{AtFlags, FileType};
 
-use crate::stack::Layer;
+use crate::stage::layer::Layer;
 
 /// A layer's table of contents. Paths have no `/` in front and none behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

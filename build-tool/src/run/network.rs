@@ -62,7 +62,7 @@ impl Network {
         let annotations = [(annotation::ID, name::random_id()), (annotation::NETWORK, plan)];
         Ok(Settings {
             namespace,
-            hooks: Some(hooks(home, crate::base::sibling("bundle-tool"))),
+            hooks: Some(hooks(home, crate::stage::base::sibling("bundle-tool"))),
             annotations: annotations.map(|(key, value)| (key.to_owned(), value)).into(),
         })
     }

@@ -12,8 +12,8 @@ use image_tool::beneath::{self, Root};
 use rustix::fs::{AtFlags, FileType, Stat};
 
 use crate::dockerfile::near;
-use crate::ignore::Ignore;
-use crate::pattern::{BadPattern, Pattern};
+use crate::dockerfile::pattern::{BadPattern, Pattern};
+use crate::source::ignore::Ignore;
 
 /// A tree of files to copy from.
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use image_tool::beneath::{self, Root};
 use image_tool::home::Home;
 use image_tool::layer;
 
-use crate::archive;
 use crate::build::Folder;
-use crate::files::Files;
-use crate::ignore::{self, Ignore};
+use crate::source::archive;
+use crate::source::files::Files;
+use crate::source::ignore::{self, Ignore};
 
 /// A context.
 #[derive(Debug)]
