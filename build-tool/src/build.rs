@@ -5,9 +5,8 @@
 //! index, in that order.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use image_tool::address::Address;
@@ -16,6 +15,7 @@ use image_tool::layer;
 use image_tool::layout::{self, Layout};
 use image_tool::platform::Platform;
 
+use crate::cache::folder::{self, Folder};
 use crate::cache::{Cache, Key};
 use crate::dockerfile::plan::{Base, NoTarget, Plan};
 use crate::dockerfile::{self, Dockerfile};
@@ -200,7 +200,7 @@ pub fn build(options: &Options) -> Result<Address, Error> {
         plan,
         home,
     };
-    build.sweep();
+    folder::sweep(&build.home.builds(), crate::run::end_orphan);
     build.warn_of_unused_arguments();
     let result = build.make();
     build.digests.save();
@@ -355,24 +355,6 @@ impl Build<'_> {
         Folder::new(&self.home.builds())
     }
 
-    /// Remove what killed builds left.
-    fn sweep(&self) {
-        let Ok(entries) = fs::read_dir(self.home.builds()) else { return };
-        for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(TEMPORARY)) {
-            let Ok(folder) = fs::File::open(entry.path()) else { continue };
-            // A folder is younger than its lock for a moment.
-            let young = folder
-                .metadata()
-                .and_then(|data| data.modified())
-                .is_ok_and(|time| time.elapsed().is_ok_and(|age| age.as_secs() < 60));
-            if !young && rustix::fs::flock(&folder, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() {
-                crate::run::end_orphan(&entry.path());
-                // What cannot be removed now will be tried again by the next build.
-                let _ = fs::remove_dir_all(entry.path());
-            }
-        }
-    }
-
     fn warn_of_unused_arguments(&self) {
         use crate::dockerfile::Instruction;
         let declared = |name: &str| {
@@ -472,30 +454,6 @@ impl SourceImage<'_> {
         }
     }
 }
-
-/// A temporary folder of a build.
-#[derive(Debug)]
-pub struct Folder {
-    folder: tempfile::TempDir,
-    _lock: fs::File,
-}
-
-impl Folder {
-    /// A new one, locked as long as it is in use: one without a lock is left from a build that was killed.
-    pub fn new(builds: &Path) -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(builds)?;
-        let lock = fs::File::open(folder.path())?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared)?;
-        Ok(Self { folder, _lock: lock })
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        self.folder.path()
-    }
-}
-
-const TEMPORARY: &str = ".step-";
 
 /// A name as BuildKit shows it.
 fn full_name(name: &str) -> String {

@@ -4,6 +4,7 @@
 //! step before, what the instruction says and what it reads (contents, not times), so a hit needs no mount and reads no layer.
 //! All of it may be deleted at any time: a step whose blob is gone is a step that was never run.
 
+pub mod folder;
 pub mod prune;
 
 use std::fs;

@@ -21,7 +21,7 @@ use crate::dockerfile::{Dockerfile, Step};
 use crate::source::files;
 use crate::stage::contents::Contents;
 use crate::stage::draft::Draft;
-use crate::stage::layer::{self, Layer};
+use crate::stage::layer::Layer;
 use crate::stage::owner;
 use crate::stage::tree::Tree;
 
@@ -202,7 +202,7 @@ impl<'a> Work<'a> {
     pub(crate) fn tree(&mut self) -> Result<&mut Tree, Error> {
         let tree = match self.tree.take() {
             Some(tree) => tree,
-            None => layer::tree(&self.draft.layers, &self.build.home)?,
+            None => Tree::of(&self.draft.layers, &self.build.home)?,
         };
         Ok(self.tree.insert(tree))
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use image_tool::home::Home;
 use image_tool::layout::{self, Layout};
 
-use crate::cache::Record;
+use super::Record;
 
 /// A step in the cache.
 #[derive(Debug, Clone, PartialEq)]

@@ -35,7 +35,7 @@ impl Check {
             let (layout, image) = base::find("", base, &Platform::host(), Pull::Never, true).ok()?;
             Some(Draft::of_image(&layout, &image).ok()?.env())
         };
-        let found = check::check(&file, Some(context.files().ignore()), &environment);
+        let found = check::check(&file, &|source| context.files().leaves_out(source), &environment);
         let text = String::from_utf8_lossy(source);
         let lines: Vec<&str> = text.lines().collect();
         let mut out = Vec::new();

@@ -7,23 +7,23 @@ mod stage;
 
 use std::collections::BTreeSet;
 
-use crate::dockerfile::instruction::Instruction;
-use crate::dockerfile::{Dockerfile, Step, Warning};
-use crate::source::ignore::Ignore;
+use super::instruction::{CommandLine, Instruction};
+use super::{Dockerfile, Step, Warning};
 
 /// The rules that a file breaks, in the order of its lines.
 ///
-/// `ignore` is the context's, if there is one. `environment` gives the variables that a base image sets, if they are known.
+/// `left_out` says whether the context leaves out a source of COPY. `environment` gives the variables that a base image sets, if they
+/// are known.
 pub fn check(
     file: &Dockerfile,
-    ignore: Option<&Ignore>,
+    left_out: &dyn Fn(&str) -> bool,
     environment: &dyn Fn(&str) -> Option<Vec<String>>,
 ) -> Vec<Warning> {
     let mut found = Found { warnings: file.warnings.clone() };
     casing(file, &mut found);
     stages(file, &mut found);
     for step in &file.steps {
-        instruction(step, ignore, &mut found);
+        instruction(step, left_out, &mut found);
     }
     stage::check(file, environment, &mut found);
     let settings = Settings::parse(file.directives.check.as_deref().unwrap_or_default());
@@ -143,8 +143,7 @@ fn is_secret(name: &str) -> bool {
 }
 
 /// What one instruction says by itself.
-fn instruction(step: &Step, ignore: Option<&Ignore>, found: &mut Found) {
-    use crate::dockerfile::instruction::CommandLine;
+fn instruction(step: &Step, left_out: &dyn Fn(&str) -> bool, found: &mut Found) {
     match &step.instruction {
         Instruction::Maintainer(_) => {
             found.push(
@@ -192,15 +191,10 @@ fn instruction(step: &Step, ignore: Option<&Ignore>, found: &mut Found) {
             found.push(step, "JSONArgsRecommended", message);
         }
         Instruction::Copy(copy) | Instruction::Add(copy) if copy.from.is_none() => {
-            let Some(ignore) = ignore else { return };
-            for source in
-                copy.sources.iter().filter(|source| !source.contains(['$', '*', '?', '[']) && !source.contains("://"))
-            {
-                let path = crate::source::files::inside(source);
-                if !path.as_os_str().is_empty() && ignore.excludes(&path) && !ignore.reaches_below(&path) {
-                    let name = step.instruction.keyword();
-                    found.push(step, "CopyIgnoredFile", format!("{name} of {source}, which .dockerignore leaves out"));
-                }
+            let literal = |source: &&String| !source.contains(['$', '*', '?', '[']) && !source.contains("://");
+            for source in copy.sources.iter().filter(literal).filter(|source| left_out(source)) {
+                let name = step.instruction.keyword();
+                found.push(step, "CopyIgnoredFile", format!("{name} of {source}, which .dockerignore leaves out"));
             }
         }
         _ => {}
@@ -218,9 +212,11 @@ mod tests {
 
     fn rules(source: &str) -> Vec<(usize, &'static str)> {
         let file = Dockerfile::parse("D", source.as_bytes()).unwrap();
-        let ignore = Ignore::parse("ignored").unwrap();
         let environment = |name: &str| (name == "known").then(|| vec!["PATH=/bin".to_owned()]);
-        check(&file, Some(&ignore), &environment).into_iter().map(|warning| (warning.line, warning.rule)).collect()
+        check(&file, &|source| source == "ignored", &environment)
+            .into_iter()
+            .map(|warning| (warning.line, warning.rule))
+            .collect()
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::dockerfile::plan::{Base, Plan};
+use super::plan::{Base, Plan};
 
 /// A stage or an image.
 #[derive(Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::dockerfile::near;
+use super::near::near;
 
 /// One mount of a RUN.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::dockerfile::expand::{self, Quoting};
-use crate::dockerfile::instruction::{Argument, Instruction};
-use crate::dockerfile::mount;
-use crate::dockerfile::{Dockerfile, Error, Problem, Span, Step, near};
+use super::expand::{self, Quoting};
+use super::instruction::{Argument, Instruction};
+use super::lex::Span;
+use super::mount;
+use super::near::near;
+use super::problem::{Error, Problem};
+use super::{Dockerfile, Step};
 
 /// A Dockerfile's stages.
 #[derive(Debug, Clone)]

@@ -8,10 +8,10 @@ use image_tool::beneath::{self, Root};
 use image_tool::home::Home;
 use image_tool::layer;
 
-use crate::build::Folder;
-use crate::source::archive;
-use crate::source::files::Files;
-use crate::source::ignore::{self, Ignore};
+use super::archive;
+use super::files::Files;
+use super::ignore::{self, Ignore};
+use crate::cache::folder::Folder;
 
 /// A context.
 #[derive(Debug)]

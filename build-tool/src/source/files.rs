@@ -11,9 +11,9 @@ use std::path::{Component, Path, PathBuf};
 use image_tool::beneath::{self, Root};
 use rustix::fs::{AtFlags, FileType, Stat};
 
+use super::ignore::Ignore;
 use crate::dockerfile::near;
 use crate::dockerfile::pattern::{BadPattern, Pattern};
-use crate::source::ignore::Ignore;
 
 /// A tree of files to copy from.
 #[derive(Debug)]
@@ -287,9 +287,10 @@ impl Files {
             .map_err(|errno| self.io("open", path, errno.into()))
     }
 
-    /// The rules by which files are left out.
-    pub fn ignore(&self) -> &Ignore {
-        &self.ignore
+    /// Whether the ignore rules leave out all that a source names.
+    pub fn leaves_out(&self, written: &str) -> bool {
+        let path = inside(written);
+        !path.as_os_str().is_empty() && self.ignore.excludes(&path) && !self.ignore.reaches_below(&path)
     }
 
     /// Whether every file is to be seen.
@@ -394,6 +395,15 @@ mod tests {
         assert_eq!(message("a.pz"), "a.pz: not found in the context . (did you mean a.py?)");
         assert_eq!(message("*.go"), "*.go: not found in the context .");
         assert_eq!(message("c.txt"), "c.txt: left out of the context . by .dockerignore");
+    }
+
+    #[test]
+    fn a_source_is_left_out_if_nothing_below_it_comes_back() {
+        let (_folder, files) = files("src\n!src/deep/y.py\n*.txt");
+        for (source, expected) in [("c.txt", true), ("/c.txt", true), ("src", false), ("src/x.py", true), (".", false)]
+        {
+            assert_eq!(files.leaves_out(source), expected, "{source}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use image_tool::layer::whiteout::{self, Whiteout};
 use image_tool::layout;
 use rustix::fs::{AtFlags, FileType};
 
-use crate::stage::layer::Layer;
+use super::layer::Layer;
 
 /// A layer's table of contents. Paths have no `/` in front and none behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

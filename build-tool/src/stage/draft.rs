@@ -9,7 +9,7 @@ use image_tool::platform::Platform;
 use oci_spec::image::{Descriptor, MediaType};
 use serde_json::{Map, Value, json};
 
-use crate::stage::layer::Layer;
+use super::layer::Layer;
 
 /// An image that is not written yet.
 #[derive(Debug, Clone)]

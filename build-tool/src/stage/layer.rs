@@ -1,13 +1,10 @@
-//! The layers of a stage: where their blobs are, what they make together, and where they lie unpacked.
+//! The layers of a stage: where their blobs are, and where they lie unpacked.
 
 use image_tool::digest::Digest;
 use image_tool::home::Home;
 use image_tool::layer::cache::{self, Cache};
 use image_tool::layout::Layout;
 use oci_spec::image::Descriptor;
-
-use crate::stage::contents::{self, Contents};
-use crate::stage::tree::Tree;
 
 /// One layer.
 #[derive(Debug, Clone)]
@@ -27,13 +24,4 @@ impl Layer {
         let path = home.layers().join(self.diff_id.algorithm().as_ref()).join(self.diff_id.digest());
         if path.is_dir() { Cache::of(home).get(&self.diff_id) } else { Ok(None) }
     }
-}
-
-/// What the layers make together, the lowest first.
-pub fn tree(layers: &[Layer], home: &Home) -> Result<Tree, contents::Error> {
-    let mut tree = Tree::default();
-    for layer in layers {
-        tree.apply(&Contents::of(layer, home)?);
-    }
-    Ok(tree)
 }

@@ -14,9 +14,9 @@ use image_tool::layer::entry::Reader;
 use image_tool::layer::stream::{self, Stream};
 use image_tool::layout;
 
-use crate::stage::contents;
-use crate::stage::layer::Layer;
-use crate::stage::tree::{self, Tree};
+use super::contents;
+use super::layer::Layer;
+use super::tree::{self, Tree};
 
 /// An owner that is nobody.
 #[derive(Debug, thiserror::Error)]

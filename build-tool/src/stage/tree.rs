@@ -5,7 +5,10 @@ use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::stage::contents::{Contents, Node, NodeKind};
+use image_tool::home::Home;
+
+use super::contents::{self, Contents, Node, NodeKind};
+use super::layer::Layer;
 
 /// How many links are followed before it is a circle, as in the kernel.
 const LINKS: usize = 40;
@@ -44,6 +47,15 @@ pub enum Error {
 }
 
 impl Tree {
+    /// What the layers make together, the lowest first.
+    pub fn of(layers: &[Layer], home: &Home) -> Result<Self, contents::Error> {
+        let mut tree = Self::default();
+        for layer in layers {
+            tree.apply(&Contents::of(layer, home)?);
+        }
+        Ok(tree)
+    }
+
     /// Lay one more layer on top.
     pub fn apply(&mut self, contents: &Contents) {
         for path in &contents.opaque {

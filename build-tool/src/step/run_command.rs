@@ -23,7 +23,7 @@ use crate::stage::base;
 struct Held {
     layers: Vec<image_tool::layer::cache::Layer>,
     files: Vec<fs::File>,
-    folders: Vec<crate::build::Folder>,
+    folders: Vec<crate::cache::folder::Folder>,
 }
 
 impl Work<'_> {

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Found;
 use crate::dockerfile::expand::{self, Quoting};
 use crate::dockerfile::instruction::{Copy, Instruction};
-use crate::dockerfile::{Dockerfile, Step, near};
+use crate::dockerfile::near::near;
+use crate::dockerfile::{Dockerfile, Step};
 
 /// Names that an ARG may have without a value of its own in the file.
 const PREDEFINED: [&str; 9] = [
