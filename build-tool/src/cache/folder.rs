@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use image_tool::error::{During, Io};
 use rustix::fs::FlockOperation;
 
 /// What the names of these folders begin with.
@@ -18,11 +19,14 @@ pub struct Folder {
 
 impl Folder {
     /// A new one, locked as long as it is in use: one without a lock is left from a build that was killed.
-    pub fn new(builds: &Path) -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(builds)?;
-        let lock = fs::File::open(folder.path())?;
-        rustix::fs::flock(&lock, FlockOperation::LockShared)?;
-        Ok(Self { folder, _lock: lock })
+    pub fn new(builds: &Path) -> Result<Self, Io> {
+        let make = || -> io::Result<Self> {
+            let folder = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(builds)?;
+            let lock = fs::File::open(folder.path())?;
+            rustix::fs::flock(&lock, FlockOperation::LockShared)?;
+            Ok(Self { folder, _lock: lock })
+        };
+        make().during("create a folder in", builds)
     }
 
     /// Where it is.

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use image_tool::error::{During, Io};
 use image_tool::home::Home;
 use image_tool::layout::{self, Layout};
 
@@ -26,21 +27,9 @@ pub enum Error {
     /// Its layout cannot be opened, or builds are using it.
     #[error(transparent)]
     Layout(#[from] layout::Error),
-    /// The system refused an operation.
-    #[error("{operation} {}", .path.display())]
-    Io {
-        /// The operation.
-        operation: &'static str,
-        /// What it was done to.
-        path: PathBuf,
-        /// Why it was refused.
-        source: io::Error,
-    },
-}
-
-fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io { operation, path, source }
+    /// The kernel refused an operation.
+    #[error(transparent)]
+    Io(#[from] Io),
 }
 
 /// The steps in the cache, the oldest first.
@@ -69,7 +58,7 @@ pub fn prune(home: &Home, keep: impl Fn(&Entry) -> bool, mounts: bool) -> Result
     let mut remove = |path: &Path| -> Result<(), Error> {
         freed += size(path);
         let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-        removed.map_err(io_error("remove", path))
+        Ok(removed.during("remove", path)?)
     };
     let kept: Vec<Entry> = list(home)?.into_iter().filter(|entry| keep(entry)).collect();
     let keys: HashSet<&str> = kept.iter().map(|entry| entry.key.as_str()).collect();
@@ -103,13 +92,12 @@ pub fn prune(home: &Home, keep: impl Fn(&Entry) -> bool, mounts: bool) -> Result
 
 fn names(folder: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
     let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(io_error("read", folder)(error)),
+        other => other.during("read", folder)?,
     };
     let mut names = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(io_error("read", folder))?;
+        let entry = entry.during("read", folder)?;
         names.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
     }
     names.sort();

@@ -55,6 +55,11 @@ pub enum Instruction {
 }
 
 impl Instruction {
+    /// Whether it may change files, and so make a layer; the others set fields of the image's config.
+    pub fn makes_layer(&self) -> bool {
+        matches!(self, Self::Add(_) | Self::Copy(_) | Self::Run(_) | Self::Workdir(_))
+    }
+
     /// The keyword, in capitals.
     pub fn keyword(&self) -> &'static str {
         match self {

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use image_tool::beneath::{self, Root};
+use image_tool::error::{During, Io};
 use image_tool::home::Home;
 use image_tool::layer;
 
@@ -45,13 +46,8 @@ pub enum Error {
         context: PathBuf,
     },
     /// The Dockerfile cannot be read.
-    #[error("read {}", .path.display())]
-    Dockerfile {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Dockerfile(#[from] Io),
     /// `.dockerignore` cannot be understood.
     #[error("{name}")]
     Ignore {
@@ -96,8 +92,7 @@ impl Context {
             ("-".to_owned(), text, None)
         } else if dockerfile_from_stdin {
             let mut bytes = Vec::new();
-            let read = io::stdin().lock().take(LIMIT).read_to_end(&mut bytes);
-            read.map_err(|source| Error::Dockerfile { path: "-".into(), source })?;
+            io::stdin().lock().take(LIMIT).read_to_end(&mut bytes).during("read", "-")?;
             ("-".to_owned(), bytes, None)
         } else {
             find(&root, directory, dockerfile, from_stdin)?
@@ -154,15 +149,14 @@ fn find(root: &Root, directory: &Path, given: Option<&Path>, from_stdin: bool) -
             file.take(LIMIT).read_to_end(&mut bytes)?;
             io::Result::Ok(bytes)
         };
-        let failed = |source| Error::Dockerfile { path: given.into(), source };
         let (path, bytes) = match read(given) {
             // `-f docker/Dockerfile` of another directory's context is forgiven, as docker does it.
             Err(error) if error.kind() == io::ErrorKind::NotFound && given.is_relative() => {
                 let inside = directory.join(given);
-                let bytes = read(&inside).map_err(|_| failed(error))?;
+                let bytes = read(&inside).or(Err(error)).during("read", given)?;
                 (inside, bytes)
             }
-            other => (given.to_owned(), other.map_err(failed)?),
+            other => (given.to_owned(), other.during("read", given)?),
         };
         let mut beside = path.into_os_string();
         beside.push(".dockerignore");
@@ -182,7 +176,8 @@ fn find(root: &Root, directory: &Path, given: Option<&Path>, from_stdin: bool) -
             }
             Err(error) if error.is_not_found() => {}
             Err(error) => {
-                return Err(Error::Dockerfile { path: directory.join(name), source: io::Error::other(error) });
+                let (operation, path, source) = ("read", directory.join(name), io::Error::other(error));
+                return Err(Io { operation, path, source }.into());
             }
         }
     }
@@ -198,7 +193,7 @@ fn from_standard_input(home: &Home) -> Result<(Folder, Option<Vec<u8>>), Error> 
     }
     let failed = |error: io::Error| Error::Tar(error.into());
     fs::create_dir_all(home.builds()).map_err(failed)?;
-    let folder = Folder::new(&home.builds()).map_err(failed)?;
+    let folder = Folder::new(&home.builds()).map_err(|error| Error::Tar(error.into()))?;
     let mut head = archive::head(&mut io::stdin()).map_err(failed)?;
     if archive::is_text(&head) {
         io::stdin().lock().take(LIMIT).read_to_end(&mut head).map_err(failed)?;

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use image_tool::address::{self, Address};
@@ -110,22 +110,4 @@ fn pull(layout: &str, name: &str, platform: &Platform, quiet: bool) -> Result<()
 pub fn sibling(name: &str) -> PathBuf {
     let beside = env::current_exe().ok().and_then(|path| Some(path.parent()?.join(name)));
     beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))
-}
-
-/// The OCI runtime: run-tool, else what there is in PATH.
-pub fn runtime() -> PathBuf {
-    let ours = sibling("run-tool");
-    if ours.is_absolute() {
-        return ours;
-    }
-    let in_path = |name: &str| {
-        env::split_paths(&env::var_os("PATH").unwrap_or_default())
-            .map(|folder| folder.join(name))
-            .find(|path| is_program(path))
-    };
-    ["run-tool", "runc", "crun"].iter().find_map(|name| in_path(name)).unwrap_or(ours)
-}
-
-fn is_program(path: &Path) -> bool {
-    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
 }

@@ -11,8 +11,9 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use image_tool::beneath::{Root, Time};
+use image_tool::beneath::{self, Root, Time};
 use image_tool::digest::Digest;
+use image_tool::error::{During, Io};
 use image_tool::home::Home;
 use image_tool::layer;
 use image_tool::layer::entry::{self, Entry, Kind, Reader};
@@ -89,13 +90,8 @@ pub enum Error {
     #[error(transparent)]
     Unpacked(#[from] layer::cache::Error),
     /// The unpacked layer cannot be read.
-    #[error("read {}", .path.display())]
-    Directory {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Directory(#[from] Io),
 }
 
 impl Contents {
@@ -163,7 +159,7 @@ impl Contents {
     /// Read the table off a lower directory of overlayfs, with its signs for deletions.
     fn of_directory(path: &Path) -> Result<Self, Error> {
         let failed =
-            |error: image_tool::beneath::Error| Error::Directory { path: path.into(), source: io::Error::other(error) };
+            |error: beneath::Error| Io { operation: "read", path: path.into(), source: io::Error::other(error) };
         let root = Root::open(path).map_err(failed)?;
         let mut contents = Self::default();
         let mut waiting = vec![PathBuf::new()];
@@ -176,8 +172,7 @@ impl Contents {
             }
             for name in root.names(&directory).map_err(failed)? {
                 let path = directory.join(&name);
-                let stat = rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW)
-                    .map_err(|errno| Error::Directory { path: path.clone(), source: errno.into() })?;
+                let stat = rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW).during("read", &path)?;
                 let key = path.as_os_str().as_bytes().to_vec();
                 let kind = match FileType::from_raw_mode(stat.st_mode) {
                     FileType::CharacterDevice if stat.st_rdev == 0 => {

@@ -2,7 +2,7 @@
 
 use image_tool::digest::Digest;
 use image_tool::home::Home;
-use image_tool::layer::cache::{self, Cache};
+use image_tool::layer::cache::{self, Cache, Source};
 use image_tool::layout::Layout;
 use oci_spec::image::Descriptor;
 
@@ -24,4 +24,21 @@ impl Layer {
         let path = home.layers().join(self.diff_id.algorithm().as_ref()).join(self.diff_id.digest());
         if path.is_dir() { Cache::of(home).get(&self.diff_id) } else { Ok(None) }
     }
+}
+
+/// The layers unpacked, those that are not yet as well; they stay as long as the values live.
+pub fn unpack(layers: &[Layer], cache: &Cache) -> Result<Vec<cache::Layer>, cache::Error> {
+    let mut found = Vec::new();
+    let mut missing = Vec::new();
+    for Layer { layout, descriptor, diff_id } in layers {
+        let unpacked = cache.get(diff_id)?;
+        // The blob of one that is unpacked is not even opened.
+        if unpacked.is_none() {
+            let blob = layout.open_blob(descriptor)?;
+            missing.push(Source { blob, descriptor: descriptor.clone(), diff_id: diff_id.clone() });
+        }
+        found.push(unpacked);
+    }
+    let mut made = cache.layers(&missing)?.into_iter();
+    Ok(found.into_iter().filter_map(|found| found.or_else(|| made.next())).collect())
 }

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Error, Work};
-use crate::dockerfile::expand::{self, Quoting};
+use super::error::Error;
+use super::expose;
+use super::work::Work;
 use crate::dockerfile::instruction::{Argument, CommandLine, Healthcheck, Instruction, Pairs};
 
 impl Work<'_> {
@@ -15,7 +16,7 @@ impl Work<'_> {
                 let pairs = self.pairs(pairs)?;
                 for (name, value) in &pairs {
                     self.draft.set_variable(name, value);
-                    set_variable(&mut self.env, name, value);
+                    self.variables.set(name, value);
                 }
                 self.note(&format!("ENV {}", joined(&pairs)));
             }
@@ -44,8 +45,8 @@ impl Work<'_> {
             Instruction::Expose(ports) => {
                 let mut found = Vec::new();
                 for port in ports {
-                    for word in self.words(port)? {
-                        found.extend(crate::step::expose::ports(&word).ok_or(Error::Port(word))?);
+                    for word in self.variables.words(port)? {
+                        found.extend(expose::ports(&word).ok_or(Error::Port(word))?);
                     }
                 }
                 found.iter().for_each(|port| self.draft.set_member("ExposedPorts", port, json!({})));
@@ -56,7 +57,7 @@ impl Work<'_> {
                 unreachable!("these change files and have been carried out")
             }
             Instruction::Healthcheck(check) => {
-                let health = self.health(check);
+                let health = health(check);
                 self.note(&format!("HEALTHCHECK {health}"));
                 self.draft.set("Healthcheck", health);
             }
@@ -73,19 +74,19 @@ impl Work<'_> {
                 self.draft.set("Shell", shell.clone());
             }
             Instruction::StopSignal(signal) => {
-                let signal = self.expand(signal)?;
+                let signal = self.variables.expand(signal)?;
                 self.note(&format!("STOPSIGNAL {signal}"));
                 self.draft.set("StopSignal", signal);
             }
             Instruction::User(user) => {
-                let user = self.expand(user)?;
+                let user = self.variables.expand(user)?;
                 self.note(&format!("USER {user}"));
                 self.draft.set("User", user);
             }
             Instruction::Volume(volumes) => {
                 let mut found = Vec::new();
                 for volume in volumes {
-                    found.push(self.expand(volume)?);
+                    found.push(self.variables.expand(volume)?);
                 }
                 found.iter().for_each(|volume| self.draft.set_member("Volumes", volume, json!({})));
                 self.note(&format!("VOLUME [{}]", found.join(" ")));
@@ -94,83 +95,48 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn words(&self, text: &str) -> Result<Vec<String>, Error> {
-        Ok(expand::words(text, self.build.plan.escape, Quoting::Strip, &|name| self.variable(name))?)
-    }
-
-    /// Enter a step without a layer into the history.
-    pub(super) fn note(&mut self, text: &str) {
-        let created = self.created.clone();
-        self.draft.record(text, &created, None);
-    }
-
     fn pairs(&self, pairs: &Pairs) -> Result<Vec<(String, String)>, Error> {
-        pairs.iter().map(|pair| Ok((self.expand(&pair.name)?, self.expand(&pair.value)?))).collect()
-    }
-
-    /// The words of a command, the shell in front of a shell form.
-    pub(crate) fn command(&self, command: &CommandLine) -> Vec<String> {
-        match command {
-            CommandLine::Exec(words) => words.clone(),
-            CommandLine::Shell(text) => self.draft.shell().into_iter().chain([text.clone()]).collect(),
-        }
+        pairs.iter().map(|pair| Ok((self.variables.expand(&pair.name)?, self.variables.expand(&pair.value)?))).collect()
     }
 
     fn argument(&mut self, arguments: &[Argument]) -> Result<(), Error> {
         let mut texts = Vec::new();
         for Argument { name, default } in arguments {
-            let name = self.expand(name)?;
-            let given = self.build.options.arguments.get(&name).cloned();
+            let name = self.variables.expand(name)?;
+            let given = self.session.options.arguments.get(&name).cloned();
             let value = match (given, default) {
                 (Some(given), _) => Some(given),
-                (None, Some(default)) => Some(self.expand(default)?),
-                (None, None) => {
-                    let global = self.build.plan.globals.iter().rev().find(|(global, _)| *global == name);
-                    match global {
-                        Some((_, value)) => value.clone(),
-                        None => crate::build::argument(self.build.options, &self.platform, &name),
-                    }
-                }
+                (None, Some(default)) => Some(self.variables.expand(default)?),
+                (None, None) => self.inherited(&name),
             };
             if let Some(value) = &value {
-                set_variable(&mut self.env, &name, value);
-                if !self.arguments.contains(&name) {
-                    self.arguments.push(name.clone());
-                }
+                self.variables.set_argument(&name, value);
             }
             texts.push(value.map_or_else(|| name.clone(), |value| format!("{name}={value}")));
         }
         self.note(&format!("ARG {}", texts.join(" ")));
         Ok(())
     }
-
-    fn health(&self, check: &Healthcheck) -> Value {
-        let test: Vec<String> = match &check.command {
-            None => vec!["NONE".into()],
-            Some(CommandLine::Exec(words)) => ["CMD".to_owned()].into_iter().chain(words.iter().cloned()).collect(),
-            Some(CommandLine::Shell(text)) => vec!["CMD-SHELL".into(), text.clone()],
-        };
-        let mut health = json!({"Test": test});
-        let times = [
-            ("Interval", check.interval),
-            ("Timeout", check.timeout),
-            ("StartPeriod", check.start_period),
-            ("StartInterval", check.start_interval),
-            ("Retries", check.retries.into()),
-        ];
-        for (name, value) in times.into_iter().filter(|(_, value)| *value != 0) {
-            health[name] = value.into();
-        }
-        health
-    }
 }
 
-/// Set a variable; one that is there keeps its place.
-pub(super) fn set_variable(env: &mut Vec<(String, String)>, name: &str, value: &str) {
-    match env.iter_mut().find(|(key, _)| key == name) {
-        Some((_, old)) => value.clone_into(old),
-        None => env.push((name.to_owned(), value.to_owned())),
+fn health(check: &Healthcheck) -> Value {
+    let test: Vec<String> = match &check.command {
+        None => vec!["NONE".into()],
+        Some(CommandLine::Exec(words)) => ["CMD".to_owned()].into_iter().chain(words.iter().cloned()).collect(),
+        Some(CommandLine::Shell(text)) => vec!["CMD-SHELL".into(), text.clone()],
+    };
+    let mut health = json!({"Test": test});
+    let times = [
+        ("Interval", check.interval),
+        ("Timeout", check.timeout),
+        ("StartPeriod", check.start_period),
+        ("StartInterval", check.start_interval),
+        ("Retries", check.retries.into()),
+    ];
+    for (name, value) in times.into_iter().filter(|(_, value)| *value != 0) {
+        health[name] = value.into();
     }
+    health
 }
 
 fn joined(pairs: &[(String, String)]) -> String {
