@@ -5,6 +5,7 @@
 
 pub(crate) mod device;
 pub(crate) mod entrance;
+pub(crate) mod rdt;
 pub(crate) mod stats;
 pub(crate) mod systemd;
 pub(crate) mod v1;
@@ -22,9 +23,9 @@ use libcontainer::oci_spec::runtime::LinuxResources;
 use rustix::fs::{Mode, OFlags};
 
 use self::entrance::Entrance;
-use crate::error::{self, Fails};
-use crate::log;
-use crate::syscall::{self, Pid};
+use crate::kernel::error::{self, Fails};
+use crate::kernel::log;
+use crate::kernel::syscall::{self, Pid};
 
 /// Where version 2 is mounted, alone or below the version 1 hierarchies.
 pub(crate) const ROOT: &str = "/sys/fs/cgroup";
@@ -80,7 +81,7 @@ impl Cgroup {
         let path = path.filter(|path| !path.as_os_str().is_empty());
         let explicit = path.is_some();
         let (absolute, inner) = match path {
-            Some(path) => (path.is_absolute(), crate::beneath::clean(path)),
+            Some(path) => (path.is_absolute(), crate::kernel::beneath::clean(path)),
             None => (false, PathBuf::from("/").join(id)),
         };
         let inner = inner.strip_prefix("/").expect("cleaned paths are absolute").to_owned();

@@ -7,7 +7,7 @@ mod criu;
 mod delete;
 mod events;
 mod exec;
-mod features;
+pub(crate) mod features;
 mod healthcheck;
 mod kill;
 mod list;
@@ -16,6 +16,7 @@ mod pause;
 mod ps;
 mod restore;
 mod run;
+mod seal;
 mod spec;
 mod start;
 mod state;
@@ -30,10 +31,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::SPEC_VERSION;
+use crate::checkpoint::criu::Criu;
 use crate::container::Container;
-use crate::criu::Criu;
-use crate::{features as feature, log, namespace, seal, syscall};
+use crate::create::namespace;
+use crate::kernel::{log, syscall};
+use crate::spec::SPEC_VERSION;
 
 /// An OCI runtime.
 ///
@@ -153,7 +155,7 @@ impl Global {
         }
         let (root, explicit_root) = match &arguments.root {
             Some(root) => {
-                let root = crate::beneath::clean(&std::env::current_dir().context("getwd")?.join(root));
+                let root = crate::kernel::beneath::clean(&std::env::current_dir().context("getwd")?.join(root));
                 if root == Path::new("/") {
                     bail!("Option --root argument should not be set to /");
                 }
@@ -257,7 +259,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
             name(),
             env!("CARGO_PKG_VERSION"),
             env!("CARGO_PKG_VERSION"),
-            feature::libseccomp()
+            features::document::libseccomp()
         );
         print(&text)?;
         return Ok(0);

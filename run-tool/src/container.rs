@@ -1,5 +1,8 @@
 //! A container by name: its folder under the root, its status, and its end.
 
+pub(crate) mod hook;
+pub(crate) mod state;
+
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -10,13 +13,14 @@ use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::{Hooks, Spec};
 use rustix::process::{Pid as RustixPid, PidfdFlags};
 
+use self::state::State;
 use crate::cgroup::Cgroup;
-use crate::error::Fails;
-use crate::monitor::Exit;
-use crate::rdt::Resctrl;
-use crate::state::{self, State};
-use crate::syscall::{self, Pid};
-use crate::{config, hook, log};
+use crate::cgroup::rdt::Resctrl;
+use crate::kernel::error::Fails;
+use crate::kernel::log;
+use crate::kernel::syscall::{self, Pid};
+use crate::spec;
+use crate::supervise::monitor::Exit;
 
 /// The fifo whose presence means that the container waits for `start`.
 pub(crate) const FIFO: &str = "exec.fifo";
@@ -77,7 +81,7 @@ impl Container {
     /// The configuration in its bundle.
     pub(crate) fn spec(&self) -> Result<Spec> {
         let bundle = self.state.bundle().context("bundle not found in labels")?;
-        config::load_from(Path::new(bundle))
+        spec::load_from(Path::new(bundle))
     }
 
     /// Its control groups.

@@ -3,6 +3,11 @@
 //! Everything here happens in the child, inside the container, in the order that runc keeps: restrictions that need privilege
 //! first, the seccomp filter last of all if no_new_privs allows it.
 
+pub(crate) mod capability;
+pub(crate) mod label;
+pub(crate) mod rlimit;
+pub(crate) mod seccomp;
+
 use std::collections::HashSet;
 use std::ffi::CString;
 use std::fs;
@@ -17,15 +22,16 @@ use libcontainer::oci_spec::runtime::{
 use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use rustix::process::{Gid, Uid};
 
-use crate::capability::Sets;
-use crate::channel::{Channel, Message};
-use crate::config::Items;
-use crate::error::Fails;
-use crate::procfs::Procfs;
+use self::capability::Sets;
+use self::seccomp::Filter;
+use crate::command::features::document;
+use crate::create::talk::{Channel, Message};
+use crate::kernel::error::Fails;
+use crate::kernel::log;
+use crate::kernel::procfs::Procfs;
+use crate::kernel::syscall::{self, SchedulerAttributes, SignalMask};
 use crate::rootfs::device::is_null;
-use crate::seccomp::Filter;
-use crate::syscall::{self, SchedulerAttributes, SignalMask};
-use crate::{features, label, log};
+use crate::spec::Items;
 
 /// A program, as far as the container's configuration describes it.
 #[derive(Debug)]
@@ -91,7 +97,7 @@ impl Program {
             scheduler: process.scheduler().clone(),
             io_priority: process.io_priority().as_ref().map(|priority| (priority.class(), priority.priority())),
             limits: process.rlimits().items().to_vec(),
-            size: crate::terminal::size_of(process.console_size())?,
+            size: crate::kernel::terminal::size_of(process.console_size())?,
             oom_score: process.oom_score_adj(),
             filter: None,
             personality: None,
@@ -262,7 +268,7 @@ impl Program {
             return error.into();
         }
         let error = syscall::execve(path, &arguments, &environment);
-        anyhow::anyhow!("exec {}: {}", path.to_string_lossy(), crate::error::reason(&error))
+        anyhow::anyhow!("exec {}: {}", path.to_string_lossy(), crate::kernel::error::reason(&error))
     }
 }
 
@@ -322,7 +328,7 @@ pub(crate) fn parse_set(text: &str) -> Result<Vec<u64>> {
 fn set_memory_policy(policy: &LinuxMemoryPolicy) -> Result<()> {
     // serde gives the names of the spec back.
     let mode = serde_json::to_value(policy.mode())?;
-    let mode = features::MEMORY_POLICY_MODES.iter().position(|name| mode.as_str() == Some(name));
+    let mode = document::MEMORY_POLICY_MODES.iter().position(|name| mode.as_str() == Some(name));
     let mut mode = mode.context("invalid memory policy mode")? as i32;
     for flag in policy.flags().items() {
         mode |= match serde_json::to_value(flag)?.as_str() {
@@ -403,7 +409,7 @@ fn check_cwd() -> Result<()> {
 fn look_up(name: &str, environment: &[String]) -> Result<PathBuf> {
     let executable = |path: &Path| -> Result<(), String> {
         let stat = rustix::fs::stat(path)
-            .map_err(|error| format!("stat {}: {}", path.display(), crate::error::reason(&error.into())))?;
+            .map_err(|error| format!("stat {}: {}", path.display(), crate::kernel::error::reason(&error.into())))?;
         if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory {
             return Err("is a directory".to_owned());
         }

@@ -16,13 +16,12 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
-use crate::beneath;
-use crate::channel::Channel;
-use crate::error::Fails;
-use crate::mountinfo;
-use crate::plan::Plan;
-use crate::procfs::Procfs;
-use crate::syscall::{self, MountAttributes};
+use crate::create::plan::Plan;
+use crate::create::talk::Channel;
+use crate::kernel::error::Fails;
+use crate::kernel::procfs::Procfs;
+use crate::kernel::syscall::{self, MountAttributes};
+use crate::kernel::{beneath, mountinfo};
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -47,7 +46,7 @@ impl Root {
 
     /// The path, within the root, of something opened beneath it.
     pub(crate) fn path_of(&self, fd: &OwnedFd) -> Result<PathBuf> {
-        let full = rustix::fs::readlink(crate::terminal::proc_path(fd.as_fd()), Vec::new())
+        let full = rustix::fs::readlink(crate::kernel::terminal::proc_path(fd.as_fd()), Vec::new())
             .fails(|| "readlink /proc/self/fd")?;
         let full = full.into_string().unwrap_or_else(|error| error.into_cstring().to_string_lossy().into_owned());
         match Path::new(&full).strip_prefix(&self.path) {

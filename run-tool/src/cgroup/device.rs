@@ -8,9 +8,9 @@ use rustix::fs::{Mode, OFlags};
 
 use super::systemd::Value;
 use super::{read, write};
-use crate::config::Items;
-use crate::error::Fails;
-use crate::{log, syscall};
+use crate::kernel::error::Fails;
+use crate::kernel::{log, syscall};
+use crate::spec::Items;
 
 /// One rule; later ones win.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ pub(crate) fn rules(resources: Option<&LinuxResources>, devices: &[LinuxDevice])
     rules.push(Rule::allow('b', None, None, "m"));
     for (path, major, minor) in DEFAULT {
         // A device of the configuration takes the place of the default one, with whatever rule it has.
-        if !devices.iter().any(|device| crate::beneath::clean(device.path()) == Path::new(path)) {
+        if !devices.iter().any(|device| crate::kernel::beneath::clean(device.path()) == Path::new(path)) {
             rules.push(Rule::allow('c', Some(major), Some(minor), "rwm"));
         }
     }

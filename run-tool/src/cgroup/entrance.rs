@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Result, bail};
 
-use crate::channel::{Channel, Message};
-use crate::syscall::{self, Pid};
+use crate::create::talk::{Channel, Message};
+use crate::kernel::syscall::{self, Pid};
 
 /// The way into a container's groups; by default there is none.
 #[derive(Debug, Default)]

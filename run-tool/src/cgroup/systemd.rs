@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::bus::Value;
 use self::bus::{Bus, Property, Refused};
 use super::{ROOT, device, v1, v2};
-use crate::log;
+use crate::kernel::log;
+use crate::kernel::syscall::Pid;
 use crate::program::parse_set;
-use crate::syscall::Pid;
 
 /// A container's unit, as the state stores it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,7 +145,7 @@ impl Unit {
             inner = Path::new(&own).join(inner.strip_prefix("/").unwrap_or(&inner));
         }
         inner.push(self.unit());
-        let inner = crate::beneath::clean(&inner);
+        let inner = crate::kernel::beneath::clean(&inner);
         let inner = inner.strip_prefix("/").unwrap_or(&inner);
         if super::is_unified() {
             Ok([(String::new(), Path::new(ROOT).join(inner))].into())

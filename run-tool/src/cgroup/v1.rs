@@ -10,9 +10,9 @@ use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::{LinuxMemory, LinuxResources, LinuxThrottleDevice};
 
 use super::{ROOT, put_together, read, write};
-use crate::config::Items;
-use crate::error::{self, Fails};
-use crate::mountinfo::{self, Mounted};
+use crate::kernel::error::{self, Fails};
+use crate::kernel::mountinfo::{self, Mounted};
+use crate::spec::Items;
 
 const CONTROLLERS: [&str; 15] = [
     "cpuset",

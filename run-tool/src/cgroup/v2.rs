@@ -10,8 +10,8 @@ use anyhow::{Result, bail};
 use libcontainer::oci_spec::runtime::{LinuxRdma, LinuxResources, LinuxThrottleDevice};
 
 use super::{ROOT, put_together, read, write};
-use crate::config::Items;
-use crate::error::Fails;
+use crate::kernel::error::Fails;
+use crate::spec::Items;
 
 /// The folder for a container: below the root for root, below the caller's own group for others.
 pub(super) fn plan(inner: &Path, from_root: bool) -> Result<BTreeMap<String, PathBuf>> {

@@ -9,10 +9,11 @@ use clap::Args;
 
 use super::Global;
 use super::criu::Criu;
-use crate::checkpoint::{self, Saving};
+use crate::checkpoint::save::{self, Saving};
 use crate::container::Status;
-use crate::error::Fails;
-use crate::{log, namespace};
+use crate::create::namespace;
+use crate::kernel::error::Fails;
+use crate::kernel::log;
 
 /// Checkpoint a running container.
 ///
@@ -59,7 +60,7 @@ impl Checkpoint {
         }
         let saving = self.saving(global)?;
         let gone = !self.leave_running && !self.pre_dump;
-        checkpoint::save(&container, saving)?;
+        save::save(&container, saving)?;
         // The images are complete: what cannot be removed is no reason to doubt them.
         if gone && let Err(error) = container.kill_and_destroy() {
             log::warn(&format!("{error:#}"));

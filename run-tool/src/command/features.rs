@@ -1,5 +1,7 @@
 //! `features`: what this runtime can do.
 
+pub(crate) mod document;
+
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
@@ -15,7 +17,7 @@ impl Features {
         let mut text = Vec::new();
         let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
         let mut serializer = serde_json::Serializer::with_formatter(&mut text, indent);
-        crate::features::document().serialize(&mut serializer)?;
+        document::document().serialize(&mut serializer)?;
         text.push(b'\n');
         print(&String::from_utf8(text)?)
     }

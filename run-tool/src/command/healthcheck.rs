@@ -14,11 +14,13 @@ use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 
 use super::{Global, print};
+use crate::container::state;
 use crate::container::{Container, Status};
-use crate::error::Fails;
-use crate::exec::{self, Options};
+use crate::create::exec::{self, Options};
+use crate::kernel::error::Fails;
+use crate::kernel::syscall;
 use crate::program::Program;
-use crate::{config, state, syscall};
+use crate::spec;
 
 /// The file in a container's folder with what became of the checks.
 const FILE: &str = "health.json";
@@ -137,7 +139,7 @@ impl Healthcheck {
 fn probe(container: &Container, check: &Check) -> Result<Probe> {
     let bundle = container.state.bundle().context("bundle not found in labels")?;
     std::env::set_current_dir(bundle).fails(|| format!("chdir {bundle}"))?;
-    let mut process = config::load()?.process().clone().context("process property must not be empty")?;
+    let mut process = spec::load()?.process().clone().context("process property must not be empty")?;
     process.set_args(Some(check.command()?));
     process.set_terminal(Some(false));
     let program = Program::from_spec(&process, !rustix::process::geteuid().is_root())?;

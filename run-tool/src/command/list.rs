@@ -9,9 +9,10 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::{Global, print};
+use crate::container::state;
 use crate::container::{Container, Description, Status};
-use crate::error::Fails;
-use crate::{monitor, state};
+use crate::kernel::error::Fails;
+use crate::supervise::monitor;
 
 /// List containers.
 ///

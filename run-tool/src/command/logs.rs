@@ -10,8 +10,8 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::{Global, StdoutClosed};
-use crate::journal;
-use crate::logs::{self, Driver, Record};
+use crate::supervise::journal;
+use crate::supervise::logs::{self, Driver, Record};
 
 /// Print what a container wrote.
 ///

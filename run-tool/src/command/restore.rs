@@ -8,9 +8,10 @@ use clap::Args;
 use super::Global;
 use super::create::Making;
 use super::criu::Criu;
-use crate::restore::{self, Restoring};
-use crate::supervise::{self, Foreground};
-use crate::{launch, log, namespace};
+use crate::checkpoint::restore::{self, Restoring};
+use crate::create::{namespace, settle};
+use crate::kernel::log;
+use crate::supervise::foreground::{self, Foreground};
 
 /// Restore a container from a checkpoint.
 ///
@@ -67,13 +68,13 @@ impl Restore {
         let terminal = making.check_terminal(&spec, self.detach)?;
         let mut options = making.options(global, &self.id)?;
         if !self.no_subreaper {
-            supervise::adopt_orphans();
+            foreground::adopt_orphans();
         }
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         options.mask = foreground.as_ref().map(Foreground::mask);
         let started = restore::restore(&spec, options, restoring)?;
         let started =
-            launch::settle(started, |started| launch::write_pid_file(making.pid_file.as_deref(), started.pid))?;
+            settle::settle(started, |started| settle::write_pid_file(making.pid_file.as_deref(), started.pid))?;
         let Some(foreground) = foreground else { return Ok(0) };
         let status = foreground.serve(started.pid, started.master, started.notify);
         // The container's own status is what counts from here on.

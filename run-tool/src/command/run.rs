@@ -9,10 +9,11 @@ use libcontainer::oci_spec::runtime::Spec;
 
 use super::Global;
 use super::create::Making;
-use crate::logs::Settings;
-use crate::monitor::{self, Job};
-use crate::supervise::{self, Foreground};
-use crate::{launch, log, notify};
+use crate::create::{notify, settle};
+use crate::kernel::log;
+use crate::supervise::foreground::{self, Foreground};
+use crate::supervise::logs::Settings;
+use crate::supervise::monitor::{self, Job};
 
 /// Create and run a container.
 ///
@@ -90,11 +91,11 @@ impl Run {
         let terminal = self.making.check_terminal(&spec, self.detach)?;
         let mut options = self.making.options(global, &self.id)?;
         if !self.no_subreaper {
-            supervise::adopt_orphans();
+            foreground::adopt_orphans();
         }
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         options.mask = foreground.as_ref().map(Foreground::mask);
-        let started = launch::start(&spec, options, self.making.pid_file.as_deref())?;
+        let started = settle::start(&spec, options, self.making.pid_file.as_deref())?;
         let Some(foreground) = foreground else {
             if let Some(notify) = started.notify {
                 // One that has ended already has no more to say than what it said.

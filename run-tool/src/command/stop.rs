@@ -9,8 +9,9 @@ use clap::Args;
 
 use super::{Global, print};
 use crate::container::{Container, NotRunning, Status};
-use crate::error::Fails;
-use crate::{monitor, signal};
+use crate::kernel::error::Fails;
+use crate::kernel::signal;
+use crate::supervise::monitor;
 
 /// Stop a container: ask it to end, and kill it if it does not.
 #[derive(Debug, Args)]

@@ -10,11 +10,10 @@ use rustix::mount::OpenTreeFlags;
 use rustix::process::{Gid, Uid};
 
 use super::{Root, mount::move_onto};
-use crate::beneath;
 use crate::cgroup::device::DEFAULT;
-use crate::error::Fails;
-use crate::plan::Plan;
-use crate::syscall;
+use crate::create::plan::Plan;
+use crate::kernel::error::Fails;
+use crate::kernel::{beneath, syscall};
 
 /// A device node of the container.
 #[derive(Clone, Debug)]
@@ -137,7 +136,7 @@ fn make(plan: &Plan, root: &Root, dev: &OwnedFd, node: &Node) -> Result<()> {
         bail!("new device inode {} is not the one that was made", node.path.display());
     }
     if stat.st_mode & 0o7777 != node.mode {
-        rustix::fs::chmod(crate::terminal::proc_path(fd.as_fd()), mode)
+        rustix::fs::chmod(crate::kernel::terminal::proc_path(fd.as_fd()), mode)
             .fails(|| format!("update new device inode {} file mode", node.path.display()))?;
     }
     if (stat.st_uid, stat.st_gid) != (node.uid, node.gid) {

@@ -9,10 +9,10 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
 use super::device::is_null;
 use super::mount::move_onto;
-use crate::beneath;
-use crate::error::Fails;
-use crate::label;
-use crate::syscall::{self, MountAttributes};
+use crate::kernel::beneath;
+use crate::kernel::error::Fails;
+use crate::kernel::syscall::{self, MountAttributes};
+use crate::program::label;
 
 fn open(root: &OwnedFd, path: &str) -> Result<Option<OwnedFd>, rustix::io::Errno> {
     match beneath::open(root.as_fd(), Path::new(path), OFlags::PATH, ResolveFlags::empty()) {

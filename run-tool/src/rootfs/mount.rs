@@ -11,14 +11,14 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveM
 
 use super::option::{self, Options};
 use super::{Root, option::ATTR_IDMAP};
-use crate::beneath;
 use crate::cgroup;
-use crate::config::Items;
-use crate::error::{self, Fails};
-use crate::label;
-use crate::plan::Plan;
-use crate::syscall::{self, MountAttributes};
-use crate::terminal::proc_path;
+use crate::create::plan::Plan;
+use crate::kernel::beneath;
+use crate::kernel::error::{self, Fails};
+use crate::kernel::syscall::{self, MountAttributes};
+use crate::kernel::terminal::proc_path;
+use crate::program::label;
+use crate::spec::Items;
 
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
