@@ -4,5 +4,6 @@
 //! of the command line.
 
 pub(crate) mod criu;
+mod images;
 pub(crate) mod restore;
 pub(crate) mod save;

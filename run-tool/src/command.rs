@@ -7,7 +7,7 @@ mod criu;
 mod delete;
 mod events;
 mod exec;
-pub(crate) mod features;
+mod features;
 mod healthcheck;
 mod kill;
 mod list;
@@ -33,8 +33,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::checkpoint::criu::Criu;
 use crate::container::Container;
-use crate::create::namespace;
-use crate::kernel::{log, syscall};
+use crate::kernel::{log, procfs, syscall};
 use crate::spec::SPEC_VERSION;
 
 /// An OCI runtime.
@@ -175,7 +174,7 @@ impl Global {
     /// Whether missing rights over control groups are no error.
     fn rootless_cgroups(&self) -> Result<bool> {
         match self.rootless.to_ascii_lowercase().as_str() {
-            "" | "auto" => Ok(!rustix::process::geteuid().is_root() || namespace::in_user_namespace()),
+            "" | "auto" => Ok(!rustix::process::geteuid().is_root() || procfs::in_user_namespace()),
             "1" | "t" | "true" => Ok(true),
             "0" | "f" | "false" => Ok(false),
             other => bail!("strconv.ParseBool: parsing {other:?}: invalid syntax"),
@@ -201,7 +200,7 @@ fn default_root() -> Result<PathBuf> {
     // podman names no root: in runc's place its containers are where runc kept them.
     let folder_name = if name() == "runc" { "runc" } else { "run-tool" };
     let ordinary = !rustix::process::geteuid().is_root()
-        || (namespace::in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root"));
+        || (procfs::in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root"));
     match std::env::var_os("XDG_RUNTIME_DIR") {
         Some(folder) if ordinary && !folder.is_empty() => {
             let root = PathBuf::from(folder).join(folder_name);
@@ -259,7 +258,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
             name(),
             env!("CARGO_PKG_VERSION"),
             env!("CARGO_PKG_VERSION"),
-            features::document::libseccomp()
+            features::libseccomp()
         );
         print(&text)?;
         return Ok(0);

@@ -11,6 +11,7 @@ pub(crate) mod notify;
 pub(crate) mod plan;
 pub(crate) mod settle;
 pub(crate) mod talk;
+mod validate;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -29,13 +30,13 @@ use crate::cgroup::rdt::Resctrl;
 use crate::cgroup::systemd::Unit;
 use crate::cgroup::{Cgroup, device};
 use crate::container::{Container, FIFO};
-use crate::container::{hook, state};
+use crate::container::{exit, hook, state};
 use crate::kernel::error::Fails;
 use crate::kernel::syscall::{self, Pid};
-use crate::kernel::{log, terminal};
+use crate::kernel::{file, log, procfs, socket, terminal};
 use crate::program::Program;
 use crate::program::{rlimit, seccomp};
-use crate::rootfs;
+use crate::rootfs::bind;
 use crate::spec::{self, Items, Namespaces as _};
 
 /// A container whose program runs or waits for `start`.
@@ -72,7 +73,7 @@ pub(crate) struct Begun {
 pub(crate) fn begin(spec: &Spec, options: &mut Options) -> Result<Begun> {
     state::check_id(&options.id)?;
     let rootless = !rustix::process::geteuid().is_root();
-    spec::validate(spec, rootless || options.rootless_cgroups)?;
+    validate::validate(spec, rootless || options.rootless_cgroups)?;
     let folder = options.root.join(&options.id);
     if folder.exists() && !options.again {
         bail!("container with given ID already exists");
@@ -119,11 +120,11 @@ pub(crate) fn begin(spec: &Spec, options: &mut Options) -> Result<Begun> {
     if let Some(profile) = profile {
         program.filter = seccomp::compile(profile, &options.root)?;
     }
-    let plan = Plan::new(spec, options, &cgroup, &program)?;
+    let plan = Plan::new(spec, options, &cgroup, rootless)?;
     match fs::DirBuilder::new().mode(0o711).create(&folder) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && options.again => {
             // Nothing of it holds for the new one; it may be missing.
-            let _ = fs::remove_file(folder.join(crate::supervise::monitor::EXIT));
+            let _ = fs::remove_file(folder.join(exit::EXIT));
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!("container with given ID already exists"),
         result => result.fails(|| format!("mkdir {}", folder.display()))?,
@@ -140,7 +141,9 @@ pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
     let mut notify = None;
     // Someone else's groups must survive the failure that they are the reason of.
     let made = cgroup.refuse_used().and_then(|()| {
-        notify = notify::prepare(&container.folder, &options)?;
+        if let Some(host) = &options.notify {
+            notify = notify::prepare(&container.folder, host, options.again, options.wait_for_start)?;
+        }
         launch(spec, &options, &mut plan, &mut program, &mut cgroup, &mut container, &mut pid).map_err(|error| {
             let starved = cgroup.oom_kills() > 0;
             undo_groups(&cgroup, pid);
@@ -195,7 +198,7 @@ pub(crate) fn undo_groups(cgroup: &Cgroup, pid: Pid) {
 /// Stores what exec, which must not be freer than the first process, needs of the program.
 pub(crate) fn keep_for_exec(program: &Program, container: &mut Container) -> Result<()> {
     if let Some(filter) = &program.filter {
-        state::replace(&container.folder.join(seccomp::FILE), &filter.program)?;
+        file::replace(&container.folder.join(seccomp::FILE), &filter.program)?;
         if let Some(seccomp) = &mut container.state.config.seccomp {
             seccomp.flag_bits = filter.flags;
         }
@@ -270,7 +273,7 @@ fn launch(
         let linux = linux.context("linux")?;
         namespace::map(*pid, linux.uid_mappings().items(), linux.gid_mappings().items()).context(context)?;
     }
-    set_oom_score(*pid, program.oom_score, plan.rootless).context(context)?;
+    set_oom_score(*pid, program.oom_score, program.rootless).context(context)?;
     if let Some(devices) = linux.and_then(|linux| linux.net_devices().as_ref()).filter(|devices| !devices.is_empty()) {
         // Before the child goes on: its sysctls may be about them.
         move_devices(devices, plan, *pid).context("error creating network interfaces").context(context)?;
@@ -370,7 +373,7 @@ fn spawn(
     if let Some(own) = own {
         syscall::setns(own.as_fd(), libc::CLONE_NEWPID).fails(|| "failed to setns back into pid namespace")?;
     }
-    let placed = std::mem::take(&mut plan.entrance).entered(&ours).context("error during container init")?;
+    let placed = ours.entered(std::mem::take(&mut plan.entrance)).context("error during container init")?;
     Ok((ours, placed))
 }
 
@@ -396,7 +399,7 @@ fn converse(
             }
             Some((Message::Ready, _)) => {
                 rlimit::set(pid, &program.limits).context("error during container init")?;
-                let (start, _) = state::process_stat(pid).context("the container's process is gone")?;
+                let (start, _) = procfs::process_stat(pid).context("the container's process is gone")?;
                 store(container, pid, start)?;
                 ready = true;
                 channel.send(&Message::Continue)?;
@@ -441,7 +444,7 @@ pub(crate) fn store(container: &mut Container, pid: Pid, start: u64) -> Result<(
 /// Opens the source of a mount for the child: what its user may not reach, or whose ids only the host can map. A process in the
 /// child's mount namespace does it, since the source can lie in what the child has mounted.
 fn send_tree(channel: &Channel, plan: &Plan, pid: Pid, index: i32) -> Result<()> {
-    let mount = usize::try_from(index).ok().and_then(|index| plan.mounts.get(index)).context("no such mount")?;
+    let mount = usize::try_from(index).ok().and_then(|index| plan.rootfs.mounts.get(index)).context("no such mount")?;
     let ids = if mount.is_id_mapped() {
         let joined = plan.namespaces.joined.iter().find(|(kind, ..)| *kind == LinuxNamespaceType::User);
         Some(match (&mount.id_maps, joined) {
@@ -458,9 +461,9 @@ fn send_tree(channel: &Channel, plan: &Plan, pid: Pid, index: i32) -> Result<()>
     let Some(helper) = syscall::clone(0, None).fails(|| "clone")? else {
         let open = || -> Result<()> {
             syscall::setns(mounts.as_fd(), libc::CLONE_NEWNS).fails(|| "failed to setns into mount namespace")?;
-            let tree = rootfs::mount::open_source(mount).fails(|| format!("open_tree {}", mount.source.display()))?;
+            let tree = bind::open_source(mount).fails(|| format!("open_tree {}", mount.source.display()))?;
             if let Some(ids) = &ids {
-                rootfs::mount::map_ids(mount, &tree, ids)?;
+                bind::map_ids(mount, &tree, ids)?;
             }
             channel.send_fd(&Message::Tree(index), tree.as_fd())
         };
@@ -495,7 +498,7 @@ pub(crate) fn send_listener(
     let seccomp = container.state.config.seccomp.as_ref().context("seccomp listenerPath is not set")?;
     let path = seccomp.listener_path.as_ref().context("seccomp listenerPath is not set")?;
     let socket =
-        talk::connect(path).context("failed to connect with seccomp agent specified in the seccomp profile")?;
+        socket::connect(path).context("failed to connect with seccomp agent specified in the seccomp profile")?;
     let state: serde_json::Value = serde_json::from_str(&container.state.for_hooks(status, init_pid))?;
     let mut document = serde_json::Map::new();
     document.insert("ociVersion".into(), spec::SPEC_VERSION.into());
@@ -506,7 +509,7 @@ pub(crate) fn send_listener(
     }
     document.insert("state".into(), state);
     let text = serde_json::Value::Object(document).to_string();
-    talk::send_fd(socket.as_fd(), text.as_bytes(), listener.as_fd())
+    socket::send_fd(socket.as_fd(), text.as_bytes(), listener.as_fd())
         .fails(|| format!("cannot send seccomp fd to {}", path.display()))?;
     Ok(())
 }

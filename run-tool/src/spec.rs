@@ -1,25 +1,25 @@
-//! A bundle's `config.json`: read it as leniently as runc does, then check what the spec demands.
+//! The document `config.json`: read as leniently as runc does, then checked for what the spec demands of its form.
 //!
 //! Go's decoder takes `null` for anything and ignores what it does not know, and engines rely on it: so nulls are dropped, names
 //! are put right (`field`) and what runc defaults is filled in before `oci_spec` sees the document. What runc only warns about is
-//! warned about here.
+//! warned about here. Nothing here decides what becomes of a container: this room imports `kernel` alone.
 
 pub(crate) mod field;
+pub(crate) mod memory_policy;
+pub(crate) mod rlimit;
+mod seccomp;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, Result, anyhow, bail};
-use libcontainer::oci_spec::runtime::{
-    Capability, LinuxNamespace, LinuxNamespaceType, LinuxSchedulerPolicy, Process, Spec,
-};
+use anyhow::{Context, Result, bail};
+use libcontainer::oci_spec::runtime::{Capability, LinuxNamespace, LinuxNamespaceType, Process, Spec};
 use serde_json::{Value, json};
 
-use crate::cgroup::rdt::Resctrl;
 use crate::kernel::error::Fails;
-use crate::kernel::log;
+use crate::kernel::{beneath, log, security};
 
 /// The version of the runtime spec that this program follows.
 pub(crate) const SPEC_VERSION: &str = "1.3.0";
@@ -175,7 +175,7 @@ fn complete_process(process: &mut Value) -> Result<()> {
     }
     for limit in process.get("rlimits").and_then(Value::as_array).into_iter().flatten() {
         let name = limit.get("type").and_then(Value::as_str).unwrap_or_default();
-        if crate::program::rlimit::resource(name).is_none() {
+        if rlimit::resource(name).is_none() {
             bail!("wrong rlimit value: {name}");
         }
     }
@@ -191,7 +191,7 @@ fn complete_linux(linux: &mut Value) -> Result<()> {
         }
     }
     if let Some(policy) = linux.get("memoryPolicy") {
-        check_memory_policy(policy)?;
+        memory_policy::check(policy)?;
     }
     if let Some(personality) = linux.get("personality") {
         let domain = personality.get("domain").and_then(Value::as_str).unwrap_or_default();
@@ -204,7 +204,7 @@ fn complete_linux(linux: &mut Value) -> Result<()> {
         if missing("defaultAction") && missing("syscalls") {
             linux.as_object_mut().map(|linux| linux.remove("seccomp"));
         } else {
-            crate::program::seccomp::check_names(profile)?;
+            seccomp::check_names(profile)?;
         }
     }
     for device in linux.get("devices").and_then(Value::as_array).into_iter().flatten() {
@@ -236,31 +236,6 @@ fn complete_linux(linux: &mut Value) -> Result<()> {
     Ok(())
 }
 
-fn check_memory_policy(policy: &Value) -> Result<()> {
-    let mode = policy.get("mode").and_then(Value::as_str).unwrap_or_default();
-    if !crate::command::features::document::MEMORY_POLICY_MODES.contains(&mode) {
-        bail!("invalid memory policy mode {mode:?}");
-    }
-    for flag in policy.get("flags").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-        if !crate::command::features::document::MEMORY_POLICY_FLAGS.contains(&flag) {
-            bail!("invalid memory policy flag {flag:?}");
-        }
-    }
-    let nodes = policy.get("nodes").and_then(Value::as_str).unwrap_or_default();
-    let count: u32 = crate::program::parse_set(nodes)
-        .with_context(|| format!("invalid memory policy nodes {nodes:?}"))?
-        .iter()
-        .map(|word| word.count_ones())
-        .sum();
-    match (mode, count) {
-        ("MPOL_DEFAULT" | "MPOL_LOCAL", 1..) => bail!("memory policy mode requires 0 nodes but got {count}"),
-        ("MPOL_BIND" | "MPOL_INTERLEAVE" | "MPOL_PREFERRED_MANY" | "MPOL_WEIGHTED_INTERLEAVE", 0) => {
-            bail!("memory policy mode requires at least one node but got 0")
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Checks a process, of a container or of exec.
 pub(crate) fn check_process(process: &Process) -> Result<()> {
     if process.cwd().as_os_str().is_empty() {
@@ -272,9 +247,7 @@ pub(crate) fn check_process(process: &Process) -> Result<()> {
     if process.args().items().is_empty() {
         bail!("args must not be empty");
     }
-    if process.selinux_label().as_ref().is_some_and(|label| !label.is_empty())
-        && !crate::program::label::selinux_enabled()
-    {
+    if process.selinux_label().as_ref().is_some_and(|label| !label.is_empty()) && !security::selinux_enabled() {
         bail!("selinux label is specified in config, but selinux is disabled or not supported");
     }
     Ok(())
@@ -283,97 +256,13 @@ pub(crate) fn check_process(process: &Process) -> Result<()> {
 /// The root file system as an absolute path without symlinks, as the spec demands it.
 pub(crate) fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf> {
     let root = spec.root().as_ref().context("root must be specified")?;
-    let path = crate::kernel::beneath::clean(&bundle.join(root.path()));
+    let path = beneath::clean(&bundle.join(root.path()));
     fs::metadata(&path).fails(|| format!("invalid rootfs: stat {}", path.display()))?;
     let real = fs::canonicalize(&path).fails(|| format!("invalid rootfs: lstat {}", path.display()))?;
     if real != path {
         bail!("invalid rootfs: not an absolute path, or a symlink");
     }
     Ok(path)
-}
-
-/// Checks a whole configuration for what would fail halfway or weaken the host.
-pub(crate) fn validate(spec: &Spec, rootless: bool) -> Result<()> {
-    let none = Vec::new();
-    let linux = spec.linux().as_ref();
-    let namespaces = namespaces(spec);
-    let mut seen = BTreeSet::new();
-    for namespace in namespaces {
-        if !seen.insert(namespace.typ() as u32) {
-            let path = namespace.path().as_deref().unwrap_or(Path::new(""));
-            bail!("malformed spec file: duplicated ns {{{:?} {path:?}}}", namespace.typ().to_string());
-        }
-    }
-    let set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    if set(spec.hostname()) && !namespaces.has(LinuxNamespaceType::Uts) {
-        bail!("unable to set hostname without a private UTS namespace");
-    }
-    if set(spec.domainname()) && !namespaces.has(LinuxNamespaceType::Uts) {
-        bail!("unable to set domainname without a private UTS namespace");
-    }
-    let masked = linux.map_or(&none, |linux| linux.masked_paths().as_ref().unwrap_or(&none));
-    let readonly = linux.map_or(&none, |linux| linux.readonly_paths().as_ref().unwrap_or(&none));
-    let restricted = !masked.is_empty() || !readonly.is_empty();
-    if restricted && !namespaces.has(LinuxNamespaceType::Mount) {
-        bail!("unable to restrict sys entries without a private MNT namespace");
-    }
-    let Some(linux) = linux else { return Ok(()) };
-    let mapped = !linux.uid_mappings().items().is_empty() || !linux.gid_mappings().items().is_empty();
-    if namespaces.has(LinuxNamespaceType::User) {
-        let joined = namespaces.path(LinuxNamespaceType::User).is_some();
-        if !joined && !mapped {
-            bail!("user namespaces enabled, but no namespace path to join nor mappings to apply specified");
-        }
-    } else if mapped {
-        bail!("user namespace mappings specified, but user namespace isn't enabled in the config");
-    }
-    let offsets = linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty());
-    if offsets && !namespaces.has(LinuxNamespaceType::Time) {
-        bail!("time namespace offsets specified, but time namespace isn't enabled in the config");
-    }
-    if offsets && namespaces.path(LinuxNamespaceType::Time).is_some() {
-        bail!("time namespace enabled, but both namespace path and time offsets specified -- you may only provide one");
-    }
-    if let Some(devices) = linux.net_devices() {
-        crate::create::netdev::check(devices, namespaces.has(LinuxNamespaceType::Network), rootless)?;
-    }
-    for name in linux.sysctl().iter().flatten().map(|(name, _)| name) {
-        check_sysctl(&dotted(name), namespaces)?;
-    }
-    if let Some(rdt) = linux.intel_rdt() {
-        crate::cgroup::rdt::check(&rdt.into(), Resctrl::find().as_ref())?;
-    }
-    if let Some(process) = spec.process() {
-        check_scheduling(process)?;
-    }
-    Ok(())
-}
-
-fn check_scheduling(process: &Process) -> Result<()> {
-    if let Some(scheduler) = process.scheduler() {
-        let policy = *scheduler.policy();
-        let nice = scheduler.nice().unwrap_or(0);
-        if matches!(policy, LinuxSchedulerPolicy::SchedOther | LinuxSchedulerPolicy::SchedBatch)
-            && !(-20..=19).contains(&nice)
-        {
-            bail!("invalid scheduler.nice: {nice} when scheduler.policy is {policy}");
-        }
-        let real_time = matches!(policy, LinuxSchedulerPolicy::SchedFifo | LinuxSchedulerPolicy::SchedRr);
-        if scheduler.priority().unwrap_or(0) != 0 && !real_time {
-            bail!("scheduler.priority can only be specified for SchedFIFO or SchedRR policy");
-        }
-        let timed =
-            [scheduler.runtime(), scheduler.deadline(), scheduler.period()].iter().any(|time| time.unwrap_or(0) != 0);
-        if timed && policy != LinuxSchedulerPolicy::SchedDeadline {
-            bail!("scheduler runtime/deadline/period can only be specified for SchedDeadline policy");
-        }
-    }
-    if let Some(priority) = process.io_priority()
-        && !(0..=7).contains(&priority.priority())
-    {
-        bail!("invalid ioPriority.Priority: {}", priority.priority());
-    }
-    Ok(())
 }
 
 /// A sysctl's name with dots as separators: the first separator says which of the two spellings it is (sysctl.d(5)).
@@ -389,63 +278,6 @@ pub(crate) fn dotted(name: &str) -> String {
             .collect(),
         _ => name.to_owned(),
     }
-}
-
-/// Only what a namespace of the container owns may be set: anything else is the host's.
-fn check_sysctl(name: &str, namespaces: &[LinuxNamespace]) -> Result<()> {
-    // In the name with dots a slash stands for a dot: `net.//.kernel.x` would be `net/../kernel/x`, which is the host's.
-    if name.split('.').any(|part| matches!(part, "" | "/" | "//")) {
-        bail!("invalid sysctl name {name:?}");
-    }
-    const IPC: [&str; 8] = [
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-    ];
-    if IPC.contains(&name) || name.starts_with("fs.mqueue.") {
-        if namespaces.has(LinuxNamespaceType::Ipc) {
-            return Ok(());
-        }
-        bail!("sysctl {name:?} is not allowed in the hosts ipc namespace");
-    }
-    if name.starts_with("net.") {
-        let host = match (namespaces.has(LinuxNamespaceType::Network), namespaces.path(LinuxNamespaceType::Network)) {
-            (false, _) => true,
-            (true, None) => false,
-            (true, Some(path)) => is_current_network(path).context("invalid netns path")?,
-        };
-        if host {
-            bail!("sysctl {name:?} not allowed in host network namespace");
-        }
-        return Ok(());
-    }
-    if namespaces.has(LinuxNamespaceType::Uts) {
-        match name {
-            "kernel.domainname" => return Ok(()),
-            "kernel.hostname" => {
-                bail!("sysctl {name:?} is not allowed as it conflicts with the OCI \"hostname\" field")
-            }
-            _ => {}
-        }
-    }
-    if name.starts_with("user.") {
-        if namespaces.has(LinuxNamespaceType::User) {
-            return Ok(());
-        }
-        bail!("setting ucounts without a user namespace not allowed: {name}");
-    }
-    Err(anyhow!("sysctl {name:?} is not in a separate kernel namespace"))
-}
-
-fn is_current_network(path: &Path) -> Result<bool> {
-    let own = rustix::fs::stat("/proc/self/ns/net").fails(|| "stat /proc/self/ns/net")?;
-    let other = rustix::fs::stat(path).fails(|| format!("stat {}", path.display()))?;
-    Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
 }
 
 #[cfg(test)]
@@ -480,33 +312,6 @@ mod tests {
         let spec = spec(text).unwrap();
         let sets = spec.process().as_ref().unwrap().capabilities().as_ref().unwrap();
         assert_eq!(sets.bounding().as_ref().unwrap().len(), 1);
-    }
-
-    #[test]
-    fn wrong_configurations_are_refused_in_runcs_words() {
-        let cases = [
-            (r#"{"hostname":"x"}"#, "unable to set hostname without a private UTS namespace"),
-            (
-                r#"{"linux":{"namespaces":[{"type":"ipc"},{"type":"ipc"}]}}"#,
-                "malformed spec file: duplicated ns {\"ipc\" \"\"}",
-            ),
-            (
-                r#"{"linux":{"sysctl":{"net.ipv4.ip_forward":"1"}}}"#,
-                "sysctl \"net.ipv4.ip_forward\" not allowed in host network namespace",
-            ),
-            (
-                r#"{"linux":{"sysctl":{"vm.swappiness":"1"}}}"#,
-                "sysctl \"vm.swappiness\" is not in a separate kernel namespace",
-            ),
-            (
-                r#"{"linux":{"namespaces":[{"type":"user"}]}}"#,
-                "user namespaces enabled, but no namespace path to join nor mappings to apply specified",
-            ),
-        ];
-        for (text, message) in cases {
-            let spec = spec(text).unwrap();
-            assert_eq!(validate(&spec, false).unwrap_err().to_string(), message, "{text}");
-        }
     }
 
     #[test]

@@ -9,3 +9,5 @@ pub(crate) mod foreground;
 pub(crate) mod journal;
 pub(crate) mod logs;
 pub(crate) mod monitor;
+pub(crate) mod record;
+pub(crate) mod signals;

@@ -19,10 +19,9 @@ use rustix::io::FdFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::container::Container;
-use crate::create::talk;
 use crate::kernel::error::{self, Fails};
-use crate::kernel::log;
 use crate::kernel::syscall::Pid;
+use crate::kernel::{log, socket};
 
 /// Namespaces that criu leaves outside when the container joined them: the key by which they are found again, and the version
 /// that can.
@@ -138,7 +137,7 @@ fn converse(socket: &OwnedFd, request: &Criu_req, caller: &mut impl Caller) -> R
     send(request)?;
     let mut buffer = vec![0; 10 * 4096];
     loop {
-        let (count, fd) = talk::receive_fd(socket.as_fd(), &mut buffer).fails(|| "read from criu")?;
+        let (count, fd) = socket::receive_fd(socket.as_fd(), &mut buffer).fails(|| "read from criu")?;
         if count == 0 {
             bail!("unexpected EOF");
         }

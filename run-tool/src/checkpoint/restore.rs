@@ -15,7 +15,7 @@ use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
 use crate::cgroup::{self, device};
 use crate::checkpoint::criu::{self, Criu};
-use crate::checkpoint::save::{self, DESCRIPTORS};
+use crate::checkpoint::images::{self, DESCRIPTORS};
 use crate::container::Container;
 use crate::container::{hook, state};
 use crate::create::plan::{Options, Plan};
@@ -24,8 +24,9 @@ use crate::create::{self, Begun, Started};
 use crate::create::{init, namespace, notify};
 use crate::kernel::error::Fails;
 use crate::kernel::syscall::{self, Pid};
-use crate::kernel::{beneath, log, terminal};
-use crate::rootfs::{Root, mount};
+use crate::kernel::{beneath, log, procfs, terminal};
+use crate::rootfs::root::Root;
+use crate::rootfs::{bind, place};
 use crate::spec::Items;
 
 /// How a container is to be restored.
@@ -47,7 +48,9 @@ pub(crate) fn restore(spec: &Spec, mut options: Options, restoring: Restoring) -
     let mut pid = 0;
     let made = begun.cgroup.refuse_used().and_then(|()| {
         // Who restores has waited once: there is the folder that the container knows, and nobody listens.
-        notify::make_folder(&begun.container.folder, &options)?;
+        if options.notify.is_some() {
+            notify::make_folder(&begun.container.folder, options.again)?;
+        }
         run(spec, &mut begun, restoring, &mut pid).inspect_err(|_| create::undo_groups(&begun.cgroup, pid))
     });
     match made {
@@ -86,11 +89,11 @@ fn run(spec: &Spec, begun: &mut Begun, mut restoring: Restoring, pid: &mut Pid) 
     let version = restoring.criu.version()?;
     let plan = &mut begun.plan;
     let images = File::open(&restoring.images).fails(|| format!("open {}", restoring.images.display()))?;
-    let work = restoring.work.as_deref().map(save::open_folder).transpose()?;
+    let work = restoring.work.as_deref().map(images::open_folder).transpose()?;
     create::keep_for_exec(&begun.program, &mut begun.container)?;
     // Stored before anything lives: whatever interrupts us, `delete --force` finds the groups.
     begun.container.save()?;
-    let place = Place::make(&plan.rootfs, &begun.container.folder)?;
+    let place = Place::make(&plan.rootfs.path, &begun.container.folder)?;
     let options = &mut restoring.options;
     if version < 31600 && options.has_lsm_profile() {
         bail!("--lsm-profile requires at least CRIU 3.16");
@@ -181,26 +184,26 @@ fn make_mountpoints(plan: &Plan) -> Result<()> {
 fn make_in_namespace(plan: &Plan) -> Result<()> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .fails(|| "mount / private")?;
-    rustix::mount::mount_bind_recursive(&plan.rootfs, &plan.rootfs).fails(|| "mount of the root")?;
-    let root = Root::open(&plan.rootfs)?;
+    rustix::mount::mount_bind_recursive(&plan.rootfs.path, &plan.rootfs.path).fails(|| "mount of the root")?;
+    let root = Root::open(&plan.rootfs.path)?;
     let on_tmpfs = |path: &Path| {
-        plan.mounts.iter().any(|mount| {
+        plan.rootfs.mounts.iter().any(|mount| {
             let on = beneath::clean(&mount.destination);
             mount.kind == "tmpfs" && path != on && path.starts_with(on)
         })
     };
-    for mount in &plan.mounts {
+    for mount in &plan.rootfs.mounts {
         // A tmpfs comes back with all that is on it, and version 1 groups are shown on one.
         if mount.kind == "cgroup" || on_tmpfs(&beneath::clean(&mount.destination)) {
             continue;
         }
         let made = if mount.is_bind() {
-            mount::open_source(mount)
+            bind::open_source(mount)
                 .fails(|| format!("open_tree {}", mount.source.display()))
                 .map_err(Into::into)
-                .and_then(|tree| mount::bind(&root, mount, &tree))
+                .and_then(|tree| bind::bind(&root, mount, &tree))
         } else {
-            mount::open_target(&root, mount, true, None).map(drop)
+            place::open_target(&root, mount, true, None).map(drop)
         };
         made.with_context(|| format!("create criu restore mountpoint for {} mount", mount.destination.display()))?;
     }
@@ -209,13 +212,13 @@ fn make_in_namespace(plan: &Plan) -> Result<()> {
 
 /// What of the container's mounts is the host's.
 fn leave_mounts(options: &mut Criu_opts, plan: &Plan) -> Result<()> {
-    let root = Root::open(&plan.rootfs)?;
-    let mut leave = |path: &Path, value: &Path| criu::leave(options, &save::place(&root, path), value);
-    for mount in &plan.mounts {
+    let root = Root::open(&plan.rootfs.path)?;
+    let mut leave = |path: &Path, value: &Path| criu::leave(options, &images::place(&root, path), value);
+    for mount in &plan.rootfs.mounts {
         if mount.is_bind() {
             leave(&mount.destination, &mount.source);
-        } else if mount.kind == "cgroup" && !cgroup::is_unified() && !plan.cgroup_namespace {
-            let membership = cgroup::own_membership()?;
+        } else if mount.kind == "cgroup" && !cgroup::is_unified() && !plan.rootfs.cgroup_namespace {
+            let membership = cgroup::membership::own()?;
             for hierarchy in cgroup::v1::hierarchies()? {
                 let own = hierarchy.controllers.iter().find_map(|controller| membership.get(controller));
                 let (Some(name), Some(own)) = (hierarchy.mountpoint.file_name(), own) else { continue };
@@ -224,10 +227,10 @@ fn leave_mounts(options: &mut Criu_opts, plan: &Plan) -> Result<()> {
             }
         }
     }
-    if !plan.masked_paths.is_empty() {
+    if !plan.rootfs.masked_paths.is_empty() {
         leave(Path::new("/dev/null"), Path::new("/dev/null"));
     }
-    for node in &plan.devices {
+    for node in &plan.rootfs.devices {
         leave(node.path(), node.path());
     }
     Ok(())
@@ -271,7 +274,7 @@ impl criu::Caller for Restore<'_> {
         cgroup.set(&resources, &rules).context("error setting cgroup config")?;
         let path = format!("/proc/{criu}/cgroup");
         let membership: BTreeMap<_, _> =
-            cgroup::parse_membership(&fs::read_to_string(&path).fails(|| format!("open {path}"))?);
+            cgroup::membership::parse(&fs::read_to_string(&path).fails(|| format!("open {path}"))?);
         let options = request.opts.as_mut().context("a restore has options")?;
         for (controller, path) in membership {
             let mut root = Cgroup_root::new();
@@ -292,7 +295,7 @@ impl criu::Caller for Restore<'_> {
             }
             "post-restore" => {
                 *self.pid = step.pid();
-                let (start, _) = state::process_stat(step.pid()).context("the container's process is gone")?;
+                let (start, _) = procfs::process_stat(step.pid()).context("the container's process is gone")?;
                 note_time_namespace(container, self.version);
                 container.state.created = jiff::Timestamp::now().to_string();
                 create::store(container, step.pid(), start)?;

@@ -1,27 +1,26 @@
 //! A container saved to disk, by criu: what is the host's in it is named, the rest is criu's work.
 
-use std::fs::{self, File};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::Spec;
 use protobuf::MessageField;
 use rust_criu::rust_criu_protobuf::rpc::{Criu_features, Criu_notify, Criu_opts, Criu_page_server_info, Criu_req_type};
-use rustix::fs::{OFlags, ResolveFlags};
+use rustix::fs::OFlags;
 
+use super::images::{DESCRIPTORS, open_folder, place};
 use crate::cgroup;
 use crate::checkpoint::criu::{self, Criu};
 use crate::container::Container;
 use crate::create::{namespace, notify};
 use crate::kernel::error::Fails;
-use crate::kernel::{beneath, syscall};
-use crate::rootfs::{Root, device};
+use crate::kernel::syscall;
+use crate::rootfs::node;
+use crate::rootfs::root::Root;
 use crate::spec::{self, Items};
-
-/// The file beside criu's images that names the container's standard streams.
-pub(crate) const DESCRIPTORS: &str = "descriptors.json";
 
 /// How a container is to be saved.
 #[derive(Debug)]
@@ -42,23 +41,6 @@ pub(crate) struct Saving {
     pub(crate) page_server: Option<(String, i32)>,
     /// Who is told, by a NUL, that pages can be fetched.
     pub(crate) status_fd: Option<i32>,
-}
-
-/// Opens a folder of criu's, made if it is missing.
-pub(crate) fn open_folder(path: &Path) -> Result<File> {
-    match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        result => result.fails(|| format!("mkdir {}", path.display()))?,
-    }
-    File::open(path).fails(|| format!("open {}", path.display())).map_err(Into::into)
-}
-
-/// The place of a mount with the symlinks of the image followed, as it was when it was made.
-pub(crate) fn place(root: &Root, path: &Path) -> PathBuf {
-    beneath::open(root.fd.as_fd(), path, OFlags::PATH, ResolveFlags::empty())
-        .ok()
-        .and_then(|fd| root.path_of(&fd).ok())
-        .unwrap_or_else(|| beneath::clean(path))
 }
 
 /// What of the container's mounts is the host's.
@@ -87,7 +69,7 @@ fn leave_mounts(options: &mut Criu_opts, container: &Container, spec: &Spec) -> 
         leave_place(Path::new(notify::INSIDE));
     }
     let linux = spec.linux().as_ref();
-    for node in device::nodes(linux.map_or(&[][..], |linux| linux.devices().items()))? {
+    for node in node::nodes(linux.map_or(&[][..], |linux| linux.devices().items()))? {
         leave_place(node.path());
     }
     for path in linux.and_then(|linux| linux.masked_paths().as_ref()).into_iter().flatten() {

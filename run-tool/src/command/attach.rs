@@ -13,8 +13,8 @@ use crate::kernel::error::Fails;
 use crate::kernel::syscall;
 use crate::kernel::terminal::Host;
 use crate::supervise::attach::{self, LIMIT, Packet};
-use crate::supervise::foreground::signals_in;
-use crate::supervise::logs::Stream;
+use crate::supervise::record::Stream;
+use crate::supervise::signals::signals_in;
 
 /// Attach to the streams of a container.
 ///

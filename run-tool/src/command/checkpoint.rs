@@ -11,9 +11,8 @@ use super::Global;
 use super::criu::Criu;
 use crate::checkpoint::save::{self, Saving};
 use crate::container::Status;
-use crate::create::namespace;
 use crate::kernel::error::Fails;
-use crate::kernel::log;
+use crate::kernel::{log, procfs};
 
 /// Checkpoint a running container.
 ///
@@ -50,7 +49,7 @@ pub(crate) struct Checkpoint {
 
 impl Checkpoint {
     pub(super) fn run(self, global: &Global) -> Result<()> {
-        if !rustix::process::geteuid().is_root() || namespace::in_user_namespace() {
+        if !rustix::process::geteuid().is_root() || procfs::in_user_namespace() {
             log::warn("runc checkpoint is untested with rootless containers");
         }
         let container = global.container(&self.id)?;

@@ -148,7 +148,7 @@ impl Watch {
         let path = folder.join("memory.oom_control");
         let control = fs::File::open(&path).fails(|| format!("open {}", path.display()))?;
         let line = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
-        cgroup::write(&folder.join("cgroup.event_control"), &line)?;
+        cgroup::file::write(&folder.join("cgroup.event_control"), &line)?;
         Ok(Some(Self::V1(event)))
     }
 

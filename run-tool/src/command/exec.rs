@@ -12,9 +12,8 @@ use super::create::activation;
 use crate::container::{Container, Status};
 use crate::create::exec::{self, Options};
 use crate::create::settle::write_pid_file;
-use crate::create::talk;
 use crate::kernel::error::Fails;
-use crate::kernel::syscall;
+use crate::kernel::{socket, syscall};
 use crate::program::{self, Program};
 use crate::spec;
 use crate::supervise::foreground::Foreground;
@@ -118,8 +117,8 @@ impl Exec {
         program.mask = foreground.as_ref().map(Foreground::mask);
         let options = Options {
             terminal,
-            console: self.console_socket.as_deref().map(talk::connect).transpose()?,
-            pidfd_socket: self.pidfd_socket.as_deref().map(talk::connect).transpose()?,
+            console: self.console_socket.as_deref().map(socket::connect).transpose()?,
+            pidfd_socket: self.pidfd_socket.as_deref().map(socket::connect).transpose()?,
             sub_groups: sub_groups(&self.cgroup)?,
             affinity: process.exec_cpu_affinity().clone(),
             ..Options::default()

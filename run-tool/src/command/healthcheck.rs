@@ -14,10 +14,10 @@ use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 
 use super::{Global, print};
-use crate::container::state;
 use crate::container::{Container, Status};
 use crate::create::exec::{self, Options};
 use crate::kernel::error::Fails;
+use crate::kernel::file;
 use crate::kernel::syscall;
 use crate::program::Program;
 use crate::spec;
@@ -130,7 +130,7 @@ impl Healthcheck {
         let passed = probe.exit_code == 0;
         let mut health = Health::load(&container);
         health.add(probe, &check, starting);
-        state::replace(&container.folder.join(FILE), &serde_json::to_vec(&health)?)?;
+        file::replace(&container.folder.join(FILE), &serde_json::to_vec(&health)?)?;
         print(&format!("{}\n", health.status))?;
         Ok(u8::from(!passed))
     }

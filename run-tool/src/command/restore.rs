@@ -9,9 +9,10 @@ use super::Global;
 use super::create::Making;
 use super::criu::Criu;
 use crate::checkpoint::restore::{self, Restoring};
-use crate::create::{namespace, settle};
-use crate::kernel::log;
-use crate::supervise::foreground::{self, Foreground};
+use crate::create::settle;
+use crate::kernel::{log, procfs};
+use crate::supervise::foreground::Foreground;
+use crate::supervise::signals;
 
 /// Restore a container from a checkpoint.
 ///
@@ -51,7 +52,7 @@ pub(crate) struct Restore {
 
 impl Restore {
     pub(super) fn run(self, global: &Global) -> Result<u8> {
-        if !rustix::process::geteuid().is_root() || namespace::in_user_namespace() {
+        if !rustix::process::geteuid().is_root() || procfs::in_user_namespace() {
             log::warn("runc checkpoint is untested with rootless containers");
         }
         let restoring = self.restoring(global)?;
@@ -68,7 +69,7 @@ impl Restore {
         let terminal = making.check_terminal(&spec, self.detach)?;
         let mut options = making.options(global, &self.id)?;
         if !self.no_subreaper {
-            foreground::adopt_orphans();
+            signals::adopt_orphans();
         }
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         options.mask = foreground.as_ref().map(Foreground::mask);

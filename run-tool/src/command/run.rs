@@ -9,11 +9,13 @@ use libcontainer::oci_spec::runtime::Spec;
 
 use super::Global;
 use super::create::Making;
+use crate::container::exit;
+use crate::container::output::Settings;
 use crate::create::{notify, settle};
 use crate::kernel::log;
-use crate::supervise::foreground::{self, Foreground};
-use crate::supervise::logs::Settings;
+use crate::supervise::foreground::Foreground;
 use crate::supervise::monitor::{self, Job};
+use crate::supervise::signals;
 
 /// Create and run a container.
 ///
@@ -91,7 +93,7 @@ impl Run {
         let terminal = self.making.check_terminal(&spec, self.detach)?;
         let mut options = self.making.options(global, &self.id)?;
         if !self.no_subreaper {
-            foreground::adopt_orphans();
+            signals::adopt_orphans();
         }
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         options.mask = foreground.as_ref().map(Foreground::mask);
@@ -106,7 +108,7 @@ impl Run {
         let status = foreground.serve(started.pid, started.master, started.notify);
         if self.keep {
             if let Ok(status) = status {
-                monitor::record(&started.container.folder, status)?;
+                exit::record(&started.container.folder, status)?;
             }
         } else {
             // The container's own status is what counts from here on.

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -13,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::kernel::error::Fails;
+use crate::kernel::file;
 use crate::kernel::syscall::Pid;
 
 /// The name of the file.
@@ -46,7 +46,7 @@ pub(crate) struct State {
     pub(crate) rdt: crate::cgroup::rdt::Groups,
     /// Where its output is kept, for a container with a supervisor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) log: Option<crate::supervise::logs::Settings>,
+    pub(crate) log: Option<super::output::Settings>,
 }
 
 /// The part of the configuration that later commands need.
@@ -201,45 +201,8 @@ impl State {
     /// Replaces the state in a container's folder.
     pub(crate) fn save(&self, folder: &Path) -> Result<()> {
         let text = serde_json::to_vec(self)?;
-        replace(&folder.join(FILE), &text)
+        file::replace(&folder.join(FILE), &text)
     }
-}
-
-/// Replaces a file as a whole.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let write = || -> std::io::Result<()> {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(content)?;
-        fs::rename(&temporary, path)
-    };
-    write()
-        .inspect_err(|_| {
-            // The error that is returned says more.
-            let _ = fs::remove_file(&temporary);
-        })
-        .fails(|| format!("write {}", path.display()))
-        .map_err(Into::into)
-}
-
-/// When a process started and in which state it is, from `/proc/PID/stat`. `None`: there is no such process.
-pub(crate) fn process_stat(pid: Pid) -> Option<(u64, char)> {
-    if pid <= 0 {
-        return None;
-    }
-    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-fn parse_stat(text: &str) -> Option<(u64, char)> {
-    // The command, in brackets, may itself hold brackets and spaces.
-    let rest = &text[text.rfind(')')? + 1..];
-    let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    let start = fields.nth(18)?.parse().ok()?;
-    Some((start, state))
 }
 
 /// Checks a container's name: it becomes the name of a folder and of control groups.
@@ -269,12 +232,6 @@ mod tests {
         for id in ["a", "-", "a.b_c+d-1", "..."] {
             assert!(check_id(id).is_ok(), "{id:?}");
         }
-    }
-
-    #[test]
-    fn a_command_with_brackets_does_not_confuse_the_start_time() {
-        let text = "12 (a) S (b)) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20";
-        assert_eq!(parse_stat(text), Some((4242, 'Z')));
     }
 
     #[test]

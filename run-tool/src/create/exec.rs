@@ -20,9 +20,9 @@ use crate::create::{fetch_fd, send_listener, set_oom_score};
 use crate::create::{init, namespace};
 use crate::kernel::error::Fails;
 use crate::kernel::syscall::{self, Pid};
-use crate::kernel::{log, terminal};
+use crate::kernel::{log, set, terminal};
+use crate::program::Program;
 use crate::program::seccomp::{self, Filter};
-use crate::program::{Program, parse_set};
 use crate::program::{label, rlimit};
 
 /// How a program is started in a container, beside what it is.
@@ -70,15 +70,15 @@ pub(crate) fn start(
             flags |= namespace::flag(kind);
         }
     }
-    let set = |text: Option<&String>| -> Result<Option<Vec<u64>>> {
-        let mask = parse_set(text.map_or("", String::as_str))?;
+    let cpus = |text: Option<&String>| -> Result<Option<Vec<u64>>> {
+        let mask = set::parse(text.map_or("", String::as_str))?;
         Ok((!mask.is_empty()).then_some(mask))
     };
     let affinity = options.affinity.take();
     let affinity = affinity.as_ref();
-    let initial = set(affinity.and_then(|affinity| affinity.initial().as_ref())).context("bad CPUAffinity.Initial")?;
+    let initial = cpus(affinity.and_then(|affinity| affinity.initial().as_ref())).context("bad CPUAffinity.Initial")?;
     let last =
-        set(affinity.and_then(|affinity| affinity.cpu_affinity_final().as_ref())).context("bad CPUAffinity.Final")?;
+        cpus(affinity.and_then(|affinity| affinity.cpu_affinity_final().as_ref())).context("bad CPUAffinity.Final")?;
     if let Some(mask) = &initial {
         // The child inherits it; this process has nothing more to do.
         syscall::set_affinity(0, mask).fails(|| "error setting initial CPU affinity")?;
@@ -182,7 +182,7 @@ fn converse(
     affinity: Option<&[u64]>,
     pid: Pid,
 ) -> Result<Option<OwnedFd>> {
-    if !std::mem::take(&mut options.entrance).entered(channel)? {
+    if !channel.entered(std::mem::take(&mut options.entrance))? {
         join_groups(container, options, pid)?;
     }
     container.state.rdt.join(pid)?;
@@ -240,10 +240,10 @@ fn join_groups(container: &Container, options: &Options, pid: Pid) -> Result<()>
     // The container may have moved itself to a sub-group, after which its first group takes no process.
     let path = format!("/proc/{}/cgroup", container.state.init_process_pid);
     let text = std::fs::read_to_string(&path).fails(|| format!("open {path}"))?;
-    let membership = cgroup::parse_membership(&text);
+    let membership = cgroup::membership::parse(&text);
     let Some(own) = membership.get("") else { return joined };
     let path = PathBuf::from(cgroup::ROOT).join(own.trim_start_matches('/')).join("cgroup.procs");
-    cgroup::write(&path, &pid.to_string()).or(joined)
+    cgroup::file::write(&path, &pid.to_string()).or(joined)
 }
 
 fn run(
@@ -254,7 +254,7 @@ fn run(
     flags: i32,
     channel: &Channel,
 ) -> ! {
-    log::to_parent(channel);
+    channel.take_log();
     let error = match set_up(container, program, options, init, flags, channel) {
         Ok(error) | Err(error) => error,
     };
@@ -277,7 +277,7 @@ fn set_up(
     if !program.rootless {
         hide()?;
     }
-    std::mem::take(&mut options.entrance).enter(channel)?;
+    channel.enter(std::mem::take(&mut options.entrance))?;
     channel.expect(&Message::Go)?;
     hide()?;
     if let Some(init) = init
@@ -316,7 +316,7 @@ fn set_up(
     program.settle()?;
     channel.send(&Message::Ready)?;
     channel.expect(&Message::Continue)?;
-    let path = program.take_on(channel)?;
+    let path = program.take_on(&|listener| channel.hand_over_listener(listener))?;
     rustix::process::set_parent_process_death_signal(None).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
     log::debug(|| "setns_init: about to exec".to_owned());
     Ok(program.execute(&path))

@@ -14,7 +14,7 @@ use crate::create::plan::Plan;
 use crate::create::talk::{Channel, Gone, Message};
 use crate::kernel::error::Fails;
 use crate::kernel::procfs::Procfs;
-use crate::kernel::{log, syscall, terminal};
+use crate::kernel::{log, socket, syscall, terminal};
 use crate::program::Program;
 use crate::program::label;
 use crate::rootfs;
@@ -34,7 +34,7 @@ pub(crate) fn fail(channel: &Channel, error: &anyhow::Error) -> ! {
 
 /// The process in between: joins what only its child may be born into, clones it as a child of its own parent, and goes.
 pub(crate) fn run_stage(plan: &mut Plan, program: &mut Program, channel: &Channel, flags: u64) -> ! {
-    log::to_parent(channel);
+    channel.take_log();
     let stage = || -> Result<Option<syscall::Pid>> {
         plan.namespaces.join(true)?;
         plan.namespaces.make_time()?;
@@ -53,7 +53,7 @@ pub(crate) fn run_stage(plan: &mut Plan, program: &mut Program, channel: &Channe
 
 /// The container's process.
 pub(crate) fn run(plan: &mut Plan, program: &mut Program, channel: &Channel) -> ! {
-    log::to_parent(channel);
+    channel.take_log();
     let error = match set_up(plan, program, channel) {
         Ok(error) | Err(error) => error,
     };
@@ -68,10 +68,10 @@ fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<a
     // user cannot give ids to a process that is not his own to look into: that one waits for them.
     let hide =
         || rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).fails(|| "prctl(PR_SET_DUMPABLE)");
-    if !plan.rootless {
+    if !program.rootless {
         hide()?;
     }
-    std::mem::take(&mut plan.entrance).enter(channel)?;
+    channel.enter(std::mem::take(&mut plan.entrance))?;
     if !plan.namespaces.needs_stage() {
         plan.namespaces.join(false)?;
     }
@@ -89,7 +89,7 @@ fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<a
     rustix::process::setsid().fails(|| "setsid")?;
     log::debug(|| "child process in init()".to_owned());
     if plan.keyring {
-        label::join_keyring(&plan.id, true, plan.userns)?;
+        label::join_keyring(&plan.id, true, plan.rootfs.userns)?;
     }
     if plan.namespaces.makes(LinuxNamespaceType::Network) {
         syscall::loopback_up().fails(|| "failed to bring the loopback interface up")?;
@@ -109,8 +109,8 @@ fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<a
     if let Some(socket) = plan.pidfd_socket.take() {
         send_pidfd(&socket)?;
     }
-    if plan.mount_namespace {
-        rootfs::finish(plan, late)?;
+    if plan.rootfs.mount_namespace {
+        rootfs::finish(&plan.rootfs, late)?;
     }
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
     if !plan.hostname.is_empty() {
@@ -121,12 +121,12 @@ fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<a
     }
     program.confine()?;
     write_sysctls(plan)?;
-    rootfs::mask::make_read_only(&plan.read_only_paths)?;
-    rootfs::mask::mask(&plan.masked_paths, &plan.mount_label)?;
+    rootfs::mask::make_read_only(&plan.rootfs.read_only_paths)?;
+    rootfs::mask::mask(&plan.rootfs.masked_paths, &plan.rootfs.mount_label)?;
     program.settle()?;
     channel.send(&Message::Ready)?;
     channel.expect(&Message::Continue)?;
-    let path = program.take_on(channel)?;
+    let path = program.take_on(&|listener| channel.hand_over_listener(listener))?;
     // Changing the user has cleared it already; a program that starts as root must not have it either.
     rustix::process::set_parent_process_death_signal(None).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
     log::debug(|| "init: closing the pipe to signal completion".to_owned());
@@ -156,13 +156,13 @@ fn set_streams(plan: &mut Plan) -> Result<()> {
 
 /// Makes the file system and goes into it, with the hooks that belong in between. Gives what is to become read-only.
 fn make_root(plan: &Plan, channel: &Channel) -> Result<Vec<OwnedFd>> {
-    let root = rootfs::prepare(plan, channel)?;
+    let root = rootfs::prepare(&plan.rootfs, &|index| channel.ask_for_tree(index))?;
     channel.send(&Message::Hooks)?;
     channel.expect(&Message::Continue)?;
     rustix::process::fchdir(&root.fd).fails(|| format!("chdir {}", root.path.display()))?;
     run_inner_hooks(plan)?;
-    rootfs::enter(plan, &root)?;
-    if rootfs::makes_devices(plan) {
+    rootfs::enter(&plan.rootfs, &root)?;
+    if plan.rootfs.makes_devices() {
         rootfs::device::reopen_null()?;
     }
     Ok(root.late)
@@ -195,7 +195,7 @@ fn make_terminal(plan: &mut Plan, program: &Program, channel: &Channel) -> Resul
     let (master, slave) = terminal::allocate()?;
     let (width, height) = program.size;
     terminal::resize(master.as_fd(), width, height)?;
-    if plan.mount_namespace {
+    if plan.rootfs.mount_namespace {
         rootfs::device::mount_console(&slave)?;
     }
     hand_over(plan.console.take(), &master, channel)?;
@@ -214,8 +214,7 @@ pub(crate) fn hand_over(console: Option<OwnedFd>, master: &OwnedFd, channel: &Ch
 pub(crate) fn send_pidfd(socket: &OwnedFd) -> Result<()> {
     let own = RustixPid::from_raw(std::process::id() as i32).context("pid")?;
     let pidfd = rustix::process::pidfd_open(own, PidfdFlags::empty()).fails(|| "failed to setup pidfd: pidfd_open")?;
-    crate::create::talk::send_fd(socket.as_fd(), b"standard", pidfd.as_fd())
-        .fails(|| "failed to send pidfd on socket")?;
+    socket::send_fd(socket.as_fd(), b"standard", pidfd.as_fd()).fails(|| "failed to send pidfd on socket")?;
     Ok(())
 }
 

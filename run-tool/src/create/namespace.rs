@@ -262,12 +262,6 @@ pub(crate) fn user_namespace(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -
     opened
 }
 
-/// Whether the caller is in a user namespace that does not have all ids.
-pub(crate) fn in_user_namespace() -> bool {
-    fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|text| text.split_ascii_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"])
-}
-
 /// The paths of a process's namespaces, by runc's names of their kinds.
 pub(crate) fn paths_of(pid: Pid) -> impl Iterator<Item = (String, PathBuf)> {
     ALL.into_iter().map(move |kind| {

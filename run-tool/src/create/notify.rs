@@ -18,11 +18,9 @@ use anyhow::{Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pipe::PipeFlags;
 
-use crate::create::plan::Options;
-use crate::create::talk;
 use crate::kernel::error::Fails;
-use crate::kernel::log;
 use crate::kernel::syscall::Pid;
+use crate::kernel::{log, socket};
 use crate::rootfs::mount::Mount;
 use crate::rootfs::option;
 
@@ -54,26 +52,24 @@ pub(crate) fn mount(folder: &Path) -> Mount {
     }
 }
 
-/// Makes the socket's folder.
-pub(crate) fn make_folder(folder: &Path, options: &Options) -> Result<()> {
-    if options.notify.is_some() {
-        let path = folder.join(FOLDER);
-        match fs::DirBuilder::new().mode(0o755).create(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && options.again => {}
-            result => result.fails(|| format!("mkdir {}", path.display()))?,
-        }
+/// Makes the socket's folder; for a container that is started `again` it is there.
+pub(crate) fn make_folder(folder: &Path, again: bool) -> Result<()> {
+    let path = folder.join(FOLDER);
+    match fs::DirBuilder::new().mode(0o755).create(&path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && again => {}
+        result => result.fails(|| format!("mkdir {}", path.display()))?,
     }
     Ok(())
 }
 
-/// Makes the socket's folder, and the socket unless `start` will. The supervisor of a container that is started again
+/// Makes the socket's folder, and the socket unless `start` will. The supervisor of a container that is started `again`
 /// has told its caller already.
-pub(crate) fn prepare(folder: &Path, options: &Options) -> Result<Option<Notify>> {
-    make_folder(folder, options)?;
-    match &options.notify {
-        Some(host) if !options.wait_for_start && !options.again => Notify::listen(folder, host.clone()).map(Some),
-        _ => Ok(None),
+pub(crate) fn prepare(folder: &Path, host: &OsString, again: bool, wait_for_start: bool) -> Result<Option<Notify>> {
+    make_folder(folder, again)?;
+    if wait_for_start || again {
+        return Ok(None);
     }
+    Notify::listen(folder, host.clone()).map(Some)
 }
 
 /// The container's socket, until its word has been passed on.
@@ -95,7 +91,7 @@ impl Notify {
     pub(crate) fn listen(folder: &Path, host: OsString) -> Result<Self> {
         let path = folder.join(FOLDER).join(SOCKET);
         let name = || format!("listen unixgram {}: bind", path.display());
-        let (_folder, short) = talk::reach(&path)?;
+        let (_folder, short) = socket::reach(&path)?;
         let socket = UnixDatagram::bind(short).fails(name)?;
         // Whatever user the container has.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).fails(|| format!("chmod {}", path.display()))?;
@@ -159,14 +155,14 @@ impl Notify {
                 client.connect_addr(&address).fails(name)?;
             }
             None => {
-                let (_folder, short) = talk::reach(Path::new(&self.host))?;
+                let (_folder, short) = socket::reach(Path::new(&self.host))?;
                 client.connect(short).fails(name)?;
             }
         }
         client.send(&[line, b"\n"].concat()).fails(name)?;
         client.send(format!("MAINPID={main}\n").as_bytes()).fails(name)?;
         let (end, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).fails(|| "pipe")?;
-        talk::send_fd(client.as_fd(), b"BARRIER=1", theirs.as_fd()).fails(name)?;
+        socket::send_fd(client.as_fd(), b"BARRIER=1", theirs.as_fd()).fails(name)?;
         Ok(end)
     }
 }

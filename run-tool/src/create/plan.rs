@@ -4,20 +4,18 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use libcontainer::oci_spec::runtime::{Hooks, LinuxIdMapping, LinuxNamespaceType, LinuxResources, Spec};
+use anyhow::Result;
+use libcontainer::oci_spec::runtime::{Hooks, LinuxIdMapping, LinuxResources, Spec};
 
+use super::namespace::{self, Namespaces};
+use super::notify;
 use crate::cgroup::Cgroup;
 use crate::cgroup::entrance::Entrance;
+use crate::container::output;
 use crate::container::state::{self, State};
-use crate::create::namespace::{self, Namespaces};
-use crate::create::{notify, talk};
-use crate::kernel::syscall;
-use crate::program::Program;
+use crate::kernel::{socket, syscall};
 use crate::rootfs;
-use crate::rootfs::device::Node;
-use crate::rootfs::mount::Mount;
-use crate::spec::{self, Items, Namespaces as _};
+use crate::spec::{self, Items};
 
 /// How a container is to be made, beside its configuration.
 #[derive(Debug, Default)]
@@ -55,7 +53,7 @@ pub(crate) struct Options {
     /// The caller's socket for the container's word that it is ready.
     pub(crate) notify: Option<OsString>,
     /// Where the output is kept, if there is a supervisor.
-    pub(crate) log: Option<crate::supervise::logs::Settings>,
+    pub(crate) log: Option<output::Settings>,
 }
 
 /// All that is decided before the clone.
@@ -63,46 +61,18 @@ pub(crate) struct Options {
 pub(crate) struct Plan {
     /// The container's name.
     pub(crate) id: String,
-    /// Its root file system.
-    pub(crate) rootfs: PathBuf,
-    /// Its mounts, in order.
-    pub(crate) mounts: Vec<Mount>,
-    /// Its device nodes.
-    pub(crate) devices: Vec<Node>,
+    /// Its file system.
+    pub(crate) rootfs: rootfs::plan::Plan,
     /// Its namespaces.
     pub(crate) namespaces: Namespaces,
-    /// `linux.rootfsPropagation`.
-    pub(crate) root_propagation: Option<u64>,
-    /// Whether it has a mount namespace, new or joined.
-    pub(crate) mount_namespace: bool,
-    /// Whether it has a cgroup namespace, new or joined.
-    pub(crate) cgroup_namespace: bool,
     /// The id maps of the container, for mounts that take them over.
     pub(crate) id_maps: (Vec<LinuxIdMapping>, Vec<LinuxIdMapping>),
-    /// Whether it gets ids of its own.
-    pub(crate) userns: bool,
-    /// `--no-pivot`.
-    pub(crate) no_pivot: bool,
-    /// `root.readonly`.
-    pub(crate) read_only_root: bool,
-    /// `linux.mountLabel`.
-    pub(crate) mount_label: String,
-    /// Whether devices are the host's, since none can be made.
-    pub(crate) binds_devices: bool,
-    /// Made by a user other than root.
-    pub(crate) rootless: bool,
-    /// Its version 2 group.
-    pub(crate) cgroup_path: Option<PathBuf>,
     /// `hostname`.
     pub(crate) hostname: String,
     /// `domainname`.
     pub(crate) domainname: String,
     /// `linux.sysctl`.
     pub(crate) sysctls: Vec<(String, String)>,
-    /// `linux.readonlyPaths`.
-    pub(crate) read_only_paths: Vec<String>,
-    /// `linux.maskedPaths`.
-    pub(crate) masked_paths: Vec<String>,
     /// Whether it gets a session keyring.
     pub(crate) keyring: bool,
     /// `process.user.umask`.
@@ -129,78 +99,34 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Reads a configuration.
-    pub(crate) fn new(spec: &Spec, options: &mut Options, cgroup: &Cgroup, program: &Program) -> Result<Self> {
+    pub(crate) fn new(spec: &Spec, options: &mut Options, cgroup: &Cgroup, rootless: bool) -> Result<Self> {
         let linux = spec.linux().as_ref();
-        let listed = spec::namespaces(spec);
-        let root = spec.root().as_ref().context("root must be specified")?;
-        let rootfs = spec::rootfs(spec, &options.bundle)?;
-        let rootless = program.rootless;
-        let userns = listed.has(LinuxNamespaceType::User);
-        let namespaces = Namespaces::open(listed, linux.and_then(|linux| linux.time_offsets().as_ref()))?;
+        let process = spec.process().as_ref();
+        let path = spec::rootfs(spec, &options.bundle)?;
+        let namespaces =
+            Namespaces::open(spec::namespaces(spec), linux.and_then(|linux| linux.time_offsets().as_ref()))?;
+        let mut rootfs = rootfs::plan::Plan::new(spec, &options.bundle, path, options.no_pivot, rootless)?;
+        rootfs.cgroup_path = cgroup.unified().then(|| cgroup.paths[""].clone());
+        if options.notify.is_some() {
+            rootfs.mounts.push(notify::mount(&options.root.join(&options.id)));
+        }
+        let connect = |path: &Option<PathBuf>| path.as_deref().map(socket::connect).transpose();
+        let (console, pidfd_socket) = (connect(&options.console_socket)?, connect(&options.pidfd_socket)?);
+        let state = new_state(spec, options, &rootfs.path, cgroup, rootless)?;
         let uids = linux.map_or(&[][..], |linux| linux.uid_mappings().items());
         let gids = linux.map_or(&[][..], |linux| linux.gid_mappings().items());
-        let mut mounts = Vec::new();
-        for entry in spec.mounts().items() {
-            let mount = Mount::from_spec(entry, &options.bundle, &rootfs)?;
-            if mount.is_id_mapped() && rootless {
-                bail!(
-                    "invalid mount {}: id-mapped mounts are not supported for rootless containers",
-                    mount.destination.display()
-                );
-            }
-            mounts.push(mount);
-        }
-        if options.notify.is_some() {
-            mounts.push(notify::mount(&options.root.join(&options.id)));
-        }
-        let root_propagation = match linux.and_then(|linux| linux.rootfs_propagation().as_deref()) {
-            None | Some("") => None,
-            Some(name) => match rootfs::option::propagation(name) {
-                Some(flag) => Some(flag),
-                None => bail!("rootfsPropagation={name} is not supported"),
-            },
-        };
-        if options.no_pivot && root_propagation.is_some_and(|flag| flag & libc::MS_PRIVATE != 0) {
-            bail!("rootfsPropagation of [r]private is not safe without pivot_root");
-        }
-        let terminal = spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
-        let console = match &options.console_socket {
-            Some(path) => Some(talk::connect(path)?),
-            None => None,
-        };
-        let pidfd_socket = match &options.pidfd_socket {
-            Some(path) => Some(talk::connect(path)?),
-            None => None,
-        };
-        let state = new_state(spec, options, &rootfs, cgroup, rootless)?;
-        let text = |text: Option<&String>| text.cloned().unwrap_or_default();
-        let strings = |strings: Option<&Vec<String>>| strings.cloned().unwrap_or_default();
+        let sysctls = linux.and_then(|linux| linux.sysctl().as_ref()).into_iter().flatten();
         Ok(Self {
             id: options.id.clone(),
-            mounts,
-            devices: rootfs::device::nodes(linux.map_or(&[][..], |linux| linux.devices().items()))?,
-            root_propagation,
-            mount_namespace: listed.has(LinuxNamespaceType::Mount),
-            cgroup_namespace: listed.has(LinuxNamespaceType::Cgroup),
+            rootfs,
+            namespaces,
             id_maps: (uids.to_vec(), gids.to_vec()),
-            userns,
-            no_pivot: options.no_pivot,
-            read_only_root: root.readonly().unwrap_or(false),
-            mount_label: text(linux.and_then(|linux| linux.mount_label().as_ref())),
-            binds_devices: userns || namespace::in_user_namespace(),
-            rootless,
-            cgroup_path: cgroup.unified().then(|| cgroup.paths[""].clone()),
-            hostname: text(spec.hostname().as_ref()),
-            domainname: text(spec.domainname().as_ref()),
-            sysctls: linux
-                .and_then(|linux| linux.sysctl().as_ref())
-                .map(|sysctls| sysctls.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
-                .unwrap_or_default(),
-            read_only_paths: strings(linux.and_then(|linux| linux.readonly_paths().as_ref())),
-            masked_paths: strings(linux.and_then(|linux| linux.masked_paths().as_ref())),
+            hostname: spec.hostname().clone().unwrap_or_default(),
+            domainname: spec.domainname().clone().unwrap_or_default(),
+            sysctls: sysctls.map(|(name, value)| (name.clone(), value.clone())).collect(),
             keyring: !options.no_new_keyring,
-            umask: spec.process().as_ref().and_then(|process| process.user().umask()).unwrap_or(0o022),
-            terminal,
+            umask: process.and_then(|process| process.user().umask()).unwrap_or(0o022),
+            terminal: process.and_then(|process| process.terminal()).unwrap_or(false),
             foreground: options.mask.is_some() && options.log.is_none(),
             console,
             pidfd_socket,
@@ -208,8 +134,6 @@ impl Plan {
             fifo: None,
             streams: options.streams.take(),
             hooks: spec.hooks().clone().unwrap_or_default(),
-            namespaces,
-            rootfs,
             state,
         })
     }

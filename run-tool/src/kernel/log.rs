@@ -10,8 +10,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Result, bail};
 
-use crate::create::talk::{Channel, Message};
-use crate::kernel::error::Fails;
+use super::error::Fails;
 
 struct Log {
     file: Option<File>,
@@ -21,8 +20,11 @@ struct Log {
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
-/// In a container's process: its standard error is the container's, so records go to the parent.
-static PARENT: OnceLock<Channel> = OnceLock::new();
+/// Who takes the records in a process whose standard error is not the caller's.
+static SINK: OnceLock<Sink> = OnceLock::new();
+
+/// Takes a record.
+pub(crate) type Sink = Box<dyn Fn(Level, &str) + Send + Sync>;
 
 /// How grave a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,20 +81,17 @@ pub(crate) fn debugging() -> bool {
     LOG.get().is_some_and(|log| log.debug)
 }
 
-/// Sends records to the parent from now on.
-pub(crate) fn to_parent(channel: &Channel) {
-    if let Ok(channel) = channel.duplicate() {
-        // Set once: a process has one parent.
-        let _ = PARENT.set(channel);
-    }
+/// Sends records to someone else from now on.
+pub(crate) fn send_to(sink: Sink) {
+    // Set once: a process has one parent.
+    let _ = SINK.set(sink);
 }
 
 /// Writes a record.
 pub(crate) fn record(level: Level, message: &str) {
-    if let Some(channel) = PARENT.get() {
+    if let Some(sink) = SINK.get() {
         if level != Level::Debug || debugging() {
-            // A parent that is gone has no log.
-            let _ = channel.send(&Message::Log(level, message.to_owned()));
+            sink(level, message);
         }
         return;
     }

@@ -1,16 +1,17 @@
-//! `/proc` from inside a container, for certain the kernel's: an image can put anything at `/proc`, and a write that was meant
-//! for a label or a sysctl would then go elsewhere (CVE-2025-52881).
+//! `/proc`: what the kernel says there of processes, and a `Procfs` that is for certain the kernel's. An image can put anything at
+//! `/proc`, and a write that was meant for a label or a sysctl would then go elsewhere (CVE-2025-52881).
 
-use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Result, bail};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
+use super::syscall::Pid;
 use crate::kernel::error::Fails;
+use std::fs::{self, File};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 const ROOT_INODE: u64 = 1;
@@ -69,6 +70,34 @@ impl Procfs {
     }
 }
 
+/// The name of a descriptor of this process under `/proc`.
+pub(crate) fn proc_path(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+/// When a process started and in which state it is, from `/proc/PID/stat`. `None`: there is no such process.
+pub(crate) fn process_stat(pid: Pid) -> Option<(u64, char)> {
+    if pid <= 0 {
+        return None;
+    }
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse_stat(text: &str) -> Option<(u64, char)> {
+    // The command, in brackets, may itself hold brackets and spaces.
+    let rest = &text[text.rfind(')')? + 1..];
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let start = fields.nth(18)?.parse().ok()?;
+    Some((start, state))
+}
+
+/// Whether the caller is in a user namespace that does not have all ids.
+pub(crate) fn in_user_namespace() -> bool {
+    fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|text| text.split_ascii_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +107,11 @@ mod tests {
         let proc = Procfs::mounted().unwrap();
         assert!(proc.write(Path::new("../etc/passwd"), "x").is_err());
         assert!(proc.write(Path::new("self/root/etc/passwd"), "x").is_err());
+    }
+
+    #[test]
+    fn a_command_with_brackets_does_not_confuse_the_start_time() {
+        let text = "12 (a) S (b)) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20";
+        assert_eq!(parse_stat(text), Some((4242, 'Z')));
     }
 }

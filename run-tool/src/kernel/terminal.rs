@@ -2,16 +2,16 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{OptionalActions, OutputModes, Termios, Winsize};
 
 use crate::kernel::error::Fails;
 use crate::kernel::syscall;
+use anyhow::{Result, bail};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A new pty of the container's own devpts: its master and its slave.
 pub(crate) fn allocate() -> Result<(OwnedFd, OwnedFd)> {
@@ -129,18 +129,6 @@ impl Drop for Host {
 
 /// Sends the master to whoever listens at `--console-socket`.
 pub(crate) fn send_to_socket(socket: BorrowedFd<'_>, master: BorrowedFd<'_>) -> Result<()> {
-    crate::create::talk::send_fd(socket, b"/dev/ptmx", master).fails(|| "sendmsg of the console")?;
+    super::socket::send_fd(socket, b"/dev/ptmx", master).fails(|| "sendmsg of the console")?;
     Ok(())
-}
-
-/// The name of a descriptor of this process under `/proc`.
-pub(crate) fn proc_path(fd: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", fd.as_raw_fd())
-}
-
-/// Reads `WIDTHxHEIGHT` of a configuration.
-pub(crate) fn size_of(size: Option<libcontainer::oci_spec::runtime::Box>) -> Result<(u16, u16)> {
-    let Some(size) = size else { return Ok((0, 0)) };
-    let number = |value: u64| u16::try_from(value).context("consoleSize");
-    Ok((number(size.width())?, number(size.height())?))
 }

@@ -1,7 +1,6 @@
 //! Labels of security modules: AppArmor profiles and SELinux contexts, and the session keyring that goes with them.
 
 use std::ffi::CString;
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Result, bail};
@@ -9,18 +8,6 @@ use anyhow::{Result, bail};
 use crate::kernel::error::Fails;
 use crate::kernel::procfs::Procfs;
 use crate::kernel::{log, syscall};
-
-/// Whether SELinux is there to give labels to.
-pub(crate) fn selinux_enabled() -> bool {
-    const SELINUX_MAGIC: i64 = 0xf97c_ff8c;
-    rustix::fs::statfs("/sys/fs/selinux").is_ok_and(|statfs| statfs.f_type == SELINUX_MAGIC)
-}
-
-/// Whether AppArmor is there to confine with.
-pub(crate) fn apparmor_enabled() -> bool {
-    Path::new("/sys/kernel/security/apparmor").exists()
-        && fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|value| value.first() == Some(&b'Y'))
-}
 
 /// Confines the next program that the caller executes.
 pub(crate) fn apply_apparmor(profile: &str, enabled: bool) -> Result<()> {

@@ -15,12 +15,8 @@ use libcontainer::oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag, LinuxSeccompOperator,
 };
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
-use serde::de::DeserializeOwned;
-use serde::de::value::{Error as Unknown, StrDeserializer};
-use serde_json::Value;
 
-use crate::container::state;
-use crate::kernel::{log, syscall};
+use crate::kernel::{file, log, syscall};
 use crate::spec::Items;
 
 /// The name of the compiled filter in a container's folder.
@@ -75,43 +71,13 @@ pub(crate) fn compile(profile: &LinuxSeccomp, root: &Path) -> Result<Option<Filt
         let mut content = key;
         content.extend_from_slice(b"\n\0");
         content.extend_from_slice(&program);
-        state::replace(&file, &content)
+        file::replace(&file, &content)
     };
     // A cache that cannot be written only costs time.
     if let Err(error) = store() {
         log::debug(|| format!("seccomp cache: {error:#}"));
     }
     Ok(Some(Filter { program, flags }))
-}
-
-/// Refuses, in runc's words, what of a profile names nothing that there is.
-pub(crate) fn check_names(profile: &Value) -> Result<()> {
-    fn check<T: DeserializeOwned>(name: Option<&Value>, wrong: impl FnOnce(&str) -> String) -> Result<()> {
-        // A name that is no text is refused as such.
-        let Some(text) = name.map_or(Some(""), Value::as_str) else { return Ok(()) };
-        match T::deserialize(StrDeserializer::<Unknown>::new(text)) {
-            Ok(_) => Ok(()),
-            Err(_) => bail!(wrong(text)),
-        }
-    }
-    fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
-        value.get(key).and_then(Value::as_array).into_iter().flatten()
-    }
-    let of = |kind: &'static str| move |text: &str| format!("string {text} is not a valid {kind} for seccomp");
-    for flag in list(profile, "flags") {
-        check::<LinuxSeccompFilterFlag>(Some(flag), |text| format!("seccomp flag {text} is not known to runc"))?;
-    }
-    for arch in list(profile, "architectures") {
-        check::<Arch>(Some(arch), of("arch"))?;
-    }
-    check::<LinuxSeccompAction>(profile.get("defaultAction"), of("action"))?;
-    for call in list(profile, "syscalls") {
-        check::<LinuxSeccompAction>(call.get("action"), of("action"))?;
-        for argument in list(call, "args") {
-            check::<LinuxSeccompOperator>(argument.get("op"), of("operator"))?;
-        }
-    }
-    Ok(())
 }
 
 /// The agent must get its listener through write(2), which it therefore cannot be asked about.

@@ -11,8 +11,8 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFla
 use rustix::termios::Winsize;
 
 use crate::kernel::error::Fails;
-use crate::kernel::terminal::proc_path;
-use crate::supervise::logs::Stream;
+use crate::kernel::procfs::proc_path;
+use crate::supervise::record::Stream;
 
 /// The socket's name.
 pub(crate) const SOCKET: &str = "attach.sock";

@@ -15,10 +15,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::kernel::error::Fails;
-use crate::supervise::logs::{Record, Stream};
-
-/// Where journald listens.
-pub(crate) const SOCKET: &str = "/run/systemd/journal/socket";
+use crate::supervise::record::{Record, Stream};
 
 /// The priorities of docker's driver: info for standard output, err for standard error.
 fn priority(stream: Stream) -> &'static str {

@@ -4,9 +4,8 @@
 //! its restart policy (the annotation `org.oci-tools.restart`) says. runc's `--detach` alone leaves nobody behind, and so does
 //! run-tool's.
 
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -15,10 +14,10 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{PidfdFlags, Signal};
-use serde::{Deserialize, Serialize};
 
 use crate::container::Container;
-use crate::container::state;
+use crate::container::output::Settings;
+use crate::container::{exit, state};
 use crate::create::notify::{self, Notify};
 use crate::create::plan::Options;
 use crate::create::settle;
@@ -26,25 +25,9 @@ use crate::create::talk::{Channel, Message};
 use crate::kernel::error::Fails;
 use crate::kernel::syscall::{self, Pid};
 use crate::supervise::attach::Server;
-use crate::supervise::foreground::{reap, signals_in};
-use crate::supervise::logs::{Settings, Stream, Writer};
-
-/// The file in a container's folder that says how it ended.
-pub(crate) const EXIT: &str = "exit.json";
-
-/// The file in a container's folder that says that it was stopped on purpose.
-pub(crate) const STOPPED: &str = "stopped";
-
-/// How a container ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Exit {
-    /// The status, 128 and the signal's number for one that was killed.
-    #[serde(rename = "exitStatus")]
-    pub(crate) status: i32,
-    /// When (RFC 3339).
-    #[serde(rename = "exitTime")]
-    pub(crate) time: String,
-}
+use crate::supervise::logs::Writer;
+use crate::supervise::record::Stream;
+use crate::supervise::signals::{reap, signals_in};
 
 /// When a container is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,8 +182,8 @@ fn work(job: &Job<'_>, policy: Policy, channel: &mut Option<Channel>, caller: ru
         if !folder.exists() {
             return Ok(());
         }
-        record(&folder, status)?;
-        if folder.join(STOPPED).exists() || !policy.restarts(status, times) {
+        exit::record(&folder, status)?;
+        if folder.join(exit::STOPPED).exists() || !policy.restarts(status, times) {
             return end(job, &started.container);
         }
         times += 1;
@@ -210,18 +193,12 @@ fn work(job: &Job<'_>, policy: Policy, channel: &mut Option<Channel>, caller: ru
         pause = (pause * 2).min(Duration::from_secs(60));
         // Deleted, stopped or deleted and made anew while we waited.
         match state::State::load(&folder)? {
-            Some(state) if state.init_process_pid == started.pid && !folder.join(STOPPED).exists() => {}
+            Some(state) if state.init_process_pid == started.pid && !folder.join(exit::STOPPED).exists() => {}
             _ => return Ok(()),
         }
         started.container.recycle()?;
         again = true;
     }
-}
-
-/// Says how a container ended, for those who ask later.
-pub(crate) fn record(folder: &Path, status: i32) -> Result<()> {
-    let exit = Exit { status, time: jiff::Timestamp::now().to_string() };
-    state::replace(&folder.join(EXIT), &serde_json::to_vec(&exit)?)
 }
 
 /// A container that is to be removed when it ends is.
@@ -298,11 +275,6 @@ fn serve(
     let status = status.unwrap_or(255);
     server.end(status);
     Ok(status)
-}
-
-/// How a container ended, if its supervisor has said so.
-pub(crate) fn exit_of(folder: &Path) -> Option<Exit> {
-    serde_json::from_slice(&fs::read(folder.join(EXIT)).ok()?).ok()
 }
 
 #[cfg(test)]
