@@ -16,6 +16,7 @@ mod index;
 mod inspect;
 mod list;
 mod load;
+mod manual;
 mod operand;
 mod print;
 mod publish;
@@ -29,12 +30,13 @@ mod tree;
 mod unpack;
 mod verify;
 
-use std::io::{self, IsTerminal, Write};
-
 use anyhow::Result;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use image_tool::program::Tool;
+use image_tool::program::document::Document;
 
-use self::print::print_bytes;
+/// The name that messages begin with.
+pub(crate) const TOOL: Tool = Tool("image-tool");
 
 /// Inspect and change OCI image layouts, save and load archives.
 ///
@@ -45,27 +47,9 @@ use self::print::print_bytes;
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Tell what is done, twice for more.
+    /// Log progress; repeat for more detail.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    verbose: u8,
-}
-
-impl Arguments {
-    /// Sets up the log on standard error.
-    pub(crate) fn log(&self) {
-        let level = match self.verbose {
-            0 => tracing::Level::WARN,
-            1 => tracing::Level::INFO,
-            _ => tracing::Level::DEBUG,
-        };
-        tracing_subscriber::fmt()
-            .with_max_level(level)
-            .with_writer(io::stderr)
-            .with_ansi(io::stderr().is_terminal())
-            .without_time()
-            .with_target(false)
-            .init();
-    }
+    pub(crate) verbose: u8,
 }
 
 #[derive(Subcommand)]
@@ -89,8 +73,8 @@ pub(crate) enum Command {
     Export(export::Export),
     Diff(diff::Diff),
     Tree(tree::Tree),
-    Man(Man),
-    Completions(Completions),
+    #[command(flatten)]
+    Document(Document),
 }
 
 impl Command {
@@ -115,49 +99,7 @@ impl Command {
             Self::Export(command) => command.run(),
             Self::Diff(command) => command.run(),
             Self::Tree(command) => command.run(),
-            Self::Man(command) => command.run(),
-            Self::Completions(command) => command.run(),
+            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL),
         }
-    }
-}
-
-/// Write the manual page.
-#[derive(Args)]
-#[command(hide = true)]
-pub(crate) struct Man {}
-
-impl Man {
-    fn run(self) -> Result<()> {
-        let mut page = Vec::new();
-        let command = Arguments::command();
-        clap_mangen::Man::new(command.clone()).render(&mut page)?;
-        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
-            let named = sub
-                .clone()
-                .name(format!("image-tool-{}", sub.get_name()))
-                .bin_name(format!("image-tool {}", sub.get_name()));
-            let man = clap_mangen::Man::new(named.disable_help_flag(true));
-            writeln!(page, ".SH \"IMAGE-TOOL {}\"", sub.get_name().to_uppercase())?;
-            man.render_synopsis_section(&mut page)?;
-            man.render_description_section(&mut page)?;
-            man.render_options_section(&mut page)?;
-        }
-        print_bytes(&page)
-    }
-}
-
-/// Write a script that completes the command line in a shell.
-#[derive(Args)]
-#[command(hide = true)]
-pub(crate) struct Completions {
-    /// The shell.
-    shell: clap_complete::Shell,
-}
-
-impl Completions {
-    fn run(self) -> Result<()> {
-        let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Arguments::command(), "image-tool", &mut script);
-        print_bytes(&script)
     }
 }

@@ -31,6 +31,6 @@ pub mod edit;
 pub mod error;
 pub mod layer;
 pub mod layout;
-pub mod pipe;
+pub mod program;
 pub mod show;
 pub mod verify;

@@ -5,6 +5,7 @@ mod checkpoint;
 mod create;
 mod criu;
 mod delete;
+mod document;
 mod events;
 mod exec;
 mod features;
@@ -16,6 +17,7 @@ mod pause;
 mod ps;
 mod restore;
 mod run;
+mod seal;
 mod spec;
 mod start;
 mod state;
@@ -30,10 +32,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::SPEC_VERSION;
+use crate::checkpoint::criu::Criu;
 use crate::container::Container;
-use crate::criu::Criu;
-use crate::{features as feature, log, namespace, seal, syscall};
+use crate::kernel::{log, procfs, syscall};
+use crate::spec::SPEC_VERSION;
 
 /// An OCI runtime.
 ///
@@ -105,15 +107,8 @@ enum Command {
     Stop(stop::Stop),
     Update(update::Update),
     Wait(stop::Wait),
-    /// Print the manual page.
-    #[command(hide = true)]
-    Man,
-    /// Print completions for a shell.
-    #[command(hide = true)]
-    Completions {
-        /// bash, elvish, fish, powershell or zsh.
-        shell: clap_complete::Shell,
-    },
+    #[command(flatten)]
+    Document(document::Document),
 }
 
 /// Standard output was closed by its reader, who has seen enough.
@@ -153,7 +148,7 @@ impl Global {
         }
         let (root, explicit_root) = match &arguments.root {
             Some(root) => {
-                let root = crate::beneath::clean(&std::env::current_dir().context("getwd")?.join(root));
+                let root = crate::kernel::beneath::clean(&std::env::current_dir().context("getwd")?.join(root));
                 if root == Path::new("/") {
                     bail!("Option --root argument should not be set to /");
                 }
@@ -173,7 +168,7 @@ impl Global {
     /// Whether missing rights over control groups are no error.
     fn rootless_cgroups(&self) -> Result<bool> {
         match self.rootless.to_ascii_lowercase().as_str() {
-            "" | "auto" => Ok(!rustix::process::geteuid().is_root() || namespace::in_user_namespace()),
+            "" | "auto" => Ok(!rustix::process::geteuid().is_root() || procfs::in_user_namespace()),
             "1" | "t" | "true" => Ok(true),
             "0" | "f" | "false" => Ok(false),
             other => bail!("strconv.ParseBool: parsing {other:?}: invalid syntax"),
@@ -199,7 +194,7 @@ fn default_root() -> Result<PathBuf> {
     // podman names no root: in runc's place its containers are where runc kept them.
     let folder_name = if name() == "runc" { "runc" } else { "run-tool" };
     let ordinary = !rustix::process::geteuid().is_root()
-        || (namespace::in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root"));
+        || (procfs::in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root"));
     match std::env::var_os("XDG_RUNTIME_DIR") {
         Some(folder) if ordinary && !folder.is_empty() => {
             let root = PathBuf::from(folder).join(folder_name);
@@ -257,7 +252,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
             name(),
             env!("CARGO_PKG_VERSION"),
             env!("CARGO_PKG_VERSION"),
-            feature::libseccomp()
+            features::libseccomp()
         );
         print(&text)?;
         return Ok(0);
@@ -290,8 +285,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
         Command::Stop(command) => done(command.run(&global)),
         Command::Wait(command) => done(command.run(&global)),
         Command::Update(command) => done(command.run(&global)),
-        Command::Man => done(man()),
-        Command::Completions { shell } => done(completions(shell)),
+        Command::Document(document) => done(document.run(&Arguments::command())),
     }
 }
 
@@ -436,23 +430,6 @@ fn refuse(wrong: &usage::Wrong) -> Result<u8, Failure> {
     let command = wrong.command.as_deref().and_then(|name| program.find_subcommand(name)).unwrap_or(&program);
     print(&format!("{}\n\n{}\n", wrong.heading, command.clone().render_help()))?;
     Err(anyhow::anyhow!("{}", wrong.message).into())
-}
-
-fn man() -> Result<()> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(Arguments::command()).render(&mut page)?;
-    for command in Arguments::command().get_subcommands().filter(|command| !command.is_hide_set()) {
-        let name = format!("run-tool {}", command.get_name());
-        let page_of = command.clone().name(name.clone()).bin_name(name);
-        clap_mangen::Man::new(page_of).render(&mut page)?;
-    }
-    print(&String::from_utf8(page)?)
-}
-
-fn completions(shell: clap_complete::Shell) -> Result<()> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "run-tool", &mut script);
-    print(&String::from_utf8(script)?)
 }
 
 #[cfg(test)]

@@ -3,16 +3,16 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
-use build_tool::base::Pull;
 use build_tool::build::{self, Options, SecretSource};
 use build_tool::namespace;
-use build_tool::network::Network;
 use build_tool::progress::Show;
+use build_tool::run::network::Network;
+use build_tool::stage::base::Pull;
 
 use clap::{Args, ValueEnum};
 use image_tool::address::Address;
 use image_tool::layout::platform::Platform;
-use image_tool::pipe;
+use image_tool::program::pipe;
 
 /// Build an image and print its address.
 ///

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use image_tool::pipe;
+use image_tool::program::pipe;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 /// An archive from a file, or from standard input for `-`, and how to name it in an error.

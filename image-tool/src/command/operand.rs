@@ -8,7 +8,7 @@ use image_tool::address::digest::Digest;
 use image_tool::address::home::Home;
 use image_tool::address::{Address, Error, RefName};
 use image_tool::layout::{self, Layout};
-use image_tool::pipe;
+use image_tool::program::pipe;
 
 /// An operand that names an image: an address, or `-` for a line of standard input.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use image_tool::address::Address;
 use image_tool::layout::{self, Layout};
-use image_tool::pipe;
+use image_tool::program::pipe;
 use image_tool::verify::Verification;
 
 use super::operand::{LayoutOperand, named};

@@ -1,7 +1,7 @@
 //! `registry-tool digest`.
 
 use clap::Args;
-use image_tool::pipe::print_line;
+use image_tool::program::pipe::print_line;
 use registry_tool::client::Registry;
 use registry_tool::query::{ask, manifest};
 use registry_tool::reference::ImageName;

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::Args;
 use image_tool::address::Address;
 use image_tool::layout::platform::Platform;
-use image_tool::pipe::print_line;
+use image_tool::program::pipe::print_line;
 use registry_tool::policy::Policy;
 use registry_tool::pull::{Choice, Order, pull};
 use registry_tool::reference::ImageName;
