@@ -47,7 +47,7 @@ impl Gc {
             total += piece.size;
             match &piece.digest {
                 Some(digest) => print_line(digest.as_ref())?,
-                None => print_line(&piece.path.display().to_string())?,
+                None => print_line(&human::plain(&piece.path.display().to_string()))?,
             }
         }
         let what = if self.dry_run { "Reclaimable space" } else { "Total reclaimed space" };

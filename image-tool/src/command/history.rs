@@ -1,3 +1,5 @@
+use std::io;
+
 use anyhow::Result;
 use clap::Args;
 use image_tool::address::Address;
@@ -11,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::operand::{Operand, named};
 use super::print::print_bytes;
-use super::table::{by_template, heading};
+use super::table::heading;
 
 /// Show how an image came about, the last step first, in docker's columns.
 #[derive(Args)]
@@ -37,7 +39,7 @@ impl History {
         let address = self.address.clone().address()?;
         let values = self.values(&address).map_err(|error| named(error, &address))?;
         if let Some(template) = &self.format {
-            return print_bytes(by_template(template, &values)?.as_bytes());
+            return print_bytes(template.lines(&values, heading, &io::stdout())?.as_bytes());
         }
         let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
         if self.quiet {
@@ -68,8 +70,7 @@ impl History {
             let layer = if step["empty_layer"] == true { None } else { layers.next() };
             let size = layer.map_or(0, |layer| layer_size(&layout, layer));
             let created: Option<Timestamp> = step["created"].as_str().and_then(|text| text.parse().ok());
-            let mut created_by =
-                human::plain(&step["created_by"].as_str().unwrap_or_default().replace(['\t', '\n'], " "));
+            let mut created_by = step["created_by"].as_str().unwrap_or_default().replace(['\t', '\n'], " ");
             if !self.no_trunc && created_by.chars().count() > 45 {
                 created_by = created_by.chars().take(44).chain(['…']).collect();
             }
@@ -79,7 +80,7 @@ impl History {
                 "CreatedAt": created.map_or("N/A".into(), |created| created.to_string()),
                 "CreatedBy": created_by,
                 "Size": human::size(size),
-                "Comment": human::plain(step["comment"].as_str().unwrap_or_default()),
+                "Comment": step["comment"].as_str().unwrap_or_default(),
             }));
         }
         if let Some(last) = values.last_mut() {

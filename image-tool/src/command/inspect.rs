@@ -1,9 +1,12 @@
+use std::io;
+
 use anyhow::Result;
 use clap::Args;
 use image_tool::address::Address;
 use image_tool::address::name;
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
+use image_tool::show::human;
 use image_tool::show::summary::Summary;
 use image_tool::show::template::Template;
 use serde::Serialize;
@@ -34,22 +37,13 @@ impl Inspect {
             documents.push(document(&address, self.platform.as_ref()).map_err(|error| named(error, &address))?);
         }
         if let Some(template) = &self.format {
-            let mut lines = String::new();
-            for document in &documents {
-                lines.push_str(&image_tool::show::human::plain(&template.render(document)?));
-                lines.push('\n');
-            }
-            return print_bytes(lines.as_bytes());
+            return print_bytes(template.lines(&documents, str::to_owned, &io::stdout())?.as_bytes());
         }
         let mut bytes = Vec::new();
         let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
         documents.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
         bytes.push(b'\n');
-        // JSON escapes control characters below space; a terminal knows more of them.
-        let text: String = String::from_utf8(bytes)?;
-        let escape =
-            |c: char| if c.is_control() && c != '\n' { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
-        print_bytes(text.chars().map(escape).collect::<String>().as_bytes())
+        print_bytes(human::json(&String::from_utf8(bytes)?).as_bytes())
     }
 }
 

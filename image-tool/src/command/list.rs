@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::operand::LayoutOperand;
 use super::print::print_bytes;
-use super::table::{by_template, heading};
+use super::table::heading;
 
 /// List images: as addresses, one a line, or as a table on a terminal.
 ///
@@ -92,7 +92,11 @@ impl List {
         if !columns {
             let mut lines = String::new();
             for row in rows {
-                let line = if self.json { serde_json::to_string(&row.descriptor)? } else { row.address.to_string() };
+                let line = if self.json {
+                    human::json(&serde_json::to_string(&row.descriptor)?)
+                } else {
+                    row.address.to_string()
+                };
                 lines.push_str(&line);
                 lines.push('\n');
             }
@@ -143,7 +147,7 @@ impl List {
         let now = Timestamp::now();
         let values: Vec<Value> = rows.iter().map(|row| self.value(row, now)).collect();
         if let Some(template) = &self.format {
-            return by_template(template, &values);
+            return Ok(template.lines(&values, heading, &io::stdout())?);
         }
         let mut fields = vec!["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"];
         if !self.digests {
@@ -166,7 +170,7 @@ impl List {
         let (repository, tag) = match &row.reference {
             Some(reference) => {
                 let (repository, tag) = name::familiar(reference);
-                (human::plain(&repository), human::plain(tag))
+                (repository, tag.to_owned())
             }
             None => (none(), none()),
         };

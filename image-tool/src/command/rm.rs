@@ -4,6 +4,7 @@ use image_tool::address::name;
 use image_tool::address::{Address, RefName};
 use image_tool::layout::{self, Index, Layout};
 
+use super::TOOL;
 use super::operand::named;
 use super::print::say;
 
@@ -35,7 +36,7 @@ impl Rm {
                     continue;
                 }
                 if let Some(earlier) = failure.replace(error) {
-                    say(&format!("image-tool: {earlier:#}"));
+                    TOOL.say(&format!("{earlier:#}"));
                 }
             }
         }

@@ -45,7 +45,7 @@ impl Tree {
             return print_bytes(page(&address.to_string(), &tree).as_bytes());
         }
         if self.json {
-            return print_bytes((serde_json::to_string(&tree)? + "\n").as_bytes());
+            return print_bytes((human::json(&serde_json::to_string(&tree)?) + "\n").as_bytes());
         }
         print_bytes(text(&address.with_digest(image.descriptor().digest()).to_string(), &tree, self.depth).as_bytes())
     }
@@ -63,7 +63,7 @@ fn text(address: &str, tree: &Survey, depth: usize) -> String {
     );
     let mut rows = vec![["LAYER", "SIZE", "WASTED", "ENTRIES", "CREATED BY"].map(str::to_owned).to_vec()];
     for layer in &tree.layers {
-        let created_by = human::plain(&layer.created_by.replace(['\t', '\n'], " "));
+        let created_by = layer.created_by.replace(['\t', '\n'], " ");
         rows.push(vec![
             layer.digest.get(7..19).unwrap_or(&layer.digest).to_owned(),
             human::size(layer.size),
@@ -80,7 +80,7 @@ fn text(address: &str, tree: &Survey, depth: usize) -> String {
                 human::size(waste.size),
                 (waste.layer + 1).to_string(),
                 (waste.by + 1).to_string(),
-                format!("/{}", human::plain(&waste.path.to_string_lossy())),
+                format!("/{}", waste.path.to_string_lossy()),
             ]);
         }
         text += &format!("\n{}", human::table(&rows));
@@ -92,7 +92,7 @@ fn text(address: &str, tree: &Survey, depth: usize) -> String {
 
 /// The folders to a depth, the largest first, without those that make up less than a hundredth of the one above.
 fn folders(rows: &mut Vec<Vec<String>>, node: &Node, path: &str, depth: usize) {
-    let name = if path.is_empty() { "/".to_owned() } else { human::plain(path) };
+    let name = if path.is_empty() { "/".to_owned() } else { path.to_owned() };
     rows.push(vec![human::size(node.size), (node.layer + 1).to_string(), name]);
     if depth == 0 {
         return;

@@ -10,8 +10,9 @@ use image_tool::layer::owner::{IdMap, Owners};
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
 
+use super::TOOL;
 use super::operand::{Operand, named};
-use super::print::{print_line, say};
+use super::print::print_line;
 
 /// Unpack an image's layers into a folder, and print its path.
 ///
@@ -65,7 +66,7 @@ impl Unpack {
             apply_all(&sources, root, options).with_context(|| address.to_string())
         })?;
         for (what, count) in skipped {
-            say(&format!("image-tool: {address}: {count} × {what} left out"));
+            TOOL.say(&format!("{address}: {count} × {what} left out"));
         }
         print_line(&self.directory.display().to_string())
     }

@@ -8,8 +8,9 @@ use image_tool::layout::{self, Layout};
 use image_tool::program::pipe;
 use image_tool::verify::Verification;
 
+use super::TOOL;
 use super::operand::{LayoutOperand, named};
-use super::print::{print_line, say};
+use super::print::print_line;
 
 /// Prove that images are sound, and print their addresses.
 ///
@@ -127,7 +128,7 @@ impl Run {
     /// Keeps the last failure for the end, which tells it; earlier ones are told now.
     fn fail(&mut self, error: anyhow::Error) {
         if let Some(earlier) = self.failure.replace(error) {
-            say(&format!("image-tool: {earlier:#}"));
+            TOOL.say(&format!("{earlier:#}"));
         }
     }
 }

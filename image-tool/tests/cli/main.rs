@@ -7,6 +7,7 @@ mod list;
 mod save;
 mod show;
 mod tag;
+mod terminal;
 mod tree;
 mod unpack;
 mod verify;
@@ -26,8 +27,13 @@ fn a_command_line_that_is_wrong_exits_with_2() {
         assert_eq!((run.status, run.stdout.as_str()), (2, ""), "{words}: {}", run.stderr);
     }
     assert!(work.run("--help").ok().contains("Usage: image-tool"));
-    assert!(work.run("man").ok().contains(".TH image-tool"));
-    assert!(work.run("completions bash").ok().contains("complete -F"));
+    work.run("man pages").ok();
+    for page in ["image-tool", "image-tool-list"] {
+        let text = fs::read_to_string(work.path("pages").join(format!("{page}.1"))).unwrap();
+        assert!(text.contains(&format!(".TH {} 1", page.to_uppercase())), "{text}");
+    }
+    let script = work.run("completions bash").ok();
+    assert!(script.lines().any(|line| line.starts_with("complete ") && line.ends_with(" image-tool")), "{script}");
 }
 
 #[test]
