@@ -25,15 +25,17 @@ use reqwest::{Response, StatusCode, Url};
 use tokio::sync::Mutex;
 use tracing::{debug, info};
 
-use crate::auth::{Challenge, Token};
-use crate::credentials::{CredentialStore, Credentials};
-use crate::mirror::{Endpoint, Security};
+use crate::client::auth::{Challenge, Token};
+use crate::client::retry::{Retry, retry_after};
+use crate::place::credentials::{CredentialStore, Credentials};
+use crate::place::mirror::{Endpoint, Security};
 use crate::reference::DOCKER_HUB;
-use crate::retry::{Retry, retry_after};
 
+mod auth;
 mod blob;
 mod document;
 mod error;
+pub mod retry;
 mod tls;
 mod token;
 

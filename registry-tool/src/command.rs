@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use registry_tool::client::Settings;
-use registry_tool::mirror::{Mirrors, Sources};
-use registry_tool::retry::Retry;
+use registry_tool::client::retry::Retry;
+use registry_tool::place::mirror::{Mirrors, Sources};
 
 mod catalog;
 mod copy;

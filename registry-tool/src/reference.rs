@@ -3,7 +3,7 @@
 //! The crate's type is a normalised name (`python` is `docker.io/library/python:latest`) and forgets what was typed, and
 //! that matters here: a pull into a bare layout stores the name as typed, an alias applies to short names
 //! only, and docker says so when it chose the tag `latest` itself. [`ImageName`] keeps both. It owns no file and no
-//! connection; [`crate::mirror`] says where a name's bytes are to be had.
+//! connection; [`crate::place::mirror`] says where a name's bytes are to be had.
 
 use std::fmt;
 use std::str::FromStr;

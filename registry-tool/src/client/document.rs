@@ -6,7 +6,7 @@ use reqwest::{RequestBuilder, StatusCode, Url};
 use tracing::info;
 
 use super::{Access, ClientError, Registry, read_limited};
-use crate::auth::Challenge;
+use crate::client::auth::Challenge;
 
 /// Manifests, and the pages of lists: distribution-spec asks registries to take manifests of 4 MiB.
 pub(super) const DOCUMENT_LIMIT: usize = 4 << 20;

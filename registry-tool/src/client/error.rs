@@ -7,7 +7,7 @@ use reqwest::{StatusCode, Url};
 use thiserror::Error;
 
 use super::credential_host;
-use crate::credentials::{CredentialError, Credentials};
+use crate::place::credentials::{CredentialError, Credentials};
 
 /// Why a registry did not do what was asked.
 #[derive(Debug, Error)]
@@ -124,7 +124,7 @@ impl ClientError {
     /// Adds that the registry wants a longer wait than we grant.
     pub(crate) fn asked_to_wait(mut self, asked: Option<Duration>) -> Self {
         if let (Self::Status { message, .. }, Some(asked)) = (&mut self, asked)
-            && asked > crate::retry::LONGEST_WAIT
+            && asked > crate::client::retry::LONGEST_WAIT
         {
             message.push_str(&format!(" (try again in {} s)", asked.as_secs()));
         }

@@ -6,7 +6,7 @@ use oci_distribution::client::{Certificate, CertificateEncoding};
 use reqwest::{NoProxy, Proxy};
 
 use super::{ClientError, Settings, USER_AGENT, crate_config};
-use crate::mirror::is_loopback;
+use crate::place::mirror::is_loopback;
 
 /// The client for the requests that we make ourselves.
 pub(super) fn http_client(

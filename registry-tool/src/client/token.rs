@@ -6,8 +6,8 @@ use oci_distribution::token_cache::{RegistryToken, RegistryTokenType};
 use reqwest::header::{HeaderMap, HeaderValue};
 
 use super::{Access, ClientError, Registry};
-use crate::auth::{self, Challenge, Token};
-use crate::credentials::Credentials;
+use crate::client::auth::{self, Challenge, Token};
+use crate::place::credentials::Credentials;
 
 impl Registry {
     fn scopes(&self, access: Access<'_>) -> Vec<String> {

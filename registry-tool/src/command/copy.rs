@@ -3,10 +3,10 @@
 use clap::Args;
 use image_tool::pipe::print_line;
 use image_tool::platform::Platform;
-use registry_tool::copy::{Order, copy};
-use registry_tool::policy::Policy;
-use registry_tool::pull::Choice;
+use registry_tool::place::policy::Policy;
 use registry_tool::reference::ImageName;
+use registry_tool::transfer::copy::{Order, copy};
+use registry_tool::transfer::pull::Choice;
 
 use super::progress::{Display, Progress, Transfer};
 use super::{Network, block_on, mirrors};

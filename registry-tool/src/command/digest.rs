@@ -3,7 +3,7 @@
 use clap::Args;
 use image_tool::pipe::print_line;
 use registry_tool::client::Registry;
-use registry_tool::query::{ask, manifest};
+use registry_tool::question::query::{ask, manifest};
 use registry_tool::reference::ImageName;
 
 use super::{Network, block_on, mirrors};

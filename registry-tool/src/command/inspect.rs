@@ -3,10 +3,10 @@
 use clap::Args;
 use image_tool::platform::Platform;
 use registry_tool::client::{Access, Registry};
-use registry_tool::manifest::Content;
-use registry_tool::pull::EndpointError;
-use registry_tool::query::{ask, config, image, manifest};
+use registry_tool::question::manifest::Content;
+use registry_tool::question::query::{ask, config, image, manifest};
 use registry_tool::reference::ImageName;
+use registry_tool::transfer::pull::EndpointError;
 use serde_json::{Value, json};
 
 use super::documents::write_all;

@@ -5,9 +5,9 @@ use clap::Args;
 use image_tool::address::Address;
 use image_tool::pipe::print_line;
 use image_tool::platform::Platform;
-use registry_tool::policy::Policy;
-use registry_tool::pull::{Choice, Order, pull};
+use registry_tool::place::policy::Policy;
 use registry_tool::reference::ImageName;
+use registry_tool::transfer::pull::{Choice, Order, pull};
 
 use super::progress::{Display, Progress, Transfer};
 use super::{Network, block_on, mirrors};

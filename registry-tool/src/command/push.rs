@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use clap::Args;
 use image_tool::address::Address;
 use image_tool::pipe::{only_line, print_line};
-use registry_tool::push::{Order, push};
 use registry_tool::reference::ImageName;
+use registry_tool::transfer::push::{Order, push};
 
 use super::progress::{Display, Progress, Transfer};
 use super::{Network, block_on, mirrors};

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use registry_tool::client::{Access, Registry};
-use registry_tool::query::ask;
+use registry_tool::question::query::ask;
 use registry_tool::reference::{ImageName, RepositoryName};
 use serde_json::json;
 

@@ -17,7 +17,7 @@ use thiserror::Error;
 use tracing::{debug, info};
 
 use crate::client::{Access, ClientError, Registry};
-use crate::event::{Event, Outcome, Watcher};
+use crate::transfer::event::{Event, Outcome, Watcher};
 
 /// How much is read of a file at once.
 const PIECE: usize = 1 << 17;

@@ -16,11 +16,11 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::client::{ClientError, Registry, Settings};
-use crate::event::{Event, Watcher};
-use crate::manifest::{Content, Manifest, ManifestError, Plan};
-use crate::mirror::{MirrorError, Mirrors};
+use crate::place::mirror::{MirrorError, Mirrors};
+use crate::question::manifest::{Content, Manifest, ManifestError, Plan};
 use crate::reference::ImageName;
-use crate::upload::{Sending, UploadError, upload};
+use crate::transfer::event::{Event, Watcher};
+use crate::transfer::upload::{Sending, UploadError, upload};
 
 const DEPTH: usize = 4;
 

@@ -3,10 +3,10 @@
 use thiserror::Error;
 
 use crate::client::{ClientError, Registry, Settings};
-use crate::manifest::{Content, Manifest};
-use crate::mirror::{MirrorError, Mirrors};
-use crate::pull::{EndpointError, tell};
+use crate::place::mirror::{MirrorError, Mirrors};
+use crate::question::manifest::{Content, Manifest};
 use crate::reference::ImageName;
+use crate::transfer::pull::{EndpointError, tell};
 use image_tool::digest;
 use image_tool::platform::Platform;
 use oci_spec::image::Descriptor;
@@ -101,5 +101,5 @@ pub async fn config(registry: &Registry, manifest: &Manifest) -> Result<Vec<u8>,
 /// # Errors
 /// As [`manifest`], and where there is none for it.
 pub async fn image(registry: &Registry, top: Manifest, platform: &Platform) -> Result<Manifest, EndpointError> {
-    crate::pull::narrow(registry, top, platform).await
+    crate::transfer::pull::narrow(registry, top, platform).await
 }

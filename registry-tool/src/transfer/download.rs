@@ -15,7 +15,7 @@ use thiserror::Error;
 use tracing::info;
 
 use crate::client::{ClientError, Registry};
-use crate::event::{Event, Outcome, Watcher};
+use crate::transfer::event::{Event, Outcome, Watcher};
 
 /// An attempt that brought this much counts as a success: then a slow line that breaks often still gets there, and a server
 /// that gives a byte at a time does not hold us for ever.

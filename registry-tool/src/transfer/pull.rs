@@ -16,12 +16,12 @@ use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::client::{ClientError, Registry, Settings};
-use crate::download::{DownloadError, download};
-use crate::event::{Event, Watcher};
-use crate::manifest::{Content, Manifest, ManifestError, Plan};
-use crate::mirror::{Endpoint, MirrorError, Mirrors};
-use crate::policy::{Policy, PolicyError};
+use crate::place::mirror::{Endpoint, MirrorError, Mirrors};
+use crate::place::policy::{Policy, PolicyError};
+use crate::question::manifest::{Content, Manifest, ManifestError, Plan};
 use crate::reference::ImageName;
+use crate::transfer::download::{DownloadError, download};
+use crate::transfer::event::{Event, Watcher};
 
 /// Indexes may hold indexes, but nobody's are this deep.
 const DEPTH: usize = 4;
@@ -427,7 +427,7 @@ async fn fetch(order: &Order<'_>, registry: &Arc<Registry>, writer: &Writer, pla
 /// An image that is no index is all that the registry has; but if a platform was asked for, its config must say the same. Of an
 /// index the entry decides, as for docker: there are images whose configs tell the platform of their builder.
 async fn check_platform(registry: &Registry, image: &Manifest, platform: &Platform) -> Result<(), EndpointError> {
-    let config = crate::query::config(registry, image).await?;
+    let config = crate::question::query::config(registry, image).await?;
     let Ok(document) = serde_json::from_slice::<serde_json::Value>(&config) else { return Ok(()) };
     let text = |key: &str| document.get(key).and_then(serde_json::Value::as_str);
     let (Some(os), Some(architecture)) = (text("os"), text("architecture")) else { return Ok(()) };

@@ -6,7 +6,7 @@ use thiserror::Error;
 use tracing::info;
 
 use crate::client::{Access, ClientError, Registry, Settings};
-use crate::mirror::{Endpoint, MirrorError, Mirrors, Security};
+use crate::place::mirror::{Endpoint, MirrorError, Mirrors, Security};
 use crate::reference::{DOCKER_HUB, RegistryHost};
 use oci_distribution::Reference;
 

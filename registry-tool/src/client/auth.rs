@@ -12,7 +12,7 @@ use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 use serde::Deserialize;
 
 use crate::client::{ClientError, innermost, read_limited};
-use crate::credentials::Credentials;
+use crate::place::credentials::Credentials;
 
 const CLIENT_ID: &str = "registry-tool";
 /// Token servers answer with a few kilobytes at most.

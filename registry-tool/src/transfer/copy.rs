@@ -14,14 +14,14 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::client::{ClientError, Registry, Settings};
-use crate::event::{Event, Outcome, Watcher};
-use crate::manifest::Plan;
-use crate::mirror::{MirrorError, Mirrors};
-use crate::policy::{Policy, PolicyError};
-use crate::pull::{Choice, EndpointError, gather, narrow, tell};
-use crate::query::manifest;
+use crate::place::mirror::{MirrorError, Mirrors};
+use crate::place::policy::{Policy, PolicyError};
+use crate::question::manifest::Plan;
+use crate::question::query::manifest;
 use crate::reference::ImageName;
-use crate::upload::mount;
+use crate::transfer::event::{Event, Outcome, Watcher};
+use crate::transfer::pull::{Choice, EndpointError, gather, narrow, tell};
+use crate::transfer::upload::mount;
 
 const DEPTH: usize = 4;
 

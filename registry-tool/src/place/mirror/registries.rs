@@ -1,7 +1,7 @@
 //! registries.conf version 2 with drop-ins, as containers-registries.conf(5) defines it.
 //!
 //! The tables of version 1 (`[registries.search]` and its like) are understood too. Not read: `short-name-mode`
-//! (nothing here asks a person) and `credential-helpers` (docker's `credHelpers` are, in [`crate::credentials`]).
+//! (nothing here asks a person) and `credential-helpers` (docker's `credHelpers` are, in [`crate::place::credentials`]).
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
