@@ -4,6 +4,7 @@
 //! [`credentials`] knows the logins. This room reads files and starts credential helpers; it opens no connection. It knows
 //! [`crate::reference`] and nothing else of this crate.
 
+mod configuration;
 pub mod credentials;
 pub mod mirror;
 pub mod policy;

@@ -1,221 +1,200 @@
-//! Tokens: the answer to a registry's `WWW-Authenticate` challenge (distribution-spec "Token Authentication").
+//! Who we are in a conversation: the registry's challenge, our login, and the tokens that it is exchanged for.
 //!
 //! The crate's own way has no scopes over two repositories (which a mount needs), no identity tokens, no `expires_in`, and
-//! drops the reason when a token is refused; so tokens are fetched here and handed to it.
+//! drops the reason when a token is refused; so tokens are fetched here, for both clients ([`Login::authorization`]).
 
-use std::fmt;
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::sync::RwLock;
 
-use http_auth::parser::ChallengeParser;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
-use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
-use serde::Deserialize;
+use reqwest::header::{HeaderMap, HeaderValue};
+use tokio::sync::Mutex;
 
-use crate::client::{ClientError, innermost, read_limited};
+use super::error::ClientError;
+use super::retry::Retry;
 use crate::place::credentials::Credentials;
 
-const CLIENT_ID: &str = "registry-tool";
-/// Token servers answer with a few kilobytes at most.
-const ANSWER_LIMIT: usize = 1 << 20;
-/// What a token is good for if its server does not say (distribution-spec, token specification).
-const DEFAULT_LIFE: Duration = Duration::from_secs(60);
+mod challenge;
+mod token;
 
-/// How a registry wants to be convinced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Challenge {
-    /// A name and a password with every request.
-    Basic,
-    /// A token from a token server.
-    Bearer {
-        /// Where the token server is.
-        realm: String,
-        /// What the registry is called there.
-        service: Option<String>,
-    },
+pub(super) use challenge::Challenge;
+use token::{Token, TokenServer};
+
+/// What a request needs permission for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access<'a> {
+    /// Reading the repository.
+    Pull,
+    /// Writing it.
+    Push,
+    /// Writing it, and reading another one that a blob is mounted from.
+    Mount(&'a str),
+    /// Deleting from it.
+    Delete,
+    /// Listing the repositories.
+    Catalog,
+    /// Nothing but having an account.
+    Account,
+    /// Nothing at all: no credentials are sent.
+    Anonymous,
 }
 
-impl Challenge {
-    /// The challenge of an answer; of several, a bearer's.
-    #[must_use]
-    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut basic = None;
-        for value in headers.get_all(WWW_AUTHENTICATE) {
-            let Ok(text) = value.to_str() else { continue };
-            for challenge in ChallengeParser::new(text).filter_map(Result::ok) {
-                let parameter = |name: &str| {
-                    let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-                    found.map(|(_, value)| value.to_unescaped())
-                };
-                if challenge.scheme.eq_ignore_ascii_case("bearer")
-                    && let Some(realm) = parameter("realm")
-                {
-                    return Some(Self::Bearer { realm, service: parameter("service") });
-                }
-                if challenge.scheme.eq_ignore_ascii_case("basic") {
-                    basic = Some(Self::Basic);
-                }
+impl Access<'_> {
+    /// The scopes of a token that permits this (distribution-spec, "Token Scope Documentation").
+    fn scopes(self, repository: &str) -> Vec<String> {
+        match self {
+            Self::Pull => vec![format!("repository:{repository}:pull")],
+            Self::Push => vec![format!("repository:{repository}:pull,push")],
+            Self::Mount(source) => {
+                vec![format!("repository:{repository}:pull,push"), format!("repository:{source}:pull")]
             }
+            Self::Delete => vec![format!("repository:{repository}:delete,pull")],
+            Self::Catalog => vec!["registry:catalog:*".to_owned()],
+            Self::Account | Self::Anonymous => Vec::new(),
         }
-        basic
     }
 }
 
-/// A bearer token and how long it is good for.
+/// What one request carries as proof; either client can send it.
 #[derive(Clone)]
-pub(crate) struct Token {
-    value: String,
-    expires: Instant,
+pub(super) enum Authorization {
+    /// A name and a password.
+    Basic {
+        /// The account.
+        username: String,
+        /// Its password.
+        password: String,
+    },
+    /// A token.
+    Bearer(String),
 }
 
-impl Token {
-    /// The token itself.
-    pub(crate) fn secret(&self) -> &str {
-        &self.value
-    }
-
-    /// A token that was configured rather than fetched.
-    pub(crate) fn lasting(value: String) -> Self {
-        Self { value, expires: Instant::now() + Duration::from_secs(24 * 60 * 60) }
-    }
-
-    /// Whether it will hold for the length of a request's beginning.
-    #[must_use]
-    pub(crate) fn is_fresh(&self) -> bool {
-        self.expires > Instant::now()
-    }
-}
-
-/// Without the secret.
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
-    }
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    #[serde(default)]
-    token: String,
-    #[serde(default)]
-    access_token: String,
-    expires_in: Option<u64>,
-}
-
-/// Asks a token server for a token.
-///
-/// # Errors
-/// [`ClientError::Denied`] if it refuses, and as for any request.
-pub(crate) async fn fetch(
-    http: &reqwest::Client,
-    registry: &Url,
-    realm: &str,
-    service: Option<&str>,
-    scopes: &[String],
-    credentials: Option<&Credentials>,
-) -> Result<Token, ClientError> {
-    let host = registry.authority().to_owned();
-    let protocol = |reason: String| ClientError::Protocol { host: host.clone(), reason };
-    let mut url = Url::parse(realm).map_err(|_| protocol(format!("its token server {realm:?} is no URL")))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(protocol(format!("its token server {realm:?} is no http or https URL")));
-    }
-    // Whoever answers in the place of a registry must not get a password sent in the clear.
-    if credentials.is_some() && registry.scheme() == "https" && url.scheme() == "http" {
-        return Err(protocol(format!("its token server {realm:?} would get the password unencrypted; not sent")));
-    }
-    let realm_host = url.authority().to_owned();
-    let request = match credentials {
-        Some(Credentials::IdentityToken(token)) => {
-            let joined = scopes.join(" ");
-            let mut form = vec![
-                ("grant_type", "refresh_token"),
-                ("client_id", CLIENT_ID),
-                ("scope", joined.as_str()),
-                ("refresh_token", token.as_str()),
-            ];
-            form.extend(service.map(|service| ("service", service)));
-            // Url writes forms; reqwest's own feature for them would be one dependency more.
-            let mut encoder = Url::parse("form:").expect("a constant URL");
-            encoder.query_pairs_mut().extend_pairs(form);
-            let body = encoder.query().unwrap_or_default().to_owned();
-            http.post(url).header("Content-Type", "application/x-www-form-urlencoded").body(body)
-        }
-        other => {
-            {
-                let mut query = url.query_pairs_mut();
-                query.extend_pairs(service.map(|service| ("service", service)));
-                query.extend_pairs(scopes.iter().map(|scope| ("scope", scope)));
-                if let Some(Credentials::Password { username, .. }) = other {
-                    query.append_pair("account", username);
-                }
-                query.append_pair("client_id", CLIENT_ID);
+impl Authorization {
+    /// The value of the `Authorization` header, marked so that no log shows it; `None` if no header can carry it.
+    pub(super) fn header(&self) -> Option<HeaderValue> {
+        let text = match self {
+            Self::Basic { username, password } => {
+                format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
             }
-            match other {
-                Some(Credentials::Password { username, password }) => {
-                    http.get(url).basic_auth(username, Some(password))
-                }
-                _ => http.get(url),
-            }
-        }
-    };
-    let unreachable = |error: reqwest::Error| ClientError::Unreachable {
-        host: realm_host.clone(),
-        reason: format!("token server of {host}: {}", innermost(&error)),
-    };
-    let response = request.send().await.map_err(unreachable)?;
-    let status = response.status();
-    let body = read_limited(response, ANSWER_LIMIT, &realm_host).await?;
-    if matches!(status.as_u16(), 400 | 401 | 403) {
-        return Err(ClientError::denied(registry, credentials, crate::client::message_of(&body)));
-    }
-    if !status.is_success() {
-        return Err(ClientError::status(&realm_host, "token", status, &body));
-    }
-    let answer: Answer =
-        serde_json::from_slice(&body).map_err(|_| protocol(format!("its token server {realm_host} gave no token")))?;
-    let value = if answer.token.is_empty() { answer.access_token } else { answer.token };
-    if value.is_empty() {
-        return Err(protocol(format!("its token server {realm_host} gave an empty token")));
-    }
-    let life = answer.expires_in.map_or(DEFAULT_LIFE, |seconds| Duration::from_secs(seconds.clamp(60, 86_400)));
-    // A tenth earlier: the token must still hold when the request arrives.
-    Ok(Token { value, expires: Instant::now() + life.mul_f64(0.9) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn challenge(values: &[&str]) -> Option<Challenge> {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(WWW_AUTHENTICATE, value.parse().unwrap());
-        }
-        Challenge::of(&headers)
-    }
-
-    #[test]
-    fn a_bearer_challenge_is_preferred_to_a_basic_one() {
-        let bearer = |service: Option<&str>| {
-            Some(Challenge::Bearer { realm: "https://auth.example/token".into(), service: service.map(Into::into) })
+            Self::Bearer(token) => format!("Bearer {token}"),
         };
-        for (values, expected) in [
-            (vec!["Basic realm=\"x\""], Some(Challenge::Basic)),
-            (vec!["Bearer realm=\"https://auth.example/token\",service=\"reg\""], bearer(Some("reg"))),
-            (vec!["bearer Realm=\"https://auth.example/token\""], bearer(None)),
-            (vec!["Basic realm=\"x\"", "Bearer realm=\"https://auth.example/token\""], bearer(None)),
-            (vec!["Bearer error=\"invalid_token\""], None),
-            (vec!["Digest realm=\"x\""], None),
-            (vec![], None),
-        ] {
-            assert_eq!(challenge(&values), expected, "{values:?}");
-        }
+        let mut value = HeaderValue::from_str(&text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+/// Our side of the proof, for one repository at one registry.
+pub(super) struct Login {
+    /// Where tokens are fetched with: the connections of the conversation.
+    http: reqwest::Client,
+    /// The registry's scheme, host and port.
+    base: Url,
+    /// The registry as errors name it.
+    host: String,
+    repository: String,
+    credentials: Option<Credentials>,
+    /// Learnt from the greeting, or from the first 401 of a registry that greets everybody.
+    challenge: RwLock<Option<Challenge>>,
+    /// By scopes.
+    tokens: Mutex<HashMap<Vec<String>, Token>>,
+    retry: Retry,
+}
+
+/// What a conversation knows when it begins to prove who we are.
+pub(super) struct Beginning {
+    pub(super) http: reqwest::Client,
+    pub(super) base: Url,
+    pub(super) host: String,
+    pub(super) repository: String,
+    pub(super) credentials: Option<Credentials>,
+    /// The registry's, from its greeting.
+    pub(super) challenge: Option<Challenge>,
+    pub(super) retry: Retry,
+}
+
+impl Login {
+    pub(super) fn new(beginning: Beginning) -> Self {
+        let Beginning { http, base, host, repository, credentials, challenge, retry } = beginning;
+        let (challenge, tokens) = (RwLock::new(challenge), Mutex::default());
+        Self { http, base, host, repository, credentials, challenge, tokens, retry }
     }
 
-    proptest::proptest! {
-        #[test]
-        fn a_challenge_never_panics(text in "[ -~]{0,120}") {
-            let _ = challenge(&[&text]);
+    /// How the registry wants to be convinced, as far as it has said so.
+    pub(super) fn challenge(&self) -> Option<Challenge> {
+        self.challenge.read().expect("nobody panics holding it").clone()
+    }
+
+    /// The login that is used, if there is one.
+    pub(super) fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+
+    /// What a request has to carry, with a token that is still good; `None` where nothing is asked for or known.
+    pub(super) async fn authorization(&self, access: Access<'_>) -> Result<Option<Authorization>, ClientError> {
+        if access == Access::Anonymous {
+            return Ok(None);
         }
+        Ok(match (self.challenge(), &self.credentials) {
+            (Some(Challenge::Basic), Some(Credentials::Password { username, password })) => {
+                Some(Authorization::Basic { username: username.clone(), password: password.clone() })
+            }
+            (Some(Challenge::Basic), Some(Credentials::RegistryToken(token))) => {
+                Some(Authorization::Bearer(token.clone()))
+            }
+            (None | Some(Challenge::Basic), _) => None,
+            (Some(Challenge::Bearer { .. }), Some(Credentials::RegistryToken(token))) => {
+                Some(Authorization::Bearer(token.clone()))
+            }
+            (Some(Challenge::Bearer { realm, service }), _) => {
+                let token = self.token(access, &realm, service.as_deref()).await?;
+                Some(Authorization::Bearer(token.secret().to_owned()))
+            }
+        })
+    }
+
+    /// After a 401: takes its challenge in, and forgets the token that was refused. Whether asking again makes sense: not if
+    /// the same credentials would be sent again.
+    pub(super) async fn learn(&self, access: Access<'_>, headers: &HeaderMap) -> bool {
+        let known = self.challenge();
+        if access == Access::Anonymous {
+            return false;
+        }
+        let Some(challenge) = Challenge::of(headers).or_else(|| known.clone()) else { return false };
+        let is_new = known.as_ref() != Some(&challenge);
+        let is_bearer = matches!(challenge, Challenge::Bearer { .. });
+        *self.challenge.write().expect("nobody panics holding it") = Some(challenge);
+        let refused = self.tokens.lock().await.remove(&access.scopes(&self.repository));
+        is_new || (is_bearer && refused.is_some())
+    }
+
+    async fn token(&self, access: Access<'_>, realm: &str, service: Option<&str>) -> Result<Token, ClientError> {
+        let scopes = access.scopes(&self.repository);
+        // Held while fetching, so that many layers that start at once ask for one token and not for many.
+        let mut tokens = self.tokens.lock().await;
+        if let Some(token) = tokens.get(&scopes).filter(|token| token.is_fresh()) {
+            return Ok(token.clone());
+        }
+        let server = TokenServer::new(realm, service, &self.host)?;
+        // Whoever answers in the place of a registry must not get a password sent in the clear.
+        if self.credentials.is_some() && self.base.scheme() == "https" && !server.is_encrypted() {
+            let reason = format!("its token server {realm:?} would get the password unencrypted; not sent");
+            return Err(ClientError::protocol(&self.host, reason));
+        }
+        let mut attempt = 0;
+        let token = loop {
+            let error = match server.fetch(&self.http, &scopes, self.credentials.as_ref()).await {
+                Ok(token) => break token,
+                Err(error) => error,
+            };
+            let wait = self.retry.wait(attempt, None).filter(|_| error.is_transient());
+            let Some(wait) = wait else { return Err(error) };
+            tokio::time::sleep(wait).await;
+            attempt += 1;
+        };
+        tokens.insert(scopes, token.clone());
+        Ok(token)
     }
 }

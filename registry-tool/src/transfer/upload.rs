@@ -8,16 +8,15 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::stream::{self, Stream, TryStreamExt as _};
+use futures_util::stream::{self, Stream};
 use image_tool::layout::{self, Layout};
-use oci_distribution::errors::OciDistributionError;
 use oci_spec::image::Descriptor;
-use reqwest::{Response, StatusCode, Url};
 use thiserror::Error;
-use tracing::{debug, info};
+use tracing::info;
 
-use crate::client::{Access, ClientError, Registry};
-use crate::transfer::event::{Event, Outcome, Watcher};
+use super::batch::Stopped;
+use super::event::{Event, Outcome, Watcher};
+use crate::client::{ClientError, Registry, Sent, Upload};
 
 /// How much is read of a file at once.
 const PIECE: usize = 1 << 17;
@@ -34,9 +33,9 @@ pub enum UploadError {
     /// The layout's fault.
     #[error(transparent)]
     Layout(#[from] layout::Error),
-    /// The task was torn down from outside.
-    #[error("stopped")]
-    Stopped,
+    /// The upload was torn down from outside.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
 }
 
 /// How blobs are sent.
@@ -66,7 +65,7 @@ pub async fn upload(
         return Ok(());
     }
     for source in sources.iter().take(MOUNT_ATTEMPTS) {
-        if mount(registry, &digest, source).await? {
+        if registry.mount(&digest, source).await? {
             done(Outcome::Mounted(source));
             return Ok(());
         }
@@ -88,37 +87,7 @@ async fn verified(layout: &Layout, descriptor: &Descriptor) -> Result<File, Uplo
         reader.finish().map_err(|error| layout.read_error(&descriptor, error))?;
         layout.open_blob(&descriptor)
     });
-    Ok(task.await.map_err(|_| UploadError::Stopped)??)
-}
-
-/// Asks the registry to take the blob from another repository. A refusal is no error: the blob is sent then.
-pub(crate) async fn mount(registry: &Registry, digest: &str, source: &str) -> Result<bool, ClientError> {
-    let mut url = registry.url(&format!("v2/{}/blobs/uploads/", registry.reference().repository()))?;
-    url.query_pairs_mut().append_pair("mount", digest).append_pair("from", source);
-    let post = |http: &reqwest::Client| http.post(url.clone()).header("Content-Length", 0);
-    let response = match registry.request(Access::Mount(source), true, post).await {
-        Ok(response) => response,
-        Err(ClientError::Denied { reason, .. }) => {
-            debug!(source, reason, "no mount");
-            return Ok(false);
-        }
-        Err(error) => return Err(error),
-    };
-    match response.status() {
-        StatusCode::CREATED => Ok(true),
-        StatusCode::ACCEPTED => {
-            // The registry began an upload instead. Each way of sending begins its own, so this one is given back; a registry
-            // that does not know how drops it by itself.
-            if let Ok(location) = registry.location(response.headers(), response.url()) {
-                let _ = registry.request(Access::Push, false, |http| http.delete(location.clone())).await;
-            }
-            Ok(false)
-        }
-        status => {
-            debug!(source, %status, "no mount");
-            Ok(false)
-        }
-    }
+    Ok(task.await.map_err(|_| Stopped)??)
 }
 
 /// A blob on its way.
@@ -136,8 +105,7 @@ impl Blob<'_> {
         let size = self.descriptor.size();
         let mut attempt = 0;
         loop {
-            let body = self.body(0, size).map_err(OciDistributionError::IoError);
-            let error = match self.registry.put_blob(self.digest, size, body).await {
+            let error = match self.registry.put_blob(self.digest, size, self.body(0, size)).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -153,89 +121,33 @@ impl Blob<'_> {
         }
     }
 
-    /// In chunks. `false` if the registry does not know how.
+    /// In chunks. `false` if the registry does not take any.
     async fn send_chunks(&self, chunk: u64) -> Result<bool, UploadError> {
         let size = self.descriptor.size();
-        let (mut location, least) = self.begin().await?;
-        let chunk = chunk.max(least);
+        let mut upload = Upload::begin(self.registry, self.digest, size).await?;
+        let chunk = chunk.max(upload.least_chunk());
         let (mut offset, mut attempt) = (0, 0);
         while offset < size {
             let end = size.min(offset + chunk);
-            let error = match self.patch(&location, offset, end).await {
-                Ok(response) if response.status() == StatusCode::ACCEPTED => {
-                    location = self.registry.location(response.headers(), response.url())?;
-                    offset = received(&response).map_or(end, |received| received.min(end));
-                    attempt = 0;
+            let error = match upload.send(offset, end, || self.body(offset, end)).await? {
+                Sent::UpTo(reached) => {
+                    (offset, attempt) = (reached, 0);
                     continue;
                 }
-                Ok(response) if offset == 0 && is_ignorance(response.status()) => {
-                    info!(status = %response.status(), "the registry takes no chunks");
+                Sent::Unsupported(status) => {
+                    info!(%status, "the registry takes no chunks");
                     return Ok(false);
                 }
-                // The registry has another idea of what it has got; it is asked below.
-                Ok(response) if response.status() == StatusCode::RANGE_NOT_SATISFIABLE => {
-                    ClientError::status(self.registry.host(), self.digest, response.status(), &[])
-                }
-                Ok(response) => {
-                    let accepted = [StatusCode::ACCEPTED];
-                    match self.registry.expect(response, self.digest, &accepted).await {
-                        Err(error) if error.is_transient() => error,
-                        other => return Err(other.expect_err("another status is an error").into()),
-                    }
-                }
-                Err(error) if error.is_transient() => error,
-                Err(error) => return Err(error.into()),
+                Sent::Lost(error) => error,
             };
             let Some(wait) = self.registry.retry().wait(attempt, None) else { return Err(error.into()) };
             self.tell_retry(&error);
             tokio::time::sleep(wait).await;
             attempt += 1;
-            (location, offset) = match self.resume(&location).await? {
-                Some(place) => place,
-                None => (self.begin().await?.0, 0),
-            };
+            offset = upload.resume().await?;
         }
-        self.close(&location).await?;
+        upload.finish().await?;
         Ok(true)
-    }
-
-    /// Opens an upload: where to send, and the smallest chunk that the registry takes.
-    async fn begin(&self) -> Result<(Url, u64), ClientError> {
-        let url = self.registry.url(&format!("v2/{}/blobs/uploads/", self.registry.reference().repository()))?;
-        let post = |http: &reqwest::Client| http.post(url.clone()).header("Content-Length", 0);
-        let response = self.registry.request(Access::Push, true, post).await?;
-        let response = self.registry.expect(response, self.digest, &[StatusCode::ACCEPTED]).await?;
-        let least = response.headers().get("OCI-Chunk-Min-Length").and_then(|value| value.to_str().ok()?.parse().ok());
-        Ok((self.registry.location(response.headers(), response.url())?, least.unwrap_or(0)))
-    }
-
-    async fn patch(&self, location: &Url, from: u64, to: u64) -> Result<Response, ClientError> {
-        let build = |http: &reqwest::Client| {
-            http.patch(location.clone())
-                .header("Content-Type", "application/octet-stream")
-                .header("Content-Length", to - from)
-                .header("Content-Range", format!("{from}-{}", to - 1))
-                .body(reqwest::Body::wrap_stream(self.body(from, to)))
-        };
-        self.registry.request(Access::Push, false, build).await
-    }
-
-    /// Asks how far an upload came; `None` if the registry has forgotten it.
-    async fn resume(&self, location: &Url) -> Result<Option<(Url, u64)>, ClientError> {
-        let response = self.registry.request(Access::Push, true, |http| http.get(location.clone())).await?;
-        if response.status() != StatusCode::NO_CONTENT {
-            return Ok(None);
-        }
-        let location = self.registry.location(response.headers(), response.url())?;
-        Ok(received(&response).map(|offset| (location, offset.min(self.descriptor.size()))))
-    }
-
-    async fn close(&self, location: &Url) -> Result<(), ClientError> {
-        let mut url = location.clone();
-        url.query_pairs_mut().append_pair("digest", self.digest);
-        let put = |http: &reqwest::Client| http.put(url.clone()).header("Content-Length", 0);
-        let response = self.registry.request(Access::Push, true, put).await?;
-        self.registry.expect(response, self.digest, &[StatusCode::CREATED]).await.map(drop)
     }
 
     fn tell_retry(&self, error: &ClientError) {
@@ -265,41 +177,4 @@ fn read_piece(file: &File, offset: u64, end: u64) -> std::io::Result<Option<(Byt
     let mut piece = vec![0; wanted];
     file.read_exact_at(&mut piece, offset)?;
     Ok(Some((Bytes::from(piece), offset + wanted as u64)))
-}
-
-/// How many bytes an upload has: `Range: 0-1023` are 1024. Nothing yet is `0-0` at some registries, so that says nothing.
-fn received(response: &Response) -> Option<u64> {
-    parse_received(response.headers().get("Range")?.to_str().ok()?)
-}
-
-fn parse_received(range: &str) -> Option<u64> {
-    let (start, last) = range.trim_start_matches("bytes=").split_once('-')?;
-    let last: u64 = last.trim().parse().ok()?;
-    (start.trim() == "0").then_some(if last == 0 { 0 } else { last + 1 })
-}
-
-/// Statuses of a registry that cannot do what the distribution-spec has as an option.
-fn is_ignorance(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::NOT_FOUND
-            | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::NOT_IMPLEMENTED
-            | StatusCode::BAD_REQUEST
-            | StatusCode::PAYLOAD_TOO_LARGE
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_range_of_an_upload_says_how_much_there_is() {
-        for (range, expected) in
-            [("0-1023", Some(1024)), ("bytes=0-9", Some(10)), ("0-0", Some(0)), ("5-9", None), ("x", None)]
-        {
-            assert_eq!(parse_received(range), expected, "{range}");
-        }
-    }
 }
