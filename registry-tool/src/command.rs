@@ -9,8 +9,8 @@ use image_tool::program::pipe;
 use image_tool::program::Tool;
 use image_tool::program::document::Document;
 use registry_tool::client::Settings;
-use registry_tool::mirror::{Mirrors, Sources};
-use registry_tool::retry::Retry;
+use registry_tool::client::retry::Retry;
+use registry_tool::place::mirror::{Mirrors, Sources};
 
 mod catalog;
 mod copy;
