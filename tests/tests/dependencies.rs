@@ -1,4 +1,4 @@
-//! The direction of the dependencies, their licences, and where they come from.
+//! The direction of the dependencies, their licences and their sources.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -18,7 +18,7 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()
 }
 
-/// What a package of the workspace depends on, but for tests.
+/// The names of a workspace package's dependencies, except those for tests.
 fn dependencies(package: &Value) -> BTreeSet<&str> {
     let all = package["dependencies"].as_array().unwrap();
     all.iter().filter(|dependency| dependency["kind"] != "dev").map(|dependency| text(dependency, "name")).collect()
@@ -36,7 +36,7 @@ fn siblings_depend_one_way() {
     ];
     let metadata = metadata(&["--no-deps"]);
     let packages = metadata["packages"].as_array().unwrap();
-    assert_eq!(packages.len(), allowed.len(), "a package that this test does not know");
+    assert_eq!(packages.len(), allowed.len(), "a package is missing from this test's table");
     for (name, allowed) in allowed {
         let package = packages.iter().find(|package| package["name"] == name).unwrap();
         for dependency in dependencies(package).intersection(&TOOLS.into()) {
