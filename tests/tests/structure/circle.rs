@@ -127,7 +127,7 @@ impl<'a> Resolver<'a> {
     fn targets(mut self, module: usize, path: &Path) -> BTreeSet<usize> {
         match &path.segments[..] {
             // A lone word in an expression is no module, and what it names by a `use` counts at that `use`.
-            [word] if !["crate", "super", "self"].contains(&word.as_str()) => self.from_globs(module, word, &[]),
+            [word] if !["crate", "super", "self"].contains(&word.as_str()) => self.through_globs(module, word, &[]),
             segments => self.follow(module, segments),
         };
         self.targets
@@ -188,10 +188,10 @@ impl<'a> Resolver<'a> {
                 }
             };
         }
-        found || self.from_globs(module, name, rest)
+        found || self.through_globs(module, name, rest)
     }
 
-    fn from_globs(&mut self, module: usize, name: &str, rest: &[String]) -> bool {
+    fn through_globs(&mut self, module: usize, name: &str, rest: &[String]) -> bool {
         let of = self.of;
         let mut found = false;
         for (index, glob) in of.modules[module].globs.iter().enumerate() {
