@@ -11,6 +11,7 @@ mod index;
 mod inspect;
 mod list;
 mod load;
+mod manual;
 mod rm;
 mod save;
 mod show;
@@ -26,14 +27,19 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use image_tool::address::{Address, RefName};
 use image_tool::digest::Digest;
 use image_tool::layer::Compression;
 use image_tool::layout::{Layout, Writer};
 use image_tool::pipe;
+use image_tool::program::Tool;
+use image_tool::program::document::Document;
 use oci_spec::image::Descriptor;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+
+/// The name that messages begin with.
+pub(crate) const TOOL: Tool = Tool("image-tool");
 
 /// Inspect and change OCI image layouts, save and load archives.
 ///
@@ -44,27 +50,9 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Tell what is done, twice for more.
+    /// Log progress; repeat for more detail.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    verbose: u8,
-}
-
-impl Arguments {
-    /// Sets up the log on standard error.
-    pub(crate) fn log(&self) {
-        let level = match self.verbose {
-            0 => tracing::Level::WARN,
-            1 => tracing::Level::INFO,
-            _ => tracing::Level::DEBUG,
-        };
-        tracing_subscriber::fmt()
-            .with_max_level(level)
-            .with_writer(io::stderr)
-            .with_ansi(io::stderr().is_terminal())
-            .without_time()
-            .with_target(false)
-            .init();
-    }
+    pub(crate) verbose: u8,
 }
 
 #[derive(Subcommand)]
@@ -88,8 +76,8 @@ pub(crate) enum Command {
     Export(export::Export),
     Diff(diff::Diff),
     Tree(tree::Tree),
-    Man(Man),
-    Completions(Completions),
+    #[command(flatten)]
+    Document(Document),
 }
 
 impl Command {
@@ -114,50 +102,8 @@ impl Command {
             Self::Export(command) => command.run(),
             Self::Diff(command) => command.run(),
             Self::Tree(command) => command.run(),
-            Self::Man(command) => command.run(),
-            Self::Completions(command) => command.run(),
+            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL),
         }
-    }
-}
-
-/// Write the manual page.
-#[derive(Args)]
-#[command(hide = true)]
-pub(crate) struct Man {}
-
-impl Man {
-    fn run(self) -> Result<()> {
-        let mut page = Vec::new();
-        let command = Arguments::command();
-        clap_mangen::Man::new(command.clone()).render(&mut page)?;
-        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
-            let named = sub
-                .clone()
-                .name(format!("image-tool-{}", sub.get_name()))
-                .bin_name(format!("image-tool {}", sub.get_name()));
-            let man = clap_mangen::Man::new(named.disable_help_flag(true));
-            writeln!(page, ".SH \"IMAGE-TOOL {}\"", sub.get_name().to_uppercase())?;
-            man.render_synopsis_section(&mut page)?;
-            man.render_description_section(&mut page)?;
-            man.render_options_section(&mut page)?;
-        }
-        print_bytes(&page)
-    }
-}
-
-/// Write a script that completes the command line in a shell.
-#[derive(Args)]
-#[command(hide = true)]
-pub(crate) struct Completions {
-    /// The shell.
-    shell: clap_complete::Shell,
-}
-
-impl Completions {
-    fn run(self) -> Result<()> {
-        let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Arguments::command(), "image-tool", &mut script);
-        print_bytes(&script)
     }
 }
 
@@ -366,8 +312,7 @@ impl<W: Write> Write for StdoutWriter<W> {
 
 /// Writes to standard output.
 pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(pipe::stdout_error).context("standard output")
+    pipe::print_bytes(bytes).context("standard output")
 }
 
 /// Writes one line to standard output.
@@ -375,7 +320,5 @@ pub(crate) fn print_line(line: &str) -> Result<()> {
     pipe::print_line(line).context("standard output")
 }
 
-/// Tells people something; that nobody listens is no reason to stop.
-pub(crate) fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", image_tool::human::plain(text));
-}
+/// Writes a line to standard error, with its control characters escaped.
+pub(crate) use image_tool::program::say;

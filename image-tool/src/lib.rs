@@ -38,6 +38,7 @@ pub mod layout;
 pub mod name;
 pub mod pipe;
 pub mod platform;
+pub mod program;
 pub mod summary;
 pub mod template;
 pub mod tree;

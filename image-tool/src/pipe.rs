@@ -99,6 +99,15 @@ pub fn print_line(line: &str) -> io::Result<()> {
         .map_err(stdout_error)
 }
 
+/// Writes to standard output what is not a single line, and makes sure that it is gone.
+///
+/// # Errors
+/// As [`print_line`].
+pub fn print_bytes(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(stdout_error)
+}
+
 /// Marks an error of standard output: a broken pipe becomes [`StdoutClosed`]. For errors of standard output only.
 #[must_use]
 pub fn stdout_error(error: io::Error) -> io::Error {

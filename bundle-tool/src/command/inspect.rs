@@ -2,7 +2,7 @@ use bundle_tool::{annotation, container};
 use image_tool::template::Template;
 use serde_json::{Value, json};
 
-use super::documents::write_all;
+use super::print_bytes;
 
 /// Print the config.json of bundles, byte for byte, or by a template.
 #[derive(clap::Args)]
@@ -36,6 +36,6 @@ impl Inspect {
             output.extend(template.render(&fields)?.into_bytes());
             output.push(b'\n');
         }
-        write_all(&output)
+        print_bytes(&output)
     }
 }

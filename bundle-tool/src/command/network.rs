@@ -9,7 +9,7 @@ use image_tool::home::Home;
 use image_tool::pipe;
 use serde_json::Value;
 
-use super::documents::write_all;
+use super::print_bytes;
 
 /// Manage networks: CNI conflists in $OCI_HOME/networks and /etc/cni/net.d, files that can be edited.
 #[derive(Args)]
@@ -107,11 +107,11 @@ impl Network {
                 container::conflist(&home, "bridge")?;
                 let names: String =
                     Conflist::list(&folders).iter().map(|network| format!("{}\n", network.name)).collect();
-                write_all(names.as_bytes())
+                print_bytes(names.as_bytes())
             }
             Command::Inspect { name } => {
                 let conflist = container::conflist(&home, &name)?;
-                write_all(&std::fs::read(&conflist.path).with_context(|| conflist.path.display().to_string())?)
+                print_bytes(&std::fs::read(&conflist.path).with_context(|| conflist.path.display().to_string())?)
             }
             Command::Rm { names } => {
                 for name in names {

@@ -9,7 +9,7 @@ use registry_tool::query::{ask, config, image, manifest};
 use registry_tool::reference::ImageName;
 use serde_json::{Value, json};
 
-use super::documents::write_all;
+use super::print_bytes;
 use super::{Network, block_on, mirrors};
 
 /// Show an image at a registry without pulling it.
@@ -40,7 +40,7 @@ impl Inspect {
         let (mirrors, settings) = (mirrors()?, self.network.settings());
         let question = async |registry: &Registry, name: &ImageName| self.look(registry, name).await;
         let bytes = block_on(async { Ok(ask(&self.reference, "image", &mirrors, &settings, question).await?) })?;
-        write_all(&bytes)
+        print_bytes(&bytes)
     }
 
     async fn look(&self, registry: &Registry, name: &ImageName) -> Result<Vec<u8>, EndpointError> {
