@@ -212,6 +212,14 @@ fn a_module_may_lie_in_a_folder_of_its_own() {
 }
 
 #[test]
+fn a_module_of_another_crate_is_left_to_it() {
+    let a = ("a.rs", "mod x;");
+    let x = ("a/x.rs", "#[path = \"../../../other/src/y.rs\"] mod y; use y::Y; use crate::b::B;");
+    no_circle(&[AB, a, x, ("b.rs", "pub struct B;")]);
+    circle("a -> b -> a", &[AB, a, x, ("b.rs", "use crate::a::x::y::Y;")]);
+}
+
+#[test]
 #[should_panic(expected = "a.rs: `mod x;` leads to no file")]
 fn a_module_without_a_file_is_refused() {
     made_of(&[AB, ("a.rs", "mod x;"), ("b.rs", ""), ("x.rs", "")]);

@@ -105,7 +105,7 @@ impl Crate {
             names: BTreeMap::new(),
             globs: Vec::new(),
             paths: Vec::new(),
-            head: attributes.iter().filter_map(documentation).collect::<Vec<_>>().join("\n"),
+            head: attributes.iter().filter_map(|attribute| value_of(attribute, "doc")).collect::<Vec<_>>().join("\n"),
             has_folder: false,
         });
         let mut reader = Reader { of: self, module };
@@ -269,14 +269,19 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
         let name = plain(&item.ident);
         let (module, this) = (self.module, &self.of.modules[self.module]);
-        assert!(!item.attrs.iter().any(|attribute| attribute.path().is_ident("path")), "{}: #[path]", this.file);
         let path = [&this.path[..], std::slice::from_ref(&name)].concat();
-        let child = match &item.content {
-            Some((_, items)) => {
+        let elsewhere = item.attrs.iter().find_map(|attribute| value_of(attribute, "path"));
+        let child = match (&item.content, elsewhere) {
+            (Some((_, items)), _) => {
                 let file = this.file.clone();
                 self.of.read_module(&file, false, path, Some(module), &item.attrs, items)
             }
-            None => {
+            // The source of another crate, which is checked there.
+            (None, Some(file)) if leaves(&this.file, &file) => {
+                self.of.read_module(&file, true, path, Some(module), &[], &[])
+            }
+            (None, Some(file)) => panic!("{}: #[path = {file:?}] inside one crate is not understood", this.file),
+            (None, None) => {
                 let file = self.of.file_of_child(this, &name);
                 self.this().has_folder = true;
                 self.of.read_file(&file, path, Some(module))
@@ -328,15 +333,21 @@ fn plain(ident: &syn::Ident) -> String {
     ident.to_string().trim_start_matches("r#").to_owned()
 }
 
-fn documentation(attribute: &syn::Attribute) -> Option<String> {
+/// The text of an attribute such as `#[path = "other.rs"]` or a doc comment.
+fn value_of(attribute: &syn::Attribute, name: &str) -> Option<String> {
     match &attribute.meta {
         syn::Meta::NameValue(syn::MetaNameValue {
             path,
             value: syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }),
             ..
-        }) if path.is_ident("doc") => Some(text.value().trim().to_owned()),
+        }) if path.is_ident(name) => Some(text.value().trim().to_owned()),
         _ => None,
     }
+}
+
+/// Whether a path, relative to a file's folder, lies outside `src`.
+fn leaves(file: &str, path: &str) -> bool {
+    path.split('/').take_while(|part| *part == "..").count() > file.matches('/').count()
 }
 
 /// Whether it is `#[cfg(test)]`, perhaps with more conditions.
