@@ -31,6 +31,8 @@ pub(crate) fn belongs(path: &str) -> bool {
         ["tests", "fuzz", file] => ["Cargo.toml", "Cargo.lock", ".gitignore"].contains(file),
         ["tests", "src" | "tests", .., file] | ["tests", "fuzz", "src", .., file] => has_extension(file, &["rs"]),
         [tool, file] if TOOLS.contains(tool) => ["Cargo.toml", "README.md", "build.rs", "layout.ld"].contains(file),
+        // Templates of the scripts that a shell loads.
+        [tool, "src", .., "completion", "bash" | "fish" | "zsh"] if TOOLS.contains(tool) => true,
         [tool, "src", .., file] if TOOLS.contains(tool) => has_extension(file, &["rs", "json", "rules"]),
         [tool, "tests", .., file] if TOOLS.contains(tool) => has_extension(file, &["rs"]),
         _ => false,
