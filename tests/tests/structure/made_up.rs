@@ -246,7 +246,7 @@ fn a_head_comment_has_two_sentences() {
     for poor in
         ["mod x;", "//! One, of no. 7 words\nmod x;", "//! One.\n\n// Two. Three.\nmod x;", "/// One. Two.\nmod x;"]
     {
-        assert_eq!(head(poor), ["some_tool: a.rs: the head comment has less than two sentences"], "{poor}");
+        assert_eq!(head(poor), ["some_tool: a.rs: the head comment has fewer than two sentences"], "{poor}");
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn heads(of: &Crate) -> Vec<String> {
     let with_folder = of.modules.iter().filter(|module| module.has_folder && !module.path.is_empty());
     with_folder
         .filter(|module| sentences(&module.head) < 2)
-        .map(|module| format!("{}: {}: the head comment has less than two sentences", of.name, module.file))
+        .map(|module| format!("{}: {}: the head comment has fewer than two sentences", of.name, module.file))
         .collect()
 }
 
