@@ -1,19 +1,11 @@
 //! `registry-tool copy`.
 
 use clap::Args;
-<<<<<<< HEAD
 use image_tool::layout::platform::Platform;
 use image_tool::program::pipe::print_line;
-use registry_tool::copy::{Order, copy};
-use registry_tool::policy::Policy;
-use registry_tool::pull::Choice;
-=======
-use image_tool::program::pipe::print_line;
-use image_tool::layout::platform::Platform;
 use registry_tool::place::policy::Policy;
 use registry_tool::question::query::Choice;
 use registry_tool::question::round::Round;
->>>>>>> registry
 use registry_tool::reference::ImageName;
 use registry_tool::transfer::copy::{Order, copy};
 

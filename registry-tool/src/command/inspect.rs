@@ -1,20 +1,12 @@
 //! `registry-tool inspect`.
 
 use clap::Args;
-<<<<<<< HEAD
-use image_tool::layout::platform::Platform;
-use registry_tool::client::{Access, Registry};
-use registry_tool::manifest::Content;
-use registry_tool::pull::EndpointError;
-use registry_tool::query::{ask, config, image, manifest};
-=======
 use image_tool::layout::platform::Platform;
 use registry_tool::client::Registry;
 use registry_tool::question::failure::EndpointError;
 use registry_tool::question::manifest::Content;
 use registry_tool::question::query::{Choice, choose, config, manifest};
 use registry_tool::question::round::Round;
->>>>>>> registry
 use registry_tool::reference::ImageName;
 use serde_json::{Value, json};
 
@@ -48,14 +40,9 @@ impl Inspect {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let (mirrors, settings) = (mirrors()?, self.network.settings());
         let question = async |registry: &Registry, name: &ImageName| self.look(registry, name).await;
-<<<<<<< HEAD
-        let bytes = block_on(async { Ok(ask(&self.reference, "image", &mirrors, &settings, question).await?) })?;
-        print_bytes(&bytes)
-=======
         let round = Round { mirrors: &mirrors, settings: &settings };
         let bytes = block_on(async { Ok(round.ask("image", &self.reference, question).await?) })?;
-        write_all(&bytes)
->>>>>>> registry
+        print_bytes(&bytes)
     }
 
     async fn look(&self, registry: &Registry, name: &ImageName) -> Result<Vec<u8>, EndpointError> {

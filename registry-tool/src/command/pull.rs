@@ -2,18 +2,11 @@
 
 use clap::Args;
 use image_tool::address::Address;
-<<<<<<< HEAD
 use image_tool::layout::platform::Platform;
 use image_tool::program::pipe::print_line;
-use registry_tool::policy::Policy;
-use registry_tool::pull::{Choice, Order, pull};
-=======
-use image_tool::program::pipe::print_line;
-use image_tool::layout::platform::Platform;
 use registry_tool::place::policy::Policy;
 use registry_tool::question::query::Choice;
 use registry_tool::question::round::Round;
->>>>>>> registry
 use registry_tool::reference::ImageName;
 use registry_tool::transfer::pull::{Order, pull};
 
@@ -88,21 +81,3 @@ impl Pull {
         Ok(print_line(&pulled.address.to_string())?)
     }
 }
-<<<<<<< HEAD
-
-/// The default layout. An address cannot be empty, so it says what the pull would choose by itself: the ref as typed, and
-/// the digest where there is only that.
-fn default_address(reference: &ImageName) -> anyhow::Result<Address> {
-    let typed = reference.typed();
-    let digest = reference.digest().map(image_tool::address::digest::parse).transpose()?;
-    let label = match (&digest, reference.tag()) {
-        (Some(_), None) => None,
-        (Some(_), Some(_)) => typed.rsplit_once('@').map(|(label, _)| label),
-        (None, _) => Some(typed),
-    };
-    let label =
-        label.map(str::parse).transpose().with_context(|| format!("{typed}: name a ref (pull {typed} :REF)"))?;
-    Ok(Address::new("", label, digest)?)
-}
-=======
->>>>>>> registry

@@ -5,13 +5,8 @@ use std::io;
 use anyhow::Context as _;
 use clap::Args;
 use image_tool::address::Address;
-<<<<<<< HEAD
-use image_tool::program::pipe::{only_line, print_line};
-use registry_tool::push::{Order, push};
-=======
 use image_tool::program::pipe::{only_line, print_line};
 use registry_tool::question::round::Round;
->>>>>>> registry
 use registry_tool::reference::ImageName;
 use registry_tool::transfer::push::{Order, push};
 

@@ -2,15 +2,9 @@
 
 use anyhow::bail;
 use clap::Args;
-<<<<<<< HEAD
-use image_tool::show::human;
-use image_tool::show::template::{self, Template};
-use registry_tool::search::{Found, search};
-=======
 use image_tool::show::human;
 use image_tool::show::template::{self, Template};
 use registry_tool::question::search::{Found, search};
->>>>>>> registry
 use serde_json::{Value, json};
 
 use super::print_bytes;

@@ -145,17 +145,9 @@ async fn append(
         digest: descriptor.digest().clone(),
         source: digest::Error::Size { expected: descriptor.size(), actual },
     };
-<<<<<<< HEAD:registry-tool/src/download.rs
-    let left = descriptor.size() - blob.size();
-    if let Some(length) = body.content_length.filter(|length| *length > left) {
-        let actual = blob.size() + length;
-        let source = image_tool::address::digest::Error::Size { expected: descriptor.size(), actual };
-        return Err(layout::Error::BadBlob { digest: descriptor.digest().clone(), source }.into());
-=======
     let mut body = registry.blob(descriptor.digest().as_ref(), blob.size()).await?;
     if body.is_whole() {
         blob.restart()?;
->>>>>>> registry:registry-tool/src/transfer/download.rs
     }
     let left = descriptor.size() - blob.size();
     if let Some(length) = body.length().filter(|length| *length > left) {
@@ -165,16 +157,8 @@ async fn append(
         let chunk = chunk?;
         // Some tens of kilobytes into the page cache: shorter than handing them to another thread.
         if let Err(error) = blob.write_all(&chunk) {
-<<<<<<< HEAD:registry-tool/src/download.rs
-            if error.kind() == std::io::ErrorKind::InvalidData {
-                let actual = blob.size() + chunk.len() as u64;
-                blob.restart()?;
-                let source = image_tool::address::digest::Error::Size { expected: descriptor.size(), actual };
-                return Err(layout::Error::BadBlob { digest: descriptor.digest().clone(), source }.into());
-=======
             if error.kind() != std::io::ErrorKind::InvalidData {
                 return Err(blob.error("write", error).into());
->>>>>>> registry:registry-tool/src/transfer/download.rs
             }
             let actual = blob.size() + chunk.len() as u64;
             blob.restart()?;
