@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use image_tool::program::pipe;
 use image_tool::program::Tool;
 use image_tool::program::document::Document;
+use image_tool::program::pipe;
 use registry_tool::client::Settings;
-use registry_tool::mirror::{Mirrors, Sources};
-use registry_tool::retry::Retry;
+use registry_tool::client::retry::Retry;
+use registry_tool::place::mirror::{Mirrors, Sources};
 
 mod catalog;
 mod copy;
@@ -75,7 +75,7 @@ impl Command {
             Self::Search(command) => command.run(),
             Self::Login(command) => command.run(),
             Self::Logout(command) => command.run(),
-            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL),
+            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES),
         }
     }
 }

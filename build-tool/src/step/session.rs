@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use image_tool::address::Address;
-use image_tool::error::Io;
 use image_tool::address::home::Home;
+use image_tool::error::Io;
 use image_tool::layer;
 use image_tool::layout::platform::Platform;
 

@@ -69,15 +69,6 @@ pub enum Content {
     Index(Vec<Descriptor>),
 }
 
-/// Everything that one image needs.
-#[derive(Default)]
-pub(crate) struct Plan {
-    /// Manifests and indexes, each after those it refers to.
-    pub(crate) documents: Vec<Manifest>,
-    /// Configs and layers, each once.
-    pub(crate) blobs: Vec<Descriptor>,
-}
-
 #[derive(Deserialize)]
 struct ImageDocument {
     config: Descriptor,
@@ -141,6 +132,11 @@ impl Manifest {
             return Err(unsound(digest::Error::Mismatch { expected: expected.clone(), actual }));
         }
         Self::parse(descriptor.clone(), bytes)
+    }
+
+    /// The error of a document that is what its digest says, and yet not to be used.
+    pub(super) fn malformed(&self, reason: String) -> ManifestError {
+        ManifestError::Malformed { digest: self.descriptor.digest().clone(), reason }
     }
 
     fn parse(descriptor: Descriptor, bytes: Bytes) -> Result<Self, ManifestError> {

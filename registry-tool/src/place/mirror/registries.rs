@@ -1,16 +1,17 @@
 //! registries.conf version 2 with drop-ins, as containers-registries.conf(5) defines it.
 //!
 //! The tables of version 1 (`[registries.search]` and its like) are understood too. Not read: `short-name-mode`
-//! (nothing here asks a person) and `credential-helpers` (docker's `credHelpers` are, in [`crate::credentials`]).
+//! (nothing here asks a person) and `credential-helpers` (docker's `credHelpers` are, in [`crate::place::credentials`]).
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use image_tool::error::During as _;
 use oci_distribution::Reference;
 use serde::Deserialize;
 
 use super::MirrorError;
+use crate::place::configuration::if_there;
 use crate::reference::relocate;
 
 /// Everything that the files say.
@@ -303,24 +304,15 @@ fn is_catalogue_of_short_names(path: &Path) -> bool {
 }
 
 fn read_if_there(path: &Path) -> Result<Option<String>, MirrorError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
-        Err(source) => Err(MirrorError::Read { path: path.to_owned(), source }),
-    }
+    Ok(if_there(std::fs::read_to_string(path)).during("read", path)?)
 }
 
 /// The `*.conf` files of a folder, by name.
 fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, MirrorError> {
-    let failed = |source| MirrorError::Read { path: folder.to_owned(), source };
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
-        Err(source) => return Err(failed(source)),
-    };
+    let entries = if_there(std::fs::read_dir(folder)).during("read", folder)?;
     let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(failed)?.path();
+    for entry in entries.into_iter().flatten() {
+        let path = entry.during("read", folder)?.path();
         if path.extension().is_some_and(|extension| extension == "conf") {
             files.push(path);
         }

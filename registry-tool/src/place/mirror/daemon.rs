@@ -1,12 +1,12 @@
 //! dockerd's daemon.json: `registry-mirrors` and `insecure-registries`.
 
-use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use super::{MirrorError, without_port};
+use crate::place::configuration;
 
 /// A mirror of Docker Hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,12 +43,8 @@ struct Document {
 impl Daemon {
     pub(super) fn read(paths: &[PathBuf]) -> Result<Self, MirrorError> {
         for path in paths {
-            match std::fs::read(path) {
-                Ok(text) => {
-                    return Self::parse(&text).map_err(|reason| MirrorError::Syntax { path: path.clone(), reason });
-                }
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-                Err(source) => return Err(MirrorError::Read { path: path.clone(), source }),
+            if let Some(text) = configuration::read(path)? {
+                return Self::parse(&text).map_err(|reason| MirrorError::Syntax { path: path.clone(), reason });
             }
         }
         Ok(Self::default())

@@ -1,9 +1,11 @@
-//! When to ask again, and when not: back-off, `Retry-After`, and a limit on both.
+//! When to ask again, and when not: which statuses, back-off, `Retry-After`, and a limit on both.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 /// The longest wait between two attempts, whoever asks for it. A registry that wants more is better told to the user.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(120);
@@ -42,9 +44,18 @@ impl Retry {
     }
 }
 
+/// Whether a status says that the same request may succeed later.
+pub(super) fn is_transient(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// The wait that an answer asks for.
+pub(super) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
+    retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, Timestamp::now())
+}
+
 /// The wait that a `Retry-After` header asks for: seconds, or a date (RFC 9110, 10.2.3).
-#[must_use]
-pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
+fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     let header = header.trim();
     if let Ok(seconds) = header.parse::<u64>() {
         return Some(Duration::from_secs(seconds));

@@ -17,10 +17,12 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use image_tool::error::{During as _, Io};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 use tracing::warn;
 
+use super::configuration::{self, variable};
 use crate::reference::DOCKER_HUB;
 
 pub mod helper;
@@ -32,16 +34,9 @@ const HUB_KEY: &str = "https://index.docker.io/v1/";
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CredentialError {
-    /// A file is there but cannot be read or written.
-    #[error("{action} {}", path.display())]
-    File {
-        /// `read`, `write`, …
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    /// A file is there but cannot be read, or cannot be written.
+    #[error(transparent)]
+    Io(#[from] Io),
     /// The file is not JSON of the shape that docker and podman write.
     #[error("{}: {reason}", path.display())]
     Format {
@@ -108,7 +103,6 @@ impl CredentialStore {
     /// The files of this user and environment.
     #[must_use]
     pub fn from_environment() -> Self {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         if let Some(file) = variable("REGISTRY_AUTH_FILE") {
             return Self::new(file, Vec::new());
         }
@@ -143,7 +137,7 @@ impl CredentialStore {
                 Ok(Some(document)) => document,
                 Ok(None) => continue,
                 // A $HOME or $XDG_RUNTIME_DIR that another user left behind is as good as none; a login would say so.
-                Err(CredentialError::File { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
+                Err(CredentialError::Io(error)) if error.kind() == ErrorKind::PermissionDenied => {
                     warn!(path = %path.display(), "not readable, so no credentials from there");
                     continue;
                 }
@@ -221,20 +215,15 @@ impl CredentialStore {
         use std::io::Write as _;
         // A config.json kept elsewhere behind a symbolic link stays a link.
         let target = std::fs::canonicalize(&self.primary).unwrap_or_else(|_| self.primary.clone());
-        let failed = |action| {
-            let path = target.clone();
-            move |source| CredentialError::File { action, path, source }
-        };
         let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         use std::os::unix::fs::DirBuilderExt as _;
-        let create = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        create.map_err(failed("create the folder of"))?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).during("create", folder)?;
         let mut text = serde_json::to_vec_pretty(document).expect("a JSON object can be written");
         text.push(b'\n');
         // tempfile creates with mode 0600, so the secret is never readable by others, not even for an instant.
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed("write"))?;
-        file.write_all(&text).and_then(|()| file.as_file().sync_all()).map_err(failed("write"))?;
-        file.persist(&target).map_err(|error| failed("write")(error.error))?;
+        let mut file = tempfile::NamedTempFile::new_in(folder).during("write", &target)?;
+        file.write_all(&text).and_then(|()| file.as_file().sync_all()).during("write", &target)?;
+        file.persist(&target).during("write", &target)?;
         Ok(())
     }
 }
@@ -249,11 +238,7 @@ pub enum Kept {
 }
 
 fn read(path: &Path) -> Result<Option<Map<String, Value>>, CredentialError> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        Err(source) => return Err(CredentialError::File { action: "read", path: path.to_owned(), source }),
-    };
+    let Some(text) = configuration::read(path)? else { return Ok(None) };
     if text.trim_ascii().is_empty() {
         return Ok(None);
     }
@@ -274,6 +259,12 @@ fn helper_for<'a>(document: &'a Map<String, Value>, registry: &str) -> Option<&'
     own.or_else(|| document.get("credsStore").and_then(Value::as_str)).filter(|name| !name.is_empty())
 }
 
+/// The name under which a host's credentials are stored, and by which people know it: `docker.io` for each of Docker Hub's.
+#[must_use]
+pub fn credential_host(host: &str) -> &str {
+    if matches!(host, "registry-1.docker.io" | "index.docker.io") { DOCKER_HUB } else { host }
+}
+
 /// docker's and helpers' name for a registry.
 fn server_key(registry: &str) -> String {
     if registry == DOCKER_HUB { HUB_KEY.to_owned() } else { registry.to_owned() }
@@ -282,8 +273,7 @@ fn server_key(registry: &str) -> String {
 /// The host of a key such as `https://index.docker.io/v1/`, `quay.io/team` or `localhost:5000`.
 fn host_of(key: &str) -> &str {
     let rest = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-    let host = rest.split('/').next().unwrap_or(rest);
-    if matches!(host, "index.docker.io" | "registry-1.docker.io") { DOCKER_HUB } else { host }
+    credential_host(rest.split('/').next().unwrap_or(rest))
 }
 
 /// Whether a key goes beyond the host, as only podman's do: `quay.io/team`, but not `https://host/v1/`.

@@ -5,17 +5,17 @@
 //! digest only once it is whole, has that digest, and is on disk.
 
 use std::io::Write as _;
+use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use image_tool::address::digest;
 use image_tool::layout::{self, BlobWriter, Writer};
-use oci_distribution::client::BlobResponse;
-use oci_distribution::errors::DigestError;
 use oci_spec::image::Descriptor;
 use thiserror::Error;
 use tracing::info;
 
+use super::batch::Stopped;
+use super::event::{Event, Outcome, Watcher};
 use crate::client::{ClientError, Registry};
-use crate::event::{Event, Outcome, Watcher};
 
 /// An attempt that brought this much counts as a success: then a slow line that breaks often still gets there, and a server
 /// that gives a byte at a time does not hold us for ever.
@@ -32,32 +32,18 @@ pub enum DownloadError {
     #[error(transparent)]
     Layout(#[from] layout::Error),
     /// The registry ends the blob early, however often it is asked.
-    #[error("{host}: layer {digest}: expected {expected} bytes, got {actual}")]
+    #[error("layer {digest}: expected {expected} bytes, got {actual}")]
     Truncated {
-        /// The host.
-        host: String,
-        /// The blob.
+        /// The blob's digest.
         digest: String,
-        /// Its size.
+        /// Its size in bytes.
         expected: u64,
-        /// What there was.
+        /// How many bytes arrived.
         actual: u64,
     },
-    /// The task was torn down from outside.
-    #[error("stopped")]
-    Stopped,
-}
-
-impl DownloadError {
-    /// Whether another registry may have the blob: not if it is this machine that failed.
-    #[must_use]
-    pub fn is_remote(&self) -> bool {
-        match self {
-            Self::Client(_) | Self::Truncated { .. } => true,
-            Self::Layout(error) => matches!(error, layout::Error::BadBlob { .. }),
-            Self::Stopped => false,
-        }
-    }
+    /// The download was torn down from outside.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
 }
 
 /// Brings one blob into the layout, unless it is there.
@@ -105,7 +91,7 @@ async fn fill(
     // A blob without bytes needs no request: every range of it is out of range.
     while blob.size() < descriptor.size() {
         let before = blob.size();
-        let error = match stream(registry, &mut blob, descriptor, &digest, watcher).await {
+        let error = match append(registry, &mut blob, descriptor, watcher).await {
             Ok(()) if blob.size() == descriptor.size() => break,
             Ok(()) => None,
             // A token may have come to its end in the middle; asking for the head fetches a new one, or is denied too.
@@ -121,90 +107,73 @@ async fn fill(
             attempt = 0;
         }
         let Some(wait) = registry.retry().wait(attempt, None) else {
-            return Err(match error {
-                Some(error) => error.into(),
-                None => DownloadError::Truncated {
-                    host: registry.host().to_owned(),
-                    digest,
-                    expected: descriptor.size(),
-                    actual: blob.size(),
-                },
-            });
+            let (expected, actual) = (descriptor.size(), blob.size());
+            return Err(error.map_or(DownloadError::Truncated { digest, expected, actual }, Into::into));
         };
         let reason = error.as_ref().map_or_else(|| "the answer ended early".to_owned(), ToString::to_string);
         info!(%digest, reason, ?wait, "asking again");
         watcher(Event::Retrying(descriptor, &reason));
-        // The crate's errors do not carry Retry-After: the blob's head is asked for where that is seen and kept. If it comes at
-        // once, the refusal had another reason; a registry that counts requests then gets four times our own wait.
-        let mut wait = wait;
-        if let Some(ClientError::Status { status, .. }) = &error {
-            registry.settle(&digest).await?;
-            if status.as_u16() == 429 {
-                wait *= 4;
-            }
-        }
-        tokio::time::sleep(wait).await;
+        tokio::time::sleep(settled(registry, &digest, error.as_ref(), wait).await?).await;
         attempt += 1;
     }
     Ok(blob)
 }
 
+/// How long to wait after an error.
+///
+/// The crate's errors do not carry `Retry-After`: the blob's head is asked for, where that is seen and kept. If it comes at once,
+/// the refusal had another reason; a registry that counts requests then gets four times our own wait.
+async fn settled(
+    registry: &Registry,
+    digest: &str,
+    error: Option<&ClientError>,
+    wait: Duration,
+) -> Result<Duration, ClientError> {
+    let Some(ClientError::Status { status, .. }) = error else { return Ok(wait) };
+    registry.settle(digest).await?;
+    Ok(if status.as_u16() == 429 { wait * 4 } else { wait })
+}
+
 /// One request: what it brings is appended.
-async fn stream(
+async fn append(
     registry: &Registry,
     blob: &mut BlobWriter,
     descriptor: &Descriptor,
-    digest: &str,
     watcher: &Watcher,
 ) -> Result<(), DownloadError> {
-    let mut body = match registry.blob(digest, blob.size()).await? {
-        BlobResponse::Partial(body) => body,
-        BlobResponse::Full(body) => {
-            // The registry knows no ranges and begins anew.
-            blob.restart()?;
-            body
-        }
+    let too_long = |actual| layout::Error::BadBlob {
+        digest: descriptor.digest().clone(),
+        source: digest::Error::Size { expected: descriptor.size(), actual },
     };
-    let left = descriptor.size() - blob.size();
-    if let Some(length) = body.content_length.filter(|length| *length > left) {
-        let actual = blob.size() + length;
-        let source = image_tool::address::digest::Error::Size { expected: descriptor.size(), actual };
-        return Err(layout::Error::BadBlob { digest: descriptor.digest().clone(), source }.into());
+    let mut body = registry.blob(descriptor.digest().as_ref(), blob.size()).await?;
+    if body.is_whole() {
+        blob.restart()?;
     }
-    while let Some(chunk) = body.stream.next().await {
-        let chunk = match chunk {
-            Ok(chunk) => chunk,
-            // The crate's verdict on a whole answer; ours, when the blob is committed, says more.
-            Err(error) if is_verdict(&error) => return Ok(()),
-            Err(error) => {
-                let reason = crate::client::innermost(&error);
-                return Err(ClientError::Cut { host: registry.host().to_owned(), reason }.into());
-            }
-        };
+    let left = descriptor.size() - blob.size();
+    if let Some(length) = body.length().filter(|length| *length > left) {
+        return Err(too_long(blob.size() + length).into());
+    }
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk?;
         // Some tens of kilobytes into the page cache: shorter than handing them to another thread.
         if let Err(error) = blob.write_all(&chunk) {
-            if error.kind() == std::io::ErrorKind::InvalidData {
-                let actual = blob.size() + chunk.len() as u64;
-                blob.restart()?;
-                let source = image_tool::address::digest::Error::Size { expected: descriptor.size(), actual };
-                return Err(layout::Error::BadBlob { digest: descriptor.digest().clone(), source }.into());
+            if error.kind() != std::io::ErrorKind::InvalidData {
+                return Err(blob.error("write", error).into());
             }
-            return Err(blob.error("write", error).into());
+            let actual = blob.size() + chunk.len() as u64;
+            blob.restart()?;
+            return Err(too_long(actual).into());
         }
         watcher(Event::At(descriptor, blob.size()));
     }
     Ok(())
 }
 
-fn is_verdict(error: &std::io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<DigestError>())
-}
-
 /// Opens what an earlier run left and hashes it, off the threads that serve the network.
 async fn resume(writer: &Writer, descriptor: &Descriptor) -> Result<BlobWriter, DownloadError> {
     let (writer, descriptor) = (writer.clone(), descriptor.clone());
     let opened = tokio::task::spawn_blocking(move || writer.resume(&descriptor)).await;
-    Ok(opened.map_err(|_| DownloadError::Stopped)??)
+    Ok(opened.map_err(|_| Stopped)??)
 }
 
 /// Makes the blob durable, off the threads that serve the network: fsync takes as long as the disk wants.

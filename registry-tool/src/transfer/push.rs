@@ -3,7 +3,7 @@
 //! Blobs first, several at once, then manifests from the innermost out, and the name last: whoever pulls meanwhile sees the
 //! old image or the new one.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use image_tool::address::Address;
@@ -11,18 +11,17 @@ use image_tool::address::digest::Digest;
 use image_tool::layout::{self, Layout, MANIFEST_LIMIT};
 use oci_spec::image::Descriptor;
 use thiserror::Error;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tracing::info;
 
-use crate::client::{ClientError, Registry, Settings};
-use crate::event::{Event, Watcher};
-use crate::manifest::{Content, Manifest, ManifestError, Plan};
-use crate::mirror::{MirrorError, Mirrors};
+use super::batch::{Stopped, move_all};
+use super::event::{Event, Watcher};
+use super::upload::{Sending, UploadError, upload};
+use crate::client::{ClientError, Registry};
+use crate::place::mirror::MirrorError;
+use crate::question::manifest::{Manifest, ManifestError};
+use crate::question::plan::{Plan, PlanError, is_ours};
+use crate::question::round::Round;
 use crate::reference::ImageName;
-use crate::upload::{Sending, UploadError, upload};
-
-const DEPTH: usize = 4;
 
 /// What to push, and where to.
 pub struct Order<'a> {
@@ -93,16 +92,16 @@ pub enum PushError {
         /// What it says.
         claimed: String,
     },
-    /// The task was torn down from outside.
-    #[error("stopped")]
-    Stopped,
+    /// The tasks that send the blobs were torn down from outside.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
 }
 
 /// Pushes an image with all that it refers to.
 ///
 /// # Errors
 /// [`PushError`].
-pub async fn push(order: &Order<'_>, mirrors: &Mirrors, settings: &Settings) -> Result<Pushed, PushError> {
+pub async fn push(order: &Order<'_>, round: Round<'_>) -> Result<Pushed, PushError> {
     let layout = Layout::of(order.address)?;
     let top = layout.resolve(order.address)?;
     let name = order.name;
@@ -111,14 +110,13 @@ pub async fn push(order: &Order<'_>, mirrors: &Mirrors, settings: &Settings) -> 
     {
         return Err(PushError::OtherDigest { name: name.typed().into(), actual: top.digest().clone() });
     }
-    let mut plan = Plan::default();
-    gather(&layout, &top, &mut plan, DEPTH, order.address)?;
+    let plan = plan(&layout, &top, order.address).await?;
 
-    let endpoint = mirrors.push_endpoint(name.reference())?;
+    let endpoint = round.mirrors.push_endpoint(name.reference())?;
     let failed = |source| PushError::Client { name: name.typed().to_owned(), source };
-    let registry = Arc::new(Registry::connect(&endpoint, settings).await.map_err(failed)?);
+    let registry = Arc::new(Registry::connect(&endpoint, round.settings).await.map_err(failed)?);
     (order.watcher)(Event::Found { name, host: registry.host() });
-    let sources = Sources::of(&layout, order);
+    let sources = Sources::of(&layout, order).await;
     send_blobs(order, &registry, &layout, &plan, &sources).await?;
 
     let last = plan.documents.len().saturating_sub(1);
@@ -138,41 +136,21 @@ pub async fn push(order: &Order<'_>, mirrors: &Mirrors, settings: &Settings) -> 
     Ok(Pushed { digest: top.digest().clone(), size: top.size() })
 }
 
-/// Fills the plan with a document and all that it refers to, depth first.
-fn gather(
-    layout: &Layout,
-    descriptor: &Descriptor,
-    plan: &mut Plan,
-    depth: usize,
-    address: &Address,
-) -> Result<(), PushError> {
-    if plan.documents.iter().any(|document| document.descriptor.digest() == descriptor.digest()) {
-        return Ok(());
-    }
-    let bytes = layout.read(descriptor, MANIFEST_LIMIT)?;
+/// Everything that an image in a layout consists of.
+async fn plan(layout: &Layout, top: &Descriptor, address: &Address) -> Result<Plan, PushError> {
     let unsound = |source| PushError::Manifest { address: address.clone(), source };
-    let manifest = Manifest::promised(descriptor, bytes.into()).map_err(unsound)?;
-    match &manifest.content {
-        Content::Image(blobs) => {
-            let mut seen: HashSet<Digest> = plan.blobs.iter().map(|blob| blob.digest().clone()).collect();
-            let new = blobs.iter().filter(|blob| seen.insert(blob.digest().clone()));
-            // A foreign layer that the layout does not have is one that everybody gets from its URL.
-            let new = new.filter(|blob| blob.urls().as_ref().is_none_or(Vec::is_empty) || layout.has(blob));
-            plan.blobs.extend(new.cloned());
-        }
-        Content::Index(_) if depth == 0 => {
-            let digest = descriptor.digest().clone();
-            let reason = format!("indexes are nested more than {DEPTH} deep");
-            return Err(unsound(ManifestError::Malformed { digest, reason }));
-        }
-        Content::Index(children) => {
-            for child in children {
-                gather(layout, child, plan, depth - 1, address)?;
-            }
-        }
-    }
-    plan.documents.push(manifest);
-    Ok(())
+    let read = |descriptor: &Descriptor| {
+        let bytes = layout.read(descriptor, MANIFEST_LIMIT)?;
+        Manifest::promised(descriptor, bytes.into()).map_err(unsound)
+    };
+    let plan = Plan::of(read(top)?, async |descriptor: &Descriptor| read(descriptor)).await;
+    let mut plan = plan.map_err(|error| match error {
+        PlanError::Read(error) => error,
+        PlanError::Excess(source) => unsound(source),
+    })?;
+    // A foreign layer that the layout does not have is one that everybody gets from its URL.
+    plan.blobs.retain(|blob| is_ours(blob) || layout.has(blob));
+    Ok(plan)
 }
 
 /// Which repositories of the registry may have a blob already.
@@ -184,7 +162,7 @@ struct Sources {
 impl Sources {
     /// A layout knows where its images came from by their names: one whose name is at the registry that is pushed to, and
     /// that shares a blob, was most likely pulled from there or pushed there.
-    fn of(layout: &Layout, order: &Order<'_>) -> Self {
+    async fn of(layout: &Layout, order: &Order<'_>) -> Self {
         let mut by_digest: HashMap<Digest, BTreeSet<String>> = HashMap::new();
         // Mounts only save time: an index.json that cannot be read has been told of when the image was looked up.
         let entries = layout.index().and_then(|index| index.entries()).unwrap_or_default();
@@ -193,11 +171,13 @@ impl Sources {
             if other.registry() != order.name.registry() || other.repository() == order.name.repository() {
                 continue;
             }
-            let mut plan = Plan::default();
-            if let Err(error) = gather(layout, &descriptor, &mut plan, DEPTH, order.address) {
-                info!(%error, other = %other, "no source of mounts");
-                continue;
-            }
+            let plan = match plan(layout, &descriptor, order.address).await {
+                Ok(plan) => plan,
+                Err(error) => {
+                    info!(%error, other = %other, "no source of mounts");
+                    continue;
+                }
+            };
             for blob in plan.blobs {
                 by_digest.entry(blob.digest().clone()).or_default().insert(other.repository().to_owned());
             }
@@ -211,7 +191,7 @@ impl Sources {
     }
 }
 
-/// Sends what is missing, several blobs at once. The first failure ends the others.
+/// Sends what is missing.
 async fn send_blobs(
     order: &Order<'_>,
     registry: &Arc<Registry>,
@@ -220,31 +200,14 @@ async fn send_blobs(
     sources: &Sources,
 ) -> Result<(), PushError> {
     let sending = Sending { chunk: order.chunk.max(1), watcher: order.watcher.clone() };
-    for blob in &plan.blobs {
-        (order.watcher)(Event::Waiting(blob));
-    }
-    let seats = Arc::new(Semaphore::new(order.jobs.max(1)));
-    let mut tasks = JoinSet::new();
-    for blob in &plan.blobs {
-        let blob = blob.clone();
-        let (registry, layout, sending, seats) = (registry.clone(), layout.clone(), sending.clone(), seats.clone());
+    let send_one = |blob: Descriptor| {
+        let (registry, layout, sending) = (Arc::clone(registry), layout.clone(), sending.clone());
         let sources = sources.for_blob(blob.digest());
-        tasks.spawn(async move {
-            let _seat = seats.acquire_owned().await.map_err(|_| UploadError::Stopped)?;
-            upload(&registry, &layout, &blob, &sources, &sending).await
-        });
-    }
-    while let Some(finished) = tasks.join_next().await {
-        let error = match finished.unwrap_or(Err(UploadError::Stopped)) {
-            Ok(()) => continue,
-            Err(error) => error,
-        };
-        tasks.shutdown().await;
-        return Err(match error {
-            UploadError::Client(source) => PushError::Client { name: order.name.typed().to_owned(), source },
-            UploadError::Layout(source) => source.into(),
-            UploadError::Stopped => PushError::Stopped,
-        });
-    }
-    Ok(())
+        async move { upload(&registry, &layout, &blob, &sources, &sending).await }
+    };
+    move_all(&plan.blobs, order.jobs, &order.watcher, send_one).await.map_err(|error| match error {
+        UploadError::Client(source) => PushError::Client { name: order.name.typed().to_owned(), source },
+        UploadError::Layout(source) => source.into(),
+        UploadError::Stopped(stopped) => stopped.into(),
+    })
 }

@@ -5,25 +5,22 @@
 //! registry, as docker does.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
+use image_tool::error::Io;
 use oci_distribution::Reference;
 use serde::Deserialize;
 use thiserror::Error;
+
+use super::configuration;
 
 /// Why the policy cannot be asked, or what it answers.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PolicyError {
-    /// The file is there but cannot be read.
-    #[error("read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    /// A file is there but cannot be read.
+    #[error(transparent)]
+    Io(#[from] Io),
     /// The file is not what its format demands.
     #[error("{}", path.display())]
     Syntax {
@@ -80,14 +77,10 @@ impl Policy {
     /// # Errors
     /// A file that is there must be readable and well-formed: a policy that cannot be read must not be taken for none.
     pub fn read() -> Result<Self, PolicyError> {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let user = variable("XDG_CONFIG_HOME").or_else(|| variable("HOME").map(|home| home.join(".config")));
-        let user = user.map(|folder| folder.join("containers/policy.json"));
+        let user = configuration::user_folder().map(|folder| folder.join("containers/policy.json"));
         for path in user.into_iter().chain(["/etc/containers/policy.json".into()]) {
-            match std::fs::read(&path) {
-                Ok(text) => return Self::parse(path, &text),
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-                Err(source) => return Err(PolicyError::Read { path, source }),
+            if let Some(text) = configuration::read(&path)? {
+                return Self::parse(path, &text);
             }
         }
         Ok(Self::default())

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::info;
 
-use crate::client::{Access, ClientError, Registry, Settings};
-use crate::mirror::{Endpoint, MirrorError, Mirrors, Security};
+use crate::client::{ClientError, Registry, Settings};
+use crate::place::mirror::{Endpoint, MirrorError, Mirrors, Security};
 use crate::reference::{DOCKER_HUB, RegistryHost};
 use oci_distribution::Reference;
 
@@ -90,7 +90,7 @@ pub async fn search(term: &str, limit: u8, mirrors: &Mirrors, settings: &Setting
     }
     for registry in listed {
         info!(host = registry.host(), "no search here, looking through the catalog");
-        match registry.list(Access::Catalog, "v2/_catalog?n=1000", "repositories").await {
+        match registry.catalog().await {
             Ok(names) => {
                 let mut found = filter(&names, query, &host);
                 found.truncate(usize::from(limit));
@@ -130,9 +130,8 @@ fn places(host: &str, mirrors: &Mirrors) -> Result<Vec<Endpoint>, MirrorError> {
 
 /// The registry's search; `None` if it has none.
 async fn ask(registry: &Registry, query: &str, limit: u8) -> Result<Option<Vec<Found>>, ClientError> {
-    let mut url = registry.url("v1/search")?;
-    url.query_pairs_mut().append_pair("q", query).append_pair("n", &limit.to_string());
-    let Some(body) = registry.document(url).await? else { return Ok(None) };
+    let parameters = [("q", query), ("n", &limit.to_string())];
+    let Some(body) = registry.document("v1/search", &parameters).await? else { return Ok(None) };
     let answer: Answer = serde_json::from_slice(&body).map_err(|error| ClientError::Protocol {
         host: registry.host().to_owned(),
         reason: format!("its search's answer: {error}"),

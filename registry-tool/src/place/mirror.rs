@@ -14,9 +14,11 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use image_tool::error::Io;
 use oci_distribution::Reference;
 use thiserror::Error;
 
+use super::configuration::{user_folder, variable};
 use crate::reference::{DOCKER_HUB, ImageName, relocate};
 
 pub mod daemon;
@@ -29,14 +31,9 @@ use registries::Registries;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum MirrorError {
-    /// The file is there but cannot be read.
-    #[error("read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    /// A file is there but cannot be read.
+    #[error(transparent)]
+    Io(#[from] Io),
     /// The file is not what its format demands.
     #[error("{}: {reason}", path.display())]
     Syntax {
@@ -117,8 +114,7 @@ impl Sources {
     /// `$DOCKER_DAEMON_CONFIG` names another daemon.json (dockerd has `--config-file` for this).
     #[must_use]
     pub fn from_environment() -> Self {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let user = variable("XDG_CONFIG_HOME").or_else(|| variable("HOME").map(|home| home.join(".config")));
+        let user = user_folder();
         let in_user = |path: &str| user.as_ref().map(|user| user.join(path));
         let mut sources = Self::default();
         let folder = variable("CONTAINERS_REGISTRIES_CONF_DIR");
