@@ -1,7 +1,7 @@
 use std::io;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::address::Address;
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
@@ -15,22 +15,28 @@ use super::operand::{Operand, named};
 use super::print::print_bytes;
 use super::table::heading;
 
-/// Show how an image came about, the last step first, in docker's columns.
+/// Show how an image was built.
+///
+/// Prints the steps in docker's columns, the last step first.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool history :python:3.8
+  image-tool history --no-trunc --format \"{{.CreatedBy}}\" :python:3.8")]
 pub(crate) struct History {
     /// The image; - reads the address from standard input.
     address: Operand,
-    /// Print a line for each step by a template; fields are .ID, .CreatedSince, .CreatedAt, .CreatedBy, .Size and .Comment.
-    #[arg(long, value_name = "TEMPLATE")]
+    /// Print a line for each step by a Go template. Fields: .ID, .CreatedSince, .CreatedAt, .CreatedBy, .Size, .Comment.
+    #[arg(long, value_name = "TEMPLATE", value_hint = ValueHint::Other)]
     format: Option<Template>,
-    /// Do not shorten anything.
+    /// Print IDs and commands in full.
     #[arg(long)]
     no_trunc: bool,
-    /// Print identities only.
+    /// Print only IDs.
     #[arg(short, long)]
     quiet: bool,
-    /// Of an index, show the image for a platform, as linux/arm64; this machine's if omitted.
-    #[arg(long, value_name = "PLATFORM")]
+    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
+    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 

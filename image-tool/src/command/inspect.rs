@@ -1,7 +1,7 @@
 use std::io;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::address::Address;
 use image_tool::address::name;
 use image_tool::layout::Layout;
@@ -15,17 +15,24 @@ use serde_json::{Value, json};
 use super::operand::{Operand, named};
 use super::print::print_bytes;
 
-/// Print what is known of images, as one JSON array in docker's form.
+/// Print the details of images as JSON.
+///
+/// Prints one JSON array in the form of docker image inspect.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool inspect :python:3.8
+  image-tool inspect --format \"{{json .Config.Env}}\" :python:3.8
+  image-tool list images | head -n1 | image-tool inspect -")]
 pub(crate) struct Inspect {
-    /// Images; - reads an address from standard input.
+    /// The images; - reads an address from standard input.
     #[arg(required = true, value_name = "ADDRESS")]
     addresses: Vec<Operand>,
-    /// Print a line for each image by a template, as {{.Id}} or {{json .Config.Env}}.
-    #[arg(short, long, value_name = "TEMPLATE")]
+    /// Print a line for each image by a Go template, such as "{{.Id}}" or "{{json .Config.Env}}".
+    #[arg(short, long, value_name = "TEMPLATE", value_hint = ValueHint::Other)]
     format: Option<Template>,
-    /// Of an index, inspect the image for a platform, as linux/arm64; this machine's if omitted.
-    #[arg(long, value_name = "PLATFORM")]
+    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
+    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 

@@ -8,16 +8,21 @@ use super::TOOL;
 use super::operand::named;
 use super::print::say;
 
-/// Remove names, and with its last name an image.
+/// Remove names; an image goes with its last name.
 ///
-/// A name is removed alone, as long as the image has others. An image's identity, or the first digits of it, removes the
-/// image if it has one name, or with --force however many it has. The blobs stay until gc.
+/// A name removes only itself while the image has others. An image ID, or its first digits, removes the image if it has only one
+/// name; with --force, whatever names it has. The blobs stay until gc removes them.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool rm :python:3.8
+  image-tool rm --force :0a1b2c3d4e5f
+  image-tool rm images:old images:older && image-tool gc images")]
 pub(crate) struct Rm {
-    /// Names or identities of images.
+    /// Names or IDs of images.
     #[arg(required = true, value_name = "ADDRESS")]
     addresses: Vec<Address>,
-    /// Remove an image by its identity with all its names; do not mind that one is not there.
+    /// Remove an image with all its names by its ID; ignore images that do not exist.
     #[arg(short, long)]
     force: bool,
 }

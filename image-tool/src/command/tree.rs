@@ -1,5 +1,5 @@
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
 use image_tool::show::summary::Summary;
@@ -10,22 +10,27 @@ use image_tool::{layout, show::human};
 use super::operand::{Operand, named};
 use super::print::print_bytes;
 
-/// Show what each layer adds, what of it later layers replace or delete, and where the bytes are.
+/// Show what each layer adds, what later layers replace or delete, and where the bytes are.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool tree :python:3.8
+  image-tool tree --html :python:3.8 >python.html
+  image-tool tree --json :python:3.8 | jq \".waste[0]\"")]
 pub(crate) struct Tree {
     /// The image; - reads the address from standard input.
     address: Operand,
-    /// Print all of it as JSON.
+    /// Print everything as JSON.
     #[arg(long, conflicts_with = "html")]
     json: bool,
-    /// Print a page with a map of the tree, for a browser.
+    /// Print an HTML page with a map of the tree.
     #[arg(long)]
     html: bool,
-    /// How many levels of folders to show.
-    #[arg(short, long, value_name = "LEVELS", default_value_t = 2)]
+    /// Levels of folders to show.
+    #[arg(short, long, value_name = "LEVELS", default_value_t = 2, value_hint = ValueHint::Other)]
     depth: usize,
-    /// Of an index, show the image for a platform, as linux/arm64; this machine's if omitted.
-    #[arg(long, value_name = "PLATFORM")]
+    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
+    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 

@@ -30,7 +30,7 @@ fn names_come_and_go_and_blobs_with_gc() {
     work.run("verify images").ok();
     work.run("rm images:nope").fails(1, &["images:nope: no such image"]);
     work.run("rm --force images:nope").ok();
-    work.run("tag images:python:3.8 images").fails(1, &["no name to give"]);
+    work.run("tag images:python:3.8 images").fails(1, &["missing name"]);
     work.run("gc images --older-than soon").fails(2, &["90s, 30m, 12h or 7d"]);
 }
 
