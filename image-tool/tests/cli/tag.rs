@@ -1,4 +1,4 @@
-//! tag, rm and gc: names and blobs come and go.
+//! tag, rm and gc: names and blobs.
 
 use oci_spec::image::MediaType;
 
