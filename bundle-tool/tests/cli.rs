@@ -231,7 +231,7 @@ fn what_is_wrong_is_told_in_one_line_and_nothing_is_left() {
         ("--link-local-ip 169.254.1.1 images:python:3.8", 125, &["--link-local-ip: "]),
         ("--log-driver fluentd images:python:3.8", 125, &["--log-driver: \"fluentd\""]),
         ("--restart sometimes images:python:3.8", 125, &["--restart: \"sometimes\""]),
-        ("--restart always --rm images:python:3.8", 125, &["--restart: does not go with --rm"]),
+        ("--restart always --rm images:python:3.8", 125, &["--restart: cannot be combined with --rm"]),
         ("--stop-signal BOGUS images:python:3.8", 125, &["--stop-signal: \"BOGUS\""]),
         ("--security-opt seccomp=/nowhere images:python:3.8", 1, &["read /nowhere"]),
         ("--security-opt label=type:x images:python:3.8", 125, &["--security-opt: label=type:x"]),
@@ -548,8 +548,8 @@ fn networks_are_files_that_can_be_edited() {
     assert_eq!(work.run("network create --subnet 10.99.0.0/24 mine").ok(), "mine");
     let conflist: Value = serde_json::from_str(work.run("network inspect mine").ok()).unwrap();
     assert_eq!(conflist["plugins"][0]["ipam"]["ranges"][0][0]["subnet"], "10.99.0.0/24");
-    work.run("network create mine").fails(1, &["mine: there is a network"]);
-    work.run("network create host").fails(1, &["host: not a name"]);
+    work.run("network create mine").fails(1, &["mine: network exists"]);
+    work.run("network create host").fails(1, &["\"host\" is not a valid name"]);
     assert_eq!(work.run("network rm mine").ok(), "mine");
     work.run("network inspect mine").fails(1, &["no network mine"]);
     if root() {
