@@ -11,7 +11,7 @@ use std::ffi::OsString;
 
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser, Subcommand};
-use image_tool::pipe;
+use image_tool::program::pipe;
 use image_tool::program::Tool;
 use image_tool::program::document::Document;
 

@@ -3,9 +3,9 @@
 //! The config is kept as JSON, so what a base image has in it and this tool does not know stays there. Names are docker's, which the
 //! image-spec's config.md took over.
 
-use image_tool::digest;
+use image_tool::address::digest;
+use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Image, Layout, Writer};
-use image_tool::platform::Platform;
 use oci_spec::image::{Descriptor, MediaType};
 use serde_json::{Map, Value, json};
 

@@ -7,7 +7,7 @@ use bundle_tool::bundle::{annotation, name};
 use bundle_tool::config::Namespace;
 use bundle_tool::container;
 use bundle_tool::network::{self, Plan, cni};
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 use oci_spec::runtime::Hooks;
 
 /// What a command can reach.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bundle_tool::rootfs::user;
 use image_tool::beneath::{self, Root};
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 use image_tool::layer::entry::Reader;
 use image_tool::layer::stream::{self, Stream};
 use image_tool::layout;

@@ -19,7 +19,7 @@ use bundle_tool::network::files::{Dns, host_resolv_conf, resolv_conf};
 use bundle_tool::rootfs::user;
 use bundle_tool::rootfs::{self, Overlay};
 use image_tool::beneath::{self, Root};
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 use oci_spec::runtime::Mount;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 

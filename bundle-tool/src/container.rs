@@ -21,9 +21,9 @@ pub mod status;
 use std::fs;
 use std::path::PathBuf;
 
+use image_tool::address::home::Home;
 use image_tool::beneath;
 use image_tool::error::During as _;
-use image_tool::home::Home;
 use image_tool::layer::cache;
 use image_tool::layout;
 

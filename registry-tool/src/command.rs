@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use image_tool::pipe;
+use image_tool::program::pipe;
 use image_tool::program::Tool;
 use image_tool::program::document::Document;
 use registry_tool::client::Settings;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
-use image_tool::digest::{Digest, Hasher};
+use image_tool::address::digest::{Digest, Hasher};
 use oci_distribution::client::{BlobResponse, SizedStream};
 use oci_distribution::errors::OciDistributionError;
 use oci_spec::image::Descriptor;

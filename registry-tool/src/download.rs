@@ -168,7 +168,7 @@ async fn stream(
     let left = descriptor.size() - blob.size();
     if let Some(length) = body.content_length.filter(|length| *length > left) {
         let actual = blob.size() + length;
-        let source = image_tool::digest::Error::Size { expected: descriptor.size(), actual };
+        let source = image_tool::address::digest::Error::Size { expected: descriptor.size(), actual };
         return Err(layout::Error::BadBlob { digest: descriptor.digest().clone(), source }.into());
     }
     while let Some(chunk) = body.stream.next().await {
@@ -186,7 +186,7 @@ async fn stream(
             if error.kind() == std::io::ErrorKind::InvalidData {
                 let actual = blob.size() + chunk.len() as u64;
                 blob.restart()?;
-                let source = image_tool::digest::Error::Size { expected: descriptor.size(), actual };
+                let source = image_tool::address::digest::Error::Size { expected: descriptor.size(), actual };
                 return Err(layout::Error::BadBlob { digest: descriptor.digest().clone(), source }.into());
             }
             return Err(blob.error("write", error).into());

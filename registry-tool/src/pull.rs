@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use image_tool::address::{Address, RefName};
+use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Layout, Writer};
-use image_tool::platform::Platform;
 use oci_spec::image::Descriptor;
 use thiserror::Error;
 use tokio::sync::Semaphore;
@@ -229,9 +229,10 @@ async fn attempt(
     let registry = Arc::new(Registry::connect(endpoint, settings).await?);
     let unsound = |source| EndpointError::Manifest { host: registry.host().to_owned(), source };
     let wanted = match name.digest() {
-        Some(text) => {
-            Some(image_tool::digest::parse(text).map_err(|error| ClientError::Setup { reason: error.to_string() })?)
-        }
+        Some(text) => Some(
+            image_tool::address::digest::parse(text)
+                .map_err(|error| ClientError::Setup { reason: error.to_string() })?,
+        ),
         None => None,
     };
     let asked = name.digest().or(name.tag()).unwrap_or("latest");

@@ -7,8 +7,8 @@ use crate::manifest::{Content, Manifest};
 use crate::mirror::{MirrorError, Mirrors};
 use crate::pull::{EndpointError, tell};
 use crate::reference::ImageName;
-use image_tool::digest;
-use image_tool::platform::Platform;
+use image_tool::address::digest;
+use image_tool::layout::platform::Platform;
 use oci_spec::image::Descriptor;
 
 /// Why nobody answered.

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use image_tool::address::home::Home;
 use image_tool::error::During as _;
-use image_tool::home::Home;
 
 use crate::bundle::Bundle;
 use crate::bundle::annotation;

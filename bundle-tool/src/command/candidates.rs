@@ -6,7 +6,7 @@ use bundle_tool::network::cni::Conflist;
 use bundle_tool::security::capability;
 use bundle_tool::volume::Store;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 /// The names of containers.
 pub(super) fn containers() -> ArgValueCandidates {

@@ -3,7 +3,7 @@ use bundle_tool::container::change::{self, Commit as Settings};
 use bundle_tool::container::instruction::Change;
 use clap::ValueHint;
 use image_tool::address::Address;
-use image_tool::pipe;
+use image_tool::program::pipe;
 use jiff::Timestamp;
 
 use super::{About as _, candidates};

@@ -2,7 +2,7 @@ use std::io::Read as _;
 
 use anyhow::Context as _;
 use bundle_tool::container::hook::{self, Action};
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 /// Bring a container's network up or down, as the hooks in config.json have runtimes do.
 ///

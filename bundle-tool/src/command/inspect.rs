@@ -1,5 +1,5 @@
 use bundle_tool::bundle::annotation;
-use image_tool::template::Template;
+use image_tool::show::template::Template;
 use serde_json::{Value, json};
 
 use super::{candidates, print_text};

@@ -1,6 +1,6 @@
 use anyhow::Context as _;
 use bundle_tool::container;
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 use super::{About as _, candidates, print_line};
 

@@ -6,9 +6,9 @@ use bundle_tool::container;
 use bundle_tool::network::cni::{self, Conflist};
 use bundle_tool::network::state::Networks;
 use clap::{Args, Subcommand};
+use image_tool::address::home::Home;
 use image_tool::error::During as _;
-use image_tool::home::Home;
-use image_tool::pipe;
+use image_tool::program::pipe;
 use serde_json::Value;
 
 use super::{candidates, print_bytes, print_text};

@@ -19,9 +19,9 @@ use bundle_tool::option::Refused;
 use bundle_tool::option::environment;
 use clap::{ArgAction, ValueHint};
 use image_tool::address::Address;
-use image_tool::home::Home;
-use image_tool::pipe;
-use image_tool::platform::Platform;
+use image_tool::address::home::Home;
+use image_tool::layout::platform::Platform;
+use image_tool::program::pipe;
 
 use super::candidates;
 

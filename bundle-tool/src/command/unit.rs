@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use bundle_tool::bundle::unit;
 use clap::ValueHint;
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 use super::{About as _, candidates, print_text};
 

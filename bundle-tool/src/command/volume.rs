@@ -7,8 +7,8 @@ use bundle_tool::container::removal;
 use bundle_tool::option::environment;
 use bundle_tool::volume::{self, About, Store, Volume as Named};
 use clap::{Args, Subcommand};
-use image_tool::home::Home;
-use image_tool::pipe;
+use image_tool::address::home::Home;
+use image_tool::program::pipe;
 use jiff::Timestamp;
 use serde_json::json;
 

@@ -5,9 +5,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use image_tool::address::home::Home;
 use image_tool::beneath::Root;
 use image_tool::error::During as _;
-use image_tool::home::Home;
 use oci_spec::runtime::Mount;
 
 use super::Error;

@@ -6,16 +6,16 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use image_tool::address::{Address, RefName};
-use image_tool::append::{self, History};
 use image_tool::beneath::{self, Root};
+use image_tool::edit::append::{self, History};
 use image_tool::error::During as _;
 use image_tool::layer::apply;
 use image_tool::layer::cache::{self, Source};
 use image_tool::layer::diff;
 use image_tool::layer::pack::Packer;
 use image_tool::layer::{self, Compression};
+use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Image, Layout};
-use image_tool::platform::Platform;
 
 use super::{instruction, layers};
 use crate::bundle::annotation;
@@ -63,7 +63,7 @@ impl Origin {
         let missing = || Error::NoImage(bundle.path().to_owned());
         let layout = bundle.annotation(annotation::LAYOUT).ok_or_else(missing)?;
         let digest = bundle.annotation(annotation::DIGEST).ok_or_else(missing)?;
-        let digest = image_tool::digest::parse(digest).map_err(|error| Error::Address(error.into()))?;
+        let digest = image_tool::address::digest::parse(digest).map_err(|error| Error::Address(error.into()))?;
         let reference: Option<RefName> = bundle.annotation(annotation::IMAGE).and_then(|text| text.parse().ok());
         let address = Address::new(layout, reference, Some(digest)).map_err(Error::Address)?;
         let layout = Layout::of(&address)?;

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 use serde::Deserialize;
 
 use super::{networks, removal};

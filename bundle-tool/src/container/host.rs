@@ -9,7 +9,7 @@ use crate::option::Refused;
 
 /// Fails if this host cannot run programs of the image's architecture.
 pub(super) fn check_architecture(architecture: &str) -> Result<(), Error> {
-    let host = image_tool::platform::Platform::host();
+    let host = image_tool::layout::platform::Platform::host();
     let native = architecture == host.architecture()
         || matches!((host.architecture(), architecture), ("amd64", "386") | ("arm64", "arm"));
     if native || architecture.is_empty() {
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_foreign_architecture_is_refused_with_the_way_out() {
-        assert!(check_architecture(image_tool::platform::Platform::host().architecture()).is_ok());
+        assert!(check_architecture(image_tool::layout::platform::Platform::host().architecture()).is_ok());
         let message = check_architecture("s390x").map_err(|error| error.to_string());
         if let Err(message) = message {
             assert!(

@@ -10,9 +10,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use image_tool::address::home::Home;
 use image_tool::beneath::{Root, Time};
 use image_tool::error::During as _;
-use image_tool::home::Home;
 use image_tool::layer::apply;
 use image_tool::layer::cache::{Cache, Layer, Source};
 use image_tool::layout::{Image, Layout};
@@ -237,7 +237,7 @@ pub fn mount(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
             let image = bundle.annotation(annotation::IMAGE).unwrap_or_default();
             Error::NoLayer { digest: text.clone(), remedy: format!("bundle-tool create of {image} unpacks it again") }
         };
-        let digest = image_tool::digest::parse(&text).map_err(|_| missing())?;
+        let digest = image_tool::address::digest::parse(&text).map_err(|_| missing())?;
         layers.push(cache.get(&digest)?.ok_or_else(missing)?);
     }
     let mut lower: Vec<PathBuf> = layers.iter().map(|layer| layer.path().to_owned()).collect();

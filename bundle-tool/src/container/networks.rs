@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use image_tool::address::home::Home;
 use image_tool::error::During as _;
-use image_tool::home::Home;
 
 use super::Error;
 use super::request::Request;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use image_tool::address::home::Home;
 use image_tool::beneath::Root;
 use image_tool::error::During as _;
-use image_tool::home::Home;
+use image_tool::layout::platform::Platform;
 use image_tool::layout::{Image, Layout};
-use image_tool::platform::Platform;
 use oci_spec::runtime::{Hooks, Mount, Spec};
 
 use super::attachment::{self, Fresh};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 use crate::bundle::annotation;
 use crate::bundle::{self, Bundle};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use image_tool::address::Address;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
 
 use crate::bundle::name::ContainerName;
 use crate::config::Options;

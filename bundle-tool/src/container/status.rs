@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use image_tool::{human, name};
+use image_tool::address::name;
+use image_tool::show::human;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};

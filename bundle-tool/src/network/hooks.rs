@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use image_tool::address::home::Home;
 use image_tool::error::During as _;
-use image_tool::home::Home;
 use oci_spec::runtime::{Hook, Hooks};
 
 use super::Error;

@@ -1,8 +1,8 @@
 //! `registry-tool copy`.
 
 use clap::Args;
-use image_tool::pipe::print_line;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
+use image_tool::program::pipe::print_line;
 use registry_tool::copy::{Order, copy};
 use registry_tool::policy::Policy;
 use registry_tool::pull::Choice;

@@ -1,7 +1,7 @@
 //! `registry-tool inspect`.
 
 use clap::Args;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
 use registry_tool::client::{Access, Registry};
 use registry_tool::manifest::Content;
 use registry_tool::pull::EndpointError;

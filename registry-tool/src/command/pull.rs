@@ -3,8 +3,8 @@
 use anyhow::Context as _;
 use clap::Args;
 use image_tool::address::Address;
-use image_tool::pipe::print_line;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
+use image_tool::program::pipe::print_line;
 use registry_tool::policy::Policy;
 use registry_tool::pull::{Choice, Order, pull};
 use registry_tool::reference::ImageName;
@@ -89,7 +89,7 @@ impl Pull {
 /// the digest where there is only that.
 fn default_address(reference: &ImageName) -> anyhow::Result<Address> {
     let typed = reference.typed();
-    let digest = reference.digest().map(image_tool::digest::parse).transpose()?;
+    let digest = reference.digest().map(image_tool::address::digest::parse).transpose()?;
     let label = match (&digest, reference.tag()) {
         (Some(_), None) => None,
         (Some(_), Some(_)) => typed.rsplit_once('@').map(|(label, _)| label),

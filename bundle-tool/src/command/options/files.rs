@@ -10,7 +10,7 @@ use bundle_tool::option::device::{Device, Rule};
 use bundle_tool::option::quantity::Size;
 use bundle_tool::volume::{Attachment, Bind, Recursive, Source};
 use clap::{ArgAction, ValueHint};
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 use super::{candidates, refuse};
 

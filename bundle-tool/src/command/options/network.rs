@@ -11,7 +11,7 @@ use bundle_tool::network::files::ExtraHost;
 use bundle_tool::option::port::{Expose, Publish};
 use bundle_tool::rootfs;
 use clap::{ArgAction, ValueHint};
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 use super::security::process_of;
 use super::{candidates, refuse};

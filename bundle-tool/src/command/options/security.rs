@@ -7,7 +7,7 @@ use bundle_tool::config::{Ipc, Namespace};
 use bundle_tool::security::SecurityOption;
 use bundle_tool::security::capability::Capability;
 use clap::ArgAction;
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 use super::{candidates, refuse};
 

@@ -141,7 +141,7 @@ mod tests {
             [("amd64", None), ("arm", Some("v6")), ("arm", Some("v7")), ("arm64", Some("v8")), ("unknown", None)].map(
                 |(architecture, variant)| serde_json::json!({
                     "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                    "digest": crate::digest::sha256(format!("{architecture}{variant:?}").as_bytes()).to_string(),
+                    "digest": crate::address::digest::sha256(format!("{architecture}{variant:?}").as_bytes()).to_string(),
                     "size": 1,
                     "platform": {"os": "linux", "architecture": architecture, "variant": variant},
                 })

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use oci_spec::image::Descriptor;
 use serde_json::Value;
 
-use crate::digest::Digest;
+use crate::address::digest::Digest;
 use crate::layer::size::archive_size;
+use crate::layout::platform::Platform;
 use crate::layout::{self, Image, Layout, is_index};
-use crate::platform::Platform;
 
 /// What there is to tell of an image in a line.
 #[derive(Debug, Clone)]

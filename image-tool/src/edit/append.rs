@@ -2,10 +2,11 @@
 
 use std::io::{self, BufReader, Read, Write};
 
+use jiff::Timestamp;
 use oci_spec::image::{Descriptor, MediaType};
 use serde_json::{Value, json};
 
-use crate::digest::{Digest, Hasher};
+use crate::address::digest::{Digest, Hasher};
 use crate::layer::entry::{self, Reader};
 use crate::layer::pack::Packer;
 use crate::layer::{Compression, Decoder, Sniffed};
@@ -135,7 +136,7 @@ pub struct History {
 /// [`Error`].
 pub fn append(image: &Image, writer: &Writer, layer: &Layer, history: &History) -> Result<Descriptor, Error> {
     rewrite(image, writer, |config, manifest| {
-        let created = crate::edit::time(history.created);
+        let created = time(history.created);
         let mut entry = json!({"created": created, "created_by": history.created_by});
         for (key, value) in [("comment", &history.comment), ("author", &history.author)] {
             if let Some(value) = value {
@@ -161,7 +162,7 @@ pub fn append(image: &Image, writer: &Writer, layer: &Layer, history: &History) 
 }
 
 /// A layer's descriptor in the words of the image: OCI's, or docker's.
-pub(crate) fn flavoured(layer: &Descriptor, image: &Image) -> Result<Descriptor, Error> {
+pub(super) fn flavoured(layer: &Descriptor, image: &Image) -> Result<Descriptor, Error> {
     let mut descriptor = layer.clone();
     if image.manifest().config().media_type().to_string().starts_with("application/vnd.docker.") {
         descriptor.set_media_type(MediaType::Other(match Compression::of(descriptor.media_type())? {
@@ -174,7 +175,7 @@ pub(crate) fn flavoured(layer: &Descriptor, image: &Image) -> Result<Descriptor,
 }
 
 /// Writes an image's config and manifest as `change` leaves them.
-pub(crate) fn rewrite(
+pub(super) fn rewrite(
     image: &Image,
     writer: &Writer,
     change: impl FnOnce(&mut Value, &mut Value) -> Result<(), Error>,
@@ -191,4 +192,9 @@ pub(crate) fn rewrite(
     manifest["config"]["digest"] = blob.digest().to_string().into();
     manifest["config"]["size"] = blob.size().into();
     Ok(writer.put(image.descriptor().media_type().clone(), manifest.to_string().as_bytes())?)
+}
+
+/// A time as documents have it (RFC 3339), from seconds since 1970.
+pub(super) fn time(seconds: i64) -> String {
+    Timestamp::from_second(seconds).unwrap_or_default().to_string()
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Node, Tree};
-use crate::human;
+use crate::show::human;
 
 const WIDTH: f64 = 1200.0;
 const HEIGHT: f64 = 700.0;
