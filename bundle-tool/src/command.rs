@@ -52,8 +52,9 @@ pub(crate) const TOOL: Tool = Tool("bundle-tool");
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
+    // Not global: -v of create is --volume, as in docker.
     /// Log progress; repeat for more detail.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
 
