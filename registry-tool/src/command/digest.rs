@@ -3,7 +3,8 @@
 use clap::Args;
 use image_tool::program::pipe::print_line;
 use registry_tool::client::Registry;
-use registry_tool::query::{ask, manifest};
+use registry_tool::question::query::manifest;
+use registry_tool::question::round::Round;
 use registry_tool::reference::ImageName;
 
 use super::{Network, block_on, mirrors};
@@ -30,7 +31,8 @@ impl Digest {
                 _ => Ok(manifest(registry, name).await?.descriptor.digest().to_string()),
             }
         };
-        let digest = block_on(async { Ok(ask(&self.reference, "image", &mirrors, &settings, question).await?) })?;
+        let round = Round { mirrors: &mirrors, settings: &settings };
+        let digest = block_on(async { Ok(round.ask("image", &self.reference, question).await?) })?;
         Ok(print_line(&digest)?)
     }
 }
