@@ -8,9 +8,9 @@ mod export;
 mod schedule;
 
 use image_tool::address::Address;
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 use image_tool::layer;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
 
 use crate::cache::{Cache, folder};
 use crate::dockerfile::Dockerfile;

@@ -11,9 +11,9 @@ use std::ffi::OsString;
 
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser, Subcommand};
-use image_tool::pipe;
 use image_tool::program::Tool;
 use image_tool::program::document::Document;
+use image_tool::program::pipe;
 
 /// The name that messages begin with.
 pub(crate) const TOOL: Tool = Tool("build-tool");

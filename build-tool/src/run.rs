@@ -21,13 +21,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use bundle_tool::config::image;
 use bundle_tool::config::{self, Container, Options};
-use bundle_tool::image;
 use bundle_tool::rootfs::private_namespace;
-use bundle_tool::user;
+use bundle_tool::rootfs::user;
+use image_tool::address::home::Home;
 use image_tool::beneath::Root;
 use image_tool::error::During;
-use image_tool::home::Home;
 use oci_spec::runtime::Mount;
 
 pub use error::Error;

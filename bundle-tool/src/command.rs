@@ -7,10 +7,10 @@ use bundle_tool::bundle::Bundle;
 use bundle_tool::option::Refused;
 use bundle_tool::{config, container};
 use clap::{CommandFactory as _, Parser, Subcommand};
-use image_tool::home::Home;
-use image_tool::pipe;
+use image_tool::address::home::Home;
 use image_tool::program::Tool;
 use image_tool::program::document::Document;
+use image_tool::program::pipe;
 
 mod commit;
 mod create;

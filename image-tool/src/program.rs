@@ -7,6 +7,7 @@
 pub mod completion;
 pub mod document;
 pub mod manual;
+pub mod pipe;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -18,8 +19,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::human::plain;
-use crate::pipe;
+use crate::show::human::plain;
 
 /// The crates whose events `-v` shows. Others stay silent: an HTTP client's log would show URLs that can hold secrets.
 const CRATES: [&str; 4] = ["image_tool", "registry_tool", "bundle_tool", "build_tool"];

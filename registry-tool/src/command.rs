@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use image_tool::pipe;
 use image_tool::program::Tool;
 use image_tool::program::document::Document;
+use image_tool::program::pipe;
 use registry_tool::client::Settings;
-use registry_tool::mirror::{Mirrors, Sources};
-use registry_tool::retry::Retry;
+use registry_tool::client::retry::Retry;
+use registry_tool::place::mirror::{Mirrors, Sources};
 
 mod catalog;
 mod copy;

@@ -1,12 +1,17 @@
 //! Between OCI registries and image layouts.
 //!
-//! A name ([`reference`](mod@reference)) becomes places that may serve it ([`mirror`]); each is a conversation ([`client`]) with
-//! credentials ([`credentials`]) and patience ([`retry`]). What it says is believed once it is verified ([`manifest`]). Images go
-//! to a layout ([`pull`], [`download`]), from one ([`push`], [`upload`]) or past it ([`copy`]); [`query`] and [`search`] ask
-//! without moving anything. Whoever wants to watch is told by [`event`]s: nothing here prints.
+//! Five rooms, each of which knows only those before it:
+//!
+//! - [`reference`](mod@reference): the names that people type;
+//! - [`place`]: where a name may be found, whether it may be used, and as whom;
+//! - [`client`]: the HTTP conversation with one registry;
+//! - [`question`]: what is asked without moving an image;
+//! - [`transfer`]: images to a layout, from one, or past it.
+//!
+//! Nothing here prints: whoever wants to watch a transfer is told by [`event`](transfer::event)s.
 //!
 //! ```
-//! use registry_tool::mirror::{Mirrors, Sources};
+//! use registry_tool::place::mirror::{Mirrors, Sources};
 //! use registry_tool::reference::ImageName;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -20,19 +25,8 @@
 //! # }
 //! ```
 
-mod auth;
 pub mod client;
-pub mod copy;
-pub mod credentials;
-pub mod download;
-pub mod event;
-pub mod manifest;
-pub mod mirror;
-pub mod policy;
-pub mod pull;
-pub mod push;
-pub mod query;
+pub mod place;
+pub mod question;
 pub mod reference;
-pub mod retry;
-pub mod search;
-pub mod upload;
+pub mod transfer;

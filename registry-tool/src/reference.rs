@@ -3,7 +3,7 @@
 //! The crate's type is a normalised name (`python` is `docker.io/library/python:latest`) and forgets what was typed, and
 //! that matters here: a pull into a bare layout stores the name as typed, an alias applies to short names
 //! only, and docker says so when it chose the tag `latest` itself. [`ImageName`] keeps both. It owns no file and no
-//! connection; [`crate::mirror`] says where a name's bytes are to be had.
+//! connection; the room `place` says where a name's bytes are to be had.
 
 use std::fmt;
 use std::str::FromStr;
@@ -84,6 +84,16 @@ impl ImageName {
     #[must_use]
     pub fn typed(&self) -> &str {
         &self.typed
+    }
+
+    /// The name as it was typed, without its digest: what a layout keeps as the ref. A digest alone gives none.
+    #[must_use]
+    pub fn label(&self) -> Option<&str> {
+        match self.digest() {
+            Some(_) if self.tag().is_none() => None,
+            Some(_) => Some(self.typed.rsplit_once('@').map_or(&self.typed, |(label, _)| label)),
+            None => Some(&self.typed),
+        }
     }
 
     /// The crate's own type.
@@ -434,6 +444,18 @@ mod tests {
         for (text, expected) in cases {
             let parsed = text.parse::<RegistryHost>().ok();
             assert_eq!(parsed.as_ref().map(RegistryHost::as_str), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_label_is_the_name_without_its_digest() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for (typed, label) in [
+            ("python".to_owned(), Some("python")),
+            (format!("python:3.8@{digest}"), Some("python:3.8")),
+            (format!("python@{digest}"), None),
+        ] {
+            assert_eq!(name(&typed).label(), label, "{typed}");
         }
     }
 

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
-use image_tool::name;
-use image_tool::platform::Platform;
+use image_tool::address::name;
+use image_tool::layout::platform::Platform;
 
 use super::error::Error;
 use crate::cache::Key;

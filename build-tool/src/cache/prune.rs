@@ -5,8 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use image_tool::address::home::Home;
 use image_tool::error::{During, Io};
-use image_tool::home::Home;
 use image_tool::layout::{self, Layout};
 
 use super::Record;

@@ -7,7 +7,7 @@ use build_tool::dockerfile::graph;
 use build_tool::dockerfile::plan::Plan;
 use build_tool::source::context::Context;
 use clap::Args;
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 /// Print the graph of a Dockerfile's stages, in the language of Graphviz.
 ///

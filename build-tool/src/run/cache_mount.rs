@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use image_tool::address::digest;
 use image_tool::beneath::Root;
-use image_tool::digest;
 use image_tool::error::{During, Io};
 use rustix::fs::FlockOperation;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use bundle_tool::config;
 use bundle_tool::rootfs;
-use bundle_tool::user;
+use bundle_tool::rootfs::user;
 use image_tool::beneath;
 
 /// Why a command did not do what it should.

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 use super::contents::{self, Contents, Node, NodeKind};
 use super::layer::Layer;

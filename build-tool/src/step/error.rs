@@ -2,7 +2,7 @@
 
 use image_tool::layer;
 use image_tool::layout;
-use image_tool::platform;
+use image_tool::layout::platform;
 
 use crate::copy;
 use crate::copy::chmod::BadMode;

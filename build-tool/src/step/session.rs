@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use image_tool::address::Address;
+use image_tool::address::home::Home;
 use image_tool::error::Io;
-use image_tool::home::Home;
 use image_tool::layer;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
 
 use crate::cache::Cache;
 use crate::cache::folder::Folder;

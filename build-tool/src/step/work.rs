@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use image_tool::layer::{Compression, pack};
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
 
 use super::error::Error;
 use super::session::Session;

@@ -5,8 +5,8 @@ use bundle_tool::container;
 use bundle_tool::network::cni::{self, Conflist};
 use bundle_tool::network::state::Networks;
 use clap::{Args, Subcommand};
-use image_tool::home::Home;
-use image_tool::pipe;
+use image_tool::address::home::Home;
+use image_tool::program::pipe;
 use serde_json::Value;
 
 use super::print_bytes;
@@ -62,7 +62,7 @@ impl Network {
         match self.command {
             Command::Create { subnet, gateway, bridge, internal, name } => {
                 if ["none", "host", "default", "bridge"].contains(&name.as_str())
-                    || !bundle_tool::volume::is_name(&name)
+                    || !bundle_tool::bundle::name::is_name(&name)
                 {
                     bail!("{name}: not a name for a network");
                 }
@@ -77,7 +77,7 @@ impl Network {
                 check_subnet(&subnet)?;
                 let bridge = match bridge {
                     // What the kernel takes as an interface's name.
-                    Some(bridge) if bridge.len() > 15 || !bundle_tool::volume::is_name(&bridge) => {
+                    Some(bridge) if bridge.len() > 15 || !bundle_tool::bundle::name::is_name(&bridge) => {
                         bail!("{bridge}: not a name for an interface (15 letters at most)")
                     }
                     Some(bridge) => bridge,

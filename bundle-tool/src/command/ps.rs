@@ -1,9 +1,9 @@
 use std::io::{self, IsTerminal as _, Read as _};
 
 use anyhow::{Context as _, bail};
-use bundle_tool::status::{self, Container};
-use image_tool::home::Home;
-use image_tool::template::Template;
+use bundle_tool::container::status::{self, Container};
+use image_tool::address::home::Home;
+use image_tool::show::template::Template;
 use jiff::Timestamp;
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
 use bundle_tool::container;
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 use super::options::Options;
 use super::print_bytes;

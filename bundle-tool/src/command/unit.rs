@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
-use bundle_tool::unit;
-use image_tool::home::Home;
+use bundle_tool::bundle::unit;
+use image_tool::address::home::Home;
 
 use super::About as _;
 use super::print_bytes;

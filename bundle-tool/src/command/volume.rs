@@ -2,13 +2,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
-use bundle_tool::environment;
-use bundle_tool::name;
-use bundle_tool::removal;
+use bundle_tool::bundle::name;
+use bundle_tool::container::removal;
+use bundle_tool::option::environment;
 use bundle_tool::volume::{self, About, Store, Volume as Named};
 use clap::{Args, Subcommand};
-use image_tool::home::Home;
-use image_tool::pipe;
+use image_tool::address::home::Home;
+use image_tool::program::pipe;
 use jiff::Timestamp;
 use serde_json::json;
 

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use super::Tool;
 use super::completion::{Complete, Completions};
 use super::manual::{Man, Manual};
-use crate::pipe;
+use super::pipe;
 
 /// What packages install and shells call.
 #[derive(Debug, Subcommand)]

@@ -68,8 +68,6 @@ impl Manual {
         let name = path.join("-");
         let version = command.get_version().unwrap_or(env!("CARGO_PKG_VERSION"));
         let mut page = Roff::new();
-        let source = format!("{} {version}", path[0]);
-        page.control("TH", [name.to_uppercase().as_str(), "1", "", source.as_str(), "User Commands"]);
         section(&mut page, "NAME");
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
         page.text([roman(format!("{name} - {}", about.trim_end_matches('.')))]);
@@ -104,7 +102,8 @@ impl Manual {
         }
         section(&mut page, "SEE ALSO");
         page.text(self.see_also(command, path));
-        page.render()
+        // roff's writer leaves out an empty argument: the date, which would make equal input give unequal pages.
+        format!(".TH {} 1 \"\" \"{} {version}\" \"User Commands\"\n{}", name.to_uppercase(), path[0], page.render())
     }
 
     /// The page above, the pages below, and those of other programs.
@@ -148,7 +147,7 @@ fn shown(command: &Command) -> impl Iterator<Item = &Arg> {
 /// The command with its options and their values, then its operands.
 fn synopsis(page: &mut Roff, command: &Command, path: &[&str]) {
     let mut line = vec![bold(path.join(" "))];
-    for option in shown(command).filter(|argument| !argument.is_positional()) {
+    for option in shown(command).filter(|argument| !argument.is_positional() && argument.get_id() != "help") {
         line.push(roman(if option.is_required_set() { " " } else { " [" }));
         line.extend(names(option, "|"));
         line.extend(value(option));

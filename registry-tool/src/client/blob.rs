@@ -1,10 +1,13 @@
 //! Blobs: whether there is one, and its bytes in either direction, streamed by the crate.
 
 use bytes::Bytes;
-use oci_distribution::client::BlobResponse;
+use futures_util::Stream;
 use reqwest::StatusCode;
 
-use super::{Access, ClientError, Registry};
+use super::auth::Access;
+use super::error::ClientError;
+use super::registry::Registry;
+use super::stream::{BlobStream, Failure};
 
 impl Registry {
     /// Whether the repository has a blob of this size.
@@ -12,7 +15,7 @@ impl Registry {
     /// # Errors
     /// As for any request.
     pub async fn has_blob(&self, digest: &str, size: u64) -> Result<bool, ClientError> {
-        let url = self.url(&format!("v2/{}/blobs/{digest}", self.reference.repository()))?;
+        let url = self.repository_url(&format!("blobs/{digest}"))?;
         let response = self.request(Access::Push, true, |http| http.head(url.clone())).await?;
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(false);
@@ -22,15 +25,14 @@ impl Registry {
         Ok(length.is_none_or(|length: u64| length == size))
     }
 
-    /// A blob's bytes from `offset` on, by the crate. The range is asked for even from 0: the crate hashes whole answers, and
-    /// the bytes are hashed where they are written already.
+    /// A blob's bytes from `offset` on, by the crate.
     ///
     /// # Errors
-    /// Whatever the crate says; asking again is the caller's, who knows how far it came.
-    pub async fn blob(&self, digest: &str, offset: u64) -> Result<BlobResponse, ClientError> {
-        self.hand_over_token(Access::Pull).await?;
-        let answer = self.oci.pull_blob_stream_partial(&self.reference, digest, offset, None).await;
-        answer.map_err(|error| ClientError::from_crate(&self.base, self.credentials.as_ref(), digest, error))
+    /// As for any request; asking again is left to the caller, who knows how far it came.
+    pub async fn blob(&self, digest: &str, offset: u64) -> Result<BlobStream, ClientError> {
+        let authorization = self.login().authorization(Access::Pull).await?;
+        let answer = self.streamer().get(digest, offset, authorization).await;
+        answer.map_err(|failure| self.streamed(digest, failure))
     }
 
     /// Asks for the head of a blob until it comes, as long apart as `Retry-After` says.
@@ -38,20 +40,29 @@ impl Registry {
     /// # Errors
     /// The registry's refusal, when attempts are spent.
     pub async fn settle(&self, digest: &str) -> Result<(), ClientError> {
-        let url = self.url(&format!("v2/{}/blobs/{digest}", self.reference.repository()))?;
+        let url = self.repository_url(&format!("blobs/{digest}"))?;
         self.request(Access::Pull, true, |http| http.head(url.clone())).await.map(drop)
     }
 
     /// Sends a whole blob in one request, by the crate.
     ///
     /// # Errors
-    /// Whatever the crate says.
+    /// As for any request; sending again is left to the caller, who has the bytes.
     pub async fn put_blob<S>(&self, digest: &str, size: u64, body: S) -> Result<(), ClientError>
     where
-        S: futures_util::Stream<Item = oci_distribution::errors::Result<Bytes>> + Send + 'static,
+        S: Stream<Item = std::io::Result<Bytes>> + Send + 'static,
     {
-        self.hand_over_token(Access::Push).await?;
-        let answer = self.oci.push_blob_stream(&self.reference, body, digest, Some(size)).await;
-        answer.map(drop).map_err(|error| ClientError::from_crate(&self.base, self.credentials.as_ref(), digest, error))
+        let authorization = self.login().authorization(Access::Push).await?;
+        let answer = self.streamer().put(digest, size, body, authorization).await;
+        answer.map_err(|failure| self.streamed(digest, failure))
+    }
+
+    /// A failure of the crate's client, as our own requests would have failed.
+    fn streamed(&self, what: &str, failure: Failure) -> ClientError {
+        match failure {
+            Failure::Answer { status, message } => self.answered(what, status, message),
+            Failure::Connection(error) => ClientError::cut(self.host(), &error),
+            Failure::Protocol(reason) => ClientError::protocol(self.host(), format!("{what}: {reason}")),
+        }
     }
 }

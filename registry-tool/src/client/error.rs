@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use oci_distribution::errors::{OciDistributionError, OciErrorCode};
-use reqwest::{StatusCode, Url};
+use image_tool::error::Io;
+use reqwest::StatusCode;
 use thiserror::Error;
 
-use super::credential_host;
-use crate::credentials::{CredentialError, Credentials};
+use super::retry;
+use crate::place::credentials::{CredentialError, credential_host};
 
 /// Why a registry did not do what was asked.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// No connection came about.
+    /// No connection could be made.
     #[error("{host}: {reason}")]
     Unreachable {
-        /// The host.
+        /// Host and port that were tried.
         host: String,
         /// The system's reason.
         reason: String,
@@ -24,116 +24,130 @@ pub enum ClientError {
     /// There is a server, but TLS with it fails.
     #[error("{host}: {reason} ({hint})")]
     Tls {
-        /// The host.
+        /// Host and port that were tried.
         host: String,
         /// What TLS said.
         reason: String,
-        /// The way out.
+        /// What to configure so that it works.
         hint: String,
     },
     /// The registry, or its token server, refuses us.
     #[error("{host}: {reason} ({hint})")]
     Denied {
-        /// The host.
+        /// The name under which the registry's login is stored.
         host: String,
         /// The registry's words.
         reason: String,
-        /// The way out.
+        /// The command that may help.
         hint: String,
     },
     /// There is no such thing.
     #[error("{host}: {what}: not found")]
     NotFound {
-        /// The host.
+        /// The registry's host and port.
         host: String,
         /// What was asked for.
         what: String,
     },
-    /// Another status than those that were expected.
-    #[error("{host}: {what}: {}{message}", describe(*status))]
+    /// A status that the request does not allow for.
+    #[error("{host}: {what}: {}", describe(*status, .message.as_deref(), *.retry_after))]
     Status {
-        /// The host.
+        /// The registry's host and port, or its token server's.
         host: String,
         /// What was asked for.
         what: String,
-        /// The status.
+        /// The status that came back.
         status: StatusCode,
-        /// The registry's words, with `: ` before them.
-        message: String,
+        /// The registry's words, if it had any.
+        message: Option<String>,
+        /// How long the registry asks to be left alone, if that is longer than we wait.
+        retry_after: Option<Duration>,
     },
     /// The connection broke or fell silent.
     #[error("{host}: {reason}")]
     Cut {
-        /// The host.
+        /// The registry's host and port.
         host: String,
-        /// How.
+        /// What the connection reported.
         reason: String,
     },
-    /// The answer is none that the distribution-spec allows.
+    /// The answer is not one that the distribution-spec allows.
     #[error("{host}: {reason}")]
     Protocol {
-        /// The host.
+        /// The registry's host and port.
         host: String,
-        /// What is wrong.
+        /// What is wrong with it.
         reason: String,
     },
     /// The answer is larger than its kind may be.
-    #[error("{host}: an answer of more than {limit} bytes, refused")]
+    #[error("{host}: answer of more than {limit} bytes refused")]
     TooLarge {
-        /// The host.
+        /// The registry's host and port.
         host: String,
-        /// The limit.
+        /// The largest answer of this kind, in bytes.
         limit: usize,
     },
-    /// This machine's configuration allows no connection.
+    /// This machine's configuration does not permit a connection.
     #[error("{reason}")]
     Setup {
-        /// What is wrong.
+        /// The setting, and what is wrong with it.
         reason: String,
     },
+    /// A certificate of certs.d cannot be read.
+    #[error(transparent)]
+    Io(#[from] Io),
     /// Credentials cannot be read.
     #[error(transparent)]
     Credentials(#[from] CredentialError),
 }
 
-fn describe(status: StatusCode) -> String {
-    match status {
+fn describe(status: StatusCode, message: Option<&str>, retry_after: Option<Duration>) -> String {
+    let mut text = match status {
         StatusCode::TOO_MANY_REQUESTS => "too many requests".to_owned(),
         status => format!("HTTP status {status}"),
+    };
+    if let Some(message) = message {
+        text = format!("{text}: {message}");
     }
+    if let Some(wait) = retry_after {
+        text = format!("{text} (try again in {} s)", wait.as_secs());
+    }
+    text
 }
 
 impl ClientError {
-    pub(crate) fn denied(registry: &Url, credentials: Option<&Credentials>, message: Option<String>) -> Self {
-        let authority = registry.authority();
-        let host = credential_host(authority);
+    /// A refusal, with the command that may help: one to a login that is stored, or one to somebody unknown.
+    pub(super) fn denied(host: &str, has_login: bool, message: Option<String>) -> Self {
+        let host = credential_host(host);
         let reason = message.unwrap_or_else(|| "access denied".to_owned());
-        let hint = match credentials {
-            Some(_) => format!("the stored login was refused; registry-tool login {host}"),
-            // Registries answer so for what does not exist, too, to those whom they do not know.
-            None => format!("registry-tool login {host}, or there is no such repository"),
+        let hint = if has_login {
+            format!("the stored login was refused; registry-tool login {host}")
+        } else {
+            // To somebody unknown, registries answer so for what does not exist, too.
+            format!("registry-tool login {host}, or there is no such repository")
         };
         Self::Denied { host: host.to_owned(), reason, hint }
     }
 
-    pub(crate) fn status(host: &str, what: &str, status: StatusCode, body: &[u8]) -> Self {
-        let message = message_of(body).map(|message| format!(": {message}")).unwrap_or_default();
-        Self::Status { host: host.to_owned(), what: what.to_owned(), status, message }
+    pub(super) fn status(host: &str, what: &str, status: StatusCode, message: Option<String>) -> Self {
+        Self::Status { host: host.to_owned(), what: what.to_owned(), status, message, retry_after: None }
     }
 
     /// Adds that the registry wants a longer wait than we grant.
-    pub(crate) fn asked_to_wait(mut self, asked: Option<Duration>) -> Self {
-        if let (Self::Status { message, .. }, Some(asked)) = (&mut self, asked)
-            && asked > crate::retry::LONGEST_WAIT
-        {
-            message.push_str(&format!(" (try again in {} s)", asked.as_secs()));
+    pub(super) fn asked_to_wait(mut self, asked: Option<Duration>) -> Self {
+        if let Self::Status { retry_after, .. } = &mut self {
+            *retry_after = asked.filter(|asked| *asked > retry::LONGEST_WAIT);
         }
         self
     }
 
-    pub(crate) fn cut(host: &str, error: &reqwest::Error) -> Self {
+    pub(super) fn cut(host: &str, error: &reqwest::Error) -> Self {
         let reason = if error.is_timeout() { "no answer in time".to_owned() } else { innermost(error) };
         Self::Cut { host: host.to_owned(), reason }
+    }
+
+    pub(super) fn protocol(host: &str, reason: impl Into<String>) -> Self {
+        Self::Protocol { host: host.to_owned(), reason: reason.into() }
     }
 
     /// Why a first request failed.
@@ -162,62 +176,17 @@ impl ClientError {
         Self::Unreachable { host, reason }
     }
 
-    /// An error of the crate's client.
-    pub(super) fn from_crate(
-        base: &Url,
-        credentials: Option<&Credentials>,
-        what: &str,
-        error: OciDistributionError,
-    ) -> Self {
-        let host = base.authority().to_owned();
-        let by_status = |code: u16, message: &[u8]| match code {
-            401 | 403 => Self::denied(base, credentials, message_of(message)),
-            404 => Self::NotFound { host: host.clone(), what: what.to_owned() },
-            code => {
-                let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                Self::status(&host, what, status, message)
-            }
-        };
-        match error {
-            OciDistributionError::UnauthorizedError { .. } => by_status(401, b""),
-            OciDistributionError::AuthenticationFailure(message) => by_status(401, message.as_bytes()),
-            OciDistributionError::ServerError { code, message, .. } => by_status(code, message.as_bytes()),
-            OciDistributionError::RegistryError { envelope, .. } => {
-                let first = envelope.errors.first();
-                let message = first.map(|error| printable(&error.message)).unwrap_or_default();
-                match first.map(|error| &error.code) {
-                    Some(OciErrorCode::Unauthorized | OciErrorCode::Denied) => {
-                        Self::denied(base, credentials, Some(message))
-                    }
-                    Some(OciErrorCode::Toomanyrequests) => {
-                        let message = format!(": {message}");
-                        Self::Status { host, what: what.to_owned(), status: StatusCode::TOO_MANY_REQUESTS, message }
-                    }
-                    Some(
-                        OciErrorCode::BlobUnknown
-                        | OciErrorCode::NotFound
-                        | OciErrorCode::NameUnknown
-                        | OciErrorCode::ManifestBlobUnknown,
-                    ) => Self::NotFound { host, what: what.to_owned() },
-                    _ => Self::Protocol { host, reason: format!("{what}: {message}") },
-                }
-            }
-            OciDistributionError::RequestError(error) => Self::cut(&host, &error),
-            other => Self::Protocol { host, reason: format!("{what}: {}", printable(&innermost(&other))) },
-        }
-    }
-
     /// Whether asking the same registry again may help.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Cut { .. } => true,
-            Self::Status { status, .. } => super::is_transient(*status),
+            Self::Status { status, .. } => retry::is_transient(*status),
             _ => false,
         }
     }
 
-    /// Whether the registry answered that there is no such thing, or that we may not know.
+    /// Whether the registry answered that there is no such thing.
     #[must_use]
     pub fn is_absence(&self) -> bool {
         matches!(self, Self::NotFound { .. })
@@ -225,7 +194,7 @@ impl ClientError {
 }
 
 /// The last error of a chain: the one that says what happened, where those before say what was being done.
-pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
         last = source;
@@ -237,47 +206,13 @@ pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     last.to_string()
 }
 
-/// The first message of a registry's error document (distribution-spec "Error Codes"), made fit for one line.
-pub(crate) fn message_of(body: &[u8]) -> Option<String> {
-    let document: serde_json::Value = serde_json::from_slice(body).ok()?;
-    let first = document.get("errors").and_then(|errors| errors.get(0));
-    let text = first
-        .and_then(|error| error.get("message").or_else(|| error.get("code")))
-        .or_else(|| document.get("details"))
-        .or_else(|| document.get("message"))
-        .or_else(|| document.get("error_description"))
-        .and_then(serde_json::Value::as_str)?;
-    let text = printable(text);
-    (!text.is_empty()).then_some(text)
-}
-
-/// A registry's words without what could disturb a terminal, on one line, and not too many of them.
-fn printable(text: &str) -> String {
-    let clean: String = text.chars().map(|char| if char.is_control() { ' ' } else { char }).take(200).collect();
-    clean.trim().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_registrys_words_become_one_harmless_line() {
-        for (body, expected) in [
-            (r#"{"errors":[{"code":"X","message":"no\nway\u001b[31m"}]}"#, Some("no way [31m")),
-            (r#"{"errors":[{"code":"X"}]}"#, Some("X")),
-            (r#"{"details":"incorrect username or password"}"#, Some("incorrect username or password")),
-            (r#"{"errors":[]}"#, None),
-            ("<html>", None),
-        ] {
-            assert_eq!(message_of(body.as_bytes()).as_deref(), expected, "{body}");
-        }
-    }
-
-    #[test]
     fn a_denial_names_the_command_that_helps() {
-        let url = Url::parse("https://registry-1.docker.io/").unwrap();
-        let error = ClientError::denied(&url, None, Some("unauthorized".into())).to_string();
+        let error = ClientError::denied("registry-1.docker.io", false, Some("unauthorized".into())).to_string();
         assert_eq!(error, "docker.io: unauthorized (registry-tool login docker.io, or there is no such repository)");
     }
 }

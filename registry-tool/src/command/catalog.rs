@@ -1,7 +1,7 @@
 //! `registry-tool catalog`.
 
 use clap::Args;
-use registry_tool::client::{Access, Registry};
+use registry_tool::client::Registry;
 use registry_tool::reference::RegistryHost;
 use serde_json::json;
 
@@ -26,7 +26,7 @@ impl Catalog {
         let settings = self.network.settings();
         let names = block_on(async {
             let registry = Registry::connect(&endpoint, &settings).await?;
-            Ok(registry.list(Access::Catalog, "v2/_catalog?n=1000", "repositories").await?)
+            Ok(registry.catalog().await?)
         })?;
         write_names(&names, self.json.then(|| json!({ "repositories": names })))
     }

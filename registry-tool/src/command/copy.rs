@@ -1,12 +1,13 @@
 //! `registry-tool copy`.
 
 use clap::Args;
-use image_tool::pipe::print_line;
-use image_tool::platform::Platform;
-use registry_tool::copy::{Order, copy};
-use registry_tool::policy::Policy;
-use registry_tool::pull::Choice;
+use image_tool::layout::platform::Platform;
+use image_tool::program::pipe::print_line;
+use registry_tool::place::policy::Policy;
+use registry_tool::question::query::Choice;
+use registry_tool::question::round::Round;
 use registry_tool::reference::ImageName;
+use registry_tool::transfer::copy::{Order, copy};
 
 use super::progress::{Display, Progress, Transfer};
 use super::{Network, block_on, mirrors};
@@ -41,7 +42,8 @@ impl Copy {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let display = Display::new(self.progress, self.quiet, Transfer::Copy);
         let choice = match self.platform {
-            Some(platform) => Choice::One { platform, is_asked: true },
+            // An image that is not in an index is copied as it is.
+            Some(platform) => Choice::One { platform, is_asked: false },
             None => Choice::All,
         };
         let order = Order {
@@ -54,7 +56,7 @@ impl Copy {
         };
         let mirrors = mirrors()?;
         let settings = self.network.settings();
-        let copied = block_on(async { Ok(copy(&order, &mirrors, &settings).await?) })?;
+        let copied = block_on(async { Ok(copy(&order, Round { mirrors: &mirrors, settings: &settings }).await?) })?;
         let name = &self.target;
         let digest = copied.digest();
         display.say(&format!("{}: digest: {digest} size: {}", name.tag().unwrap_or("latest"), copied.size()));

@@ -1,9 +1,10 @@
 //! `registry-tool digest`.
 
 use clap::Args;
-use image_tool::pipe::print_line;
+use image_tool::program::pipe::print_line;
 use registry_tool::client::Registry;
-use registry_tool::query::{ask, manifest};
+use registry_tool::question::query::manifest;
+use registry_tool::question::round::Round;
 use registry_tool::reference::ImageName;
 
 use super::{Network, block_on, mirrors};
@@ -25,12 +26,13 @@ impl Digest {
         let question = async |registry: &Registry, name: &ImageName| {
             let asked = name.digest().or(name.tag()).unwrap_or("latest");
             match registry.manifest_digest(asked).await? {
-                Some(digest) if image_tool::digest::parse(&digest).is_ok() => Ok(digest),
+                Some(digest) if image_tool::address::digest::parse(&digest).is_ok() => Ok(digest),
                 // A registry need not say; then the bytes do.
                 _ => Ok(manifest(registry, name).await?.descriptor.digest().to_string()),
             }
         };
-        let digest = block_on(async { Ok(ask(&self.reference, "image", &mirrors, &settings, question).await?) })?;
+        let round = Round { mirrors: &mirrors, settings: &settings };
+        let digest = block_on(async { Ok(round.ask("image", &self.reference, question).await?) })?;
         Ok(print_line(&digest)?)
     }
 }

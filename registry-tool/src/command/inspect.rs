@@ -1,11 +1,12 @@
 //! `registry-tool inspect`.
 
 use clap::Args;
-use image_tool::platform::Platform;
-use registry_tool::client::{Access, Registry};
-use registry_tool::manifest::Content;
-use registry_tool::pull::EndpointError;
-use registry_tool::query::{ask, config, image, manifest};
+use image_tool::layout::platform::Platform;
+use registry_tool::client::Registry;
+use registry_tool::question::failure::EndpointError;
+use registry_tool::question::manifest::Content;
+use registry_tool::question::query::{Choice, choose, config, manifest};
+use registry_tool::question::round::Round;
 use registry_tool::reference::ImageName;
 use serde_json::{Value, json};
 
@@ -39,19 +40,19 @@ impl Inspect {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let (mirrors, settings) = (mirrors()?, self.network.settings());
         let question = async |registry: &Registry, name: &ImageName| self.look(registry, name).await;
-        let bytes = block_on(async { Ok(ask(&self.reference, "image", &mirrors, &settings, question).await?) })?;
+        let round = Round { mirrors: &mirrors, settings: &settings };
+        let bytes = block_on(async { Ok(round.ask("image", &self.reference, question).await?) })?;
         print_bytes(&bytes)
     }
 
     async fn look(&self, registry: &Registry, name: &ImageName) -> Result<Vec<u8>, EndpointError> {
-        let host_platform = Platform::host();
-        let platform = self.platform.as_ref().unwrap_or(&host_platform);
         let top = manifest(registry, name).await?;
         if self.raw && self.platform.is_none() {
             return Ok(top.bytes.to_vec());
         }
         let digest = top.descriptor.digest().to_string();
-        let found = image(registry, top, platform).await?;
+        let platform = self.platform.clone().unwrap_or_else(Platform::host);
+        let found = choose(registry, top, &Choice::One { platform, is_asked: false }).await?;
         if self.raw {
             return Ok(found.bytes.to_vec());
         }
@@ -59,12 +60,7 @@ impl Inspect {
         if self.config {
             return Ok(config);
         }
-        let tags = if self.no_tags {
-            Vec::new()
-        } else {
-            let path = format!("v2/{}/tags/list?n=1000", registry.reference().repository());
-            registry.list(Access::Pull, &path, "tags").await?
-        };
+        let tags = if self.no_tags { Vec::new() } else { registry.tags().await? };
         let config: Value = serde_json::from_slice(&config).unwrap_or_default();
         let layers = match &found.content {
             Content::Image(blobs) => blobs.iter().skip(1).collect(),

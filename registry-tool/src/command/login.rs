@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use registry_tool::client::{Known, Registry};
-use registry_tool::credentials::{Credentials, Kept};
+use registry_tool::place::credentials::{Credentials, Kept};
 use registry_tool::reference::RegistryHost;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 

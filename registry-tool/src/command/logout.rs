@@ -1,7 +1,7 @@
 //! `registry-tool logout`.
 
 use clap::Args;
-use registry_tool::credentials::{CredentialError, CredentialStore};
+use registry_tool::place::credentials::{CredentialError, CredentialStore};
 use registry_tool::reference::RegistryHost;
 
 use super::login::say;

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use image_tool::digest::short;
+use image_tool::address::digest::short;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use oci_spec::image::Descriptor;
-use registry_tool::event::{Event, Outcome, Watcher};
 use registry_tool::reference::ImageName;
+use registry_tool::transfer::event::{Event, Outcome, Watcher};
 use serde_json::json;
 
 /// How progress is shown.

@@ -1,13 +1,14 @@
 //! `registry-tool pull`.
 
-use anyhow::Context as _;
 use clap::Args;
 use image_tool::address::Address;
-use image_tool::pipe::print_line;
-use image_tool::platform::Platform;
-use registry_tool::policy::Policy;
-use registry_tool::pull::{Choice, Order, pull};
+use image_tool::layout::platform::Platform;
+use image_tool::program::pipe::print_line;
+use registry_tool::place::policy::Policy;
+use registry_tool::question::query::Choice;
+use registry_tool::question::round::Round;
 use registry_tool::reference::ImageName;
+use registry_tool::transfer::pull::{Order, pull};
 
 use super::progress::{Display, Progress, Transfer};
 use super::{Network, block_on, mirrors};
@@ -54,10 +55,6 @@ impl Pull {
                 self.reference.typed()
             );
         }
-        let target = match self.address {
-            Some(address) => address,
-            None => default_address(&self.reference)?,
-        };
         let mirrors = mirrors()?;
         let display = Display::new(self.progress, self.quiet, Transfer::Pull);
         let choice = if self.all_platforms {
@@ -68,7 +65,7 @@ impl Pull {
         };
         let order = Order {
             name: &self.reference,
-            target: &target,
+            target: self.address.as_ref(),
             choice,
             policy: Policy::read()?,
             is_trusted: self.disable_content_trust == Some(true),
@@ -76,26 +73,11 @@ impl Pull {
             watcher: display.watcher(),
         };
         let settings = self.network.settings();
-        let pulled = block_on(async { Ok(pull(&order, &mirrors, &settings).await?) })?;
+        let pulled = block_on(async { Ok(pull(&order, Round { mirrors: &mirrors, settings: &settings }).await?) })?;
         display.say(&format!("Digest: {}", pulled.digest));
         let status = if pulled.is_newer { "Downloaded newer image" } else { "Image is up to date" };
         display.say(&format!("Status: {status} for {}", self.reference.familiar()));
         display.say(&pulled.name.to_string());
         Ok(print_line(&pulled.address.to_string())?)
     }
-}
-
-/// The default layout. An address cannot be empty, so it says what the pull would choose by itself: the ref as typed, and
-/// the digest where there is only that.
-fn default_address(reference: &ImageName) -> anyhow::Result<Address> {
-    let typed = reference.typed();
-    let digest = reference.digest().map(image_tool::digest::parse).transpose()?;
-    let label = match (&digest, reference.tag()) {
-        (Some(_), None) => None,
-        (Some(_), Some(_)) => typed.rsplit_once('@').map(|(label, _)| label),
-        (None, _) => Some(typed),
-    };
-    let label =
-        label.map(str::parse).transpose().with_context(|| format!("{typed}: name a ref (pull {typed} :REF)"))?;
-    Ok(Address::new("", label, digest)?)
 }

@@ -5,9 +5,10 @@ use std::io;
 use anyhow::Context as _;
 use clap::Args;
 use image_tool::address::Address;
-use image_tool::pipe::{only_line, print_line};
-use registry_tool::push::{Order, push};
+use image_tool::program::pipe::{only_line, print_line};
+use registry_tool::question::round::Round;
 use registry_tool::reference::ImageName;
+use registry_tool::transfer::push::{Order, push};
 
 use super::progress::{Display, Progress, Transfer};
 use super::{Network, block_on, mirrors};
@@ -80,7 +81,7 @@ impl Push {
         };
         let mirrors = mirrors()?;
         let settings = self.network.settings();
-        let pushed = block_on(async { Ok(push(&order, &mirrors, &settings).await?) })?;
+        let pushed = block_on(async { Ok(push(&order, Round { mirrors: &mirrors, settings: &settings }).await?) })?;
         let label = name.tag().map_or_else(|| pushed.digest.to_string(), str::to_owned);
         display.say(&format!("{label}: digest: {} size: {}", pushed.digest, pushed.size));
         let name = match name.tag() {

@@ -2,9 +2,9 @@
 
 use anyhow::bail;
 use clap::Args;
-use image_tool::human;
-use image_tool::template::{self, Template};
-use registry_tool::search::{Found, search};
+use image_tool::show::human;
+use image_tool::show::template::{self, Template};
+use registry_tool::question::search::{Found, search};
 use serde_json::{Value, json};
 
 use super::print_bytes;

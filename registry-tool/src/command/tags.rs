@@ -1,8 +1,8 @@
 //! `registry-tool tags`.
 
 use clap::Args;
-use registry_tool::client::{Access, Registry};
-use registry_tool::query::ask;
+use registry_tool::client::Registry;
+use registry_tool::question::round::Round;
 use registry_tool::reference::{ImageName, RepositoryName};
 use serde_json::json;
 
@@ -24,12 +24,10 @@ pub(crate) struct Tags {
 impl Tags {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let (mirrors, settings) = (mirrors()?, self.network.settings());
-        let list = async |registry: &Registry, _: &ImageName| {
-            let path = format!("v2/{}/tags/list?n=1000", registry.reference().repository());
-            Ok(registry.list(Access::Pull, &path, "tags").await?)
-        };
+        let round = Round { mirrors: &mirrors, settings: &settings };
+        let list = async |registry: &Registry, _: &ImageName| Ok(registry.tags().await?);
         let name = self.repository.image();
-        let tags = block_on(async { Ok(ask(name, "repository", &mirrors, &settings, list).await?) })?;
+        let tags = block_on(async { Ok(round.ask("repository", name, list).await?) })?;
         write_names(&tags, self.json.then(|| json!({ "name": name.repository(), "tags": tags })))
     }
 }

@@ -1,8 +1,8 @@
-//! Any `index.json` is read, or refused, and each image that it names is looked for.
+//! Any `index.json` is read or refused, and so is each image that it names.
 #![no_main]
 
 use image_tool::layout::Layout;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

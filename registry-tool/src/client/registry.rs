@@ -1,0 +1,239 @@
+//! An open conversation: connecting, and the one way in which requests are made.
+
+use oci_distribution::Reference;
+use reqwest::header::HeaderMap;
+use reqwest::{Request, RequestBuilder, Response, StatusCode, Url};
+use tracing::{debug, info};
+
+use super::answer::read_message;
+use super::auth::{Access, Beginning, Challenge, Login};
+use super::error::ClientError;
+use super::greeting::{Greeting, greet};
+use super::retry::{self, Retry};
+use super::settings::Settings;
+use super::stream::Streamer;
+use crate::place::credentials::{Credentials, credential_host};
+use crate::place::mirror::Endpoint;
+
+/// An open conversation with a registry about one repository.
+pub struct Registry {
+    http: reqwest::Client,
+    /// The registry's scheme, host and port.
+    base: Url,
+    reference: Reference,
+    login: Login,
+    streamer: Streamer,
+    retry: Retry,
+}
+
+/// Which credentials a conversation uses.
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// Those in files and helpers.
+    Stored,
+    /// These, which are not stored yet.
+    Given(Credentials),
+}
+
+impl Registry {
+    /// Opens a conversation: finds out whether the registry speaks TLS or plain http, and how it wants to be convinced.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`], [`ClientError::Tls`], and errors of credentials.
+    pub async fn connect(endpoint: &Endpoint, settings: &Settings) -> Result<Self, ClientError> {
+        Self::connect_as(endpoint, settings, Known::Stored).await
+    }
+
+    /// As [`Registry::connect`], with credentials that are not stored yet.
+    ///
+    /// # Errors
+    /// As [`Registry::connect`].
+    pub async fn connect_as(endpoint: &Endpoint, settings: &Settings, known: Known) -> Result<Self, ClientError> {
+        // A mirror that is out of order is asked once more and no oftener: the next place is there for that.
+        let times = if endpoint.is_mirror { settings.retry.times.min(1) } else { settings.retry.times };
+        let retry = Retry { times, ..settings.retry };
+        let Greeting { transport, http, base, challenge } = greet(endpoint, settings, retry).await?;
+        let (host, repository) = (endpoint.host(), endpoint.reference.repository());
+        let credentials = match known {
+            Known::Stored => settings.credentials.find(credential_host(host), repository)?,
+            Known::Given(credentials) => Some(credentials),
+        };
+        let reference = endpoint.reference.clone();
+        let streamer = Streamer::new(&transport, reference.clone(), credentials.as_ref())?;
+        let login = Login::new(Beginning {
+            http: http.clone(),
+            base: base.clone(),
+            host: host.to_owned(),
+            repository: repository.to_owned(),
+            credentials,
+            challenge,
+            retry,
+        });
+        Ok(Self { http, base, reference, login, streamer, retry })
+    }
+
+    /// The registry's host and port.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.reference.registry()
+    }
+
+    /// The name that the conversation is about, as the registry knows it.
+    #[must_use]
+    pub fn reference(&self) -> &Reference {
+        &self.reference
+    }
+
+    /// When to ask again.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        self.retry
+    }
+
+    pub(super) fn login(&self) -> &Login {
+        &self.login
+    }
+
+    pub(super) fn streamer(&self) -> &Streamer {
+        &self.streamer
+    }
+
+    /// Makes a request with the proof that `access` needs, and again where that may help: once with a fresh token after a 401,
+    /// and after a 408, 429, 5xx or a cut connection while attempts last.
+    ///
+    /// Every other status is the caller's. `may_repeat` is false for what must not be done twice.
+    ///
+    /// # Errors
+    /// [`ClientError::Denied`], [`ClientError::Cut`], [`ClientError::Status`] of the last attempt.
+    pub(super) async fn request(
+        &self,
+        access: Access<'_>,
+        may_repeat: bool,
+        build: impl Fn(&reqwest::Client) -> RequestBuilder,
+    ) -> Result<Response, ClientError> {
+        let (mut attempt, mut has_learnt) = (0, false);
+        loop {
+            let request = self.authorized(access, &build).await?;
+            let path = request.url().path().to_owned();
+            let (asked, error) = match self.execute(request).await {
+                Ok(response) if response.status() == StatusCode::UNAUTHORIZED && self.is_own(response.url()) => {
+                    if !has_learnt && self.login.learn(access, response.headers()).await {
+                        has_learnt = true;
+                        continue;
+                    }
+                    return Err(self.answered(
+                        &path,
+                        StatusCode::UNAUTHORIZED,
+                        read_message(response, self.host()).await,
+                    ));
+                }
+                Ok(response) if may_repeat && retry::is_transient(response.status()) => {
+                    let (status, asked) = (response.status(), retry::asked_wait(response.headers()));
+                    (asked, self.answered(&path, status, read_message(response, self.host()).await))
+                }
+                Ok(response) => return Ok(response),
+                Err(error) if may_repeat => (None, error),
+                Err(error) => return Err(error),
+            };
+            let Some(wait) = self.retry.wait(attempt, asked) else { return Err(error.asked_to_wait(asked)) };
+            info!(host = self.host(), %error, ?wait, "asking again");
+            tokio::time::sleep(wait).await;
+            attempt += 1;
+        }
+    }
+
+    /// The request with its `Authorization`, if it goes to the registry itself.
+    async fn authorized(
+        &self,
+        access: Access<'_>,
+        build: impl Fn(&reqwest::Client) -> RequestBuilder,
+    ) -> Result<Request, ClientError> {
+        let authorization = self.login.authorization(access).await?;
+        let mut request = build(&self.http).build().map_err(|error| ClientError::cut(self.host(), &error))?;
+        if let Some(authorization) = authorization
+            && self.is_own(request.url())
+        {
+            let value = authorization.header().ok_or_else(|| ClientError::Setup {
+                reason: format!("{}: the stored login has characters that no header can carry", self.host()),
+            })?;
+            request.headers_mut().insert("Authorization", value);
+        }
+        Ok(request)
+    }
+
+    async fn execute(&self, request: Request) -> Result<Response, ClientError> {
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = self.http.execute(request).await.map_err(|error| ClientError::cut(self.host(), &error))?;
+        debug!(host = self.host(), %method, path, status = %response.status());
+        Ok(response)
+    }
+
+    /// Turns an answer of an unexpected status into its error.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`], [`ClientError::Denied`], [`ClientError::Status`].
+    pub(super) async fn expect(
+        &self,
+        response: Response,
+        what: &str,
+        wanted: &[StatusCode],
+    ) -> Result<Response, ClientError> {
+        let status = response.status();
+        if wanted.contains(&status) {
+            return Ok(response);
+        }
+        Err(self.answered(what, status, read_message(response, self.host()).await))
+    }
+
+    /// The error that an unexpected status means.
+    pub(super) fn answered(&self, what: &str, status: StatusCode, message: Option<String>) -> ClientError {
+        match status {
+            StatusCode::NOT_FOUND => ClientError::NotFound { host: self.host().to_owned(), what: what.to_owned() },
+            StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
+                ClientError::denied(self.host(), self.login.credentials().is_some(), message)
+            }
+            _ => ClientError::status(self.host(), what, status, message),
+        }
+    }
+
+    /// How the registry wants to be convinced, as far as it has said so.
+    pub(super) fn challenge(&self) -> Option<Challenge> {
+        self.login.challenge()
+    }
+
+    /// The URL of a path beneath the registry.
+    ///
+    /// # Errors
+    /// [`ClientError::Protocol`] if it is none.
+    pub(super) fn url(&self, path: &str) -> Result<Url, ClientError> {
+        let invalid = |_| ClientError::protocol(self.host(), format!("{path:?} is not a valid path of a URL"));
+        self.base.join(path).map_err(invalid)
+    }
+
+    /// The URL of something in the repository, such as `manifests/latest`.
+    ///
+    /// # Errors
+    /// As [`Registry::url`].
+    pub(super) fn repository_url(&self, path: &str) -> Result<Url, ClientError> {
+        self.url(&format!("v2/{}/{path}", self.reference.repository()))
+    }
+
+    /// The target of a `Location`, against the URL that it came with.
+    ///
+    /// # Errors
+    /// [`ClientError::Protocol`] if there is none.
+    pub(super) fn location(&self, headers: &HeaderMap, at: &Url) -> Result<Url, ClientError> {
+        let location = headers.get("Location").and_then(|value| value.to_str().ok());
+        location.and_then(|location| at.join(location).ok()).ok_or_else(|| {
+            ClientError::protocol(
+                self.host(),
+                "the response lacks the Location header that the distribution-spec requires",
+            )
+        })
+    }
+
+    /// Whether a URL is at the registry itself, so that it may see our credentials.
+    pub(super) fn is_own(&self, url: &Url) -> bool {
+        url.origin() == self.base.origin()
+    }
+}

@@ -1,0 +1,445 @@
+//! Who we are at a registry: docker's config.json, podman's auth.json and credential helpers.
+//!
+//! Both files have one format, and each key of `auths` is a host or, as podman has it, a host with the beginning of a
+//! repository; the longest key that fits wins. A helper (`credHelpers` for one host, `credsStore` for all) is asked
+//! before the file's own entries, as docker does ([`helper`]).
+//!
+//! Files, in the order they are asked: `$REGISTRY_AUTH_FILE` alone if it is set; else docker's config.json
+//! (`$DOCKER_CONFIG`, ~/.docker), then podman's auth.json (`$XDG_RUNTIME_DIR/containers`, /run/containers/UID,
+//! `$XDG_CONFIG_HOME/containers`). docker's comes first, and not last as with podman, because it is where
+//! `registry-tool login` writes: a login must not lose against an older one of another program.
+//!
+//! No type here shows a secret in its `Debug`, and no error carries a file's text.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use image_tool::error::{During as _, Io};
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+use tracing::warn;
+
+use super::configuration::{self, variable};
+use crate::reference::DOCKER_HUB;
+
+pub mod helper;
+
+/// The key under which docker keeps Docker Hub's credentials, from the days of the first protocol.
+const HUB_KEY: &str = "https://index.docker.io/v1/";
+
+/// Why credentials cannot be read or kept.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CredentialError {
+    /// A file is there but cannot be read, or cannot be written.
+    #[error(transparent)]
+    Io(#[from] Io),
+    /// The file is not JSON of the shape that docker and podman write.
+    #[error("{}: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong; never a value from the file.
+        reason: String,
+    },
+    /// A credential helper failed.
+    #[error(transparent)]
+    Helper(#[from] helper::HelperError),
+    /// `logout` from where nobody logged in.
+    #[error("not logged in to {0}")]
+    NotLoggedIn(String),
+}
+
+/// What proves who we are.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// A name and a password.
+    Password {
+        /// The account.
+        username: String,
+        /// The secret.
+        password: String,
+    },
+    /// An OAuth2 refresh token, which docker calls an identity token.
+    IdentityToken(String),
+    /// A bearer token to be sent as it is (`registrytoken`).
+    RegistryToken(String),
+}
+
+impl Credentials {
+    /// The account, where one is known.
+    #[must_use]
+    pub fn username(&self) -> Option<&str> {
+        match self {
+            Self::Password { username, .. } => Some(username),
+            Self::IdentityToken(_) | Self::RegistryToken(_) => None,
+        }
+    }
+}
+
+/// Without the secret.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Password { username, .. } => write!(f, "Password {{ username: {username:?}, .. }}"),
+            Self::IdentityToken(_) => f.write_str("IdentityToken(..)"),
+            Self::RegistryToken(_) => f.write_str("RegistryToken(..)"),
+        }
+    }
+}
+
+/// The files that hold credentials.
+#[derive(Clone, Debug)]
+pub struct CredentialStore {
+    /// Where `login` writes and what is read first.
+    primary: PathBuf,
+    others: Vec<PathBuf>,
+}
+
+impl CredentialStore {
+    /// The files of this user and environment.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        if let Some(file) = variable("REGISTRY_AUTH_FILE") {
+            return Self::new(file, Vec::new());
+        }
+        let home = variable("HOME").unwrap_or_else(|| "/".into());
+        let docker = variable("DOCKER_CONFIG").unwrap_or_else(|| home.join(".docker"));
+        let runtime = variable("XDG_RUNTIME_DIR").map(|folder| folder.join("containers"));
+        let by_uid = PathBuf::from(format!("/run/containers/{}", rustix::process::geteuid().as_raw()));
+        let config = variable("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config")).join("containers");
+        let podman = runtime.into_iter().chain([by_uid, config]).map(|folder| folder.join("auth.json"));
+        Self::new(docker.join("config.json"), podman.collect())
+    }
+
+    /// A store of these files.
+    #[must_use]
+    pub fn new(primary: PathBuf, others: Vec<PathBuf>) -> Self {
+        Self { primary, others }
+    }
+
+    /// The file that `login` writes.
+    #[must_use]
+    pub fn primary(&self) -> &Path {
+        &self.primary
+    }
+
+    /// What is known for a repository at a registry.
+    ///
+    /// # Errors
+    /// A file that is there must be readable and well-formed; a helper that is configured must work.
+    pub fn find(&self, registry: &str, repository: &str) -> Result<Option<Credentials>, CredentialError> {
+        for path in std::iter::once(&self.primary).chain(&self.others) {
+            let document = match read(path) {
+                Ok(Some(document)) => document,
+                Ok(None) => continue,
+                // A $HOME or $XDG_RUNTIME_DIR that another user left behind is as good as none; a login would say so.
+                Err(CredentialError::Io(error)) if error.kind() == ErrorKind::PermissionDenied => {
+                    warn!(path = %path.display(), "not readable, so no credentials from there");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(name) = helper_for(&document, registry) {
+                let found = helper::get(name, &server_key(registry))?;
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+            if let Some(entry) = longest_entry(&document, registry, repository)
+                && let Some(found) = decode(entry).map_err(|reason| CredentialError::Format {
+                    path: path.clone(),
+                    reason: format!("entry for {registry}: {reason}"),
+                })?
+            {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps credentials: in the helper that is configured for the registry, else in the file, readable by its owner
+    /// alone and replaced in one step. What else the file holds stays.
+    ///
+    /// # Errors
+    /// [`CredentialError::File`], [`CredentialError::Helper`].
+    pub fn store(&self, registry: &str, credentials: &Credentials) -> Result<Kept, CredentialError> {
+        let mut document = read(&self.primary)?.unwrap_or_default();
+        let key = server_key(registry);
+        let helper = helper_for(&document, registry).map(str::to_owned);
+        let entry = match &helper {
+            Some(name) => {
+                helper::store(name, &key, credentials)?;
+                // docker leaves an empty entry to show that there is a login.
+                json!({})
+            }
+            None => encode(credentials),
+        };
+        let auths = document.entry("auths").or_insert_with(|| json!({}));
+        let auths = auths.as_object_mut().ok_or_else(|| self.malformed("auths is no object"))?;
+        auths.insert(key, entry);
+        self.write(&document)?;
+        Ok(helper.map_or_else(|| Kept::File(self.primary.clone()), Kept::Helper))
+    }
+
+    /// Forgets the credentials of a registry, in every file that may be written and in its helper.
+    ///
+    /// # Errors
+    /// [`CredentialError::NotLoggedIn`] if there were none.
+    pub fn erase(&self, registry: &str) -> Result<(), CredentialError> {
+        let mut document = read(&self.primary)?.unwrap_or_default();
+        let mut found = false;
+        if let Some(name) = helper_for(&document, registry).map(str::to_owned) {
+            found = helper::get(&name, &server_key(registry))?.is_some();
+            helper::erase(&name, &server_key(registry))?;
+        }
+        if let Some(auths) = document.get_mut("auths").and_then(Value::as_object_mut) {
+            let before = auths.len();
+            auths.retain(|key, _| host_of(key) != registry || key_has_repository(key));
+            found |= auths.len() != before;
+        }
+        if !found {
+            return Err(CredentialError::NotLoggedIn(registry.to_owned()));
+        }
+        self.write(&document)
+    }
+
+    fn malformed(&self, reason: &str) -> CredentialError {
+        CredentialError::Format { path: self.primary.clone(), reason: reason.to_owned() }
+    }
+
+    fn write(&self, document: &Map<String, Value>) -> Result<(), CredentialError> {
+        use std::io::Write as _;
+        // A config.json kept elsewhere behind a symbolic link stays a link.
+        let target = std::fs::canonicalize(&self.primary).unwrap_or_else(|_| self.primary.clone());
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        use std::os::unix::fs::DirBuilderExt as _;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).during("create", folder)?;
+        let mut text = serde_json::to_vec_pretty(document).expect("a JSON object can be written");
+        text.push(b'\n');
+        // tempfile creates with mode 0600, so the secret is never readable by others, not even for an instant.
+        let mut file = tempfile::NamedTempFile::new_in(folder).during("write", &target)?;
+        file.write_all(&text).and_then(|()| file.as_file().sync_all()).during("write", &target)?;
+        file.persist(&target).during("write", &target)?;
+        Ok(())
+    }
+}
+
+/// Where credentials were kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// In this file.
+    File(PathBuf),
+    /// By this helper.
+    Helper(String),
+}
+
+fn read(path: &Path) -> Result<Option<Map<String, Value>>, CredentialError> {
+    let Some(text) = configuration::read(path)? else { return Ok(None) };
+    if text.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let malformed = |reason: String| CredentialError::Format { path: path.to_owned(), reason };
+    match serde_json::from_slice(&text) {
+        Ok(Value::Object(document)) => Ok(Some(document)),
+        Ok(_) => Err(malformed("not a JSON object".into())),
+        // serde_json's message would be safe too, but a place is all that is needed and it can quote nothing.
+        Err(error) => Err(malformed(format!("not JSON (line {}, column {})", error.line(), error.column()))),
+    }
+}
+
+/// The helper for a registry: its own, or the one for all.
+fn helper_for<'a>(document: &'a Map<String, Value>, registry: &str) -> Option<&'a str> {
+    let own = document.get("credHelpers").and_then(Value::as_object).and_then(|helpers| {
+        helpers.iter().find(|(key, _)| host_of(key) == registry).and_then(|(_, name)| name.as_str())
+    });
+    own.or_else(|| document.get("credsStore").and_then(Value::as_str)).filter(|name| !name.is_empty())
+}
+
+/// The name under which a host's credentials are stored, and by which people know it: `docker.io` for each of Docker Hub's.
+#[must_use]
+pub fn credential_host(host: &str) -> &str {
+    if matches!(host, "registry-1.docker.io" | "index.docker.io") { DOCKER_HUB } else { host }
+}
+
+/// docker's and helpers' name for a registry.
+fn server_key(registry: &str) -> String {
+    if registry == DOCKER_HUB { HUB_KEY.to_owned() } else { registry.to_owned() }
+}
+
+/// The host of a key such as `https://index.docker.io/v1/`, `quay.io/team` or `localhost:5000`.
+fn host_of(key: &str) -> &str {
+    let rest = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
+    credential_host(rest.split('/').next().unwrap_or(rest))
+}
+
+/// Whether a key goes beyond the host, as only podman's do: `quay.io/team`, but not `https://host/v1/`.
+fn key_has_repository(key: &str) -> bool {
+    !key.contains("://")
+        && key.split_once('/').is_some_and(|(_, path)| !matches!(path, "" | "v1" | "v1/" | "v2" | "v2/"))
+}
+
+/// The entry whose key covers the most of `registry/repository`.
+fn longest_entry<'a>(document: &'a Map<String, Value>, registry: &str, repository: &str) -> Option<&'a Value> {
+    let auths = document.get("auths")?.as_object()?;
+    let whole = format!("{registry}/{repository}");
+    let covered = |key: &str| {
+        if host_of(key) != registry {
+            None
+        } else if key_has_repository(key) {
+            let rest = whole.strip_prefix(key.trim_end_matches('/'))?;
+            (rest.is_empty() || rest.starts_with('/')).then_some(key.len())
+        } else {
+            // All spellings of the host alone are as good as each other, but the plain one is the newest.
+            Some(usize::from(key == registry))
+        }
+    };
+    let fitting = auths.iter().filter_map(|(key, entry)| Some((covered(key)?, entry)));
+    fitting.max_by_key(|(length, _)| *length).map(|(_, entry)| entry)
+}
+
+fn decode(entry: &Value) -> Result<Option<Credentials>, String> {
+    let text = |key: &str| entry.get(key).and_then(Value::as_str).filter(|value| !value.is_empty());
+    if let Some(token) = text("identitytoken") {
+        return Ok(Some(Credentials::IdentityToken(token.to_owned())));
+    }
+    if let Some(token) = text("registrytoken") {
+        return Ok(Some(Credentials::RegistryToken(token.to_owned())));
+    }
+    if let Some(auth) = text("auth") {
+        let decoded = STANDARD.decode(auth).map_err(|_| "auth is not base64".to_owned())?;
+        let decoded = String::from_utf8(decoded).map_err(|_| "auth is not UTF-8".to_owned())?;
+        let (username, password) = decoded.split_once(':').ok_or("auth is not base64 of user:password")?;
+        // docker pads with zero bytes; it trims them on reading, too.
+        let password = password.trim_end_matches('\0');
+        return Ok(Some(Credentials::Password { username: username.into(), password: password.into() }));
+    }
+    match (text("username"), text("password")) {
+        (Some(username), Some(password)) => {
+            Ok(Some(Credentials::Password { username: username.into(), password: password.into() }))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn encode(credentials: &Credentials) -> Value {
+    match credentials {
+        Credentials::Password { username, password } => {
+            json!({ "auth": STANDARD.encode(format!("{username}:{password}")) })
+        }
+        Credentials::IdentityToken(token) => json!({ "auth": STANDARD.encode("<token>:"), "identitytoken": token }),
+        Credentials::RegistryToken(token) => json!({ "registrytoken": token }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn store(text: &str) -> (tempfile::TempDir, CredentialStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        std::fs::write(&path, text).unwrap();
+        (folder, CredentialStore::new(path, Vec::new()))
+    }
+
+    fn password(username: &str, password: &str) -> Credentials {
+        Credentials::Password { username: username.into(), password: password.into() }
+    }
+
+    #[test]
+    fn the_longest_key_wins_and_docker_hub_has_many_names() {
+        let (_folder, store) = store(
+            r#"{"auths": {
+                "https://index.docker.io/v1/": {"auth": "aHViOnB3"},
+                "quay.io": {"auth": "YWxsOnB3"},
+                "quay.io/team": {"auth": "dGVhbTpwOnc="},
+                "localhost:5000": {"identitytoken": "t"},
+                "empty.example": {}
+            }}"#,
+        );
+        for (registry, repository, expected) in [
+            ("docker.io", "library/python", Some(password("hub", "pw"))),
+            ("quay.io", "other/app", Some(password("all", "pw"))),
+            ("quay.io", "team/app", Some(password("team", "p:w"))),
+            ("quay.io", "teams/app", Some(password("all", "pw"))),
+            ("localhost:5000", "a", Some(Credentials::IdentityToken("t".into()))),
+            ("localhost", "a", None),
+            ("empty.example", "a", None),
+        ] {
+            assert_eq!(store.find(registry, repository).unwrap(), expected, "{registry}/{repository}");
+        }
+    }
+
+    #[test]
+    fn a_login_is_for_the_owners_eyes_only_and_keeps_the_rest_of_the_file() {
+        let (_folder, store) = store(r#"{"psFormat": "x", "auths": {"a.example": {"auth": "YTpi"}}}"#);
+        std::fs::set_permissions(store.primary(), std::fs::Permissions::from_mode(0o644)).unwrap();
+        store.store("docker.io", &password("me", "secret")).unwrap();
+        assert_eq!(std::fs::metadata(store.primary()).unwrap().permissions().mode() & 0o777, 0o600);
+        let document: Value = serde_json::from_slice(&std::fs::read(store.primary()).unwrap()).unwrap();
+        assert_eq!(document["psFormat"], "x");
+        assert_eq!(document["auths"][HUB_KEY]["auth"], "bWU6c2VjcmV0");
+        assert_eq!(store.find("docker.io", "a/b").unwrap(), Some(password("me", "secret")));
+        store.erase("docker.io").unwrap();
+        assert_eq!(store.find("docker.io", "a/b").unwrap(), None);
+        assert!(store.find("a.example", "x").unwrap().is_some());
+        assert!(matches!(store.erase("docker.io"), Err(CredentialError::NotLoggedIn(_))));
+    }
+
+    #[test]
+    fn a_first_login_makes_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = CredentialStore::new(folder.path().join("a/b/config.json"), Vec::new());
+        store.store("r.example", &password("u", "p")).unwrap();
+        assert!(store.find("r.example", "x").unwrap().is_some());
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let text = format!("{:?} {:?}", password("u", "s3cret"), Credentials::IdentityToken("s3cret".into()));
+        assert!(!text.contains("s3cret"), "{text}");
+        let (_folder, store) = store(r#"{"auths": {"r.example": {"auth": "czNjcmV0!"}}}"#);
+        let error = store.find("r.example", "x").unwrap_err().to_string();
+        assert!(error.contains("not base64") && !error.contains("czNjcmV0"), "{error}");
+    }
+
+    #[test]
+    fn a_broken_file_is_an_error_with_a_place() {
+        let (_folder, store) = store("{\n\"auths\": ");
+        let error = store.find("r.example", "x").unwrap_err().to_string();
+        assert!(error.contains("not JSON (line 2"), "{error}");
+    }
+
+    #[test]
+    fn later_files_are_asked_where_the_first_knows_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (folder.path().join("config.json"), folder.path().join("auth.json"));
+        std::fs::write(&first, r#"{"auths": {"a.example": {"auth": "YTpi"}}}"#).unwrap();
+        std::fs::write(&second, r#"{"auths": {"a.example": {"auth": "eDp5"}, "b.example": {"auth": "eDp5"}}}"#)
+            .unwrap();
+        let store = CredentialStore::new(first, vec![folder.path().join("none.json"), second]);
+        assert_eq!(store.find("a.example", "r").unwrap(), Some(password("a", "b")));
+        assert_eq!(store.find("b.example", "r").unwrap(), Some(password("x", "y")));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_entry_never_panics(text in "\\PC{0,60}", key in "(auth|identitytoken|username|password|x)") {
+            let _ = decode(&json!({ key: text.clone() }));
+            let mut document = Map::new();
+            document.insert("auths".into(), json!({ text: {"auth": "YTpi"} }));
+            let _ = longest_entry(&document, "quay.io", "team/app");
+        }
+
+        #[test]
+        fn a_password_comes_back_as_it_was_kept(username in "[^:\\x00]{1,20}", secret in "[^\\x00]{1,40}") {
+            let kept = password(&username, &secret);
+            proptest::prop_assert_eq!(decode(&encode(&kept)), Ok(Some(kept)));
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! What is asked of registries without moving an image: manifests, configs, lists and searches.
+//!
+//! [`round`] asks the places that may have a name, one after the other; [`query`] is what each is asked, `plan` what an
+//! image consists of in the end, and [`failure`] why there was no answer.
+//!
+//! This room verifies what a registry says before anybody believes it. It knows [`crate::reference`], [`crate::place`] and
+//! [`crate::client`]; it writes nothing to disk.
+
+pub mod failure;
+pub mod manifest;
+pub(crate) mod plan;
+pub mod query;
+pub mod round;
+pub mod search;

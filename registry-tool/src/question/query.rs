@@ -1,0 +1,179 @@
+//! Questions about an image or a repository: asked of every place that may know, or of one registry.
+
+use image_tool::address::digest;
+use image_tool::layout::platform::Platform;
+use oci_spec::image::Descriptor;
+use thiserror::Error;
+
+use super::failure::{EndpointError, Nowhere};
+use super::manifest::{Content, Manifest};
+use super::plan::{DEPTH, Plan, PlanError, too_deep};
+use super::round::{Failure, Round};
+use crate::client::{ClientError, Registry};
+use crate::place::mirror::MirrorError;
+use crate::reference::ImageName;
+
+/// Which of an index's images are wanted.
+#[derive(Clone, Debug)]
+pub enum Choice {
+    /// That for one platform.
+    One {
+        /// The platform that the image must run on.
+        platform: Platform,
+        /// Whether a person asked for it, so that an image for another is an error even where it is the only one.
+        is_asked: bool,
+    },
+    /// All of them, and the index itself.
+    All,
+}
+
+/// Why nobody answered.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// No place has it, or could be asked.
+    #[error(transparent)]
+    Nowhere(#[from] Nowhere),
+    /// The configuration of registries is wrong, or forbids it.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
+}
+
+impl Round<'_> {
+    /// Asks the places that may have `name`, in order, until one answers. `noun` says what it is: `image` or `repository`.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub async fn ask<T>(
+        &self,
+        noun: &'static str,
+        name: &ImageName,
+        question: impl AsyncFn(&Registry, &ImageName) -> Result<T, EndpointError>,
+    ) -> Result<T, QueryError> {
+        let attempt = async |registry: Registry, name: &ImageName| {
+            question(&registry, name).await.map_err(Failure::<QueryError>::Here)
+        };
+        self.first(noun, name, |_| Ok(()), attempt).await
+    }
+}
+
+/// The manifest or index that a name means, verified.
+///
+/// # Errors
+/// The registry's, or what is wrong with the manifest.
+pub async fn manifest(registry: &Registry, name: &ImageName) -> Result<Manifest, EndpointError> {
+    let wanted = match name.digest().map(digest::parse) {
+        Some(Err(error)) => return Err(ClientError::Setup { reason: error.to_string() }.into()),
+        Some(Ok(digest)) => Some(digest),
+        None => None,
+    };
+    let document = registry.manifest(name.digest().or(name.tag()).unwrap_or("latest")).await?;
+    Manifest::named(&document, wanted.as_ref())
+        .map_err(|source| EndpointError::Manifest { host: registry.host().to_owned(), source })
+}
+
+/// The image that is wanted, where a manifest may be an index.
+///
+/// # Errors
+/// As [`manifest`], and where there is none for the platform.
+pub async fn choose(registry: &Registry, top: Manifest, choice: &Choice) -> Result<Manifest, EndpointError> {
+    match (choice, &top.content) {
+        (Choice::All, _) => Ok(top),
+        (Choice::One { platform, .. }, Content::Index(_)) => narrow(registry, top, platform).await,
+        (Choice::One { platform, is_asked: true }, Content::Image(_)) => {
+            check_platform(registry, &top, platform).await?;
+            Ok(top)
+        }
+        (Choice::One { is_asked: false, .. }, Content::Image(_)) => Ok(top),
+    }
+}
+
+/// An image's config, verified.
+///
+/// # Errors
+/// The registry's, or that it is not what the manifest says.
+pub async fn config(registry: &Registry, manifest: &Manifest) -> Result<Vec<u8>, EndpointError> {
+    let Content::Image(blobs) = &manifest.content else { return Ok(Vec::new()) };
+    let config: &Descriptor = blobs.first().expect("an image's first blob is its config");
+    let bytes = registry.small_blob(config.digest().as_ref()).await?;
+    let unsound = |source| EndpointError::Blob {
+        host: registry.host().to_owned(),
+        source: image_tool::layout::Error::BadBlob { digest: config.digest().clone(), source },
+    };
+    let mut hasher = digest::Hasher::of(config.digest()).map_err(unsound)?;
+    hasher.update(&bytes);
+    let actual = hasher.finish();
+    if actual != *config.digest() {
+        return Err(unsound(digest::Error::Mismatch { expected: config.digest().clone(), actual }));
+    }
+    Ok(bytes)
+}
+
+/// Everything that an image at a registry consists of.
+///
+/// # Errors
+/// As [`manifest`], for each document.
+pub(crate) async fn plan(registry: &Registry, image: Manifest) -> Result<Plan, EndpointError> {
+    let read = async |descriptor: &Descriptor| promised(registry, descriptor).await;
+    Plan::of(image, read).await.map_err(|error| match error {
+        PlanError::Read(error) => error,
+        PlanError::Excess(source) => EndpointError::Manifest { host: registry.host().to_owned(), source },
+    })
+}
+
+/// Follows indexes to the manifest for a platform.
+async fn narrow(registry: &Registry, top: Manifest, platform: &Platform) -> Result<Manifest, EndpointError> {
+    let mut current = top;
+    for _ in 0..DEPTH {
+        let Content::Index(manifests) = &current.content else { return Ok(current) };
+        let chosen = match &manifests[..] {
+            [only] if only.platform().is_none() => only,
+            _ => platform.choose(manifests).ok_or_else(|| EndpointError::NoPlatform {
+                host: registry.host().to_owned(),
+                wanted: platform.to_string(),
+                offered: offered(manifests),
+            })?,
+        };
+        current = promised(registry, &chosen.clone()).await?;
+    }
+    match current.content {
+        Content::Image(_) => Ok(current),
+        Content::Index(_) => {
+            Err(EndpointError::Manifest { host: registry.host().to_owned(), source: too_deep(&current) })
+        }
+    }
+}
+
+/// The platforms of an index, without those of attestations.
+fn offered(manifests: &[Descriptor]) -> Vec<String> {
+    let name = |descriptor: &Descriptor| {
+        let platform = descriptor.platform().as_ref()?;
+        let variant = platform.variant().as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
+        Some(format!("{}/{}{variant}", platform.os(), platform.architecture()))
+    };
+    manifests.iter().filter_map(name).filter(|text| !text.starts_with("unknown/")).collect()
+}
+
+/// A document that an index refers to.
+async fn promised(registry: &Registry, descriptor: &Descriptor) -> Result<Manifest, EndpointError> {
+    let document = registry.manifest(descriptor.digest().as_ref()).await?;
+    let manifest = Manifest::promised(descriptor, document.bytes);
+    manifest.map_err(|source| EndpointError::Manifest { host: registry.host().to_owned(), source })
+}
+
+/// An image that is not in an index is all that the registry has; but if a platform was asked for, its config must agree. In an
+/// index the entry decides, as for docker: there are images whose configs name the platform of their builder.
+async fn check_platform(registry: &Registry, image: &Manifest, platform: &Platform) -> Result<(), EndpointError> {
+    let config = config(registry, image).await?;
+    let Ok(document) = serde_json::from_slice::<serde_json::Value>(&config) else { return Ok(()) };
+    let text = |key: &str| document.get(key).and_then(serde_json::Value::as_str);
+    let (Some(os), Some(architecture)) = (text("os"), text("architecture")) else { return Ok(()) };
+    if platform.rank(os, architecture, text("variant")).is_some() {
+        return Ok(());
+    }
+    Err(EndpointError::NoPlatform {
+        host: registry.host().to_owned(),
+        wanted: platform.to_string(),
+        offered: vec![format!("{os}/{architecture}")],
+    })
+}

@@ -1,0 +1,204 @@
+//! An image from one registry to another, blob by blob in a stream: nothing of it touches the disk.
+
+use std::io::{Error, ErrorKind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use image_tool::address::digest::{Digest, Hasher};
+use oci_spec::image::Descriptor;
+use tracing::info;
+
+use super::batch::{Stopped, move_all};
+use super::event::{Event, Outcome, Watcher};
+use crate::client::{BlobStream, ClientError, Registry};
+use crate::place::mirror::MirrorError;
+use crate::place::policy::{Policy, PolicyError};
+use crate::question::failure::Nowhere;
+use crate::question::plan::{Plan, is_ours};
+use crate::question::query::{Choice, choose, manifest, plan};
+use crate::question::round::{Failure, Round};
+use crate::reference::ImageName;
+
+/// What to copy, and where to.
+pub struct Order<'a> {
+    /// The image.
+    pub source: &'a ImageName,
+    /// Its new name.
+    pub target: &'a ImageName,
+    /// For which platforms.
+    pub choice: Choice,
+    /// What this machine allows.
+    pub policy: Policy,
+    /// How many blobs at once.
+    pub jobs: usize,
+    /// Who watches.
+    pub watcher: Watcher,
+}
+
+/// Why an image was not copied.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CopyError {
+    /// None of the places that may have it gave it.
+    #[error(transparent)]
+    Nowhere(#[from] Nowhere),
+    /// The registry that it goes to.
+    #[error("{name}")]
+    Target {
+        /// The new name as it was typed.
+        name: String,
+        /// What went wrong.
+        source: ClientError,
+    },
+    /// A blob did not come across.
+    #[error("{name}: blob {digest}")]
+    Blob {
+        /// The image as it was typed.
+        name: String,
+        /// The blob.
+        digest: Digest,
+        /// What went wrong.
+        source: ClientError,
+    },
+    /// The new name has another digest than the image.
+    #[error("{name}: the image is {actual}: a name with a digest can only mean that image")]
+    OtherDigest {
+        /// The new name.
+        name: String,
+        /// The image's digest.
+        actual: Digest,
+    },
+    /// The configuration of registries is wrong, or forbids it.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
+    /// The policy forbids it.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The tasks that copy the blobs were torn down from outside.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Copies an image with all that it refers to; its descriptor.
+///
+/// # Errors
+/// [`CopyError`].
+pub async fn copy(order: &Order<'_>, round: Round<'_>) -> Result<Descriptor, CopyError> {
+    let (source, plan) = find(order, round).await?;
+    let top = plan.top().descriptor.clone();
+    let name = order.target.typed();
+    if order.target.digest().is_some_and(|digest| digest != top.digest().to_string()) {
+        return Err(CopyError::OtherDigest { name: name.to_owned(), actual: top.digest().clone() });
+    }
+    let failed = |source| CopyError::Target { name: name.to_owned(), source };
+    let endpoint = round.mirrors.push_endpoint(order.target.reference())?;
+    let target = Registry::connect(&endpoint, round.settings).await.map_err(failed)?;
+    let target = Arc::new(target);
+    copy_blobs(order, Arc::new(source), &target, &plan).await?;
+    for document in &plan.documents {
+        let digest = document.descriptor.digest().to_string();
+        let is_top = document.descriptor.digest() == top.digest();
+        let reference = order.target.tag().filter(|_| is_top).unwrap_or(&digest);
+        let media_type = document.descriptor.media_type().to_string();
+        target.put_manifest(reference, &media_type, document.bytes.clone()).await.map_err(failed)?;
+    }
+    Ok(top)
+}
+
+/// Reads all manifests of the image at the first place that has it.
+async fn find(order: &Order<'_>, round: Round<'_>) -> Result<(Registry, Plan), CopyError> {
+    let allow = |name: &ImageName| Ok(order.policy.check(name.reference(), false)?);
+    let attempt = async |registry: Registry, name: &ImageName| {
+        let top = manifest(&registry, name).await?;
+        let image = choose(&registry, top, &order.choice).await?;
+        let mut plan = plan(&registry, image).await?;
+        plan.blobs.retain(is_ours);
+        Ok::<_, Failure<CopyError>>((registry, plan))
+    };
+    round.first("image", order.source, allow, attempt).await
+}
+
+async fn copy_blobs(
+    order: &Order<'_>,
+    source: Arc<Registry>,
+    target: &Arc<Registry>,
+    plan: &Plan,
+) -> Result<(), CopyError> {
+    let copy_one = |blob: Descriptor| {
+        let (source, target, watcher) = (Arc::clone(&source), Arc::clone(target), order.watcher.clone());
+        let name = order.source.typed().to_owned();
+        async move {
+            let copied = copy_blob(&source, &target, &blob, &watcher).await;
+            copied.map_err(|source| CopyError::Blob { name, digest: blob.digest().clone(), source })
+        }
+    };
+    move_all(&plan.blobs, order.jobs, &order.watcher, copy_one).await
+}
+
+async fn copy_blob(
+    source: &Registry,
+    target: &Registry,
+    blob: &Descriptor,
+    watcher: &Watcher,
+) -> Result<(), ClientError> {
+    let digest = blob.digest().to_string();
+    if target.has_blob(&digest, blob.size()).await? {
+        watcher(Event::Done(blob, Outcome::Held));
+        return Ok(());
+    }
+    let repository = source.reference().repository();
+    if source.host() == target.host() && target.mount(&digest, repository).await? {
+        watcher(Event::Done(blob, Outcome::Mounted(repository)));
+        return Ok(());
+    }
+    let mut attempt = 0;
+    loop {
+        let sent = match source.blob(&digest, 0).await {
+            Ok(body) => target.put_blob(&digest, blob.size(), checked(body, blob, watcher.clone())).await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = sent else { break };
+        let wait = target.retry().wait(attempt, None).filter(|_| error.is_transient());
+        let Some(wait) = wait else { return Err(error) };
+        info!(digest, %error, "copying again");
+        watcher(Event::Retrying(blob, &error.to_string()));
+        tokio::time::sleep(wait).await;
+        attempt += 1;
+    }
+    watcher(Event::Done(blob, Outcome::Pushed));
+    Ok(())
+}
+
+/// The bytes, with an error in the place of the end unless size and digest are those that were promised: an upload that ends in
+/// an error is never complete, so nothing wrong arrives, whatever the target registry checks.
+fn checked(
+    body: BlobStream,
+    blob: &Descriptor,
+    watcher: Watcher,
+) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
+    let hasher = Hasher::of(blob.digest()).expect("the manifest's digests were checked when it was read");
+    let state = (body, Some(hasher), 0u64, blob.clone(), watcher);
+    let wrong = |text: String| Error::new(ErrorKind::InvalidData, text);
+    stream::try_unfold(state, move |(mut body, mut hasher, size, blob, watcher)| async move {
+        let Some(running) = hasher.as_mut() else { return Ok(None) };
+        let Some(chunk) = body.next().await else {
+            return Err(wrong(format!("expected {} bytes, got {size}", blob.size())));
+        };
+        let chunk = chunk.map_err(Error::other)?;
+        let size = size + chunk.len() as u64;
+        if size > blob.size() {
+            return Err(wrong(format!("expected {} bytes, got {size}", blob.size())));
+        }
+        running.update(&chunk);
+        watcher(Event::At(&blob, size));
+        // Before the last bytes go out: once they have, the target could take the upload for complete.
+        if size == blob.size() {
+            let actual = hasher.take().expect("it was there a line ago").finish();
+            if actual != *blob.digest() {
+                return Err(wrong(format!("expected {}, got {actual}", blob.digest())));
+            }
+        }
+        Ok(Some((chunk, (body, hasher, size, blob, watcher))))
+    })
+}

@@ -1,0 +1,184 @@
+//! One blob from a registry into a layout: streamed, hashed while written, resumed where it was cut.
+//!
+//! What has arrived lies in the layout's `.partial` folder (`image_tool::layout::Writer::resume`), so that a download goes on
+//! where it stopped, after a cut connection as after a kill; `image-tool gc` empties that folder. A blob appears under its
+//! digest only once it is whole, has that digest, and is on disk.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use image_tool::address::digest;
+use image_tool::layout::{self, BlobWriter, Writer};
+use oci_spec::image::Descriptor;
+use thiserror::Error;
+use tracing::info;
+
+use super::batch::Stopped;
+use super::event::{Event, Outcome, Watcher};
+use crate::client::{ClientError, Registry};
+
+/// An attempt that brought this much counts as a success: then a slow line that breaks often still gets there, and a server
+/// that gives a byte at a time does not hold us for ever.
+const PROGRESS: u64 = 1 << 20;
+
+/// Why a blob did not arrive.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DownloadError {
+    /// The registry's fault, or the network's.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The layout's fault, or what arrived is not the blob.
+    #[error(transparent)]
+    Layout(#[from] layout::Error),
+    /// The registry ends the blob early, however often it is asked.
+    #[error("layer {digest}: expected {expected} bytes, got {actual}")]
+    Truncated {
+        /// The blob's digest.
+        digest: String,
+        /// Its size in bytes.
+        expected: u64,
+        /// How many bytes arrived.
+        actual: u64,
+    },
+    /// The download was torn down from outside.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Brings one blob into the layout, unless it is there.
+///
+/// # Errors
+/// [`DownloadError`]; what arrived is kept for the next time, unless it is wrong.
+pub async fn download(
+    registry: &Registry,
+    writer: &Writer,
+    descriptor: &Descriptor,
+    watcher: &Watcher,
+) -> Result<(), DownloadError> {
+    if writer.layout().has(descriptor) {
+        watcher(Event::Done(descriptor, Outcome::Existed));
+        return Ok(());
+    }
+    let mut blob = resume(writer, descriptor).await?;
+    let was_begun = blob.size() > 0;
+    if was_begun {
+        info!(digest = %descriptor.digest(), size = blob.size(), "resumed");
+    }
+    blob = fill(registry, blob, descriptor, watcher).await?;
+    match commit(blob, descriptor).await {
+        // What an earlier run left may be broken, by a power cut for one; commit has thrown it away. Once more from nothing.
+        Err(layout::Error::BadBlob { .. }) if was_begun => {
+            let blob = resume(writer, descriptor).await?;
+            let blob = fill(registry, blob, descriptor, watcher).await?;
+            commit(blob, descriptor).await?;
+        }
+        other => other?,
+    }
+    watcher(Event::Done(descriptor, Outcome::Pulled));
+    Ok(())
+}
+
+/// Appends to the blob until it has its size, asking again as often as may help.
+async fn fill(
+    registry: &Registry,
+    mut blob: BlobWriter,
+    descriptor: &Descriptor,
+    watcher: &Watcher,
+) -> Result<BlobWriter, DownloadError> {
+    let digest = descriptor.digest().to_string();
+    let (mut attempt, mut was_denied) = (0, false);
+    // A blob without bytes needs no request: every range of it is out of range.
+    while blob.size() < descriptor.size() {
+        let before = blob.size();
+        let error = match append(registry, &mut blob, descriptor, watcher).await {
+            Ok(()) if blob.size() == descriptor.size() => break,
+            Ok(()) => None,
+            // A token may have come to its end in the middle; asking for the head fetches a new one, or is denied too.
+            Err(DownloadError::Client(ClientError::Denied { .. })) if !was_denied => {
+                was_denied = true;
+                registry.settle(&digest).await?;
+                continue;
+            }
+            Err(DownloadError::Client(error)) if error.is_transient() => Some(error),
+            Err(error) => return Err(error),
+        };
+        if blob.size() >= before + PROGRESS {
+            attempt = 0;
+        }
+        let Some(wait) = registry.retry().wait(attempt, None) else {
+            let (expected, actual) = (descriptor.size(), blob.size());
+            return Err(error.map_or(DownloadError::Truncated { digest, expected, actual }, Into::into));
+        };
+        let reason = error.as_ref().map_or_else(|| "the answer ended early".to_owned(), ToString::to_string);
+        info!(%digest, reason, ?wait, "asking again");
+        watcher(Event::Retrying(descriptor, &reason));
+        tokio::time::sleep(settled(registry, &digest, error.as_ref(), wait).await?).await;
+        attempt += 1;
+    }
+    Ok(blob)
+}
+
+/// How long to wait after an error.
+///
+/// The crate's errors do not carry `Retry-After`: the blob's head is asked for, where that is seen and kept. If it comes at once,
+/// the refusal had another reason; a registry that counts requests then gets four times our own wait.
+async fn settled(
+    registry: &Registry,
+    digest: &str,
+    error: Option<&ClientError>,
+    wait: Duration,
+) -> Result<Duration, ClientError> {
+    let Some(ClientError::Status { status, .. }) = error else { return Ok(wait) };
+    registry.settle(digest).await?;
+    Ok(if status.as_u16() == 429 { wait * 4 } else { wait })
+}
+
+/// One request: what it brings is appended.
+async fn append(
+    registry: &Registry,
+    blob: &mut BlobWriter,
+    descriptor: &Descriptor,
+    watcher: &Watcher,
+) -> Result<(), DownloadError> {
+    let too_long = |actual| layout::Error::BadBlob {
+        digest: descriptor.digest().clone(),
+        source: digest::Error::Size { expected: descriptor.size(), actual },
+    };
+    let mut body = registry.blob(descriptor.digest().as_ref(), blob.size()).await?;
+    if body.is_whole() {
+        blob.restart()?;
+    }
+    let left = descriptor.size() - blob.size();
+    if let Some(length) = body.length().filter(|length| *length > left) {
+        return Err(too_long(blob.size() + length).into());
+    }
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk?;
+        // Some tens of kilobytes into the page cache: shorter than handing them to another thread.
+        if let Err(error) = blob.write_all(&chunk) {
+            if error.kind() != std::io::ErrorKind::InvalidData {
+                return Err(blob.error("write", error).into());
+            }
+            let actual = blob.size() + chunk.len() as u64;
+            blob.restart()?;
+            return Err(too_long(actual).into());
+        }
+        watcher(Event::At(descriptor, blob.size()));
+    }
+    Ok(())
+}
+
+/// Opens what an earlier run left and hashes it, off the threads that serve the network.
+async fn resume(writer: &Writer, descriptor: &Descriptor) -> Result<BlobWriter, DownloadError> {
+    let (writer, descriptor) = (writer.clone(), descriptor.clone());
+    let opened = tokio::task::spawn_blocking(move || writer.resume(&descriptor)).await;
+    Ok(opened.map_err(|_| Stopped)??)
+}
+
+/// Makes the blob durable, off the threads that serve the network: fsync takes as long as the disk wants.
+async fn commit(blob: BlobWriter, descriptor: &Descriptor) -> Result<(), layout::Error> {
+    let media_type = descriptor.media_type().clone();
+    let task = tokio::task::spawn_blocking(move || blob.commit(media_type).map(drop));
+    task.await.expect("committing a blob does not panic")
+}
