@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use bundle_tool::option::csv;
+use bundle_tool::option::quantity::{self, Size};
+
 use super::near::near;
 
 /// One mount of a RUN.
@@ -148,7 +151,7 @@ struct Fields(Vec<(String, Option<String>)>);
 impl Fields {
     fn read(text: &str) -> Result<Self, BadMount> {
         let mut fields = Vec::new();
-        for field in csv(text)? {
+        for field in csv::fields(text).map_err(|error| BadMount(error.to_string()))? {
             let (key, value) = match field.split_once('=') {
                 Some((key, value)) => (key.to_ascii_lowercase(), Some(value.to_owned())),
                 None => (field.to_ascii_lowercase(), None),
@@ -248,44 +251,11 @@ fn hint(word: &str, known: &[&str]) -> String {
     near(word, known.iter().copied()).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default()
 }
 
-/// Split at commas outside double quotes; inside them two quotes are one.
-fn csv(text: &str) -> Result<Vec<String>, BadMount> {
-    let mut fields = vec![String::new()];
-    let mut quoted = false;
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        let field = fields.last_mut().expect("there is always a field");
-        match c {
-            '"' if quoted && chars.next_if_eq(&'"').is_some() => field.push('"'),
-            '"' if quoted || field.is_empty() => quoted = !quoted,
-            ',' if !quoted => fields.push(String::new()),
-            c => field.push(c),
-        }
-    }
-    match quoted {
-        true => Err(BadMount("no closing \" to be found".to_owned())),
-        false => Ok(fields),
-    }
-}
-
 /// A size in docker's notation: `64m`, `1GiB`, `100`.
-pub fn bytes(text: &str) -> Result<u64, BadMount> {
-    let bad = || BadMount(format!("{text:?} is no size (64m, 1g)"));
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let number: f64 = text[..digits].parse().map_err(|_| bad())?;
-    let unit = text[digits..].trim().to_ascii_lowercase();
-    let unit = unit.strip_suffix('b').unwrap_or(&unit);
-    let unit = unit.strip_suffix('i').unwrap_or(unit);
-    let factor = match unit {
-        "" => 1u64,
-        "k" => 1 << 10,
-        "m" => 1 << 20,
-        "g" => 1 << 30,
-        "t" => 1 << 40,
-        _ => return Err(bad()),
-    };
-    let size = number * factor as f64;
-    if size.is_finite() && size < i64::MAX as f64 { Ok(size as u64) } else { Err(bad()) }
+fn bytes(text: &str) -> Result<u64, BadMount> {
+    let size: Size = text.parse().map_err(|error: quantity::Error| BadMount(error.to_string()))?;
+    // Docker's -1, no limit, is not for a mount.
+    u64::try_from(size.bytes()).map_err(|_| BadMount(quantity::Error::Size(text.to_owned()).to_string()))
 }
 
 #[cfg(test)]
@@ -328,6 +298,6 @@ mod tests {
         for (text, expected) in [("64m", 64 << 20), ("1GiB", 1 << 30), ("100", 100), ("1.5k", 1536)] {
             assert_eq!(bytes(text), Ok(expected), "{text}");
         }
-        assert!(bytes("x").is_err() && bytes("1x").is_err());
+        assert!(bytes("x").is_err() && bytes("1x").is_err() && bytes("-1").is_err());
     }
 }
