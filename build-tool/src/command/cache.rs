@@ -66,7 +66,7 @@ impl Ls {
             let size = record.layer.as_ref().map_or(0, |layer| layer.descriptor.size());
             let step = human::plain(&record.step);
             let created = record.created.parse::<Timestamp>().and_then(|time| time.round(Unit::Second));
-            let created = created.map_or(record.created, |time| time.to_string());
+            let created = created.map_or_else(|_| human::plain(&record.created), |time| time.to_string());
             writeln!(out, "{}  {created:20}  {:>9}  {step}", &key[..12], human::size(size))?;
         }
         super::print_bytes(&out)

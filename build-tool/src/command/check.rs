@@ -10,6 +10,7 @@ use build_tool::stage::draft::Draft;
 use clap::Args;
 use image_tool::address::home::Home;
 use image_tool::layout::platform::Platform;
+use image_tool::show::human::plain;
 
 /// Check a Dockerfile by BuildKit's rules.
 ///
@@ -40,8 +41,9 @@ impl Check {
         let lines: Vec<&str> = text.lines().collect();
         let mut out = Vec::new();
         for warning in &found {
-            writeln!(out, "{name}:{}: {}: {}", warning.line, warning.rule, warning.message)?;
-            writeln!(out, "    {}", lines.get(warning.line - 1).unwrap_or(&"").trim_end())?;
+            let finding = format!("{name}:{}: {}: {}", warning.line, warning.rule, warning.message);
+            let line = lines.get(warning.line - 1).unwrap_or(&"").trim_end().replace('\t', "    ");
+            writeln!(out, "{}\n    {}", plain(&finding), plain(&line))?;
         }
         super::print_bytes(&out)?;
         match found.len() {

@@ -130,6 +130,28 @@ fn only_needed_stages_are_built_and_the_target_is_obeyed() {
 }
 
 #[test]
+fn what_a_dockerfile_says_does_not_reach_the_terminal_as_a_command() {
+    let work = Work::with_base();
+    let attack = "\u{1b}]0;owned\u{7}";
+    work.file(&format!("context/f{attack}"), "f");
+    let built = work.build(&format!("FROM base\nCOPY \"f{attack}\" /\nARG V=\"{attack}\"\nRUN : $V\n")).ok();
+    let failed = work.build(&format!("FROM base\nCOPY \"g{attack}\" /\n"));
+    let warned = work.build_with("FROM base\n", &["--build-arg", &format!("N{attack}=1")]).ok();
+    let unknown = work.build(&format!("FROM base\nR{attack} x\n"));
+    let checked = work.run(&["check", "context"]);
+    work.file("context/Dockerfile", &format!("FROM base\nLABEL a\tb{attack}\n"));
+    let found = work.run(&["check", "context"]);
+    assert_eq!(found.stdout.lines().nth(1), Some("    LABEL a    b\\u{1b}]0;owned\\u{7}"));
+    let listed = work.run(&["cache", "ls"]).ok();
+    for run in [built, failed, warned, unknown, checked, found, listed] {
+        let text = run.stdout + &run.stderr;
+        assert!(!text.contains(attack) && text.contains("\\u{1b}]0;owned\\u{7}"), "{text}");
+    }
+    let run = work.build("FROM base\nRUN printf '\\033[1mbold\\n'\n").ok();
+    assert!(run.shows("\u{1b}[1mbold"), "what a command says is passed on as it is: {}", run.stderr);
+}
+
+#[test]
 fn triggers_wait_for_the_next_build() {
     let work = Work::with_base();
     work.file("context/app", "app");

@@ -25,11 +25,16 @@ fn the_cache_is_listed_and_emptied() {
     work.build("FROM base\nRUN echo x >/x\nRUN --mount=type=cache,target=/c touch /c/y\n").ok();
     let listed = work.run(&["cache", "ls"]).ok().stdout;
     assert!(listed.contains("RUN /bin/sh -c echo x >/x") && listed.contains("COPY rootfs /"), "{listed}");
+    // What a build that was killed had not finished writing is no step.
+    let step = fs::read_dir(work.path("home/builds/steps")).unwrap().next().unwrap().unwrap().path();
+    fs::copy(step, work.path("home/builds/steps/.tmpAbCdEf")).unwrap();
     work.run(&["cache", "prune", "--keep-hours", "1"]).ok();
     assert_eq!(work.run(&["cache", "ls"]).ok().stdout, listed);
     assert!(work.run(&["cache", "prune", "--mounts"]).ok().shows("removed"));
     assert_eq!(work.run(&["cache", "ls"]).ok().stdout, "");
-    assert_eq!(fs::read_dir(work.path("home/builds/mounts")).unwrap().count(), 0);
+    for folder in ["mounts", "steps"] {
+        assert_eq!(fs::read_dir(work.path("home/builds").join(folder)).unwrap().count(), 0, "{folder}");
+    }
     assert_eq!(work.layers().len(), 3, "the image is whole");
     work.build("FROM base\nRUN echo x >/x\n").ok();
 }

@@ -54,9 +54,10 @@ impl Work {
         work.file("base/rootfs/usr/lib/here", "");
         work.file("base/rootfs/usr/bin/.keep", "");
         fs::copy("/bin/busybox", work.path("base/rootfs/usr/bin/busybox")).expect("busybox-static is installed");
-        for name in
-            ["sh", "cat", "echo", "id", "touch", "ls", "rm", "env", "mkdir", "false", "sleep", "ln", "mount", "grep"]
-        {
+        for name in [
+            "sh", "cat", "echo", "id", "touch", "ls", "rm", "env", "mkdir", "false", "sleep", "ln", "mount", "grep",
+            "printf",
+        ] {
             symlink("busybox", work.path("base/rootfs/usr/bin").join(name)).unwrap();
         }
         for (link, target) in [("bin", "usr/bin"), ("lib", "usr/lib")] {
