@@ -66,7 +66,7 @@ impl Command {
             Self::Parse(command) => command.run(),
             Self::Graph(command) => command.run(),
             Self::Cache(command) => command.run(),
-            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL),
+            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES),
         }
     }
 }
