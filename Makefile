@@ -1,57 +1,79 @@
 TOOLS = image-tool registry-tool bundle-tool run-tool build-tool
-SCRIPTS = .ci/run tests/docker tests/demo tests/images tests/bench
-# To build; to run; the peers of the tests; what the tests and the demo call.
-PACKAGES = g++ gcc libc6-dev libseccomp-dev pkg-config \
-	containernetworking-plugins iptables iproute2 passt uidmap \
-	buildah containerd crun docker-registry docker.io podman runc skopeo umoci \
-	attr bsdutils busybox-static ca-certificates criu curl dbus-daemon mmdebstrap python3-pip shellcheck strace systemd util-linux
+SCRIPTS = .ci/run tests/docker tests/demo tests/images tests/bench $(wildcard findings/*.sh)
 PREFIX ?= /usr/local
 BUILT = target/release
 
-build:
+# Debian's packages, by what needs them.
+BUILDING = gcc libc6-dev libseccomp-dev pkg-config
+RUNNING = containernetworking-plugins iproute2 iptables
+IMAGES = busybox-static ca-certificates curl docker-registry mmdebstrap python3-pip skopeo umoci
+TESTING = attr bsdutils buildah containerd criu crun dbus-daemon docker.io fish g++ mandoc passt podman runc strace systemd \
+	uidmap util-linux zsh
+LINTING = shellcheck
+
+help: ## Show what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS='	' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
+
+build: ## Build the five tools into target/release
 	cargo build --release --workspace
 
-setup:
-	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
-	[ -z "$$missing" ] || { sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; $$sudo apt-get -qq update && \
-	$$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qqy install --no-install-recommends $$missing; }
-
-demo: setup build
+demo: setup-demo build ## Walk from a registry to a running container and back
 	tests/demo
 
-test: setup build
+test: setup-test build ## Run all tests, as root, against the real peers
 	tests/images target/images
 	cargo test --workspace --no-fail-fast
 
-lint:
+lint: setup-lint ## Check format, lints, documentation and scripts
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
 	cargo clippy --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz -- -D warnings
 	shellcheck $(SCRIPTS)
 
-bench: build
+bench: setup-test build ## Print CPU and wall time beside Debian's peers
 	tests/images target/images
 	tests/bench
 
-man: build
-	mkdir -p target/man && for tool in $(TOOLS); do $(BUILT)/$$tool man >target/man/$$tool.1 || exit 1; done
+setup: setup-demo setup-test setup-lint ## Install the Debian packages that building, testing and linting need
 
-completions: build
-	mkdir -p target/completions && for tool in $(TOOLS); do for shell in bash zsh fish; do \
+setup-build: NEEDED = $(BUILDING)
+setup-demo: NEEDED = $(BUILDING) $(RUNNING) $(IMAGES)
+setup-test: NEEDED = $(BUILDING) $(RUNNING) $(IMAGES) $(TESTING)
+setup-lint: NEEDED = $(BUILDING) $(LINTING)
+setup-build setup-demo setup-test setup-lint:
+	@missing=$$(for p in $(NEEDED); do dpkg-query -W -f '$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
+	[ -z "$$missing" ] || { sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; $$sudo apt-get -qq update && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qqy install --no-install-recommends $$missing; }
+
+man: build ## Write the manual pages into target/man
+	rm -rf target/man
+	for tool in $(TOOLS); do $(BUILT)/$$tool man target/man || exit 1; done
+
+completions: build ## Write the completions of bash, fish and zsh into target/completions
+	mkdir -p target/completions
+	for tool in $(TOOLS); do for shell in bash fish zsh; do \
 	$(BUILT)/$$tool completions $$shell >target/completions/$$tool.$$shell || exit 1; done; done
 
-install: man completions
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin share/man/man1 share/bash-completion/completions share/zsh/site-functions share/fish/vendor_completions.d)
-	install -m755 $(addprefix $(BUILT)/,$(TOOLS)) $(DESTDIR)$(PREFIX)/bin
-	install -m755 tests/docker $(DESTDIR)$(PREFIX)/bin/oci-docker
-	install -m644 target/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
-	for tool in $(TOOLS); do c=target/completions/$$tool && \
-	install -m644 $$c.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$tool && \
-	install -m644 $$c.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$tool && \
-	install -m644 $$c.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$tool.fish || exit 1; done
+BIN = $(DESTDIR)$(PREFIX)/bin
+MAN = $(DESTDIR)$(PREFIX)/share/man/man1
+BASH = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSH = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+FISH = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
-clean:
+install: man completions ## Install tools, oci-docker, manual pages and completions below PREFIX (/usr/local)
+	install -d $(BIN) $(MAN) $(BASH) $(ZSH) $(FISH)
+	install -m755 $(addprefix $(BUILT)/,$(TOOLS)) $(BIN)
+	install -m755 tests/docker $(BIN)/oci-docker
+	install -m644 target/man/*.1 $(MAN)
+	for tool in $(TOOLS); do c=target/completions/$$tool && install -m644 $$c.bash $(BASH)/$$tool && \
+	install -m644 $$c.zsh $(ZSH)/_$$tool && install -m644 $$c.fish $(FISH)/$$tool.fish || exit 1; done
+
+uninstall: ## Remove what install installed
+	rm -f $(addprefix $(BIN)/,$(TOOLS) oci-docker)
+	for tool in $(TOOLS); do rm -f $(MAN)/$$tool.1 $(MAN)/$$tool-*.1 $(BASH)/$$tool $(ZSH)/_$$tool $(FISH)/$$tool.fish; done
+
+clean: ## Remove all that was built
 	cargo clean
 
-.PHONY: build setup demo test lint bench man completions install clean
+.PHONY: help build setup setup-build setup-demo setup-test setup-lint demo test lint bench man completions install uninstall clean

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use image_tool::address::{self, Address};
+use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Image, Layout};
-use image_tool::platform::Platform;
 
 /// When images are pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use image_tool::address::Address;
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 use image_tool::layer;
+use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Layout};
-use image_tool::platform::Platform;
 
 use crate::base::{self, Pull};
 use crate::cache::{Cache, Key};
@@ -499,7 +499,7 @@ const TEMPORARY: &str = ".step-";
 
 /// A name as BuildKit shows it.
 fn full_name(name: &str) -> String {
-    let (repository, tag) = image_tool::name::canonical(name.split('@').next().unwrap_or(name));
+    let (repository, tag) = image_tool::address::name::canonical(name.split('@').next().unwrap_or(name));
     match name.split_once('@') {
         Some((_, digest)) => format!("{repository}@{digest}"),
         None => format!("{repository}:{tag}"),

@@ -8,8 +8,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use image_tool::digest::{self, Digest, Hasher};
-use image_tool::home::Home;
+use image_tool::address::digest::{self, Digest, Hasher};
+use image_tool::address::home::Home;
 use image_tool::layout::{self, Layout, Writer};
 use oci_spec::image::Descriptor;
 use serde::{Deserialize, Serialize};

@@ -3,15 +3,20 @@
 mod build;
 mod cache;
 mod check;
-mod documents;
 mod graph;
+mod manual;
 mod parse;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Context as _, Result};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use image_tool::program::pipe;
+use image_tool::program::Tool;
+use image_tool::program::document::Document;
+
+/// The name that messages begin with.
+pub(crate) const TOOL: Tool = Tool("build-tool");
 
 /// Build OCI images from Dockerfiles, into image layouts and without a daemon.
 ///
@@ -22,15 +27,15 @@ use clap::{Parser, Subcommand};
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Tell what is done, twice for more.
+    /// Log progress; repeat for more detail.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    verbose: u8,
+    pub(crate) verbose: u8,
 }
 
 impl Arguments {
     /// Reads the command line. `--pull` is docker's switch, and takes a word of its own only if that is one of its three: what
     /// follows may as well be the context.
-    pub(crate) fn read() -> Self {
+    pub(crate) fn read() -> Result<Self, clap::Error> {
         let mut words: Vec<OsString> = std::env::args_os().collect();
         let value = |word: &OsString| ["missing", "always", "never"].iter().any(|known| word == known);
         if let Some(at) = words.windows(2).position(|pair| pair[0] == "--pull" && value(&pair[1])) {
@@ -38,23 +43,7 @@ impl Arguments {
             words[at].push("=");
             words[at].push(when);
         }
-        Self::parse_from(words)
-    }
-
-    /// Sets up the log on standard error.
-    pub(crate) fn log(&self) {
-        let level = match self.verbose {
-            0 => tracing::Level::WARN,
-            1 => tracing::Level::INFO,
-            _ => tracing::Level::DEBUG,
-        };
-        tracing_subscriber::fmt()
-            .with_max_level(level)
-            .with_writer(io::stderr)
-            .with_ansi(io::stderr().is_terminal())
-            .without_time()
-            .with_target(false)
-            .init();
+        Self::try_parse_from(words)
     }
 }
 
@@ -65,8 +54,8 @@ pub(crate) enum Command {
     Parse(parse::Parse),
     Graph(graph::Graph),
     Cache(cache::Cache),
-    Man(documents::Man),
-    Completions(documents::Completions),
+    #[command(flatten)]
+    Document(Document),
 }
 
 impl Command {
@@ -77,15 +66,12 @@ impl Command {
             Self::Parse(command) => command.run(),
             Self::Graph(command) => command.run(),
             Self::Cache(command) => command.run(),
-            Self::Man(command) => command.run(),
-            Self::Completions(command) => command.run(),
+            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL),
         }
     }
 }
 
-/// Writes to standard output what is no single line.
+/// Writes to standard output what is not a single line.
 pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
-    written.map_err(image_tool::pipe::stdout_error).context("standard output")
+    pipe::print_bytes(bytes).context("standard output")
 }

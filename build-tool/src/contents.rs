@@ -11,9 +11,9 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use image_tool::address::digest::Digest;
+use image_tool::address::home::Home;
 use image_tool::beneath::{Root, Time};
-use image_tool::digest::Digest;
-use image_tool::home::Home;
 use image_tool::layer;
 use image_tool::layer::entry::{self, Entry, Kind, Reader};
 use image_tool::layer::stream::{self, Stream};

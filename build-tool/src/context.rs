@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use image_tool::address::home::Home;
 use image_tool::beneath::{self, Root};
-use image_tool::home::Home;
 use image_tool::layer;
 
 use crate::archive;

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use image_tool::digest::{self, Digest, Hasher};
+use image_tool::address::digest::{self, Digest, Hasher};
 
 /// What was fetched.
 #[derive(Debug)]

@@ -324,7 +324,7 @@ impl Files {
 
     /// An I/O error at one of the files.
     pub fn io(&self, operation: &'static str, path: &Path, source: io::Error) -> Error {
-        self.failed(beneath::Error::Io { operation, path: path.to_owned(), source })
+        self.failed(image_tool::error::Io::new(operation, path, source).into())
     }
 }
 

@@ -3,9 +3,9 @@
 //! The config is kept as JSON, so what a base image has in it and this tool does not know stays there. Names are docker's, which the
 //! image-spec's config.md took over.
 
-use image_tool::digest;
+use image_tool::address::digest;
+use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Image, Layout, Writer};
-use image_tool::platform::Platform;
 use oci_spec::image::{Descriptor, MediaType};
 use serde_json::{Map, Value, json};
 
@@ -80,7 +80,7 @@ impl Draft {
     /// Set a variable; one that is there keeps its place.
     pub fn set_variable(&mut self, name: &str, value: &str) {
         let mut env = self.env();
-        bundle_tool::environment::overlay(&mut env, [format!("{name}={value}")]);
+        bundle_tool::option::environment::overlay(&mut env, [format!("{name}={value}")]);
         self.config.insert("Env".into(), env.into());
     }
 

@@ -2,25 +2,21 @@
 
 mod command;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::command::Arguments;
+use build_tool::build;
+use image_tool::program;
+
+use crate::command::{Arguments, TOOL};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::read();
-    arguments.log();
-    match arguments.command.run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if image_tool::pipe::is_stdout_closed(error.as_ref()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // With standard error gone, the exit status is all that can be told.
-            let _ = writeln!(io::stderr(), "build-tool: {}", image_tool::human::plain(&format!("{error:#}")));
-            match error.downcast_ref::<build_tool::build::Error>() {
-                // As a shell sees a program that a signal ended.
-                Some(build_tool::build::Error::Interrupted(signal)) => ExitCode::from(128 + *signal as u8),
-                _ => ExitCode::FAILURE,
-            }
-        }
-    }
+    let run = |arguments: Arguments| {
+        program::log(arguments.verbose);
+        arguments.command.run()
+    };
+    TOOL.run(Arguments::read(), run, |error| match error.downcast_ref::<build::Error>() {
+        // As a shell sees a program that a signal ended.
+        Some(build::Error::Interrupted(signal)) => 128 + *signal as u8,
+        _ => 1,
+    })
 }

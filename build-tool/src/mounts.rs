@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use image_tool::digest;
+use image_tool::address::digest;
 use rustix::fs::FlockOperation;
 
 use crate::cache::Cache;

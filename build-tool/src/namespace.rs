@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 /// Set for the program in the namespace, so that it starts no other.
 const MARK: &str = "BUILD_TOOL_NAMESPACE";

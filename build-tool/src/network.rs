@@ -1,14 +1,14 @@
 //! The network of RUN commands.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::str::FromStr;
 
+use bundle_tool::bundle::{annotation, name};
 use bundle_tool::config::Namespace;
+use bundle_tool::container;
 use bundle_tool::network::{self, Plan, cni};
-use bundle_tool::{annotation, container, environment, name};
-use image_tool::home::Home;
-use oci_spec::runtime::{Hook, Hooks};
+use image_tool::address::home::Home;
+use oci_spec::runtime::Hooks;
 
 /// What a command can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,28 +62,41 @@ impl Network {
         let annotations = [(annotation::ID, name::random_id()), (annotation::NETWORK, plan)];
         Ok(Settings {
             namespace,
-            hooks: Some(hooks(home, crate::base::sibling("bundle-tool"))),
+            hooks: Some(hooks(home)?),
             annotations: annotations.map(|(key, value)| (key.to_owned(), value)).into(),
         })
     }
 }
 
-fn hooks(home: &Home, program: PathBuf) -> Hooks {
-    // A runtime gives a hook the environment that is written here and no other.
-    let mut variables = vec![environment::DEFAULT_PATH.to_owned()];
-    let absolute = std::path::absolute(home.path()).unwrap_or_else(|_| home.path().to_owned());
-    variables.push(format!("OCI_HOME={}", absolute.display()));
-    variables.extend(std::env::var("CNI_PATH").ok().map(|path| format!("CNI_PATH={path}")));
-    let hook = |action: &str| {
-        let mut hook = Hook::default();
-        hook.set_path(program.clone());
-        hook.set_args(Some(vec!["bundle-tool".into(), "hook".into(), action.into()]));
-        hook.set_env(Some(variables.clone()));
-        hook.set_timeout(Some(60));
-        hook
-    };
-    let mut hooks = Hooks::default();
-    hooks.set_create_runtime(Some(vec![hook("up")]));
-    hooks.set_poststop(Some(vec![hook("down")]));
-    hooks
+fn hooks(home: &Home) -> Result<Hooks, network::Error> {
+    network::hooks(&crate::base::sibling("bundle-tool"), home, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Set where the test runs in a process of its own, whose environment it can choose.
+    const INNER: &str = "BUILD_TOOL_TEST_HOOKS";
+    const NAME: &str = concat!(module_path!(), "::hooks_find_the_networks_of_a_user_who_is_not_root");
+
+    #[test]
+    fn hooks_find_the_networks_of_a_user_who_is_not_root() {
+        if std::env::var_os(INNER).is_some() {
+            let hooks = hooks(&Home::from_environment()).unwrap();
+            for hook in hooks.create_runtime().iter().chain(hooks.poststop()).flatten() {
+                let variables = hook.env().as_ref().unwrap();
+                assert!(variables.iter().any(|entry| entry == "XDG_RUNTIME_DIR=/run/user/7"), "{variables:?}");
+            }
+            return;
+        }
+        let (_, name) = NAME.split_once("::").unwrap();
+        let mut inner = Command::new(std::env::current_exe().unwrap());
+        let output =
+            inner.args(["--exact", name]).env(INNER, "").env("XDG_RUNTIME_DIR", "/run/user/7").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    }
 }

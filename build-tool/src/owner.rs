@@ -2,14 +2,12 @@
 //!
 //! The two files are taken out of the layers that hold them; nothing is mounted for a name.
 
-use std::fs;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
 use std::path::Path;
 
-use bundle_tool::user;
+use bundle_tool::rootfs::user;
 use image_tool::beneath::{self, Root};
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 use image_tool::layer::entry::Reader;
 use image_tool::layer::stream::{self, Stream};
 use image_tool::layout;
@@ -42,7 +40,7 @@ pub enum Error {
     /// The layer is broken.
     #[error(transparent)]
     Contents(#[from] contents::Error),
-    /// A temporary folder cannot be made.
+    /// One of the files cannot be read.
     #[error("look up owners")]
     Io(#[source] io::Error),
 }
@@ -61,17 +59,14 @@ pub fn numeric(text: &str) -> Result<Option<(u32, u32)>, Error> {
 
 /// The ids that a text with names means upon these layers.
 pub fn look_up(text: &str, tree: &Tree, layers: &[Layer], home: &Home) -> Result<(u32, u32), Error> {
-    // A root with only these files in it, for the lookup that every tool shares.
-    let folder = tempfile::tempdir().map_err(Error::Io)?;
-    fs::create_dir(folder.path().join("etc")).map_err(Error::Io)?;
-    for name in ["etc/passwd", "etc/group"] {
-        if let Some(bytes) = read(Path::new(name), tree, layers, home)? {
-            fs::write(folder.path().join(name), bytes).map_err(Error::Io)?;
-        }
-    }
-    let root = Root::open(folder.path())?;
+    let text_of = |name: &str| -> Result<String, Error> {
+        let bytes = read(Path::new(name), tree, layers, home)?.unwrap_or_default();
+        // Comments may be in any encoding; names that matter are compared as they are.
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let (passwd, group) = (text_of("etc/passwd")?, text_of("etc/group")?);
     let identity =
-        user::resolve(root.as_fd(), text, &[]).map_err(|source| Error::User { text: text.to_owned(), source })?;
+        user::resolve_in(&passwd, &group, text, &[]).map_err(|source| Error::User { text: text.to_owned(), source })?;
     Ok((identity.uid, identity.gid))
 }
 

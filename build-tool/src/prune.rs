@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 use image_tool::layout::{self, Layout};
 
 use crate::cache::Record;

@@ -13,13 +13,13 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
+use bundle_tool::config::image::Runtime;
 use bundle_tool::config::{self, Container, Options};
-use bundle_tool::image::Runtime;
 use bundle_tool::network::files::{Dns, host_resolv_conf, resolv_conf};
+use bundle_tool::rootfs::user;
 use bundle_tool::rootfs::{self, Overlay};
-use bundle_tool::user;
 use image_tool::beneath::{self, Root};
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 use oci_spec::runtime::Mount;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 

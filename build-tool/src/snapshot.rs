@@ -6,21 +6,21 @@ use std::path::{Path, PathBuf};
 
 use bundle_tool::rootfs::{self, Overlay};
 use image_tool::beneath::Root;
+use image_tool::error::During as _;
 
 /// Stack the directories `lower`, the lowest first, and open what they make. `folder` is an empty folder of the caller's.
 ///
 /// The mount belongs to a thread that ends here, and to its namespace: only the descriptor keeps it, and nothing has to be unmounted.
 pub fn open(lower: Vec<PathBuf>, folder: &Path) -> Result<Root, rootfs::Error> {
     let target = folder.join("rootfs");
-    let failed = |source: io::Error| rootfs::Error::Open { path: target.clone(), source };
-    fs::create_dir(&target).map_err(failed)?;
+    fs::create_dir(&target).during("open", &target)?;
     std::thread::scope(|scope| {
         let work = || {
             rootfs::private_namespace()?;
             if !lower.is_empty() {
                 Overlay::new(lower).mount(&target)?;
             }
-            Root::open(&target).map_err(|error| failed(io::Error::other(error)))
+            Ok(Root::open(&target).map_err(io::Error::other).during("open", &target)?)
         };
         scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })

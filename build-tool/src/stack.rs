@@ -1,7 +1,7 @@
 //! The layers of a stage: where their blobs are, what they make together, and where they lie unpacked.
 
-use image_tool::digest::Digest;
-use image_tool::home::Home;
+use image_tool::address::digest::Digest;
+use image_tool::address::home::Home;
 use image_tool::layer::cache::{self, Cache};
 use image_tool::layout::Layout;
 use oci_spec::image::Descriptor;

@@ -8,7 +8,7 @@ mod run_command;
 use std::path::Path;
 
 use image_tool::layer::{Compression, pack};
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
 
 use crate::build::{Build, Built};
 use crate::cache::{Key, KeyBuilder, Record, RecordedLayer};

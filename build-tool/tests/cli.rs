@@ -15,8 +15,8 @@ use std::process::{Command, Stdio};
 use image_tool::address::Address;
 use image_tool::layer::entry::{Entry, Kind, Reader, Writer};
 use image_tool::layer::stream::Stream;
+use image_tool::layout::platform::Platform;
 use image_tool::layout::{Image, Layout};
-use image_tool::platform::Platform;
 use serde_json::Value;
 
 /// A folder with a context `context` and a layout `images`, in which build-tool runs.
@@ -115,7 +115,7 @@ impl Work {
         let (layout, image) = self.image();
         let files = |(descriptor, diff_id): (&_, &str)| {
             let blob = layout.open_blob(descriptor).unwrap();
-            let diff_id = image_tool::digest::parse(diff_id).unwrap();
+            let diff_id = image_tool::address::digest::parse(diff_id).unwrap();
             let mut reader = Reader::new(Stream::open(blob, descriptor, Some(&diff_id), 1 << 30).unwrap());
             let mut files = Files::new();
             while let Some(entry) = reader.next_entry().unwrap() {

@@ -1,21 +1,34 @@
-//! Bundles on disk: making one under its name, finding it again, removing it.
+//! Bundles on disk: making one under its name (`draft`), finding it again, removing it (`remove`).
 //!
 //! `bundles/NAME` is a bundle's folder, or a symbolic link to one that was put elsewhere (`--bundle PATH`): either way a name is taken
 //! by one `mkdir` or `symlink`, which the kernel makes atomic. config.json is written last and by a rename, so a folder with one is a
 //! whole bundle; a folder without one is being made, which its lock tells, or was left by a crash and may be taken over.
+//!
+//! This room holds what is on disk: the folder, its name, its annotations, a systemd unit of it. It knows `rootfs`, to unmount, and
+//! `option`; who makes a bundle's content is `container`'s.
 
-use std::fs::{self, File};
+pub mod annotation;
+mod draft;
+pub mod name;
+mod remove;
+pub mod unit;
+
+use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use image_tool::error::During as _;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::annotation;
-use crate::name::ContainerName;
+use self::name::ContainerName;
 use crate::rootfs;
+
+pub use draft::Draft;
+pub(crate) use draft::replace;
+pub(crate) use remove::remove_tree;
+pub use remove::{remove, remove_unfinished};
 
 /// A bundle that cannot be made, found or removed.
 #[derive(Debug, thiserror::Error)]
@@ -54,24 +67,21 @@ pub enum Error {
         /// One of the processes.
         pid: i32,
     },
-    /// A file operation failed.
-    #[error("{operation} {}", .path.display())]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    /// An operation that the kernel refused.
+    #[error(transparent)]
+    Io(#[from] image_tool::error::Io),
     /// A mount could not be undone.
     #[error(transparent)]
     Rootfs(#[from] rootfs::Error),
 }
 
-fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io { operation, path, source }
+/// A volume that a bundle uses, as its annotation names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Used {
+    /// The volume's name.
+    pub name: String,
+    /// Whether it was made for this container alone, and goes with it.
+    pub anonymous: bool,
 }
 
 /// A bundle with its config.json.
@@ -90,7 +100,7 @@ impl Bundle {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Err(Error::NoSuchBundle(path.display().to_string()));
             }
-            Err(error) => return Err(io_error("read", &file)(error)),
+            Err(error) => Err(error).during("read", &file)?,
         };
         let config = serde_json::from_slice(&json).map_err(|source| Error::Config { path: file, source })?;
         Ok(Self { path: path.to_owned(), config })
@@ -124,7 +134,7 @@ impl Bundle {
         let entries = match fs::read_dir(bundles) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(io_error("read", bundles)(error)),
+            Err(error) => Err(error).during("read", bundles)?,
         };
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         paths.sort();
@@ -152,6 +162,11 @@ impl Bundle {
         self.annotation(annotation::NAME).map_or_else(folder, str::to_owned)
     }
 
+    /// The volumes in use.
+    pub fn volumes(&self) -> Vec<Used> {
+        self.annotation(annotation::VOLUMES).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
+    }
+
     /// The root file system.
     pub fn rootfs(&self) -> PathBuf {
         let path = self.config.pointer("/root/path").and_then(Value::as_str).unwrap_or("rootfs");
@@ -164,7 +179,7 @@ impl Bundle {
         match fs::read_to_string(&file) {
             Ok(text) => Ok(Some(text.lines().map(str::to_owned).collect())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(io_error("read", &file)(error)),
+            Err(error) => Ok(Err(error).during("read", &file)?),
         }
     }
 
@@ -200,240 +215,9 @@ fn unmount(folder: &Path, rootfs: &Path, lazily: bool) -> Result<(), rootfs::Err
 /// The file that lists the layers beneath the writable one, a digest a line, the lowest first.
 pub const LAYERS: &str = "layers";
 
-/// A bundle in the making. Dropped before [`Draft::commit`] it takes everything back.
-#[derive(Debug)]
-pub struct Draft {
-    path: PathBuf,
-    /// The path as the user gave it.
-    shown: PathBuf,
-    name: ContainerName,
-    link: Option<PathBuf>,
-    // Held until the bundle is whole.
-    _lock: OwnedFd,
-    committed: bool,
-}
-
-impl Draft {
-    /// Takes the name, or one drawn at random, and makes the folder: `path`, or `bundles/NAME`.
-    pub fn create(bundles: &Path, name: Option<ContainerName>, path: Option<&Path>) -> Result<Self, Error> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(bundles).map_err(io_error("create", bundles))?;
-        match name {
-            Some(name) => Self::named(bundles, name, path),
-            None => {
-                let mut attempts = 0;
-                loop {
-                    let name = if attempts < 8 { ContainerName::random() } else { ContainerName::random_with_digit() };
-                    match Self::named(bundles, name, path) {
-                        Err(Error::NameInUse { .. }) if attempts < 64 => attempts += 1,
-                        other => return other,
-                    }
-                }
-            }
-        }
-    }
-
-    fn named(bundles: &Path, name: ContainerName, path: Option<&Path>) -> Result<Self, Error> {
-        let place = bundles.join(name.as_str());
-        let Some(shown) = path else {
-            let path = std::path::absolute(&place).map_err(io_error("find", &place))?;
-            let lock = claim(&path)?;
-            let lock = lock.ok_or_else(|| Error::NameInUse { name: name.to_string(), path: place.clone() })?;
-            return Ok(Self { path, shown: place, name, link: None, _lock: lock, committed: false });
-        };
-        let path = std::path::absolute(shown).map_err(io_error("find", shown))?;
-        link(&place, &path, &name)?;
-        let claimed = claim(&path).and_then(|lock| lock.ok_or_else(|| Error::PathInUse(shown.into())));
-        match claimed {
-            Ok(lock) => Ok(Self { path, shown: shown.into(), name, link: Some(place), _lock: lock, committed: false }),
-            Err(error) => {
-                // The error is what the user has to know; a link that leads nowhere is free for the next.
-                let _ = fs::remove_file(&place);
-                Err(error)
-            }
-        }
-    }
-
-    /// The folder, absolute.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The folder as it was asked for.
-    pub fn shown(&self) -> &Path {
-        &self.shown
-    }
-
-    /// The container's name.
-    pub fn name(&self) -> &ContainerName {
-        &self.name
-    }
-
-    /// Writes config.json, with which the bundle is one.
-    pub fn commit(mut self, config: &[u8]) -> Result<PathBuf, Error> {
-        replace(&self.path, "config.json", config, 0o600)?;
-        self.committed = true;
-        Ok(self.shown.clone())
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if !self.committed {
-            // Whatever stopped us is the error to tell; what stays is taken over by the next of the name.
-            let _ = unmount(&self.path, &self.path.join("rootfs"), true);
-            let _ = remove_tree(&self.path);
-            if let Some(link) = &self.link {
-                let _ = fs::remove_file(link);
-            }
-        }
-    }
-}
-
-/// Makes a folder and locks it; `None` if it is somebody's. One that a crash left, without a config.json and unlocked, is emptied.
-fn claim(path: &Path) -> Result<Option<OwnedFd>, Error> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(io_error("create", parent))?;
-    }
-    let made = match fs::DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => true,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-        Err(error) => return Err(io_error("create", path)(error)),
-    };
-    let open =
-        rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
-    let Ok(folder) = open else { return Ok(None) };
-    if rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_err() {
-        return Ok(None);
-    }
-    if !made {
-        if !path.join(UNFINISHED).exists() || path.join("config.json").exists() {
-            // An empty folder of the user's may become a bundle.
-            let empty = fs::read_dir(path).map_err(io_error("read", path))?.next().is_none();
-            if !empty {
-                return Ok(None);
-            }
-        } else {
-            unmount(path, &path.join("rootfs"), true)?;
-            for entry in fs::read_dir(path).map_err(io_error("read", path))?.flatten() {
-                if entry.file_name() != UNFINISHED {
-                    remove_tree(&entry.path())?;
-                }
-            }
-        }
-    }
-    File::create(path.join(UNFINISHED)).map_err(io_error("create", &path.join(UNFINISHED)))?;
-    Ok(Some(folder))
-}
-
 /// What a folder holds while it is being made. It stays in the finished bundle, where config.json overrules it: one file less to
 /// remove between two states.
 const UNFINISHED: &str = ".bundle";
-
-/// Lets `place` lead to `target`; a link that leads nowhere any more may be replaced.
-fn link(place: &Path, target: &Path, name: &ContainerName) -> Result<(), Error> {
-    let taken = |path: PathBuf| Error::NameInUse { name: name.to_string(), path };
-    for _ in 0..2 {
-        match std::os::unix::fs::symlink(target, place) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(io_error("create", place)(error)),
-        }
-        match fs::read_link(place) {
-            // Ours from a run that crashed, or of a folder that somebody removed.
-            Ok(old) if old == target || !old.exists() => fs::remove_file(place).map_err(io_error("remove", place))?,
-            Ok(old) => return Err(taken(old)),
-            Err(_) => return Err(taken(place.to_owned())),
-        }
-    }
-    Err(taken(place.to_owned()))
-}
-
-/// Puts a file in place whole.
-pub(crate) fn replace(folder: &Path, name: &str, content: &[u8], mode: u32) -> Result<(), Error> {
-    use std::io::Write;
-    use std::os::unix::fs::PermissionsExt;
-    let path = folder.join(name);
-    let write = || -> io::Result<()> {
-        let mut file = tempfile::Builder::new()
-            .prefix(".new-")
-            .permissions(fs::Permissions::from_mode(mode))
-            .tempfile_in(folder)?;
-        file.write_all(content)?;
-        // The umask may have taken bits that a container's user needs.
-        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-        file.as_file().sync_all()?;
-        file.persist(&path)?;
-        File::open(folder)?.sync_all()
-    };
-    write().map_err(io_error("write", &path))
-}
-
-/// Removes a bundle: its mount, its folder, its name. What is gone already is no error.
-pub fn remove(bundles: &Path, bundle: &Bundle, lazily: bool) -> Result<(), Error> {
-    unmount(bundle.path(), &bundle.rootfs(), lazily)?;
-    let link = bundles.join(bundle.name());
-    // config.json last, so that a removal that is cut short can be repeated by name.
-    for entry in fs::read_dir(bundle.path()).into_iter().flatten().flatten() {
-        if entry.file_name() != "config.json" {
-            remove_tree(&entry.path())?;
-        }
-    }
-    remove_tree(bundle.path())?;
-    if fs::read_link(&link).is_ok_and(|target| !target.exists()) {
-        fs::remove_file(&link).map_err(io_error("remove", &link))?;
-    }
-    Ok(())
-}
-
-/// Removes what a crash left of a bundle in the making: `text` is a name or a path. Says whether there was anything.
-pub fn remove_unfinished(bundles: &Path, text: &str) -> Result<bool, Error> {
-    let mut any = false;
-    let mut places = vec![PathBuf::from(text)];
-    if text.parse::<ContainerName>().is_ok() {
-        let named = bundles.join(text);
-        places = vec![resolve(&named), PathBuf::from(text)];
-        if fs::read_link(&named).is_ok_and(|target| !target.exists()) {
-            fs::remove_file(&named).map_err(io_error("remove", &named))?;
-            any = true;
-        }
-    }
-    for path in places {
-        if path.join(UNFINISHED).exists() && !path.join("config.json").exists() {
-            // A lock says that it is still being made.
-            let folder = File::open(&path).map_err(io_error("open", &path))?;
-            if rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_err() {
-                continue;
-            }
-            unmount(&path, &path.join("rootfs"), true)?;
-            remove_tree(&path)?;
-            any = true;
-        }
-    }
-    Ok(any)
-}
-
-/// Removes a tree without crossing into a mount that should not be there any more: that would empty somebody's volume.
-pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
-    let found = match fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(io_error("remove", path)(error)),
-    };
-    if !found.is_dir() {
-        return match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
-            _ => Ok(()),
-        };
-    }
-    if rootfs::is_mounted(path) {
-        return Err(Error::Rootfs(rootfs::Error::Busy { target: path.to_owned() }));
-    }
-    // The standard library's removal works by descriptors and follows no link.
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
-        _ => Ok(()),
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -445,17 +229,6 @@ mod tests {
 
     const CONFIG: &[u8] =
         br#"{"annotations":{"org.oci-tools.name":"web","org.oci-tools.id":"abc123"},"root":{"path":"rootfs"}}"#;
-
-    #[test]
-    fn a_draft_that_is_dropped_leaves_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let bundles = folder.path().join("bundles");
-        let draft = Draft::create(&bundles, name("web"), None).unwrap();
-        fs::create_dir(draft.path().join("rootfs")).unwrap();
-        assert!(matches!(Draft::create(&bundles, name("web"), None), Err(Error::NameInUse { .. })));
-        drop(draft);
-        assert_eq!(fs::read_dir(&bundles).unwrap().count(), 0);
-    }
 
     #[test]
     fn a_bundle_is_found_by_name_path_and_id() {
@@ -498,16 +271,5 @@ mod tests {
         fs::write(bundles.join("crashed/.bundle"), "").unwrap();
         assert!(remove_unfinished(&bundles, "crashed").unwrap());
         assert!(!bundles.join("crashed").exists());
-    }
-
-    #[test]
-    fn a_folder_with_files_is_no_place_for_a_bundle() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("mine");
-        fs::create_dir(&path).unwrap();
-        fs::write(path.join("precious"), "").unwrap();
-        let outcome = Draft::create(&folder.path().join("bundles"), None, Some(&path));
-        assert!(matches!(outcome, Err(Error::PathInUse(_))));
-        assert!(path.join("precious").exists());
     }
 }

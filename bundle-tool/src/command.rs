@@ -1,24 +1,25 @@
 //! The command line: one file for each subcommand, and what several of them share.
 
-use std::io::{self, Write as _};
-use std::process::ExitCode;
+use std::io;
 
 use anyhow::Context as _;
 use bundle_tool::bundle::Bundle;
 use bundle_tool::option::Refused;
 use bundle_tool::{config, container};
-use clap::{Parser, Subcommand};
-use image_tool::home::Home;
-use image_tool::pipe;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use image_tool::address::home::Home;
+use image_tool::program::Tool;
+use image_tool::program::document::Document;
+use image_tool::program::pipe;
 
 mod commit;
 mod create;
 mod delete;
 mod diff;
-mod documents;
 mod find;
 mod hook;
 mod inspect;
+mod manual;
 mod mount;
 mod network;
 mod options;
@@ -27,6 +28,9 @@ mod spec;
 mod unit;
 mod unmount;
 mod volume;
+
+/// The name that messages begin with.
+pub(crate) const TOOL: Tool = Tool("bundle-tool");
 
 /// Make OCI runtime bundles from images, and images from what changed in them.
 ///
@@ -37,8 +41,8 @@ mod volume;
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Tell what is done on standard error; twice for every detail.
-    #[arg(short, long, action = clap::ArgAction::Count)]
+    /// Log progress; repeat for more detail.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
 
@@ -58,8 +62,8 @@ pub(crate) enum Command {
     Network(network::Network),
     Unit(unit::Unit),
     Hook(hook::Hook),
-    Man(documents::Man),
-    Completions(documents::Completions),
+    #[command(flatten)]
+    Document(Document),
 }
 
 impl Command {
@@ -79,8 +83,7 @@ impl Command {
             Self::Network(command) => command.run(),
             Self::Unit(command) => command.run(),
             Self::Hook(command) => command.run(),
-            Self::Man(command) => command.run(),
-            Self::Completions(command) => command.run(),
+            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL),
         }
     }
 }
@@ -99,12 +102,11 @@ pub(crate) fn bundle(operand: &str) -> anyhow::Result<Bundle> {
 
 /// Says something to people that is no error.
 pub(crate) fn note(text: &str) {
-    // Where standard error is closed nobody can be told.
-    let _ = writeln!(io::stderr(), "bundle-tool: {text}");
+    TOOL.say(text);
 }
 
 /// The exit status of an error: docker's 125 for an option that cannot be honoured, else 1.
-pub(crate) fn status(error: &anyhow::Error) -> ExitCode {
+pub(crate) fn status(error: &anyhow::Error) -> u8 {
     let refused = error.chain().any(|cause| {
         cause.is::<Refused>()
             || matches!(
@@ -112,42 +114,7 @@ pub(crate) fn status(error: &anyhow::Error) -> ExitCode {
                 Some(container::Error::Refused(_) | container::Error::Config(config::Error::Refused(_)))
             )
     });
-    if refused { ExitCode::from(125) } else { ExitCode::FAILURE }
-}
-
-/// Tells a wrong command line in one line, as every error is told; help and version go to standard output.
-pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() {
-        return match write!(io::stdout(), "{error}") {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
-            _ => ExitCode::SUCCESS,
-        };
-    }
-    let text = error.to_string();
-    // The paragraph before the usage says what is wrong; a missing subcommand has the help in its place.
-    let paragraph = text.split("\n\n").next().unwrap_or_default();
-    let line = paragraph
-        .strip_prefix("error: ")
-        .unwrap_or("a command is missing")
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
-    note(&format!("{line} (bundle-tool help)"));
-    ExitCode::from(2)
-}
-
-pub(crate) fn log_to_stderr(verbose: u8) {
-    use tracing_subscriber::filter::{LevelFilter, Targets};
-    use tracing_subscriber::layer::SubscriberExt as _;
-    use tracing_subscriber::util::SubscriberInitExt as _;
-    let level = match verbose {
-        0 => return,
-        1 => LevelFilter::INFO,
-        _ => LevelFilter::DEBUG,
-    };
-    let ours = Targets::new().with_target("bundle_tool", level).with_target("image_tool", level);
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).without_time();
-    tracing_subscriber::registry().with(lines).with(ours).init();
+    if refused { 125 } else { 1 }
 }
 
 /// Names the thing that an error is about.
@@ -160,4 +127,9 @@ impl<T, E: Into<anyhow::Error>> About<T> for Result<T, E> {
     fn about(self, name: impl std::fmt::Display) -> anyhow::Result<T> {
         self.map_err(Into::into).with_context(|| name.to_string())
     }
+}
+
+/// Writes to standard output what is not a single line.
+pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    Ok(pipe::print_bytes(bytes)?)
 }

@@ -4,27 +4,32 @@
 //! whatever touches the root file system (users, volumes, the working folder) is done before and handed in.
 //!
 //! `ociVersion` is 1.0.2: every runtime in use takes it (crun refuses versions that it does not know), and nothing here needs more.
+//!
+//! This room also reads what goes into it: the image's config (`image`) and CDI descriptions (`cdi`). It knows `option`, `security` and
+//! `rootfs`, and no bundle.
 
+pub mod cdi;
+pub mod image;
 mod linux;
 mod mounts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
+use image_tool::error::During as _;
 use oci_spec::runtime::{Capabilities, Hooks, LinuxCapabilities, LinuxSeccomp, Mount, Process, Root, Spec, User};
 
-use crate::capability::{self, Capability};
-use crate::cdi::Edits;
-use crate::device::{Device, Rule};
-use crate::environment;
-use crate::image::Runtime;
-use crate::limit::Limits;
+use self::cdi::Edits;
+use self::image::Runtime;
 use crate::option::Refused;
-use crate::seccomp;
+use crate::option::device::{Device, Rule};
+use crate::option::environment;
+use crate::option::limit::Limits;
+use crate::rootfs::user::Identity;
+use crate::security::capability::{self, Capability};
+use crate::security::seccomp;
 use crate::security::{Confinement, Seccomp, SecurityOption};
-use crate::user::Identity;
 
 pub use mounts::mount;
 
@@ -38,14 +43,9 @@ pub enum Error {
     /// Nothing says which program to run.
     #[error("no command: the image names none (give one after the address)")]
     NoCommand,
-    /// The seccomp profile cannot be read.
-    #[error("read {path}")]
-    ReadProfile {
-        /// The profile's file.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    /// An operation that the kernel refused.
+    #[error(transparent)]
+    Io(#[from] image_tool::error::Io),
     /// The seccomp profile is none.
     #[error("{path}")]
     Profile {
@@ -54,9 +54,6 @@ pub enum Error {
         /// What is wrong with it.
         source: seccomp::Error,
     },
-    /// The host's devices cannot be listed.
-    #[error("read /dev")]
-    Devices(#[source] io::Error),
 }
 
 /// A namespace of the container.
@@ -342,7 +339,7 @@ fn filter(
         Seccomp::Unconfined => Ok(None),
         Seccomp::Builtin => Ok(Some(seccomp::default_filter(&circumstances))),
         Seccomp::File(path) => {
-            let json = fs::read(path).map_err(|source| Error::ReadProfile { path: path.clone(), source })?;
+            let json = fs::read(path).during("read", path)?;
             let filter = seccomp::filter_from_json(&json, &circumstances);
             filter.map(Some).map_err(|source| Error::Profile { path: path.clone(), source })
         }

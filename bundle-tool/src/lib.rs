@@ -1,29 +1,21 @@
 //! An OCI image to an OCI runtime bundle that any OCI runtime runs, and its writable layer back to an image.
+//!
+//! The rooms, from the ground up; each knows only those before it:
+//!
+//! - [`option`]: docker's words for options, read into values.
+//! - [`security`]: capabilities, the seccomp policy, `--security-opt`.
+//! - [`rootfs`]: overlay mounts, and the users that a root file system names.
+//! - [`bundle`]: bundles on disk, their names and annotations.
+//! - [`volume`]: what is mounted into a container, and the named volumes.
+//! - [`network`]: CNI networks.
+//! - [`config`]: an image's config and docker's options as config.json.
+//! - [`container`]: a container's life between `create` and `delete`.
 
-pub mod annotation;
 pub mod bundle;
-pub mod capability;
-pub mod cdi;
-pub mod change;
 pub mod config;
 pub mod container;
-pub mod device;
-pub mod environment;
-pub mod hook;
-pub mod image;
-pub mod instruction;
-pub mod limit;
-pub mod name;
 pub mod network;
 pub mod option;
-pub mod port;
-pub mod quantity;
-pub mod removal;
 pub mod rootfs;
-pub mod seccomp;
 pub mod security;
-pub mod signal;
-pub mod status;
-pub mod unit;
-pub mod user;
 pub mod volume;

@@ -3,10 +3,13 @@
 //! A network is a CNI conflist, a file that a person can edit: `networks/NAME.conflist` in the data folder, else one in
 //! /etc/cni/net.d. `bridge` is written there the first time that it is needed. The plugins do the work; this module calls them in
 //! order, as the CNI specification has it, from OCI hooks, so whichever runtime runs the bundle sets the network up.
+//!
+//! This room knows `option` (ports), `bundle` (the grammar of names) and `rootfs` (mounts), and no container: what it sets up is a plan.
 
 pub mod cni;
 pub mod files;
 mod firewall;
+mod hooks;
 pub mod state;
 
 use std::net::IpAddr;
@@ -15,7 +18,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::port::{self, Mapping};
+use crate::bundle::name::is_name;
+use crate::option::port::{self, Mapping};
+
+pub use hooks::hooks;
 
 /// A network that cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -62,16 +68,9 @@ pub enum Error {
     /// A port is not to be had.
     #[error(transparent)]
     Port(#[from] port::Error),
-    /// A file operation failed.
-    #[error("{operation} {}", .path.display())]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the kernel said.
-        source: std::io::Error,
-    },
+    /// An operation that the kernel refused.
+    #[error(transparent)]
+    Io(#[from] image_tool::error::Io),
 }
 
 /// `--network`.
@@ -96,7 +95,7 @@ impl FromStr for Mode {
             None if text == "none" => Ok(Self::None),
             None if text == "host" => Ok(Self::Host),
             None if text == "default" => Ok(Self::Named("bridge".into())),
-            None if crate::volume::is_name(text) => Ok(Self::Named(text.into())),
+            None if is_name(text) => Ok(Self::Named(text.into())),
             _ => Err(format!("{text:?} is none of none, host, container:NAME, a network's name")),
         }
     }

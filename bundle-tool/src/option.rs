@@ -1,4 +1,14 @@
-//! What docker-like options have in common: how one is refused.
+//! Docker's words for options, read into values: sizes, ports, limits, variables, devices, signals; and how one is refused.
+//!
+//! Parsers touch no file unless the value names one. This room knows no other.
+
+pub mod csv;
+pub mod device;
+pub mod environment;
+pub mod limit;
+pub mod port;
+pub mod quantity;
+pub mod signal;
 
 /// An option that cannot be honoured: on Linux, on this host, or at all. Docker ends with status 125 then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

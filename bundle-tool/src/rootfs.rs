@@ -8,12 +8,17 @@
 //!   escape, and cannot be swapped for another directory between the check and the mount.
 //! - `fsconfig(2)` cuts its strings at 255 bytes, so a longer path goes by descriptor too.
 //! - In a user namespace an overlay keeps its marks in `user.overlay.*` (`userxattr`, Linux 5.11).
+//!
+//! `user` looks names up in the /etc/passwd of such a tree. This room knows no other.
+
+pub mod user;
 
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use image_tool::error::{During as _, Io};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags};
@@ -22,14 +27,6 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveM
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A layer directory, the upper or the work directory cannot be opened.
-    #[error("open {path}")]
-    Open {
-        /// The directory.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
     /// The kernel was built without overlayfs.
     #[error("this kernel has no overlayfs (modprobe overlay, or --copy for a plain tree)")]
     NoOverlay,
@@ -54,28 +51,15 @@ pub enum Error {
         /// The kernel's limit.
         limit: usize,
     },
-    /// Any other failure to mount.
-    #[error("mount {target}")]
-    Mount {
-        /// The mount point.
-        target: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
     /// The mount point is in use.
     #[error("unmount {target}: in use (stop what runs in it)")]
     Busy {
         /// The mount point.
         target: PathBuf,
     },
-    /// Any other failure to unmount.
-    #[error("unmount {target}")]
-    Unmount {
-        /// The mount point.
-        target: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    /// An operation that the kernel refused for a reason without a remedy.
+    #[error(transparent)]
+    Io(#[from] image_tool::error::Io),
     /// A private mount namespace cannot be had.
     #[error("make a private mount namespace")]
     Namespace(#[source] io::Error),
@@ -131,7 +115,7 @@ impl Overlay {
         match (self.lower.as_slice(), &self.writable) {
             ([], Some((only, _))) => return bind(only, target, false),
             ([only], None) => return bind(only, target, true),
-            ([], None) => return Err(Error::Open { path: target.into(), source: Errno::INVAL.into() }),
+            ([], None) => return Ok(Err(Errno::INVAL).during("open", target)?),
             _ => {}
         }
         let stack = Stack::open(self)?;
@@ -145,7 +129,7 @@ impl Overlay {
             Errno::INVAL | Errno::OPNOTSUPP | Errno::REMOTE => Error::Unsuitable {
                 path: self.writable.as_ref().map_or_else(|| target.into(), |(upper, _)| upper.clone()),
             },
-            errno => Error::Mount { target: target.into(), source: errno.into() },
+            errno => refused("mount", target, errno),
         })
     }
 }
@@ -163,7 +147,7 @@ impl<'a> Stack<'a> {
     fn open(overlay: &'a Overlay) -> Result<Self, Error> {
         let open = |path: &Path| {
             rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|errno| Error::Open { path: path.into(), source: errno.into() })
+                .during("open", path)
         };
         Ok(Self {
             overlay,
@@ -228,6 +212,10 @@ impl<'a> Stack<'a> {
     }
 }
 
+fn refused(operation: &'static str, path: &Path, errno: Errno) -> Error {
+    Io { operation, path: path.to_owned(), source: errno.into() }.into()
+}
+
 /// A name for what `fd` holds open that has no character overlayfs would want escaped.
 fn by_descriptor(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
@@ -236,8 +224,8 @@ fn by_descriptor(fd: &OwnedFd) -> String {
 fn bind(source: &Path, target: &Path, readonly: bool) -> Result<(), Error> {
     let failed = |errno: Errno| match errno {
         Errno::PERM => Error::NotPermitted,
-        Errno::NOENT => Error::Open { path: source.into(), source: errno.into() },
-        errno => Error::Mount { target: target.into(), source: errno.into() },
+        Errno::NOENT => refused("open", source, errno),
+        errno => refused("mount", target, errno),
     };
     rustix::mount::mount_bind(source, target).map_err(failed)?;
     if readonly {
@@ -252,7 +240,7 @@ pub fn mount_memory(target: &Path, size: u64) -> Result<(), Error> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("shm", target, "tmpfs", flags, options.as_c_str()).map_err(|errno| match errno {
         Errno::PERM => Error::NotPermitted,
-        errno => Error::Mount { target: target.into(), source: errno.into() },
+        errno => refused("mount", target, errno),
     })
 }
 
@@ -278,7 +266,7 @@ pub fn unmount(target: &Path, lazily: bool) -> Result<bool, Error> {
             Err(Errno::INVAL | Errno::NOENT) => break,
             Err(Errno::BUSY) => return Err(Error::Busy { target: target.into() }),
             Err(Errno::PERM) => return Err(Error::NotPermitted),
-            Err(errno) => return Err(Error::Unmount { target: target.into(), source: errno.into() }),
+            Err(errno) => return Err(refused("unmount", target, errno)),
         }
     }
     Ok(any)

@@ -1,4 +1,9 @@
-//! `--privileged` and `--security-opt`: what a container is kept from.
+//! What a container is kept from: `--privileged` and `--security-opt`, capabilities, the seccomp policy.
+//!
+//! This room decides; the runtime enforces. It knows `option` alone.
+
+pub mod capability;
+pub mod seccomp;
 
 use std::fs;
 use std::path::{Path, PathBuf};

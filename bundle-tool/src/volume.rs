@@ -1,4 +1,6 @@
 //! What is mounted into a container: docker's `-v`, `--mount` and `--tmpfs`, and the named volumes.
+//!
+//! This room knows `option` (sizes) and `bundle` (the grammar of names); config.json and the order of mounts are `config`'s.
 
 mod copy;
 mod store;
@@ -46,16 +48,9 @@ pub enum Error {
         /// Why it cannot be used.
         reason: &'static str,
     },
-    /// A file operation failed.
-    #[error("{operation} {path}")]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the kernel said.
-        source: std::io::Error,
-    },
+    /// An operation that the kernel refused.
+    #[error(transparent)]
+    Io(#[from] image_tool::error::Io),
 }
 
 /// One mount into a container.
@@ -135,11 +130,6 @@ impl Attachment {
     pub fn from_tmpfs(text: &str) -> Result<Self, Error> {
         syntax::tmpfs(text)
     }
-}
-
-/// Whether `name` can name a volume: docker's grammar.
-pub fn is_name(name: &str) -> bool {
-    name.parse::<crate::name::ContainerName>().is_ok()
 }
 
 /// Refuses two mounts at one place.

@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use image_tool::digest;
+use image_tool::address::digest;
 use image_tool::layer::entry::{Entry, Kind, Writer};
 use image_tool::layout::Layout;
 use oci_spec::image::MediaType;
@@ -81,7 +81,7 @@ impl Work {
         let writer = Layout::create(&self.path("images")).unwrap().writer().unwrap();
         let blobs: Vec<_> = layers.iter().map(|layer| writer.put(MediaType::ImageLayer, layer).unwrap()).collect();
         let diff_ids: Vec<String> = layers.iter().map(|layer| digest::sha256(layer).to_string()).collect();
-        let architecture = image_tool::platform::Platform::host().architecture().to_owned();
+        let architecture = image_tool::layout::platform::Platform::host().architecture().to_owned();
         let config = json!({"architecture": architecture, "os": "linux", "config": config, "rootfs": {"type": "layers", "diff_ids": diff_ids}});
         let config = writer.put(MediaType::ImageConfig, config.to_string().as_bytes()).unwrap();
         let manifest = json!({"schemaVersion": 2, "mediaType": MediaType::ImageManifest.to_string(), "config": config, "layers": blobs});

@@ -1,15 +1,18 @@
 //! Addresses: `LAYOUT[:REF][@DIGEST]`, how every tool names an image on disk.
 //!
 //! Read from the right: the digest is taken off first (it holds a `:`), then the rest is split at the first `:`, since a
-//! ref may hold more of them. A layout left empty is the default one ([`crate::home`]). With a ref and a digest the digest
+//! ref may hold more of them. A layout left empty is the default one ([`crate::address::home`]). With a ref and a digest the digest
 //! decides and the ref is a label. Printing and parsing are inverse.
+
+pub mod digest;
+pub mod home;
+pub mod name;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::digest::{self, Digest};
-use crate::home;
+use self::digest::Digest;
 
 /// Why a text is no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

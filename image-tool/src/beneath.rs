@@ -12,13 +12,15 @@ mod remove;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
+
+use crate::error::{During, Io};
 
 pub(crate) use self::name::{create, names, set_xattr, xattrs};
 pub(crate) use self::remove::remove;
@@ -27,16 +29,9 @@ pub(crate) use self::remove::remove;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The kernel refused a call.
-    #[error("{operation} {path:?}")]
-    Io {
-        /// What was attempted.
-        operation: &'static str,
-        /// On what, as seen from the root.
-        path: PathBuf,
-        /// The kernel's reason.
-        source: io::Error,
-    },
+    /// The kernel refused a call; the path is as seen from the root.
+    #[error(transparent)]
+    Io(#[from] Io),
     /// The path has a `..`, which no tool writes and only an attack needs.
     #[error("path {path:?} holds a \"..\"")]
     DotDot {
@@ -76,7 +71,7 @@ impl Error {
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {
         match self {
-            Self::Io { source, .. } => Errno::from_io_error(source),
+            Self::Io(refused) => Errno::from_io_error(&refused.source),
             _ => None,
         }
     }
@@ -90,10 +85,6 @@ impl Error {
 
 /// The result of an operation beneath a root.
 pub type Result<T> = std::result::Result<T, Error>;
-
-pub(crate) fn io_error(operation: &'static str, path: impl AsRef<Path>) -> impl FnOnce(Errno) -> Error {
-    move |errno| Error::Io { operation, path: path.as_ref().to_path_buf(), source: errno.into() }
-}
 
 /// Brings a path into the form `a/b/c`: no leading, trailing or double `/`, no `.`.
 ///
@@ -175,7 +166,7 @@ impl Root {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(io_error("open", path))?;
+        let fd = rustix::fs::openat(CWD, path, flags, Mode::empty()).during("open", path)?;
         Ok(Self { fd })
     }
 
@@ -185,7 +176,7 @@ impl Root {
     /// [`Error::Io`].
     pub fn directory(&self, path: impl AsRef<Path>) -> Result<OwnedFd> {
         let path = path.as_ref();
-        open_in_root(&self.fd, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map_err(io_error("open", path))
+        Ok(open_in_root(&self.fd, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).during("open", path)?)
     }
 
     /// The directory `path` as a root of its own.
@@ -213,8 +204,8 @@ impl Root {
         let path = path.as_ref();
         // Without O_NONBLOCK the open of a FIFO would wait for a writer that never comes.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = open_in_root(&self.fd, path, flags, Mode::empty()).map_err(io_error("open", path))?;
-        let stat = rustix::fs::fstat(&fd).map_err(io_error("stat", path))?;
+        let fd = open_in_root(&self.fd, path, flags, Mode::empty()).during("open", path)?;
+        let stat = rustix::fs::fstat(&fd).during("stat", path)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Error::NotRegular { path: path.to_path_buf() });
         }
@@ -229,7 +220,7 @@ impl Root {
         let path = path.as_ref();
         let mut bytes = Vec::new();
         let read = self.file(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes);
-        read.map_err(|source| Error::Io { operation: "read", path: path.to_path_buf(), source })?;
+        read.during("read", path)?;
         if bytes.len() as u64 > limit {
             return Err(Error::TooLarge { path: path.to_path_buf(), limit });
         }
@@ -254,9 +245,9 @@ impl Root {
 
     fn stat_opened(&self, path: &Path, flags: OFlags) -> Result<Option<Stat>> {
         match open_in_root(&self.fd, path, flags, Mode::empty()) {
-            Ok(fd) => rustix::fs::fstat(&fd).map(Some).map_err(io_error("stat", path)),
+            Ok(fd) => Ok(rustix::fs::fstat(&fd).map(Some).during("stat", path)?),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-            Err(errno) => Err(io_error("stat", path)(errno)),
+            Err(errno) => Err(Io::new("stat", path, errno).into()),
         }
     }
 
@@ -267,7 +258,7 @@ impl Root {
     pub fn read_link(&self, path: impl AsRef<Path>) -> Result<PathBuf> {
         let path = path.as_ref();
         let (parent, name) = self.parent(path)?;
-        let target = rustix::fs::readlinkat(&parent, &name, Vec::new()).map_err(io_error("read link", path))?;
+        let target = rustix::fs::readlinkat(&parent, &name, Vec::new()).during("read link", path)?;
         Ok(OsString::from_vec(target.into_bytes()).into())
     }
 
@@ -277,7 +268,7 @@ impl Root {
     /// [`Error::Io`].
     pub fn names(&self, path: impl AsRef<Path>) -> Result<Vec<OsString>> {
         let path = path.as_ref();
-        names(&self.directory(path)?).map_err(io_error("list", path))
+        Ok(names(&self.directory(path)?).during("list", path)?)
     }
 
     /// Makes the directory `path` and those above it that are missing, and opens it. Links on the way are followed
@@ -306,14 +297,13 @@ impl Root {
             let name = path.file_name().unwrap_or_default();
             match rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(mode)) {
                 Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err(io_error("make directory", path)(errno)),
+                Err(errno) => return Err(Io::new("make directory", path, errno).into()),
             }
             directory = match self.directory(path) {
                 // It exists and yet it does not: a link that dangles.
                 Err(error) if error.errno() == Some(Errno::NOENT) => {
                     let links = links.checked_sub(1).ok_or_else(|| Error::Loop { path: path.to_path_buf() })?;
-                    let target =
-                        rustix::fs::readlinkat(&directory, name, Vec::new()).map_err(io_error("read link", path))?;
+                    let target = rustix::fs::readlinkat(&directory, name, Vec::new()).during("read link", path)?;
                     let above = path.parent().unwrap_or(Path::new(""));
                     let target = lexical(above, Path::new(OsStr::from_bytes(target.as_bytes())));
                     drop(self.create_directories_from(&target, mode, links)?);
@@ -332,7 +322,7 @@ impl Root {
     pub fn create(&self, path: impl AsRef<Path>, mode: u32) -> Result<File> {
         let path = path.as_ref();
         let (parent, name) = self.parent(path)?;
-        create(&parent, &name, mode).map_err(io_error("create", path))
+        Ok(create(&parent, &name, mode).during("create", path)?)
     }
 
     /// Puts a regular file with these bytes at `path`, in place of whatever is there. The file is complete from the
@@ -344,21 +334,19 @@ impl Root {
         let path = path.as_ref();
         let (parent, name) = self.parent(path)?;
         let temporary = OsString::from(format!(".{}.tmp", std::process::id()));
-        remove(&parent, &temporary).map_err(io_error("remove", path))?;
-        let written = create(&parent, &temporary, mode).map_err(io_error("create", path)).and_then(|mut file| {
-            file.write_all(bytes).map_err(|source| Error::Io {
-                operation: "write",
-                path: path.to_path_buf(),
-                source,
-            })?;
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(io_error("set mode of", path))?;
-            rustix::fs::renameat(&parent, &temporary, &parent, &name).map_err(io_error("rename", path))
-        });
+        remove(&parent, &temporary).during("remove", path)?;
+        let write = || -> std::result::Result<(), Io> {
+            let mut file = create(&parent, &temporary, mode).during("create", path)?;
+            file.write_all(bytes).during("write", path)?;
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).during("set mode of", path)?;
+            rustix::fs::renameat(&parent, &temporary, &parent, &name).during("rename", path)
+        };
+        let written = write();
         if written.is_err() {
             // The first error is the one to tell.
             let _ = remove(&parent, &temporary);
         }
-        written
+        Ok(written?)
     }
 
     /// Makes `path` a symbolic link that holds `target`. The target is text: it is not resolved, now or here.
@@ -368,7 +356,7 @@ impl Root {
     pub fn symlink(&self, target: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let (parent, name) = self.parent(path)?;
-        rustix::fs::symlinkat(target.as_ref(), &parent, &name).map_err(io_error("link", path))
+        Ok(rustix::fs::symlinkat(target.as_ref(), &parent, &name).during("link", path)?)
     }
 
     /// Makes `path` another name of the file `existing`; if that is a symbolic link, of the link.
@@ -379,7 +367,7 @@ impl Root {
         let path = path.as_ref();
         let (from, source) = self.parent(existing)?;
         let (parent, name) = self.parent(path)?;
-        rustix::fs::linkat(&from, &source, &parent, &name, AtFlags::empty()).map_err(io_error("link", path))
+        Ok(rustix::fs::linkat(&from, &source, &parent, &name, AtFlags::empty()).during("link", path)?)
     }
 
     /// Renames, replacing `to` if it is a file.
@@ -390,7 +378,7 @@ impl Root {
         let to = to.as_ref();
         let (source, old) = self.parent(from)?;
         let (parent, name) = self.parent(to)?;
-        rustix::fs::renameat(&source, &old, &parent, &name).map_err(io_error("rename", to))
+        Ok(rustix::fs::renameat(&source, &old, &parent, &name).during("rename", to)?)
     }
 
     /// Removes `path`, and all beneath it if it is a directory. That it is not there is no error. A link is removed,
@@ -401,7 +389,7 @@ impl Root {
     pub fn remove(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         match self.parent(path) {
-            Ok((parent, name)) => remove(&parent, &name).map_err(io_error("remove", path)),
+            Ok((parent, name)) => Ok(remove(&parent, &name).during("remove", path)?),
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(error),
         }
@@ -415,8 +403,7 @@ impl Root {
         let path = path.as_ref();
         let fd = self.node(path)?;
         let (user, group) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
-        rustix::fs::chownat(&fd, "", Some(user), Some(group), AtFlags::EMPTY_PATH)
-            .map_err(io_error("set owner of", path))
+        Ok(rustix::fs::chownat(&fd, "", Some(user), Some(group), AtFlags::EMPTY_PATH).during("set owner of", path)?)
     }
 
     /// Sets the permission bits of `path` itself, setuid, setgid and sticky among them.
@@ -427,7 +414,7 @@ impl Root {
         let path = path.as_ref();
         let fd = self.node(path)?;
         // fchmod refuses an O_PATH descriptor, and fchmodat2 came with Linux 6.6 only.
-        rustix::fs::chmod(self_fd(&fd), Mode::from_raw_mode(mode)).map_err(io_error("set mode of", path))
+        Ok(rustix::fs::chmod(self_fd(&fd), Mode::from_raw_mode(mode)).during("set mode of", path)?)
     }
 
     /// Sets access and modification time of `path` itself.
@@ -437,7 +424,7 @@ impl Root {
     pub fn set_modified(&self, path: impl AsRef<Path>, time: Time) -> Result<()> {
         let path = path.as_ref();
         let fd = self.node(path)?;
-        rustix::fs::utimensat(&fd, "", &time.stamps(), AtFlags::EMPTY_PATH).map_err(io_error("set time of", path))
+        Ok(rustix::fs::utimensat(&fd, "", &time.stamps(), AtFlags::EMPTY_PATH).during("set time of", path)?)
     }
 
     /// Sets an extended attribute of `path` itself.
@@ -447,7 +434,7 @@ impl Root {
     pub fn set_xattr(&self, path: impl AsRef<Path>, name: &OsStr, value: &[u8]) -> Result<()> {
         let path = path.as_ref();
         let (parent, last) = self.parent_or_root(path)?;
-        set_xattr(&parent, &last, name, value).map_err(io_error("set attribute of", path))
+        Ok(set_xattr(&parent, &last, name, value).during("set attribute of", path)?)
     }
 
     /// The extended attributes of `path` itself, sorted by name.
@@ -457,7 +444,7 @@ impl Root {
     pub fn xattrs(&self, path: impl AsRef<Path>) -> Result<Vec<(OsString, Vec<u8>)>> {
         let path = path.as_ref();
         let (parent, last) = self.parent_or_root(path)?;
-        xattrs(&parent, &last).map_err(io_error("read attributes of", path))
+        Ok(xattrs(&parent, &last).during("read attributes of", path)?)
     }
 
     /// As [`Root::parent`], but the root itself is `.` in the root.
@@ -470,7 +457,7 @@ impl Root {
 
     /// A descriptor for `path` itself that only names it.
     fn node(&self, path: &Path) -> Result<OwnedFd> {
-        open_in_root(&self.fd, path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).map_err(io_error("open", path))
+        Ok(open_in_root(&self.fd, path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).during("open", path)?)
     }
 }
 

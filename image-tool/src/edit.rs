@@ -2,16 +2,17 @@
 //!
 //! Documents are changed as JSON, so that fields which we do not know stay as they are.
 
+pub mod append;
+
 use std::io::Read;
 
-use jiff::Timestamp;
 use oci_spec::image::{Descriptor, MediaType};
 use serde_json::{Value, json};
 
-use crate::append::{self, Error, History, Layer};
+use self::append::{Error, History, Layer, time};
 use crate::layer::Compression;
+use crate::layout::platform::Platform;
 use crate::layout::{self, Image, Layout, Writer, is_index};
-use crate::platform::Platform;
 
 /// A change of an image's config, field by field as the image-spec names them.
 #[derive(Debug, Clone, Default)]
@@ -218,10 +219,6 @@ pub fn index(layout: &Layout, writer: &Writer, descriptors: &[Descriptor]) -> Re
     }
     let document = json!({"schemaVersion": 2, "mediaType": MediaType::ImageIndex.to_string(), "manifests": entries});
     Ok(writer.put(MediaType::ImageIndex, document.to_string().as_bytes())?)
-}
-
-pub(crate) fn time(seconds: i64) -> String {
-    Timestamp::from_second(seconds).unwrap_or_default().to_string()
 }
 
 #[cfg(test)]

@@ -19,6 +19,11 @@ pub struct Io {
 }
 
 impl Io {
+    /// The operation `operation` on `path`, which was refused for the reason `source`.
+    pub fn new(operation: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
+        Self { operation, path: path.as_ref().to_owned(), source: source.into() }
+    }
+
     /// The kind of the kernel's reason.
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
@@ -37,7 +42,7 @@ pub trait During<T> {
 
 impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
     fn during(self, operation: &'static str, path: impl AsRef<Path>) -> Result<T, Io> {
-        self.map_err(|error| Io { operation, path: path.as_ref().to_owned(), source: error.into() })
+        self.map_err(|error| Io::new(operation, path, error))
     }
 }
 

@@ -11,6 +11,7 @@
 mod blob;
 mod image;
 mod index;
+pub mod platform;
 mod prune;
 mod reach;
 
@@ -23,9 +24,10 @@ use std::sync::Arc;
 use oci_spec::image::Descriptor;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, ResolveFlags};
 
+use crate::address::digest::{self, Digest, Verifier};
+use crate::address::name;
 use crate::address::{Address, RefName};
-use crate::digest::{self, Digest, Verifier};
-use crate::name;
+use crate::error::{During, Io};
 
 pub use self::blob::{BlobWriter, Writer};
 pub use self::image::{Image, MANIFEST_LIMIT, check_document, is_index, is_manifest};
@@ -36,16 +38,9 @@ pub use self::prune::Garbage;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The system refused an operation.
-    #[error("{operation} {}", .path.display())]
-    Io {
-        /// The operation: `open`, `read`, `rename`, …
-        operation: &'static str,
-        /// What it was done to.
-        path: PathBuf,
-        /// Why it was refused.
-        source: io::Error,
-    },
+    /// The kernel refused an operation.
+    #[error(transparent)]
+    Io(#[from] Io),
     /// There is no layout at the path.
     #[error("{}: no image layout here ('registry-tool pull' and 'image-tool load' make one)", .path.display())]
     NoLayout {
@@ -133,12 +128,6 @@ fn pull_hint(address: &Address) -> String {
     }
 }
 
-/// How an operation on a path failed; for `map_err`.
-pub(crate) fn io_error(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
-    let path = path.into();
-    move |source| Error::Io { operation, path, source }
-}
-
 /// An open layout. Cheap to clone; clones share the descriptor.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -170,10 +159,10 @@ impl Layout {
         let version = match layout.open_beneath(Path::new("oci-layout"), OFlags::RDONLY) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not("it has no oci-layout file")),
-            Err(error) => return Err(io_error("open", path.join("oci-layout"))(error)),
+            Err(error) => return Err(Io::new("open", path.join("oci-layout"), error).into()),
         };
         let mut text = Vec::new();
-        version.take(4096).read_to_end(&mut text).map_err(io_error("read", path.join("oci-layout")))?;
+        version.take(4096).read_to_end(&mut text).during("read", path.join("oci-layout"))?;
         let version = serde_json::from_slice::<serde_json::Value>(&text).ok();
         match version.as_ref().and_then(|value| value.get("imageLayoutVersion")).and_then(|value| value.as_str()) {
             Some(version) if version.starts_with("1.") => Ok(layout),
@@ -204,14 +193,14 @@ impl Layout {
             Err(Error::NoLayout { .. } | Error::NotALayout { .. }) => {}
             other => return other,
         }
-        std::fs::create_dir_all(path).map_err(io_error("create", path))?;
+        std::fs::create_dir_all(path).during("create", path)?;
         let layout = Self::at(path)?;
         let _lock = layout.lock_index()?;
         match Self::open(path) {
             Err(Error::NotALayout { .. }) => {}
             other => return other,
         }
-        let mut entries = std::fs::read_dir(path).map_err(io_error("read", path))?;
+        let mut entries = std::fs::read_dir(path).during("read", path)?;
         let foreign = entries.find_map(|entry| {
             let name = entry.ok()?.file_name();
             (name != "blobs" && name != "index.json" && !name.as_encoded_bytes().starts_with(b".")).then_some(name)
@@ -220,7 +209,7 @@ impl Layout {
             let reason = format!("it has no oci-layout file but {} (name an empty folder)", name.to_string_lossy());
             return Err(Error::NotALayout { path: path.into(), reason });
         }
-        std::fs::create_dir_all(path.join("blobs/sha256")).map_err(io_error("create", path.join("blobs/sha256")))?;
+        std::fs::create_dir_all(path.join("blobs/sha256")).during("create", path.join("blobs/sha256"))?;
         if !path.join("index.json").exists() {
             layout.replace_file("index.json", &Index::empty().to_bytes())?;
         }
@@ -237,7 +226,7 @@ impl Layout {
             Err(rustix::io::Errno::NOTDIR) => {
                 Err(Error::NotALayout { path: path.into(), reason: "it is not a folder".into() })
             }
-            Err(error) => Err(io_error("open", path)(error.into())),
+            Err(error) => Err(Io::new("open", path, error).into()),
         }
     }
 
@@ -279,9 +268,9 @@ impl Layout {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(Error::MissingBlob { digest: digest.clone() });
             }
-            Err(error) => return Err(io_error("open", self.path().join(path))(error)),
+            Err(error) => return Err(Io::new("open", self.path().join(path), error).into()),
         };
-        let actual = file.metadata().map_err(io_error("stat", self.path().join(path)))?.len();
+        let actual = file.metadata().during("stat", self.path().join(path))?.len();
         if actual != descriptor.size() {
             return Err(bad(digest::Error::Size { expected: descriptor.size(), actual }));
         }
@@ -317,7 +306,7 @@ impl Layout {
         let digest = descriptor.digest().clone();
         match error.get_ref().and_then(|inner| inner.downcast_ref::<digest::Error>()) {
             Some(source) => Error::BadBlob { source: source.clone(), digest },
-            None => io_error("read", self.path().join(Self::blob_path(&digest)))(error),
+            None => Io::new("read", self.path().join(Self::blob_path(&digest)), error).into(),
         }
     }
 
@@ -358,17 +347,16 @@ impl Layout {
         if name == "blobs" {
             match rustix::fs::mkdirat(&self.shared.folder, name, Mode::from_raw_mode(0o755)) {
                 Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-                Err(error) => return Err(io_error("create", path)(error.into())),
+                Err(error) => return Err(Io::new("create", path, error).into()),
             }
         }
-        let folder = rustix::fs::openat(&self.shared.folder, name, flags, Mode::empty())
-            .map_err(|error| io_error("open", &path)(error.into()))?;
+        let folder = rustix::fs::openat(&self.shared.folder, name, flags, Mode::empty()).during("open", &path)?;
         loop {
             match rustix::fs::flock(&folder, operation) {
                 Ok(()) => return Ok(folder),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Busy { path: self.path().into() }),
-                Err(error) => return Err(io_error("lock", path)(error.into())),
+                Err(error) => return Err(Io::new("lock", path, error).into()),
             }
         }
     }
@@ -384,10 +372,10 @@ impl Layout {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(Error::NotALayout { path: self.path().into(), reason: "it has no index.json".into() });
             }
-            Err(error) => return Err(io_error("open", path)(error)),
+            Err(error) => return Err(Io::new("open", path, error).into()),
         };
         let mut bytes = Vec::new();
-        file.take(index::LIMIT + 1).read_to_end(&mut bytes).map_err(io_error("read", &path))?;
+        file.take(index::LIMIT + 1).read_to_end(&mut bytes).during("read", &path)?;
         Index::from_bytes(&bytes).map_err(|reason| Error::Malformed { what: path.display().to_string(), reason })
     }
 
@@ -430,7 +418,7 @@ impl Layout {
         write().map_err(|error| {
             // The error that made us give up is the one to tell; the temporary may not even exist.
             let _ = rustix::fs::unlinkat(folder, &temporary, AtFlags::empty());
-            io_error("write", path)(error)
+            Io::new("write", path, error).into()
         })
     }
 
@@ -556,7 +544,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(layout.open_blob(&blob), Err(Error::MissingBlob { .. })));
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
-        assert!(matches!(layout.open_blob(&blob), Err(Error::Io { .. })));
+        assert!(matches!(layout.open_blob(&blob), Err(Error::Io(_))));
     }
 
     #[test]
@@ -566,7 +554,7 @@ mod tests {
         let path = layout.path().join(Layout::blob_path(blob.digest()));
         std::fs::rename(&path, folder.path().join("outside")).unwrap();
         std::os::unix::fs::symlink(folder.path().join("outside"), &path).unwrap();
-        assert!(matches!(layout.open_blob(&blob), Err(Error::Io { .. })));
+        assert!(matches!(layout.open_blob(&blob), Err(Error::Io(_))));
     }
 
     #[test]

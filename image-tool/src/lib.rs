@@ -3,7 +3,7 @@
 //! A *layout* is a folder with an `oci-layout` file, an `index.json` and content-addressed `blobs/` (image-spec
 //! image-layout.md). This crate opens and creates layouts ([`layout`]), writes blobs that are verified while they are
 //! written, changes `index.json` under a lock by temporary, fsync and rename, names images ([`address`]) and chooses
-//! among platforms ([`platform`]).
+//! among platforms ([`layout::platform`]).
 //!
 //! ```
 //! use image_tool::address::Address;
@@ -25,20 +25,12 @@
 //! ```
 
 pub mod address;
-pub mod append;
 pub mod archive;
 pub mod beneath;
-pub mod digest;
 pub mod edit;
 pub mod error;
-pub mod home;
-pub mod human;
 pub mod layer;
 pub mod layout;
-pub mod name;
-pub mod pipe;
-pub mod platform;
-pub mod summary;
-pub mod template;
-pub mod tree;
+pub mod program;
+pub mod show;
 pub mod verify;

@@ -2,23 +2,17 @@
 
 mod command;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::Parser as _;
+use image_tool::program;
 
-use crate::command::Arguments;
+use crate::command::{Arguments, TOOL};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    arguments.log();
-    match arguments.command.run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if image_tool::pipe::is_stdout_closed(error.as_ref()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // With standard error gone, the exit status is all that can be told.
-            let _ = writeln!(io::stderr(), "image-tool: {}", image_tool::human::plain(&format!("{error:#}")));
-            ExitCode::FAILURE
-        }
-    }
+    let run = |arguments: Arguments| {
+        program::log(arguments.verbose);
+        arguments.command.run()
+    };
+    TOOL.run(Arguments::try_parse(), run, |_| 1)
 }

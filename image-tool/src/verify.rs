@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use oci_spec::image::Descriptor;
 
-use crate::digest::Digest;
+use crate::address::digest::Digest;
 use crate::layer::entry::{self, Reader};
 use crate::layer::stream::{self, Stream, default_limit};
 use crate::layout::{self, Image, Layout, is_index, is_manifest};
@@ -40,7 +40,7 @@ pub enum Problem {
         /// The config.
         digest: Digest,
         /// What is wrong.
-        source: crate::digest::Error,
+        source: crate::address::digest::Error,
     },
     /// An index names manifests, and the layout has none of them.
     #[error("index {digest}: none of its manifests is here")]
@@ -147,7 +147,7 @@ fn key(descriptor: &Descriptor, diff_id: Option<&Digest>) -> (String, String) {
 
 fn image_layers(image: &Image, layers: &mut Vec<(Descriptor, Option<Digest>)>, problems: &mut Vec<Problem>) {
     for (layer, diff_id) in image.layers() {
-        match crate::digest::parse(diff_id) {
+        match crate::address::digest::parse(diff_id) {
             Ok(diff_id) => layers.push((layer.clone(), Some(diff_id))),
             Err(source) => {
                 let digest = image.manifest().config().digest().clone();

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use image_tool::digest;
+use image_tool::address::digest;
 use image_tool::layer::apply::Options;
 use image_tool::layer::cache::{Cache, Source};
 use image_tool::layer::entry::{Entry, Kind, Writer};

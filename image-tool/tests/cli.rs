@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use image_tool::digest;
+use image_tool::address::digest;
 use image_tool::layer::entry::{Entry, Kind, Writer};
 use image_tool::layer::pack::Gzip;
 use image_tool::layout::Layout;

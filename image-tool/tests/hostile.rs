@@ -14,7 +14,7 @@ use image_tool::layer::entry::{Entry, Kind, Writer};
 use image_tool::layer::stream::{self, Stream};
 use image_tool::layout::{Layout, MANIFEST_LIMIT};
 use image_tool::verify::Verification;
-use image_tool::{archive, digest};
+use image_tool::{address::digest, archive};
 use oci_spec::image::{Descriptor, MediaType};
 use serde_json::json;
 

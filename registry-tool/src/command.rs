@@ -4,7 +4,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use image_tool::program::Tool;
+use image_tool::program::document::Document;
+use image_tool::program::pipe;
 use registry_tool::client::Settings;
 use registry_tool::client::retry::Retry;
 use registry_tool::place::mirror::{Mirrors, Sources};
@@ -13,15 +16,18 @@ mod catalog;
 mod copy;
 mod delete;
 mod digest;
-mod documents;
 mod inspect;
 mod login;
 mod logout;
+mod manual;
 mod progress;
 mod pull;
 mod push;
 mod search;
 mod tags;
+
+/// The name that messages begin with.
+pub(crate) const TOOL: Tool = Tool("registry-tool");
 
 /// Move images between OCI registries and image layouts.
 ///
@@ -33,7 +39,7 @@ mod tags;
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Tell what is done on standard error; twice for every request.
+    /// Log progress; repeat for every request.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
@@ -51,8 +57,8 @@ pub(crate) enum Command {
     Search(search::Search),
     Login(login::Login),
     Logout(logout::Logout),
-    Man(documents::Man),
-    Completions(documents::Completions),
+    #[command(flatten)]
+    Document(Document),
 }
 
 impl Command {
@@ -69,8 +75,7 @@ impl Command {
             Self::Search(command) => command.run(),
             Self::Login(command) => command.run(),
             Self::Logout(command) => command.run(),
-            Self::Man(command) => command.run(),
-            Self::Completions(command) => command.run(),
+            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL),
         }
     }
 }
@@ -122,18 +127,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> an
     runtime.block_on(future)
 }
 
-/// Sends what the library reports to standard error. Only our own crates are heard: the HTTP client's own words would show
-/// whole URLs, and those of uploads can be secrets.
-pub(crate) fn log_to_stderr(verbose: u8) {
-    use tracing_subscriber::filter::{LevelFilter, Targets};
-    use tracing_subscriber::layer::SubscriberExt as _;
-    use tracing_subscriber::util::SubscriberInitExt as _;
-    let level = match verbose {
-        0 => return,
-        1 => LevelFilter::INFO,
-        _ => LevelFilter::DEBUG,
-    };
-    let ours = Targets::new().with_target("registry_tool", level).with_target("image_tool", level);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).without_time();
-    tracing_subscriber::registry().with(lines).with(ours).init();
+/// Writes to standard output what is not a single line.
+pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    Ok(pipe::print_bytes(bytes)?)
 }

@@ -5,6 +5,7 @@ mod checkpoint;
 mod create;
 mod criu;
 mod delete;
+mod document;
 mod events;
 mod exec;
 mod features;
@@ -105,15 +106,8 @@ enum Command {
     Stop(stop::Stop),
     Update(update::Update),
     Wait(stop::Wait),
-    /// Print the manual page.
-    #[command(hide = true)]
-    Man,
-    /// Print completions for a shell.
-    #[command(hide = true)]
-    Completions {
-        /// bash, elvish, fish, powershell or zsh.
-        shell: clap_complete::Shell,
-    },
+    #[command(flatten)]
+    Document(document::Document),
 }
 
 /// Standard output was closed by its reader, who has seen enough.
@@ -290,8 +284,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
         Command::Stop(command) => done(command.run(&global)),
         Command::Wait(command) => done(command.run(&global)),
         Command::Update(command) => done(command.run(&global)),
-        Command::Man => done(man()),
-        Command::Completions { shell } => done(completions(shell)),
+        Command::Document(document) => done(document.run(&Arguments::command())),
     }
 }
 
@@ -436,23 +429,6 @@ fn refuse(wrong: &usage::Wrong) -> Result<u8, Failure> {
     let command = wrong.command.as_deref().and_then(|name| program.find_subcommand(name)).unwrap_or(&program);
     print(&format!("{}\n\n{}\n", wrong.heading, command.clone().render_help()))?;
     Err(anyhow::anyhow!("{}", wrong.message).into())
-}
-
-fn man() -> Result<()> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(Arguments::command()).render(&mut page)?;
-    for command in Arguments::command().get_subcommands().filter(|command| !command.is_hide_set()) {
-        let name = format!("run-tool {}", command.get_name());
-        let page_of = command.clone().name(name.clone()).bin_name(name);
-        clap_mangen::Man::new(page_of).render(&mut page)?;
-    }
-    print(&String::from_utf8(page)?)
-}
-
-fn completions(shell: clap_complete::Shell) -> Result<()> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "run-tool", &mut script);
-    print(&String::from_utf8(script)?)
 }
 
 #[cfg(test)]

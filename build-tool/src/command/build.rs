@@ -11,8 +11,8 @@ use build_tool::progress::Show;
 
 use clap::{Args, ValueEnum};
 use image_tool::address::Address;
-use image_tool::pipe;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
+use image_tool::program::pipe;
 
 /// Build an image and print its address.
 ///

@@ -3,8 +3,8 @@ use std::io::{self, Write};
 use anyhow::Result;
 use build_tool::prune;
 use clap::{Args, Subcommand};
-use image_tool::home::Home;
-use image_tool::human;
+use image_tool::address::home::Home;
+use image_tool::show::human;
 use jiff::{Timestamp, ToSpan as _, Unit};
 
 /// Look at the step cache, or make it smaller.

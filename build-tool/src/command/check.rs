@@ -8,8 +8,8 @@ use build_tool::context::Context;
 use build_tool::dockerfile::Dockerfile;
 use build_tool::image::Draft;
 use clap::Args;
-use image_tool::home::Home;
-use image_tool::platform::Platform;
+use image_tool::address::home::Home;
+use image_tool::layout::platform::Platform;
 
 /// Check a Dockerfile by BuildKit's rules.
 ///

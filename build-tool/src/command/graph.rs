@@ -7,7 +7,7 @@ use build_tool::dockerfile::Dockerfile;
 use build_tool::graph;
 use build_tool::plan::Plan;
 use clap::Args;
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 /// Print the graph of a Dockerfile's stages, in the language of Graphviz.
 ///

@@ -4,7 +4,7 @@ use anyhow::Result;
 use build_tool::context::Context;
 use build_tool::dockerfile::Dockerfile;
 use clap::Args;
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 /// Print a Dockerfile's syntax tree as JSON.
 ///

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use image_tool::layer;
 use image_tool::layout;
-use image_tool::platform;
+use image_tool::layout::platform;
 
 use crate::base;
 use crate::chmod::BadMode;

@@ -1,8 +1,8 @@
 use anyhow::Context as _;
-use bundle_tool::change::{self, Commit as Settings};
-use bundle_tool::instruction::Change;
+use bundle_tool::container::change::{self, Commit as Settings};
+use bundle_tool::container::instruction::Change;
 use image_tool::address::Address;
-use image_tool::pipe;
+use image_tool::program::pipe;
 use jiff::Timestamp;
 
 use super::About as _;

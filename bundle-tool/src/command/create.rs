@@ -1,7 +1,7 @@
 use anyhow::Context as _;
 use bundle_tool::container;
-use image_tool::home::Home;
-use image_tool::pipe;
+use image_tool::address::home::Home;
+use image_tool::program::pipe;
 
 use super::note;
 use super::options::Options;

@@ -1,7 +1,7 @@
 use bundle_tool::bundle::{self, Bundle};
-use bundle_tool::removal;
-use image_tool::home::Home;
-use image_tool::pipe;
+use bundle_tool::container::removal;
+use image_tool::address::home::Home;
+use image_tool::program::pipe;
 
 use super::{About as _, note};
 

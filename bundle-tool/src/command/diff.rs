@@ -1,9 +1,9 @@
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 
 use anyhow::bail;
-use bundle_tool::change;
+use bundle_tool::container::change;
 use image_tool::layer::diff::Options;
-use image_tool::pipe::stdout_error;
+use image_tool::program::pipe::stdout_error;
 
 use super::About as _;
 

@@ -1,6 +1,6 @@
 use anyhow::Context as _;
-use bundle_tool::annotation;
-use image_tool::pipe;
+use bundle_tool::bundle::annotation;
+use image_tool::program::pipe;
 
 /// Print the path of a container's bundle.
 #[derive(clap::Args)]

@@ -1,8 +1,8 @@
 use std::io::Read as _;
 
 use anyhow::Context as _;
-use bundle_tool::hook::{self, Action};
-use image_tool::home::Home;
+use bundle_tool::container::hook::{self, Action};
+use image_tool::address::home::Home;
 
 /// Bring a container's network up or down. Called by runtimes, from the hooks in config.json.
 ///

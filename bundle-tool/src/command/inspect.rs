@@ -1,8 +1,8 @@
-use bundle_tool::{annotation, container};
-use image_tool::template::Template;
+use bundle_tool::bundle::annotation;
+use image_tool::show::template::Template;
 use serde_json::{Value, json};
 
-use super::documents::write_all;
+use super::print_bytes;
 
 /// Print the config.json of bundles, byte for byte, or by a template.
 #[derive(clap::Args)]
@@ -27,7 +27,7 @@ impl Inspect {
             };
             let text = |key: &str| bundle.annotation(key).unwrap_or_default().to_owned();
             let labels: Value = serde_json::from_str(&text(annotation::LABELS)).unwrap_or_else(|_| json!({}));
-            let volumes: Vec<String> = container::volumes(&bundle).into_iter().map(|(name, _)| name).collect();
+            let volumes: Vec<String> = bundle.volumes().into_iter().map(|used| used.name).collect();
             let fields = json!({
                 "Name": bundle.name(), "ID": text(annotation::ID), "Id": text(annotation::ID), "Image": text(annotation::IMAGE),
                 "Created": text(annotation::CREATED), "Path": bundle.path(), "Hostname": bundle.config()["hostname"],
@@ -36,6 +36,6 @@ impl Inspect {
             output.extend(template.render(&fields)?.into_bytes());
             output.push(b'\n');
         }
-        write_all(&output)
+        print_bytes(&output)
     }
 }

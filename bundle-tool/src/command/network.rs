@@ -5,11 +5,11 @@ use bundle_tool::container;
 use bundle_tool::network::cni::{self, Conflist};
 use bundle_tool::network::state::Networks;
 use clap::{Args, Subcommand};
-use image_tool::home::Home;
-use image_tool::pipe;
+use image_tool::address::home::Home;
+use image_tool::program::pipe;
 use serde_json::Value;
 
-use super::documents::write_all;
+use super::print_bytes;
 
 /// Manage networks: CNI conflists in $OCI_HOME/networks and /etc/cni/net.d, files that can be edited.
 #[derive(Args)]
@@ -62,7 +62,7 @@ impl Network {
         match self.command {
             Command::Create { subnet, gateway, bridge, internal, name } => {
                 if ["none", "host", "default", "bridge"].contains(&name.as_str())
-                    || !bundle_tool::volume::is_name(&name)
+                    || !bundle_tool::bundle::name::is_name(&name)
                 {
                     bail!("{name}: not a name for a network");
                 }
@@ -77,7 +77,7 @@ impl Network {
                 check_subnet(&subnet)?;
                 let bridge = match bridge {
                     // What the kernel takes as an interface's name.
-                    Some(bridge) if bridge.len() > 15 || !bundle_tool::volume::is_name(&bridge) => {
+                    Some(bridge) if bridge.len() > 15 || !bundle_tool::bundle::name::is_name(&bridge) => {
                         bail!("{bridge}: not a name for an interface (15 letters at most)")
                     }
                     Some(bridge) => bridge,
@@ -107,11 +107,11 @@ impl Network {
                 container::conflist(&home, "bridge")?;
                 let names: String =
                     Conflist::list(&folders).iter().map(|network| format!("{}\n", network.name)).collect();
-                write_all(names.as_bytes())
+                print_bytes(names.as_bytes())
             }
             Command::Inspect { name } => {
                 let conflist = container::conflist(&home, &name)?;
-                write_all(&std::fs::read(&conflist.path).with_context(|| conflist.path.display().to_string())?)
+                print_bytes(&std::fs::read(&conflist.path).with_context(|| conflist.path.display().to_string())?)
             }
             Command::Rm { names } => {
                 for name in names {

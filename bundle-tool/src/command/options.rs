@@ -11,17 +11,17 @@ mod security;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use bundle_tool::bundle::name::ContainerName;
 use bundle_tool::config::{self, Ipc};
 use bundle_tool::container::Request;
-use bundle_tool::environment;
-use bundle_tool::name::ContainerName;
 use bundle_tool::network::files::Dns;
 use bundle_tool::option::Refused;
+use bundle_tool::option::environment;
 use clap::ArgAction;
 use image_tool::address::Address;
-use image_tool::home::Home;
-use image_tool::pipe;
-use image_tool::platform::Platform;
+use image_tool::address::home::Home;
+use image_tool::layout::platform::Platform;
+use image_tool::program::pipe;
 
 /// docker run's options. A switch takes `=true` and `=false` as well.
 #[derive(clap::Args)]

@@ -1,13 +1,13 @@
 use std::io::{self, IsTerminal as _, Read as _};
 
 use anyhow::{Context as _, bail};
-use bundle_tool::status::{self, Container};
-use image_tool::home::Home;
-use image_tool::template::Template;
+use bundle_tool::container::status::{self, Container};
+use image_tool::address::home::Home;
+use image_tool::show::template::Template;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::documents::write_all;
+use super::print_bytes;
 
 /// List containers as docker ps does: bundles, and what a runtime says of them on standard input.
 ///
@@ -88,7 +88,7 @@ impl Ps {
         all.truncate(last.unwrap_or(usize::MAX));
         let now = Timestamp::now();
         let rows: Vec<Value> = all.iter().map(|container| container.fields(now, !self.no_trunc)).collect();
-        write_all(self.render(&rows)?.as_bytes())
+        print_bytes(self.render(&rows)?.as_bytes())
     }
 
     fn wants(&self, container: &Container) -> bool {

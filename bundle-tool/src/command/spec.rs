@@ -1,8 +1,8 @@
 use bundle_tool::container;
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
-use super::documents::write_all;
 use super::options::Options;
+use super::print_bytes;
 
 /// Print the config.json that `create` would write.
 ///
@@ -19,6 +19,6 @@ impl Spec {
         let home = Home::from_environment();
         let (request, _) = self.options.request(&home)?;
         let json = container::spec(&home, &request).map_err(|error| super::create::about(error, &request.address))?;
-        write_all(&json)
+        print_bytes(&json)
     }
 }

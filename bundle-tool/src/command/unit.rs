@@ -1,10 +1,10 @@
 use std::path::PathBuf;
 
-use bundle_tool::unit;
-use image_tool::home::Home;
+use bundle_tool::bundle::unit;
+use image_tool::address::home::Home;
 
 use super::About as _;
-use super::documents::write_all;
+use super::print_bytes;
 
 /// Print a systemd unit that runs a bundle, with its restart policy.
 ///
@@ -23,6 +23,6 @@ impl Unit {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let bundle = super::bundle(&self.bundle)?;
         let text = unit::write(&Home::from_environment(), &bundle, self.runtime.as_deref()).about(&self.bundle)?;
-        write_all(text.as_bytes())
+        print_bytes(text.as_bytes())
     }
 }

@@ -1,6 +1,6 @@
 use anyhow::Context as _;
 use bundle_tool::container;
-use image_tool::pipe;
+use image_tool::program::pipe;
 
 use super::About as _;
 

@@ -2,18 +2,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
-use bundle_tool::environment;
-use bundle_tool::name;
-use bundle_tool::removal;
+use bundle_tool::bundle::name;
+use bundle_tool::container::removal;
+use bundle_tool::option::environment;
 use bundle_tool::volume::{self, About, Store, Volume as Named};
 use clap::{Args, Subcommand};
-use image_tool::home::Home;
-use image_tool::pipe;
+use image_tool::address::home::Home;
+use image_tool::program::pipe;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::documents::write_all;
 use super::note;
+use super::print_bytes;
 
 /// Manage named volumes: folders of $OCI_HOME/volumes that outlive the containers which use them.
 #[derive(Args)]
@@ -76,14 +76,14 @@ impl Volume {
             }
             Command::Ls { quiet: _ } => {
                 let names: String = store.list()?.iter().map(|volume| format!("{}\n", volume.name)).collect();
-                write_all(names.as_bytes())
+                print_bytes(names.as_bytes())
             }
             Command::Inspect { names } => {
                 let mut lines = String::new();
                 for name in &names {
                     lines += &format!("{}\n", describe(&store.open(name)?));
                 }
-                write_all(lines.as_bytes())
+                print_bytes(lines.as_bytes())
             }
             Command::Rm { force, names } => each(&names, |name| match remove(&home, &store, name) {
                 Err(error) if force && matches!(error.downcast_ref(), Some(volume::Error::NoVolume(_))) => Ok(()),

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use image_tool::error::During as _;
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType};
 
 use super::{Container, Error, IdRange, Ipc, Namespace, Options};
-use crate::device::{self, Rule};
-use crate::limit::Host;
 use crate::option::Refused;
+use crate::option::device::{self, Rule};
+use crate::option::limit::Host;
 use crate::rootfs;
 use crate::security::{Confinement, MASKED_PATHS, READONLY_PATHS};
 
@@ -17,7 +18,7 @@ pub(super) fn linux(container: &Container<'_>, confinement: &Confinement) -> Res
     let host = Host::detect();
     let mut resources = options.limits.resources(&host)?;
     let mut rules = if options.privileged { device::privileged_rules() } else { device::default_rules() };
-    let mut nodes = if options.privileged { device::all().map_err(Error::Devices)? } else { Vec::new() };
+    let mut nodes = if options.privileged { device::all().during("read", "/dev")? } else { Vec::new() };
     for each in &options.devices {
         for (node, rule) in device::resolve(each)? {
             nodes.retain(|known| known.path() != node.path());

@@ -10,15 +10,16 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use image_tool::address::home::Home;
 use image_tool::beneath::{Root, Time};
-use image_tool::home::Home;
+use image_tool::error::During as _;
 use image_tool::layer::apply;
 use image_tool::layer::cache::{Cache, Layer, Source};
 use image_tool::layout::{Image, Layout};
 use oci_spec::runtime::Mount;
 
-use super::{Error, io_error};
-use crate::bundle::{self, Bundle, LAYERS};
+use super::Error;
+use crate::bundle::{self, Bundle, LAYERS, annotation};
 use crate::rootfs::{self, Overlay};
 
 /// The root file system of a bundle in the making.
@@ -92,7 +93,7 @@ impl Tree {
         let Some(layers) = &self.layers else {
             let text: String = made.iter().map(|path| format!("{}\n", path.display())).collect();
             let path = self.folder.join(MADE);
-            return fs::write(&path, text).map_err(io_error("write", &path));
+            return Ok(fs::write(&path, text).during("write", &path)?);
         };
         drop(root);
         rootfs::unmount(&self.folder.join("rootfs"), false)?;
@@ -103,7 +104,7 @@ impl Tree {
         bundle::remove_tree(&self.folder.join("work"))?;
         let text: String = layers.iter().map(|layer| format!("{}\n", layer.diff_id())).collect();
         let path = self.folder.join(LAYERS);
-        fs::write(&path, text).map_err(io_error("write", &path))?;
+        fs::write(&path, text).during("write", &path)?;
         self.mount("upper")
     }
 }
@@ -113,8 +114,8 @@ pub(crate) const MADE: &str = "mount-points";
 
 fn make(path: &Path, mode: u32) -> Result<(), Error> {
     match fs::DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(io_error("create", path)(error)),
-        _ => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        other => Ok(other.during("create", path)?),
     }
 }
 
@@ -124,14 +125,14 @@ fn make_like(path: &Path, layers: &[PathBuf]) -> Result<(), Error> {
         return Ok(());
     }
     make(path, 0o755)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(io_error("chmod", path))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).during("chmod", path)?;
     // A layer that does not name the root has the default; the topmost that differs has named it.
     for layer in layers.iter().rev() {
-        let found = fs::metadata(layer).map_err(io_error("stat", layer))?;
+        let found = fs::metadata(layer).during("stat", layer)?;
         let (mode, uid, gid) = (found.mode() & 0o7777, found.uid(), found.gid());
         if (mode, uid, gid) != (0o755, 0, 0) {
-            std::os::unix::fs::chown(path, Some(uid), Some(gid)).map_err(io_error("chown", path))?;
-            return fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(io_error("chmod", path));
+            std::os::unix::fs::chown(path, Some(uid), Some(gid)).during("chown", path)?;
+            return Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode)).during("chmod", path)?);
         }
     }
     Ok(())
@@ -157,7 +158,7 @@ fn probe(folder: &Path) -> Result<(), rootfs::Error> {
     let made = paths.iter().try_for_each(fs::create_dir_all);
     let outcome = match made {
         Ok(()) => Overlay::new(vec![lower.clone()]).writable(upper, work).mount(target),
-        Err(source) => Err(rootfs::Error::Open { path: test.clone(), source }),
+        Err(error) => Err(error).during("create", &test).map_err(rootfs::Error::from),
     };
     // A probe that stays does not hurt: it goes with the bundle.
     let _ = rootfs::unmount(target, true);
@@ -197,8 +198,7 @@ fn make_mount_points(root: &Root, mounts: &[Mount]) -> Result<Vec<PathBuf>, Erro
             let time = Time::modified(&stat);
             let stamp = rustix::fs::Timespec { tv_sec: time.seconds, tv_nsec: i64::from(time.nanoseconds) };
             let stamps = rustix::fs::Timestamps { last_access: stamp, last_modification: stamp };
-            rustix::fs::futimens(folder.as_fd(), &stamps)
-                .map_err(|errno| io_error("set time of", above)(errno.into()))?;
+            rustix::fs::futimens(folder.as_fd(), &stamps).during("set time of", above)?;
         }
         made.push(inside.to_owned());
     }
@@ -214,8 +214,8 @@ pub(super) fn mount_shm(folder: &Path, size: u64) -> Result<(), Error> {
 
 /// The size of a shareable /dev/shm, if the bundle has one.
 fn shm_size(bundle: &Bundle) -> Option<u64> {
-    (bundle.annotation(crate::annotation::IPC)? == "shareable").then_some(())?;
-    let size = bundle.annotation(crate::annotation::SHM_SIZE).and_then(|text| text.parse().ok());
+    (bundle.annotation(annotation::IPC)? == "shareable").then_some(())?;
+    let size = bundle.annotation(annotation::SHM_SIZE).and_then(|text| text.parse().ok());
     Some(size.unwrap_or(64 << 20))
 }
 
@@ -234,10 +234,10 @@ pub fn mount(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
     let mut layers = Vec::new();
     for text in digests {
         let missing = || {
-            let image = bundle.annotation(crate::annotation::IMAGE).unwrap_or_default();
+            let image = bundle.annotation(annotation::IMAGE).unwrap_or_default();
             Error::NoLayer { digest: text.clone(), remedy: format!("bundle-tool create of {image} unpacks it again") }
         };
-        let digest = image_tool::digest::parse(&text).map_err(|_| missing())?;
+        let digest = image_tool::address::digest::parse(&text).map_err(|_| missing())?;
         layers.push(cache.get(&digest)?.ok_or_else(missing)?);
     }
     let mut lower: Vec<PathBuf> = layers.iter().map(|layer| layer.path().to_owned()).collect();

@@ -2,17 +2,19 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use image_tool::home::Home;
+use image_tool::address::home::Home;
+use image_tool::error::During as _;
 
-use super::{Error, Request};
+use super::Error;
+use super::request::Request;
 use crate::bundle;
 use crate::network::cni::{self, Conflist};
 use crate::network::state::{self, Networks};
 use crate::network::{self, Plan};
 use crate::option::Refused;
-use crate::port::{self, Expose};
+use crate::option::port::{self, Expose};
 
 /// Settles ports and names on a CNI network.
 pub(super) fn connect(
@@ -65,16 +67,13 @@ pub fn conflist(home: &Home, name: &str) -> Result<Conflist, network::Error> {
 /// Writes a network's conflist and gives its path.
 pub fn write_conflist(home: &Home, name: &str, conflist: &serde_json::Value) -> Result<PathBuf, network::Error> {
     let folder = home.networks();
-    let failed = |operation, path: &Path| {
-        let path = path.to_owned();
-        move |source| network::Error::Io { operation, path, source }
-    };
-    fs::create_dir_all(&folder).map_err(failed("create", &folder))?;
+    fs::create_dir_all(&folder).during("create", &folder)?;
     let file = format!("{name}.conflist");
     let path = folder.join(&file);
     let mut text = serde_json::to_string_pretty(conflist).expect("a JSON value is JSON");
     text.push('\n');
     bundle::replace(&folder, &file, text.as_bytes(), 0o644)
-        .map_err(|error| failed("write", &path)(io::Error::other(error.to_string())))?;
+        .map_err(|error| io::Error::other(error.to_string()))
+        .during("write", &path)?;
     Ok(path)
 }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use image_tool::error::During as _;
 use serde_json::{Map, Value, json};
 
 use super::Error;
+use crate::bundle::name::is_name;
 
 /// A conflist: a network by name.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +54,7 @@ pub fn default_bridge(ipam: &Path) -> Value {
 impl Conflist {
     /// Reads the conflist at `path`.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let json = fs::read(path).map_err(|source| Error::Io { operation: "read", path: path.into(), source })?;
+        let json = fs::read(path).during("read", path)?;
         Self::parse(&json, path)
     }
 
@@ -60,7 +62,7 @@ impl Conflist {
         let wrong = |reason: String| Error::Conflist { path: path.into(), reason };
         let value: Value = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
         let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-        let name = text("name").filter(|name| crate::volume::is_name(name)).ok_or_else(|| wrong("no name".into()))?;
+        let name = text("name").filter(|name| is_name(name)).ok_or_else(|| wrong("no name".into()))?;
         let version = text("cniVersion").unwrap_or_else(|| "0.4.0".into());
         // A `.conf` is a single plugin.
         let list = match value.get("plugins") {
@@ -71,9 +73,7 @@ impl Conflist {
         let mut plugins = Vec::new();
         for plugin in list {
             match plugin {
-                Value::Object(map) if map.get("type").and_then(Value::as_str).is_some_and(crate::volume::is_name) => {
-                    plugins.push(map)
-                }
+                Value::Object(map) if map.get("type").and_then(Value::as_str).is_some_and(is_name) => plugins.push(map),
                 _ => return Err(wrong("a plugin without a type".into())),
             }
         }
@@ -227,7 +227,6 @@ impl Attachment<'_> {
         if let Some(previous) = previous {
             config.insert("prevResult".into(), previous.clone());
         }
-        let failed = |source: io::Error| Error::Io { operation: "run", path: program.clone(), source };
         let mut child = Command::new(&program)
             .env("CNI_COMMAND", command)
             .env("CNI_CONTAINERID", self.id)
@@ -239,13 +238,13 @@ impl Attachment<'_> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(failed)?;
+            .during("run", &program)?;
         // A plugin that fails early closes its input; what it says is worth more than the broken pipe. Its input is small enough
         // for the pipe, so it need not be read while it is written.
         if let Some(mut stdin) = child.stdin.take() {
             let _ = stdin.write_all(Value::Object(config).to_string().as_bytes());
         }
-        let output = child.wait_with_output().map_err(failed)?;
+        let output = child.wait_with_output().during("run", &program)?;
         if output.status.success() {
             return Ok(output.stdout);
         }

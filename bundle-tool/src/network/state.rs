@@ -11,13 +11,14 @@ use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use image_tool::error::During as _;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::cni::{self, Attachment, Conflist};
 use super::{Error, Plan, firewall};
-use crate::port::{self, Mapping};
+use crate::option::port::{self, Mapping};
 use crate::rootfs;
 
 /// The networks of this host that are up.
@@ -62,11 +63,6 @@ pub struct Newcomer<'a> {
     pub bundle: &'a Path,
     /// The container's first process.
     pub pid: i32,
-}
-
-fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io { operation, path, source }
 }
 
 /// The lock that everything here is done under: plugins share tables of the kernel that they change in several steps.
@@ -141,13 +137,12 @@ impl Networks {
 
     fn set_up(&self, record: &mut Record, newcomer: &Newcomer<'_>, network: &Conflist) -> Result<(), Error> {
         let folder = self.place(&record.id);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(io_error("create", &folder))?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).during("create", &folder)?;
         self.write(record)?;
         let namespace = folder.join("netns");
-        File::create(&namespace).map_err(io_error("create", &namespace))?;
+        File::create(&namespace).during("create", &namespace)?;
         let source = format!("/proc/{}/ns/net", newcomer.pid);
-        rustix::mount::mount_bind(source.as_str(), &namespace)
-            .map_err(|errno| io_error("mount", &namespace)(errno.into()))?;
+        rustix::mount::mount_bind(source.as_str(), &namespace).during("mount", &namespace)?;
         let result = record.attachment(&namespace).add(network)?;
         record.result = Some(result);
         self.write(record)?;
@@ -239,10 +234,10 @@ impl Networks {
         }
         match rootfs::unmount(&namespace, true) {
             Ok(_) => {}
-            Err(rootfs::Error::Unmount { source, .. }) => return Err(io_error("unmount", &namespace)(source)),
-            Err(error) => return Err(io_error("unmount", &namespace)(io::Error::other(error.to_string()))),
+            Err(rootfs::Error::Io(error)) => return Err(error.into()),
+            Err(error) => Err(io::Error::other(error.to_string())).during("unmount", &namespace)?,
         }
-        fs::remove_dir_all(&folder).map_err(io_error("remove", &folder))?;
+        fs::remove_dir_all(&folder).during("remove", &folder)?;
         if let Some(record) = &record
             && let Ok(network) = Conflist::from_value(&record.network)
         {
@@ -294,15 +289,10 @@ impl Networks {
     }
 
     fn lock(&self) -> Result<Lock, Error> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder)
-            .map_err(io_error("create", &self.folder))?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).during("create", &self.folder)?;
         let path = self.folder.join("lock");
-        let file = File::create(&path).map_err(io_error("create", &path))?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive)
-            .map_err(|errno| io_error("lock", &path)(errno.into()))?;
+        let file = File::create(&path).during("create", &path)?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive).during("lock", &path)?;
         Ok(Lock(file))
     }
 
@@ -322,7 +312,7 @@ impl Networks {
         let folder = self.place(&record.id);
         let json = serde_json::to_vec_pretty(record).expect("a record is JSON");
         let (new, path) = (folder.join("state.json.new"), folder.join("state.json"));
-        fs::write(&new, json).and_then(|()| fs::rename(&new, &path)).map_err(io_error("write", &path))
+        Ok(fs::write(&new, json).and_then(|()| fs::rename(&new, &path)).during("write", &path)?)
     }
 }
 
@@ -389,10 +379,10 @@ fn capabilities(plan: &Plan, mappings: &[Mapping]) -> Map<String, Value> {
 
 /// Changes a hosts file in place: it is mounted into a container, so it must stay the same file.
 fn edit(path: &Path, change: impl FnOnce(String) -> String) -> Result<(), Error> {
-    let text = fs::read_to_string(path).map_err(io_error("read", path))?;
+    let text = fs::read_to_string(path).during("read", path)?;
     let new = change(text.clone());
     if new != text {
-        fs::write(path, new).map_err(io_error("write", path))?;
+        fs::write(path, new).during("write", path)?;
     }
     Ok(())
 }

@@ -6,11 +6,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use image_tool::error::During as _;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, copy, is_name};
+use super::{Error, copy};
+use crate::bundle::name::is_name;
 
 /// The folder of named volumes.
 #[derive(Clone, Debug)]
@@ -50,26 +52,22 @@ impl Store {
             return Err(Error::Syntax { text: name.into(), reason: "not a volume name".into() });
         }
         let folder = self.0.join(name);
-        let failed = |operation, path: &Path| {
-            let path = path.to_owned();
-            move |source| Error::Io { operation, path, source }
-        };
-        fs::create_dir_all(&self.0).map_err(failed("create", &self.0))?;
+        fs::create_dir_all(&self.0).during("create", &self.0)?;
         let made = match fs::create_dir(&folder) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(error) => return Err(failed("create", &folder)(error)),
+            Err(error) => Err(error).during("create", &folder)?,
         };
         let data = folder.join("_data");
         // Docker's volumes are open to every user of the container until the container says otherwise.
         match rustix::fs::mkdir(&data, Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(failed("create", &data)(errno.into())),
+            Err(errno) => Err(errno).during("create", &data)?,
         }
         let described = folder.join("volume.json");
         if made {
             let json = serde_json::to_vec_pretty(about).expect("strings are JSON");
-            fs::write(&described, json).map_err(failed("write", &described))?;
+            fs::write(&described, json).during("write", &described)?;
         }
         Ok((self.read(name), made))
     }
@@ -95,7 +93,7 @@ impl Store {
         let entries = match fs::read_dir(&self.0) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(Error::Io { operation: "read", path: self.0.clone(), source }),
+            Err(error) => Err(error).during("read", &self.0)?,
         };
         let mut names: Vec<String> =
             entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
@@ -107,7 +105,7 @@ impl Store {
     pub fn remove(&self, name: &str) -> Result<(), Error> {
         let volume = self.open(name)?;
         let folder = volume.data.parent().expect("a volume's data is in the volume's folder");
-        fs::remove_dir_all(folder).map_err(|source| Error::Io { operation: "remove", path: folder.into(), source })
+        Ok(fs::remove_dir_all(folder).during("remove", folder)?)
     }
 }
 
@@ -127,16 +125,13 @@ pub(crate) fn copy_up(rootfs: BorrowedFd<'_>, target: &Path, data: &Path) -> Res
         Err(Errno::LOOP) => {
             return Err(Error::Unusable { path: target.into(), reason: "a loop of symbolic links in the image" });
         }
-        Err(errno) => {
-            return Err(Error::Io { operation: "open the image's", path: target.into(), source: errno.into() });
-        }
+        Err(errno) => Err(errno).during("open the image's", target)?,
     };
-    let failed = |source| Error::Io { operation: "fill", path: data.into(), source };
-    if fs::read_dir(data).map_err(failed)?.next().is_some() {
+    if fs::read_dir(data).during("fill", data)?.next().is_some() {
         return Ok(());
     }
-    let folder = rustix::fs::open(data, open, Mode::empty()).map_err(|errno| failed(errno.into()))?;
-    copy::copy_tree(source.as_fd(), folder.as_fd()).map_err(failed)
+    let folder = rustix::fs::open(data, open, Mode::empty()).during("fill", data)?;
+    Ok(copy::copy_tree(source.as_fd(), folder.as_fd()).during("fill", data)?)
 }
 
 #[cfg(test)]

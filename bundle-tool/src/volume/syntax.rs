@@ -2,8 +2,10 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::{Attachment, Bind, Error, Recursive, Source, is_name};
-use crate::quantity::Size;
+use super::{Attachment, Bind, Error, Recursive, Source};
+use crate::bundle::name::is_name;
+use crate::option::csv;
+use crate::option::quantity::Size;
 
 fn wrong(text: &str, reason: impl Into<String>) -> Error {
     Error::Syntax { text: text.into(), reason: reason.into() }
@@ -99,7 +101,7 @@ pub(super) fn mount(text: &str, base: &Path) -> Result<Attachment, Error> {
     let mut kind = "volume".to_owned();
     let (mut source, mut path, mut readonly) = (None, None, false);
     let mut rest: Vec<(String, String)> = Vec::new();
-    for field in csv(text)? {
+    for field in csv::fields(text).map_err(|error| wrong(text, error.to_string()))? {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key.to_ascii_lowercase(), Some(value.to_owned())),
             None => (field.to_ascii_lowercase(), None),
@@ -267,27 +269,6 @@ fn boolean(text: &str, key: &str, value: Option<&str>) -> Result<bool, Error> {
     }
 }
 
-/// The fields of one line of CSV: `"` around a field, `""` for one in it.
-fn csv(text: &str) -> Result<Vec<String>, Error> {
-    let mut fields = vec![String::new()];
-    let mut quoted = false;
-    let mut chars = text.chars().peekable();
-    while let Some(char) = chars.next() {
-        let field = fields.last_mut().expect("there is one from the start");
-        match char {
-            '"' if quoted && chars.peek() == Some(&'"') => {
-                chars.next();
-                field.push('"');
-            }
-            '"' if quoted => quoted = false,
-            '"' if field.is_empty() => quoted = true,
-            ',' if !quoted => fields.push(String::new()),
-            char => field.push(char),
-        }
-    }
-    if quoted { Err(wrong(text, "a quote is not closed")) } else { Ok(fields) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -379,7 +360,7 @@ mod tests {
             ("type=npipe,dst=/x", "type=npipe is not supported"),
             ("type=bind,src=/a,dst=/x,ro=maybe", "is not a value of ro"),
             ("foo=bar", "is not a key of --mount"),
-            ("\"type=bind", "a quote is not closed"),
+            ("\"type=bind", "missing closing quote"),
             ("type=bind,src=/a,dst=/x,bind-recursive=readonly", "goes with readonly"),
         ] {
             let message = mount(text, base()).unwrap_err().to_string();

@@ -22,11 +22,11 @@ use super::legacy::{self, Ancestor};
 use super::save::IMAGE_NAME;
 use super::{Error, Format};
 use crate::address::RefName;
-use crate::digest::{self, Digest, Hasher};
+use crate::address::digest::{self, Digest, Hasher};
+use crate::address::name;
 use crate::layer::entry::{Kind, Reader};
 use crate::layer::{Compression, Decoder};
 use crate::layout::{BlobWriter, Layout, MANIFEST_LIMIT, REF_NAME, Writer, is_index, is_manifest};
-use crate::name;
 
 /// An image that was loaded.
 #[derive(Debug, Clone)]

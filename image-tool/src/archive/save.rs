@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use super::{Error, Format};
 use crate::address::RefName;
+use crate::address::name;
 use crate::layer::entry::{Entry, Kind, Writer};
 use crate::layout::{Image, Layout, REF_NAME};
-use crate::name;
 
 /// An image to be saved.
 pub struct Subject {

@@ -3,12 +3,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use image_tool::address::RefName;
-use image_tool::append::{History, append, layer};
+use image_tool::edit::append::{History, append, layer};
 use image_tool::layout::Layout;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
 
-use super::show::named;
-use super::{Operand, Pack, input, publish, source_date_epoch};
+use super::archive::input;
+use super::operand::{Operand, named};
+use super::publish::{Pack, publish, source_date_epoch};
 
 /// Put a layer on top of an image, and print the new image's address.
 ///

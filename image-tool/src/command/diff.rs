@@ -5,7 +5,8 @@ use clap::Args;
 use image_tool::beneath::Root;
 use image_tool::layer::diff;
 
-use super::{output, source_date_epoch};
+use super::archive::output;
+use super::publish::source_date_epoch;
 
 /// Write what turns one folder into another as a layer's tar.
 ///

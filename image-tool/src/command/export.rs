@@ -3,11 +3,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use image_tool::layout::Layout;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
 
-use super::show::named;
-use super::squash::flatten;
-use super::{Operand, output, source_date_epoch};
+use super::archive::output;
+use super::flatten::flatten;
+use super::operand::{Operand, named};
+use super::publish::source_date_epoch;
 
 /// Write an image's root file system as one tar.
 #[derive(Args)]

@@ -2,10 +2,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use image_tool::human;
 use image_tool::layout::Layout;
+use image_tool::show::human;
 
-use super::{LayoutOperand, print_line, say};
+use super::operand::LayoutOperand;
+use super::print::{print_line, say};
 
 /// Remove blobs that no image has, and print what was removed.
 ///

@@ -2,16 +2,16 @@ use anyhow::Result;
 use clap::Args;
 use image_tool::address::Address;
 use image_tool::layout::Layout;
-use image_tool::platform::Platform;
-use image_tool::summary::{Summary, layer_size};
-use image_tool::template::Template;
-use image_tool::{digest, human};
+use image_tool::layout::platform::Platform;
+use image_tool::show::summary::{Summary, layer_size};
+use image_tool::show::template::Template;
+use image_tool::{address::digest, show::human};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::list::{by_template, heading};
-use super::show::named;
-use super::{Operand, print_bytes};
+use super::operand::{Operand, named};
+use super::print::print_bytes;
+use super::table::{by_template, heading};
 
 /// Show how an image came about, the last step first, in docker's columns.
 #[derive(Args)]

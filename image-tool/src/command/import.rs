@@ -3,12 +3,13 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use image_tool::address::Address;
-use image_tool::append::History;
+use image_tool::edit::append::History;
 use image_tool::edit::{Change, import};
 use image_tool::layout::Layout;
 
-use super::config::Fields;
-use super::{Pack, input, publish, source_date_epoch};
+use super::archive::input;
+use super::fields::Fields;
+use super::publish::{Pack, publish, source_date_epoch};
 
 /// Make an image of a root file system's tar, and print its address.
 #[derive(Args)]
@@ -37,7 +38,7 @@ impl Import {
         let writer = Layout::create(&self.new.layout_path())?.writer()?;
         let change = Change::from(self.fields);
         let created_by = self.created_by;
-        let history = |layer: &image_tool::append::Layer| History {
+        let history = |layer: &image_tool::edit::append::Layer| History {
             created_by,
             created: epoch.unwrap_or(layer.latest),
             ..History::default()

@@ -4,8 +4,8 @@ use image_tool::address::Address;
 use image_tool::edit::index;
 use image_tool::layout::Layout;
 
-use super::publish;
-use super::show::named;
+use super::operand::named;
+use super::publish::publish;
 
 /// Put images for several platforms together under one name, and print the address.
 ///

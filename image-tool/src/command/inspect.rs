@@ -1,16 +1,16 @@
 use anyhow::Result;
 use clap::Args;
 use image_tool::address::Address;
+use image_tool::address::name;
 use image_tool::layout::Layout;
-use image_tool::name;
-use image_tool::platform::Platform;
-use image_tool::summary::Summary;
-use image_tool::template::Template;
+use image_tool::layout::platform::Platform;
+use image_tool::show::summary::Summary;
+use image_tool::show::template::Template;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::show::named;
-use super::{Operand, print_bytes};
+use super::operand::{Operand, named};
+use super::print::print_bytes;
 
 /// Print what is known of images, as one JSON array in docker's form.
 #[derive(Args)]
@@ -36,7 +36,7 @@ impl Inspect {
         if let Some(template) = &self.format {
             let mut lines = String::new();
             for document in &documents {
-                lines.push_str(&image_tool::human::plain(&template.render(document)?));
+                lines.push_str(&image_tool::show::human::plain(&template.render(document)?));
                 lines.push('\n');
             }
             return print_bytes(lines.as_bytes());

@@ -1,18 +1,20 @@
 use std::cmp::Reverse;
 use std::io::{self, IsTerminal};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use image_tool::address::Address;
 use image_tool::layout::Layout;
-use image_tool::summary::Summary;
-use image_tool::template::Template;
-use image_tool::{digest, human, name};
+use image_tool::show::summary::Summary;
+use image_tool::show::template::Template;
+use image_tool::{address::digest, address::name, show::human};
 use jiff::Timestamp;
 use oci_spec::image::Descriptor;
 use serde_json::{Value, json};
 
-use super::{LayoutOperand, print_bytes};
+use super::operand::LayoutOperand;
+use super::print::print_bytes;
+use super::table::{by_template, heading};
 
 /// List images: as addresses, one a line, or as a table on a terminal.
 ///
@@ -187,36 +189,6 @@ impl List {
 
 fn created_at(created: Timestamp) -> String {
     created.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()
-}
-
-/// Go's way to a heading: `CreatedSince` is headed CREATED.
-pub(super) fn heading(field: &str) -> String {
-    match field {
-        "ID" => "IMAGE ID".into(),
-        "CreatedSince" => "CREATED".into(),
-        "CreatedAt" => "CREATED AT".into(),
-        "CreatedBy" => "CREATED BY".into(),
-        other => other.to_uppercase(),
-    }
-}
-
-/// Lines by a template, aligned at its tabs if it is a table's.
-pub(super) fn by_template(template: &Template, values: &[Value]) -> Result<String> {
-    let mut lines = Vec::new();
-    if template.is_table() {
-        lines.push(template.headings(heading));
-    }
-    for value in values {
-        lines.push(template.render(value)?);
-    }
-    if !template.is_table() {
-        return Ok(lines.iter().map(|line| format!("{line}\n")).collect());
-    }
-    let rows: Vec<Vec<String>> = lines.iter().map(|line| line.split('\t').map(str::to_owned).collect()).collect();
-    if rows.iter().any(|row| row.len() != rows[0].len()) {
-        bail!("a table's template has its tabs between the fields");
-    }
-    Ok(human::table(&rows))
 }
 
 /// Whether a pattern with `*` and `?` fits a whole text.

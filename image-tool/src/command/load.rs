@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use image_tool::address::name;
 use image_tool::archive::load::{Loaded, load};
 use image_tool::layout::Layout;
-use image_tool::name;
 
-use super::{LayoutOperand, print_line, say};
+use super::operand::LayoutOperand;
+use super::print::{print_line, say};
 
 /// Read an archive of images into a layout, and print their addresses.
 ///

@@ -1,11 +1,11 @@
 use anyhow::{Result, bail};
 use clap::Args;
+use image_tool::address::name;
 use image_tool::address::{Address, RefName};
 use image_tool::layout::{self, Index, Layout};
-use image_tool::name;
 
-use super::say;
-use super::show::named;
+use super::operand::named;
+use super::print::say;
 
 /// Remove names, and with its last name an image.
 ///
@@ -82,7 +82,7 @@ fn shown(reference: &str) -> String {
     format!("{repository}:{tag}")
 }
 
-fn names_of(index: &Index, digest: &image_tool::digest::Digest) -> Result<Vec<String>> {
+fn names_of(index: &Index, digest: &image_tool::address::digest::Digest) -> Result<Vec<String>> {
     let entries = index.entries()?.into_iter().filter(|(_, descriptor)| descriptor.digest() == digest);
     Ok(entries.filter_map(|(name, _)| name).collect())
 }

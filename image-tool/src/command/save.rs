@@ -7,11 +7,12 @@ use image_tool::address::Address;
 use image_tool::archive::Format;
 use image_tool::archive::save::{Subject, save};
 use image_tool::layer::pack::Gzip;
+use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Layout};
-use image_tool::platform::Platform;
 
-use super::show::named;
-use super::{Operand, Pack, output};
+use super::archive::output;
+use super::operand::{Operand, named};
+use super::publish::Pack;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Form {
@@ -81,9 +82,9 @@ fn subject(address: &Address, format: Format, platform: Option<&Platform>) -> Re
     // An identity is no name.
     if let Some(name) = &subject.name {
         let entries = subject.layout.index()?.entries()?;
-        let known = entries
-            .iter()
-            .any(|(entry, _)| entry.as_deref().is_some_and(|entry| image_tool::name::equal(entry, name.as_str())));
+        let known = entries.iter().any(|(entry, _)| {
+            entry.as_deref().is_some_and(|entry| image_tool::address::name::equal(entry, name.as_str()))
+        });
         if !known && address.digest().is_none() {
             subject.name = None;
         }

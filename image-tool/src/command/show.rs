@@ -1,10 +1,11 @@
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use image_tool::layout::Layout;
 use image_tool::layout::MANIFEST_LIMIT;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
 
-use super::{Operand, print_bytes};
+use super::operand::{Operand, named};
+use super::print::print_bytes;
 
 /// Print an image's manifest or index, byte for byte.
 ///
@@ -33,20 +34,5 @@ impl Show {
             Ok(if self.config { image.config_bytes() } else { image.manifest_bytes() }.to_vec())
         };
         print_bytes(&bytes().map_err(|error| named(error, &address))?)
-    }
-}
-
-/// Puts the address in front of an error that does not begin with it.
-pub(crate) fn named(error: anyhow::Error, address: &image_tool::address::Address) -> anyhow::Error {
-    use image_tool::layout::Error;
-    match error.downcast_ref::<Error>() {
-        Some(
-            Error::NoSuchImage { .. }
-            | Error::Ambiguous { .. }
-            | Error::NoPlatform { .. }
-            | Error::NoLayout { .. }
-            | Error::NotALayout { .. },
-        ) => error,
-        _ => Err::<(), _>(error).with_context(|| address.to_string()).expect_err("it was an error"),
     }
 }

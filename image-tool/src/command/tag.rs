@@ -3,8 +3,8 @@ use clap::Args;
 use image_tool::address::Address;
 use image_tool::layout::Layout;
 
-use super::show::named;
-use super::{Operand, print_line};
+use super::operand::{Operand, named};
+use super::print::print_line;
 
 /// Give an image another name.
 ///

@@ -1,14 +1,14 @@
 use anyhow::Result;
 use clap::Args;
 use image_tool::layout::Layout;
-use image_tool::platform::Platform;
-use image_tool::summary::Summary;
-use image_tool::tree::page::page;
-use image_tool::tree::{Node, Tree as Survey};
-use image_tool::{human, layout};
+use image_tool::layout::platform::Platform;
+use image_tool::show::summary::Summary;
+use image_tool::show::tree::page::page;
+use image_tool::show::tree::{Node, Tree as Survey};
+use image_tool::{layout, show::human};
 
-use super::show::named;
-use super::{Operand, print_bytes};
+use super::operand::{Operand, named};
+use super::print::print_bytes;
 
 /// Show what each layer adds, what of it later layers replace or delete, and where the bytes are.
 #[derive(Args)]

@@ -8,10 +8,10 @@ use image_tool::layer::apply::Options;
 use image_tool::layer::cache::{Source, apply_all};
 use image_tool::layer::owner::{IdMap, Owners};
 use image_tool::layout::Layout;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
 
-use super::show::named;
-use super::{Operand, print_line, say};
+use super::operand::{Operand, named};
+use super::print::{print_line, say};
 
 /// Unpack an image's layers into a folder, and print its path.
 ///

@@ -5,11 +5,11 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use image_tool::address::Address;
 use image_tool::layout::{self, Layout};
-use image_tool::pipe;
+use image_tool::program::pipe;
 use image_tool::verify::Verification;
 
-use super::show::named;
-use super::{LayoutOperand, print_line, say};
+use super::operand::{LayoutOperand, named};
+use super::print::{print_line, say};
 
 /// Prove that images are sound, and print their addresses.
 ///

@@ -19,7 +19,7 @@ mod place;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, BufRead};
+use std::io::BufRead;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -27,12 +27,12 @@ use std::rc::Rc;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use self::make::Existing;
-use self::place::Place;
+use self::place::{Existing, Place};
 use super::entry::{self, Entry, Kind, Reader};
 use super::owner::{Owners, Unmapped, in_user_namespace};
 use super::whiteout::{self, Whiteout};
-use crate::beneath::{self, Root, Time, clean, io_error, open_in_root};
+use crate::beneath::{self, Root, Time, clean, open_in_root};
+use crate::error::{During, Io};
 
 /// Why a layer could not be applied.
 #[derive(Debug, thiserror::Error)]
@@ -44,14 +44,9 @@ pub enum Error {
     /// The file system refused.
     #[error(transparent)]
     File(#[from] beneath::Error),
-    /// The data of an entry could not be written.
-    #[error("write {path:?}")]
-    Write {
-        /// The entry.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    /// The kernel refused an operation on a file beneath the root.
+    #[error(transparent)]
+    Io(#[from] Io),
     /// The root of the layer is something else than a directory.
     #[error("entry {path:?}: the root is not a directory")]
     Root {
@@ -256,15 +251,15 @@ impl Applier {
                 Ok(fd) => fd,
                 // A later entry replaced it.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
-                Err(errno) => return Err(io_error("open", &path)(errno).into()),
+                Err(errno) => return Err(Io::new("open", &path, errno).into()),
             };
-            if rustix::fs::fstat(&fd).map_err(io_error("stat", &path))?.st_ino != inode {
+            if rustix::fs::fstat(&fd).during("stat", &path)?.st_ino != inode {
                 continue;
             }
             if let Some(mode) = mode {
-                rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode)).map_err(io_error("set mode of", &path))?;
+                rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode)).during("set mode of", &path)?;
             }
-            rustix::fs::futimens(&fd, &time.stamps()).map_err(io_error("set time of", &path))?;
+            rustix::fs::futimens(&fd, &time.stamps()).during("set time of", &path)?;
         }
         Ok(self.skipped)
     }

@@ -28,25 +28,19 @@ use rustix::fs::FlockOperation;
 
 use super::apply::{self, Applier, Options, Skipped};
 use super::stream::{self, Stream, default_limit};
+use crate::address::digest::Digest;
+use crate::address::home::Home;
 use crate::beneath::{self, Root};
-use crate::digest::Digest;
-use crate::home::Home;
+use crate::error::{During, Io};
 use crate::layout::{self, Image, Layout};
 
 /// Why a layer is not in the cache.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An operation on the cache's own files failed.
-    #[error("{operation} {}", .path.display())]
-    Io {
-        /// The operation.
-        operation: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    /// The kernel refused an operation on the cache's own files.
+    #[error(transparent)]
+    Io(#[from] Io),
     /// The blob cannot be had from the layout.
     #[error(transparent)]
     Layout(#[from] layout::Error),
@@ -74,12 +68,7 @@ pub enum Error {
     Beneath(#[from] beneath::Error),
     /// An image's config names a layer by something that is no digest.
     #[error("diff id")]
-    DiffId(#[source] crate::digest::Error),
-}
-
-fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_path_buf();
-    move |source| Error::Io { operation, path, source }
+    DiffId(#[source] crate::address::digest::Error),
 }
 
 /// A layer to be unpacked: its blob, and what it has to be.
@@ -100,7 +89,7 @@ impl Source {
     /// [`Error::Layout`], [`Error::DiffId`].
     pub fn of_image(layout: &Layout, image: &Image) -> Result<Vec<Self>, Error> {
         let open = |(descriptor, diff_id): (&Descriptor, &str)| {
-            let diff_id = crate::digest::parse(diff_id).map_err(Error::DiffId)?;
+            let diff_id = crate::address::digest::parse(diff_id).map_err(Error::DiffId)?;
             Ok(Self { blob: layout.open_blob(descriptor)?, descriptor: descriptor.clone(), diff_id })
         };
         image.layers().map(open).collect()
@@ -120,8 +109,8 @@ impl Source {
     /// [`Error::Io`], [`Error::Blob`].
     pub fn start(&self) -> Result<Started, Error> {
         let digest = self.descriptor.digest().clone();
-        let mut blob = self.blob.try_clone().map_err(io_error("open", Path::new(digest.digest())))?;
-        blob.rewind().map_err(io_error("rewind", Path::new(digest.digest())))?;
+        let mut blob = self.blob.try_clone().during("open", Path::new(digest.digest()))?;
+        blob.rewind().during("rewind", Path::new(digest.digest()))?;
         let limit = default_limit(self.descriptor.size());
         match Stream::open(blob, &self.descriptor, Some(&self.diff_id), limit) {
             Ok(stream) => Ok(Started { stream, digest }),
@@ -146,7 +135,7 @@ impl Started {
         let applied = applier.layer(&mut self.stream);
         // A blob that is not what it should be is the cause, a broken archive only its sign. But an archive that the file
         // system refuses need not be read to its end to say so.
-        if let Err(source @ (apply::Error::File(_) | apply::Error::Write { .. })) = applied {
+        if let Err(source @ (apply::Error::File(_) | apply::Error::Io(_))) = applied {
             return Err(Error::Apply { digest, source });
         }
         match (self.stream.finish(), applied) {
@@ -294,7 +283,7 @@ impl Cache {
             return Ok(None);
         }
         let lock = self.lock(diff_id, FlockOperation::LockShared)?;
-        self.found(diff_id, lock).map_err(io_error("read", &state))
+        Ok(self.found(diff_id, lock).during("read", &state)?)
     }
 
     /// Takes a directory over as the layer `diff_id`: the upper directory of an overlay mount, say, whose archive has
@@ -305,8 +294,8 @@ impl Cache {
     /// [`Error::Io`].
     pub fn adopt(&self, diff_id: &Digest, directory: &Path) -> Result<Layer, Error> {
         self.ensure(diff_id, |temporary| {
-            fs::remove_dir(temporary).map_err(io_error("remove", temporary))?;
-            fs::rename(directory, temporary).map_err(io_error("rename", directory))
+            fs::remove_dir(temporary).during("remove", temporary)?;
+            Ok(fs::rename(directory, temporary).during("rename", directory)?)
         })
     }
 
@@ -323,12 +312,12 @@ impl Cache {
             }
             let lock = match self.lock(&diff_id, FlockOperation::NonBlockingLockExclusive) {
                 Ok(lock) => lock,
-                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(Error::Io(refused)) if refused.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error),
             };
             let path = self.path(&diff_id);
             remove_tree(&path)?;
-            fs::remove_file(self.state(&diff_id)).map_err(io_error("remove", &path))?;
+            fs::remove_file(self.state(&diff_id)).during("remove", &path)?;
             drop(lock);
             removed.push(diff_id);
         }
@@ -347,11 +336,11 @@ impl Cache {
             let entries = match fs::read_dir(&folder) {
                 Ok(entries) => entries,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(io_error("read", &folder)(error)),
+                Err(error) => return Err(Io::new("read", &folder, error).into()),
             };
             for entry in entries {
-                let name = entry.map_err(io_error("read", &folder))?.file_name();
-                if let Ok(digest) = crate::digest::parse(&format!("{algorithm}:{}", name.to_string_lossy())) {
+                let name = entry.during("read", &folder)?.file_name();
+                if let Ok(digest) = crate::address::digest::parse(&format!("{algorithm}:{}", name.to_string_lossy())) {
                     found.push(digest);
                 }
             }
@@ -375,22 +364,18 @@ impl Cache {
         let path = self.state(diff_id);
         let folder = path.parent().expect("a layer's path has a folder");
         // Setuid programs of an image must be out of reach of the host's users.
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder)
-            .map_err(io_error("create", &self.folder))?;
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(io_error("create", folder))?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).during("create", &self.folder)?;
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(folder).during("create", folder)?;
         loop {
             let open =
                 fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-            let file = open.map_err(io_error("open", &path))?;
+            let file = open.during("open", &path)?;
             match rustix::fs::flock(&file, operation) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::INTR) => continue,
-                Err(errno) => return Err(io_error("lock", &path)(errno.into())),
+                Err(errno) => return Err(Io::new("lock", &path, errno).into()),
             }
-            let ours = file.metadata().map_err(io_error("stat", &path))?;
+            let ours = file.metadata().during("stat", &path)?;
             if fs::symlink_metadata(&path).is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
                 return Ok(file);
             }
@@ -417,16 +402,15 @@ impl Cache {
 
     fn ensure(&self, diff_id: &Digest, make: impl FnOnce(&Path) -> Result<(), Error>) -> Result<Layer, Error> {
         let state = self.state(diff_id);
-        let found = |lock: File| self.found(diff_id, lock).map_err(io_error("read", &state));
+        let found = |lock: File| self.found(diff_id, lock).during("read", &state);
         if let Some(layer) = found(self.lock(diff_id, FlockOperation::LockShared)?)? {
             return Ok(layer);
         }
         let lock = self.lock(diff_id, FlockOperation::LockExclusive)?;
-        let mut writer = lock.try_clone().map_err(io_error("open", &state))?;
+        let mut writer = lock.try_clone().during("open", &state)?;
         // Another process may have been quicker.
         if let Some(layer) = found(lock)? {
-            rustix::fs::flock(&layer._lock, FlockOperation::LockShared)
-                .map_err(|errno| io_error("lock", &state)(errno.into()))?;
+            rustix::fs::flock(&layer._lock, FlockOperation::LockShared).during("lock", &state)?;
             return Ok(layer);
         }
         self.sweep()?;
@@ -438,14 +422,13 @@ impl Cache {
             .prefix(TEMPORARY)
             .permissions(fs::Permissions::from_mode(0o755))
             .tempdir_in(folder);
-        let temporary = temporary.map_err(io_error("create a folder in", folder))?.keep();
-        let alive = File::open(&temporary).map_err(io_error("open", &temporary))?;
-        rustix::fs::flock(&alive, FlockOperation::LockShared)
-            .map_err(|errno| io_error("lock", &temporary)(errno.into()))?;
+        let temporary = temporary.during("create a folder in", folder)?.keep();
+        let alive = File::open(&temporary).during("open", &temporary)?;
+        rustix::fs::flock(&alive, FlockOperation::LockShared).during("lock", &temporary)?;
         let made = make(&temporary).and_then(|()| {
-            let boot = boot().map_err(io_error("read", Path::new(BOOT)))?;
-            write_state(&mut writer, &format!("boot {boot}\n")).map_err(io_error("write", &state))?;
-            fs::rename(&temporary, &path).map_err(io_error("rename", &temporary))
+            let boot = boot().during("read", Path::new(BOOT))?;
+            write_state(&mut writer, &format!("boot {boot}\n")).during("write", &state)?;
+            Ok(fs::rename(&temporary, &path).during("rename", &temporary)?)
         });
         if let Err(error) = made {
             // The error that made us give up is the one to tell; what stays is swept the next time. We alone have the lock:
@@ -455,8 +438,7 @@ impl Cache {
             return Err(error);
         }
         // From alone to shared without a moment between in which another could remove it: see `found` for the rest.
-        rustix::fs::flock(&writer, FlockOperation::LockShared)
-            .map_err(|errno| io_error("lock", &state)(errno.into()))?;
+        rustix::fs::flock(&writer, FlockOperation::LockShared).during("lock", &state)?;
         Ok(Layer { path, diff_id: diff_id.clone(), _lock: writer })
     }
 

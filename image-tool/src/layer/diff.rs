@@ -21,26 +21,22 @@ use super::apply::is_overlay_mark;
 use super::entry::{Entry, Kind, Writer};
 use super::owner::{Owners, ROOTLESS, Unmapped, of_rootless};
 use super::whiteout;
-use crate::beneath::{self, Root, Time, io_error};
+use crate::beneath::{self, Root, Time};
+use crate::error::{During, Io};
 
 /// Why a directory could not be packed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The directory could not be read.
+    /// The kernel refused an operation on a file of the directory.
+    #[error(transparent)]
+    Io(#[from] Io),
+    /// The directory could not be opened.
     #[error(transparent)]
     File(#[from] beneath::Error),
     /// The archive could not be written.
     #[error("write the archive")]
     Write(#[source] io::Error),
-    /// A file could not be read.
-    #[error("read {path:?}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
     /// A file was written to meanwhile.
     #[error("{path:?} changed while it was read")]
     Changed {
@@ -103,7 +99,7 @@ pub fn upper<W: Write>(upper: &Root, output: W, options: &Options) -> Result<W, 
 /// [`Error`].
 pub fn tree<W: Write>(root: &Root, output: W, options: &Options) -> Result<W, Error> {
     let mut packer = Packer::new(output, options);
-    let stat = rustix::fs::fstat(root).map_err(io_error("stat", ""))?;
+    let stat = rustix::fs::fstat(root).during("stat", "")?;
     packer.entry(root.as_fd(), OsStr::new("."), Path::new("."), &stat)?;
     packer.directory(root.as_fd(), Path::new(""))?;
     packer.finish()
@@ -115,10 +111,7 @@ pub fn tree<W: Write>(root: &Root, output: W, options: &Options) -> Result<W, Er
 /// [`Error`].
 pub fn trees<W: Write>(lower: &Root, upper: &Root, output: W, options: &Options) -> Result<W, Error> {
     let mut comparison = Comparison { options, changes: BTreeMap::new(), links: HashMap::new() };
-    let stats = (
-        rustix::fs::fstat(lower).map_err(io_error("stat", ""))?,
-        rustix::fs::fstat(upper).map_err(io_error("stat", ""))?,
-    );
+    let stats = (rustix::fs::fstat(lower).during("stat", "")?, rustix::fs::fstat(upper).during("stat", "")?);
     let root_changed = !same_metadata(&stats.0, &stats.1)
         || xattrs(lower, OsStr::new("."), Path::new(""))? != xattrs(upper, OsStr::new("."), Path::new(""))?;
     comparison.directory(lower.as_fd(), upper.as_fd(), Path::new(""))?;
@@ -134,8 +127,7 @@ pub fn trees<W: Write>(lower: &Root, upper: &Root, output: W, options: &Options)
             Change::Deleted => packer.whiteout(&path)?,
             Change::Changed => {
                 let above = upper.directory(path.parent().unwrap_or(Path::new("")))?;
-                let stat =
-                    rustix::fs::statat(&above, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io_error("stat", &path))?;
+                let stat = rustix::fs::statat(&above, name, AtFlags::SYMLINK_NOFOLLOW).during("stat", &path)?;
                 packer.entry(above.as_fd(), name, &path, &stat)?;
             }
         }
@@ -159,8 +151,8 @@ struct Comparison<'a> {
 
 impl Comparison<'_> {
     fn directory(&mut self, lower: BorrowedFd<'_>, upper: BorrowedFd<'_>, path: &Path) -> Result<(), Error> {
-        let old = beneath::names(lower).map_err(io_error("list", path))?;
-        let new = beneath::names(upper).map_err(io_error("list", path))?;
+        let old = beneath::names(lower).during("list", path)?;
+        let new = beneath::names(upper).during("list", path)?;
         let both: BTreeSet<&OsString> = old.iter().chain(&new).collect();
         for name in both {
             let path = path.join(name);
@@ -170,7 +162,7 @@ impl Comparison<'_> {
             let stat = |fd: BorrowedFd<'_>| match rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => Ok(Some(stat)),
                 Err(Errno::NOENT) => Ok(None),
-                Err(errno) => Err(io_error("stat", &path)(errno)),
+                Err(errno) => Err(Io::new("stat", &path, errno)),
             };
             match (stat(lower)?, stat(upper)?) {
                 (Some(_), None) => self.change(&path, Change::Deleted),
@@ -203,13 +195,12 @@ impl Comparison<'_> {
         self.remember(path, stat);
         if is_directory(stat) {
             let below = open(upper, name, path)?;
-            for name in beneath::names(&below).map_err(io_error("list", path))? {
+            for name in beneath::names(&below).during("list", path)? {
                 let path = path.join(&name);
                 if self.options.exclude.contains(&path) {
                     continue;
                 }
-                let stat =
-                    rustix::fs::statat(&below, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(io_error("stat", &path))?;
+                let stat = rustix::fs::statat(&below, &name, AtFlags::SYMLINK_NOFOLLOW).during("stat", &path)?;
                 self.added(below.as_fd(), &name, &path, &stat)?;
             }
         }
@@ -284,31 +275,30 @@ fn same_metadata(old: &Stat, new: &Stat) -> bool {
 }
 
 fn same_bytes(mut one: std::fs::File, mut other: std::fs::File, path: &Path) -> Result<bool, Error> {
-    let failed = |source| Error::Read { path: path.to_path_buf(), source };
     let mut buffers = (vec![0; 1 << 16], vec![0; 1 << 16]);
     loop {
-        let count = one.read(&mut buffers.0).map_err(failed)?;
+        let count = one.read(&mut buffers.0).during("read", path)?;
         if count == 0 {
-            return Ok(other.read(&mut buffers.1).map_err(failed)? == 0);
+            return Ok(other.read(&mut buffers.1).during("read", path)? == 0);
         }
         match other.read_exact(&mut buffers.1[..count]) {
             Ok(()) if buffers.0[..count] == buffers.1[..count] => {}
             Ok(()) => return Ok(false),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(Io::new("read", path, error).into()),
         }
     }
 }
 
 fn open(directory: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<OwnedFd, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(directory, name, flags, Mode::empty()).map_err(io_error("open", path))?)
+    Ok(rustix::fs::openat(directory, name, flags, Mode::empty()).during("open", path)?)
 }
 
 fn open_file(directory: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<std::fs::File, Error> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(directory, name, flags, Mode::empty()).map_err(io_error("open", path))?;
-    let stat = rustix::fs::fstat(&fd).map_err(io_error("stat", path))?;
+    let fd = rustix::fs::openat(directory, name, flags, Mode::empty()).during("open", path)?;
+    let stat = rustix::fs::fstat(&fd).during("stat", path)?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
         Ok(fd.into())
     } else {
@@ -317,13 +307,13 @@ fn open_file(directory: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<std
 }
 
 fn read_link(directory: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<PathBuf, Error> {
-    let target = rustix::fs::readlinkat(directory, name, Vec::new()).map_err(io_error("read link", path))?;
+    let target = rustix::fs::readlinkat(directory, name, Vec::new()).during("read link", path)?;
     Ok(OsString::from_vec(target.into_bytes()).into())
 }
 
 /// The attributes that are the image's, not the host's.
 fn xattrs(directory: impl AsFd, name: &OsStr, path: &Path) -> Result<Vec<(OsString, Vec<u8>)>, Error> {
-    let mut attributes = beneath::xattrs(directory, name).map_err(io_error("read attributes of", path))?;
+    let mut attributes = beneath::xattrs(directory, name).during("read attributes of", path)?;
     attributes.retain(|(key, _)| {
         let host = [&b"security.selinux"[..], b"security.ima", b"security.evm"];
         !is_overlay_mark(key) && !host.contains(&key.as_bytes())
@@ -356,13 +346,12 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 
     fn directory(&mut self, directory: BorrowedFd<'_>, path: &Path) -> Result<(), Error> {
-        for name in beneath::names(directory).map_err(io_error("list", path))? {
+        for name in beneath::names(directory).during("list", path)? {
             let path = path.join(&name);
             if self.options.exclude.contains(&path) {
                 continue;
             }
-            let stat =
-                rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(io_error("stat", &path))?;
+            let stat = rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW).during("stat", &path)?;
             let kind = FileType::from_raw_mode(stat.st_mode);
             if self.overlay && kind == FileType::CharacterDevice && stat.st_rdev == 0 {
                 self.whiteout(&path)?;
@@ -381,7 +370,7 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 
     fn is_opaque(&self, directory: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<bool, Error> {
-        let attributes = beneath::xattrs(directory, name).map_err(io_error("read attributes of", path))?;
+        let attributes = beneath::xattrs(directory, name).during("read attributes of", path)?;
         let has = |suffix: &str, value: Option<&[u8]>| {
             attributes.iter().any(|(key, actual)| {
                 is_overlay_mark(key)
@@ -440,7 +429,7 @@ impl<'a, W: Write> Packer<'a, W> {
             }
         }
         if self.overlay && entry.kind == Kind::File {
-            let attributes = beneath::xattrs(directory, name).map_err(io_error("read attributes of", path))?;
+            let attributes = beneath::xattrs(directory, name).during("read attributes of", path)?;
             if attributes.iter().any(|(key, _)| is_overlay_mark(key) && key.as_bytes().ends_with(b".metacopy")) {
                 return Err(Error::Redirect { path: path.to_path_buf() });
             }
@@ -456,7 +445,7 @@ impl<'a, W: Write> Packer<'a, W> {
             return self.writer.entry(&entry).map_err(Error::Write);
         }
         let mut file = open_file(directory, name, path)?;
-        let size = file.metadata().map_err(|source| Error::Read { path: path.to_path_buf(), source })?.len();
+        let size = file.metadata().during("stat", path)?.len();
         entry.size = size;
         self.writer.entry(&entry).map_err(Error::Write)?;
         let mut left = size;
@@ -464,7 +453,7 @@ impl<'a, W: Write> Packer<'a, W> {
             let count = match file.read(&mut self.buffer) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(source) => return Err(Error::Read { path: path.to_path_buf(), source }),
+                Err(error) => return Err(Io::new("read", path, error).into()),
             };
             if count as u64 > left || (count == 0 && left > 0) {
                 return Err(Error::Changed { path: path.to_path_buf() });

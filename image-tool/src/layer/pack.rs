@@ -13,7 +13,8 @@ use flate2::{Compress, FlushCompress, Status};
 use oci_spec::image::Descriptor;
 
 use super::Compression;
-use crate::digest::{Digest, Hasher};
+use crate::address::digest::{Digest, Hasher};
+use crate::error::Io;
 use crate::layout::{BlobWriter, Error, Writer};
 
 const BLOCK: usize = 1 << 20;
@@ -44,11 +45,7 @@ impl Packer {
             Compression::Zstd => match zstd::stream::write::Encoder::new(blob, 3) {
                 Ok(encoder) => Output::Zstd(Box::new(encoder)),
                 Err(source) => {
-                    return Err(Error::Io {
-                        operation: "compress",
-                        path: writer.layout().path().join("blobs"),
-                        source,
-                    });
+                    return Err(Io::new("compress", writer.layout().path().join("blobs"), source).into());
                 }
             },
         };
@@ -60,7 +57,7 @@ impl Packer {
     /// # Errors
     /// [`Error`].
     pub fn finish(self) -> Result<(Descriptor, Digest), Error> {
-        let failed = |source| Error::Io { operation: "write", path: "blob".into(), source };
+        let failed = |source: io::Error| Io::new("write", "blob", source);
         let blob = match self.output {
             Output::Plain(blob) => *blob,
             Output::Gzip(gzip) => gzip.finish().map_err(failed)?,

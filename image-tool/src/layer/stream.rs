@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use oci_spec::image::Descriptor;
 
 use super::{Compression, Decoder};
-use crate::digest::{self, Digest, Hasher, Verifier};
+use crate::address::digest::{self, Digest, Hasher, Verifier};
 
 /// Why a layer is not what was promised.
 #[derive(Debug, thiserror::Error)]

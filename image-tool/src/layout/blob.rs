@@ -9,9 +9,10 @@ use std::sync::Arc;
 use oci_spec::image::{Descriptor, MediaType};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 
-use super::{Error, Layout, io_error};
+use super::{Error, Layout};
 use crate::address::RefName;
-use crate::digest::{self, Digest, Hasher};
+use crate::address::digest::{self, Digest, Hasher};
+use crate::error::{During, Io};
 
 /// Where downloads that were cut wait to be resumed, beneath the layout. Garbage collection empties it.
 pub(crate) const PARTIAL: &str = ".partial";
@@ -118,7 +119,7 @@ impl Writer {
                 size = file.stream_position()?;
             }
         };
-        match open().map_err(io_error("open", &path))? {
+        match open().during("open", &path)? {
             Some((file, size)) => {
                 let place = Place::Kept(relative);
                 Ok(BlobWriter { writer: self.clone(), file, hasher, size, expected: Some(expected.clone()), place })
@@ -170,10 +171,10 @@ impl Writer {
         match rustix::fs::openat(folder, "blobs", flags, Mode::from_raw_mode(0o644)) {
             Ok(file) => return Ok((File::from(file), Place::Nameless)),
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {}
-            Err(error) => return Err(io_error("create a file in", self.layout.path().join("blobs"))(error.into())),
+            Err(error) => return Err(Io::new("create a file in", self.layout.path().join("blobs"), error).into()),
         }
         let named = tempfile::Builder::new().prefix(".new-").tempfile_in(self.layout.path().join("blobs"));
-        let (file, path) = named.map_err(io_error("create a file in", self.layout.path().join("blobs")))?.into_parts();
+        let (file, path) = named.during("create a file in", self.layout.path().join("blobs"))?.into_parts();
         Ok((file, Place::Named(path)))
     }
 
@@ -181,7 +182,7 @@ impl Writer {
         let relative = Path::new("blobs").join(digest.algorithm().as_ref());
         match rustix::fs::mkdirat(&self.layout.shared.folder, &relative, Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
-            Err(error) => Err(io_error("create", self.layout.path().join(relative))(error.into())),
+            Err(error) => Err(Io::new("create", self.layout.path().join(relative), error).into()),
         }
     }
 }
@@ -275,7 +276,7 @@ impl BlobWriter {
         let layout = self.writer.layout.clone();
         let folder = layout.shared.folder.as_fd();
         let target = Layout::blob_path(&actual);
-        let failed = |error: io::Error| io_error("write", layout.path().join(&target))(error);
+        let failed = |error: io::Error| Error::from(Io::new("write", layout.path().join(&target), error));
         let descriptor = Descriptor::new(media_type, self.size, actual.clone());
         match &self.place {
             Place::Kept(relative) => {
@@ -297,7 +298,7 @@ impl BlobWriter {
         }
         let parent = layout.path().join(&target);
         let parent = parent.parent().expect("a blob's path has a folder");
-        File::open(parent).and_then(|folder| folder.sync_all()).map_err(io_error("fsync", parent))?;
+        File::open(parent).and_then(|folder| folder.sync_all()).during("fsync", parent)?;
         Ok(descriptor)
     }
 
@@ -324,7 +325,7 @@ impl BlobWriter {
     /// Names the layout in an error of writing.
     #[must_use]
     pub fn error(&self, operation: &'static str, source: io::Error) -> Error {
-        Error::Io { operation, path: self.writer.layout.path().join("blobs"), source }
+        Io::new(operation, self.writer.layout.path().join("blobs"), source).into()
     }
 }
 

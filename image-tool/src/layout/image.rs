@@ -3,10 +3,10 @@
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
 use serde_json::Value;
 
+use super::platform::Platform;
 use super::{Error, Layout};
 use crate::address::Address;
-use crate::digest::Digest;
-use crate::platform::Platform;
+use crate::address::digest::Digest;
 
 /// How many bytes of a manifest, an index or a config are read; the distribution-spec asks registries for 4 MiB.
 pub const MANIFEST_LIMIT: u64 = 4 << 20;

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::Error;
 use crate::address::RefName;
-use crate::digest::Digest;
-use crate::name;
+use crate::address::digest::Digest;
+use crate::address::name;
 
 /// The annotation that holds an entry's ref (image-spec annotations.md).
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::blob::PARTIAL;
-use super::{Error, Layout, io_error, reach};
-use crate::digest;
+use super::{Error, Layout, reach};
+use crate::address::digest;
+use crate::error::{During, Io};
 
 /// Something that garbage collection removed or would remove.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +48,7 @@ impl Layout {
         if !dry_run {
             for Garbage { path, .. } in &garbage {
                 let path = self.path().join(path);
-                fs::remove_file(&path).map_err(io_error("remove", path))?;
+                fs::remove_file(&path).during("remove", path)?;
             }
             self.drop_partial_folder();
         }
@@ -65,19 +66,19 @@ impl Layout {
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(io_error("read", path)(error)),
+            Err(error) => return Err(Io::new("read", path, error).into()),
         };
         let mut found = Vec::new();
         for entry in entries {
-            let entry = entry.map_err(io_error("read", &path))?;
+            let entry = entry.during("read", &path)?;
             let metadata = match fs::symlink_metadata(entry.path()) {
                 Ok(metadata) => metadata,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(io_error("stat", entry.path())(error)),
+                Err(error) => return Err(Io::new("stat", entry.path(), error).into()),
             };
             let name = entry.file_name();
             let Some(digest) = name.to_str().and_then(&judge).filter(|_| !metadata.is_dir()) else { continue };
-            let changed = metadata.modified().map_err(io_error("stat", entry.path()))?;
+            let changed = metadata.modified().during("stat", entry.path())?;
             if age.is_zero() || SystemTime::now().duration_since(changed).is_ok_and(|elapsed| elapsed >= age) {
                 found.push(Garbage { path: PathBuf::from(folder).join(name), digest, size: metadata.len() });
             }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::image::{MANIFEST_LIMIT, is_index, is_manifest};
 use super::{Error, Layout};
-use crate::digest::Digest;
+use crate::address::digest::Digest;
 
 impl Layout {
     /// The descriptors of all blobs that these lead to, themselves among them, each once.

@@ -1,7 +1,7 @@
 //! `registry-tool digest`.
 
 use clap::Args;
-use image_tool::pipe::print_line;
+use image_tool::program::pipe::print_line;
 use registry_tool::client::Registry;
 use registry_tool::question::query::manifest;
 use registry_tool::question::round::Round;
@@ -26,7 +26,7 @@ impl Digest {
         let question = async |registry: &Registry, name: &ImageName| {
             let asked = name.digest().or(name.tag()).unwrap_or("latest");
             match registry.manifest_digest(asked).await? {
-                Some(digest) if image_tool::digest::parse(&digest).is_ok() => Ok(digest),
+                Some(digest) if image_tool::address::digest::parse(&digest).is_ok() => Ok(digest),
                 // A registry need not say; then the bytes do.
                 _ => Ok(manifest(registry, name).await?.descriptor.digest().to_string()),
             }

@@ -1,7 +1,7 @@
 //! `registry-tool inspect`.
 
 use clap::Args;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
 use registry_tool::client::Registry;
 use registry_tool::question::failure::EndpointError;
 use registry_tool::question::manifest::Content;
@@ -10,7 +10,7 @@ use registry_tool::question::round::Round;
 use registry_tool::reference::ImageName;
 use serde_json::{Value, json};
 
-use super::documents::write_all;
+use super::print_bytes;
 use super::{Network, block_on, mirrors};
 
 /// Show an image at a registry without pulling it.
@@ -42,7 +42,7 @@ impl Inspect {
         let question = async |registry: &Registry, name: &ImageName| self.look(registry, name).await;
         let round = Round { mirrors: &mirrors, settings: &settings };
         let bytes = block_on(async { Ok(round.ask("image", &self.reference, question).await?) })?;
-        write_all(&bytes)
+        print_bytes(&bytes)
     }
 
     async fn look(&self, registry: &Registry, name: &ImageName) -> Result<Vec<u8>, EndpointError> {

@@ -2,8 +2,8 @@
 
 use clap::Args;
 use image_tool::address::Address;
-use image_tool::pipe::print_line;
-use image_tool::platform::Platform;
+use image_tool::layout::platform::Platform;
+use image_tool::program::pipe::print_line;
 use registry_tool::place::policy::Policy;
 use registry_tool::question::query::Choice;
 use registry_tool::question::round::Round;

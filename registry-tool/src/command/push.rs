@@ -5,7 +5,7 @@ use std::io;
 use anyhow::Context as _;
 use clap::Args;
 use image_tool::address::Address;
-use image_tool::pipe::{only_line, print_line};
+use image_tool::program::pipe::{only_line, print_line};
 use registry_tool::question::round::Round;
 use registry_tool::reference::ImageName;
 use registry_tool::transfer::push::{Order, push};

@@ -2,12 +2,12 @@
 
 use anyhow::bail;
 use clap::Args;
-use image_tool::human;
-use image_tool::template::{self, Template};
+use image_tool::show::human;
+use image_tool::show::template::{self, Template};
 use registry_tool::question::search::{Found, search};
 use serde_json::{Value, json};
 
-use super::documents::write_all;
+use super::print_bytes;
 use super::{Network, block_on, mirrors};
 
 /// Look for images by a word.
@@ -93,7 +93,7 @@ impl Search {
             None => format(STANDARD)?,
         };
         let values: Vec<Value> = found.map(|one| value(one, self.no_trunc, format.is_json)).collect();
-        write_all(lines(&format.template, &values)?.as_bytes())
+        print_bytes(lines(&format.template, &values)?.as_bytes())
     }
 }
 

@@ -6,7 +6,7 @@ use registry_tool::question::round::Round;
 use registry_tool::reference::{ImageName, RepositoryName};
 use serde_json::json;
 
-use super::documents::write_all;
+use super::print_bytes;
 use super::{Network, block_on, mirrors};
 
 /// List the tags of a repository.
@@ -41,5 +41,5 @@ pub(super) fn write_names(names: &[String], document: Option<serde_json::Value>)
             names.iter().filter(|name| !name.chars().any(char::is_control)).map(|name| format!("{name}\n")).collect()
         }
     };
-    write_all(text.as_bytes())
+    print_bytes(text.as_bytes())
 }

@@ -3,7 +3,7 @@
 //! Media types are OCI's and docker's schema 2. Nothing is converted: an image keeps its digest.
 
 use bytes::Bytes;
-use image_tool::digest::{self, Digest};
+use image_tool::address::digest::{self, Digest};
 use image_tool::layout::{check_document, is_index, is_manifest};
 use oci_spec::image::{Descriptor, MediaType};
 use serde::Deserialize;

@@ -1,7 +1,7 @@
 //! Questions about an image or a repository: asked of every place that may know, or of one registry.
 
-use image_tool::digest;
-use image_tool::platform::Platform;
+use image_tool::address::digest;
+use image_tool::layout::platform::Platform;
 use oci_spec::image::Descriptor;
 use thiserror::Error;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use image_tool::digest::{Digest, Hasher};
+use image_tool::address::digest::{Digest, Hasher};
 use oci_spec::image::Descriptor;
 use tracing::info;
 

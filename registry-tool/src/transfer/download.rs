@@ -7,7 +7,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use image_tool::digest;
+use image_tool::address::digest;
 use image_tool::layout::{self, BlobWriter, Writer};
 use oci_spec::image::Descriptor;
 use thiserror::Error;

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
+use image_tool::address::digest;
 use image_tool::address::{Address, RefName};
-use image_tool::digest;
 use image_tool::layout::{self, Layout, Writer};
 use oci_spec::image::Descriptor;
 use thiserror::Error;

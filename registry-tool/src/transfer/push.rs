@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use image_tool::address::Address;
-use image_tool::digest::Digest;
+use image_tool::address::digest::Digest;
 use image_tool::layout::{self, Layout, MANIFEST_LIMIT};
 use oci_spec::image::Descriptor;
 use thiserror::Error;

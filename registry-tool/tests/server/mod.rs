@@ -179,7 +179,7 @@ pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 pub(crate) fn digest(bytes: &[u8]) -> String {
-    image_tool::digest::sha256(bytes).to_string()
+    image_tool::address::digest::sha256(bytes).to_string()
 }
 
 impl Image {

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bundle_tool::bundle::Bundle;
-use bundle_tool::cdi::{self, Edits};
 use bundle_tool::config;
-use bundle_tool::device::{Device, Rule};
-use bundle_tool::quantity::Size;
+use bundle_tool::config::cdi::{self, Edits};
+use bundle_tool::option::device::{Device, Rule};
+use bundle_tool::option::quantity::Size;
 use bundle_tool::volume::{Attachment, Bind, Recursive, Source};
 use clap::ArgAction;
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 use super::refuse;
 

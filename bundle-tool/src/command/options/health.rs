@@ -1,7 +1,7 @@
 //! How a container's health is checked.
 
-use bundle_tool::image::Healthcheck;
-use bundle_tool::quantity::Span;
+use bundle_tool::config::image::Healthcheck;
+use bundle_tool::option::quantity::Span;
 use clap::ArgAction;
 
 use super::refuse;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use bundle_tool::annotation;
-use bundle_tool::environment;
-use bundle_tool::signal;
+use bundle_tool::bundle::annotation;
+use bundle_tool::option::environment;
+use bundle_tool::option::signal;
 use clap::ArgAction;
 
 use super::refuse;

@@ -1,7 +1,7 @@
 //! What a container may use.
 
-use bundle_tool::limit::{DeviceRate, Limits, Ulimit};
-use bundle_tool::quantity::{CpuSet, Processors, Size};
+use bundle_tool::option::limit::{DeviceRate, Limits, Ulimit};
+use bundle_tool::option::quantity::{CpuSet, Processors, Size};
 use clap::ArgAction;
 
 #[derive(clap::Args)]

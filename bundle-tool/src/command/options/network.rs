@@ -8,10 +8,10 @@ use bundle_tool::config::Namespace;
 use bundle_tool::container::Connection;
 use bundle_tool::network::Mode;
 use bundle_tool::network::files::ExtraHost;
-use bundle_tool::port::{Expose, Publish};
+use bundle_tool::option::port::{Expose, Publish};
 use bundle_tool::rootfs;
 use clap::ArgAction;
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 use super::refuse;
 use super::security::process_of;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use bundle_tool::environment;
+use bundle_tool::option::environment;
 use clap::ArgAction;
 
 use super::refuse;

@@ -1,13 +1,13 @@
 //! What a container is kept from, and which namespaces it shares.
 
 use anyhow::Context as _;
-use bundle_tool::annotation;
+use bundle_tool::bundle::annotation;
 use bundle_tool::bundle::{self, Bundle};
-use bundle_tool::capability::Capability;
 use bundle_tool::config::{Ipc, Namespace};
 use bundle_tool::security::SecurityOption;
+use bundle_tool::security::capability::Capability;
 use clap::ArgAction;
-use image_tool::home::Home;
+use image_tool::address::home::Home;
 
 use super::refuse;
 

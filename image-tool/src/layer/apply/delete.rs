@@ -6,10 +6,10 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
-use super::make::Existing;
-use super::place::Place;
+use super::place::{Existing, Place};
 use super::{Applier, Error, Target};
-use crate::beneath::{self, Time, io_error, open_in_root};
+use crate::beneath::{self, Time, open_in_root};
+use crate::error::{During, Io};
 
 impl Applier {
     pub(super) fn whiteout(&mut self, above: &Path, target: &OsStr, time: Time) -> Result<(), Error> {
@@ -19,7 +19,7 @@ impl Applier {
             let fd = match open_in_root(&self.root, above, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
                 Ok(fd) => fd,
                 Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-                Err(errno) => return Err(io_error("open", above)(errno).into()),
+                Err(errno) => return Err(Io::new("open", above, errno).into()),
             };
             let place = self.remember(above, fd)?;
             self.purge(&place, target, &path)?;
@@ -35,14 +35,13 @@ impl Applier {
         }
         match rustix::fs::mknodat(&place.fd, target, FileType::CharacterDevice, Mode::empty(), 0) {
             Ok(()) => {
-                rustix::fs::fsetxattr(&place.fd, marks.origin(), b"", XattrFlags::empty())
-                    .map_err(io_error("mark", above))?;
+                rustix::fs::fsetxattr(&place.fd, marks.origin(), b"", XattrFlags::empty()).during("mark", above)?;
                 let stamps = time.stamps();
                 Ok(rustix::fs::utimensat(&place.fd, target, &stamps, AtFlags::SYMLINK_NOFOLLOW)
-                    .map_err(io_error("set time of", &path))?)
+                    .during("set time of", &path)?)
             }
             Err(Errno::EXIST) => Ok(()),
-            Err(errno) => Err(io_error("make whiteout", &path)(errno).into()),
+            Err(errno) => Err(Io::new("make whiteout", &path, errno).into()),
         }
     }
 
@@ -51,11 +50,11 @@ impl Applier {
             Target::Lower(marks) => {
                 let place = self.place(directory, time)?;
                 let set = rustix::fs::fsetxattr(&place.fd, marks.opaque(), b"y", XattrFlags::empty());
-                Ok(set.map_err(io_error("make opaque", directory))?)
+                Ok(set.during("make opaque", directory)?)
             }
             Target::Tree => {
                 let place = self.place(directory, time)?;
-                for name in beneath::names(&place.fd).map_err(io_error("list", directory))? {
+                for name in beneath::names(&place.fd).during("list", directory)? {
                     self.purge(&place, &name, &directory.join(&name))?;
                 }
                 Ok(())
@@ -65,8 +64,7 @@ impl Applier {
 
     pub(super) fn set_opaque(&self, place: &Place, name: &OsStr, path: &Path) -> Result<(), Error> {
         let Target::Lower(marks) = self.options.target else { return Ok(()) };
-        Ok(beneath::set_xattr(&place.fd, name, OsStr::new(marks.opaque()), b"y")
-            .map_err(io_error("make opaque", path))?)
+        Ok(beneath::set_xattr(&place.fd, name, OsStr::new(marks.opaque()), b"y").during("make opaque", path)?)
     }
 
     /// Removes what lower layers put at `name`, and keeps what this layer did. Answers whether something stays.
@@ -83,11 +81,11 @@ impl Applier {
             return Ok(false);
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&place.fd, name, flags, Mode::empty()).map_err(io_error("open", path))?;
-        let inode = rustix::fs::fstat(&fd).map_err(io_error("stat", path))?.st_ino;
+        let fd = rustix::fs::openat(&place.fd, name, flags, Mode::empty()).during("open", path)?;
+        let inode = rustix::fs::fstat(&fd).during("stat", path)?.st_ino;
         let below = Place { fd, inode, setgid: false };
         let mut stays = ours;
-        let names: Vec<OsString> = beneath::names(&below.fd).map_err(io_error("list", path))?;
+        let names: Vec<OsString> = beneath::names(&below.fd).during("list", path)?;
         for child in names {
             stays |= self.purge(&below, &child, &path.join(&child))?;
         }

@@ -8,19 +8,12 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::place::Place;
+use super::place::{Existing, Place};
 use super::{Applier, Error, Pending, Target, is_overlay_mark};
-use crate::beneath::{self, Time, clean, io_error};
+use crate::beneath::{self, Time, clean};
+use crate::error::{During, Io};
 use crate::layer::entry::{self, Entry, Kind, Reader};
 use crate::layer::owner::{Owners, ROOTLESS, to_rootless};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Existing {
-    Nothing,
-    Directory,
-    Whiteout,
-    Other,
-}
 
 impl Applier {
     /// Makes what the entry says, in place of what is there. A directory stays and gets its new mode and owner.
@@ -42,7 +35,7 @@ impl Applier {
                         true
                     }
                     Err(Errno::EXIST) => false,
-                    Err(errno) => return Err(io_error("make directory", path)(errno).into()),
+                    Err(errno) => return Err(Io::new("make directory", path, errno).into()),
                 },
                 Kind::Symlink(target) => match rustix::fs::symlinkat(target, &place.fd, name) {
                     Ok(()) => {
@@ -50,7 +43,7 @@ impl Applier {
                         true
                     }
                     Err(Errno::EXIST) => false,
-                    Err(errno) => return Err(io_error("link", path)(errno).into()),
+                    Err(errno) => return Err(Io::new("link", path, errno).into()),
                 },
                 Kind::Character(major, minor) => {
                     self.device(place, name, path, entry, FileType::CharacterDevice, (*major, *minor))?
@@ -85,7 +78,7 @@ impl Applier {
         let stat = match rustix::fs::statat(&place.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(Existing::Nothing),
-            Err(errno) => return Err(io_error("stat", path)(errno).into()),
+            Err(errno) => return Err(Io::new("stat", path, errno).into()),
         };
         Ok(match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Existing::Directory,
@@ -97,7 +90,7 @@ impl Applier {
     pub(super) fn remove(&mut self, place: &Place, name: &OsStr, path: &Path) -> Result<(), Error> {
         // A directory or a link to one may go, and with it what was opened through it.
         self.places.clear();
-        Ok(beneath::remove(&place.fd, name).map_err(io_error("remove", path))?)
+        Ok(beneath::remove(&place.fd, name).during("remove", path)?)
     }
 
     pub(super) fn root_entry(&mut self, entry: &Entry) -> Result<(), Error> {
@@ -110,8 +103,8 @@ impl Applier {
 
     pub(super) fn directory(&mut self, place: &Place, name: &OsStr, path: &Path, entry: &Entry) -> Result<(), Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&place.fd, name, flags, Mode::empty()).map_err(io_error("open", path))?;
-        let inode = rustix::fs::fstat(&fd).map_err(io_error("stat", path))?.st_ino;
+        let fd = rustix::fs::openat(&place.fd, name, flags, Mode::empty()).during("open", path)?;
+        let inode = rustix::fs::fstat(&fd).during("stat", path)?.st_ino;
         self.dress_directory(fd.as_fd(), inode, path, entry)?;
         self.places.remove(path);
         Ok(())
@@ -125,13 +118,12 @@ impl Applier {
         entry: &Entry,
     ) -> Result<(), Error> {
         if let Some((uid, gid)) = self.owner(entry)? {
-            rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-                .map_err(io_error("set owner of", path))?;
+            rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).during("set owner of", path)?;
         }
         // Only root may write into a directory that its mode closes.
         let later = !self.privileged && entry.mode & 0o700 != 0o700;
         let mode = if later { entry.mode | 0o700 } else { entry.mode };
-        rustix::fs::fchmod(fd, Mode::from_raw_mode(mode)).map_err(io_error("set mode of", path))?;
+        rustix::fs::fchmod(fd, Mode::from_raw_mode(mode)).during("set mode of", path)?;
         self.attributes(entry, path, |key, value| rustix::fs::fsetxattr(fd, key, value, XattrFlags::empty()))?;
         let pending = Pending { path: path.to_path_buf(), time: entry.modified, mode: later.then_some(entry.mode) };
         self.pending.insert(inode, pending);
@@ -149,12 +141,12 @@ impl Applier {
         let mut file = match beneath::create(&place.fd, name, entry.mode & 0o777) {
             Ok(file) => file,
             Err(Errno::EXIST) => return Ok(false),
-            Err(errno) => return Err(io_error("create", path)(errno).into()),
+            Err(errno) => return Err(Io::new("create", path, errno).into()),
         };
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::UnexpectedEof => Error::Archive(entry::Error::Truncated),
             io::ErrorKind::InvalidData => Error::Archive(entry::Error::Io(source)),
-            _ => Error::Write { path: path.to_path_buf(), source },
+            _ => Io::new("write", path, source).into(),
         };
         if let Some(map) = &entry.sparse {
             sparse(&file, map, entry.size, reader).map_err(failed)?;
@@ -172,15 +164,15 @@ impl Applier {
         let owner = self.owner(entry)?.filter(|owner| *owner != self.me || place.setgid);
         if let Some((uid, gid)) = owner {
             rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-                .map_err(io_error("set owner of", path))?;
+                .during("set owner of", path)?;
         }
         // The mode at creation holds unless the umask took from it; setuid and setgid come after the owner, whose
         // change drops them.
         if entry.mode & (self.umask | 0o7000) != 0 {
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode)).map_err(io_error("set mode of", path))?;
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode)).during("set mode of", path)?;
         }
         self.attributes(entry, path, |key, value| rustix::fs::fsetxattr(&file, key, value, XattrFlags::empty()))?;
-        rustix::fs::futimens(&file, &entry.modified.stamps()).map_err(io_error("set time of", path))?;
+        rustix::fs::futimens(&file, &entry.modified.stamps()).during("set time of", path)?;
         Ok(true)
     }
 
@@ -205,7 +197,7 @@ impl Applier {
                 *self.skipped.entry("device node".to_string()).or_default() += 1;
                 Ok(true)
             }
-            Err(errno) => Err(io_error("make node", path)(errno).into()),
+            Err(errno) => Err(Io::new("make node", path, errno).into()),
         }
     }
 
@@ -215,17 +207,16 @@ impl Applier {
         if let Some((uid, gid)) = owner {
             let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
             rustix::fs::chownat(&place.fd, name, user, group, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(io_error("set owner of", path))?;
+                .during("set owner of", path)?;
         }
         if !matches!(entry.kind, Kind::Symlink(_)) && entry.mode & (self.umask | 0o7000) != 0 {
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let fd = rustix::fs::openat(&place.fd, name, flags, Mode::empty()).map_err(io_error("open", path))?;
-            rustix::fs::chmod(beneath::self_fd(&fd), Mode::from_raw_mode(entry.mode))
-                .map_err(io_error("set mode of", path))?;
+            let fd = rustix::fs::openat(&place.fd, name, flags, Mode::empty()).during("open", path)?;
+            rustix::fs::chmod(beneath::self_fd(&fd), Mode::from_raw_mode(entry.mode)).during("set mode of", path)?;
         }
         self.attributes(entry, path, |key, value| beneath::set_xattr(&place.fd, name, key, value))?;
         rustix::fs::utimensat(&place.fd, name, &entry.modified.stamps(), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(io_error("set time of", path))?;
+            .during("set time of", path)?;
         Ok(())
     }
 
@@ -259,7 +250,7 @@ impl Applier {
                 Err(Errno::PERM | Errno::INVAL) if !self.privileged => self.skip_attribute(key),
                 // user.* belongs on files and directories only (xattr(7)), though archives have it elsewhere.
                 Err(Errno::PERM) if !matches!(entry.kind, Kind::File | Kind::Directory) => self.skip_attribute(key),
-                Err(errno) => return Err(io_error("set attribute of", path)(errno).into()),
+                Err(errno) => return Err(Io::new("set attribute of", path, errno).into()),
             }
         }
         Ok(())
@@ -284,7 +275,7 @@ impl Applier {
         let found = match rustix::fs::statat(&from, source, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(false),
-            Err(errno) => return Err(io_error("stat", &target)(errno).into()),
+            Err(errno) => return Err(Io::new("stat", &target, errno).into()),
         };
         if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
             return Err(Error::Link { path: path.to_path_buf(), target });
@@ -294,8 +285,7 @@ impl Applier {
             match rustix::fs::linkat(&from, source, &place.fd, name, AtFlags::empty()) {
                 Ok(()) => break,
                 Err(Errno::EXIST) => {
-                    let stat = rustix::fs::statat(&place.fd, name, AtFlags::SYMLINK_NOFOLLOW)
-                        .map_err(io_error("stat", path))?;
+                    let stat = rustix::fs::statat(&place.fd, name, AtFlags::SYMLINK_NOFOLLOW).during("stat", path)?;
                     if same_file(&stat, &found) {
                         break;
                     }
@@ -305,7 +295,7 @@ impl Applier {
                         return Ok(false);
                     }
                 }
-                Err(errno) => return Err(io_error("link", path)(errno).into()),
+                Err(errno) => return Err(Io::new("link", path, errno).into()),
             }
         }
         self.brought.insert(self.key(place.inode, name));

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::make::Existing;
 use super::{Applier, Error, Pending};
-use crate::beneath::{Time, io_error, open_in_root};
+use crate::beneath::{Time, open_in_root};
+use crate::error::{During, Io};
 use crate::layer::entry::{Entry, Kind};
 
 /// A directory that entries were put in.
@@ -18,6 +18,16 @@ pub(super) struct Place {
     pub(super) inode: u64,
     /// New files in it get its group.
     pub(super) setgid: bool,
+}
+
+/// What has a name already when an entry wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Existing {
+    Nothing,
+    Directory,
+    /// A deletion in overlayfs's signs, which this layer made before.
+    Whiteout,
+    Other,
 }
 
 impl Applier {
@@ -36,7 +46,7 @@ impl Applier {
                     missing.push(next);
                     next = next.parent().unwrap_or(Path::new(""));
                 }
-                Err(errno) => return Err(io_error("open", next)(errno).into()),
+                Err(errno) => return Err(Io::new("open", next, errno).into()),
             }
         };
         for path in missing.into_iter().rev() {
@@ -47,7 +57,7 @@ impl Applier {
     }
 
     pub(super) fn remember(&mut self, path: &Path, fd: OwnedFd) -> Result<Rc<Place>, Error> {
-        let stat = rustix::fs::fstat(&fd).map_err(io_error("stat", path))?;
+        let stat = rustix::fs::fstat(&fd).during("stat", path)?;
         let place = Rc::new(Place { fd, inode: stat.st_ino, setgid: stat.st_mode & 0o2000 != 0 });
         self.pending.entry(stat.st_ino).or_insert_with(|| Pending {
             path: path.to_path_buf(),
@@ -79,14 +89,13 @@ impl Applier {
         }
         if existing != Existing::Directory {
             let directory = Entry { modified: time, ..Entry::new(path, Kind::Directory, 0o755) };
-            rustix::fs::mkdirat(&above.fd, name, Mode::RWXU).map_err(io_error("make directory", path))?;
+            rustix::fs::mkdirat(&above.fd, name, Mode::RWXU).during("make directory", path)?;
             self.directory(above, name, path, &directory)?;
             self.brought.insert(self.key(above.inode, name));
             if existing == Existing::Whiteout {
                 self.set_opaque(above, name, path)?;
             }
         }
-        Ok(open_in_root(&self.root, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
-            .map_err(io_error("open", path))?)
+        Ok(open_in_root(&self.root, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).during("open", path)?)
     }
 }

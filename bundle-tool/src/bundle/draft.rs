@@ -1,0 +1,209 @@
+//! A bundle in the making: its name taken, its folder locked, config.json put in place last.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use image_tool::error::During as _;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use super::name::ContainerName;
+use super::remove::remove_tree;
+use super::{Error, UNFINISHED, unmount};
+
+/// A bundle in the making. Dropped before [`Draft::commit`] it takes everything back.
+#[derive(Debug)]
+pub struct Draft {
+    path: PathBuf,
+    /// The path as the user gave it.
+    shown: PathBuf,
+    name: ContainerName,
+    link: Option<PathBuf>,
+    // Held until the bundle is whole.
+    _lock: OwnedFd,
+    committed: bool,
+}
+
+impl Draft {
+    /// Takes the name, or one drawn at random, and makes the folder: `path`, or `bundles/NAME`.
+    pub fn create(bundles: &Path, name: Option<ContainerName>, path: Option<&Path>) -> Result<Self, Error> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(bundles).during("create", bundles)?;
+        match name {
+            Some(name) => Self::named(bundles, name, path),
+            None => {
+                let mut attempts = 0;
+                loop {
+                    let name = if attempts < 8 { ContainerName::random() } else { ContainerName::random_with_digit() };
+                    match Self::named(bundles, name, path) {
+                        Err(Error::NameInUse { .. }) if attempts < 64 => attempts += 1,
+                        other => return other,
+                    }
+                }
+            }
+        }
+    }
+
+    fn named(bundles: &Path, name: ContainerName, path: Option<&Path>) -> Result<Self, Error> {
+        let place = bundles.join(name.as_str());
+        let Some(shown) = path else {
+            let path = std::path::absolute(&place).during("find", &place)?;
+            let lock = claim(&path)?;
+            let lock = lock.ok_or_else(|| Error::NameInUse { name: name.to_string(), path: place.clone() })?;
+            return Ok(Self { path, shown: place, name, link: None, _lock: lock, committed: false });
+        };
+        let path = std::path::absolute(shown).during("find", shown)?;
+        link(&place, &path, &name)?;
+        let claimed = claim(&path).and_then(|lock| lock.ok_or_else(|| Error::PathInUse(shown.into())));
+        match claimed {
+            Ok(lock) => Ok(Self { path, shown: shown.into(), name, link: Some(place), _lock: lock, committed: false }),
+            Err(error) => {
+                // The error is what the user has to know; a link that leads nowhere is free for the next.
+                let _ = fs::remove_file(&place);
+                Err(error)
+            }
+        }
+    }
+
+    /// The folder, absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder as it was asked for.
+    pub fn shown(&self) -> &Path {
+        &self.shown
+    }
+
+    /// The container's name.
+    pub fn name(&self) -> &ContainerName {
+        &self.name
+    }
+
+    /// Writes config.json, with which the bundle is one.
+    pub fn commit(mut self, config: &[u8]) -> Result<PathBuf, Error> {
+        replace(&self.path, "config.json", config, 0o600)?;
+        self.committed = true;
+        Ok(self.shown.clone())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.committed {
+            // Whatever stopped us is the error to tell; what stays is taken over by the next of the name.
+            let _ = unmount(&self.path, &self.path.join("rootfs"), true);
+            let _ = remove_tree(&self.path);
+            if let Some(link) = &self.link {
+                let _ = fs::remove_file(link);
+            }
+        }
+    }
+}
+
+/// Makes a folder and locks it; `None` if it is somebody's. One that a crash left, without a config.json and unlocked, is emptied.
+fn claim(path: &Path) -> Result<Option<OwnedFd>, Error> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).during("create", parent)?;
+    }
+    let made = match fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+        Err(error) => Err(error).during("create", path)?,
+    };
+    let open =
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+    let Ok(folder) = open else { return Ok(None) };
+    if rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(None);
+    }
+    if !made {
+        if !path.join(UNFINISHED).exists() || path.join("config.json").exists() {
+            // An empty folder of the user's may become a bundle.
+            let empty = fs::read_dir(path).during("read", path)?.next().is_none();
+            if !empty {
+                return Ok(None);
+            }
+        } else {
+            unmount(path, &path.join("rootfs"), true)?;
+            for entry in fs::read_dir(path).during("read", path)?.flatten() {
+                if entry.file_name() != UNFINISHED {
+                    remove_tree(&entry.path())?;
+                }
+            }
+        }
+    }
+    File::create(path.join(UNFINISHED)).during("create", &path.join(UNFINISHED))?;
+    Ok(Some(folder))
+}
+
+/// Lets `place` lead to `target`; a link that leads nowhere any more may be replaced.
+fn link(place: &Path, target: &Path, name: &ContainerName) -> Result<(), Error> {
+    let taken = |path: PathBuf| Error::NameInUse { name: name.to_string(), path };
+    for _ in 0..2 {
+        match std::os::unix::fs::symlink(target, place) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => Err(error).during("create", place)?,
+        }
+        match fs::read_link(place) {
+            // Ours from a run that crashed, or of a folder that somebody removed.
+            Ok(old) if old == target || !old.exists() => fs::remove_file(place).during("remove", place)?,
+            Ok(old) => return Err(taken(old)),
+            Err(_) => return Err(taken(place.to_owned())),
+        }
+    }
+    Err(taken(place.to_owned()))
+}
+
+/// Puts a file in place whole.
+pub(crate) fn replace(folder: &Path, name: &str, content: &[u8], mode: u32) -> Result<(), Error> {
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.join(name);
+    let write = || -> io::Result<()> {
+        let mut file = tempfile::Builder::new()
+            .prefix(".new-")
+            .permissions(fs::Permissions::from_mode(mode))
+            .tempfile_in(folder)?;
+        file.write_all(content)?;
+        // The umask may have taken bits that a container's user needs.
+        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+        file.as_file().sync_all()?;
+        file.persist(&path)?;
+        File::open(folder)?.sync_all()
+    };
+    Ok(write().during("write", &path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Option<ContainerName> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_draft_that_is_dropped_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundles = folder.path().join("bundles");
+        let draft = Draft::create(&bundles, name("web"), None).unwrap();
+        fs::create_dir(draft.path().join("rootfs")).unwrap();
+        assert!(matches!(Draft::create(&bundles, name("web"), None), Err(Error::NameInUse { .. })));
+        drop(draft);
+        assert_eq!(fs::read_dir(&bundles).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_with_files_is_no_place_for_a_bundle() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("precious"), "").unwrap();
+        let outcome = Draft::create(&folder.path().join("bundles"), None, Some(&path));
+        assert!(matches!(outcome, Err(Error::PathInUse(_))));
+        assert!(path.join("precious").exists());
+    }
+}

@@ -1,0 +1,39 @@
+//! What the manual pages say beyond the command line.
+
+use image_tool::program::manual::Manual;
+
+pub(super) const MANUAL: Manual = Manual {
+    statuses: &[
+        ("0", "Success."),
+        ("1", "The command failed."),
+        ("2", "The command line is wrong."),
+        ("125", "An option of docker run cannot be honoured."),
+    ],
+    environment: &[
+        (
+            "OCI_HOME",
+            "The data folder of the tools. Default: /var/lib/oci for root, else $XDG_DATA_HOME/oci, else $HOME/.local/share/oci.",
+        ),
+        (
+            "OCI_LAYOUT",
+            "The default layout, which an address without a layout means. Default: images in the data folder.",
+        ),
+        (
+            "SOURCE_DATE_EPOCH",
+            "The time of new images in seconds since 1970, so that equal input gives equal digests (reproducible-builds.org).",
+        ),
+        (
+            "CNI_PATH",
+            "The folders of CNI plugins, separated by colons. Default: /usr/lib/cni:/opt/cni/bin:/usr/libexec/cni.",
+        ),
+        ("XDG_RUNTIME_DIR", "Where rootless networks keep their sockets."),
+    ],
+    files: &[
+        ("$OCI_HOME/bundles/NAME/", "The bundle of the container NAME."),
+        ("$OCI_HOME/layers/", "Unpacked layers by diff id, shared by all bundles: a cache."),
+        ("$OCI_HOME/volumes/NAME/_data", "The named volume NAME."),
+        ("$OCI_HOME/networks/, /etc/cni/net.d/", "Networks as CNI conflists."),
+        ("/etc/cdi/, /var/run/cdi/", "Devices by name (Container Device Interface)."),
+    ],
+    related: &["image-tool", "registry-tool", "run-tool", "build-tool", "runc"],
+};

@@ -1,0 +1,314 @@
+//! The Container Device Interface: devices by a vendor's name (`nvidia.com/gpu=all`), described by files in /etc/cdi and /var/run/cdi.
+//!
+//! A description says which device nodes, mounts, variables and hooks a container needs. It comes from the host's administrator
+//! and is trusted as such. Descriptions in YAML are told apart from those that there are not: this tool reads JSON alone, and every
+//! generator writes that too.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{Hook, Hooks, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, Mount};
+use serde::Deserialize;
+
+use super::mounts;
+use crate::option::Refused;
+use crate::option::device;
+
+/// Where descriptions are; what is in the second folder is of this boot and wins.
+pub const FOLDERS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
+
+/// What devices change in a container's configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Edits {
+    pub(crate) env: Vec<String>,
+    pub(crate) nodes: Vec<(LinuxDevice, LinuxDeviceCgroup)>,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) gids: Vec<u32>,
+    hooks: Vec<(String, Hook)>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Description {
+    kind: String,
+    #[serde(default)]
+    devices: Vec<Named>,
+    #[serde(default)]
+    container_edits: Raw,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Named {
+    name: String,
+    #[serde(default)]
+    container_edits: Raw,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Raw {
+    env: Vec<String>,
+    device_nodes: Vec<Node>,
+    mounts: Vec<RawMount>,
+    hooks: Vec<RawHook>,
+    #[serde(rename = "additionalGids", alias = "additionalGIDs")]
+    additional_gids: Vec<u32>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Node {
+    path: PathBuf,
+    host_path: Option<PathBuf>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    major: Option<i64>,
+    minor: Option<i64>,
+    file_mode: Option<u32>,
+    permissions: Option<String>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawMount {
+    host_path: PathBuf,
+    container_path: PathBuf,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    #[serde(default)]
+    options: Vec<String>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawHook {
+    hook_name: String,
+    path: PathBuf,
+    args: Option<Vec<String>>,
+    env: Option<Vec<String>>,
+    timeout: Option<i64>,
+}
+
+/// Whether a `--device` names a device of CDI: `vendor/class=name`.
+pub fn is_name(text: &str) -> bool {
+    text.split_once('=').is_some_and(|(kind, name)| !kind.starts_with('/') && kind.contains('/') && !name.is_empty())
+}
+
+/// What the devices of these names change, each described once. `option` is whose names they are.
+pub fn resolve(folders: &[PathBuf], option: &'static str, names: &[String]) -> Result<Edits, Refused> {
+    let mut edits = Edits::default();
+    if names.is_empty() {
+        return Ok(edits);
+    }
+    let (descriptions, unread) = read(folders, option)?;
+    let mut used: Vec<usize> = Vec::new();
+    for text in names {
+        let (kind, name) = text
+            .split_once('=')
+            .ok_or_else(|| Refused::new(option, format!("{text}: not a name of CDI (VENDOR/CLASS=NAME)")))?;
+        // Of several descriptions the last one counts.
+        let found = descriptions.iter().enumerate().rev().filter(|(_, description)| description.kind == kind);
+        let device = found
+            .flat_map(|(index, description)| description.devices.iter().map(move |device| (index, device)))
+            .find(|(_, device)| device.name == name);
+        let Some((index, device)) = device else {
+            let places: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+            let way = if unread.is_empty() {
+                String::new()
+            } else {
+                format!("; {} is YAML, which is not read (generate it as JSON)", unread[0].display())
+            };
+            return Err(Refused::new(
+                option,
+                format!("{text}: no CDI description of it in {}{way}", places.join(" or ")),
+            ));
+        };
+        if !used.contains(&index) {
+            used.push(index);
+            edits.add(&descriptions[index].container_edits, option)?;
+        }
+        edits.add(&device.container_edits, option)?;
+    }
+    Ok(edits)
+}
+
+fn read(folders: &[PathBuf], option: &'static str) -> Result<(Vec<Description>, Vec<PathBuf>), Refused> {
+    let (mut descriptions, mut unread) = (Vec::new(), Vec::new());
+    for folder in folders {
+        let mut paths: Vec<PathBuf> =
+            fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths {
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("json") => {
+                    let wrong = |error: String| Refused::new(option, format!("{}: {error}", path.display()));
+                    let json = fs::read(&path).map_err(|error| wrong(error.to_string()))?;
+                    descriptions.push(serde_json::from_slice(&json).map_err(|error| wrong(error.to_string()))?);
+                }
+                Some("yaml" | "yml") => unread.push(path),
+                _ => {}
+            }
+        }
+    }
+    Ok((descriptions, unread))
+}
+
+impl Edits {
+    fn add(&mut self, raw: &Raw, option: &'static str) -> Result<(), Refused> {
+        self.env.extend(raw.env.iter().cloned());
+        self.gids.extend(&raw.additional_gids);
+        for node in &raw.device_nodes {
+            self.nodes.push(node.resolve().map_err(|reason| Refused::new(option, reason))?);
+        }
+        for raw in &raw.mounts {
+            let mut options: Vec<&str> = raw.options.iter().map(String::as_str).collect();
+            if !options.iter().any(|option| ["bind", "rbind"].contains(option))
+                && raw.kind.as_deref().is_none_or(|kind| kind == "bind")
+            {
+                options.push("rbind");
+            }
+            self.mounts.push(mounts::mount(
+                &raw.container_path,
+                raw.kind.as_deref().unwrap_or("bind"),
+                &raw.host_path,
+                &options,
+            ));
+        }
+        for raw in &raw.hooks {
+            let mut hook = Hook::default();
+            hook.set_path(raw.path.clone());
+            hook.set_args(raw.args.clone());
+            hook.set_env(raw.env.clone());
+            hook.set_timeout(raw.timeout);
+            self.hooks.push((raw.hook_name.clone(), hook));
+        }
+        Ok(())
+    }
+
+    /// Adds the hooks behind those that are there.
+    pub(crate) fn add_hooks(&self, hooks: Option<Hooks>) -> Result<Option<Hooks>, Refused> {
+        if self.hooks.is_empty() {
+            return Ok(hooks);
+        }
+        let mut all = hooks.unwrap_or_default();
+        for (name, hook) in &self.hooks {
+            let list = match name.as_str() {
+                "prestart" => all.prestart_mut(),
+                "createRuntime" => all.create_runtime_mut(),
+                "createContainer" => all.create_container_mut(),
+                "startContainer" => all.start_container_mut(),
+                "poststart" => all.poststart_mut(),
+                "poststop" => all.poststop_mut(),
+                other => {
+                    return Err(Refused::new(
+                        "--device",
+                        format!("a CDI description has a hook {other:?}, which there is not"),
+                    ));
+                }
+            };
+            list.get_or_insert_default().push(hook.clone());
+        }
+        Ok(Some(all))
+    }
+}
+
+impl Node {
+    fn resolve(&self) -> Result<(LinuxDevice, LinuxDeviceCgroup), String> {
+        let host = self.host_path.as_deref().unwrap_or(&self.path);
+        let numbers = match (self.major, self.minor) {
+            (Some(major), Some(minor)) => Some((major, minor)),
+            _ => None,
+        };
+        let (kind, (major, minor), mode) = match (self.kind.as_deref(), numbers) {
+            (Some(kind), Some(numbers)) => (kind.to_owned(), numbers, None),
+            _ => found(host)?,
+        };
+        let kind = match kind.as_str() {
+            "c" | "u" => LinuxDeviceType::C,
+            "b" => LinuxDeviceType::B,
+            other => return Err(format!("{}: a CDI description has a device of type {other:?}", self.path.display())),
+        };
+        let mut node = LinuxDevice::default();
+        node.set_path(self.path.clone());
+        node.set_typ(kind);
+        node.set_major(major);
+        node.set_minor(minor);
+        node.set_file_mode(self.file_mode.or(mode));
+        node.set_uid(self.uid);
+        node.set_gid(self.gid);
+        Ok((node, device::allow(kind, Some(major), Some(minor), self.permissions.as_deref().unwrap_or("rwm"))))
+    }
+}
+
+/// Type, major and minor number, mode.
+type Found = (String, (i64, i64), Option<u32>);
+
+/// What a device of the host is.
+fn found(host: &Path) -> Result<Found, String> {
+    let found = fs::metadata(host).map_err(|error| format!("{}: {error}", host.display()))?;
+    let kind = match found.file_type() {
+        kind if kind.is_char_device() => "c",
+        kind if kind.is_block_device() => "b",
+        _ => return Err(format!("{}: not a device", host.display())),
+    };
+    let numbers = (rustix::fs::major(found.rdev()).into(), rustix::fs::minor(found.rdev()).into());
+    Ok((kind.into(), numbers, Some(found.mode() & 0o7777)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn folder(description: &serde_json::Value) -> (tempfile::TempDir, Vec<PathBuf>) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("vendor.json"), description.to_string()).unwrap();
+        let folders = vec![folder.path().to_owned()];
+        (folder, folders)
+    }
+
+    #[test]
+    fn names_are_told_from_paths() {
+        assert!(is_name("nvidia.com/gpu=all") && is_name("vendor/class=0"));
+        for text in ["/dev/fuse", "/dev/x=y", "gpu=all", "vendor/class=", "vendor/class"] {
+            assert!(!is_name(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_device_brings_nodes_mounts_variables_and_hooks() {
+        let (_held, folders) = folder(&json!({"cdiVersion": "0.6.0", "kind": "vendor.com/hole",
+            "containerEdits": {"env": ["ALL=1"]},
+            "devices": [{"name": "one", "containerEdits": {
+                "deviceNodes": [{"path": "/dev/hole", "hostPath": "/dev/null"}, {"path": "/dev/given", "type": "c", "major": 9, "minor": 8, "permissions": "r"}],
+                "mounts": [{"hostPath": "/usr/lib/vendor", "containerPath": "/usr/lib/vendor", "options": ["ro", "nosuid"]}],
+                "hooks": [{"hookName": "createContainer", "path": "/usr/bin/vendor-hook", "args": ["vendor-hook", "ldcache"]}],
+                "env": ["ONE=1"]}}]}));
+        let edits =
+            resolve(&folders, "--device", &["vendor.com/hole=one".into(), "vendor.com/hole=one".into()]).unwrap();
+        assert_eq!(edits.env, ["ALL=1", "ONE=1", "ONE=1"]);
+        assert_eq!((edits.nodes[0].0.major(), edits.nodes[0].0.minor()), (1, 3));
+        assert_eq!((edits.nodes[1].0.major(), edits.nodes[1].1.access().as_deref()), (9, Some("r")));
+        assert_eq!(edits.mounts[0].options().as_ref().unwrap(), &["ro", "nosuid", "rbind"]);
+        let hooks = edits.add_hooks(None).unwrap().unwrap();
+        assert_eq!(hooks.create_container().as_ref().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_device_that_nobody_describes_is_refused_with_the_reason() {
+        let (held, folders) = folder(&json!({"cdiVersion": "0.6.0", "kind": "vendor.com/hole", "devices": []}));
+        let message = |option, name: &str| resolve(&folders, option, &[name.into()]).unwrap_err().to_string();
+        assert!(
+            message("--device", "vendor.com/hole=two")
+                .starts_with("--device: vendor.com/hole=two: no CDI description of it in ")
+        );
+        fs::write(held.path().join("nvidia.yaml"), "cdiVersion: 0.6.0\n").unwrap();
+        assert!(message("--gpus", "nvidia.com/gpu=all").contains("nvidia.yaml is YAML"));
+        fs::write(held.path().join("broken.json"), "{").unwrap();
+        assert!(message("--gpus", "nvidia.com/gpu=all").contains("broken.json: "));
+    }
+}

@@ -1,0 +1,163 @@
+//! What a container changed: as a layer's tar, and as an image.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use image_tool::address::{Address, RefName};
+use image_tool::beneath::{self, Root};
+use image_tool::edit::append::{self, History};
+use image_tool::error::During as _;
+use image_tool::layer::apply;
+use image_tool::layer::cache::{self, Source};
+use image_tool::layer::diff;
+use image_tool::layer::pack::Packer;
+use image_tool::layer::{self, Compression};
+use image_tool::layout::platform::Platform;
+use image_tool::layout::{self, Image, Layout};
+
+use super::{instruction, layers};
+use crate::bundle::annotation;
+use crate::bundle::{self, Bundle};
+
+/// Why a change cannot be told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each variant but three is another module's error, passed on")]
+pub enum Error {
+    #[error(transparent)]
+    Bundle(#[from] bundle::Error),
+    #[error(transparent)]
+    Beneath(#[from] beneath::Error),
+    #[error(transparent)]
+    Diff(#[from] diff::Error),
+    #[error(transparent)]
+    Layout(#[from] layout::Error),
+    #[error(transparent)]
+    Cache(#[from] cache::Error),
+    #[error(transparent)]
+    Layer(#[from] layer::Error),
+    #[error(transparent)]
+    Append(#[from] append::Error),
+    /// Nothing says what the bundle was made from.
+    #[error("{}: config.json does not say which image it was made from", .0.display())]
+    NoImage(PathBuf),
+    /// The annotations name something that is no image.
+    #[error("the bundle's image")]
+    Address(#[source] image_tool::address::Error),
+    /// An operation that the kernel refused.
+    #[error(transparent)]
+    Io(#[from] image_tool::error::Io),
+}
+
+/// The image that a bundle was made from.
+pub struct Origin {
+    layout: Layout,
+    image: Image,
+}
+
+impl Origin {
+    /// Looks it up by its digest, in the layout that the bundle was made from.
+    pub fn of(bundle: &Bundle) -> Result<Self, Error> {
+        let missing = || Error::NoImage(bundle.path().to_owned());
+        let layout = bundle.annotation(annotation::LAYOUT).ok_or_else(missing)?;
+        let digest = bundle.annotation(annotation::DIGEST).ok_or_else(missing)?;
+        let digest = image_tool::address::digest::parse(digest).map_err(|error| Error::Address(error.into()))?;
+        let reference: Option<RefName> = bundle.annotation(annotation::IMAGE).and_then(|text| text.parse().ok());
+        let address = Address::new(layout, reference, Some(digest)).map_err(Error::Address)?;
+        let layout = Layout::of(&address)?;
+        let image = layout.image(&address, &Platform::host())?;
+        Ok(Self { layout, image })
+    }
+}
+
+/// Writes what the container changed as a layer's tar: what an overlay's writable layer holds, or how a plain tree differs from
+/// its image.
+pub fn write<W: Write>(bundle: &Bundle, output: W, options: &diff::Options) -> Result<W, Error> {
+    if bundle.layers()?.is_some() {
+        return Ok(diff::upper(&Root::open(bundle.path().join("upper"))?, output, options)?);
+    }
+    let origin = Origin::of(bundle)?;
+    let folder = tempfile::Builder::new().prefix(".diff-").tempdir_in(bundle.path());
+    let folder = folder.during("create a folder in", bundle.path())?;
+    let sources = Source::of_image(&origin.layout, &origin.image)?;
+    cache::apply_all(&sources, Root::open(folder.path())?, apply::Options::tree())?;
+    let mut options = options.clone();
+    options.exclude.extend(unchanged_mount_points(bundle)?);
+    Ok(diff::trees(&Root::open(folder.path())?, &Root::open(bundle.rootfs())?, output, &options)?)
+}
+
+/// Mount points that a plain tree was given, where the container put nothing in them.
+fn unchanged_mount_points(bundle: &Bundle) -> Result<BTreeSet<PathBuf>, Error> {
+    let file = bundle.path().join(layers::MADE);
+    let text = match fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) => Err(error).during("read", &file)?,
+    };
+    let rootfs = Root::open(bundle.rootfs())?;
+    let empty = |path: &Path| match rootfs.lstat(path) {
+        Ok(Some(stat)) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() => {
+            rootfs.names(path).is_ok_and(|names| names.is_empty())
+        }
+        Ok(Some(stat)) => stat.st_size == 0,
+        _ => false,
+    };
+    Ok(text.lines().map(PathBuf::from).filter(|path| empty(path)).collect())
+}
+
+/// How the image of a commit differs from the one before, beside its layer.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// The author, in the history.
+    pub author: Option<String>,
+    /// A remark, in the history.
+    pub message: Option<String>,
+    /// When it is made, in seconds since 1970.
+    pub created: i64,
+    /// Changes of the config, by Dockerfile instructions.
+    pub changes: Vec<instruction::Change>,
+}
+
+/// Makes what the container changed the top layer of a new image, which `address` then names. Gives the new address.
+pub fn commit(bundle: &Bundle, address: &Address, commit: &Commit) -> Result<Address, Error> {
+    let origin = Origin::of(bundle)?;
+    let target = Layout::create(&address.layout_path())?;
+    let writer = target.writer()?;
+    // The blobs of the image below come along where they are not there yet: linked if they can be.
+    for (descriptor, _) in origin.image.layers() {
+        writer.take(&origin.layout, descriptor)?;
+    }
+    let packer = Packer::new(&writer, Compression::Gzip)?;
+    let packer = write(bundle, packer, &diff::Options::default())?;
+    let (descriptor, diff_id) = packer.finish()?;
+    let layer = append::Layer { descriptor, diff_id, latest: commit.created };
+    let words: Vec<String> =
+        bundle.annotation(annotation::COMMAND).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+    let history = History {
+        created_by: words.join(" "),
+        comment: commit.message.clone(),
+        author: commit.author.clone(),
+        created: commit.created,
+    };
+    let mut descriptor = append::append(&origin.image, &writer, &layer, &history)?;
+    if !commit.changes.is_empty() {
+        descriptor = instruction::apply(&target, &writer, &descriptor, &commit.changes)?;
+    }
+    let digest = descriptor.digest().clone();
+    let new = match address.reference() {
+        Some(reference) => {
+            writer.publish(reference, descriptor)?;
+            address.with_reference(reference.clone())
+        }
+        None => {
+            target.update_index(|index| {
+                index.add(&descriptor);
+                Ok(())
+            })?;
+            address.clone()
+        }
+    };
+    Ok(new.with_digest(&digest))
+}

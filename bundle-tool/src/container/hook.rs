@@ -1,0 +1,88 @@
+//! What config.json's hooks do: the network up before the program starts, down when the container is deleted, and with `--rm` the
+//! bundle's removal.
+
+use std::path::PathBuf;
+
+use image_tool::address::home::Home;
+use serde::Deserialize;
+
+use super::{networks, removal};
+use crate::bundle::annotation;
+use crate::bundle::{self, Bundle};
+use crate::network;
+use crate::network::Plan;
+use crate::network::state::{Networks, Newcomer};
+
+/// When a hook is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `createRuntime`: the namespaces are there, the program is not.
+    Up,
+    /// `poststop`: the container is deleted.
+    Down,
+}
+
+/// Why a hook failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each variant but two is another module's error, passed on")]
+pub enum Error {
+    /// The runtime did not say which container it is about.
+    #[error("the container's state on standard input")]
+    State(#[source] serde_json::Error),
+    /// The bundle has no plan for a network.
+    #[error("{}: config.json has no network for the hook to set up", .0.display())]
+    NoPlan(PathBuf),
+    #[error(transparent)]
+    Bundle(#[from] bundle::Error),
+    #[error(transparent)]
+    Network(#[from] network::Error),
+    #[error(transparent)]
+    Removal(#[from] removal::Error),
+}
+
+/// The part of a container's state that is needed (runtime-spec runtime.md, "State").
+#[derive(Debug, Deserialize)]
+struct State {
+    #[serde(default)]
+    pid: i32,
+    bundle: PathBuf,
+}
+
+/// Does what the hook is there for.
+pub fn run(home: &Home, action: Action, state: &[u8]) -> Result<(), Error> {
+    let state: State = serde_json::from_slice(state).map_err(Error::State)?;
+    let bundle = match Bundle::open(&state.bundle) {
+        Ok(bundle) => bundle,
+        // Deleted before its container was: there is nothing left to do.
+        Err(bundle::Error::NoSuchBundle(_)) if action == Action::Down => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    match action {
+        Action::Up => up(home, &bundle, state.pid),
+        Action::Down => down(home, &bundle),
+    }
+}
+
+fn up(home: &Home, bundle: &Bundle, pid: i32) -> Result<(), Error> {
+    let missing = || Error::NoPlan(bundle.path().to_owned());
+    let id = bundle.annotation(annotation::ID).filter(|id| removal::is_id(id)).ok_or_else(missing)?;
+    let plan: Plan =
+        bundle.annotation(annotation::NETWORK).and_then(|text| serde_json::from_str(text).ok()).ok_or_else(missing)?;
+    let network = networks::conflist(home, &plan.network)?;
+    let name = bundle.name();
+    let hostname = bundle.config().get("hostname").and_then(|name| name.as_str()).unwrap_or(&id[..12]);
+    let newcomer = Newcomer { id, name: &name, hostname, bundle: bundle.path(), pid };
+    Ok(Networks::of_host().up(&newcomer, &plan, &network)?)
+}
+
+fn down(home: &Home, bundle: &Bundle) -> Result<(), Error> {
+    if bundle.annotation(annotation::RM) == Some("true") {
+        // The runtime may not have let go of everything yet; whoever deleted the container wants the bundle gone.
+        return Ok(removal::remove(home, bundle, true, true)?);
+    }
+    if let Some(id) = bundle.annotation(annotation::ID).filter(|id| removal::is_id(id)) {
+        Networks::of_host().down(id)?;
+    }
+    Ok(())
+}

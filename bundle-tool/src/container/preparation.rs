@@ -1,0 +1,317 @@
+//! What is settled before anything is made, and the config.json that follows from it.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use image_tool::address::home::Home;
+use image_tool::beneath::Root;
+use image_tool::error::During as _;
+use image_tool::layout::platform::Platform;
+use image_tool::layout::{Image, Layout};
+use oci_spec::runtime::{Hooks, Mount, Spec};
+
+use super::attachment::{self, Fresh};
+use super::layers::Tree;
+use super::request::Request;
+use super::{Error, files, host, networks};
+use crate::bundle::name::{self, ContainerName};
+use crate::bundle::{self, Used, annotation};
+use crate::config::image::{Healthcheck, Runtime};
+use crate::config::{self, Container, IdMaps, IdRange, Ipc, Namespace};
+use crate::network::{self, Mode, Plan};
+use crate::option::Refused;
+use crate::option::port::{self, Expose};
+use crate::rootfs;
+use crate::rootfs::user::{self, Identity};
+use crate::volume::{self, Attachment};
+
+/// The image, and what its config says.
+pub(super) struct Subject {
+    pub(super) layout: Layout,
+    pub(super) image: Image,
+    runtime: Runtime,
+}
+
+impl Subject {
+    fn open(request: &Request) -> Result<Self, Error> {
+        let layout = Layout::of(&request.address)?;
+        let platform = request.platform.clone().unwrap_or_else(Platform::host);
+        let image = layout.image(&request.address, &platform)?;
+        let runtime = Runtime::from_config(image.config_bytes())?;
+        host::check_architecture(&image.config().architecture().to_string())?;
+        Ok(Self { layout, image, runtime })
+    }
+}
+
+/// A container before it is made: what can be refused without touching the disk has been.
+pub(super) struct Preparation<'a> {
+    home: &'a Home,
+    request: &'a Request,
+    pub(super) subject: Subject,
+    /// The docker-like id, drawn at random.
+    pub(super) id: String,
+    /// When the container was made (RFC 3339).
+    created: String,
+    /// Absent where the container shares a namespace that has a name already.
+    hostname: Option<String>,
+    /// What the hook is to set up; absent without a network of the container's own.
+    network: Option<Plan>,
+    /// Published and exposed ports as docker ps shows them.
+    ports: String,
+    /// Ids of a user namespace; absent for root.
+    id_ranges: Option<IdMaps>,
+    /// What the user should know, though nothing failed.
+    pub(super) notes: Vec<String>,
+}
+
+impl<'a> Preparation<'a> {
+    pub(super) fn new(home: &'a Home, request: &'a Request) -> Result<Self, Error> {
+        let subject = Subject::open(request)?;
+        volume::check_targets(&request.attachments)?;
+        config::arguments(&request.options, &subject.runtime)?;
+        if let Some(workdir) = request.options.workdir.as_deref().filter(|path| !path.starts_with('/')) {
+            return Err(Refused::new("--workdir", format!("{workdir:?} is not an absolute path")).into());
+        }
+        if let Some(label) = request.labels.keys().find(|label| label.starts_with(annotation::PREFIX)) {
+            return Err(Refused::new("--label", format!("{label}: names that start so are these tools' own")).into());
+        }
+        let id_ranges = host::id_ranges();
+        let id = name::random_id();
+        let mut plan = Self {
+            home,
+            request,
+            subject,
+            created: jiff::Timestamp::now().to_string(),
+            hostname: None,
+            network: None,
+            ports: String::new(),
+            id_ranges,
+            notes: Vec::new(),
+            id,
+        };
+        plan.connect()?;
+        plan.hostname = plan.hostname()?;
+        Ok(plan)
+    }
+
+    /// Settles the network and the ports.
+    fn connect(&mut self) -> Result<(), Error> {
+        let connection = &self.request.network;
+        let image = self.subject.runtime.exposed_ports.keys().map(|port| port.parse());
+        let image: Vec<Expose> = image.collect::<Result<_, _>>()?;
+        let expose: Vec<Expose> = connection.expose.iter().cloned().chain(image).collect();
+        if let Mode::Named(name) = &connection.mode {
+            if self.id_ranges.is_some() || rootfs::in_user_namespace() {
+                let reason = format!("{name}: a network of its own needs root (--network host or none)");
+                return Err(Refused::new("--network", reason).into());
+            }
+            let (plan, ports) = networks::connect(self.home, self.request, name, &self.id, &expose)?;
+            (self.network, self.ports) = (Some(plan), ports);
+            return Ok(());
+        }
+        self.notes.extend(self.discarded_ports()?);
+        let own = [
+            ("--ip", connection.ip.is_some()),
+            ("--ip6", connection.ip6.is_some()),
+            ("--mac-address", connection.mac.is_some()),
+            ("--network-alias", !connection.aliases.is_empty()),
+            ("--link", !connection.links.is_empty()),
+        ];
+        if let Some((option, _)) = own.into_iter().find(|(_, given)| *given) {
+            return Err(Refused::new(option, "needs a network of the container's own (--network bridge)").into());
+        }
+        self.ports = port::summary(&[], &expose);
+        Ok(())
+    }
+
+    /// What becomes of published ports where the container has no network of its own.
+    fn discarded_ports(&self) -> Result<Option<String>, Error> {
+        let connection = &self.request.network;
+        if connection.publish.is_empty() && !connection.publish_all {
+            return Ok(None);
+        }
+        match &connection.mode {
+            Mode::Host => Ok(Some("published ports are discarded: the container has the host's network".into())),
+            Mode::None => Ok(Some("published ports are discarded: the container has no network".into())),
+            Mode::Container(_) => {
+                Err(Refused::new("--publish", "the container's network is another's (publish there)").into())
+            }
+            Mode::Named(_) => Ok(None),
+        }
+    }
+
+    fn hostname(&self) -> Result<Option<String>, Error> {
+        let connection = &self.request.network;
+        let refused = |reason: &str| Err(Refused::new("--hostname", reason).into());
+        Ok(match (&self.request.options.hostname, &self.request.options.uts, &connection.mode) {
+            (Some(_), Namespace::Host, _) => return refused("the container has the host's UTS namespace"),
+            (Some(_), _, Mode::Container(_)) => {
+                return refused("the container has another's network, and its name with it");
+            }
+            (Some(name), ..) => Some(name.clone()),
+            // As docker has it: with the host's network, the host's name.
+            (None, Namespace::Host, _) | (None, _, Mode::Host) => host::name(),
+            // A network has one name, whoever uses it.
+            (None, _, Mode::Container(_)) => connection.shared.as_deref().and_then(files::host_name_of),
+            (None, Namespace::Path(_), _) => None,
+            (None, ..) => Some(self.id[..12].to_owned()),
+        })
+    }
+
+    /// The configuration of the container in `tree`, whose bundle is (or would be) at `path`. With `fresh` the files and volumes that
+    /// it names are made; without, they are only named.
+    pub(super) fn spec(
+        &self,
+        path: &Path,
+        name: &ContainerName,
+        tree: &Tree,
+        mut fresh: Option<&mut Fresh>,
+    ) -> Result<Spec, Error> {
+        let request = self.request;
+        let rootfs = tree.root()?;
+        let identity = self.identity(&rootfs)?;
+        let mut options = request.options.clone();
+        options.hostname.clone_from(&self.hostname);
+        options.init = request.init.is_some();
+        if request.shareable {
+            options.ipc = Ipc::Shared { namespace: Namespace::Private, shm: path.join(bundle::SHM) };
+        }
+        let mut mounts = files::mounts(request, path)?;
+        if fresh.is_some() {
+            files::write(request, self.hostname.as_deref(), tree.folder())?;
+        }
+        let (attached, volumes) = self.attach(&rootfs, fresh.take())?;
+        mounts.retain(|known| attached.iter().all(|mount| mount.destination() != known.destination()));
+        mounts.extend(attached);
+        if let Some(init) = &request.init {
+            mounts.push(config::mount(config::INIT, "bind", init, &["bind", "ro", "nosuid", "nodev"]));
+        }
+        let mut annotations = self.annotations(name)?;
+        if !volumes.is_empty() {
+            annotations.insert(annotation::VOLUMES.into(), json(&volumes));
+        }
+        let architecture = self.subject.image.config().architecture().to_string();
+        Ok(config::build(Container {
+            name: name.as_str(),
+            options: &options,
+            image: &self.subject.runtime,
+            architecture: &architecture,
+            identity: &identity,
+            rootfs: Path::new("rootfs"),
+            mounts,
+            hooks: self.hooks()?,
+            annotations,
+            id_ranges: self.id_ranges.clone(),
+        })?)
+    }
+
+    fn identity(&self, rootfs: &Root) -> Result<Identity, Error> {
+        let specification = self.request.user.as_deref().unwrap_or(&self.subject.runtime.user);
+        let found = user::resolve(rootfs.as_fd(), specification, &self.request.groups);
+        let mut identity = found.map_err(|source| Error::User { specification: specification.into(), source })?;
+        if let Some((users, groups)) = &self.id_ranges {
+            let within = |ranges: &[IdRange], id: u32| {
+                ranges.iter().any(|(first, _, count)| id >= *first && id - first < *count)
+            };
+            if !within(users, identity.uid) || !within(groups, identity.gid) {
+                let reason = format!(
+                    "{}:{}: this user has no ids but its own to give (a line for it in /etc/subuid and /etc/subgid, and the package uidmap)",
+                    identity.uid, identity.gid
+                );
+                return Err(Refused::new("--user", reason).into());
+            }
+            identity.groups.retain(|group| within(groups, *group));
+            if groups.len() == 1 {
+                // With one group alone, setgroups(2) is denied.
+                identity.groups.clear();
+            }
+        }
+        Ok(identity)
+    }
+
+    fn annotations(&self, name: &ContainerName) -> Result<BTreeMap<String, String>, Error> {
+        let (request, subject) = (self.request, &self.subject);
+        let mut all = request.labels.clone();
+        let mut labels = subject.runtime.labels.clone();
+        labels.extend(request.labels.clone());
+        let address = &request.address;
+        let image = address
+            .reference()
+            .map(ToString::to_string)
+            .unwrap_or_else(|| subject.image.descriptor().digest().to_string());
+        let layout = std::path::absolute(address.layout_path()).during("find", &address.layout_path())?;
+        let stop_signal = request
+            .stop_signal
+            .clone()
+            .or_else(|| Some(subject.runtime.stop_signal.clone()).filter(|text| !text.is_empty()));
+        let healthcheck = self.healthcheck()?;
+        let mut set = |key: &str, value: Option<String>| {
+            if let Some(value) = value {
+                all.insert(key.into(), value);
+            }
+        };
+        set(annotation::IMAGE, Some(image));
+        set(annotation::DIGEST, Some(subject.image.descriptor().digest().to_string()));
+        set(annotation::LAYOUT, Some(layout.display().to_string()));
+        set(annotation::CREATED, Some(self.created.clone()));
+        set(annotation::NAME, Some(name.to_string()));
+        set(annotation::ID, Some(self.id.clone()));
+        set(annotation::COMMAND, Some(json(&config::arguments(&request.options, &subject.runtime)?)));
+        set(annotation::PORTS, Some(self.ports.clone()).filter(|ports| !ports.is_empty()));
+        set(annotation::NETWORK, self.network.as_ref().map(json));
+        set(annotation::IPC, request.shareable.then(|| "shareable".into()));
+        set(annotation::SHM_SIZE, request.shareable.then(|| request.options.shm_size.to_string()));
+        set(annotation::RM, request.rm.then(|| "true".into()));
+        set(annotation::INTERACTIVE, request.interactive.then(|| "true".into()));
+        set(annotation::STOP_SIGNAL, stop_signal);
+        set(annotation::STOP_TIMEOUT, request.stop_timeout.map(|seconds| seconds.to_string()));
+        set(annotation::HEALTHCHECK, healthcheck.as_ref().map(json));
+        set(annotation::LABELS, Some(labels).filter(|labels| !labels.is_empty()).as_ref().map(json));
+        all.extend(request.annotations.clone());
+        Ok(all)
+    }
+
+    /// The options' health check over the image's; absent if neither says what to run.
+    fn healthcheck(&self) -> Result<Option<Healthcheck>, Error> {
+        let merged = match (&self.request.healthcheck, &self.subject.runtime.healthcheck) {
+            (Some(own), Some(image)) => Some(own.clone().over(image)),
+            (Some(own), None) if own.test.is_empty() => {
+                let reason = "the image has no health check (--health-cmd gives it one)";
+                return Err(Refused::new("--health-interval", reason).into());
+            }
+            (own, image) => own.as_ref().or(image.as_ref()).cloned(),
+        };
+        Ok(merged.filter(|check| !check.test.is_empty()))
+    }
+
+    /// The mounts of attachments and of the image's own volumes, and the volumes in use.
+    fn attach(&self, rootfs: &Root, mut fresh: Option<&mut Fresh>) -> Result<(Vec<Mount>, Vec<Used>), Error> {
+        let mut attachments = self.request.attachments.clone();
+        for target in self.subject.runtime.volumes.keys() {
+            let volume = Attachment::from_volume(target, Path::new("/"))?;
+            if attachments.iter().all(|each| each.target != volume.target) {
+                attachments.push(volume);
+            }
+        }
+        let (mut mounts, mut used) = (Vec::new(), Vec::new());
+        for each in &attachments {
+            let (mount, volume) = attachment::mount(self.home, each, rootfs, &self.created, fresh.as_deref_mut())?;
+            mounts.push(mount);
+            used.extend(volume);
+        }
+        Ok((mounts, used))
+    }
+
+    fn hooks(&self) -> Result<Option<Hooks>, Error> {
+        if self.network.is_none() && !self.request.rm {
+            return Ok(None);
+        }
+        let program = std::env::current_exe().during("find", "/proc/self/exe")?;
+        Ok(Some(network::hooks(&program, self.home, self.network.is_some())?))
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("strings, lists and maps are JSON")
+}

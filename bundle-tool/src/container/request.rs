@@ -1,0 +1,66 @@
+//! What is asked for: an image and docker's options, read and not yet acted upon.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use image_tool::address::Address;
+use image_tool::layout::platform::Platform;
+
+use crate::bundle::name::ContainerName;
+use crate::config::Options;
+use crate::config::image::Healthcheck;
+use crate::network::Mode;
+use crate::network::files::{Dns, ExtraHost};
+use crate::option::port::{Expose, Publish};
+use crate::volume::Attachment;
+
+/// What a container is made from: an image and docker's options, read.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "each field is named for its option, which docker's manual explains")]
+pub struct Request {
+    pub address: Address,
+    pub platform: Option<Platform>,
+    pub name: Option<ContainerName>,
+    /// Where the bundle goes; `bundles/NAME` if absent.
+    pub bundle: Option<PathBuf>,
+    /// Make a plain tree even where an overlay can be mounted.
+    pub copy: bool,
+    pub options: Options,
+    pub user: Option<String>,
+    pub groups: Vec<String>,
+    pub attachments: Vec<Attachment>,
+    pub labels: BTreeMap<String, String>,
+    pub network: Connection,
+    pub extra_hosts: Vec<ExtraHost>,
+    pub dns: Dns,
+    pub healthcheck: Option<Healthcheck>,
+    pub rm: bool,
+    pub interactive: bool,
+    pub stop_signal: Option<String>,
+    pub stop_timeout: Option<i64>,
+    /// Annotations that the runtime reads: the restart policy, the log driver.
+    pub annotations: BTreeMap<String, String>,
+    pub cidfile: Option<PathBuf>,
+    /// Whether other containers may share /dev/shm, which then is a folder of the bundle.
+    pub shareable: bool,
+    /// The init of `--init`, a program of this host.
+    pub init: Option<PathBuf>,
+}
+
+/// How the container is connected to a network.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "each field is named for its option, which docker's manual explains")]
+pub struct Connection {
+    pub mode: Mode,
+    /// The bundle of the container whose network is shared, and with it hosts and resolv.conf.
+    pub shared: Option<PathBuf>,
+    pub publish: Vec<Publish>,
+    pub publish_all: bool,
+    pub expose: Vec<Expose>,
+    pub ip: Option<IpAddr>,
+    pub ip6: Option<IpAddr>,
+    pub mac: Option<String>,
+    pub aliases: Vec<String>,
+    pub links: Vec<(String, String)>,
+}

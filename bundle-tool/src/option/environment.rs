@@ -1,0 +1,170 @@
+//! Environment variables and labels: docker's precedence, and the line format of `--env-file` and `--label-file`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use image_tool::error::During as _;
+
+/// An environment or label file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Io(#[from] image_tool::error::Io),
+    /// A line is not `NAME=VALUE` or `NAME`.
+    #[error("{path}:{line}: {reason}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line's number, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An option's value has no name.
+    #[error("{0:?} has no name before the '='")]
+    NoName(String),
+    /// A value of the caller's environment is not UTF-8, which config.json must be.
+    #[error("the caller's {0} is not UTF-8")]
+    NotUtf8(String),
+}
+
+/// The search path of an image that names none.
+pub const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Reads an environment file: `NAME=VALUE` as it stands, without quotes; `NAME` alone takes the caller's value and is left out
+/// where the caller has none; blank lines and lines whose first character is `#` say nothing.
+pub fn read_file(path: &Path) -> Result<Vec<String>, Error> {
+    let bytes = fs::read(path).during("read", path)?;
+    let mut found = Vec::new();
+    for (index, line) in bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes).split(|byte| *byte == b'\n').enumerate()
+    {
+        let wrong = |reason| Error::Line { path: path.into(), line: index + 1, reason };
+        let line = std::str::from_utf8(line).map_err(|_| wrong("not UTF-8"))?;
+        // Blanks before a name are the author's indentation; those in a value are its own.
+        let line = line.strip_suffix('\r').unwrap_or(line).trim_start();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let name = line.split('=').next().unwrap_or_default();
+        if name.is_empty() {
+            return Err(wrong("no name before the '='"));
+        }
+        if name.contains(char::is_whitespace) {
+            return Err(wrong("a name cannot hold a blank"));
+        }
+        found.push(line.to_owned());
+    }
+    Ok(found)
+}
+
+/// Gives a `NAME` without `=` the caller's value; `None` where the caller has none.
+pub fn resolve(entry: &str, caller: impl Fn(&str) -> Option<OsString>) -> Result<Option<String>, Error> {
+    match entry.split_once('=') {
+        Some(("", _)) => Err(Error::NoName(entry.into())),
+        Some(_) => Ok(Some(entry.into())),
+        None if entry.is_empty() => Err(Error::NoName(entry.into())),
+        None => match caller(entry).map(OsString::into_string) {
+            Some(Ok(value)) => Ok(Some(format!("{entry}={value}"))),
+            Some(Err(_)) => Err(Error::NotUtf8(entry.into())),
+            None => Ok(None),
+        },
+    }
+}
+
+/// Puts `entries` over `base`: a variable that is there keeps its place and takes the new value, others follow in order.
+pub fn overlay(base: &mut Vec<String>, entries: impl IntoIterator<Item = String>) {
+    for entry in entries {
+        let name = name_of(&entry);
+        match base.iter_mut().find(|old| name_of(old) == name) {
+            Some(old) => *old = entry,
+            None => base.push(entry),
+        }
+    }
+}
+
+/// The value of `name` among `NAME=VALUE` entries.
+pub fn value<'a>(entries: &'a [String], name: &str) -> Option<&'a str> {
+    entries.iter().find_map(|entry| entry.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value))
+}
+
+/// Labels from `NAME=VALUE` entries; `NAME` alone has an empty value, the last of several counts.
+pub fn labels(entries: impl IntoIterator<Item = String>) -> Result<BTreeMap<String, String>, Error> {
+    entries
+        .into_iter()
+        .map(|entry| match entry.split_once('=').unwrap_or((&entry, "")) {
+            ("", _) => Err(Error::NoName(entry.clone())),
+            (name, value) => Ok((name.to_owned(), value.to_owned())),
+        })
+        .collect()
+}
+
+fn name_of(entry: &str) -> &str {
+    entry.split('=').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn file(content: &str) -> Result<Vec<String>, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("env");
+        fs::write(&path, content).unwrap();
+        read_file(&path)
+    }
+
+    #[test]
+    fn a_file_is_read_line_by_line_without_quotes() {
+        let lines = file("\u{feff}A=1\n  # a comment\n\nB=\"quoted\" # kept\r\nC\n\tD= spaced \n").unwrap();
+        assert_eq!(lines, ["A=1", "B=\"quoted\" # kept", "C", "D= spaced "]);
+    }
+
+    #[test]
+    fn a_bad_line_is_named_with_its_number() {
+        for (content, reason) in
+            [("A=1\n=2\n", ":2: no name before the '='"), ("A B=1", ":1: a name cannot hold a blank")]
+        {
+            let message = file(content).unwrap_err().to_string();
+            assert!(message.ends_with(reason), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_bare_name_takes_the_callers_value() {
+        let caller = |name: &str| (name == "HOME").then(|| "/root".into());
+        assert_eq!(resolve("HOME", caller).unwrap().as_deref(), Some("HOME=/root"));
+        assert_eq!(resolve("NONE", caller).unwrap(), None);
+        assert_eq!(resolve("A=", caller).unwrap().as_deref(), Some("A="));
+        assert!(resolve("=x", caller).is_err() && resolve("", caller).is_err());
+    }
+
+    #[test]
+    fn a_variable_keeps_its_place_and_takes_the_last_value() {
+        let mut base = vec!["PATH=/bin".to_owned(), "A=1".to_owned()];
+        overlay(&mut base, ["B=2".to_owned(), "PATH=/sbin".to_owned(), "B=3".to_owned()]);
+        assert_eq!(base, ["PATH=/sbin", "A=1", "B=3"]);
+        assert_eq!(value(&base, "B"), Some("3"));
+        assert_eq!(value(&base, "PAT"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_is_twice_in_an_environment(entries in proptest::collection::vec("[AB]{1,2}=[a-z]?", 0..12)) {
+            let mut base = Vec::new();
+            overlay(&mut base, entries.clone());
+            let mut names: Vec<&str> = base.iter().map(|entry| name_of(entry)).collect();
+            names.sort_unstable();
+            let all = names.len();
+            names.dedup();
+            prop_assert_eq!(all, names.len());
+            for entry in &entries {
+                prop_assert!(value(&base, name_of(entry)).is_some());
+            }
+        }
+    }
+}

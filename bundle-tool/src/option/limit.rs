@@ -1,0 +1,450 @@
+//! Limits: memory, processors, processes, block devices and rlimits as docker's options set them.
+//!
+//! A limit that this host's control groups do not have is refused by name: a container that runs without the limit its owner asked
+//! for is worse than one that does not run.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use oci_spec::runtime::{
+    LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPidsBuilder, LinuxResources, LinuxThrottleDevice,
+    LinuxThrottleDeviceBuilder, LinuxWeightDeviceBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
+};
+
+use crate::option::Refused;
+use crate::option::quantity::{CpuSet, Processors, Size};
+
+/// What docker's resource options say.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "each field is named for its option, which docker's manual explains")]
+pub struct Limits {
+    pub memory: Option<Size>,
+    pub memory_reservation: Option<Size>,
+    pub memory_swap: Option<Size>,
+    pub memory_swappiness: Option<i64>,
+    pub kernel_memory: Option<Size>,
+    pub oom_kill_disable: bool,
+    pub oom_score_adj: Option<i32>,
+    pub cpus: Option<Processors>,
+    pub cpu_period: Option<u64>,
+    pub cpu_quota: Option<i64>,
+    pub cpu_rt_period: Option<u64>,
+    pub cpu_rt_runtime: Option<i64>,
+    pub cpu_shares: Option<u64>,
+    pub cpuset_cpus: Option<CpuSet>,
+    pub cpuset_mems: Option<CpuSet>,
+    pub pids: Option<i64>,
+    pub blkio_weight: Option<u16>,
+    pub blkio_weight_device: Vec<DeviceRate>,
+    pub device_read_bps: Vec<DeviceRate>,
+    pub device_write_bps: Vec<DeviceRate>,
+    pub device_read_iops: Vec<DeviceRate>,
+    pub device_write_iops: Vec<DeviceRate>,
+    pub ulimits: Vec<Ulimit>,
+}
+
+/// `PATH:VALUE`, for a block device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceRate {
+    path: PathBuf,
+    value: u64,
+}
+
+impl FromStr for DeviceRate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (path, value) = text.rsplit_once(':').ok_or_else(|| format!("{text:?} is not DEVICE:VALUE"))?;
+        if !path.starts_with("/dev/") {
+            return Err(format!("{path:?} is not a device in /dev"));
+        }
+        let size: Size = value.parse().map_err(|error| format!("{error}"))?;
+        let value = u64::try_from(size.bytes()).map_err(|_| format!("{value:?} is less than nothing"))?;
+        Ok(Self { path: path.into(), value })
+    }
+}
+
+/// `NAME=SOFT[:HARD]`; -1 is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ulimit {
+    kind: PosixRlimitType,
+    soft: u64,
+    hard: u64,
+}
+
+impl FromStr for Ulimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        use PosixRlimitType as Kind;
+        let (name, values) = text.split_once('=').ok_or_else(|| format!("{text:?} is not NAME=SOFT[:HARD]"))?;
+        let kind = match name {
+            "core" => Kind::RlimitCore,
+            "cpu" => Kind::RlimitCpu,
+            "data" => Kind::RlimitData,
+            "fsize" => Kind::RlimitFsize,
+            "locks" => Kind::RlimitLocks,
+            "memlock" => Kind::RlimitMemlock,
+            "msgqueue" => Kind::RlimitMsgqueue,
+            "nice" => Kind::RlimitNice,
+            "nofile" => Kind::RlimitNofile,
+            "nproc" => Kind::RlimitNproc,
+            "rss" => Kind::RlimitRss,
+            "rtprio" => Kind::RlimitRtprio,
+            "rttime" => Kind::RlimitRttime,
+            "sigpending" => Kind::RlimitSigpending,
+            "stack" => Kind::RlimitStack,
+            _ => return Err(format!("{name:?} is not a limit (nofile and nproc are, man 2 getrlimit has them all)")),
+        };
+        let number = |value: &str| match value {
+            "-1" => Ok(u64::MAX),
+            value => value.parse::<u64>().map_err(|_| format!("{value:?} is not a number")),
+        };
+        let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+        let (soft, hard) = (number(soft)?, number(hard)?);
+        if soft > hard {
+            Err(format!("the soft limit {soft} is above the hard one {hard}"))
+        } else {
+            Ok(Self { kind, soft, hard })
+        }
+    }
+}
+
+impl Ulimit {
+    /// As config.json has it.
+    pub fn to_oci(self) -> PosixRlimit {
+        let limit = PosixRlimitBuilder::default().typ(self.kind).soft(self.soft).hard(self.hard);
+        limit.build().expect("kind and limits are set")
+    }
+}
+
+/// What this host's control groups can limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    /// Whether /sys/fs/cgroup is version 2.
+    pub unified: bool,
+    /// Whether swap is accounted for.
+    pub swap: bool,
+    /// Whether real-time processor time is shared out by group.
+    pub realtime: bool,
+    /// Processors that are online.
+    pub processors: usize,
+    /// Whether this user may make control groups: on version 1 that takes root.
+    pub allowed: bool,
+}
+
+impl Host {
+    /// Looks at /sys/fs/cgroup.
+    pub fn detect() -> Self {
+        let root = Path::new("/sys/fs/cgroup");
+        let unified = root.join("cgroup.controllers").exists();
+        Self {
+            unified,
+            swap: unified || root.join("memory/memory.memsw.limit_in_bytes").exists(),
+            realtime: root.join("cpu/cpu.rt_runtime_us").exists(),
+            allowed: unified || rustix::process::geteuid().is_root(),
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+/// Less than this no container starts with (docker's minimum).
+const MEMORY_MINIMUM: i64 = 6 << 20;
+
+impl Limits {
+    /// The limits as config.json has them, without devices.
+    pub fn resources(&self, host: &Host) -> Result<LinuxResources, Refused> {
+        let mut resources = LinuxResources::default();
+        resources.set_devices(None);
+        resources.set_memory(self.memory(host)?);
+        resources.set_cpu(self.cpu(host)?);
+        resources.set_block_io(self.block_io(host)?);
+        if let Some(limit) = self.pids {
+            let pids = LinuxPidsBuilder::default();
+            // 0 and below are "no limit" to docker; to a runtime 0 would be none at all.
+            let pids = pids.limit(if limit <= 0 { -1 } else { limit }).build();
+            resources.set_pids(Some(pids.expect("the limit is set")));
+        }
+        let given = [
+            ("--memory", resources.memory().is_some()),
+            ("--cpus", resources.cpu().is_some()),
+            ("--pids-limit", resources.pids().is_some()),
+            ("--blkio-weight", resources.block_io().is_some()),
+        ];
+        if let Some((option, _)) = given.iter().find(|(_, given)| *given && !host.allowed) {
+            return Err(Refused::new(option, "this host has cgroup v1, whose limits take root"));
+        }
+        Ok(resources)
+    }
+
+    fn memory(&self, host: &Host) -> Result<Option<LinuxMemory>, Refused> {
+        let unified = |option| Err(Refused::new(option, "this host has cgroup v2, which has no such limit"));
+        let limit = self.memory.map(Size::bytes).filter(|bytes| *bytes != 0);
+        let reservation = self.memory_reservation.map(Size::bytes).filter(|bytes| *bytes != 0);
+        let swap = self.memory_swap.map(Size::bytes).filter(|bytes| *bytes != 0);
+        let mut memory = LinuxMemory::default();
+        if let Some(limit) = limit {
+            if limit != -1 && limit < MEMORY_MINIMUM {
+                return Err(Refused::new("--memory", "the minimum is 6m"));
+            }
+            memory.set_limit(Some(limit));
+        }
+        if let Some(reservation) = reservation {
+            if limit.is_some_and(|limit| limit > 0 && reservation > limit) {
+                return Err(Refused::new("--memory-reservation", "more than --memory"));
+            }
+            memory.set_reservation(Some(reservation));
+        }
+        match (swap, limit) {
+            (Some(_), _) if !host.swap => {
+                return Err(Refused::new(
+                    "--memory-swap",
+                    "this host does not account for swap (boot with swapaccount=1)",
+                ));
+            }
+            (Some(-1), _) => {
+                memory.set_swap(Some(-1));
+            }
+            (Some(_), None) => return Err(Refused::new("--memory-swap", "needs --memory, whose limit it includes")),
+            (Some(swap), Some(limit)) if swap < limit => {
+                return Err(Refused::new("--memory-swap", "less than --memory, which it includes"));
+            }
+            (Some(swap), Some(_)) => {
+                memory.set_swap(Some(swap));
+            }
+            // As much swap as memory.
+            (None, Some(limit)) if limit > 0 && host.swap => {
+                memory.set_swap(Some(limit.saturating_mul(2)));
+            }
+            (None, _) => {}
+        }
+        if let Some(swappiness) = self.memory_swappiness.filter(|value| *value != -1) {
+            if host.unified {
+                return unified("--memory-swappiness");
+            }
+            let value = u64::try_from(swappiness).ok().filter(|value| *value <= 100);
+            memory.set_swappiness(Some(
+                value.ok_or_else(|| Refused::new("--memory-swappiness", "not between 0 and 100"))?,
+            ));
+        }
+        if self.kernel_memory.is_some_and(|size| size.bytes() != 0) {
+            return Err(Refused::new(
+                "--kernel-memory",
+                "Linux dropped the limit in 5.16 (--memory counts the kernel's memory too)",
+            ));
+        }
+        if self.oom_kill_disable {
+            if host.unified {
+                return unified("--oom-kill-disable");
+            }
+            memory.set_disable_oom_killer(Some(true));
+        }
+        Ok((memory != LinuxMemory::default()).then_some(memory))
+    }
+
+    fn cpu(&self, host: &Host) -> Result<Option<LinuxCpu>, Refused> {
+        let mut cpu = LinuxCpu::default();
+        cpu.set_shares(self.cpu_shares.filter(|shares| *shares != 0));
+        if let Some(cpus) = self.cpus {
+            if self.cpu_period.is_some() || self.cpu_quota.is_some() {
+                return Err(Refused::new(
+                    "--cpus",
+                    "does not go with --cpu-period and --cpu-quota, of which it sets both",
+                ));
+            }
+            if cpus.quota()
+                > i64::try_from(host.processors).unwrap_or(i64::MAX).saturating_mul(Processors::PERIOD as i64)
+            {
+                return Err(Refused::new("--cpus", format!("this host has {} processors", host.processors)));
+            }
+            cpu.set_period(Some(Processors::PERIOD));
+            cpu.set_quota(Some(cpus.quota()));
+        }
+        if let Some(period) = self.cpu_period.filter(|period| *period != 0) {
+            if !(1_000..=1_000_000).contains(&period) {
+                return Err(Refused::new("--cpu-period", "not between 1000 and 1000000 microseconds"));
+            }
+            cpu.set_period(Some(period));
+        }
+        if let Some(quota) = self.cpu_quota.filter(|quota| *quota != 0) {
+            if quota != -1 && quota < 1_000 {
+                return Err(Refused::new("--cpu-quota", "less than 1000 microseconds"));
+            }
+            cpu.set_quota(Some(quota));
+        }
+        for (option, given) in
+            [("--cpu-rt-period", self.cpu_rt_period.is_some()), ("--cpu-rt-runtime", self.cpu_rt_runtime.is_some())]
+        {
+            if given && !host.realtime {
+                let reason = "this host's control groups do not share out real-time processor time (CONFIG_RT_GROUP_SCHED, cgroup v1)";
+                return Err(Refused::new(option, reason));
+            }
+        }
+        cpu.set_realtime_period(self.cpu_rt_period);
+        cpu.set_realtime_runtime(self.cpu_rt_runtime);
+        cpu.set_cpus(self.cpuset_cpus.as_ref().map(|set| set.as_str().to_owned()));
+        cpu.set_mems(self.cpuset_mems.as_ref().map(|set| set.as_str().to_owned()));
+        Ok((cpu != LinuxCpu::default()).then_some(cpu))
+    }
+
+    fn block_io(&self, host: &Host) -> Result<Option<LinuxBlockIo>, Refused> {
+        let mut block = LinuxBlockIo::default();
+        let weight = |option: &'static str, weight: u64| match u16::try_from(weight) {
+            Ok(weight @ 10..=1000) => Ok(weight),
+            _ => Err(Refused::new(option, "a weight is between 10 and 1000")),
+        };
+        if let Some(value) = self.blkio_weight.filter(|value| *value != 0) {
+            let known = ["blkio/blkio.bfq.weight", "blkio/blkio.weight"]
+                .iter()
+                .any(|file| Path::new("/sys/fs/cgroup").join(file).exists());
+            if !host.unified && !known {
+                return Err(Refused::new("--blkio-weight", "no I/O scheduler of this host knows weights (bfq does)"));
+            }
+            block.set_weight(Some(weight("--blkio-weight", value.into())?));
+        }
+        let mut weights = Vec::new();
+        for rate in &self.blkio_weight_device {
+            let (major, minor) = rate.numbers("--blkio-weight-device")?;
+            let device = LinuxWeightDeviceBuilder::default().major(major).minor(minor);
+            let device = device.weight(weight("--blkio-weight-device", rate.value)?).build();
+            weights.push(device.expect("numbers and weight are set"));
+        }
+        block.set_weight_device(Some(weights).filter(|list| !list.is_empty()));
+        block.set_throttle_read_bps_device(throttle("--device-read-bps", &self.device_read_bps)?);
+        block.set_throttle_write_bps_device(throttle("--device-write-bps", &self.device_write_bps)?);
+        block.set_throttle_read_iops_device(throttle("--device-read-iops", &self.device_read_iops)?);
+        block.set_throttle_write_iops_device(throttle("--device-write-iops", &self.device_write_iops)?);
+        Ok((block != LinuxBlockIo::default()).then_some(block))
+    }
+}
+
+fn throttle(option: &'static str, rates: &[DeviceRate]) -> Result<Option<Vec<LinuxThrottleDevice>>, Refused> {
+    let mut list = Vec::new();
+    for rate in rates {
+        let (major, minor) = rate.numbers(option)?;
+        let device = LinuxThrottleDeviceBuilder::default().major(major).minor(minor).rate(rate.value).build();
+        list.push(device.expect("numbers and rate are set"));
+    }
+    Ok(Some(list).filter(|list| !list.is_empty()))
+}
+
+impl DeviceRate {
+    fn numbers(&self, option: &'static str) -> Result<(i64, i64), Refused> {
+        let found = fs::metadata(&self.path)
+            .map_err(|error| Refused::new(option, format!("{}: {error}", self.path.display())))?;
+        if !found.file_type().is_block_device() {
+            return Err(Refused::new(option, format!("{} is not a block device", self.path.display())));
+        }
+        Ok((rustix::fs::major(found.rdev()).into(), rustix::fs::minor(found.rdev()).into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const V1: Host = Host { unified: false, swap: true, realtime: false, processors: 4, allowed: true };
+    const V2: Host = Host { unified: true, ..V1 };
+
+    fn size(text: &str) -> Option<Size> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn memory_brings_as_much_swap() {
+        let limits = Limits { memory: size("64m"), ..Limits::default() };
+        let resources = limits.resources(&V1).unwrap();
+        let memory = resources.memory().unwrap();
+        assert_eq!((memory.limit(), memory.swap()), (Some(64 << 20), Some(128 << 20)));
+        let resources = limits.resources(&Host { swap: false, ..V1 }).unwrap();
+        assert_eq!(resources.memory().unwrap().swap(), None);
+        assert_eq!(Limits::default().resources(&V1).unwrap().memory(), &None);
+    }
+
+    #[test]
+    fn what_cannot_be_limited_is_refused_by_name() {
+        let none = Limits::default;
+        let cases = [
+            (Limits { memory: size("1m"), ..none() }, V1, "--memory: the minimum is 6m"),
+            (
+                Limits { memory: size("8m"), ..none() },
+                Host { allowed: false, ..V1 },
+                "--memory: this host has cgroup v1, whose limits take root",
+            ),
+            (
+                Limits { memory_swap: size("1g"), ..none() },
+                V1,
+                "--memory-swap: needs --memory, whose limit it includes",
+            ),
+            (
+                Limits { memory: size("1g"), memory_swap: size("1m"), ..none() },
+                V1,
+                "--memory-swap: less than --memory, which it includes",
+            ),
+            (
+                Limits { memory: size("8m"), memory_reservation: size("9m"), ..none() },
+                V1,
+                "--memory-reservation: more than --memory",
+            ),
+            (
+                Limits { memory_swappiness: Some(5), ..none() },
+                V2,
+                "--memory-swappiness: this host has cgroup v2, which has no such limit",
+            ),
+            (Limits { memory_swappiness: Some(101), ..none() }, V1, "--memory-swappiness: not between 0 and 100"),
+            (
+                Limits { oom_kill_disable: true, ..none() },
+                V2,
+                "--oom-kill-disable: this host has cgroup v2, which has no such limit",
+            ),
+            (Limits { cpus: "5".parse().ok(), ..none() }, V1, "--cpus: this host has 4 processors"),
+            (
+                Limits { cpus: "1".parse().ok(), cpu_quota: Some(5000), ..none() },
+                V1,
+                "--cpus: does not go with --cpu-period and --cpu-quota, of which it sets both",
+            ),
+            (Limits { cpu_period: Some(1), ..none() }, V1, "--cpu-period: not between 1000 and 1000000 microseconds"),
+            (Limits { blkio_weight: Some(5), ..none() }, V2, "--blkio-weight: a weight is between 10 and 1000"),
+            (
+                Limits { device_read_bps: vec!["/dev/null:1m".parse().unwrap()], ..none() },
+                V1,
+                "--device-read-bps: /dev/null is not a block device",
+            ),
+        ];
+        for (limits, host, message) in cases {
+            assert_eq!(limits.resources(&host).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn processors_and_processes() {
+        let limits =
+            Limits { cpus: "1.5".parse().ok(), cpuset_cpus: "0-1".parse().ok(), pids: Some(0), ..Limits::default() };
+        let resources = limits.resources(&V1).unwrap();
+        let cpu = resources.cpu().as_ref().unwrap();
+        assert_eq!((cpu.quota(), cpu.period(), cpu.cpus().as_deref()), (Some(150_000), Some(100_000), Some("0-1")));
+        assert_eq!(resources.pids().unwrap().limit(), -1);
+    }
+
+    #[test]
+    fn ulimits_are_read_as_docker_reads_them() {
+        let read: Ulimit = "nofile=1024:2048".parse().unwrap();
+        assert_eq!((read.kind, read.soft, read.hard), (PosixRlimitType::RlimitNofile, 1024, 2048));
+        assert_eq!("core=-1".parse::<Ulimit>().unwrap().hard, u64::MAX);
+        assert_eq!("cpu=5".parse::<Ulimit>().unwrap().hard, 5);
+        for text in ["nofile", "bogus=1", "nofile=2:1", "nofile=x", "nofile=-2", "nofile=1:2:3", "=1", "nofile="] {
+            assert!(text.parse::<Ulimit>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_parser_panic(text in "\\PC{0,20}") {
+            let _ = text.parse::<Ulimit>();
+            let _ = text.parse::<DeviceRate>();
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Users and groups, looked up in the image's own /etc/passwd and /etc/group.
+//!
+//! The files belong to whoever made the image. They are opened beneath the root file system (a symbolic link in it cannot lead
+//! out), only if they are regular files (a FIFO would hang the tool), and read to a limit.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use image_tool::error::During as _;
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+
+/// A user or group that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No line of /etc/passwd has that name.
+    #[error("no user {0} in the image's /etc/passwd")]
+    NoUser(String),
+    /// No line of /etc/group has that name.
+    #[error("no group {0} in the image's /etc/group")]
+    NoGroup(String),
+    /// More than 32 bits, or the value that means "no id".
+    #[error("{0} is not an id: the largest is 4294967294")]
+    OutOfRange(String),
+    /// The file is there but cannot be used.
+    #[error("the image's {path}: {reason}")]
+    Unusable {
+        /// The file.
+        path: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The file cannot be read.
+    #[error(transparent)]
+    Io(#[from] image_tool::error::Io),
+}
+
+/// A user as a process runs: ids, further groups, home folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The user id.
+    pub uid: u32,
+    /// The group id.
+    pub gid: u32,
+    /// Ids of further groups, sorted.
+    pub groups: Vec<u32>,
+    /// The home folder that /etc/passwd names, else `/`.
+    pub home: String,
+}
+
+const PASSWD: &str = "/etc/passwd";
+const GROUP: &str = "/etc/group";
+const READ: &str = "read the image's";
+const LIMIT: u64 = 16 << 20;
+
+/// Resolves `USER[:GROUP]`, names or numbers, as docker does: without a group, the user's own from /etc/passwd with the groups
+/// that /etc/group lists it in; with one, that alone. `more` are the groups of `--group-add`.
+pub fn resolve(root: BorrowedFd<'_>, specification: &str, more: &[String]) -> Result<Identity, Error> {
+    let passwd = read(root, PASSWD)?;
+    let group = read(root, GROUP)?;
+    resolve_in(&passwd, &group, specification, more)
+}
+
+/// The same in the text of the two files, for a root file system that is not on disk; an empty text stands for no file.
+pub fn resolve_in(passwd: &str, group: &str, specification: &str, more: &[String]) -> Result<Identity, Error> {
+    let (user, own_group) = match specification.split_once(':') {
+        Some((user, own_group)) => (user, Some(own_group).filter(|name| !name.is_empty())),
+        None => (specification, None),
+    };
+    let number = id(user)?;
+    // A name wins over a number, and of several lines the first counts, as getpwnam(3) has it.
+    let entry = users(passwd).find(|each| if user.is_empty() { each.uid == 0 } else { each.name == user });
+    let entry = entry.or_else(|| number.and_then(|number| users(passwd).find(|each| each.uid == number)));
+    let (uid, mut gid, home, name) = match (&entry, number) {
+        (Some(entry), _) => (entry.uid, entry.gid, entry.home, Some(entry.name)),
+        (None, Some(number)) => (number, 0, "/", None),
+        (None, None) if user.is_empty() => (0, 0, "/root", None),
+        (None, None) => return Err(Error::NoUser(user.into())),
+    };
+    let mut all = Vec::new();
+    match own_group {
+        Some(own) => gid = group_id(group, own)?,
+        None => {
+            let member =
+                |each: &Group<'_>| name.is_some_and(|name| each.members.split(',').any(|member| member == name));
+            all.extend(groups(group).filter(member).map(|each| each.gid));
+        }
+    }
+    for each in more {
+        all.push(group_id(group, each)?);
+    }
+    all.sort_unstable();
+    all.dedup();
+    let home = if home.is_empty() { "/" } else { home };
+    Ok(Identity { uid, gid, groups: all, home: home.into() })
+}
+
+fn group_id(group: &str, name: &str) -> Result<u32, Error> {
+    let number = id(name)?;
+    let entry = groups(group).find(|each| each.name == name).map(|each| each.gid);
+    entry.or(number).ok_or_else(|| Error::NoGroup(name.into()))
+}
+
+/// A decimal id; `None` if the text is no number at all.
+fn id(text: &str) -> Result<Option<u32>, Error> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(None);
+    }
+    match text.parse::<u32>() {
+        // setuid(2) reads the largest as "leave it".
+        Ok(number) if number != u32::MAX => Ok(Some(number)),
+        _ => Err(Error::OutOfRange(text.into())),
+    }
+}
+
+struct User<'a> {
+    name: &'a str,
+    uid: u32,
+    gid: u32,
+    home: &'a str,
+}
+
+/// The lines that read as users: name, password, uid, gid, comment, home, shell.
+fn users(passwd: &str) -> impl Iterator<Item = User<'_>> {
+    passwd.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.trim().split(':').collect();
+        let &[name, _, uid, gid, ref rest @ ..] = fields.as_slice() else { return None };
+        Some(User { name, uid: id(uid).ok()??, gid: id(gid).ok()??, home: rest.get(1).copied().unwrap_or("") })
+    })
+}
+
+struct Group<'a> {
+    name: &'a str,
+    gid: u32,
+    members: &'a str,
+}
+
+/// The lines that read as groups: name, password, gid, members.
+fn groups(group: &str) -> impl Iterator<Item = Group<'_>> {
+    group.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.trim().split(':').collect();
+        let &[name, _, gid, ref rest @ ..] = fields.as_slice() else { return None };
+        Some(Group { name, gid: id(gid).ok()??, members: rest.first().copied().unwrap_or("") })
+    })
+}
+
+/// The text of a file beneath `root`; empty where there is none.
+fn read(root: BorrowedFd<'_>, path: &'static str) -> Result<String, Error> {
+    use rustix::io::Errno;
+    // Without NONBLOCK a FIFO would wait for a writer.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = match rustix::fs::openat2(
+        root,
+        path,
+        flags,
+        Mode::empty(),
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+    ) {
+        Ok(file) => file,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(String::new()),
+        Err(Errno::LOOP) => return Err(Error::Unusable { path, reason: "a loop of symbolic links" }),
+        Err(errno) => Err(errno).during(READ, path)?,
+    };
+    let found = rustix::fs::fstat(file.as_fd()).during(READ, path)?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+        return Err(Error::Unusable { path, reason: "not a regular file" });
+    }
+    let mut bytes = Vec::new();
+    File::from(file).take(LIMIT + 1).read_to_end(&mut bytes).during(READ, path)?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(Error::Unusable { path, reason: "larger than 16 MiB" });
+    }
+    // Comments may be in any encoding; names that matter are compared as they are.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/false\n\nbroken\n7:x:1007:1008::/seven:\nbig:x:99999999999:0::/:\n";
+    const GROUPS: &str = "root:x:0:\nadm:x:4:root,www-data\nwww-data:x:33:\nvideo:x:44:www-data\n";
+
+    #[test]
+    fn users_and_groups_resolve_as_in_docker() {
+        type Case = (&'static str, &'static [&'static str], (u32, u32, &'static [u32], &'static str));
+        let cases: &[Case] = &[
+            ("", &[], (0, 0, &[4], "/root")),
+            ("root", &[], (0, 0, &[4], "/root")),
+            ("www-data", &[], (33, 33, &[4, 44], "/var/www")),
+            ("33", &[], (33, 33, &[4, 44], "/var/www")),
+            ("www-data:video", &[], (33, 44, &[], "/var/www")),
+            ("www-data:12", &["adm", "12"], (33, 12, &[4, 12], "/var/www")),
+            ("1000", &[], (1000, 0, &[], "/")),
+            ("1000:1000", &[], (1000, 1000, &[], "/")),
+            (":video", &[], (0, 44, &[], "/root")),
+            ("www-data:", &[], (33, 33, &[4, 44], "/var/www")),
+            ("7", &[], (1007, 1008, &[], "/seven")),
+        ];
+        for (specification, more, (uid, gid, groups, home)) in cases {
+            let more: Vec<String> = more.iter().map(|each| (*each).to_owned()).collect();
+            let found = resolve_in(USERS, GROUPS, specification, &more).unwrap();
+            assert_eq!(
+                (found.uid, found.gid, found.groups.as_slice(), found.home.as_str()),
+                (*uid, *gid, *groups, *home),
+                "{specification}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_user_or_group_is_named() {
+        let cases = [
+            ("nobody", "no user nobody in the image's /etc/passwd"),
+            ("root:nogroup", "no group nogroup in the image's /etc/group"),
+            ("4294967295", "4294967295 is not an id: the largest is 4294967294"),
+            ("-1", "no user -1 in the image's /etc/passwd"),
+            ("big", "no user big in the image's /etc/passwd"),
+        ];
+        for (specification, message) in cases {
+            assert_eq!(resolve_in(USERS, GROUPS, specification, &[]).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn an_image_without_files_has_root_and_numbers() {
+        assert_eq!(resolve_in("", "", "", &[]).unwrap().home, "/root");
+        assert_eq!(resolve_in("", "", "5:6", &[]).unwrap().gid, 6);
+        assert!(resolve_in("", "", "root", &[]).is_err());
+    }
+
+    #[test]
+    fn links_stay_beneath_the_root_and_odd_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let etc = folder.path().join("etc");
+        fs::create_dir(&etc).unwrap();
+        let root = File::open(folder.path()).unwrap();
+
+        fs::write(folder.path().join("own"), "me:x:5:6::/me:\n").unwrap();
+        symlink("/own", etc.join("passwd")).unwrap();
+        assert_eq!(resolve(root.as_fd(), "me", &[]).unwrap().uid, 5, "an absolute link is read inside the root");
+
+        fs::remove_file(etc.join("passwd")).unwrap();
+        symlink("../../../../etc/passwd", etc.join("passwd")).unwrap();
+        let outcome = resolve(root.as_fd(), "root", &[]);
+        assert!(matches!(outcome, Err(Error::Unusable { reason: "a loop of symbolic links", .. })), "{outcome:?}");
+
+        fs::remove_file(etc.join("passwd")).unwrap();
+        rustix::fs::mknodat(&root, "etc/passwd", FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        let outcome = resolve(root.as_fd(), "root", &[]);
+        assert!(matches!(outcome, Err(Error::Unusable { reason: "not a regular file", .. })), "{outcome:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_and_no_option_make_it_panic(passwd in "[a:0-9,\n]{0,60}", group in "[a:0-9,\n]{0,60}", specification in "[a0-9:]{0,8}") {
+            let _ = resolve_in(&passwd, &group, &specification, &[]);
+        }
+    }
+}

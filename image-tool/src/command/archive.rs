@@ -1,0 +1,91 @@
+//! Archives that come in and go out: files, pipes, and never a terminal.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use image_tool::program::pipe;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+
+/// An archive from a file, or from standard input for `-`, and how to name it in an error.
+pub(super) fn input(path: &Path) -> Result<(Box<dyn io::Read>, String)> {
+    if path != Path::new("-") {
+        let name = path.display().to_string();
+        return Ok((Box::new(File::open(path).with_context(|| name.clone())?), name));
+    }
+    if io::stdin().is_terminal() {
+        bail!("standard input is a terminal (name a tar, or use a pipe)");
+    }
+    Ok((Box::new(io::stdin().lock()), "standard input".into()))
+}
+
+/// Writes an archive to a file, which appears under its name when it is complete, or to standard output.
+pub(super) fn output(path: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let Some(path) = path.filter(|path| *path != Path::new("-")) else {
+        if io::stdout().is_terminal() {
+            bail!("an archive is not for a terminal (use -o FILE, or a pipe)");
+        }
+        let mut output = BufWriter::with_capacity(256 * 1024, StdoutWriter(io::stdout().lock()));
+        write(&mut output)?;
+        return output.flush().context("standard output");
+    };
+    let failed = || path.display().to_string();
+    // A device or a pipe is written to, not replaced.
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        let file = File::options().write(true).open(path).with_context(failed)?;
+        if file.is_terminal() {
+            bail!("{}: an archive is not for a terminal", path.display());
+        }
+        let mut output = BufWriter::with_capacity(256 * 1024, file);
+        write(&mut output)?;
+        return output.flush().with_context(failed);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let named = || {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        tempfile::Builder::new().prefix(".image-tool-").permissions(permissions).tempfile_in(folder)
+    };
+    // Without a name where the file system can, so that nothing is left whatever happens.
+    let nameless =
+        rustix::fs::open(folder, OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC, Mode::from_raw_mode(0o644));
+    let (file, place) = match nameless {
+        Ok(file) => (File::from(file), None),
+        Err(_) => named()
+            .map(tempfile::NamedTempFile::into_parts)
+            .map(|(file, place)| (file, Some(place)))
+            .with_context(failed)?,
+    };
+    let mut output = BufWriter::with_capacity(256 * 1024, file);
+    write(&mut output)?;
+    let file = output.into_inner().map_err(io::IntoInnerError::into_error).with_context(failed)?;
+    file.sync_all().with_context(failed)?;
+    let place = match place {
+        Some(place) => place,
+        // A link does not replace what has the name, a rename does.
+        None => {
+            let place = named().with_context(failed)?.into_temp_path();
+            std::fs::remove_file(&place).with_context(failed)?;
+            let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
+            rustix::fs::linkat(CWD, nameless, CWD, place.as_os_str(), AtFlags::SYMLINK_FOLLOW)
+                .map_err(io::Error::from)
+                .with_context(failed)?;
+            place
+        }
+    };
+    place.persist(path).map_err(|error| error.error).with_context(failed)
+}
+
+/// Standard output, whose broken pipe ends the tool quietly.
+struct StdoutWriter<W>(W);
+
+impl<W: Write> Write for StdoutWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(pipe::stdout_error)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(pipe::stdout_error)
+    }
+}

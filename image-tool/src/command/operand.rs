@@ -1,0 +1,96 @@
+//! Operands: addresses and layouts, from the command line or from standard input, and how an error names them.
+
+use std::io;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use image_tool::address::digest::Digest;
+use image_tool::address::home::Home;
+use image_tool::address::{Address, Error, RefName};
+use image_tool::layout::{self, Layout};
+use image_tool::program::pipe;
+
+/// An operand that names an image: an address, or `-` for a line of standard input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Operand {
+    Stdin,
+    Address(Address),
+}
+
+impl std::str::FromStr for Operand {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "-" { Ok(Self::Stdin) } else { text.parse().map(Self::Address) }
+    }
+}
+
+impl Operand {
+    /// The one address, read from standard input if it is there.
+    pub(super) fn address(self) -> Result<Address> {
+        match self {
+            Self::Address(address) => Ok(address),
+            Self::Stdin => {
+                let line = pipe::only_line(io::stdin().lock())?;
+                line.parse().with_context(|| format!("standard input: {line}"))
+            }
+        }
+    }
+}
+
+/// An operand that names a layout, and perhaps a name in it; with or without the `:` that an address ends its layout with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct LayoutOperand {
+    pub(super) layout: String,
+    pub(super) address: Option<Address>,
+}
+
+impl std::str::FromStr for LayoutOperand {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.strip_suffix(':').unwrap_or(text);
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let address: Address = text.parse()?;
+        let named = address.reference().is_some() || address.digest().is_some();
+        Ok(Self { layout: address.layout().to_owned(), address: named.then_some(address) })
+    }
+}
+
+impl LayoutOperand {
+    /// The path of the layout.
+    pub(super) fn path(&self) -> PathBuf {
+        if self.layout.is_empty() { Home::from_environment().images() } else { (&self.layout).into() }
+    }
+
+    /// Opens the layout; the default one may not be there yet, and then it is empty.
+    pub(super) fn open(&self) -> Result<Option<Layout>> {
+        match Layout::open(&self.path()) {
+            Err(layout::Error::NoLayout { .. }) if self.layout.is_empty() => Ok(None),
+            other => Ok(Some(other?)),
+        }
+    }
+
+    /// The address of something in the layout.
+    pub(super) fn address_of(&self, reference: Option<&str>, digest: Option<&Digest>) -> Result<Address> {
+        let reference = reference.and_then(|text| text.parse::<RefName>().ok());
+        Ok(Address::new(&self.layout, reference, digest.cloned())?)
+    }
+}
+
+/// Puts the address in front of an error that does not begin with it.
+pub(super) fn named(error: anyhow::Error, address: &Address) -> anyhow::Error {
+    use layout::Error;
+    match error.downcast_ref::<Error>() {
+        Some(
+            Error::NoSuchImage { .. }
+            | Error::Ambiguous { .. }
+            | Error::NoPlatform { .. }
+            | Error::NoLayout { .. }
+            | Error::NotALayout { .. },
+        ) => error,
+        _ => Err::<(), _>(error).with_context(|| address.to_string()).expect_err("it was an error"),
+    }
+}

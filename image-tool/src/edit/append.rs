@@ -1,0 +1,200 @@
+//! A layer on top of an image: a new image.
+
+use std::io::{self, BufReader, Read, Write};
+
+use jiff::Timestamp;
+use oci_spec::image::{Descriptor, MediaType};
+use serde_json::{Value, json};
+
+use crate::address::digest::{Digest, Hasher};
+use crate::layer::entry::{self, Reader};
+use crate::layer::pack::Packer;
+use crate::layer::{Compression, Decoder, Sniffed};
+use crate::layout::{self, Image, Writer};
+
+/// Why a layer could not be put on an image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The layout.
+    #[error(transparent)]
+    Layout(#[from] layout::Error),
+    /// The layer's stream.
+    #[error(transparent)]
+    Layer(#[from] crate::layer::Error),
+    /// It is no archive.
+    #[error(transparent)]
+    Archive(#[from] entry::Error),
+    /// There is nothing.
+    #[error("it is empty (not even a tar of nothing is)")]
+    Empty,
+    /// The image's config or manifest has no place for a layer.
+    #[error("the image's {document} has no {field}")]
+    Field {
+        /// Which document.
+        document: &'static str,
+        /// What is missing.
+        field: &'static str,
+    },
+}
+
+/// A new layer: its blob, and what is known of the archive in it.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// The blob.
+    pub descriptor: Descriptor,
+    /// The archive's digest.
+    pub diff_id: Digest,
+    /// The latest time of an entry in it, in seconds since 1970.
+    pub latest: i64,
+}
+
+/// Reads from one and writes the same to another.
+struct Tee<R, W> {
+    reader: R,
+    writer: W,
+}
+
+impl<R: Read, W: Write> Read for Tee<R, W> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.writer.write_all(&buffer[..count])?;
+        Ok(count)
+    }
+}
+
+struct Hashing<R> {
+    reader: R,
+    hasher: Hasher,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// Reads a tar into a layout as a layer's blob. A plain one is compressed as asked for; one that is compressed already stays
+/// as it is. It is read as an archive on the way, so that what nobody could unpack does not become a layer.
+///
+/// # Errors
+/// [`Error`].
+pub fn layer<R: Read>(input: R, writer: &Writer, compression: Compression) -> Result<Layer, Error> {
+    let sniffed = Sniffed::new(input).map_err(crate::layer::Error::Read)?;
+    if sniffed.head().is_empty() {
+        return Err(Error::Empty);
+    }
+    match Compression::of_magic(sniffed.head()) {
+        Compression::None => {
+            let mut packer = Packer::new(writer, compression)?;
+            let latest = read_through(Tee { reader: sniffed, writer: &mut packer })?.0;
+            let (descriptor, diff_id) = packer.finish()?;
+            Ok(Layer { descriptor, diff_id, latest })
+        }
+        found => {
+            let mut blob = writer.blob()?;
+            let (decoder, _) = Decoder::detect(Tee { reader: sniffed, writer: &mut blob })?;
+            let hashing = Hashing { reader: decoder, hasher: Hasher::sha256() };
+            let (latest, Hashing { reader, hasher }) = read_through(hashing)?;
+            // What the decompressor did not want to see is part of the blob all the same.
+            io::copy(&mut reader.into_inner(), &mut io::sink()).map_err(crate::layer::Error::Read)?;
+            Ok(Layer { descriptor: blob.commit(found.media_type())?, diff_id: hasher.finish(), latest })
+        }
+    }
+}
+
+/// Reads all entries and what is behind them; gives the latest time, and the reader back.
+fn read_through<R: Read>(reader: R) -> Result<(i64, R), Error> {
+    let mut reader = Reader::new(BufReader::with_capacity(256 * 1024, reader));
+    let mut latest = 0;
+    while let Some(entry) = reader.next_entry()? {
+        latest = latest.max(entry.modified.seconds);
+    }
+    let mut rest = reader.into_inner();
+    io::copy(&mut rest, &mut io::sink()).map_err(entry::Error::from)?;
+    Ok((latest, rest.into_inner()))
+}
+
+/// What the history says of a new layer.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// The command that made it.
+    pub created_by: String,
+    /// A remark.
+    pub comment: Option<String>,
+    /// Who made it.
+    pub author: Option<String>,
+    /// When, in seconds since 1970.
+    pub created: i64,
+}
+
+/// Writes the manifest and the config of `image` with a layer on top. Fields that we do not know stay as they are.
+///
+/// # Errors
+/// [`Error`].
+pub fn append(image: &Image, writer: &Writer, layer: &Layer, history: &History) -> Result<Descriptor, Error> {
+    rewrite(image, writer, |config, manifest| {
+        let created = time(history.created);
+        let mut entry = json!({"created": created, "created_by": history.created_by});
+        for (key, value) in [("comment", &history.comment), ("author", &history.author)] {
+            if let Some(value) = value {
+                entry[key] = value.as_str().into();
+            }
+        }
+        // A config without a history may have layers; then a single entry would not fit them.
+        let known = config["history"].as_array().is_some_and(|known| !known.is_empty());
+        if known || image.manifest().layers().is_empty() {
+            match config["history"].as_array_mut() {
+                Some(known) => known.push(entry),
+                None => config["history"] = json!([entry]),
+            }
+        }
+        let diff_ids = config["rootfs"]["diff_ids"].as_array_mut();
+        let diff_ids = diff_ids.ok_or(Error::Field { document: "config", field: "rootfs.diff_ids" })?;
+        diff_ids.push(layer.diff_id.to_string().into());
+        config["created"] = created.into();
+        let layers = manifest["layers"].as_array_mut().ok_or(Error::Field { document: "manifest", field: "layers" })?;
+        layers.push(serde_json::to_value(flavoured(&layer.descriptor, image)?).expect("a descriptor is serialisable"));
+        Ok(())
+    })
+}
+
+/// A layer's descriptor in the words of the image: OCI's, or docker's.
+pub(super) fn flavoured(layer: &Descriptor, image: &Image) -> Result<Descriptor, Error> {
+    let mut descriptor = layer.clone();
+    if image.manifest().config().media_type().to_string().starts_with("application/vnd.docker.") {
+        descriptor.set_media_type(MediaType::Other(match Compression::of(descriptor.media_type())? {
+            Compression::None => "application/vnd.docker.image.rootfs.diff.tar".into(),
+            Compression::Gzip => "application/vnd.docker.image.rootfs.diff.tar.gzip".into(),
+            Compression::Zstd => "application/vnd.docker.image.rootfs.diff.tar.zstd".into(),
+        }));
+    }
+    Ok(descriptor)
+}
+
+/// Writes an image's config and manifest as `change` leaves them.
+pub(super) fn rewrite(
+    image: &Image,
+    writer: &Writer,
+    change: impl FnOnce(&mut Value, &mut Value) -> Result<(), Error>,
+) -> Result<Descriptor, Error> {
+    let parse = |what: &str, bytes: &[u8]| {
+        let malformed =
+            |error: serde_json::Error| layout::Error::Malformed { what: what.into(), reason: error.to_string() };
+        serde_json::from_slice::<Value>(bytes).map_err(malformed)
+    };
+    let mut config = parse("config", image.config_bytes())?;
+    let mut manifest = parse("manifest", image.manifest_bytes())?;
+    change(&mut config, &mut manifest)?;
+    let blob = writer.put(image.manifest().config().media_type().clone(), config.to_string().as_bytes())?;
+    manifest["config"]["digest"] = blob.digest().to_string().into();
+    manifest["config"]["size"] = blob.size().into();
+    Ok(writer.put(image.descriptor().media_type().clone(), manifest.to_string().as_bytes())?)
+}
+
+/// A time as documents have it (RFC 3339), from seconds since 1970.
+pub(super) fn time(seconds: i64) -> String {
+    Timestamp::from_second(seconds).unwrap_or_default().to_string()
+}
