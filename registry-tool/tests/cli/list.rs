@@ -1,0 +1,26 @@
+//! `registry-tool tags` and `catalog`.
+
+use crate::server::{Reply, Server};
+use crate::world::World;
+
+#[test]
+fn lists_are_followed_over_their_pages() {
+    let world = World::new();
+    let server = Server::new(|request| match (request.path.as_str(), request.query.as_str()) {
+        ("/v2/a/tags/list", "n=1000") => Reply::new(200, r#"{"name":"a","tags":["1","2"]}"#)
+            .header("Link", "</v2/a/tags/list?n=1000&last=2>; rel=\"next\""),
+        ("/v2/a/tags/list", _) => Reply::new(200, "{\"name\":\"a\",\"tags\":[\"3\",\"bad\\u001b[2J\"]}"),
+        ("/v2/b/tags/list", _) => Reply::new(200, r#"{"name":"b","tags":null}"#),
+        ("/v2/", _) => Reply::new(200, ""),
+        ("/v2/c/tags/list", _) => {
+            Reply::new(200, r#"{"tags":["1"]}"#).header("Link", "<http://127.0.0.1:1/x>; rel=\"next\"")
+        }
+        _ => Reply::new(404, ""),
+    });
+    let host = server.address();
+    assert_eq!(world.run(&["tags", &format!("{host}/a")]).good().out(), "1\n2\n3\n");
+    assert_eq!(world.run(&["tags", &format!("{host}/b")]).good().out(), "");
+    world.run(&["tags", &format!("{host}/c")]).fails(&["leads to another host"]);
+    let json = world.run(&["tags", "--json", &format!("{host}/b")]);
+    assert_eq!(json.good().out(), "{\"name\":\"b\",\"tags\":[]}\n");
+}
