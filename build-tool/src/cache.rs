@@ -4,17 +4,21 @@
 //! step before, what the instruction says and what it reads (contents, not times), so a hit needs no mount and reads no layer.
 //! All of it may be deleted at any time: a step whose blob is gone is a step that was never run.
 
+pub mod folder;
+pub mod prune;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use image_tool::address::digest::{self, Digest, Hasher};
 use image_tool::address::home::Home;
+use image_tool::error::{During, Io};
 use image_tool::layout::{self, Layout, Writer};
 use oci_spec::image::Descriptor;
 use serde::{Deserialize, Serialize};
 
-use crate::stack::Layer;
+use crate::stage::layer::Layer;
 
 /// The identity of a step: equal keys, equal layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,21 +157,23 @@ impl Cache {
     }
 
     /// Remember what a step did.
-    pub fn put(&self, key: &Key, record: &Record) -> io::Result<()> {
-        let path = self.step_path(key);
-        let folder = self.path.join("steps");
-        fs::create_dir_all(&folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(&folder)?;
-        serde_json::to_writer(&mut file, record)?;
-        file.flush()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
+    pub fn put(&self, key: &Key, record: &Record) -> Result<(), Io> {
+        let write = || -> io::Result<()> {
+            let folder = self.path.join("steps");
+            fs::create_dir_all(&folder)?;
+            let mut file = tempfile::NamedTempFile::new_in(&folder)?;
+            serde_json::to_writer(&mut file, record)?;
+            file.flush()?;
+            file.persist(self.step_path(key)).map_err(|error| error.error)?;
+            Ok(())
+        };
+        write().during("write the step cache", &self.path)
     }
 
     /// Let another key mean the step of `key` too.
-    pub fn alias(&self, other: &Key, key: &Key) -> io::Result<()> {
-        let record: Record = serde_json::from_slice(&fs::read(self.step_path(key))?)?;
-        self.put(other, &record)
+    pub fn alias(&self, other: &Key, key: &Key) -> Result<(), Io> {
+        let read = || -> io::Result<Record> { Ok(serde_json::from_slice(&fs::read(self.step_path(key))?)?) };
+        self.put(other, &read().during("read the step cache", &self.path)?)
     }
 
     /// A layer that was just written to the cache.

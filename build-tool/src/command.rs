@@ -11,9 +11,9 @@ use std::ffi::OsString;
 
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser, Subcommand};
-use image_tool::program::pipe;
 use image_tool::program::Tool;
 use image_tool::program::document::Document;
+use image_tool::program::pipe;
 
 /// The name that messages begin with.
 pub(crate) const TOOL: Tool = Tool("build-tool");
@@ -66,7 +66,7 @@ impl Command {
             Self::Parse(command) => command.run(),
             Self::Graph(command) => command.run(),
             Self::Cache(command) => command.run(),
-            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL),
+            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES),
         }
     }
 }

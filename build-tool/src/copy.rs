@@ -9,6 +9,7 @@
 //! - directories that are missing are made with mode 755 and, with `--chown`, that owner;
 //! - an existing directory keeps its owner and mode if it is the destination, and gets the source's if it is below it.
 
+pub mod chmod;
 mod input;
 mod unpack;
 
@@ -23,11 +24,11 @@ use image_tool::layer::{diff, pack, whiteout};
 use rustix::fs::{FileType, Stat};
 use sha2::Digest as _;
 
-use crate::chmod::Mode;
-use crate::contents::{Node, NodeKind};
-use crate::digests::{Digests, Sha256};
-use crate::files::{self, File, Files, Source};
-use crate::tree::{self, Tree};
+use crate::copy::chmod::Mode;
+use crate::source::digests::{Digests, Sha256};
+use crate::source::files::{self, File, Files, Source};
+use crate::stage::contents::{Node, NodeKind};
+use crate::stage::tree::{self, Tree};
 
 pub use input::{Input, add_to_key};
 

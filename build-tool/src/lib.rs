@@ -1,34 +1,12 @@
 //! A Dockerfile and its context to an OCI image.
 
-pub mod archive;
-pub mod base;
 pub mod build;
 pub mod cache;
-pub mod check;
-pub mod chmod;
-pub mod contents;
-pub mod context;
 pub mod copy;
-pub mod digests;
 pub mod dockerfile;
-pub mod download;
-pub mod expose;
-pub mod files;
-pub mod graph;
-pub mod ignore;
-pub mod image;
-pub mod interrupt;
-pub mod mount;
-pub mod mounts;
 pub mod namespace;
-pub mod network;
-pub mod owner;
-pub mod pattern;
-pub mod plan;
 pub mod progress;
-pub mod prune;
 pub mod run;
-pub mod snapshot;
-pub mod stack;
+pub mod source;
+pub mod stage;
 pub mod step;
-pub mod tree;

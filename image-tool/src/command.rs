@@ -99,7 +99,7 @@ impl Command {
             Self::Export(command) => command.run(),
             Self::Diff(command) => command.run(),
             Self::Tree(command) => command.run(),
-            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL),
+            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES),
         }
     }
 }

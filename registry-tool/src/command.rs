@@ -75,7 +75,7 @@ impl Command {
             Self::Search(command) => command.run(),
             Self::Login(command) => command.run(),
             Self::Logout(command) => command.run(),
-            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL),
+            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES),
         }
     }
 }

@@ -1,10 +1,15 @@
 //! Control groups, through their file systems or through systemd: version 1, version 2, and both mounted side by side.
 //!
 //! libcontainer's managers read mountinfo anew for every controller, which is most of the time it needs; here the hierarchies
-//! are found once. `v1` and `v2` hold what differs, `device` the rules of the device controller.
+//! are found once. `v1` and `v2` hold what differs, `device` the rules of the device controller, `rdt` the shares of cache and
+//! memory bandwidth, which have a file system of their own. This room imports `spec` and `kernel`.
 
 pub(crate) mod device;
 pub(crate) mod entrance;
+pub(crate) mod file;
+mod folder;
+pub(crate) mod membership;
+pub(crate) mod rdt;
 pub(crate) mod stats;
 pub(crate) mod systemd;
 pub(crate) mod v1;
@@ -12,7 +17,7 @@ pub(crate) mod v2;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -22,12 +27,12 @@ use libcontainer::oci_spec::runtime::LinuxResources;
 use rustix::fs::{Mode, OFlags};
 
 use self::entrance::Entrance;
-use crate::error::{self, Fails};
-use crate::log;
-use crate::syscall::{self, Pid};
-
-/// Where version 2 is mounted, alone or below the version 1 hierarchies.
-pub(crate) const ROOT: &str = "/sys/fs/cgroup";
+use self::file::write;
+pub(crate) use self::file::{ROOT, is_unified};
+use self::folder::{collect_pids, remove, write_process};
+use crate::kernel::error::{self, Fails};
+use crate::kernel::log;
+use crate::kernel::syscall::{self, Pid};
 
 /// The control groups of a container: a folder for each hierarchy, keyed as runc keys them (`memory`, `name=systemd`, and the
 /// empty name for version 2).
@@ -43,36 +48,6 @@ pub(crate) struct Cgroup {
     pub(crate) unit: Option<systemd::Unit>,
 }
 
-/// Whether version 2 is all there is.
-pub(crate) fn is_unified() -> bool {
-    is_version_2(Path::new(ROOT))
-}
-
-/// Whether a folder is in a version 2 hierarchy.
-pub(crate) fn is_version_2(path: &Path) -> bool {
-    const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
-    rustix::fs::statfs(path).is_ok_and(|statfs| statfs.f_type == CGROUP2_SUPER_MAGIC)
-}
-
-/// Parses `/proc/PID/cgroup`: controller (the empty name for version 2) to path.
-pub(crate) fn parse_membership(text: &str) -> BTreeMap<String, String> {
-    let mut membership = BTreeMap::new();
-    for line in text.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
-        for controller in controllers.split(',') {
-            membership.insert(controller.to_owned(), path.to_owned());
-        }
-    }
-    membership
-}
-
-/// The caller's own groups.
-pub(crate) fn own_membership() -> Result<BTreeMap<String, String>> {
-    let text = fs::read_to_string("/proc/self/cgroup").fails(|| "open /proc/self/cgroup")?;
-    Ok(parse_membership(&text))
-}
-
 impl Cgroup {
     /// Where the groups of a container go: at `path` below the root, relative to the caller's groups if it is not absolute,
     /// and at the container's name there if it is missing.
@@ -80,7 +55,7 @@ impl Cgroup {
         let path = path.filter(|path| !path.as_os_str().is_empty());
         let explicit = path.is_some();
         let (absolute, inner) = match path {
-            Some(path) => (path.is_absolute(), crate::beneath::clean(path)),
+            Some(path) => (path.is_absolute(), crate::kernel::beneath::clean(path)),
             None => (false, PathBuf::from("/").join(id)),
         };
         let inner = inner.strip_prefix("/").expect("cleaned paths are absolute").to_owned();
@@ -399,146 +374,9 @@ impl Cgroup {
     }
 }
 
-/// Removes a group; sub-groups only when it has any, since most have none.
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_dir(path) {
-        Ok(()) => return Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
-        Err(error) => return Err(error),
-    }
-    let mut children = false;
-    match fs::read_dir(path) {
-        Ok(entries) => {
-            for entry in entries.flatten() {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    children = true;
-                    remove(&entry.path())?;
-                }
-            }
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    if !children {
-        return Err(io::Error::from_raw_os_error(libc::EBUSY));
-    }
-    match fs::remove_dir(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
-}
-
-fn collect_pids(path: &Path, pids: &mut Vec<Pid>) -> Result<()> {
-    match fs::read_to_string(path.join("cgroup.procs")) {
-        Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<Pid>().ok())),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => return Ok(()),
-        // A threaded sub-group of version 2 has no list of processes; they are listed above it.
-        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
-        Err(error) => {
-            return Err(error).fails(|| format!("open {}", path.join("cgroup.procs").display())).map_err(Into::into);
-        }
-    }
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            collect_pids(&entry.path(), pids)?;
-        }
-    }
-    Ok(())
-}
-
-fn write_process(path: &Path, pid: Pid) -> Result<()> {
-    let mut tries = 0;
-    loop {
-        match write(&path.join("cgroup.procs"), &pid.to_string()) {
-            // EINVAL: a cpuset or a new task is not settled yet (runc#1884).
-            Err(error) if error::errno(&error) == Some(libc::EINVAL) && tries < 5 => {
-                tries += 1;
-                sleep(Duration::from_millis(30));
-            }
-            result => return result,
-        }
-    }
-}
-
-/// A control file and its new value, if it gets one.
-type Limit = (&'static str, Option<String>);
-
-/// Sets limits that bound each other: what does not fit the old value of the last one is set again once that has its new value.
-fn put_together(put: &dyn Fn(&str, String) -> Result<()>, limits: &[Limit], last: Limit) -> Result<()> {
-    let mut late = Vec::new();
-    for (name, value) in limits {
-        let Some(value) = value else { continue };
-        match put(name, value.clone()) {
-            Err(error) if error::errno(&error) == Some(libc::EINVAL) && last.1.is_some() => late.push((name, value)),
-            result => result?,
-        }
-    }
-    let (name, Some(value)) = last else { return Ok(()) };
-    put(name, value)?;
-    late.into_iter().try_for_each(|(name, value)| put(name, value.clone()))
-}
-
-/// Writes a control file, which must exist.
-pub(crate) fn write(path: &Path, value: &str) -> Result<()> {
-    use std::io::Write;
-    let mut file = fs::OpenOptions::new().write(true).open(path).fails(|| format!("open {}", path.display()))?;
-    loop {
-        match file.write(value.as_bytes()) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            result => {
-                return result
-                    .fails(|| format!("failed to write {value:?}: write {}", path.display()))
-                    .map(drop)
-                    .map_err(Into::into);
-            }
-        }
-    }
-}
-
-/// Reads a control file, without the newline.
-pub(crate) fn read(path: &Path) -> Result<String> {
-    let text = fs::read_to_string(path).fails(|| format!("open {}", path.display()))?;
-    Ok(text.trim_end().to_owned())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use super::*;
-
-    #[test]
-    fn membership_is_keyed_by_controller() {
-        let membership = parse_membership("9:name=systemd:/a\n2:cpu,cpuacct:/b:c\n0::/d\n");
-        assert_eq!(membership["name=systemd"], "/a");
-        assert_eq!(membership["cpuacct"], "/b:c");
-        assert_eq!(membership[""], "/d");
-    }
-
-    #[test]
-    fn limits_that_bound_each_other_are_set_in_the_order_that_fits() {
-        // As the kernel has it: no runtime above its period.
-        for (before, (period, runtime)) in [((900, 600), (10, 3)), ((10, 3), (900, 600)), ((900, 600), (800, 600))] {
-            let kernel = Cell::new(before);
-            let put = |name: &str, value: String| {
-                let value = value.parse().unwrap();
-                let (period, runtime) =
-                    if name == "period" { (value, kernel.get().1) } else { (kernel.get().0, value) };
-                if runtime > period {
-                    return Err(io::Error::from_raw_os_error(libc::EINVAL)).fails(|| "write").map_err(Into::into);
-                }
-                kernel.set((period, runtime));
-                Ok(())
-            };
-            let number = |value: u32| Some(value.to_string());
-            put_together(&put, &[("period", number(period))], ("runtime", number(runtime))).unwrap();
-            assert_eq!(kernel.get(), (period, runtime), "{before:?}");
-            // Alone, what does not fit is an error.
-            let result = put_together(&put, &[("period", number(runtime - 1))], ("runtime", None));
-            assert_eq!(error::errno(&result.unwrap_err()), Some(libc::EINVAL));
-        }
-    }
 
     #[test]
     fn a_sub_group_cannot_lead_out() {

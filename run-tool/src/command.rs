@@ -17,6 +17,7 @@ mod pause;
 mod ps;
 mod restore;
 mod run;
+mod seal;
 mod spec;
 mod start;
 mod state;
@@ -31,10 +32,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::SPEC_VERSION;
+use crate::checkpoint::criu::Criu;
 use crate::container::Container;
-use crate::criu::Criu;
-use crate::{features as feature, log, namespace, seal, syscall};
+use crate::kernel::{log, procfs, syscall};
+use crate::spec::SPEC_VERSION;
 
 /// An OCI runtime.
 ///
@@ -147,7 +148,7 @@ impl Global {
         }
         let (root, explicit_root) = match &arguments.root {
             Some(root) => {
-                let root = crate::beneath::clean(&std::env::current_dir().context("getwd")?.join(root));
+                let root = crate::kernel::beneath::clean(&std::env::current_dir().context("getwd")?.join(root));
                 if root == Path::new("/") {
                     bail!("Option --root argument should not be set to /");
                 }
@@ -167,7 +168,7 @@ impl Global {
     /// Whether missing rights over control groups are no error.
     fn rootless_cgroups(&self) -> Result<bool> {
         match self.rootless.to_ascii_lowercase().as_str() {
-            "" | "auto" => Ok(!rustix::process::geteuid().is_root() || namespace::in_user_namespace()),
+            "" | "auto" => Ok(!rustix::process::geteuid().is_root() || procfs::in_user_namespace()),
             "1" | "t" | "true" => Ok(true),
             "0" | "f" | "false" => Ok(false),
             other => bail!("strconv.ParseBool: parsing {other:?}: invalid syntax"),
@@ -193,7 +194,7 @@ fn default_root() -> Result<PathBuf> {
     // podman names no root: in runc's place its containers are where runc kept them.
     let folder_name = if name() == "runc" { "runc" } else { "run-tool" };
     let ordinary = !rustix::process::geteuid().is_root()
-        || (namespace::in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root"));
+        || (procfs::in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root"));
     match std::env::var_os("XDG_RUNTIME_DIR") {
         Some(folder) if ordinary && !folder.is_empty() => {
             let root = PathBuf::from(folder).join(folder_name);
@@ -251,7 +252,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
             name(),
             env!("CARGO_PKG_VERSION"),
             env!("CARGO_PKG_VERSION"),
-            feature::libseccomp()
+            features::libseccomp()
         );
         print(&text)?;
         return Ok(0);

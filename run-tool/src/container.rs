@@ -1,4 +1,12 @@
 //! A container by name: its folder under the root, its status, and its end.
+//!
+//! Here is what is on disk of a container and what can be said and done with that alone: this room imports `cgroup`, `spec` and
+//! `kernel`, and knows nothing of how a container is made or watched.
+
+pub(crate) mod exit;
+pub(crate) mod hook;
+pub(crate) mod output;
+pub(crate) mod state;
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,13 +18,14 @@ use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::{Hooks, Spec};
 use rustix::process::{Pid as RustixPid, PidfdFlags};
 
+use self::exit::Exit;
+use self::state::State;
 use crate::cgroup::Cgroup;
-use crate::error::Fails;
-use crate::monitor::Exit;
-use crate::rdt::Resctrl;
-use crate::state::{self, State};
-use crate::syscall::{self, Pid};
-use crate::{config, hook, log};
+use crate::cgroup::rdt::Resctrl;
+use crate::kernel::error::Fails;
+use crate::kernel::syscall::{self, Pid};
+use crate::kernel::{log, procfs};
+use crate::spec;
 
 /// The fifo whose presence means that the container waits for `start`.
 pub(crate) const FIFO: &str = "exec.fifo";
@@ -77,7 +86,7 @@ impl Container {
     /// The configuration in its bundle.
     pub(crate) fn spec(&self) -> Result<Spec> {
         let bundle = self.state.bundle().context("bundle not found in labels")?;
-        config::load_from(Path::new(bundle))
+        spec::load_from(Path::new(bundle))
     }
 
     /// Its control groups.
@@ -92,7 +101,7 @@ impl Container {
 
     /// Whether its first process lives.
     pub(crate) fn is_alive(&self) -> bool {
-        match state::process_stat(self.state.init_process_pid) {
+        match procfs::process_stat(self.state.init_process_pid) {
             Some((start, process)) => start == self.state.init_process_start && !matches!(process, 'Z' | 'X'),
             None => false,
         }

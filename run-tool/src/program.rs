@@ -1,7 +1,13 @@
 //! The program that a container runs, its first one or one of exec: who it is, what it may do, and how it starts.
 //!
 //! Everything here happens in the child, inside the container, in the order that runc keeps: restrictions that need privilege
-//! first, the seccomp filter last of all if no_new_privs allows it.
+//! first, the seccomp filter last of all if no_new_privs allows it. This room imports `spec` and `kernel`: it knows nothing of the
+//! parent, and what takes the parent comes in as a function.
+
+pub(crate) mod capability;
+pub(crate) mod label;
+pub(crate) mod rlimit;
+pub(crate) mod seccomp;
 
 use std::collections::HashSet;
 use std::ffi::CString;
@@ -12,20 +18,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::{
-    IOPriorityClass, LinuxMemoryPolicy, LinuxSchedulerFlag, LinuxSchedulerPolicy, PosixRlimit, Process, Scheduler,
+    Box as TerminalSize, IOPriorityClass, LinuxMemoryPolicy, LinuxSchedulerFlag, LinuxSchedulerPolicy, PosixRlimit,
+    Process, Scheduler,
 };
 use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use rustix::process::{Gid, Uid};
 
-use crate::capability::Sets;
-use crate::channel::{Channel, Message};
-use crate::config::Items;
-use crate::error::Fails;
-use crate::procfs::Procfs;
-use crate::rootfs::device::is_null;
-use crate::seccomp::Filter;
-use crate::syscall::{self, SchedulerAttributes, SignalMask};
-use crate::{features, label, log};
+use self::capability::Sets;
+use self::seccomp::Filter;
+use crate::kernel::device::is_null;
+use crate::kernel::error::Fails;
+use crate::kernel::procfs::Procfs;
+use crate::kernel::syscall::{self, SchedulerAttributes, SignalMask};
+use crate::kernel::{log, security, set};
+use crate::spec::{Items, memory_policy};
 
 /// A program, as far as the container's configuration describes it.
 #[derive(Debug)]
@@ -86,12 +92,12 @@ impl Program {
             capabilities: process.capabilities().as_ref().map(Sets::from_spec).unwrap_or_default(),
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             apparmor: process.apparmor_profile().clone().unwrap_or_default(),
-            apparmor_enabled: process.apparmor_profile().is_some() && label::apparmor_enabled(),
+            apparmor_enabled: process.apparmor_profile().is_some() && security::apparmor_enabled(),
             selinux: process.selinux_label().clone().unwrap_or_default(),
             scheduler: process.scheduler().clone(),
             io_priority: process.io_priority().as_ref().map(|priority| (priority.class(), priority.priority())),
             limits: process.rlimits().items().to_vec(),
-            size: crate::terminal::size_of(process.console_size())?,
+            size: size_of(process.console_size())?,
             oom_score: process.oom_score_adj(),
             filter: None,
             personality: None,
@@ -144,14 +150,15 @@ impl Program {
         Ok(())
     }
 
-    /// Becomes the container's user with its rights, and finds the program. After this only execve is left.
-    pub(crate) fn take_on(&mut self, channel: &Channel) -> Result<CString> {
+    /// Becomes the container's user with its rights, and finds the program. After this only execve is left. `hand_over` gives the
+    /// listener of the seccomp filter away, if there is one.
+    pub(crate) fn take_on(&mut self, hand_over: &dyn Fn(RawFd) -> Result<()>) -> Result<CString> {
         label::apply_selinux(&self.selinux)?;
         // Before the filter, which may not know the call.
         syscall::close_on_exec_from(3 + self.kept).fails(|| "error closing exec fds: close_range")?;
         // Without no_new_privs a filter is a privileged thing; with it, it comes last.
         if !self.no_new_privileges {
-            self.install_filter(channel)?;
+            self.install_filter(hand_over)?;
         }
         let entered = match rustix::process::chdir(&self.cwd) {
             Ok(()) => true,
@@ -171,7 +178,7 @@ impl Program {
         self.capabilities.apply()?;
         let path = look_up(&self.arguments[0], &self.environment)?;
         if self.no_new_privileges {
-            self.install_filter(channel)?;
+            self.install_filter(hand_over)?;
         }
         CString::new(path.as_os_str().as_bytes()).context("args[0]")
     }
@@ -180,15 +187,14 @@ impl Program {
         format!("chdir to cwd ({:?}) set in config.json failed", self.cwd.display().to_string())
     }
 
-    fn install_filter(&self, channel: &Channel) -> Result<()> {
+    fn install_filter(&self, hand_over: &dyn Fn(RawFd) -> Result<()>) -> Result<()> {
         let Some(filter) = &self.filter else { return Ok(()) };
         log::debug(|| format!("seccomp filter flags: {}", filter.flags));
         let listener =
             syscall::seccomp_load(&filter.program, filter.flags).fails(|| "unable to init seccomp: seccomp")?;
         if let Some(listener) = listener {
             // The parent fetches it: sending it would take system calls that the filter may ask about.
-            channel.send(&Message::SeccompListener(listener))?;
-            channel.expect(&Message::Continue)?;
+            hand_over(listener)?;
             drop(syscall::own_fd(listener));
         }
         Ok(())
@@ -262,8 +268,15 @@ impl Program {
             return error.into();
         }
         let error = syscall::execve(path, &arguments, &environment);
-        anyhow::anyhow!("exec {}: {}", path.to_string_lossy(), crate::error::reason(&error))
+        anyhow::anyhow!("exec {}: {}", path.to_string_lossy(), crate::kernel::error::reason(&error))
     }
+}
+
+/// Reads `WIDTHxHEIGHT` of a configuration.
+fn size_of(size: Option<TerminalSize>) -> Result<(u16, u16)> {
+    let Some(size) = size else { return Ok((0, 0)) };
+    let number = |value: u64| u16::try_from(value).context("consoleSize");
+    Ok((number(size.width())?, number(size.height())?))
 }
 
 fn scheduler_attributes(scheduler: &Scheduler) -> SchedulerAttributes {
@@ -299,30 +312,10 @@ fn scheduler_attributes(scheduler: &Scheduler) -> SchedulerAttributes {
     }
 }
 
-/// Reads a list of CPUs or memory nodes (`0-3,7`) as a mask.
-pub(crate) fn parse_set(text: &str) -> Result<Vec<u64>> {
-    let mut mask = Vec::new();
-    for range in text.split(',').map(str::trim).filter(|range| !range.is_empty()) {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let number = |text: &str| text.trim().parse::<usize>().with_context(|| format!("invalid range {range:?}"));
-        let (first, last) = (number(first)?, number(last)?);
-        if last < first || last >= 8192 {
-            bail!("invalid range {range:?}");
-        }
-        for bit in first..=last {
-            if mask.len() <= bit / 64 {
-                mask.resize(bit / 64 + 1, 0);
-            }
-            mask[bit / 64] |= 1 << (bit % 64);
-        }
-    }
-    Ok(mask)
-}
-
 fn set_memory_policy(policy: &LinuxMemoryPolicy) -> Result<()> {
     // serde gives the names of the spec back.
     let mode = serde_json::to_value(policy.mode())?;
-    let mode = features::MEMORY_POLICY_MODES.iter().position(|name| mode.as_str() == Some(name));
+    let mode = memory_policy::MODES.iter().position(|name| mode.as_str() == Some(name));
     let mut mode = mode.context("invalid memory policy mode")? as i32;
     for flag in policy.flags().items() {
         mode |= match serde_json::to_value(flag)?.as_str() {
@@ -332,7 +325,7 @@ fn set_memory_policy(policy: &LinuxMemoryPolicy) -> Result<()> {
             other => bail!("invalid memory policy flag {other:?}"),
         };
     }
-    let nodes = parse_set(policy.nodes().as_deref().unwrap_or_default()).context("invalid memory policy nodes")?;
+    let nodes = set::parse(policy.nodes().as_deref().unwrap_or_default()).context("invalid memory policy nodes")?;
     syscall::set_memory_policy(mode, &nodes).fails(|| "set_mempolicy")?;
     Ok(())
 }
@@ -403,7 +396,7 @@ fn check_cwd() -> Result<()> {
 fn look_up(name: &str, environment: &[String]) -> Result<PathBuf> {
     let executable = |path: &Path| -> Result<(), String> {
         let stat = rustix::fs::stat(path)
-            .map_err(|error| format!("stat {}: {}", path.display(), crate::error::reason(&error.into())))?;
+            .map_err(|error| format!("stat {}: {}", path.display(), crate::kernel::error::reason(&error.into())))?;
         if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory {
             return Err("is a directory".to_owned());
         }
@@ -467,12 +460,5 @@ mod tests {
         assert_eq!(fail("/etc/passwd"), "exec: \"/etc/passwd\": permission denied");
         assert_eq!(fail("/etc"), "exec: \"/etc\": is a directory");
         assert_eq!(look_up("sh", &path).unwrap(), Path::new("/bin/sh"));
-    }
-
-    #[test]
-    fn sets_of_cpus_are_masks() {
-        assert_eq!(parse_set("0-2,65").unwrap(), [7, 2]);
-        assert_eq!(parse_set("").unwrap(), [0u64; 0]);
-        assert!(parse_set("3-1").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Debian's container engines with storage of a test's own, as a machine without systemd lets them run.
+//! Debian's container engines, each test with storage of its own, set up to run on a machine without systemd.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,26 +8,26 @@ use std::time::{Duration, Instant};
 
 use crate::{Pty, Workdir};
 
-/// podman, with runc or what `RUNTIME` names.
+/// The podman command, with the runtime that `RUNTIME` names, else runc.
 pub const PODMAN: &str = "podman --root $HOME/podman/root --runroot $HOME/podman/run --tmpdir $HOME/podman/tmp --runtime ${RUNTIME:-runc} \
                           --cgroup-manager cgroupfs --storage-driver overlay --events-backend file";
 
-/// The real docker command, not the one of this repository, that talks to a test's own daemon.
+/// A command line for the real docker, not this repository's script, talking to a test's own daemon.
 pub fn docker(words: &str) -> String {
     let real = ["/usr/bin/docker", "/usr/local/bin/docker"].into_iter().find(|path| Path::new(path).exists());
     format!("{} -H unix://$HOME/docker.sock {words}", real.expect("docker: missing: run `make setup`"))
 }
 
-/// containerd's command that talks to a test's own daemon.
+/// A command line for `ctr`, containerd's client, talking to a test's own daemon.
 pub fn ctr(words: &str) -> String {
     format!("ctr --address $HOME/containerd.sock {words}")
 }
 
-/// A daemon of a test's own; it ends with the value.
+/// A daemon that serves one test; dropping the value stops it.
 pub struct Daemon(Child);
 
 impl Daemon {
-    /// Starts dockerd with more options.
+    /// Starts dockerd with additional options.
     pub fn docker(work: &Workdir, options: &str) -> Self {
         let text = format!(
             "exec dockerd --data-root $HOME/docker/data --exec-root $HOME/docker/exec -H unix://$HOME/docker.sock -p $HOME/docker.pid \
@@ -58,25 +58,25 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // SIGTERM: it ends what it started and unmounts.
+        // SIGTERM, so that the daemon stops its children and unmounts.
         let _ = Command::new("kill").arg(self.0.id().to_string()).status();
         let _ = self.0.wait();
     }
 }
 
-/// The control groups of one name at the top of every hierarchy. What was not there at first is removed in the end, and must have
-/// no container in it by then.
+/// The top-level cgroup of one name in every hierarchy. On drop, those that did not exist before are removed; a container left in
+/// one of them fails the test.
 pub struct Groups {
     name: String,
     made: Vec<PathBuf>,
-    /// Where the controllers without a hierarchy would be mounted.
+    /// Where controllers that have no hierarchy here would be mounted.
     unmounted: Vec<PathBuf>,
 }
 
 const TOP: &str = "/sys/fs/cgroup";
 
 impl Groups {
-    /// Those of `name`.
+    /// The groups called `name`.
     pub fn named(name: &str) -> Self {
         let top = Path::new(TOP);
         let hierarchies = fs::read_dir(top).unwrap().map(|entry| entry.unwrap().path()).chain([top.to_owned()]);
@@ -91,15 +91,15 @@ impl Groups {
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        // podman makes ordinary folders there.
+        // podman creates ordinary folders where such a controller would be mounted.
         for folder in &self.unmounted {
             let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
             if device(folder) == device(Path::new(TOP)) && fs::remove_dir_all(folder.join(&self.name)).is_ok() {
-                // Unless something else is in it.
+                // Fails if something else is in it, which then stays.
                 let _ = fs::remove_dir(folder);
             }
         }
-        // A group is free a moment after its last process has gone.
+        // A group can be removed only a moment after its last process has exited.
         let deadline = Instant::now() + Duration::from_secs(5);
         let left = loop {
             let left: Vec<_> = self.made.iter().filter(|path| !remove(path)).collect();
@@ -112,7 +112,7 @@ impl Drop for Groups {
     }
 }
 
-/// Removes a group and those in it; one that another test has removed meanwhile is gone as well.
+/// Removes a group and its children; true also if another test removed it meanwhile.
 fn remove(group: &Path) -> bool {
     for entry in fs::read_dir(group).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -122,9 +122,10 @@ fn remove(group: &Path) -> bool {
     fs::remove_dir(group).is_ok() || !group.exists()
 }
 
-/// What a terminal's program is asked to do in `assert_terminal`: to tell its size, much text, a line that was typed, its new size.
+/// The program that `assert_terminal` runs: it waits for the terminal's size, prints a lot, echoes a typed line and waits for the
+/// new size.
 ///
-/// It waits at the end: containerd 1.6 and podman 4.3 lose what a program writes last, or complain of a resize that comes too late.
+/// It sleeps at the end: containerd 1.6 and podman 4.3 lose a program's last output, or complain about a late resize.
 pub const ON_TERMINAL: &str = r#"
 until [ "$(stty size 2>&1)" = "24 80" ]; do sleep 0.05; done
 test -t 0 && test -t 1 && test -t 2 || echo none
@@ -137,7 +138,7 @@ sleep 0.5
 exit 9
 "#;
 
-/// Runs a command, whose program is `ON_TERMINAL`, on a terminal, and compares all that came.
+/// Runs a command whose program is `ON_TERMINAL` on a terminal, and compares all of its output.
 #[track_caller]
 pub fn assert_terminal(work: &Workdir, text: &str) {
     let mut command = work.command("sh");
@@ -149,7 +150,7 @@ pub fn assert_terminal(work: &Workdir, text: &str) {
     let (rest, status) = pty.finish();
     seen.push_str(&rest);
     let lines: Vec<String> = (1..=2000).map(|number| number.to_string()).collect();
-    // Some engines leave the terminal to turn a line's end into two characters once more.
+    // With some engines two terminals in a row translate a line feed, so the number of carriage returns varies.
     assert_eq!(seen.replace('\r', ""), format!("{}\nready\ntyped\ngot typed\n", lines.join("\n")), "{text}");
     assert_eq!(status.code(), Some(9), "{text}");
 }

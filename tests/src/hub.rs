@@ -1,4 +1,4 @@
-//! A registry's search of the first version, as Docker Hub answers it.
+//! A stand-in for Docker Hub's search, `GET /v1/search`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
-/// What `docker search python` finds in the documentation: name, description, stars, official, automated.
+/// The results of `docker search python` in the documentation: name, description, stars, official, automated.
 pub const FOUND: [(&str, &str, u32, bool, bool); 6] = [
     (
         "python",
@@ -34,7 +34,7 @@ pub const FOUND: [(&str, &str, u32, bool, bool); 6] = [
     ),
 ];
 
-/// A server of `GET /v1/search`; it ends with the test program.
+/// A server of `GET /v1/search`; it runs until the test program exits.
 pub struct Hub {
     port: u16,
     asked: Arc<Mutex<Vec<String>>>,
@@ -47,7 +47,7 @@ impl Default for Hub {
 }
 
 impl Hub {
-    /// Starts one.
+    /// Starts a server on a free port.
     pub fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -55,7 +55,7 @@ impl Hub {
         let record = Arc::clone(&asked);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                // Whoever hangs up early loses only its own answer.
+                // A client that hangs up early loses only its own answer.
                 let _ = answer(stream, &record);
             }
         });
@@ -67,7 +67,7 @@ impl Hub {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// The targets of the requests that came.
+    /// The request targets received so far.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }

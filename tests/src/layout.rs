@@ -1,4 +1,4 @@
-//! Layouts made by hand, right and wrong, so that a test depends on no tool to make its input.
+//! Layouts written by hand, valid and invalid, so that no tool under test produces its own input.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// `sha256:HEX` of `bytes`.
+/// The digest of `bytes`, as `sha256:HEX`.
 pub fn digest(bytes: &[u8]) -> String {
     use std::fmt::Write;
     Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |mut text, byte| {
@@ -15,7 +15,7 @@ pub fn digest(bytes: &[u8]) -> String {
     })
 }
 
-/// A layout under construction: what is written is exactly what is asked for.
+/// A layout under construction. It writes exactly what it is told, and validates nothing.
 pub struct Builder {
     folder: PathBuf,
     layers: Vec<Value>,
@@ -24,7 +24,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// An empty layout in `folder`.
+    /// Creates an empty layout in `folder`.
     pub fn new(folder: &Path) -> Self {
         fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
         fs::write(folder.join("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}").unwrap();
@@ -38,7 +38,7 @@ impl Builder {
         json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
     }
 
-    /// Where the blob of a digest is.
+    /// The path of the blob with this digest.
     pub fn blob_path(&self, digest: &str) -> PathBuf {
         self.folder.join("blobs/sha256").join(digest.strip_prefix("sha256:").unwrap())
     }
@@ -50,13 +50,13 @@ impl Builder {
         self
     }
 
-    /// Changes the last layer's descriptor or the last diff id before they are written.
+    /// Changes the last layer's descriptor or diff id before they are written.
     pub fn change(&mut self, change: impl FnOnce(&mut Value, &mut String)) -> &mut Self {
         change(self.layers.last_mut().unwrap(), self.diff_ids.last_mut().unwrap());
         self
     }
 
-    /// Ends an image of the layers so far, named `name`, and starts over.
+    /// Writes an image of the layers so far under `name`, and starts the next one.
     pub fn image(&mut self, name: &str, config: Value) -> &mut Self {
         let config = json!({
             "architecture": "amd64", "os": "linux", "config": config,
@@ -80,7 +80,7 @@ impl Builder {
     }
 }
 
-/// A layer in the making.
+/// A layer's tar archive under construction.
 pub struct Tar(tar::Builder<Vec<u8>>);
 
 impl Default for Tar {
@@ -90,12 +90,12 @@ impl Default for Tar {
 }
 
 impl Tar {
-    /// An empty one.
+    /// An empty archive.
     pub fn new() -> Self {
         Self(tar::Builder::new(Vec::new()))
     }
 
-    /// Adds an entry with its name and link target byte for byte, however wrong they are.
+    /// Adds an entry whose name and link target are stored byte for byte, even if they are invalid.
     pub fn entry(
         &mut self,
         kind: tar::EntryType,
@@ -124,25 +124,25 @@ impl Tar {
         self
     }
 
-    /// Adds extended attributes to the next entry.
+    /// Gives the next entry extended attributes.
     pub fn attributes(&mut self, attributes: &[(&str, &[u8])]) -> &mut Self {
         let keys: Vec<_> = attributes.iter().map(|(name, value)| (format!("SCHILY.xattr.{name}"), *value)).collect();
         self.0.append_pax_extensions(keys.iter().map(|(name, value)| (name.as_str(), *value))).unwrap();
         self
     }
 
-    /// Adds a PAX path to the next entry, for names over a header's 100 bytes.
+    /// Gives the next entry a PAX path, for a name longer than the header's 100 bytes.
     pub fn long_name(&mut self, name: &str) -> &mut Self {
         self.0.append_pax_extensions([("path", name.as_bytes())]).unwrap();
         self
     }
 
-    /// Adds a directory of root's.
+    /// Adds a directory owned by root.
     pub fn folder(&mut self, name: &str) -> &mut Self {
         self.entry(tar::EntryType::Directory, name, "", 0o755, 0, b"")
     }
 
-    /// Adds a file of root's.
+    /// Adds a file owned by root.
     pub fn file(&mut self, name: &str, content: &str) -> &mut Self {
         self.entry(tar::EntryType::Regular, name, "", 0o644, 0, content.as_bytes())
     }
@@ -157,13 +157,14 @@ impl Tar {
         self.entry(tar::EntryType::Link, name, target, 0o644, 0, b"")
     }
 
-    /// The archive.
+    /// Takes the finished archive and starts an empty one.
     pub fn bytes(&mut self) -> Vec<u8> {
         std::mem::replace(&mut self.0, tar::Builder::new(Vec::new())).into_inner().unwrap()
     }
 }
 
-/// An image with everything that a root filesystem can hold and a layer can change, in `folder`, named `odd`.
+/// Writes the image `odd` to a layout in `folder`: every kind of file that a root filesystem can hold, and every change that a layer
+/// can make.
 pub fn odd(folder: &Path) {
     use tar::EntryType::{Block, Char, Directory, Fifo, Regular};
     let long = format!("names/{}/{}", "d".repeat(90), "f".repeat(200));
@@ -198,7 +199,7 @@ pub fn odd(folder: &Path) {
     tar.file(".wh.removed", "").file(".wh.removed-folder", "").entry(Regular, "changed", "", 0o600, 7, b"new");
     tar.file("etc/third", "no longer linked").symlink("names/up", "../first");
     let middle = tar.bytes();
-    // A name deleted below comes back, a directory's own entry changes its mode alone.
+    // A name deleted by the layer below comes back; a directory's own entry changes only its mode and owner.
     tar.file("removed", "back").entry(Directory, "etc/", "", 0o711, 3, b"").file("opaque/later", "later");
     let upper = tar.bytes();
     Builder::new(folder).layer(&lower).layer(&middle).layer(&upper).image("odd", json!({ "Cmd": ["/bin/ping"] }));

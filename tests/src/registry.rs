@@ -7,20 +7,20 @@ use std::process::{Child, Command, Stdio};
 
 use crate::repository;
 
-/// A running registry; it ends with the value.
+/// A running registry; dropping the value stops it.
 pub struct Registry {
     child: Child,
     port: u16,
     folder: tempfile::TempDir,
 }
 
-/// The name and the password of a registry that wants them.
+/// The user name and password of a registry that requires them.
 pub const LOGIN: (&str, &str) = ("xag", "s3cret");
 
-/// `LOGIN` as docker-registry's htpasswd file has it.
+/// `LOGIN` as a line of docker-registry's htpasswd file.
 const HTPASSWD: &str = "xag:$2a$05$ROW86Cho49InJZ7N2aIMOuHLzoFeojgS70qojnJ30FhXzwoJI4OTC\n";
 
-/// The folder of the images that `tests/images` made.
+/// The folder of the images that `tests/images` makes, once.
 pub fn images() -> PathBuf {
     let folder = repository().join("target/images");
     let made = Command::new(repository().join("tests/images")).arg(&folder).status().unwrap();
@@ -29,18 +29,18 @@ pub fn images() -> PathBuf {
 }
 
 impl Registry {
-    /// One that holds the images of `tests/images`; nothing can be pushed to it.
+    /// Starts a read-only registry that holds the images of `tests/images`.
     pub fn images() -> Self {
         let storage = images().join("registry");
         Self::start(Some(storage), "")
     }
 
-    /// An empty one.
+    /// Starts an empty registry.
     pub fn empty() -> Self {
         Self::start(None, "")
     }
 
-    /// An empty one that wants `LOGIN`.
+    /// Starts an empty registry that requires `LOGIN`.
     pub fn with_password() -> Self {
         Self::start(None, "auth: {htpasswd: {realm: tests, path: htpasswd}}\n")
     }
@@ -75,7 +75,7 @@ impl Registry {
             }
             said.push(line);
         };
-        // It must never wait for a reader of its log.
+        // Its log must be read on, or it would block once the pipe is full.
         std::thread::spawn(move || log.for_each(drop));
         Self { child, port, folder }
     }

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// One line for each entry below `root`, sorted by path: type, mode, owner, time, device, content, target, links, xattrs.
+/// Each entry below `root` by its path, with a line that holds its mode, owner, time, hard links, content, target or device, and
+/// extended attributes.
 pub fn describe(root: &Path) -> BTreeMap<String, String> {
     let mut entries = BTreeMap::new();
     let mut links: BTreeMap<u64, String> = BTreeMap::new();
@@ -23,9 +24,9 @@ fn walk(root: &Path, path: &Path, entries: &mut BTreeMap<String, String>, links:
     let kind = metadata.file_type();
     let mut line = format!("{:o} {}:{}", metadata.mode(), metadata.uid(), metadata.gid());
     if !kind.is_dir() {
-        // Runtimes make mount points: a directory's time says who ran, not what was unpacked.
+        // Runtimes create mount points, so a directory's time says what ran, not what was unpacked.
         let _ = write!(line, " {}", metadata.mtime());
-        // The first of the names of one file stands for it: hard links are a property of the tree.
+        // Inode numbers differ between trees: a hard link is described by the first name of the same file.
         if metadata.nlink() > 1 {
             let first = links.entry(metadata.ino()).or_insert_with(|| name.clone());
             let _ = write!(line, " link of {first}");
@@ -55,7 +56,7 @@ fn walk(root: &Path, path: &Path, entries: &mut BTreeMap<String, String>, links:
     }
 }
 
-/// The extended attributes that belong to an image, escaped.
+/// The extended attributes that belong to the image, with their values escaped.
 fn attributes(path: &Path) -> BTreeMap<String, String> {
     let mut names = vec![0_u8; 4096];
     let Ok(length) = rustix::fs::llistxattr(path, names.as_mut_slice()) else { return BTreeMap::new() };
@@ -72,7 +73,7 @@ fn attributes(path: &Path) -> BTreeMap<String, String> {
     found
 }
 
-/// Asserts that two trees are equal but for the entries that `except` names, and tells the first differences.
+/// Asserts that two trees are equal except for the entries named in `except`; the message lists the first differences.
 #[track_caller]
 pub fn assert_equal(ours: &Path, theirs: &Path, except: &[&str]) {
     let keep = |entries: BTreeMap<String, String>| -> BTreeMap<String, String> {

@@ -1,4 +1,4 @@
-//! A folder in which shell text runs with the five tools and `docker`, and that must leave nothing behind.
+//! A folder in which shell text runs with the five tools and `docker`, and which checks that nothing is left behind.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use crate::{TOOLS, repository, tools};
 
-/// A folder of a test's own: `home` (the working directory), `oci` (`$OCI_HOME`), `run` (run-tool's state), `bin`.
+/// One test's folder, with `home` (the working directory), `oci` (`$OCI_HOME`), `run` (run-tool's state) and `bin`.
 pub struct Workdir {
     folder: tempfile::TempDir,
     environment: Vec<(String, String)>,
-    /// The ids of the containers that were seen here.
+    /// The ids of all containers created here so far.
     seen: RefCell<BTreeSet<String>>,
     _network: Option<fs::File>,
 }
@@ -22,37 +22,37 @@ pub struct Workdir {
 /// How a piece of shell text ended.
 #[derive(Debug)]
 pub struct Output {
-    /// The exit status; 128 + N for a death by signal N.
+    /// The exit status; 128 + N if signal N killed the shell.
     pub status: i32,
-    /// What it wrote to its standard output.
+    /// What was written to standard output.
     pub stdout: String,
-    /// What it wrote to its standard error.
+    /// What was written to standard error.
     pub stderr: String,
     text: String,
 }
 
 impl Output {
-    /// The standard output of text that succeeded.
+    /// Asserts success, and returns standard output.
     #[track_caller]
     pub fn ok(self) -> String {
         assert_eq!(self.status, 0, "{self}");
         self.stdout
     }
 
-    /// The standard error of text that failed with `status`.
+    /// Asserts that it failed with `status`, and returns standard error.
     #[track_caller]
     pub fn fails(self, status: i32) -> String {
         assert_eq!(self.status, status, "{self}");
         self.stderr
     }
 
-    /// Asserts a failure told in a single line, the last one, that holds each of `words`, and returns the line. What a transfer
-    /// or a build told of its progress may stand before it.
+    /// Asserts a failure with a single error line, the last one, that contains each of `words`; returns that line. The progress of
+    /// a transfer or a build may precede it.
     #[track_caller]
     pub fn fails_saying(self, status: i32, words: &[&str]) -> String {
         assert_eq!(self.status, status, "{self}");
         let last = self.stderr.lines().last().unwrap_or_default().to_owned();
-        assert!(is_error(&last), "the last line is no error: {self}");
+        assert!(is_error(&last), "the last line is not an error: {self}");
         assert_eq!(self.stderr.lines().filter(|line| is_error(line)).count(), 1, "one line: {self}");
         for word in words {
             assert!(last.contains(word), "{word:?} is not in it: {self}");
@@ -61,8 +61,8 @@ impl Output {
     }
 }
 
-/// Whether a line is the error of one of the tools, or of `docker`; run-tool's are runc's log records, or, with a log elsewhere, what
-/// they say: `run-tool run failed: …`.
+/// Whether a line is an error of one of the tools or of `docker`. run-tool prints runc's log records, or, if the log goes to a file,
+/// only their message: `run-tool run failed: …`.
 fn is_error(line: &str) -> bool {
     let first = line.split(": ").next().unwrap_or_default();
     first == "docker" || first.ends_with(" failed") || TOOLS.contains(&first) || line.contains(" level=error msg=")
@@ -81,7 +81,7 @@ impl Default for Workdir {
 }
 
 impl Workdir {
-    /// A new empty one.
+    /// Creates an empty folder.
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("oci-tools-").tempdir().unwrap();
         let path = folder.path();
@@ -104,14 +104,14 @@ impl Workdir {
         Self { folder, environment, seen: RefCell::default(), _network: None }
     }
 
-    /// One whose mirror of Docker Hub is at `address`.
+    /// Creates a folder whose daemon.json names `address` as the mirror of Docker Hub.
     pub fn with_mirror(address: &str) -> Self {
         let work = Self::new();
         work.write("../daemon.json", &format!("{{\"registry-mirrors\": [\"http://{address}\"]}}\n"));
         work
     }
 
-    /// Holds the host's bridge network and its well-known ports until the end: tests that use them run one at a time.
+    /// Reserves the host's bridge network and well-known ports until the test ends: tests that use them run one at a time.
     #[must_use]
     pub fn with_network(mut self) -> Self {
         let lock = repository().join("target/network.lock");
@@ -121,7 +121,7 @@ impl Workdir {
         self
     }
 
-    /// Sets a variable for all later text.
+    /// Sets an environment variable for all later commands.
     pub fn set(&mut self, name: &str, value: &str) {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.into(), value.into()));
@@ -132,12 +132,12 @@ impl Workdir {
         self.folder.path().join("home").join(name)
     }
 
-    /// The folder that all of it is in.
+    /// The folder that holds everything of this test.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Writes a file below the working directory, with the folders it needs.
+    /// Writes a file below the working directory, creating its parent folders.
     pub fn write(&self, name: &str, content: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -148,23 +148,23 @@ impl Workdir {
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.env_clear().current_dir(self.path("")).stdin(Stdio::null());
-        // Pip's, apt's and proxies' settings of the machine are for the peers that fetch; none of ours reads them.
+        // The machine's settings for pip, apt and proxies are for peers that download; our tools read none of them.
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
-    /// Runs shell text; ends it after five minutes.
+    /// Runs shell text; kills it after five minutes.
     pub fn sh(&self, text: &str) -> Output {
         self.shell(&["sh", "-c", text], text)
     }
 
-    /// Runs text in bash with `pipefail`.
+    /// Runs shell text in bash with `pipefail`.
     pub fn pipefail(&self, text: &str) -> Output {
         self.shell(&["bash", "-o", "pipefail", "-c", text], text)
     }
 
     fn shell(&self, words: &[&str], text: &str) -> Output {
-        // Files, not pipes: a detached container may hold them open, and must not hold the test.
+        // Files, not pipes: a detached container may keep them open, and must not block the test.
         let stdout = tempfile::NamedTempFile::new().unwrap();
         let stderr = tempfile::NamedTempFile::new().unwrap();
         let mut command = self.command("timeout");
@@ -178,7 +178,7 @@ impl Workdir {
         Output { status, stdout: read(&stdout), stderr: read(&stderr), text: text.into() }
     }
 
-    /// What is left of this folder on the machine: mounts, processes, container state, cgroups, networks, firewall rules.
+    /// What this test has left on the machine: mounts, processes, container state, cgroups, networks, firewall rules.
     pub fn leaks(&self) -> Vec<String> {
         let mut leaks = Vec::new();
         let folder = self.folder().to_str().unwrap();
@@ -190,7 +190,7 @@ impl Workdir {
         for (pid, line) in self.processes() {
             leaks.push(format!("process {pid}: {line}"));
         }
-        // What begins with ~ is no container: run-tool keeps compiled seccomp filters there.
+        // A name that starts with ~ is not a container: run-tool keeps compiled seccomp filters there.
         let state = fs::read_dir(self.folder().join("run")).into_iter().flatten().flatten();
         for entry in state.filter(|entry| !entry.file_name().to_string_lossy().starts_with('~')) {
             leaks.push(format!("state: {}", entry.path().display()));
@@ -202,7 +202,7 @@ impl Workdir {
         leaks
     }
 
-    /// Notes the ids of the containers that have a bundle now, to look for them when they should be gone.
+    /// Records the ids of the containers that have a bundle now, to search for their traces later.
     fn remember(&self) {
         let places = [self.folder().join("oci/bundles"), self.path("")];
         for entry in places.iter().filter_map(|place| fs::read_dir(place).ok()).flatten().flatten() {
@@ -214,7 +214,7 @@ impl Workdir {
         }
     }
 
-    /// The processes that have this folder in their command line, environment, working directory or mounts.
+    /// The processes that mention this folder in their command line, environment, working directory or mounts.
     fn processes(&self) -> Vec<(i32, String)> {
         let folder = self.folder().to_str().unwrap();
         let mut found = Vec::new();
@@ -237,7 +237,7 @@ impl Workdir {
         found
     }
 
-    /// Ends and unmounts what is left, so that one failed test does not spoil the next.
+    /// Kills and unmounts what is left, so that one failed test does not break the next.
     fn clean(&self) {
         for (pid, _) in self.processes() {
             let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
@@ -254,14 +254,14 @@ impl Workdir {
     }
 }
 
-/// What the machine still holds of the container `id`: control groups, network namespaces, addresses, firewall rules.
+/// What the container `id` has left on the machine: cgroups, network namespaces, addresses, firewall rules.
 fn left_of(id: &str) -> Vec<String> {
     let mut leaks = Vec::new();
     let mut folders = vec![PathBuf::from("/sys/fs/cgroup"), "/run/netns".into(), "/var/lib/cni".into()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let path = entry.path();
-            // host-local keeps an address in a file that holds its owner's id.
+            // host-local records an address in a file that contains its owner's id.
             let holds =
                 || path.starts_with("/var/lib/cni") && fs::read_to_string(&path).is_ok_and(|text| text.contains(id));
             if entry.file_name().to_string_lossy().contains(id) || holds() {
@@ -281,7 +281,7 @@ fn left_of(id: &str) -> Vec<String> {
 
 impl Drop for Workdir {
     fn drop(&mut self) {
-        // The last process of a container may still be on its way out.
+        // The last process of a container may still be exiting.
         let patience = Instant::now() + Duration::from_secs(3);
         let mut leaks = self.leaks();
         while !leaks.is_empty() && Instant::now() < patience {

@@ -1,4 +1,4 @@
-//! Many writers of one layout, one cache and one state folder.
+//! Many processes at once on one layout, one layer cache and one state folder.
 
 use tests::{Registry, Workdir};
 
@@ -10,7 +10,7 @@ fn writers_of_one_layout_lose_no_ref() {
     let text = "for n in $(seq 20); do image-tool tag images:busybox images:a$n & image-tool tag images:busybox images:b$n & done; wait";
     work.sh(text).ok();
     assert_eq!(work.sh("image-tool list images").ok().lines().count(), 41);
-    // Removers and the collector among them.
+    // The same with removals and garbage collection at the same time.
     let text = "for n in $(seq 20); do image-tool rm images:a$n & image-tool tag images:busybox images:c$n & image-tool gc images & done; wait";
     work.sh(text).ok();
     let list = work.sh("image-tool list images").ok();
@@ -26,7 +26,7 @@ fn pulls_of_one_image_at_once_end_as_one() {
                 for job in $jobs; do wait $job || exit 1; done; cat 1 2 3 4 5 | sort -u | wc -l";
     assert_eq!(work.sh(text).ok().trim(), "1");
     work.sh("image-tool verify images").ok();
-    // Nothing half-written stays: the blobs are the manifest, the config and three layers.
+    // No temporary file is left: the blobs are the manifest, the config and three layers.
     assert_eq!(work.sh("ls images/blobs/sha256 | wc -l").ok().trim(), "5");
 }
 

@@ -1,11 +1,11 @@
-//! Tools killed at every moment of their work: what is on disk is whole, and the next run finishes it.
+//! Tools killed at any moment of their work: what is on disk stays valid, and the next run completes it.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use tests::{Registry, Workdir};
 
-/// Runs `text` over and over, killed after ever longer times until it ends by itself, with `check` after each.
+/// Runs `text` again and again and kills it, each time a little later, up to its full duration; calls `check` after each kill.
 fn killed_at_every_moment(work: &Workdir, text: &str, steps: u32, check: impl Fn(&str)) {
     let started = Instant::now();
     work.sh(text).ok();
@@ -13,7 +13,7 @@ fn killed_at_every_moment(work: &Workdir, text: &str, steps: u32, check: impl Fn
     for step in 0..steps {
         let delay = whole * step / steps;
         let mut command = work.command("setsid");
-        // The whole session is killed at once, as by the loss of power.
+        // The whole session is killed at once, as if power were lost.
         command.args(["sh", "-c", text]).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         std::thread::sleep(delay);
@@ -40,7 +40,7 @@ fn a_killed_pull_leaves_a_layout_that_verifies() {
     let files = work
         .sh("cd images && find . -type f | grep -v -E '^./(oci-layout|index.json|blobs/sha256/[0-9a-f]{64})$'")
         .stdout;
-    assert_eq!(files, "", "nothing half-written stays");
+    assert_eq!(files, "", "no temporary file is left");
 }
 
 #[test]

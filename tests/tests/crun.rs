@@ -1,12 +1,12 @@
-//! crun runs our bundles. A file of its own: on a machine with v1 and v2 cgroups at once crun wants every controller in v1,
-//! which moves hugetlb for the whole machine while this runs.
+//! crun runs our bundles. The test has a program of its own: on a machine with both v1 and v2 cgroups crun requires every
+//! controller to be in v1, so hugetlb is moved there for the whole machine while it runs.
 
 use std::fs;
 
 use tests::{Registry, Workdir};
 
-/// Runs a command where hugetlb is a v1 hierarchy. The kernel moves a controller only while no group of v2 has it, and docker and
-/// podman leave theirs behind, empty; the last of them is gone a moment after it was removed.
+/// A script that runs a command while hugetlb is a v1 hierarchy. The kernel moves a controller only while no v2 group uses it, and
+/// docker and podman leave empty groups behind; the kernel frees the last of them only a moment after its removal.
 const WITH_HUGETLB: &str = r#"#!/bin/sh
 [ -n "${HUGETLB_UNSHARED-}" ] || HUGETLB_UNSHARED=1 exec unshare --mount --propagation private "$0" "$@"
 group=/sys/fs/cgroup/hugetlb
@@ -14,7 +14,7 @@ unified=$(findmnt --noheadings --first-only --output TARGET --types cgroup2)
 mkdir -p $group
 for try in 1 2 3 4 5 6 7 8 9 10; do
 	mount -t cgroup -o hugetlb cgroup $group 2>/dev/null && break
-	[ "$try" -lt 10 ] || { echo "hugetlb does not become a v1 hierarchy: a group of v2 has it" >&2; exit 1; }
+	[ "$try" -lt 10 ] || { echo "hugetlb cannot become a v1 hierarchy: a v2 group uses it" >&2; exit 1; }
 	find "$unified" -mindepth 1 -depth -type d -exec rmdir {} + 2>/dev/null
 	echo -hugetlb >"$unified/cgroup.subtree_control"
 	sleep 1
@@ -23,8 +23,8 @@ done
 status=$?
 find $group -mindepth 1 -depth -type d -exec rmdir {} +
 umount $group
-# A group that is still on its way out keeps the hierarchy, without a mount, in every /proc/PID/cgroup, where containerd's shims find
-# no place for it and have no statistics; mounted and unmounted once more it goes.
+# A group that is not freed yet keeps the unmounted hierarchy in every /proc/PID/cgroup. containerd's shims do not find its mount
+# point and then report no statistics. Mounting and unmounting it once more removes it.
 for try in 1 2 3 4 5 6 7 8 9 10; do
 	sleep 0.2
 	grep -q :hugetlb: /proc/self/cgroup || break

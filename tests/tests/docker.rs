@@ -1,4 +1,4 @@
-//! The words of `tests/docker` that the beginner's page has not.
+//! The commands of `tests/docker` that the beginner's page (seed.rs) does not cover.
 
 use tests::{Registry, Workdir};
 
@@ -15,7 +15,7 @@ fn a_container_in_the_background_lives_and_ends() {
     let run = "docker run -d --network none --name c1 --log-opt max-size=1m --log-opt max-file=3";
     let id = work.sh(&format!("{run} busybox sh -c 'echo one; echo two >&2; sleep 1000'")).ok();
     let found = work.sh(&format!("docker inspect --format '{{{{.Name}}}}' {}", &id[..12])).ok();
-    assert_eq!(found, "c1\n", "an id's first digits are a name");
+    assert_eq!(found, "c1\n", "the first digits of an id serve as a name");
     assert_eq!(work.sh("sleep 0.3; docker logs c1 2>/dev/null").ok(), "one\n");
     assert_eq!(work.sh("docker logs --tail 1 c1 2>&1").ok(), "two\n");
     assert_eq!(work.sh("docker exec -w /tmp -e A=b c1 sh -c 'echo $PWD $A'").ok(), "/tmp b\n");
@@ -42,7 +42,7 @@ fn a_container_in_the_foreground_keeps_its_status() {
     work.sh("docker run --network none --name kept busybox sh -c 'exit 3'").fails(3);
     let table = work.sh("docker ps -a").ok();
     assert!(table.contains("Exited (3)"), "{table}");
-    // Without -i there is nothing to read; with it, what we are given.
+    // Without -i standard input is empty; with it, it is ours.
     assert_eq!(work.sh("echo typed | docker run --rm --network none busybox cat").ok(), "");
     assert_eq!(work.sh("echo typed | docker run --rm -i --network none busybox cat").ok(), "typed\n");
     assert_eq!(work.sh("docker rm kept && docker ps -aq").ok(), "kept\n");
@@ -69,10 +69,10 @@ fn options_of_run_are_found_however_they_are_spelled() {
     }
     for detach in ["-d", "-di", "--detach", "-de A=b"] {
         work.sh(&format!("docker run {detach} --rm --network none --name gone busybox true")).ok();
-        // With --rm the supervisor removes it.
+        // With --rm its supervisor removes it, a moment after it has exited.
         work.sh("for i in $(seq 50); do [ -n \"$(docker ps -aq)\" ] || exit 0; sleep 0.1; done; exit 1").ok();
     }
-    // Words after the image are the program's, whatever they look like.
+    // Words after the image belong to the program, even if they look like options.
     assert_eq!(work.sh("docker run --rm --network none busybox echo -d --rm -it").ok(), "-d --rm -it\n");
 }
 
@@ -81,7 +81,7 @@ fn images_are_tagged_committed_described_and_removed() {
     let registry = Registry::images();
     let work = busybox(&registry);
     work.sh("docker tag busybox mine:1").ok();
-    assert_eq!(work.sh("docker images -q").ok().lines().count(), 1, "one image of two names");
+    assert_eq!(work.sh("docker images -q").ok().lines().count(), 1, "one image with two names");
     work.sh("docker run --network none --name changed busybox touch /new").ok();
     let id = work.sh("docker commit -m remark -c 'CMD [\"ls\", \"/new\"]' changed committed:1").ok();
     assert!(id.starts_with("sha256:"), "{id}");

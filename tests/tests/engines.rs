@@ -1,26 +1,26 @@
-//! podman, buildah, containerd and docker with run-tool in runc's place, by its own name and as a link `runc` that is first in PATH.
+//! podman, buildah, containerd and docker with run-tool in runc's place: named explicitly, and as a link `runc` first in PATH.
 //!
-//! Each engine has one test: it keeps its containers' control groups under one name, and leaves none.
+//! There is one test for each engine, since an engine keeps all its cgroups below one name and the test checks that none is left.
 
 use std::os::unix::fs::symlink;
 
 use tests::engine::{Daemon, Groups, PODMAN, assert_terminal, ctr, docker};
 use tests::{Registry, Workdir, tools};
 
-/// Tells in a container whether run-tool made it: its masks are a page large, those of Debian's runc are not.
+/// Prints, in a container, whether run-tool created it: its masks are a tmpfs with a single inode, unlike those of Debian's runc.
 const WHO: &str = "grep -q nr_inodes=1 /proc/mounts && echo run-tool || echo other";
 
-/// No network, and limits that every machine grants.
+/// Options for no network, and for limits that every machine allows.
 const PLAIN: &str = "--network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024";
 
-/// A folder with busybox as `busybox.tar`, docker's archive, and `runc` first in PATH.
+/// A folder with the docker archive `busybox.tar`, and with run-tool as `runc` first in PATH.
 fn busybox() -> Workdir {
     let registry = Registry::images();
     let mut work = Workdir::with_mirror(&registry.address());
     work.sh("registry-tool pull --quiet busybox images && image-tool save -o busybox.tar images:busybox").ok();
     symlink(tools().join("run-tool"), work.folder().join("bin/runc")).unwrap();
     work.set("RUNTIME", tools().join("run-tool").to_str().unwrap());
-    // podman looks for runc at places of its own before it looks in PATH; buildah's runtime is crun where that is installed.
+    // podman searches for runc in fixed places before PATH, and buildah prefers crun where it is installed.
     work.write("containers.conf", "[engine]\nruntime = \"runc\"\n[engine.runtimes]\nrunc = [\"/nosuch/runc\"]\n");
     let settings = work.path("containers.conf").to_str().unwrap().to_owned();
     work.set("CONTAINERS_CONF", &settings);
@@ -90,7 +90,7 @@ fn podman_runs_with_it() {
     work.sh(&format!("{podman} rm c1 && {podman} system reset --force")).ok();
 }
 
-/// Prints the limits of memory and of processes in a container, on cgroup v1 or v2.
+/// Prints a container's memory and process limits from inside, with cgroup v1 or v2.
 const LIMITS: &str = "cd /sys/fs/cgroup; echo $(cat memory/memory.limit_in_bytes memory.max 2>/dev/null) $(cat pids/pids.max pids.max 2>/dev/null)";
 
 #[test]
@@ -106,7 +106,7 @@ fn buildah_builds_with_it() {
              USER root\nRUN echo data >/data && chown 33 /data && chmod 4755 /data\nRUN stat -c '%u %a' /data; grep Seccomp: /proc/self/status\n"
         ),
     );
-    // What runtimes say would stand between the lines of the steps.
+    // Standard error is included: a runtime's messages would show between the lines of the steps.
     let said = |text: String| -> Vec<String> {
         let output = work.sh(&format!("{text} 2>&1"));
         assert_eq!(output.status, 0, "{output}");
@@ -154,7 +154,7 @@ fn buildah_builds_with_it() {
 #[test]
 fn containerd_runs_with_it() {
     let work = busybox();
-    // A namespace is the folder of its containers' groups, and of their state.
+    // A containerd namespace names the folder of its containers' cgroups and of their state.
     let namespace = format!("oci-tools-{}", tests::random_word());
     let _groups = Groups::named(&namespace);
     let daemon = Daemon::containerd(&work);
@@ -196,7 +196,7 @@ fn docker_runs_with_it() {
     let work = busybox();
     let parent = format!("oci-tools-{}", tests::random_word());
     let _groups = Groups::named(&parent);
-    // Its shim finds runc in PATH; `named` is the same program by a path.
+    // containerd's shim finds runc in PATH; `named` is the same program by its path.
     let daemon = Daemon::docker(&work, &format!("--cgroup-parent /{parent} --add-runtime named=$RUNTIME"));
     let sh = |words: &str| work.sh(&docker(words));
     sh("load --quiet -i busybox.tar").ok();

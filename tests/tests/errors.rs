@@ -1,4 +1,4 @@
-//! Wrong input gives one line that names the thing and the way out, and leaves nothing half-written behind.
+//! Invalid input produces one line that names the culprit and the remedy, and leaves nothing half-written behind.
 
 use std::net::TcpListener;
 
@@ -11,7 +11,7 @@ fn busybox(registry: &Registry) -> Workdir {
     work
 }
 
-/// Nothing half-written: the layout is sound, and nothing is left of the attempt but what was there before.
+/// Asserts that the failed attempt left nothing: the layout verifies, no container exists, and nothing runs or is mounted.
 fn sound(work: &Workdir) {
     let output = work.sh("image-tool list | image-tool verify -");
     assert_eq!(output.status, 0, "{output}");
@@ -80,7 +80,7 @@ fn a_truncated_or_changed_layer() {
 fn an_unreachable_registry() {
     let registry = Registry::images();
     let work = busybox(&registry);
-    // A port that was free a moment ago.
+    // Nobody listens on a port that was free a moment ago.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     work.sh(&format!("registry-tool pull {address}/x:1")).fails_saying(1, &[&address.to_string()]);
     work.sh(&format!("registry-tool push :busybox {address}/x:1")).fails_saying(1, &[&address.to_string()]);
@@ -100,7 +100,11 @@ fn a_wrong_password() {
         .fails_saying(1, &[&address, "login"]);
     work.sh(&format!("echo {password} | docker login -u {user} --password-stdin {address}")).ok();
     work.sh(&format!("docker push {address}/busybox 2>/dev/null")).ok();
-    assert_eq!(work.sh(&format!("grep -r {password} . 2>/dev/null")).status, 1, "the password is nowhere in clear");
+    assert_eq!(
+        work.sh(&format!("grep -r {password} . 2>/dev/null")).status,
+        1,
+        "the password is stored nowhere in plain text"
+    );
     work.sh(&format!("docker logout {address}")).ok();
     work.sh(&format!("docker pull {address}/busybox")).fails_saying(1, &[&address, "login"]);
     sound(&work);
@@ -133,7 +137,7 @@ fn a_wrong_dockerfile() {
     }
     work.sh("docker build nosuch").fails_saying(1, &["nosuch"]);
     work.sh("mkdir empty; docker build empty").fails_saying(1, &["Dockerfile"]);
-    assert_eq!(work.sh("docker images -q").ok().lines().count(), 1, "busybox alone");
+    assert_eq!(work.sh("docker images -q").ok().lines().count(), 1, "only busybox is there");
     sound(&work);
 }
 
@@ -158,7 +162,7 @@ fn a_name_in_use() {
     work.sh("docker run -d --network none --name taken busybox sleep 1000").ok();
     let line = work.sh("docker run --network none --name taken busybox true").fails_saying(125, &["taken"]);
     assert!(line.contains("in use") || line.contains("already"), "{line}");
-    assert_eq!(work.sh("docker ps --format '{{.Names}}'").ok(), "taken\n", "the first is unharmed");
+    assert_eq!(work.sh("docker ps --format '{{.Names}}'").ok(), "taken\n", "the first one still runs");
     work.sh("docker rm -f taken").ok();
     sound(&work);
 }
@@ -176,7 +180,11 @@ fn no_such_program_in_the_container() {
     work.sh("docker exec up /etc/passwd").fails_saying(126, &["/etc/passwd"]);
     work.sh("docker exec up sh -c 'exit 5'").fails(5);
     work.sh("docker run -d --network none --name never busybox nosuch").fails_saying(127, &["nosuch"]);
-    assert_eq!(work.sh("docker ps -a --format '{{.Names}}'").ok(), "up\n", "what never started is not kept");
+    assert_eq!(
+        work.sh("docker ps -a --format '{{.Names}}'").ok(),
+        "up\n",
+        "a container that never started is not kept"
+    );
     work.sh("docker exec nosuch true").fails_saying(1, &["nosuch"]);
     work.sh("docker rm -f up").ok();
     sound(&work);
@@ -220,7 +228,7 @@ fn wrong_options() {
 fn no_overlay_falls_back_to_a_copy() {
     let registry = Registry::images();
     let mut work = busybox(&registry);
-    // An overlay cannot be the upper directory of another: such is $OCI_HOME inside a container.
+    // An overlay cannot be the upper directory of another overlay, as with $OCI_HOME inside a container.
     let home = work.folder().join("over").to_str().unwrap().to_owned();
     work.sh(&format!(
         "mkdir lower upper work {home} && mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work {home}"
@@ -239,7 +247,7 @@ fn no_root() {
     let work = busybox(&registry);
     work.sh("chmod 755 .. . && chmod -R a+rX ../oci && mkdir -m 777 rootless ../rootless-run").ok();
     let user = "setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=$HOME/rootless OCI_HOME=$HOME/rootless/oci OCI_LAYOUT=$HOME/../oci/images";
-    // Reading needs nobody's leave; what needs root says so.
+    // Reading needs no privilege; what needs root says so.
     assert_eq!(work.sh(&format!("{user} image-tool list")).ok().lines().count(), 1);
     let output = work.sh(&format!("{user} bundle-tool create --network none --bundle rootless/b :busybox echo hi"));
     if output.status == 0 {

@@ -1,4 +1,4 @@
-//! The ground that the other tests stand on, checked without any of the five tools.
+//! The fixtures of the other tests, checked without any of the five tools.
 
 use std::process::Command;
 

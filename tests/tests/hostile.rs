@@ -1,11 +1,11 @@
-//! Layouts made to do harm, through every tool that reads one: no file outside is touched, and the error is a line.
+//! Malicious layouts, given to every tool that reads one: no file outside the target changes, and the error is one line.
 
 use serde_json::{Value, json};
 use tar::EntryType::{Directory, Link, Regular, Symlink};
 use tests::Workdir;
 use tests::layout::{Builder, Tar};
 
-/// What must be as it was: a folder beside the target, for attacks that leave it.
+/// Creates a folder beside the target, whose file must stay as it is.
 fn outside(work: &Workdir) {
     work.write("outside/file", "untouched\n");
 }
@@ -95,7 +95,7 @@ fn a_name_in_the_image_is_looked_up_inside_it() {
     let tar = Tar::new().symlink("etc", "/etc").folder("bin/").file("bin/sh", "").bytes();
     Builder::new(&work.path("hostile")).layer(&tar).image("x", json!({ "Cmd": ["/bin/sh"], "User": "root:shadow" }));
     work.sh("bundle-tool create --network none --bundle b hostile:x").fails_saying(1, &["shadow"]);
-    // Nor may /etc/passwd be a device or a pipe that never ends.
+    // Nor may a pipe or a device in the place of /etc/passwd block the tool.
     let tar = Tar::new().folder("etc/").entry(tar::EntryType::Fifo, "etc/passwd", "", 0o644, 0, b"").bytes();
     Builder::new(&work.path("pipe")).layer(&tar).image("x", json!({ "Cmd": ["/bin/sh"], "User": "someone" }));
     let output = work.sh("timeout 10 bundle-tool create --network none --bundle b pipe:x");
@@ -208,7 +208,7 @@ fn blobs_that_are_no_files_do_not_hang() {
 #[test]
 fn a_bomb_is_stopped_before_it_fills_the_disk() {
     let work = Workdir::new();
-    // A sparse gigabyte of zeros is a megabyte of gzip; with a false size it must end at the size that was promised.
+    // A gigabyte of zeros compresses to a megabyte. The diff id is false, so none of it may be kept.
     work.sh("mkdir root && truncate -s 1G root/zeros && tar -C root -c zeros | gzip -9 >bomb.tar.gz").ok();
     let bomb = std::fs::read(work.path("bomb.tar.gz")).unwrap();
     let mut builder = Builder::new(&work.path("hostile"));
@@ -219,7 +219,7 @@ fn a_bomb_is_stopped_before_it_fills_the_disk() {
     builder.image("x", json!({}));
     let output = work.sh("image-tool unpack hostile:x out");
     assert_eq!(output.status, 1, "{output}");
-    assert!(!work.path("out/zeros").exists(), "what did not verify is not kept");
+    assert!(!work.path("out/zeros").exists(), "a layer that fails verification is not kept");
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! Debian's tools read what ours write, and ours read what they write; trees are compared file by file.
+//! Debian's tools read what ours write, and the reverse; root filesystems are compared file by file.
 
 use std::path::Path;
 
 use tests::engine::{Daemon, PODMAN, docker};
 use tests::{Registry, Workdir, layout, tree};
 
-/// What a runtime makes in a root filesystem before it runs: mount points that the image lacks.
+/// The mount points that a runtime creates in a root filesystem that lacks them.
 const MOUNT_POINTS: [&str; 9] =
     ["dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf", "run", "dev/console", "run/.containerenv"];
 
@@ -30,10 +30,10 @@ fn the_odd_image_unpacks_as_with_umoci_and_podman() {
     tree::assert_equal(&work.path("ours"), &work.path("theirs/rootfs"), &[]);
     work.sh(&format!("{PODMAN} pull --quiet oci:odd:odd")).ok();
     let mount = work.sh(&format!("{PODMAN} image mount $({PODMAN} images -q)")).ok();
-    // podman takes the right to write from the root folder, whatever the layer says.
+    // podman removes the write permission from the root folder, whatever its mode in the layer.
     tree::assert_equal(&work.path("ours"), Path::new(mount.trim_end()), &[""]);
     work.sh(&format!("{PODMAN} image umount --all && {PODMAN} system reset --force")).ok();
-    // The tree of a bundle is the same tree, by overlayfs and copied.
+    // A bundle's root filesystem is the same tree, both with overlayfs and copied.
     for how in ["", "--copy"] {
         work.sh(&format!("bundle-tool create {how} --network none --bundle bundle odd:odd && {{ mountpoint -q bundle/rootfs || bundle-tool mount bundle; }}"))
             .ok();
@@ -50,7 +50,7 @@ fn skopeo_and_podman_read_our_layouts() {
     work.sh("registry-tool pull --quiet --all-platforms xag/multi images").ok();
     let config = work.sh("skopeo inspect --config --raw oci:images:python:3.8").ok();
     assert_eq!(config, work.sh("image-tool show --config images:python:3.8").ok());
-    // skopeo checks each blob as it copies.
+    // skopeo verifies each blob that it copies.
     work.sh("skopeo copy --quiet oci:images:python:3.8 dir:copied && skopeo copy --quiet --all oci:images:xag/multi dir:all").ok();
     assert_eq!(
         work.sh("ls all | grep -c -E '^[0-9a-f]{64}'").ok().trim(),
@@ -123,7 +123,7 @@ fn podman_and_skopeo_load_our_archives_and_we_load_theirs() {
             "skopeo copy --quiet {format}:ours.tar oci:back-{format}:python && image-tool verify back-{format}"
         ))
         .ok();
-        // skopeo writes a config of its own where the two forms differ: what is in it is the same.
+        // skopeo rewrites the config when it converts between the formats, so only its contents are compared.
         let of = |place: &str| {
             work.sh(&format!("image-tool inspect --format '{{{{json .RootFS}}}} {{{{json .Config}}}}' {place}")).ok()
         };
@@ -149,7 +149,7 @@ fn docker_loads_our_archives_and_we_load_its() {
     let dockerd = Daemon::docker(&work, "");
     let loaded = work.sh(&format!("image-tool save images:python:3.8 images:busybox | {}", docker("load"))).ok();
     assert!(loaded.contains("Loaded image: python:3.8") && loaded.contains("Loaded image: busybox:latest"), "{loaded}");
-    // The id of an image is the digest of its config, ours and docker's.
+    // An image's id is the digest of its config, for us and for docker.
     let id = work.sh(&docker("images --no-trunc --quiet python:3.8")).ok();
     assert_eq!(
         id.trim(),

@@ -1,11 +1,11 @@
-//! The pipelines of five tools that share nothing but folders, with `pipefail` and without.
+//! Pipelines of the five tools, which share nothing but folders, with and without `pipefail`.
 
 use tests::{Output, Registry, Workdir};
 
 const RUN: &str = "registry-tool pull python:3.8 images | image-tool verify - | bundle-tool create --bundle py - | \
                    run-tool --root $RUN_TOOL_ROOT run --bundle - py1";
 
-/// Text in `sh`, and in `bash` with `pipefail`.
+/// Runs `text` in `sh`, and in `bash` with `pipefail`, and checks each output.
 fn both(work: &Workdir, text: &str, check: impl Fn(Output)) {
     check(work.sh(text));
     check(work.pipefail(text));
@@ -15,9 +15,9 @@ fn both(work: &Workdir, text: &str, check: impl Fn(Output)) {
 fn pull_verify_create_run() {
     let registry = Registry::images();
     let work = Workdir::with_mirror(&registry.address()).with_network();
-    // Python reads its program from what the pipeline's last command was given: nothing is left after the bundle's line.
+    // The image's command is python3, which reads its program from standard input: nothing follows the line with the bundle.
     both(&work, &format!("{RUN} && bundle-tool delete py"), |output| assert_eq!(output.ok(), ""));
-    // What follows the line is the container's own input.
+    // What follows that line is the container's standard input.
     let text = "bundle-tool create --network none --bundle py images:python:3.8 python3 - 2>/dev/null";
     let text = format!(
         "{{ {text}; echo 'print(6 * 7)'; }} | run-tool --root $RUN_TOOL_ROOT run --bundle - py1 && bundle-tool delete py"
@@ -30,7 +30,7 @@ fn diff_append_push() {
     let images = Registry::images();
     let target = Registry::empty();
     let mut work = Workdir::with_mirror(&images.address()).with_network();
-    // The name in the documentation is nobody's: this machine's registries.conf says where it is.
+    // example.com, the registry of the documentation, is mapped to a real one by registries.conf.
     work.write(
         "../registries.conf",
         &format!(
@@ -82,7 +82,7 @@ fn a_failed_head_fails_the_whole() {
         assert!(output.stderr.contains("--bundle -: standard input"), "every joint fails: {}", output.stderr);
         assert!(output.stderr.lines().count() <= 4, "a line for each: {}", output.stderr);
     });
-    // The same for each later joint alone.
+    // The same with an empty input at each later joint.
     for text in [
         "image-tool verify - </dev/null",
         "bundle-tool create - </dev/null",
@@ -101,7 +101,7 @@ fn a_failed_head_fails_the_whole() {
 fn a_line_is_a_promise() {
     let registry = Registry::images();
     let work = Workdir::with_mirror(&registry.address());
-    // What is printed can be pasted anywhere.
+    // What a tool prints is accepted wherever an address is expected.
     let address = work.sh("registry-tool pull busybox images").ok();
     let (name, digest) = address.trim_end().split_once('@').unwrap();
     assert_eq!(name, "images:busybox");
@@ -113,7 +113,7 @@ fn a_line_is_a_promise() {
     }
     let document = work.sh(&format!("image-tool show {address}")).ok();
     assert_eq!(tests::layout::digest(document.as_bytes()), digest);
-    // Standard output is the same, terminal or not; a reader that closes early is no error.
+    // Standard output is the same on a terminal or not, and a reader that closes it early causes no error.
     assert_eq!(work.sh("image-tool list images | head -c 0; image-tool show images | true").ok(), "");
 }
 

@@ -1,10 +1,10 @@
-//! Every command in a README runs.
+//! Every command in a README works as it stands.
 
 use std::fs;
 
 use tests::{Registry, TOOLS, Workdir, repository, tools};
 
-/// The `sh` blocks of a Markdown page, joined in their order.
+/// The `sh` blocks of a Markdown page, joined in order.
 fn commands(page: &str) -> String {
     let mut text = String::new();
     let mut inside = false;
@@ -22,7 +22,7 @@ fn commands(page: &str) -> String {
     text
 }
 
-/// A folder in which the pages' names exist: their registries, and the files that they mention.
+/// A folder in which the registries and files that the pages mention exist.
 fn workdir(images: &Registry, example: &Registry) -> Workdir {
     let mut work = Workdir::with_mirror(&images.address()).with_network();
     let registries = ["example.com", "localhost:5000"].map(|prefix| {
@@ -31,7 +31,7 @@ fn workdir(images: &Registry, example: &Registry) -> Workdir {
     work.write("../registries.conf", &registries.concat());
     let path = work.folder().join("registries.conf").to_str().unwrap().to_owned();
     work.set("CONTAINERS_REGISTRIES_CONF", &path);
-    // The pages' run-tool has its state here, though they do not say so, and what they leave running is found and ended.
+    // A wrapper gives the pages' run-tool a state folder in here, so that what they leave running is found and stopped.
     let real = tools().join("run-tool");
     let root = work.folder().join("run");
     work.write("../bin/run-tool", &format!("#!/bin/sh\nexec {} --root {} \"$@\"\n", real.display(), root.display()));
@@ -70,7 +70,7 @@ fn of_each_tool() {
 fn docker_is_what_the_table_says() {
     let page = fs::read_to_string(repository().join("README.md")).unwrap();
     let script = fs::read_to_string(repository().join("tests/docker")).unwrap();
-    // Each of docker's words in the table, and in the sentence below it, is one of the script's.
+    // Every docker command in the table, and in the sentence below it, is one of the script's.
     let start = page.find("## docker X is").unwrap();
     let section = &page[start..start + page[start..].find("## On disk").unwrap()];
     let words = section.split('`').skip(1).step_by(2).filter_map(|code| {

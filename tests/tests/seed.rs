@@ -1,7 +1,7 @@
-//! Every command of a beginner's page about docker, as it stands there, through `tests/docker`.
+//! Every command of a beginner's page about docker, verbatim, through `tests/docker`.
 //!
-//! `python:3.8`, `centos:7.9.2009`, `ubuntu:20.04` and `hello-world` come under these names from a real registry, which
-//! daemon.json names as a mirror; Debian's packages are in them (tests/images tells how they are made).
+//! `python:3.8`, `centos:7.9.2009`, `ubuntu:20.04` and `hello-world` are pulled under these names from a real registry, which
+//! daemon.json names as a mirror. They contain Debian's packages (tests/images says how they are made).
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tests::{Hub, Pty, Registry, Workdir};
 
-/// The columns of a table's line: they are at least two spaces apart.
+/// The columns of a line of a table, which are at least two spaces apart.
 fn columns(line: &str) -> Vec<&str> {
     line.split("  ").map(str::trim).filter(|column| !column.is_empty()).collect()
 }
@@ -18,7 +18,7 @@ fn is_hexadecimal(text: &str, length: usize) -> bool {
     text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
-/// What an HTTP server answers to `GET /`, once it answers.
+/// An HTTP server's answer to `GET /`; waits until the server is up.
 fn get(address: &str) -> String {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
@@ -90,7 +90,7 @@ fn images_lists_what_was_pulled_in_dockers_columns() {
     assert_eq!(
         work.sh("docker images").ok().trim_end(),
         "REPOSITORY          TAG                 IMAGE ID            CREATED             SIZE",
-        "nothing is there yet"
+        "there is no image yet"
     );
     work.sh("docker pull ubuntu:20.04 && docker pull hello-world").ok();
     let table = work.sh("docker images").ok();
@@ -125,7 +125,7 @@ fn search_prints_what_a_hub_answers() {
     assert_eq!(columns(lines[4])[2..], ["57", "[OK]"], "an automated build that is not official: {table}");
     assert_eq!(lines.len(), 1 + tests::hub::FOUND.len(), "{table}");
     assert!(hub.asked().iter().any(|target| target.contains("q=python")), "{:?}", hub.asked());
-    // A registry can be named, too.
+    // The registry can also be given by name.
     let named = work.sh(&format!("docker search {}/python", hub.address())).ok();
     assert_eq!(named.lines().count(), table.lines().count(), "{named}");
 }
@@ -134,7 +134,7 @@ fn search_prints_what_a_hub_answers() {
 fn search_asks_the_mirror_of_docker_hub() {
     let registry = Registry::images();
     let work = Workdir::with_mirror(&registry.address());
-    // A registry without a search is asked for its catalog.
+    // A registry without a search endpoint is asked for its catalog instead.
     let table = work.sh("docker search python").ok();
     assert!(table.lines().any(|line| columns(line)[0] == "python"), "{table}");
     assert!(!table.contains("centos"), "{table}");
@@ -179,7 +179,7 @@ fn run_it_gives_a_python_shell_on_a_terminal() {
     assert!(terminal.expect(">>> ").contains("True 1 (80, 24)"), "a terminal of its own, of our size");
     terminal.resize(50, 132);
     terminal.send("import time; time.sleep(0.2); print(tuple(os.get_terminal_size()))\r");
-    // The shell draws its prompt anew for the new size, too.
+    // Python's shell redraws its prompt for the new size as well.
     terminal.expect("(132, 50)");
     terminal.expect(">>> ");
     terminal.send("while True: pass\r\r");
@@ -285,7 +285,7 @@ fn save_and_load_carry_an_image_to_another_machine() {
     work.write("hello/hello.py", "print('hello from afar')\n");
     work.sh("docker build -t hello:1.0 hello && docker save -o hello.tar hello:1.0").ok();
     let before = work.sh("docker images --no-trunc --format '{{.Repository}}:{{.Tag}} {{.ID}}' | grep ^hello:").ok();
-    // The other machine has nothing and reaches nothing.
+    // The other machine starts empty and can reach no registry.
     drop(registry);
     let other = work.folder().join("other").to_str().unwrap().to_owned();
     work.set("OCI_HOME", &other);
@@ -295,7 +295,7 @@ fn save_and_load_carry_an_image_to_another_machine() {
     remove_all(&work);
 }
 
-/// `docker rm -f` of every container, and the cache of layers unmounted with them.
+/// Removes every container by force, which also unmounts its cached layers.
 fn remove_all(work: &Workdir) {
     work.sh("docker ps -aq | xargs -r docker rm -f").ok();
     assert_eq!(work.sh("docker ps -aq").ok(), "");

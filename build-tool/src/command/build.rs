@@ -3,11 +3,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
-use build_tool::base::Pull;
 use build_tool::build::{self, Options, SecretSource};
 use build_tool::namespace;
-use build_tool::network::Network;
 use build_tool::progress::Show;
+use build_tool::run::network::Network;
+use build_tool::stage::base::Pull;
 
 use clap::{Args, ValueEnum};
 use image_tool::address::Address;

@@ -1,7 +1,7 @@
 use std::io::{self, Write};
 
 use anyhow::Result;
-use build_tool::prune;
+use build_tool::cache::prune;
 use clap::{Args, Subcommand};
 use image_tool::address::home::Home;
 use image_tool::show::human;

@@ -2,11 +2,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use build_tool::base::{self, Pull};
-use build_tool::check;
-use build_tool::context::Context;
 use build_tool::dockerfile::Dockerfile;
-use build_tool::image::Draft;
+use build_tool::dockerfile::check;
+use build_tool::source::context::Context;
+use build_tool::stage::base::{self, Pull};
+use build_tool::stage::draft::Draft;
 use clap::Args;
 use image_tool::address::home::Home;
 use image_tool::layout::platform::Platform;
@@ -35,7 +35,7 @@ impl Check {
             let (layout, image) = base::find("", base, &Platform::host(), Pull::Never, true).ok()?;
             Some(Draft::of_image(&layout, &image).ok()?.env())
         };
-        let found = check::check(&file, Some(context.files().ignore()), &environment);
+        let found = check::check(&file, &|source| context.files().leaves_out(source), &environment);
         let text = String::from_utf8_lossy(source);
         let lines: Vec<&str> = text.lines().collect();
         let mut out = Vec::new();

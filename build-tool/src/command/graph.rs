@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use build_tool::context::Context;
 use build_tool::dockerfile::Dockerfile;
-use build_tool::graph;
-use build_tool::plan::Plan;
+use build_tool::dockerfile::graph;
+use build_tool::dockerfile::plan::Plan;
+use build_tool::source::context::Context;
 use clap::Args;
 use image_tool::address::home::Home;
 

@@ -1,8 +1,8 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use build_tool::context::Context;
 use build_tool::dockerfile::Dockerfile;
+use build_tool::source::context::Context;
 use clap::Args;
 use image_tool::address::home::Home;
 

@@ -7,8 +7,8 @@ use rustix::fs::FileType;
 
 use super::{Error, Options};
 use crate::cache::KeyBuilder;
-use crate::digests::Digests;
-use crate::files::{File, Files, Source};
+use crate::source::digests::Digests;
+use crate::source::files::{File, Files, Source};
 
 /// Something that is copied.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use image_tool::layer::entry::{self, Kind};
 
 use super::{Copier, Data, Error, absolute};
-use crate::files;
+use crate::source::files;
 
 impl Copier<'_, '_> {
     /// Unpack an archive at the destination: owners, modes and times are the archive's.
@@ -14,7 +14,7 @@ impl Copier<'_, '_> {
         let read = |source| Error::Read { name: name.to_owned(), source };
         let base = self.directory_destination()?;
         self.write_waiting()?;
-        let decoder = file.try_clone().and_then(crate::archive::decoder).map_err(read)?;
+        let decoder = file.try_clone().and_then(crate::source::archive::decoder).map_err(read)?;
         let mut reader = entry::Reader::new(io::BufReader::with_capacity(1 << 17, decoder));
         let failed = |source| Error::Archive { name: name.to_owned(), source };
         let mut buffer = vec![0; 1 << 17];

@@ -4,8 +4,8 @@
 //! `${v##p}`, `${v%p}`, `${v%%p}`, `${v/p/w}` and `${v//p/w}` with `*` and `?` as the only wildcards; no commands, no arithmetic,
 //! no nested quoting in defaults. A variable that is not set is empty.
 
-use super::Problem;
-use crate::pattern::Pattern;
+use super::pattern::Pattern;
+use super::problem::Problem;
 
 /// What becomes of quotes and escapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Flags of instructions: `--name=value` behind the keyword.
 
-use super::{Problem, near};
+use super::near::near;
+use super::problem::Problem;
 
 /// The flags of a line; what is taken is known, what is left is a mistake.
 pub(super) struct Flags<'a> {

@@ -1,7 +1,7 @@
 //! Heredocs: `<<NAME`, `<<-NAME` (leading tabs go) and `<<"NAME"` (nothing is expanded).
 
-use super::Problem;
 use super::expand::{self, Quoting};
+use super::problem::Problem;
 
 /// A heredoc's name, its manners and, once its lines were read, its body.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]

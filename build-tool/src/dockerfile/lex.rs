@@ -1,7 +1,7 @@
 //! From the bytes of a Dockerfile to its logical lines.
 //!
 //! Owns what is decided before any instruction is understood: parser directives, comments, continuations, where a keyword ends,
-//! which words are flags, and the bodies of heredocs. What the rest of a line means is [`super::instruction`]'s.
+//! which words are flags, and the bodies of heredocs. What the rest of a line means is [`super::parse`]'s.
 //!
 //! The rules are those of BuildKit's `frontend/dockerfile/parser`, oddities included, because Dockerfiles in the wild stand on them:
 //! `\\` at the end of a line does not continue it, a comment or an empty line inside a continued instruction is skipped, and
@@ -9,7 +9,7 @@
 
 use super::expand::{self, Quoting};
 use super::heredoc::{self, Heredoc};
-use super::{Error, Problem};
+use super::problem::{Error, Problem};
 
 /// The lines of the source that something came from, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

@@ -1,22 +1,20 @@
 //! What can go wrong with a step.
 
-use std::path::{Path, PathBuf};
-
 use image_tool::layer;
 use image_tool::layout;
 use image_tool::layout::platform;
 
-use crate::base;
-use crate::chmod::BadMode;
-use crate::contents;
 use crate::copy;
+use crate::copy::chmod::BadMode;
+use crate::dockerfile::pattern::BadPattern;
 use crate::dockerfile::{self, Problem};
-use crate::download;
-use crate::files;
-use crate::owner;
-use crate::pattern::BadPattern;
 use crate::run;
-use crate::tree;
+use crate::source::download;
+use crate::source::files;
+use crate::stage::base;
+use crate::stage::contents;
+use crate::stage::owner;
+use crate::stage::tree;
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -88,16 +86,9 @@ pub enum Error {
     /// `EXPOSE` of something that is no port.
     #[error("{0:?} is no port (80, 80/tcp, 8000-8010/udp)")]
     Port(String),
-    /// Something on this host.
-    #[error("{operation} {}", .path.display())]
-    Io {
-        /// The operation.
-        operation: &'static str,
-        /// What it was done to.
-        path: PathBuf,
-        /// Why it was refused.
-        source: std::io::Error,
-    },
+    /// The kernel refused something on this host.
+    #[error(transparent)]
+    Io(#[from] image_tool::error::Io),
     /// A stage that it takes from failed, and that was told there.
     #[error("a stage that it takes from failed")]
     Failed,
@@ -106,8 +97,13 @@ pub enum Error {
     Interrupted,
 }
 
-/// How an operation on a path failed; for `map_err`.
-pub(super) fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io { operation, path, source }
+/// A step that failed, and where it stands.
+#[derive(Debug)]
+pub struct Failure {
+    /// The line of the Dockerfile, counted from 1.
+    pub line: usize,
+    /// The instruction, shortened.
+    pub text: String,
+    /// What went wrong.
+    pub source: Error,
 }

@@ -6,25 +6,25 @@ use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 use rustix::fs::{Mode, OFlags};
 
-use super::systemd::Value;
-use super::{read, write};
-use crate::config::Items;
-use crate::error::Fails;
-use crate::{log, syscall};
+use super::file::{read, write};
+use crate::kernel::error::Fails;
+use crate::kernel::syscall;
+use crate::spec::Items;
 
 /// One rule; later ones win.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
-    allow: bool,
+    pub(super) allow: bool,
     /// `a`, `b` or `c`.
-    kind: char,
-    major: Option<u32>,
-    minor: Option<u32>,
-    access: String,
+    pub(super) kind: char,
+    pub(super) major: Option<u32>,
+    pub(super) minor: Option<u32>,
+    pub(super) access: String,
 }
 
 impl Rule {
-    fn allow(kind: char, major: Option<u32>, minor: Option<u32>, access: &str) -> Self {
+    /// An allowance.
+    pub(super) fn allow(kind: char, major: Option<u32>, minor: Option<u32>, access: &str) -> Self {
         Self { allow: true, kind, major, minor, access: access.to_owned() }
     }
 
@@ -55,7 +55,8 @@ impl Rule {
         self.kind == 'a'
     }
 
-    fn line(&self) -> String {
+    /// The rule as a line of the version 1 files.
+    pub(super) fn line(&self) -> String {
         let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
         format!("{} {}:{} {}", self.kind, number(self.major), number(self.minor), self.access)
     }
@@ -79,7 +80,7 @@ pub(crate) fn rules(resources: Option<&LinuxResources>, devices: &[LinuxDevice])
     rules.push(Rule::allow('b', None, None, "m"));
     for (path, major, minor) in DEFAULT {
         // A device of the configuration takes the place of the default one, with whatever rule it has.
-        if !devices.iter().any(|device| crate::beneath::clean(device.path()) == Path::new(path)) {
+        if !devices.iter().any(|device| crate::kernel::beneath::clean(device.path()) == Path::new(path)) {
             rules.push(Rule::allow('c', Some(major), Some(minor), "rwm"));
         }
     }
@@ -90,7 +91,7 @@ pub(crate) fn rules(resources: Option<&LinuxResources>, devices: &[LinuxDevice])
 }
 
 /// Where the last rule about everything leaves the matter, and the rules after it.
-fn reduce(rules: &[Rule]) -> (bool, &[Rule]) {
+pub(super) fn reduce(rules: &[Rule]) -> (bool, &[Rule]) {
     match rules.iter().rposition(Rule::is_everything) {
         Some(last) => (rules[last].allow, &rules[last + 1..]),
         None => (false, rules),
@@ -99,7 +100,7 @@ fn reduce(rules: &[Rule]) -> (bool, &[Rule]) {
 
 /// The exceptions from the last rule about everything, as version 1 keeps them: by device, the accesses. Those of an exception may
 /// be none, if its rules name none that there is.
-fn exceptions(everything: bool, rules: &[Rule]) -> Result<Vec<Rule>> {
+pub(super) fn exceptions(everything: bool, rules: &[Rule]) -> Result<Vec<Rule>> {
     let mut exceptions: Vec<Rule> = Vec::new();
     for rule in rules {
         let same = |other: &&Rule| (other.kind, other.major, other.minor) == (rule.kind, rule.major, rule.minor);
@@ -138,78 +139,6 @@ fn exceptions(everything: bool, rules: &[Rule]) -> Result<Vec<Rule>> {
         }
     }
     Ok(exceptions)
-}
-
-/// The rules as systemd has them: a list of what is allowed, everything else is not. What it cannot say is set beside it.
-pub(super) fn properties(rules: &[Rule], version: u32) -> Result<Vec<(String, Value)>> {
-    if rules.is_empty() {
-        return Ok(Vec::new());
-    }
-    // Which devices a driver has only systemds have to be told that are older than 240.
-    let groups = if version < 240 { read(Path::new("/proc/devices"))? } else { String::new() };
-    let list = |pairs| ("DeviceAllow".to_owned(), Value::Pairs(pairs));
-    let policy = |policy: &str| ("DevicePolicy".to_owned(), Value::Text(policy.to_owned()));
-    let (everything, rest) = reduce(rules);
-    let mut exceptions = exceptions(everything, rest).context("unable to apply rule for systemd")?;
-    exceptions.retain(|rule| !rule.access.is_empty());
-    if everything {
-        // A list of what is forbidden is nothing that systemd knows.
-        let policy = if exceptions.is_empty() {
-            policy("auto")
-        } else {
-            log::warn("systemd doesn't support blacklist device rules -- applying temporary deny-all rule");
-            policy("strict")
-        };
-        return Ok(vec![list(Vec::new()), policy]);
-    }
-    let mut allowed = Vec::new();
-    for rule in exceptions {
-        let kind = if rule.kind == 'b' { "block" } else { "char" };
-        let path = match (rule.major, rule.minor) {
-            (None, None) => format!("{kind}-*"),
-            (Some(major), None) if version >= 240 => format!("{kind}-{major}"),
-            (Some(major), None) => match group_of(&groups, rule.kind, major) {
-                Some(group) => format!("{kind}-{group}"),
-                None => {
-                    log::warn(&format!(
-                        "could not find device group for '{}/{major}' in /proc/devices -- temporarily ignoring rule: {}",
-                        rule.kind,
-                        rule.line()
-                    ));
-                    continue;
-                }
-            },
-            (Some(major), Some(minor)) => {
-                let path = format!("/dev/{kind}/{major}:{minor}");
-                // An old one looks at the file, and refuses what is not there.
-                if version < 240 && !Path::new(&path).exists() {
-                    continue;
-                }
-                path
-            }
-            (None, Some(_)) => {
-                log::warn(&format!(
-                    "systemd doesn't support '*:n' device rules -- temporarily ignoring rule: {}",
-                    rule.line()
-                ));
-                continue;
-            }
-        };
-        allowed.push((path, rule.access));
-    }
-    // An empty list takes back what was allowed before.
-    Ok(vec![list(Vec::new()), policy("strict"), list(allowed)])
-}
-
-/// The name that the devices of a major number have in `/proc/devices`.
-fn group_of(table: &str, kind: char, major: u32) -> Option<&str> {
-    let heading = if kind == 'b' { "Block devices:" } else { "Character devices:" };
-    let mut lines = table.lines().map(str::trim).skip_while(|line| *line != heading).skip(1);
-    let major = major.to_string();
-    lines.by_ref().take_while(|line| !line.ends_with(':')).find_map(|line| {
-        let (number, name) = line.split_once(' ')?;
-        (number == major).then_some(name)
-    })
 }
 
 /// Sets the rules of a version 1 group. Without any, nothing changes.
@@ -360,39 +289,6 @@ mod tests {
     fn lines_are_the_kernels() {
         assert_eq!(Rule::allow('c', Some(136), None, "rwm").line(), "c 136:* rwm");
         assert_eq!(Rule::allow('b', None, None, "m").line(), "b *:* m");
-    }
-
-    #[test]
-    fn systemd_is_told_what_it_can_be_told() {
-        let table = "Character devices:\n  1 mem\n  5 /dev/tty\n136 pts\n\nBlock devices:\n  1 ramdisk\n  8 sd\n";
-        for (kind, major, group) in
-            [('c', 136, Some("pts")), ('c', 1, Some("mem")), ('b', 1, Some("ramdisk")), ('c', 8, None), ('b', 13, None)]
-        {
-            assert_eq!(group_of(table, kind, major), group, "{kind} {major}");
-        }
-        let deny = Rule { allow: false, kind: 'a', major: None, minor: None, access: "rwm".into() };
-        let rules = [
-            deny,
-            Rule::allow('c', Some(1), Some(3), "rw"),
-            Rule::allow('c', Some(1), Some(251), "rw"),
-            Rule::allow('c', Some(1), None, "r"),
-            Rule::allow('b', None, None, "m"),
-            Rule::allow('c', None, Some(7), "m"),
-        ];
-        let paths = |version: u32| -> Vec<String> {
-            match properties(&rules, version).unwrap().pop().unwrap() {
-                (name, Value::Pairs(pairs)) if name == "DeviceAllow" => {
-                    pairs.into_iter().map(|(path, _)| path).collect()
-                }
-                other => panic!("{other:?}"),
-            }
-        };
-        assert_eq!(paths(240), ["/dev/char/1:3", "/dev/char/1:251", "char-1", "block-*"]);
-        let old = paths(239);
-        assert!(old.contains(&"char-mem".to_owned()) && !old.contains(&"/dev/char/1:251".to_owned()), "{old:?}");
-        let hole =
-            [Rule::allow('c', Some(1), None, "rw"), Rule { allow: false, ..Rule::allow('c', Some(1), Some(3), "w") }];
-        assert!(properties(&hole, 252).is_err());
     }
 
     #[test]

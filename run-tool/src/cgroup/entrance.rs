@@ -8,10 +8,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use anyhow::{Result, bail};
-
-use crate::channel::{Channel, Message};
-use crate::syscall::{self, Pid};
+use crate::kernel::syscall::{self, Pid};
 
 /// The way into a container's groups; by default there is none.
 #[derive(Debug, Default)]
@@ -34,24 +31,14 @@ impl Entrance {
         }
     }
 
-    /// The child: moves itself into the version 1 groups and tells the parent, which waits in `entered`.
-    pub(crate) fn enter(self, channel: &Channel) -> Result<()> {
-        if self.tasks.is_empty() {
-            return Ok(());
-        }
-        let entered = self.tasks.iter().all(|group| rustix::io::write(group, b"0").is_ok());
-        channel.send(&Message::Entered(entered))
+    /// The child: moves itself into the version 1 groups. Gives whether it is in all of them; `None`: there are none, and the parent
+    /// knows as much.
+    pub(crate) fn enter(self) -> Option<bool> {
+        (!self.tasks.is_empty()).then(|| self.tasks.iter().all(|group| rustix::io::write(group, b"0").is_ok()))
     }
 
-    /// The parent: whether the child is in all the groups.
-    pub(crate) fn entered(self, channel: &Channel) -> Result<bool> {
-        if self.tasks.is_empty() {
-            return Ok(self.group.is_some());
-        }
-        match channel.receive()? {
-            Some((Message::Entered(entered), _)) => Ok(entered),
-            Some((Message::Error(text), _)) => bail!(text),
-            _ => bail!("the new process ended unexpectedly"),
-        }
+    /// The parent: whether the child is in all the groups. `None`: only the child can say.
+    pub(crate) fn entered(self) -> Option<bool> {
+        self.tasks.is_empty().then_some(self.group.is_some())
     }
 }

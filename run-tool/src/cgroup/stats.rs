@@ -229,7 +229,7 @@ fn cpuset(folder: Option<&Path>) -> Value {
     set.insert("sched_relax_domain_level".into(), json!(level));
     for (key, name) in [("cpus", "cpuset.cpus"), ("mems", "cpuset.mems")] {
         let text = folder.and_then(|folder| fs::read_to_string(folder.join(name)).ok()).unwrap_or_default();
-        let mask = crate::program::parse_set(text.trim()).unwrap_or_default();
+        let mask = crate::kernel::set::parse(text.trim()).unwrap_or_default();
         let members: Vec<usize> =
             (0..mask.len() * 64).filter(|member| mask[member / 64] & 1 << (member % 64) != 0).collect();
         if !members.is_empty() {

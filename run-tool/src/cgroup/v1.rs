@@ -9,10 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::{LinuxMemory, LinuxResources, LinuxThrottleDevice};
 
-use super::{ROOT, put_together, read, write};
-use crate::config::Items;
-use crate::error::{self, Fails};
-use crate::mountinfo::{self, Mounted};
+use super::file::{ROOT, is_version_2, put_together, read, write};
+use super::{membership, v2};
+use crate::kernel::error::{self, Fails};
+use crate::kernel::mountinfo::{self, Mounted};
+use crate::spec::Items;
 
 const CONTROLLERS: [&str; 15] = [
     "cpuset",
@@ -70,7 +71,7 @@ pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>> {
 
 /// The folder of each controller for a container.
 pub(super) fn plan(inner: &Path, absolute: bool) -> Result<BTreeMap<String, PathBuf>> {
-    let membership = super::own_membership()?;
+    let membership = membership::own()?;
     let mut paths = BTreeMap::new();
     let below = |mountpoint: &Path, root: &str, own: Option<&String>| {
         let mut path = mountpoint.to_owned();
@@ -94,7 +95,7 @@ pub(super) fn plan(inner: &Path, absolute: bool) -> Result<BTreeMap<String, Path
         bail!("cgroup: subsystem does not exist: devices");
     }
     let unified = Path::new(ROOT).join("unified");
-    if super::is_version_2(&unified) {
+    if is_version_2(&unified) {
         paths.insert(String::new(), below(&unified, "/", membership.get("")));
     }
     Ok(paths)
@@ -208,7 +209,7 @@ pub(super) fn set(paths: &BTreeMap<String, PathBuf>, resources: &LinuxResources)
         }
     }
     for (device, limit) in resources.rdma().iter().flatten() {
-        put("rdma.max", super::v2::rdma(device, limit))?;
+        put("rdma.max", v2::rdma(device, limit))?;
     }
     Ok(())
 }

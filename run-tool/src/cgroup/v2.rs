@@ -9,14 +9,15 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use libcontainer::oci_spec::runtime::{LinuxRdma, LinuxResources, LinuxThrottleDevice};
 
-use super::{ROOT, put_together, read, write};
-use crate::config::Items;
-use crate::error::Fails;
+use super::file::{ROOT, put_together, read, write};
+use super::membership;
+use crate::kernel::error::Fails;
+use crate::spec::Items;
 
 /// The folder for a container: below the root for root, below the caller's own group for others.
 pub(super) fn plan(inner: &Path, from_root: bool) -> Result<BTreeMap<String, PathBuf>> {
     let mut path = PathBuf::from(ROOT);
-    if !from_root && let Some(own) = super::own_membership()?.get("") {
+    if !from_root && let Some(own) = membership::own()?.get("") {
         path.push(own.trim_start_matches('/'));
     }
     path.push(inner);

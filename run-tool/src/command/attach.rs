@@ -8,13 +8,13 @@ use clap::Args;
 use rustix::event::{PollFd, PollFlags};
 
 use super::{Global, StdoutClosed};
-use crate::attach::{self, LIMIT, Packet};
 use crate::container::Container;
-use crate::error::Fails;
-use crate::logs::Stream;
-use crate::supervise::signals_in;
-use crate::syscall;
-use crate::terminal::Host;
+use crate::kernel::error::Fails;
+use crate::kernel::syscall;
+use crate::kernel::terminal::Host;
+use crate::supervise::attach::{self, LIMIT, Packet};
+use crate::supervise::record::Stream;
+use crate::supervise::signals::signals_in;
 
 /// Attach to the streams of a container.
 ///

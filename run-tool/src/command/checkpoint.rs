@@ -9,10 +9,10 @@ use clap::Args;
 
 use super::Global;
 use super::criu::Criu;
-use crate::checkpoint::{self, Saving};
+use crate::checkpoint::save::{self, Saving};
 use crate::container::Status;
-use crate::error::Fails;
-use crate::{log, namespace};
+use crate::kernel::error::Fails;
+use crate::kernel::{log, procfs};
 
 /// Checkpoint a running container.
 ///
@@ -49,7 +49,7 @@ pub(crate) struct Checkpoint {
 
 impl Checkpoint {
     pub(super) fn run(self, global: &Global) -> Result<()> {
-        if !rustix::process::geteuid().is_root() || namespace::in_user_namespace() {
+        if !rustix::process::geteuid().is_root() || procfs::in_user_namespace() {
             log::warn("runc checkpoint is untested with rootless containers");
         }
         let container = global.container(&self.id)?;
@@ -59,7 +59,7 @@ impl Checkpoint {
         }
         let saving = self.saving(global)?;
         let gone = !self.leave_running && !self.pre_dump;
-        checkpoint::save(&container, saving)?;
+        save::save(&container, saving)?;
         // The images are complete: what cannot be removed is no reason to doubt them.
         if gone && let Err(error) = container.kill_and_destroy() {
             log::warn(&format!("{error:#}"));

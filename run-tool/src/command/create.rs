@@ -7,10 +7,10 @@ use clap::Args;
 use libcontainer::oci_spec::runtime::Spec;
 
 use super::Global;
-use crate::error::Fails;
-use crate::plan::Options;
-use crate::process;
-use crate::{config, launch, notify, program};
+use crate::create::plan::Options;
+use crate::create::{notify, settle};
+use crate::kernel::error::Fails;
+use crate::{create, program, spec};
 
 /// Create a container.
 ///
@@ -59,7 +59,7 @@ impl Making {
         if let Some(bundle) = self.bundle.as_deref().filter(|bundle| !bundle.as_os_str().is_empty()) {
             std::env::set_current_dir(bundle).fails(|| format!("chdir {}", bundle.display()))?;
         }
-        config::load()
+        spec::load()
     }
 
     /// Checks that a terminal has someone to go to.
@@ -126,8 +126,8 @@ impl Create {
         let spec = self.making.load()?;
         self.making.check_terminal(&spec, true)?;
         let options = Options { wait_for_start: true, ..self.making.options(global, &self.id)? };
-        let started = process::create(&spec, options)?;
+        let started = create::create(&spec, options)?;
         let pid_file = self.making.pid_file.as_deref();
-        launch::settle(started, |started| launch::write_pid_file(pid_file, started.pid)).map(drop)
+        settle::settle(started, |started| settle::write_pid_file(pid_file, started.pid)).map(drop)
     }
 }

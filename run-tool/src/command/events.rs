@@ -13,9 +13,8 @@ use serde_json::{Value, json};
 use super::{Global, print};
 use crate::cgroup;
 use crate::container::{Container, Status};
-use crate::error::Fails;
-use crate::log;
-use crate::syscall;
+use crate::kernel::error::Fails;
+use crate::kernel::{log, syscall};
 
 /// Print what a container uses, and when it runs out of memory.
 ///
@@ -114,7 +113,7 @@ impl Events {
             if Instant::now() >= next {
                 match container.stats() {
                     Ok(stats) => emit("stats", Some(stats))?,
-                    Err(error) => crate::log::record(crate::log::Level::Error, &format!("{error:#}")),
+                    Err(error) => crate::kernel::log::record(crate::kernel::log::Level::Error, &format!("{error:#}")),
                 }
                 next += interval;
             }
@@ -149,7 +148,7 @@ impl Watch {
         let path = folder.join("memory.oom_control");
         let control = fs::File::open(&path).fails(|| format!("open {}", path.display()))?;
         let line = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
-        cgroup::write(&folder.join("cgroup.event_control"), &line)?;
+        cgroup::file::write(&folder.join("cgroup.event_control"), &line)?;
         Ok(Some(Self::V1(event)))
     }
 

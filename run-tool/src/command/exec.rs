@@ -10,13 +10,13 @@ use libcontainer::oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 use super::Global;
 use super::create::activation;
 use crate::container::{Container, Status};
-use crate::error::Fails;
-use crate::exec::{self, Options};
-use crate::launch::write_pid_file;
+use crate::create::exec::{self, Options};
+use crate::create::settle::write_pid_file;
+use crate::kernel::error::Fails;
+use crate::kernel::{socket, syscall};
 use crate::program::{self, Program};
-use crate::supervise::Foreground;
-use crate::syscall;
-use crate::{channel, config};
+use crate::spec;
+use crate::supervise::foreground::Foreground;
 
 /// Run another program in a container.
 ///
@@ -117,8 +117,8 @@ impl Exec {
         program.mask = foreground.as_ref().map(Foreground::mask);
         let options = Options {
             terminal,
-            console: self.console_socket.as_deref().map(channel::connect).transpose()?,
-            pidfd_socket: self.pidfd_socket.as_deref().map(channel::connect).transpose()?,
+            console: self.console_socket.as_deref().map(socket::connect).transpose()?,
+            pidfd_socket: self.pidfd_socket.as_deref().map(socket::connect).transpose()?,
             sub_groups: sub_groups(&self.cgroup)?,
             affinity: process.exec_cpu_affinity().clone(),
             ..Options::default()
@@ -126,7 +126,7 @@ impl Exec {
         let (pid, master) = exec::start(&container, program, options).context("unable to start container process")?;
         if let Err(error) = write_pid_file(self.pid_file.as_deref(), pid) {
             // The failure to write is what is told.
-            let _ = crate::syscall::kill(pid, libc::SIGKILL);
+            let _ = crate::kernel::syscall::kill(pid, libc::SIGKILL);
             return Err(error);
         }
         match foreground {
@@ -143,14 +143,14 @@ impl Exec {
                 // A container that runc started: its state has nothing of the process.
                 None => {
                     let spec = container.spec()?;
-                    config::inherited(spec.process().as_ref().context("process property must not be empty")?)?
+                    spec::inherited(spec.process().as_ref().context("process property must not be empty")?)?
                 }
             };
-            return config::load_process(path, Some(&inherited));
+            return spec::load_process(path, Some(&inherited));
         }
         let bundle = container.state.bundle().context("bundle not found in labels")?;
         std::env::set_current_dir(bundle).fails(|| format!("chdir {bundle}"))?;
-        let spec = config::load()?;
+        let spec = spec::load()?;
         let mut process = spec.process().clone().context("process property must not be empty")?;
         if self.command.is_empty() {
             bail!("exec args cannot be empty");
@@ -191,7 +191,7 @@ impl Exec {
             }
         }
         user.set_additional_gids(Some(groups));
-        config::check_process(&process)?;
+        spec::check_process(&process)?;
         Ok(process)
     }
 }
@@ -222,7 +222,7 @@ fn add_capabilities(process: &mut Process, names: &[String]) {
         sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
     }
     if !unknown.is_empty() {
-        crate::log::warn(&format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
+        crate::kernel::log::warn(&format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
     }
     process.set_capabilities(Some(sets));
 }

@@ -15,10 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Global, print};
 use crate::container::{Container, Status};
-use crate::error::Fails;
-use crate::exec::{self, Options};
+use crate::create::exec::{self, Options};
+use crate::kernel::error::Fails;
+use crate::kernel::file;
+use crate::kernel::syscall;
 use crate::program::Program;
-use crate::{config, state, syscall};
+use crate::spec;
 
 /// The file in a container's folder with what became of the checks.
 const FILE: &str = "health.json";
@@ -128,7 +130,7 @@ impl Healthcheck {
         let passed = probe.exit_code == 0;
         let mut health = Health::load(&container);
         health.add(probe, &check, starting);
-        state::replace(&container.folder.join(FILE), &serde_json::to_vec(&health)?)?;
+        file::replace(&container.folder.join(FILE), &serde_json::to_vec(&health)?)?;
         print(&format!("{}\n", health.status))?;
         Ok(u8::from(!passed))
     }
@@ -137,7 +139,7 @@ impl Healthcheck {
 fn probe(container: &Container, check: &Check) -> Result<Probe> {
     let bundle = container.state.bundle().context("bundle not found in labels")?;
     std::env::set_current_dir(bundle).fails(|| format!("chdir {bundle}"))?;
-    let mut process = config::load()?.process().clone().context("process property must not be empty")?;
+    let mut process = spec::load()?.process().clone().context("process property must not be empty")?;
     process.set_args(Some(check.command()?));
     process.set_terminal(Some(false));
     let program = Program::from_spec(&process, !rustix::process::geteuid().is_root())?;

@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::Global;
 use crate::container::NotRunning;
-use crate::signal;
+use crate::kernel::signal;
 
 /// Send a signal to a container's first process.
 #[derive(Debug, Args)]

@@ -10,8 +10,8 @@ use clap::Args;
 
 use super::{Global, print};
 use crate::container::{Container, Description, Status};
-use crate::error::Fails;
-use crate::{monitor, state};
+use crate::container::{exit, state};
+use crate::kernel::error::Fails;
 
 /// List containers.
 ///
@@ -70,7 +70,7 @@ fn containers(global: &Global) -> Result<Vec<Description>> {
         let mut description = container.describe();
         description.owner = owners.entry(metadata.uid()).or_insert_with_key(|uid| owner(*uid)).clone();
         if description.status == Status::Stopped.name() {
-            description.exit = monitor::exit_of(&container.folder);
+            description.exit = exit::of(&container.folder);
         }
         described.push(description);
     }

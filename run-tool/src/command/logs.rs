@@ -1,5 +1,8 @@
 //! `logs`: what a supervised container wrote.
 
+use crate::container::output::{Driver, Settings};
+use crate::supervise::record::Record;
+use crate::supervise::{journal, logs};
 use std::collections::VecDeque;
 use std::io::Write;
 use std::thread::sleep;
@@ -10,8 +13,6 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::{Global, StdoutClosed};
-use crate::journal;
-use crate::logs::{self, Driver, Record};
 
 /// Print what a container wrote.
 ///
@@ -56,7 +57,7 @@ enum Reader {
 }
 
 impl Reader {
-    fn open(settings: logs::Settings, created: &str) -> Result<Self> {
+    fn open(settings: Settings, created: &str) -> Result<Self> {
         Ok(if settings.driver == Driver::Journald {
             let created = created.parse().with_context(|| format!("state.json: created {created:?}"))?;
             Self::Journal(journal::Reader::open(&settings.container, created)?)

@@ -8,9 +8,11 @@ use clap::Args;
 use super::Global;
 use super::create::Making;
 use super::criu::Criu;
-use crate::restore::{self, Restoring};
-use crate::supervise::{self, Foreground};
-use crate::{launch, log, namespace};
+use crate::checkpoint::restore::{self, Restoring};
+use crate::create::settle;
+use crate::kernel::{log, procfs};
+use crate::supervise::foreground::Foreground;
+use crate::supervise::signals;
 
 /// Restore a container from a checkpoint.
 ///
@@ -50,7 +52,7 @@ pub(crate) struct Restore {
 
 impl Restore {
     pub(super) fn run(self, global: &Global) -> Result<u8> {
-        if !rustix::process::geteuid().is_root() || namespace::in_user_namespace() {
+        if !rustix::process::geteuid().is_root() || procfs::in_user_namespace() {
             log::warn("runc checkpoint is untested with rootless containers");
         }
         let restoring = self.restoring(global)?;
@@ -67,13 +69,13 @@ impl Restore {
         let terminal = making.check_terminal(&spec, self.detach)?;
         let mut options = making.options(global, &self.id)?;
         if !self.no_subreaper {
-            supervise::adopt_orphans();
+            signals::adopt_orphans();
         }
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         options.mask = foreground.as_ref().map(Foreground::mask);
         let started = restore::restore(&spec, options, restoring)?;
         let started =
-            launch::settle(started, |started| launch::write_pid_file(making.pid_file.as_deref(), started.pid))?;
+            settle::settle(started, |started| settle::write_pid_file(making.pid_file.as_deref(), started.pid))?;
         let Some(foreground) = foreground else { return Ok(0) };
         let status = foreground.serve(started.pid, started.master, started.notify);
         // The container's own status is what counts from here on.

@@ -9,10 +9,13 @@ use libcontainer::oci_spec::runtime::Spec;
 
 use super::Global;
 use super::create::Making;
-use crate::logs::Settings;
-use crate::monitor::{self, Job};
-use crate::supervise::{self, Foreground};
-use crate::{launch, log, notify};
+use crate::container::exit;
+use crate::container::output::Settings;
+use crate::create::{notify, settle};
+use crate::kernel::log;
+use crate::supervise::foreground::Foreground;
+use crate::supervise::monitor::{self, Job};
+use crate::supervise::signals;
 
 /// Create and run a container.
 ///
@@ -90,11 +93,11 @@ impl Run {
         let terminal = self.making.check_terminal(&spec, self.detach)?;
         let mut options = self.making.options(global, &self.id)?;
         if !self.no_subreaper {
-            supervise::adopt_orphans();
+            signals::adopt_orphans();
         }
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         options.mask = foreground.as_ref().map(Foreground::mask);
-        let started = launch::start(&spec, options, self.making.pid_file.as_deref())?;
+        let started = settle::start(&spec, options, self.making.pid_file.as_deref())?;
         let Some(foreground) = foreground else {
             if let Some(notify) = started.notify {
                 // One that has ended already has no more to say than what it said.
@@ -105,7 +108,7 @@ impl Run {
         let status = foreground.serve(started.pid, started.master, started.notify);
         if self.keep {
             if let Ok(status) = status {
-                monitor::record(&started.container.folder, status)?;
+                exit::record(&started.container.folder, status)?;
             }
         } else {
             // The container's own status is what counts from here on.

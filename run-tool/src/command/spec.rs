@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::error::Fails;
+use crate::kernel::error::Fails;
 
 /// Write a config.json to start from.
 ///

@@ -8,10 +8,10 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 
 use super::Global;
+use crate::container::hook;
 use crate::container::{Container, FIFO, Status};
-use crate::error::Fails;
-use crate::hook;
-use crate::notify::{self, Notify};
+use crate::create::notify::{self, Notify};
+use crate::kernel::error::Fails;
 
 /// Start the program of a created container.
 #[derive(Debug, Args)]

@@ -8,9 +8,10 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use super::{Global, print};
+use crate::container::exit;
 use crate::container::{Container, NotRunning, Status};
-use crate::error::Fails;
-use crate::{monitor, signal};
+use crate::kernel::error::Fails;
+use crate::kernel::signal;
 
 /// Stop a container: ask it to end, and kill it if it does not.
 #[derive(Debug, Args)]
@@ -49,7 +50,7 @@ impl Stop {
         let annotation =
             |name: &str| annotations.get(&format!("org.oci-tools.{name}")).and_then(|value| value.as_str());
         // Whatever the restart policy says: this end is wanted.
-        let mark = container.folder.join(monitor::STOPPED);
+        let mark = container.folder.join(exit::STOPPED);
         fs::write(&mark, "").fails(|| format!("write {}", mark.display()))?;
         let status = container.status();
         if status == Status::Stopped {
@@ -104,7 +105,7 @@ fn wait(container: &Container) -> Result<i32> {
     // The supervisor stores the status once the output is stored.
     let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline {
-        if let Some(exit) = monitor::exit_of(&container.folder) {
+        if let Some(exit) = exit::of(&container.folder) {
             return Ok(exit.status);
         }
         if !container.folder.exists() {

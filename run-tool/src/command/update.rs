@@ -9,11 +9,11 @@ use libcontainer::oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value, json};
 
 use super::Global;
-use crate::config::field;
+use crate::cgroup::rdt::{self, Resctrl};
 use crate::container::{NotRunning, Status};
-use crate::error::Fails;
-use crate::log;
-use crate::rdt::{self, Resctrl};
+use crate::kernel::error::Fails;
+use crate::kernel::log;
+use crate::spec::field;
 
 /// Change the limits of a container.
 ///
@@ -149,7 +149,7 @@ impl Update {
             } else {
                 text = std::fs::read(path).fails(|| format!("open {}", path.display()))?;
             }
-            let mut value = crate::config::read_json(&text)?;
+            let mut value = crate::spec::read_json(&text)?;
             if let Some(object) = value.as_object_mut() {
                 // Devices are not updated, as in runc: a plugin may have added to them.
                 object.remove("devices");

@@ -1,78 +1,21 @@
-//! `/dev`: device nodes, links, the console; and copying a tree for a tmpfs that starts with what it covers.
+//! `/dev`: device nodes, links, the console.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use libcontainer::oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::mount::OpenTreeFlags;
 use rustix::process::{Gid, Uid};
 
-use super::{Root, mount::move_onto};
-use crate::beneath;
-use crate::cgroup::device::DEFAULT;
-use crate::error::Fails;
-use crate::plan::Plan;
-use crate::syscall;
-
-/// A device node of the container.
-#[derive(Clone, Debug)]
-pub(crate) struct Node {
-    path: PathBuf,
-    kind: FileType,
-    number: u64,
-    mode: u32,
-    uid: u32,
-    gid: u32,
-}
-
-impl Node {
-    /// Where it is in the container.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-/// The nodes of a container: the configuration's, then the default ones that it does not name itself.
-pub(crate) fn nodes(devices: &[LinuxDevice]) -> Result<Vec<Node>> {
-    let mut nodes = Vec::new();
-    for device in devices {
-        let kind = match device.typ() {
-            LinuxDeviceType::B => FileType::BlockDevice,
-            LinuxDeviceType::C | LinuxDeviceType::U => FileType::CharacterDevice,
-            LinuxDeviceType::P => FileType::Fifo,
-            LinuxDeviceType::A => bail!("invalid device type \"a\""),
-        };
-        let number = |number: i64| u32::try_from(number).context("device number");
-        let number = match kind {
-            FileType::Fifo => 0,
-            _ => rustix::fs::makedev(number(device.major())?, number(device.minor())?),
-        };
-        nodes.push(Node {
-            path: beneath::clean(device.path()),
-            kind,
-            number,
-            mode: device.file_mode().unwrap_or(0o666) & 0o7777,
-            uid: device.uid().unwrap_or(0),
-            gid: device.gid().unwrap_or(0),
-        });
-    }
-    for (path, major, minor) in DEFAULT {
-        if !nodes.iter().any(|node| node.path == Path::new(path)) {
-            let number = rustix::fs::makedev(major, minor);
-            nodes.push(Node {
-                path: path.into(),
-                kind: FileType::CharacterDevice,
-                number,
-                mode: 0o666,
-                uid: 0,
-                gid: 0,
-            });
-        }
-    }
-    Ok(nodes)
-}
+use super::node::Node;
+use super::place::move_onto;
+use super::plan::Plan;
+use super::root::{DIRECTORY, Root};
+use crate::kernel::device::is_null;
+use crate::kernel::error::Fails;
+use crate::kernel::procfs::proc_path;
+use crate::kernel::{beneath, syscall};
 
 /// Makes the nodes, the usual links and `/dev/ptmx`.
 pub(crate) fn make_all(plan: &Plan, root: &Root) -> Result<()> {
@@ -137,7 +80,7 @@ fn make(plan: &Plan, root: &Root, dev: &OwnedFd, node: &Node) -> Result<()> {
         bail!("new device inode {} is not the one that was made", node.path.display());
     }
     if stat.st_mode & 0o7777 != node.mode {
-        rustix::fs::chmod(crate::terminal::proc_path(fd.as_fd()), mode)
+        rustix::fs::chmod(proc_path(fd.as_fd()), mode)
             .fails(|| format!("update new device inode {} file mode", node.path.display()))?;
     }
     if (stat.st_uid, stat.st_gid) != (node.uid, node.gid) {
@@ -163,11 +106,6 @@ fn bind(parent: &OwnedFd, name: &std::ffi::OsStr, node: &Node) -> Result<()> {
     .fails(|| format!("open_tree {}", node.path.display()))?;
     move_onto(&tree, &target).fails(|| format!("mount {}", node.path.display()))?;
     Ok(())
-}
-
-/// Whether something is `/dev/null`, by its numbers.
-pub(crate) fn is_null(stat: &rustix::fs::Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == rustix::fs::makedev(1, 3)
 }
 
 /// Makes standard streams that are the host's `/dev/null` the container's, so that it holds nothing of the host's `/dev`.
@@ -198,7 +136,7 @@ pub(crate) fn reopen_null() -> Result<()> {
 
 /// Shows the container's terminal at `/dev/console`.
 pub(crate) fn mount_console(slave: &OwnedFd) -> Result<()> {
-    let root = rustix::fs::open("/", super::DIRECTORY, Mode::empty()).fails(|| "open /")?;
+    let root = rustix::fs::open("/", DIRECTORY, Mode::empty()).fails(|| "open /")?;
     let target = match beneath::open(
         root.as_fd(),
         Path::new("/dev/console"),
@@ -216,55 +154,5 @@ pub(crate) fn mount_console(slave: &OwnedFd) -> Result<()> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let tree = rustix::mount::open_tree(slave, "", flags).fails(|| "open_tree of the console")?;
     move_onto(&tree, &target).fails(|| "mount console over /dev/console")?;
-    Ok(())
-}
-
-/// Copies what a directory holds into another: files, directories, links, with owners and modes; no devices.
-pub(super) fn copy_tree(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
-    let mut entries = rustix::fs::Dir::read_from(from).fails(|| "readdir")?;
-    while let Some(entry) = entries.read() {
-        let entry = entry.fails(|| "readdir")?;
-        let name = entry.file_name();
-        if name == c"." || name == c".." {
-            continue;
-        }
-        let show = || name.to_string_lossy().into_owned();
-        let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW).fails(show)?;
-        let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
-        let follow = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => {
-                rustix::fs::mkdirat(to, name, mode).fails(show)?;
-                let source = rustix::fs::openat(from, name, follow | OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
-                    .fails(show)?;
-                let copy = rustix::fs::openat(to, name, follow | OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
-                    .fails(show)?;
-                copy_tree(&source, &copy)?;
-            }
-            FileType::RegularFile => {
-                // By now it may be a fifo, which nobody writes to.
-                let flags = follow | OFlags::RDONLY | OFlags::NONBLOCK;
-                let source = rustix::fs::openat(from, name, flags, Mode::empty()).fails(show)?;
-                let stat = rustix::fs::fstat(&source).fails(show)?;
-                if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-                    bail!("{}: changed while it was copied", show());
-                }
-                let copy = rustix::fs::openat(to, name, follow | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, mode)
-                    .fails(show)?;
-                std::io::copy(&mut std::fs::File::from(source), &mut std::fs::File::from(copy)).fails(show)?;
-            }
-            FileType::Symlink => {
-                let target = rustix::fs::readlinkat(from, name, Vec::new()).fails(show)?;
-                rustix::fs::symlinkat(&target, to, name).fails(show)?;
-            }
-            _ => continue,
-        }
-        let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-        rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).fails(show)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-            // After chown, which clears the set-user-id bits.
-            rustix::fs::chmodat(to, name, mode, AtFlags::empty()).fails(show)?;
-        }
-    }
     Ok(())
 }

@@ -7,12 +7,13 @@ use anyhow::{Result, bail};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
-use super::device::is_null;
-use super::mount::move_onto;
-use crate::beneath;
-use crate::error::Fails;
-use crate::label;
-use crate::syscall::{self, MountAttributes};
+use super::place::move_onto;
+use super::root::DIRECTORY;
+use crate::kernel::beneath;
+use crate::kernel::device::is_null;
+use crate::kernel::error::Fails;
+use crate::kernel::syscall::{self, MountAttributes};
+use crate::program::label;
 
 fn open(root: &OwnedFd, path: &str) -> Result<Option<OwnedFd>, rustix::io::Errno> {
     match beneath::open(root.as_fd(), Path::new(path), OFlags::PATH, ResolveFlags::empty()) {
@@ -23,7 +24,7 @@ fn open(root: &OwnedFd, path: &str) -> Result<Option<OwnedFd>, rustix::io::Errno
 }
 
 fn root() -> Result<OwnedFd> {
-    rustix::fs::open("/", super::DIRECTORY, Mode::empty()).fails(|| "open /").map_err(Into::into)
+    rustix::fs::open("/", DIRECTORY, Mode::empty()).fails(|| "open /").map_err(Into::into)
 }
 
 fn copy(of: &OwnedFd, recursive: bool) -> rustix::io::Result<OwnedFd> {

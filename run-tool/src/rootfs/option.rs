@@ -1,6 +1,6 @@
 //! Mount options: `config.json`'s words to the kernel's flags, as runc reads them.
 
-use crate::syscall::MountAttributes;
+use crate::kernel::syscall::MountAttributes;
 
 const MS_NOSYMFOLLOW: u64 = 256;
 

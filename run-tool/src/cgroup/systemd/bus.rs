@@ -59,6 +59,11 @@ impl Value {
 /// A name and its value.
 pub(crate) type Property = (String, Value);
 
+/// A property.
+pub(super) fn property(name: &str, value: Value) -> Property {
+    (name.to_owned(), value)
+}
+
 /// The arguments of a call, as they are sent.
 #[derive(Debug, Default)]
 struct Body(Vec<u8>);

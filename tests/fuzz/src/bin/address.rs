@@ -1,4 +1,4 @@
-//! An address that parses prints as what it was parsed from.
+//! Printing an address and parsing it again gives an equal address.
 #![no_main]
 
 use image_tool::address::Address;

@@ -1,4 +1,4 @@
-//! Any Dockerfile is parsed, or refused with a line of its own.
+//! Any Dockerfile is parsed or refused with a message, and its steps lie within its lines.
 #![no_main]
 
 use build_tool::dockerfile::Dockerfile;

@@ -1,4 +1,4 @@
-//! Any `index.json` is read, or refused, and each image that it names is looked for.
+//! Any `index.json` is read or refused, and so is each image that it names.
 #![no_main]
 
 use image_tool::layout::Layout;

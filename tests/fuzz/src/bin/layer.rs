@@ -1,4 +1,4 @@
-//! Any archive is applied, or refused, and nothing beside the target changes.
+//! Any archive is applied or refused, and nothing outside the target changes.
 #![no_main]
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! A registry's name for an image that parses does so again as it is printed.
+//! Printing an image's name in a registry and parsing it again gives an equal name.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,0 +1,138 @@
+//! The scheduler: which stage is made when, and what a stage takes from.
+//!
+//! Stages are made on threads of their own, each once, whoever asks for it first; a stage that takes from another waits for it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+
+use image_tool::address::name;
+use image_tool::layout::platform::Platform;
+
+use super::error::Error;
+use crate::cache::Key;
+use crate::dockerfile::plan::{Base, Plan};
+use crate::progress::Show;
+use crate::stage::base;
+use crate::stage::draft::Draft;
+use crate::step::session::Session;
+use crate::step::{self, Built, Failure};
+
+/// What is left of a stage that failed: the error itself is told once, by [`make`].
+#[derive(Debug, Clone, Copy)]
+struct Failed;
+
+/// A stage or an image, made by the first who asks for it.
+type Cell = OnceLock<Result<Arc<Built>, Failed>>;
+
+struct Scheduler<'a> {
+    session: &'a Session<'a>,
+    plan: &'a Plan,
+    stages: Vec<Cell>,
+    /// By name and platform.
+    images: Mutex<HashMap<(String, String), Arc<Cell>>>,
+    /// The first one.
+    error: Mutex<Option<Error>>,
+}
+
+/// Make the stages that the target needs; the target.
+pub(super) fn make(session: &Session<'_>, plan: &Plan) -> Result<Arc<Built>, Error> {
+    let stages = plan.stages.iter().map(|_| Cell::new()).collect();
+    let scheduler = &Scheduler { session, plan, stages, images: Mutex::default(), error: Mutex::default() };
+    let target = plan.target;
+    let made = thread::scope(|scope| {
+        for stage in plan.needed().into_iter().filter(|stage| *stage != target) {
+            // Without a thread the stage is made when somebody asks for it.
+            let _ = thread::Builder::new().name(format!("stage {stage}")).spawn_scoped(scope, move || {
+                let _ = scheduler.stage(stage);
+            });
+        }
+        scheduler.stage(target)
+    });
+    let error = scheduler.error.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match (error, session.interrupt.signal()) {
+        (None, signal) => made.map_err(|Failed| Error::Interrupted(signal.unwrap_or_default())),
+        (Some(_), Some(signal)) => Err(Error::Interrupted(signal)),
+        (Some(error), None) => Err(error),
+    }
+}
+
+impl Scheduler<'_> {
+    /// The stage of that number, made now if nobody has yet.
+    fn stage(&self, number: usize) -> Result<Arc<Built>, Failed> {
+        let made = self.stages[number].get_or_init(|| {
+            let made = step::stage(self.session, self.plan, number, &|base, platform| self.source(base, platform));
+            made.map(Arc::new).map_err(|failure| self.fail(failure))
+        });
+        made.clone()
+    }
+
+    /// What a stage takes from: a stage or an image, made by now; `None` is scratch.
+    fn source(&self, base: &Base, platform: &Platform) -> Result<Option<Arc<Built>>, step::Error> {
+        match base {
+            Base::Scratch => Ok(None),
+            Base::Stage(number) => self.stage(*number).map(Some).map_err(|Failed| step::Error::Failed),
+            Base::Image(name) => self.image(name, platform).map(Some),
+        }
+    }
+
+    /// Remember the first error, and stop what else is under way.
+    fn fail(&self, failure: Failure) -> Failed {
+        let Failure { line, text, source } = failure;
+        if !matches!(source, step::Error::Failed) {
+            let file = self.session.context.dockerfile_name().to_owned();
+            let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(Error::Step { file, line, text, source: Box::new(source) });
+            drop(first);
+            self.session.interrupt.set();
+        }
+        Failed
+    }
+
+    /// An image by its name, found or pulled once.
+    fn image(&self, name: &str, platform: &Platform) -> Result<Arc<Built>, step::Error> {
+        let key = (name.to_owned(), platform.to_string());
+        let cell = Arc::clone(self.images.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default());
+        let mut error = None;
+        let found = cell.get_or_init(|| {
+            self.find(name, platform).map(Arc::new).map_err(|found| {
+                error = Some(found);
+                Failed
+            })
+        });
+        match error {
+            Some(error) => Err(error.into()),
+            None => found.clone().map_err(|Failed| step::Error::Failed),
+        }
+    }
+
+    fn find(&self, name: &str, platform: &Platform) -> Result<Built, base::Error> {
+        let options = self.session.options;
+        let layout = options.tags.first().map_or("", |tag| tag.layout());
+        let task = self.session.progress.start(format!("[internal] load metadata for {}", full_name(name)));
+        let quiet = options.show == Show::Quiet;
+        let found = base::find(layout, name, platform, options.pull, quiet)
+            .and_then(|(layout, image)| Ok(Draft::of_image(&layout, &image)?));
+        match found {
+            Ok(draft) => {
+                task.done();
+                let mut key = Key::builder("image");
+                key.list(draft.layers.iter().map(|layer| layer.diff_id.to_string()));
+                Ok(Built { draft, key: key.finish() })
+            }
+            Err(error) => {
+                task.failed(&error.to_string());
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A name as BuildKit shows it.
+fn full_name(name: &str) -> String {
+    let (repository, tag) = name::canonical(name.split('@').next().unwrap_or(name));
+    match name.split_once('@') {
+        Some((_, digest)) => format!("{repository}@{digest}"),
+        None => format!("{repository}:{tag}"),
+    }
+}

@@ -1,0 +1,116 @@
+//! What the step cache holds, and its removal.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use image_tool::address::home::Home;
+use image_tool::error::{During, Io};
+use image_tool::layout::{self, Layout};
+
+use super::Record;
+
+/// A step in the cache.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Its key, 64 hex digits.
+    pub key: String,
+    /// What it did.
+    pub record: Record,
+}
+
+/// Why the cache cannot be read or pruned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Its layout cannot be opened, or builds are using it.
+    #[error(transparent)]
+    Layout(#[from] layout::Error),
+    /// The kernel refused an operation.
+    #[error(transparent)]
+    Io(#[from] Io),
+}
+
+/// The steps in the cache, the oldest first.
+pub fn list(home: &Home) -> Result<Vec<Entry>, Error> {
+    let folder = home.builds().join("steps");
+    let mut entries = Vec::new();
+    for (name, path) in names(&folder)? {
+        // One that cannot be read is of no use to a build either; `prune` removes it, and marks, which are no steps.
+        let record = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
+        entries.extend(record.filter(|record| !record.step.is_empty()).map(|record| Entry { key: name, record }));
+    }
+    entries.sort_by(|a, b| (&a.record.created, &a.key).cmp(&(&b.record.created, &b.key)));
+    Ok(entries)
+}
+
+/// Remove the steps that `keep` does not want, the layers that no step is left for, and with `mounts` what cache mounts hold. The
+/// number of bytes that came free.
+pub fn prune(home: &Home, keep: impl Fn(&Entry) -> bool, mounts: bool) -> Result<u64, Error> {
+    let builds = home.builds();
+    let layout = match Layout::open(&builds) {
+        Err(layout::Error::NoLayout { .. }) => return Ok(0),
+        other => other?,
+    };
+    let _lock = layout.lock_blobs()?;
+    let mut freed = 0;
+    let mut remove = |path: &Path| -> Result<(), Error> {
+        freed += size(path);
+        let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        Ok(removed.during("remove", path)?)
+    };
+    let kept: Vec<Entry> = list(home)?.into_iter().filter(|entry| keep(entry)).collect();
+    let keys: HashSet<&str> = kept.iter().map(|entry| entry.key.as_str()).collect();
+    let layers = || kept.iter().filter_map(|entry| entry.record.layer.as_ref());
+    let blobs: HashSet<String> = layers().map(|layer| layer.descriptor.digest().digest().to_owned()).collect();
+    for (name, path) in names(&builds.join("steps"))? {
+        if !keys.contains(name.as_str()) {
+            remove(&path)?;
+        }
+    }
+    for (name, path) in names(&builds.join("blobs/sha256"))? {
+        if !blobs.contains(&name) {
+            remove(&path)?;
+        }
+    }
+    if kept.is_empty() {
+        for name in ["contents", "digests"] {
+            let path = builds.join(name);
+            if path.exists() {
+                remove(&path)?;
+            }
+        }
+    }
+    if mounts {
+        for (_, path) in names(&builds.join("mounts"))? {
+            remove(&path)?;
+        }
+    }
+    Ok(freed)
+}
+
+fn names(folder: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.during("read", folder)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.during("read", folder)?;
+        names.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The bytes in a file, or in the files below a directory.
+fn size(path: &Path) -> u64 {
+    walkdir::WalkDir::new(path)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.metadata().ok())
+        .filter(|data| data.is_file())
+        .map(|data| data.len())
+        .sum()
+}

@@ -1,0 +1,265 @@
+//! The lint: BuildKit's rules, by their names, so that `# check=skip=…` means the same here.
+//!
+//! Nothing is built and nothing is pulled. What a base image sets is asked of the caller; where that is not known, an undefined
+//! variable is only reported if it looks like a slip.
+
+mod stage;
+
+use std::collections::BTreeSet;
+
+use super::instruction::{CommandLine, Instruction};
+use super::{Dockerfile, Step, Warning};
+
+/// The rules that a file breaks, in the order of its lines.
+///
+/// `left_out` says whether the context leaves out a source of COPY. `environment` gives the variables that a base image sets, if they
+/// are known.
+pub fn check(
+    file: &Dockerfile,
+    left_out: &dyn Fn(&str) -> bool,
+    environment: &dyn Fn(&str) -> Option<Vec<String>>,
+) -> Vec<Warning> {
+    let mut found = Found { warnings: file.warnings.clone() };
+    casing(file, &mut found);
+    stages(file, &mut found);
+    for step in &file.steps {
+        instruction(step, left_out, &mut found);
+    }
+    stage::check(file, environment, &mut found);
+    let settings = Settings::parse(file.directives.check.as_deref().unwrap_or_default());
+    found.warnings.retain(|warning| !settings.skips(warning.rule));
+    found.warnings.sort_by_key(|warning| warning.line);
+    found.warnings
+}
+
+/// Whether the file wants its broken rules to be errors.
+pub fn is_error(file: &Dockerfile) -> bool {
+    Settings::parse(file.directives.check.as_deref().unwrap_or_default()).error
+}
+
+/// What `# check=` says: `skip=Rule,Rule;error=true`.
+#[derive(Debug, Default, PartialEq)]
+struct Settings {
+    skip: BTreeSet<String>,
+    error: bool,
+}
+
+impl Settings {
+    fn parse(text: &str) -> Self {
+        let mut settings = Self::default();
+        for (key, value) in text.split(';').filter_map(|part| part.split_once('=')) {
+            match key.trim() {
+                "skip" => settings.skip.extend(value.split(',').map(|rule| rule.trim().to_lowercase())),
+                "error" => settings.error = value.trim() == "true",
+                _ => {}
+            }
+        }
+        settings
+    }
+
+    fn skips(&self, rule: &str) -> bool {
+        self.skip.contains("all") || self.skip.contains(&rule.to_lowercase())
+    }
+}
+
+/// What was found so far.
+struct Found {
+    warnings: Vec<Warning>,
+}
+
+impl Found {
+    fn push(&mut self, step: &Step, rule: &'static str, message: impl Into<String>) {
+        self.warnings.push(Warning { line: step.span.start, rule, message: message.into() });
+    }
+}
+
+/// The keyword as it was written.
+fn keyword(step: &Step) -> &str {
+    step.text.split_whitespace().next().unwrap_or_default()
+}
+
+fn is_upper(word: &str) -> bool {
+    word == word.to_ascii_uppercase()
+}
+
+fn is_lower(word: &str) -> bool {
+    word == word.to_ascii_lowercase()
+}
+
+/// Keywords are all in capitals or all in small letters, as most of them are.
+fn casing(file: &Dockerfile, found: &mut Found) {
+    let uppers = file.steps.iter().filter(|step| is_upper(keyword(step))).count();
+    let lowers = file.steps.iter().filter(|step| is_lower(keyword(step))).count();
+    let (right, name): (fn(&str) -> bool, _) =
+        if uppers >= lowers { (is_upper, "uppercase") } else { (is_lower, "lowercase") };
+    for step in file.steps.iter().filter(|step| !right(keyword(step))) {
+        let message = format!("{}: most keywords here are in {name}", keyword(step));
+        found.push(step, "ConsistentInstructionCasing", message);
+    }
+}
+
+/// What FROM lines say of names, platforms and casing.
+fn stages(file: &Dockerfile, found: &mut Found) {
+    let mut names = BTreeSet::new();
+    for step in &file.steps {
+        let Instruction::From(from) = &step.instruction else { continue };
+        let words: Vec<&str> = step.text.split_whitespace().filter(|word| !word.starts_with("--")).collect();
+        if let [keyword, _, r#as, name] = words.as_slice() {
+            if (is_upper(keyword) && !is_upper(r#as)) || (is_lower(keyword) && !is_lower(r#as)) {
+                found.push(step, "FromAsCasing", format!("{keyword} and {as} are not in the same case", as = r#as));
+            }
+            if !is_lower(name) {
+                found.push(step, "StageNameCasing", format!("the stage's name {name} is not in lowercase"));
+            }
+            let lower = name.to_lowercase();
+            if ["scratch", "context"].contains(&lower.as_str()) {
+                found.push(step, "ReservedStageName", format!("{name} has a meaning of its own and names no stage"));
+            }
+            if !names.insert(lower) {
+                found.push(step, "DuplicateStageName", format!("an earlier stage is called {name} too"));
+            }
+        }
+        match from.platform.as_deref() {
+            Some("$TARGETPLATFORM" | "${TARGETPLATFORM}") => {
+                found.push(step, "RedundantTargetPlatform", "$TARGETPLATFORM is what FROM takes anyway");
+            }
+            Some(platform) if !platform.contains('$') => {
+                let message = format!("--platform={platform} is fixed: the image cannot be built for another");
+                found.push(step, "FromPlatformFlagConstDisallowed", message);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Words in names of variables that promise a secret.
+const SECRETS: [&str; 10] =
+    ["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
+
+fn is_secret(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    let words: Vec<&str> = lower.split('_').collect();
+    words.iter().any(|word| SECRETS.contains(word)) && !words.contains(&"public")
+}
+
+/// What one instruction says by itself.
+fn instruction(step: &Step, left_out: &dyn Fn(&str) -> bool, found: &mut Found) {
+    match &step.instruction {
+        Instruction::Maintainer(_) => {
+            found.push(
+                step,
+                "MaintainerDeprecated",
+                "MAINTAINER is out of use (LABEL org.opencontainers.image.authors=…)",
+            );
+        }
+        Instruction::Env(pairs) | Instruction::Label(pairs) => {
+            let name = step.instruction.keyword();
+            if pairs.iter().any(|pair| pair.legacy) {
+                found.push(
+                    step,
+                    "LegacyKeyValueFormat",
+                    format!("{name} name=value is the form to use, not {name} name value"),
+                );
+            }
+            for pair in pairs.iter().filter(|pair| name == "ENV" && is_secret(&pair.name)) {
+                secret(step, "ENV", &pair.name, found);
+            }
+        }
+        Instruction::Arg(arguments) => {
+            for argument in arguments.iter().filter(|argument| is_secret(&argument.name)) {
+                secret(step, "ARG", &argument.name, found);
+            }
+        }
+        Instruction::Expose(ports) => {
+            for port in ports.iter().filter(|port| !port.contains('$')) {
+                let (range, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+                if !is_lower(protocol) {
+                    found.push(step, "ExposeProtoCasing", format!("the protocol of {port} is not in lowercase"));
+                }
+                if range.contains(':') {
+                    found.push(
+                        step,
+                        "ExposeInvalidFormat",
+                        format!("{port}: an image has no address or port of a host"),
+                    );
+                }
+            }
+        }
+        Instruction::Cmd(CommandLine::Shell(_)) | Instruction::Entrypoint(CommandLine::Shell(_)) => {
+            let name = step.instruction.keyword();
+            let message = format!("{name} in JSON form lets the program see signals, which a shell keeps from it");
+            found.push(step, "JSONArgsRecommended", message);
+        }
+        Instruction::Copy(copy) | Instruction::Add(copy) if copy.from.is_none() => {
+            let literal = |source: &&String| !source.contains(['$', '*', '?', '[']) && !source.contains("://");
+            for source in copy.sources.iter().filter(literal).filter(|source| left_out(source)) {
+                let name = step.instruction.keyword();
+                found.push(step, "CopyIgnoredFile", format!("{name} of {source}, which .dockerignore leaves out"));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn secret(step: &Step, keyword: &str, name: &str, found: &mut Found) {
+    let message = format!("{keyword} {name} would leave a secret in the image (RUN --mount=type=secret)");
+    found.push(step, "SecretsUsedInArgOrEnv", message);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(source: &str) -> Vec<(usize, &'static str)> {
+        let file = Dockerfile::parse("D", source.as_bytes()).unwrap();
+        let environment = |name: &str| (name == "known").then(|| vec!["PATH=/bin".to_owned()]);
+        check(&file, &|source| source == "ignored", &environment)
+            .into_iter()
+            .map(|warning| (warning.line, warning.rule))
+            .collect()
+    }
+
+    #[test]
+    fn each_rule_is_found_where_it_is_broken() {
+        for (source, expected) in [
+            ("FROM a\nrun x\n", vec![(2, "ConsistentInstructionCasing")]),
+            ("from a\nrun x\nCMD [\"y\"]\n", vec![(3, "ConsistentInstructionCasing")]),
+            ("FROM a as b\n", vec![(1, "FromAsCasing")]),
+            ("FROM a AS Build\n", vec![(1, "StageNameCasing")]),
+            ("FROM a AS scratch\n", vec![(1, "ReservedStageName")]),
+            ("FROM a AS b\nFROM c AS b\n", vec![(2, "DuplicateStageName")]),
+            ("FROM --platform=$TARGETPLATFORM a\n", vec![(1, "RedundantTargetPlatform")]),
+            ("FROM --platform=linux/arm64 a\n", vec![(1, "FromPlatformFlagConstDisallowed")]),
+            ("FROM --platform=$BUILDPLATFORM a\n", vec![]),
+            ("FROM a\nMAINTAINER me\n", vec![(2, "MaintainerDeprecated")]),
+            ("FROM a\nENV A b\n", vec![(2, "LegacyKeyValueFormat")]),
+            (
+                "FROM a\nENV DB_PASSWORD=b\nARG TOKEN\nENV PUBLIC_KEY=x MONKEY=1\n",
+                vec![(2, "SecretsUsedInArgOrEnv"), (3, "SecretsUsedInArgOrEnv")],
+            ),
+            ("FROM a\nEXPOSE 80/TCP 1.2.3.4:80:80\n", vec![(2, "ExposeInvalidFormat"), (2, "ExposeProtoCasing")]),
+            ("FROM a\nCMD x\n", vec![(2, "JSONArgsRecommended")]),
+            ("FROM a\nCOPY ignored kept /x/\n", vec![(2, "CopyIgnoredFile")]),
+            ("FROM a\nRUN x \\\n\n y\n", vec![(2, "NoEmptyContinuation")]),
+            ("FROM a\nCMD [\"x\"]\nCMD [\"y\"]\n", vec![(2, "MultipleInstructionsDisallowed")]),
+            ("FROM a\nWORKDIR x\n", vec![(2, "WorkdirRelativePath")]),
+            ("FROM a\nWORKDIR /x\nWORKDIR y\n", vec![]),
+            ("FROM known\nLABEL a=$NONE b=$PATH c=${OTHER:-x}\n", vec![(2, "UndefinedVar")]),
+            ("FROM unknown\nENV VERSION=1\nLABEL a=$VERSON b=$WHATEVER\n", vec![(3, "UndefinedVar")]),
+            ("FROM a AS one\nENV V=1\nFROM one\nLABEL a=$V\n", vec![]),
+            ("ARG VERSION=1\nFROM a:$VERSIN\n", vec![(2, "UndefinedArgInFrom")]),
+            ("ARG BASE\nFROM $BASE\n", vec![(2, "InvalidDefaultArgInFrom")]),
+            ("ARG BASE=a\nFROM ${BASE}\n", vec![]),
+        ] {
+            assert_eq!(rules(source), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn the_file_says_what_is_skipped() {
+        assert_eq!(rules("# check=skip=JSONArgsRecommended\nFROM a as b\nCMD x\n"), [(2, "FromAsCasing")]);
+        assert!(rules("# check=skip=all;error=true\nFROM a as b\nCMD x\n").is_empty());
+        let file = Dockerfile::parse("D", b"# check=error=true\nFROM a\n").unwrap();
+        assert!(is_error(&file));
+    }
+}

@@ -1,0 +1,172 @@
+//! Rules that need to know what came before in the stage: variables, working directories, repeated commands.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Found;
+use crate::dockerfile::expand::{self, Quoting};
+use crate::dockerfile::instruction::{Copy, Instruction};
+use crate::dockerfile::near::near;
+use crate::dockerfile::{Dockerfile, Step};
+
+/// Names that an ARG may have without a value of its own in the file.
+const PREDEFINED: [&str; 9] = [
+    "TARGETPLATFORM",
+    "TARGETOS",
+    "TARGETARCH",
+    "TARGETVARIANT",
+    "BUILDPLATFORM",
+    "BUILDOS",
+    "BUILDARCH",
+    "BUILDVARIANT",
+    "TARGETSTAGE",
+];
+
+/// What a stage has set when it ends, for stages that begin with it.
+#[derive(Clone, Default)]
+struct State {
+    variables: BTreeSet<String>,
+    /// Whether the base image's variables are among them.
+    complete: bool,
+    workdir: bool,
+}
+
+/// Go through the stages.
+pub(super) fn check(file: &Dockerfile, environment: &dyn Fn(&str) -> Option<Vec<String>>, found: &mut Found) {
+    let mut globals: BTreeMap<String, String> = BTreeMap::new();
+    let mut declared: BTreeSet<String> = PREDEFINED.map(str::to_owned).into();
+    let mut stages: BTreeMap<String, State> = BTreeMap::new();
+    let mut current: Option<(Option<String>, State)> = None;
+    let mut commands: BTreeMap<&'static str, &Step> = BTreeMap::new();
+    for step in &file.steps {
+        match (&step.instruction, &mut current) {
+            (Instruction::From(from), _) => {
+                if let Some((Some(name), state)) = current.take() {
+                    stages.insert(name, state);
+                }
+                commands.clear();
+                let base = base(step, &from.base, file.directives.escape, &globals, &declared, found);
+                let state = match stages.get(&base.to_lowercase()) {
+                    Some(state) => state.clone(),
+                    None if base == "scratch" => State { complete: true, ..State::default() },
+                    None => {
+                        let known = environment(&base);
+                        let complete = known.is_some();
+                        let names =
+                            known.into_iter().flatten().filter_map(|pair| Some(pair.split_once('=')?.0.to_owned()));
+                        State { variables: names.collect(), complete, workdir: false }
+                    }
+                };
+                current = Some((from.name.clone(), state));
+            }
+            (Instruction::Arg(arguments), None) => {
+                for argument in arguments {
+                    declared.insert(argument.name.clone());
+                    let value = argument.default.as_deref().unwrap_or_default();
+                    let lookup = |name: &str| globals.get(name).cloned();
+                    // What is wrong with the word is told by the build.
+                    let value =
+                        expand::word(value, file.directives.escape, Quoting::Strip, &lookup).unwrap_or_default();
+                    globals.insert(argument.name.clone(), value);
+                }
+            }
+            (_, None) => {}
+            (_, Some((_, state))) => {
+                if let name @ ("CMD" | "ENTRYPOINT" | "HEALTHCHECK") = step.instruction.keyword()
+                    && let Some(earlier) = commands.insert(name, step)
+                {
+                    let message = format!("only the last {name} of a stage counts");
+                    found.push(earlier, "MultipleInstructionsDisallowed", message);
+                }
+                inside(step, state, file.directives.escape, found);
+            }
+        }
+    }
+}
+
+/// The base image's name with the defaults of global arguments.
+fn base(
+    step: &Step,
+    text: &str,
+    escape: char,
+    globals: &BTreeMap<String, String>,
+    declared: &BTreeSet<String>,
+    found: &mut Found,
+) -> String {
+    let missing = RefCell::new(BTreeSet::new());
+    let used = RefCell::new(BTreeSet::new());
+    let name = expand::word(text, escape, Quoting::Strip, &|name| {
+        if !declared.contains(name) {
+            missing.borrow_mut().insert(name.to_owned());
+        }
+        used.borrow_mut().insert(name.to_owned());
+        globals.get(name).cloned()
+    });
+    let name = name.unwrap_or_default();
+    for missing in missing.take() {
+        let near = hint(&missing, declared);
+        found.push(step, "UndefinedArgInFrom", format!("no ARG {missing} before the first FROM{near}"));
+    }
+    let known = used.borrow().iter().all(|name| declared.contains(name));
+    if known
+        && !used.borrow().is_empty()
+        && (name.is_empty() || name.ends_with([':', '/', '@']) || name.starts_with([':', '/']))
+    {
+        let message = format!("{text} names no image with the defaults of its ARGs");
+        found.push(step, "InvalidDefaultArgInFrom", message);
+    }
+    name
+}
+
+fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a String>) -> String {
+    near(name, known.into_iter().map(String::as_str)).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default()
+}
+
+/// One instruction of a stage.
+fn inside(step: &Step, state: &mut State, escape: char, found: &mut Found) {
+    let copy = |copy: &Copy| -> Vec<String> {
+        let flags = [&copy.chown, &copy.chmod].into_iter().flatten();
+        copy.sources.iter().chain([&copy.destination]).chain(flags).cloned().collect()
+    };
+    let words: Vec<String> = match &step.instruction {
+        Instruction::Env(pairs) | Instruction::Label(pairs) => {
+            pairs.iter().flat_map(|pair| [pair.name.clone(), pair.value.clone()]).collect()
+        }
+        Instruction::Arg(arguments) => arguments.iter().filter_map(|argument| argument.default.clone()).collect(),
+        Instruction::Add(each) | Instruction::Copy(each) => copy(each),
+        Instruction::Workdir(text) | Instruction::User(text) | Instruction::StopSignal(text) => vec![text.clone()],
+        Instruction::Expose(words) | Instruction::Volume(words) => words.clone(),
+        _ => Vec::new(),
+    };
+    let missing = RefCell::new(BTreeSet::new());
+    for word in &words {
+        let lookup = |name: &str| -> Option<String> {
+            // `${v:-w}` and its kin say themselves what an unset variable means.
+            let provided = ["-", "+", "?", ":"].iter().any(|operator| word.contains(&format!("${{{name}{operator}")));
+            if !state.variables.contains(name) && !provided {
+                missing.borrow_mut().insert(name.to_owned());
+            }
+            Some(String::new())
+        };
+        // What is wrong with the word is told by the build.
+        let _ = expand::word(word, escape, Quoting::Strip, &lookup);
+    }
+    for name in missing.take() {
+        let near = hint(&name, &state.variables);
+        if state.complete || !near.is_empty() {
+            found.push(step, "UndefinedVar", format!("the variable {name} is not defined{near}"));
+        }
+    }
+    match &step.instruction {
+        Instruction::Env(pairs) => state.variables.extend(pairs.iter().map(|pair| pair.name.clone())),
+        Instruction::Arg(arguments) => state.variables.extend(arguments.iter().map(|argument| argument.name.clone())),
+        Instruction::Workdir(path) => {
+            if !state.workdir && !path.starts_with(['/', '$']) {
+                let message = format!("{path} is relative to whatever directory the base image names");
+                found.push(step, "WorkdirRelativePath", message);
+            }
+            state.workdir = true;
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,250 @@
+//! The stages of a Dockerfile: what each begins with, which others it takes from, and which are needed for the target.
+
+use std::collections::BTreeSet;
+
+use super::expand::{self, Quoting};
+use super::instruction::{Argument, Instruction};
+use super::lex::Span;
+use super::mount;
+use super::near::near;
+use super::problem::{Error, Problem};
+use super::{Dockerfile, Step};
+
+/// A Dockerfile's stages.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// In the order of the file.
+    pub stages: Vec<Stage>,
+    /// The one that becomes the image.
+    pub target: usize,
+    /// ARGs before the first FROM, with their values.
+    pub globals: Vec<(String, Option<String>)>,
+    /// The escape character of the file.
+    pub escape: char,
+}
+
+/// One stage.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    /// `AS name`.
+    pub name: Option<String>,
+    /// What it begins with.
+    pub base: Base,
+    /// `--platform`, expanded.
+    pub platform: Option<String>,
+    /// Its instructions but for FROM.
+    pub steps: Vec<Step>,
+    /// Where its FROM stands.
+    pub span: Span,
+    /// The text of its FROM.
+    pub text: String,
+}
+
+/// What a stage, a COPY or a mount takes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Base {
+    /// Nothing.
+    Scratch,
+    /// An earlier stage.
+    Stage(usize),
+    /// An image by its name.
+    Image(String),
+}
+
+/// `--target` names no stage.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("--target {name}: no such stage{}", hint(.near, .stages))]
+pub struct NoTarget {
+    /// What was asked for.
+    pub name: String,
+    /// What it resembles.
+    pub near: Option<String>,
+    /// The stages that have names.
+    pub stages: Vec<String>,
+}
+
+fn hint(near: &Option<String>, stages: &[String]) -> String {
+    match near {
+        Some(near) => format!(" (did you mean {near}?)"),
+        None if stages.is_empty() => " (no stage has a name; the first is 0)".to_owned(),
+        None => format!(" (there are {})", stages.join(", ")),
+    }
+}
+
+impl Plan {
+    /// Plan a file. `lookup` gives the value of a `--build-arg` or a predefined argument; `name` is what errors call the file.
+    pub fn new(name: &str, file: &Dockerfile, lookup: &expand::Lookup<'_>) -> Result<Self, Error> {
+        let escape = file.directives.escape;
+        let mut stages: Vec<Stage> = Vec::new();
+        let mut globals: Vec<(String, Option<String>)> = Vec::new();
+        for step in &file.steps {
+            let at = |problem| Error { file: name.to_owned(), line: step.span.start, problem };
+            let value = |name: &str, globals: &[(String, Option<String>)]| {
+                globals
+                    .iter()
+                    .rev()
+                    .find(|(key, _)| key == name)
+                    .map_or_else(|| lookup(name), |(_, value)| value.clone())
+            };
+            let expand = |text: &str, globals: &[(String, Option<String>)]| {
+                expand::word(text, escape, Quoting::Strip, &|name| value(name, globals))
+            };
+            match (&step.instruction, stages.last_mut()) {
+                (Instruction::From(from), _) => {
+                    let base = expand(&from.base, &globals).map_err(at)?;
+                    if base.is_empty() {
+                        let reason = format!(
+                            "{} is empty (give its ARGs before the first FROM, or with --build-arg)",
+                            from.base
+                        );
+                        return Err(at(Problem::Invalid { instruction: "FROM", reason }));
+                    }
+                    let platform =
+                        from.platform.as_deref().map(|text| expand(text, &globals)).transpose().map_err(at)?;
+                    let base =
+                        match stages.iter().rposition(|stage| stage.name.as_deref() == Some(&base.to_lowercase())) {
+                            Some(stage) => Base::Stage(stage),
+                            None if base == "scratch" => Base::Scratch,
+                            None => Base::Image(base),
+                        };
+                    let platform = platform.filter(|platform| !platform.is_empty());
+                    let name = from.name.clone();
+                    stages.push(Stage {
+                        name,
+                        base,
+                        platform,
+                        steps: Vec::new(),
+                        span: step.span,
+                        text: step.text.clone(),
+                    });
+                }
+                (Instruction::Arg(arguments), None) => {
+                    for Argument { name, default } in arguments {
+                        let given = lookup(name);
+                        let value = match (given, default) {
+                            (Some(given), _) => Some(given),
+                            (None, Some(default)) => Some(expand(default, &globals).map_err(at)?),
+                            (None, None) => None,
+                        };
+                        globals.push((name.clone(), value));
+                    }
+                }
+                (other, None) => return Err(at(Problem::BeforeFrom(other.keyword()))),
+                (_, Some(stage)) => stage.steps.push(step.clone()),
+            }
+        }
+        if stages.is_empty() {
+            return Err(Error { file: name.to_owned(), line: 0, problem: Problem::Empty });
+        }
+        Ok(Self { target: stages.len() - 1, stages, globals, escape })
+    }
+
+    /// Let the image be what the stage of that name or number makes.
+    pub fn set_target(&mut self, name: &str) -> Result<(), NoTarget> {
+        let lower = name.to_lowercase();
+        let by_name = self.stages.iter().rposition(|stage| stage.name.as_deref() == Some(&lower));
+        let by_number = || name.parse().ok().filter(|number| *number < self.stages.len());
+        match by_name.or_else(by_number) {
+            Some(stage) => self.target = stage,
+            None => {
+                let stages: Vec<String> = self.stages.iter().filter_map(|stage| stage.name.clone()).collect();
+                let near = near(name, stages.iter().map(String::as_str)).map(str::to_owned);
+                return Err(NoTarget { name: name.to_owned(), near, stages });
+            }
+        }
+        Ok(())
+    }
+
+    /// What `--from=name` means to the stage `current`: an earlier stage by name or number, else an image.
+    pub fn from(&self, name: &str, current: usize) -> Base {
+        let lower = name.to_lowercase();
+        let earlier = &self.stages[..current];
+        let by_name = earlier.iter().rposition(|stage| stage.name.as_deref() == Some(&lower));
+        match by_name.or_else(|| name.parse().ok().filter(|number| *number < current)) {
+            Some(stage) => Base::Stage(stage),
+            None if name == "scratch" => Base::Scratch,
+            None => Base::Image(name.to_owned()),
+        }
+    }
+
+    /// What the stage takes from while it is built, its base first.
+    pub fn sources(&self, stage: usize) -> Vec<Base> {
+        let mut sources = vec![self.stages[stage].base.clone()];
+        for step in &self.stages[stage].steps {
+            match &step.instruction {
+                Instruction::Copy(copy) => sources.extend(copy.from.as_deref().map(|from| self.from(from, stage))),
+                Instruction::Run(run) => {
+                    for text in &run.mounts {
+                        // One with variables is read again when they have values; where it takes from has none.
+                        if let Ok(mount::Mount { kind: mount::Kind::Bind { from: Some(from), .. }, .. })
+                        | Ok(mount::Mount { kind: mount::Kind::Cache { from: Some(from), .. }, .. }) =
+                            mount::parse(text)
+                        {
+                            sources.push(self.from(&from, stage));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        sources
+    }
+
+    /// The stages that the target needs, itself included, in order.
+    pub fn needed(&self) -> BTreeSet<usize> {
+        let mut needed = BTreeSet::new();
+        let mut waiting = vec![self.target];
+        while let Some(stage) = waiting.pop() {
+            if needed.insert(stage) {
+                waiting.extend(self.sources(stage).into_iter().filter_map(|base| match base {
+                    Base::Stage(stage) => Some(stage),
+                    _ => None,
+                }));
+            }
+        }
+        needed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(source: &str) -> Result<Plan, String> {
+        let file = Dockerfile::parse("D", source.as_bytes()).unwrap();
+        let lookup = |name: &str| (name == "GIVEN").then(|| "given".to_owned());
+        Plan::new("D", &file, &lookup).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn only_needed_stages_are_built() {
+        let mut plan = plan(
+            "FROM a AS base\nFROM base AS unused\nRUN x\nFROM b AS tools\nFROM base AS main\nCOPY --from=tools /x /x\nRUN --mount=from=3,target=/y z\nFROM scratch\nCOPY --from=main / /\n",
+        )
+        .unwrap();
+        assert_eq!(plan.needed(), BTreeSet::from([0, 2, 3, 4]));
+        plan.set_target("UNUSED").unwrap();
+        assert_eq!(plan.needed(), BTreeSet::from([0, 1]));
+        let error = plan.set_target("mian").unwrap_err().to_string();
+        assert_eq!(error, "--target mian: no such stage (did you mean main?)");
+    }
+
+    #[test]
+    fn froms_expand_global_arguments() {
+        let plan = plan("ARG V=3\nARG GIVEN=no\nARG W=$V-$GIVEN\nFROM python:$W AS x\nFROM x\nFROM 0").unwrap();
+        assert_eq!(plan.stages[0].base, Base::Image("python:3-given".into()));
+        assert_eq!(plan.stages[1].base, Base::Stage(0));
+        assert_eq!(plan.stages[2].base, Base::Image("0".into()));
+    }
+
+    #[test]
+    fn wrong_files_say_so() {
+        for (source, expected) in [
+            ("RUN x\nFROM y", "D:1: RUN before the first FROM"),
+            ("ARG X\nFROM $X", "D:2: FROM: $X is empty (give its ARGs before the first FROM, or with --build-arg)"),
+            ("ARG X", "D: no instruction in it"),
+        ] {
+            assert_eq!(plan(source).unwrap_err(), expected, "{source}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What is mounted for a command: the entries of config.json, and the places that they need.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use bundle_tool::config;
+use bundle_tool::network::files::{Dns, host_resolv_conf, resolv_conf};
+use bundle_tool::rootfs::{Overlay, in_user_namespace};
+use image_tool::beneath::Root;
+use image_tool::error::During;
+use oci_spec::runtime::Mount;
+use rustix::mount::{MountFlags, MountPropagationFlags};
+
+use super::error::Error;
+use super::network::Network;
+use super::rootfs::Place;
+use crate::source::files::Files;
+use crate::source::ignore::Ignore;
+
+/// The host name of every RUN.
+pub(super) const HOSTNAME: &str = "buildkitsandbox";
+
+/// A mount whose source is known.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Where, absolute.
+    pub target: String,
+    /// Whether the command may write to it.
+    pub read_only: bool,
+    /// What.
+    pub source: Source,
+}
+
+/// What is mounted.
+#[derive(Debug)]
+pub enum Source {
+    /// A path below a directory of the host. If it may be written to, what is written is thrown away.
+    Bind {
+        /// The directory.
+        root: PathBuf,
+        /// The path in it.
+        path: PathBuf,
+    },
+    /// A path below a stack of layers.
+    Layers {
+        /// The layers' directories, the lowest first.
+        lower: Vec<PathBuf>,
+        /// The path in them.
+        path: PathBuf,
+    },
+    /// A directory of the host that keeps what is written.
+    Cache(PathBuf),
+    /// Memory, of at most so many bytes.
+    Tmpfs(Option<u64>),
+    /// A file that only this command sees, never on a disk.
+    Secret {
+        /// Its content.
+        bytes: Vec<u8>,
+        /// Its owner.
+        owner: (u32, u32),
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+/// The mounts of one command, in its private mount namespace.
+pub(super) struct Mounts<'a> {
+    folder: &'a Path,
+    /// For config.json.
+    pub(super) entries: Vec<Mount>,
+    /// What they are mounted on.
+    pub(super) places: Vec<Place>,
+}
+
+impl<'a> Mounts<'a> {
+    /// Those that every container has; files are put into `folder`.
+    pub(super) fn new(folder: &'a Path) -> Self {
+        let places = ["/proc", "/dev", "/sys"].map(Place::directory).to_vec();
+        Self { folder, entries: Vec::new(), places }
+    }
+
+    /// The files and file systems that go with a network.
+    pub(super) fn network(&mut self, network: Network) -> Result<(), Error> {
+        let resolv = resolv_conf(&host_resolv_conf(), &Dns::default(), network == Network::Bridge);
+        self.file("resolv.conf", "/etc/resolv.conf", resolv.as_bytes())?;
+        let hosts = format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+        self.file("hosts", "/etc/hosts", hosts.as_bytes())?;
+        if in_user_namespace() && network == Network::Host {
+            // sysfs belongs to a network namespace, and only who owns that may mount it: the host's is shown instead.
+            let options = ["rbind", "rprivate", "nosuid", "noexec", "nodev", "ro"];
+            self.entries.extend(["/sys", "/sys/fs/cgroup"].map(|path| config::mount(path, "bind", path, &options)));
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, name: &str, target: &str, bytes: &[u8]) -> Result<(), Error> {
+        let path = self.folder.join(name);
+        fs::write(&path, bytes).during("write", &path)?;
+        // Whatever the caller's umask is, every user of the container may read it.
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).during("chmod", &path)?;
+        self.entries.push(config::mount(target, "bind", path, &["rbind", "rprivate", "ro"]));
+        self.places.push(Place { path: target.to_owned(), is_file: true });
+        Ok(())
+    }
+
+    /// A mount of the command, the one of that number.
+    pub(super) fn add(&mut self, number: usize, mount: &Prepared) -> Result<(), Error> {
+        let mode = if mount.read_only { "ro" } else { "rw" };
+        let (entry, is_file) = match &mount.source {
+            Source::Tmpfs(size) => {
+                let size = size.map(|size| format!("size={size}"));
+                let options: Vec<&str> = ["nosuid", "nodev", mode].into_iter().chain(size.as_deref()).collect();
+                (config::mount(&mount.target, "tmpfs", "tmpfs", &options), false)
+            }
+            source => {
+                let (path, is_file) = self.find(number, source, mount.read_only)?;
+                (config::mount(&mount.target, "bind", path, &["rbind", "rprivate", mode]), is_file)
+            }
+        };
+        self.entries.push(entry);
+        self.places.push(Place { path: mount.target.clone(), is_file });
+        Ok(())
+    }
+
+    /// The path on this host to bind, and whether it is a file.
+    fn find(&self, number: usize, source: &Source, read_only: bool) -> Result<(PathBuf, bool), Error> {
+        match source {
+            Source::Tmpfs(_) => unreachable!("it has no path"),
+            Source::Cache(path) => Ok((path.clone(), false)),
+            Source::Bind { root, path } if read_only => beneath_root(root, path),
+            Source::Bind { root, path } => self.scratch_over(number, vec![root.clone()], path),
+            Source::Layers { lower, path } if read_only => {
+                let target = self.folder(&format!("from-{number}"))?;
+                if !lower.is_empty() {
+                    Overlay::new(lower.clone()).mount(&target)?;
+                }
+                beneath_root(&target, path)
+            }
+            Source::Layers { lower, path } => {
+                let lower = match lower.is_empty() {
+                    true => vec![self.folder(&format!("empty-{number}"))?],
+                    false => lower.clone(),
+                };
+                self.scratch_over(number, lower, path)
+            }
+            Source::Secret { bytes, owner, mode } => {
+                let folder = self.folder(&format!("secret-{number}"))?;
+                rustix::mount::mount("tmpfs", &folder, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=700")
+                    .during("mount", &folder)?;
+                let path = folder.join("secret");
+                fs::write(&path, bytes).during("write", &path)?;
+                std::os::unix::fs::chown(&path, Some(owner.0), Some(owner.1)).during("chown", &path)?;
+                fs::set_permissions(&path, Permissions::from_mode(*mode)).during("chmod", &path)?;
+                Ok((path, true))
+            }
+        }
+    }
+
+    /// A path below `lower` under a writable directory that is thrown away.
+    fn scratch_over(&self, number: usize, lower: Vec<PathBuf>, path: &Path) -> Result<(PathBuf, bool), Error> {
+        let folder = |name: &str| self.folder(&format!("{name}-{number}"));
+        let (upper, work, target) = (folder("over")?, folder("work")?, folder("from")?);
+        Overlay::new(lower).writable(upper, work).mount(&target)?;
+        rustix::mount::mount_change(&target, MountPropagationFlags::PRIVATE).during("mount", &target)?;
+        beneath_root(&target, path)
+    }
+
+    fn folder(&self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.folder.join(name);
+        fs::create_dir(&path).during("create", &path)?;
+        Ok(path)
+    }
+}
+
+/// A path below a directory of the host, reached through no link that leads out of it, and whether it is a file.
+fn beneath_root(root: &Path, path: &Path) -> Result<(PathBuf, bool), Error> {
+    let files = Files::new(Root::open(root)?, Ignore::default(), "its source");
+    let source = files.sources(&path.to_string_lossy()).map_err(|_| Error::MountSource(path.to_owned()))?;
+    let source = source.first().ok_or_else(|| Error::MountSource(path.to_owned()))?;
+    Ok((root.join(&source.path), !source.directory))
+}

@@ -1,0 +1,102 @@
+//! The network of RUN commands.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use bundle_tool::bundle::{annotation, name};
+use bundle_tool::config::Namespace;
+use bundle_tool::container;
+use bundle_tool::network::{self, Plan, cni};
+use image_tool::address::home::Home;
+use oci_spec::runtime::Hooks;
+
+/// What a command can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// What this host reaches.
+    Host,
+    /// A loopback device and nothing else.
+    None,
+    /// The CNI network `bridge`, brought up and taken down by the hooks of bundle-tool.
+    Bridge,
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "host" | "default" => Ok(Self::Host),
+            "none" => Ok(Self::None),
+            "bridge" => Ok(Self::Bridge),
+            _ => Err(format!("{text:?} is none of host, none and bridge")),
+        }
+    }
+}
+
+/// What config.json says of a network.
+#[derive(Debug)]
+pub struct Settings {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// Who brings it up.
+    pub hooks: Option<Hooks>,
+    /// What they need to know.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Network {
+    /// For config.json; what the network needs must be there.
+    pub fn settings(self, home: &Home) -> Result<Settings, network::Error> {
+        let (namespace, none) = match self {
+            Self::Host => (Namespace::Host, true),
+            Self::None => (Namespace::Private, true),
+            Self::Bridge => (Namespace::Private, false),
+        };
+        if none {
+            return Ok(Settings { namespace, hooks: None, annotations: BTreeMap::new() });
+        }
+        cni::check_plugins(&container::conflist(home, "bridge")?)?;
+        let plan = Plan { network: "bridge".to_owned(), ..Plan::default() };
+        let plan = serde_json::to_string(&plan).expect("a plan is JSON");
+        let annotations = [(annotation::ID, name::random_id()), (annotation::NETWORK, plan)];
+        Ok(Settings {
+            namespace,
+            hooks: Some(hooks(home)?),
+            annotations: annotations.map(|(key, value)| (key.to_owned(), value)).into(),
+        })
+    }
+}
+
+fn hooks(home: &Home) -> Result<Hooks, network::Error> {
+    network::hooks(&crate::stage::base::sibling("bundle-tool"), home, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Set where the test runs in a process of its own, whose environment it can choose.
+    const INNER: &str = "BUILD_TOOL_TEST_HOOKS";
+    const NAME: &str = concat!(module_path!(), "::hooks_find_the_networks_of_a_user_who_is_not_root");
+
+    #[test]
+    fn hooks_find_the_networks_of_a_user_who_is_not_root() {
+        if std::env::var_os(INNER).is_some() {
+            let hooks = hooks(&Home::from_environment()).unwrap();
+            for hook in hooks.create_runtime().iter().chain(hooks.poststop()).flatten() {
+                let variables = hook.env().as_ref().unwrap();
+                assert!(variables.iter().any(|entry| entry == "XDG_RUNTIME_DIR=/run/user/7"), "{variables:?}");
+            }
+            return;
+        }
+        let (_, name) = NAME.split_once("::").unwrap();
+        let mut inner = Command::new(std::env::current_exe().unwrap());
+        let output =
+            inner.args(["--exact", name]).env(INNER, "").env("XDG_RUNTIME_DIR", "/run/user/7").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    }
+}

@@ -1,0 +1,111 @@
+//! The OCI runtime: found, started, listened to, and its container ended if the build was killed.
+
+use std::env;
+use std::fs::{self, DirBuilder};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use image_tool::error::During;
+use rustix::fs::Access;
+
+use super::error::Error;
+use super::interrupt::Interrupt;
+use crate::progress::Task;
+use crate::stage::base::sibling;
+
+/// The OCI runtime: run-tool, else what there is in PATH.
+pub fn find() -> PathBuf {
+    let ours = sibling("run-tool");
+    if ours.is_absolute() {
+        return ours;
+    }
+    let in_path = |name: &str| {
+        env::split_paths(&env::var_os("PATH").unwrap_or_default())
+            .map(|folder| folder.join(name))
+            .find(|path| is_program(path))
+    };
+    ["run-tool", "runc", "crun"].iter().find_map(|name| in_path(name)).unwrap_or(ours)
+}
+
+fn is_program(path: &Path) -> bool {
+    rustix::fs::access(path, Access::EXEC_OK).is_ok() && path.is_file()
+}
+
+/// The file in a job's folder that says which runtime runs which container.
+const RUNNING: &str = "running";
+
+/// End the container that a killed build left running in its folder.
+pub fn end_orphan(folder: &Path) {
+    let Ok(text) = fs::read_to_string(folder.join(RUNNING)) else { return };
+    let [runtime, state, name] = text.lines().collect::<Vec<_>>()[..] else { return };
+    let mut command = Command::new(runtime);
+    command.args(["--root", state, "delete", "--force", name]);
+    // It may have ended by itself long ago.
+    let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+}
+
+/// A runtime and where its container is.
+pub(super) struct Runtime<'a> {
+    pub(super) program: &'a Path,
+    /// Its `--root`. One for all builds, and not the one that people look at: a runtime may keep there what serves the next
+    /// container too, as run-tool does with compiled filters.
+    pub(super) state: PathBuf,
+    pub(super) bundle: &'a Path,
+}
+
+impl Runtime<'_> {
+    /// Run the container of that name, hand its output on line by line and wait for it.
+    pub(super) fn run(&self, name: &str, task: &Task<'_>, interrupt: &Interrupt) -> Result<ExitStatus, Error> {
+        let Self { program, state, bundle } = self;
+        let failed = |source| Error::Runtime { runtime: program.to_path_buf(), source };
+        DirBuilder::new().mode(0o700).recursive(true).create(state).during("create", state)?;
+        let note = bundle.join(RUNNING);
+        let text = format!("{}\n{}\n{name}\n", program.display(), state.display());
+        fs::write(&note, text).during("write", &note)?;
+        let (reader, writer) = io::pipe().map_err(failed)?;
+        let mut command = Command::new(program);
+        command.arg("--root").arg(state).arg("run").arg("--bundle").arg(bundle).arg(name);
+        // A step of a build is not the service that someone waits for, nor does an image want the socket's folder.
+        command.env_remove("NOTIFY_SOCKET");
+        command.stdin(Stdio::null()).stdout(writer.try_clone().map_err(failed)?).stderr(writer);
+        // An interrupt from the terminal is for the build, which then ends the container in good order.
+        command.process_group(0);
+        let mut child = command.spawn().map_err(failed)?;
+        // The command holds the writing ends of the pipe; the reader would never see its end.
+        drop(command);
+        let _running = interrupt.running(program, state, name);
+        lines(reader, |line| task.output(line)).map_err(failed)?;
+        child.wait().map_err(failed)
+    }
+}
+
+/// The lines of a program's output; one that never ends is cut.
+fn lines(reader: impl Read, mut each: impl FnMut(&str)) -> io::Result<()> {
+    const LINE: u64 = 16 << 10;
+    let mut reader = BufReader::new(reader);
+    loop {
+        let mut line = Vec::new();
+        if (&mut reader).take(LINE).read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&line);
+        // A progress bar returns to the start of its line: what stands there last is what it says.
+        let text = text.trim_end_matches(['\n', '\r']);
+        each(text.rsplit('\r').next().unwrap_or(text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_comes_in_lines_and_bars_show_their_end() {
+        let mut seen = Vec::new();
+        lines(&b"one\r\n 1%\r 50%\r100%\n\xff\nlast"[..], |line| seen.push(line.to_owned())).unwrap();
+        assert_eq!(seen, ["one", "100%", "\u{fffd}", "last"]);
+    }
+}

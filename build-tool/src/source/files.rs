@@ -1,0 +1,419 @@
+//! Where COPY takes from: a directory that nothing leads out of, seen through its ignore rules.
+//!
+//! The context and the mounted root filesystem of a stage are both such directories. Names come sorted, links among the parents
+//! are followed inside the root, and a link that is copied as part of a directory stays a link.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use image_tool::beneath::{self, Root};
+use rustix::fs::{AtFlags, FileType, Stat};
+
+use super::ignore::Ignore;
+use crate::dockerfile::near;
+use crate::dockerfile::pattern::{BadPattern, Pattern};
+
+/// A tree of files to copy from.
+#[derive(Debug)]
+pub struct Files {
+    root: Root,
+    ignore: Ignore,
+    /// How errors call it: `the context .`, `stage build`.
+    name: String,
+}
+
+/// A source that a COPY names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The path by which it was named, relative to the root.
+    pub named: PathBuf,
+    /// The same with links resolved.
+    pub path: PathBuf,
+    /// Whether it is a directory.
+    pub directory: bool,
+    /// How many components of the name stand before a `/./` in it, where `--parents` cuts.
+    pub pivot: usize,
+}
+
+/// One file, directory or link below a source.
+#[derive(Debug, Clone)]
+pub struct File {
+    /// Its path below the source; empty for the source itself.
+    pub below: PathBuf,
+    /// Its path from the root.
+    pub path: PathBuf,
+    /// What it is.
+    pub stat: Stat,
+}
+
+/// Why a source cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is nothing by that name.
+    #[error("{path}: not found in {name}{}", near.as_ref().map(|near| format!(" (did you mean {near}?)")).unwrap_or_default())]
+    NotFound {
+        /// The path as written.
+        path: String,
+        /// Where it was looked for.
+        name: String,
+        /// What it resembles.
+        near: Option<String>,
+    },
+    /// It is there, but `.dockerignore` leaves it out.
+    #[error("{path}: left out of {name} by .dockerignore")]
+    Ignored {
+        /// The path as written.
+        path: String,
+        /// Where.
+        name: String,
+    },
+    /// A pattern that cannot be read.
+    #[error(transparent)]
+    Pattern(#[from] BadPattern),
+    /// Reading failed.
+    #[error("{name}")]
+    Read {
+        /// Where.
+        name: String,
+        /// What and why.
+        source: beneath::Error,
+    },
+    /// Links lead in a circle.
+    #[error("{path}: too many symbolic links in {name}")]
+    Loop {
+        /// The path as written.
+        path: String,
+        /// Where.
+        name: String,
+    },
+    /// The tree is deeper than anything real.
+    #[error("{}: directories nested too deep", .0.display())]
+    Deep(PathBuf),
+}
+
+/// A tree deeper than this would run into PATH_MAX.
+const DEPTH: usize = 1024;
+
+impl Files {
+    /// The tree below `root`; errors call it `name`.
+    pub fn new(root: Root, ignore: Ignore, name: impl Into<String>) -> Self {
+        Self { root, ignore, name: name.into() }
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// How errors call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn failed(&self, source: beneath::Error) -> Error {
+        Error::Read { name: self.name.clone(), source }
+    }
+
+    fn not_found(&self, written: &str, path: &Path) -> Error {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let names = self.root.names(folder).unwrap_or_default();
+        let names: Vec<String> = names.iter().map(|name| folder.join(name).to_string_lossy().into_owned()).collect();
+        let wanted = folder.join(&*name).to_string_lossy().into_owned();
+        let near = near(&wanted, names.iter().map(String::as_str)).map(str::to_owned);
+        Error::NotFound { path: written.to_owned(), name: self.name.clone(), near }
+    }
+
+    /// The sources that a word of COPY means: itself, or what its wildcards match.
+    pub fn sources(&self, written: &str) -> Result<Vec<Source>, Error> {
+        let path = inside(written);
+        let pivot = written.find("/./").map_or(0, |at| inside(&written[..at]).components().count());
+        let is_pattern = written.contains(['*', '?', '[', '\\']);
+        // A file may be called `a[1]`: what is there by its literal name is meant.
+        if !is_pattern || self.root.lstat(&path).ok().flatten().is_some() {
+            return Ok(vec![Source { pivot, ..self.source(written, &path)? }]);
+        }
+        let mut found = vec![PathBuf::new()];
+        for component in path.components() {
+            let component = component.as_os_str().to_string_lossy();
+            let pattern = Pattern::path(&component)?;
+            let mut next = Vec::new();
+            for folder in found {
+                // A file, or a link to nothing, has no names in it.
+                for name in self.root.names(&folder).unwrap_or_default() {
+                    if pattern.matches(&name.to_string_lossy()) {
+                        next.push(folder.join(name));
+                    }
+                }
+            }
+            found = next;
+        }
+        found.sort();
+        let mut sources = Vec::new();
+        let mut ignored = false;
+        for path in found {
+            match self.source(&path.to_string_lossy(), &path) {
+                Ok(source) => sources.push(Source { pivot, ..source }),
+                Err(Error::Ignored { .. }) => ignored = true,
+                // A link to nothing: a person who writes `*` means what is there.
+                Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        match (sources.is_empty(), ignored) {
+            (true, true) => Err(Error::Ignored { path: written.to_owned(), name: self.name.clone() }),
+            (true, false) => Err(Error::NotFound { path: written.to_owned(), name: self.name.clone(), near: None }),
+            _ => Ok(sources),
+        }
+    }
+
+    fn source(&self, written: &str, named: &Path) -> Result<Source, Error> {
+        let path = self.resolve(written, named)?;
+        let Some(stat) = self.root.lstat(&path).map_err(|error| self.failed(error))? else {
+            return Err(self.not_found(written, named));
+        };
+        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let hidden = |path: &Path| self.ignore.excludes(path) && !(directory && self.ignore.reaches_below(path));
+        if hidden(&path) || hidden(named) {
+            return Err(Error::Ignored { path: written.to_owned(), name: self.name.clone() });
+        }
+        Ok(Source { named: named.to_owned(), path, directory, pivot: 0 })
+    }
+
+    /// Follow the links of `path` inside the root, so that ignore rules see where it really is.
+    fn resolve(&self, written: &str, path: &Path) -> Result<PathBuf, Error> {
+        let mut waiting: Vec<PathBuf> = path.components().rev().map(|part| PathBuf::from(part.as_os_str())).collect();
+        let mut resolved = PathBuf::new();
+        let mut links = 0;
+        while let Some(part) = waiting.pop() {
+            match part.components().next() {
+                Some(Component::Normal(name)) => resolved.push(name),
+                Some(Component::ParentDir) => {
+                    resolved.pop();
+                    continue;
+                }
+                _ => continue,
+            }
+            let Some(stat) = self.root.lstat(&resolved).map_err(|error| self.failed(error))? else {
+                return Err(self.not_found(written, path));
+            };
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+                links += 1;
+                if links > 40 {
+                    return Err(Error::Loop { path: written.to_owned(), name: self.name.clone() });
+                }
+                let target = self.root.read_link(&resolved).map_err(|error| self.failed(error))?;
+                resolved.pop();
+                if target.is_absolute() {
+                    resolved = PathBuf::new();
+                }
+                waiting.extend(target.components().rev().map(|part| PathBuf::from(part.as_os_str())));
+            }
+        }
+        Ok(resolved)
+    }
+
+    /// A source and all below it, parents before children and names sorted, without what is ignored here or by `exclude`.
+    pub fn walk(&self, source: &Source, exclude: &Ignore) -> Result<Vec<File>, Error> {
+        let mut found = Vec::new();
+        let Some(stat) = self.root.lstat(&source.path).map_err(|error| self.failed(error))? else {
+            return Err(self.not_found(&source.named.to_string_lossy(), &source.path));
+        };
+        found.push(File { below: PathBuf::new(), path: source.path.clone(), stat });
+        if source.directory {
+            self.walk_below(Path::new(""), &source.path, exclude, &mut found, 0)?;
+        }
+        Ok(found)
+    }
+
+    fn walk_below(
+        &self,
+        below: &Path,
+        path: &Path,
+        exclude: &Ignore,
+        found: &mut Vec<File>,
+        depth: usize,
+    ) -> Result<(), Error> {
+        if depth > DEPTH {
+            return Err(Error::Deep(path.to_owned()));
+        }
+        let fd = self.root.directory(path).map_err(|error| self.failed(error))?;
+        let mut names = self.root.names(path).map_err(|error| self.failed(error))?;
+        names.sort();
+        for name in names {
+            let (below, path) = (below.join(&name), path.join(&name));
+            let stat = match rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                // Gone since it was listed.
+                Err(rustix::io::Errno::NOENT) => continue,
+                Err(errno) => return Err(self.io("stat", &path, errno.into())),
+            };
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            if kind == FileType::Socket {
+                continue;
+            }
+            let directory = kind == FileType::Directory;
+            let left_out = (!self.ignore.is_empty() && self.ignore.excludes(&path))
+                || (!exclude.is_empty() && exclude.excludes(&below));
+            let length = found.len();
+            if !left_out {
+                found.push(File { below: below.clone(), path: path.clone(), stat });
+            } else if !directory || !(self.ignore.reaches_below(&path) || exclude.reaches_below(&below)) {
+                continue;
+            } else {
+                // Needed only if an exception brings something back from below it.
+                found.push(File { below: below.clone(), path: path.clone(), stat });
+            }
+            if directory {
+                self.walk_below(&below, &path, exclude, found, depth + 1)?;
+            }
+            if left_out && found.len() == length + 1 {
+                found.pop();
+            }
+        }
+        Ok(())
+    }
+
+    /// Open a file found by [`Self::walk`]; a link in its place is refused.
+    pub fn open(&self, path: &Path) -> Result<std::fs::File, Error> {
+        use rustix::fs::{Mode, OFlags, ResolveFlags};
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve)
+            .map(std::fs::File::from)
+            .map_err(|errno| self.io("open", path, errno.into()))
+    }
+
+    /// Whether the ignore rules leave out all that a source names.
+    pub fn leaves_out(&self, written: &str) -> bool {
+        let path = inside(written);
+        !path.as_os_str().is_empty() && self.ignore.excludes(&path) && !self.ignore.reaches_below(&path)
+    }
+
+    /// Whether every file is to be seen.
+    pub fn ignores_nothing(&self) -> bool {
+        self.ignore.is_empty()
+    }
+
+    /// Copy a file that was found, without what is below it, to the same place below `target`.
+    pub fn copy_to(&self, file: &File, target: &Root) -> Result<(), Error> {
+        let File { below, path, stat } = file;
+        if below.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let failed = |error| self.failed(error);
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => drop(target.create_directories(below, 0o755).map_err(failed)?),
+            FileType::Symlink => return target.symlink(self.read_link(path)?, below).map_err(failed),
+            FileType::RegularFile => {
+                let mut to = target.create(below, 0o600).map_err(failed)?;
+                io::copy(&mut self.open(path)?, &mut to).map_err(|error| self.io("copy", path, error))?;
+            }
+            _ => return Ok(()),
+        }
+        target.set_owner(below, stat.st_uid, stat.st_gid).map_err(failed)?;
+        target.set_mode(below, stat.st_mode & 0o7777).map_err(failed)
+    }
+
+    /// Where a link points.
+    pub fn read_link(&self, path: &Path) -> Result<PathBuf, Error> {
+        self.root.read_link(path).map_err(|error| self.failed(error))
+    }
+
+    /// An I/O error at one of the files.
+    pub fn io(&self, operation: &'static str, path: &Path, source: io::Error) -> Error {
+        self.failed(image_tool::error::Io::new(operation, path, source).into())
+    }
+}
+
+/// A path as docker reads it in COPY: relative to the root whatever it begins with, `..` stopping there.
+pub fn inside(written: &str) -> PathBuf {
+    let mut path = PathBuf::new();
+    for part in written.as_bytes().split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(path.pop()),
+            part => path.push(OsStr::from_bytes(part)),
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn files(ignore: &str) -> (tempfile::TempDir, Files) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("context");
+        fs::create_dir_all(root.join("src/deep")).unwrap();
+        for name in ["a.py", "b.py", "c.txt", ".hidden.py", "src/x.py", "src/deep/y.py", "we[ird]"] {
+            fs::write(root.join(name), name).unwrap();
+        }
+        fs::write(folder.path().join("secret"), "secret").unwrap();
+        symlink("../secret", root.join("out")).unwrap();
+        symlink(folder.path().join("secret"), root.join("abs")).unwrap();
+        symlink("src", root.join("link")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        let files = Files::new(Root::open(root).unwrap(), Ignore::parse(ignore).unwrap(), "the context .");
+        (folder, files)
+    }
+
+    fn paths(files: &Files, written: &str) -> Vec<String> {
+        files.sources(written).unwrap().iter().map(|source| source.path.to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn wildcards_match_sorted_and_dot_files_too() {
+        let (_folder, files) = files("");
+        assert_eq!(paths(&files, "*.py"), [".hidden.py", "a.py", "b.py"]);
+        assert_eq!(paths(&files, "/src/*/*.py"), ["src/deep/y.py"]);
+        assert_eq!(paths(&files, "we[ird]"), ["we[ird]"]);
+        assert_eq!(paths(&files, "link/x.py"), ["src/x.py"]);
+        assert_eq!(paths(&files, "../../a.py"), ["a.py"]);
+    }
+
+    #[test]
+    fn nothing_leads_out_of_the_context() {
+        let (_folder, files) = files("");
+        for source in ["out", "abs", "../secret", "loop", "link/../../secret"] {
+            assert!(files.sources(source).is_err(), "{source}");
+        }
+        assert!(files.open(Path::new("out")).is_err());
+    }
+
+    #[test]
+    fn a_missing_source_names_the_context_and_a_near_miss() {
+        let (_folder, files) = files("c.txt");
+        let message = |source: &str| files.sources(source).unwrap_err().to_string();
+        assert_eq!(message("a.pz"), "a.pz: not found in the context . (did you mean a.py?)");
+        assert_eq!(message("*.go"), "*.go: not found in the context .");
+        assert_eq!(message("c.txt"), "c.txt: left out of the context . by .dockerignore");
+    }
+
+    #[test]
+    fn a_source_is_left_out_if_nothing_below_it_comes_back() {
+        let (_folder, files) = files("src\n!src/deep/y.py\n*.txt");
+        for (source, expected) in [("c.txt", true), ("/c.txt", true), ("src", false), ("src/x.py", true), (".", false)]
+        {
+            assert_eq!(files.leaves_out(source), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn walks_skip_what_is_ignored_and_come_back_for_exceptions() {
+        let (_folder, files) = files("src\n!src/deep/y.py\n*.txt");
+        let source = files.sources(".").unwrap().remove(0);
+        let found = files.walk(&source, &Ignore::parse("b.py").unwrap()).unwrap();
+        let found: Vec<_> = found.iter().map(|file| file.below.to_string_lossy().into_owned()).collect();
+        let expected =
+            ["", ".hidden.py", "a.py", "abs", "link", "loop", "out", "src", "src/deep", "src/deep/y.py", "we[ird]"];
+        assert_eq!(found, expected);
+    }
+}

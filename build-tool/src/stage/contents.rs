@@ -1,0 +1,338 @@
+//! What a layer holds, without its data: enough to know what COPY and WORKDIR will meet.
+//!
+//! COPY must follow the links of the image below (`/lib` is `usr/lib`), must know whether its destination is a directory and
+//! must repeat the owner and mode of every parent it writes into. Unpacking a base image for that would cost seconds; its table of
+//! contents is read once, out of the layer's blob or its unpacked directory, and kept in `builds/contents/` by diff id.
+//! The merged view over a stack of them is [`crate::stage::tree`].
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use image_tool::address::digest::Digest;
+use image_tool::address::home::Home;
+use image_tool::beneath::{self, Root, Time};
+use image_tool::error::{During, Io};
+use image_tool::layer;
+use image_tool::layer::entry::{self, Entry, Kind, Reader};
+use image_tool::layer::stream::{self, Stream};
+use image_tool::layer::whiteout::{self, Whiteout};
+use image_tool::layout;
+use rustix::fs::{AtFlags, FileType};
+
+use super::layer::Layer;
+
+/// A layer's table of contents. Paths have no `/` in front and none behind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Files, directories and links, in the order of the archive: a later one replaces an earlier.
+    pub entries: Vec<(Vec<u8>, Node)>,
+    /// What the layer deletes.
+    pub deleted: Vec<Vec<u8>>,
+    /// Directories whose lower contents the layer hides.
+    pub opaque: Vec<Vec<u8>>,
+}
+
+/// One file, directory or link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// What it is.
+    pub kind: NodeKind,
+    /// Permission bits.
+    pub mode: u32,
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// When it was last changed.
+    pub modified: Time,
+    /// A directory's extended attributes, to be repeated with it.
+    pub xattrs: Vec<(OsString, Vec<u8>)>,
+}
+
+/// As much of a type as matters to somebody who writes over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeKind {
+    /// A directory.
+    Directory,
+    /// A symbolic link and its text.
+    Symlink(Vec<u8>),
+    /// Anything else.
+    File,
+}
+
+/// Why a layer's contents are not to be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The layer's blob is missing or of another size.
+    #[error(transparent)]
+    Layout(#[from] layout::Error),
+    /// The blob is not what it should be.
+    #[error("layer {digest}")]
+    Stream {
+        /// Which one.
+        digest: Digest,
+        /// What is wrong.
+        source: stream::Error,
+    },
+    /// The archive in it is none.
+    #[error("layer {digest}")]
+    Archive {
+        /// Which one.
+        digest: Digest,
+        /// What is wrong.
+        source: entry::Error,
+    },
+    /// The cache of unpacked layers cannot be used.
+    #[error(transparent)]
+    Unpacked(#[from] layer::cache::Error),
+    /// The unpacked layer cannot be read.
+    #[error(transparent)]
+    Directory(#[from] Io),
+}
+
+impl Contents {
+    /// The contents of `layer`, from the cache in builds, from its unpacked directory or from its blob.
+    pub fn of(layer: &Layer, home: &Home) -> Result<Self, Error> {
+        let path = home.builds().join("contents").join(layer.diff_id.digest());
+        if let Some(contents) = fs::File::open(&path).ok().and_then(|file| Self::read(BufReader::new(file))) {
+            return Ok(contents);
+        }
+        let contents = match layer.unpacked(home)? {
+            Some(unpacked) => Self::of_directory(unpacked.path())?,
+            None => Self::of_blob(layer)?,
+        };
+        // It is a cache: a disk that is full or read-only costs time and nothing else.
+        let _ = contents.save(&path);
+        Ok(contents)
+    }
+
+    /// Read the table out of the layer's archive, which is verified to its end.
+    fn of_blob(layer: &Layer) -> Result<Self, Error> {
+        let digest = || layer.descriptor.digest().clone();
+        let blob = layer.layout.open_blob(&layer.descriptor)?;
+        let limit = stream::default_limit(layer.descriptor.size());
+        let stream_error = |source| Error::Stream { digest: digest(), source };
+        let stream = Stream::open(blob, &layer.descriptor, Some(&layer.diff_id), limit).map_err(stream_error)?;
+        let mut reader = Reader::new(stream);
+        let mut contents = Self::default();
+        while let Some(entry) = reader.next_entry().map_err(|source| Error::Archive { digest: digest(), source })? {
+            contents.push(entry);
+        }
+        reader.into_inner().finish().map_err(stream_error)?;
+        Ok(contents)
+    }
+
+    /// Add an entry of an archive.
+    pub fn push(&mut self, entry: Entry) {
+        let path = clean(entry.path.as_os_str().as_bytes());
+        let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => (&path[..at], &path[at + 1..]),
+            None => (&b""[..], &path[..]),
+        };
+        match whiteout::parse(std::ffi::OsStr::from_bytes(name)) {
+            Some(Whiteout::Of(name)) => {
+                let separator: &[u8] = if parent.is_empty() { b"" } else { b"/" };
+                self.deleted.push([parent, separator, name.as_bytes()].concat());
+                return;
+            }
+            Some(Whiteout::Opaque) => {
+                self.opaque.push(parent.to_vec());
+                return;
+            }
+            Some(_) => return,
+            None => {}
+        }
+        let kind = match entry.kind {
+            Kind::Directory => NodeKind::Directory,
+            Kind::Symlink(target) => NodeKind::Symlink(target.into_os_string().into_vec()),
+            _ => NodeKind::File,
+        };
+        let xattrs = if kind == NodeKind::Directory { entry.xattrs } else { Vec::new() };
+        let node = Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, modified: entry.modified, xattrs };
+        self.entries.push((path, node));
+    }
+
+    /// Read the table off a lower directory of overlayfs, with its signs for deletions.
+    fn of_directory(path: &Path) -> Result<Self, Error> {
+        let failed =
+            |error: beneath::Error| Io { operation: "read", path: path.into(), source: io::Error::other(error) };
+        let root = Root::open(path).map_err(failed)?;
+        let mut contents = Self::default();
+        let mut waiting = vec![PathBuf::new()];
+        while let Some(directory) = waiting.pop() {
+            let fd = root.directory(&directory).map_err(failed)?;
+            if rustix::fs::fgetxattr(&fd, image_tool::layer::apply::Marks::here().opaque(), &mut [0u8; 1])
+                .is_ok_and(|n| n == 1)
+            {
+                contents.opaque.push(directory.as_os_str().as_bytes().to_vec());
+            }
+            for name in root.names(&directory).map_err(failed)? {
+                let path = directory.join(&name);
+                let stat = rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW).during("read", &path)?;
+                let key = path.as_os_str().as_bytes().to_vec();
+                let kind = match FileType::from_raw_mode(stat.st_mode) {
+                    FileType::CharacterDevice if stat.st_rdev == 0 => {
+                        contents.deleted.push(key);
+                        continue;
+                    }
+                    FileType::Directory => NodeKind::Directory,
+                    FileType::Symlink => {
+                        NodeKind::Symlink(root.read_link(&path).map_err(failed)?.into_os_string().into_vec())
+                    }
+                    _ => NodeKind::File,
+                };
+                let mut xattrs = Vec::new();
+                if kind == NodeKind::Directory {
+                    xattrs = root.xattrs(&path).map_err(failed)?;
+                    xattrs.retain(|(name, _)| !image_tool::layer::apply::is_overlay_mark(name));
+                    waiting.push(path);
+                }
+                let (uid, gid) = image_tool::layer::owner::Owners::here()
+                    .in_layer(stat.st_uid, stat.st_gid)
+                    .unwrap_or((stat.st_uid, stat.st_gid));
+                let node =
+                    Node { kind, mode: stat.st_mode & 0o7777, uid, gid, modified: Time::modified(&stat), xattrs };
+                contents.entries.push((key, node));
+            }
+        }
+        Ok(contents)
+    }
+
+    /// Write the table to a file of its own, whole or not at all.
+    fn save(&self, path: &Path) -> io::Result<()> {
+        let parent = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(parent)?;
+        let mut file = tempfile::NamedTempFile::new_in(parent)?;
+        let mut buffer = Vec::with_capacity(self.entries.len() * 64);
+        for (path, node) in &self.entries {
+            let (letter, target): (char, &[u8]) = match &node.kind {
+                NodeKind::Directory => ('d', b""),
+                NodeKind::Symlink(target) => ('l', target),
+                NodeKind::File => ('f', b""),
+            };
+            let Time { seconds, nanoseconds } = node.modified;
+            let Node { mode, uid, gid, xattrs, .. } = node;
+            write!(buffer, "{letter} {mode} {uid} {gid} {seconds} {nanoseconds} {}\0", xattrs.len())?;
+            for part in [path, target] {
+                buffer.extend_from_slice(part);
+                buffer.push(0);
+            }
+            for (name, value) in xattrs {
+                buffer.extend_from_slice(name.as_bytes());
+                buffer.push(0);
+                value.iter().try_for_each(|byte| write!(buffer, "{byte:02x}"))?;
+                buffer.push(0);
+            }
+        }
+        for (letter, paths) in [("w", &self.deleted), ("o", &self.opaque)] {
+            for path in paths {
+                buffer.extend_from_slice(letter.as_bytes());
+                buffer.push(0);
+                buffer.extend_from_slice(path);
+                buffer.push(0);
+            }
+        }
+        buffer.extend_from_slice(b"end\0");
+        file.write_all(&buffer)?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    /// Read what [`Self::save`] wrote; `None` if it is cut or damaged.
+    fn read(mut file: impl BufRead) -> Option<Self> {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).ok()?;
+        let mut parts = bytes.split(|byte| *byte == 0);
+        let mut contents = Self::default();
+        loop {
+            let head = std::str::from_utf8(parts.next()?).ok()?;
+            match head {
+                "end" => return Some(contents),
+                "w" => contents.deleted.push(parts.next()?.to_vec()),
+                "o" => contents.opaque.push(parts.next()?.to_vec()),
+                _ => {
+                    let mut fields = head.split(' ');
+                    let letter = fields.next()?;
+                    let mut number = || fields.next()?.parse::<i64>().ok();
+                    let (mode, uid, gid) = (number()?, number()?, number()?);
+                    let modified = Time { seconds: number()?, nanoseconds: number()?.try_into().ok()? };
+                    let count = number()?;
+                    let path = parts.next()?.to_vec();
+                    let target = parts.next()?;
+                    let kind = match letter {
+                        "d" => NodeKind::Directory,
+                        "l" => NodeKind::Symlink(target.to_vec()),
+                        "f" => NodeKind::File,
+                        _ => return None,
+                    };
+                    let mut xattrs = Vec::new();
+                    for _ in 0..count {
+                        let name = OsString::from_vec(parts.next()?.to_vec());
+                        let hex = std::str::from_utf8(parts.next()?).ok()?;
+                        let value =
+                            (0..hex.len() / 2).map(|at| u8::from_str_radix(hex.get(2 * at..2 * at + 2)?, 16).ok());
+                        xattrs.push((name, value.collect::<Option<Vec<u8>>>()?));
+                    }
+                    let node = Node {
+                        kind,
+                        mode: mode.try_into().ok()?,
+                        uid: uid.try_into().ok()?,
+                        gid: gid.try_into().ok()?,
+                        modified,
+                        xattrs,
+                    };
+                    contents.entries.push((path, node));
+                }
+            }
+        }
+    }
+}
+
+/// A path of an archive without `.`, empty components and slashes around it. `..` stays: it matches nothing.
+fn clean(path: &[u8]) -> Vec<u8> {
+    let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
+    parts.join(&b'/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Contents {
+        let mut contents = Contents::default();
+        let mut directory = Entry::new("./usr/", Kind::Directory, 0o755);
+        directory.xattrs.push(("user.a".into(), vec![0, 255]));
+        directory.modified = Time { seconds: -5, nanoseconds: 7 };
+        contents.push(directory);
+        contents.push(Entry::new("lib", Kind::Symlink("usr/lib".into()), 0o777));
+        contents.push(Entry::new("usr/file", Kind::File, 0o4755));
+        contents.push(Entry::new("usr/.wh.gone", Kind::File, 0));
+        contents.push(Entry::new(".wh.top", Kind::File, 0));
+        contents.push(Entry::new("usr/share/.wh..wh..opq", Kind::File, 0));
+        contents
+    }
+
+    #[test]
+    fn what_is_saved_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x/table");
+        sample().save(&path).unwrap();
+        assert_eq!(Contents::read(BufReader::new(fs::File::open(&path).unwrap())), Some(sample()));
+        let bytes = fs::read(&path).unwrap();
+        for end in 0..bytes.len() - 1 {
+            assert_eq!(Contents::read(&bytes[..end]), None, "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn whiteouts_are_told_from_files() {
+        let contents = sample();
+        assert_eq!(contents.deleted, [b"usr/gone".to_vec(), b"top".to_vec()]);
+        assert_eq!(contents.opaque, [b"usr/share".to_vec()]);
+        assert_eq!(contents.entries.len(), 3);
+    }
+}

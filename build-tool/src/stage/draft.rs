@@ -1,0 +1,264 @@
+//! The image in the making: its config, its history and its layers.
+//!
+//! The config is kept as JSON, so what a base image has in it and this tool does not know stays there. Names are docker's, which the
+//! image-spec's config.md took over.
+
+use image_tool::address::digest;
+use image_tool::layout::platform::Platform;
+use image_tool::layout::{self, Image, Layout, Writer};
+use oci_spec::image::{Descriptor, MediaType};
+use serde_json::{Map, Value, json};
+
+use super::layer::Layer;
+
+/// An image that is not written yet.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// `architecture`, `os` and what else is beside `config`.
+    document: Map<String, Value>,
+    /// What a container of it is given.
+    config: Map<String, Value>,
+    history: Vec<Value>,
+    /// The layers, the lowest first.
+    pub layers: Vec<Layer>,
+}
+
+impl Draft {
+    /// An image with nothing in it.
+    pub fn scratch(platform: &Platform) -> Self {
+        let mut document = Map::new();
+        document.insert("architecture".into(), platform.architecture().into());
+        document.insert("os".into(), platform.os().into());
+        if let Some(variant) = platform.variant() {
+            document.insert("variant".into(), variant.into());
+        }
+        Self { document, config: Map::new(), history: Vec::new(), layers: Vec::new() }
+    }
+
+    /// Go on from an image.
+    pub fn of_image(layout: &Layout, image: &Image) -> Result<Self, layout::Error> {
+        let malformed = |reason: String| layout::Error::Malformed {
+            what: format!("config {}", image.manifest().config().digest()),
+            reason,
+        };
+        let document: Value =
+            serde_json::from_slice(image.config_bytes()).map_err(|error| malformed(error.to_string()))?;
+        let Value::Object(mut document) = document else { return Err(malformed("it is not an object".into())) };
+        let mut layers = Vec::new();
+        for (descriptor, diff_id) in image.layers() {
+            let diff_id = digest::parse(diff_id).map_err(|error| malformed(error.to_string()))?;
+            layers.push(Layer { layout: layout.clone(), descriptor: descriptor.clone(), diff_id });
+        }
+        let config = match document.remove("config") {
+            Some(Value::Object(config)) => config,
+            None | Some(Value::Null) => Map::new(),
+            Some(_) => return Err(malformed("its config is not an object".into())),
+        };
+        let history = match document.remove("history") {
+            Some(Value::Array(history)) => history,
+            _ => Vec::new(),
+        };
+        // They are facts about how the base was made, and would be lies about this image.
+        for key in ["rootfs", "container", "container_config", "docker_version", "created", "id", "parent", "author"] {
+            document.remove(key);
+        }
+        Ok(Self { document, config, history, layers })
+    }
+
+    /// The `NAME=VALUE` pairs.
+    pub fn env(&self) -> Vec<String> {
+        self.strings("Env")
+    }
+
+    /// The value of one variable.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        self.env()
+            .iter()
+            .find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()))
+    }
+
+    /// Set a variable; one that is there keeps its place.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        let mut env = self.env();
+        bundle_tool::option::environment::overlay(&mut env, [format!("{name}={value}")]);
+        self.config.insert("Env".into(), env.into());
+    }
+
+    fn strings(&self, key: &str) -> Vec<String> {
+        let values = self.config.get(key).and_then(Value::as_array);
+        values.into_iter().flatten().filter_map(|value| value.as_str().map(str::to_owned)).collect()
+    }
+
+    fn text(&self, key: &str) -> &str {
+        self.config.get(key).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The working directory, absolute.
+    pub fn workdir(&self) -> String {
+        match self.text("WorkingDir") {
+            "" => "/".to_owned(),
+            path => path.to_owned(),
+        }
+    }
+
+    /// `USER[:GROUP]`; empty for root.
+    pub fn user(&self) -> &str {
+        self.text("User")
+    }
+
+    /// The shell of shell forms.
+    pub fn shell(&self) -> Vec<String> {
+        match self.strings("Shell") {
+            shell if shell.is_empty() => vec!["/bin/sh".into(), "-c".into()],
+            shell => shell,
+        }
+    }
+
+    /// Whether a CMD is set.
+    pub fn has_command(&self) -> bool {
+        self.config.get("Cmd").is_some_and(|command| !command.is_null())
+    }
+
+    /// Take the triggers that wait for the first build upon this image.
+    pub fn take_triggers(&mut self) -> Vec<String> {
+        let triggers = self.strings("OnBuild");
+        self.config.remove("OnBuild");
+        triggers
+    }
+
+    /// Set a field of the config.
+    pub fn set(&mut self, key: &str, value: impl Into<Value>) {
+        self.config.insert(key.into(), value.into());
+    }
+
+    /// Remove a field of the config.
+    pub fn unset(&mut self, key: &str) {
+        self.config.remove(key);
+    }
+
+    /// Set a member of a field that is an object: a label, a port, a volume.
+    pub fn set_member(&mut self, key: &str, member: &str, value: impl Into<Value>) {
+        if !self.config.get(key).is_some_and(Value::is_object) {
+            self.config.insert(key.into(), json!({}));
+        }
+        self.config[key][member] = value.into();
+    }
+
+    /// Add a string to a field that is a list.
+    pub fn push(&mut self, key: &str, value: &str) {
+        let mut values = self.strings(key);
+        values.push(value.to_owned());
+        self.config.insert(key.into(), values.into());
+    }
+
+    /// Who made it.
+    pub fn set_author(&mut self, author: &str) {
+        self.document.insert("author".into(), author.into());
+    }
+
+    /// The platform of the image.
+    pub fn platform(&self) -> (String, String, Option<String>) {
+        let text = |key: &str| self.document.get(key).and_then(Value::as_str).map(str::to_owned);
+        (text("os").unwrap_or_default(), text("architecture").unwrap_or_default(), text("variant"))
+    }
+
+    /// When the image was made: when the last of its steps was, or `now` if none knows.
+    pub fn created(&self, now: &str) -> String {
+        let times = self.history.iter().filter_map(|entry| entry.get("created")?.as_str());
+        let parsed = times.filter_map(|text| Some((text.parse::<jiff::Timestamp>().ok()?, text)));
+        parsed.max_by_key(|(time, _)| *time).map_or(now, |(_, text)| text).to_owned()
+    }
+
+    /// Enter a step into the history, with the layer that it made.
+    pub fn record(&mut self, created_by: &str, created: &str, layer: Option<Layer>) {
+        let mut entry = json!({"created": created, "created_by": created_by, "comment": "build-tool"});
+        match layer {
+            Some(layer) => self.layers.push(layer),
+            None => entry["empty_layer"] = true.into(),
+        }
+        self.history.push(entry);
+    }
+
+    /// Write the image into a layout: layers, config, manifest. The descriptor of the manifest is for the index.
+    pub fn write(&self, writer: &Writer, created: &str) -> Result<Descriptor, layout::Error> {
+        let mut layers = Vec::new();
+        for layer in &self.layers {
+            if layer.layout.path() != writer.layout().path() {
+                writer.take(&layer.layout, &layer.descriptor)?;
+            }
+            let mut descriptor = serde_json::to_value(&layer.descriptor).expect("a descriptor is serialisable");
+            descriptor["mediaType"] = oci_media_type(&layer.descriptor).to_string().into();
+            layers.push(descriptor);
+        }
+        let diff_ids: Vec<String> = self.layers.iter().map(|layer| layer.diff_id.to_string()).collect();
+        let mut document = self.document.clone();
+        document.insert("created".into(), created.into());
+        document.insert("config".into(), self.config.clone().into());
+        document.insert("rootfs".into(), json!({"type": "layers", "diff_ids": diff_ids}));
+        document.insert("history".into(), self.history.clone().into());
+        let config = serde_json::to_vec(&document).expect("a JSON value is serialisable");
+        let config = writer.put(MediaType::ImageConfig, &config)?;
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MediaType::ImageManifest.to_string(),
+            "config": config,
+            "layers": layers,
+        });
+        let manifest = serde_json::to_vec(&manifest).expect("a JSON value is serialisable");
+        let mut descriptor = writer.put(MediaType::ImageManifest, &manifest)?;
+        let (os, architecture, variant) = self.platform();
+        let mut platform = json!({"os": os, "architecture": architecture});
+        if let Some(variant) = variant {
+            platform["variant"] = variant.into();
+        }
+        // A config without os and architecture comes from a base that has none; then the entry says nothing either.
+        if let Ok(platform) = serde_json::from_value(platform) {
+            descriptor.set_platform(Some(platform));
+        }
+        Ok(descriptor)
+    }
+}
+
+/// The media type of a layer in a manifest of OCI's: docker's and OCI's name the same bytes.
+fn oci_media_type(layer: &Descriptor) -> MediaType {
+    match image_tool::layer::Compression::of(layer.media_type()) {
+        Ok(compression) => compression.media_type(),
+        Err(_) => layer.media_type().clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_keeps_its_place() {
+        let mut draft = Draft::scratch(&"linux/amd64".parse().unwrap());
+        for (name, value) in [("A", "1"), ("B", "2"), ("A", "3=4")] {
+            draft.set_variable(name, value);
+        }
+        assert_eq!(draft.env(), ["A=3=4", "B=2"]);
+        assert_eq!(draft.variable("A").as_deref(), Some("3=4"));
+    }
+
+    #[test]
+    fn what_is_written_is_an_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::create(folder.path()).unwrap();
+        let writer = layout.writer().unwrap();
+        let descriptor =
+            writer.put(MediaType::Other("application/vnd.docker.image.rootfs.diff.tar".into()), &[0; 1024]).unwrap();
+        let layer = Layer { layout: layout.clone(), descriptor, diff_id: digest::sha256(&[0; 1024]) };
+        let mut draft = Draft::scratch(&"linux/arm64/v8".parse().unwrap());
+        draft.set_member("Labels", "a", "b");
+        draft.record("RUN x", "1970-01-01T00:00:00Z", Some(layer));
+        draft.record("CMD y", "1970-01-01T00:00:00Z", None);
+        let descriptor = draft.write(&writer, "1970-01-01T00:00:00Z").unwrap();
+        let image = layout.image_of(&descriptor).unwrap();
+        assert_eq!(image.layers().count(), 1);
+        assert_eq!(image.manifest().layers()[0].media_type(), &MediaType::ImageLayer);
+        let again = Draft::of_image(&layout, &image).unwrap();
+        assert_eq!(again.write(&writer, "1970-01-01T00:00:00Z").unwrap().digest(), descriptor.digest());
+        assert_eq!(again.platform(), ("linux".into(), "arm64".into(), Some("v8".into())));
+    }
+}

@@ -1,0 +1,157 @@
+//! What a command needs while it runs: the sources of its mounts, and the locks and folders behind them.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use image_tool::beneath::Root;
+use image_tool::error::During;
+
+use crate::cache::folder::Folder;
+use crate::dockerfile::mount::{Kind, Mount, Owner};
+use crate::run::cache_mount::{self, Seed};
+use crate::run::mount::{Prepared, Source};
+use crate::source::files;
+use crate::source::ignore::Ignore;
+use crate::stage::layer::{self, Layer};
+use crate::step::error::Error;
+use crate::step::session::SecretSource;
+use crate::step::work::Work;
+
+/// The mounts and variables so far. What it holds beside them lasts as long as the value does.
+pub(super) struct Preparation<'w> {
+    work: &'w Work<'w>,
+    mounts: Vec<Prepared>,
+    variables: Vec<String>,
+    layers: Vec<image_tool::layer::cache::Layer>,
+    locks: Vec<File>,
+    folders: Vec<Folder>,
+}
+
+impl<'w> Preparation<'w> {
+    pub(super) fn new(work: &'w Work<'w>) -> Self {
+        let (mounts, variables, layers, locks, folders) = Default::default();
+        Self { work, mounts, variables, layers, locks, folders }
+    }
+
+    /// The mounts, their sources found.
+    pub(super) fn take_mounts(&mut self) -> Vec<Prepared> {
+        std::mem::take(&mut self.mounts)
+    }
+
+    /// The secrets that become variables, `NAME=VALUE`.
+    pub(super) fn take_variables(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.variables)
+    }
+
+    /// The directories of layers.
+    pub(super) fn unpack(&mut self, layers: &[Layer]) -> Result<Vec<PathBuf>, Error> {
+        let unpacked = layer::unpack(layers, &self.work.session.layers)?;
+        let paths = unpacked.iter().map(|layer| layer.path().to_owned()).collect();
+        self.layers.extend(unpacked);
+        Ok(paths)
+    }
+
+    /// The directories of a stage or an image.
+    fn lower(&mut self, from: &str) -> Result<Vec<PathBuf>, Error> {
+        match self.work.from(from)? {
+            Some(built) => self.unpack(&built.draft.layers),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Mount a script for the shell to start, written to `folder`.
+    pub(super) fn script(&mut self, folder: &Path, name: &str, text: &str) -> Result<(), Error> {
+        let root = folder.join("script");
+        let path = root.join(name);
+        fs::create_dir(&root).during("create", &root)?;
+        fs::write(&path, text).during("write", &path)?;
+        for path in [&root, &path] {
+            fs::set_permissions(path, Permissions::from_mode(0o755)).during("chmod", path)?;
+        }
+        let source = Source::Bind { root, path: PathBuf::new() };
+        self.mounts.push(Prepared { target: "/dev/pipes".to_owned(), read_only: true, source });
+        Ok(())
+    }
+
+    /// Find the source of a mount.
+    pub(super) fn mount(&mut self, mount: Mount) -> Result<(), Error> {
+        let Mount { kind, target, read_only } = mount;
+        let source = match kind {
+            Kind::Bind { from: None, source } => {
+                let found = self.work.session.context.files().sources(&source)?;
+                let path = found.first().map(|source| source.path.clone()).unwrap_or_default();
+                Source::Bind { root: self.context()?, path }
+            }
+            Kind::Bind { from: Some(from), source } => {
+                Source::Layers { lower: self.lower(&from)?, path: files::inside(&source) }
+            }
+            Kind::Cache { id, sharing, from, source, owner } => {
+                let id = id.unwrap_or_else(|| target.clone());
+                let seed = match from {
+                    Some(from) => Some(Seed { lower: self.lower(&from)?, path: source }),
+                    None => None,
+                };
+                let (path, lock) = cache_mount::directory(&self.work.session.cache, &id, sharing, owner, seed)?;
+                self.locks.push(lock);
+                Source::Cache(path)
+            }
+            Kind::Tmpfs { size } => Source::Tmpfs(size),
+            Kind::Secret { id, required, env, owner } => {
+                return match self.secret(&id)? {
+                    Some(bytes) => {
+                        self.give_secret(&id, bytes, target, env.as_deref(), owner);
+                        Ok(())
+                    }
+                    None if required => {
+                        Err(Error::Mount(format!("secret {id} is required (--secret id={id},src=FILE)")))
+                    }
+                    None => Ok(()),
+                };
+            }
+        };
+        self.mounts.push(Prepared { target, read_only, source });
+        Ok(())
+    }
+
+    fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, Error> {
+        Ok(match self.work.session.options.secrets.get(id) {
+            None => None,
+            Some(SecretSource::File(path)) => Some(fs::read(path).during("read the secret", path)?),
+            Some(SecretSource::Variable(name)) => std::env::var_os(name).map(OsStringExt::into_vec),
+        })
+    }
+
+    /// Give a secret as a variable, as a file, or as both.
+    fn give_secret(&mut self, id: &str, bytes: Vec<u8>, target: String, variable: Option<&str>, owner: Owner) {
+        if let Some(name) = variable {
+            self.variables.push(format!("{name}={}", String::from_utf8_lossy(&bytes)));
+            if target.is_empty() {
+                return;
+            }
+        }
+        let target = if target.is_empty() { format!("/run/secrets/{id}") } else { target };
+        let (owner, mode) = ((owner.uid.unwrap_or(0), owner.gid.unwrap_or(0)), owner.mode.unwrap_or(0o400));
+        self.mounts.push(Prepared { target, read_only: true, source: Source::Secret { bytes, owner, mode } });
+    }
+
+    /// A directory with the context's files: the context itself, or without what `.dockerignore` leaves out a copy of it.
+    fn context(&mut self) -> Result<PathBuf, Error> {
+        let context = &self.work.session.context;
+        let files = context.files();
+        if files.ignores_nothing() {
+            return Ok(context.path().canonicalize().during("open", context.path())?);
+        }
+        let folder = self.work.session.folder()?;
+        let root = Root::open(folder.path())?;
+        for source in files.sources(".")? {
+            for found in files.walk(&source, &Ignore::default())? {
+                files.copy_to(&found, &root)?;
+            }
+        }
+        let path = folder.path().to_owned();
+        self.folders.push(folder);
+        Ok(path)
+    }
+}

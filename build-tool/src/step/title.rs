@@ -1,0 +1,77 @@
+//! What a step is called: in the lines of progress (`[build 2/3] RUN make`) and in errors.
+
+use crate::dockerfile::Step;
+use crate::dockerfile::instruction::Instruction;
+use crate::dockerfile::plan::{Base, Plan, Stage};
+
+/// The titles of one stage's steps, numbered as they come.
+pub(super) struct Titles {
+    /// The stage's name and a space; empty if it is the only one.
+    stage: String,
+    done: usize,
+    total: usize,
+}
+
+impl Titles {
+    pub(super) fn of(plan: &Plan, number: usize) -> Self {
+        let stage = &plan.stages[number];
+        let several = plan.needed().len() > 1;
+        let label = match (&stage.name, several) {
+            (Some(name), true) => format!("{name} "),
+            (None, true) => format!("stage-{number} "),
+            (_, false) => String::new(),
+        };
+        let total = 1 + stage.steps.iter().filter(|step| step.instruction.makes_layer()).count();
+        Self { stage: label, done: 1, total }
+    }
+
+    fn title(&self, text: &str) -> String {
+        format!("[{}{}/{}] {text}", self.stage, self.done.min(self.total), self.total)
+    }
+
+    /// The title of FROM, which is the first step.
+    pub(super) fn from(&self, stage: &Stage) -> String {
+        self.title(&format!("FROM {}", base(stage)))
+    }
+
+    /// The title of the next step.
+    pub(super) fn next(&mut self, step: &Step) -> String {
+        self.done += 1;
+        self.title(&(shorten(&step.text) + &summary(&step.instruction)))
+    }
+}
+
+/// What a stage begins with, as its FROM calls it.
+pub(super) fn base(stage: &Stage) -> String {
+    match &stage.base {
+        Base::Scratch => "scratch".to_owned(),
+        Base::Stage(_) => stage
+            .text
+            .split_whitespace()
+            .find(|word| !word.starts_with("--") && !word.eq_ignore_ascii_case("from"))
+            .unwrap_or_default()
+            .to_owned(),
+        Base::Image(name) => name.clone(),
+    }
+}
+
+/// The first line of a script that stands in a heredoc: ` (apt-get update...)`.
+fn summary(instruction: &Instruction) -> String {
+    let Instruction::Run(run) = instruction else { return String::new() };
+    let Some(heredoc) = run.heredocs.first() else { return String::new() };
+    let lines: Vec<&str> = heredoc.content.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    match lines.as_slice() {
+        [] => String::new(),
+        [only] => format!(" ({})", shorten(only)),
+        [first, ..] => format!(" ({}...)", shorten(first)),
+    }
+}
+
+/// The beginning of an instruction's text, enough to know it by.
+pub(super) fn shorten(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth(120) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
+}

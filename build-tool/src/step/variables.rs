@@ -1,0 +1,87 @@
+//! The variables of a stage: ENV and ARG, the later over the earlier.
+
+use crate::dockerfile::Problem;
+use crate::dockerfile::expand::{self, Quoting};
+
+/// Names with their values, in the order in which the names came.
+#[derive(Debug)]
+pub(super) struct Variables {
+    values: Vec<(String, String)>,
+    /// The names of ARGs so far, for the history of RUN.
+    arguments: Vec<String>,
+    escape: char,
+}
+
+impl Variables {
+    /// The `NAME=VALUE` pairs of a base image; words are expanded with the escape character of the file.
+    pub(super) fn of_image(env: &[String], escape: char) -> Self {
+        let mut variables = Self { values: Vec::new(), arguments: Vec::new(), escape };
+        for (name, value) in env.iter().filter_map(|pair| pair.split_once('=')) {
+            variables.set(name, value);
+        }
+        variables
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.values.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Set a variable; one that is there keeps its place.
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        match self.values.iter_mut().find(|(key, _)| key == name) {
+            Some((_, old)) => value.clone_into(old),
+            None => self.values.push((name.to_owned(), value.to_owned())),
+        }
+    }
+
+    /// Set a variable by ARG: it is shown in the history of RUN.
+    pub(super) fn set_argument(&mut self, name: &str, value: &str) {
+        self.set(name, value);
+        if !self.arguments.iter().any(|argument| argument == name) {
+            self.arguments.push(name.to_owned());
+        }
+    }
+
+    /// All of them, `NAME=VALUE`.
+    pub(super) fn pairs(&self) -> Vec<String> {
+        self.values.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    }
+
+    /// Those that an ARG set, `NAME=VALUE`, as the history of RUN shows them.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        self.arguments.iter().map(|name| format!("{name}={}", self.get(name).unwrap_or_default())).collect()
+    }
+
+    /// Expand a word.
+    pub(super) fn expand(&self, text: &str) -> Result<String, Problem> {
+        expand::word(text, self.escape, Quoting::Strip, &|name| self.get(name).map(str::to_owned))
+    }
+
+    /// Expand a text, and split it into words.
+    pub(super) fn words(&self, text: &str) -> Result<Vec<String>, Problem> {
+        expand::words(text, self.escape, Quoting::Strip, &|name| self.get(name).map(str::to_owned))
+    }
+
+    /// Expand the body of a heredoc.
+    pub(super) fn body(&self, text: &str) -> Result<String, Problem> {
+        expand::word(text, self.escape, Quoting::Literal, &|name| self.get(name).map(str::to_owned))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_keeps_its_place_and_arguments_are_told_apart() {
+        let mut variables = Variables::of_image(&["A=1".into(), "B=2".into()], '\\');
+        variables.set("A", "3=4");
+        variables.set_argument("C", "$A");
+        variables.set_argument("B", "5");
+        assert_eq!(variables.pairs(), ["A=3=4", "B=5", "C=$A"]);
+        assert_eq!(variables.arguments(), ["C=$A", "B=5"]);
+        assert_eq!(variables.expand("${A}x'$B'").as_deref(), Ok("3=4x$B"));
+        assert_eq!(variables.words("$A \"$B $C\"").unwrap(), ["3=4", "5 $A"]);
+        assert_eq!(variables.body("'$A'").as_deref(), Ok("'3=4'"));
+    }
+}

@@ -1,0 +1,197 @@
+//! A stage in the making: its draft and its variables so far, and how a step enters its layer into image and cache.
+
+use std::sync::Arc;
+
+use image_tool::layer::{Compression, pack};
+use image_tool::layout::platform::Platform;
+
+use super::error::Error;
+use super::session::Session;
+use super::variables::Variables;
+use crate::cache::{Key, KeyBuilder, Record, RecordedLayer};
+use crate::copy::{self, Copier};
+use crate::dockerfile::instruction::CommandLine;
+use crate::dockerfile::plan::{Base, Plan};
+use crate::source::files;
+use crate::stage::contents::Contents;
+use crate::stage::draft::Draft;
+use crate::stage::layer::Layer;
+use crate::stage::owner;
+use crate::stage::tree::Tree;
+
+/// A stage that is done, or an image that was found.
+#[derive(Debug)]
+pub struct Built {
+    /// The image.
+    pub draft: Draft,
+    /// The key of its root filesystem.
+    pub key: Key,
+}
+
+/// Gives what a FROM, a COPY or a mount takes from, made by then; `None` is scratch.
+pub type Sources<'a> = dyn Fn(&Base, &Platform) -> Result<Option<Arc<Built>>, Error> + 'a;
+
+/// A stage in the making.
+pub(super) struct Work<'a> {
+    pub(super) session: &'a Session<'a>,
+    pub(super) plan: &'a Plan,
+    number: usize,
+    sources: &'a Sources<'a>,
+    platform: Platform,
+    pub(super) draft: Draft,
+    pub(super) key: Key,
+    pub(super) variables: Variables,
+    /// Whether this stage has had a CMD.
+    pub(super) command_set: bool,
+    /// What the layers make together, once somebody asked.
+    tree: Option<Tree>,
+    /// When the last layer was made.
+    created: String,
+}
+
+impl<'a> Work<'a> {
+    /// Begin the stage of that number.
+    pub(super) fn begin(
+        session: &'a Session<'a>,
+        plan: &'a Plan,
+        number: usize,
+        sources: &'a Sources<'a>,
+    ) -> Result<Self, Error> {
+        let stage = &plan.stages[number];
+        let platform = match &stage.platform {
+            Some(text) => text.parse()?,
+            None => session.platform.clone(),
+        };
+        let (draft, key) = match sources(&stage.base, &platform)? {
+            Some(built) => (built.draft.clone(), built.key.clone()),
+            None => (Draft::scratch(&platform), Key::builder("scratch").finish()),
+        };
+        let created = draft.created(&session.now);
+        let variables = Variables::of_image(&draft.env(), plan.escape);
+        let (tree, command_set) = (None, false);
+        Ok(Self { session, plan, number, sources, platform, draft, key, variables, command_set, tree, created })
+    }
+
+    /// The stage as it is now.
+    pub(super) fn built(self) -> Built {
+        Built { draft: self.draft, key: self.key }
+    }
+
+    /// What `--from=name` means to this stage.
+    pub(super) fn from(&self, name: &str) -> Result<Option<Arc<Built>>, Error> {
+        (self.sources)(&self.plan.from(name, self.number), &self.platform)
+    }
+
+    /// The value that an ARG has without a default of its own.
+    pub(super) fn inherited(&self, name: &str) -> Option<String> {
+        match self.plan.globals.iter().rev().find(|(global, _)| global == name) {
+            Some((_, value)) => value.clone(),
+            None => self.session.options.argument(&self.platform, name),
+        }
+    }
+
+    /// A path of the root filesystem, made absolute by the working directory.
+    pub(super) fn absolute(&self, path: &str) -> String {
+        let joined = if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", self.draft.workdir()) };
+        let cleaned = format!("/{}", files::inside(&joined).display());
+        match path.ends_with('/') || path.ends_with("/.") || path == "." || path.is_empty() {
+            true if cleaned != "/" => cleaned + "/",
+            _ => cleaned,
+        }
+    }
+
+    /// The words of a command, the shell in front of a shell form.
+    pub(super) fn command(&self, command: &CommandLine) -> Vec<String> {
+        match command {
+            CommandLine::Exec(words) => words.clone(),
+            CommandLine::Shell(text) => self.draft.shell().into_iter().chain([text.clone()]).collect(),
+        }
+    }
+
+    /// What the layers so far make together.
+    pub(super) fn tree(&mut self) -> Result<&mut Tree, Error> {
+        let tree = match self.tree.take() {
+            Some(tree) => tree,
+            None => Tree::of(&self.draft.layers, &self.session.home)?,
+        };
+        Ok(self.tree.insert(tree))
+    }
+
+    /// A layer was added by other means than a copy.
+    pub(super) fn forget_tree(&mut self) {
+        self.tree = None;
+    }
+
+    /// The ids that a name of `--chown` or USER means in the root filesystem.
+    pub(super) fn owner(&mut self, text: &str) -> Result<(u32, u32), Error> {
+        if let Some(ids) = owner::numeric(text)? {
+            return Ok(ids);
+        }
+        self.tree()?;
+        let tree = self.tree.as_ref().expect("it was just loaded");
+        Ok(owner::look_up(text, tree, &self.draft.layers, &self.session.home)?)
+    }
+
+    /// The key of a step upon what is there so far.
+    pub(super) fn begin_key(&self, kind: &str) -> KeyBuilder {
+        let mut key = Key::builder(kind);
+        key.add(self.key.hex());
+        // A layer whose times are bound by another epoch is another layer.
+        key.add(self.session.options.epoch.unwrap_or(i64::MIN).to_le_bytes());
+        key
+    }
+
+    /// Take the step out of the cache, if it is there.
+    pub(super) fn cached(&mut self, key: &Key, text: &str) -> Result<bool, Error> {
+        let Some((record, layer)) = self.session.cache.get(key) else { return Ok(false) };
+        if let (Some(tree), Some(layer)) = (&mut self.tree, &layer) {
+            tree.apply(&Contents::of(layer, &self.session.home)?);
+        }
+        let created = if self.session.options.epoch.is_some() { self.session.now.clone() } else { record.created };
+        self.draft.record(text, &created, layer);
+        self.created = created;
+        self.key = key.clone();
+        Ok(true)
+    }
+
+    /// Enter a step that was done into image and cache.
+    pub(super) fn finish(&mut self, key: Key, text: &str, layer: Option<Layer>) -> Result<(), Error> {
+        let created = self.session.options.timestamp();
+        let recorded = layer
+            .as_ref()
+            .map(|layer| RecordedLayer { descriptor: layer.descriptor.clone(), diff_id: layer.diff_id.to_string() });
+        let record = Record { created: created.clone(), layer: recorded, step: text.to_owned() };
+        self.session.cache.put(&key, &record)?;
+        self.draft.record(text, &created, layer);
+        self.created = created;
+        self.key = key;
+        Ok(())
+    }
+
+    /// Enter a step without a layer into the history.
+    pub(super) fn note(&mut self, text: &str) {
+        let created = self.created.clone();
+        self.draft.record(text, &created, None);
+    }
+
+    /// Copy into a layer of its own. With `link` it does not look at what lies below it.
+    pub(super) fn pack_layer(
+        &mut self,
+        options: &copy::Options,
+        inputs: &[copy::Input<'_>],
+        link: bool,
+    ) -> Result<Layer, Error> {
+        let session = self.session;
+        let packer = pack::Packer::new(session.cache.writer(), Compression::Gzip)?;
+        let mut nothing = Tree::default();
+        let tree = if link { &mut nothing } else { self.tree()? };
+        let packer = Copier::new(tree, options, &session.digests, packer).copy(inputs)?;
+        tree.seal();
+        if link {
+            // What it holds is known only beside what lay below.
+            self.tree = None;
+        }
+        let (descriptor, diff_id) = packer.finish()?;
+        Ok(session.cache.layer(descriptor, diff_id))
+    }
+}

@@ -1,0 +1,45 @@
+//! WORKDIR as a step: the directory is made if it is missing.
+
+use std::path::Path;
+
+use super::error::Error;
+use super::work::Work;
+use crate::copy;
+
+impl Work<'_> {
+    /// WORKDIR. Whether the layer came out of the cache.
+    pub(super) fn workdir(&mut self, path: &str) -> Result<bool, Error> {
+        let path = self.variables.expand(path)?;
+        let path = self.absolute(&path);
+        let path = if path.len() > 1 { path.trim_end_matches('/').to_owned() } else { path };
+        self.draft.set("WorkingDir", path.as_str());
+        let text = format!("WORKDIR {path}");
+        if path == "/" {
+            self.note(&text);
+            return Ok(false);
+        }
+        let user = self.draft.user().to_owned();
+        let mut key = self.begin_key("workdir");
+        key.add(&path).add(&user);
+        let key = key.finish();
+        if self.cached(&key, &text)? {
+            return Ok(true);
+        }
+        let owner = if user.is_empty() { None } else { Some(self.owner(&user)?) };
+        let tree = self.tree()?;
+        let resolved = tree.resolve(Path::new(&path))?;
+        if tree.is_directory(&resolved) {
+            self.finish(key, &text, None)?;
+            return Ok(false);
+        }
+        let options = copy::Options {
+            destination: format!("{path}/"),
+            owner,
+            epoch: self.session.options.epoch,
+            ..copy::Options::default()
+        };
+        let layer = self.pack_layer(&options, &[copy::Input::Nothing], false)?;
+        self.finish(key, &text, Some(layer))?;
+        Ok(false)
+    }
+}

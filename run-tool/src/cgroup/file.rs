@@ -1,0 +1,96 @@
+//! Control files, and where they are.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::kernel::error::{self, Fails};
+
+/// Where version 2 is mounted, alone or below the version 1 hierarchies.
+pub(crate) const ROOT: &str = "/sys/fs/cgroup";
+
+/// Whether version 2 is all there is.
+pub(crate) fn is_unified() -> bool {
+    is_version_2(Path::new(ROOT))
+}
+
+/// Whether a folder is in a version 2 hierarchy.
+pub(crate) fn is_version_2(path: &Path) -> bool {
+    const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
+    rustix::fs::statfs(path).is_ok_and(|statfs| statfs.f_type == CGROUP2_SUPER_MAGIC)
+}
+
+/// A control file and its new value, if it gets one.
+pub(super) type Limit = (&'static str, Option<String>);
+
+/// Sets limits that bound each other: what does not fit the old value of the last one is set again once that has its new value.
+pub(super) fn put_together(put: &dyn Fn(&str, String) -> Result<()>, limits: &[Limit], last: Limit) -> Result<()> {
+    let mut late = Vec::new();
+    for (name, value) in limits {
+        let Some(value) = value else { continue };
+        match put(name, value.clone()) {
+            Err(error) if error::errno(&error) == Some(libc::EINVAL) && last.1.is_some() => late.push((name, value)),
+            result => result?,
+        }
+    }
+    let (name, Some(value)) = last else { return Ok(()) };
+    put(name, value)?;
+    late.into_iter().try_for_each(|(name, value)| put(name, value.clone()))
+}
+
+/// Writes a control file, which must exist.
+pub(crate) fn write(path: &Path, value: &str) -> Result<()> {
+    use std::io::Write;
+    let mut file = fs::OpenOptions::new().write(true).open(path).fails(|| format!("open {}", path.display()))?;
+    loop {
+        match file.write(value.as_bytes()) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => {
+                return result
+                    .fails(|| format!("failed to write {value:?}: write {}", path.display()))
+                    .map(drop)
+                    .map_err(Into::into);
+            }
+        }
+    }
+}
+
+/// Reads a control file, without the newline.
+pub(crate) fn read(path: &Path) -> Result<String> {
+    let text = fs::read_to_string(path).fails(|| format!("open {}", path.display()))?;
+    Ok(text.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn limits_that_bound_each_other_are_set_in_the_order_that_fits() {
+        // As the kernel has it: no runtime above its period.
+        for (before, (period, runtime)) in [((900, 600), (10, 3)), ((10, 3), (900, 600)), ((900, 600), (800, 600))] {
+            let kernel = Cell::new(before);
+            let put = |name: &str, value: String| {
+                let value = value.parse().unwrap();
+                let (period, runtime) =
+                    if name == "period" { (value, kernel.get().1) } else { (kernel.get().0, value) };
+                if runtime > period {
+                    return Err(io::Error::from_raw_os_error(libc::EINVAL)).fails(|| "write").map_err(Into::into);
+                }
+                kernel.set((period, runtime));
+                Ok(())
+            };
+            let number = |value: u32| Some(value.to_string());
+            put_together(&put, &[("period", number(period))], ("runtime", number(runtime))).unwrap();
+            assert_eq!(kernel.get(), (period, runtime), "{before:?}");
+            // Alone, what does not fit is an error.
+            let result = put_together(&put, &[("period", number(runtime - 1))], ("runtime", None));
+            assert_eq!(error::errno(&result.unwrap_err()), Some(libc::EINVAL));
+        }
+    }
+}

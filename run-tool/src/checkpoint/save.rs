@@ -1,0 +1,204 @@
+//! A container saved to disk, by criu: what is the host's in it is named, the rest is criu's work.
+
+use std::fs;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use libcontainer::oci_spec::runtime::Spec;
+use protobuf::MessageField;
+use rust_criu::rust_criu_protobuf::rpc::{Criu_features, Criu_notify, Criu_opts, Criu_page_server_info, Criu_req_type};
+use rustix::fs::OFlags;
+
+use super::images::{DESCRIPTORS, open_folder, place};
+use crate::cgroup;
+use crate::checkpoint::criu::{self, Criu};
+use crate::container::Container;
+use crate::create::{namespace, notify};
+use crate::kernel::error::Fails;
+use crate::kernel::syscall;
+use crate::rootfs::node;
+use crate::rootfs::root::Root;
+use crate::spec::{self, Items};
+
+/// How a container is to be saved.
+#[derive(Debug)]
+pub(crate) struct Saving {
+    /// Who saves it.
+    pub(crate) criu: Criu,
+    /// Everything that goes to criu as it is.
+    pub(crate) options: Criu_opts,
+    /// Where the images go.
+    pub(crate) images: PathBuf,
+    /// Where the log goes, if not beside them.
+    pub(crate) work: Option<PathBuf>,
+    /// An earlier pre-dump, relative to the images.
+    pub(crate) parent: Option<PathBuf>,
+    /// Memory only, the container goes on.
+    pub(crate) pre_dump: bool,
+    /// Address and port of the server that takes the pages.
+    pub(crate) page_server: Option<(String, i32)>,
+    /// Who is told, by a NUL, that pages can be fetched.
+    pub(crate) status_fd: Option<i32>,
+}
+
+/// What of the container's mounts is the host's.
+fn leave_mounts(options: &mut Criu_opts, container: &Container, spec: &Spec) -> Result<()> {
+    let root = Root::open(&container.state.config.rootfs)?;
+    let mut leave_place = |path: &Path| {
+        let place = place(&root, path);
+        criu::leave(options, &place, &place);
+    };
+    let cgroup_namespace = container.state.config.namespaces.iter().any(|namespace| namespace.kind == "NEWCGROUP");
+    let bundle = PathBuf::from(container.state.bundle().unwrap_or_default());
+    for mount in spec.mounts().items() {
+        let mount = crate::rootfs::mount::Mount::from_spec(mount, &bundle, &root.path)?;
+        if mount.is_bind() {
+            leave_place(&mount.destination);
+        } else if mount.kind == "cgroup" && !cgroup::is_unified() && !cgroup_namespace {
+            // Version 1 without a namespace of its own is shown by bind mounts.
+            for hierarchy in cgroup::v1::hierarchies()? {
+                if let Some(name) = hierarchy.mountpoint.file_name() {
+                    leave_place(&mount.destination.join(name));
+                }
+            }
+        }
+    }
+    if container.folder.join(notify::FOLDER).exists() {
+        leave_place(Path::new(notify::INSIDE));
+    }
+    let linux = spec.linux().as_ref();
+    for node in node::nodes(linux.map_or(&[][..], |linux| linux.devices().items()))? {
+        leave_place(node.path());
+    }
+    for path in linux.and_then(|linux| linux.masked_paths().as_ref()).into_iter().flatten() {
+        let seen = format!("/proc/{}/root/{path}", container.state.init_process_pid);
+        match fs::metadata(&seen) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => criu::leave(options, Path::new(path), Path::new("/dev/null")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).fails(|| format!("stat {seen}")).map_err(Into::into),
+        }
+    }
+    Ok(())
+}
+
+/// Namespaces that the container joined stay as they are, found again by a key when it is restored.
+fn leave_namespaces(options: &mut Criu_opts, container: &Container, version: i32) -> Result<()> {
+    for (kind, key, since) in criu::EXTERNAL {
+        let (kind, name) = namespace::names(kind);
+        if version < since {
+            bail!("criu lacks support for external {name} namespace during checkpointing process (old criu version?)");
+        }
+        let joined = container.state.config.namespaces.iter().find(|namespace| namespace.kind == kind);
+        let Some(path) = joined.map(|joined| &joined.path).filter(|path| !path.as_os_str().is_empty()) else {
+            continue;
+        };
+        let inode = fs::metadata(path).fails(|| format!("stat {}", path.display()))?.ino();
+        options.external.push(format!("{name}[{inode}]:{key}"));
+    }
+    Ok(())
+}
+
+/// Saves a container. What lives of it afterwards is the caller's to remove.
+pub(crate) fn save(container: &Container, mut saving: Saving) -> Result<()> {
+    const LOG: &str = "dump.log";
+    let version = saving.criu.version()?;
+    let images = open_folder(&saving.images)?;
+    let work = saving.work.as_deref().map(open_folder).transpose()?;
+    let options = &mut saving.options;
+    options.set_images_dir_fd(images.as_raw_fd());
+    if let Some(work) = &work {
+        options.set_work_dir_fd(work.as_raw_fd());
+    }
+    criu::configure(options, container, LOG);
+    options.set_root(container.state.config.rootfs.display().to_string());
+    options.set_pid(container.state.init_process_pid);
+    leave_namespaces(options, container, version)?;
+    let cgroup = container.cgroup();
+    if !cgroup.unified() || version >= 31400 {
+        let freezer = cgroup.paths.get("freezer").or_else(|| cgroup.paths.get("").filter(|_| cgroup.unified()));
+        if let Some(path) = freezer {
+            options.set_freeze_cgroup(path.display().to_string());
+        }
+    }
+    if let Some((address, port)) = saving.page_server.take() {
+        let mut server = Criu_page_server_info::new();
+        server.set_address(address);
+        server.set_port(port);
+        options.ps = MessageField::some(server);
+    }
+    if let Some(parent) = &saving.parent {
+        options.set_parent_img(parent.display().to_string());
+        options.set_track_mem(true);
+    }
+    if saving.pre_dump {
+        let mut features = Criu_features::new();
+        features.set_mem_track(true);
+        saving.criu.require(&features)?;
+    }
+    let mut status_fd = None;
+    if options.lazy_pages() {
+        let mut features = Criu_features::new();
+        features.set_lazy_pages(true);
+        saving.criu.require(&features)?;
+        if let Some(number) = saving.status_fd {
+            let fd = syscall::borrow_fd(number)
+                .with_context(|| format!("invalid --status-fd argument {number}: bad file descriptor"))?;
+            let flags = rustix::fs::fcntl_getfl(fd).fails(|| format!("invalid --status-fd argument {number}"))?;
+            if !flags.intersects(OFlags::WRONLY | OFlags::RDWR) {
+                bail!("invalid --status-fd argument {number}: not writable");
+            }
+            // Since 3.15 criu tells us instead.
+            if version < 31500 {
+                options.set_status_fd(number);
+            } else {
+                status_fd = Some(fd);
+            }
+        }
+    }
+    if !saving.pre_dump {
+        let bundle = Path::new(container.state.bundle().unwrap_or_default()).join("config.json");
+        let text = fs::read(&bundle).fails(|| format!("open {}", bundle.display()))?;
+        leave_mounts(options, container, &spec::parse(&text)?)?;
+        let path = saving.images.join(DESCRIPTORS);
+        let text = serde_json::to_vec(&container.state.external_descriptors)?;
+        let mut create = fs::OpenOptions::new();
+        let file = create.write(true).create(true).truncate(true).mode(0o600).open(&path);
+        let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, &text));
+        written.fails(|| format!("open {}", path.display()))?;
+    }
+    let kind = if saving.pre_dump { Criu_req_type::PRE_DUMP } else { Criu_req_type::DUMP };
+    let request = criu::request(kind, Some(std::mem::take(&mut saving.options)));
+    saving
+        .criu
+        .carry_out(request, &mut Dump { container, status_fd })
+        .map(drop)
+        .inspect_err(|_| criu::quote_errors(&saving.work.as_ref().unwrap_or(&saving.images).join(LOG)))
+}
+
+/// A dump under way.
+struct Dump<'a> {
+    container: &'a Container,
+    status_fd: Option<BorrowedFd<'static>>,
+}
+
+impl criu::Caller for Dump<'_> {
+    fn notified(&mut self, step: &Criu_notify, _: Option<OwnedFd>) -> Result<()> {
+        match step.script() {
+            "post-dump" => {
+                let path = self.container.folder.join("checkpoint");
+                fs::write(&path, "").fails(|| format!("open {}", path.display()))?;
+            }
+            "status-ready" => {
+                if let Some(fd) = self.status_fd.take() {
+                    rustix::io::write(fd, &[0]).fails(|| "can't write \\0 to status fd")?;
+                }
+            }
+            // The network of a container is its hooks' and its engine's.
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,240 @@
+//! The talk between run-tool and the process that becomes the container's: packets over a socket pair, one message each.
+//!
+//! The end of the talk is the end of the socket: the child's end is closed by the kernel at a successful execve.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+
+use anyhow::{Result, bail};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use crate::cgroup::entrance::Entrance;
+use crate::kernel::error::Fails;
+use crate::kernel::log::{self, Level};
+use crate::kernel::socket::{receive_fd, send_fd};
+
+const LIMIT: usize = 32 * 1024;
+
+/// The other side went while it was to answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the other process ended while {0} was expected")]
+pub(crate) struct Gone(String);
+
+/// What one side tells the other.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// Parent: you are in your groups and have your ids; begin.
+    Go,
+    /// Child: I have moved into my groups, or could not.
+    Entered(bool),
+    /// Intermediate child: the container's process has this id.
+    Pid(i32),
+    /// Child: the mounts are there; run the hooks of the runtime namespace.
+    Hooks,
+    /// Parent: done, go on.
+    Continue,
+    /// Child: set up; parent: stored, go on with `Continue`.
+    Ready,
+    /// Child: this descriptor of mine is the seccomp listener; take it.
+    SeccompListener(i32),
+    /// Child: this is the pty (with a descriptor).
+    Pty,
+    /// Child: open the source of this mount for me; the answer (with a descriptor) is the same.
+    Tree(i32),
+    /// Child: about to wait for `start`.
+    Waiting,
+    /// Child: a record for the log.
+    Log(Level, String),
+    /// Child: failed, for this reason.
+    Error(String),
+}
+
+/// As much of a text as fits into a packet.
+fn cut(text: &str) -> Vec<u8> {
+    text.as_bytes()[..text.len().min(LIMIT - 1)].to_vec()
+}
+
+impl Message {
+    fn encode(&self) -> Vec<u8> {
+        let (tag, rest) = match self {
+            Message::Go => (b'g', Vec::new()),
+            Message::Entered(entered) => (b'i', vec![u8::from(*entered)]),
+            Message::Pid(pid) => (b'p', pid.to_ne_bytes().to_vec()),
+            Message::Hooks => (b'h', Vec::new()),
+            Message::Continue => (b'c', Vec::new()),
+            Message::Ready => (b'r', Vec::new()),
+            Message::SeccompListener(fd) => (b's', fd.to_ne_bytes().to_vec()),
+            Message::Pty => (b't', Vec::new()),
+            Message::Tree(index) => (b'm', index.to_ne_bytes().to_vec()),
+            Message::Waiting => (b'w', Vec::new()),
+            Message::Log(Level::Debug, text) => (b'0', cut(text)),
+            Message::Log(Level::Warning, text) => (b'1', cut(text)),
+            Message::Log(Level::Error, text) => (b'2', cut(text)),
+            Message::Error(text) => (b'e', cut(text)),
+        };
+        let mut bytes = vec![tag];
+        bytes.extend(rest);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (tag, rest) = bytes.split_first()?;
+        let number = || rest.try_into().ok().map(i32::from_ne_bytes);
+        let text = || String::from_utf8_lossy(rest).into_owned();
+        Some(match tag {
+            b'g' => Message::Go,
+            b'i' => Message::Entered(rest == [1]),
+            b'p' => Message::Pid(number()?),
+            b'h' => Message::Hooks,
+            b'c' => Message::Continue,
+            b'r' => Message::Ready,
+            b's' => Message::SeccompListener(number()?),
+            b't' => Message::Pty,
+            b'm' => Message::Tree(number()?),
+            b'w' => Message::Waiting,
+            b'0' => Message::Log(Level::Debug, text()),
+            b'1' => Message::Log(Level::Warning, text()),
+            b'2' => Message::Log(Level::Error, text()),
+            b'e' => Message::Error(text()),
+            _ => return None,
+        })
+    }
+}
+
+/// One end.
+#[derive(Debug)]
+pub(crate) struct Channel(OwnedFd);
+
+impl Channel {
+    /// Both ends.
+    pub(crate) fn pair() -> Result<(Self, Self)> {
+        let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let (one, other) = pair.fails(|| "socketpair")?;
+        Ok((Self(one), Self(other)))
+    }
+
+    /// Tells the other side something.
+    pub(crate) fn send(&self, message: &Message) -> Result<()> {
+        let bytes = message.encode();
+        loop {
+            // A plain write: it passes even a seccomp filter that traps sendmsg. The child has SIGPIPE's default action only
+            // right before execve, when it sends no more.
+            match rustix::io::write(&self.0, &bytes) {
+                Err(rustix::io::Errno::INTR) => {}
+                result => {
+                    result.fails(|| "write to the container's process")?;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Tells the other side something and hands it a descriptor.
+    pub(crate) fn send_fd(&self, message: &Message, fd: BorrowedFd<'_>) -> Result<()> {
+        send_fd(self.0.as_fd(), &message.encode(), fd).fails(|| "sendmsg")?;
+        Ok(())
+    }
+
+    /// Sends this process's records for the log to the other side from now on.
+    pub(crate) fn take_log(&self) {
+        if let Ok(end) = self.0.try_clone() {
+            let end = Self(end);
+            log::send_to(Box::new(move |level, text| {
+                // A parent that is gone has no log.
+                let _ = end.send(&Message::Log(level, text.to_owned()));
+            }));
+        }
+    }
+
+    /// Waits for a message, and a descriptor that may come with it. `None`: the other side is gone. Records for the log are
+    /// written on the way.
+    pub(crate) fn receive(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
+        loop {
+            match self.receive_one()? {
+                Some((Message::Log(level, text), _)) => log::record(level, &text),
+                other => return Ok(other),
+            }
+        }
+    }
+
+    fn receive_one(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
+        let mut bytes = vec![0; LIMIT];
+        let (count, fd) = match receive_fd(self.0.as_fd(), &mut bytes) {
+            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+            result => result.fails(|| "recvmsg")?,
+        };
+        if count == 0 {
+            return Ok(None);
+        }
+        match Message::decode(&bytes[..count]) {
+            Some(message) => Ok(Some((message, fd))),
+            None => bail!("invalid message from the container's process"),
+        }
+    }
+
+    /// The child: enters its groups, and says whether it could where the parent cannot know.
+    pub(crate) fn enter(&self, entrance: Entrance) -> Result<()> {
+        match entrance.enter() {
+            Some(entered) => self.send(&Message::Entered(entered)),
+            None => Ok(()),
+        }
+    }
+
+    /// The parent: whether the child is in its groups.
+    pub(crate) fn entered(&self, entrance: Entrance) -> Result<bool> {
+        if let Some(entered) = entrance.entered() {
+            return Ok(entered);
+        }
+        match self.receive()? {
+            Some((Message::Entered(entered), _)) => Ok(entered),
+            Some((Message::Error(text), _)) => bail!(text),
+            _ => bail!("the new process ended unexpectedly"),
+        }
+    }
+
+    /// The child: has the parent take the listener of the seccomp filter.
+    pub(crate) fn hand_over_listener(&self, listener: RawFd) -> Result<()> {
+        self.send(&Message::SeccompListener(listener))?;
+        self.expect(&Message::Continue)
+    }
+
+    /// Has the parent open the source of a mount.
+    pub(crate) fn ask_for_tree(&self, index: usize) -> Result<OwnedFd> {
+        self.send(&Message::Tree(index as i32))?;
+        match self.receive()? {
+            Some((Message::Tree(_), Some(tree))) => Ok(tree),
+            Some((Message::Error(text), _)) => bail!(text),
+            other => bail!("unexpected answer {other:?} for a mount"),
+        }
+    }
+
+    /// Waits for a certain message.
+    pub(crate) fn expect(&self, wanted: &Message) -> Result<()> {
+        match self.receive()? {
+            Some((message, _)) if message == *wanted => Ok(()),
+            Some((message, _)) => bail!("unexpected message {message:?}, expected {wanted:?}"),
+            None => Err(Gone(format!("{wanted:?}")).into()),
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_and_descriptors_arrive() {
+        let (one, other) = Channel::pair().unwrap();
+        one.send(&Message::Error("é".into())).unwrap();
+        assert_eq!(other.receive().unwrap().unwrap().0, Message::Error("é".into()));
+        one.send_fd(&Message::Pty, one.as_fd()).unwrap();
+        assert!(matches!(other.receive().unwrap(), Some((Message::Pty, Some(_)))));
+        drop(one);
+        assert!(other.receive().unwrap().is_none());
+    }
+}

@@ -1,0 +1,172 @@
+//! The log as runc writes it: logrus's text or JSON records, to standard error or to the file of `--log`.
+//!
+//! containerd and conmon read the JSON keys `level`, `msg` and `time`, so a record holds exactly these.
+
+use std::fs::{File, OpenOptions};
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use anyhow::{Result, bail};
+
+use super::error::Fails;
+
+struct Log {
+    file: Option<File>,
+    json: bool,
+    debug: bool,
+}
+
+static LOG: OnceLock<Log> = OnceLock::new();
+
+/// Who takes the records in a process whose standard error is not the caller's.
+static SINK: OnceLock<Sink> = OnceLock::new();
+
+/// Takes a record.
+pub(crate) type Sink = Box<dyn Fn(Level, &str) + Send + Sync>;
+
+/// How grave a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// Only with `--debug`.
+    Debug,
+    /// Worth knowing.
+    Warning,
+    /// The command failed.
+    Error,
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Level::Debug => "debug",
+            Level::Warning => "warning",
+            Level::Error => "error",
+        }
+    }
+}
+
+/// Opens the log. Before that, records go to standard error as text.
+pub(crate) fn open(file: Option<&Path>, format: &str, debug: bool) -> Result<()> {
+    let json = match format {
+        "" | "text" => false,
+        "json" => true,
+        other => bail!("invalid log-format: {other}"),
+    };
+    let file = match file {
+        None => None,
+        // Engines open the same file at the same time: append, and never through a buffer.
+        Some(path) => Some(
+            OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o644)
+                .open(path)
+                .fails(|| format!("open {}", path.display()))?,
+        ),
+    };
+    // A second call is a programming error without consequence: the first log stays.
+    let _ = LOG.set(Log { file, json, debug });
+    Ok(())
+}
+
+/// Whether records go to standard error.
+pub(crate) fn to_stderr() -> bool {
+    LOG.get().is_none_or(|log| log.file.is_none())
+}
+
+/// Whether `--debug` was given.
+pub(crate) fn debugging() -> bool {
+    LOG.get().is_some_and(|log| log.debug)
+}
+
+/// Sends records to someone else from now on.
+pub(crate) fn send_to(sink: Sink) {
+    // Set once: a process has one parent.
+    let _ = SINK.set(sink);
+}
+
+/// Writes a record.
+pub(crate) fn record(level: Level, message: &str) {
+    if let Some(sink) = SINK.get() {
+        if level != Level::Debug || debugging() {
+            sink(level, message);
+        }
+        return;
+    }
+    let (file, json, debug) = LOG.get().map_or((None, false, false), |log| (log.file.as_ref(), log.json, log.debug));
+    if level == Level::Debug && !debug {
+        return;
+    }
+    let terminal = file.is_none() && std::io::stderr().is_terminal();
+    let line = format(level, message, json, terminal, &now());
+    // A log that cannot be written (full disk, closed stderr) must not stop a container.
+    let _ = match file {
+        Some(mut file) => file.write_all(line.as_bytes()),
+        None => std::io::stderr().write_all(line.as_bytes()),
+    };
+}
+
+fn format(level: Level, message: &str, json: bool, terminal: bool, time: &str) -> String {
+    let name = level.name();
+    if json {
+        return format!("{{\"level\":\"{name}\",\"msg\":{},\"time\":\"{time}\"}}\n", quote(message));
+    }
+    if terminal {
+        let short = name[..4].to_uppercase();
+        return format!("{short}[0000] {message}\n");
+    }
+    format!("time=\"{time}\" level={name} msg={}\n", quote(message))
+}
+
+fn quote(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
+}
+
+fn now() -> String {
+    jiff::Timestamp::now().round(jiff::Unit::Second).map_or_else(|_| String::new(), |time| time.to_string())
+}
+
+/// Records what only someone who looks for a fault wants to read.
+pub(crate) fn debug(message: impl FnOnce() -> String) {
+    if debugging() {
+        record(Level::Debug, &message());
+    }
+}
+
+/// Records what went wrong without stopping the command.
+pub(crate) fn warn(message: &str) {
+    record(Level::Warning, message);
+}
+
+/// Records what stopped the command, and says it on standard error too when the log is elsewhere.
+pub(crate) fn fatal(message: &str) {
+    record(Level::Error, message);
+    if !to_stderr() {
+        // Nobody may be reading; the log has it.
+        let _ = writeln!(std::io::stderr(), "{}", message.trim_end_matches('\n'));
+    }
+}
+
+/// Says something on standard error as it is, and records it where the log is elsewhere.
+pub(crate) fn plain(message: &str) {
+    if !to_stderr() {
+        record(Level::Error, message);
+    }
+    // Nobody may be reading.
+    let _ = writeln!(std::io::stderr(), "{message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_have_the_keys_that_engines_read() {
+        let line = format(Level::Error, "a \"b\"\nc", true, false, "2026-01-02T03:04:05Z");
+        assert_eq!(line, "{\"level\":\"error\",\"msg\":\"a \\\"b\\\"\\nc\",\"time\":\"2026-01-02T03:04:05Z\"}\n");
+        let line = format(Level::Warning, "x", false, false, "2026-01-02T03:04:05Z");
+        assert_eq!(line, "time=\"2026-01-02T03:04:05Z\" level=warning msg=\"x\"\n");
+    }
+}

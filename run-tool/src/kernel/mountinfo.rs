@@ -1,0 +1,92 @@
+//! The mounts of the caller's mount namespace, as `/proc/self/mountinfo` lists them (proc_pid_mountinfo(5)).
+//!
+//! It is a file of bytes: an ordinary user of the host may have mounted something at a place that is no text, and blanks stand there
+//! as `\040`.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::kernel::error::Fails;
+
+/// A mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mounted {
+    /// What of its file system is mounted.
+    pub(crate) root: PathBuf,
+    /// Where.
+    pub(crate) place: PathBuf,
+    /// The file system's name.
+    pub(crate) kind: String,
+    /// The file system's own options.
+    pub(crate) options: String,
+}
+
+/// Every mount, in the order in which they were made.
+pub(crate) fn read() -> Result<Vec<Mounted>> {
+    let table = fs::read("/proc/self/mountinfo").fails(|| "open /proc/self/mountinfo")?;
+    Ok(parse(&table))
+}
+
+/// Reads a table of mounts.
+pub(crate) fn parse(table: &[u8]) -> Vec<Mounted> {
+    let line = |line: &[u8]| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        // Before: the mount's number, its parent's and the device's. Between them and the dash: flags and any number of tags.
+        let (root, place) = (fields.nth(3)?, fields.next()?);
+        fields.by_ref().find(|field| *field == b"-")?;
+        let (kind, options) = (fields.next()?, fields.nth(1)?);
+        let text = |field: &[u8]| String::from_utf8_lossy(&unescape(field)).into_owned();
+        Some(Mounted { root: path(root), place: path(place), kind: text(kind), options: text(options) })
+    };
+    table.split(|byte| *byte == b'\n').filter_map(line).collect()
+}
+
+fn path(field: &[u8]) -> PathBuf {
+    OsString::from_vec(unescape(field)).into()
+}
+
+/// Undoes what the kernel does to blanks, ends of lines and backslashes: three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        let digits =
+            after.get(..3).filter(|digits| *first == b'\\' && digits.iter().all(|digit| (b'0'..b'8').contains(digit)));
+        match digits {
+            Some(digits) => {
+                bytes.push(digits.iter().fold(0, |byte: u8, digit| byte.wrapping_mul(8).wrapping_add(digit - b'0')));
+                rest = &after[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_read_with_tags_and_without_blanks_and_what_is_no_text() {
+        let table = b"25 30 0:23 / /sys rw,nosuid shared:7 master:1 - sysfs sysfs rw\n\
+            31 25 0:27 /a /mnt/with\\040blank\\134 rw - tmpfs none rw,size=4k\n\
+            32 25 0:28 / /mnt/\xff rw unbindable - fuse.x none ro\n\
+            not a mount\n";
+        let found = parse(table);
+        let line =
+            |mount: &Mounted| format!("{} {:?} {} {}", mount.root.display(), mount.place, mount.kind, mount.options);
+        assert_eq!(
+            found.iter().map(line).collect::<Vec<_>>(),
+            [r#"/ "/sys" sysfs rw"#, r#"/a "/mnt/with blank\\" tmpfs rw,size=4k"#, r#"/ "/mnt/\xFF" fuse.x ro"#]
+        );
+        assert!(read().unwrap().iter().any(|mount| mount.kind == "proc"));
+    }
+}

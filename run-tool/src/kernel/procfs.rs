@@ -1,0 +1,117 @@
+//! `/proc`: what the kernel says there of processes, and a `Procfs` that is for certain the kernel's. An image can put anything at
+//! `/proc`, and a write that was meant for a label or a sysctl would then go elsewhere (CVE-2025-52881).
+
+use std::io::{Read, Write};
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+
+use super::syscall::Pid;
+use crate::kernel::error::Fails;
+use std::fs::{self, File};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+const ROOT_INODE: u64 = 1;
+
+/// The root of a procfs.
+#[derive(Debug)]
+pub(crate) struct Procfs(OwnedFd);
+
+impl Procfs {
+    /// A procfs of our own where the kernel lets us mount one, else what is at `/proc`, checked.
+    pub(crate) fn open() -> Result<Self> {
+        Self::detached().or_else(|_| Self::mounted())
+    }
+
+    /// Nobody else has this mount, so nothing can be mounted over its files.
+    fn detached() -> rustix::io::Result<Self> {
+        let context = rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        rustix::mount::fsconfig_create(&context)?;
+        let attributes =
+            MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        Ok(Self(rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?))
+    }
+
+    /// What is mounted at `/proc`, if it is the root of a procfs.
+    pub(crate) fn mounted() -> Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let proc = rustix::fs::open("/proc", flags, Mode::empty()).fails(|| "open /proc")?;
+        let statfs = rustix::fs::fstatfs(&proc).fails(|| "fstatfs /proc")?;
+        let stat = rustix::fs::fstat(&proc).fails(|| "fstat /proc")?;
+        if statfs.f_type != PROC_SUPER_MAGIC || stat.st_ino != ROOT_INODE {
+            bail!("/proc is not procfs");
+        }
+        Ok(Self(proc))
+    }
+
+    /// Writes a file, which must be this procfs's own.
+    pub(crate) fn write(&self, path: &Path, value: &str) -> Result<()> {
+        let mut file = self.file(path, OFlags::WRONLY)?;
+        file.write_all(value.as_bytes()).fails(|| format!("write /proc/{}", path.display()))?;
+        Ok(())
+    }
+
+    /// Reads a file, which must be this procfs's own.
+    pub(crate) fn read(&self, path: &Path) -> Result<String> {
+        let mut text = String::new();
+        let mut file = self.file(path, OFlags::RDONLY)?;
+        file.read_to_string(&mut text).fails(|| format!("read /proc/{}", path.display()))?;
+        Ok(text)
+    }
+
+    fn file(&self, path: &Path, flags: OFlags) -> Result<File> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        let fd = rustix::fs::openat2(self.0.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+            .fails(|| format!("open /proc/{}", path.display()))?;
+        Ok(fd.into())
+    }
+}
+
+/// The name of a descriptor of this process under `/proc`.
+pub(crate) fn proc_path(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+/// When a process started and in which state it is, from `/proc/PID/stat`. `None`: there is no such process.
+pub(crate) fn process_stat(pid: Pid) -> Option<(u64, char)> {
+    if pid <= 0 {
+        return None;
+    }
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse_stat(text: &str) -> Option<(u64, char)> {
+    // The command, in brackets, may itself hold brackets and spaces.
+    let rest = &text[text.rfind(')')? + 1..];
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let start = fields.nth(18)?.parse().ok()?;
+    Some((start, state))
+}
+
+/// Whether the caller is in a user namespace that does not have all ids.
+pub(crate) fn in_user_namespace() -> bool {
+    fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|text| text.split_ascii_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_real_proc_is_taken_and_paths_stay_in_it() {
+        let proc = Procfs::mounted().unwrap();
+        assert!(proc.write(Path::new("../etc/passwd"), "x").is_err());
+        assert!(proc.write(Path::new("self/root/etc/passwd"), "x").is_err());
+    }
+
+    #[test]
+    fn a_command_with_brackets_does_not_confuse_the_start_time() {
+        let text = "12 (a) S (b)) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20";
+        assert_eq!(parse_stat(text), Some((4242, 'Z')));
+    }
+}

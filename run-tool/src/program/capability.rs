@@ -1,0 +1,157 @@
+//! Capabilities of the container's process.
+
+use anyhow::Result;
+use libcontainer::oci_spec::runtime::{Capabilities, LinuxCapabilities};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use crate::kernel::error::Fails;
+use crate::kernel::log;
+
+/// All names, in the order of the kernel's numbers.
+pub(crate) const NAMES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+/// Sets of capabilities as bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sets {
+    bounding: u64,
+    effective: u64,
+    permitted: u64,
+    inheritable: u64,
+    ambient: u64,
+}
+
+fn bits(names: Option<&Capabilities>) -> u64 {
+    let number = |name: String| NAMES.iter().position(|known| *known == name);
+    names
+        .into_iter()
+        .flatten()
+        .filter_map(|capability| number(capability.to_string()))
+        .fold(0, |bits, number| bits | 1 << number)
+}
+
+impl Sets {
+    /// Reads the sets of a process.
+    pub(crate) fn from_spec(spec: &LinuxCapabilities) -> Self {
+        Self {
+            bounding: bits(spec.bounding().as_ref()),
+            effective: bits(spec.effective().as_ref()),
+            permitted: bits(spec.permitted().as_ref()),
+            inheritable: bits(spec.inheritable().as_ref()),
+            ambient: bits(spec.ambient().as_ref()),
+        }
+    }
+
+    /// Takes what is not in the bounding set away for good; done before the user changes.
+    pub(crate) fn drop_bounding(&self) -> Result<()> {
+        for number in 0..64 {
+            if self.bounding & 1 << number != 0 {
+                continue;
+            }
+            match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+                // Past the last one that this kernel has.
+                Err(rustix::io::Errno::INVAL) => break,
+                result => result.fails(|| "unable to apply bounding set: prctl")?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes on the sets.
+    pub(crate) fn apply(&self) -> Result<()> {
+        // What the caller does not hold itself (in a container, on a hardened host) nobody can give.
+        let own = rustix::thread::capabilities(None).fails(|| "unable to apply caps: capget")?.permitted.bits();
+        let missing = self.permitted & !own & ((1 << NAMES.len()) - 1);
+        if missing != 0 {
+            let names: Vec<_> =
+                (0..NAMES.len()).filter(|number| missing & 1 << number != 0).map(|number| NAMES[number]).collect();
+            log::debug(|| format!("capabilities that run-tool itself lacks: {}", names.join(" ")));
+        }
+        let set = |bits: u64| CapabilitySet::from_bits_retain(bits & own);
+        let sets = CapabilitySets {
+            effective: set(self.effective & self.permitted),
+            permitted: set(self.permitted),
+            inheritable: set(self.inheritable),
+        };
+        rustix::thread::set_capabilities(None, sets)
+            .fails(|| "unable to apply caps: can't apply capabilities: capset")?;
+        // EINVAL: a kernel without ambient capabilities.
+        match rustix::thread::clear_ambient_capability_set() {
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            result => result.fails(|| "unable to apply caps: prctl(PR_CAP_AMBIENT_CLEAR_ALL)")?,
+        }
+        for (number, name) in NAMES.iter().enumerate().filter(|(number, _)| self.ambient & 1 << number != 0) {
+            let one = CapabilitySet::from_bits_retain(1 << number);
+            if let Err(error) = rustix::thread::configure_capability_in_ambient_set(one, true) {
+                let said = || {
+                    format!(
+                        "can't raise ambient capability CAP_{name}: {}",
+                        crate::kernel::error::reason(&error.into())
+                    )
+                };
+                // Where nothing is inheritable the ambient set is a left-over: buildah empties the one and keeps the other (its
+                // answer to CVE-2022-27651), and a line for each capability would stand in the output of every RUN.
+                if self.inheritable == 0 {
+                    log::debug(said);
+                } else {
+                    log::warn(&said());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_the_kernels_bits() {
+        let spec: LinuxCapabilities =
+            serde_json::from_str(r#"{"bounding":["CAP_CHOWN","CAP_CHECKPOINT_RESTORE"]}"#).unwrap();
+        assert_eq!(Sets::from_spec(&spec).bounding, 1 | 1 << 40);
+        assert_eq!(NAMES.iter().position(|name| *name == "SYS_ADMIN"), Some(21));
+    }
+}

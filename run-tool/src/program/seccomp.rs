@@ -1,0 +1,347 @@
+//! Seccomp: a profile compiled to the kernel's filter in the parent, kept for the next container with the same profile, and
+//! installed in the child.
+//!
+//! libcontainer compiles and installs in one go inside the container, and again for every exec. Compiling docker's profile
+//! takes longer than all the rest of a start, so here it is a step of its own (the same libseccomp) whose result is stored.
+
+use std::collections::HashSet;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{Read, Seek};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use libcontainer::oci_spec::runtime::{
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag, LinuxSeccompOperator,
+};
+use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
+
+use crate::kernel::{file, log, syscall};
+use crate::spec::Items;
+
+/// The name of the compiled filter in a container's folder.
+pub(crate) const FILE: &str = "seccomp.bpf";
+
+/// The folder of compiled filters under the root; `~` cannot be part of a container's name.
+pub(crate) const CACHE: &str = "~seccomp";
+
+/// A compiled filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Filter {
+    /// `sock_filter` records.
+    pub(crate) program: Vec<u8>,
+    /// `SECCOMP_FILTER_FLAG_*`.
+    pub(crate) flags: u64,
+}
+
+/// Compiles a profile, or finds what was compiled for the same profile on the same kernel before.
+pub(crate) fn compile(profile: &LinuxSeccomp, root: &Path) -> Result<Option<Filter>> {
+    check(profile)?;
+    // runc takes an action without rules for an empty profile.
+    let Some(flags) = flags(profile)? else { return Ok(None) };
+    let version = libseccomp::ScmpVersion::current().context("libseccomp")?;
+    let kernel = rustix::system::uname();
+    let mut key = format!(
+        "{} {}.{}.{} {}\n",
+        env!("CARGO_PKG_VERSION"),
+        version.major,
+        version.minor,
+        version.micro,
+        kernel.release().to_string_lossy()
+    )
+    .into_bytes();
+    key.extend(serde_json::to_vec(profile)?);
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    let folder = root.join(CACHE);
+    let file = folder.join(format!("{:016x}", hasher.finish()));
+    // The whole key is in the file: a hash that two profiles share cannot give one the filter of the other.
+    if let Ok(stored) = fs::read(&file)
+        && let Some(program) = stored.strip_prefix(key.as_slice())
+        && let Some(program) = program.strip_prefix(b"\n\0")
+        && program.len() % 8 == 0
+        && !program.is_empty()
+    {
+        return Ok(Some(Filter { program: program.to_vec(), flags }));
+    }
+    let program = build(profile)?;
+    let store = || -> Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let mut content = key;
+        content.extend_from_slice(b"\n\0");
+        content.extend_from_slice(&program);
+        file::replace(&file, &content)
+    };
+    // A cache that cannot be written only costs time.
+    if let Err(error) = store() {
+        log::debug(|| format!("seccomp cache: {error:#}"));
+    }
+    Ok(Some(Filter { program, flags }))
+}
+
+/// The agent must get its listener through write(2), which it therefore cannot be asked about.
+fn check(profile: &LinuxSeccomp) -> Result<()> {
+    if profile.default_action() == LinuxSeccompAction::ScmpActNotify {
+        bail!("SCMP_ACT_NOTIFY cannot be used as default action");
+    }
+    let notified = profile.syscalls().items().iter().filter(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify);
+    let mut listens = false;
+    for rule in notified {
+        listens = true;
+        if rule.names().iter().any(|name| name == "write") {
+            bail!("SCMP_ACT_NOTIFY cannot be used for the write syscall");
+        }
+    }
+    if listens && profile.listener_path().is_none() {
+        bail!("seccomp listenerPath is not set");
+    }
+    Ok(())
+}
+
+/// Whether the filter has a listener.
+fn listens(profile: &LinuxSeccomp) -> bool {
+    profile.syscalls().items().iter().any(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify)
+}
+
+fn flags(profile: &LinuxSeccomp) -> Result<Option<u64>> {
+    if profile.default_action() == LinuxSeccompAction::ScmpActAllow && profile.syscalls().items().is_empty() {
+        return Ok(None);
+    }
+    let mut bits = 0;
+    match profile.flags() {
+        // What runc sets where the profile says nothing: a filter is no reason for slow speculation.
+        None => {
+            if syscall::seccomp_knows(libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW) {
+                bits |= libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+            }
+        }
+        Some(flags) => {
+            for flag in flags {
+                bits |= match flag {
+                    // One thread: nothing to synchronise, and the kernel refuses it together with a listener.
+                    LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,
+                    LinuxSeccompFilterFlag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
+                    LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+                    LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => {
+                        if listens(profile) {
+                            libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+                        } else {
+                            0
+                        }
+                    }
+                };
+            }
+        }
+    }
+    if listens(profile) {
+        bits |= libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    }
+    Ok(Some(bits))
+}
+
+fn architecture(arch: Arch) -> ScmpArch {
+    match arch {
+        Arch::ScmpArchNative => ScmpArch::Native,
+        Arch::ScmpArchX86 => ScmpArch::X86,
+        Arch::ScmpArchX86_64 => ScmpArch::X8664,
+        Arch::ScmpArchX32 => ScmpArch::X32,
+        Arch::ScmpArchArm => ScmpArch::Arm,
+        Arch::ScmpArchAarch64 => ScmpArch::Aarch64,
+        Arch::ScmpArchMips => ScmpArch::Mips,
+        Arch::ScmpArchMips64 => ScmpArch::Mips64,
+        Arch::ScmpArchMips64n32 => ScmpArch::Mips64N32,
+        Arch::ScmpArchMipsel => ScmpArch::Mipsel,
+        Arch::ScmpArchMipsel64 => ScmpArch::Mipsel64,
+        Arch::ScmpArchMipsel64n32 => ScmpArch::Mipsel64N32,
+        Arch::ScmpArchPpc => ScmpArch::Ppc,
+        Arch::ScmpArchPpc64 => ScmpArch::Ppc64,
+        Arch::ScmpArchPpc64le => ScmpArch::Ppc64Le,
+        Arch::ScmpArchS390 => ScmpArch::S390,
+        Arch::ScmpArchS390x => ScmpArch::S390X,
+        Arch::ScmpArchRiscv64 => ScmpArch::Riscv64,
+        Arch::ScmpArchParisc => ScmpArch::Parisc,
+        Arch::ScmpArchParisc64 => ScmpArch::Parisc64,
+        Arch::ScmpArchLoongarch64 => ScmpArch::Loongarch64,
+        Arch::ScmpArchM68k => ScmpArch::M68k,
+        Arch::ScmpArchSh => ScmpArch::Sh,
+        Arch::ScmpArchSheb => ScmpArch::Sheb,
+    }
+}
+
+fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Result<ScmpAction> {
+    let errno = errno.map_or(libc::EPERM, |errno| errno as i32);
+    Ok(match action {
+        LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => ScmpAction::KillThread,
+        LinuxSeccompAction::ScmpActKillProcess => ScmpAction::KillProcess,
+        LinuxSeccompAction::ScmpActTrap => ScmpAction::Trap,
+        LinuxSeccompAction::ScmpActErrno => ScmpAction::Errno(errno),
+        LinuxSeccompAction::ScmpActTrace => ScmpAction::Trace(u16::try_from(errno).context("errnoRet")?),
+        LinuxSeccompAction::ScmpActAllow => ScmpAction::Allow,
+        LinuxSeccompAction::ScmpActNotify => ScmpAction::Notify,
+        LinuxSeccompAction::ScmpActLog => ScmpAction::Log,
+    })
+}
+
+fn comparison(operator: LinuxSeccompOperator, second: Option<u64>) -> ScmpCompareOp {
+    match operator {
+        LinuxSeccompOperator::ScmpCmpNe => ScmpCompareOp::NotEqual,
+        LinuxSeccompOperator::ScmpCmpLt => ScmpCompareOp::Less,
+        LinuxSeccompOperator::ScmpCmpLe => ScmpCompareOp::LessOrEqual,
+        LinuxSeccompOperator::ScmpCmpEq => ScmpCompareOp::Equal,
+        LinuxSeccompOperator::ScmpCmpGe => ScmpCompareOp::GreaterEqual,
+        LinuxSeccompOperator::ScmpCmpGt => ScmpCompareOp::Greater,
+        // The mask is the first value, what it must give the second.
+        LinuxSeccompOperator::ScmpCmpMaskedEq => ScmpCompareOp::MaskedEqual(second.unwrap_or(0)),
+    }
+}
+
+fn build(profile: &LinuxSeccomp) -> Result<Vec<u8>> {
+    let default = action(profile.default_action(), profile.default_errno_ret())?;
+    let mut context = ScmpFilterContext::new(default).context("error creating seccomp filter")?;
+    for arch in profile.architectures().items() {
+        context.add_arch(architecture(*arch)).context("error adding architecture to seccomp filter")?;
+    }
+    // Profiles have hundreds of names: a binary tree is searched faster than a chain. Old libraries lack it.
+    let _ = context.set_ctl_optimize(2);
+    let mut known = HashSet::new();
+    for rule in profile.syscalls().items() {
+        let action = action(rule.action(), rule.errno_ret())?;
+        for name in rule.names() {
+            // A name that this library does not know is one that this kernel's filter cannot name either: runc skips it too.
+            let Ok(number) = ScmpSyscall::from_name(name) else { continue };
+            known.insert(name.as_str());
+            // A rule that says what the default says anyway is refused by the library.
+            if action == default {
+                continue;
+            }
+            let arguments = rule.args().items();
+            let compare: Vec<ScmpArgCompare> = arguments
+                .iter()
+                .map(|argument| {
+                    // For a mask the spec's value is the mask and valueTwo the result, as for the library.
+                    let operator = match argument.op() {
+                        LinuxSeccompOperator::ScmpCmpMaskedEq => ScmpCompareOp::MaskedEqual(argument.value()),
+                        other => comparison(other, argument.value_two()),
+                    };
+                    let datum = match argument.op() {
+                        LinuxSeccompOperator::ScmpCmpMaskedEq => argument.value_two().unwrap_or(0),
+                        _ => argument.value(),
+                    };
+                    ScmpArgCompare::new(argument.index() as u32, operator, datum)
+                })
+                .collect();
+            let distinct: HashSet<_> = arguments.iter().map(|argument| argument.index()).collect();
+            let added = if compare.is_empty() {
+                context.add_rule(action, number).map(drop)
+            } else if distinct.len() == compare.len() {
+                context.add_rule_conditional(action, number, &compare).map(drop)
+            } else {
+                // The library compares an argument once a rule; runc makes a rule of each comparison then.
+                compare.iter().try_for_each(|one| context.add_rule_conditional(action, number, &[*one]).map(drop))
+            };
+            added.with_context(|| format!("error adding seccomp rule for syscall {name}"))?;
+        }
+    }
+    let memory = rustix::fs::memfd_create("filter", rustix::fs::MemfdFlags::CLOEXEC).context("memfd_create")?;
+    context.export_bpf(&memory).context("error compiling seccomp filter")?;
+    let mut memory = fs::File::from(memory);
+    let mut program = Vec::new();
+    memory.rewind()?;
+    memory.read_to_end(&mut program)?;
+    let mut all = unknown_calls(profile, &known);
+    all.extend(program);
+    Ok(all)
+}
+
+/// A prefix that answers ENOSYS to system calls newer than every one that the profile names, so that C libraries fall back to
+/// older calls; the default of a profile written before those calls existed would look like a refusal.
+fn unknown_calls(profile: &LinuxSeccomp, known: &HashSet<&str>) -> Vec<u8> {
+    let errno = matches!(
+        profile.default_action(),
+        LinuxSeccompAction::ScmpActErrno
+            | LinuxSeccompAction::ScmpActKill
+            | LinuxSeccompAction::ScmpActKillThread
+            | LinuxSeccompAction::ScmpActKillProcess
+            | LinuxSeccompAction::ScmpActTrap
+    );
+    // An explicit defaultErrnoRet of ENOSYS needs no prefix.
+    if !errno || profile.default_errno_ret() == Some(libc::ENOSYS as u32) {
+        return Vec::new();
+    }
+    const X86_64: u32 = 0xc000_003e;
+    const AARCH64: u32 = 0xc000_00b7;
+    let (arch, token) = if cfg!(target_arch = "x86_64") {
+        (ScmpArch::X8664, X86_64)
+    } else if cfg!(target_arch = "aarch64") {
+        (ScmpArch::Aarch64, AARCH64)
+    } else {
+        return Vec::new();
+    };
+    let numbers = known.iter().filter_map(|name| ScmpSyscall::from_name_by_arch(name, arch).ok());
+    let Some(last) = numbers.map(i32::from).filter(|number| *number >= 0).max() else { return Vec::new() };
+    let instruction = |code: u16, yes: u8, no: u8, value: u32| -> [u8; 8] {
+        let mut bytes = [0; 8];
+        bytes[..2].copy_from_slice(&code.to_ne_bytes());
+        (bytes[2], bytes[3]) = (yes, no);
+        bytes[4..].copy_from_slice(&value.to_ne_bytes());
+        bytes
+    };
+    const LOAD: u16 = 0x20;
+    const JUMP_EQUAL: u16 = 0x15;
+    const JUMP_GREATER: u16 = 0x25;
+    const RETURN: u16 = 0x06;
+    const RET_ERRNO: u32 = 0x0005_0000;
+    // Numbers of x32 have bit 30 set and are left to the filter.
+    [
+        instruction(LOAD, 0, 0, 4),
+        instruction(JUMP_EQUAL, 0, 4, token),
+        instruction(LOAD, 0, 0, 0),
+        instruction(JUMP_GREATER, 2, 0, 0x3fff_ffff),
+        instruction(JUMP_GREATER, 0, 1, last as u32),
+        instruction(RETURN, 0, 0, RET_ERRNO | libc::ENOSYS as u32),
+    ]
+    .concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(text: &str) -> LinuxSeccomp {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_second_compilation_comes_from_the_cache_and_is_the_same() {
+        let root = tempfile::tempdir().unwrap();
+        let profile = profile(
+            r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read","write","nosuchcall"],"action":"SCMP_ACT_ALLOW"}]}"#,
+        );
+        let first = compile(&profile, root.path()).unwrap().unwrap();
+        assert_eq!(fs::read_dir(root.path().join(CACHE)).unwrap().count(), 1);
+        assert_eq!(compile(&profile, root.path()).unwrap().unwrap(), first);
+        assert_eq!(first.program.len() % 8, 0);
+    }
+
+    #[test]
+    fn a_stored_filter_of_another_profile_is_not_taken() {
+        let root = tempfile::tempdir().unwrap();
+        let one =
+            profile(r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"}]}"#);
+        let filter = compile(&one, root.path()).unwrap().unwrap();
+        let file = fs::read_dir(root.path().join(CACHE)).unwrap().next().unwrap().unwrap().path();
+        let mut stored = fs::read(&file).unwrap();
+        stored[40] ^= 1;
+        fs::write(&file, stored).unwrap();
+        assert_eq!(compile(&one, root.path()).unwrap().unwrap(), filter);
+    }
+
+    #[test]
+    fn write_cannot_be_notified() {
+        let bad = profile(
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/x","syscalls":[{"names":["write"],"action":"SCMP_ACT_NOTIFY"}]}"#,
+        );
+        assert!(compile(&bad, Path::new("/nonexistent")).is_err());
+    }
+}

@@ -1,0 +1,128 @@
+//! The places of mounts: found or made beneath the root, and covered by what was opened.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{FileType, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::mount::MoveMountFlags;
+
+use super::mount::Mount;
+use super::root::Root;
+use crate::kernel::beneath;
+use crate::kernel::error::Fails;
+use crate::kernel::syscall::{self, MountAttributes};
+
+const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+
+/// Moves a detached mount onto what a descriptor refers to.
+pub(super) fn move_onto(tree: &OwnedFd, target: &OwnedFd) -> rustix::io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    match rustix::mount::move_mount(tree, "", target, "", flags) {
+        // A directory onto a file or a file onto a directory: mount(2) calls that ENOTDIR, and docker, which adds what may be
+        // wrong, knows it by that word.
+        Err(Errno::INVAL) if is_directory(tree)? != is_directory(target)? => Err(Errno::NOTDIR),
+        result => result,
+    }
+}
+
+pub(super) fn is_directory(fd: &OwnedFd) -> rustix::io::Result<bool> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Directory)
+}
+
+/// Changes a mount that nobody sees yet as its options say, and moves it onto its place.
+pub(super) fn place(mount: &Mount, tree: &OwnedFd, target: &OwnedFd, fail: impl Fn() -> String) -> Result<()> {
+    change_tree(mount, tree)?;
+    move_onto(tree, target).fails(fail)?;
+    // The mount that the place is on hands on that it is shared.
+    propagate(mount, tree)
+}
+
+/// Applies propagation and recursive attributes to a mount that is held by descriptor.
+pub(super) fn change_tree(mount: &Mount, tree: &OwnedFd) -> Result<()> {
+    propagate(mount, tree)?;
+    if let Some(attributes) = &mount.options.recursive {
+        syscall::mount_setattr(tree.as_fd(), true, attributes).fails(|| "mount_setattr")?;
+    }
+    Ok(())
+}
+
+pub(super) fn propagate(mount: &Mount, tree: &OwnedFd) -> Result<()> {
+    for flag in &mount.options.propagation {
+        let attributes = MountAttributes { propagation: flag & !libc::MS_REC, ..MountAttributes::default() };
+        syscall::mount_setattr(tree.as_fd(), flag & libc::MS_REC != 0, &attributes)
+            .fails(|| "change mount propagation")?;
+    }
+    Ok(())
+}
+
+/// Opens the place of a mount, making it if it is missing: a file for a file, a directory for everything else.
+pub(crate) fn open_target(root: &Root, mount: &Mount, directory: bool, tree: Option<&OwnedFd>) -> Result<OwnedFd> {
+    let fail = || format!("create mountpoint for {} mount", mount.destination.display());
+    if matches!(mount.kind.as_str(), "proc" | "sysfs") {
+        // These go where the configuration says or nowhere: never through a symlink of the image.
+        let path = beneath::clean(&mount.destination);
+        check_proc(mount, &path, None)?;
+        return match beneath::open(root.fd.as_fd(), &path, OFlags::PATH, ResolveFlags::NO_SYMLINKS) {
+            Ok(fd) => {
+                let stat = rustix::fs::fstat(&fd).fails(fail)?;
+                if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                    bail!("filesystem {:?} must be mounted on ordinary directory", mount.kind);
+                }
+                Ok(fd)
+            }
+            Err(Errno::LOOP) => bail!("filesystem {:?} must be mounted on ordinary directory", mount.kind),
+            Err(_) => Ok(beneath::make_directories(root.fd.as_fd(), &path).fails(fail)?),
+        };
+    }
+    let target = match beneath::open(root.fd.as_fd(), &mount.destination, OFlags::PATH, ResolveFlags::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) if directory => beneath::make_directories(root.fd.as_fd(), &mount.destination).fails(fail)?,
+        Err(Errno::NOENT) => beneath::make_file(root.fd.as_fd(), &mount.destination).fails(fail)?,
+        Err(error) => return Err(error).fails(fail).map_err(Into::into),
+    };
+    let path = root.path_of(&target)?;
+    if path == Path::new("/") {
+        bail!("mountpoint {:?} is on the top of rootfs {:?}", mount.destination.display(), root.path.display());
+    }
+    check_proc(mount, &path, tree)
+        .with_context(|| format!("check proc-safety of {} mount", mount.destination.display()))?;
+    Ok(target)
+}
+
+/// Nothing may be mounted over files of `/proc`, which the container and run-tool itself trust, except what lxcfs emulates.
+fn check_proc(mount: &Mount, path: &Path, tree: Option<&OwnedFd>) -> Result<()> {
+    const ALLOWED: [&str; 10] = [
+        "cpuinfo",
+        "diskstats",
+        "meminfo",
+        "stat",
+        "swaps",
+        "uptime",
+        "loadavg",
+        "slabinfo",
+        "sys/kernel/ns_last_pid",
+        "sys/crypto/fips_enabled",
+    ];
+    let Ok(inside) = path.strip_prefix("/proc") else { return Ok(()) };
+    if inside.as_os_str().is_empty() {
+        let procfs = if mount.is_bind() {
+            let statfs = match tree {
+                Some(tree) => rustix::fs::fstatfs(tree),
+                None => rustix::fs::statfs(&mount.source),
+            };
+            statfs.fails(|| format!("statfs {}", mount.source.display()))?.f_type == PROC_SUPER_MAGIC
+        } else {
+            mount.kind == "proc"
+        };
+        if procfs {
+            return Ok(());
+        }
+        bail!("{:?} cannot be mounted because it is not of type proc", path.display().to_string());
+    }
+    if ALLOWED.iter().any(|allowed| inside == Path::new(allowed)) {
+        return Ok(());
+    }
+    bail!("{:?} cannot be mounted because it is inside /proc", path.display().to_string())
+}

@@ -1,0 +1,42 @@
+//! The root file system while it is set up.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use rustix::fs::{Mode, OFlags};
+
+use crate::kernel::error::Fails;
+use crate::kernel::procfs::proc_path;
+
+pub(super) const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// The root file system while it is set up.
+#[derive(Debug)]
+pub(crate) struct Root {
+    /// Its directory.
+    pub(crate) fd: OwnedFd,
+    /// Its path on the host.
+    pub(crate) path: PathBuf,
+    /// Mounts below it that become read-only once all is made.
+    pub(crate) late: Vec<OwnedFd>,
+}
+
+impl Root {
+    /// Opens it.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let fd = rustix::fs::open(path, DIRECTORY, Mode::empty())
+            .fails(|| format!("open rootfs handle: open {}", path.display()))?;
+        Ok(Self { fd, path: path.to_owned(), late: Vec::new() })
+    }
+
+    /// The path, within the root, of something opened beneath it.
+    pub(crate) fn path_of(&self, fd: &OwnedFd) -> Result<PathBuf> {
+        let full = rustix::fs::readlink(proc_path(fd.as_fd()), Vec::new()).fails(|| "readlink /proc/self/fd")?;
+        let full = full.into_string().unwrap_or_else(|error| error.into_cstring().to_string_lossy().into_owned());
+        match Path::new(&full).strip_prefix(&self.path) {
+            Ok(inside) => Ok(Path::new("/").join(inside)),
+            Err(_) => bail!("mountpoint {full:?} is outside of rootfs {:?}", self.path.display().to_string()),
+        }
+    }
+}

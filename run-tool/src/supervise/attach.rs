@@ -1,0 +1,284 @@
+//! The talk between a supervisor and those who attach to its container: packets over a Unix socket in the container's folder.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::termios::Winsize;
+
+use crate::kernel::error::Fails;
+use crate::kernel::procfs::proc_path;
+use crate::supervise::record::Stream;
+
+/// The socket's name.
+pub(crate) const SOCKET: &str = "attach.sock";
+
+/// The largest packet.
+pub(crate) const LIMIT: usize = 16 * 1024;
+
+/// How much input may wait for the container.
+const QUEUE: usize = 64 * 1024;
+
+/// What the two sides tell each other.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Packet<'a> {
+    /// Supervisor, first of all: whether the container has a terminal.
+    Hello(bool),
+    /// Supervisor: output.
+    Output(Stream, &'a [u8]),
+    /// Supervisor: the container has ended.
+    Exit(i32),
+    /// Client: input.
+    Input(&'a [u8]),
+    /// Client: there will be no more input.
+    InputEnd,
+    /// Client: its terminal has this many columns and rows.
+    Size(u16, u16),
+}
+
+impl<'a> Packet<'a> {
+    fn encode(&self) -> Vec<u8> {
+        let (tag, rest): (u8, Vec<u8>) = match self {
+            Packet::Hello(terminal) => (b'h', vec![u8::from(*terminal)]),
+            Packet::Output(Stream::Out, bytes) => (b'o', bytes.to_vec()),
+            Packet::Output(Stream::Err, bytes) => (b'e', bytes.to_vec()),
+            Packet::Exit(status) => (b'x', status.to_ne_bytes().to_vec()),
+            Packet::Input(bytes) => (b'i', bytes.to_vec()),
+            Packet::InputEnd => (b'q', Vec::new()),
+            Packet::Size(columns, rows) => (b's', [columns.to_ne_bytes(), rows.to_ne_bytes()].concat()),
+        };
+        [vec![tag], rest].concat()
+    }
+
+    /// Reads a packet. `None`: it is none.
+    pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let (tag, rest) = bytes.split_first()?;
+        Some(match tag {
+            b'h' => Packet::Hello(rest == [1]),
+            b'o' => Packet::Output(Stream::Out, rest),
+            b'e' => Packet::Output(Stream::Err, rest),
+            b'x' => Packet::Exit(i32::from_ne_bytes(rest.try_into().ok()?)),
+            b'i' => Packet::Input(rest),
+            b'q' => Packet::InputEnd,
+            b's' => {
+                let (columns, rows) = (rest.get(..2)?.try_into().ok()?, rest.get(2..)?.try_into().ok()?);
+                Packet::Size(u16::from_ne_bytes(columns), u16::from_ne_bytes(rows))
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// Sends a packet.
+pub(crate) fn send(socket: BorrowedFd<'_>, packet: &Packet<'_>) -> rustix::io::Result<()> {
+    loop {
+        match rustix::net::send(socket, &packet.encode(), SendFlags::NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            result => return result.map(drop),
+        }
+    }
+}
+
+/// Receives a packet's bytes. Empty: the other side is gone.
+pub(crate) fn receive<'a>(socket: BorrowedFd<'_>, buffer: &'a mut [u8]) -> rustix::io::Result<&'a [u8]> {
+    loop {
+        match rustix::net::recv(socket, &mut *buffer, RecvFlags::empty()) {
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+            Ok((_, count)) => return Ok(&buffer[..count]),
+        }
+    }
+}
+
+/// The folder, by a name short enough for a socket's address.
+fn address(folder: &OwnedFd) -> Result<SocketAddrUnix> {
+    let path = format!("{}/{SOCKET}", proc_path(folder.as_fd()));
+    SocketAddrUnix::new(path.as_str()).fails(|| path).map_err(Into::into)
+}
+
+fn open(folder: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(folder, flags, Mode::empty()).fails(|| format!("open {}", folder.display())).map_err(Into::into)
+}
+
+/// Connects to the supervisor of the container in a folder.
+pub(crate) fn connect(folder: &Path) -> Result<OwnedFd> {
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .fails(|| "socket")?;
+    rustix::net::connect(&socket, &address(&open(folder)?)?)
+        .fails(|| format!("connect {}", folder.join(SOCKET).display()))?;
+    Ok(socket)
+}
+
+/// The supervisor's side.
+#[derive(Debug)]
+pub(crate) struct Server {
+    listener: OwnedFd,
+    clients: Vec<OwnedFd>,
+    terminal: bool,
+    /// Where input goes: the terminal, or the pipe that is the container's standard input.
+    input: Option<OwnedFd>,
+    waiting: VecDeque<u8>,
+    ended: bool,
+}
+
+impl Server {
+    /// Listens in a container's folder.
+    pub(crate) fn listen(folder: &Path, terminal: bool, input: Option<OwnedFd>) -> Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let listener =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).fails(|| "socket")?;
+        let path = folder.join(SOCKET);
+        // That of the run before.
+        let _ = std::fs::remove_file(&path);
+        // Before it has a name: nobody else gets a moment to connect in.
+        rustix::fs::fchmod(&listener, Mode::from_raw_mode(0o600)).fails(|| "fchmod of a socket")?;
+        rustix::net::bind(&listener, &address(&open(folder)?)?).fails(|| format!("bind {}", path.display()))?;
+        rustix::net::listen(&listener, 16).fails(|| "listen")?;
+        if let Some(input) = &input {
+            // A container that does not read must not stop its supervisor.
+            let flags = rustix::fs::fcntl_getfl(input).fails(|| "fcntl")?;
+            rustix::fs::fcntl_setfl(input, flags | OFlags::NONBLOCK).fails(|| "fcntl")?;
+        }
+        Ok(Self { listener, clients: Vec::new(), terminal, input, waiting: VecDeque::new(), ended: false })
+    }
+
+    /// What to wait for: the listener, the clients while there is room for their input, and the container if there is some.
+    pub(crate) fn watched(&self) -> Vec<(BorrowedFd<'_>, bool)> {
+        let mut watched = vec![(self.listener.as_fd(), false)];
+        if self.waiting.len() < QUEUE {
+            watched.extend(self.clients.iter().map(|client| (client.as_fd(), false)));
+        }
+        if let (false, Some(input)) = (self.waiting.is_empty(), &self.input) {
+            watched.push((input.as_fd(), true));
+        }
+        watched
+    }
+
+    /// Does what can be done without waiting.
+    pub(crate) fn serve(&mut self) {
+        while let Ok(client) = rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            if send(client.as_fd(), &Packet::Hello(self.terminal)).is_ok() {
+                self.clients.push(client);
+            }
+        }
+        let mut buffer = vec![0; LIMIT + 1];
+        let mut index = 0;
+        while index < self.clients.len() && self.waiting.len() < QUEUE {
+            let packet = receive(self.clients[index].as_fd(), &mut buffer);
+            match packet.map(|bytes| (bytes.is_empty(), Packet::decode(bytes))) {
+                Ok((false, Some(packet))) => self.take(&packet),
+                Err(Errno::AGAIN) => index += 1,
+                // Gone, or not one who knows how to talk.
+                _ => drop(self.clients.remove(index)),
+            }
+        }
+        self.feed();
+    }
+
+    fn take(&mut self, packet: &Packet<'_>) {
+        match packet {
+            Packet::Input(bytes) if self.input.is_some() => self.waiting.extend(*bytes),
+            Packet::InputEnd => self.ended = !self.terminal,
+            Packet::Size(columns, rows) => {
+                if let Some(input) = self.input.as_ref().filter(|_| self.terminal) {
+                    let size = Winsize { ws_row: *rows, ws_col: *columns, ws_xpixel: 0, ws_ypixel: 0 };
+                    // A terminal that has hung up has no size.
+                    let _ = rustix::termios::tcsetwinsize(input, size);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives the container input that waits for it.
+    fn feed(&mut self) {
+        while let (Some(input), false) = (&self.input, self.waiting.is_empty()) {
+            let (first, _) = self.waiting.as_slices();
+            match rustix::io::write(input, first) {
+                Ok(count) => drop(self.waiting.drain(..count)),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
+                Err(_) => {
+                    self.waiting.clear();
+                    self.input = None;
+                }
+            }
+        }
+        if self.ended {
+            self.input = None;
+        }
+    }
+
+    /// Shows output to all. Who does not read it in time is let go.
+    pub(crate) fn show(&mut self, stream: Stream, bytes: &[u8]) {
+        for piece in bytes.chunks(LIMIT) {
+            self.clients.retain(|client| send(client.as_fd(), &Packet::Output(stream, piece)).is_ok());
+        }
+    }
+
+    /// Tells all that the container has ended.
+    pub(crate) fn end(self, status: i32) {
+        for client in &self.clients {
+            // Gone as well.
+            let _ = send(client.as_fd(), &Packet::Exit(status));
+        }
+    }
+}
+
+/// Reads keys that detach: `ctrl-p,ctrl-q`, or letters.
+pub(crate) fn parse_keys(text: &str) -> Result<Vec<u8>> {
+    text.split(',')
+        .filter(|key| !key.is_empty())
+        .map(|key| {
+            let key_of = |name: &str| match name.as_bytes() {
+                [letter @ b'a'..=b'z'] => Some(letter - b'a' + 1),
+                b"@" => Some(0),
+                b"[" => Some(27),
+                b"\\" => Some(28),
+                b"]" => Some(29),
+                b"^" => Some(30),
+                b"_" => Some(31),
+                _ => None,
+            };
+            match (key.strip_prefix("ctrl-"), key.as_bytes()) {
+                (Some(name), _) => key_of(&name.to_ascii_lowercase()),
+                (None, [byte]) => Some(*byte),
+                _ => None,
+            }
+            .with_context(|| format!("--detach-keys {text}: {key:?} is no key (a letter, or ctrl- and a letter)"))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_come_back_as_they_were() {
+        for packet in [
+            Packet::Hello(true),
+            Packet::Output(Stream::Err, b"x"),
+            Packet::Exit(-3),
+            Packet::Input(b""),
+            Packet::InputEnd,
+            Packet::Size(80, 24),
+        ] {
+            assert_eq!(Packet::decode(&packet.encode()), Some(packet));
+        }
+        assert_eq!(Packet::decode(b"x1"), None);
+        assert_eq!(Packet::decode(b""), None);
+    }
+
+    #[test]
+    fn keys_are_dockers() {
+        assert_eq!(parse_keys("ctrl-p,ctrl-q").unwrap(), [16, 17]);
+        assert_eq!(parse_keys("ctrl-@,a").unwrap(), [0, b'a']);
+        assert!(parse_keys("ctrl-pp").is_err());
+    }
+}

@@ -1,0 +1,124 @@
+//! Logs of containers in docker's json-file format, or as plain text: written with rotation by the supervisor, read by `logs`.
+//! What goes to systemd's journal goes through here too, in the same pieces.
+
+mod reader;
+mod writer;
+
+pub(crate) use self::reader::Reader;
+pub(crate) use self::writer::Writer;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::container::output::{Driver, Settings};
+    use crate::supervise::record::{LINE, Stream};
+
+    fn settings(folder: &Path, options: &[&str]) -> Settings {
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        Settings::parse("json-file", &options, folder, "c").unwrap()
+    }
+
+    fn read_all(settings: Settings) -> String {
+        let mut reader = Reader::open(settings);
+        std::iter::from_fn(|| reader.next().unwrap()).map(|record| record.log).collect()
+    }
+
+    #[test]
+    fn lines_of_both_streams_are_kept_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path(), &[]);
+        let mut writer = Writer::open(settings.clone()).unwrap();
+        writer.write(Stream::Out, b"one\ntw").unwrap();
+        writer.write(Stream::Err, b"bad\n").unwrap();
+        writer.write(Stream::Out, b"o\nrest").unwrap();
+        writer.flush(Stream::Out).unwrap();
+        let text = fs::read_to_string(&settings.path).unwrap();
+        assert!(text.starts_with(r#"{"log":"one\n","stream":"stdout","time":""#), "{text}");
+        assert_eq!(read_all(settings), "one\nbad\ntwo\nrest");
+    }
+
+    #[test]
+    fn rotation_keeps_the_newest_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path(), &["max-size=200", "max-file=3"]);
+        let mut writer = Writer::open(settings.clone()).unwrap();
+        for number in 0..50 {
+            writer.write(Stream::Out, format!("line {number}\n").as_bytes()).unwrap();
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+        let text = read_all(settings);
+        assert!(text.ends_with("line 48\nline 49\n") && !text.contains("line 1\n"), "{text}");
+    }
+
+    #[test]
+    fn a_log_without_ends_of_lines_is_read_in_pieces_and_characters_stay_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("x{}", "\u{20ac}".repeat(LINE));
+        for driver in [Driver::File, Driver::JsonFile] {
+            let settings = Settings { driver, ..settings(folder.path(), &[&format!("path={driver:?}")]) };
+            let mut writer = Writer::open(settings.clone()).unwrap();
+            text.as_bytes().chunks(1000).for_each(|piece| writer.write(Stream::Out, piece).unwrap());
+            writer.flush(Stream::Out).unwrap();
+            let mut reader = Reader::open(settings);
+            let mut read = String::new();
+            while let Some(record) = reader.next().unwrap() {
+                assert!(record.log.len() <= LINE);
+                read.push_str(&record.log);
+            }
+            read.push_str(&reader.rest().map_or_else(String::new, |record| record.log));
+            assert!(read == text, "{driver:?}: {} of {} bytes", read.len(), text.len());
+        }
+    }
+
+    #[test]
+    fn as_many_files_are_looked_for_as_there_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path(), &["max-size=1", "max-file=4294967295"]);
+        let mut writer = Writer::open(settings.clone()).unwrap();
+        for number in 0..12 {
+            writer.write(Stream::Out, format!("{number}\n").as_bytes()).unwrap();
+        }
+        fs::write(folder.path().join("c-json.log.x"), "").unwrap();
+        assert_eq!(settings.kept(), (1..=12).collect::<Vec<_>>());
+        assert_eq!(read_all(settings), "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n");
+    }
+
+    #[test]
+    fn who_follows_a_log_misses_nothing_of_files_that_are_rotated() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path(), &["max-size=150", "max-file=5"]);
+        let mut writer = Writer::open(settings.clone()).unwrap();
+        let mut reader = Reader::open(settings);
+        let mut expected = String::new();
+        let mut read = String::new();
+        for number in 0..40 {
+            let line = format!("{number}\n");
+            writer.write(Stream::Out, line.as_bytes()).unwrap();
+            expected.push_str(&line);
+            // After one, two or more rotations.
+            if number % 5 == 0 || number % 7 == 0 {
+                read.extend(std::iter::from_fn(|| reader.next().unwrap()).map(|record| record.log));
+            }
+        }
+        read.extend(std::iter::from_fn(|| reader.next().unwrap()).map(|record| record.log));
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn a_record_cut_short_swallows_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path(), &["max-size=150"]);
+        fs::write(&settings.path, "{\"log\":\"cut").unwrap();
+        let mut writer = Writer::open(settings.clone()).unwrap();
+        writer.write(Stream::Out, b"one\n").unwrap();
+        assert_eq!(read_all(settings.clone()), "{\"log\":\"cut\none\n");
+        // The end of the file is away when a new one is begun; what someone has removed is no obstacle.
+        fs::remove_file(&settings.path).unwrap();
+        writer.write(Stream::Out, "x".repeat(200).as_bytes()).unwrap();
+        writer.write(Stream::Out, b"\ntwo\n").unwrap();
+        assert!(read_all(settings).ends_with("two\n"));
+    }
+}
