@@ -16,5 +16,5 @@ fn delete_takes_a_tag_or_an_image() {
     world.run(&["delete", &format!("{name}:3.8")]).fails(&["cannot delete a tag alone", &image.digest()]);
     world.run(&["delete", &format!("{name}@{}", image.digest())]).good();
     world.run(&["delete", &format!("{name}:9")]).fails(&["not found"]);
-    world.run(&["delete", &name]).fails(&["name the tag or digest"]);
+    world.run(&["delete", &name]).fails(&["missing the tag or digest"]);
 }

@@ -43,3 +43,28 @@ xag/python          Mine own            3                                       
     assert_eq!(found.good().out(), format!("{host}/library/python\n{host}/xag/pythons\n"));
     world.run(&["search", "--limit", "1", &format!("{host}/python")]).good();
 }
+
+#[test]
+fn what_a_registry_says_cannot_drive_a_terminal() {
+    let world = World::new();
+    let hub = Server::new(|request| match request.path.as_str() {
+        "/v1/search" => {
+            Reply::new(200, r#"{"results":[{"name":"a\u001b[2J","description":"b\u009bc\rd","star_count":1}]}"#)
+        }
+        _ => Reply::new(404, ""),
+    });
+    mirror(&world, &[&hub]);
+    for arguments in [&["search", "a"][..], &["search", "a", "--format", "{{.Name}} {{.Description}}"]] {
+        let shown = world.run(arguments);
+        let out = shown.good().out();
+        assert!(out.contains("a\\u{1b}[2J") && out.contains("b\\u{9b}c d"), "{out}");
+        assert!(!out.trim_end().replace('\n', "").contains(char::is_control), "{out:?}");
+    }
+    let rude = Server::new(|request| match request.path.as_str() {
+        "/v2/" => Reply::new(200, ""),
+        _ => Reply::new(400, r#"{"errors":[{"code":"X","message":"no\nway\u001b[31m\u009b"}]}"#),
+    });
+    let refused = world.run(&["pull", &format!("{}/a", rude.address()), "images"]);
+    refused.fails_in_a_line(&["no way\\u{1b}[31m\\u{9b}"]);
+    assert!(!refused.err().trim_end().contains(char::is_control), "{:?}", refused.err());
+}
