@@ -97,7 +97,7 @@ impl Command {
             Self::Network(command) => command.run(),
             Self::Unit(command) => command.run(),
             Self::Hook(command) => command.run(),
-            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL),
+            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES),
         }
     }
 }
