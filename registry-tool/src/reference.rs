@@ -219,8 +219,20 @@ fn parse(text: &str) -> Result<Reference, ParseError> {
     })
 }
 
-/// distribution's own limit of a repository's name.
+/// distribution's own limit of a repository's name, in bytes.
 const PATH_LIMIT: usize = 255;
+
+/// Whether a text can be the name of a repository within its registry.
+#[must_use]
+pub fn is_repository(text: &str) -> bool {
+    text.len() <= PATH_LIMIT && check_path(text).is_ok()
+}
+
+/// Whether a text can be a tag.
+#[must_use]
+pub fn is_tag(text: &str) -> bool {
+    check_tag(text).is_ok()
+}
 
 /// One or more components of lower-case letters and digits, with one of `.`, `_`, `__` or any number of `-` between them.
 fn check_path(path: &str) -> Result<(), ParseError> {

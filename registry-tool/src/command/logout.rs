@@ -1,16 +1,18 @@
 //! `registry-tool logout`.
 
-use clap::Args;
+use clap::{Args, ValueHint};
+use image_tool::program::say;
 use registry_tool::place::credentials::{CredentialError, CredentialStore};
 use registry_tool::reference::RegistryHost;
 
-use super::login::say;
-
-/// Log out from a registry: forget its credentials.
+/// Log out of a registry.
+///
+/// Removes the credentials that registry-tool login stored, from docker's config.json or the credential helper that it names.
 #[derive(Args)]
+#[command(after_long_help = "Examples:\n  registry-tool logout\n  registry-tool logout quay.io")]
 pub(crate) struct Logout {
-    /// The registry.
-    #[arg(default_value = "docker.io")]
+    /// Host of the registry.
+    #[arg(default_value = "docker.io", value_hint = ValueHint::Hostname)]
     registry: RegistryHost,
 }
 

@@ -20,7 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use image_tool::error::{During as _, Io};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
-use tracing::warn;
+use tracing::info;
 
 use super::configuration::{self, variable};
 use crate::reference::DOCKER_HUB;
@@ -138,7 +138,7 @@ impl CredentialStore {
                 Ok(None) => continue,
                 // A $HOME or $XDG_RUNTIME_DIR that another user left behind is as good as none; a login would say so.
                 Err(CredentialError::Io(error)) if error.kind() == ErrorKind::PermissionDenied => {
-                    warn!(path = %path.display(), "not readable, so no credentials from there");
+                    info!(path = %path.display(), "not readable, so no credentials from there");
                     continue;
                 }
                 Err(error) => return Err(error),

@@ -1,6 +1,7 @@
 //! The round of the places that may have something: each is asked in turn, until one answers.
 
-use tracing::warn;
+use image_tool::show::human::plain;
+use tracing::info;
 
 use super::failure::{EndpointError, Nowhere};
 use crate::client::{Registry, Settings};
@@ -57,7 +58,7 @@ impl Round<'_> {
                     Ok(answer) => return Ok(answer),
                     Err(Failure::Everywhere(error)) => return Err(error),
                     Err(Failure::Here(error)) => {
-                        warn!(host = endpoint.host(), error = error.line(), "not from here");
+                        info!(host = endpoint.host(), error = plain(&error.line()), "not from here");
                         failures.push((credential_host(endpoint.host()).to_owned(), error));
                     }
                 }

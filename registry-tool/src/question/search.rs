@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::info;
 
+use super::query::catalog;
 use crate::client::{ClientError, Registry, Settings};
 use crate::place::mirror::{Endpoint, MirrorError, Mirrors, Security};
 use crate::reference::{DOCKER_HUB, RegistryHost};
@@ -90,7 +91,7 @@ pub async fn search(term: &str, limit: u8, mirrors: &Mirrors, settings: &Setting
     }
     for registry in listed {
         info!(host = registry.host(), "no search here, looking through the catalog");
-        match registry.catalog().await {
+        match catalog(&registry).await {
             Ok(names) => {
                 let mut found = filter(&names, query, &host);
                 found.truncate(usize::from(limit));
