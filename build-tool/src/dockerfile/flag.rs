@@ -1,17 +1,17 @@
-//! Flags of instructions: `--name=value` behind the keyword.
+//! Flags of instructions: `--name=value` after the keyword.
 
 use bundle_tool::option::quantity::Span;
 
 use super::near::near;
 use super::problem::Problem;
 
-/// The flags of a line; what is taken is known, what is left is a mistake.
+/// The flags of a line.
 pub(super) struct Flags<'a> {
     pub(super) keyword: &'static str,
     pub(super) given: &'a [String],
 }
 
-/// Which flags each instruction has.
+/// The flags that each instruction has.
 const FLAGS: [(&str, &[&str]); 5] = [
     ("ADD", &["chown", "chmod", "link", "keep-git-dir", "checksum", "unpack", "exclude"]),
     ("COPY", &["from", "chown", "chmod", "link", "parents", "exclude"]),
@@ -31,17 +31,17 @@ impl Flags<'_> {
         })
     }
 
-    /// A problem with one of them.
+    /// A problem with a flag's value.
     pub(super) fn bad(&self, flag: &'static str, reason: impl Into<String>) -> Problem {
         Problem::BadFlag { instruction: self.keyword, flag, reason: reason.into() }
     }
 
-    /// The values of one that may stand several times.
+    /// The values of a flag that may be repeated.
     pub(super) fn strings(&self, flag: &'static str) -> Result<Vec<String>, Problem> {
-        self.values(flag).map(|value| Ok(value.ok_or_else(|| self.bad(flag, "lacks its =value"))?.to_owned())).collect()
+        self.values(flag).map(|value| Ok(value.ok_or_else(|| self.bad(flag, "missing =value"))?.to_owned())).collect()
     }
 
-    /// The value of one that may stand once.
+    /// The value of a flag that may be given once.
     pub(super) fn string(&self, flag: &'static str) -> Result<Option<String>, Problem> {
         let mut values = self.strings(flag)?;
         match values.len() {
@@ -50,7 +50,7 @@ impl Flags<'_> {
         }
     }
 
-    /// The value of one that is true or false.
+    /// The value of a flag that is true or false.
     pub(super) fn boolean(&self, flag: &'static str) -> Result<Option<bool>, Problem> {
         let mut values = self.values(flag);
         let value = match values.next() {
@@ -65,7 +65,7 @@ impl Flags<'_> {
         }
     }
 
-    /// The value of a duration, in nanoseconds; 0 if it is not given.
+    /// The value of a flag that is a duration, in nanoseconds; 0 if it is not given.
     pub(super) fn duration(&self, flag: &'static str) -> Result<u64, Problem> {
         let Some(value) = self.string(flag)? else { return Ok(0) };
         match value.parse().map(Span::nanoseconds) {
@@ -75,7 +75,7 @@ impl Flags<'_> {
         }
     }
 
-    /// Refuse what the instruction does not have.
+    /// Refuses flags that the instruction does not have.
     pub(super) fn finish(&self) -> Result<(), Problem> {
         let known = FLAGS.iter().find(|(keyword, _)| *keyword == self.keyword).map_or(&[][..], |(_, known)| known);
         for given in self.given {

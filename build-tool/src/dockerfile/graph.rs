@@ -1,4 +1,4 @@
-//! The graph of a Dockerfile's stages, for Graphviz or as a picture.
+//! The graph of a Dockerfile's stages, for Graphviz or as SVG.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -14,11 +14,11 @@ struct Node {
     image: bool,
     needed: bool,
     target: bool,
-    /// How many others come before it on the longest way.
+    /// The length of the longest path that leads to it, which is its column.
     depth: usize,
 }
 
-/// The nodes, and from which to which the edges lead; the last says that it is what the stage begins with.
+/// The nodes, and the edges from one to another; `true` marks the edge from a stage's base.
 type Drawing = (Vec<Node>, Vec<(usize, usize, bool)>);
 
 fn drawing(plan: &Plan) -> Drawing {
@@ -55,14 +55,14 @@ fn drawing(plan: &Plan) -> Drawing {
                 edges.push((from, number, position == 0));
             }
         }
-        // A stage takes from earlier ones and from images alone, so what it takes from has its depth already.
+        // A stage takes only from earlier stages and from images, so their depths are already known.
         let before = edges.iter().filter(|(_, to, _)| *to == number).map(|(from, ..)| nodes[*from].depth + 1);
         nodes[number].depth = before.max().unwrap_or(0);
     }
     (nodes, edges)
 }
 
-/// The graph in Graphviz's language.
+/// Draws the graph in Graphviz's language.
 pub fn dot(plan: &Plan) -> String {
     let (nodes, edges) = drawing(plan);
     let mut text = String::from("digraph build {\n  rankdir=LR;\n  node [shape=box, style=rounded];\n");
@@ -84,7 +84,7 @@ const WIDTH: usize = 180;
 const HEIGHT: usize = 36;
 const GAP: (usize, usize) = (60, 24);
 
-/// The graph as a picture.
+/// Draws the graph as SVG.
 pub fn svg(plan: &Plan) -> String {
     let (nodes, edges) = drawing(plan);
     let mut rows: BTreeMap<usize, usize> = BTreeMap::new();
@@ -128,7 +128,7 @@ pub fn svg(plan: &Plan) -> String {
     text + "</svg>\n"
 }
 
-/// As much of a label as fits.
+/// As much of a label as fits into its box.
 fn cut(label: &str) -> String {
     match label.char_indices().nth(24) {
         Some((at, _)) => format!("{}…", &label[..at]),

@@ -1,4 +1,4 @@
-//! `RUN --mount=…`: what is laid over the root filesystem while one command runs and is no part of the layer.
+//! `RUN --mount=…`: what is mounted while one command runs, and is not part of the layer.
 
 use std::fmt;
 
@@ -10,9 +10,9 @@ use super::near::near;
 /// One mount of a RUN.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// What is mounted.
+    /// The type, with the fields that belong to it.
     pub kind: Kind,
-    /// Where; empty only for a secret that goes to an environment variable or under /run/secrets.
+    /// The path in the container. Empty only for a secret, which then is a variable or a file in /run/secrets.
     pub target: String,
     /// Whether the command may write to it.
     pub read_only: bool,
@@ -21,67 +21,67 @@ pub struct Mount {
 /// The types of `--mount`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// A path of the context, of a stage or of an image. What the command writes to it is thrown away.
+    /// A path of the context, of a stage or of an image. What the command writes to it is discarded.
     Bind {
         /// The stage or image; `None` is the context.
         from: Option<String>,
-        /// The path in it.
+        /// The path in the source.
         source: String,
     },
-    /// A directory that lives on from build to build.
+    /// A directory that persists from build to build.
     Cache {
-        /// Its name; the target if none is given.
+        /// The cache's name; `None` means the target.
         id: Option<String>,
-        /// Who may use it at the same time.
+        /// Whether several builds may use it at the same time.
         sharing: Sharing,
-        /// What a new one begins with.
+        /// The stage or image that a new cache is filled from.
         from: Option<String>,
-        /// The path in that.
+        /// The path in that stage or image.
         source: String,
-        /// Owner and mode of a new one.
+        /// The owner and mode of a new cache.
         owner: Owner,
     },
-    /// Memory.
+    /// A file system in memory.
     Tmpfs {
-        /// Its limit in bytes.
+        /// The limit in bytes.
         size: Option<u64>,
     },
-    /// Something given with `build --secret`.
+    /// A secret that was given with `build --secret`.
     Secret {
-        /// Its name.
+        /// The secret's name.
         id: String,
-        /// Whether its absence is an error.
+        /// Whether the step fails if the secret is not given.
         required: bool,
-        /// The environment variable that takes it, beside or instead of a file.
+        /// The environment variable that holds the secret, in addition to a file if there is a target.
         env: Option<String>,
-        /// Owner and mode of the file.
+        /// The owner and mode of the file.
         owner: Owner,
     },
 }
 
-/// Who may use a cache at the same time.
+/// Whether several builds may use a cache at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharing {
-    /// All at once.
+    /// All of them.
     Shared,
-    /// Each its own.
+    /// Each has one of its own.
     Private,
-    /// One after the other.
+    /// One waits for the other.
     Locked,
 }
 
-/// Owner and mode that a mount asks for.
+/// The owner and mode of what is mounted; what is not given is root's, with the type's mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Owner {
-    /// User id.
+    /// The user id.
     pub uid: Option<u32>,
-    /// Group id.
+    /// The group id.
     pub gid: Option<u32>,
-    /// Permission bits.
+    /// The permission bits.
     pub mode: Option<u32>,
 }
 
-/// A mount that cannot be read.
+/// A mount that cannot be parsed, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadMount(String);
 
@@ -115,7 +115,7 @@ const KEYS: [&str; 19] = [
     "env",
 ];
 
-/// Read the value of `--mount`, its variables already expanded.
+/// Parses the value of `--mount`, its variables already expanded.
 pub fn parse(text: &str) -> Result<Mount, BadMount> {
     let fields = Fields::read(text)?;
     let kind = fields.text("type").unwrap_or_else(|| "bind".to_owned());
@@ -145,7 +145,7 @@ pub fn parse(text: &str) -> Result<Mount, BadMount> {
     Ok(Mount { kind, target, read_only })
 }
 
-/// The fields of a mount under their full names; of one that is given twice the later value counts.
+/// The fields of a mount under their full names. If one is given twice, the last value counts.
 struct Fields(Vec<(String, Option<String>)>);
 
 impl Fields {
@@ -174,7 +174,7 @@ impl Fields {
         Ok(Self(fields))
     }
 
-    /// Whether a mount of that type may have these fields.
+    /// Refuses fields that a mount of that type does not have.
     fn check(&self, kind: &str) -> Result<(), BadMount> {
         let allowed: &[&str] = match kind {
             "bind" => &["from", "source"],
@@ -254,7 +254,7 @@ fn hint(word: &str, known: &[&str]) -> String {
 /// A size in docker's notation: `64m`, `1GiB`, `100`.
 fn bytes(text: &str) -> Result<u64, BadMount> {
     let size: Size = text.parse().map_err(|error: quantity::Error| BadMount(error.to_string()))?;
-    // Docker's -1, no limit, is not for a mount.
+    // Docker's -1, no limit, is not valid for a mount.
     u64::try_from(size.bytes()).map_err(|_| BadMount(quantity::Error::Size(text.to_owned()).to_string()))
 }
 

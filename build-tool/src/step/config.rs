@@ -1,4 +1,4 @@
-//! Instructions that change no file: they set fields of the config and enter themselves into the history.
+//! Instructions that change no file: they set fields of the config and add themselves to the history.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::work::Work;
 use crate::dockerfile::instruction::{Argument, CommandLine, Healthcheck, Instruction, Pairs};
 
 impl Work<'_> {
-    /// Carry out an instruction that changes no file.
+    /// Carries out an instruction that changes no file.
     pub(super) fn set(&mut self, instruction: &Instruction) -> Result<(), Error> {
         match instruction {
             Instruction::Arg(arguments) => self.argument(arguments)?,
@@ -37,7 +37,7 @@ impl Work<'_> {
                 let words = self.command(command);
                 self.note(&format!("ENTRYPOINT {}", quoted(&words)));
                 self.draft.set("Entrypoint", words);
-                // A CMD of the base image was meant for the base's entrypoint.
+                // A CMD of the base image belongs to the base's entrypoint.
                 if !self.command_set {
                     self.draft.unset("Cmd");
                 }
@@ -86,13 +86,13 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Set empty members of a field that is a set: ports, volumes.
+    /// Adds empty members to a field that is a set: ports, volumes.
     fn set_members(&mut self, field: &str, keyword: &str, members: &[String]) {
         members.iter().for_each(|member| self.draft.set_member(field, member, json!({})));
         self.note(&format!("{keyword} [{}]", members.join(" ")));
     }
 
-    /// Set a field that is a text with variables.
+    /// Sets a field that is a text with variables.
     fn set_text(&mut self, field: &str, keyword: &str, text: &str) -> Result<(), Error> {
         let text = self.variables.expand(text)?;
         self.note(&format!("{keyword} {text}"));
@@ -148,7 +148,7 @@ fn joined(pairs: &[(String, String)]) -> String {
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
 }
 
-/// A list as docker's history shows it: `["a" "b"]`.
+/// A list in the form of docker's history: `["a" "b"]`.
 fn quoted(words: &[String]) -> String {
     format!("[{}]", words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" "))
 }

@@ -1,8 +1,8 @@
-//! Ports as EXPOSE has them: `80`, `80/udp`, `8000-8010`; with a host's port in front, which means nothing in an image.
+//! The ports of EXPOSE: `80`, `80/udp`, `8000-8010`. A host's address and port before it have no meaning in an image.
 
 use bundle_tool::option::port::Expose;
 
-/// The ports that a word names, each `PORT/PROTOCOL`; `None` if it names none.
+/// The ports that a word names, each `PORT/PROTOCOL`; `None` if the word is not valid.
 pub(super) fn ports(word: &str) -> Option<Vec<String>> {
     let expose: Expose = word.rsplit(':').next()?.parse().ok()?;
     Some(expose.ports().map(|(port, protocol)| format!("{port}/{protocol}")).collect())

@@ -56,7 +56,7 @@ fn errors_name_the_line_and_the_way_out() {
         ),
         (
             "FROM base\nCOPY hidden /\n",
-            "Dockerfile:2: COPY hidden /: hidden: left out of the context context by .dockerignore",
+            "Dockerfile:2: COPY hidden /: hidden: excluded from the context context by .dockerignore",
         ),
         ("FROM base\nCOPY out /\n", "Dockerfile:2: COPY out /: out: not found in the context context"),
         (
@@ -69,7 +69,7 @@ fn errors_name_the_line_and_the_way_out() {
         ),
         (
             "FROM base\nCOPY present.txt hidden* /x\n",
-            "Dockerfile:2: COPY present.txt hidden* /x: several sources: the destination must be a directory and end in /",
+            "Dockerfile:2: COPY present.txt hidden* /x: with several sources, the destination must be a directory and end in /",
         ),
         (
             "FROM base\nCOPY present.txt /etc/passwd/x\n",
@@ -79,18 +79,21 @@ fn errors_name_the_line_and_the_way_out() {
             "FROM base AS a\nFROM base\nCOPY --from=a /no /\n",
             "Dockerfile:3: COPY --from=a /no /: /no: not found in a (--from)",
         ),
-        ("FROM base\nEXPOSE http\n", "Dockerfile:2: EXPOSE http: \"http\" is no port (80, 80/tcp, 8000-8010/udp)"),
+        (
+            "FROM base\nEXPOSE http\n",
+            "Dockerfile:2: EXPOSE http: \"http\" is not a valid port (80, 80/tcp, 8000-8010/udp)",
+        ),
         ("FROM base\nRUN [\"nosuch\"]\n", "Dockerfile:2: RUN [\"nosuch\"]: exit status 1"),
         (
             "FROM base\nADD https://h/x.git /x\n",
-            "Dockerfile:2: ADD https://h/x.git /x: https://h/x.git: git sources are not fetched (clone it into the context)",
+            "Dockerfile:2: ADD https://h/x.git /x: https://h/x.git: git sources are not supported (clone it into the context)",
         ),
     ] {
         work.build(dockerfile).fails(line);
     }
     work.build_with("FROM base AS main\n", &["--target", "mian"])
         .fails("--target mian: no such stage (did you mean main?)");
-    work.run(&["build", "nowhere"]).fails("context nowhere: open \"nowhere\": No such file or directory (os error 2)");
+    work.run(&["build", "nowhere"]).fails("context nowhere: open nowhere: No such file or directory (os error 2)");
     fs::create_dir(work.path("empty")).unwrap();
     work.run(&["build", "empty"]).fails("Dockerfile: no such file in the context empty (-f FILE names another)");
     assert_eq!(work.run(&["build", "-t", "a@b@c:", "context"]).status, 2);

@@ -8,10 +8,9 @@ fn a_dockerfile_is_checked_parsed_and_drawn() {
     work.file("context/Dockerfile", "FROM scratch as a\nCMD x\n");
     let run = work.run(&["check", "context"]);
     assert_eq!((run.status, run.stderr.as_str()), (1, "build-tool: Dockerfile: 2 findings\n"));
-    assert!(
-        run.stdout
-            .starts_with("Dockerfile:1: FromAsCasing: FROM and as are not in the same case\n    FROM scratch as a\n")
-    );
+    assert!(run.stdout.starts_with(
+        "Dockerfile:1: FromAsCasing: 'as' and 'FROM' keywords' casing do not match\n    FROM scratch as a\n"
+    ));
     let tree: Value = serde_json::from_str(&work.run(&["parse", "context"]).ok().stdout).unwrap();
     assert_eq!(tree["steps"][1]["instruction"], "CMD");
     assert_eq!(tree["steps"][1]["value"]["shell"], "x");

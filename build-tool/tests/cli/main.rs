@@ -184,9 +184,18 @@ fn entry<'a>(files: &'a Files, name: &str) -> &'a Entry {
 #[test]
 fn help_and_documents_are_there() {
     let work = Work::new();
-    for arguments in [&["--help"][..], &["build", "--help"], &["man"], &["completions", "bash"], &["--version"]] {
+    for arguments in [&["--help"][..], &["build", "--help"], &["completions", "bash"], &["--version"]] {
         assert!(!work.run(arguments).ok().stdout.is_empty(), "{arguments:?}");
     }
+    for command in
+        [&["build"][..], &["check"], &["parse"], &["graph"], &["cache"], &["cache", "ls"], &["cache", "prune"]]
+    {
+        let help = work.run(&[command, &["--help"]].concat()).ok().stdout;
+        let (_, examples) = help.split_once("\nExamples:\n").unwrap_or_else(|| panic!("{command:?}: {help}"));
+        assert!(examples.lines().all(|line| line.starts_with("  ") && line.contains("build-tool")), "{examples}");
+    }
+    work.run(&["man", "pages"]).ok();
+    assert!(work.path("pages/build-tool-cache-prune.1").exists());
     assert_eq!(work.run(&["build"]).status, 2);
     assert_eq!(work.run(&["build", "--nosuch", "x"]).status, 2);
 }
