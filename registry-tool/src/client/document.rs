@@ -124,7 +124,7 @@ impl Registry {
     pub async fn document(&self, path: &str, query: &[(&str, &str)]) -> Result<Option<Vec<u8>>, ClientError> {
         let mut url = self.url(path)?;
         url.query_pairs_mut().extend_pairs(query);
-        // Whoever knows a password with every request wants it here too; a token would name a repository, and there is none.
+        // A registry with basic authentication demands it here too; a token would be for a repository, and there is none.
         let access = if self.challenge() == Some(Challenge::Basic) { Access::Account } else { Access::Anonymous };
         match self.whole(access, url.path(), DOCUMENT_LIMIT, |http| http.get(url.clone())).await {
             Ok((_, body)) => Ok(Some(body)),

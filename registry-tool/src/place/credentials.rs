@@ -95,7 +95,7 @@ impl CredentialStore {
             let document = match read(path) {
                 Ok(Some(document)) => document,
                 Ok(None) => continue,
-                // A $HOME or $XDG_RUNTIME_DIR that another user left behind is as good as none; a login would say so.
+                // Another user's $HOME or $XDG_RUNTIME_DIR counts as none here; a login would report it.
                 Err(CredentialError::Io(error)) if error.kind() == ErrorKind::PermissionDenied => {
                     info!(path = %path.display(), "not readable, so no credentials from there");
                     continue;
@@ -205,7 +205,7 @@ fn read(path: &Path) -> Result<Option<Map<String, Value>>, CredentialError> {
     match serde_json::from_slice(&text) {
         Ok(Value::Object(document)) => Ok(Some(document)),
         Ok(_) => Err(malformed("not a JSON object".into())),
-        // serde_json's message would be safe too, but a place is all that is needed and it can quote nothing.
+        // The place in the file is enough, and unlike serde_json's message it can never quote a secret.
         Err(error) => Err(malformed(format!("not JSON (line {}, column {})", error.line(), error.column()))),
     }
 }

@@ -1,8 +1,8 @@
-//! Where the bytes of a name are to be had: mirrors, rewritten locations, insecure and blocked registries.
+//! Where a name can be found: mirrors, rewritten locations, insecure and blocked registries.
 //!
-//! Two configurations are read, both as their own tools read them, so that a machine set up for docker or podman needs
-//! no third one: `registries.conf` version 2 with its drop-ins ([`registries`]), and dockerd's `daemon.json`
-//! ([`daemon`]). [`Mirrors`] joins them. A name becomes the ordered list of [`Endpoint`]s that may serve it:
+//! Two configurations are read, both as their own tools read them, so that a machine that is set up for docker or podman needs
+//! no third one: `registries.conf` version 2 with its drop-ins (`registries`), and dockerd's `daemon.json`
+//! (`daemon`). [`Mirrors`] joins them. A name becomes the ordered list of [`Endpoint`]s that may serve it:
 //!
 //! 1. the mirrors that registries.conf names for the longest matching prefix,
 //! 2. for Docker Hub, the `registry-mirrors` of daemon.json,

@@ -93,7 +93,7 @@ impl Policy {
         }
     }
 
-    /// Asks whether an image may be pulled. `is_trusted` says that a person vouches for it.
+    /// Asks whether an image may be pulled. `is_trusted` says that a person accepts it without its signature.
     ///
     /// # Errors
     /// [`PolicyError::Rejected`], [`PolicyError::Unverifiable`].

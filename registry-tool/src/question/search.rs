@@ -153,7 +153,7 @@ fn filter(names: &[String], query: &str, host: &str) -> Vec<Found> {
     let query = query.to_lowercase();
     let is_hub = host == DOCKER_HUB;
     let fitting = names.iter().filter(|name| name.to_lowercase().contains(&query));
-    // Docker Hub has no repository without a namespace; what a mirror has beside cannot be pulled from it under docker's names.
+    // Docker Hub has no repository without a namespace; what else a mirror has cannot be pulled from it by docker's names.
     let fitting = fitting.filter(|name| !is_hub || name.contains('/'));
     let found = fitting.map(|name| {
         let official = name.strip_prefix("library/").filter(|_| is_hub);

@@ -67,7 +67,7 @@ pub async fn download(
     }
     blob = fill(registry, blob, descriptor, watcher).await?;
     match commit(blob, descriptor).await {
-        // What an earlier run left may be broken, by a power cut for one; commit has thrown it away. Once more from nothing.
+        // What an earlier run left may be broken, for example by a power cut; commit has removed it. Once more from the start.
         Err(layout::Error::BadBlob { .. }) if was_begun => {
             let blob = resume(writer, descriptor).await?;
             let blob = fill(registry, blob, descriptor, watcher).await?;
@@ -94,7 +94,7 @@ async fn fill(
         let error = match append(registry, &mut blob, descriptor, watcher).await {
             Ok(()) if blob.size() == descriptor.size() => break,
             Ok(()) => None,
-            // A token may have come to its end in the middle; asking for the head fetches a new one, or is denied too.
+            // A token may have expired in the middle; asking for the head fetches a new one, or is denied too.
             Err(DownloadError::Client(ClientError::Denied { .. })) if !was_denied => {
                 was_denied = true;
                 registry.settle(&digest).await?;

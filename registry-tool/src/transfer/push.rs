@@ -149,7 +149,7 @@ async fn plan(layout: &Layout, top: &Descriptor, address: &Address) -> Result<Pl
         PlanError::Read(error) => error,
         PlanError::Excess(source) => unsound(source),
     })?;
-    // A foreign layer that the layout does not have is one that everybody gets from its URL.
+    // A foreign layer that the layout lacks is one that everybody downloads from its URL.
     plan.blobs.retain(|blob| is_ours(blob) || layout.has(blob));
     Ok(plan)
 }
@@ -165,7 +165,7 @@ impl Sources {
     /// that shares a blob, was most likely pulled from there or pushed there.
     async fn of(layout: &Layout, order: &Order<'_>) -> Self {
         let mut by_digest: HashMap<Digest, BTreeSet<String>> = HashMap::new();
-        // Mounts only save time: an index.json that cannot be read has been told of when the image was looked up.
+        // Mounts only save time: an index.json that cannot be read was reported when the image was looked up.
         let entries = layout.index().and_then(|index| index.entries()).unwrap_or_default();
         for (reference, descriptor) in entries {
             let Some(other) = reference.and_then(|reference| reference.parse::<ImageName>().ok()) else { continue };

@@ -112,7 +112,7 @@ impl Blob<'_> {
             let wait = self.registry.retry().wait(attempt, None).filter(|_| error.is_transient());
             let Some(wait) = wait else { return Err(error.into()) };
             self.tell_retry(&error);
-            // Its head is asked for where Retry-After is kept; and a blob that arrived all the same is not sent twice.
+            // Asking for its head honours Retry-After; and a blob that arrived all the same is not sent twice.
             if matches!(error, ClientError::Status { .. }) && self.registry.has_blob(self.digest, size).await? {
                 return Ok(());
             }

@@ -95,7 +95,7 @@ pub(super) fn longest_entry<'a>(
             let rest = whole.strip_prefix(key.trim_end_matches('/'))?;
             (rest.is_empty() || rest.starts_with('/')).then_some(key.len())
         } else {
-            // All spellings of the host alone are as good as each other, but the plain one is the newest.
+            // All spellings of the host alone are equal, but the plain one is the newest.
             Some(usize::from(key == registry))
         }
     };

@@ -95,7 +95,7 @@ fn call(name: &str, operation: &'static str, input: &[u8]) -> Result<Vec<u8>, He
         .spawn()
         .map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A helper that ends without reading says why with its status, which is read below.
+        // A helper that ends without reading gives the reason in its status, which is read below.
         let _ = stdin.write_all(input);
     }
     let output = child.wait_with_output().map_err(failed)?;

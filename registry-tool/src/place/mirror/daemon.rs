@@ -53,7 +53,7 @@ impl Daemon {
 
     fn parse(text: &[u8]) -> Result<Self, String> {
         if text.trim_ascii().is_empty() {
-            // dockerd takes an empty file for one without settings.
+            // To dockerd, an empty file is one without settings.
             return Ok(Self::default());
         }
         let document: Document = serde_json::from_slice(text).map_err(|error| error.to_string())?;

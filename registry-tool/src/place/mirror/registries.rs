@@ -285,7 +285,7 @@ impl Registry {
         } else {
             name.strip_prefix(self.prefix.as_str())
         };
-        // A prefix may go as far as a tag; then the location replaces the whole name.
+        // A prefix may include a tag; then the location replaces the whole name.
         let rewritten = format!("{location}{}", rest.unwrap_or_default());
         let (registry, repository) = rewritten.split_once('/').ok_or_else(invalid)?;
         let is_valid = format!("{registry}/{repository}:x").parse::<crate::reference::ImageName>().is_ok();
