@@ -8,6 +8,8 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use image_tool::show::human::plain;
+
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
@@ -53,7 +55,7 @@ impl Progress {
 
     /// A step begins.
     pub fn start(&self, name: impl Into<String>) -> Task<'_> {
-        let name = name.into();
+        let name = plain(&name.into());
         let number = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             state.count += 1;
@@ -67,7 +69,7 @@ impl Progress {
     pub fn warn(&self, text: &str) {
         if self.show == Show::Plain {
             // Nobody reads standard error any more: the build goes on.
-            let _ = writeln!(io::stderr().lock(), "{}", self.paint("33", &format!("WARNING: {text}")));
+            let _ = writeln!(io::stderr().lock(), "{}", self.paint("33", &plain(&format!("WARNING: {text}"))));
         }
     }
 
@@ -108,7 +110,7 @@ impl Task<'_> {
 
     /// Something to know about it.
     pub fn note(&self, text: &str) {
-        self.progress.line(self.number, text, None);
+        self.progress.line(self.number, &plain(text), None);
     }
 
     /// It was done before.
@@ -123,7 +125,7 @@ impl Task<'_> {
 
     /// It failed; `why` is for the end of the step's own lines, the error itself follows by itself.
     pub fn failed(self, why: &str) {
-        self.progress.line(self.number, &format!("ERROR: {why}"), Some("31"));
+        self.progress.line(self.number, &plain(&format!("ERROR: {why}")), Some("31"));
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         // Where lines are shown, these were shown just above.
         if tail.is_empty() || self.progress.show != Show::Quiet {

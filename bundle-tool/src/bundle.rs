@@ -156,10 +156,11 @@ impl Bundle {
         self.config.get("annotations")?.get(key)?.as_str()
     }
 
-    /// The container's name; of a bundle that another tool made, the folder's.
+    /// The container's name; the folder's for a bundle that another tool made.
     pub fn name(&self) -> String {
         let folder = || self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        self.annotation(annotation::NAME).map_or_else(folder, str::to_owned)
+        // Anyone may have written config.json, and a name becomes a path and a line of a unit.
+        self.annotation(annotation::NAME).filter(|name| name::is_name(name)).map_or_else(folder, str::to_owned)
     }
 
     /// The volumes in use.

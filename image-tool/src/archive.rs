@@ -2,7 +2,6 @@
 //!
 //! [`save`](save::save) writes them as a stream, [`load`](load::load) reads them in one pass, from a pipe too.
 
-pub mod legacy;
 pub mod load;
 pub mod save;
 

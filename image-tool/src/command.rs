@@ -38,7 +38,7 @@ use image_tool::program::document::Document;
 /// The name that messages begin with.
 pub(crate) const TOOL: Tool = Tool("image-tool");
 
-/// Inspect and change OCI image layouts, save and load archives.
+/// Inspect and change images in OCI layouts; save and load archives.
 ///
 /// An image is named by an address, LAYOUT[:REF][@DIGEST]. Without LAYOUT, as in :python:3.8, it is in the default layout:
 /// $OCI_LAYOUT, else images in $OCI_HOME, /var/lib/oci or the user's data folder.

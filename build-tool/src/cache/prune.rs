@@ -36,7 +36,7 @@ pub enum Error {
 pub fn list(home: &Home) -> Result<Vec<Entry>, Error> {
     let folder = home.builds().join("steps");
     let mut entries = Vec::new();
-    for (name, path) in names(&folder)? {
+    for (name, path) in names(&folder)?.into_iter().filter(|(name, _)| is_key(name)) {
         // One that cannot be read is of no use to a build either; `prune` removes it, and marks, which are no steps.
         let record = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
         entries.extend(record.filter(|record| !record.step.is_empty()).map(|record| Entry { key: name, record }));
@@ -88,6 +88,11 @@ pub fn prune(home: &Home, keep: impl Fn(&Entry) -> bool, mounts: bool) -> Result
         }
     }
     Ok(freed)
+}
+
+/// Whether a file's name is that of a step, and not that of one that was being written when the build was killed.
+fn is_key(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn names(folder: &Path) -> Result<Vec<(String, PathBuf)>, Error> {

@@ -7,7 +7,7 @@ use rustix::fs::FileType;
 
 use super::{Error, Options};
 use crate::cache::KeyBuilder;
-use crate::source::digests::Digests;
+use crate::source::digests::{Digests, Sha256};
 use crate::source::files::{File, Files, Source};
 
 /// Something that is copied.
@@ -88,21 +88,15 @@ pub fn add_to_key(
                 };
                 key.add((source.pivot as u64).to_le_bytes());
                 key.add(if source.directory && !options.parents { &b""[..] } else { named.as_bytes() });
-                for File { below, path, stat } in found {
+                for file in found {
+                    let File { below, path, stat } = file;
                     key.add(below.as_os_str().as_bytes()).add(stat.st_mode.to_le_bytes());
                     if options.keep_owners {
                         key.add(stat.st_uid.to_le_bytes()).add(stat.st_gid.to_le_bytes());
                     }
                     match FileType::from_raw_mode(stat.st_mode) {
                         FileType::RegularFile => {
-                            let digest = match digests.get(stat) {
-                                Some(digest) => digest,
-                                None if !read => return Ok(None),
-                                None => {
-                                    let open = || files.open(path).map_err(io::Error::other);
-                                    digests.of(stat, open).map_err(|source| files.io("read", path, source))?
-                                }
-                            };
+                            let Some(digest) = digest_of(file, files, digests, read)? else { return Ok(None) };
                             key.add(digest);
                         }
                         FileType::Symlink => {
@@ -118,4 +112,14 @@ pub fn add_to_key(
         }
     }
     Ok(Some(()))
+}
+
+/// The digest of a file's content; `None` if it is not known and the file is not to be read.
+fn digest_of(file: &File, files: &Files, digests: &Digests, read: bool) -> Result<Option<Sha256>, Error> {
+    let File { path, stat, .. } = file;
+    if !read {
+        return Ok(digests.get(stat));
+    }
+    let open = || files.open(path).map_err(io::Error::other);
+    Ok(Some(digests.of(stat, open).map_err(|source| files.io("read", path, source))?))
 }

@@ -204,83 +204,82 @@ impl<'a> Expander<'a> {
     /// A variable, at its `$`.
     fn dollar(&mut self) -> Result<String, Problem> {
         self.chars.next();
-        let keep_unset = self.quoting == Quoting::Raw;
-        if self.chars.peek() != Some(&'{') {
-            let name = self.name();
-            return Ok(match name.is_empty() {
-                true => "$".to_owned(),
-                false => match (self.lookup)(&name) {
-                    Some(value) => value,
-                    None if keep_unset => format!("${name}"),
-                    None => String::new(),
-                },
-            });
+        if self.chars.next_if_eq(&'{').is_some() {
+            return self.braces();
         }
-        self.chars.next();
+        let name = self.name();
+        Ok(match name.is_empty() {
+            true => "$".to_owned(),
+            false => match (self.lookup)(&name) {
+                Some(value) => value,
+                None if self.keeps_unset() => format!("${name}"),
+                None => String::new(),
+            },
+        })
+    }
+
+    /// A variable behind its `${`.
+    fn braces(&mut self) -> Result<String, Problem> {
         let name = self.name();
         if name.is_empty() {
             return Err(Problem::BadSubstitution("no name after ${".to_owned()));
         }
         let value = (self.lookup)(&name);
-        let set = value.is_some();
-        let operator = self.chars.next();
-        let (operator, colon) = match operator {
-            Some(':') => (self.chars.next(), true),
-            other => (other, false),
-        };
-        let value_or = |text: String| match (&value, keep_unset) {
-            (None, true) => text,
-            _ => value.clone().unwrap_or_default(),
+        let (operator, colon) = match self.chars.next() {
+            Some(':') => (self.chars.next(), ":"),
+            other => (other, ""),
         };
         match operator {
-            Some('}') if !colon => Ok(value_or(format!("${{{name}}}"))),
+            Some('}') if colon.is_empty() => Ok(match value {
+                None if self.keeps_unset() => format!("${{{name}}}"),
+                value => value.unwrap_or_default(),
+            }),
             Some(operator @ ('-' | '+' | '?')) => {
                 let word = self.until(Some('}'), false)?.0;
-                if keep_unset && !set {
-                    let colon = if colon { ":" } else { "" };
+                if self.keeps_unset() && value.is_none() {
                     return Ok(format!("${{{name}{colon}{operator}{word}}}"));
                 }
-                let present = set && !(colon && value.as_deref() == Some(""));
-                match (operator, present) {
-                    ('-', true) | ('?', true) => Ok(value.unwrap_or_default()),
-                    ('-', false) | ('+', true) => Ok(word),
-                    ('+', false) => Ok(String::new()),
-                    _ if !word.is_empty() => Err(Problem::Required { name, message: word }),
-                    _ if set => Err(Problem::Required { name, message: "may not be empty".to_owned() }),
-                    _ => Err(Problem::Required { name, message: "must be set".to_owned() }),
-                }
+                substitute(name, value, operator, colon.is_empty(), word)
             }
-            Some(end @ ('#' | '%')) if !colon => {
-                let word = self.until(Some('}'), true)?.0;
-                if keep_unset && !set {
-                    return Ok(format!("${{{name}{end}{word}}}"));
-                }
-                let (word, longest) = match word.strip_prefix(end) {
-                    Some(word) => (word, true),
-                    None => (word.as_str(), false),
-                };
-                let pattern = Pattern::shell(word)?;
-                let value = value.unwrap_or_default();
-                Ok(match end {
-                    '#' => pattern.trim_prefix(&value, longest).to_owned(),
-                    _ => pattern.trim_suffix(&value, longest).to_owned(),
-                })
-            }
-            Some('/') if !colon => {
-                let all = self.chars.next_if_eq(&'/').is_some();
-                let pattern = self.until(Some('/'), true)?.0;
-                let replacement = self.until(Some('}'), true)?.0;
-                if keep_unset && !set {
-                    return Ok(format!("${{{name}/{pattern}/{replacement}}}"));
-                }
-                Ok(Pattern::shell(&pattern)?.replace(&value.unwrap_or_default(), &replacement, all))
-            }
+            Some(end @ ('#' | '%')) if colon.is_empty() => self.trimmed(&name, value, end),
+            Some('/') if colon.is_empty() => self.replaced(&name, value),
             None => Err(Problem::Unclosed('}')),
-            Some(other) => {
-                let colon = if colon { ":" } else { "" };
-                Err(Problem::BadSubstitution(format!("${{{name}{colon}{other}…}} is not supported")))
-            }
+            Some(other) => Err(Problem::BadSubstitution(format!("${{{name}{colon}{other}…}} is not supported"))),
         }
+    }
+
+    /// `${v#p}`, `${v##p}`, `${v%p}` and `${v%%p}`, behind the first operator.
+    fn trimmed(&mut self, name: &str, value: Option<String>, end: char) -> Result<String, Problem> {
+        let word = self.until(Some('}'), true)?.0;
+        if self.keeps_unset() && value.is_none() {
+            return Ok(format!("${{{name}{end}{word}}}"));
+        }
+        let (word, longest) = match word.strip_prefix(end) {
+            Some(word) => (word, true),
+            None => (word.as_str(), false),
+        };
+        let pattern = Pattern::shell(word)?;
+        let value = value.unwrap_or_default();
+        Ok(match end {
+            '#' => pattern.trim_prefix(&value, longest).to_owned(),
+            _ => pattern.trim_suffix(&value, longest).to_owned(),
+        })
+    }
+
+    /// `${v/p/w}` and `${v//p/w}`, behind the first `/`.
+    fn replaced(&mut self, name: &str, value: Option<String>) -> Result<String, Problem> {
+        let all = self.chars.next_if_eq(&'/').is_some();
+        let pattern = self.until(Some('/'), true)?.0;
+        let replacement = self.until(Some('}'), true)?.0;
+        if self.keeps_unset() && value.is_none() {
+            return Ok(format!("${{{name}/{pattern}/{replacement}}}"));
+        }
+        Ok(Pattern::shell(&pattern)?.replace(&value.unwrap_or_default(), &replacement, all))
+    }
+
+    /// Whether a variable that is not set stays as written.
+    fn keeps_unset(&self) -> bool {
+        self.quoting == Quoting::Raw
     }
 
     /// A variable's name: digits, or one special character, or letters, digits and `_`.
@@ -303,6 +302,26 @@ impl<'a> Expander<'a> {
             name.push(c);
         }
         name
+    }
+}
+
+/// `${v-w}`, `${v+w}` and `${v?w}`; where `empty` is false (`${v:-w}`), an empty value is no value.
+fn substitute(
+    name: String,
+    value: Option<String>,
+    operator: char,
+    empty: bool,
+    word: String,
+) -> Result<String, Problem> {
+    let set = value.is_some();
+    let present = set && (empty || value.as_deref() != Some(""));
+    match (operator, present) {
+        ('-' | '?', true) => Ok(value.unwrap_or_default()),
+        ('-', false) | ('+', true) => Ok(word),
+        ('+', false) => Ok(String::new()),
+        _ if !word.is_empty() => Err(Problem::Required { name, message: word }),
+        _ if set => Err(Problem::Required { name, message: "may not be empty".to_owned() }),
+        _ => Err(Problem::Required { name, message: "must be set".to_owned() }),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Flags of instructions: `--name=value` behind the keyword.
 
+use bundle_tool::option::quantity::Span;
+
 use super::near::near;
 use super::problem::Problem;
 
@@ -66,11 +68,10 @@ impl Flags<'_> {
     /// The value of a duration, in nanoseconds; 0 if it is not given.
     pub(super) fn duration(&self, flag: &'static str) -> Result<u64, Problem> {
         let Some(value) = self.string(flag)? else { return Ok(0) };
-        match nanoseconds(&value) {
-            Some(0) => Ok(0),
-            Some(time) if time < 1_000_000 => Err(self.bad(flag, "is less than 1ms")),
-            Some(time) => Ok(time),
-            None => Err(self.bad(flag, format!("{value:?} is no duration (30s, 1m30s, 100ms)"))),
+        match value.parse().map(Span::nanoseconds) {
+            Ok(time @ 1..1_000_000) => Err(self.bad(flag, format!("{time}ns is less than 1ms"))),
+            Ok(time) => Ok(time),
+            Err(error) => Err(self.bad(flag, error.to_string())),
         }
     }
 
@@ -88,33 +89,6 @@ impl Flags<'_> {
     }
 }
 
-/// A duration in Go's notation.
-fn nanoseconds(text: &str) -> Option<u64> {
-    if text == "0" {
-        return Some(0);
-    }
-    let mut total = 0f64;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        let unit_end =
-            rest[digits..].find(|c: char| c.is_ascii_digit() || c == '.').map_or(rest.len(), |end| digits + end);
-        total += number
-            * match &rest[digits..unit_end] {
-                "ns" => 1f64,
-                "us" | "µs" | "μs" => 1e3,
-                "ms" => 1e6,
-                "s" => 1e9,
-                "m" => 60e9,
-                "h" => 3600e9,
-                _ => return None,
-            };
-        rest = &rest[unit_end..];
-    }
-    (!text.is_empty() && total < i64::MAX as f64).then_some(total.round() as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,12 +100,15 @@ mod tests {
             ("1.5s", Some(1_500_000_000)),
             ("100ms", Some(100_000_000)),
             ("0", Some(0)),
+            ("1us", None),
             ("5", None),
             ("", None),
             ("x", None),
             ("1d", None),
         ] {
-            assert_eq!(nanoseconds(text), expected, "{text}");
+            let given = [format!("--interval={text}")];
+            let flags = Flags { keyword: "HEALTHCHECK", given: &given };
+            assert_eq!(flags.duration("interval").ok(), expected, "{text}");
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use image_tool::show::human::plain;
+
 use super::plan::{Base, Plan};
 
 /// A stage or an image.
@@ -26,7 +28,7 @@ fn drawing(plan: &Plan) -> Drawing {
         .iter()
         .enumerate()
         .map(|(number, stage)| Node {
-            label: stage.name.clone().unwrap_or_else(|| format!("stage {number}")),
+            label: plain(&stage.name.clone().unwrap_or_else(|| format!("stage {number}"))),
             image: false,
             needed: needed.contains(&number),
             target: number == plan.target,
@@ -42,7 +44,7 @@ fn drawing(plan: &Plan) -> Drawing {
                 Base::Stage(stage) => stage,
                 Base::Image(name) => {
                     let node = *images.entry(name.clone()).or_insert_with(|| {
-                        nodes.push(Node { label: name, image: true, needed: false, target: false, depth: 0 });
+                        nodes.push(Node { label: plain(&name), image: true, needed: false, target: false, depth: 0 });
                         nodes.len() - 1
                     });
                     nodes[node].needed |= needed.contains(&number);
@@ -144,7 +146,7 @@ mod tests {
     use crate::dockerfile::Dockerfile;
 
     fn plan() -> Plan {
-        let source = "FROM golang:1 AS build\nFROM build AS unused\nFROM alpine\nCOPY --from=build /a /a\nCOPY --from=\"b<\" /b /b\n";
+        let source = "FROM golang:1 AS build\nFROM build AS unused\nFROM alpine\nCOPY --from=build /a /a\nCOPY --from=\"b<\" /b /b\nCOPY --from=\"\u{1b}c\" /c /c\n";
         Plan::new("D", &Dockerfile::parse("D", source.as_bytes()).unwrap(), &|_| None).unwrap()
     }
 
@@ -158,11 +160,12 @@ mod tests {
             "n3 [label=\"golang:1\", style=filled, fillcolor=lightblue];",
             "n3 -> n0;",
             "n0 -> n2 [style=dashed];",
+            "[label=\"\\\\u{1b}c\"",
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }
         let text = svg(&plan());
         assert!(text.contains("b&lt;") && !text.contains("b<"), "{text}");
-        assert_eq!(text.matches("<rect").count(), 6);
+        assert_eq!(text.matches("<rect").count(), 7);
     }
 }

@@ -69,7 +69,7 @@ pub fn lines(name: &str, source: &[u8]) -> Result<(Directives, Vec<Line>), Error
         }
     };
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut physical = text.split_inclusive('\n').enumerate().map(|(number, line)| (number + 1, line));
+    let physical = &mut text.split_inclusive('\n').enumerate().map(|(number, line)| (number + 1, line));
     let mut head = Head::default();
     let mut found = Vec::new();
     let mut comments: Vec<String> = Vec::new();
@@ -87,57 +87,71 @@ pub fn lines(name: &str, source: &[u8]) -> Result<(Directives, Vec<Line>), Error
             continue;
         }
         let escape = head.directives.escape;
-        let (first, mut continues) = trim_continuation(line, escape);
-        if first.is_empty() && !continues {
-            continue;
-        }
-        let mut logical = first.to_owned();
-        let mut end = number;
-        let mut empty_continuation = false;
-        while continues {
-            let Some((number, raw)) = physical.next() else { break };
-            end = number;
-            let next = trim_newline(raw);
-            if next.trim_start().starts_with('#') {
-                continue;
-            }
-            if next.trim_start().is_empty() {
-                empty_continuation = true;
-                continue;
-            }
-            let (part, more) = trim_continuation(next, escape);
-            logical.push_str(part);
-            continues = more;
-        }
-        let mut line = split(&logical, escape);
-        line.span = Span { start: number, end };
-        line.empty_continuation = empty_continuation;
+        let Some(mut line) = logical(number, line, physical, escape) else { continue };
         line.comments = std::mem::take(&mut comments);
         if line.keyword.is_empty() {
             continue;
         }
         if may_have_heredoc(&line, escape) {
-            for mut heredoc in heredocs(&logical).map_err(|problem| at(number, problem))? {
-                let mut terminated = false;
-                for (body_number, raw) in physical.by_ref() {
-                    line.span.end = body_number;
-                    let end = trim_newline(raw);
-                    let end = if heredoc.chomp { end.trim_start_matches('\t') } else { end };
-                    if end == heredoc.name {
-                        terminated = true;
-                        break;
-                    }
-                    heredoc.content.push_str(raw);
-                }
-                if !terminated {
-                    return Err(at(number, Problem::UnterminatedHeredoc(heredoc.name)));
-                }
-                line.heredocs.push(heredoc);
-            }
+            bodies(&mut line, physical).map_err(|problem| at(number, problem))?;
         }
         found.push(line);
     }
     Ok((head.directives, found))
+}
+
+/// The logical line that begins with `first`, with what continues it; `None` if it is empty.
+fn logical<'a>(
+    number: usize,
+    first: &str,
+    physical: &mut impl Iterator<Item = (usize, &'a str)>,
+    escape: char,
+) -> Option<Line> {
+    let (first, mut continues) = trim_continuation(first, escape);
+    if first.is_empty() && !continues {
+        return None;
+    }
+    let mut logical = first.to_owned();
+    let mut end = number;
+    let mut empty_continuation = false;
+    while continues {
+        let Some((number, raw)) = physical.next() else { break };
+        end = number;
+        let next = trim_newline(raw);
+        if next.trim_start().starts_with('#') {
+            continue;
+        }
+        if next.trim_start().is_empty() {
+            empty_continuation = true;
+            continue;
+        }
+        let (part, more) = trim_continuation(next, escape);
+        logical.push_str(part);
+        continues = more;
+    }
+    Some(Line { span: Span { start: number, end }, empty_continuation, ..split(&logical, escape) })
+}
+
+/// Read the bodies of the heredocs that a line names.
+fn bodies<'a>(line: &mut Line, physical: &mut impl Iterator<Item = (usize, &'a str)>) -> Result<(), Problem> {
+    for mut heredoc in heredocs(&line.original)? {
+        let mut terminated = false;
+        for (number, raw) in physical.by_ref() {
+            line.span.end = number;
+            let end = trim_newline(raw);
+            let end = if heredoc.chomp { end.trim_start_matches('\t') } else { end };
+            if end == heredoc.name {
+                terminated = true;
+                break;
+            }
+            heredoc.content.push_str(raw);
+        }
+        if !terminated {
+            return Err(Problem::UnterminatedHeredoc(heredoc.name));
+        }
+        line.heredocs.push(heredoc);
+    }
+    Ok(())
 }
 
 /// Read one instruction that stands alone, as an `ONBUILD` trigger in an image's config does.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::expand::{self, Quoting};
-use super::instruction::{Argument, Instruction};
+use super::instruction::{Argument, From, Instruction};
 use super::lex::Span;
 use super::mount;
 use super::near::near;
@@ -74,69 +74,72 @@ fn hint(near: &Option<String>, stages: &[String]) -> String {
 impl Plan {
     /// Plan a file. `lookup` gives the value of a `--build-arg` or a predefined argument; `name` is what errors call the file.
     pub fn new(name: &str, file: &Dockerfile, lookup: &expand::Lookup<'_>) -> Result<Self, Error> {
-        let escape = file.directives.escape;
-        let mut stages: Vec<Stage> = Vec::new();
-        let mut globals: Vec<(String, Option<String>)> = Vec::new();
+        let (stages, globals, escape) = (Vec::new(), Vec::new(), file.directives.escape);
+        let mut plan = Self { stages, target: 0, globals, escape };
         for step in &file.steps {
-            let at = |problem| Error { file: name.to_owned(), line: step.span.start, problem };
-            let value = |name: &str, globals: &[(String, Option<String>)]| {
-                globals
-                    .iter()
-                    .rev()
-                    .find(|(key, _)| key == name)
-                    .map_or_else(|| lookup(name), |(_, value)| value.clone())
-            };
-            let expand = |text: &str, globals: &[(String, Option<String>)]| {
-                expand::word(text, escape, Quoting::Strip, &|name| value(name, globals))
-            };
-            match (&step.instruction, stages.last_mut()) {
-                (Instruction::From(from), _) => {
-                    let base = expand(&from.base, &globals).map_err(at)?;
-                    if base.is_empty() {
-                        let reason = format!(
-                            "{} is empty (give its ARGs before the first FROM, or with --build-arg)",
-                            from.base
-                        );
-                        return Err(at(Problem::Invalid { instruction: "FROM", reason }));
-                    }
-                    let platform =
-                        from.platform.as_deref().map(|text| expand(text, &globals)).transpose().map_err(at)?;
-                    let base =
-                        match stages.iter().rposition(|stage| stage.name.as_deref() == Some(&base.to_lowercase())) {
-                            Some(stage) => Base::Stage(stage),
-                            None if base == "scratch" => Base::Scratch,
-                            None => Base::Image(base),
-                        };
-                    let platform = platform.filter(|platform| !platform.is_empty());
-                    let name = from.name.clone();
-                    stages.push(Stage {
-                        name,
-                        base,
-                        platform,
-                        steps: Vec::new(),
-                        span: step.span,
-                        text: step.text.clone(),
-                    });
-                }
-                (Instruction::Arg(arguments), None) => {
-                    for Argument { name, default } in arguments {
-                        let given = lookup(name);
-                        let value = match (given, default) {
-                            (Some(given), _) => Some(given),
-                            (None, Some(default)) => Some(expand(default, &globals).map_err(at)?),
-                            (None, None) => None,
-                        };
-                        globals.push((name.clone(), value));
-                    }
-                }
-                (other, None) => return Err(at(Problem::BeforeFrom(other.keyword()))),
-                (_, Some(stage)) => stage.steps.push(step.clone()),
-            }
+            plan.add(step, lookup).map_err(|problem| Error {
+                file: name.to_owned(),
+                line: step.span.start,
+                problem,
+            })?;
         }
-        if stages.is_empty() {
+        if plan.stages.is_empty() {
             return Err(Error { file: name.to_owned(), line: 0, problem: Problem::Empty });
         }
-        Ok(Self { target: stages.len() - 1, stages, globals, escape })
+        plan.target = plan.stages.len() - 1;
+        Ok(plan)
+    }
+
+    fn add(&mut self, step: &Step, lookup: &expand::Lookup<'_>) -> Result<(), Problem> {
+        match (&step.instruction, self.stages.last_mut()) {
+            (Instruction::From(from), _) => {
+                let stage = self.begin(step, from, lookup)?;
+                self.stages.push(stage);
+            }
+            (Instruction::Arg(arguments), None) => {
+                for Argument { name, default } in arguments {
+                    let value = match (lookup(name), default) {
+                        (None, Some(default)) => Some(self.expand(default, lookup)?),
+                        (given, _) => given,
+                    };
+                    self.globals.push((name.clone(), value));
+                }
+            }
+            (other, None) => return Err(Problem::BeforeFrom(other.keyword())),
+            (_, Some(stage)) => stage.steps.push(step.clone()),
+        }
+        Ok(())
+    }
+
+    /// The stage that a FROM begins.
+    fn begin(&self, step: &Step, from: &From, lookup: &expand::Lookup<'_>) -> Result<Stage, Problem> {
+        let base = self.expand(&from.base, lookup)?;
+        if base.is_empty() {
+            let reason = format!("{} is empty (give its ARGs before the first FROM, or with --build-arg)", from.base);
+            return Err(Problem::Invalid { instruction: "FROM", reason });
+        }
+        let platform = from.platform.as_deref().map(|text| self.expand(text, lookup)).transpose()?;
+        let lower = base.to_lowercase();
+        Ok(Stage {
+            name: from.name.clone(),
+            base: match self.stages.iter().rposition(|stage| stage.name.as_deref() == Some(&lower)) {
+                Some(stage) => Base::Stage(stage),
+                None if base == "scratch" => Base::Scratch,
+                None => Base::Image(base),
+            },
+            platform: platform.filter(|platform| !platform.is_empty()),
+            steps: Vec::new(),
+            span: step.span,
+            text: step.text.clone(),
+        })
+    }
+
+    /// Expand a word outside the stages, where only global arguments have values.
+    fn expand(&self, text: &str, lookup: &expand::Lookup<'_>) -> Result<String, Problem> {
+        expand::word(text, self.escape, Quoting::Strip, &|name| {
+            let global = self.globals.iter().rev().find(|(key, _)| key == name);
+            global.map_or_else(|| lookup(name), |(_, value)| value.clone())
+        })
     }
 
     /// Let the image be what the stage of that name or number makes.

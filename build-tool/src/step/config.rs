@@ -42,16 +42,7 @@ impl Work<'_> {
                     self.draft.unset("Cmd");
                 }
             }
-            Instruction::Expose(ports) => {
-                let mut found = Vec::new();
-                for port in ports {
-                    for word in self.variables.words(port)? {
-                        found.extend(expose::ports(&word).ok_or(Error::Port(word))?);
-                    }
-                }
-                found.iter().for_each(|port| self.draft.set_member("ExposedPorts", port, json!({})));
-                self.note(&format!("EXPOSE [{}]", found.join(" ")));
-            }
+            Instruction::Expose(ports) => self.expose(ports)?,
             Instruction::From(_) => unreachable!("FROM begins a stage and no trigger may hold it"),
             Instruction::Add(_) | Instruction::Copy(_) | Instruction::Run(_) | Instruction::Workdir(_) => {
                 unreachable!("these change files and have been carried out")
@@ -73,25 +64,39 @@ impl Work<'_> {
                 self.note(&format!("SHELL {}", quoted(shell)));
                 self.draft.set("Shell", shell.clone());
             }
-            Instruction::StopSignal(signal) => {
-                let signal = self.variables.expand(signal)?;
-                self.note(&format!("STOPSIGNAL {signal}"));
-                self.draft.set("StopSignal", signal);
-            }
-            Instruction::User(user) => {
-                let user = self.variables.expand(user)?;
-                self.note(&format!("USER {user}"));
-                self.draft.set("User", user);
-            }
+            Instruction::StopSignal(signal) => self.set_text("StopSignal", "STOPSIGNAL", signal)?,
+            Instruction::User(user) => self.set_text("User", "USER", user)?,
             Instruction::Volume(volumes) => {
-                let mut found = Vec::new();
-                for volume in volumes {
-                    found.push(self.variables.expand(volume)?);
-                }
-                found.iter().for_each(|volume| self.draft.set_member("Volumes", volume, json!({})));
-                self.note(&format!("VOLUME [{}]", found.join(" ")));
+                let volumes =
+                    volumes.iter().map(|volume| self.variables.expand(volume)).collect::<Result<Vec<_>, _>>()?;
+                self.set_members("Volumes", "VOLUME", &volumes);
             }
         }
+        Ok(())
+    }
+
+    fn expose(&mut self, ports: &[String]) -> Result<(), Error> {
+        let mut found = Vec::new();
+        for port in ports {
+            for word in self.variables.words(port)? {
+                found.extend(expose::ports(&word).ok_or(Error::Port(word))?);
+            }
+        }
+        self.set_members("ExposedPorts", "EXPOSE", &found);
+        Ok(())
+    }
+
+    /// Set empty members of a field that is a set: ports, volumes.
+    fn set_members(&mut self, field: &str, keyword: &str, members: &[String]) {
+        members.iter().for_each(|member| self.draft.set_member(field, member, json!({})));
+        self.note(&format!("{keyword} [{}]", members.join(" ")));
+    }
+
+    /// Set a field that is a text with variables.
+    fn set_text(&mut self, field: &str, keyword: &str, text: &str) -> Result<(), Error> {
+        let text = self.variables.expand(text)?;
+        self.note(&format!("{keyword} {text}"));
+        self.draft.set(field, text);
         Ok(())
     }
 

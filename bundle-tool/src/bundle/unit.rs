@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use image_tool::address::home::Home;
 use image_tool::error::During as _;
+use image_tool::show::human::plain;
 
 use crate::bundle::Bundle;
 use crate::bundle::annotation;
+use crate::bundle::name::is_name;
 use crate::option::signal;
 
 /// Why there is no unit.
@@ -16,6 +18,9 @@ pub enum Error {
     /// A program that the unit calls is not in $PATH.
     #[error("{0}: no such program in $PATH (--runtime names one)")]
     NoProgram(&'static str),
+    /// The bundle has no name that can be written in a unit.
+    #[error("{0:?}: a unit cannot run a container of this name (rename the bundle's folder)")]
+    Name(String),
     /// A path cannot be written in a unit.
     #[error("{0:?}: a unit cannot name a path with a line break")]
     Path(PathBuf),
@@ -33,6 +38,9 @@ pub fn write(home: &Home, bundle: &Bundle, runtime: Option<&Path>) -> Result<Str
     };
     let own = std::env::current_exe().during("find", "/proc/self/exe")?;
     let name = bundle.name();
+    if !is_name(&name) {
+        return Err(Error::Name(name));
+    }
     let (runtime, own, path, home) =
         (quote(&runtime)?, quote(&own)?, quote(&absolute(bundle.path())?)?, quote(&absolute(home.path())?)?);
     let restart =
@@ -77,7 +85,7 @@ pub fn write(home: &Home, bundle: &Bundle, runtime: Option<&Path>) -> Result<Str
          \n\
          [Install]\n\
          WantedBy=multi-user.target\n",
-        image = image.replace(['\n', '%'], ""),
+        image = plain(&image.replace('%', "")),
     ))
 }
 

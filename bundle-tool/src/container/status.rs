@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use image_tool::{address::name, show::human};
+use image_tool::address::name;
+use image_tool::show::human;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -143,7 +144,7 @@ impl Container {
         }
     }
 
-    /// The fields that docker's `--format` knows.
+    /// The fields that docker's `--format` knows. Text that an image, a bundle or a runtime brings has its control characters escaped.
     pub fn fields(&self, now: Timestamp, truncate: bool) -> Value {
         let short = |text: String, length: usize| if truncate { ellipsis(&text, length) } else { text };
         let words: Vec<String> =
@@ -163,13 +164,13 @@ impl Container {
             "CreatedAt": created.map(|time| time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()).unwrap_or_default(),
             "RunningFor": created.map(|time| human::ago(time, now)).unwrap_or_default(),
             "Status": self.status(now),
-            "State": self.state(),
+            "State": human::plain(self.state()),
             // A port leads nowhere while nothing runs behind it.
             "Ports": if self.is_up() { human::plain(self.annotation(annotation::PORTS).unwrap_or_default()) } else { String::new() },
             "Labels": human::plain(&labels.join(",")),
-            "Mounts": volumes.iter().map(|used| short(used.name.clone(), 15)).collect::<Vec<_>>().join(","),
-            "Networks": plan.map(|plan| plan.network).unwrap_or_default(),
-            "Bundle": self.bundle.as_ref().map(|bundle| bundle.path().display().to_string()).unwrap_or_default(),
+            "Mounts": volumes.iter().map(|used| short(human::plain(&used.name), 15)).collect::<Vec<_>>().join(","),
+            "Networks": plan.map(|plan| human::plain(&plan.network)).unwrap_or_default(),
+            "Bundle": self.bundle.as_ref().map(|bundle| human::plain(&bundle.path().display().to_string())).unwrap_or_default(),
         })
     }
 }
@@ -249,5 +250,28 @@ mod tests {
     fn an_empty_list_is_null_too() {
         assert!(read_list(b"null").unwrap().is_empty() && read_list(b"[]").unwrap().is_empty());
         assert!(read_list(b"").is_err() && read_list(b"{}").is_err());
+    }
+
+    #[test]
+    fn no_field_can_drive_a_terminal() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("evil");
+        fs::create_dir(&path).unwrap();
+        const EVIL: &str = "\u{1b}]0;owned\u{7}\u{9b}2J\n";
+        let config = json!({"annotations": {
+            "org.oci-tools.name": EVIL, "org.oci-tools.id": EVIL, "org.oci-tools.image": EVIL, "org.oci-tools.ports": EVIL,
+            "org.oci-tools.command": json!([EVIL]).to_string(), "org.oci-tools.labels": json!({EVIL: EVIL}).to_string(),
+            "org.oci-tools.network": json!({"network": EVIL}).to_string(),
+            "org.oci-tools.volumes": json!([{"name": EVIL, "anonymous": false}]).to_string(),
+        }});
+        fs::write(path.join("config.json"), config.to_string()).unwrap();
+        let mut listed = state(EVIL, "running", &path);
+        listed["status"] = json!(EVIL);
+        for list in [json!([]), json!([listed])] {
+            let all = join(folder.path(), read_list(list.to_string().as_bytes()).unwrap()).unwrap();
+            for (field, value) in all[0].fields(Timestamp::UNIX_EPOCH, false).as_object().unwrap() {
+                assert!(!value.as_str().unwrap().contains(char::is_control), "{field}: {value}");
+            }
+        }
     }
 }

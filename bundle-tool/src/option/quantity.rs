@@ -140,7 +140,7 @@ impl FromStr for Span {
             total += number
                 * match &rest[..unit] {
                     "ns" => 1e-9,
-                    "us" | "µs" => 1e-6,
+                    "us" | "µs" | "μs" => 1e-6,
                     "ms" => 1e-3,
                     "s" => 1.0,
                     "m" => 60.0,

@@ -27,7 +27,7 @@ pub const DEFAULT: [&str; 14] = [
 ];
 
 /// Every capability, by its number in the kernel.
-const ALL: [&str; 41] = [
+pub const ALL: [&str; 41] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_DAC_READ_SEARCH",

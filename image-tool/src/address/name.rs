@@ -26,6 +26,13 @@ pub fn familiar(name: &str) -> (String, &str) {
     (short.unwrap_or(&repository).to_owned(), tag)
 }
 
+/// The whole name as docker shows it: `python:3.8` for what archives call `docker.io/library/python:3.8`.
+#[must_use]
+pub fn short(name: &str) -> String {
+    let (repository, tag) = familiar(name);
+    format!("{repository}:{tag}")
+}
+
 /// Whether two spellings mean the same image.
 #[must_use]
 pub fn equal(one: &str, other: &str) -> bool {
@@ -69,6 +76,7 @@ mod tests {
     #[test]
     fn familiar_names_are_those_that_docker_images_prints() {
         assert_eq!(familiar("docker.io/library/python:3.8"), ("python".to_owned(), "3.8"));
+        assert_eq!(short("docker.io/library/python"), "python:latest");
         assert_eq!(familiar("xag/my_flask_web"), ("xag/my_flask_web".to_owned(), "latest"));
         assert_eq!(familiar("localhost:5000/x:1"), ("localhost:5000/x".to_owned(), "1"));
     }

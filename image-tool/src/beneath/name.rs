@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use rustix::fs::{Dir, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
-use super::self_fd;
+use super::path::self_fd;
 
 /// A name in a directory as a path that the calls without a directory descriptor take: the part before the name is a
 /// descriptor, and they do not follow the name.

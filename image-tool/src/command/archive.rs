@@ -9,14 +9,14 @@ use anyhow::{Context, Result, bail};
 use image_tool::program::pipe;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-/// An archive from a file, or from standard input for `-`, and how to name it in an error.
-pub(super) fn input(path: &Path) -> Result<(Box<dyn io::Read>, String)> {
+/// An archive from a file, or from standard input for `-`, and its name for errors. `instead` says how to name a file.
+pub(super) fn input(path: &Path, instead: &str) -> Result<(Box<dyn io::Read>, String)> {
     if path != Path::new("-") {
         let name = path.display().to_string();
         return Ok((Box::new(File::open(path).with_context(|| name.clone())?), name));
     }
     if io::stdin().is_terminal() {
-        bail!("standard input is a terminal (name a tar, or use a pipe)");
+        bail!("standard input is a terminal ({instead}, or use a pipe)");
     }
     Ok((Box::new(io::stdin().lock()), "standard input".into()))
 }
@@ -25,7 +25,7 @@ pub(super) fn input(path: &Path) -> Result<(Box<dyn io::Read>, String)> {
 pub(super) fn output(path: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let Some(path) = path.filter(|path| *path != Path::new("-")) else {
         if io::stdout().is_terminal() {
-            bail!("an archive is not for a terminal (use -o FILE, or a pipe)");
+            bail!("standard output is a terminal (use -o FILE or a pipe)");
         }
         let mut output = BufWriter::with_capacity(256 * 1024, StdoutWriter(io::stdout().lock()));
         write(&mut output)?;
@@ -36,7 +36,7 @@ pub(super) fn output(path: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> 
     if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
         let file = File::options().write(true).open(path).with_context(failed)?;
         if file.is_terminal() {
-            bail!("{}: an archive is not for a terminal", path.display());
+            bail!("{}: is a terminal", path.display());
         }
         let mut output = BufWriter::with_capacity(256 * 1024, file);
         write(&mut output)?;

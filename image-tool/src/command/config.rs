@@ -1,5 +1,5 @@
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::address::RefName;
 use image_tool::edit::append::History;
 use image_tool::edit::{Change, configure};
@@ -10,23 +10,28 @@ use super::fields::Fields;
 use super::operand::{Operand, named};
 use super::publish::{publish, source_date_epoch};
 
-/// Change an image's config, and print the new image's address.
+/// Change the config of an image and print the new image's address.
 ///
-/// The name that the image was given by then means the new one. Layers stay as they are; fields that are not named stay too.
+/// The name that was given then means the new image. Layers and all other fields stay as they are.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool config --env DEBUG=1 --user nobody :app
+  image-tool config --cmd '[\"sh\", \"-c\", \"date\"]' --ref dated :busybox
+  image-tool config --unset-label stage --created-by \"no stage\" :app")]
 pub(crate) struct Config {
     /// The image; - reads the address from standard input.
     address: Operand,
     #[command(flatten)]
     fields: Fields,
-    /// Leave the image's name alone and give the new image this one.
-    #[arg(long = "ref", value_name = "NAME")]
+    /// Give the new image this name, and leave the old name as it is.
+    #[arg(long = "ref", value_name = "NAME", value_hint = ValueHint::Other)]
     reference: Option<RefName>,
-    /// Tell of the change in the history, in these words; without it the history stays.
-    #[arg(long, value_name = "TEXT")]
+    /// Add a step to the history with this command (default: leave the history as it is).
+    #[arg(long, value_name = "TEXT", value_hint = ValueHint::Other)]
     created_by: Option<String>,
-    /// Of an index, take the image for a platform, as linux/arm64; this machine's if omitted.
-    #[arg(long, value_name = "PLATFORM")]
+    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
+    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 

@@ -10,7 +10,7 @@ use image_tool::layer::cache::{Source, apply_all};
 use image_tool::layer::diff;
 use image_tool::layout::{Image, Layout};
 
-use super::print::say;
+use super::TOOL;
 
 /// Writes an image's tree as one archive, by way of a folder that is gone afterwards.
 pub(super) fn flatten<W: Write>(layout: &Layout, image: &Image, output: W, latest: Option<i64>) -> Result<()> {
@@ -24,7 +24,7 @@ pub(super) fn flatten<W: Write>(layout: &Layout, image: &Image, output: W, lates
         std::fs::create_dir(&tree).with_context(|| tree.display().to_string())?;
         let skipped = apply_all(&sources, Root::open(&tree)?, Options::tree())?;
         for (what, count) in skipped {
-            say(&format!("image-tool: {count} × {what} left out"));
+            TOOL.say(&format!("{count} × {what} left out"));
         }
         let options = diff::Options { latest, ..diff::Options::default() };
         diff::tree(&Root::open(&tree)?, output, &options)?;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use image_tool::address::digest::Digest;
 use image_tool::address::home::Home;
 use image_tool::address::{Address, Error, RefName};
@@ -92,5 +92,14 @@ pub(super) fn named(error: anyhow::Error, address: &Address) -> anyhow::Error {
             | Error::NotALayout { .. },
         ) => error,
         _ => Err::<(), _>(error).with_context(|| address.to_string()).expect_err("it was an error"),
+    }
+}
+
+/// The name that an address gives to a new image.
+pub(super) fn new_name(address: &Address) -> Result<&RefName> {
+    match (address.reference(), address.digest()) {
+        (Some(name), None) => Ok(name),
+        (_, Some(_)) => bail!("{address}: a new name cannot have a digest"),
+        (None, None) => bail!("{address}: missing name (LAYOUT:REF, such as :python:3.8)"),
     }
 }

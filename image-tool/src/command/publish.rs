@@ -36,9 +36,10 @@ pub(super) fn publish(
 /// The time that reproducible builds ask for.
 pub(super) fn source_date_epoch() -> Result<Option<i64>> {
     match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) => {
-            text.parse().map(Some).with_context(|| format!("SOURCE_DATE_EPOCH: {text:?} is not a number of seconds"))
-        }
+        Ok(text) => text
+            .parse()
+            .map(Some)
+            .with_context(|| format!("SOURCE_DATE_EPOCH: {text:?} is not a valid number of seconds")),
         Err(_) => Ok(None),
     }
 }

@@ -67,9 +67,19 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
-/// Columns as docker aligns them: padded to the widest, three spaces apart, and no narrower than twenty.
+/// A JSON document with DEL and the control characters beyond ASCII escaped as well: JSON allows them in strings, but a
+/// terminal obeys them.
+#[must_use]
+pub fn json(document: &str) -> String {
+    let escape = |c: char| if c.is_control() && c != '\n' { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    document.chars().map(escape).collect()
+}
+
+/// Columns as docker aligns them: padded to the widest cell, three spaces apart, at least twenty wide. Cells go through
+/// [`plain`], so that no text can drive a terminal or break a line.
 #[must_use]
 pub fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -131,5 +141,9 @@ mod tests {
     #[test]
     fn text_cannot_drive_a_terminal() {
         assert_eq!(plain("a\u{1b}[2J\nb\u{9b}é"), "a\\u{1b}[2J\\nb\\u{9b}é");
+        assert_eq!(table(&[vec!["\u{9b}".into(), "a\nb".into()]]), format!("{:20}a\\nb\n", "\\u{9b}"));
+        let document = json("[\n\"\u{9b}é\u{7f}\"]");
+        assert_eq!(document, "[\n\"\\u009bé\\u007f\"]");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&document).unwrap(), ["\u{9b}é\u{7f}"]);
     }
 }

@@ -1,7 +1,11 @@
 //! The part of Go's templates that people write after `--format`: fields, `json`, `index`, `len`, `join`, `println`, `range`,
 //! `if`, text.
 
+use std::io::IsTerminal;
+
 use serde_json::Value;
+
+use super::human;
 
 /// What is wrong with a template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +33,9 @@ pub enum Error {
         /// Those beside it.
         known: Vec<String>,
     },
+    /// The lines of a table have different numbers of fields.
+    #[error("template: a table has its tabs between the fields")]
+    Tabs,
 }
 
 /// A parsed template.
@@ -164,18 +171,50 @@ impl Template {
         self.parts.iter().map(part).collect()
     }
 
-    /// Fills the template in.
+    /// Fills the template in, with the values as they are: for a pipe.
     ///
     /// # Errors
     /// [`Error::Field`].
     pub fn render(&self, value: &Value) -> Result<String, Error> {
         let mut text = String::new();
-        render(&self.parts, value, &mut text)?;
+        render(&self.parts, value, &str::to_owned, &mut text)?;
         Ok(text)
+    }
+
+    /// Fills the template in for each value, one line each. A table gets a line of headings and aligned columns.
+    ///
+    /// If `output` is a terminal, control characters in the values are escaped; those of the template stay. Into a pipe the
+    /// values go as they are, as docker's do.
+    ///
+    /// # Errors
+    /// [`Error::Field`], [`Error::Tabs`].
+    pub fn lines(
+        &self,
+        values: &[Value],
+        heading: impl Fn(&str) -> String,
+        output: &impl IsTerminal,
+    ) -> Result<String, Error> {
+        let escape = if output.is_terminal() { human::plain } else { str::to_owned };
+        let mut lines = Vec::new();
+        for value in values {
+            let mut line = String::new();
+            render(&self.parts, value, &escape, &mut line)?;
+            lines.push(line);
+        }
+        if !self.table {
+            return Ok(lines.iter().map(|line| format!("{line}\n")).collect());
+        }
+        lines.insert(0, self.headings(heading));
+        let rows: Vec<Vec<String>> = lines.iter().map(|line| line.split('\t').map(str::to_owned).collect()).collect();
+        if rows.iter().any(|row| row.len() != rows[0].len()) {
+            return Err(Error::Tabs);
+        }
+        Ok(human::table(&rows))
     }
 }
 
-fn render(parts: &[Part], value: &Value, text: &mut String) -> Result<(), Error> {
+/// Appends the parts to `text`, with everything that is not the template's own through `escape`.
+fn render(parts: &[Part], value: &Value, escape: &impl Fn(&str) -> String, text: &mut String) -> Result<(), Error> {
     let find = |path: &[String]| path.iter().try_fold(value, |value, field| step(value, field));
     for part in parts {
         match part {
@@ -187,16 +226,16 @@ fn render(parts: &[Part], value: &Value, text: &mut String) -> Result<(), Error>
                     text.push_str("[]")
                 }
                 (Value::Null, Function::Join, _) => {}
-                (value, ..) => text.push_str(&apply(*function, value, argument)?),
+                (value, ..) => text.push_str(&escape(&apply(*function, value, argument)?)),
             },
             Part::Range { path, body, otherwise } => match find(path)? {
                 Value::Array(values) if !values.is_empty() => {
-                    values.iter().try_for_each(|value| render(body, value, text))?
+                    values.iter().try_for_each(|value| render(body, value, escape, text))?
                 }
                 Value::Object(values) if !values.is_empty() => {
-                    values.values().try_for_each(|value| render(body, value, text))?
+                    values.values().try_for_each(|value| render(body, value, escape, text))?
                 }
-                _ => render(otherwise, value, text)?,
+                _ => render(otherwise, value, escape, text)?,
             },
             Part::If { path, body, otherwise } => {
                 let nothing = match find(path)? {
@@ -207,7 +246,7 @@ fn render(parts: &[Part], value: &Value, text: &mut String) -> Result<(), Error>
                     Value::Number(number) => number.as_f64() == Some(0.0),
                     Value::Bool(true) => false,
                 };
-                render(if nothing { otherwise } else { body }, value, text)?;
+                render(if nothing { otherwise } else { body }, value, escape, text)?;
             }
         }
     }
@@ -228,7 +267,7 @@ fn apply(function: Function, value: &Value, argument: &str) -> Result<String, Er
     let missing = || Error::Field { field: argument.into(), known: Vec::new() };
     Ok(match function {
         Function::Print => print(value),
-        Function::Json => value.to_string(),
+        Function::Json => human::json(&value.to_string()),
         Function::Len => match value {
             Value::Array(array) => array.len(),
             Value::Object(object) => object.len(),
@@ -302,5 +341,23 @@ mod tests {
         for unbalanced in ["{{if .Id}}", "{{end}}", "{{range .Id}}{{else}}", "{{else}}"] {
             assert_eq!(unbalanced.parse::<Template>(), Err(Error::Unbalanced), "{unbalanced}");
         }
+    }
+
+    #[test]
+    fn values_are_escaped_on_a_terminal_and_raw_in_a_pipe() {
+        use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+        let template: Template = "{{.User}}\\t{{json .User}}{{range .Cmd}} {{.}}{{end}}".parse().unwrap();
+        let value = [json!({"User": "a\u{1b}[2J\nb\u{9b}", "Cmd": ["\u{7}"]})];
+        let lines = |output: &std::fs::File| template.lines(&value, str::to_owned, output).unwrap();
+        let raw = "a\u{1b}[2J\nb\u{9b}\t\"a\\u001b[2J\\nb\\u009b\" \u{7}\n";
+        assert_eq!(lines(&tempfile::tempfile().unwrap()), raw);
+        let pty = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        unlockpt(&pty).unwrap();
+        let terminal = ptsname(&pty, Vec::new()).unwrap();
+        let terminal = std::fs::File::options().write(true).open(terminal.to_str().unwrap()).unwrap();
+        assert_eq!(lines(&terminal), "a\\u{1b}[2J\\nb\\u{9b}\t\"a\\u001b[2J\\nb\\u009b\" \\u{7}\n");
+        let table: Template = "table {{.User}}".parse().unwrap();
+        let table = table.lines(&value, str::to_uppercase, &tempfile::tempfile().unwrap()).unwrap();
+        assert_eq!(table, "USER\na\\u{1b}[2J\\nb\\u{9b}\n");
     }
 }
