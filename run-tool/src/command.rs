@@ -72,7 +72,7 @@ struct Options {
     /// folder runc there instead.
     #[arg(long, value_name = "FOLDER", global = true)]
     root: Option<PathBuf>,
-    /// Let systemd manage the control groups; cgroupsPath must then have the form `slice:prefix:name`.
+    /// Enable systemd cgroup support; cgroupsPath must then have the form `slice:prefix:name`.
     #[arg(long, global = true)]
     systemd_cgroup: bool,
     /// Ignore cgroup permission errors.
@@ -322,18 +322,24 @@ fn help() -> clap::Arg {
 /// The whole command line. Its help has runc's layout, because scripts look at the first lines.
 fn command_line() -> clap::Command {
     let program = name();
-    let template =
-        |name: &str| format!("NAME:\n   {name} - {{about}}\n\nUSAGE:\n   {{usage}}\n\n{{all-args}}{{after-help}}");
-    let top = format!(
-        "NAME:\n   {program} - Open Container Initiative runtime\n\nUSAGE:\n   {{usage}}\n\n{{about-with-newline}}\n{{all-args}}"
-    );
-    let mut command =
-        example::add(Arguments::command()).bin_name(&program).help_template(top).disable_help_flag(true).arg(help());
+    let layout = |command: clap::Command, name: &str, about: &str| {
+        // The long description is the summary and more paragraphs. The summary is in the line of the name.
+        let description = command.get_long_about().map(ToString::to_string).unwrap_or_default();
+        let template =
+            format!("NAME:\n   {name} - {about}\n\nUSAGE:\n   {{usage}}\n\n{{before-help}}{{all-args}}{{after-help}}");
+        let command = command.help_template(template).disable_help_flag(true).arg(help());
+        match description.split_once("\n\n") {
+            Some((_, description)) => command.before_long_help(description.to_owned()),
+            None => command,
+        }
+    };
+    let command = example::add(Arguments::command()).bin_name(&program);
+    let mut command = layout(command, &program, "Open Container Initiative runtime");
     let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
     for name in names {
-        let template = template(&format!("{program} {name}"));
         command = command.mut_subcommand(&name, |command| {
-            let command = command.help_template(template).disable_help_flag(true).arg(help());
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            let command = layout(command, &format!("{program} {name}"), &about);
             // `spec` has a `--rootless` of its own, with another meaning.
             if name == "spec" { command } else { command.arg(rootless()) }
         });

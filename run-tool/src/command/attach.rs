@@ -18,8 +18,8 @@ use crate::supervise::signals::signals_in;
 
 /// Attach to the standard streams of a container.
 ///
-/// The container must have a supervisor: it was started with `run --detach --log-driver`. The command exits with the container's
-/// status. In a container with a terminal, the detach keys leave the container running.
+/// The container must have been started with `run --detach --log-driver`, and so have a supervisor. The command exits with the
+/// container's status. In a container with a terminal, the detach keys end the command and leave the container running.
 #[derive(Debug, Args)]
 pub(crate) struct Attach {
     /// Key sequence that detaches, as in docker.

@@ -42,7 +42,7 @@ Examples:
         "\
 Examples:
   run-tool delete web
-  run-tool delete --force web",
+  run-tool delete -f web",
     ),
     (
         "events",

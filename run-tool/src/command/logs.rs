@@ -16,8 +16,8 @@ use super::{Global, StdoutClosed};
 
 /// Print the output of a container.
 ///
-/// The container must have a log: it was started with `run --detach --log-driver` json-file, file or journald (read by
-/// journalctl). Its standard error is printed to standard error.
+/// The container must have been started with `run --detach` and the log driver json-file, file or journald (which is read by
+/// journalctl). What it wrote to standard error is printed to standard error.
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// Follow the output until the container ends.
@@ -32,7 +32,7 @@ pub(crate) struct Logs {
     /// Print output since a time (RFC 3339) or a duration ago (`10m`).
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Print output before a time (RFC 3339) or a duration ago (`10m`).
+    /// Print output up to a time (RFC 3339) or a duration ago (`10m`).
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     /// Id of the container.

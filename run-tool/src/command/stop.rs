@@ -29,7 +29,7 @@ pub(crate) struct Stop {
 
 /// Wait until containers end and print their exit statuses.
 ///
-/// The containers must have a supervisor, which records the status: they were started with `run --detach --log-driver`.
+/// The containers must have been started with `run --detach --log-driver`: their supervisors record the exit status.
 #[derive(Debug, Args)]
 pub(crate) struct Wait {
     /// Ids of the containers.
