@@ -8,8 +8,10 @@ mod manual;
 mod parse;
 
 use std::ffi::OsString;
+use std::str::FromStr;
 
 use anyhow::{Context as _, Result};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use image_tool::program::Tool;
 use image_tool::program::document::Document;
@@ -69,6 +71,14 @@ impl Command {
             Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES),
         }
     }
+}
+
+/// A parser of words that the help lists and a shell completes.
+fn words<T>(values: impl IntoIterator<Item = PossibleValue>) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = String> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(values.into_iter().collect::<Vec<_>>()).try_map(|word| word.parse::<T>())
 }
 
 /// Writes to standard output what is not a single line.

@@ -1,13 +1,16 @@
 //! COPY and ADD: from sources to the entries of a layer.
 //!
-//! Nothing is mounted and nothing is written but the layer: where a file lands is decided by the tables of contents of the layers
-//! below, and its bytes go from the source into the layer's archive, hashed on the way. The semantics are those of BuildKit's
-//! file operations:
+//! Nothing is mounted, and nothing but the layer is written: the tables of contents of the layers below tell where a
+//! file goes, and its bytes flow from the source into the layer's archive, hashed on the way. The semantics are those
+//! of BuildKit's file operations:
 //!
-//! - a directory gives its contents, a file itself; a destination that ends in `/` or is a directory takes files by their name;
-//! - links in the destination are followed inside the root filesystem, those below a copied directory are not;
-//! - directories that are missing are made with mode 755 and, with `--chown`, that owner;
-//! - an existing directory keeps its owner and mode if it is the destination, and gets the source's if it is below it.
+//! - A directory is copied as its contents, a file as itself. A destination that ends in `/` or is a directory takes
+//! files under their names.
+//! - Links in the destination are followed inside the root file system; links below a copied directory are not.
+//! - Missing directories are created with mode 755 and, with `--chown`, that owner.
+//! - An existing directory keeps its owner and mode if it is the destination, and takes the source's if it is below it.
+//!
+//! This room may import [`crate::source`], [`crate::stage`] and [`crate::cache`]'s keys. It knows no step.
 
 pub mod chmod;
 mod input;
@@ -32,20 +35,20 @@ use crate::stage::tree::{self, Tree};
 
 pub use input::{Input, add_to_key};
 
-/// How things are copied.
+/// How sources are copied.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The destination, absolute; a `/` behind it means a directory.
+    /// The absolute destination; a trailing `/` says that it is a directory.
     pub destination: String,
-    /// Owner of what is copied and of directories made for it.
+    /// The owner of what is copied and of directories created for it (`--chown`).
     pub owner: Option<(u32, u32)>,
-    /// `--chmod`.
+    /// The permission bits of what is copied (`--chmod`).
     pub mode: Option<Mode>,
-    /// `--parents`.
+    /// Whether the sources' parent directories are copied too (`--parents`).
     pub parents: bool,
-    /// Whether owners come from the sources (`--from`) or are root (the context).
+    /// Whether entries keep the sources' owners (`--from`); if not, root owns them.
     pub keep_owners: bool,
-    /// The time of what has none, and the latest time of anything (`SOURCE_DATE_EPOCH`).
+    /// `SOURCE_DATE_EPOCH`: the latest time of any entry, and the time of created directories.
     pub epoch: Option<i64>,
 }
 
@@ -53,46 +56,46 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A source is not to be had.
+    /// A source is missing or cannot be read.
     #[error(transparent)]
     Files(#[from] files::Error),
-    /// The destination leads nowhere.
+    /// The destination cannot be resolved.
     #[error(transparent)]
     Tree(#[from] tree::Error),
-    /// A directory would have to replace something else.
+    /// A directory would replace something that is not one.
     #[error("{}: a directory cannot replace {what} (copy to where it leads)", .path.display())]
     OverOther {
-        /// Where.
+        /// The path in the image.
         path: PathBuf,
-        /// What is there.
+        /// What is there: `a file`, `a symbolic link`.
         what: &'static str,
     },
-    /// A file would have to replace a directory.
+    /// A file would replace a directory.
     #[error("{}: a file cannot replace a directory", .0.display())]
     OverDirectory(PathBuf),
-    /// A name that would read as a deletion.
+    /// The name marks a deletion (`.wh.…`).
     #[error("{}: cannot be in a layer: its name would read as a deletion", .0.display())]
     Whiteout(PathBuf),
-    /// A file was written to while it was copied.
+    /// The file was written to while it was copied.
     #[error("{}: changed while it was read", .0.display())]
     Changed(PathBuf),
-    /// An archive that cannot be unpacked.
+    /// The archive cannot be unpacked.
     #[error("{name}")]
     Archive {
-        /// Which.
+        /// The archive's path or URL.
         name: String,
-        /// What is wrong.
+        /// What is wrong with it.
         source: entry::Error,
     },
-    /// Reading failed.
+    /// A source cannot be read.
     #[error("read {name}")]
     Read {
-        /// What.
+        /// The source's name, or the entry's.
         name: String,
-        /// Why.
+        /// The kernel's reason.
         source: io::Error,
     },
-    /// The layer could not be written.
+    /// The layer cannot be written.
     #[error("write the layer")]
     Write(#[source] io::Error),
 }
@@ -103,7 +106,7 @@ impl From<diff::Error> for Error {
     }
 }
 
-/// Where an entry's data comes from.
+/// Where the data of an entry comes from.
 enum Data<'a> {
     None,
     Bytes(&'a [u8]),
@@ -111,22 +114,22 @@ enum Data<'a> {
     Download(&'a std::fs::File),
 }
 
-/// Puts the entries of one layer together.
+/// Puts together the entries of one layer.
 pub struct Copier<'a, 'b> {
     tree: &'b mut Tree,
     options: &'b Options,
     digests: &'b Digests,
     archive: entry::Writer<pack::Packer>,
-    /// Collected, to come out sorted and each once.
+    /// Entries to be written, sorted, each once.
     waiting: BTreeMap<PathBuf, (Entry, Data<'a>)>,
-    /// Directories that stand in the layer already.
+    /// Directories that are already in the layer.
     written: HashSet<PathBuf>,
-    /// The first name of each file with several.
+    /// The first name of each file that has several, by device and inode.
     links: HashMap<(u64, u64), PathBuf>,
 }
 
 impl<'a, 'b> Copier<'a, 'b> {
-    /// Copy into `tree`, which is what lies below, writing the layer to `packer`.
+    /// Copies upon `tree`, which is what lies below, into a layer that `packer` writes.
     pub fn new(tree: &'b mut Tree, options: &'b Options, digests: &'b Digests, packer: pack::Packer) -> Self {
         let archive = entry::Writer::new(packer);
         Self {
@@ -140,7 +143,7 @@ impl<'a, 'b> Copier<'a, 'b> {
         }
     }
 
-    /// Copy all inputs and end the archive.
+    /// Copies all inputs and ends the archive.
     pub fn copy(mut self, inputs: &'a [Input<'a>]) -> Result<pack::Packer, Error> {
         let several = inputs.len() > 1;
         for input in inputs {
@@ -172,14 +175,14 @@ impl<'a, 'b> Copier<'a, 'b> {
         self.archive.finish().map_err(Error::Write)
     }
 
-    /// The destination with its links followed, made if it is a directory that is missing.
+    /// The destination directory with links followed, created if it is missing.
     fn directory_destination(&mut self) -> Result<PathBuf, Error> {
         let path = self.tree.resolve(Path::new(&self.options.destination))?;
         self.make_directory(&path)?;
         Ok(path)
     }
 
-    /// Where a file of that name goes.
+    /// The path that a file of that name is copied to.
     fn file_destination(&mut self, name: &Path, several: bool) -> Result<PathBuf, Error> {
         let destination = Path::new(&self.options.destination);
         let resolved = self.tree.resolve(destination)?;
@@ -237,7 +240,7 @@ impl<'a, 'b> Copier<'a, 'b> {
             FileType::Fifo => (Kind::Fifo, Data::None),
             FileType::CharacterDevice => (Kind::Character(device().0, device().1), Data::None),
             FileType::BlockDevice => (Kind::Block(device().0, device().1), Data::None),
-            // Nothing listens on it in the image.
+            // A socket is of no use without the process that listens on it.
             FileType::Socket | FileType::Unknown => return Ok(()),
         };
         let mut entry = Entry::new(
@@ -258,7 +261,7 @@ impl<'a, 'b> Copier<'a, 'b> {
                     entry.size = 0;
                     return self.file(target, entry, Data::None);
                 }
-                // A link must come behind what it names: otherwise the file stands twice.
+                // A hard link must come after its target in the archive; otherwise the file is stored twice.
                 Some(_) => {}
                 None => drop(self.links.insert((stat.st_dev, stat.st_ino), target.to_owned())),
             }
@@ -266,7 +269,7 @@ impl<'a, 'b> Copier<'a, 'b> {
         self.file(target, entry, data)
     }
 
-    /// Add a directory that was copied.
+    /// Adds a directory that is copied.
     fn directory(&mut self, path: &Path, mut entry: Entry, top: bool) -> Result<(), Error> {
         if self.tree.is_directory(path) && (top || path.as_os_str().is_empty()) {
             return Ok(());
@@ -285,7 +288,7 @@ impl<'a, 'b> Copier<'a, 'b> {
         Ok(())
     }
 
-    /// Add something that is not a directory.
+    /// Adds an entry that is not a directory.
     fn file(&mut self, path: &Path, mut entry: Entry, data: Data<'a>) -> Result<(), Error> {
         if self.tree.is_directory(path) {
             return Err(Error::OverDirectory(absolute(path)));
@@ -307,7 +310,7 @@ impl<'a, 'b> Copier<'a, 'b> {
         }
     }
 
-    /// `--chown`, `--chmod` and the latest time.
+    /// Applies `--chown`, `--chmod` and the latest time.
     fn adjust(&self, entry: &mut Entry) {
         if let Some(owner) = self.options.owner {
             (entry.uid, entry.gid) = owner;
@@ -331,7 +334,7 @@ impl<'a, 'b> Copier<'a, 'b> {
         self.waiting.insert(path.to_owned(), (entry, data));
     }
 
-    /// See that `path` and all above it stand in the layer as directories, made if they are missing.
+    /// Creates `path` and what is above it, unless they are directories already.
     fn make_directory(&mut self, path: &Path) -> Result<(), Error> {
         if !self.tree.is_directory(path) {
             if self.tree.get(path).is_some() {
@@ -349,7 +352,8 @@ impl<'a, 'b> Copier<'a, 'b> {
         Ok(())
     }
 
-    /// The directories above `path` are repeated as they are: whoever stacks the layer would make up others.
+    /// Repeats the directories above `path` as they are: a program that applies this layer alone would invent their
+    /// modes and owners.
     fn parents(&mut self, path: &Path) {
         for parent in path.ancestors().skip(1).take_while(|parent| !parent.as_os_str().is_empty()) {
             if self.waiting.contains_key(parent) || self.written.contains(parent) {
@@ -390,7 +394,7 @@ impl<'a, 'b> Copier<'a, 'b> {
         Ok(())
     }
 
-    /// Exactly `size` bytes into the archive, and their digest.
+    /// Writes exactly `size` bytes into the archive and returns their digest.
     fn stream(&mut self, file: &mut impl Read, size: u64, buffer: &mut [u8], path: &Path) -> Result<Sha256, Error> {
         let mut hasher = sha2::Sha256::new();
         let mut left = size;

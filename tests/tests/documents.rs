@@ -82,8 +82,10 @@ fn every_command_has_a_page_with_the_same_sections() {
 fn mandoc_finds_no_fault_in_a_page() {
     let work = Workdir::new();
     assert!(pages(&work).len() > 60);
-    let output = work.sh("mandoc -T lint -W warning man/*.1");
-    assert_eq!((output.status, output.stdout.as_str()), (0, ""), "{output}");
+    // A date would make equal sources give unequal pages.
+    let said = work.sh("mandoc -T lint -W warning man/*.1").stdout;
+    let faults: Vec<&str> = said.lines().filter(|line| !line.contains("WARNING: missing date")).collect();
+    assert!(faults.is_empty(), "{faults:?}");
 }
 
 /// An image, and the scripts of the three shells for all tools.
@@ -178,6 +180,6 @@ fn a_candidate_tells_what_it_means_and_holds_no_control_character() {
     work.sh("touch \"folder/$(printf 'es\\033[31mcape')\"").ok();
     let answer = work.sh("image-tool __complete 1 -- image-tool verif").ok();
     assert!(answer.starts_with("verify\t"), "{answer}");
-    let answer = work.sh("image-tool __complete 4 -- image-tool save -o folder/").ok();
+    let answer = work.sh("image-tool __complete 3 -- image-tool save -o folder/").ok();
     assert!(answer.contains("folder/file") && !answer.contains('\u{1b}'), "{answer:?}");
 }

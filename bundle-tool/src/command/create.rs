@@ -6,12 +6,19 @@ use image_tool::program::pipe;
 use super::note;
 use super::options::Options;
 
-/// Make a bundle from an image, with docker run's options, and print its path.
+/// Create a bundle from an image and print its path.
 ///
-/// The root file system is an overlay on the image's layers, which are unpacked once for all bundles, else a plain copy of the image.
-/// Any OCI runtime runs the bundle; the container's id is its name.
+/// Takes the options of docker run. The root file system is an overlay on the image's layers, which all bundles share; where an overlay
+/// cannot be mounted, it is a copy of the image. Any OCI runtime runs the bundle; the container's name is its id there.
 #[derive(clap::Args)]
-#[command(disable_help_flag = true, override_usage = "bundle-tool create [OPTIONS] ADDRESS [COMMAND [ARGUMENT]...]")]
+#[command(
+    disable_help_flag = true,
+    override_usage = "bundle-tool create [OPTIONS] ADDRESS [COMMAND [ARGUMENT]...]",
+    after_long_help = "Examples:
+  bundle-tool create --name web -p 9998:8000 images:python:3.8 python3 -m http.server 8000
+  bundle-tool create --bundle box --read-only --tmpfs /tmp --memory 256m images:alpine sh
+  registry-tool pull alpine images | bundle-tool create --network none -"
+)]
 pub(crate) struct Create {
     #[command(flatten)]
     options: Options,

@@ -31,7 +31,7 @@ pub(super) const MANUAL: Manual = Manual {
             "CNI_PATH",
             "The folders of CNI plugins, separated by colons. Default: /usr/lib/cni:/opt/cni/bin:/usr/libexec/cni.",
         ),
-        ("XDG_RUNTIME_DIR", "Where rootless networks keep their sockets."),
+        ("XDG_RUNTIME_DIR", "The folder for the state of the networks of a user who is not root. Default: /run."),
     ],
     files: &[
         ("$OCI_HOME/bundles/NAME/", "The bundle of the container NAME."),
