@@ -2,8 +2,8 @@
 //!
 //! This file knows the media types and compressions. [`stream`] reads the blob of a layer, [`entry`] is the syntax of
 //! the archive, [`apply`] turns an archive into a directory and [`diff`] a directory into an archive, [`whiteout`]
-//! names deletions, [`owner`] maps users, and [`cache`] keeps unpacked layers. The room may know `address`, `beneath`
-//! and `layout`.
+//! names deletions, [`owner`] maps users, and [`cache`] keeps unpacked layers. The room may know `address`, `beneath`,
+//! `error` and `layout`.
 
 pub mod apply;
 pub mod cache;

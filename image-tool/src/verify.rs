@@ -1,4 +1,6 @@
 //! Verifying images: the digest and size of every blob, every diff ID, every document and the archive of every layer.
+//!
+//! The room only reads. It may know `address`, `layer` and `layout`.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;

@@ -9,6 +9,8 @@
 //! compressing it would take twenty times as long, for a blob whose digest nobody else has. (Pushing a plain layer to a
 //! registry transfers more bytes.) With an `index.json`, the digest of every blob is verified, as when pulling. A layer
 //! that only `manifest.json` names is verified by the diff ID in the config, compressed or not.
+//!
+//! `store` keeps the files; `oci`, `docker` and `legacy` find the images in them, each in one format.
 
 mod docker;
 mod legacy;

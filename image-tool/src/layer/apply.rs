@@ -11,6 +11,9 @@
 //! The order of entries does not matter, although tools sort them: whiteouts do not affect files of their own layer,
 //! hard links wait for their target, and the times of directories are set last. A directory that a layer fills without
 //! naming it keeps its time, so that the result does not depend on the clock.
+//!
+//! `make` creates files, `delete` carries out whiteouts, and `place` finds the directories for both. The room may know
+//! the rest of `layer` except `cache`, `diff`, `pack` and `stream`.
 
 mod delete;
 mod make;

@@ -6,7 +6,8 @@
 //! GNU tar writes are supported, and file data is handed out from the buffer of the caller without a copy.
 //!
 //! Where implementations of tar disagree, this one follows Go's `archive/tar`, which docker, podman, containerd and
-//! BuildKit use: global headers are skipped, and links and devices have no data whatever their size says.
+//! BuildKit use: global headers are skipped, and links and devices have no data whatever their size says. The room knows
+//! only the times of `beneath`.
 
 mod pax;
 mod read;

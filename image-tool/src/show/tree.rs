@@ -1,5 +1,5 @@
 //! What each layer of an image adds, and what later layers replace or delete: bytes that everybody pulls and nobody
-//! sees.
+//! sees. The layers are read as archives; nothing is unpacked. [`page`] draws the result.
 
 pub mod page;
 

@@ -11,6 +11,9 @@ use super::pax::{Extended, decimal, number, pax, until_nul};
 use super::{BLOCK, EXTENDED, Entry, Error, Kind};
 use crate::beneath::Time;
 
+/// The stored pieces of a sparse file: offset and length.
+type Pieces = Vec<(u64, u64)>;
+
 /// Reads entries one by one. It also implements [`Read`] and [`BufRead`], for the data of the last entry.
 pub struct Reader<R> {
     inner: R,
@@ -139,7 +142,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// The size of a sparse file and the stored pieces in order; `None` if the file is not sparse.
-    fn sparse(&mut self, fields: &Fields<'_>, extended: &Extended) -> Result<Option<(u64, Vec<(u64, u64)>)>, Error> {
+    fn sparse(&mut self, fields: &Fields<'_>, extended: &Extended) -> Result<Option<(u64, Pieces)>, Error> {
         let (size, map) = if fields.flag() == b'S' {
             let gnu = fields.header.as_gnu().ok_or_else(|| fields.bad("sparse map"))?;
             let size = fields.unsigned(&gnu.realsize, "size")?;
@@ -171,7 +174,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// GNU's own format: four pieces in the header, and 21 in each block after it.
-    fn old_sparse_map(&mut self, header: &Header) -> Result<Option<Vec<(u64, u64)>>, Error> {
+    fn old_sparse_map(&mut self, header: &Header) -> Result<Option<Pieces>, Error> {
         let bytes = header.as_bytes();
         let mut map = Vec::new();
         let mut more = bytes[482] != 0;
@@ -200,7 +203,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// PAX 1.0: decimal numbers before the data, one a line, padded to whole blocks.
-    fn sparse_map(&mut self) -> Result<Option<Vec<(u64, u64)>>, Error> {
+    fn sparse_map(&mut self) -> Result<Option<Pieces>, Error> {
         let mut numbers: Vec<u64> = Vec::new();
         let mut current = Vec::new();
         let mut read = 0u64;
