@@ -30,7 +30,7 @@ impl Archive<'_> {
             let diff_ids: Vec<&str> =
                 config["rootfs"]["diff_ids"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             if diff_ids.len() != layers.len() {
-                let reason = format!("it has {} diff ids, but the image has {} layers", diff_ids.len(), layers.len());
+                let reason = format!("it has {} diff IDs, but the image has {} layers", diff_ids.len(), layers.len());
                 return Err(malformed(&config_path, reason));
             }
             let mut descriptors = Vec::with_capacity(layers.len());

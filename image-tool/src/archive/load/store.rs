@@ -148,7 +148,7 @@ impl<'a> Archive<'a> {
             Content::Memory(bytes) => Ok(bytes.clone()),
             _ if size > MANIFEST_LIMIT => Err(malformed(
                 &found,
-                format!("{size} bytes are more than the {MANIFEST_LIMIT} that are read of such a document"),
+                format!("{size} bytes exceed the limit of {MANIFEST_LIMIT} for this kind of document"),
             )),
             Content::Blob(Some(blob)) => blob
                 .read_back(|reader| {
