@@ -1,11 +1,11 @@
-//! File operations beneath a directory descriptor, for trees that strangers filled.
+//! File operations beneath a directory descriptor, for untrusted trees.
 //!
-//! A path is resolved by the kernel (`openat2` with `RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS`, Linux 5.6): the root
-//! directory is `/` to every link on the way, `..` stops at it, and nobody can swap a component between a check and
-//! its use, as they could if strings were joined. The last component of a path is never followed by an operation that
-//! changes it. Links to directories are followed inside the root, because images depend on it (`/lib` → `usr/lib`).
+//! Paths are resolved by the kernel (`openat2` with `RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS`, since Linux 5.6): the
+//! root directory is `/` for every link on the way, and `..` stops at it. So nobody can swap a component between a
+//! check and its use, as with joined strings. Operations that change something never follow the last component. Links
+//! to directories are followed inside the root, because images need it (`/lib` → `usr/lib`).
 //!
-//! What is left to others: the meaning of the paths (whiteouts, layers), and ownership maps.
+//! The room knows only `error`. It knows nothing of layers, whiteouts or ID maps.
 
 mod change;
 mod error;

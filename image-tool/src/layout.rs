@@ -1,12 +1,13 @@
-//! Layouts: folders by image-spec image-layout.md.
+//! Layouts: folders as defined by image-spec image-layout.md.
 //!
-//! A layout is valid at every instant, for any other program too. Whoever writes asks for a [`Writer`]: it holds a shared
-//! lock while blobs come in, so that garbage collection, which takes the same lock alone, never removes a blob that is not
-//! in `index.json` yet. `index.json` changes under a lock of its own, by temporary, fsync, rename and fsync of the folder.
-//! Both locks are flock(2) on the folders themselves: nothing is added to what the spec describes, and a killed program
-//! leaves no stale lock.
+//! A layout is valid at every instant, for other programs too. To write, ask for a [`Writer`]: it holds a shared lock
+//! while blobs are written, so that garbage collection, which takes the same lock exclusively, never removes a blob
+//! before it is in `index.json`. `index.json` has a lock of its own and is replaced by writing a temporary file, fsync,
+//! rename and fsync of the folder. Both locks are flock(2) on folders of the layout: no file is added to those of the
+//! spec, and a killed program leaves no stale lock.
 //!
-//! Blobs are opened beneath the layout's descriptor, as regular files only, and are verified while they are read.
+//! Blobs are opened beneath the layout's descriptor, only as regular files, and are verified while they are read. The
+//! room may know only `address` and `error`.
 
 mod blob;
 mod error;
@@ -38,7 +39,7 @@ pub use self::index::{Index, REF_NAME};
 pub use self::lock::{BlobsLock, IndexLock};
 pub use self::prune::Garbage;
 
-/// An open layout. Cheap to clone; clones share the descriptor.
+/// An open layout. Clones are cheap and share the descriptor.
 #[derive(Clone, Debug)]
 pub struct Layout {
     shared: Arc<Shared>,
@@ -56,7 +57,7 @@ impl Layout {
     /// Opens a layout.
     ///
     /// # Errors
-    /// [`Error::NoLayout`] where there is nothing, [`Error::NotALayout`] where there is something else.
+    /// [`Error::NoLayout`] if nothing is there, [`Error::NotALayout`] if something else is.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let layout = Self::at(path)?;
         let not = |reason: &str| Error::NotALayout { path: path.into(), reason: reason.into() };
@@ -75,10 +76,10 @@ impl Layout {
         }
     }
 
-    /// Opens the layout of an address; one that does not exist holds no image.
+    /// Opens the layout of an address. A layout that does not exist contains no image.
     ///
     /// # Errors
-    /// [`Error::NoSuchImage`] where there is no layout and the address has a ref, else as [`Self::open`].
+    /// [`Error::NoSuchImage`] if there is no layout and the address has a ref; otherwise those of [`Self::open`].
     pub fn of(address: &Address) -> Result<Self, Error> {
         match Self::open(&address.layout_path()) {
             Err(Error::NoLayout { .. }) if address.reference().is_some() => {
@@ -88,10 +89,10 @@ impl Layout {
         }
     }
 
-    /// Opens a layout, or makes one where there is nothing or an empty folder. Two that create at once get the same one.
+    /// Opens a layout, or creates one if there is nothing or an empty folder. Concurrent callers get the same layout.
     ///
     /// # Errors
-    /// [`Error::NotALayout`] where there is something else.
+    /// [`Error::NotALayout`] if something else is there.
     pub fn create(path: &Path) -> Result<Self, Error> {
         match Self::open(path) {
             Err(Error::NoLayout { .. } | Error::NotALayout { .. }) => {}
@@ -118,7 +119,7 @@ impl Layout {
         if !path.join("index.json").exists() {
             layout.replace_file("index.json", &Index::empty().to_bytes())?;
         }
-        // The file that makes a folder a layout comes last: until then nobody takes it for one.
+        // This file makes the folder a layout, so it comes last.
         layout.replace_file("oci-layout", OCI_LAYOUT)?;
         Ok(layout)
     }
@@ -135,21 +136,21 @@ impl Layout {
         }
     }
 
-    /// Where the layout is, as it was named.
+    /// The path of the layout as given.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.shared.path
     }
 
-    /// The path of a blob beneath the layout: `blobs/sha256/HEX`. A digest holds no `/` and no `..`.
+    /// The path of a blob in a layout: `blobs/sha256/HEX`. A digest cannot contain `/` or `..`.
     #[must_use]
     pub fn blob_path(digest: &Digest) -> PathBuf {
         Path::new("blobs").join(digest.algorithm().as_ref()).join(digest.digest())
     }
 
-    /// Opens a path beneath the layout, following links only within it, and only if it is a regular file.
+    /// Opens a regular file beneath the layout; links may not lead out of it.
     fn open_beneath(&self, path: &Path, flags: OFlags) -> io::Result<File> {
-        // NONBLOCK so that a FIFO in place of a file cannot hold us up; it changes nothing for a regular file.
+        // NONBLOCK, so that a FIFO in place of a file does not block; regular files ignore it.
         let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         let file = File::from(rustix::fs::openat2(&self.shared.folder, path, flags, Mode::empty(), resolve)?);
@@ -159,7 +160,7 @@ impl Layout {
         Ok(file)
     }
 
-    /// A writer of blobs; waits while garbage is collected.
+    /// A writer of blobs. Waits while garbage is collected.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -167,10 +168,10 @@ impl Layout {
         Writer::new(self.clone(), self.lock("blobs", FlockOperation::LockShared)?)
     }
 
-    /// `index.json` as it is now.
+    /// Reads `index.json`.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if it is no index, [`Error::NotALayout`] if it is missing.
+    /// [`Error::Malformed`] if it is not an index, [`Error::NotALayout`] if it does not exist.
     pub fn index(&self) -> Result<Index, Error> {
         let path = self.path().join("index.json");
         let file = match self.open_beneath(Path::new("index.json"), OFlags::RDONLY) {
@@ -185,10 +186,10 @@ impl Layout {
         Index::from_bytes(&bytes).map_err(|reason| Error::Malformed { what: path.display().to_string(), reason })
     }
 
-    /// Replaces `index.json`; the lock shows that nobody else does.
+    /// Replaces `index.json`. The lock proves that nobody else does.
     ///
     /// # Errors
-    /// [`Error::Io`]; the old index is then still in place.
+    /// [`Error::Io`]. The old index then stays.
     pub fn replace_index(&self, _lock: &IndexLock, index: &Index) -> Result<(), Error> {
         self.replace_file("index.json", &index.to_bytes())
     }
@@ -196,7 +197,7 @@ impl Layout {
     /// Changes `index.json` under its lock.
     ///
     /// # Errors
-    /// The change's own, and those of reading and replacing.
+    /// Those of the change, of reading and of replacing.
     pub fn update_index<T>(&self, change: impl FnOnce(&mut Index) -> Result<T, Error>) -> Result<T, Error> {
         let lock = self.lock_index()?;
         let mut index = self.index()?;
@@ -208,7 +209,7 @@ impl Layout {
         Ok(value)
     }
 
-    /// Temporary, fsync, rename, fsync of the folder.
+    /// Replaces a file by temporary file, fsync, rename and fsync of the folder.
     fn replace_file(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let path = self.path().join(name);
         let temporary = format!(".{name}.{}", std::process::id());
@@ -222,7 +223,7 @@ impl Layout {
             Ok(rustix::fs::fsync(folder)?)
         };
         write().map_err(|error| {
-            // The error that made us give up is the one to tell; the temporary may not even exist.
+            // Report only the first error. The temporary file may not exist.
             let _ = rustix::fs::unlinkat(folder, &temporary, AtFlags::empty());
             Io::new("write", path, error).into()
         })

@@ -1,4 +1,4 @@
-//! Layers and documents that were made to do harm: nothing outside is touched, nothing hangs, nothing panics.
+//! Hostile layers and documents: nothing outside is touched, nothing hangs, nothing panics.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -98,7 +98,7 @@ fn no_entry_reaches_out_of_the_root() {
             let folder = work.path().join("root");
             fs::create_dir(&folder).unwrap();
             let mut applier = Applier::new(Root::open(&folder).unwrap(), target.clone());
-            // Refused or made harmless: both are well.
+            // Rejected or made harmless: both are fine.
             let _ = applier.layer(&archive_of(&entries)[..]).and_then(|()| applier.finish());
             let names: Vec<_> = fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             assert_eq!(names, ["file"], "{attack}");
@@ -120,7 +120,7 @@ fn too_many_entries_and_too_much_data_end_early() {
     assert!(matches!(applier.layer(&archive_of(&many)[..]), Err(Error::TooMany { limit: 10 })));
 }
 
-/// Zeros without end, as a reader.
+/// An endless reader of zeros.
 struct Zeros(u64);
 
 impl Read for Zeros {

@@ -1,15 +1,16 @@
-//! An archive of images, read in one pass into a layout.
+//! Loading an archive of images into a layout, in one pass.
 //!
-//! What comes first in an archive is not defined: docker writes the layers before the `manifest.json` that explains them.
-//! So every large file becomes a blob in the making, without a name in the layout, and small ones stay in memory; at the
-//! end those that an image needs are committed, and the rest is as if it had never been. Nothing is copied a second time
-//! and nothing is left behind by an archive that was cut.
+//! The order of files in an archive is not defined: docker writes layers before the `manifest.json` that refers to
+//! them. So every large file is written as a blob without a name in the layout, and small files stay in memory. At the
+//! end, the blobs that an image needs are committed, and the others vanish. Nothing is copied twice, and a truncated
+//! archive leaves nothing behind.
 //!
-//! Layers stay the bytes that they are. A plain tar becomes a plain layer, which is what makes loading cost a hash and a
-//! copy: compressing it would take twenty times as long, for a blob whose digest nobody else has. (Pushed to a registry a
-//! plain layer costs more to transfer; whoever wants it small saves it from a layout where it is.) With an `index.json`
-//! every blob is held against the digest by which it is named, as in a pull. A layer that only `manifest.json` names is held
-//! against the config's diff id, compressed or not.
+//! Layers are stored as they are. A plain tar becomes a plain layer, so that loading costs only a hash and a copy;
+//! compressing it would take twenty times as long, for a blob whose digest nobody else has. (Pushing a plain layer to a
+//! registry transfers more bytes.) With an `index.json`, the digest of every blob is verified, as when pulling. A layer
+//! that only `manifest.json` names is verified by the diff ID in the config, compressed or not.
+//!
+//! `store` keeps the files; `oci`, `docker` and `legacy` find the images in them, each in one format.
 
 mod docker;
 mod legacy;
@@ -30,16 +31,16 @@ use crate::layout::Writer;
 /// An image that was loaded.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// The name that it had in the archive, if it had one that a layout can have.
+    /// The name in the archive, if it is a valid ref.
     pub name: Option<RefName>,
-    /// What it is.
+    /// The manifest or index of the image.
     pub descriptor: Descriptor,
 }
 
-/// Reads an archive, plain or compressed with gzip or zstd, and puts its images into the writer's layout.
+/// Loads an archive, plain or compressed with gzip or zstd, into the layout of the writer.
 ///
 /// # Errors
-/// [`Error`]; the layout then has no new entry.
+/// [`Error`]. The layout then has no new entry.
 pub fn load<R: Read>(input: R, writer: &Writer) -> Result<(Vec<Loaded>, Format), Error> {
     raise_file_limit();
     let (decoder, _) = Decoder::detect(input)?;
@@ -70,7 +71,8 @@ pub fn load<R: Read>(input: R, writer: &Writer) -> Result<(Vec<Loaded>, Format),
     Ok((loaded, format))
 }
 
-/// As far as it goes: a file is open for each layer until the end. With too many, opening fails and says so.
+/// Raises the limit of open files as far as possible, since each large file stays open until the end. If it is too low,
+/// opening fails and says so.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);

@@ -1,4 +1,4 @@
-//! Changing what is beneath a root.
+//! Changing files beneath a root.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -19,8 +19,8 @@ use super::time::Time;
 use crate::error::{During, Io};
 
 impl Root {
-    /// Makes the directory `path` and those above it that are missing, and opens it. Links on the way are followed
-    /// inside the root; where one points to nothing, the directory is made there.
+    /// Creates the directory `path` and its missing parents, and opens it. Links on the way are followed inside the
+    /// root; if one is dangling, its target is created as a directory.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::DotDot`], [`Error::Loop`].
@@ -31,7 +31,7 @@ impl Root {
     fn create_directories_from(&self, path: &Path, mode: u32, links: u32) -> Result<OwnedFd> {
         let mut missing = Vec::new();
         let mut next = path;
-        // Not by recursion: a hostile path has two thousand parts.
+        // Not recursive: a hostile path can have two thousand components.
         let mut directory = loop {
             match self.directory(next) {
                 Err(error) if error.errno() == Some(Errno::NOENT) && !next.as_os_str().is_empty() => {
@@ -48,7 +48,7 @@ impl Root {
                 Err(errno) => return Err(Io::new("make directory", path, errno).into()),
             }
             directory = match self.directory(path) {
-                // It exists and yet it does not: a link that dangles.
+                // It exists, but cannot be opened: a dangling link.
                 Err(error) if error.errno() == Some(Errno::NOENT) => {
                     let links = links.checked_sub(1).ok_or_else(|| Error::Loop { path: path.to_path_buf() })?;
                     let target = rustix::fs::readlinkat(&directory, name, Vec::new()).during("read link", path)?;
@@ -73,8 +73,8 @@ impl Root {
         Ok(create(&parent, &name, mode).during("create", path)?)
     }
 
-    /// Puts a regular file with these bytes at `path`, in place of whatever is there. The file is complete from the
-    /// first moment it is seen; a link at `path` is replaced, not followed.
+    /// Writes a regular file with these bytes at `path`, replacing what is there. The file appears only when it is
+    /// complete. A link at `path` is replaced, not followed.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::DotDot`], [`Error::Nameless`].
@@ -91,13 +91,13 @@ impl Root {
         };
         let written = write();
         if written.is_err() {
-            // The first error is the one to tell.
+            // Report the first error only.
             let _ = remove(&parent, &temporary);
         }
         Ok(written?)
     }
 
-    /// Makes `path` a symbolic link that holds `target`. The target is text: it is not resolved, now or here.
+    /// Creates a symbolic link at `path` with the text `target`, which is not resolved.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::DotDot`], [`Error::Nameless`].
@@ -107,7 +107,7 @@ impl Root {
         Ok(rustix::fs::symlinkat(target.as_ref(), &parent, &name).during("link", path)?)
     }
 
-    /// Makes `path` another name of the file `existing`; if that is a symbolic link, of the link.
+    /// Creates a hard link at `path` to the file `existing`. If that is a symbolic link, the link itself is linked.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::DotDot`], [`Error::Nameless`].
@@ -118,7 +118,7 @@ impl Root {
         Ok(rustix::fs::linkat(&from, &source, &parent, &name, AtFlags::empty()).during("link", path)?)
     }
 
-    /// Renames, replacing `to` if it is a file.
+    /// Renames `from` to `to`, replacing it if it is a file.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::DotDot`], [`Error::Nameless`].
@@ -129,8 +129,8 @@ impl Root {
         Ok(rustix::fs::renameat(&source, &old, &parent, &name).during("rename", to)?)
     }
 
-    /// Removes `path`, and all beneath it if it is a directory. That it is not there is no error. A link is removed,
-    /// not followed; nor is a mount point entered: removing it fails.
+    /// Removes `path` and everything beneath it; does nothing if it does not exist. Links are removed, not followed.
+    /// Mount points are not entered: removing one fails.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::DotDot`], [`Error::Nameless`].
@@ -143,7 +143,8 @@ impl Root {
         }
     }
 
-    /// Sets user and group of `path` itself. The kernel drops setuid and setgid bits; set the mode afterwards.
+    /// Sets the owner and group of `path` itself. The kernel then clears setuid and setgid bits; set the mode
+    /// afterwards.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -154,14 +155,14 @@ impl Root {
         Ok(rustix::fs::chownat(&fd, "", Some(user), Some(group), AtFlags::EMPTY_PATH).during("set owner of", path)?)
     }
 
-    /// Sets the permission bits of `path` itself, setuid, setgid and sticky among them.
+    /// Sets the permission bits of `path` itself, including setuid, setgid and sticky.
     ///
     /// # Errors
-    /// [`Error::Io`]; a link has no mode of its own and the kernel says so.
+    /// [`Error::Io`], also for a symbolic link, which has no mode.
     pub fn set_mode(&self, path: impl AsRef<Path>, mode: u32) -> Result<()> {
         let path = path.as_ref();
         let fd = self.node(path)?;
-        // fchmod refuses an O_PATH descriptor, and fchmodat2 came with Linux 6.6 only.
+        // fchmod rejects an O_PATH descriptor, and fchmodat2 exists only since Linux 6.6.
         Ok(rustix::fs::chmod(self_fd(&fd), Mode::from_raw_mode(mode)).during("set mode of", path)?)
     }
 
@@ -195,7 +196,7 @@ impl Root {
         Ok(xattrs(&parent, &last).during("read attributes of", path)?)
     }
 
-    /// As [`Root::parent`], but the root itself is `.` in the root.
+    /// Like [`Root::parent`], but for the root itself returns `.` in the root.
     fn parent_or_root(&self, path: &Path) -> Result<(OwnedFd, OsString)> {
         match self.parent(path) {
             Err(Error::Nameless { .. }) => Ok((self.directory("")?, ".".into())),
@@ -203,14 +204,14 @@ impl Root {
         }
     }
 
-    /// A descriptor for `path` itself that only names it.
+    /// An O_PATH descriptor of `path` itself.
     fn node(&self, path: &Path) -> Result<OwnedFd> {
         Ok(open_in_root(&self.fd, path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).during("open", path)?)
     }
 }
 
-/// Where a link in `directory` leads if no other link is on the way. Only ever a proposal of a place to make: the
-/// kernel resolves it again, inside the root.
+/// The target of a link in `directory` if there are no other links on the way. It is only a guess of what to create:
+/// the kernel resolves it again, inside the root.
 fn lexical(directory: &Path, target: &Path) -> PathBuf {
     let mut path = if target.is_absolute() { PathBuf::new() } else { directory.to_path_buf() };
     for component in target.components() {

@@ -1,4 +1,4 @@
-//! Why an operation beneath a root did not happen.
+//! Why an operation beneath a root failed.
 
 use std::path::PathBuf;
 
@@ -6,49 +6,49 @@ use rustix::io::Errno;
 
 use crate::error::Io;
 
-/// Why an operation beneath a root did not happen.
+/// Why an operation beneath a root failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The kernel refused a call; the path is as seen from the root.
+    /// A system call failed; the path is relative to the root.
     #[error(transparent)]
     Io(#[from] Io),
-    /// The path has a `..`, which no tool writes and only an attack needs.
+    /// The path contains `..`, which tools do not write and attacks do.
     #[error("path {path:?} contains \"..\"")]
     DotDot {
-        /// The path.
+        /// The path as it was given.
         path: PathBuf,
     },
-    /// The path names the root itself where something in it is needed.
+    /// The path is the root itself, but a file in it was expected.
     #[error("path {path:?} does not name a file")]
     Nameless {
-        /// The path.
+        /// The path as it was given.
         path: PathBuf,
     },
-    /// A regular file was wanted; a FIFO would hang its reader and a device could do anything.
+    /// The file is not a regular one. Reading from a FIFO could block, and reading from a device could have any effect.
     #[error("{path:?} is not a regular file")]
     NotRegular {
-        /// The path.
+        /// The path as it was given.
         path: PathBuf,
     },
-    /// The file is larger than its reader is ready for.
+    /// The file is larger than the limit of its reader.
     #[error("{path:?} is larger than {limit} bytes")]
     TooLarge {
-        /// The path.
+        /// The path as it was given.
         path: PathBuf,
-        /// The most that was accepted.
+        /// The limit in bytes.
         limit: u64,
     },
-    /// Links lead in a circle, or through more of them than the kernel would follow.
+    /// The path has a circle of symbolic links, or more of them than the kernel follows.
     #[error("{path:?} has too many symbolic links")]
     Loop {
-        /// The path.
+        /// The path as it was given.
         path: PathBuf,
     },
 }
 
 impl Error {
-    /// The kernel's reason, if the kernel refused.
+    /// The error number, if a system call failed.
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {
         match self {
@@ -57,7 +57,7 @@ impl Error {
         }
     }
 
-    /// Whether the reason is that there is no such file.
+    /// Whether the file does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self.errno(), Some(Errno::NOENT | Errno::NOTDIR))

@@ -1,4 +1,4 @@
-//! Paths: brought into one form, split, and opened.
+//! Paths: normalizing, splitting, opening.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -9,10 +9,10 @@ use rustix::io::Errno;
 
 use super::error::{Error, Result};
 
-/// Brings a path into the form `a/b/c`: no leading, trailing or double `/`, no `.`.
+/// Normalizes a path to the form `a/b/c`: no leading, trailing or double `/`, and no `.`.
 ///
 /// # Errors
-/// [`Error::DotDot`]: `a/../b` is refused too, since it means different things to a string and to a link.
+/// [`Error::DotDot`], even for `a/../b`, which means different things as text and through a link.
 pub fn clean(path: &Path) -> Result<PathBuf> {
     let mut clean = PathBuf::new();
     for component in path.components() {
@@ -25,23 +25,23 @@ pub fn clean(path: &Path) -> Result<PathBuf> {
     Ok(clean)
 }
 
-/// Opens `path` beneath `root`, where `root` is `/` to every link met on the way.
+/// Opens `path` beneath `root`, which is `/` for every link on the way.
 ///
 /// # Errors
-/// The kernel's.
+/// The error of the system call.
 pub fn open_in_root(root: impl AsFd, path: &Path, flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     loop {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         match rustix::fs::openat2(&root, path, flags | OFlags::CLOEXEC, mode, resolve) {
-            // openat2(2): a rename elsewhere on the system made a ".." in a link uncertain; trying again is the remedy.
+            // openat2(2): a rename elsewhere made a ".." in a link uncertain. Try again.
             Err(Errno::AGAIN | Errno::INTR) => {}
             result => return result,
         }
     }
 }
 
-/// Splits a path into the directory and the name in it.
+/// Splits a path into the parent directory and the name.
 pub(super) fn split(path: &Path) -> Result<(PathBuf, OsString)> {
     let clean = clean(path)?;
     match clean.file_name() {
@@ -50,7 +50,7 @@ pub(super) fn split(path: &Path) -> Result<(PathBuf, OsString)> {
     }
 }
 
-/// The path through procfs of an open descriptor: the kernel's way to name the very same file once more.
+/// The path of an open descriptor in procfs, which names the very same file.
 pub(crate) fn self_fd(fd: impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()))
 }

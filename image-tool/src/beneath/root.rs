@@ -1,4 +1,4 @@
-//! The root directory: opening and reading what is beneath it.
+//! The root directory: opening and reading files beneath it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,7 +15,7 @@ use super::name::names;
 use super::path::{open_in_root, split};
 use crate::error::{During, Io};
 
-/// A directory that nothing leads out of.
+/// A directory that no path leads out of.
 #[derive(Debug)]
 pub struct Root {
     pub(super) fd: OwnedFd,
@@ -34,7 +34,7 @@ impl From<OwnedFd> for Root {
 }
 
 impl Root {
-    /// Opens the directory `path` of the host, following links as any program does.
+    /// Opens the directory `path` of the host, following links as usual.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -62,7 +62,7 @@ impl Root {
         self.directory(path).map(Self::from)
     }
 
-    /// The directory that holds `path`, opened, and the name in it.
+    /// The parent directory of `path`, opened, and the name in it.
     ///
     /// # Errors
     /// [`Error::DotDot`], [`Error::Nameless`], [`Error::Io`].
@@ -77,7 +77,7 @@ impl Root {
     /// [`Error::Io`], [`Error::NotRegular`].
     pub fn file(&self, path: impl AsRef<Path>) -> Result<File> {
         let path = path.as_ref();
-        // Without O_NONBLOCK the open of a FIFO would wait for a writer that never comes.
+        // Without O_NONBLOCK, opening a FIFO would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let fd = open_in_root(&self.fd, path, flags, Mode::empty()).during("open", path)?;
         let stat = rustix::fs::fstat(&fd).during("stat", path)?;
@@ -87,7 +87,7 @@ impl Root {
         Ok(File::from(fd))
     }
 
-    /// Reads the whole regular file `path`, if it is not larger than `limit` bytes.
+    /// Reads the regular file `path`, of at most `limit` bytes.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::NotRegular`], [`Error::TooLarge`].
@@ -102,7 +102,7 @@ impl Root {
         Ok(bytes)
     }
 
-    /// What `path` is, following links inside the root; `None` if it is not there.
+    /// The status of `path`, following links inside the root; `None` if it does not exist.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -110,7 +110,7 @@ impl Root {
         self.stat_opened(path.as_ref(), OFlags::PATH)
     }
 
-    /// What `path` itself is, be it a link; `None` if it is not there.
+    /// The status of `path` itself, even if it is a link; `None` if it does not exist.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -126,7 +126,7 @@ impl Root {
         }
     }
 
-    /// Where the link `path` points, unresolved.
+    /// The target of the link `path`, unresolved.
     ///
     /// # Errors
     /// [`Error::DotDot`], [`Error::Nameless`], [`Error::Io`].

@@ -1,13 +1,13 @@
-//! Times of files.
+//! The modification times of files.
 
 use rustix::fs::{Stat, Timespec, Timestamps};
 
-/// When a file was last changed: seconds and nanoseconds since 1970.
+/// A modification time: seconds and nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Time {
     /// Whole seconds; negative before 1970.
     pub seconds: i64,
-    /// The rest, 0 to 999,999,999, always counted forward.
+    /// Nanoseconds, 0 to 999,999,999; added to the seconds even if those are negative.
     pub nanoseconds: u32,
 }
 

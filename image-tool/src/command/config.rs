@@ -8,7 +8,7 @@ use image_tool::layout::platform::Platform;
 
 use super::fields::Fields;
 use super::operand::{Operand, named};
-use super::publish::{publish, source_date_epoch};
+use super::publish::{created, publish, source_date_epoch};
 
 /// Change the config of an image and print the new image's address.
 ///
@@ -45,10 +45,10 @@ impl Config {
             let layout = Layout::of(&address)?;
             let image = layout.image(&address, &platform)?;
             let writer = layout.writer()?;
-            let config: serde_json::Value = serde_json::from_slice(image.config_bytes())?;
-            // The clock stays out of it: without a word about the time, a change is as old as what was changed.
-            let time = config["created"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-            let created = epoch.unwrap_or_else(|| time.map_or(0, jiff::Timestamp::as_second));
+            let created = match epoch {
+                Some(epoch) => epoch,
+                None => created(&image)?,
+            };
             let history = self.created_by.map(|created_by| History { created_by, created, ..History::default() });
             let descriptor = configure(&image, &writer, &change, history.as_ref())?;
             Ok((writer, descriptor))

@@ -19,7 +19,7 @@ Examples:
   image-tool gc --dry-run images
   image-tool gc --older-than 12h images")]
 pub(crate) struct Gc {
-    /// The layout (default: the default layout).
+    /// The layout; the default layout if omitted.
     #[arg(default_value = "", hide_default_value = true)]
     layout: LayoutOperand,
     /// Print what would be removed, but remove nothing.

@@ -69,7 +69,7 @@ impl History {
         let mut layers = image.manifest().layers().iter();
         let mut steps = config["history"].as_array().cloned().unwrap_or_default();
         let told = steps.iter().filter(|step| step["empty_layer"] != true).count();
-        // A history may be shorter than the image, or missing.
+        // The history may be shorter than the list of layers, or missing.
         steps.extend((told..image.manifest().layers().len()).map(|_| json!({})));
         let mut values = Vec::new();
         for step in steps {

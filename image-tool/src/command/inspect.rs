@@ -92,7 +92,7 @@ fn document(address: &Address, platform: Option<&Platform>) -> Result<Value> {
         "RootFS": {"Type": "layers", "Layers": config["rootfs"]["diff_ids"]},
         "Descriptor": image.descriptor(),
     });
-    // docker shows these whether an image has them or not, and templates count on it.
+    // docker always shows these fields, and templates rely on it.
     for (field, nothing) in [
         ("User", json!("")),
         ("WorkingDir", json!("")),

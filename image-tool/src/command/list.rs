@@ -27,7 +27,7 @@ Examples:
   image-tool list --json images
   image-tool list --filter label=stage=test --format \"{{.Address}}\"")]
 pub(crate) struct List {
-    /// The layout (default: the default layout), or LAYOUT:REF for the images of one repository or name.
+    /// A layout, or LAYOUT:REF for the images of one repository or name; the default layout if omitted.
     #[arg(default_value = "", hide_default_value = true, value_name = "LAYOUT")]
     operand: LayoutOperand,
     /// Print the table even if standard output is not a terminal.
@@ -113,7 +113,7 @@ impl List {
     }
 
     fn row(&self, layout: &Layout, reference: Option<String>, descriptor: Descriptor, summary: bool) -> Result<Row> {
-        // One that cannot be read is listed all the same: how else could it be removed?
+        // List unreadable images too: otherwise nobody could remove them.
         let image = if summary { Summary::image(layout, &descriptor).ok() } else { None };
         let summary = image.map(|image| Summary::of(layout, &image));
         let address = self.operand.address_of(reference.as_deref(), Some(descriptor.digest()))?;
@@ -201,7 +201,7 @@ fn created_at(created: Timestamp) -> String {
     created.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()
 }
 
-/// Whether a pattern with `*` and `?` fits a whole text.
+/// Whether a pattern with `*` and `?` matches a whole text.
 fn fits(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t, mut star) = (0, 0, None);

@@ -21,7 +21,7 @@ Examples:
   image-tool load -i python.tar
   docker save python:3.8 | image-tool load images")]
 pub(crate) struct Load {
-    /// The layout (default: the default layout); created if it does not exist.
+    /// The layout, created if it does not exist; the default layout if omitted.
     #[arg(default_value = "", hide_default_value = true)]
     layout: LayoutOperand,
     /// Read from this file instead of standard input.

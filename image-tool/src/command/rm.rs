@@ -50,7 +50,7 @@ impl Rm {
 
     fn remove(&self, address: &Address) -> Result<()> {
         let layout = Layout::of(address)?;
-        // Looked up under the lock: what is removed is what was found.
+        // Resolve under the lock, so that what is removed is what was found.
         let lock = layout.lock_index()?;
         let mut index = layout.index()?;
         let descriptor = layout.resolve(address)?;

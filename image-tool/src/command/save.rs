@@ -77,14 +77,14 @@ fn subject(address: &Address, format: Format, platform: Option<&Platform>) -> Re
     let host = Platform::host();
     let wanted = platform.unwrap_or(&host);
     let mut subject = Subject { name: address.reference().cloned(), image: None, descriptor, layout };
-    // An address that is a bare layout means its only image, which may have a name.
+    // A bare layout means its only image, which may have a name.
     if subject.name.is_none() && address.digest().is_none() {
         let entries = subject.layout.index()?.entries()?;
         let entry =
             entries.into_iter().find(|(name, entry)| name.is_some() && entry.digest() == subject.descriptor.digest());
         subject.name = entry.and_then(|(name, _)| name?.parse().ok());
     }
-    // An identity is no name.
+    // An ID is not a name.
     if let Some(name) = &subject.name {
         let entries = subject.layout.index()?.entries()?;
         let known = entries.iter().any(|(entry, _)| {

@@ -9,7 +9,7 @@ use image_tool::layout::platform::Platform;
 
 use super::flatten::flatten;
 use super::operand::{Operand, named};
-use super::publish::{Pack, publish, source_date_epoch};
+use super::publish::{Pack, created, publish, source_date_epoch};
 
 /// Squash all layers of an image into one and print the new image's address.
 ///
@@ -45,9 +45,10 @@ impl Squash {
             let mut packer = Packer::new(&writer, self.compress.into())?;
             flatten(&layout, &image, &mut packer, epoch)?;
             let (descriptor, diff_id) = packer.finish()?;
-            let config: serde_json::Value = serde_json::from_slice(image.config_bytes())?;
-            let time = config["created"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-            let created = epoch.unwrap_or_else(|| time.map_or(0, jiff::Timestamp::as_second));
+            let created = match epoch {
+                Some(epoch) => epoch,
+                None => created(&image)?,
+            };
             let history = History { created_by: "image-tool squash".into(), created, ..History::default() };
             let descriptor = squash(&image, &writer, &Layer { descriptor, diff_id, latest: created }, &history)?;
             Ok((writer, descriptor))

@@ -1,6 +1,6 @@
-//! The headings of tables.
+//! Headings of tables.
 
-/// Go's way to a heading: `CreatedSince` is headed CREATED.
+/// The heading of a field, as in docker: CREATED for `CreatedSince`.
 pub(super) fn heading(field: &str) -> String {
     match field {
         "ID" => "IMAGE ID".into(),

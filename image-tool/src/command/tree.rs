@@ -95,7 +95,7 @@ fn text(address: &str, tree: &Survey, depth: usize) -> String {
     text + "\n" + &human::table(&rows)
 }
 
-/// The folders to a depth, the largest first, without those that make up less than a hundredth of the one above.
+/// The folders up to a depth, the largest first, except those with less than a hundredth of their parent.
 fn folders(rows: &mut Vec<Vec<String>>, node: &Node, path: &str, depth: usize) {
     let name = if path.is_empty() { "/".to_owned() } else { path.to_owned() };
     rows.push(vec![human::size(node.size), (node.layer + 1).to_string(), name]);

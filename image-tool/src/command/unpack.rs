@@ -77,8 +77,8 @@ impl Unpack {
     }
 }
 
-/// Fills a folder: a new one under a temporary name, which it loses when it is complete; one that exists and is empty,
-/// which may be a mount point, in place.
+/// Fills a folder. A new one has a temporary name until it is complete. An existing one, which must be empty and may be
+/// a mount point, is filled in place.
 fn into<T>(directory: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let failed = || directory.display().to_string();
     match fs::read_dir(directory) {
@@ -88,7 +88,7 @@ fn into<T>(directory: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T>
             }
             let filled = fill(directory);
             if filled.is_err() {
-                // The error that made us give up is the one to tell.
+                // Report only the first error.
                 let _ = Root::open(directory)
                     .and_then(|root| root.names("")?.into_iter().try_for_each(|name| root.remove(name)));
             }
@@ -110,7 +110,7 @@ fn into<T>(directory: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T>
             });
             if filled.is_err() {
                 let name = temporary.file_name().unwrap_or_default();
-                // The error that made us give up is the one to tell.
+                // Report only the first error.
                 let _ = Root::open(parent).and_then(|root| root.remove(name));
             }
             filled

@@ -23,7 +23,7 @@ Examples:
   image-tool verify :python:3.8
   image-tool list images | image-tool verify -")]
 pub(crate) struct Verify {
-    /// Images, or layouts with all their images (default: the default layout); - reads addresses from standard input.
+    /// Images, or layouts with all their images; - reads addresses from standard input. The default layout if omitted.
     #[arg(value_name = "ADDRESS")]
     operands: Vec<String>,
 }
@@ -105,10 +105,10 @@ impl Run {
         Ok(layout)
     }
 
-    /// The images that an operand means, with their digests.
+    /// The images of an operand, with their digests.
     fn addresses(&mut self, operand: &LayoutOperand) -> Result<Vec<(Address, oci_spec::image::Descriptor)>> {
         let layout = match self.layout(operand) {
-            // Nothing is as sound as nothing.
+            // An empty layout is sound.
             Err(error)
                 if operand.layout.is_empty()
                     && operand.address.is_none()
@@ -129,7 +129,7 @@ impl Run {
         entries.collect()
     }
 
-    /// Keeps the last failure for the end, which tells it; earlier ones are told now.
+    /// Keeps the last failure for the exit, and reports earlier ones.
     fn fail(&mut self, error: anyhow::Error) {
         if let Some(earlier) = self.failure.replace(error) {
             TOOL.say(&format!("{earlier:#}"));

@@ -1,4 +1,4 @@
-//! What can be wrong with a layout.
+//! Why an operation on a layout failed.
 
 use std::path::PathBuf;
 
@@ -6,87 +6,87 @@ use crate::address::Address;
 use crate::address::digest::{self, Digest};
 use crate::error::Io;
 
-/// What can be wrong with a layout.
+/// Why an operation on a layout failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The kernel refused an operation.
+    /// A system call failed.
     #[error(transparent)]
     Io(#[from] Io),
-    /// There is no layout at the path.
+    /// No layout exists at the path.
     #[error("{}: no image layout here ('registry-tool pull' and 'image-tool load' create one)", .path.display())]
     NoLayout {
-        /// Where.
+        /// The path.
         path: PathBuf,
     },
-    /// The folder holds something, but no layout.
+    /// The folder contains something other than a layout.
     #[error("{}: not an image layout: {reason}", .path.display())]
     NotALayout {
-        /// Where.
+        /// The path.
         path: PathBuf,
         /// What is missing or wrong.
         reason: String,
     },
-    /// A JSON document is not what its media type says.
+    /// A JSON document does not match its media type.
     #[error("{what}: {reason}")]
     Malformed {
-        /// Which document.
+        /// The document: a file name, or a kind and a digest.
         what: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// A blob is missing.
+    /// A blob does not exist.
     #[error("blob {digest}: missing")]
     MissingBlob {
-        /// Which one.
+        /// The digest of the blob.
         digest: Digest,
     },
-    /// A blob is not what its descriptor says, or a descriptor is none we can verify.
+    /// A blob does not match its descriptor, or its digest algorithm is not supported.
     #[error("blob {digest}")]
     BadBlob {
-        /// Which one.
+        /// The digest of the blob.
         digest: Digest,
-        /// What is wrong.
+        /// The mismatch.
         source: digest::Error,
     },
-    /// A blob is larger than its kind can reasonably be.
+    /// A blob is larger than the limit for its kind.
     #[error("blob {digest}: {size} bytes exceed the limit of {limit} for this kind of document")]
     TooLarge {
-        /// Which one.
+        /// The digest of the blob.
         digest: Digest,
-        /// The size that its descriptor says.
+        /// The size in its descriptor, in bytes.
         size: u64,
-        /// The limit.
+        /// The limit in bytes.
         limit: u64,
     },
-    /// No image has the name.
+    /// No image has this name, digest or ID.
     #[error("{address}: no such image ({})", pull_hint(.address))]
     NoSuchImage {
-        /// The address that was looked up.
+        /// The address.
         address: Address,
     },
-    /// The name fits several images.
+    /// Several images match the address.
     #[error("{address}: {} images match (choose one: {})", .candidates.len(), .candidates.join(" "))]
     Ambiguous {
-        /// The address that was looked up.
+        /// The address.
         address: Address,
-        /// The addresses that it may have meant.
+        /// The addresses of the matching images.
         candidates: Vec<String>,
     },
-    /// The image has no manifest for the platform.
+    /// The index has no manifest for the platform.
     #[error("{address}: no image for {wanted} (available: {})", .offered.join(", "))]
     NoPlatform {
-        /// The image.
+        /// The address of the image.
         address: Address,
-        /// The platform that was asked for.
+        /// The requested platform.
         wanted: String,
-        /// Those that there are.
+        /// The available platforms.
         offered: Vec<String>,
     },
-    /// Another process is collecting garbage or writing, and we were asked not to wait.
+    /// Another process is writing or collecting garbage, and the caller did not want to wait.
     #[error("{}: in use by another process", .path.display())]
     Busy {
-        /// The layout.
+        /// The path of the layout.
         path: PathBuf,
     },
 }

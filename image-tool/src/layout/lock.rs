@@ -1,4 +1,4 @@
-//! The two locks of a layout: writers against garbage collection, and `index.json`.
+//! The locks of a layout: one keeps writers and garbage collection apart, the other protects `index.json`.
 
 use std::os::fd::OwnedFd;
 
@@ -7,28 +7,28 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use super::{Error, Layout};
 use crate::error::{During, Io};
 
-/// `index.json` is locked while this value lives.
+/// The lock of `index.json`, held while this value exists.
 #[derive(Debug)]
 pub struct IndexLock {
     _folder: OwnedFd,
 }
 
-/// No [`Writer`](super::Writer) exists while this value lives.
+/// The lock that excludes every [`Writer`](super::Writer), held while this value exists.
 #[derive(Debug)]
 pub struct BlobsLock {
     _folder: OwnedFd,
 }
 
 impl Layout {
-    /// Takes the lock that keeps every [`Writer`](super::Writer) out, for garbage collection.
+    /// Takes the lock that excludes every [`Writer`](super::Writer), for garbage collection.
     ///
     /// # Errors
-    /// [`Error::Busy`] if somebody is writing.
+    /// [`Error::Busy`] if another process is writing.
     pub fn lock_blobs(&self) -> Result<BlobsLock, Error> {
         Ok(BlobsLock { _folder: self.lock("blobs", FlockOperation::NonBlockingLockExclusive)? })
     }
 
-    /// Locks `index.json`, waiting for whoever holds it; they hold it for the blink of a rename.
+    /// Locks `index.json`. Waits for its holder, who needs it only for a moment.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -37,7 +37,7 @@ impl Layout {
     }
 
     pub(super) fn lock(&self, name: &str, operation: FlockOperation) -> Result<OwnedFd, Error> {
-        // A descriptor of its own for each lock: flock belongs to the open file, so threads exclude each other too.
+        // Each lock has its own descriptor: flock belongs to the open file, so threads exclude each other too.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let path = self.path().join(name);
         if name == "blobs" {

@@ -1,4 +1,4 @@
-//! Reading blobs: beneath the layout's descriptor, as regular files only, verified.
+//! Reading blobs: beneath the layout's descriptor, only as regular files, verified.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,10 +11,10 @@ use crate::address::digest::{self, Verifier};
 use crate::error::{During, Io};
 
 impl Layout {
-    /// Opens a blob. The file is the stranger's: use [`Self::blob`] to read what is verified.
+    /// Opens a blob without verifying it; use [`Self::blob`] for verified content.
     ///
     /// # Errors
-    /// [`Error::MissingBlob`], or [`Error::BadBlob`] if its size is not the descriptor's.
+    /// [`Error::MissingBlob`], or [`Error::BadBlob`] if its size is wrong.
     pub fn open_blob(&self, descriptor: &Descriptor) -> Result<File, Error> {
         let digest = descriptor.digest();
         let bad = |source| Error::BadBlob { digest: digest.clone(), source };
@@ -34,20 +34,20 @@ impl Layout {
         Ok(file)
     }
 
-    /// A blob as a reader that fails at its end unless digest and size are the descriptor's.
+    /// A reader of a blob that fails at its end unless digest and size are right.
     ///
     /// # Errors
-    /// As [`Self::open_blob`].
+    /// Those of [`Self::open_blob`].
     pub fn blob(&self, descriptor: &Descriptor) -> Result<Verifier<File>, Error> {
         let file = self.open_blob(descriptor)?;
         Verifier::new(file, descriptor.digest(), descriptor.size())
             .map_err(|source| Error::BadBlob { digest: descriptor.digest().clone(), source })
     }
 
-    /// A whole small blob, verified.
+    /// The content of a small blob, verified.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] over `limit` bytes, and as [`Self::open_blob`].
+    /// [`Error::TooLarge`] for more than `limit` bytes, and those of [`Self::open_blob`].
     pub fn read(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, Error> {
         if descriptor.size() > limit {
             return Err(Error::TooLarge { digest: descriptor.digest().clone(), size: descriptor.size(), limit });
@@ -57,7 +57,7 @@ impl Layout {
         Ok(bytes)
     }
 
-    /// Names the blob in an error that came out of reading it.
+    /// Converts an error of reading a blob, and adds its digest.
     #[must_use]
     pub fn read_error(&self, descriptor: &Descriptor, error: io::Error) -> Error {
         let digest = descriptor.digest().clone();
@@ -67,7 +67,7 @@ impl Layout {
         }
     }
 
-    /// Whether the blob is there in its full size. Its bytes are not read.
+    /// Whether the blob exists with the right size. Its content is not read.
     #[must_use]
     pub fn has(&self, descriptor: &Descriptor) -> bool {
         self.open_blob(descriptor).is_ok()

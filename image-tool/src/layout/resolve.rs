@@ -1,4 +1,4 @@
-//! Which image an address means.
+//! Resolving addresses.
 
 use oci_spec::image::Descriptor;
 
@@ -6,10 +6,10 @@ use super::{Error, Layout, index};
 use crate::address::{Address, RefName, name};
 
 impl Layout {
-    /// The descriptor in or beneath `index.json` that an address means. With a digest the digest decides.
+    /// The descriptor of an address, in `index.json` or an index in it. A digest, if given, takes precedence.
     ///
-    /// A ref is looked up as it stands, then by docker's names ([`name::equal`]), then, if it is hex, as the beginning of
-    /// an image's identity: the digest of its manifest or of its config.
+    /// A ref is first compared exactly, then as a docker name ([`name::equal`]). If it is hexadecimal, it may also be
+    /// the beginning of an ID: the digest of a manifest or a config.
     ///
     /// # Errors
     /// [`Error::NoSuchImage`], [`Error::Ambiguous`].
@@ -61,7 +61,7 @@ impl Layout {
         let mut found = Vec::new();
         for descriptor in entries {
             let mut identities = vec![descriptor.digest().clone()];
-            // An image that cannot be read has no identity; 'verify' tells what is wrong with it.
+            // An unreadable image has no ID; `verify` reports what is wrong with it.
             identities.extend(self.manifests(descriptor).unwrap_or_default().iter().filter_map(|manifest| {
                 self.image_of(manifest).ok().map(|image| image.manifest().config().digest().clone())
             }));

@@ -1,4 +1,4 @@
-//! Sizes, times and text as docker shows them to people.
+//! Sizes, times and text in the style of docker.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
     let mut value = bytes as f64;
     let mut unit = 0;
-    // By what will be shown: 999.9kB would read "1e+03kB".
+    // Compare what will be shown: 999.9kB would print as "1e+03kB".
     while value >= 999.5 && unit + 1 < UNITS.len() {
         value /= 1000.0;
         unit += 1;
@@ -27,7 +27,7 @@ pub fn size(bytes: u64) -> String {
     text + UNITS[unit]
 }
 
-/// How long something takes or is ago, in docker's words: `About a minute`, `5 weeks`.
+/// A duration in the words of docker: `About a minute`, `5 weeks`.
 #[must_use]
 pub fn duration(seconds: i64) -> String {
     let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
@@ -52,7 +52,7 @@ pub fn ago(time: Timestamp, now: Timestamp) -> String {
     format!("{} ago", duration(now.as_second() - time.as_second()))
 }
 
-/// Text from an image with its control characters made visible, so that it cannot drive a terminal.
+/// Text with its control characters escaped, so that it cannot control a terminal.
 #[must_use]
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());

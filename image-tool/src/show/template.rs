@@ -1,5 +1,5 @@
-//! The part of Go's templates that people write after `--format`: fields, `json`, `index`, `len`, `join`, `println`, `range`,
-//! `if`, text.
+//! The part of Go's templates that people use with `--format`: fields, `json`, `index`, `len`, `join`, `println`,
+//! `range`, `if` and text.
 
 use std::io::IsTerminal;
 
@@ -14,23 +14,23 @@ pub enum Error {
     /// A `{{` without `}}`.
     #[error("template: unclosed {{{{")]
     Open,
-    /// An `end` or `else` too many, or one too few.
+    /// There is an `end` or `else` too many or too few.
     #[error("template: range, if, else and end do not match")]
     Unbalanced,
-    /// Something in braces that is not understood.
+    /// An unsupported expression between braces.
     #[error(
         "template: {text:?} is not supported (use a field such as .Name, optionally after json, index, len, join, upper or lower)"
     )]
     Unknown {
-        /// What stood there.
+        /// The expression.
         text: String,
     },
-    /// A field that there is not.
+    /// A field that does not exist.
     #[error("template: no field {field:?} (available: {})", .known.join(", "))]
     Field {
-        /// The field.
+        /// The name of the field.
         field: String,
-        /// Those beside it.
+        /// The names of the existing fields.
         known: Vec<String>,
     },
     /// The lines of a table have different numbers of fields.
@@ -81,7 +81,7 @@ impl std::str::FromStr for Template {
             None => (false, text),
         };
         let text = if text == "json" { "{{json .}}" } else { text };
-        // docker takes these two out of what the shell left in single quotes.
+        // docker replaces these two, which the shell left in single quotes.
         let text = text.replace("\\t", "\t").replace("\\n", "\n");
         let mut rest = text.as_str();
         match parts(&mut rest, 16)? {
@@ -91,7 +91,7 @@ impl std::str::FromStr for Template {
     }
 }
 
-/// Reads parts up to the end of the text, an `else` or an `end`.
+/// Parses parts up to the end of the text, an `else` or an `end`.
 fn parts(rest: &mut &str, depth: u8) -> Result<(Vec<Part>, Stop), Error> {
     let depth = depth.checked_sub(1).ok_or(Error::Unbalanced)?;
     let mut found = Vec::new();
@@ -153,13 +153,13 @@ fn call(text: &str) -> Result<Part, Error> {
 }
 
 impl Template {
-    /// Whether it began with `table`: then a line of headings comes first.
+    /// Whether the template begins with `table`: then a line of headings comes first.
     #[must_use]
     pub fn is_table(&self) -> bool {
         self.table
     }
 
-    /// The headings: the fields' names.
+    /// The line of headings, from the names of the fields.
     #[must_use]
     pub fn headings(&self, heading: impl Fn(&str) -> String) -> String {
         let part = |part: &Part| match part {
@@ -171,7 +171,7 @@ impl Template {
         self.parts.iter().map(part).collect()
     }
 
-    /// Fills the template in, with the values as they are: for a pipe.
+    /// Fills in the template with unescaped values.
     ///
     /// # Errors
     /// [`Error::Field`].
@@ -181,10 +181,10 @@ impl Template {
         Ok(text)
     }
 
-    /// Fills the template in for each value, one line each. A table gets a line of headings and aligned columns.
+    /// Fills in the template for each value, one line each. A table has a line of headings and aligned columns.
     ///
-    /// If `output` is a terminal, control characters in the values are escaped; those of the template stay. Into a pipe the
-    /// values go as they are, as docker's do.
+    /// If `output` is a terminal, control characters in the values are escaped, but not those of the template itself.
+    /// In a pipe, values are not escaped, as with docker.
     ///
     /// # Errors
     /// [`Error::Field`], [`Error::Tabs`].
@@ -213,14 +213,14 @@ impl Template {
     }
 }
 
-/// Appends the parts to `text`, with everything that is not the template's own through `escape`.
+/// Appends the parts to `text`, with `escape` applied to all values.
 fn render(parts: &[Part], value: &Value, escape: &impl Fn(&str) -> String, text: &mut String) -> Result<(), Error> {
     let find = |path: &[String]| path.iter().try_fold(value, |value, field| step(value, field));
     for part in parts {
         match part {
             Part::Text(part) => text.push_str(part),
             Part::Call { function, path, argument } => match (find(path)?, function, path.last().map(String::as_str)) {
-                // docker's fields have types, and Go prints nothing of a type in its own way.
+                // The fields of docker are typed, and Go prints the zero value of each type differently.
                 (Value::Null, Function::Print, Some("Labels" | "Volumes" | "ExposedPorts")) => text.push_str("map[]"),
                 (Value::Null, Function::Print, Some("Env" | "Cmd" | "Entrypoint" | "OnBuild" | "Shell")) => {
                     text.push_str("[]")
@@ -291,7 +291,7 @@ fn apply(function: Function, value: &Value, argument: &str) -> Result<String, Er
     })
 }
 
-/// As Go prints values.
+/// Prints a value like Go.
 fn print(value: &Value) -> String {
     match value {
         Value::Null => "<no value>".into(),

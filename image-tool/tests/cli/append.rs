@@ -1,4 +1,4 @@
-//! append, config, squash, diff, export, import and index: images made of images.
+//! append, config, squash, diff, export, import and index: creating images.
 
 use std::fs;
 

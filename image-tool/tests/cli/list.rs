@@ -1,4 +1,4 @@
-//! list: addresses, tables, templates.
+//! list: addresses, tables and templates.
 
 use serde_json::Value;
 

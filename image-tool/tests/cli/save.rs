@@ -90,7 +90,7 @@ fn docker_archives_of_all_ages_are_read() {
         }
         writer.finish().unwrap()
     };
-    // docker 1.10 to 24: manifest.json at the end, equal layers linked. podman and old skopeo compress layers.
+    // docker 1.10 to 24: manifest.json comes last, and equal layers are links. podman and old skopeo compress layers.
     let manifest = json!([{"Config": "c.json", "RepoTags": ["docker.io/library/old:1", "also:2"], "Layers": ["x/layer.tar", "y/layer.tar"]}]).to_string();
     let documents = [("c.json", config), ("manifest.json", manifest)];
     for layer in [layer.clone(), gzip(&layer), zstd::encode_all(&layer[..], 3).unwrap()] {
@@ -105,7 +105,7 @@ fn docker_archives_of_all_ages_are_read() {
     work.run_with("load wrong", &lost).fails(1, &["y/layer.tar", "not in the archive"]);
     let circle = build(&[], &documents, &[("x/layer.tar", "../y/layer.tar"), ("y/layer.tar", "../x/layer.tar")]);
     work.run_with("load wrong", &circle).fails(1, &["layer.tar", "not in the archive"]);
-    // Before 1.10: repositories, and a chain of layers.
+    // Before 1.10: repositories and a chain of layers.
     let ancient = [
         (
             "top/json",

@@ -39,6 +39,6 @@ fn inspect_and_history_read_as_dockers() {
     let lines: Vec<&str> = history.lines().collect();
     assert!(lines[0].starts_with("IMAGE ") && lines[1].contains("CMD sh") && lines[1].contains("0B"), "{history}");
     assert!(lines[2].starts_with("<missing>") && lines[2].contains("ADD base"), "{history}");
-    // A history that tells of fewer layers than there are.
+    // A history with fewer layers than the image.
     assert_eq!(work.run("history images:python:3.8").ok().lines().count(), 4);
 }

@@ -1,4 +1,4 @@
-//! What an image says of itself cannot drive a terminal, and goes into a pipe as it is.
+//! Text of an image cannot control a terminal, and is not changed in a pipe.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,7 +13,7 @@ use crate::work::{Work, tar};
 
 const HOSTILE: &str = "\u{1b}]0;owned\u{7}\u{9b}31m\u{7f}";
 
-/// An image whose every text is hostile.
+/// Adds an image in which every text is hostile.
 fn hostile(work: &Work) {
     let writer = work.layout().writer().unwrap();
     let layer = tar(&[(&format!("dir{HOSTILE}/"), ""), (&format!("dir{HOSTILE}/file"), "data"), ("gone", "gone")]);
@@ -33,7 +33,7 @@ fn hostile(work: &Work) {
     writer.publish(&"hostile".parse().unwrap(), manifest).unwrap();
 }
 
-/// Runs image-tool with a terminal as its standard output and standard error.
+/// Runs image-tool with a terminal as standard output and standard error.
 fn on_a_terminal(work: &Work, words: &[&str]) -> String {
     let pty = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     unlockpt(&pty).unwrap();
@@ -43,7 +43,7 @@ fn on_a_terminal(work: &Work, words: &[&str]) -> String {
     command.args(words).current_dir(work.0.path()).env("OCI_HOME", work.path("home"));
     command.stdout(terminal.try_clone().unwrap()).stderr(terminal);
     let mut child = command.spawn().unwrap();
-    // Ours go with the command; the read ends with an error when the program's are closed.
+    // Close our copies of the terminal, so that reading ends with the program.
     drop(command);
     let mut output = Vec::new();
     let _ = File::from(pty).read_to_end(&mut output);

@@ -1,4 +1,4 @@
-//! A folder with a layout in it, image-tool run there, and what it printed.
+//! A folder with a layout, in which image-tool runs.
 
 use std::fs;
 use std::io::Write;
@@ -12,10 +12,10 @@ use image_tool::layout::Layout;
 use oci_spec::image::{Descriptor, MediaType};
 use serde_json::json;
 
-/// A folder in which image-tool runs, with a layout `images` in it.
+/// A temporary folder with a layout `images`.
 pub(crate) struct Work(pub(crate) tempfile::TempDir);
 
-/// What a run gave.
+/// The result of a run.
 pub(crate) struct Run {
     pub(crate) status: i32,
     pub(crate) stdout: String,
@@ -23,7 +23,7 @@ pub(crate) struct Run {
 }
 
 impl Work {
-    /// Two images: `python:3.8` of two layers and `busybox` of one of them.
+    /// Two images: `python:3.8` with two layers, and `busybox` with the lower one of them.
     pub(crate) fn new() -> Self {
         let work = Self(tempfile::tempdir().unwrap());
         let base = tar(&[("bin/", ""), ("bin/sh", "#!"), ("etc/", ""), ("etc/motd", "hello\n")]);
@@ -91,7 +91,7 @@ impl Work {
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let input = input.to_vec();
-        // A program that ends early does not read to the end.
+        // A program that ends early does not read everything.
         let feed = std::thread::spawn(move || drop(stdin.write_all(&input)));
         let output = child.wait_with_output().unwrap();
         feed.join().unwrap();
@@ -106,7 +106,7 @@ impl Run {
         self.stdout
     }
 
-    /// One line on standard error that holds all of these, and nothing on standard output.
+    /// Expects one line on standard error with all of these words, and nothing on standard output.
     #[track_caller]
     pub(crate) fn fails(self, status: i32, words: &[&str]) {
         assert_eq!((self.status, self.stdout.as_str()), (status, ""), "{}", self.stderr);
@@ -137,7 +137,7 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     gzip.finish().unwrap()
 }
 
-/// The address that a name means now, with its digest.
+/// The current address of a name, with its digest.
 pub(crate) fn address(work: &Work, name: &str) -> String {
     let list = work.run("list images").ok();
     list.lines().find(|line| line.starts_with(&format!("images:{name}@"))).unwrap().to_owned()

@@ -1,4 +1,4 @@
-//! An archive that docker 1.10 to 24 writes: `manifest.json` names a config and the files of the layers.
+//! Archives of docker 1.10 to 24: `manifest.json` names a config and the files of the layers.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::archive::Error;
 use crate::layer::{Compression, Decoder};
 
 impl Archive<'_> {
-    /// docker's `manifest.json`: a config, and the files of the layers.
+    /// Loads the images of `manifest.json`.
     pub(super) fn docker(&mut self) -> Result<Vec<Loaded>, Error> {
         let manifest = Path::new("manifest.json");
         let items: Vec<Value> = self.json(manifest)?;
@@ -53,7 +53,7 @@ impl Archive<'_> {
         Ok(loaded)
     }
 
-    /// A layer's file as a blob, and the digest of the archive in it, which must be `expected`.
+    /// Commits the file of a layer as a blob; returns the digest of the archive in it, which must be `expected`.
     pub(super) fn layer(&mut self, path: &Path, expected: Option<&str>) -> Result<(Descriptor, String), Error> {
         let writer = self.writer;
         let (found, stored) = self.file(path)?;

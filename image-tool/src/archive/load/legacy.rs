@@ -1,5 +1,5 @@
-//! Images as docker saved them before version 1.10: a folder for each layer, with `json`, `VERSION` and `layer.tar`, and
-//! `repositories` for the names. There is no image config in them; it is made from the layers' `json` as docker does.
+//! Archives of docker before 1.10: a folder for each layer with `json`, `VERSION` and `layer.tar`, and `repositories`
+//! for the names. They have no image config; it is made from the `json` files of the layers, as docker does.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::address::name::short;
 use crate::archive::Error;
 
 impl Archive<'_> {
-    /// Before `manifest.json`: `repositories` names the topmost layer's folder, which names its parent.
+    /// Loads the images of `repositories`, which names the folder of the topmost layer, which names its parent.
     pub(super) fn legacy(&mut self) -> Result<Vec<Loaded>, Error> {
         let repositories: BTreeMap<String, BTreeMap<String, String>> = self.json(Path::new("repositories"))?;
         let mut loaded = Vec::new();
@@ -45,20 +45,20 @@ impl Archive<'_> {
     }
 }
 
-/// One layer of such an image, the topmost first.
+/// A layer of such an image.
 struct Ancestor {
-    /// Its `json`.
+    /// The content of its `json`.
     document: Map<String, Value>,
-    /// The digest of its `layer.tar`, plain.
+    /// The digest of its uncompressed `layer.tar`.
     diff_id: String,
 }
 
-/// The parent that a layer's `json` names.
+/// The ID of the parent in the `json` of a layer.
 fn parent(document: &Map<String, Value>) -> Option<&str> {
     document.get("parent").and_then(Value::as_str).filter(|parent| !parent.is_empty())
 }
 
-/// The image config that docker makes of a chain of layers, the topmost first, and which of them have files.
+/// The image config for a chain of layers, the topmost first, as docker makes it.
 fn config(ancestors: &[Ancestor]) -> Value {
     let mut config = ancestors.first().map(|top| top.document.clone()).unwrap_or_default();
     for key in ["id", "parent", "layer_id", "parent_id", "throwaway", "Size", "size", "layer_digest", "checksum"] {

@@ -1,4 +1,4 @@
-//! An archive that is an OCI layout: `index.json`, and every blob under the digest by which it is named.
+//! Archives that are OCI layouts: `index.json`, and every blob under its digest.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -14,11 +14,11 @@ use crate::archive::Error;
 use crate::archive::save::IMAGE_NAME;
 use crate::layout::{Layout, REF_NAME, is_index, is_manifest};
 
-/// Indexes and manifests one inside the other.
+/// How deep indexes, manifests and blobs may be nested.
 const DEPTH: u8 = 4;
 
 impl Archive<'_> {
-    /// An OCI layout: all that its entries lead to.
+    /// Loads the images of `index.json`.
     pub(super) fn oci(&mut self) -> Result<Vec<Loaded>, Error> {
         let index: Value = self.json(Path::new("index.json"))?;
         let names = self.names_by_config();
@@ -32,7 +32,7 @@ impl Archive<'_> {
             if let Some(whole) = annotation(IMAGE_NAME) {
                 candidates.push(short(whole));
             } else if let Some(tags) = self.config_of(&descriptor).and_then(|config| names.get(&config)) {
-                // A docker-archive whose index says nothing, or no more than the tag.
+                // A docker-archive whose index has no name, or only the tag.
                 candidates.extend(tags.iter().cloned());
             }
             if candidates.is_empty() {
@@ -57,7 +57,7 @@ impl Archive<'_> {
         Ok(loaded)
     }
 
-    /// The names in `manifest.json`, by the digest of the config.
+    /// The names in `manifest.json` by the digest of the config.
     fn names_by_config(&mut self) -> HashMap<String, Vec<String>> {
         let items: Vec<Value> = self.json(Path::new("manifest.json")).unwrap_or_default();
         let mut names = HashMap::new();
@@ -96,7 +96,7 @@ impl Archive<'_> {
                 };
                 for value in below {
                     let below: Descriptor = serde_json::from_value(value).map_err(|error| malformed(&path, error))?;
-                    // An index may name platforms that were not saved.
+                    // An index may refer to platforms that were not saved.
                     if key == "manifests" && self.find(&Layout::blob_path(below.digest())).is_none() {
                         continue;
                     }
@@ -109,7 +109,7 @@ impl Archive<'_> {
     }
 }
 
-/// A descriptor without the annotations that belong to the archive it came in.
+/// The descriptor without annotations that belong to the archive.
 fn plain_descriptor(descriptor: &Descriptor) -> Descriptor {
     let mut plain = descriptor.clone();
     let annotations = descriptor.annotations().clone().map(|mut annotations| {

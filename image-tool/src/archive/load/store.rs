@@ -1,4 +1,4 @@
-//! The files of an archive: small ones in memory, large ones as blobs without a name, until an image asks for them.
+//! The files of an archive: small ones in memory, large ones as blobs without a name, until an image needs them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, BufRead, Write};
@@ -12,9 +12,9 @@ use crate::layer::Compression;
 use crate::layer::entry::{Kind, Reader};
 use crate::layout::{BlobWriter, MANIFEST_LIMIT, Writer};
 
-/// Files in an archive of hundreds of images; each large one is an open file until the end.
+/// More files than an archive of hundreds of images has. Each large one stays open until the end.
 const FILES: usize = 20_000;
-/// Files up to this stay in memory: every document of docker and OCI is smaller.
+/// Files up to this size stay in memory; the documents of docker and OCI are smaller.
 const SMALL: u64 = 128 * 1024;
 const MEMORY: u64 = 256 << 20;
 
@@ -24,7 +24,7 @@ pub(super) struct Stored {
     pub(super) digest: Digest,
     pub(super) size: u64,
     pub(super) compression: Compression,
-    /// The digest of the archive in it, if it is compressed and was looked into.
+    /// The digest of the archive in it, once it has been decompressed.
     pub(super) diff_id: Option<Digest>,
 }
 
@@ -33,7 +33,7 @@ pub(super) enum Content {
     Blob(Option<Box<BlobWriter>>),
 }
 
-/// The files of an archive that has been read, and the layout that its images go into.
+/// The files of an archive, and the layout that its images go into.
 pub(super) struct Archive<'a> {
     pub(super) writer: &'a Writer,
     pub(super) files: BTreeMap<PathBuf, Stored>,
@@ -63,7 +63,7 @@ impl<'a> Archive<'a> {
                     self.links.remove(&path);
                     self.files.insert(path, stored);
                 }
-                // docker writes a layer once, and for those that are equal a link to it.
+                // docker writes equal layers only once, and links for the others.
                 Kind::Symlink(target) => {
                     let from = path.parent().unwrap_or(Path::new(""));
                     self.links.insert(path.clone(), normal(&from.join(target)));
@@ -74,7 +74,7 @@ impl<'a> Archive<'a> {
                 _ => {}
             }
         }
-        // To the end, so that a checksum behind the archive is seen, and whoever writes into a pipe is not cut off.
+        // Read to the end, so that a checksum behind the archive is verified and a writing pipe is not cut off.
         io::copy(&mut reader.into_inner(), &mut io::sink()).map_err(|error| Error::Tar(error.into()))?;
         Ok(())
     }
@@ -105,7 +105,7 @@ impl<'a> Archive<'a> {
                     memory.extend_from_slice(bytes);
                     hasher.update(bytes);
                 }
-                // The blob hashes by itself.
+                // The blob does its own hashing.
                 Content::Blob(Some(blob)) => blob.write_all(bytes).map_err(|error| blob.error("write", error))?,
                 Content::Blob(None) => hasher.update(bytes),
             }
@@ -122,7 +122,7 @@ impl<'a> Archive<'a> {
         Ok(Stored { content, digest, size, compression: compression.unwrap_or(Compression::None), diff_id: None })
     }
 
-    /// The path of a file, behind the links that lead to it.
+    /// The path of a file, with links resolved.
     pub(super) fn find(&self, path: &Path) -> Option<PathBuf> {
         let mut path = normal(path);
         for _ in 0..16 {
@@ -140,7 +140,7 @@ impl<'a> Archive<'a> {
         Ok((found, stored))
     }
 
-    /// The bytes of a document.
+    /// The content of a document.
     pub(super) fn bytes(&mut self, path: &Path) -> Result<Vec<u8>, Error> {
         let (found, stored) = self.file(path)?;
         let size = stored.size;
@@ -167,7 +167,7 @@ impl<'a> Archive<'a> {
         serde_json::from_slice(&self.bytes(path)?).map_err(|error| malformed(path, error))
     }
 
-    /// Puts a file into the layout as a blob of this type.
+    /// Commits a file to the layout as a blob of this type.
     pub(super) fn commit(&mut self, path: &Path, media_type: MediaType) -> Result<Descriptor, Error> {
         let writer = self.writer;
         let found = self.find(path).ok_or_else(|| Error::Missing { path: path.to_path_buf() })?;
@@ -196,7 +196,7 @@ pub(super) fn malformed(path: &Path, reason: impl ToString) -> Error {
     Error::Malformed { path: path.to_path_buf(), reason: reason.to_string() }
 }
 
-/// A path in the archive without `.` and `..`, whichever way it was written.
+/// The path without `.` and `..`.
 fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {
@@ -211,7 +211,7 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
-/// The digest that a path in a layout promises: `blobs/sha256/HEX`.
+/// The digest in a path of the form `blobs/sha256/HEX`.
 fn promised(path: &Path) -> Option<Digest> {
     let mut parts = path.iter().map(|part| part.to_str());
     match (parts.next(), parts.next(), parts.next(), parts.next()) {

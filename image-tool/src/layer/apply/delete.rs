@@ -1,4 +1,4 @@
-//! Whiteouts: deletions in a tree, overlayfs's signs in a lower directory.
+//! Whiteouts: deletions in a tree, marks of overlayfs in a lower directory.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -15,7 +15,7 @@ impl Applier {
     pub(super) fn whiteout(&mut self, above: &Path, target: &OsStr, time: Time) -> Result<(), Error> {
         let path = above.join(target);
         let Target::Lower(marks) = self.options.target else {
-            // Nothing is to be made for the sake of a deletion.
+            // Do not create directories just to delete from them.
             let fd = match open_in_root(&self.root, above, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
                 Ok(fd) => fd,
                 Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
@@ -28,7 +28,7 @@ impl Applier {
         let place = self.place(above, time)?;
         let at = Spot { place: &place, name: target, path: &path };
         if self.brought.contains(&self.key(&at)) {
-            // The layer's own file hides the lower one by itself; its directory must be told to.
+            // A file of this layer hides the lower one anyway; a directory must be marked.
             if self.existing(&at)? == Existing::Directory {
                 self.set_opaque(&at)?;
             }
@@ -69,7 +69,7 @@ impl Applier {
             .during("make opaque", at.path)?)
     }
 
-    /// Removes what lower layers put at `name`, and keeps what this layer did. Answers whether something stays.
+    /// Removes files of lower layers at this name, and keeps those of this layer. Returns whether something is left.
     pub(super) fn purge(&mut self, at: &Spot<'_>) -> Result<bool, Error> {
         let ours = self.brought.contains(&self.key(at));
         if self.existing(at)? != Existing::Directory {

@@ -1,4 +1,4 @@
-//! Making what an entry says: files, directories, links and nodes, with owner, mode, attributes and time.
+//! Creating files, directories, links and nodes, with owner, mode, attributes and time.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, Write};
@@ -16,7 +16,7 @@ use crate::layer::entry::{self, Entry, Kind, Reader};
 use crate::layer::owner::{Owners, ROOTLESS, to_rootless};
 
 impl Applier {
-    /// Makes what the entry says, in place of what is there. A directory stays and gets its new mode and owner.
+    /// Creates the file of an entry, replacing what is there. A directory stays and gets the new mode and owner.
     pub(super) fn make<R: BufRead>(
         &mut self,
         at: &Spot<'_>,
@@ -71,7 +71,7 @@ impl Applier {
     pub(super) fn root_entry(&mut self, entry: &Entry) -> Result<(), Error> {
         let place = self.place(Path::new(""), entry.modified)?;
         self.dress_directory(place.fd.as_fd(), place.inode, Path::new(""), entry)?;
-        // Its setgid bit may be new.
+        // The setgid bit may be new.
         self.places.remove(Path::new(""));
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Applier {
         if let Some((uid, gid)) = self.owner(entry)? {
             rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).during("set owner of", path)?;
         }
-        // Only root may write into a directory that its mode closes.
+        // Only root may write to a directory with such a mode.
         let later = !self.privileged && entry.mode & 0o700 != 0o700;
         let mode = if later { entry.mode | 0o700 } else { entry.mode };
         rustix::fs::fchmod(fd, Mode::from_raw_mode(mode)).during("set mode of", path)?;
@@ -139,8 +139,8 @@ impl Applier {
             rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
                 .during("set owner of", at.path)?;
         }
-        // The mode at creation holds unless the umask took from it; setuid and setgid come after the owner, whose
-        // change drops them.
+        // The mode given at creation is final unless the umask cleared bits. Setuid and setgid come after the owner,
+        // whose change clears them.
         if entry.mode & (self.umask | 0o7000) != 0 {
             rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode)).during("set mode of", at.path)?;
         }
@@ -163,7 +163,7 @@ impl Applier {
                 Ok(true)
             }
             Err(Errno::EXIST) => Ok(false),
-            // Nobody but the host's root makes devices; a container gets its own /dev anyway.
+            // Only root of the host can create devices, and a container has its own /dev anyway.
             Err(Errno::PERM) if !self.privileged => {
                 *self.skipped.entry("device node".to_string()).or_default() += 1;
                 Ok(true)
@@ -172,7 +172,7 @@ impl Applier {
         }
     }
 
-    /// Owner, mode, attributes and time of something that cannot be opened.
+    /// Sets owner, mode, attributes and time of something that cannot be opened.
     pub(super) fn node(&mut self, at: &Spot<'_>, entry: &Entry) -> Result<(), Error> {
         let owner = self.owner(entry)?.filter(|owner| *owner != self.me || at.place.setgid);
         if let Some((uid, gid)) = owner {
@@ -205,7 +205,7 @@ impl Applier {
         set: impl Fn(&OsStr, &[u8]) -> rustix::io::Result<()>,
     ) -> Result<(), Error> {
         let rootless = match self.options.owners {
-            // Not on links and devices: user.* belongs on files and directories only (xattr(7)).
+            // Not on links and devices, which cannot have user.* attributes (xattr(7)).
             Owners::Caller if matches!(entry.kind, Kind::File | Kind::Directory) => to_rootless(entry.uid, entry.gid),
             _ => None,
         };
@@ -216,10 +216,11 @@ impl Applier {
             }
             match set(key, value) {
                 Ok(()) => {}
-                // What the file system has no room for, and what only root may set.
+                // Not supported by the file system, or only allowed for root.
                 Err(Errno::OPNOTSUPP) => self.skip_attribute(key),
                 Err(Errno::PERM | Errno::INVAL) if !self.privileged => self.skip_attribute(key),
-                // user.* belongs on files and directories only (xattr(7)), though archives have it elsewhere.
+                // Only files and directories can have user.* attributes (xattr(7)), but archives contain them
+                // elsewhere.
                 Err(Errno::PERM) if !matches!(entry.kind, Kind::File | Kind::Directory) => self.skip_attribute(key),
                 Err(errno) => return Err(Io::new("set attribute of", path, errno).into()),
             }
@@ -231,7 +232,7 @@ impl Applier {
         *self.skipped.entry(format!("extended attribute {}", key.to_string_lossy().escape_debug())).or_default() += 1;
     }
 
-    /// Makes a hard link; answers `false` if its target is not there (yet).
+    /// Creates a hard link; returns `false` if its target does not exist yet.
     pub(super) fn link(&mut self, path: &Path, target: &Path) -> Result<bool, Error> {
         let time = Time::default();
         let target = clean(target)?;
@@ -262,7 +263,7 @@ impl Applier {
                         break;
                     }
                     self.remove(&at)?;
-                    // Removing a tree may have taken the target along.
+                    // Removing a tree may have removed the target.
                     if rustix::fs::statat(&from, source, AtFlags::SYMLINK_NOFOLLOW).is_err() {
                         return Ok(false);
                     }

@@ -1,4 +1,4 @@
-//! The directories that entries go into: found, made where they are missing, and remembered.
+//! The directories that entries go into: opened, created if missing, and cached.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -13,15 +13,15 @@ use crate::beneath::{self, Time, open_in_root};
 use crate::error::{During, Io};
 use crate::layer::entry::{Entry, Kind};
 
-/// A directory that entries were put in.
+/// A directory that entries are created in.
 pub(super) struct Place {
     pub(super) fd: OwnedFd,
     pub(super) inode: u64,
-    /// New files in it get its group.
+    /// Whether new files in it inherit its group.
     pub(super) setgid: bool,
 }
 
-/// A name in a directory that an entry is about, and its path from the root.
+/// A name in a directory, and its path from the root.
 #[derive(Clone, Copy)]
 pub(super) struct Spot<'a> {
     pub(super) place: &'a Place,
@@ -29,22 +29,22 @@ pub(super) struct Spot<'a> {
     pub(super) path: &'a Path,
 }
 
-/// What has a name already when an entry wants it.
+/// What is at a name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Existing {
     Nothing,
     Directory,
-    /// A deletion in overlayfs's signs, which this layer made before.
+    /// A whiteout of overlayfs, made earlier by this layer.
     Whiteout,
     Other,
 }
 
 impl Applier {
-    /// Opens the directory `path` that an entry goes into; makes it, and those above it, where the layer does not name it.
+    /// Opens the parent directory `path` of an entry; creates it and its parents if the layer does not name them.
     pub(super) fn place(&mut self, path: &Path, time: Time) -> Result<Rc<Place>, Error> {
         let mut missing = Vec::new();
         let mut next = path;
-        // Not by recursion: a hostile path has two thousand parts.
+        // Not recursive: a hostile path can have two thousand components.
         let mut place = loop {
             if let Some(place) = self.places.get(next) {
                 break Rc::clone(place);
@@ -80,14 +80,15 @@ impl Applier {
         Ok(place)
     }
 
-    /// Makes the directory `path`, which is missing or in the way of which something else stands.
+    /// Creates the directory `path`, replacing what is in the way.
     pub(super) fn missing(&mut self, above: &Place, path: &Path, time: Time) -> Result<OwnedFd, Error> {
         let name = path.file_name().unwrap_or_default();
         let at = Spot { place: above, name, path };
         let existing = self.existing(&at)?;
         match existing {
             Existing::Directory => {}
-            // A link that dangles (/var/run -> /run before there is /run) gets what it wants; all else gives way.
+            // The target of a dangling link (/var/run -> /run before /run exists) is created; everything else is
+            // replaced.
             Existing::Other if rustix::fs::readlinkat(&above.fd, name, Vec::new()).is_ok() => {
                 match self.root.create_directories(path, 0o755) {
                     Ok(fd) => return Ok(fd),
@@ -109,7 +110,7 @@ impl Applier {
         Ok(open_in_root(&self.root, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).during("open", path)?)
     }
 
-    /// What has the name already.
+    /// Returns what is at the name.
     pub(super) fn existing(&self, at: &Spot<'_>) -> Result<Existing, Error> {
         let stat = match rustix::fs::statat(&at.place.fd, at.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
@@ -123,9 +124,9 @@ impl Applier {
         })
     }
 
-    /// Removes what has the name, with all beneath it.
+    /// Removes what is at the name, with everything beneath it.
     pub(super) fn remove(&mut self, at: &Spot<'_>) -> Result<(), Error> {
-        // A directory or a link to one may go, and with it what was opened through it.
+        // It may be a directory, or a link to one, that cached directories were opened through.
         self.places.clear();
         Ok(beneath::remove(&at.place.fd, at.name).during("remove", at.path)?)
     }

@@ -10,8 +10,8 @@ use super::pax::{pax_time, record};
 use super::{BLOCK, Entry, Kind};
 use crate::beneath::Time;
 
-/// Writes entries: POSIX ustar, with a PAX header only where ustar cannot say it, so that equal trees give equal bytes
-/// and old readers read what they can.
+/// Writes entries as POSIX ustar, with a PAX header only if ustar is not sufficient. So equal trees give equal bytes,
+/// and old readers can read most of it.
 pub struct Writer<W> {
     inner: W,
     data: u64,
@@ -24,11 +24,11 @@ impl<W: Write> Writer<W> {
         Self { inner, data: 0, padding: 0 }
     }
 
-    /// Writes the header of `entry`. If it is a file, exactly its size in bytes follows through [`Write`]. Owners are
-    /// numbers; user names would depend on the host. Sparse files are written whole.
+    /// Writes the header of `entry`. For a file, exactly `size` bytes must follow through [`Write`]. Owners are
+    /// numeric, since names depend on the host. Sparse files are written whole.
     ///
     /// # Errors
-    /// The stream's; `InvalidInput` if the data of the entry before is not complete.
+    /// The error of the stream; `InvalidInput` if data of the previous entry is missing.
     pub fn entry(&mut self, entry: &Entry) -> io::Result<()> {
         self.end_data()?;
         let mut records = Vec::new();
@@ -66,10 +66,10 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Writes the PAX header with these records, for the entry behind it.
+    /// Writes a PAX header with these records for the next entry.
     fn extended(&mut self, path: &Path, records: &[u8]) -> io::Result<()> {
         let mut extended = Header::new_ustar();
-        // Readers that do not know PAX unpack it as a file, so its name must be no other file's.
+        // Readers that do not know PAX unpack it as a file, so its name must not be that of another file.
         let last = path.file_name().map_or(&b"root"[..], OsStrExt::as_bytes);
         let name = [b"PaxHeaders.0/", &last[..last.len().min(80)]].concat();
         let block = extended.as_mut_bytes();
@@ -89,7 +89,7 @@ impl<W: Write> Writer<W> {
     /// Writes a whole file.
     ///
     /// # Errors
-    /// The stream's.
+    /// The error of the stream.
     pub fn file(&mut self, entry: &Entry, bytes: &[u8]) -> io::Result<()> {
         self.entry(&Entry { size: bytes.len() as u64, ..entry.clone() })?;
         self.write_all(bytes)
@@ -104,10 +104,10 @@ impl<W: Write> Writer<W> {
         self.inner.write_all(&[0; BLOCK][..padding])
     }
 
-    /// Ends the archive and gives the stream back.
+    /// Finishes the archive and returns the stream.
     ///
     /// # Errors
-    /// As [`Writer::entry`].
+    /// Those of [`Writer::entry`].
     pub fn finish(mut self) -> io::Result<W> {
         self.end_data()?;
         self.inner.write_all(&[0; 2 * BLOCK])?;
@@ -128,7 +128,7 @@ impl<W: Write> Write for Writer<W> {
     }
 }
 
-/// Puts the path of an entry into its header, or into a record if the header has no room.
+/// Stores the path of an entry in its header, or in a record if it does not fit.
 fn put_path(block: &mut [u8; BLOCK], records: &mut Vec<u8>, entry: &Entry) {
     let mut path = entry.path.as_os_str().as_bytes().to_vec();
     if entry.kind == Kind::Directory && !path.ends_with(b"/") {
@@ -144,7 +144,7 @@ fn put_path(block: &mut [u8; BLOCK], records: &mut Vec<u8>, entry: &Entry) {
     }
 }
 
-/// Puts the kind of an entry into its header, with the target of a link and the number of a device.
+/// Stores the type of an entry in its header, with the target of a link and the number of a device.
 fn put_kind(block: &mut [u8; BLOCK], records: &mut Vec<u8>, kind: &Kind) -> io::Result<()> {
     let (flag, device) = match kind {
         Kind::File => (EntryType::Regular, None),
@@ -173,18 +173,18 @@ fn put_kind(block: &mut [u8; BLOCK], records: &mut Vec<u8>, kind: &Kind) -> io::
     Ok(())
 }
 
-/// Splits a name over ustar's two fields, if it can be.
+/// Splits a name into the two fields of ustar, if possible.
 fn split_name(path: &[u8]) -> Option<(&[u8], &[u8])> {
     if path.len() <= 100 {
         return Some((b"", path));
     }
-    // The slash at a directory's end separates nothing.
+    // The slash at the end of a directory does not count.
     let slash = path[..path.len() - 1].iter().enumerate().take(156).rev().find(|(_, byte)| **byte == b'/')?.0;
     let (prefix, name) = (&path[..slash], &path[slash + 1..]);
     (!prefix.is_empty() && name.len() <= 100).then_some((prefix, name))
 }
 
-/// Writes an octal number with a NUL at its end, or zero and `false` if it does not fit.
+/// Writes an octal number with a trailing NUL, or zero and returns `false` if it does not fit.
 fn octal(field: &mut [u8], value: u64) -> bool {
     let digits = field.len() - 1;
     let fits = value < 1 << (3 * digits);
