@@ -26,7 +26,7 @@ pub(super) struct Network {
     #[arg(short, long, value_name = "PORTS")]
     pub(super) publish: Vec<Publish>,
     /// Publish all exposed ports to random ports of the host.
-    #[arg(short = 'P', long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(short = 'P', long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) publish_all: bool,
     /// Expose a port or a range of ports: PORT[-PORT][/PROTOCOL].
     #[arg(long, value_name = "PORTS")]
