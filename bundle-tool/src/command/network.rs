@@ -71,7 +71,7 @@ struct Create {
     #[arg(long, value_name = "ADDRESS/BITS")]
     subnet: Option<String>,
     /// Address of the host in the subnet; the first by default.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "IP")]
     gateway: Option<IpAddr>,
     /// Name of the bridge interface on the host.
     #[arg(long, value_name = "NAME")]
