@@ -5,7 +5,7 @@
 //! of BuildKit's file operations:
 //!
 //! - A directory is copied as its contents, a file as itself. A destination that ends in `/` or is a directory takes
-//! files under their names.
+//!   files under their names.
 //! - Links in the destination are followed inside the root file system; links below a copied directory are not.
 //! - Missing directories are created with mode 755 and, with `--chown`, that owner.
 //! - An existing directory keeps its owner and mode if it is the destination, and takes the source's if it is below it.
