@@ -4,10 +4,12 @@
 //! Nothing is built or pulled. The caller says what a base image sets; if that is not known, an undefined variable is
 //! reported only if it looks like a typing error.
 
+mod found;
 mod stage;
 
 use std::collections::BTreeSet;
 
+use self::found::Found;
 use super::instruction::{CommandLine, Instruction};
 use super::{Dockerfile, Step, Warning};
 
@@ -60,17 +62,6 @@ impl Settings {
 
     fn skips(&self, rule: &str) -> bool {
         self.skip.contains("all") || self.skip.contains(&rule.to_lowercase())
-    }
-}
-
-/// The findings so far.
-struct Found {
-    warnings: Vec<Warning>,
-}
-
-impl Found {
-    fn push(&mut self, step: &Step, rule: &'static str, message: impl Into<String>) {
-        self.warnings.push(Warning { line: step.span.start, rule, message: message.into() });
     }
 }
 

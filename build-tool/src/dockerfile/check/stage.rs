@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Found;
+use super::found::Found;
 use crate::dockerfile::expand::{self, Quoting};
 use crate::dockerfile::instruction::{Copy, Instruction};
 use crate::dockerfile::near::near;
