@@ -1,4 +1,6 @@
-//! The command line: one file for each subcommand, and what several of them share.
+//! The command line: one file for each command, and what several of them share.
+//!
+//! Commands parse arguments, call the library and print. They know the library's rooms; no room knows them.
 
 use std::io::{self, IsTerminal as _};
 

@@ -19,19 +19,19 @@ use self::digest::Digest;
 #[non_exhaustive]
 pub enum Error {
     /// Nothing was given.
-    #[error("an address is empty (LAYOUT[:REF][@DIGEST])")]
+    #[error("empty address (LAYOUT[:REF][@DIGEST])")]
     Empty,
     /// The layout's path holds a control character.
-    #[error("a layout's path holds a control character")]
+    #[error("the path of a layout cannot contain ':' or a control character")]
     Layout,
     /// The ref is not one that image-spec allows.
-    #[error("{text:?} is not a ref (letters and digits, with one of - . _ : @ + / between them)")]
+    #[error("{text:?} is not a valid ref (letters and digits, with one of - . _ : @ + / between them)")]
     Reference {
         /// What was given.
         text: String,
     },
     /// The ref ends as a digest does, so it could not be told from one.
-    #[error("{text:?} would read as a digest (name the image by another ref)")]
+    #[error("{text:?} looks like a digest (choose another ref)")]
     LooksLikeDigest {
         /// What was given.
         text: String,
@@ -204,12 +204,12 @@ mod tests {
     #[test]
     fn what_is_no_address_says_why() {
         for (text, error) in [
-            ("", "an address is empty (LAYOUT[:REF][@DIGEST])"),
-            ("images:", "\"\" is not a ref (letters and digits, with one of - . _ : @ + / between them)"),
-            ("images:a b", "\"a b\" is not a ref (letters and digits, with one of - . _ : @ + / between them)"),
-            ("images:../x", "\"../x\" is not a ref (letters and digits, with one of - . _ : @ + / between them)"),
-            ("images@sha256:12", "\"sha256:12\" is not a digest (sha256: and 64 hex digits)"),
-            ("a\nb:c", "a layout's path holds a control character"),
+            ("", "empty address (LAYOUT[:REF][@DIGEST])"),
+            ("images:", "\"\" is not a valid ref (letters and digits, with one of - . _ : @ + / between them)"),
+            ("images:a b", "\"a b\" is not a valid ref (letters and digits, with one of - . _ : @ + / between them)"),
+            ("images:../x", "\"../x\" is not a valid ref (letters and digits, with one of - . _ : @ + / between them)"),
+            ("images@sha256:12", "\"sha256:12\" is not a valid digest (sha256: and 64 hex digits)"),
+            ("a\nb:c", "the path of a layout cannot contain ':' or a control character"),
         ] {
             assert_eq!(text.parse::<Address>().unwrap_err().to_string(), error, "{text:?}");
         }

@@ -21,13 +21,13 @@ pub enum Error {
     #[error(transparent)]
     Tar(#[from] entry::Error),
     /// Writing it failed.
-    #[error("write")]
+    #[error("write the archive")]
     Write(#[source] std::io::Error),
     /// The stream cannot be read.
     #[error(transparent)]
     Stream(#[from] crate::layer::Error),
     /// It holds no image in a form that anybody writes.
-    #[error("no image in it (it has neither a manifest.json, as docker save writes, nor an index.json, as OCI has it)")]
+    #[error("no image in the archive (neither docker's manifest.json nor an index.json of an OCI layout)")]
     NoImage,
     /// A document in it is not what it should be.
     #[error("{path:?}: {reason}")]

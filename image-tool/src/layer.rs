@@ -45,19 +45,19 @@ impl fmt::Display for Compression {
 #[non_exhaustive]
 pub enum Error {
     /// The media type is none of a layer's.
-    #[error("media type {media_type:?} is not a layer's (a tar, plain or compressed with gzip or zstd)")]
+    #[error("media type {media_type:?} is not that of a layer (tar, plain or compressed with gzip or zstd)")]
     MediaType {
         /// The type.
         media_type: String,
     },
     /// The layer is one that must be fetched from its vendor; a layout does not hold it.
-    #[error("media type {media_type:?} is a foreign layer's, which images no longer may have")]
+    #[error("media type {media_type:?} is that of a foreign layer, which is not supported")]
     Foreign {
         /// The type.
         media_type: String,
     },
     /// The bytes are not compressed as the media type says, or not as any layer may be.
-    #[error("it should be {expected}, but the bytes are {found}")]
+    #[error("expected {expected}, got {found}")]
     Magic {
         /// By media type.
         expected: Compression,
@@ -82,7 +82,7 @@ impl fmt::Display for Found {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Known(compression) => compression.fmt(formatter),
-            Self::Other => formatter.write_str("bzip2 or xz, which no layer may be"),
+            Self::Other => formatter.write_str("bzip2 or xz, which layers cannot be"),
         }
     }
 }

@@ -110,7 +110,8 @@ impl Layout {
             (name != "blobs" && name != "index.json" && !name.as_encoded_bytes().starts_with(b".")).then_some(name)
         });
         if let Some(name) = foreign {
-            let reason = format!("it has no oci-layout file but {} (name an empty folder)", name.to_string_lossy());
+            let reason =
+                format!("it has no oci-layout file, but it contains {} (name an empty folder)", name.to_string_lossy());
             return Err(Error::NotALayout { path: path.into(), reason });
         }
         std::fs::create_dir_all(path.join("blobs/sha256")).during("create", path.join("blobs/sha256"))?;

@@ -43,7 +43,7 @@ pub enum Problem {
         source: crate::address::digest::Error,
     },
     /// An index names manifests, and the layout has none of them.
-    #[error("index {digest}: none of its manifests is here")]
+    #[error("index {digest}: the layout has none of its manifests")]
     Empty {
         /// The index.
         digest: Digest,

@@ -1,12 +1,14 @@
-//! The command line: runc's global options and commands, and run-tool's own.
+//! The command line: runc's global options and commands, and run-tool's own. Each command has a file; what several share is here.
 
 mod attach;
+mod candidate;
 mod checkpoint;
 mod create;
 mod criu;
 mod delete;
 mod document;
 mod events;
+mod example;
 mod exec;
 mod features;
 mod healthcheck;
@@ -39,9 +41,9 @@ use crate::spec::SPEC_VERSION;
 
 /// An OCI runtime.
 ///
-/// run-tool runs a bundle: a folder with a config.json and a root file system, as bundle-tool, umoci or an engine makes it. Its
-/// command line is runc's: `ln -s run-tool runc` puts it under docker, containerd, podman and the like. Beside runc's commands
-/// it has a few of its own, which never change what runc's flags mean.
+/// run-tool runs a bundle (a folder with a config.json and a root file system) as a container. Its command line is runc's, so
+/// that docker, containerd, podman and the like can use it in runc's place: `ln -s run-tool runc`. It adds a few commands of its
+/// own and never changes the meaning of runc's flags.
 #[derive(Debug, Parser)]
 #[command(name = "run-tool", disable_version_flag = true, subcommand_required = false, arg_required_else_help = true)]
 struct Arguments {
@@ -55,27 +57,28 @@ struct Arguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 struct Options {
-    /// Log what is of use to someone who looks for a fault.
+    /// Enable debug logging.
     #[arg(long, global = true)]
     debug: bool,
     /// Write the log to this file instead of standard error.
     #[arg(long, value_name = "FILE", global = true)]
     log: Option<PathBuf>,
-    /// Write log records as text or as JSON.
-    #[arg(long, value_name = "text|json", global = true, default_value = "text", hide_default_value = true)]
+    /// Set the format of log records.
+    #[arg(long, value_name = "text|json", global = true, default_value = "text")]
     log_format: String,
-    /// Keep the state of containers in this folder, which should be in memory.
+    /// Root directory for the state of containers, which should be on a tmpfs.
     ///
-    /// /run/run-tool by default, and run-tool below $XDG_RUNTIME_DIR for users other than root; called as runc, the same with runc.
+    /// The default is /run/run-tool, or $XDG_RUNTIME_DIR/run-tool for users other than root. Called as runc, the program uses the
+    /// folder runc there instead.
     #[arg(long, value_name = "FOLDER", global = true)]
     root: Option<PathBuf>,
-    /// Have systemd manage the control groups; cgroupsPath is then `slice:prefix:name`.
+    /// Enable systemd cgroup support; cgroupsPath must then have the form `slice:prefix:name`.
     #[arg(long, global = true)]
     systemd_cgroup: bool,
-    /// Ignore missing rights over control groups: true, false or auto.
-    #[arg(long, value_name = "true|false|auto", default_value = "auto", hide_default_value = true)]
+    /// Ignore cgroup permission errors.
+    #[arg(long, value_name = "true|false|auto", default_value = "auto")]
     rootless: String,
-    /// Checkpoint and restore with this program; criu in PATH by default.
+    /// Path to the criu binary for checkpoint and restore; by default criu is looked up in PATH.
     #[arg(long, value_name = "PATH")]
     criu: Option<PathBuf>,
     /// Print the version.
@@ -111,16 +114,16 @@ enum Command {
     Document(document::Document),
 }
 
-/// Standard output was closed by its reader, who has seen enough.
+/// The reader of standard output closed it. That is no failure: it has read all it wanted (`run-tool logs web | head`).
 #[derive(Debug, thiserror::Error)]
 #[error("standard output is closed")]
 pub(crate) struct StdoutClosed;
 
-/// A command that failed, with the status that runc gives in this case.
+/// A command that failed.
 pub(crate) struct Failure {
-    /// Why.
+    /// The error with its context; `main` logs the whole chain.
     pub(crate) error: anyhow::Error,
-    /// The exit status.
+    /// The exit status that runc has for this failure.
     pub(crate) status: u8,
 }
 
@@ -130,11 +133,11 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-/// What the global options say.
+/// The global options, checked.
 #[derive(Debug)]
 struct Global {
     root: PathBuf,
-    /// Whether the root was named on the command line.
+    /// Whether `--root` was given: then `list` fails if the folder is missing.
     explicit_root: bool,
     rootless: String,
     systemd_cgroup: bool,
@@ -154,7 +157,7 @@ impl Global {
                 }
                 (root, true)
             }
-            None => (default_root()?, false),
+            None => (make_default_root()?, false),
         };
         Ok(Self {
             root,
@@ -165,7 +168,7 @@ impl Global {
         })
     }
 
-    /// Whether missing rights over control groups are no error.
+    /// Whether errors of permission on control groups are ignored.
     fn rootless_cgroups(&self) -> Result<bool> {
         match self.rootless.to_ascii_lowercase().as_str() {
             "" | "auto" => Ok(!rustix::process::geteuid().is_root() || procfs::in_user_namespace()),
@@ -175,7 +178,7 @@ impl Global {
         }
     }
 
-    /// The program that checkpoints and restores. Its path is the caller's, whose working directory may not stay.
+    /// The criu to use. A relative path is resolved now: `restore` changes to the bundle before it runs criu.
     fn criu(&self) -> Result<Criu> {
         let path = self.criu.as_deref().unwrap_or(Path::new("criu"));
         if path.components().count() == 1 {
@@ -189,28 +192,33 @@ impl Global {
     }
 }
 
-/// Where state is kept unless `--root` says so.
-fn default_root() -> Result<PathBuf> {
-    // podman names no root: in runc's place its containers are where runc kept them.
+/// The folder of state without `--root`, and whether it is in the runtime folder of an ordinary user.
+fn default_root() -> (PathBuf, bool) {
+    // podman passes no root. Called as runc, run-tool must find the containers that runc started.
     let folder_name = if name() == "runc" { "runc" } else { "run-tool" };
     let ordinary = !rustix::process::geteuid().is_root()
         || (procfs::in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root"));
     match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(folder) if ordinary && !folder.is_empty() => {
-            let root = PathBuf::from(folder).join(folder_name);
-            std::fs::create_dir_all(&root).with_context(|| {
-                format!("{}: the path in $XDG_RUNTIME_DIR must be writable by the user", root.display())
-            })?;
-            // The sticky bit keeps it from being pruned (XDG base directory specification).
-            rustix::fs::chmod(&root, rustix::fs::Mode::from_raw_mode(0o1700))
-                .with_context(|| root.display().to_string())?;
-            Ok(root)
-        }
-        _ => Ok(Path::new("/run").join(folder_name)),
+        Some(folder) if ordinary && !folder.is_empty() => (PathBuf::from(folder).join(folder_name), true),
+        _ => (Path::new("/run").join(folder_name), false),
     }
 }
 
-/// The name that the program was called by: engines show it in their messages.
+/// The default root, which for an ordinary user is created at once.
+fn make_default_root() -> Result<PathBuf> {
+    let (root, ordinary) = default_root();
+    if ordinary {
+        std::fs::create_dir_all(&root).with_context(|| {
+            format!("{}: the path in $XDG_RUNTIME_DIR must be writable by the user", root.display())
+        })?;
+        // The sticky bit keeps it from being pruned (XDG base directory specification).
+        rustix::fs::chmod(&root, rustix::fs::Mode::from_raw_mode(0o1700))
+            .with_context(|| root.display().to_string())?;
+    }
+    Ok(root)
+}
+
+/// The file name of argv[0]. runc's messages begin with it, and engines show them.
 fn name() -> String {
     std::env::args_os()
         .next()
@@ -227,7 +235,7 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Carries out the command line and gives the exit status.
+/// Runs the command and returns its exit status.
 pub(crate) fn run() -> Result<u8, Failure> {
     let arguments = match parse() {
         Ok(arguments) => arguments,
@@ -240,7 +248,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
         _ => None,
     };
     if let Some(preserved) = preserved {
-        // Nothing of the caller's but what is to be handed on may come near a container.
+        // No descriptor of the caller may reach a container, except those it is to inherit.
         let (listen, _) = create::activation();
         syscall::close_from(3 + listen + preserved).context("close_range")?;
     }
@@ -285,7 +293,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
         Command::Stop(command) => done(command.run(&global)),
         Command::Wait(command) => done(command.run(&global)),
         Command::Update(command) => done(command.run(&global)),
-        Command::Document(document) => done(document.run(&Arguments::command())),
+        Command::Document(document) => done(document.run(&candidate::add(example::add(Arguments::command())))),
     }
 }
 
@@ -294,48 +302,55 @@ fn done(result: Result<()>) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The id of `--rootless` after a command.
+/// clap's id for `--rootless` after a command; before the command its id is `rootless`.
 const ROOTLESS: &str = "rootless after the command";
 
-/// `--rootless` after a command, where runc's global options may stand too.
+/// `--rootless` after a command: runc 1.5 accepts all global options there.
 fn rootless() -> clap::Arg {
     clap::Arg::new(ROOTLESS)
         .long("rootless")
         .value_name("true|false|auto")
         .help_heading("Global options")
-        .help("Ignore missing rights over control groups")
+        .help("Ignore cgroup permission errors")
 }
 
-/// `-h` and `--help` are one, as in runc: clap's own are a summary and a manual.
+/// `-h` and `--help` print the same text, as in runc. clap's own `-h` would print a shorter one.
 fn help() -> clap::Arg {
     clap::Arg::new("help").short('h').long("help").action(clap::ArgAction::HelpLong).help("Print this help")
 }
 
-/// The command line with runc's layout of help: scripts look at its first lines.
+/// The whole command line. Its help has runc's layout, because scripts look at the first lines.
 fn command_line() -> clap::Command {
     let program = name();
-    let template =
-        |name: &str| format!("NAME:\n   {name} - {{about}}\n\nUSAGE:\n   {{usage}}\n\n{{all-args}}{{after-help}}");
-    let top = format!(
-        "NAME:\n   {program} - Open Container Initiative runtime\n\nUSAGE:\n   {{usage}}\n\n{{about-with-newline}}\n{{all-args}}"
-    );
-    let mut command = Arguments::command().bin_name(&program).help_template(top).disable_help_flag(true).arg(help());
+    let layout = |command: clap::Command, name: &str, about: &str| {
+        // The long description is the summary and more paragraphs. The summary is in the line of the name.
+        let description = command.get_long_about().map(ToString::to_string).unwrap_or_default();
+        let template =
+            format!("NAME:\n   {name} - {about}\n\nUSAGE:\n   {{usage}}\n\n{{before-help}}{{all-args}}{{after-help}}");
+        let command = command.help_template(template).disable_help_flag(true).arg(help());
+        match description.split_once("\n\n") {
+            Some((_, description)) => command.before_long_help(description.to_owned()),
+            None => command,
+        }
+    };
+    let command = example::add(Arguments::command()).bin_name(&program);
+    let mut command = layout(command, &program, "Open Container Initiative runtime");
     let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
     for name in names {
-        let template = template(&format!("{program} {name}"));
         command = command.mut_subcommand(&name, |command| {
-            let command = command.help_template(template).disable_help_flag(true).arg(help());
-            // It has another meaning after `spec`.
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            let command = layout(command, &format!("{program} {name}"), &about);
+            // `spec` has a `--rootless` of its own, with another meaning.
             if name == "spec" { command } else { command.arg(rootless()) }
         });
     }
     command
 }
 
-/// Adds the options of a command.
+/// Adds a command's options to its definition (clap's `Args::augment_args`).
 type Augment = fn(clap::Command) -> clap::Command;
 
-/// The commands that engines call often, each with what adds its options.
+/// The commands that engines call often. Each is defined alone, without building the whole command line.
 const COMMANDS: [(&str, Augment); 13] = [
     ("create", create::Create::augment_args),
     ("delete", delete::Delete::augment_args),
@@ -352,8 +367,8 @@ const COMMANDS: [(&str, Augment); 13] = [
     ("update", update::Update::augment_args),
 ];
 
-/// The command line without help and commands, of which the called one is added: to put the options of all together takes longer
-/// than most commands themselves, and `create`, `run` and `exec` do it twice (see `seal`).
+/// The global options alone, without help; the caller adds the one command that is called. Building the options of all commands
+/// takes longer than most commands themselves, and `create`, `run` and `exec` would do it twice (see `seal`).
 fn short_command_line() -> clap::Command {
     Options::augment_args(clap::Command::new("run-tool"))
         .disable_version_flag(true)
@@ -361,7 +376,7 @@ fn short_command_line() -> clap::Command {
         .arg_required_else_help(true)
 }
 
-/// What was matched, with `--rootless` from either side of the command.
+/// Reads clap's matches; a `--rootless` after the command replaces one before it.
 fn read(matches: clap::ArgMatches) -> Result<Arguments, clap::Error> {
     let mut arguments = Arguments::from_arg_matches(&matches)?;
     if let Some((_, command)) = matches.subcommand()
@@ -372,7 +387,7 @@ fn read(matches: clap::ArgMatches) -> Result<Arguments, clap::Error> {
     Ok(arguments)
 }
 
-/// A command with its options.
+/// The definition of a command, with its options.
 fn command_of(name: &str) -> Option<clap::Command> {
     match COMMANDS.iter().find(|(known, _)| *known == name) {
         Some((name, augment)) => Some(augment(clap::Command::new(*name)).arg(rootless())),
@@ -380,7 +395,7 @@ fn command_of(name: &str) -> Option<clap::Command> {
     }
 }
 
-/// Reads the command line. A wrong one ends here, with runc's status.
+/// Reads the command line. If it is wrong, the inner result is what the program ends with.
 fn parse() -> Result<Arguments, Result<u8, Failure>> {
     let mut program = short_command_line();
     let mut line = usage::read(&program, command_of, std::env::args_os()).map_err(|wrong| refuse(&wrong))?;
@@ -392,7 +407,7 @@ fn parse() -> Result<Arguments, Result<u8, Failure>> {
             }
         }
         Err(wrong) => {
-            // What is wrong with a command is for the log that the global flags name.
+            // The message belongs in the log that the global options name, so these are read first, with some valid command.
             line.global.push("list".into());
             let options = matches(program, &line.global)?.options;
             let opened = log::open(options.log.as_deref(), &options.log_format, options.debug);
@@ -403,7 +418,7 @@ fn parse() -> Result<Arguments, Result<u8, Failure>> {
 }
 
 fn matches(program: clap::Command, line: &[OsString]) -> Result<Arguments, Result<u8, Failure>> {
-    // What the short form does not know, or has to explain, is the whole one's.
+    // The short form has neither help nor all commands. Whatever it rejects, the whole command line explains.
     let matches = program.try_get_matches_from(line);
     let matches = matches.and_then(read).or_else(|_| command_line().try_get_matches_from(line).and_then(read));
     matches.map_err(|error| {
@@ -417,13 +432,13 @@ fn matches(program: clap::Command, line: &[OsString]) -> Result<Arguments, Resul
             }
             return Err(Failure { error: anyhow::anyhow!("No help topic for '{name}'\n"), status: 3 });
         }
-        // Nobody is left to tell if the streams are closed.
+        // If the stream is closed there is nobody left to tell.
         let _ = error.print();
         Ok(u8::from(error.use_stderr()))
     })
 }
 
-/// Says what is wrong with a command line, and how it is used.
+/// Prints what is wrong with a command line and the help of the command, as runc does, and fails.
 fn refuse(wrong: &usage::Wrong) -> Result<u8, Failure> {
     let mut program = command_line();
     program.build();
@@ -437,7 +452,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_of_the_command_line_read_the_same() {
+    fn the_short_and_the_whole_command_line_parse_alike() {
         for line in [
             "run-tool --root /x --debug --log-format json run -d -b /b --pid-file=p --preserve-fds 2 id",
             "run-tool exec -t -u 1:2 -e A=1 -e B=2 --cap CAP_KILL id sh -c --help",

@@ -1,4 +1,6 @@
-//! The options of docker run, read into what the library makes a container from: one module for each family.
+//! The options of docker run, parsed into what the library makes a container from. Each family has a module of its own.
+//!
+//! What the library cannot honour is refused here or there by name; `create` and `spec` share all of it.
 
 mod files;
 mod health;

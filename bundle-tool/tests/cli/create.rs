@@ -43,7 +43,7 @@ fn a_bundle_is_put_where_it_is_asked_for_and_printed_as_it_was_given() {
     let id = work.run("find --id snake").ok().to_owned();
     assert_eq!(id.len(), 64);
     assert_eq!(work.run(&format!("find --name {}", &id[..12])).ok(), "snake");
-    work.run("create --network none --bundle py images:nothing true").fails(1, &["py: there is something already"]);
+    work.run("create --network none --bundle py images:nothing true").fails(1, &["py: path exists"]);
     work.run_with("delete -", b"py\n").ok();
     assert!(!work.path("py").exists());
     work.is_clean();
@@ -68,9 +68,9 @@ fn what_is_wrong_is_told_in_one_line_and_nothing_is_left() {
             &["/nowhere/at/all: no such file or folder"],
         ),
         ("-w relative images:python:3.8", 125, &["--workdir: \"relative\""]),
-        ("-v /anonymous -w /etc/passwd/x images:python:3.8", 1, &["working folder /etc/passwd/x"]),
+        ("-v /anonymous -w /etc/passwd/x images:python:3.8", 1, &["working directory /etc/passwd/x"]),
         ("--env-file nosuch images:python:3.8", 1, &["--env-file: read nosuch"]),
-        ("-e =x images:python:3.8", 1, &["\"=x\" has no name"]),
+        ("-e =x images:python:3.8", 1, &["\"=x\" lacks a name"]),
         ("-m 1m images:python:3.8", 125, &["--memory: the minimum is 6m"]),
         ("--cpus 100000 images:python:3.8", 125, &["--cpus: this host has"]),
         ("--kernel-memory 64m images:python:3.8", 125, &["--kernel-memory: "]),
@@ -165,8 +165,7 @@ fn an_id_file_is_written_once() {
     let work = Work::new();
     work.run("create --network none --name one --cidfile id images:python:3.8").ok();
     assert_eq!(fs::read_to_string(work.path("id")).unwrap(), work.run("find --id one").ok());
-    work.run("create --network none --cidfile id images:python:3.8")
-        .fails(1, &["--cidfile: id: there is something already"]);
+    work.run("create --network none --cidfile id images:python:3.8").fails(1, &["--cidfile: id: file exists"]);
     work.run("delete one").ok();
     work.is_clean();
 }

@@ -19,9 +19,9 @@ fn networks_are_files_that_can_be_edited() {
     work.run("network create mine").fails(1, &["mine: network exists"]);
     work.run("network create host").fails(1, &["\"host\" is not a valid name"]);
     assert_eq!(work.run("network rm mine").ok(), "mine");
-    work.run("network inspect mine").fails(1, &["no network mine"]);
+    work.run("network inspect mine").fails(1, &["mine: no such network"]);
     if root() {
-        work.run("create --network nosuch images:python:3.8").fails(125, &["--network: no network nosuch"]);
+        work.run("create --network nosuch images:python:3.8").fails(125, &["--network: nosuch: no such network"]);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         work.run(&format!("create -p 127.0.0.1:{port}:80 images:python:3.8"))

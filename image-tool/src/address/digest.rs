@@ -14,13 +14,13 @@ use sha2::Digest as _;
 #[non_exhaustive]
 pub enum Error {
     /// The text is not `algorithm:hex`.
-    #[error("{text:?} is not a digest (sha256: and 64 hex digits)")]
+    #[error("{text:?} is not a valid digest (sha256: and 64 hex digits)")]
     Malformed {
         /// What was given.
         text: String,
     },
     /// The algorithm is none of sha256 and sha512.
-    #[error("digest algorithm {algorithm} is not supported (sha256 and sha512 are)")]
+    #[error("digest algorithm {algorithm} is not supported (use sha256 or sha512)")]
     Unsupported {
         /// The algorithm's name.
         algorithm: String,

@@ -38,7 +38,40 @@ pub const IMAGE_NAME: &str = "io.containerd.image.name";
 /// [`Error`]. That a blob is missing or of the wrong size is noticed before the first byte is written, that it holds the
 /// wrong bytes only when it is read: the archive then ends in the middle.
 pub fn save<W: Write>(output: W, subjects: &[Subject], format: Format) -> Result<W, Error> {
-    let mut blobs: BTreeMap<String, (&Layout, Descriptor)> = BTreeMap::new();
+    let (manifests, blobs) = entries(subjects, format)?;
+    let mut writer = Writer::new(output);
+    let mut folder = |path: &str| writer.entry(&Entry::new(path, Kind::Directory, 0o755)).map_err(Error::Write);
+    folder("blobs")?;
+    for algorithm in ["sha256", "sha512"] {
+        if blobs.keys().any(|digest| digest.starts_with(algorithm)) {
+            folder(&format!("blobs/{algorithm}"))?;
+        }
+    }
+    let index =
+        json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests});
+    let mut documents = vec![("oci-layout", json!({"imageLayoutVersion": "1.0.0"})), ("index.json", index)];
+    if format == Format::Docker {
+        let (manifest, repositories) = docker_documents(subjects);
+        documents.push(("manifest.json", manifest));
+        documents.push(("repositories", repositories));
+    }
+    for (path, document) in documents {
+        writer.file(&Entry::new(path, Kind::File, 0o444), document.to_string().as_bytes()).map_err(Error::Write)?;
+    }
+    for (layout, descriptor) in blobs.values() {
+        blob(&mut writer, layout, descriptor)?;
+    }
+    let mut output = writer.finish().map_err(Error::Write)?;
+    output.flush().map_err(Error::Write)?;
+    Ok(output)
+}
+
+/// A blob, and the layout that it is in.
+type Held<'a> = (&'a Layout, Descriptor);
+
+/// The entries of `index.json`, and the blobs that they lead to, by digest.
+fn entries(subjects: &[Subject], format: Format) -> Result<(Vec<Value>, BTreeMap<String, Held<'_>>), Error> {
+    let mut blobs: BTreeMap<String, Held<'_>> = BTreeMap::new();
     let mut manifests: Vec<Value> = Vec::new();
     for subject in subjects {
         let root = match (&subject.image, format) {
@@ -67,44 +100,24 @@ pub fn save<W: Write>(output: W, subjects: &[Subject], format: Format) -> Result
             manifests.push(entry);
         }
     }
-    let mut writer = Writer::new(output);
-    let mut folder = |path: &str| writer.entry(&Entry::new(path, Kind::Directory, 0o755)).map_err(Error::Write);
-    folder("blobs")?;
-    for algorithm in ["sha256", "sha512"] {
-        if blobs.keys().any(|digest| digest.starts_with(algorithm)) {
-            folder(&format!("blobs/{algorithm}"))?;
+    Ok((manifests, blobs))
+}
+
+/// Writes a blob as a file of the archive.
+fn blob<W: Write>(writer: &mut Writer<W>, layout: &Layout, descriptor: &Descriptor) -> Result<(), Error> {
+    let path = Layout::blob_path(descriptor.digest());
+    writer.entry(&Entry { size: descriptor.size(), ..Entry::new(path, Kind::File, 0o444) }).map_err(Error::Write)?;
+    let mut reader = BufReader::with_capacity(256 * 1024, layout.blob(descriptor)?);
+    loop {
+        let bytes = reader.fill_buf().map_err(|error| layout.read_error(descriptor, error))?;
+        if bytes.is_empty() {
+            break;
         }
+        writer.write_all(bytes).map_err(Error::Write)?;
+        let count = bytes.len();
+        reader.consume(count);
     }
-    let index =
-        json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests});
-    let mut documents = vec![("oci-layout", json!({"imageLayoutVersion": "1.0.0"})), ("index.json", index)];
-    if format == Format::Docker {
-        let (manifest, repositories) = docker_documents(subjects);
-        documents.push(("manifest.json", manifest));
-        documents.push(("repositories", repositories));
-    }
-    for (path, document) in documents {
-        writer.file(&Entry::new(path, Kind::File, 0o444), document.to_string().as_bytes()).map_err(Error::Write)?;
-    }
-    for (layout, descriptor) in blobs.values() {
-        let path = Layout::blob_path(descriptor.digest());
-        writer
-            .entry(&Entry { size: descriptor.size(), ..Entry::new(path, Kind::File, 0o444) })
-            .map_err(Error::Write)?;
-        let mut reader = BufReader::with_capacity(256 * 1024, layout.blob(descriptor)?);
-        loop {
-            let bytes = reader.fill_buf().map_err(|error| layout.read_error(descriptor, error))?;
-            if bytes.is_empty() {
-                break;
-            }
-            writer.write_all(bytes).map_err(Error::Write)?;
-            let count = bytes.len();
-            reader.consume(count);
-        }
-    }
-    let mut output = writer.finish().map_err(Error::Write)?;
-    output.flush().map_err(Error::Write)?;
-    Ok(output)
+    Ok(())
 }
 
 /// `manifest.json`, one item for each image with all its names, and `repositories`, which only the oldest readers want.

@@ -14,13 +14,13 @@ pub enum Error {
     #[error(transparent)]
     Io(#[from] Io),
     /// The path has a `..`, which no tool writes and only an attack needs.
-    #[error("path {path:?} holds a \"..\"")]
+    #[error("path {path:?} contains \"..\"")]
     DotDot {
         /// The path.
         path: PathBuf,
     },
     /// The path names the root itself where something in it is needed.
-    #[error("path {path:?} names no file")]
+    #[error("path {path:?} does not name a file")]
     Nameless {
         /// The path.
         path: PathBuf,
@@ -40,7 +40,7 @@ pub enum Error {
         limit: u64,
     },
     /// Links lead in a circle, or through more of them than the kernel would follow.
-    #[error("{path:?} leads through too many symbolic links")]
+    #[error("{path:?} has too many symbolic links")]
     Loop {
         /// The path.
         path: PathBuf,

@@ -60,7 +60,7 @@ impl Rm {
             Some(reference) if address.digest().is_none() => untag(&mut index, reference),
             _ => {
                 if names.len() > 1 && !self.force {
-                    bail!("{} names mean this image, name one or use --force: {}", names.len(), names.join(" "));
+                    bail!("{} names for this image (choose one or use --force): {}", names.len(), names.join(" "));
                 }
                 for name in index.remove_image(descriptor.digest()) {
                     say(&format!("Untagged: {}", name::short(&name)));

@@ -26,7 +26,7 @@ pub enum Error {
     #[error(transparent)]
     Archive(#[from] entry::Error),
     /// There is nothing.
-    #[error("it is empty (not even a tar of nothing is)")]
+    #[error("empty input (even a tar archive without files has 1024 bytes)")]
     Empty,
     /// The image's config or manifest has no place for a layer.
     #[error("the image's {document} has no {field}")]

@@ -27,7 +27,7 @@ use std::rc::Rc;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use self::place::{Existing, Place};
+use self::place::{Existing, Place, Spot};
 use super::entry::{self, Entry, Kind, Reader};
 use super::owner::{Owners, Unmapped, in_user_namespace};
 use super::whiteout::{self, Whiteout};
@@ -60,7 +60,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A hard link to something that is not there.
-    #[error("entry {path:?}: hard link to {target:?}, which is not there")]
+    #[error("entry {path:?}: hard link to {target:?}, which does not exist")]
     Link {
         /// The entry.
         path: PathBuf,
@@ -264,8 +264,9 @@ impl Applier {
         Ok(self.skipped)
     }
 
-    fn key(&self, directory: u64, name: &OsStr) -> u128 {
-        let half = |state: &RandomState| u128::from(state.hash_one((directory, name.as_bytes())));
+    /// What stands for a name in [`Self::brought`].
+    fn key(&self, at: &Spot<'_>) -> u128 {
+        let half = |state: &RandomState| u128::from(state.hash_one((at.place.inode, at.name.as_bytes())));
         half(&self.keys[0]) << 64 | half(&self.keys[1])
     }
 
@@ -294,10 +295,11 @@ impl Applier {
             }
             return Ok(());
         }
-        let existing = self.make(&place, name, &path, entry, reader)?;
-        self.brought.insert(self.key(place.inode, name));
+        let at = Spot { place: &place, name, path: &path };
+        let existing = self.make(&at, entry, reader)?;
+        self.brought.insert(self.key(&at));
         if existing == Existing::Whiteout {
-            self.set_opaque(&place, name, &path)?;
+            self.set_opaque(&at)?;
         }
         Ok(())
     }

@@ -44,7 +44,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A file whose name means a deletion in a layer.
-    #[error("{path:?} cannot be in a layer: its name would read as a deletion")]
+    #[error("{path:?} cannot be stored in a layer: its name would read as a deletion")]
     Name {
         /// The file.
         path: PathBuf,
@@ -168,9 +168,13 @@ impl Comparison<'_> {
                 (Some(_), None) => self.change(&path, Change::Deleted),
                 (None, Some(stat)) => self.added(upper, name, &path, &stat)?,
                 (Some(old), Some(new)) => {
+                    let same = || {
+                        let (old, new) = (Side { directory: lower, stat: &old }, Side { directory: upper, stat: &new });
+                        same(name, &path, &old, &new)
+                    };
                     let directories = is_directory(&old) && is_directory(&new);
                     if directories {
-                        if !self.same(lower, upper, name, &path, &old, &new)? {
+                        if !same()? {
                             self.change(&path, Change::Changed);
                         }
                         self.directory(open(lower, name, &path)?.as_fd(), open(upper, name, &path)?.as_fd(), &path)?;
@@ -179,7 +183,7 @@ impl Comparison<'_> {
                         self.added(upper, name, &path, &new)?;
                     } else {
                         self.remember(&path, &new);
-                        if !self.same(lower, upper, name, &path, &old, &new)? {
+                        if !same()? {
                             self.change(&path, Change::Changed);
                         }
                     }
@@ -234,35 +238,36 @@ impl Comparison<'_> {
             }
         }
     }
+}
 
-    fn same(
-        &self,
-        lower: BorrowedFd<'_>,
-        upper: BorrowedFd<'_>,
-        name: &OsStr,
-        path: &Path,
-        old: &Stat,
-        new: &Stat,
-    ) -> Result<bool, Error> {
-        if !same_metadata(old, new) || xattrs(lower, name, path)? != xattrs(upper, name, path)? {
-            return Ok(false);
-        }
-        if is_directory(new) {
-            return Ok(true);
-        }
-        if old.st_nlink != new.st_nlink {
-            return Ok(false);
-        }
-        Ok(match FileType::from_raw_mode(new.st_mode) {
-            FileType::Symlink => read_link(lower, name, path)? == read_link(upper, name, path)?,
-            FileType::CharacterDevice | FileType::BlockDevice => old.st_rdev == new.st_rdev,
-            FileType::RegularFile if (old.st_dev, old.st_ino) != (new.st_dev, new.st_ino) => {
-                old.st_size == new.st_size
-                    && same_bytes(open_file(lower, name, path)?, open_file(upper, name, path)?, path)?
-            }
-            _ => true,
-        })
+/// A name in one of two trees: the open directory that holds it, and what it is.
+struct Side<'a> {
+    directory: BorrowedFd<'a>,
+    stat: &'a Stat,
+}
+
+/// Whether a name means the same in two trees; of directories, without what is in them.
+fn same(name: &OsStr, path: &Path, old: &Side<'_>, new: &Side<'_>) -> Result<bool, Error> {
+    let (lower, upper) = (old.directory, new.directory);
+    let (old, new) = (old.stat, new.stat);
+    if !same_metadata(old, new) || xattrs(lower, name, path)? != xattrs(upper, name, path)? {
+        return Ok(false);
     }
+    if is_directory(new) {
+        return Ok(true);
+    }
+    if old.st_nlink != new.st_nlink {
+        return Ok(false);
+    }
+    Ok(match FileType::from_raw_mode(new.st_mode) {
+        FileType::Symlink => read_link(lower, name, path)? == read_link(upper, name, path)?,
+        FileType::CharacterDevice | FileType::BlockDevice => old.st_rdev == new.st_rdev,
+        FileType::RegularFile if (old.st_dev, old.st_ino) != (new.st_dev, new.st_ino) => {
+            old.st_size == new.st_size
+                && same_bytes(open_file(lower, name, path)?, open_file(upper, name, path)?, path)?
+        }
+        _ => true,
+    })
 }
 
 fn is_directory(stat: &Stat) -> bool {
@@ -444,8 +449,13 @@ impl<'a, W: Write> Packer<'a, W> {
         if entry.kind != Kind::File {
             return self.writer.entry(&entry).map_err(Error::Write);
         }
-        let mut file = open_file(directory, name, path)?;
-        let size = file.metadata().during("stat", path)?.len();
+        self.file(open_file(directory, name, path)?, entry)
+    }
+
+    /// Writes a regular file, whose entry says everything but its size.
+    fn file(&mut self, mut file: std::fs::File, mut entry: Entry) -> Result<(), Error> {
+        let path = entry.path.clone();
+        let size = file.metadata().during("stat", &path)?.len();
         entry.size = size;
         self.writer.entry(&entry).map_err(Error::Write)?;
         let mut left = size;
@@ -453,10 +463,10 @@ impl<'a, W: Write> Packer<'a, W> {
             let count = match file.read(&mut self.buffer) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Io::new("read", path, error).into()),
+                Err(error) => return Err(Io::new("read", &path, error).into()),
             };
             if count as u64 > left || (count == 0 && left > 0) {
-                return Err(Error::Changed { path: path.to_path_buf() });
+                return Err(Error::Changed { path });
             }
             if count == 0 {
                 return Ok(());

@@ -20,7 +20,7 @@ pub enum Owners {
 
 /// A user or group that the map leaves out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{kind} {id} has no place in the id map")]
+#[error("{kind} {id} is not in the ID map")]
 pub struct Unmapped {
     /// `user` or `group`.
     pub kind: &'static str,

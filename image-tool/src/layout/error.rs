@@ -14,7 +14,7 @@ pub enum Error {
     #[error(transparent)]
     Io(#[from] Io),
     /// There is no layout at the path.
-    #[error("{}: no image layout here ('registry-tool pull' and 'image-tool load' make one)", .path.display())]
+    #[error("{}: no image layout here ('registry-tool pull' and 'image-tool load' create one)", .path.display())]
     NoLayout {
         /// Where.
         path: PathBuf,
@@ -50,7 +50,7 @@ pub enum Error {
         source: digest::Error,
     },
     /// A blob is larger than its kind can reasonably be.
-    #[error("blob {digest}: {size} bytes are more than the {limit} that are read of such a document")]
+    #[error("blob {digest}: {size} bytes exceed the limit of {limit} for this kind of document")]
     TooLarge {
         /// Which one.
         digest: Digest,
@@ -66,7 +66,7 @@ pub enum Error {
         address: Address,
     },
     /// The name fits several images.
-    #[error("{address}: {} images fit, name one: {}", .candidates.len(), .candidates.join(" "))]
+    #[error("{address}: {} images match (choose one: {})", .candidates.len(), .candidates.join(" "))]
     Ambiguous {
         /// The address that was looked up.
         address: Address,
@@ -74,7 +74,7 @@ pub enum Error {
         candidates: Vec<String>,
     },
     /// The image has no manifest for the platform.
-    #[error("{address}: no image for {wanted} (it has {})", .offered.join(", "))]
+    #[error("{address}: no image for {wanted} (available: {})", .offered.join(", "))]
     NoPlatform {
         /// The image.
         address: Address,

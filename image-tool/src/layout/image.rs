@@ -129,7 +129,7 @@ impl Layout {
         let manifest: ImageManifest =
             serde_json::from_slice(&manifest_bytes).map_err(|error| malformed(error.to_string()))?;
         if manifest.layers().len() > LAYERS {
-            return Err(malformed(format!("{} layers are more than {LAYERS}", manifest.layers().len())));
+            return Err(malformed(format!("{} layers exceed the limit of {LAYERS}", manifest.layers().len())));
         }
         if matches!(manifest.config().media_type(), MediaType::EmptyJSON) {
             return Err(malformed("it is an artifact, not a container image".to_owned()));
@@ -141,7 +141,7 @@ impl Layout {
         })?;
         let (layers, diff_ids) = (manifest.layers().len(), config.rootfs().diff_ids().len());
         if layers != diff_ids {
-            return Err(malformed(format!("it has {layers} layers, but its config has {diff_ids} diff ids")));
+            return Err(malformed(format!("it has {layers} layers, but its config has {diff_ids} diff IDs")));
         }
         Ok(Image { descriptor: descriptor.clone(), manifest, manifest_bytes, config, config_bytes })
     }
@@ -216,11 +216,11 @@ pub fn check_document(bytes: &[u8], descriptor: &Descriptor) -> Result<(), Strin
         return Err("it reads as a manifest and as an index (CVE-2021-41190)".to_owned());
     }
     if has("fsLayers") || has("history") {
-        return Err("it is of docker's schema 1, which nobody should serve any more".to_owned());
+        return Err("it has docker's schema 1, which is not supported".to_owned());
     }
     match document.get("mediaType").and_then(Value::as_str) {
         Some(own) if own != descriptor.media_type().to_string() => {
-            Err(format!("it says that it is {own}, its descriptor {}", descriptor.media_type()))
+            Err(format!("it says that it is {own}, but its descriptor says {}", descriptor.media_type()))
         }
         _ => Ok(()),
     }

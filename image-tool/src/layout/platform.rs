@@ -15,7 +15,7 @@ pub struct Platform {
 
 /// The text is not `os/architecture[/variant]`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a platform (os/architecture[/variant], linux/arm64 for example)")]
+#[error("{0:?} is not a valid platform (os/architecture[/variant], such as linux/arm64)")]
 pub struct Malformed(String);
 
 impl Platform {

@@ -12,21 +12,21 @@ use super::human;
 #[non_exhaustive]
 pub enum Error {
     /// A `{{` without `}}`.
-    #[error("template: {{{{ is not closed")]
+    #[error("template: unclosed {{{{")]
     Open,
     /// An `end` or `else` too many, or one too few.
     #[error("template: range, if, else and end do not match")]
     Unbalanced,
     /// Something in braces that is not understood.
     #[error(
-        "template: {text:?} is not understood (a field as .Name, json, index, len, join, upper or lower before one)"
+        "template: {text:?} is not supported (use a field such as .Name, optionally after json, index, len, join, upper or lower)"
     )]
     Unknown {
         /// What stood there.
         text: String,
     },
     /// A field that there is not.
-    #[error("template: no field {field:?} (there are {})", .known.join(", "))]
+    #[error("template: no field {field:?} (available: {})", .known.join(", "))]
     Field {
         /// The field.
         field: String,
@@ -34,7 +34,7 @@ pub enum Error {
         known: Vec<String>,
     },
     /// The lines of a table have different numbers of fields.
-    #[error("template: a table has its tabs between the fields")]
+    #[error("template: a table needs a tab between its fields")]
     Tabs,
 }
 

@@ -42,7 +42,7 @@ fn archives_go_out_and_come_back() {
     work.run("save images:nope").fails(1, &["images:nope: no such image"]);
     work.run("load -i nowhere.tar x").fails(1, &["nowhere.tar", "No such file"]);
     work.run_with("load x", b"no tar at all").fails(1, &["standard input", "middle of an entry"]);
-    work.run_with("load x", &tar(&[("a", "b")])).fails(1, &["no image in it", "manifest.json"]);
+    work.run_with("load x", &tar(&[("a", "b")])).fails(1, &["no image in the archive", "manifest.json"]);
     work.run_with("load x:name", b"").fails(1, &["name the layout only"]);
 }
 

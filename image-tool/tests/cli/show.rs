@@ -16,9 +16,9 @@ fn show_prints_documents_byte_for_byte() {
     let document: Value = serde_json::from_str(&manifest).unwrap();
     assert_eq!(document["config"]["digest"], digest::sha256(config.as_bytes()).to_string());
     work.run("show -").fails(1, &["standard input is empty"]);
-    work.run("show images").fails(1, &["2 images fit", "images:python:3.8@", "images:busybox@"]);
+    work.run("show images").fails(1, &["2 images match", "images:python:3.8@", "images:busybox@"]);
     work.run("show images:nope").fails(1, &["images:nope: no such image (registry-tool pull nope images)"]);
-    work.run("show images@sha256:123").fails(2, &["not a digest"]);
+    work.run("show images@sha256:123").fails(2, &["not a valid digest"]);
 }
 
 #[test]

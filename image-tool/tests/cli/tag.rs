@@ -16,7 +16,7 @@ fn names_come_and_go_and_blobs_with_gc() {
     assert_eq!((run.status, run.stdout.as_str(), run.stderr.as_str()), (0, "", "Untagged: busybox:latest\n"));
     let id = work.run("list images:mine -q").ok().trim().to_owned();
     work.run("tag images:mine:1 images:again").ok();
-    work.run(&format!("rm images:{id}")).fails(1, &["2 names mean this image", "mine:1 again", "--force"]);
+    work.run(&format!("rm images:{id}")).fails(1, &["2 names for this image", "mine:1 again", "--force"]);
     let run = work.run(&format!("rm --force images:{id}"));
     assert_eq!(run.stderr.lines().collect::<Vec<_>>()[..2], ["Untagged: mine:1", "Untagged: again:latest"]);
     assert!(run.stderr.lines().nth(2).unwrap().starts_with("Deleted: sha256:"), "{}", run.stderr);

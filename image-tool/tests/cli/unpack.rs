@@ -17,7 +17,7 @@ fn unpack_fills_a_new_or_an_empty_folder() {
     assert_eq!(fs::read_to_string(work.path("empty/etc/motd")).unwrap(), "hello\n");
     work.run("unpack --rootless images:busybox a/b/c").ok();
     assert!(work.path("a/b/c/bin/sh").exists());
-    work.run("unpack --uid-map x images:busybox d").fails(1, &["x: not an id map"]);
+    work.run("unpack --uid-map x images:busybox d").fails(1, &["x: not a valid ID map"]);
     let names: Vec<_> = fs::read_dir(work.0.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(names.iter().all(|name| !name.to_string_lossy().starts_with('.')), "{names:?}");
 }

@@ -11,9 +11,9 @@ use super::{Network, block_on, mirrors};
 
 /// List the repositories of a registry, if the registry allows it.
 #[derive(Args)]
-#[command(
-    after_long_help = "Examples:\n  registry-tool catalog localhost:5000\n  registry-tool catalog --json localhost:5000"
-)]
+#[command(after_long_help = "Examples:
+  registry-tool catalog localhost:5000
+  registry-tool catalog --json localhost:5000")]
 pub(crate) struct Catalog {
     /// Host of the registry, such as localhost:5000.
     #[arg(value_hint = ValueHint::Hostname)]

@@ -17,9 +17,9 @@ use super::{Network, block_on, mirrors};
 /// Layers are streamed from one registry to the other and verified on the way; nothing is written to disk. Layers that the
 /// target already has, or can mount from another of its repositories, are not sent. An index is copied with all its images.
 #[derive(Args)]
-#[command(
-    after_long_help = "Examples:\n  registry-tool copy alpine:3.20 localhost:5000/alpine:3.20\n  registry-tool copy --platform linux/amd64 alpine localhost:5000/alpine:amd64"
-)]
+#[command(after_long_help = "Examples:
+  registry-tool copy alpine:3.20 localhost:5000/alpine:3.20
+  registry-tool copy --platform linux/amd64 alpine localhost:5000/alpine:amd64")]
 pub(crate) struct Copy {
     /// Name of the image.
     #[arg(value_hint = ValueHint::Other)]

@@ -12,9 +12,9 @@ use super::{Network, block_on, mirrors};
 /// A name with a digest deletes the image and all its tags. A name with a tag deletes only that tag, if the registry supports
 /// this. The space that the image took is freed when the registry next collects garbage.
 #[derive(Args)]
-#[command(
-    after_long_help = "Examples:\n  registry-tool delete localhost:5000/app:old\n  registry-tool delete localhost:5000/app@$(registry-tool digest localhost:5000/app:old)"
-)]
+#[command(after_long_help = "Examples:
+  registry-tool delete localhost:5000/app:old
+  registry-tool delete localhost:5000/app@$(registry-tool digest localhost:5000/app:old)")]
 pub(crate) struct Delete {
     /// Name of the image, with a tag or a digest.
     #[arg(value_hint = ValueHint::Other)]
@@ -42,7 +42,7 @@ impl Delete {
 }
 
 async fn delete_tag(registry: &Registry, name: &ImageName, tag: &str) -> anyhow::Result<()> {
-    // docker-registry answers 404 to the deletion of a tag that it has, so it is asked first whether there is one.
+    // docker-registry answers 404 to the deletion of a tag that exists, so it is asked first whether it does.
     let digest = registry.manifest_digest(tag).await.with_context(|| name.typed().to_owned())?;
     match registry.delete_manifest(tag).await {
         Ok(()) => Ok(()),

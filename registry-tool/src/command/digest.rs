@@ -13,9 +13,9 @@ use super::{Network, block_on, mirrors};
 ///
 /// For an image with several platforms, this is the digest of its index.
 #[derive(Args)]
-#[command(
-    after_long_help = "Examples:\n  registry-tool digest python:3.8\n  registry-tool digest localhost:5000/team/app"
-)]
+#[command(after_long_help = "Examples:
+  registry-tool digest python:3.8
+  registry-tool digest localhost:5000/team/app")]
 pub(crate) struct Digest {
     /// Name of the image.
     #[arg(value_hint = ValueHint::Other)]
@@ -31,7 +31,7 @@ impl Digest {
             let asked = name.digest().or(name.tag()).unwrap_or("latest");
             match registry.manifest_digest(asked).await? {
                 Some(digest) if image_tool::address::digest::parse(&digest).is_ok() => Ok(digest),
-                // A registry need not say; then the bytes do.
+                // A registry need not name the digest; then it is computed.
                 _ => Ok(manifest(registry, name).await?.descriptor.digest().to_string()),
             }
         };

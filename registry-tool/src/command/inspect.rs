@@ -16,9 +16,10 @@ use super::{Network, block_on, mirrors, print_text};
 ///
 /// Prints the JSON document that skopeo inspect prints; or, byte for byte, the image's manifest, index or config.
 #[derive(Args)]
-#[command(
-    after_long_help = "Examples:\n  registry-tool inspect python:3.8\n  registry-tool inspect --config --platform linux/arm64 alpine\n  registry-tool inspect --raw alpine | sha256sum"
-)]
+#[command(after_long_help = "Examples:
+  registry-tool inspect python:3.8
+  registry-tool inspect --config --platform linux/arm64 alpine
+  registry-tool inspect --raw alpine | sha256sum")]
 pub(crate) struct Inspect {
     /// Name of the image.
     #[arg(value_hint = ValueHint::Other)]

@@ -20,9 +20,9 @@ const PASSWORD_LIMIT: u64 = 64 << 10;
 /// The credentials are stored once the registry has accepted them: in the credential helper that docker's config.json names,
 /// else in that file itself, readable only by its owner.
 #[derive(Args)]
-#[command(
-    after_long_help = "Examples:\n  registry-tool login\n  registry-tool login --username me --password-stdin quay.io <token"
-)]
+#[command(after_long_help = "Examples:
+  registry-tool login
+  registry-tool login --username me --password-stdin quay.io <token")]
 pub(crate) struct Login {
     /// Host of the registry, such as localhost:5000.
     #[arg(default_value = "docker.io", value_hint = ValueHint::Hostname)]
@@ -82,7 +82,7 @@ impl Login {
     }
 }
 
-/// The hint of a denied request is to log in, which is no help here.
+/// The hint of a denied request is to log in, which does not help here.
 fn refused(host: &str, error: registry_tool::client::ClientError) -> anyhow::Error {
     use registry_tool::client::ClientError;
     match error {
@@ -94,7 +94,7 @@ fn refused(host: &str, error: registry_tool::client::ClientError) -> anyhow::Err
 fn password_from_stdin() -> anyhow::Result<String> {
     let mut text = String::new();
     io::stdin().take(PASSWORD_LIMIT).read_to_string(&mut text).context("read the password from standard input")?;
-    // docker takes off one line end, so that `echo` and a file with a last line both do.
+    // docker strips one line end, so that both `echo` and a file with a last line work.
     let text = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     if text.is_empty() {
         bail!("standard input is empty, so there is no password");

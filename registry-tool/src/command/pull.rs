@@ -19,9 +19,10 @@ use super::{Network, block_on, mirrors};
 /// downloaded again, and an interrupted download resumes where it stopped. The image's address is printed once the whole image
 /// is on disk.
 #[derive(Args)]
-#[command(
-    after_long_help = "Examples:\n  registry-tool pull python:3.8\n  registry-tool pull quay.io/podman/hello images:hello\n  registry-tool pull --platform linux/arm64 alpine arm"
-)]
+#[command(after_long_help = "Examples:
+  registry-tool pull python:3.8
+  registry-tool pull quay.io/podman/hello images:hello
+  registry-tool pull --platform linux/arm64 alpine arm")]
 pub(crate) struct Pull {
     /// Name of the image, such as python:3.8 or quay.io/team/app@sha256:….
     #[arg(value_hint = ValueHint::Other)]

@@ -18,9 +18,10 @@ use super::{Network, block_on, mirrors};
 /// An index is pushed with all images in it. Layers that the registry already has are not sent; those that another of its
 /// repositories has are mounted from there. The name and digest of the image are printed once the registry has stored it.
 #[derive(Args)]
-#[command(
-    after_long_help = "Examples:\n  registry-tool push :python:3.8 localhost:5000/python:3.8\n  registry-tool push images:localhost:5000/app:1\n  registry-tool pull -q alpine images | registry-tool push - localhost:5000/alpine"
-)]
+#[command(after_long_help = "Examples:
+  registry-tool push :python:3.8 localhost:5000/python:3.8
+  registry-tool push images:localhost:5000/app:1
+  registry-tool pull -q alpine images | registry-tool push - localhost:5000/alpine")]
 pub(crate) struct Push {
     /// Address of the image; '-' reads it from standard input.
     #[arg(value_parser = operand, value_hint = ValueHint::AnyPath)]

@@ -14,9 +14,10 @@ use super::{Network, block_on, mirrors, print_bytes};
 /// Docker Hub and its mirrors are searched, unless the term begins with the host of another registry, as in
 /// localhost:5000/python. If a registry has no search, its list of repositories is searched instead.
 #[derive(Args)]
-#[command(
-    after_long_help = "Examples:\n  registry-tool search python\n  registry-tool search --filter is-official=true --limit 5 nginx\n  registry-tool search --format '{{.Name}}' localhost:5000/team"
-)]
+#[command(after_long_help = "Examples:
+  registry-tool search python
+  registry-tool search --filter is-official=true --limit 5 nginx
+  registry-tool search --format '{{.Name}}' localhost:5000/team")]
 pub(crate) struct Search {
     /// Word that the names contain.
     #[arg(value_hint = ValueHint::Other)]

@@ -11,9 +11,9 @@ use super::{Network, block_on, mirrors, print_text};
 
 /// List the tags of a repository.
 #[derive(Args)]
-#[command(
-    after_long_help = "Examples:\n  registry-tool tags python\n  registry-tool tags --json localhost:5000/team/app"
-)]
+#[command(after_long_help = "Examples:
+  registry-tool tags python
+  registry-tool tags --json localhost:5000/team/app")]
 pub(crate) struct Tags {
     /// Name of the repository, such as python or quay.io/team/app.
     #[arg(value_hint = ValueHint::Other)]

@@ -1,4 +1,4 @@
-//! The round of the places that may have something: each is asked in turn, until one answers.
+//! Asking the places that may have something, one after the other, until one answers.
 
 use image_tool::show::human::plain;
 use tracing::info;
@@ -9,7 +9,7 @@ use crate::place::credentials::credential_host;
 use crate::place::mirror::{MirrorError, Mirrors};
 use crate::reference::ImageName;
 
-/// Who is asked, and how patiently.
+/// The places to ask, and how.
 #[derive(Clone, Copy)]
 pub struct Round<'a> {
     /// Which places may have a name.
@@ -38,7 +38,7 @@ impl Round<'_> {
     /// A name may have several meanings, and each several places. `allow` may forbid a meaning before its places are asked.
     ///
     /// # Errors
-    /// [`Nowhere`] tells what each place said; and whatever ends the round early.
+    /// [`Nowhere`], with what each place said; or whatever ended the round early.
     pub(crate) async fn first<T, E: From<MirrorError> + From<Nowhere>>(
         &self,
         noun: &'static str,

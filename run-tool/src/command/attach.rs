@@ -1,4 +1,4 @@
-//! `attach`: the streams of a supervised container.
+//! `attach`: the standard streams of a supervised container, by way of its supervisor's socket.
 
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,34 +16,34 @@ use crate::supervise::attach::{self, LIMIT, Packet};
 use crate::supervise::record::Stream;
 use crate::supervise::signals::signals_in;
 
-/// Attach to the streams of a container.
+/// Attach to the standard streams of a container.
 ///
-/// For containers that were started with `run --detach --log-driver`: they have a supervisor. Their status becomes run-tool's when
-/// they end. The detach keys leave a container with a terminal running.
+/// The container must have been started with `run --detach --log-driver`, and so have a supervisor. The command exits with the
+/// container's status. In a container with a terminal, the detach keys end the command and leave the container running.
 #[derive(Debug, Args)]
 pub(crate) struct Attach {
-    /// The keys that detach.
+    /// Key sequence that detaches, as in docker.
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
     detach_keys: String,
     /// Do not attach standard input.
     #[arg(long)]
     no_stdin: bool,
-    /// Pass signals on to the container.
+    /// Forward received signals to the container.
     #[arg(long, value_name = "true|false", default_value = "true", default_missing_value = "true", num_args = 0..=1,
         require_equals = true, action = clap::ArgAction::Set)]
     sig_proxy: bool,
-    /// The name of the container.
+    /// Id of the container.
     id: String,
 }
 
-/// What ended an attachment.
+/// The reason why an attachment ended.
 enum End {
     Exit(i32),
     Detached,
 }
 
 impl Attach {
-    /// Gives the exit status.
+    /// Returns the exit status.
     pub(super) fn run(self, global: &Global) -> Result<u8> {
         let container = global.container(&self.id)?;
         if container.state.log.is_none() {
@@ -103,7 +103,7 @@ impl Attach {
                         libc::SIGWINCH => self.tell_size(socket, host),
                         libc::SIGCHLD | libc::SIGPIPE | libc::SIGURG => {}
                         signal if self.sig_proxy => {
-                            // It may have ended this very moment, which the supervisor will tell.
+                            // The container may have ended just now; the supervisor will report that.
                             let _ = container.signal(signal);
                         }
                         libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT => return Ok(End::Detached),
@@ -128,13 +128,13 @@ impl Attach {
 
     fn tell_size(&self, socket: &OwnedFd, host: Option<&Host>) {
         if let Some((columns, rows)) = host.and_then(Host::size) {
-            // If the supervisor is gone the next packet tells.
+            // If the supervisor is gone, receiving the next packet fails.
             let _ = attach::send(socket.as_fd(), &Packet::Size(columns, rows));
         }
     }
 }
 
-/// Whether the keys that detach have been pressed one after the other.
+/// Whether the detach keys have been pressed in a row. `matched` counts the keys matched so far.
 fn detaches(keys: &[u8], bytes: &[u8], matched: &mut usize) -> bool {
     for byte in bytes {
         *matched = match keys.get(*matched) {
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_keys_detach_only_in_a_row() {
+    fn detach_keys_must_be_pressed_in_a_row() {
         let mut matched = 0;
         assert!(!detaches(&[16, 17], &[16, b'x', 17], &mut matched));
         assert!(!detaches(&[16, 17], &[16, 16], &mut matched));

@@ -1,4 +1,4 @@
-//! `checkpoint`: a running container saved to disk by criu.
+//! `checkpoint`: a running container, saved to disk by criu.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -16,34 +16,34 @@ use crate::kernel::{log, procfs};
 
 /// Checkpoint a running container.
 ///
-/// criu saves its processes and memory to a folder; the container is then gone, unless --leave-running or --pre-dump say
-/// otherwise.
+/// criu saves the container's processes and memory to a folder. The container is then deleted, unless --leave-running or
+/// --pre-dump is given.
 #[derive(Debug, Args)]
 pub(crate) struct Checkpoint {
     #[command(flatten)]
     criu: Criu,
-    /// Save only what changed since the pre-dump in this folder, relative to the images.
+    /// Path of the images of a previous pre-dump, relative to --image-path; only memory that changed since is saved.
     #[arg(long, value_name = "FOLDER")]
     parent_path: Option<PathBuf>,
-    /// Leave the container running.
+    /// Leave the container running after checkpointing.
     #[arg(long)]
     leave_running: bool,
-    /// Skip TCP connections that are being made.
+    /// Skip in-flight TCP connections.
     #[arg(long)]
     tcp_skip_in_flight: bool,
-    /// Allow unlinked files to be linked back.
+    /// Allow unlinked files that are still open to be linked back to a path.
     #[arg(long)]
     link_remap: bool,
-    /// Write a NUL to this descriptor once memory can be fetched.
+    /// With --lazy-pages, write a NUL byte to this file descriptor once memory pages can be fetched.
     #[arg(long, value_name = "N", default_value_t = -1, hide_default_value = true, allow_negative_numbers = true)]
     status_fd: i32,
-    /// Send memory to the page server at this address.
+    /// Send memory pages to the page server at this address.
     #[arg(long, value_name = "ADDRESS:PORT")]
     page_server: Option<String>,
-    /// Save memory alone, and let the container go on.
+    /// Dump the container's memory only and leave the container running.
     #[arg(long)]
     pre_dump: bool,
-    /// The name of the container.
+    /// Id of the container.
     id: String,
 }
 
@@ -60,7 +60,7 @@ impl Checkpoint {
         let saving = self.saving(global)?;
         let gone = !self.leave_running && !self.pre_dump;
         save::save(&container, saving)?;
-        // The images are complete: what cannot be removed is no reason to doubt them.
+        // The images are complete, so a failure to clean up is only a warning.
         if gone && let Err(error) = container.kill_and_destroy() {
             log::warn(&format!("{error:#}"));
         }
@@ -107,7 +107,7 @@ fn checked_parent(images: &Path, parent: &Path) -> Result<PathBuf> {
     Ok(parent.to_owned())
 }
 
-/// Reads `ADDRESS:PORT`, the address of version 6 in brackets.
+/// Parses `ADDRESS:PORT`; an IPv6 address is in brackets.
 fn server(text: &str) -> Result<(String, i32)> {
     let Some((address, port)) = text.rsplit_once(':').filter(|(address, port)| !address.is_empty() && !port.is_empty())
     else {

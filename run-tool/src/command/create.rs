@@ -1,4 +1,4 @@
-//! `create`: a container that waits for `start`.
+//! `create`: a container that waits for `start`. What `run` and `restore` share with it is here too.
 
 use std::path::PathBuf;
 
@@ -7,52 +7,57 @@ use clap::Args;
 use libcontainer::oci_spec::runtime::Spec;
 
 use super::Global;
+use crate::create::notify;
 use crate::create::plan::Options;
-use crate::create::{notify, settle};
 use crate::kernel::error::Fails;
+use crate::kernel::file;
 use crate::{create, program, spec};
 
 /// Create a container.
 ///
-/// The container is set up and waits for `start`.
+/// The container is set up completely. Its program waits for `start`.
 #[derive(Debug, Args)]
 pub(crate) struct Create {
     #[command(flatten)]
     making: Making,
-    /// The name of the container, unique on this host.
+    /// Id of the new container, unique on this host.
     id: String,
 }
 
-/// What `create` and `run` have in common.
+/// The options that `create` and `run` share; `restore` has some of them.
 #[derive(Debug, Args)]
 pub(crate) struct Making {
-    /// The folder of the bundle; the working directory by default.
+    /// Path to the root of the bundle directory; defaults to the current directory.
     #[arg(short, long, value_name = "FOLDER")]
     pub(crate) bundle: Option<PathBuf>,
-    /// Send the terminal's master to this Unix socket.
+    /// Path to a Unix socket that receives the master end of the console's pseudoterminal.
     #[arg(long, value_name = "SOCKET")]
     pub(crate) console_socket: Option<PathBuf>,
-    /// Send a pidfd of the container's first process to this Unix socket.
+    /// Path to a Unix socket that receives a pidfd of the container's init process.
     #[arg(long, value_name = "SOCKET")]
     pub(crate) pidfd_socket: Option<PathBuf>,
-    /// Write the id of the container's first process to this file.
+    /// Specify the file to write the process id to.
     #[arg(long, value_name = "FILE")]
     pub(crate) pid_file: Option<PathBuf>,
-    /// Do not use pivot_root, which a root on a ramdisk lacks. The host's mounts are then less well hidden.
+    /// Do not use pivot_root to jail the process inside the rootfs.
+    ///
+    /// This is for a rootfs on a ramdisk, where the kernel refuses pivot_root. The host's mounts are then less well hidden.
     #[arg(long)]
     pub(crate) no_pivot: bool,
-    /// Let the container have the caller's session keyring.
+    /// Do not create a new session keyring for the container.
+    ///
+    /// The container then inherits the session keyring of the caller.
     #[arg(long)]
     pub(crate) no_new_keyring: bool,
-    /// Hand on this many descriptors after the standard streams (and those of socket activation).
+    /// Pass N additional file descriptors to the container (stdio + $LISTEN_FDS + N in total).
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(crate) preserve_fds: u32,
 }
 
 impl Making {
-    /// Goes to the bundle and reads its configuration.
+    /// Changes to the bundle's directory and reads config.json there.
     pub(crate) fn load(&mut self) -> Result<Spec> {
-        // The caller's paths are those before the working directory changes.
+        // The caller's relative paths must be resolved before the working directory changes.
         for path in [&mut self.pid_file, &mut self.console_socket, &mut self.pidfd_socket].into_iter().flatten() {
             *path = std::env::current_dir().context("getwd")?.join(&*path);
         }
@@ -62,7 +67,7 @@ impl Making {
         spec::load()
     }
 
-    /// Checks that a terminal has someone to go to.
+    /// Returns whether the container has a terminal. Fails if `--console-socket` is missing for it, or given without need.
     pub(crate) fn check_terminal(&self, spec: &Spec, detach: bool) -> Result<bool> {
         let terminal = has_terminal(spec);
         if detach && terminal && self.console_socket.is_none() {
@@ -74,7 +79,7 @@ impl Making {
         Ok(terminal)
     }
 
-    /// The options for making the container.
+    /// The options for `crate::create`.
     pub(crate) fn options(&self, global: &Global, id: &str) -> Result<Options> {
         let (listen, environment) = activation();
         Ok(Options {
@@ -95,12 +100,13 @@ impl Making {
     }
 }
 
-/// Whether the configuration asks for a terminal.
+/// Whether config.json asks for a terminal (`process.terminal`).
 pub(crate) fn has_terminal(spec: &Spec) -> bool {
     spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false)
 }
 
-/// The descriptors of socket activation (sd_listen_fds(3)), if they are meant for this process.
+/// The number of sockets passed by systemd (sd_listen_fds(3)) and the variables that announce them to the container. Zero if
+/// `LISTEN_PID` names another process.
 pub(crate) fn activation() -> (u32, Vec<String>) {
     let variable = |name| std::env::var(name).ok().and_then(|value| value.parse::<u32>().ok());
     match (variable("LISTEN_PID"), variable("LISTEN_FDS")) {
@@ -112,7 +118,7 @@ pub(crate) fn activation() -> (u32, Vec<String>) {
 }
 
 impl Create {
-    /// How many descriptors are to be handed on.
+    /// The value of `--preserve-fds`.
     pub(super) fn preserved(&self) -> u32 {
         self.making.preserve_fds
     }
@@ -128,6 +134,6 @@ impl Create {
         let options = Options { wait_for_start: true, ..self.making.options(global, &self.id)? };
         let started = create::create(&spec, options)?;
         let pid_file = self.making.pid_file.as_deref();
-        settle::settle(started, |started| settle::write_pid_file(pid_file, started.pid)).map(drop)
+        create::settle(started, |started| file::write_pid(pid_file, started.pid)).map(drop)
     }
 }

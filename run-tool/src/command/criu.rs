@@ -1,4 +1,4 @@
-//! What `checkpoint` and `restore` have in common on the command line.
+//! The options of criu, which `checkpoint` and `restore` share. They are passed on as criu's request has them.
 
 use std::path::PathBuf;
 
@@ -6,43 +6,43 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use rust_criu::rust_criu_protobuf::rpc::{Criu_cg_mode, Criu_opts};
 
-/// Options that are criu's.
+/// Options for criu.
 #[derive(Debug, Args)]
 pub(super) struct Criu {
-    /// The folder of criu's images; `checkpoint` by default.
+    /// Path for the criu image files; defaults to `checkpoint` in the current directory.
     #[arg(long, value_name = "FOLDER")]
     image_path: Option<PathBuf>,
-    /// Keep criu's log and work files in this folder; with the images by default.
+    /// Path for criu's work files and logs; defaults to the path of the images.
     #[arg(long, value_name = "FOLDER")]
     pub(super) work_path: Option<PathBuf>,
     /// Allow open TCP connections.
     #[arg(long)]
     tcp_established: bool,
-    /// Allow Unix sockets whose other end is outside.
+    /// Allow external Unix sockets, whose other end is outside the container.
     #[arg(long)]
     ext_unix_sk: bool,
-    /// Allow a session and a terminal from outside.
+    /// Allow shell jobs, whose session and terminal are outside the container.
     #[arg(long)]
     shell_job: bool,
-    /// Leave memory to be fetched when it is needed.
+    /// Use userfaultfd to restore memory pages lazily.
     #[arg(long)]
     lazy_pages: bool,
-    /// Keep file locks.
+    /// Handle file locks.
     #[arg(long)]
     file_locks: bool,
-    /// What of the control groups is kept: soft, full, strict or ignore.
+    /// Cgroups mode: soft (default), full, strict or ignore.
     #[arg(long, value_name = "MODE", default_value = "", hide_default_value = true)]
     manage_cgroups_mode: String,
-    /// Keep nothing of this kind of namespace but that it is there (network).
+    /// Create a namespace of this kind, but do not restore its properties (only network is supported).
     #[arg(long, value_name = "NAMESPACE")]
     empty_ns: Vec<String>,
-    /// Drop memory from images that is not needed there any more.
+    /// Enable automatic deduplication of memory images.
     #[arg(long)]
     auto_dedup: bool,
 }
 
 impl Criu {
-    /// The folder of the images.
+    /// The path for the images, with the default applied.
     pub(super) fn images(&self) -> Result<PathBuf> {
         match &self.image_path {
             Some(path) => Ok(path.clone()),
@@ -50,13 +50,13 @@ impl Criu {
         }
     }
 
-    /// What goes to criu as it is.
+    /// The options in criu's own form.
     pub(super) fn options(&self) -> Result<Criu_opts> {
         if let Some(other) = self.empty_ns.iter().find(|kind| *kind != "network") {
             bail!("namespace {other:?} is not supported");
         }
         let mut options = Criu_opts::new();
-        // Devices and addresses of the network are not run-tool's.
+        // Devices and addresses of the network belong to the engine and its hooks.
         options.set_empty_ns(libc::CLONE_NEWNET as u32);
         options.set_manage_cgroups_mode(match self.manage_cgroups_mode.as_str() {
             "" => Criu_cg_mode::DEFAULT,

@@ -1,4 +1,4 @@
-//! `delete`: what is left of a container.
+//! `delete`: everything that a container holds is released: its processes, control groups and state.
 
 use std::fs;
 
@@ -8,13 +8,13 @@ use clap::Args;
 use super::Global;
 use crate::container::{DoesNotExist, Status};
 
-/// Delete a container that has stopped, or has not been started.
+/// Delete any resources held by a container that has stopped or was never started.
 #[derive(Debug, Args)]
 pub(crate) struct Delete {
-    /// Kill it first if it runs.
+    /// Forcibly delete the container if it is still running (uses SIGKILL).
     #[arg(short, long)]
     force: bool,
-    /// The name of the container.
+    /// Id of the container.
     id: String,
 }
 
@@ -22,7 +22,7 @@ impl Delete {
     pub(super) fn run(self, global: &Global) -> Result<()> {
         let container = match global.container(&self.id) {
             Err(error) if error.is::<DoesNotExist>() => {
-                // Whoever was interrupted before the state was first stored left a folder with nothing in it.
+                // A `create` that was interrupted before it stored the state leaves a folder without one.
                 match fs::remove_dir_all(global.root.join(&self.id)) {
                     Err(_) | Ok(()) if self.force => return Ok(()),
                     _ => return Err(error),

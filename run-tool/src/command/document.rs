@@ -1,6 +1,6 @@
-//! The commands with which run-tool documents itself; help does not list them.
+//! The hidden commands that print manual pages and shell completions.
 //!
-//! The rendering is image-tool's, whose files are modules here as well: run-tool links no sibling.
+//! They share the source files of image-tool, which are modules here as well: run-tool links no sibling.
 
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
@@ -17,33 +17,39 @@ use manual::Manual;
 const MANUAL: Manual = Manual {
     statuses: &[
         ("0", "Success."),
-        ("N", "run, exec and restore in the foreground: the status of the container's program."),
-        ("128+N", "Its program was ended by the signal N."),
-        ("1", "The command failed, or the command line is wrong."),
-        ("255", "exec failed before its program ran."),
+        ("N", "run, exec and restore in the foreground, and attach: the exit status of the container's program."),
+        ("128+N", "The container's program was killed by signal N."),
+        ("1", "The command failed, or the command line is not valid."),
+        ("255", "exec failed before its program started."),
     ],
     environment: &[
-        ("XDG_RUNTIME_DIR", "The state of containers of an ordinary user is kept in run-tool below this folder."),
-        ("NOTIFY_SOCKET", "The socket that is told when the container is ready (sd_notify(3))."),
-        ("LISTEN_FDS, LISTEN_PID", "Sockets that are handed on to the container (sd_listen_fds(3))."),
-        ("DBUS_SYSTEM_BUS_ADDRESS", "The bus that reaches systemd, with --systemd-cgroup."),
+        (
+            "XDG_RUNTIME_DIR",
+            "For users other than root, the state of containers is kept in the folder run-tool in this one.",
+        ),
+        ("NOTIFY_SOCKET", "systemd's socket. run-tool passes the container's readiness on to it (sd_notify(3))."),
+        ("LISTEN_FDS, LISTEN_PID", "Sockets from systemd that the container inherits (sd_listen_fds(3))."),
+        ("DBUS_SYSTEM_BUS_ADDRESS", "The D-Bus address of systemd, for --systemd-cgroup."),
     ],
     files: &[
-        ("config.json", "The configuration of a bundle (runtime-spec config.md)."),
-        ("/run/run-tool/ID/state.json", "The state of a container; /run/runc if the program is called as runc."),
-        ("/etc/criu/runc.conf", "Options for criu."),
+        ("config.json", "The configuration of a bundle, as the runtime spec defines it."),
+        (
+            "/run/run-tool/ID/state.json",
+            "The state of a container, in runc's format. Called as runc, the program uses /run/runc.",
+        ),
+        ("/etc/criu/runc.conf", "Options for criu, unless the annotation org.criu.config names another file."),
     ],
     related: &["bundle-tool", "image-tool", "build-tool", "registry-tool", "runc"],
 };
 
-/// What packages install and shells call.
+/// Commands for packagers and shells.
 #[derive(Debug, Subcommand)]
 pub(super) enum Document {
-    /// Manual pages.
+    /// Write the manual pages.
     Man(manual::Man),
-    /// A shell's script.
+    /// Print a completion script.
     Completions(completion::Completions),
-    /// What that script calls.
+    /// Print candidates, for that script.
     #[command(name = "__complete")]
     Complete(completion::Complete),
 }

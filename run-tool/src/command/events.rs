@@ -1,4 +1,4 @@
-//! `events`: usage of a container, now and then, and the times it ran out of memory.
+//! `events`: resource usage of a container at intervals, and its out-of-memory events.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
@@ -16,25 +16,25 @@ use crate::container::{Container, Status};
 use crate::kernel::error::Fails;
 use crate::kernel::{log, syscall};
 
-/// Print what a container uses, and when it runs out of memory.
+/// Display container events such as OOM notifications and resource usage statistics.
 ///
 /// Each event is a line of JSON.
 #[derive(Debug, Args)]
 pub(crate) struct Events {
-    /// The time between two lines (`500ms`, `5s`, `1m`).
-    #[arg(long, value_name = "TIME", default_value = "5s", hide_default_value = true, value_parser = duration, allow_hyphen_values = true)]
+    /// Set the stats collection interval (`500ms`, `5s`, `1m`).
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration, allow_hyphen_values = true)]
     interval: Interval,
-    /// Print one line and stop.
+    /// Display the container's stats, then exit.
     #[arg(long)]
     stats: bool,
-    /// The name of the container.
+    /// Id of the container.
     id: String,
 }
 
-/// A time; none if it is zero or less, which is no time to wait.
+/// The time between two events. `None` stands for zero or less, which `run` refuses.
 pub(super) type Interval = Option<Duration>;
 
-/// Reads a time as Go writes it.
+/// Parses a duration in Go's notation (`1m30s`).
 pub(super) fn duration(text: &str) -> Result<Interval, String> {
     let fail = || format!("invalid duration {text:?}");
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
@@ -75,7 +75,7 @@ impl Events {
             bail!("container with id {} is not running", self.id);
         }
         let emit = |kind: &str, data: Option<Value>| {
-            // In the order of runc's keys, which scripts have come to match.
+            // The keys are in runc's order, because scripts match the text.
             let id = json!(self.id);
             match data {
                 Some(data) => print(&format!("{{\"type\":\"{kind}\",\"id\":{id},\"data\":{data}}}\n")),
@@ -121,14 +121,14 @@ impl Events {
     }
 }
 
-/// How the kernel says that memory ran out: an eventfd on version 1, a change of a file on version 2.
+/// The kernel's notification of out-of-memory events: an eventfd with cgroup v1, a change of `memory.events` with v2.
 enum Watch {
     V1(std::os::fd::OwnedFd),
     V2 { notify: std::os::fd::OwnedFd, folder: std::path::PathBuf, seen: u64 },
 }
 
 impl Watch {
-    /// `None` where the container has no memory group.
+    /// Starts to watch. `None`: the container has no memory cgroup.
     fn new(container: &Container) -> Result<Option<Self>> {
         let groups = container.cgroup();
         if groups.unified() {
@@ -158,7 +158,7 @@ impl Watch {
         }
     }
 
-    /// How often memory ran out since the last time.
+    /// The number of out-of-memory events since the last call.
     fn count(&mut self) -> u64 {
         let mut buffer = [0; 4096];
         match self {
@@ -167,7 +167,7 @@ impl Watch {
                 if read == Ok(8) { u64::from_ne_bytes(buffer[..8].try_into().expect("eight bytes")) } else { 0 }
             }
             Self::V2 { notify, folder, seen } => {
-                // What changed is in the file, not in the notice.
+                // The notification only says that the file changed; the count is in the file.
                 let _ = rustix::io::read(&*notify, &mut buffer);
                 let now = kills(folder);
                 let new = now.saturating_sub(*seen);
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_as_go_writes_them() {
+    fn durations_are_parsed_as_in_go() {
         assert_eq!(duration("500ms"), Ok(Some(Duration::from_millis(500))));
         assert_eq!(duration("1m30s"), Ok(Some(Duration::from_secs(90))));
         for none in ["0", "0s", "-1s"] {

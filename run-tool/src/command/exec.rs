@@ -1,4 +1,4 @@
-//! `exec`: another program in a container.
+//! `exec`: a further program in a running container, under the container's restrictions.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,73 +11,72 @@ use super::Global;
 use super::create::activation;
 use crate::container::{Container, Status};
 use crate::create::exec::{self, Options};
-use crate::create::settle::write_pid_file;
 use crate::kernel::error::Fails;
-use crate::kernel::{socket, syscall};
+use crate::kernel::{file, socket, syscall};
 use crate::program::{self, Program};
 use crate::spec;
 use crate::supervise::foreground::Foreground;
 
-/// Run another program in a container.
+/// Execute a new process inside a container.
 ///
-/// The program starts under the container's restrictions: namespaces, control groups, seccomp filter and, unless the options
-/// say otherwise, the user, rights and limits of the container's configuration.
+/// The process gets the container's namespaces, control groups and seccomp filter. Unless options override them, it also gets
+/// the user, capabilities and limits of the container's configuration.
 #[derive(Debug, Args)]
 pub(crate) struct Exec {
-    /// Send the terminal's master to this Unix socket.
+    /// Path to a Unix socket that receives the master end of the console's pseudoterminal.
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
-    /// Send a pidfd of the process to this Unix socket.
+    /// Path to a Unix socket that receives a pidfd of the process.
     #[arg(long, value_name = "SOCKET")]
     pidfd_socket: Option<PathBuf>,
-    /// The working directory in the container.
+    /// Current working directory in the container.
     #[arg(long, value_name = "FOLDER")]
     cwd: Option<PathBuf>,
-    /// Set a variable.
+    /// Set an environment variable; may be repeated.
     #[arg(short, long, value_name = "NAME=VALUE")]
     env: Vec<String>,
-    /// Allocate a terminal.
+    /// Allocate a pseudo-TTY.
     #[arg(short, long)]
     tty: bool,
-    /// The user.
+    /// User id of the process, and optionally its group id.
     #[arg(short, long, value_name = "UID[:GID]")]
     user: Option<String>,
-    /// Additional group ids.
+    /// Add a supplementary group id; may be repeated.
     #[arg(short = 'g', long, value_name = "GID", allow_negative_numbers = true)]
     additional_gids: Vec<i64>,
-    /// Take the process from this file, in the form of `process` in config.json.
+    /// Path to a JSON file that describes the process, as `process` in config.json does.
     #[arg(short, long, value_name = "FILE")]
     process: Option<PathBuf>,
-    /// Leave the process running in the background.
+    /// Detach from the process.
     #[arg(short, long)]
     detach: bool,
-    /// Write the id of the process to this file.
+    /// Specify the file to write the process id to.
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
-    /// The SELinux label of the process.
+    /// Set the SELinux label of the process.
     #[arg(long, value_name = "LABEL")]
     process_label: Option<String>,
-    /// The AppArmor profile of the process.
+    /// Set the AppArmor profile of the process.
     #[arg(long, value_name = "PROFILE")]
     apparmor: Option<String>,
-    /// Keep the process from gaining rights by execve, or with `=false` do not, whatever the container's own may do.
+    /// Set the no-new-privileges flag of the process; with `=false`, leave it unset even if the configuration sets it.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
     no_new_privs: Option<bool>,
-    /// Add a capability.
+    /// Add a capability to the process; may be repeated.
     #[arg(short, long, value_name = "CAPABILITY")]
     cap: Vec<String>,
-    /// Hand on this many descriptors after the standard streams.
+    /// Pass N additional file descriptors to the container (stdio + $LISTEN_FDS + N in total).
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     preserve_fds: u32,
-    /// Run in an existing sub-group of the container's control groups.
+    /// Run the process in an existing sub-cgroup of the container, for some controllers or for all.
     #[arg(long, value_name = "[CONTROLLER,…:]GROUP")]
     cgroup: Vec<String>,
-    /// Allow a paused container; the process starts when it is resumed.
+    /// Allow exec in a paused container; the process starts once the container is resumed.
     #[arg(long)]
     ignore_paused: bool,
-    /// The name of the container.
+    /// Id of the container.
     id: String,
-    /// The program and its arguments.
+    /// Program to execute, and its arguments.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
 }
@@ -111,7 +110,7 @@ impl Exec {
         let (listen, environment) = activation();
         program.environment.extend(environment);
         program.kept = program::inherited(listen, self.preserve_fds)?;
-        // What the caller has open is for this process alone: the file of --process may be such a descriptor.
+        // The container must not inherit the caller's other descriptors. They stay open for run-tool itself: --process may name one.
         syscall::close_on_exec_from(3 + program.kept).fails(|| "close_range")?;
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         program.mask = foreground.as_ref().map(Foreground::mask);
@@ -124,8 +123,8 @@ impl Exec {
             ..Options::default()
         };
         let (pid, master) = exec::start(&container, program, options).context("unable to start container process")?;
-        if let Err(error) = write_pid_file(self.pid_file.as_deref(), pid) {
-            // The failure to write is what is told.
+        if let Err(error) = file::write_pid(self.pid_file.as_deref(), pid) {
+            // The error to report is the failed write.
             let _ = crate::kernel::syscall::kill(pid, libc::SIGKILL);
             return Err(error);
         }
@@ -135,12 +134,12 @@ impl Exec {
         }
     }
 
-    /// The process: that of the file, or the container's own with what the options change.
+    /// The process to start: the one in the file, or the container's own with the changes that the options make.
     fn process(&self, container: &Container) -> Result<Process> {
         if let Some(path) = &self.process {
             let inherited = match &container.state.config.process {
                 Some(process) => process.clone(),
-                // A container that runc started: its state has nothing of the process.
+                // runc started the container: its state has no `process`.
                 None => {
                     let spec = container.spec()?;
                     spec::inherited(spec.process().as_ref().context("process property must not be empty")?)?
@@ -196,7 +195,7 @@ impl Exec {
     }
 }
 
-/// `--cap` adds to all sets but the inheritable one; to the ambient one only where something is inheritable.
+/// Adds capabilities to the bounding, effective and permitted sets, and to the ambient set if there is an inheritable one.
 fn add_capabilities(process: &mut Process, names: &[String]) {
     let mut sets = process
         .capabilities()
@@ -227,7 +226,7 @@ fn add_capabilities(process: &mut Process, names: &[String]) {
     process.set_capabilities(Some(sets));
 }
 
-/// Reads `--cgroup`: a path for all, or one for each of the named controllers.
+/// Parses `--cgroup`: controller to path. A path for all controllers has the empty key.
 fn sub_groups(arguments: &[String]) -> Result<BTreeMap<String, PathBuf>> {
     let mut groups = BTreeMap::new();
     for argument in arguments {
@@ -258,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sub_groups_are_read_as_runc_reads_them() {
+    fn sub_groups_are_parsed_as_in_runc() {
         let read =
             |arguments: &[&str]| sub_groups(&arguments.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
         assert_eq!(read(&["cpu,pids:x"]).unwrap().len(), 2);

@@ -1,4 +1,4 @@
-//! `features`: what this runtime can do, in the form of the runtime spec's features document.
+//! `features`: the features document of the runtime spec, which tells engines what this runtime supports.
 
 use anyhow::Result;
 use clap::Args;
@@ -11,7 +11,9 @@ use crate::program::capability;
 use crate::rootfs::option;
 use crate::spec::{SPEC_VERSION, memory_policy};
 
-/// Print what this runtime can do, as the runtime spec's features document.
+/// Show the enabled features as JSON.
+///
+/// The output is the features document of the runtime spec.
 #[derive(Debug, Args)]
 pub(crate) struct Features {}
 
@@ -46,7 +48,7 @@ fn document() -> Value {
     let mut modes = memory_policy::MODES;
     modes.sort_unstable();
     let capabilities: Vec<String> = capability::NAMES.iter().map(|name| format!("CAP_{name}")).collect();
-    // The kernel refuses a filter with WAIT_KILLABLE_RECV alone before it looks at the program.
+    // The kernel rejects WAIT_KILLABLE_RECV without a listener before it looks at the filter, so ask for both.
     let supports = |flag: u64| {
         let with = if flag == libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV {
             libc::SECCOMP_FILTER_FLAG_NEW_LISTENER

@@ -1,4 +1,4 @@
-//! `healthcheck`: run a container's health check once; a timer or a script does it again and again.
+//! `healthcheck`: a container's health check, run once. Whoever wants it at intervals calls the command from a timer.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -22,23 +22,24 @@ use crate::kernel::syscall;
 use crate::program::Program;
 use crate::spec;
 
-/// The file in a container's folder with what became of the checks.
+/// The file in a container's folder with the results of its checks.
 const FILE: &str = "health.json";
 
 /// Run a container's health check once, and print whether it is healthy.
 ///
-/// The check is the annotation org.oci-tools.healthcheck, in docker's form. The status is 0 if it passed and 1 if it failed; what
-/// is printed is `starting`, `healthy` or `unhealthy`, which takes as many failures in a row as the check says.
+/// The check is the annotation org.oci-tools.healthcheck, in docker's form. The exit status is 0 if the check passed and 1 if
+/// it failed. The command prints `starting`, `healthy` or `unhealthy`; a container is unhealthy after as many consecutive
+/// failures as the check's Retries allows.
 #[derive(Debug, Args)]
 pub(crate) struct Healthcheck {
-    /// Print the last results as JSON, in docker's form, and check nothing.
+    /// Print the last results as JSON, in docker's form, without running the check.
     #[arg(long)]
     show: bool,
-    /// The name of the container.
+    /// Id of the container.
     id: String,
 }
 
-/// docker's health check; times are nanoseconds, zero for docker's default.
+/// docker's `Healthcheck` object. Times are in nanoseconds; zero stands for docker's default.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Check {
@@ -48,7 +49,7 @@ struct Check {
     retries: u64,
 }
 
-/// docker's record of checks.
+/// docker's `State.Health` object.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Health {
@@ -93,7 +94,7 @@ impl Health {
         serde_json::from_slice(&text).unwrap_or_else(|_| Self { status: "starting".to_owned(), ..Self::default() })
     }
 
-    /// Takes a result into account. Failures while it starts do not count, until it has been healthy once.
+    /// Adds a result. Failures in the start period do not count, unless the container has been healthy before.
     fn add(&mut self, probe: Probe, check: &Check, starting: bool) {
         if probe.exit_code == 0 {
             self.status = "healthy".to_owned();
@@ -105,14 +106,14 @@ impl Health {
             }
         }
         self.log.push(probe);
-        // As many as docker keeps.
+        // docker keeps five.
         let old = self.log.len().saturating_sub(5);
         self.log.drain(..old);
     }
 }
 
 impl Healthcheck {
-    /// Gives the exit status.
+    /// Returns the exit status.
     pub(super) fn run(self, global: &Global) -> Result<u8> {
         let container = global.container(&self.id)?;
         if self.show {
@@ -153,7 +154,7 @@ fn probe(container: &Container, check: &Check) -> Result<Probe> {
         Ok((pid, _)) => {
             wait(pid, Duration::from_nanos(if check.timeout == 0 { 30_000_000_000 } else { check.timeout }))?
         }
-        // A program that is not there is a check that fails.
+        // A check whose program is missing has failed.
         Err(error) => (-1, Some(format!("{error:#}"))),
     };
     let mut output = String::new();
@@ -166,7 +167,7 @@ fn probe(container: &Container, check: &Check) -> Result<Probe> {
     Ok(Probe { start, end: Timestamp::now().to_string(), exit_code, output })
 }
 
-/// Waits for a check; one that takes too long is killed and has failed.
+/// Waits for a check and returns its status. A check that exceeds its timeout is killed and has failed.
 fn wait(pid: syscall::Pid, limit: Duration) -> Result<(i32, Option<String>)> {
     let child = Pid::from_raw(pid).context("pid")?;
     let pidfd = rustix::process::pidfd_open(child, PidfdFlags::empty()).fails(|| "pidfd_open")?;
@@ -174,7 +175,7 @@ fn wait(pid: syscall::Pid, limit: Duration) -> Result<(i32, Option<String>)> {
     let ended = rustix::event::poll(&mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)], Some(&limit_left));
     let late = !matches!(ended, Ok(count) if count > 0);
     if late {
-        // It may have ended this very moment.
+        // The check may have ended just now.
         let _ = syscall::kill(pid, libc::SIGKILL);
     }
     let status = syscall::wait(pid, true)?.map_or(-1, |(_, status)| status);
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn it_takes_as_many_failures_as_the_check_says() {
+    fn a_container_is_unhealthy_after_as_many_failures_as_the_check_allows() {
         let check = Check { retries: 2, ..Check::default() };
         let mut health = Health { status: "starting".to_owned(), ..Health::default() };
         health.add(result(1), &check, true);

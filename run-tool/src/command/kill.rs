@@ -1,4 +1,4 @@
-//! `kill`: a signal for a container.
+//! `kill`: a signal to a container's init process.
 
 use anyhow::Result;
 use clap::Args;
@@ -7,15 +7,15 @@ use super::Global;
 use crate::container::NotRunning;
 use crate::kernel::signal;
 
-/// Send a signal to a container's first process.
+/// Send a signal to a container's init process.
 #[derive(Debug, Args)]
 pub(crate) struct Kill {
-    /// Do not complain about a container that does not run.
+    /// Succeed even if the container is not running (obsolete in runc).
     #[arg(short, long)]
     all: bool,
-    /// The name of the container.
+    /// Id of the container.
     id: String,
-    /// The signal, by name or number.
+    /// Signal to send, by name or number.
     #[arg(default_value = "SIGTERM", allow_hyphen_values = true)]
     signal: String,
 }
@@ -23,7 +23,7 @@ pub(crate) struct Kill {
 impl Kill {
     pub(super) fn run(self, global: &Global) -> Result<()> {
         let container = global.container(&self.id)?;
-        // As runc has it, no name is the usual one.
+        // runc takes an empty name for SIGTERM.
         let signal = signal::parse(if self.signal.is_empty() { "SIGTERM" } else { &self.signal })?;
         match container.signal(signal) {
             Err(error) if self.all && error.downcast_ref::<NotRunning>().is_some() => Ok(()),

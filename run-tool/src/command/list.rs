@@ -1,4 +1,4 @@
-//! `list`: the containers under the root.
+//! `list`: the containers whose state is under the root, as a table or as JSON.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,13 +15,13 @@ use crate::kernel::error::Fails;
 
 /// List containers.
 ///
-/// Those whose state is kept under `--root`.
+/// It lists the containers whose state is kept under `--root`.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Print a table or JSON.
-    #[arg(short, long, value_name = "table|json", default_value = "table", hide_default_value = true)]
+    /// Print a table, or a JSON array.
+    #[arg(short, long, value_name = "table|json", default_value = "table")]
     format: String,
-    /// Print names only.
+    /// Display only container ids.
     #[arg(short, long)]
     quiet: bool,
 }
@@ -34,7 +34,7 @@ impl List {
         }
         match self.format.as_str() {
             "table" => print(&table(&containers)),
-            // As Go prints a list that was never filled.
+            // Go encodes a nil slice as null.
             "json" if containers.is_empty() => print("null\n"),
             "json" => print(&format!("{}\n", serde_json::to_string(&containers)?)),
             _ => bail!("invalid format option"),
@@ -57,12 +57,12 @@ fn containers(global: &Global) -> Result<Vec<Description>> {
     let mut owners = HashMap::new();
     let mut described = Vec::new();
     for name in names {
-        // One that is being deleted meanwhile.
+        // Another command may have deleted it meanwhile.
         let Ok(metadata) = fs::metadata(global.root.join(&name)) else { continue };
         let container = match Container::load(&global.root, &name) {
             Ok(container) => container,
             Err(error) => {
-                // The list goes on without it; a closed stderr changes nothing about that.
+                // The others are still listed, even if standard error is closed.
                 let _ = writeln!(std::io::stderr(), "load container {name}: {error:#}");
                 continue;
             }
@@ -86,7 +86,7 @@ fn owner(uid: u32) -> String {
         .map_or_else(|| format!("#{uid}"), |fields| fields[0].to_owned())
 }
 
-/// Columns as Go's tabwriter sets them for runc: at least 12 wide, three spaces between.
+/// The table, with columns as runc's tabwriter sets them: at least 12 wide, with three spaces between them.
 fn table(containers: &[Description]) -> String {
     let mut rows: Vec<[String; 6]> = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
     rows.extend(containers.iter().map(|container| {

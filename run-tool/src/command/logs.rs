@@ -1,4 +1,4 @@
-//! `logs`: what a supervised container wrote.
+//! `logs`: the output of a supervised container, from its log files or from systemd's journal.
 
 use crate::container::output::{Driver, Settings};
 use crate::supervise::record::Record;
@@ -14,28 +14,28 @@ use jiff::Timestamp;
 
 use super::{Global, StdoutClosed};
 
-/// Print what a container wrote.
+/// Print the output of a container.
 ///
-/// For containers that were started with `run --detach --log-driver json-file` (or `file`, or `journald`, of which journalctl
-/// reads the log). What was written to standard error goes to standard error.
+/// The container must have been started with `run --detach` and the log driver json-file, file or journald (which is read by
+/// journalctl). What it wrote to standard error is printed to standard error.
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
-    /// Go on until the container ends.
+    /// Follow the output until the container ends.
     #[arg(short, long)]
     follow: bool,
-    /// Begin with the last N lines.
-    #[arg(short = 'n', long, value_name = "N", default_value = "all", hide_default_value = true)]
+    /// Print only the last N lines of the existing output.
+    #[arg(short = 'n', long, value_name = "N", default_value = "all")]
     tail: String,
-    /// Show when each line was written.
+    /// Print the time before each line.
     #[arg(short, long)]
     timestamps: bool,
-    /// Begin at a time (RFC 3339), or this long ago (`10m`).
+    /// Print output since a time (RFC 3339) or a duration ago (`10m`).
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// End at a time (RFC 3339), or this long ago (`10m`).
+    /// Print output up to a time (RFC 3339) or a duration ago (`10m`).
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// The name of the container.
+    /// Id of the container.
     id: String,
 }
 
@@ -50,7 +50,7 @@ fn time(text: &str) -> Result<Timestamp> {
     Timestamp::now().checked_sub(ago.unwrap_or_default()).with_context(|| text.to_owned())
 }
 
-/// What reads a log.
+/// A reader for each kind of log.
 enum Reader {
     Files(logs::Reader),
     Journal(journal::Reader),
@@ -66,7 +66,7 @@ impl Reader {
         })
     }
 
-    /// The next record. `None`: there is none now.
+    /// The next record. `None`: there is none yet.
     fn next(&mut self) -> Result<Option<Record>> {
         match self {
             Self::Files(reader) => reader.next(),
@@ -74,7 +74,7 @@ impl Reader {
         }
     }
 
-    /// What is left at the end of a container's life, when there will be no more.
+    /// The records that are left once the container has ended, when no more can follow.
     fn rest(&mut self) -> Result<Vec<Record>> {
         match self {
             Self::Files(reader) => Ok(reader.rest().into_iter().collect()),
@@ -122,13 +122,13 @@ impl Logs {
             self.show(record)?;
         }
         if self.follow {
-            // Asked before the last look: what it wrote before it ended is then in the file.
+            // `alive` is read before the last look at the log, so that nothing written before the end is missed.
             let mut alive = true;
             while alive {
                 sleep(Duration::from_millis(100));
                 alive = container.is_alive();
                 if !alive {
-                    // The supervisor may be a moment behind.
+                    // Give the supervisor time to write the last records.
                     sleep(Duration::from_millis(200));
                 }
                 while let Some(record) = reader.next()? {

@@ -1,4 +1,4 @@
-//! `pause` and `resume`: the freezer.
+//! `pause` and `resume`: a container's processes suspended by the freezer of its control group.
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -6,17 +6,17 @@ use clap::Args;
 use super::Global;
 use crate::container::{NotRunning, Status};
 
-/// Stop all processes of a container for a while.
+/// Suspend all processes of a container.
 #[derive(Debug, Args)]
 pub(crate) struct Pause {
-    /// The name of the container.
+    /// Id of the container.
     id: String,
 }
 
-/// Let a paused container go on.
+/// Resume a paused container.
 #[derive(Debug, Args)]
 pub(crate) struct Resume {
-    /// The name of the container.
+    /// Id of the container.
     id: String,
 }
 

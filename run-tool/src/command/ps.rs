@@ -7,17 +7,17 @@ use clap::Args;
 
 use super::{Global, print};
 
-/// List the processes of a container.
+/// Display the processes running inside a container.
 ///
-/// As a table it is what `ps` prints with the given options (`-ef` without any), less the processes of others.
+/// The table is the output of ps(1) with the given options (default: `-ef`), limited to the container's processes.
 #[derive(Debug, Args)]
 pub(crate) struct Ps {
-    /// Print a table, or the process ids as JSON.
-    #[arg(short, long, value_name = "table|json", default_value = "table", hide_default_value = true)]
+    /// Print the output of ps(1), or a JSON array of process ids.
+    #[arg(short, long, value_name = "table|json", default_value = "table")]
     format: String,
-    /// The name of the container.
+    /// Id of the container.
     id: String,
-    /// Options of `ps`.
+    /// Options for ps(1).
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PS OPTIONS")]
     options: Vec<String>,
 }

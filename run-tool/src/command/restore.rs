@@ -1,4 +1,4 @@
-//! `restore`: a container as `checkpoint` saved it.
+//! `restore`: a container brought back from the images that `checkpoint` saved.
 
 use std::path::PathBuf;
 
@@ -9,44 +9,46 @@ use super::Global;
 use super::create::Making;
 use super::criu::Criu;
 use crate::checkpoint::restore::{self, Restoring};
-use crate::create::settle;
-use crate::kernel::{log, procfs};
+use crate::create;
+use crate::kernel::{file, log, procfs};
 use crate::supervise::foreground::Foreground;
 use crate::supervise::signals;
 
-/// Restore a container from a checkpoint.
+/// Restore a container from a previous checkpoint.
 ///
-/// The bundle is that of the container that was saved. criu makes its processes again; in the foreground run-tool then waits for
-/// it as `run` does.
+/// The bundle must be the one of the container that was saved. criu restores its processes. In the foreground run-tool then
+/// waits for the container, as `run` does.
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
-    /// The folder of the bundle; the working directory by default.
+    /// Path to the root of the bundle directory; defaults to the current directory.
     #[arg(short, long, value_name = "FOLDER")]
     bundle: Option<PathBuf>,
-    /// Send the terminal's master to this Unix socket.
+    /// Path to a Unix socket that receives the master end of the console's pseudoterminal.
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
-    /// Write the id of the container's first process to this file.
+    /// Specify the file to write the process id to.
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
     #[command(flatten)]
     criu: Criu,
-    /// Leave the container running in the background.
+    /// Detach from the container's process.
     #[arg(short, long)]
     detach: bool,
-    /// Do not become the parent of processes that the container orphans.
+    /// Disable the use of the subreaper used to reap reparented processes.
     #[arg(long)]
     no_subreaper: bool,
-    /// Do not use pivot_root, as for `run`; criu makes the root itself, so this only checks rootfsPropagation.
+    /// Do not use pivot_root to jail the process inside the rootfs.
+    ///
+    /// criu sets up the root itself, so this only checks rootfsPropagation.
     #[arg(long)]
     no_pivot: bool,
-    /// Restore with this security profile.
+    /// Specify an LSM profile to be used during restore.
     #[arg(long, value_name = "TYPE:NAME")]
     lsm_profile: Option<String>,
-    /// Restore mounts with this security context.
+    /// Specify an LSM mount context to be used during restore.
     #[arg(long, value_name = "CONTEXT")]
     lsm_mount_context: Option<String>,
-    /// The name of the container, unique on this host.
+    /// Id of the new container, unique on this host.
     id: String,
 }
 
@@ -74,11 +76,10 @@ impl Restore {
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         options.mask = foreground.as_ref().map(Foreground::mask);
         let started = restore::restore(&spec, options, restoring)?;
-        let started =
-            settle::settle(started, |started| settle::write_pid_file(making.pid_file.as_deref(), started.pid))?;
+        let started = create::settle(started, |started| file::write_pid(making.pid_file.as_deref(), started.pid))?;
         let Some(foreground) = foreground else { return Ok(0) };
         let status = foreground.serve(started.pid, started.master, started.notify);
-        // The container's own status is what counts from here on.
+        // The exit status is the container's, so a failure to clean up is only a warning.
         if let Err(error) = started.container.kill_and_destroy() {
             log::warn(&format!("{error:#}"));
         }
@@ -86,7 +87,7 @@ impl Restore {
     }
 
     fn restoring(&self, global: &Global) -> Result<Restoring> {
-        // The caller's paths are those before the working directory changes to the bundle.
+        // The caller's relative paths must be resolved before the working directory changes to the bundle.
         let here = std::env::current_dir().context("getwd")?;
         let mut restoring = Restoring {
             criu: global.criu()?,

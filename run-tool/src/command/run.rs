@@ -1,4 +1,4 @@
-//! `run`: create and start in one, in the foreground or not.
+//! `run`: create and start in one, in the foreground, detached, or under a supervisor.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::Global;
 use super::create::Making;
 use crate::container::exit;
 use crate::container::output::Settings;
-use crate::create::{notify, settle};
+use crate::create::{self, notify};
 use crate::kernel::log;
 use crate::supervise::foreground::Foreground;
 use crate::supervise::monitor::{self, Job};
@@ -19,36 +19,36 @@ use crate::supervise::signals;
 
 /// Create and run a container.
 ///
-/// In the foreground, signals and the terminal are the container's until it ends, its status becomes run-tool's, and the
-/// container is deleted. With `--bundle -` the bundle's path is the first line of standard input, and the rest of it is the
-/// container's.
+/// In the foreground, run-tool forwards signals and the terminal to the container, exits with its status and deletes it. With
+/// `--bundle -` the path of the bundle is read from the first line of standard input; the container reads the rest.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     #[command(flatten)]
     making: Making,
-    /// Leave the container running in the background.
+    /// Detach from the container's process.
     #[arg(short, long)]
     detach: bool,
-    /// Do not delete the container after it has ended.
+    /// Do not delete the container after it exits.
     #[arg(long)]
     keep: bool,
-    /// With --detach, keep the container's output: json-file (docker's format), file (plain), journald (systemd's journal) or none.
+    /// With --detach, supervise the container and keep its output: json-file, file, journald or none.
     ///
-    /// run-tool then stays behind as the container's supervisor, which also keeps its status for `wait` and starts it again as
-    /// the annotation org.oci-tools.restart says (no, `on-failure[:N]`, always, unless-stopped).
+    /// json-file is docker's format, file the plain bytes, journald an entry of systemd's journal for each line. A supervisor
+    /// process stays behind. It also records the exit status for `wait` and restarts the container according to the annotation
+    /// org.oci-tools.restart (no, `on-failure[:N]`, always, unless-stopped).
     #[arg(long, value_name = "DRIVER", requires = "detach")]
     log_driver: Option<String>,
-    /// An option of the log: max-size=SIZE, max-file=N or path=FILE (in the bundle by default); tag=TEXT for journald.
+    /// Set a log option: max-size=SIZE, max-file=N, path=FILE (default: in the bundle), or for journald tag=TEXT.
     #[arg(long, value_name = "KEY=VALUE", requires = "log_driver")]
     log_opt: Vec<String>,
-    /// Do not become the parent of processes that the container orphans.
+    /// Disable the use of the subreaper used to reap reparented processes.
     #[arg(long)]
     no_subreaper: bool,
-    /// The name of the container, unique on this host.
+    /// Id of the new container, unique on this host.
     id: String,
 }
 
-/// Reads a line from standard input, a byte at a time: what follows it is not run-tool's.
+/// Reads a line from standard input, one byte at a time: a buffer would swallow the container's input.
 fn read_line() -> Result<String> {
     let mut line = Vec::new();
     let mut byte = [0];
@@ -63,7 +63,7 @@ fn read_line() -> Result<String> {
             (_, byte) => line.push(byte),
         }
         if line.len() > 4096 {
-            bail!("--bundle -: the first line of standard input is no path");
+            bail!("--bundle -: the first line of standard input is not a path");
         }
     }
     if line.is_empty() {
@@ -73,7 +73,7 @@ fn read_line() -> Result<String> {
 }
 
 impl Run {
-    /// How many descriptors are to be handed on.
+    /// The value of `--preserve-fds`.
     pub(super) fn preserved(&self) -> u32 {
         self.making.preserve_fds
     }
@@ -97,10 +97,10 @@ impl Run {
         }
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         options.mask = foreground.as_ref().map(Foreground::mask);
-        let started = settle::start(&spec, options, self.making.pid_file.as_deref())?;
+        let started = create::start(&spec, options, self.making.pid_file.as_deref())?;
         let Some(foreground) = foreground else {
             if let Some(notify) = started.notify {
-                // One that has ended already has no more to say than what it said.
+                // No pidfd: the container has ended already. Whatever it sent before is still read.
                 notify::report(notify.wait(started.container.pidfd().ok(), started.pid));
             }
             return Ok(0);
@@ -111,7 +111,7 @@ impl Run {
                 exit::record(&started.container.folder, status)?;
             }
         } else {
-            // The container's own status is what counts from here on.
+            // The exit status is the container's, so a failure to clean up is only a warning.
             if let Err(error) = started.container.kill_and_destroy() {
                 log::warn(&format!("{error:#}"));
             }
@@ -119,7 +119,7 @@ impl Run {
         Ok(status? as u8)
     }
 
-    /// Leaves a supervisor behind that keeps the output.
+    /// Leaves a supervisor process behind, which keeps the output.
     fn supervise(&self, global: &Global, spec: &Spec, driver: &str) -> Result<u8> {
         if self.making.console_socket.is_some() {
             bail!("--console-socket: with --log-driver the supervisor has the terminal");

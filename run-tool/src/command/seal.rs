@@ -1,9 +1,9 @@
-//! run-tool's own file, out of the container's reach (CVE-2019-5736).
+//! Protection of run-tool's own binary from the container (CVE-2019-5736).
 //!
-//! A process of the container can reach the file of any program that runs inside it through `/proc/PID/exe`, even run-tool's
-//! on the host, and could write to it there. So before anything enters a container, run-tool executes itself again from an
-//! overlay of lower layers only, attached nowhere: a file system that knows no writing, whatever becomes of the flags of its
-//! mount. Where it cannot be made, from a sealed copy in memory.
+//! A process of the container can open the binary of any program that runs inside it through `/proc/PID/exe`, even run-tool's
+//! binary on the host, and could write to it. So before anything enters a container, run-tool executes itself again from a
+//! detached overlay without an upper layer. Such a file system cannot be written to, whatever happens to its mount flags. If the
+//! overlay cannot be made, run-tool executes a sealed copy in memory instead.
 
 use std::ffi::{CString, OsString};
 use std::fs::{self, File};
@@ -27,26 +27,27 @@ fn seals() -> SealFlags {
     SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE
 }
 
-/// Whether nobody can write to the file of this process.
+/// Whether this process runs from a binary that nobody can write to.
 fn is_sealed() -> Result<bool> {
     const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
     const ST_RDONLY: i64 = 1;
     let exe = rustix::fs::open(EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).fails(|| EXE)?;
     let statfs = rustix::fs::fstatfs(&exe).fails(|| EXE)?;
     let overlay = statfs.f_type == OVERLAYFS_SUPER_MAGIC && statfs.f_flags as i64 & ST_RDONLY != 0;
-    // The tool may lie on some overlay of the system's that is only mounted read-only.
+    // An installed binary may also lie on a read-only overlay, which can be remounted. So the environment must confirm ours.
     if overlay && std::env::var_os(MARK).is_some_and(|value| value == OVERLAY) {
         return Ok(true);
     }
     let readable = rustix::fs::open(EXE, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).fails(|| EXE)?;
-    // EINVAL: no file in memory.
+    // EINVAL: not a memfd.
     Ok(rustix::fs::fcntl_get_seals(&readable).is_ok_and(|found| found.contains(seals())))
 }
 
-/// Goes on from a sealed file. Returns only in the process that runs from one. `root` is the folder of the containers' states.
+/// Makes sure that this process runs from a sealed binary: unless it does, it executes itself again from one. `root` is the
+/// folder of the containers' state.
 pub(crate) fn ensure(root: &Path) -> Result<()> {
     if is_sealed()? {
-        // The words that runc's tests look for.
+        // runc's tests look for this message.
         log::debug(|| "runc exeseal: using /proc/self/exe clone".to_owned());
         return Ok(());
     }
@@ -75,8 +76,8 @@ pub(crate) fn ensure(root: &Path) -> Result<()> {
     Err(error).context("executing a sealed copy of run-tool")
 }
 
-/// The file in an overlay of its folder. An overlay without an upper layer has two lower ones: `root` is the other, if it is
-/// there. It is not made for this: a command that fails leaves no folder behind.
+/// Opens the binary in an overlay of its folder. An overlay without an upper layer needs two lower ones; `root` is the other. It
+/// is not created for this, because a command that fails must leave no folder behind.
 fn overlaid(root: &Path) -> Result<OwnedFd> {
     let exe = fs::read_link(EXE).fails(|| EXE)?;
     let (Some(folder), Some(name)) = (exe.parent(), exe.file_name()) else { bail!("{}: no file", exe.display()) };
@@ -94,7 +95,7 @@ fn overlaid(root: &Path) -> Result<OwnedFd> {
     }
     let overlay = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).fails(|| "fsopen overlay")?;
     rustix::mount::fsconfig_set_string(overlay.as_fd(), "lowerdir", layers).fails(|| "fsconfig lowerdir")?;
-    // Not needed, and what the kernel says about it when the layers are of two file systems is noise in its log.
+    // Without this the kernel logs a useless warning when the layers are on different file systems.
     let _ = rustix::mount::fsconfig_set_string(overlay.as_fd(), "xino", "off");
     rustix::mount::fsconfig_create(overlay.as_fd()).fails(|| "fsconfig create overlay")?;
     let attributes =
@@ -103,7 +104,7 @@ fn overlaid(root: &Path) -> Result<OwnedFd> {
         rustix::mount::fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).fails(|| "fsmount")?;
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&mount, name, flags, Mode::empty()).fails(|| "open in the overlay")?;
-    // What is mounted over the file's name, as packagers do to replace a runtime, is not in the overlay.
+    // The overlay lacks files that are mounted over names in the folder; some packages replace a runtime that way.
     let (found, wanted) = (rustix::fs::fstat(&file).fails(|| "fstat")?, rustix::fs::stat(EXE).fails(|| EXE)?);
     if (found.st_ino, found.st_size, found.st_mtime) != (wanted.st_ino, wanted.st_size, wanted.st_mtime) {
         bail!("{}: another file is mounted there", exe.display());
@@ -111,11 +112,11 @@ fn overlaid(root: &Path) -> Result<OwnedFd> {
     Ok(file)
 }
 
-/// A copy in memory that nobody can change.
+/// Copies the binary to a memfd and seals it.
 fn copied() -> Result<OwnedFd> {
     let create = |flags| rustix::fs::memfd_create("run-tool", flags);
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // Old kernels refuse the flag that new ones, strictly set up, demand.
+    // Old kernels reject MFD_EXEC. New ones can be configured to require it (vm.memfd_noexec).
     let memory = create(flags | MemfdFlags::EXEC).or_else(|_| create(flags)).fails(|| "memfd_create")?;
     let mut memory = File::from(memory);
     let mut exe = File::open(EXE).fails(|| EXE)?;
@@ -124,7 +125,7 @@ fn copied() -> Result<OwnedFd> {
     Ok(memory.into())
 }
 
-/// On a busy host the kernel may hold on to pages that were just copied for longer than it waits for them itself.
+/// Seals, and tries again for a while on EBUSY: on a busy host the kernel may hold pages that were just copied.
 fn patiently(mut seal: impl FnMut() -> rustix::io::Result<()>) -> rustix::io::Result<()> {
     for _ in 0..20 {
         match seal() {
@@ -140,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_that_are_still_busy_are_waited_for() {
+    fn sealing_waits_for_busy_pages() {
         let mut left = 3;
         let seal = || {
             left -= 1;

@@ -1,4 +1,4 @@
-//! `spec`: a configuration to start from.
+//! `spec`: a config.json to start from, the same as runc's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,15 +8,15 @@ use clap::Args;
 
 use crate::kernel::error::Fails;
 
-/// Write a config.json to start from.
+/// Create a config.json to start from.
 ///
-/// It runs `sh` in the bundle's `rootfs` and is meant to be edited.
+/// It runs `sh` in the folder `rootfs` of the bundle and is meant to be edited.
 #[derive(Debug, Args)]
 pub(crate) struct SpecCommand {
-    /// The folder of the bundle; the working directory by default.
+    /// Path to the root of the bundle directory; defaults to the current directory.
     #[arg(short, long, value_name = "FOLDER")]
     bundle: Option<PathBuf>,
-    /// Write one for a user other than root.
+    /// Generate a configuration for a rootless container.
     #[arg(long)]
     rootless: bool,
 }
@@ -40,7 +40,7 @@ impl SpecCommand {
         } else {
             ROOT.to_owned()
         };
-        // Version 2 alone shows a container nothing but its own groups.
+        // With cgroup v2 alone the container gets a cgroup namespace, so that it sees only its own groups.
         let mount = "\"type\": \"mount\"\n\t\t\t}";
         let text = if crate::cgroup::is_unified() {
             text.replace(mount, &format!("{mount},\n\t\t\t{{\n\t\t\t\t\"type\": \"cgroup\"\n\t\t\t}}"))

@@ -1,4 +1,4 @@
-//! `start`: let a created container go on to its program.
+//! `start`: the program of a created container is executed. Its process waits at a fifo until then.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ use crate::kernel::error::Fails;
 /// Start the program of a created container.
 #[derive(Debug, Args)]
 pub(crate) struct Start {
-    /// The name of the container.
+    /// Id of the container.
     id: String,
 }
 
@@ -38,7 +38,7 @@ impl Start {
         let state = container.state.for_hooks("running", container.state.init_process_pid);
         let run = hook::run("poststart", hooks.as_ref().and_then(|hooks| hooks.poststart().as_ref()), &state);
         if run.is_err() {
-            // The hook's failure is what is told.
+            // The error to report is the hook's.
             let _ = container.signal(libc::SIGKILL);
         }
         run?;
@@ -49,21 +49,21 @@ impl Start {
     }
 }
 
-/// How long the fifo is waited for before it is looked whether it is still there.
+/// The time between two checks whether the fifo still exists.
 const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
-/// Opens the other end of the fifo and waits until the container's process has written to it, or is gone.
+/// Opens the reading end of the fifo and waits until the container's process has written to it or has ended.
 fn release(container: &Container) -> Result<()> {
     let path = container.folder.join(FIFO);
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    // First, since the program can have ended as soon as the fifo is open.
+    // Before the fifo is opened: from then on the program can run, and end, at any time.
     let pidfd = container.pidfd()?;
     let fifo = rustix::fs::open(&path, flags, Mode::empty()).fails(|| format!("exec fifo: open {}", path.display()))?;
     let mut polled = [PollFd::new(&fifo, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
     loop {
         match rustix::event::poll(&mut polled, Some(&MOMENT)) {
             Err(rustix::io::Errno::INTR) => {}
-            // Opened after another start had read the byte, the fifo never tells that its writer is gone; that one removes it.
+            // Another `start` read the byte before this one opened the fifo. No end of file will come; that `start` removes the fifo.
             Ok(0) if rustix::fs::fstat(&fifo)?.st_nlink == 0 => bail!("cannot start an already running container"),
             Ok(0) => {}
             result => {

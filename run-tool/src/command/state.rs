@@ -1,4 +1,4 @@
-//! `state`: what a container does.
+//! `state`: the state of a container as the runtime spec defines it.
 
 use anyhow::Result;
 use clap::Args;
@@ -8,7 +8,7 @@ use super::{Global, print};
 /// Print the state of a container as JSON.
 #[derive(Debug, Args)]
 pub(crate) struct State {
-    /// The name of the container.
+    /// Id of the container.
     id: String,
 }
 

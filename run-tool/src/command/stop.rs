@@ -1,4 +1,4 @@
-//! `stop` and `wait`: the end of a container, asked for or awaited.
+//! `stop` and `wait`: a container is asked to end, or its end is awaited. `wait` needs the status that a supervisor records.
 
 use std::fs;
 use std::thread::sleep;
@@ -13,26 +13,26 @@ use crate::container::{Container, NotRunning, Status};
 use crate::kernel::error::Fails;
 use crate::kernel::signal;
 
-/// Stop a container: ask it to end, and kill it if it does not.
+/// Stop containers: send a signal, and SIGKILL after a timeout.
 #[derive(Debug, Args)]
 pub(crate) struct Stop {
-    /// The signal to ask with; that of the annotation org.oci-tools.stop-signal, or SIGTERM.
+    /// Signal to send first; defaults to the annotation org.oci-tools.stop-signal, or SIGTERM.
     #[arg(short, long, value_name = "SIGNAL")]
     signal: Option<String>,
-    /// How long to wait before it is killed; the annotation org.oci-tools.stop-timeout, or 10. -1 waits for ever.
+    /// Seconds to wait before SIGKILL, -1 for no limit; defaults to the annotation org.oci-tools.stop-timeout, or 10.
     #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true, visible_alias = "timeout")]
     time: Option<i64>,
-    /// The names of the containers.
+    /// Ids of the containers.
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
 }
 
-/// Wait until containers end, and print their statuses.
+/// Wait until containers end and print their exit statuses.
 ///
-/// The status is known of containers that were started with `run --detach --log-driver`: they have a supervisor.
+/// The containers must have been started with `run --detach --log-driver`: their supervisors record the exit status.
 #[derive(Debug, Args)]
 pub(crate) struct Wait {
-    /// The names of the containers.
+    /// Ids of the containers.
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
 }
@@ -49,7 +49,7 @@ impl Stop {
         let annotations = container.state.annotations();
         let annotation =
             |name: &str| annotations.get(&format!("org.oci-tools.{name}")).and_then(|value| value.as_str());
-        // Whatever the restart policy says: this end is wanted.
+        // Tells the supervisor not to restart the container, whatever its restart policy.
         let mark = container.folder.join(exit::STOPPED);
         fs::write(&mark, "").fails(|| format!("write {}", mark.display()))?;
         let status = container.status();
@@ -100,18 +100,20 @@ fn wait(container: &Container) -> Result<i32> {
         container.wait_until_gone(Duration::from_secs(3600));
     }
     if container.state.log.is_none() {
-        bail!("has ended; its status is not known (run-tool run --detach --log-driver json-file keeps it)");
+        bail!(
+            "exit status unknown: the container had no supervisor (start it with run-tool run --detach --log-driver json-file)"
+        );
     }
-    // The supervisor stores the status once the output is stored.
+    // The supervisor records the status only after all output is written.
     let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline {
         if let Some(exit) = exit::of(&container.folder) {
             return Ok(exit.status);
         }
         if !container.folder.exists() {
-            bail!("was deleted before its status could be read");
+            bail!("the container was deleted before its exit status could be read");
         }
         sleep(Duration::from_millis(10));
     }
-    bail!("has ended; its supervisor left no status")
+    bail!("exit status unknown: the supervisor recorded none")
 }

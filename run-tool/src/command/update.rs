@@ -1,4 +1,4 @@
-//! `update`: other limits for a container that runs.
+//! `update`: new resource limits for a container. They are set in the kernel first and then stored in the state.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -15,53 +15,53 @@ use crate::kernel::error::Fails;
 use crate::kernel::log;
 use crate::spec::field;
 
-/// Change the limits of a container.
+/// Update container resource constraints.
 ///
-/// What is not named stays as it is.
+/// Values that are not given stay unchanged.
 #[derive(Debug, Args)]
 pub(crate) struct Update {
-    /// Take the limits from this file, `-` for standard input, in the form of linux.resources in config.json.
+    /// Path to a JSON file with the resources to update, or `-` for standard input.
     ///
-    /// All other options are ignored then.
+    /// The file has the form of linux.resources in config.json. All other options are then ignored.
     #[arg(short, long, value_name = "FILE")]
     resources: Option<PathBuf>,
-    /// The weight of block I/O, from 10 to 1000.
+    /// Block I/O weight, from 10 to 1000.
     #[arg(long, value_name = "WEIGHT")]
     blkio_weight: Option<u16>,
-    /// The period of the CPU limit in microseconds; 0 for the system's.
+    /// CPU CFS period, in microseconds; 0 for the system default.
     #[arg(long, value_name = "USECS")]
     cpu_period: Option<String>,
-    /// CPU time in a period in microseconds.
+    /// CPU CFS quota, the CPU time allowed in a period, in microseconds.
     #[arg(long, value_name = "USECS", allow_hyphen_values = true)]
     cpu_quota: Option<String>,
-    /// CPU time that may be saved up, in microseconds.
+    /// CPU CFS burst, the unused CPU time that may accumulate, in microseconds.
     #[arg(long, value_name = "USECS")]
     cpu_burst: Option<String>,
-    /// The share of CPU time, relative to other containers.
+    /// CPU shares (relative weight vs. other containers).
     #[arg(long, value_name = "SHARES")]
     cpu_share: Option<String>,
-    /// The period of real-time scheduling in microseconds.
+    /// CPU real-time period, in microseconds; 0 for the system default.
     #[arg(long, value_name = "USECS")]
     cpu_rt_period: Option<String>,
-    /// Real-time CPU time in a period in microseconds.
+    /// CPU real-time quota, the CPU time allowed in a real-time period, in microseconds.
     #[arg(long, value_name = "USECS", allow_hyphen_values = true)]
     cpu_rt_runtime: Option<String>,
-    /// The CPUs to use.
+    /// CPUs to use.
     #[arg(long, value_name = "CPUS")]
     cpuset_cpus: Option<String>,
-    /// The memory nodes to use.
+    /// Memory nodes to use.
     #[arg(long, value_name = "NODES")]
     cpuset_mems: Option<String>,
-    /// Whether the container only gets CPU time that nobody else wants: 0 or 1.
+    /// Set cgroup SCHED_IDLE (1): the container gets only CPU time that is otherwise idle.
     #[arg(long, value_name = "0|1")]
     cpu_idle: Option<String>,
-    /// The memory limit.
+    /// Memory limit.
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     memory: Option<String>,
-    /// The memory that is left to the container when memory is short.
+    /// Memory reservation, or soft limit.
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     memory_reservation: Option<String>,
-    /// Memory and swap together; -1 for no limit on swap.
+    /// Total memory usage (memory + swap); -1 for unlimited swap.
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     memory_swap: Option<String>,
     /// Ignored by the kernel since 5.4.
@@ -70,16 +70,16 @@ pub(crate) struct Update {
     /// Ignored by the kernel since 5.4.
     #[arg(long, hide = true, allow_hyphen_values = true)]
     kernel_memory_tcp: Option<String>,
-    /// The number of processes; -1 for no limit.
+    /// Maximum number of pids allowed in the container; -1 for no limit.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pids_limit: Option<i64>,
-    /// The Intel RDT cache schema, for a container that has `linux.intelRdt`.
+    /// Intel RDT/CAT L3 cache schema, for a container with `linux.intelRdt`.
     #[arg(long, value_name = "SCHEMA")]
     l3_cache_schema: Option<String>,
-    /// The Intel RDT memory bandwidth schema, for a container that has `linux.intelRdt`.
+    /// Intel RDT/MBA memory bandwidth schema, for a container with `linux.intelRdt`.
     #[arg(long, value_name = "SCHEMA")]
     mem_bw_schema: Option<String>,
-    /// The name of the container.
+    /// Id of the container.
     id: String,
 }
 
@@ -101,7 +101,7 @@ impl Update {
         let cgroup = container.cgroup();
         let set_rdt = || rdt.as_ref().map_or(Ok(()), |(config, resctrl)| resctrl.set(config, &container.state.rdt));
         if let Err(error) = cgroup.set(&resources, &[]).and_then(|()| set_rdt()) {
-            // Half of it may be set: go back to what was.
+            // Some limits may be set already: restore the old ones.
             let back = serde_json::from_value(stored).map_err(anyhow::Error::from);
             if let Err(error) = back.and_then(|before: LinuxResources| cgroup.set(&before, &[])) {
                 log::warn(&format!(
@@ -120,7 +120,7 @@ impl Update {
         container.save()
     }
 
-    /// The Intel RDT configuration that is asked for, if one is.
+    /// The Intel RDT configuration that the options ask for. `None`: no option for it was given.
     fn rdt(&self, stored: Option<&rdt::Config>) -> Result<Option<(rdt::Config, Resctrl)>> {
         let given = |schema: &Option<String>| schema.clone().filter(|schema| !schema.is_empty());
         let (cache, bandwidth) = (given(&self.l3_cache_schema), given(&self.mem_bw_schema));
@@ -140,7 +140,7 @@ impl Update {
         Ok(resctrl.map(|resctrl| (config, resctrl)))
     }
 
-    /// What is asked for, as a resources document with the names of the spec and without nulls.
+    /// The requested limits as a `linux.resources` object without nulls.
     fn asked(&self) -> Result<Value> {
         if let Some(path) = &self.resources {
             let mut text = Vec::new();
@@ -151,7 +151,7 @@ impl Update {
             }
             let mut value = crate::spec::read_json(&text)?;
             if let Some(object) = value.as_object_mut() {
-                // Devices are not updated, as in runc: a plugin may have added to them.
+                // As in runc, devices are not updated: a plugin may have added some.
                 object.remove("devices");
                 if object.get("pids").is_some_and(|pids| pids.get("limit").is_none()) {
                     object.remove("pids");
@@ -216,7 +216,7 @@ impl Update {
     }
 }
 
-/// Reads a size as docker's units do: `512`, `64m`, `1.5GiB`, powers of 1024; -1 is no limit.
+/// Parses a size in docker's units, which are powers of 1024: `512`, `64m`, `1.5GiB`. -1 means no limit.
 fn bytes(text: &str) -> Result<i64> {
     if text == "-1" {
         return Ok(-1);
@@ -238,7 +238,7 @@ fn bytes(text: &str) -> Result<i64> {
     Ok((number * 1024f64.powi(power)) as i64)
 }
 
-/// What is set: what is asked for, and with it what the kernel takes only together.
+/// The limits to set: the requested ones, and the stored ones that the kernel accepts only together with them.
 fn effective(asked: &Value, stored: &Value) -> Value {
     let mut effective = asked.clone();
     let set = |value: &Value, section: &str, key: &str| {
@@ -247,7 +247,7 @@ fn effective(asked: &Value, stored: &Value) -> Value {
     if effective.get("memory").is_some() {
         let unlimited = set(asked, "memory", "limit") == Some(json!(-1));
         for key in ["limit", "swap"] {
-            // A new limit without one stands for both.
+            // A limit that is not requested keeps its stored value; unlimited memory lifts the limit on swap too.
             if set(asked, "memory", key).is_none()
                 && !(key == "swap" && unlimited)
                 && let Some(value) = set(stored, "memory", key)
@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_with_their_units() {
+    fn sizes_are_parsed_with_their_units() {
         for (text, size) in [("-1", -1), ("0", 0), ("64m", 64 << 20), ("1.5GiB", 3 << 29), ("2kb", 2048)] {
             assert_eq!(bytes(text).unwrap(), size, "{text}");
         }

@@ -1,8 +1,7 @@
-//! The command line as runc reads it: Go's flags, put into the form that clap takes.
+//! The command line by the rules of Go's flag package, which runc uses, translated for clap.
 //!
-//! `-name` is `--name`, a flag that is on or off can be given a value (`--detach=false`), one letter stands alone (`-qf` is no two
-//! flags), what repeats replaces. What is wrong is said in runc's words, which clap's are not; help and everything that only
-//! run-tool has stay clap's.
+//! `-name` means `--name`. A boolean flag may have a value (`--detach=false`). Short flags cannot be combined (`-qf`). A repeated
+//! flag replaces the earlier one. Usage errors are runc's. Help, and the commands that only run-tool has, are left to clap.
 
 use std::any::TypeId;
 use std::ffi::{OsStr, OsString};
@@ -11,18 +10,18 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command};
 
-/// A command line that is wrong.
+/// A usage error.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
-    /// The command whose help is of use, unless it is that of all.
+    /// The command whose help is printed; `None` for the help of the program.
     pub(super) command: Option<String>,
-    /// What to print before the help.
+    /// The line to print before the help.
     pub(super) heading: String,
-    /// What to log.
+    /// The message to log.
     pub(super) message: String,
 }
 
-/// A command line as clap takes it: the program's name and the global flags, then the command and what follows it.
+/// A command line in clap's form: the program's name and the global flags, then the command with its arguments.
 pub(super) struct Line {
     pub(super) global: Vec<OsString>,
     pub(super) command: Result<Called, Wrong>,
@@ -31,13 +30,13 @@ pub(super) struct Line {
 /// The command that is called.
 #[derive(Default)]
 pub(super) struct Called {
-    /// Its name and what follows it.
+    /// Its name and its arguments.
     pub(super) words: Vec<OsString>,
-    /// Its flags, if they were read here: those of commands that only run-tool has are not.
+    /// Its definition, if it is one of runc's commands. Other commands are left to clap.
     pub(super) command: Option<Command>,
 }
 
-/// How many operands a command of runc's takes.
+/// runc's commands with the least and the greatest number of operands.
 const OPERANDS: [(&str, usize, usize); 17] = [
     ("checkpoint", 1, 1),
     ("create", 1, 1),
@@ -58,11 +57,11 @@ const OPERANDS: [(&str, usize, usize); 17] = [
     ("update", 1, 1),
 ];
 
-/// Flags whose value is a number.
+/// Flags whose value must be an integer.
 const NUMBERS: [&str; 4] = ["additional-gids", "blkio-weight", "pids-limit", "preserve-fds"];
 
-/// Reads a command line for `program`, whose commands with their flags `find` gives. Wrong global flags are an error; what is
-/// wrong later is told once the log is open.
+/// Parses a command line. `program` has the global flags, and `find` gives the definition of a command. An error in the global
+/// flags is returned at once. An error in the command is part of the result, so that the caller can open the log first.
 pub(super) fn read(
     program: &Command,
     find: impl Fn(&str) -> Option<Command>,
@@ -101,7 +100,7 @@ fn command(
         message,
     };
     let mut parsed = Parsed::default();
-    // What follows the name of the container is a program's there.
+    // Their arguments after the container id belong to another program.
     let first = matches!(verb.as_str(), "exec" | "ps");
     let used =
         parsed.flags(&command, Some(program), rest, first).map_err(|message| wrong("Incorrect Usage: {}", message))?;
@@ -132,7 +131,8 @@ struct Parsed {
 }
 
 impl Parsed {
-    /// Reads flags, and operands between them unless it is to stop at the first. Gives how many arguments were used.
+    /// Parses flags and the operands between them, or with `stop` only up to the first operand. Returns the number of arguments
+    /// that it consumed.
     fn flags(
         &mut self,
         command: &Command,
@@ -140,7 +140,7 @@ impl Parsed {
         arguments: &[OsString],
         stop: bool,
     ) -> Result<usize, String> {
-        // Global flags may follow the command too, as in runc 1.5.
+        // As in runc 1.5, global flags may also follow the command.
         let global = || program.into_iter().flat_map(Command::get_arguments).filter(|flag| flag.is_global_set());
         let mut index = 0;
         while let Some(argument) = arguments.get(index) {
@@ -175,7 +175,7 @@ impl Parsed {
             let flag = command.get_arguments().chain(global()).find(|flag| is_called(flag, &name));
             match flag {
                 None if help => self.switch("help", &name, value, false)?,
-                // As runc has it: a signal may look like a flag.
+                // As in runc: `kill ID -9` is a signal.
                 None if !self.operands.is_empty() => self.operands.push(argument.clone()),
                 None => return Err(format!("flag provided but not defined: -{name}")),
                 Some(flag) => {
@@ -202,7 +202,7 @@ impl Parsed {
         Ok(index)
     }
 
-    /// A flag that is on or off. With `either` it is no matter of course that it is off.
+    /// Sets a boolean flag. With `either`, an explicit `false` differs from a flag that is not given, and is kept.
     fn switch(&mut self, long: &str, name: &str, value: Option<OsString>, either: bool) -> Result<(), String> {
         let flag = OsString::from(format!("--{long}"));
         let off = OsString::from(format!("--{long}=false"));
@@ -234,7 +234,7 @@ impl Parsed {
         if !matches!(flag.get_action(), ArgAction::Append) {
             self.flags.retain(|other| !other.as_bytes().starts_with(prefix.as_bytes()));
         }
-        // A path that is empty is one that was not given.
+        // For runc an empty path is the same as none.
         if !(value.is_empty() && flag.get_value_parser().type_id() == TypeId::of::<PathBuf>()) {
             self.flags.push(OsString::from_vec([prefix.as_bytes(), value.as_bytes()].concat()));
         }
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_read_as_go_reads_them() {
+    fn flags_are_parsed_as_in_go() {
         for (given, read) in [
             (
                 "runc -root x exec -e A=b -env B= -t=true c ls -l",
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_in_runc_s_words() {
+    fn usage_errors_are_runcs() {
         for (given, message) in [
             ("runc --nosuch", "flag provided but not defined: -nosuch"),
             ("runc --root", "flag needs an argument: -root"),

@@ -65,6 +65,11 @@ pub(crate) fn parse(text: &str) -> Result<i32> {
     }
 }
 
+/// The names of all signals but the real-time ones.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().map(|(name, _)| *name)
+}
+
 /// The name of a signal.
 pub(crate) fn name(number: i32) -> &'static str {
     NAMES.iter().find(|(_, known)| *known == number).map_or("unknown", |(name, _)| name)

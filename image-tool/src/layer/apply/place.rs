@@ -1,14 +1,15 @@
 //! The directories that entries go into: found, made where they are missing, and remembered.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Applier, Error, Pending};
-use crate::beneath::{Time, open_in_root};
+use super::{Applier, Error, Pending, Target};
+use crate::beneath::{self, Time, open_in_root};
 use crate::error::{During, Io};
 use crate::layer::entry::{Entry, Kind};
 
@@ -18,6 +19,14 @@ pub(super) struct Place {
     pub(super) inode: u64,
     /// New files in it get its group.
     pub(super) setgid: bool,
+}
+
+/// A name in a directory that an entry is about, and its path from the root.
+#[derive(Clone, Copy)]
+pub(super) struct Spot<'a> {
+    pub(super) place: &'a Place,
+    pub(super) name: &'a OsStr,
+    pub(super) path: &'a Path,
 }
 
 /// What has a name already when an entry wants it.
@@ -74,28 +83,50 @@ impl Applier {
     /// Makes the directory `path`, which is missing or in the way of which something else stands.
     pub(super) fn missing(&mut self, above: &Place, path: &Path, time: Time) -> Result<OwnedFd, Error> {
         let name = path.file_name().unwrap_or_default();
-        let existing = self.existing(above, name, path)?;
+        let at = Spot { place: above, name, path };
+        let existing = self.existing(&at)?;
         match existing {
             Existing::Directory => {}
             // A link that dangles (/var/run -> /run before there is /run) gets what it wants; all else gives way.
             Existing::Other if rustix::fs::readlinkat(&above.fd, name, Vec::new()).is_ok() => {
                 match self.root.create_directories(path, 0o755) {
                     Ok(fd) => return Ok(fd),
-                    Err(_) => self.remove(above, name, path)?,
+                    Err(_) => self.remove(&at)?,
                 }
             }
-            Existing::Other | Existing::Whiteout => self.remove(above, name, path)?,
+            Existing::Other | Existing::Whiteout => self.remove(&at)?,
             Existing::Nothing => {}
         }
         if existing != Existing::Directory {
             let directory = Entry { modified: time, ..Entry::new(path, Kind::Directory, 0o755) };
             rustix::fs::mkdirat(&above.fd, name, Mode::RWXU).during("make directory", path)?;
-            self.directory(above, name, path, &directory)?;
-            self.brought.insert(self.key(above.inode, name));
+            self.directory(&at, &directory)?;
+            self.brought.insert(self.key(&at));
             if existing == Existing::Whiteout {
-                self.set_opaque(above, name, path)?;
+                self.set_opaque(&at)?;
             }
         }
         Ok(open_in_root(&self.root, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).during("open", path)?)
+    }
+
+    /// What has the name already.
+    pub(super) fn existing(&self, at: &Spot<'_>) -> Result<Existing, Error> {
+        let stat = match rustix::fs::statat(&at.place.fd, at.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(Existing::Nothing),
+            Err(errno) => return Err(Io::new("stat", at.path, errno).into()),
+        };
+        Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Existing::Directory,
+            FileType::CharacterDevice if stat.st_rdev == 0 && self.options.target != Target::Tree => Existing::Whiteout,
+            _ => Existing::Other,
+        })
+    }
+
+    /// Removes what has the name, with all beneath it.
+    pub(super) fn remove(&mut self, at: &Spot<'_>) -> Result<(), Error> {
+        // A directory or a link to one may go, and with it what was opened through it.
+        self.places.clear();
+        Ok(beneath::remove(&at.place.fd, at.name).during("remove", at.path)?)
     }
 }
