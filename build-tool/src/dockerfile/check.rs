@@ -176,27 +176,7 @@ fn instruction(step: &Step, left_out: &dyn Fn(&str) -> bool, found: &mut Found) 
                 secret(step, "ARG", &argument.name, found);
             }
         }
-        Instruction::Expose(ports) => {
-            for port in ports.iter().filter(|port| !port.contains('$')) {
-                let (range, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-                if !is_lower(protocol) {
-                    found.push(
-                        step,
-                        "ExposeProtoCasing",
-                        format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase"),
-                    );
-                }
-                if range.contains(':') {
-                    found.push(
-                        step,
-                        "ExposeInvalidFormat",
-                        format!(
-                            "EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'"
-                        ),
-                    );
-                }
-            }
-        }
+        Instruction::Expose(ports) => expose(step, ports, found),
         Instruction::Cmd(CommandLine::Shell(_)) | Instruction::Entrypoint(CommandLine::Shell(_)) => {
             let name = step.instruction.keyword();
             let message =
@@ -215,6 +195,20 @@ fn instruction(step: &Step, left_out: &dyn Fn(&str) -> bool, found: &mut Found) 
             }
         }
         _ => {}
+    }
+}
+
+fn expose(step: &Step, ports: &[String], found: &mut Found) {
+    for port in ports.iter().filter(|port| !port.contains('$')) {
+        let (range, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+        if !is_lower(protocol) {
+            let message = format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase");
+            found.push(step, "ExposeProtoCasing", message);
+        }
+        if range.contains(':') {
+            let what = "EXPOSE instruction should not define an IP address or host-port mapping";
+            found.push(step, "ExposeInvalidFormat", format!("{what}, found '{port}'"));
+        }
     }
 }
 
