@@ -28,7 +28,7 @@ pub fn enter(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     };
     let probe = unshare().arg("true").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !probe.is_ok_and(|status| status.success()) {
-        tracing::info!("no user namespace to be had: RUN will not work (see newuidmap(1), /etc/subuid)");
+        tracing::info!("no user namespace available: RUN will not work (see newuidmap(1), /etc/subuid)");
         return Ok(());
     }
     // Inside, the default would be root's data folder, not the caller's.

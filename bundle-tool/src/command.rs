@@ -102,7 +102,7 @@ impl Command {
     }
 }
 
-/// The bundle that an operand means; `-` reads its path from standard input.
+/// The bundle that an operand refers to; `-` reads it from standard input.
 pub(crate) fn bundle(operand: &str) -> anyhow::Result<Bundle> {
     let line;
     let text = if operand == "-" {
@@ -131,7 +131,7 @@ pub(crate) fn status(error: &anyhow::Error) -> u8 {
     if refused { 125 } else { 1 }
 }
 
-/// Names the thing that an error is about.
+/// Adds the subject of an error.
 pub(crate) trait About<T> {
     /// Puts `name` before the error.
     fn about(self, name: impl std::fmt::Display) -> anyhow::Result<T>;
@@ -143,8 +143,7 @@ impl<T, E: Into<anyhow::Error>> About<T> for Result<T, E> {
     }
 }
 
-/// Writes text to standard output that an image or a user's file had a part in. A terminal gets it with control characters escaped;
-/// whoever else reads it gets it as it is.
+/// Writes text to standard output that contains text of an image or of a file. Control characters are escaped if it is a terminal.
 pub(crate) fn print_text(text: &[u8]) -> anyhow::Result<()> {
     if io::stdout().is_terminal() {
         print_bytes(visible(&String::from_utf8_lossy(text)).as_bytes())
@@ -153,12 +152,12 @@ pub(crate) fn print_text(text: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// The same for a single line.
+/// Writes a line like [`print_text`].
 pub(crate) fn print_line(line: &str) -> anyhow::Result<()> {
     if io::stdout().is_terminal() { Ok(pipe::print_line(&plain(line))?) } else { Ok(pipe::print_line(line)?) }
 }
 
-/// Text whose lines and tabs stay, and whose other control characters are escaped.
+/// Escapes control characters other than line breaks and tabs.
 fn visible(text: &str) -> String {
     let mut visible = String::with_capacity(text.len());
     for part in text.split_inclusive(['\n', '\t']) {

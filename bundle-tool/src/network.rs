@@ -1,8 +1,8 @@
 //! Networks of containers: how they are described, brought up and taken down.
 //!
 //! A network is a CNI conflist, a file that can be edited: `networks/NAME.conflist` in the data folder, or one in /etc/cni/net.d. That of
-//! `bridge` is written when it is first needed. CNI's plugins do the work. They are called from OCI hooks, so that any runtime that runs the
-//! bundle sets its network up.
+//! `bridge` is written when it is first needed. CNI's plugins do the work. They are called from OCI hooks, so that any runtime that runs
+//! the bundle sets its network up.
 //!
 //! This room knows `option` (ports), `bundle` (the grammar of names) and `rootfs` (mounts), but no container: it carries out a [`Plan`].
 

@@ -69,7 +69,7 @@ pub struct Attachment {
 pub enum Source {
     /// A bind mount of the host.
     Bind(Bind),
-    /// A volume.
+    /// A named or anonymous volume.
     Volume {
         /// The name; absent for an anonymous volume, which is created.
         name: Option<String>,
@@ -80,7 +80,7 @@ pub enum Source {
         /// Labels for a volume that is created.
         labels: Vec<String>,
     },
-    /// A tmpfs.
+    /// A tmpfs, which is gone when the container is.
     Tmpfs {
         /// Options for the mount.
         options: Vec<String>,

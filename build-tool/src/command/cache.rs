@@ -38,7 +38,7 @@ struct Ls {
 
 /// Remove steps from the cache, and the layers that no other step has.
 ///
-/// Images are not affected: they have links of their own to their blobs. How much was removed is told on standard error.
+/// Images are not affected: they have links of their own to their blobs. The size of what was removed is printed on standard error.
 #[derive(Args)]
 #[command(after_long_help = "Examples:
   build-tool cache prune

@@ -5,7 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::FileType;
 
-use super::{Error, Options};
+use super::error::Error;
+use super::options::Options;
 use crate::cache::KeyBuilder;
 use crate::source::digests::{Digests, Sha256};
 use crate::source::files::{File, Files, Source};

@@ -4,10 +4,12 @@
 //! Nothing is built or pulled. The caller says what a base image sets; if that is not known, an undefined variable is
 //! reported only if it looks like a typing error.
 
+mod found;
 mod stage;
 
 use std::collections::BTreeSet;
 
+use self::found::Found;
 use super::instruction::{CommandLine, Instruction};
 use super::{Dockerfile, Step, Warning};
 
@@ -60,17 +62,6 @@ impl Settings {
 
     fn skips(&self, rule: &str) -> bool {
         self.skip.contains("all") || self.skip.contains(&rule.to_lowercase())
-    }
-}
-
-/// The findings so far.
-struct Found {
-    warnings: Vec<Warning>,
-}
-
-impl Found {
-    fn push(&mut self, step: &Step, rule: &'static str, message: impl Into<String>) {
-        self.warnings.push(Warning { line: step.span.start, rule, message: message.into() });
     }
 }
 
@@ -185,27 +176,7 @@ fn instruction(step: &Step, left_out: &dyn Fn(&str) -> bool, found: &mut Found) 
                 secret(step, "ARG", &argument.name, found);
             }
         }
-        Instruction::Expose(ports) => {
-            for port in ports.iter().filter(|port| !port.contains('$')) {
-                let (range, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-                if !is_lower(protocol) {
-                    found.push(
-                        step,
-                        "ExposeProtoCasing",
-                        format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase"),
-                    );
-                }
-                if range.contains(':') {
-                    found.push(
-                        step,
-                        "ExposeInvalidFormat",
-                        format!(
-                            "EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'"
-                        ),
-                    );
-                }
-            }
-        }
+        Instruction::Expose(ports) => expose(step, ports, found),
         Instruction::Cmd(CommandLine::Shell(_)) | Instruction::Entrypoint(CommandLine::Shell(_)) => {
             let name = step.instruction.keyword();
             let message =
@@ -224,6 +195,20 @@ fn instruction(step: &Step, left_out: &dyn Fn(&str) -> bool, found: &mut Found) 
             }
         }
         _ => {}
+    }
+}
+
+fn expose(step: &Step, ports: &[String], found: &mut Found) {
+    for port in ports.iter().filter(|port| !port.contains('$')) {
+        let (range, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+        if !is_lower(protocol) {
+            let message = format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase");
+            found.push(step, "ExposeProtoCasing", message);
+        }
+        if range.contains(':') {
+            let what = "EXPOSE instruction should not define an IP address or host-port mapping";
+            found.push(step, "ExposeInvalidFormat", format!("{what}, found '{port}'"));
+        }
     }
 }
 

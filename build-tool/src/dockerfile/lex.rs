@@ -1,7 +1,7 @@
 //! From the bytes of a Dockerfile to its logical lines.
 //!
 //! This module decides what does not depend on the instruction: parser directives, comments, continuations, where a
-//! keyword ends, which words are flags, and the bodies of heredocs. [`super::parse`] reads the rest of a line.
+//! keyword ends, which words are flags, and the bodies of heredocs. `parse` reads the rest of a line.
 //!
 //! The rules are those of BuildKit's `frontend/dockerfile/parser`, oddities included, because existing Dockerfiles rely
 //! on them: `\\` at the end of a line does not continue it, a comment or an empty line inside a continued instruction

@@ -1,7 +1,7 @@
 //! Wildcards: one matcher for the three pattern languages of a build.
 //!
 //! - [`Pattern::path`]: Go's `filepath.Match`, for COPY's sources: `*` and `?` stop at `/`, `[a-z]`, `[^a-z]`, `\`
-//! escapes.
+//!   escapes.
 //! - [`Pattern::ignore`]: the same with `**`, for `.dockerignore` and `--exclude`. It is not gitignore's language.
 //! - [`Pattern::shell`]: `*` and `?` match any character, for `${v#p}` and the like.
 //!

@@ -219,63 +219,15 @@ impl Files {
     /// Lists a source and everything below it, parents before children and names sorted, without what the ignore rules
     /// or `exclude` leave out.
     pub fn walk(&self, source: &Source, exclude: &Ignore) -> Result<Vec<File>, Error> {
-        let mut found = Vec::new();
         let Some(stat) = self.root.lstat(&source.path).map_err(|error| self.failed(error))? else {
             return Err(self.not_found(&source.named.to_string_lossy(), &source.path));
         };
-        found.push(File { below: PathBuf::new(), path: source.path.clone(), stat });
+        let found = vec![File { below: PathBuf::new(), path: source.path.clone(), stat }];
+        let mut walk = Walk { files: self, exclude, found };
         if source.directory {
-            self.walk_below(Path::new(""), &source.path, exclude, &mut found, 0)?;
+            walk.descend(Path::new(""), &source.path, 0)?;
         }
-        Ok(found)
-    }
-
-    fn walk_below(
-        &self,
-        below: &Path,
-        path: &Path,
-        exclude: &Ignore,
-        found: &mut Vec<File>,
-        depth: usize,
-    ) -> Result<(), Error> {
-        if depth > DEPTH {
-            return Err(Error::Deep(path.to_owned()));
-        }
-        let fd = self.root.directory(path).map_err(|error| self.failed(error))?;
-        let mut names = self.root.names(path).map_err(|error| self.failed(error))?;
-        names.sort();
-        for name in names {
-            let (below, path) = (below.join(&name), path.join(&name));
-            let stat = match rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => stat,
-                // It was removed after it was listed.
-                Err(rustix::io::Errno::NOENT) => continue,
-                Err(errno) => return Err(self.io("stat", &path, errno.into())),
-            };
-            let kind = FileType::from_raw_mode(stat.st_mode);
-            if kind == FileType::Socket {
-                continue;
-            }
-            let directory = kind == FileType::Directory;
-            let left_out = (!self.ignore.is_empty() && self.ignore.excludes(&path))
-                || (!exclude.is_empty() && exclude.excludes(&below));
-            let length = found.len();
-            if !left_out {
-                found.push(File { below: below.clone(), path: path.clone(), stat });
-            } else if !directory || !(self.ignore.reaches_below(&path) || exclude.reaches_below(&below)) {
-                continue;
-            } else {
-                // This directory is needed only if an exception includes something below it.
-                found.push(File { below: below.clone(), path: path.clone(), stat });
-            }
-            if directory {
-                self.walk_below(&below, &path, exclude, found, depth + 1)?;
-            }
-            if left_out && found.len() == length + 1 {
-                found.pop();
-            }
-        }
-        Ok(())
+        Ok(walk.found)
     }
 
     /// Opens a file found by [`Self::walk`]; refuses a link that has taken its place.
@@ -327,6 +279,60 @@ impl Files {
     /// Adds operation and path to an I/O error.
     pub fn io(&self, operation: &'static str, path: &Path, source: io::Error) -> Error {
         self.failed(image_tool::error::Io::new(operation, path, source).into())
+    }
+}
+
+/// A walk through the files below a source.
+struct Walk<'a> {
+    files: &'a Files,
+    exclude: &'a Ignore,
+    found: Vec<File>,
+}
+
+impl Walk<'_> {
+    /// Lists the directory `path` of the tree, which is `below` the source.
+    fn descend(&mut self, below: &Path, path: &Path, depth: usize) -> Result<(), Error> {
+        if depth > DEPTH {
+            return Err(Error::Deep(path.to_owned()));
+        }
+        let files = self.files;
+        let fd = files.root.directory(path).map_err(|error| files.failed(error))?;
+        let mut names = files.root.names(path).map_err(|error| files.failed(error))?;
+        names.sort();
+        for name in names {
+            let (below, path) = (below.join(&name), path.join(&name));
+            let stat = match rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                // It was removed after it was listed.
+                Err(rustix::io::Errno::NOENT) => continue,
+                Err(errno) => return Err(files.io("stat", &path, errno.into())),
+            };
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            let directory = kind == FileType::Directory;
+            let excluded = self.excludes(&below, &path);
+            if kind == FileType::Socket || (excluded && !(directory && self.reaches_below(&below, &path))) {
+                continue;
+            }
+            let length = self.found.len();
+            self.found.push(File { below: below.clone(), path: path.clone(), stat });
+            if directory {
+                self.descend(&below, &path, depth + 1)?;
+            }
+            // An excluded directory is needed only if an exception includes something below it.
+            if excluded && self.found.len() == length + 1 {
+                self.found.pop();
+            }
+        }
+        Ok(())
+    }
+
+    fn excludes(&self, below: &Path, path: &Path) -> bool {
+        let (ignore, exclude) = (&self.files.ignore, self.exclude);
+        (!ignore.is_empty() && ignore.excludes(path)) || (!exclude.is_empty() && exclude.excludes(below))
+    }
+
+    fn reaches_below(&self, below: &Path, path: &Path) -> bool {
+        self.files.ignore.reaches_below(path) || self.exclude.reaches_below(below)
     }
 }
 

@@ -134,7 +134,7 @@ fn claim(path: &Path) -> Result<Option<OwnedFd>, Error> {
             }
         }
     }
-    File::create(path.join(UNFINISHED)).during("create", &path.join(UNFINISHED))?;
+    File::create(path.join(UNFINISHED)).during("create", path.join(UNFINISHED))?;
     Ok(Some(folder))
 }
 

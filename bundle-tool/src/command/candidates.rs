@@ -8,6 +8,47 @@ use bundle_tool::volume::Store;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use image_tool::address::home::Home;
 
+/// Instructions of `commit --change`.
+pub(super) const INSTRUCTIONS: &[&str] =
+    &["CMD", "ENTRYPOINT", "ENV", "EXPOSE", "LABEL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"];
+/// Common platforms.
+pub(super) const PLATFORMS: &[&str] =
+    &["linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386", "linux/ppc64le", "linux/riscv64", "linux/s390x"];
+/// Signals that stop programs.
+pub(super) const SIGNALS: &[&str] =
+    &["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGKILL"];
+/// Resource limits (getrlimit(2)).
+pub(super) const ULIMITS: &[&str] = &[
+    "core=",
+    "cpu=",
+    "data=",
+    "fsize=",
+    "locks=",
+    "memlock=",
+    "msgqueue=",
+    "nice=",
+    "nofile=",
+    "nproc=",
+    "rss=",
+    "rtprio=",
+    "rttime=",
+    "sigpending=",
+    "stack=",
+];
+/// Values of `--security-opt`.
+pub(super) const SECURITY_OPTIONS: &[&str] = &[
+    "apparmor=",
+    "label=disable",
+    "no-new-privileges",
+    "seccomp=",
+    "seccomp=unconfined",
+    "systempaths=unconfined",
+    "writable-cgroups",
+];
+/// Filters of `ps`.
+pub(super) const FILTERS: &[&str] =
+    &["name=", "id=", "status=running", "status=paused", "status=created", "status=exited", "label=", "ancestor="];
+
 /// The names of containers.
 pub(super) fn containers() -> ArgValueCandidates {
     of(|| names(list().iter().map(Bundle::name)))

@@ -15,7 +15,7 @@ use super::{About as _, candidates};
 #[command(after_long_help = "Examples:
   bundle-tool commit web images:web
   bundle-tool commit --change 'CMD [\"python3\", \"app.py\"]' --change 'ENV DEBUG=1' web images:web
-  bundle-tool commit --author me --message 'with curl' box images:box | registry-tool push - example.com/box")]
+  bundle-tool commit --message 'with curl' box images:box | registry-tool push - example.com/box")]
 pub(crate) struct Commit {
     /// Author of the change, for the image's history.
     #[arg(short, long, value_name = "NAME")]
@@ -24,7 +24,7 @@ pub(crate) struct Commit {
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
     /// Apply a Dockerfile instruction to the image's config: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR.
-    #[arg(short, long, value_name = "INSTRUCTION", add = candidates::words(&["CMD", "ENTRYPOINT", "ENV", "EXPOSE", "LABEL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"]))]
+    #[arg(short, long, value_name = "INSTRUCTION", add = candidates::words(candidates::INSTRUCTIONS))]
     change: Vec<Change>,
     /// Container's name, bundle's path or first digits of an id; - reads one from standard input.
     #[arg(add = candidates::containers())]

@@ -28,7 +28,7 @@ impl Create {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let home = Home::from_environment();
         let (request, notes) = self.options.request(&home)?;
-        // The library's errors name the image where the image is at fault, not the option.
+        // The library's errors do not name the image.
         let made = container::create(&home, &request).map_err(|error| about(error, &request.address))?;
         notes.iter().chain(&made.notes).for_each(|text| note(text));
         let path = made.bundle.to_str().context("the bundle's path is not UTF-8")?;
@@ -36,7 +36,7 @@ impl Create {
     }
 }
 
-/// Names the image in an error that is about it and does not do so itself.
+/// Adds the image to an error that is about it and does not name it.
 pub(super) fn about(error: container::Error, address: &image_tool::address::Address) -> anyhow::Error {
     use container::Error;
     let named = matches!(

@@ -13,7 +13,7 @@ use super::{About as _, candidates, note};
 #[command(after_long_help = "Examples:
   bundle-tool delete web
   bundle-tool delete --force --volumes web db
-  run-tool list --format json | bundle-tool ps --all --quiet --filter status=exited | bundle-tool delete -")]
+  run-tool list --format json | bundle-tool ps -q -f status=exited | bundle-tool delete -")]
 pub(crate) struct Delete {
     /// Remove a bundle even if a process runs in it, and ignore one that does not exist; the process goes on.
     #[arg(short, long)]
@@ -37,7 +37,7 @@ impl Delete {
                 vec![operand.clone()]
             };
             for name in names {
-                // The others go all the same; each failure is told.
+                // The other bundles are removed all the same; each failure is reported.
                 if let Err(error) = self.one(&home, &name)
                     && let Some(earlier) = failed.replace(error)
                 {

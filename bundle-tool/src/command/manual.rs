@@ -39,6 +39,8 @@ pub(super) const MANUAL: Manual = Manual {
         ("$OCI_HOME/volumes/NAME/_data", "The named volume NAME."),
         ("$OCI_HOME/networks/, /etc/cni/net.d/", "Networks as CNI conflists."),
         ("/etc/cdi/, /var/run/cdi/", "Devices by name (Container Device Interface)."),
+        ("/run/bundle-tool/", "The networks that are up."),
+        ("/etc/subuid, /etc/subgid", "The ids that a user who is not root may map."),
     ],
     related: &["image-tool", "registry-tool", "run-tool", "build-tool", "runc"],
 };

@@ -71,7 +71,7 @@ struct Create {
     #[arg(long, value_name = "ADDRESS/BITS")]
     subnet: Option<String>,
     /// Address of the host in the subnet; the first by default.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "IP")]
     gateway: Option<IpAddr>,
     /// Name of the bridge interface on the host.
     #[arg(long, value_name = "NAME")]
@@ -89,7 +89,7 @@ impl Network {
         match self.command {
             Command::Create(create) => create.run(&home),
             Command::Ls => {
-                // There whether or not it has been written yet.
+                // `bridge` is listed even if nothing has used it yet.
                 container::conflist(&home, "bridge")?;
                 let known = Conflist::list(&container::network_folders(&home));
                 let names: String = known.iter().map(|network| format!("{}\n", network.name)).collect();
@@ -157,7 +157,7 @@ fn remove(home: &Home, name: &str) -> anyhow::Result<()> {
 /// The name of the host's interface: the one asked for, or the next free `oci1`, `oci2` …
 fn bridge(asked: Option<String>, known: &[Conflist]) -> anyhow::Result<String> {
     match asked {
-        // What the kernel takes as an interface's name.
+        // The kernel's limit for names of interfaces.
         Some(bridge) if bridge.len() > 15 || !is_name(&bridge) => {
             bail!("{bridge:?} is not a valid name for an interface (at most 15 letters and digits)")
         }

@@ -30,6 +30,11 @@ use super::candidates;
 /// The options of docker run. A switch takes `=true` and `=false` as well.
 #[derive(clap::Args)]
 pub(crate) struct Options {
+    /// Image, as LAYOUT[:REF][@DIGEST] or - to read that from standard input, then a program and its arguments, which replace the
+    /// image's command.
+    #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["ADDRESS", "COMMAND"], value_hint = ValueHint::AnyPath)]
+    operands: Vec<String>,
+
     /// Print help.
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
@@ -47,7 +52,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     cidfile: Option<PathBuf>,
     /// Set the platform, if the image is for several.
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]", add = candidates::words(&["linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386", "linux/ppc64le", "linux/riscv64", "linux/s390x"]))]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", add = candidates::words(candidates::PLATFORMS))]
     platform: Option<Platform>,
 
     #[command(flatten)]
@@ -66,11 +71,6 @@ pub(crate) struct Options {
     health: health::Health,
     #[command(flatten)]
     running: life::Running,
-
-    /// Image, as LAYOUT[:REF][@DIGEST] or - to read that from standard input, then a program and its arguments, which replace the
-    /// image's command.
-    #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["ADDRESS", "COMMAND"], value_hint = ValueHint::AnyPath)]
-    operands: Vec<String>,
 }
 
 fn refuse<T>(option: &'static str, reason: impl Into<String>) -> anyhow::Result<T> {

@@ -33,7 +33,7 @@ pub(crate) struct Ps {
     no_trunc: bool,
     /// Only show containers that match: name=TEXT, id=DIGITS, status=running|paused|created|exited, label=NAME[=VALUE] or
     /// ancestor=IMAGE.
-    #[arg(short, long, value_name = "FILTER", value_parser = filter, add = candidates::words(&["name=", "id=", "status=running", "status=paused", "status=created", "status=exited", "label=", "ancestor="]))]
+    #[arg(short, long, value_name = "FILTER", value_parser = filter, add = candidates::words(candidates::FILTERS))]
     filter: Vec<Filter>,
     /// Show the last N created containers, running or not.
     #[arg(short = 'n', long, value_name = "N")]

@@ -110,7 +110,7 @@ impl Volume {
             Command::Prune { all } => {
                 let mut unused = Vec::new();
                 for volume in store.list()? {
-                    // As random_id makes them.
+                    // Anonymous volumes have a random id for a name.
                     let nameless = volume.name.len() == 64 && volume.name.bytes().all(|byte| byte.is_ascii_hexdigit());
                     if (all || nameless) && removal::users_of_volume(&home.bundles(), &volume.name)?.is_empty() {
                         unused.push(volume.name);

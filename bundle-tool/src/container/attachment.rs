@@ -25,7 +25,7 @@ pub(super) struct Fresh {
 
 impl Fresh {
     pub(super) fn new(home: &Home) -> Result<Self, Error> {
-        let path = std::path::absolute(home.volumes()).during("find", &home.volumes())?;
+        let path = std::path::absolute(home.volumes()).during("find", home.volumes())?;
         Ok(Self { store: Store::new(path), names: Vec::new() })
     }
 
@@ -73,7 +73,7 @@ pub(super) fn mount(
         Source::Volume { name, copy, subpath, labels } => {
             let volume = name.clone().unwrap_or_else(name::random_id);
             let used = Used { name: volume.clone(), anonymous: name.is_none() };
-            let volumes = std::path::absolute(home.volumes()).during("find", &home.volumes())?;
+            let volumes = std::path::absolute(home.volumes()).during("find", home.volumes())?;
             let mut data = volumes.join(&volume).join("_data");
             if let Some(fresh) = fresh {
                 let about = About { created: created.into(), labels: environment::labels(labels.iter().cloned())? };

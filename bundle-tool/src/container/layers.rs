@@ -1,8 +1,8 @@
 //! The root file system of a bundle: an overlay on the image's layers, or a plain tree, which is a copy of the image.
 //!
-//! An overlay has three parts. At the bottom are the image's layers, unpacked once for all bundles. On them is `init`, a layer of the bundle
-//! with the mount points that the image lacks. If runtimes created these in the writable layer, the changes of every container would
-//! include an empty /etc/resolv.conf and a new time of /etc. On top is `upper`, which holds only what the container changed.
+//! An overlay has three parts. At the bottom are the image's layers, unpacked once for all bundles. On them is `init`, a layer of the
+//! bundle with the mount points that the image lacks. If runtimes created these in the writable layer, the changes of every container
+//! would include an empty /etc/resolv.conf and a new time of /etc. On top is `upper`, which holds only what the container changed.
 
 use std::fs;
 use std::os::fd::AsFd;

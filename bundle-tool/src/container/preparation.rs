@@ -242,7 +242,7 @@ impl<'a> Preparation<'a> {
             .reference()
             .map(ToString::to_string)
             .unwrap_or_else(|| subject.image.descriptor().digest().to_string());
-        let layout = std::path::absolute(address.layout_path()).during("find", &address.layout_path())?;
+        let layout = std::path::absolute(address.layout_path()).during("find", address.layout_path())?;
         let stop_signal = request
             .stop_signal
             .clone()

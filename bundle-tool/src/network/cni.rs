@@ -129,8 +129,8 @@ impl Conflist {
         Some(plugin.get("bridge").and_then(Value::as_str).unwrap_or("cni0"))
     }
 
-    /// The conflist as JSON, for the record of a network that is up: it is taken down by the configuration that it was brought up with, even
-    /// if the file has changed since.
+    /// The conflist as JSON, for the record of a network that is up: it is taken down by the configuration that it was brought up with,
+    /// even if the file has changed since.
     pub fn to_value(&self) -> Value {
         json!({"cniVersion": self.version, "name": self.name, "plugins": self.plugins})
     }
@@ -240,8 +240,8 @@ impl Attachment<'_> {
             .stderr(Stdio::piped())
             .spawn()
             .during("run", &program)?;
-        // A plugin that fails early closes its input, but its message says more than the broken pipe. The input fits into a pipe, so writing
-        // it cannot block.
+        // A plugin that fails early closes its input, but its message says more than the broken pipe. The input fits into a pipe, so
+        // writing it cannot block.
         if let Some(mut stdin) = child.stdin.take() {
             let _ = stdin.write_all(Value::Object(config).to_string().as_bytes());
         }

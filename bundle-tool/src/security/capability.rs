@@ -100,8 +100,8 @@ impl FromStr for Capability {
 /// The capabilities of a container, sorted by name.
 ///
 /// As in docker, an addition takes precedence over dropping `ALL`, a drop over adding `ALL`, and a capability that is both added and
-/// dropped is dropped. `held` are the capabilities that the caller can give. A runtime that is asked for more fails or warns, so `ALL` means
-/// these; a capability that is added by name is kept.
+/// dropped is dropped. `held` are the capabilities that the caller can give. A runtime that is asked for more fails or warns, so `ALL`
+/// means these; a capability that is added by name is kept.
 pub fn resolve(
     privileged: bool,
     add: &[Capability],

@@ -57,6 +57,7 @@ fn shells_are_offered_what_there_is() {
     };
     for (words, candidate) in [
         ("bundle-tool delete we", "web"),
+        ("bundle-tool create images:py", "images:python:3.8"),
         ("bundle-tool create --network container:w", "container:web"),
         ("bundle-tool create --restart on", "on-failure"),
         ("bundle-tool create --cap-add NET_AD", "NET_ADMIN"),
@@ -68,5 +69,6 @@ fn shells_are_offered_what_there_is() {
         let answer = offered(words);
         assert!(answer.lines().any(|line| line.split('\t').next() == Some(candidate)), "{words}: {answer}");
     }
+    assert_eq!(offered("bundle-tool create --dns im"), "", "an IP address is not an image's");
     work.run("delete web").ok();
 }

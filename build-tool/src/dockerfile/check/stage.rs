@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Found;
+use super::found::Found;
 use crate::dockerfile::expand::{self, Quoting};
 use crate::dockerfile::instruction::{Copy, Instruction};
 use crate::dockerfile::near::near;
+use crate::dockerfile::problem::Problem;
 use crate::dockerfile::{Dockerfile, Step};
 
 /// Arguments that have a value without being set in the file.
@@ -31,10 +32,24 @@ struct State {
     workdir: bool,
 }
 
+/// The arguments before the first FROM.
+struct Globals {
+    escape: char,
+    declared: BTreeSet<String>,
+    /// The defaults.
+    values: BTreeMap<String, String>,
+}
+
+impl Globals {
+    fn expand(&self, text: &str) -> Result<String, Problem> {
+        expand::word(text, self.escape, Quoting::Strip, &|name| self.values.get(name).cloned())
+    }
+}
+
 /// Checks the stages in order.
 pub(super) fn check(file: &Dockerfile, environment: &dyn Fn(&str) -> Option<Vec<String>>, found: &mut Found) {
-    let mut globals: BTreeMap<String, String> = BTreeMap::new();
-    let mut declared: BTreeSet<String> = PREDEFINED.map(str::to_owned).into();
+    let escape = file.directives.escape;
+    let mut globals = Globals { escape, declared: PREDEFINED.map(str::to_owned).into(), values: BTreeMap::new() };
     let mut stages: BTreeMap<String, State> = BTreeMap::new();
     let mut current: Option<(Option<String>, State)> = None;
     let mut commands: BTreeMap<&'static str, &Step> = BTreeMap::new();
@@ -45,7 +60,7 @@ pub(super) fn check(file: &Dockerfile, environment: &dyn Fn(&str) -> Option<Vec<
                     stages.insert(name, state);
                 }
                 commands.clear();
-                let base = base(step, &from.base, file.directives.escape, &globals, &declared, found);
+                let base = base(step, &from.base, &globals, found);
                 let state = match stages.get(&base.to_lowercase()) {
                     Some(state) => state.clone(),
                     None if base == "scratch" => State { complete: true, ..State::default() },
@@ -61,13 +76,10 @@ pub(super) fn check(file: &Dockerfile, environment: &dyn Fn(&str) -> Option<Vec<
             }
             (Instruction::Arg(arguments), None) => {
                 for argument in arguments {
-                    declared.insert(argument.name.clone());
-                    let value = argument.default.as_deref().unwrap_or_default();
-                    let lookup = |name: &str| globals.get(name).cloned();
                     // A word that cannot be expanded is the build's to report.
-                    let value =
-                        expand::word(value, file.directives.escape, Quoting::Strip, &lookup).unwrap_or_default();
-                    globals.insert(argument.name.clone(), value);
+                    let value = globals.expand(argument.default.as_deref().unwrap_or_default()).unwrap_or_default();
+                    globals.declared.insert(argument.name.clone());
+                    globals.values.insert(argument.name.clone(), value);
                 }
             }
             (_, None) => {}
@@ -80,40 +92,26 @@ pub(super) fn check(file: &Dockerfile, environment: &dyn Fn(&str) -> Option<Vec<
                     );
                     found.push(earlier, "MultipleInstructionsDisallowed", message);
                 }
-                inside(step, state, file.directives.escape, found);
+                inside(step, state, escape, found);
             }
         }
     }
 }
 
 /// The base image's name, expanded with the defaults of global arguments.
-fn base(
-    step: &Step,
-    text: &str,
-    escape: char,
-    globals: &BTreeMap<String, String>,
-    declared: &BTreeSet<String>,
-    found: &mut Found,
-) -> String {
-    let missing = RefCell::new(BTreeSet::new());
+fn base(step: &Step, text: &str, globals: &Globals, found: &mut Found) -> String {
     let used = RefCell::new(BTreeSet::new());
-    let name = expand::word(text, escape, Quoting::Strip, &|name| {
-        if !declared.contains(name) {
-            missing.borrow_mut().insert(name.to_owned());
-        }
+    let name = expand::word(text, globals.escape, Quoting::Strip, &|name| {
         used.borrow_mut().insert(name.to_owned());
-        globals.get(name).cloned()
+        globals.values.get(name).cloned()
     });
-    let name = name.unwrap_or_default();
-    for missing in missing.take() {
-        let near = hint(&missing, declared);
+    let (name, used) = (name.unwrap_or_default(), used.take());
+    for missing in used.difference(&globals.declared) {
+        let near = hint(missing, &globals.declared);
         found.push(step, "UndefinedArgInFrom", format!("FROM argument '{missing}' is not declared{near}"));
     }
-    let known = used.borrow().iter().all(|name| declared.contains(name));
-    if known
-        && !used.borrow().is_empty()
-        && (name.is_empty() || name.ends_with([':', '/', '@']) || name.starts_with([':', '/']))
-    {
+    let invalid = name.is_empty() || name.ends_with([':', '/', '@']) || name.starts_with([':', '/']);
+    if invalid && !used.is_empty() && used.is_subset(&globals.declared) {
         let message = format!("Default value for {text} results in empty or invalid base image name");
         found.push(step, "InvalidDefaultArgInFrom", message);
     }

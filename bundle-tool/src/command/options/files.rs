@@ -33,12 +33,12 @@ pub(super) struct Files {
     #[arg(long, value_name = "DRIVER", add = candidates::words(&["local"]))]
     pub(super) volume_driver: Option<String>,
     /// Mount the container's root file system read-only.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) read_only: bool,
     /// Size of /dev/shm; 64m by default.
     #[arg(long, value_name = "BYTES")]
     pub(super) shm_size: Option<Size>,
-    /// Storage driver options for the container; none is supported.
+    /// Storage driver option for the container; not supported.
     #[arg(long, value_name = "NAME=VALUE")]
     pub(super) storage_opt: Vec<String>,
     /// Add a host device to the container: HOST[:CONTAINER][:rwm], or a CDI name, VENDOR/CLASS=NAME.

@@ -25,7 +25,7 @@ pub(super) struct Health {
     #[arg(long, value_name = "N")]
     pub(super) health_retries: Option<u64>,
     /// Disable any health check of the image.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) no_healthcheck: bool,
 }
 

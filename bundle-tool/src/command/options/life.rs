@@ -15,7 +15,7 @@ use super::{candidates, refuse};
 #[command(next_help_heading = "Life cycle")]
 pub(super) struct Life {
     /// Remove the bundle when the container is deleted.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) rm: bool,
     /// Set metadata on the container.
     #[arg(short, long, value_name = "NAME=VALUE")]
@@ -24,7 +24,7 @@ pub(super) struct Life {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) label_file: Vec<PathBuf>,
     /// Signal to stop the container; SIGTERM by default.
-    #[arg(long, value_name = "SIGNAL", add = candidates::words(&["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGKILL"]))]
+    #[arg(long, value_name = "SIGNAL", add = candidates::words(candidates::SIGNALS))]
     pub(super) stop_signal: Option<String>,
     /// Timeout in seconds to stop the container before it is killed; -1 waits forever.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
@@ -99,12 +99,12 @@ impl Life {
     }
 }
 
-/// What docker run does itself. The bundle's annotations tell it to whoever runs the bundle.
+/// What docker run does itself, and the runtime must do here; annotations of the bundle say so.
 #[derive(clap::Args)]
 #[command(next_help_heading = "For the runtime")]
 pub(super) struct Running {
     /// Run the container in the background.
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) detach: bool,
     /// Attach to stdin, stdout or stderr.
     #[arg(short, long, value_name = "STREAM", value_parser = ["stdin", "stdout", "stderr"], ignore_case = true)]
@@ -113,13 +113,13 @@ pub(super) struct Running {
     #[arg(long, value_name = "KEYS")]
     pub(super) detach_keys: Option<String>,
     /// Proxy received signals to the program.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_name = "BOOL")]
     pub(super) sig_proxy: Option<bool>,
     /// Runtime to use for the container.
     #[arg(long, value_name = "PROGRAM", value_hint = ValueHint::CommandName)]
     pub(super) runtime: Option<String>,
     /// Skip image verification, which registry-tool does when it pulls.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) disable_content_trust: bool,
 }
 

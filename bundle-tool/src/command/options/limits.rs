@@ -21,11 +21,11 @@ pub(super) struct Resources {
     /// Tune container memory swappiness (0 to 100).
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) memory_swappiness: Option<i64>,
-    /// Kernel memory limit, which Linux no longer has.
+    /// Kernel memory limit; not supported since Linux 5.16.
     #[arg(long, value_name = "BYTES")]
     pub(super) kernel_memory: Option<Size>,
     /// Disable the OOM killer.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) oom_kill_disable: bool,
     /// Tune the host's OOM preferences (-1000 to 1000).
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i32).range(-1000..=1000))]
@@ -76,7 +76,7 @@ pub(super) struct Resources {
     #[arg(long, value_name = "RATE")]
     pub(super) device_write_iops: Vec<DeviceRate>,
     /// Set a resource limit of the program: NAME=SOFT[:HARD].
-    #[arg(long, value_name = "LIMIT", add = candidates::words(&["core=", "cpu=", "data=", "fsize=", "locks=", "memlock=", "msgqueue=", "nice=", "nofile=", "nproc=", "rss=", "rtprio=", "rttime=", "sigpending=", "stack="]))]
+    #[arg(long, value_name = "LIMIT", add = candidates::words(candidates::ULIMITS))]
     pub(super) ulimit: Vec<Ulimit>,
     /// Parent control group for the container: a path, or a systemd slice.
     #[arg(long, value_name = "GROUP")]

@@ -26,7 +26,7 @@ pub(super) struct Network {
     #[arg(short, long, value_name = "PORTS")]
     pub(super) publish: Vec<Publish>,
     /// Publish all exposed ports to random ports of the host.
-    #[arg(short = 'P', long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(short = 'P', long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) publish_all: bool,
     /// Expose a port or a range of ports: PORT[-PORT][/PROTOCOL].
     #[arg(long, value_name = "PORTS")]
@@ -41,7 +41,7 @@ pub(super) struct Network {
     #[arg(long, value_name = "NAME:ADDRESS")]
     pub(super) add_host: Vec<ExtraHost>,
     /// Set a custom DNS server.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "IP")]
     pub(super) dns: Vec<IpAddr>,
     /// Set a DNS option.
     #[arg(long, alias = "dns-opt", value_name = "OPTION")]
@@ -50,16 +50,16 @@ pub(super) struct Network {
     #[arg(long, value_name = "DOMAIN")]
     pub(super) dns_search: Vec<String>,
     /// IPv4 address of the container.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "IP")]
     pub(super) ip: Option<std::net::Ipv4Addr>,
     /// IPv6 address of the container.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "IP")]
     pub(super) ip6: Option<std::net::Ipv6Addr>,
     /// Link-local address of the container; not supported.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "IP")]
     pub(super) link_local_ip: Vec<IpAddr>,
     /// MAC address of the container.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "MAC")]
     pub(super) mac_address: Option<String>,
     /// Add an alias for the container on its network.
     #[arg(long, alias = "net-alias", value_name = "NAME")]

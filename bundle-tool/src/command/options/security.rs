@@ -15,7 +15,7 @@ use super::{candidates, refuse};
 #[command(next_help_heading = "Confinement")]
 pub(super) struct Security {
     /// Give the container all capabilities and devices, and do not confine it.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) privileged: bool,
     /// Add a Linux capability; ALL adds all.
     #[arg(long, value_name = "CAPABILITY", add = candidates::capabilities())]
@@ -25,7 +25,7 @@ pub(super) struct Security {
     pub(super) cap_drop: Vec<Capability>,
     /// Security option: seccomp=FILE|unconfined, apparmor=PROFILE, label=disable, no-new-privileges, systempaths=unconfined or
     /// writable-cgroups.
-    #[arg(long, value_name = "OPTION", add = candidates::words(&["apparmor=", "label=disable", "no-new-privileges", "seccomp=", "seccomp=unconfined", "systempaths=unconfined", "writable-cgroups"]))]
+    #[arg(long, value_name = "OPTION", add = candidates::words(candidates::SECURITY_OPTIONS))]
     pub(super) security_opt: Vec<SecurityOption>,
     /// Set a namespaced kernel parameter.
     #[arg(long, value_name = "NAME=VALUE")]

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use image_tool::layer::entry::{self, Kind};
 
-use super::{Copier, Data, Error, absolute};
+use super::{Copier, Data, absolute};
+use crate::copy::error::Error;
 use crate::source::files;
 
 impl Copier<'_, '_> {
