@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod append;
+mod examples;
 mod list;
 mod save;
 mod show;
