@@ -71,8 +71,16 @@ pub fn plain(text: &str) -> String {
 /// terminal obeys them.
 #[must_use]
 pub fn json(document: &str) -> String {
-    let escape = |c: char| if c.is_control() && c != '\n' { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
-    document.chars().map(escape).collect()
+    let mut text = String::with_capacity(document.len());
+    for character in document.chars() {
+        if character.is_control() && character != '\n' {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\\u{:04x}", u32::from(character));
+        } else {
+            text.push(character);
+        }
+    }
+    text
 }
 
 /// Columns as docker aligns them: padded to the widest cell, three spaces apart, at least twenty wide. Cells go through
