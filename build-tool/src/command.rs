@@ -1,4 +1,4 @@
-//! The command line: a file for each subcommand.
+//! The command line: a file for each subcommand. This room may import every other one; only it parses arguments and prints.
 
 mod build;
 mod cache;

@@ -1,4 +1,5 @@
-//! The command line: one file for each subcommand, and what several of them share.
+//! The command line: a file for each subcommand, and what several of them share. This room may import every other one; only it
+//! parses arguments, prints, and starts the asynchronous runtime.
 
 use std::future::Future;
 use std::io::{self, IsTerminal as _};

@@ -1,7 +1,7 @@
-//! Containers saved to disk and brought back, by criu.
+//! Checkpoints: containers saved to disk and restored by criu.
 //!
-//! Imports `create`, since a restored container begins as a new one does, and what `create` imports; nothing of supervision or
-//! of the command line.
+//! This room imports `create`, because a restored container begins like a new one, and the rooms that `create` imports. It knows
+//! nothing of supervision or of the command line.
 
 pub(crate) mod criu;
 mod images;

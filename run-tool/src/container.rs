@@ -1,7 +1,7 @@
-//! A container by name: its folder under the root, its status, and its end.
+//! An existing container, found by its id: its folder under the root, its status, and its end.
 //!
-//! Here is what is on disk of a container and what can be said and done with that alone: this room imports `cgroup`, `spec` and
-//! `kernel`, and knows nothing of how a container is made or watched.
+//! This room holds what is on disk of a container and everything that can be done with that alone. It imports `cgroup`, `spec`
+//! and `kernel`. It knows nothing of how a container is made or supervised.
 
 pub(crate) mod exit;
 pub(crate) mod hook;
@@ -27,24 +27,24 @@ use crate::kernel::syscall::{self, Pid};
 use crate::kernel::{log, procfs};
 use crate::spec;
 
-/// The fifo whose presence means that the container waits for `start`.
+/// The fifo in a container's folder. As long as it exists, the container waits for `start`.
 pub(crate) const FIFO: &str = "exec.fifo";
 
-/// What a container does.
+/// The status of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// Set up, its program not started.
+    /// Set up, but its program is not started yet.
     Created,
-    /// Running.
+    /// Its program is running.
     Running,
-    /// Stopped by the freezer.
+    /// Its processes are suspended by the freezer.
     Paused,
-    /// Its first process is gone.
+    /// Its init process has ended.
     Stopped,
 }
 
 impl Status {
-    /// The word of the runtime spec.
+    /// The runtime spec's name for it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Status::Created => "created",
@@ -58,24 +58,24 @@ impl Status {
 /// A container that exists.
 #[derive(Debug)]
 pub(crate) struct Container {
-    /// Its folder.
+    /// Its folder under the root, named by its id.
     pub(crate) folder: PathBuf,
-    /// Its stored state.
+    /// Its state as stored in that folder.
     pub(crate) state: State,
 }
 
-/// What asking for a container came to, when it is not there.
+/// There is no container with the given id.
 #[derive(Debug, thiserror::Error)]
 #[error("container does not exist")]
 pub(crate) struct DoesNotExist;
 
-/// What a signal came to, when nobody was there to get it.
+/// The container has no running process to signal.
 #[derive(Debug, thiserror::Error)]
 #[error("container not running")]
 pub(crate) struct NotRunning;
 
 impl Container {
-    /// Finds a container.
+    /// Loads the container `id` under `root`; `DoesNotExist` if there is none.
     pub(crate) fn load(root: &Path, id: &str) -> Result<Self> {
         state::check_id(id)?;
         let folder = root.join(id);
@@ -83,7 +83,7 @@ impl Container {
         Ok(Self { folder, state })
     }
 
-    /// The configuration in its bundle.
+    /// The config.json in its bundle.
     pub(crate) fn spec(&self) -> Result<Spec> {
         let bundle = self.state.bundle().context("bundle not found in labels")?;
         spec::load_from(Path::new(bundle))
@@ -99,7 +99,7 @@ impl Container {
         }
     }
 
-    /// Whether its first process lives.
+    /// Whether its init process is alive.
     pub(crate) fn is_alive(&self) -> bool {
         match procfs::process_stat(self.state.init_process_pid) {
             Some((start, process)) => start == self.state.init_process_start && !matches!(process, 'Z' | 'X'),
@@ -107,7 +107,7 @@ impl Container {
         }
     }
 
-    /// What it does.
+    /// Its status at this moment.
     pub(crate) fn status(&self) -> Status {
         if !self.is_alive() {
             Status::Stopped
@@ -120,18 +120,18 @@ impl Container {
         }
     }
 
-    /// A descriptor of its first process, for certain that process.
+    /// A pidfd of its init process, certainly of no other process.
     pub(crate) fn pidfd(&self) -> Result<OwnedFd> {
         let pid = RustixPid::from_raw(self.state.init_process_pid).ok_or(NotRunning)?;
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|_| NotRunning)?;
-        // Checked after it was opened: from here on the id cannot be used again without our noticing.
+        // Checked after the pidfd was opened: from here on it stands for this process, even if the id is used again.
         if !self.is_alive() {
             return Err(NotRunning.into());
         }
         Ok(pidfd)
     }
 
-    /// Sends a signal to its first process; a SIGKILL reaches every process even where they share the host's PID namespace.
+    /// Sends a signal to its init process. A SIGKILL reaches all its processes, also if they share the host's PID namespace.
     pub(crate) fn signal(&self, signal: i32) -> Result<()> {
         if signal == libc::SIGKILL && !self.state.has_new_namespace("NEWPID") {
             let cgroup = self.cgroup();
@@ -157,7 +157,7 @@ impl Container {
         syscall::pidfd_send_signal(pidfd.as_fd(), signal).fails(|| "unable to signal init")?;
         if signal == libc::SIGKILL {
             let cgroup = self.cgroup();
-            // A frozen version 1 process dies only once it is thawed.
+            // With cgroup v1 a frozen process dies only once it is thawed.
             if cgroup.is_frozen() {
                 cgroup.freeze(false)?;
             }
@@ -165,9 +165,9 @@ impl Container {
         Ok(())
     }
 
-    /// Kills it, waits until it is gone, and removes it.
+    /// Kills the container, waits until its init process is gone, and removes everything of it.
     pub(crate) fn kill_and_destroy(&self) -> Result<()> {
-        // Not running any more is what is wanted.
+        // A container that is no longer running is just what is wanted.
         if let Err(error) = self.signal(libc::SIGKILL)
             && error.downcast_ref::<NotRunning>().is_none()
         {
@@ -179,13 +179,13 @@ impl Container {
         self.destroy()
     }
 
-    /// Waits until the first process is gone.
+    /// Waits until the init process is gone. Returns whether it is gone within the limit.
     pub(crate) fn wait_until_gone(&self, limit: Duration) -> bool {
         if let Ok(pidfd) = self.pidfd() {
             let timeout =
                 rustix::event::Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };
             let mut poll = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
-            // A signal cuts the wait short; the status below is what counts.
+            // A signal can cut the wait short; the check below decides.
             let _ = rustix::event::poll(&mut poll, Some(&timeout));
         }
         for _ in 0..20 {
@@ -197,7 +197,7 @@ impl Container {
         false
     }
 
-    /// Removes a container that does not run: its groups, its folder, then its poststop hooks.
+    /// Removes a container that is not running: its control groups and its folder. Then its poststop hooks run.
     pub(crate) fn destroy(&self) -> Result<()> {
         self.release()?;
         remove_folder(&self.folder)
@@ -205,7 +205,7 @@ impl Container {
         self.run_poststop()
     }
 
-    /// Ends a container that is to be started again: all of it but its folder.
+    /// Removes everything of a container but its folder, before it is started again.
     pub(crate) fn recycle(&self) -> Result<()> {
         self.release()?;
         self.run_poststop()
@@ -214,7 +214,7 @@ impl Container {
     fn release(&self) -> Result<()> {
         let cgroup = self.cgroup();
         if cgroup.exists() && (!self.state.has_new_namespace("NEWPID") || self.state.init_process_pid == 0) {
-            // Others of the container may have outlived its first process, or it was interrupted while it was made.
+            // Other processes may have outlived init, or the container's creation was interrupted.
             if let Err(error) = cgroup.kill_all() {
                 log::debug(|| format!("{error:#}"));
             }
@@ -225,11 +225,11 @@ impl Container {
         self.state.rdt.destroy()
     }
 
-    /// What `events` prints.
+    /// The statistics that `events` prints.
     pub(crate) fn stats(&self) -> Result<serde_json::Value> {
         let mut stats = self.cgroup().stats();
         if self.state.rdt.exist() {
-            // Nothing can be said of what is no longer mounted.
+            // resctrl has been unmounted since the container was made.
             let resctrl =
                 Resctrl::find().context("unable to get container Intel RDT stats: Intel RDT not available")?;
             stats["intel_rdt"] = resctrl.stats(&self.state.rdt)?;
@@ -243,17 +243,17 @@ impl Container {
         hook::run("poststop", hooks.as_ref().and_then(|hooks| hooks.poststop().as_ref()), &state)
     }
 
-    /// The hooks that were configured.
+    /// The hooks of its configuration, as stored in its state.
     pub(crate) fn hooks(&self) -> Result<Option<Hooks>> {
         self.state.config.hooks.clone().map(serde_json::from_value).transpose().map_err(Into::into)
     }
 
-    /// Stores the state.
+    /// Stores the state in its folder.
     pub(crate) fn save(&self) -> Result<()> {
         self.state.save(&self.folder)
     }
 
-    /// The document that `state` and `list` print, without the owner.
+    /// The document that `state` prints. `list` adds the owner and the exit status.
     pub(crate) fn describe(&self) -> Description {
         let status = self.status();
         let pid: Pid = if status == Status::Stopped { 0 } else { self.state.init_process_pid };
@@ -272,8 +272,8 @@ impl Container {
     }
 }
 
-/// Removes a container's folder. Its supervisor, which has just seen it end, may put the status there meanwhile, so that the folder
-/// is not empty any more when its own turn comes; it does that once.
+/// Removes a container's folder. A supervisor that has just seen the end of the container may write the exit status into the
+/// folder meanwhile, so that it is no longer empty. That happens once.
 fn remove_folder(folder: &Path) -> std::io::Result<()> {
     let mut tries = 0;
     loop {
@@ -293,22 +293,22 @@ fn remove_folder(folder: &Path) -> std::io::Result<()> {
 pub(crate) struct Description {
     #[serde(rename = "ociVersion")]
     version: String,
-    /// The container's name.
+    /// The id of the container.
     pub(crate) id: String,
-    /// Its first process; zero when stopped.
+    /// Its init process; 0 for a stopped container.
     pub(crate) pid: Pid,
-    /// What it does.
+    /// `Status::name`.
     pub(crate) status: &'static str,
-    /// Its bundle.
+    /// The absolute path of its bundle; empty if unknown.
     pub(crate) bundle: String,
     rootfs: PathBuf,
-    /// When it was made.
+    /// The time of its creation (RFC 3339).
     pub(crate) created: String,
     #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
     annotations: serde_json::Map<String, serde_json::Value>,
-    /// Who owns its folder.
+    /// The user who owns its folder, by name. Only `list` fills it in.
     pub(crate) owner: String,
-    /// How it ended, where its supervisor or a foreground `run --keep` has said so.
+    /// How it ended, if a supervisor or `run --keep` recorded that.
     #[serde(flatten)]
     pub(crate) exit: Option<Exit>,
 }
@@ -318,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_that_its_supervisor_still_writes_to_is_removed() {
+    fn a_folder_is_removed_while_a_supervisor_still_writes_to_it() {
         for _ in 0..50 {
             let root = tempfile::tempdir().unwrap();
             let folder = root.path().join("container");
@@ -329,7 +329,7 @@ mod tests {
             std::thread::scope(|scope| {
                 scope.spawn(|| {
                     for name in 0..5 {
-                        // It fails once the folder is gone.
+                        // Fails once the folder is gone.
                         let _ = fs::write(folder.join(format!("late-{name}")), "");
                     }
                 });

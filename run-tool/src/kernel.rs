@@ -1,7 +1,7 @@
-//! The kernel's interfaces, and what a program needs to live by them: system calls, `/proc`, paths, sockets, terminals, errors
-//! and the log in runc's words.
+//! The kernel's interfaces and the basics of a program on top of them: system calls, `/proc`, paths, sockets, terminals, errors,
+//! and the log in runc's format.
 //!
-//! Nothing here knows of containers, bundles or the runtime spec, and nothing here imports another room.
+//! Nothing here knows of containers, bundles or the runtime spec. This room imports no other.
 
 pub(crate) mod beneath;
 pub(crate) mod device;

@@ -1,8 +1,8 @@
-//! An OCI runtime: runc's command line, state, log and exit codes, on libcontainer's types and parts.
+//! An OCI runtime: runc's command line, state, log and exit codes, with libcontainer's types for the configuration.
 //!
-//! A command finds its container (`container`), or makes one (`create`) from a configuration (`spec`). One clone becomes the
-//! container's process (`create::init`, `create::exec`), which makes the file system around itself (`rootfs`), takes on its
-//! restrictions (`program`) and executes. Who stays behind is in `supervise`. There is a single thread, from beginning to end.
+//! A command finds its container (`container`), or creates one (`create`) from a configuration (`spec`). One clone becomes the
+//! container's process (`create::init`, `create::exec`), which sets up the file system around itself (`rootfs`), takes on its
+//! restrictions (`program`) and executes. `supervise` watches over containers while they run. run-tool has a single thread.
 
 mod cgroup;
 mod checkpoint;
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
             if let Some(error) = failure.error.chain().find_map(|cause| cause.downcast_ref::<create::NotExecuted>()) {
-                // What the container's own process would have said.
+                // runc prints this message plainly, because there the container's own process writes it.
                 kernel::log::plain(&error.to_string());
                 return ExitCode::from(failure.status);
             }

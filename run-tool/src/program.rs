@@ -1,8 +1,8 @@
-//! The program that a container runs, its first one or one of exec: who it is, what it may do, and how it starts.
+//! A program that runs in a container, the first one or one of `exec`: its user, its restrictions, and its execution.
 //!
-//! Everything here happens in the child, inside the container, in the order that runc keeps: restrictions that need privilege
-//! first, the seccomp filter last of all if no_new_privs allows it. This room imports `spec` and `kernel`: it knows nothing of the
-//! parent, and what takes the parent comes in as a function.
+//! Everything here happens in the child, inside the container, in runc's order: restrictions that need privilege first, the
+//! seccomp filter last if no_new_privs allows that. This room imports `spec` and `kernel`. It knows nothing of the parent; what
+//! needs the parent is passed in as a function.
 
 pub(crate) mod capability;
 pub(crate) mod label;
@@ -33,12 +33,12 @@ use crate::kernel::syscall::{self, SchedulerAttributes, SignalMask};
 use crate::kernel::{log, security, set};
 use crate::spec::{Items, memory_policy};
 
-/// A program, as far as the container's configuration describes it.
+/// A program as the configuration describes it (`process`, and parts of `linux`).
 #[derive(Debug)]
 pub(crate) struct Program {
-    /// The command line.
+    /// The command line; the first argument names the program.
     pub(crate) arguments: Vec<String>,
-    /// `NAME=value`, last one wins.
+    /// The environment as `NAME=value`. Of several entries with a name the last one counts.
     pub(crate) environment: Vec<String>,
     cwd: PathBuf,
     uid: u32,
@@ -51,30 +51,30 @@ pub(crate) struct Program {
     selinux: String,
     scheduler: Option<Scheduler>,
     io_priority: Option<(IOPriorityClass, i64)>,
-    /// Limits, set by the parent.
+    /// `process.rlimits`, set by the parent.
     pub(crate) limits: Vec<PosixRlimit>,
-    /// Columns and rows of the terminal.
+    /// Columns and rows of the terminal; zero if the configuration gives none.
     pub(crate) size: (u16, u16),
     /// `process.oomScoreAdj`, set by the parent.
     pub(crate) oom_score: Option<i32>,
-    /// The seccomp filter.
+    /// The compiled seccomp filter; `None` for no filter.
     pub(crate) filter: Option<Filter>,
     /// `linux.personality.domain`.
     pub(crate) personality: Option<String>,
     /// `linux.memoryPolicy`.
     pub(crate) memory_policy: Option<LinuxMemoryPolicy>,
-    /// Whether its CPUs are limited.
+    /// Whether the container's CPUs are limited by a cpuset. Only used to explain a refused scheduler.
     pub(crate) cpuset: bool,
-    /// Descriptors after the standard streams that it keeps.
+    /// The number of descriptors after the standard streams that it inherits.
     pub(crate) kept: u32,
-    /// Made by a user other than root: no groups can be set.
+    /// Whether the container was created by a user other than root: then groups cannot be set.
     pub(crate) rootless: bool,
-    /// The mask of signals to start with.
+    /// The signal mask to start with, if run-tool has blocked signals in the parent.
     pub(crate) mask: Option<SignalMask>,
 }
 
 impl Program {
-    /// Reads a process of the configuration.
+    /// Builds a program from `process` of a configuration. The fields from `linux` are left empty.
     pub(crate) fn from_spec(process: &Process, rootless: bool) -> Result<Self> {
         let user = process.user();
         let groups = user.additional_gids().items().to_vec();
@@ -88,7 +88,7 @@ impl Program {
             uid: user.uid(),
             gid: user.gid(),
             groups,
-            // None are listed: none are given.
+            // Without `capabilities` the program gets none.
             capabilities: process.capabilities().as_ref().map(Sets::from_spec).unwrap_or_default(),
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             apparmor: process.apparmor_profile().clone().unwrap_or_default(),
@@ -109,17 +109,17 @@ impl Program {
         })
     }
 
-    /// The working directory.
+    /// The working directory, `process.cwd`.
     pub(crate) fn cwd(&self) -> &Path {
         &self.cwd
     }
 
-    /// Confines the program to its AppArmor profile, from execve on.
+    /// Confines the program to its AppArmor profile; it takes effect at execve.
     pub(crate) fn confine(&self) -> Result<()> {
         label::apply_apparmor(&self.apparmor, self.apparmor_enabled)
     }
 
-    /// What can be done before the parent stores the state.
+    /// Applies everything that can be done before the parent stores the state.
     pub(crate) fn settle(&self) -> Result<()> {
         if self.no_new_privileges {
             rustix::thread::set_no_new_privs(true).fails(|| "prctl(SET_NO_NEW_PRIVS)")?;
@@ -150,19 +150,19 @@ impl Program {
         Ok(())
     }
 
-    /// Becomes the container's user with its rights, and finds the program. After this only execve is left. `hand_over` gives the
-    /// listener of the seccomp filter away, if there is one.
+    /// Takes on the user, capabilities and filter, and looks up the program. After this only execve is left. `hand_over` sends the
+    /// listener of the seccomp filter, if there is one, to the parent.
     pub(crate) fn take_on(&mut self, hand_over: &dyn Fn(RawFd) -> Result<()>) -> Result<CString> {
         label::apply_selinux(&self.selinux)?;
-        // Before the filter, which may not know the call.
+        // Before the filter, which may forbid the call.
         syscall::close_on_exec_from(3 + self.kept).fails(|| "error closing exec fds: close_range")?;
-        // Without no_new_privs a filter is a privileged thing; with it, it comes last.
+        // Without no_new_privs it takes privilege to install a filter, so it must be done now. With it the filter comes last.
         if !self.no_new_privileges {
             self.install_filter(hand_over)?;
         }
         let entered = match rustix::process::chdir(&self.cwd) {
             Ok(()) => true,
-            // The container's user may reach it where root of a user namespace does not (a share of another machine).
+            // The container's user may be able to enter it although root cannot (a network file system). Tried again below.
             Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => false,
             Err(error) => return Err(error).fails(|| self.chdir_failure()).map_err(Into::into),
         };
@@ -193,7 +193,7 @@ impl Program {
         let listener =
             syscall::seccomp_load(&filter.program, filter.flags).fails(|| "unable to init seccomp: seccomp")?;
         if let Some(listener) = listener {
-            // The parent fetches it: sending it would take system calls that the filter may ask about.
+            // The parent fetches the listener: to send it would take system calls that the filter may stop.
             hand_over(listener)?;
             drop(syscall::own_fd(listener));
         }
@@ -201,7 +201,7 @@ impl Program {
     }
 
     fn set_user(&self) -> Result<()> {
-        // The number that stands for no user is none that can be taken.
+        // The kernel takes -1 for "leave it as it is".
         for (id, kind) in [(self.uid, "uid"), (self.gid, "gid")] {
             if id == u32::MAX {
                 bail!("cannot set{kind} to unmapped {kind} {id} in user namespace");
@@ -214,8 +214,8 @@ impl Program {
         if !self.rootless {
             let groups: Vec<Gid> = self.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
             match rustix::thread::set_thread_groups(&groups) {
-                // In the namespaces of ordinary users groups cannot be set. That is the kernel's word, not that of a file
-                // which the image can have at `/proc` as well: with it, the caller's groups would stay.
+                // In the user namespace of an ordinary user groups cannot be set. Only the kernel's own procfs is trusted to
+                // say so: an image could bring such a file at `/proc`, and the caller's groups would stay.
                 Err(rustix::io::Errno::PERM) if Procfs::open()?.read(Path::new("self/setgroups"))?.trim() == "deny" => {
                 }
                 result => result.fails(|| "setgroups")?,
@@ -234,7 +234,7 @@ impl Program {
         Ok(())
     }
 
-    /// Lets the container's user open its standard streams by name (`/dev/stderr`).
+    /// Gives the standard streams to the container's user, so that it can open them by name (`/dev/stderr`).
     fn own_streams(&self) -> Result<()> {
         for number in 0..3 {
             let Some(stream) = syscall::borrow_fd(number) else { continue };
@@ -243,7 +243,7 @@ impl Program {
                 continue;
             }
             match rustix::fs::chownat(stream, "", Some(Uid::from_raw(self.uid)), None, AtFlags::EMPTY_PATH) {
-                // The owner is not one of this namespace, or the file system is read-only: it was given so.
+                // The owner has no id in this namespace, or the file system is read-only. The caller wanted it so.
                 Ok(()) | Err(rustix::io::Errno::PERM | rustix::io::Errno::ROFS | rustix::io::Errno::INVAL) => {}
                 Err(error) => return Err(error).fails(|| format!("fchown fd {number}")).map_err(Into::into),
             }
@@ -251,7 +251,7 @@ impl Program {
         Ok(())
     }
 
-    /// Starts the program. Returns only if that failed.
+    /// Executes the program. Returns only if that fails.
     pub(crate) fn execute(&self, path: &CString) -> anyhow::Error {
         let strings = |strings: &[String]| -> Result<Vec<CString>, std::ffi::NulError> {
             strings.iter().map(|string| CString::new(string.as_str())).collect()
@@ -260,7 +260,8 @@ impl Program {
             (Ok(arguments), Ok(environment)) => (arguments, environment),
             _ => return anyhow::anyhow!("exec {:?}: argument contains a nul byte", self.arguments[0]),
         };
-        // Ignored by Rust's runtime until now: a parent that has gone must not end this process before it could say why.
+        // Rust's runtime ignores SIGPIPE. That was welcome so far: a dead parent must not kill this process before it reports an
+        // error. The program gets the default.
         syscall::default_signal(libc::SIGPIPE);
         if let Some(mask) = &self.mask
             && let Err(error) = syscall::set_signal_mask(mask)
@@ -272,7 +273,7 @@ impl Program {
     }
 }
 
-/// Reads `WIDTHxHEIGHT` of a configuration.
+/// Converts `process.consoleSize` to columns and rows.
 fn size_of(size: Option<TerminalSize>) -> Result<(u16, u16)> {
     let Some(size) = size else { return Ok((0, 0)) };
     let number = |value: u64| u16::try_from(value).context("consoleSize");
@@ -313,7 +314,7 @@ fn scheduler_attributes(scheduler: &Scheduler) -> SchedulerAttributes {
 }
 
 fn set_memory_policy(policy: &LinuxMemoryPolicy) -> Result<()> {
-    // serde gives the names of the spec back.
+    // Serialized, the mode has the name that the spec gives it.
     let mode = serde_json::to_value(policy.mode())?;
     let mode = memory_policy::MODES.iter().position(|name| mode.as_str() == Some(name));
     let mut mode = mode.context("invalid memory policy mode")? as i32;
@@ -330,7 +331,7 @@ fn set_memory_policy(policy: &LinuxMemoryPolicy) -> Result<()> {
     Ok(())
 }
 
-/// The environment without repetitions (the last counts), with a HOME.
+/// The environment without repeated names (the last entry counts) and with a HOME.
 fn prepare_environment(environment: &[String], uid: u32) -> Result<Vec<String>> {
     let mut seen = HashSet::new();
     let mut prepared = Vec::with_capacity(environment.len() + 1);
@@ -362,16 +363,16 @@ fn prepare_environment(environment: &[String], uid: u32) -> Result<Vec<String>> 
     Ok(prepared)
 }
 
-/// The home of a user by the container's own `/etc/passwd`.
+/// The home of a user in the container's own `/etc/passwd`, or `/`.
 fn home_of(uid: u32) -> String {
     use std::io::Read;
     let mut text = Vec::new();
-    // An image can have anything there: a device without end, or a fifo that nobody writes to.
+    // An image can have anything there: an endless device, or a fifo without a writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     if let Ok(file) = rustix::fs::open("/etc/passwd", flags, Mode::empty()).map(fs::File::from)
         && file.metadata().is_ok_and(|metadata| metadata.is_file())
     {
-        // What could not be read lists no homes.
+        // On an error the part that was read is searched.
         let _ = file.take(16 << 20).read_to_end(&mut text);
     }
     String::from_utf8_lossy(&text)
@@ -381,7 +382,7 @@ fn home_of(uid: u32) -> String {
         .map_or_else(|| "/".to_owned(), |fields| fields[5].to_owned())
 }
 
-/// A working directory that the kernel cannot name lies outside the container (CVE-2024-21626).
+/// Fails if the working directory is outside the container: the kernel then cannot name it (CVE-2024-21626).
 fn check_cwd() -> Result<()> {
     match rustix::process::getcwd(Vec::new()) {
         Ok(path) if path.to_bytes().first() == Some(&b'/') => Ok(()),
@@ -392,7 +393,7 @@ fn check_cwd() -> Result<()> {
     }
 }
 
-/// Finds a program as Go's LookPath does, with its messages, since engines make exit codes of them.
+/// Looks up a program as Go's LookPath does. The messages are Go's too, because engines derive exit statuses from them.
 fn look_up(name: &str, environment: &[String]) -> Result<PathBuf> {
     let executable = |path: &Path| -> Result<(), String> {
         let stat = rustix::fs::stat(path)
@@ -414,7 +415,7 @@ fn look_up(name: &str, environment: &[String]) -> Result<PathBuf> {
     }
     let path = environment.iter().rev().find_map(|variable| variable.strip_prefix("PATH="));
     for folder in path.unwrap_or_default().split(':') {
-        // An empty entry is the working directory, from which nothing is taken unasked.
+        // An empty entry would mean the working directory. As in Go, it is skipped.
         if !folder.is_empty() {
             let candidate = Path::new(folder).join(name);
             if !name.is_empty() && executable(&candidate).is_ok() {
@@ -425,8 +426,8 @@ fn look_up(name: &str, environment: &[String]) -> Result<PathBuf> {
     bail!("exec: {name:?}: executable file not found in $PATH")
 }
 
-/// How many descriptors after the standard streams are handed on: those of socket activation, then those asked for. A
-/// descriptor that run-tool opened itself (it is close-on-exec) is not one that was inherited.
+/// The number of descriptors after the standard streams that the program inherits: those of socket activation, then `preserved`
+/// more. Fails if one of the latter was not inherited from the caller: descriptors that run-tool opened are close-on-exec.
 pub(crate) fn inherited(listen: u32, preserved: u32) -> Result<u32> {
     for (index, number) in (3 + listen..3 + listen + preserved).enumerate() {
         let open = syscall::borrow_fd(number as RawFd)
@@ -444,7 +445,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_variable_counts_and_home_is_added() {
+    fn of_repeated_variables_the_last_counts_and_home_is_added() {
         let given = ["A=1", "B=2", "A=3", "HOME="].map(str::to_owned);
         let prepared = prepare_environment(&given, 4_000_000_000).unwrap();
         assert_eq!(prepared, ["B=2", "A=3", "HOME=/"]);
@@ -452,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_program_is_said_in_gos_words() {
+    fn a_missing_program_is_reported_in_gos_words() {
         let path = ["PATH=/bin:/usr/bin".to_owned()];
         let fail = |name: &str| look_up(name, &path).unwrap_err().to_string();
         assert_eq!(fail("no-such"), "exec: \"no-such\": executable file not found in $PATH");

@@ -1,11 +1,11 @@
-//! The container's file system: its mounts, devices and root, made from inside its mount namespace.
+//! The container's file system: its mounts, devices and root, set up from inside its mount namespace.
 //!
-//! Every path of the image is resolved beneath the root's descriptor (`beneath`), and what is mounted or changed is the thing
-//! that was opened, never a path looked up again (CVE-2021-30465, CVE-2025-31133): `mount` attaches at a descriptor's name in
-//! a checked `/proc`, bind mounts are trees moved onto a descriptor.
+//! Every path of the image is resolved beneath the root's descriptor (`beneath`). What is mounted or changed is the file that was
+//! opened; its path is never looked up again (CVE-2021-30465, CVE-2025-31133). File systems are mounted on a descriptor's path in
+//! a checked `/proc`, and bind mounts are detached trees that are moved onto a descriptor.
 //!
-//! `plan` says what is to be made. Everything else here runs in the container's process, alone; this room imports `cgroup` and
-//! `program` (for labels) beside `spec` and `kernel`, and never `create`: what takes the parent comes in as a function.
+//! `plan` decides what to set up. Everything else here runs in the container's process. This room imports `cgroup` and `program`
+//! (for labels), `spec` and `kernel`, and never `create`: what needs the parent is passed in as a function.
 
 pub(crate) mod bind;
 mod copy;
@@ -35,12 +35,12 @@ use crate::kernel::error::Fails;
 use crate::kernel::procfs::Procfs;
 use crate::kernel::syscall::{self, MountAttributes};
 
-/// Cuts the mount namespace off the host's, and makes the mounts and devices below the root. `from_parent` has the parent open the
-/// source of a mount, by its index.
+/// Separates the mount namespace from the host's, and makes the mounts and devices below the root. `from_parent` asks the parent to
+/// open the source of a mount, given its index.
 pub(crate) fn prepare(plan: &Plan, from_parent: &dyn Fn(usize) -> Result<OwnedFd>) -> Result<Root> {
-    // `mount` below goes through /proc/self/fd: that must be the host's real procfs.
+    // The mounts below go through /proc/self/fd, so that must be the host's real procfs.
     Procfs::mounted()?;
-    // Without a mount namespace these would be the host's.
+    // Without a mount namespace this would change the host's mounts.
     if plan.mount_namespace {
         let propagation = plan.propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC);
         pivot::change("/", propagation).context("error preparing rootfs")?;
@@ -65,9 +65,9 @@ pub(crate) fn prepare(plan: &Plan, from_parent: &dyn Fn(usize) -> Result<OwnedFd
     Ok(root)
 }
 
-/// Makes a mount below the root.
+/// Makes a mount below the root. Returns it if it must become read-only in the end.
 ///
-/// `from_parent` has the parent open the source of a bind mount. Gives what is to become read-only in the end.
+/// `from_parent` asks the parent to open the source of a bind mount.
 fn make(plan: &Plan, root: &Root, mount: &Mount, from_parent: &dyn Fn() -> Result<OwnedFd>) -> Result<Option<OwnedFd>> {
     match mount.kind.as_str() {
         "bind" => {
@@ -80,7 +80,7 @@ fn make(plan: &Plan, root: &Root, mount: &Mount, from_parent: &dyn Fn() -> Resul
     }
 }
 
-/// What is read-only in the end but had to be written to before: `late`, and the root.
+/// Makes read-only what had to be writable until now: the mounts in `late`, and the root if it is to be.
 pub(crate) fn finish(plan: &Plan, late: Vec<OwnedFd>) -> Result<()> {
     let read_only = MountAttributes { set: 1, ..MountAttributes::default() };
     for tree in late {

@@ -1,4 +1,6 @@
 //! The entries of one layer, put together: which path each gets, which parents it needs, and its data.
+//!
+//! It knows what lies below only from the tables of [`crate::stage::tree`]: nothing is mounted.
 
 mod unpack;
 

@@ -1,4 +1,6 @@
 //! RUN as a step: the command and its mounts are keyed, then run, and the upper directory becomes the layer.
+//!
+//! `prepare` decides what the container is given; how it runs is the room [`crate::run`].
 
 mod prepare;
 

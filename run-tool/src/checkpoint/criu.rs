@@ -1,7 +1,7 @@
-//! The program criu: one request to `criu swrk`, its notifications answered, its last word returned.
+//! The program criu: a request is sent to `criu swrk`, its notifications are answered, and its response is returned.
 //!
-//! The messages are those of criu's `rpc.proto`, as the crate rust-criu has them; its own driver knows neither runc's
-//! configuration file nor what runc does at a notification, so the talk is here.
+//! The messages are those of criu's `rpc.proto`, from the crate rust-criu. That crate's own driver supports neither runc's
+//! configuration file nor runc's handling of notifications, so the conversation is implemented here.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -23,12 +23,12 @@ use crate::kernel::error::{self, Fails};
 use crate::kernel::syscall::Pid;
 use crate::kernel::{log, socket};
 
-/// Namespaces that criu leaves outside when the container joined them: the key by which they are found again, and the version
-/// that can.
+/// Namespaces that criu treats as external if the container joined them: the key that identifies them in the images, and the first
+/// version of criu that supports it.
 pub(crate) const EXTERNAL: [(LinuxNamespaceType, &str, i32); 2] =
     [(LinuxNamespaceType::Network, "extRootNetNS", 31100), (LinuxNamespaceType::Pid, "extRootPidNS", 31500)];
 
-/// A request of a kind with its options.
+/// Builds a request.
 pub(crate) fn request(kind: Criu_req_type, options: Option<Criu_opts>) -> Criu_req {
     let mut request = Criu_req::new();
     request.set_type(kind);
@@ -36,33 +36,33 @@ pub(crate) fn request(kind: Criu_req_type, options: Option<Criu_opts>) -> Criu_r
     request
 }
 
-/// Who has criu carry out a request, and what it does meanwhile.
+/// The code that makes a request, and reacts to what criu reports meanwhile.
 pub(crate) trait Caller {
-    /// Whether criu, and what it restores, has the caller's standard streams.
+    /// Whether criu inherits run-tool's standard streams, for the processes that it restores.
     const LENDS_STREAMS: bool = false;
 
-    /// criu runs, and has not been asked yet.
+    /// Called when criu has started, before the request is sent.
     fn begun(&mut self, _criu: Pid, _request: &mut Criu_req) -> Result<()> {
         Ok(())
     }
 
-    /// criu tells of a step, and may hand over a descriptor with it.
+    /// Called for each notification. A descriptor may come with it.
     fn notified(&mut self, _step: &Criu_notify, _fd: Option<OwnedFd>) -> Result<()> {
         Ok(())
     }
 }
 
-/// A caller that only wants an answer.
+/// A caller that ignores notifications.
 struct Asking;
 
 impl Caller for Asking {}
 
-/// The program, by its name in PATH or its path.
+/// The program to run: a name to look up in PATH, or a path.
 #[derive(Debug)]
 pub(crate) struct Criu(pub(crate) PathBuf);
 
 impl Criu {
-    /// Has criu carry out a request.
+    /// Runs criu for one request and returns its response.
     pub(crate) fn carry_out<C: Caller>(&self, mut request: Criu_req, caller: &mut C) -> Result<Criu_resp> {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
@@ -79,30 +79,30 @@ impl Criu {
             }
             result => result.fails(|| format!("fork/exec {}", self.0.display()))?,
         };
-        // The end of the socket has to show if criu crashes.
+        // Only criu may hold this end, so that a crash of criu closes the socket.
         drop(theirs);
         let kind = request.type_();
         log::debug(|| format!("Using CRIU in {kind:?} mode"));
         let response =
             caller.begun(child.id().cast_signed(), &mut request).and_then(|()| converse(&ours, &request, caller));
-        // It ends with the socket.
+        // criu ends when the socket is closed.
         drop(ours);
         let status = child.wait().fails(|| "wait for criu")?;
         let response = response?;
-        // After a pre-dump criu waits for more requests; the end of the socket is no success to it.
+        // After a pre-dump criu waits for more requests, and fails when the socket is closed.
         if !status.success() && kind != Criu_req_type::PRE_DUMP {
             bail!("criu failed: {status}");
         }
         Ok(response)
     }
 
-    /// The version, `31701` for 3.17.1, which must be one that tells it.
+    /// The version as a number (31701 for 3.17.1). Fails for versions before 3.
     pub(crate) fn version(&self) -> Result<i32> {
         let response =
             self.carry_out(request(Criu_req_type::VERSION, None), &mut Asking).context("CRIU version check failed")?;
         let version = &response.version;
         let number = version.major_number() * 10000 + version.minor_number() * 100;
-        // A build of a commit is taken for the next minor version.
+        // A build from git counts as the next minor version.
         let number = if version.has_gitid() { number + 100 } else { number + version.sublevel() };
         if number < 30000 {
             bail!("CRIU version {number} must be 30000 or higher");
@@ -110,7 +110,7 @@ impl Criu {
         Ok(number)
     }
 
-    /// Fails unless criu has the features that are set.
+    /// Fails unless criu supports all features that are set.
     pub(crate) fn require(&self, features: &Criu_features) -> Result<()> {
         let mut asked = request(Criu_req_type::FEATURE_CHECK, None);
         asked.features = MessageField::some(features.clone());
@@ -161,7 +161,7 @@ fn converse(socket: &OwnedFd, request: &Criu_req, caller: &mut impl Caller) -> R
     }
 }
 
-/// Quotes the errors in a log of criu's, with the lines before them.
+/// Logs the errors in one of criu's logs, each with the lines before it.
 pub(crate) fn quote_errors(path: &Path) {
     const BEFORE: usize = 5;
     let text = match fs::read(path) {
@@ -190,14 +190,14 @@ pub(crate) fn quote_errors(path: &Path) {
     }
 }
 
-/// What is the same in the options of a checkpoint and a restore.
+/// Sets the options that are the same for a checkpoint and a restore.
 pub(crate) fn configure(options: &mut Criu_opts, container: &Container, log: &str) {
     options.set_log_level(4);
     options.set_log_file(log.to_owned());
     options.set_manage_cgroups(true);
     options.set_notify_scripts(true);
     options.set_orphan_pts_master(true);
-    // The annotation names another file, or with nothing none at all.
+    // The annotation names another file; an empty one means no file.
     match container.state.annotations().get("org.criu.config").and_then(|value| value.as_str()) {
         Some("") => {}
         Some(path) => options.set_config_file(path.to_owned()),
@@ -205,7 +205,7 @@ pub(crate) fn configure(options: &mut Criu_opts, container: &Container, log: &st
     }
 }
 
-/// Names what is the host's: a place in the container, and what it is there.
+/// Marks a mount as external: its mount point in the container, and what criu finds it by.
 pub(crate) fn leave(options: &mut Criu_opts, place: &Path, value: &Path) {
     let mut mount = Ext_mount_map::new();
     mount.set_key(place.display().to_string());

@@ -1,4 +1,4 @@
-//! What saving and restoring must do alike: the folder of the images, and the places of mounts.
+//! What save and restore must do alike: the folder of the images, and the resolution of mount points.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -12,10 +12,10 @@ use crate::kernel::beneath;
 use crate::kernel::error::Fails;
 use crate::rootfs::root::Root;
 
-/// The file beside criu's images that names the container's standard streams.
+/// The file beside criu's images that lists what the container's standard streams were opened from.
 pub(crate) const DESCRIPTORS: &str = "descriptors.json";
 
-/// Opens a folder of criu's, made if it is missing.
+/// Opens a folder for criu's images or work files, which is created if it is missing.
 pub(crate) fn open_folder(path: &Path) -> Result<File> {
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -24,7 +24,7 @@ pub(crate) fn open_folder(path: &Path) -> Result<File> {
     File::open(path).fails(|| format!("open {}", path.display())).map_err(Into::into)
 }
 
-/// The place of a mount with the symlinks of the image followed, as it was when it was made.
+/// A mount point with the symlinks of the image resolved, as they were when the mount was made.
 pub(crate) fn place(root: &Root, path: &Path) -> PathBuf {
     beneath::open(root.fd.as_fd(), path, OFlags::PATH, ResolveFlags::empty())
         .ok()

@@ -1,4 +1,4 @@
-//! A container brought back from disk, by criu: its places and groups are made ready, then criu makes its processes.
+//! Restore: run-tool prepares the mount points and control groups, then criu restores the container's processes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -30,25 +30,25 @@ use crate::rootfs::root::Root;
 use crate::rootfs::{bind, place};
 use crate::spec::Items;
 
-/// How a container is to be restored.
+/// How to restore a container.
 #[derive(Debug)]
 pub(crate) struct Restoring {
-    /// Who restores it.
+    /// The criu to run.
     pub(crate) criu: Criu,
-    /// Everything that goes to criu as it is.
+    /// Options that are passed to criu as they are.
     pub(crate) options: Criu_opts,
-    /// Where the images are.
+    /// The folder of the images.
     pub(crate) images: PathBuf,
-    /// Where the log goes, if not beside them.
+    /// The folder for the log; `None` for that of the images.
     pub(crate) work: Option<PathBuf>,
 }
 
-/// Restores a container. What was made is taken back if a step fails.
+/// Restores a container. If a step fails, everything done before is undone.
 pub(crate) fn restore(spec: &Spec, mut options: Options, restoring: Restoring) -> Result<Started> {
     let mut begun = begin::begin(spec, &mut options)?;
     let made = begun.cgroup.refuse_used().and_then(|()| {
         if options.notify.is_some() {
-            // Who restores has waited once: there is the folder that the container knows, and nobody listens.
+            // The container has notified readiness before the checkpoint. Its mount needs the folder, but nobody listens.
             notify::make_folder(&begun.container.folder, options.again)?;
         }
         run(spec, &mut begun, restoring).inspect_err(|_| begun.undo_groups())
@@ -62,7 +62,7 @@ pub(crate) fn restore(spec: &Spec, mut options: Options, restoring: Restoring) -
     }
 }
 
-/// The root where criu wants it: a mount of its own, whose parent nothing covers.
+/// The root as criu requires it: a mount point of its own, whose parent is not covered.
 struct Place(PathBuf);
 
 impl Place {
@@ -90,7 +90,7 @@ fn run(spec: &Spec, begun: &mut Begun, mut restoring: Restoring) -> Result<Optio
     let images = File::open(&restoring.images).fails(|| format!("open {}", restoring.images.display()))?;
     let work = restoring.work.as_deref().map(images::open_folder).transpose()?;
     begun.keep_for_exec()?;
-    // Stored before anything lives: whatever interrupts us, `delete --force` finds the groups.
+    // Stored before any process exists, so that `delete --force` finds the groups whatever interrupts us.
     begun.container.save()?;
     let plan = &begun.plan;
     let place = Place::make(&plan.rootfs.path, &begun.container.folder)?;
@@ -108,7 +108,7 @@ fn run(spec: &Spec, begun: &mut Begun, mut restoring: Restoring) -> Result<Optio
     }
     options.set_root(place.0.display().to_string());
     options.set_evasive_devices(true);
-    // The first process is to be run-tool's child.
+    // The init process must be a child of run-tool.
     options.set_rst_sibling(true);
     join_namespaces(options, plan, version)?;
     make_mountpoints(plan)?;
@@ -130,7 +130,7 @@ fn run(spec: &Spec, begun: &mut Begun, mut restoring: Restoring) -> Result<Optio
     Ok(master)
 }
 
-/// Namespaces that the container joined are joined again.
+/// Tells criu to join the namespaces that the container had joined.
 fn join_namespaces(options: &mut Criu_opts, plan: &Plan, version: i32) -> Result<()> {
     for (kind, _, since) in criu::EXTERNAL {
         if version < since {
@@ -151,7 +151,7 @@ fn join_namespaces(options: &mut Criu_opts, plan: &Plan, version: i32) -> Result
             options.join_ns.push(join);
             continue;
         };
-        // criu has it under the same number.
+        // criu inherits the descriptor under the same number.
         rustix::io::fcntl_setfd(fd, FdFlags::empty()).fails(|| "fcntl(F_SETFD)")?;
         let mut inherit = Inherit_fd::new();
         inherit.set_key((*key).to_owned());
@@ -161,8 +161,8 @@ fn join_namespaces(options: &mut Criu_opts, plan: &Plan, version: i32) -> Result
     Ok(())
 }
 
-/// Makes the places of mounts that are missing, those inside of bind mounts too. That takes the mounts themselves for a while, so
-/// a process does it in a mount namespace of its own, and they are gone with it.
+/// Creates missing mount points, also those inside bind mounts. That needs the mounts themselves for a while, so a child process
+/// makes them in a mount namespace that ends with it.
 fn make_mountpoints(plan: &Plan) -> Result<()> {
     let (ours, theirs) = Channel::pair()?;
     let Some(child) = syscall::clone(libc::CLONE_NEWNS as u64, None).fails(|| "clone")? else {
@@ -193,7 +193,7 @@ fn make_in_namespace(plan: &Plan) -> Result<()> {
         })
     };
     for mount in &plan.rootfs.mounts {
-        // A tmpfs comes back with all that is on it, and version 1 groups are shown on one.
+        // criu restores a tmpfs with its content. The mounts of cgroup v1 are on one.
         if mount.kind == "cgroup" || on_tmpfs(&beneath::clean(&mount.destination)) {
             continue;
         }
@@ -210,7 +210,7 @@ fn make_in_namespace(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// What of the container's mounts is the host's.
+/// Marks the container's mounts that belong to the host as external.
 fn leave_mounts(options: &mut Criu_opts, plan: &Plan) -> Result<()> {
     let root = Root::open(&plan.rootfs.path)?;
     let mut leave = |path: &Path, value: &Path| criu::leave(options, &images::place(&root, path), value);
@@ -236,7 +236,7 @@ fn leave_mounts(options: &mut Criu_opts, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Streams that were pipes become the caller's streams of the same number.
+/// Replaces standard streams that were pipes by run-tool's own.
 fn inherit_pipes(options: &mut Criu_opts, path: &Path) -> Result<()> {
     let text = fs::read(path).fails(|| format!("open {}", path.display()))?;
     let names: Option<Vec<String>> = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
@@ -251,7 +251,7 @@ fn inherit_pipes(options: &mut Criu_opts, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A restore under way.
+/// A restore in progress.
 struct Restore<'a> {
     spec: &'a Spec,
     begun: &'a mut Begun,
@@ -262,7 +262,7 @@ struct Restore<'a> {
 impl criu::Caller for Restore<'_> {
     const LENDS_STREAMS: bool = true;
 
-    /// What criu makes is born into its groups.
+    /// Puts criu into the control groups, so that all processes it creates are in them from the start.
     fn begun(&mut self, criu: Pid, request: &mut Criu_req) -> Result<()> {
         let cgroup = &mut self.begun.cgroup;
         cgroup.place(criu).context("unable to apply cgroup configuration")?;
@@ -316,7 +316,7 @@ impl criu::Caller for Restore<'_> {
     }
 }
 
-/// criu gives what it restores a time namespace, so that its clocks go on.
+/// Records that criu has put the container into a time namespace, which keeps its clocks monotonic.
 fn note_time_namespace(container: &mut Container, version: i32) {
     let namespaces = &mut container.state.config.namespaces;
     if version >= 31400

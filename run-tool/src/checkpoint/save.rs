@@ -1,4 +1,4 @@
-//! A container saved to disk, by criu: what is the host's in it is named, the rest is criu's work.
+//! Checkpoint: run-tool tells criu which mounts and namespaces of the container belong to the host, and criu saves the rest.
 
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -22,28 +22,28 @@ use crate::rootfs::node;
 use crate::rootfs::root::Root;
 use crate::spec::{self, Items};
 
-/// How a container is to be saved.
+/// How to save a container.
 #[derive(Debug)]
 pub(crate) struct Saving {
-    /// Who saves it.
+    /// The criu to run.
     pub(crate) criu: Criu,
-    /// Everything that goes to criu as it is.
+    /// Options that are passed to criu as they are.
     pub(crate) options: Criu_opts,
-    /// Where the images go.
+    /// The folder for the images, which exists.
     pub(crate) images: PathBuf,
-    /// Where the log goes, if not beside them.
+    /// The folder for the log; `None` for that of the images.
     pub(crate) work: Option<PathBuf>,
-    /// An earlier pre-dump, relative to the images.
+    /// The folder of a previous pre-dump, relative to that of the images.
     pub(crate) parent: Option<PathBuf>,
-    /// Memory only, the container goes on.
+    /// Whether to save only memory and leave the container running.
     pub(crate) pre_dump: bool,
-    /// Address and port of the server that takes the pages.
+    /// Address and port of a page server.
     pub(crate) page_server: Option<(String, i32)>,
-    /// Who is told, by a NUL, that pages can be fetched.
+    /// The descriptor to write a NUL byte to once lazy pages can be fetched.
     pub(crate) status_fd: Option<i32>,
 }
 
-/// What of the container's mounts is the host's.
+/// Marks the container's mounts that belong to the host as external.
 fn leave_mounts(options: &mut Criu_opts, container: &Container, spec: &Spec) -> Result<()> {
     let root = Root::open(&container.state.config.rootfs)?;
     let mut leave_place = |path: &Path| {
@@ -57,7 +57,7 @@ fn leave_mounts(options: &mut Criu_opts, container: &Container, spec: &Spec) -> 
         if mount.is_bind() {
             leave_place(&mount.destination);
         } else if mount.kind == "cgroup" && !cgroup::is_unified() && !cgroup_namespace {
-            // Version 1 without a namespace of its own is shown by bind mounts.
+            // Without a cgroup namespace the hierarchies of cgroup v1 are bind mounts.
             for hierarchy in cgroup::v1::hierarchies()? {
                 if let Some(name) = hierarchy.mountpoint.file_name() {
                     leave_place(&mount.destination.join(name));
@@ -84,7 +84,7 @@ fn leave_mounts(options: &mut Criu_opts, container: &Container, spec: &Spec) -> 
     Ok(())
 }
 
-/// Namespaces that the container joined stay as they are, found again by a key when it is restored.
+/// Marks namespaces that the container joined as external, each with a key for the restore.
 fn leave_namespaces(options: &mut Criu_opts, container: &Container, version: i32) -> Result<()> {
     for (kind, key, since) in criu::EXTERNAL {
         let (kind, name) = namespace::names(kind);
@@ -101,7 +101,7 @@ fn leave_namespaces(options: &mut Criu_opts, container: &Container, version: i32
     Ok(())
 }
 
-/// Asks criu for lazy pages, and finds who is told when they can be fetched, unless criu tells him itself.
+/// Requires lazy pages of criu, and returns the descriptor that is to be told when they can be fetched, unless criu tells it.
 fn status_fd(
     criu: &Criu,
     options: &mut Criu_opts,
@@ -118,7 +118,7 @@ fn status_fd(
     if !flags.intersects(OFlags::WRONLY | OFlags::RDWR) {
         bail!("invalid --status-fd argument {number}: not writable");
     }
-    // Since 3.15 criu tells us instead.
+    // Since 3.15 criu notifies run-tool instead (`status-ready`).
     if version < 31500 {
         options.set_status_fd(number);
         return Ok(None);
@@ -126,7 +126,7 @@ fn status_fd(
     Ok(Some(fd))
 }
 
-/// What of the container is not criu's: its mounts of the host, and its standard streams, which are named beside the images.
+/// Names what criu does not save: mounts from the host, and the standard streams, which are stored beside the images.
 fn leave_behind(options: &mut Criu_opts, container: &Container, images: &Path) -> Result<()> {
     let bundle = Path::new(container.state.bundle().unwrap_or_default()).join("config.json");
     let text = fs::read(&bundle).fails(|| format!("open {}", bundle.display()))?;
@@ -140,7 +140,7 @@ fn leave_behind(options: &mut Criu_opts, container: &Container, images: &Path) -
     Ok(())
 }
 
-/// Saves a container. What lives of it afterwards is the caller's to remove.
+/// Saves a container. It is up to the caller to remove it afterwards.
 pub(crate) fn save(container: &Container, mut saving: Saving) -> Result<()> {
     const LOG: &str = "dump.log";
     let version = saving.criu.version()?;
@@ -191,7 +191,7 @@ pub(crate) fn save(container: &Container, mut saving: Saving) -> Result<()> {
         .inspect_err(|_| criu::quote_errors(&saving.work.as_ref().unwrap_or(&saving.images).join(LOG)))
 }
 
-/// A dump under way.
+/// A checkpoint in progress.
 struct Dump<'a> {
     container: &'a Container,
     status_fd: Option<BorrowedFd<'static>>,
@@ -209,7 +209,7 @@ impl criu::Caller for Dump<'_> {
                     rustix::io::write(fd, &[0]).fails(|| "can't write \\0 to status fd")?;
                 }
             }
-            // The network of a container is its hooks' and its engine's.
+            // The network belongs to the engine and its hooks.
             _ => {}
         }
         Ok(())

@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use rustix::event::{PollFd, PollFlags};
 
-use super::{Global, StdoutClosed};
+use super::global::Global;
+use super::stdout::StdoutClosed;
 use crate::container::Container;
 use crate::kernel::error::Fails;
 use crate::kernel::syscall;
@@ -47,7 +48,10 @@ impl Attach {
     pub(super) fn run(self, global: &Global) -> Result<u8> {
         let container = global.container(&self.id)?;
         if container.state.log.is_none() {
-            bail!("{}: has no supervisor (run-tool run --detach --log-driver json-file)", self.id);
+            bail!(
+                "{}: container has no supervisor (start it with run-tool run --detach --log-driver json-file)",
+                self.id
+            );
         }
         if !container.is_alive() {
             bail!("{}: container not running", self.id);
@@ -56,7 +60,9 @@ impl Attach {
         let socket = attach::connect(&container.folder)?;
         let mut buffer = vec![0; LIMIT + 1];
         let hello = attach::receive(socket.as_fd(), &mut buffer).fails(|| "recv")?;
-        let Some(Packet::Hello(terminal)) = Packet::decode(hello) else { bail!("the supervisor does not answer") };
+        let Some(Packet::Hello(terminal)) = Packet::decode(hello) else {
+            bail!("{}: unexpected answer from the supervisor", self.id)
+        };
         let stdin = rustix::stdio::stdin();
         let mut host = None;
         syscall::block_signals().fails(|| "sigprocmask")?;

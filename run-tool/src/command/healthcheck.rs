@@ -13,7 +13,8 @@ use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{Global, print};
+use super::global::Global;
+use super::stdout::print;
 use crate::container::{Container, Status};
 use crate::create::exec::{self, Options};
 use crate::kernel::error::Fails;
@@ -71,7 +72,12 @@ impl Check {
     fn of(container: &Container) -> Result<Self> {
         let annotations = container.state.annotations();
         let text = annotations.get("org.oci-tools.healthcheck").and_then(|value| value.as_str());
-        let none = || format!("{}: no health check (annotation org.oci-tools.healthcheck)", container.state.id);
+        let none = || {
+            format!(
+                "{}: container has no health check (set the annotation org.oci-tools.healthcheck)",
+                container.state.id
+            )
+        };
         let check: Self = serde_json::from_str(text.with_context(none)?).context("org.oci-tools.healthcheck")?;
         if check.test.is_empty() || check.test[0] == "NONE" {
             bail!(none());

@@ -12,7 +12,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use jiff::Timestamp;
 
-use super::{Global, StdoutClosed};
+use super::global::Global;
+use super::stdout::StdoutClosed;
 
 /// Print the output of a container.
 ///
@@ -87,10 +88,10 @@ impl Logs {
     pub(super) fn run(self, global: &Global) -> Result<()> {
         let container = global.container(&self.id)?;
         let Some(settings) = container.state.log.clone() else {
-            bail!("{}: no log is kept (run-tool run --detach --log-driver json-file)", self.id);
+            bail!("{}: container has no log (start it with run-tool run --detach --log-driver json-file)", self.id);
         };
         if settings.driver == Driver::None {
-            bail!("{}: no log is kept (--log-driver none)", self.id);
+            bail!("{}: container has no log (it was started with --log-driver none)", self.id);
         }
         let since = self.since.as_deref().map(time).transpose()?;
         let until = self.until.as_deref().map(time).transpose()?;

@@ -80,7 +80,9 @@ pub(crate) fn ensure(root: &Path) -> Result<()> {
 /// is not created for this, because a command that fails must leave no folder behind.
 fn overlaid(root: &Path) -> Result<OwnedFd> {
     let exe = fs::read_link(EXE).fails(|| EXE)?;
-    let (Some(folder), Some(name)) = (exe.parent(), exe.file_name()) else { bail!("{}: no file", exe.display()) };
+    let (Some(folder), Some(name)) = (exe.parent(), exe.file_name()) else {
+        bail!("{}: not the path of a file", exe.display())
+    };
     let mut layers = Vec::new();
     for layer in [folder, root] {
         if !layers.is_empty() {
@@ -107,7 +109,7 @@ fn overlaid(root: &Path) -> Result<OwnedFd> {
     // The overlay lacks files that are mounted over names in the folder; some packages replace a runtime that way.
     let (found, wanted) = (rustix::fs::fstat(&file).fails(|| "fstat")?, rustix::fs::stat(EXE).fails(|| EXE)?);
     if (found.st_ino, found.st_size, found.st_mtime) != (wanted.st_ino, wanted.st_size, wanted.st_mtime) {
-        bail!("{}: another file is mounted there", exe.display());
+        bail!("{}: another file is mounted over it", exe.display());
     }
     Ok(file)
 }

@@ -1,4 +1,4 @@
-//! Hooks: programs that run at points of a container's life with its state on standard input.
+//! Hooks: programs of the configuration that run at certain points of a container's life. They read its state on standard input.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -16,12 +16,12 @@ use rustix::process::{Pid, PidfdFlags};
 use crate::kernel::error::Fails;
 use crate::spec::Items;
 
-/// Runs all hooks of a kind, in order; the first that fails stops it.
+/// Runs all hooks of a kind in order, and stops at the first that fails.
 pub(crate) fn run(kind: &str, hooks: Option<&Vec<Hook>>, state: &str) -> Result<()> {
     run_with(kind, hooks, state, &[])
 }
 
-/// As `run`, with the environment for hooks that have none.
+/// Like `run`, with an environment for hooks that do not set one.
 pub(crate) fn run_with(kind: &str, hooks: Option<&Vec<Hook>>, state: &str, environment: &[String]) -> Result<()> {
     for (index, hook) in hooks.into_iter().flatten().enumerate() {
         run_one(hook, state, environment).with_context(|| format!("error running {kind} hook #{index}"))?;
@@ -29,7 +29,8 @@ pub(crate) fn run_with(kind: &str, hooks: Option<&Vec<Hook>>, state: &str, envir
     Ok(())
 }
 
-/// A file in memory: a hook that leaves a process behind holds no pipe open, and no amount of output fills one.
+/// Opens a file in memory for a stream. Unlike a pipe it cannot fill up, and a process that the hook leaves behind cannot hold up
+/// its reader.
 fn memory(name: &str) -> Result<File> {
     let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC).fails(|| "memfd_create")?;
     Ok(File::from(file))
@@ -41,7 +42,7 @@ fn run_one(hook: &Hook, state: &str, environment: &[String]) -> Result<()> {
     input.seek(SeekFrom::Start(0))?;
     let (mut output, mut errors) = (memory("stdout")?, memory("stderr")?);
     let path = hook.path();
-    // A path is not looked up in PATH, as a bare name would be.
+    // `./` keeps a bare name from being looked up in PATH.
     let mut command = Command::new(if path.is_absolute() { path.clone() } else { Path::new(".").join(path) });
     let mut arguments = hook.args().items().iter();
     if let Some(name) = arguments.next() {
@@ -108,14 +109,14 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_says_what_the_hook_said() {
+    fn a_failure_quotes_the_output_of_the_hook() {
         let error = run("poststop", Some(&hook("echo out; echo no >&2; exit 3", None)), "{}").unwrap_err();
         let message = "error running poststop hook #0: exit status 3, stdout: out\n, stderr: no\n";
         assert_eq!(format!("{error:#}"), message);
     }
 
     #[test]
-    fn a_hook_that_takes_too_long_is_killed() {
+    fn a_hook_that_exceeds_its_timeout_is_killed() {
         let error = run("prestart", Some(&hook("exec sleep 100", Some(1))), "{}").unwrap_err();
         assert_eq!(format!("{error:#}"), "error running prestart hook #0: hook ran past specified timeout of 1.0s");
     }

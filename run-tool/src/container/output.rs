@@ -1,5 +1,5 @@
-//! Where a container's output is kept: asked for on the command line, written by the supervisor, stored in the state, and read
-//! again by `logs`.
+//! The log settings of a supervised container. They come from the command line, and the state stores them for `logs` and for later
+//! runs of the supervisor.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,47 +9,47 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-/// Where journald listens.
+/// The socket where journald listens.
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
-/// The form of a log.
+/// A log driver, by docker's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Driver {
-    /// Nothing is kept.
+    /// The output is discarded.
     None,
-    /// docker's: a JSON object a line.
+    /// docker's format: one JSON object a line.
     JsonFile,
-    /// The bytes as they come.
+    /// The plain bytes.
     File,
-    /// An entry of systemd's journal for each line.
+    /// One entry of systemd's journal for each line.
     Journald,
 }
 
-/// Where a container's output goes.
+/// Where a container's output is kept, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Settings {
-    /// The form.
+    /// The value of `--log-driver`.
     pub(crate) driver: Driver,
-    /// The file; the journal's socket.
+    /// The log file, or journald's socket.
     pub(crate) path: PathBuf,
-    /// At which size a new file is begun; zero for never.
+    /// The size in bytes at which the file is rotated; zero for never.
     #[serde(default)]
     pub(crate) max_size: u64,
-    /// How many files are kept.
+    /// How many files are kept, the current one included.
     #[serde(default)]
     pub(crate) max_file: u32,
-    /// The name of the container, for the journal.
+    /// The id of the container; only set for journald.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) container: String,
-    /// What the journal shows before each line.
+    /// The identifier that journalctl shows before each line; only set for journald.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) tag: String,
 }
 
 impl Settings {
-    /// Reads `--log-driver` and `--log-opt`. The file is in the bundle unless an option names one: state is kept in memory, where
-    /// logs have no place.
+    /// Parses `--log-driver` and `--log-opt`. By default the file is in the bundle: the folder of the state is on a tmpfs, where
+    /// logs would take memory.
     pub(crate) fn parse(driver: &str, options: &[String], bundle: &Path, id: &str) -> Result<Self> {
         let driver = match driver {
             "none" => Driver::None,
@@ -57,9 +57,9 @@ impl Settings {
             "file" => Driver::File,
             "journald" => Driver::Journald,
             "syslog" | "local" | "gelf" | "fluentd" | "awslogs" | "splunk" | "etwlogs" | "gcplogs" => {
-                bail!("--log-driver {driver}: not available; use json-file, file, journald or none")
+                bail!("--log-driver {driver}: not supported (use json-file, file, journald or none)")
             }
-            _ => bail!("--log-driver {driver}: no such driver; use json-file, file, journald or none"),
+            _ => bail!("--log-driver {driver}: unknown log driver (use json-file, file, journald or none)"),
         };
         let path = match driver {
             Driver::Journald => PathBuf::from(JOURNAL),
@@ -77,15 +77,16 @@ impl Settings {
             match key {
                 "tag" if settings.driver == Driver::Journald => {
                     if value.contains("{{") {
-                        bail!("--log-opt tag={value}: templates are not known; write the text itself");
+                        bail!("--log-opt tag={value}: templates are not supported (write the text itself)");
                     }
                     settings.tag = value.to_owned();
                 }
                 _ if settings.driver == Driver::Journald => {
-                    bail!("--log-opt {key}: not known to journald; there is tag")
+                    bail!("--log-opt {key}: not supported by journald (its only option is tag)")
                 }
                 "max-size" => {
-                    settings.max_size = size(value).with_context(|| format!("--log-opt max-size={value}: no size"))?;
+                    settings.max_size =
+                        size(value).with_context(|| format!("--log-opt max-size={value}: not a valid size"))?;
                 }
                 "max-file" => {
                     settings.max_file = value.parse().ok().filter(|count| *count > 0).with_context(|| {
@@ -93,13 +94,13 @@ impl Settings {
                     })?;
                 }
                 "path" => settings.path = bundle.join(value),
-                _ => bail!("--log-opt {key}: not known; there are max-size, max-file and path"),
+                _ => bail!("--log-opt {key}: unknown option (use max-size, max-file or path)"),
             }
         }
         Ok(settings)
     }
 
-    /// The numbers of the older files that there are, the newest first. Not all that there could be: an option may allow any number.
+    /// The numbers of the rotated files that exist, the newest first. They are read from disk, because max-file may be any number.
     pub(crate) fn kept(&self) -> Vec<u32> {
         let Some(name) = self.path.file_name() else { return Vec::new() };
         let folder = self.path.parent().and_then(|folder| fs::read_dir(folder).ok());
@@ -114,7 +115,7 @@ impl Settings {
         kept
     }
 
-    /// The path of an older file.
+    /// The path of the rotated file with a number.
     pub(crate) fn older(&self, index: u32) -> PathBuf {
         let mut path = self.path.clone().into_os_string();
         path.push(format!(".{index}"));
@@ -148,10 +149,10 @@ mod tests {
         let parse = |driver: &str, option: &str| {
             Settings::parse(driver, &[option.to_owned()], Path::new("/b"), "c").unwrap_err().to_string()
         };
-        assert!(parse("syslog", "max-size=1").contains("syslog: not available"));
-        assert!(parse("journald", "max-size=1").contains("max-size: not known to journald"));
-        assert!(parse("json-file", "tag=x").contains("tag: not known"));
-        assert!(parse("json-file", "compress=true").contains("compress: not known"));
+        assert!(parse("syslog", "max-size=1").contains("syslog: not supported"));
+        assert!(parse("journald", "max-size=1").contains("max-size: not supported by journald"));
+        assert!(parse("json-file", "tag=x").contains("tag: unknown option"));
+        assert!(parse("json-file", "compress=true").contains("compress: unknown option"));
         assert!(parse("json-file", "max-file=0").contains("max-file=0"));
     }
 }

@@ -1,7 +1,7 @@
-//! `state.json`: what is known of a container between two commands, in the keys of runc's own file.
+//! `state.json`: what run-tool remembers of a container from one command to the next. The keys are those of runc's own file.
 //!
-//! The file is replaced as a whole (temporary, rename), so a command that is killed leaves the old or the new state, never a
-//! part. A process id counts only together with the time at which the process started: ids are used again.
+//! The file is replaced atomically (temporary file, rename), so a command that is killed leaves the old or the new state, never a
+//! part of one. Process ids are reused, so an id is valid only together with the start time of the process.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,36 +15,36 @@ use crate::kernel::error::Fails;
 use crate::kernel::file;
 use crate::kernel::syscall::Pid;
 
-/// The name of the file.
+/// The name of the state's file in the container's folder.
 pub(crate) const FILE: &str = "state.json";
 
 /// A container as it is stored.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct State {
-    /// The container's name.
+    /// The id of the container.
     pub(crate) id: String,
-    /// Its first process, in the caller's PID namespace.
+    /// Its init process, in the PID namespace of the caller of `create`; 0 before there is one.
     pub(crate) init_process_pid: Pid,
-    /// When that process started, in clock ticks since boot.
+    /// The start time of that process, in clock ticks since boot.
     pub(crate) init_process_start: u64,
-    /// When the container was made (RFC 3339).
+    /// The time of the container's creation (RFC 3339).
     pub(crate) created: String,
-    /// How it was configured.
+    /// The part of its configuration that later commands need.
     pub(crate) config: Config,
-    /// Whether it was made by a user other than root.
+    /// Whether it was created by a user other than root.
     pub(crate) rootless: bool,
-    /// Its control groups.
+    /// The folder of its control group by controller; the key of cgroup v2 is empty.
     #[serde(deserialize_with = "null_is_default")]
     pub(crate) cgroup_paths: BTreeMap<String, PathBuf>,
-    /// Its namespaces.
+    /// The file in `/proc` by kind of namespace (`NEWPID`).
     #[serde(deserialize_with = "null_is_default")]
     pub(crate) namespace_paths: BTreeMap<String, PathBuf>,
-    /// What its standard streams were.
+    /// What its standard streams were opened from (`/dev/null`, `pipe:[123]`), for criu.
     pub(crate) external_descriptors: Option<Vec<String>>,
     /// Its Intel RDT groups.
     #[serde(flatten)]
     pub(crate) rdt: crate::cgroup::rdt::Groups,
-    /// Where its output is kept, for a container with a supervisor.
+    /// The log settings of a container with a supervisor; `None` for all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) log: Option<super::output::Settings>,
 }
@@ -52,41 +52,41 @@ pub(crate) struct State {
 /// The part of the configuration that later commands need.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Config {
-    /// The root file system on the host.
+    /// The path of the root file system on the host.
     pub(crate) rootfs: PathBuf,
-    /// The namespaces, as runc names them.
+    /// The namespaces of the container, new and joined.
     #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) namespaces: Vec<Namespace>,
-    /// `key=value` of each annotation, and `bundle=PATH`.
+    /// The annotations as `key=value`, and `bundle=PATH`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) labels: Vec<String>,
-    /// The version of the runtime spec.
+    /// The version of the runtime spec (`ociVersion`).
     pub(crate) version: String,
     /// `--no-new-keyring`.
     #[serde(default)]
     pub(crate) no_new_keyring: bool,
-    /// Made by a user other than root.
+    /// Whether the container was created by a user other than root.
     #[serde(default)]
     pub(crate) rootless_euid: bool,
-    /// Missing rights over control groups are no error.
+    /// Whether errors of permission on control groups are ignored (`--rootless`).
     #[serde(default)]
     pub(crate) rootless_cgroups: bool,
-    /// The unit, where systemd manages the groups.
+    /// The unit, if systemd manages the control groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cgroups: Option<crate::cgroup::systemd::Unit>,
     /// `process.user.umask`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) umask: Option<u32>,
-    /// The limits, as config.json and later updates say.
+    /// `linux.resources`, with later updates merged in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) resources: Option<Value>,
-    /// `linux.intelRdt`, as later updates say.
+    /// `linux.intelRdt`, with later updates merged in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) intel_rdt: Option<crate::cgroup::rdt::Config>,
-    /// The hooks that run when the container is deleted or started.
+    /// `hooks`, for the commands that run some later: `start` and `delete`.
     #[serde(default, rename = "Hooks", skip_serializing_if = "Option::is_none")]
     pub(crate) hooks: Option<Value>,
-    /// What exec needs of `linux.seccomp`; the compiled filter lies beside this file.
+    /// What `exec` needs of `linux.seccomp`. The compiled filter is in a file beside this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) seccomp: Option<Seccomp>,
     /// `linux.personality.domain`.
@@ -95,24 +95,24 @@ pub(crate) struct Config {
     /// `linux.memoryPolicy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) memory_policy: Option<Value>,
-    /// What of `process` holds for every program of the container that does not say otherwise.
+    /// The part of `process` that `exec --process` inherits where its own document is silent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) process: Option<Value>,
-    /// Whether the container's user namespace maps ids.
+    /// `linux.uidMappings`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) uid_mappings: Vec<Mapping>,
-    /// See `uid_mappings`.
+    /// `linux.gidMappings`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) gid_mappings: Vec<Mapping>,
 }
 
-/// A namespace in runc's words.
+/// A namespace of the container, in runc's form.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Namespace {
-    /// `NEWPID` and so on.
+    /// The kind: the clone flag without `CLONE_` (`NEWPID`).
     #[serde(rename = "type")]
     pub(crate) kind: String,
-    /// The joined namespace, or nothing.
+    /// The path of the namespace that the container joined; empty for a new namespace.
     #[serde(default)]
     pub(crate) path: PathBuf,
 }
@@ -120,35 +120,35 @@ pub(crate) struct Namespace {
 /// A range of mapped ids.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Mapping {
-    /// First id inside.
+    /// The first id in the container.
     pub(crate) container_id: u32,
-    /// First id outside.
+    /// The first id on the host.
     pub(crate) host_id: u32,
-    /// How many.
+    /// The number of ids.
     pub(crate) size: u32,
 }
 
 /// How the container's seccomp filter is installed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Seccomp {
-    /// `SECCOMP_FILTER_FLAG_*`.
+    /// The `SECCOMP_FILTER_FLAG_*` bits.
     #[serde(default)]
     pub(crate) flag_bits: u64,
-    /// The agent that gets the listener.
+    /// The socket of the seccomp agent, which receives the listener.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) listener_path: Option<PathBuf>,
-    /// What the agent is told.
+    /// Opaque data for the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) listener_metadata: Option<String>,
 }
 
-/// runc writes an empty list as `null`; the containers that it started are managed here too.
+/// Reads `null` as empty: runc writes an empty list so, and run-tool manages containers that runc started.
 fn null_is_default<'a, D: Deserializer<'a>, T: Deserialize<'a> + Default>(from: D) -> std::result::Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 impl State {
-    /// The bundle's path.
+    /// The absolute path of the bundle, from the labels.
     pub(crate) fn bundle(&self) -> Option<&str> {
         self.config.labels.iter().rev().find_map(|label| label.strip_prefix("bundle="))
     }
@@ -164,7 +164,7 @@ impl State {
             .collect()
     }
 
-    /// Whether the container's namespace of a kind (`NEWPID`) is one made for it.
+    /// Whether the container's namespace of a kind (`NEWPID`) was made for it, not joined or shared with the host.
     pub(crate) fn has_new_namespace(&self, kind: &str) -> bool {
         self.config.namespaces.iter().any(|namespace| namespace.kind == kind && namespace.path.as_os_str().is_empty())
     }
@@ -186,7 +186,7 @@ impl State {
         Value::Object(document).to_string()
     }
 
-    /// Reads the state in a container's folder. `None`: there is no such container.
+    /// Reads the state from a container's folder. `None`: there is no such container.
     pub(crate) fn load(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(FILE);
         let text = match fs::read(&path) {
@@ -198,14 +198,14 @@ impl State {
         Ok(Some(state))
     }
 
-    /// Replaces the state in a container's folder.
+    /// Writes the state to a container's folder, atomically.
     pub(crate) fn save(&self, folder: &Path) -> Result<()> {
         let text = serde_json::to_vec(self)?;
         file::replace(&folder.join(FILE), &text)
     }
 }
 
-/// Checks a container's name: it becomes the name of a folder and of control groups.
+/// Checks a container id: it becomes the name of a folder and of control groups.
 pub(crate) fn check_id(id: &str) -> Result<()> {
     if id.is_empty() {
         bail!("container id cannot be empty");
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_could_leave_the_folder_are_refused() {
+    fn ids_that_could_leave_the_root_are_refused() {
         for id in ["", ".", "..", "a/b", "../x", "a b", "é"] {
             assert!(check_id(id).is_err(), "{id:?}");
         }

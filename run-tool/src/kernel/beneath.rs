@@ -1,4 +1,4 @@
-//! Paths of a container's root file system, resolved beneath a descriptor: no symlink in it leads out.
+//! Paths of a container's root file system, resolved beneath a descriptor. No symlink in it leads outside.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-/// A path without `.`, `..` and repeated slashes, by its text alone; `..` stops at the root.
+/// Makes a path absolute and removes `.`, `..` and repeated slashes, without looking at the disk. `..` stops at the root.
 pub(crate) fn clean(path: &Path) -> PathBuf {
     let mut cleaned = PathBuf::from("/");
     for component in path.components() {
@@ -29,7 +29,7 @@ pub(crate) fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags, resolve: Re
     let path = path.strip_prefix("/").unwrap_or(path);
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | resolve;
-    // EAGAIN: something was renamed during the walk. Someone who does that without end gets the error.
+    // EAGAIN: something was renamed during the walk. The tries are limited in case someone renames all the time.
     for _ in 0..128 {
         match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
             Err(Errno::AGAIN | Errno::INTR) => {}
@@ -39,7 +39,7 @@ pub(crate) fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags, resolve: Re
     Err(Errno::AGAIN)
 }
 
-/// Opens a directory for reference, making it and its parents with mode 0755 where they are missing.
+/// Opens a directory with O_PATH. It and its parents are created with mode 0755 if they are missing.
 pub(crate) fn make_directories(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
     const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
     match open(root, path, DIRECTORY, ResolveFlags::empty()) {
@@ -71,7 +71,7 @@ pub(crate) fn make_directories(root: BorrowedFd<'_>, path: &Path) -> Result<Owne
         match rustix::fs::mkdirat(&current, &name, Mode::from_raw_mode(0o755)) {
             Ok(()) => {}
             Err(Errno::EXIST) => {
-                // Made by someone else meanwhile, or a symlink whose target is missing: then its target is made.
+                // Someone else created it meanwhile, or it is a dangling symlink: then its target is created.
                 if let Ok(target) = rustix::fs::readlinkat(&current, &name, Vec::new()) {
                     links += 1;
                     if links > 40 {
@@ -92,7 +92,7 @@ pub(crate) fn make_directories(root: BorrowedFd<'_>, path: &Path) -> Result<Owne
             }
             Err(error) => return Err(error),
         }
-        // Not by the whole path: the directory just made, whatever happens to its parents.
+        // Relative to the parent, so that it is the directory just created whatever happens to its parents.
         let flags = DIRECTORY | OFlags::NOFOLLOW;
         current = open(current.as_fd(), Path::new(&name), flags, ResolveFlags::NO_SYMLINKS)?;
         walked = next;
@@ -100,7 +100,7 @@ pub(crate) fn make_directories(root: BorrowedFd<'_>, path: &Path) -> Result<Owne
     Ok(current)
 }
 
-/// Opens the parent of a path, making it where it is missing, and gives the last name.
+/// Opens the parent of a path, which is created if it is missing. Returns it with the last name of the path.
 pub(crate) fn make_parent(root: BorrowedFd<'_>, path: &Path) -> Result<(OwnedFd, OsString), Errno> {
     let path = clean(path);
     let name = path.file_name().ok_or(Errno::ISDIR)?.to_owned();
@@ -108,8 +108,8 @@ pub(crate) fn make_parent(root: BorrowedFd<'_>, path: &Path) -> Result<(OwnedFd,
     Ok((parent, name))
 }
 
-/// Makes an empty file to mount on, with its parents, and opens it for reference. A symlink to a missing file (images have
-/// `/etc/resolv.conf` so) gets its target made, inside the root.
+/// Creates an empty file to mount on, with its parents, and opens it with O_PATH. If it is a dangling symlink, as
+/// `/etc/resolv.conf` is in some images, its target is created inside the root.
 pub(crate) fn make_file(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
     let mut path = path.to_owned();
     for _ in 0..40 {
@@ -131,7 +131,7 @@ pub(crate) fn make_file(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Er
     Err(Errno::LOOP)
 }
 
-/// Removes a file or symlink; it may be missing.
+/// Removes a file or symlink. It is no error if it is missing.
 pub(crate) fn remove(root: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
     let (parent, name) = make_parent(root, path)?;
     match rustix::fs::unlinkat(&parent, &name, AtFlags::empty()) {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn symlinks_stay_inside() {
+    fn symlinks_are_resolved_inside_the_root() {
         let (directory, fd) = root();
         symlink("/../../../../etc", directory.path().join("escape")).unwrap();
         make_directories(fd.as_fd(), Path::new("/escape/made")).unwrap();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dangling_symlink_gets_its_target() {
+    fn the_target_of_a_dangling_symlink_is_created() {
         let (directory, fd) = root();
         fs::create_dir(directory.path().join("a")).unwrap();
         symlink("../run/lock", directory.path().join("a/link")).unwrap();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_of_symlinks_ends() {
+    fn a_loop_of_symlinks_is_an_error() {
         let (directory, fd) = root();
         symlink("b", directory.path().join("a")).unwrap();
         symlink("a", directory.path().join("b")).unwrap();
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_behind_a_symlink_is_made_inside() {
+    fn a_file_behind_a_symlink_is_created_inside_the_root() {
         let (directory, fd) = root();
         symlink("/run-tool-test/../outside", directory.path().join("link")).unwrap();
         make_file(fd.as_fd(), Path::new("/link")).unwrap();
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_cleaned_by_text() {
+    fn paths_are_cleaned_without_the_disk() {
         assert_eq!(clean(Path::new("/a/../../b/./c//")), Path::new("/b/c"));
         assert_eq!(clean(Path::new("relative/x")), Path::new("/relative/x"));
     }

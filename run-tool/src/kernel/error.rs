@@ -1,12 +1,12 @@
-//! Errors in runc's words: `operation path: reason`, the reason in lower case and without a number.
+//! Errors in runc's form: `operation path: reason`, with the reason in lower case and without a number.
 //!
-//! Engines look for words such as `no such file or directory` in what a runtime prints, so the kernel's reasons are spelt
-//! as Go spells them.
+//! Engines look for words such as `no such file or directory` in the output of a runtime, so the kernel's reasons are spelt as Go
+//! spells them.
 
 use std::fmt;
 use std::io;
 
-/// An operation on a named thing that the kernel refused.
+/// A failed system call, with the operation and its object.
 #[derive(Debug)]
 pub(crate) struct Failure {
     what: String,
@@ -22,7 +22,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Failure {
-    /// The kernel's error number, if there is one.
+    /// The error number, if the error came from the kernel.
     pub(crate) fn errno(&self) -> Option<i32> {
         self.source.raw_os_error()
     }
@@ -34,7 +34,7 @@ pub(crate) fn reason(error: &io::Error) -> String {
     let text = text.split(" (os error").next().unwrap_or(&text);
     let mut characters = text.chars();
     match characters.next() {
-        // A word of capitals (`RDMA ...`) stays as it is.
+        // An acronym (`RDMA ...`) stays in capitals.
         Some(first) if characters.clone().next().is_none_or(char::is_lowercase) => {
             first.to_lowercase().chain(characters).collect()
         }
@@ -42,9 +42,9 @@ pub(crate) fn reason(error: &io::Error) -> String {
     }
 }
 
-/// Names the operation in an error of the kernel.
+/// Adds the operation to a failed system call.
 pub(crate) trait Fails<T> {
-    /// `what: reason`, as in `open /etc/passwd: permission denied`.
+    /// Puts `what` before the reason, as in `open /etc/passwd: permission denied`.
     fn fails<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T, Failure>;
 }
 
@@ -54,7 +54,7 @@ impl<T, E: Into<io::Error>> Fails<T> for Result<T, E> {
     }
 }
 
-/// The error number of the first kernel error in a chain.
+/// The error number of the first kernel error in a chain of causes.
 pub(crate) fn errno(error: &anyhow::Error) -> Option<i32> {
     error.chain().find_map(|cause| {
         cause
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_spelt_as_engines_look_for_it() {
+    fn a_reason_is_spelt_as_in_go() {
         let error = io::Error::from_raw_os_error(libc::ENOENT);
         assert_eq!(reason(&error), "no such file or directory");
         let failure: Result<(), Failure> = Err(error).fails(|| "open /x");
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_survives_context() {
+    fn the_error_number_is_found_behind_context() {
         let failed: Result<(), Failure> = Err(io::Error::from_raw_os_error(libc::EROFS)).fails(|| "mount");
         let error = anyhow::Error::new(failed.unwrap_err()).context("outer");
         assert_eq!(errno(&error), Some(libc::EROFS));

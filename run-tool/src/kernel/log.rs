@@ -1,6 +1,6 @@
-//! The log as runc writes it: logrus's text or JSON records, to standard error or to the file of `--log`.
+//! The log in runc's format: logrus's text or JSON records, on standard error or in the file of `--log`.
 //!
-//! containerd and conmon read the JSON keys `level`, `msg` and `time`, so a record holds exactly these.
+//! containerd and conmon read the JSON keys `level`, `msg` and `time`. A record has exactly these.
 
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
@@ -20,18 +20,18 @@ struct Log {
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
-/// Who takes the records in a process whose standard error is not the caller's.
+/// The receiver of records in a process whose standard error is not the caller's.
 static SINK: OnceLock<Sink> = OnceLock::new();
 
-/// Takes a record.
+/// A function that receives records.
 pub(crate) type Sink = Box<dyn Fn(Level, &str) + Send + Sync>;
 
-/// How grave a record is.
+/// The level of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
-    /// Only with `--debug`.
+    /// Recorded only with `--debug`.
     Debug,
-    /// Worth knowing.
+    /// Something went wrong, but the command goes on.
     Warning,
     /// The command failed.
     Error,
@@ -47,7 +47,7 @@ impl Level {
     }
 }
 
-/// Opens the log. Before that, records go to standard error as text.
+/// Opens the log. Until then records are written to standard error as text.
 pub(crate) fn open(file: Option<&Path>, format: &str, debug: bool) -> Result<()> {
     let json = match format {
         "" | "text" => false,
@@ -56,7 +56,7 @@ pub(crate) fn open(file: Option<&Path>, format: &str, debug: bool) -> Result<()>
     };
     let file = match file {
         None => None,
-        // Engines open the same file at the same time: append, and never through a buffer.
+        // Several processes may write the file at once, so append, and do not buffer.
         Some(path) => Some(
             OpenOptions::new()
                 .append(true)
@@ -66,12 +66,12 @@ pub(crate) fn open(file: Option<&Path>, format: &str, debug: bool) -> Result<()>
                 .fails(|| format!("open {}", path.display()))?,
         ),
     };
-    // A second call is a programming error without consequence: the first log stays.
+    // A second call has no effect: the first log stays.
     let _ = LOG.set(Log { file, json, debug });
     Ok(())
 }
 
-/// Whether records go to standard error.
+/// Whether records are written to standard error.
 pub(crate) fn to_stderr() -> bool {
     LOG.get().is_none_or(|log| log.file.is_none())
 }
@@ -81,9 +81,9 @@ pub(crate) fn debugging() -> bool {
     LOG.get().is_some_and(|log| log.debug)
 }
 
-/// Sends records to someone else from now on.
+/// Sends all later records to a receiver.
 pub(crate) fn send_to(sink: Sink) {
-    // Set once: a process has one parent.
+    // Set only once, because a process has one parent.
     let _ = SINK.set(sink);
 }
 
@@ -128,28 +128,28 @@ fn now() -> String {
     jiff::Timestamp::now().round(jiff::Unit::Second).map_or_else(|_| String::new(), |time| time.to_string())
 }
 
-/// Records what only someone who looks for a fault wants to read.
+/// Writes a debug record.
 pub(crate) fn debug(message: impl FnOnce() -> String) {
     if debugging() {
         record(Level::Debug, &message());
     }
 }
 
-/// Records what went wrong without stopping the command.
+/// Writes a warning.
 pub(crate) fn warn(message: &str) {
     record(Level::Warning, message);
 }
 
-/// Records what stopped the command, and says it on standard error too when the log is elsewhere.
+/// Writes an error record, and the message to standard error too if the log is elsewhere.
 pub(crate) fn fatal(message: &str) {
     record(Level::Error, message);
     if !to_stderr() {
-        // Nobody may be reading; the log has it.
+        // Nobody may be reading; the message is in the log.
         let _ = writeln!(std::io::stderr(), "{}", message.trim_end_matches('\n'));
     }
 }
 
-/// Says something on standard error as it is, and records it where the log is elsewhere.
+/// Writes a message to standard error as it is, and an error record too if the log is elsewhere.
 pub(crate) fn plain(message: &str) {
     if !to_stderr() {
         record(Level::Error, message);
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_have_the_keys_that_engines_read() {
+    fn records_have_logruss_format() {
         let line = format(Level::Error, "a \"b\"\nc", true, false, "2026-01-02T03:04:05Z");
         assert_eq!(line, "{\"level\":\"error\",\"msg\":\"a \\\"b\\\"\\nc\",\"time\":\"2026-01-02T03:04:05Z\"}\n");
         let line = format(Level::Warning, "x", false, false, "2026-01-02T03:04:05Z");

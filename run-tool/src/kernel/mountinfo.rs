@@ -1,7 +1,7 @@
-//! The mounts of the caller's mount namespace, as `/proc/self/mountinfo` lists them (proc_pid_mountinfo(5)).
+//! The mounts of the own mount namespace, as `/proc/self/mountinfo` lists them (proc_pid_mountinfo(5)).
 //!
-//! It is a file of bytes: an ordinary user of the host may have mounted something at a place that is no text, and blanks stand there
-//! as `\040`.
+//! The file is read as bytes: an ordinary user of the host may have mounted something at a path that is not UTF-8. Spaces are
+//! written as `\040`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,27 +15,27 @@ use crate::kernel::error::Fails;
 /// A mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mounted {
-    /// What of its file system is mounted.
+    /// The directory of its file system that is mounted.
     pub(crate) root: PathBuf,
-    /// Where.
+    /// The mount point.
     pub(crate) place: PathBuf,
-    /// The file system's name.
+    /// The type of the file system.
     pub(crate) kind: String,
     /// The file system's own options.
     pub(crate) options: String,
 }
 
-/// Every mount, in the order in which they were made.
+/// All mounts, in the order in which they were made.
 pub(crate) fn read() -> Result<Vec<Mounted>> {
     let table = fs::read("/proc/self/mountinfo").fails(|| "open /proc/self/mountinfo")?;
     Ok(parse(&table))
 }
 
-/// Reads a table of mounts.
+/// Parses a table of mounts. Lines that are not valid are skipped.
 pub(crate) fn parse(table: &[u8]) -> Vec<Mounted> {
     let line = |line: &[u8]| {
         let mut fields = line.split(|byte| *byte == b' ');
-        // Before: the mount's number, its parent's and the device's. Between them and the dash: flags and any number of tags.
+        // Before these fields are the ids of the mount, its parent and the device; after them flags and tags, up to the dash.
         let (root, place) = (fields.nth(3)?, fields.next()?);
         fields.by_ref().find(|field| *field == b"-")?;
         let (kind, options) = (fields.next()?, fields.nth(1)?);
@@ -49,7 +49,7 @@ fn path(field: &[u8]) -> PathBuf {
     OsString::from_vec(unescape(field)).into()
 }
 
-/// Undoes what the kernel does to blanks, ends of lines and backslashes: three octal digits.
+/// Undoes the kernel's escapes for spaces, newlines and backslashes: a backslash and three octal digits.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_read_with_tags_and_without_blanks_and_what_is_no_text() {
+    fn a_table_is_parsed_with_tags_escapes_and_paths_that_are_not_utf8() {
         let table = b"25 30 0:23 / /sys rw,nosuid shared:7 master:1 - sysfs sysfs rw\n\
             31 25 0:27 /a /mnt/with\\040blank\\134 rw - tmpfs none rw,size=4k\n\
             32 25 0:28 / /mnt/\xff rw unbindable - fuse.x none ro\n\

@@ -1,5 +1,5 @@
-//! `/proc`: what the kernel says there of processes, and a `Procfs` that is for certain the kernel's. An image can put anything at
-//! `/proc`, and a write that was meant for a label or a sysctl would then go elsewhere (CVE-2025-52881).
+//! `/proc`: information on processes, and `Procfs`, which is certainly the kernel's. An image can put anything at `/proc`, and
+//! labels or sysctls would then be written elsewhere (CVE-2025-52881).
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -16,17 +16,17 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 const ROOT_INODE: u64 = 1;
 
-/// The root of a procfs.
+/// The root of a procfs that is certainly the kernel's.
 #[derive(Debug)]
 pub(crate) struct Procfs(OwnedFd);
 
 impl Procfs {
-    /// A procfs of our own where the kernel lets us mount one, else what is at `/proc`, checked.
+    /// Opens a new procfs if the kernel permits one, otherwise the one at `/proc`, which is checked.
     pub(crate) fn open() -> Result<Self> {
         Self::detached().or_else(|_| Self::mounted())
     }
 
-    /// Nobody else has this mount, so nothing can be mounted over its files.
+    /// A new procfs that is not attached anywhere, so nobody can mount anything over its files.
     fn detached() -> rustix::io::Result<Self> {
         let context = rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
         rustix::mount::fsconfig_create(&context)?;
@@ -35,7 +35,7 @@ impl Procfs {
         Ok(Self(rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?))
     }
 
-    /// What is mounted at `/proc`, if it is the root of a procfs.
+    /// Opens `/proc`. Fails unless it is the root of a procfs.
     pub(crate) fn mounted() -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let proc = rustix::fs::open("/proc", flags, Mode::empty()).fails(|| "open /proc")?;
@@ -47,14 +47,14 @@ impl Procfs {
         Ok(Self(proc))
     }
 
-    /// Writes a file, which must be this procfs's own.
+    /// Writes a file of this procfs. Fails if something is mounted over it.
     pub(crate) fn write(&self, path: &Path, value: &str) -> Result<()> {
         let mut file = self.file(path, OFlags::WRONLY)?;
         file.write_all(value.as_bytes()).fails(|| format!("write /proc/{}", path.display()))?;
         Ok(())
     }
 
-    /// Reads a file, which must be this procfs's own.
+    /// Reads a file of this procfs. Fails if something is mounted over it.
     pub(crate) fn read(&self, path: &Path) -> Result<String> {
         let mut text = String::new();
         let mut file = self.file(path, OFlags::RDONLY)?;
@@ -70,12 +70,12 @@ impl Procfs {
     }
 }
 
-/// The name of a descriptor of this process under `/proc`.
+/// The path of one of this process's descriptors.
 pub(crate) fn proc_path(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-/// When a process started and in which state it is, from `/proc/PID/stat`. `None`: there is no such process.
+/// The start time (in clock ticks since boot) and the state of a process, from `/proc/PID/stat`. `None`: there is no such process.
 pub(crate) fn process_stat(pid: Pid) -> Option<(u64, char)> {
     if pid <= 0 {
         return None;
@@ -84,7 +84,7 @@ pub(crate) fn process_stat(pid: Pid) -> Option<(u64, char)> {
 }
 
 fn parse_stat(text: &str) -> Option<(u64, char)> {
-    // The command, in brackets, may itself hold brackets and spaces.
+    // The command in parentheses can itself contain parentheses and spaces.
     let rest = &text[text.rfind(')')? + 1..];
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
@@ -92,7 +92,7 @@ fn parse_stat(text: &str) -> Option<(u64, char)> {
     Some((start, state))
 }
 
-/// Whether the caller is in a user namespace that does not have all ids.
+/// Whether this process is in a user namespace that does not have all ids.
 pub(crate) fn in_user_namespace() -> bool {
     fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|text| text.split_ascii_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"])
@@ -103,14 +103,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_real_proc_is_taken_and_paths_stay_in_it() {
+    fn the_real_procfs_is_accepted_and_paths_stay_in_it() {
         let proc = Procfs::mounted().unwrap();
         assert!(proc.write(Path::new("../etc/passwd"), "x").is_err());
         assert!(proc.write(Path::new("self/root/etc/passwd"), "x").is_err());
     }
 
     #[test]
-    fn a_command_with_brackets_does_not_confuse_the_start_time() {
+    fn the_start_time_is_found_behind_a_command_with_parentheses() {
         let text = "12 (a) S (b)) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20";
         assert_eq!(parse_stat(text), Some((4242, 'Z')));
     }

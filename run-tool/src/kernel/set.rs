@@ -1,8 +1,8 @@
-//! Sets of CPUs and memory nodes, in the kernel's notation.
+//! Sets of CPUs and memory nodes in the kernel's list notation.
 
 use anyhow::{Context, Result, bail};
 
-/// Reads a list of CPUs or memory nodes (`0-3,7`) as a mask.
+/// Parses a list of CPUs or memory nodes (`0-3,7`) into a bit mask.
 pub(crate) fn parse(text: &str) -> Result<Vec<u64>> {
     let mut mask = Vec::new();
     for range in text.split(',').map(str::trim).filter(|range| !range.is_empty()) {
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sets_of_cpus_are_masks() {
+    fn a_list_becomes_a_bit_mask() {
         assert_eq!(parse("0-2,65").unwrap(), [7, 2]);
         assert_eq!(parse("").unwrap(), [0u64; 0]);
         assert!(parse("3-1").is_err());

@@ -1,4 +1,4 @@
-//! Names and numbers of signals.
+//! Names and numbers of signals. The descriptions are Go's, because they appear in runc's messages.
 
 use anyhow::{Result, bail};
 
@@ -39,7 +39,7 @@ const NAMES: [(&str, i32); 34] = [
     ("SIGSYS", libc::SIGSYS),
 ];
 
-/// Reads a signal as `kill` takes it: a number, or a name in any case, with or without `SIG`; `RTMIN+3` as well.
+/// Parses a signal: a number, or a name in any case with or without `SIG`. Real-time signals are relative (`RTMIN+3`).
 pub(crate) fn parse(text: &str) -> Result<i32> {
     if let Ok(number) = text.parse() {
         return Ok(number);
@@ -70,12 +70,12 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     NAMES.iter().map(|(name, _)| *name)
 }
 
-/// The name of a signal.
+/// The name of a signal, or `unknown`.
 pub(crate) fn name(number: i32) -> &'static str {
     NAMES.iter().find(|(_, known)| *known == number).map_or("unknown", |(name, _)| name)
 }
 
-/// What a signal does, in the words of Go.
+/// The description of a signal in Go (`terminated`).
 pub(crate) fn describe(number: i32) -> String {
     let text = match number {
         libc::SIGHUP => "hangup",
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signals_are_read_in_every_spelling() {
+    fn signals_are_parsed_in_every_spelling() {
         for (text, number) in [
             ("9", 9),
             ("KILL", 9),

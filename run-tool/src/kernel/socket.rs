@@ -1,4 +1,4 @@
-//! Unix sockets: descriptors that go with bytes, addresses that are too long, listeners that are not there yet.
+//! Unix sockets: passing of descriptors, paths that are too long for an address, and listeners that come late.
 
 use std::io;
 use std::io::{IoSlice, IoSliceMut};
@@ -16,7 +16,7 @@ use rustix::net::{
 
 use super::error::Fails;
 
-/// Receives bytes, and a descriptor that may come with them, from a Unix socket. No bytes: the other side is gone.
+/// Receives bytes from a Unix socket, and the descriptor that may come with them. No bytes: the other side has closed.
 pub(crate) fn receive_fd(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> rustix::io::Result<(usize, Option<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -36,7 +36,7 @@ pub(crate) fn receive_fd(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> rustix::io
     Ok((received.bytes, fd))
 }
 
-/// Sends a descriptor with some bytes over a Unix socket.
+/// Sends bytes with a descriptor over a Unix socket.
 pub(crate) fn send_fd(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -46,7 +46,8 @@ pub(crate) fn send_fd(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>) 
     Ok(())
 }
 
-/// A path that fits an address: one that is too long is reached through its folder, which is open as long as what is returned.
+/// A path that fits into a socket address. If it is too long it leads through `/proc/self/fd` and the returned folder, which must
+/// stay open until the path has been used.
 pub(crate) fn reach(path: &Path) -> Result<(Option<OwnedFd>, PathBuf)> {
     let (true, Some(parent), Some(name)) = (path.as_os_str().len() > 100, path.parent(), path.file_name()) else {
         return Ok((None, path.to_owned()));
@@ -58,22 +59,22 @@ pub(crate) fn reach(path: &Path) -> Result<(Option<OwnedFd>, PathBuf)> {
     Ok((Some(folder), short))
 }
 
-/// How long a socket that nobody listens at yet is waited for.
+/// How long `connect` waits for a listener.
 const LISTENER: Duration = Duration::from_secs(1);
 
-/// Connects to a Unix socket, for which the program that listens at it may only just have been started beside run-tool: runc is
-/// slow enough never to be there first, and there are callers that count on it (runc's own tests start `recvtty` so).
+/// Connects to a Unix socket. The program that is to listen may just be starting: some callers start it at the same time as the
+/// runtime (runc's own tests do so with `recvtty`) and rely on runc to be slower.
 pub(crate) fn connect(path: &Path) -> Result<OwnedFd> {
     let fail = || format!("dial unix {}", path.display());
     let (_folder, address) = reach(path)?;
     let address = rustix::net::SocketAddrUnix::new(&address).fails(fail)?;
     let deadline = Instant::now() + LISTENER;
     loop {
-        // One that was refused is not used again.
+        // A socket whose connection was refused cannot be used again.
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .fails(fail)?;
         match rustix::net::connect(&socket, &address) {
-            // Not there, or there and not listened at.
+            // The file does not exist yet, or nobody listens yet.
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::CONNREFUSED) if Instant::now() < deadline => {
                 sleep(Duration::from_millis(2));
             }
@@ -90,12 +91,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_is_about_to_listen_is_waited_for() {
+    fn connect_waits_for_a_listener() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         std::thread::scope(|scope| {
             let connection = scope.spawn(|| connect(&path));
-            // Time to be there too early.
+            // Give `connect` time to be too early.
             sleep(Duration::from_millis(30));
             let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
             connection.join().unwrap().unwrap();

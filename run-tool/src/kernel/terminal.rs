@@ -1,4 +1,4 @@
-//! Pseudoterminals: one for the container, and the caller's own in raw mode meanwhile.
+//! Terminals: the container's pseudoterminal, and the caller's own terminal. The latter is in raw mode while the container runs.
 
 use std::fs::File;
 use std::io;
@@ -13,14 +13,14 @@ use crate::kernel::syscall;
 use anyhow::{Result, bail};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// A new pty of the container's own devpts: its master and its slave.
+/// Allocates a pty from the container's own devpts. Returns its master and its slave.
 pub(crate) fn allocate() -> Result<(OwnedFd, OwnedFd)> {
     const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let handle = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).fails(|| "open /dev/pts/ptmx")?;
     let stat = rustix::fs::fstat(&handle).fails(|| "fstat /dev/pts/ptmx")?;
     let statfs = rustix::fs::fstatfs(&handle).fails(|| "fstatfs /dev/pts/ptmx")?;
-    // An image could have put another device there, to be opened as root (CVE-2025-52565).
+    // An image could have put another device there, which root would then open (CVE-2025-52565).
     if statfs.f_type != DEVPTS_SUPER_MAGIC || stat.st_ino != 2 || stat.st_rdev != rustix::fs::makedev(5, 2) {
         bail!("verify ptmx handle: /dev/pts/ptmx is not that of a real devpts mount");
     }
@@ -29,7 +29,7 @@ pub(crate) fn allocate() -> Result<(OwnedFd, OwnedFd)> {
         .fails(|| "open /dev/pts")?;
     let master = rustix::fs::openat2(&parent, "ptmx", flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
         .fails(|| "open /dev/pts/ptmx")?;
-    // Between the two opens it could have been exchanged: the one that counts is the one that is open.
+    // It could have been exchanged between the check and the open, so check what is open now.
     let opened = rustix::fs::fstat(&master).fails(|| "fstat /dev/pts/ptmx")?;
     let statfs = rustix::fs::fstatfs(&master).fails(|| "fstatfs /dev/pts/ptmx")?;
     if statfs.f_type != DEVPTS_SUPER_MAGIC || opened.st_rdev != stat.st_rdev {
@@ -41,7 +41,7 @@ pub(crate) fn allocate() -> Result<(OwnedFd, OwnedFd)> {
     Ok((master, slave))
 }
 
-/// Sets the size, unless it is zero.
+/// Sets the size of a terminal. A zero leaves it as it is.
 pub(crate) fn resize(terminal: BorrowedFd<'_>, width: u16, height: u16) -> Result<()> {
     if width != 0 && height != 0 {
         let size = Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
@@ -50,7 +50,7 @@ pub(crate) fn resize(terminal: BorrowedFd<'_>, width: u16, height: u16) -> Resul
     Ok(())
 }
 
-/// Makes the slave the standard streams and the controlling terminal of the caller, who leads a session.
+/// Makes the slave the standard streams and the controlling terminal of this process, which must be a session leader.
 pub(crate) fn become_controlling(slave: &OwnedFd) -> Result<()> {
     for number in 0..3 {
         syscall::dup_to(slave.as_fd(), number).fails(|| "dup3")?;
@@ -59,18 +59,18 @@ pub(crate) fn become_controlling(slave: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-/// Prepares the container's pty to be shown in the caller's terminal, before anything writes to it: no translation of
-/// newlines, as with runc, and the same size.
+/// Prepares the container's pty to be shown in the caller's terminal, before anything writes to it. As in runc, newlines are not
+/// translated. It gets the size of the caller's terminal.
 pub(crate) fn prepare(master: &OwnedFd) -> Result<()> {
     let mut attributes = rustix::termios::tcgetattr(master).fails(|| "tcgetattr")?;
     attributes.output_modes.remove(OutputModes::ONLCR);
     rustix::termios::tcsetattr(master, OptionalActions::Now, &attributes).fails(|| "tcsetattr")?;
-    // A terminal without a size gives none.
+    // The caller's terminal may have no size.
     let _ = Host::find().map(|host| host.copy_size(master.as_fd()));
     Ok(())
 }
 
-/// The terminal that the caller sits at. Dropping it puts its settings back.
+/// The caller's terminal. When it is dropped its settings are restored.
 #[derive(Debug)]
 pub(crate) struct Host {
     file: File,
@@ -78,7 +78,7 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Finds the caller's terminal among the standard streams, or the controlling terminal.
+    /// Finds the terminal: the first of the standard streams that is one, or the controlling terminal.
     pub(crate) fn find() -> Result<Self> {
         for number in [2, 1, 0] {
             if let Some(stream) = syscall::borrow_fd(number)
@@ -92,12 +92,12 @@ impl Host {
         Ok(Self { file, before: None })
     }
 
-    /// Every key goes to the container, from now on.
+    /// Switches to raw mode, so that every key goes to the container.
     pub(crate) fn set_raw(&mut self) -> Result<()> {
         let before = rustix::termios::tcgetattr(&self.file).fails(|| "tcgetattr")?;
         let mut raw = before.clone();
         raw.make_raw();
-        // Lines end with a return here, once for all, since the container's pty no longer adds it (`prepare`).
+        // Newlines are translated here, because the container's pty no longer does that (`prepare`).
         raw.output_modes.insert(OutputModes::OPOST);
         rustix::termios::tcsetattr(&self.file, OptionalActions::Now, &raw)
             .fails(|| "failed to set the terminal from the stdin")?;
@@ -105,7 +105,7 @@ impl Host {
         Ok(())
     }
 
-    /// Its columns and rows.
+    /// The number of columns and rows.
     pub(crate) fn size(&self) -> Option<(u16, u16)> {
         rustix::termios::tcgetwinsize(&self.file).ok().map(|size| (size.ws_col, size.ws_row))
     }
@@ -121,13 +121,13 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         if let Some(before) = &self.before {
-            // The terminal may be gone, and there is nobody to tell.
+            // The terminal may be gone; then there is nobody to tell.
             let _ = rustix::termios::tcsetattr(&self.file, OptionalActions::Now, before);
         }
     }
 }
 
-/// Sends the master to whoever listens at `--console-socket`.
+/// Sends the master to the listener at `--console-socket`.
 pub(crate) fn send_to_socket(socket: BorrowedFd<'_>, master: BorrowedFd<'_>) -> Result<()> {
     super::socket::send_fd(socket, b"/dev/ptmx", master).fails(|| "sendmsg of the console")?;
     Ok(())

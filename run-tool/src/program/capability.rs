@@ -1,4 +1,4 @@
-//! Capabilities of the container's process.
+//! Capability sets of a container's process, from the names in the configuration to the kernel's bits.
 
 use anyhow::Result;
 use libcontainer::oci_spec::runtime::{Capabilities, LinuxCapabilities};
@@ -7,7 +7,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use crate::kernel::error::Fails;
 use crate::kernel::log;
 
-/// All names, in the order of the kernel's numbers.
+/// The capabilities without `CAP_`; the index is the kernel's number.
 pub(crate) const NAMES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",
@@ -52,7 +52,7 @@ pub(crate) const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
-/// Sets of capabilities as bits.
+/// The five capability sets as bit masks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sets {
     bounding: u64,
@@ -72,7 +72,7 @@ fn bits(names: Option<&Capabilities>) -> u64 {
 }
 
 impl Sets {
-    /// Reads the sets of a process.
+    /// Converts `process.capabilities`. A set that is missing is empty.
     pub(crate) fn from_spec(spec: &LinuxCapabilities) -> Self {
         Self {
             bounding: bits(spec.bounding().as_ref()),
@@ -83,14 +83,14 @@ impl Sets {
         }
     }
 
-    /// Takes what is not in the bounding set away for good; done before the user changes.
+    /// Drops everything else from the bounding set, for good. It must be done before the user changes.
     pub(crate) fn drop_bounding(&self) -> Result<()> {
         for number in 0..64 {
             if self.bounding & 1 << number != 0 {
                 continue;
             }
             match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
-                // Past the last one that this kernel has.
+                // Past the last capability that this kernel knows.
                 Err(rustix::io::Errno::INVAL) => break,
                 result => result.fails(|| "unable to apply bounding set: prctl")?,
             }
@@ -98,9 +98,9 @@ impl Sets {
         Ok(())
     }
 
-    /// Takes on the sets.
+    /// Sets the effective, permitted, inheritable and ambient sets.
     pub(crate) fn apply(&self) -> Result<()> {
-        // What the caller does not hold itself (in a container, on a hardened host) nobody can give.
+        // Nobody can grant a capability that run-tool itself lacks (in a container, on a hardened host).
         let own = rustix::thread::capabilities(None).fails(|| "unable to apply caps: capget")?.permitted.bits();
         let missing = self.permitted & !own & ((1 << NAMES.len()) - 1);
         if missing != 0 {
@@ -130,8 +130,8 @@ impl Sets {
                         crate::kernel::error::reason(&error.into())
                     )
                 };
-                // Where nothing is inheritable the ambient set is a left-over: buildah empties the one and keeps the other (its
-                // answer to CVE-2022-27651), and a line for each capability would stand in the output of every RUN.
+                // Without an inheritable set the ambient set is left over: since CVE-2022-27651 buildah empties only the former. A
+                // warning for each capability would spoil the output of every RUN.
                 if self.inheritable == 0 {
                     log::debug(said);
                 } else {

@@ -1,4 +1,4 @@
-//! Labels of security modules: AppArmor profiles and SELinux contexts, and the session keyring that goes with them.
+//! Labels of security modules: AppArmor profiles and SELinux contexts. The session keyring is here too, because it is labelled.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::kernel::error::Fails;
 use crate::kernel::procfs::Procfs;
 use crate::kernel::{log, syscall};
 
-/// Confines the next program that the caller executes.
+/// Confines the next program that this process executes to an AppArmor profile.
 pub(crate) fn apply_apparmor(profile: &str, enabled: bool) -> Result<()> {
     if profile.is_empty() {
         return Ok(());
@@ -19,7 +19,7 @@ pub(crate) fn apply_apparmor(profile: &str, enabled: bool) -> Result<()> {
     }
     let proc = Procfs::open()?;
     let command = format!("exec {profile}");
-    // The file of its own exists since Linux 5.8; before, all modules share one.
+    // AppArmor has a file of its own since Linux 5.8. Before that all security modules share one.
     if proc.write(Path::new("self/attr/apparmor/exec"), &command).is_ok() {
         return Ok(());
     }
@@ -29,7 +29,7 @@ pub(crate) fn apply_apparmor(profile: &str, enabled: bool) -> Result<()> {
     }
 }
 
-/// Labels the next program that the caller executes.
+/// Labels the next program that this process executes with an SELinux context.
 pub(crate) fn apply_selinux(label: &str) -> Result<()> {
     if label.is_empty() {
         return Ok(());
@@ -40,7 +40,7 @@ pub(crate) fn apply_selinux(label: &str) -> Result<()> {
     }
 }
 
-/// Mount options with the SELinux context of the container's files.
+/// Adds the SELinux context of the container's files (`linux.mountLabel`) to mount options.
 pub(crate) fn mount_data(data: &str, label: &str) -> String {
     if label.is_empty() {
         return data.to_owned();
@@ -48,12 +48,12 @@ pub(crate) fn mount_data(data: &str, label: &str) -> String {
     if data.is_empty() { format!("context=\"{label}\"") } else { format!("{data},context=\"{label}\"") }
 }
 
-/// Gives the container a session keyring of its own, so that it does not hold the caller's keys. `made` is the container's
-/// first process; others join what it made.
+/// Joins the container's own session keyring, so that the container does not hold the caller's keys. With `made` it is the init
+/// process, which creates the keyring and sets its permissions.
 pub(crate) fn join_keyring(id: &str, made: bool, userns: bool) -> Result<()> {
     let name = CString::new(format!("_ses.{id}")).expect("container names hold no NUL");
     let serial = match syscall::join_session_keyring(&name) {
-        // A kernel, or an outer container, without keyrings: nothing is inherited either.
+        // This kernel, or the container around us, has no keyrings, so nothing is inherited either.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS)) => {
             log::warn(&format!("KeyctlJoinSessionKeyring: {}", crate::kernel::error::reason(&error)));
             return Ok(());
@@ -66,7 +66,7 @@ pub(crate) fn join_keyring(id: &str, made: bool, userns: bool) -> Result<()> {
     let description = syscall::describe_key(serial).fails(|| "unable to mod keyring permissions")?;
     let permissions = description.split(';').nth(3).and_then(|text| u32::from_str_radix(text, 16).ok());
     let Some(permissions) = permissions else { bail!("unable to mod keyring permissions: {description:?}") };
-    // Search for the owner, or for everyone where the owner's id is another one outside.
+    // Search permission for the owner. In a user namespace the owner has another id outside, so it is for everyone.
     let search = if userns { 0x8 } else { 0x8_0000 };
     syscall::set_key_permissions(serial, permissions | search).fails(|| "unable to mod keyring permissions")?;
     Ok(())

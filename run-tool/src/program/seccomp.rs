@@ -1,8 +1,7 @@
-//! Seccomp: a profile compiled to the kernel's filter in the parent, kept for the next container with the same profile, and
-//! installed in the child.
+//! Seccomp profiles: the parent compiles a profile to the kernel's filter and caches it, and the child installs the filter.
 //!
-//! libcontainer compiles and installs in one go inside the container, and again for every exec. Compiling docker's profile
-//! takes longer than all the rest of a start, so here it is a step of its own (the same libseccomp) whose result is stored.
+//! libcontainer compiles and installs in one step inside the container, and again for each exec. To compile docker's profile takes
+//! longer than the rest of a start. So here it is a separate step, with the same libseccomp, whose result is stored.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,32 +11,32 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::{
-    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag, LinuxSeccompOperator,
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator,
 };
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 
 use crate::kernel::{file, log, syscall};
 use crate::spec::Items;
 
-/// The name of the compiled filter in a container's folder.
+/// The file of the compiled filter in a container's folder.
 pub(crate) const FILE: &str = "seccomp.bpf";
 
-/// The folder of compiled filters under the root; `~` cannot be part of a container's name.
+/// The cache of compiled filters, a folder under the root. No container can have this name: `~` is not allowed in an id.
 pub(crate) const CACHE: &str = "~seccomp";
 
 /// A compiled filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
-    /// `sock_filter` records.
+    /// The BPF program: `sock_filter` records.
     pub(crate) program: Vec<u8>,
-    /// `SECCOMP_FILTER_FLAG_*`.
+    /// The `SECCOMP_FILTER_FLAG_*` bits to install it with.
     pub(crate) flags: u64,
 }
 
-/// Compiles a profile, or finds what was compiled for the same profile on the same kernel before.
+/// Compiles a profile, or takes the filter from the cache. `None`: the profile needs no filter.
 pub(crate) fn compile(profile: &LinuxSeccomp, root: &Path) -> Result<Option<Filter>> {
     check(profile)?;
-    // runc takes an action without rules for an empty profile.
+    // For runc a profile that allows everything and has no rules is empty.
     let Some(flags) = flags(profile)? else { return Ok(None) };
     let version = libseccomp::ScmpVersion::current().context("libseccomp")?;
     let kernel = rustix::system::uname();
@@ -55,7 +54,7 @@ pub(crate) fn compile(profile: &LinuxSeccomp, root: &Path) -> Result<Option<Filt
     key.hash(&mut hasher);
     let folder = root.join(CACHE);
     let file = folder.join(format!("{:016x}", hasher.finish()));
-    // The whole key is in the file: a hash that two profiles share cannot give one the filter of the other.
+    // The file begins with the whole key, so profiles with the same hash cannot get each other's filter.
     if let Ok(stored) = fs::read(&file)
         && let Some(program) = stored.strip_prefix(key.as_slice())
         && let Some(program) = program.strip_prefix(b"\n\0")
@@ -73,14 +72,15 @@ pub(crate) fn compile(profile: &LinuxSeccomp, root: &Path) -> Result<Option<Filt
         content.extend_from_slice(&program);
         file::replace(&file, &content)
     };
-    // A cache that cannot be written only costs time.
+    // If the cache cannot be written, that only costs time.
     if let Err(error) = store() {
         log::debug(|| format!("seccomp cache: {error:#}"));
     }
     Ok(Some(Filter { program, flags }))
 }
 
-/// The agent must get its listener through write(2), which it therefore cannot be asked about.
+/// Refuses profiles whose notifications could not work: the agent receives its listener by write(2), so that call must not wait for
+/// the agent.
 fn check(profile: &LinuxSeccomp) -> Result<()> {
     if profile.default_action() == LinuxSeccompAction::ScmpActNotify {
         bail!("SCMP_ACT_NOTIFY cannot be used as default action");
@@ -99,7 +99,7 @@ fn check(profile: &LinuxSeccomp) -> Result<()> {
     Ok(())
 }
 
-/// Whether the filter has a listener.
+/// Whether the filter has a listener, which an agent reads notifications from.
 fn listens(profile: &LinuxSeccomp) -> bool {
     profile.syscalls().items().iter().any(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify)
 }
@@ -110,7 +110,7 @@ fn flags(profile: &LinuxSeccomp) -> Result<Option<u64>> {
     }
     let mut bits = 0;
     match profile.flags() {
-        // What runc sets where the profile says nothing: a filter is no reason for slow speculation.
+        // runc's default: a filter alone is no reason to disable speculation, which is slow.
         None => {
             if syscall::seccomp_knows(libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW) {
                 bits |= libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
@@ -119,7 +119,7 @@ fn flags(profile: &LinuxSeccomp) -> Result<Option<u64>> {
         Some(flags) => {
             for flag in flags {
                 bits |= match flag {
-                    // One thread: nothing to synchronise, and the kernel refuses it together with a listener.
+                    // There is only one thread to synchronise, and the kernel refuses the flag together with a listener.
                     LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,
                     LinuxSeccompFilterFlag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
                     LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
@@ -183,17 +183,20 @@ fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Result<ScmpAction> 
     })
 }
 
-fn comparison(operator: LinuxSeccompOperator, second: Option<u64>) -> ScmpCompareOp {
-    match operator {
-        LinuxSeccompOperator::ScmpCmpNe => ScmpCompareOp::NotEqual,
-        LinuxSeccompOperator::ScmpCmpLt => ScmpCompareOp::Less,
-        LinuxSeccompOperator::ScmpCmpLe => ScmpCompareOp::LessOrEqual,
-        LinuxSeccompOperator::ScmpCmpEq => ScmpCompareOp::Equal,
-        LinuxSeccompOperator::ScmpCmpGe => ScmpCompareOp::GreaterEqual,
-        LinuxSeccompOperator::ScmpCmpGt => ScmpCompareOp::Greater,
-        // The mask is the first value, what it must give the second.
-        LinuxSeccompOperator::ScmpCmpMaskedEq => ScmpCompareOp::MaskedEqual(second.unwrap_or(0)),
-    }
+fn comparison(argument: &LinuxSeccompArg) -> ScmpArgCompare {
+    let (operator, datum) = match argument.op() {
+        LinuxSeccompOperator::ScmpCmpNe => (ScmpCompareOp::NotEqual, argument.value()),
+        LinuxSeccompOperator::ScmpCmpLt => (ScmpCompareOp::Less, argument.value()),
+        LinuxSeccompOperator::ScmpCmpLe => (ScmpCompareOp::LessOrEqual, argument.value()),
+        LinuxSeccompOperator::ScmpCmpEq => (ScmpCompareOp::Equal, argument.value()),
+        LinuxSeccompOperator::ScmpCmpGe => (ScmpCompareOp::GreaterEqual, argument.value()),
+        LinuxSeccompOperator::ScmpCmpGt => (ScmpCompareOp::Greater, argument.value()),
+        // The spec's value is the mask and valueTwo the result, as for the library.
+        LinuxSeccompOperator::ScmpCmpMaskedEq => {
+            (ScmpCompareOp::MaskedEqual(argument.value()), argument.value_two().unwrap_or(0))
+        }
+    };
+    ScmpArgCompare::new(argument.index() as u32, operator, datum)
 }
 
 fn build(profile: &LinuxSeccomp) -> Result<Vec<u8>> {
@@ -202,42 +205,28 @@ fn build(profile: &LinuxSeccomp) -> Result<Vec<u8>> {
     for arch in profile.architectures().items() {
         context.add_arch(architecture(*arch)).context("error adding architecture to seccomp filter")?;
     }
-    // Profiles have hundreds of names: a binary tree is searched faster than a chain. Old libraries lack it.
+    // Profiles have hundreds of names: the filter is faster as a binary tree than as a chain. Old libraries lack that.
     let _ = context.set_ctl_optimize(2);
     let mut known = HashSet::new();
     for rule in profile.syscalls().items() {
         let action = action(rule.action(), rule.errno_ret())?;
         for name in rule.names() {
-            // A name that this library does not know is one that this kernel's filter cannot name either: runc skips it too.
+            // Like runc, skip names that this version of libseccomp does not know.
             let Ok(number) = ScmpSyscall::from_name(name) else { continue };
             known.insert(name.as_str());
-            // A rule that says what the default says anyway is refused by the library.
+            // libseccomp refuses rules with the default action.
             if action == default {
                 continue;
             }
             let arguments = rule.args().items();
-            let compare: Vec<ScmpArgCompare> = arguments
-                .iter()
-                .map(|argument| {
-                    // For a mask the spec's value is the mask and valueTwo the result, as for the library.
-                    let operator = match argument.op() {
-                        LinuxSeccompOperator::ScmpCmpMaskedEq => ScmpCompareOp::MaskedEqual(argument.value()),
-                        other => comparison(other, argument.value_two()),
-                    };
-                    let datum = match argument.op() {
-                        LinuxSeccompOperator::ScmpCmpMaskedEq => argument.value_two().unwrap_or(0),
-                        _ => argument.value(),
-                    };
-                    ScmpArgCompare::new(argument.index() as u32, operator, datum)
-                })
-                .collect();
+            let compare: Vec<ScmpArgCompare> = arguments.iter().map(comparison).collect();
             let distinct: HashSet<_> = arguments.iter().map(|argument| argument.index()).collect();
             let added = if compare.is_empty() {
                 context.add_rule(action, number).map(drop)
             } else if distinct.len() == compare.len() {
                 context.add_rule_conditional(action, number, &compare).map(drop)
             } else {
-                // The library compares an argument once a rule; runc makes a rule of each comparison then.
+                // libseccomp compares each argument once per rule. Like runc, make a rule of each comparison.
                 compare.iter().try_for_each(|one| context.add_rule_conditional(action, number, &[*one]).map(drop))
             };
             added.with_context(|| format!("error adding seccomp rule for syscall {name}"))?;
@@ -254,8 +243,8 @@ fn build(profile: &LinuxSeccomp) -> Result<Vec<u8>> {
     Ok(all)
 }
 
-/// A prefix that answers ENOSYS to system calls newer than every one that the profile names, so that C libraries fall back to
-/// older calls; the default of a profile written before those calls existed would look like a refusal.
+/// A prefix for the filter that answers ENOSYS to all system calls newer than those the profile names. C libraries then fall back
+/// to older calls. The default action of a profile that predates those calls would look like a refusal.
 fn unknown_calls(profile: &LinuxSeccomp, known: &HashSet<&str>) -> Vec<u8> {
     let errno = matches!(
         profile.default_action(),
@@ -265,7 +254,7 @@ fn unknown_calls(profile: &LinuxSeccomp, known: &HashSet<&str>) -> Vec<u8> {
             | LinuxSeccompAction::ScmpActKillProcess
             | LinuxSeccompAction::ScmpActTrap
     );
-    // An explicit defaultErrnoRet of ENOSYS needs no prefix.
+    // With a defaultErrnoRet of ENOSYS the filter itself gives that answer.
     if !errno || profile.default_errno_ret() == Some(libc::ENOSYS as u32) {
         return Vec::new();
     }
@@ -292,7 +281,7 @@ fn unknown_calls(profile: &LinuxSeccomp, known: &HashSet<&str>) -> Vec<u8> {
     const JUMP_GREATER: u16 = 0x25;
     const RETURN: u16 = 0x06;
     const RET_ERRNO: u32 = 0x0005_0000;
-    // Numbers of x32 have bit 30 set and are left to the filter.
+    // The numbers of x32 calls have bit 30 set. They are left to the filter.
     [
         instruction(LOAD, 0, 0, 4),
         instruction(JUMP_EQUAL, 0, 4, token),
@@ -313,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_compilation_comes_from_the_cache_and_is_the_same() {
+    fn the_second_time_the_same_filter_comes_from_the_cache() {
         let root = tempfile::tempdir().unwrap();
         let profile = profile(
             r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read","write","nosuchcall"],"action":"SCMP_ACT_ALLOW"}]}"#,
@@ -325,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_filter_of_another_profile_is_not_taken() {
+    fn a_cached_filter_of_another_profile_is_not_used() {
         let root = tempfile::tempdir().unwrap();
         let one =
             profile(r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"}]}"#);
@@ -338,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn write_cannot_be_notified() {
+    fn notifications_for_write_are_refused() {
         let bad = profile(
             r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/x","syscalls":[{"names":["write"],"action":"SCMP_ACT_NOTIFY"}]}"#,
         );

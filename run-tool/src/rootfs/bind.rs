@@ -1,4 +1,4 @@
-//! Bind mounts: copies of a tree, changed while nobody sees them.
+//! Bind mounts: detached copies of a tree of mounts. Their flags are set before they are attached, when nobody can see them.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -15,7 +15,7 @@ use super::root::Root;
 use crate::kernel::error::Fails;
 use crate::kernel::syscall::{self, MountAttributes};
 
-/// A detached copy of what a bind mount shows.
+/// Opens a detached copy of the source of a bind mount.
 pub(crate) fn open_source(mount: &Mount) -> rustix::io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if mount.options.flags & libc::MS_REC != 0 {
@@ -24,7 +24,7 @@ pub(crate) fn open_source(mount: &Mount) -> rustix::io::Result<OwnedFd> {
     rustix::mount::open_tree(rustix::fs::CWD, &mount.source, flags)
 }
 
-/// What a bind mount shows. In a user namespace the container's user may not reach it, and only the host can map ids.
+/// Opens the source of a bind mount. The parent does it for id-mapped mounts, and if the container's user has no access to it.
 pub(super) fn open_tree(plan: &Plan, mount: &Mount, from_parent: &dyn Fn() -> Result<OwnedFd>) -> Result<OwnedFd> {
     if mount.is_id_mapped() {
         return from_parent();
@@ -35,7 +35,7 @@ pub(super) fn open_tree(plan: &Plan, mount: &Mount, from_parent: &dyn Fn() -> Re
     }
 }
 
-/// A bind mount: a copy of the tree, changed while nobody sees it, then moved onto its place.
+/// Makes a bind mount of a detached tree.
 pub(crate) fn bind(root: &Root, mount: &Mount, tree: &OwnedFd) -> Result<()> {
     let stat = rustix::fs::fstat(tree).fails(|| format!("stat {}", mount.source.display()))?;
     let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
@@ -53,14 +53,14 @@ pub(super) fn set_bind_flags(mount: &Mount, tree: &OwnedFd) -> Result<()> {
     if error.raw_os_error() != Some(libc::EPERM) {
         return Err(error).fails(|| "failed to set user-requested vfs flags on bind-mount").map_err(Into::into);
     }
-    // Flags that came with the mount from another user namespace are locked: keep them, unless they were asked to be off.
+    // Flags of a mount from another user namespace are locked. Keep them, unless an option explicitly clears one.
     let keep = option::bind_attributes(&mount.options, true).unwrap_or_default();
     syscall::mount_setattr(tree.as_fd(), false, &keep)
         .fails(|| "failed to set user-requested vfs flags on bind-mount: cannot clear locked flags")?;
     Ok(())
 }
 
-/// Maps the ids of a detached mount by those of a user namespace.
+/// Makes a detached mount id-mapped, with the mappings of a user namespace.
 pub(crate) fn map_ids(mount: &Mount, tree: &OwnedFd, userns: &OwnedFd) -> Result<()> {
     let attributes =
         MountAttributes { set: ATTR_IDMAP, userns: userns.as_raw_fd() as u64, ..MountAttributes::default() };

@@ -1,4 +1,4 @@
-//! Copying a tree, for a tmpfs that starts with what it covers.
+//! Copies a tree, for the mount option `tmpcopyup`: a tmpfs that starts with the files it covers.
 
 use std::os::fd::OwnedFd;
 
@@ -8,7 +8,7 @@ use rustix::process::{Gid, Uid};
 
 use crate::kernel::error::Fails;
 
-/// Copies what a directory holds into another: files, directories, links, with owners and modes; no devices.
+/// Copies the content of a directory into another: files, directories and symlinks with owners and modes, but no devices.
 pub(super) fn copy_tree(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
     let mut entries = rustix::fs::Dir::read_from(from).fails(|| "readdir")?;
     while let Some(entry) = entries.read() {
@@ -31,7 +31,7 @@ pub(super) fn copy_tree(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
                 copy_tree(&source, &copy)?;
             }
             FileType::RegularFile => {
-                // By now it may be a fifo, which nobody writes to.
+                // O_NONBLOCK: it may have been exchanged for a fifo without a writer.
                 let flags = follow | OFlags::RDONLY | OFlags::NONBLOCK;
                 let source = rustix::fs::openat(from, name, flags, Mode::empty()).fails(show)?;
                 let stat = rustix::fs::fstat(&source).fails(show)?;
@@ -51,7 +51,7 @@ pub(super) fn copy_tree(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
         let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
         rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).fails(show)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-            // After chown, which clears the set-user-id bits.
+            // After chown, because that clears the set-user-ID bits.
             rustix::fs::chmodat(to, name, mode, AtFlags::empty()).fails(show)?;
         }
     }

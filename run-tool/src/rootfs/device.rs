@@ -1,4 +1,4 @@
-//! `/dev`: device nodes, links, the console.
+//! The container's `/dev`: device nodes, symlinks and the console.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -17,11 +17,11 @@ use crate::kernel::error::Fails;
 use crate::kernel::procfs::proc_path;
 use crate::kernel::{beneath, syscall};
 
-/// Makes the nodes, the usual links and `/dev/ptmx`.
+/// Creates the device nodes, the usual symlinks and `/dev/ptmx`.
 pub(crate) fn make_all(plan: &Plan, root: &Root) -> Result<()> {
     let dev = beneath::make_directories(root.fd.as_fd(), Path::new("/dev")).fails(|| "open /dev")?;
     for node in &plan.devices {
-        // A pty must come from the container's own devpts.
+        // `/dev/ptmx` is a symlink, so that ptys come from the container's own devpts.
         if node.path == Path::new("/dev/ptmx") {
             continue;
         }
@@ -72,12 +72,12 @@ fn make(plan: &Plan, root: &Root, dev: &OwnedFd, node: &Node) -> Result<()> {
         Err(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS) => return bind(parent, &name, node),
         Err(error) => return Err(error).fails(|| format!("mknodat {}", node.path.display())).map_err(Into::into),
     }
-    // The umask has its say in mknod, and a shared directory could have another file there by now.
+    // mknod applies the umask, so the mode is set again. In a shared directory the file could have been exchanged: check it.
     let fd = rustix::fs::openat(parent, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
         .fails(|| format!("open new device inode {}", node.path.display()))?;
     let stat = rustix::fs::fstat(&fd).fails(|| format!("fstat {}", node.path.display()))?;
     if FileType::from_raw_mode(stat.st_mode) != node.kind || (node.number != 0 && stat.st_rdev != node.number) {
-        bail!("new device inode {} is not the one that was made", node.path.display());
+        bail!("new device inode {} is not the one that was created", node.path.display());
     }
     if stat.st_mode & 0o7777 != node.mode {
         rustix::fs::chmod(proc_path(fd.as_fd()), mode)
@@ -91,7 +91,7 @@ fn make(plan: &Plan, root: &Root, dev: &OwnedFd, node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// Nobody in a user namespace makes devices: the host's are shown instead.
+/// Bind mounts the host's device, because a user namespace cannot create one.
 fn bind(parent: &OwnedFd, name: &std::ffi::OsStr, node: &Node) -> Result<()> {
     let fail = || format!("create device inode {}", node.path.display());
     let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;
@@ -108,10 +108,10 @@ fn bind(parent: &OwnedFd, name: &std::ffi::OsStr, node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// Makes standard streams that are the host's `/dev/null` the container's, so that it holds nothing of the host's `/dev`.
+/// Replaces standard streams that are the host's `/dev/null` by the container's, so that nothing of the host's `/dev` stays open.
 pub(crate) fn reopen_null() -> Result<()> {
-    // The image may have put something else there, whose opening alone does something: it is looked at first, and again once
-    // it is open.
+    // The image may have something else there, and merely opening that could have an effect. So it is checked first with O_PATH,
+    // and again once it is open.
     let open = |flags| -> Result<OwnedFd> {
         let null = rustix::fs::open("/dev/null", flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
             .fails(|| "error reopening /dev/null inside container: open /dev/null")?;
@@ -134,7 +134,7 @@ pub(crate) fn reopen_null() -> Result<()> {
     Ok(())
 }
 
-/// Shows the container's terminal at `/dev/console`.
+/// Bind mounts the container's terminal on `/dev/console`.
 pub(crate) fn mount_console(slave: &OwnedFd) -> Result<()> {
     let root = rustix::fs::open("/", DIRECTORY, Mode::empty()).fails(|| "open /")?;
     let target = match beneath::open(

@@ -1,4 +1,4 @@
-//! New mounts of a file system.
+//! Mounts of new file systems: proc, tmpfs, devpts and the like.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -18,14 +18,14 @@ use crate::kernel::error::Fails;
 use crate::kernel::procfs::proc_path;
 use crate::program::label;
 
-/// Makes the mount of a file system below the root. Gives what is to become read-only in the end.
+/// Mounts a file system below the root. Returns the mount if it must become read-only in the end.
 pub(super) fn make(plan: &Plan, root: &Root, mount: &Mount) -> Result<Option<OwnedFd>> {
     let present = mount.kind == "tmpfs"
         && beneath::open(root.fd.as_fd(), &mount.destination, OFlags::PATH, ResolveFlags::empty()).is_ok();
     let target = open_target(root, mount, true, None)?;
     let mut data = mount.options.data.clone();
     if present {
-        // A tmpfs takes over the mode of the directory it covers, unless told otherwise.
+        // Unless an option sets another mode, a tmpfs has that of the directory it covers.
         let mode = rustix::fs::fstat(&target).fails(|| "fstat of the mountpoint")?.st_mode & 0o7777;
         data = if data.is_empty() { format!("mode={mode:04o}") } else { format!("mode={mode:04o},{data}") };
     }
@@ -39,7 +39,7 @@ pub(super) fn make(plan: &Plan, root: &Root, mount: &Mount) -> Result<Option<Own
     Ok(tree.filter(|_| late))
 }
 
-/// Mounts a file system of a kind. Gives the mount if it is `kept` to be changed once more, or was changed already.
+/// Mounts a file system of a type on a target. Returns the mount if `kept` asks for it, or if it had to be opened anyway.
 pub(super) fn new(
     mount: &Mount,
     kind: &str,
@@ -63,7 +63,8 @@ pub(super) fn new(
         rustix::mount::mount(&mount.source, proc_path(target.as_fd()), kind, flags, data.as_c_str()).fails(fail)?;
         return Ok(None);
     }
-    // Never to be looked for by its path: whoever exchanges folders of a shared volume would have another one changed and filled.
+    // The mount is opened before it is attached. If it were looked up by path, someone could exchange folders of a shared volume and
+    // have another directory changed or filled.
     let tree = detached(kind, &mount.source, flags, data).fails(fail)?;
     if copy_up {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -75,13 +76,13 @@ pub(super) fn new(
     Ok(Some(tree))
 }
 
-/// A new mount that nobody sees, for `place::move_onto`.
+/// Creates a detached mount, for `place::move_onto`.
 pub(super) fn detached(kind: &str, source: &Path, flags: u64, data: &str) -> rustix::io::Result<OwnedFd> {
     let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     if !source.as_os_str().is_empty() {
         rustix::mount::fsconfig_set_string(&context, "source", source)?;
     }
-    // What of the flags is the file system's and not only the mount's.
+    // These flags belong to the file system, not only to the mount.
     for (flag, name) in [
         (libc::MS_RDONLY, "ro"),
         (libc::MS_SYNCHRONOUS, "sync"),

@@ -1,4 +1,4 @@
-//! The control groups as the container sees them.
+//! The mounts of type cgroup, through which the container sees its control groups.
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -22,14 +22,14 @@ use crate::kernel::procfs::proc_path;
 use crate::kernel::syscall::{self, MountAttributes};
 use crate::program::label;
 
-/// Version 2: the file system itself, or where it cannot be mounted the part of it that is the container's.
+/// Mounts cgroup v2: a new mount of the file system, or a bind mount where the kernel does not permit that.
 pub(super) fn unified(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
     let target = open_target(root, mount, true, None)?;
     match filesystem::new(mount, "cgroup2", &target, mount.options.flags, &mount.options.data, false) {
         Err(error) if matches!(error::errno(&error), Some(libc::EPERM | libc::EBUSY)) => {}
         result => return result.map(drop).context("mount cgroup2"),
     }
-    // In a user namespace without a cgroup namespace the file system cannot be mounted: show it, or the container's part.
+    // In a user namespace without a cgroup namespace the file system cannot be mounted. Bind mount it, or the container's part.
     let source = match plan.cgroup_path.as_ref().filter(|_| plan.cgroup_namespace) {
         Some(path) => path.clone(),
         None => PathBuf::from(cgroup::ROOT),
@@ -46,7 +46,8 @@ pub(super) fn unified(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
     }
 }
 
-/// A tmpfs with a mount, or in the caller's cgroup namespace a view of the own group, for each hierarchy.
+/// Mounts cgroup v1: a tmpfs with a folder for each hierarchy. In a new cgroup namespace the hierarchy itself is mounted there,
+/// otherwise a bind mount shows the container's group.
 pub(super) fn version_1(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
     let hierarchies = cgroup::v1::hierarchies()?;
     let membership = cgroup::membership::own()?;
@@ -83,7 +84,7 @@ pub(super) fn version_1(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
         set_bind_flags(&shown, &tree)?;
         move_onto(&tree, &place).fails(|| format!("mount {}", shown.source.display()))?;
     }
-    // Hierarchies with several controllers are found under each one's name.
+    // A hierarchy with several controllers gets a symlink for each of them.
     for hierarchy in hierarchies.iter().filter(|hierarchy| hierarchy.controllers.len() > 1) {
         let Some(name) = hierarchy.mountpoint.file_name() else { continue };
         for controller in &hierarchy.controllers {

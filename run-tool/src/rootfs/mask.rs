@@ -1,4 +1,5 @@
-//! Paths that the container must not read, or not write: covered by what was opened, never by name (CVE-2025-31133).
+//! Masked and read-only paths (`linux.maskedPaths`, `linux.readonlyPaths`). All mounts are made on descriptors, never by path
+//! (CVE-2025-31133).
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -35,7 +36,7 @@ fn copy(of: &OwnedFd, recursive: bool) -> rustix::io::Result<OwnedFd> {
     rustix::mount::open_tree(of, "", flags)
 }
 
-/// Makes paths read-only.
+/// Makes paths read-only. Missing ones are skipped.
 pub(crate) fn make_read_only(paths: &[String]) -> Result<()> {
     if paths.is_empty() {
         return Ok(());
@@ -52,10 +53,10 @@ pub(crate) fn make_read_only(paths: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// An empty, read-only tmpfs that is not mounted anywhere yet.
+/// Creates an empty, read-only, detached tmpfs.
 fn empty(label: &str) -> rustix::io::Result<OwnedFd> {
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    // As mount(8) and df(1) name it in a container of runc's.
+    // The source that mount(8) and df(1) show under runc.
     rustix::mount::fsconfig_set_string(&context, "source", "tmpfs")?;
     rustix::mount::fsconfig_set_string(&context, "nr_blocks", "1")?;
     rustix::mount::fsconfig_set_string(&context, "nr_inodes", "1")?;
@@ -66,14 +67,14 @@ fn empty(label: &str) -> rustix::io::Result<OwnedFd> {
     rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)
 }
 
-/// Covers a directory by an empty one.
+/// Covers a directory with an empty one.
 pub(super) fn mask_directory(target: &OwnedFd, label: &str) -> Result<()> {
     let tree = empty(label).fails(|| "mount tmpfs")?;
     move_onto(&tree, target).fails(|| "mount tmpfs")?;
     Ok(())
 }
 
-/// Covers files by `/dev/null` and directories by an empty one.
+/// Covers files with `/dev/null` and directories with an empty one. Missing ones are skipped.
 pub(crate) fn mask(paths: &[String], mount_label: &str) -> Result<()> {
     if paths.is_empty() {
         return Ok(());
@@ -86,7 +87,7 @@ pub(crate) fn mask(paths: &[String], mount_label: &str) -> Result<()> {
         bail!("can't mask paths: container's /dev/null is invalid");
     }
     let label = label::mount_data("", mount_label);
-    // One file system covers all directories: a mount for each, made from the first.
+    // All directories share one tmpfs: each further mount is a copy of the first.
     let mut shared: Option<OwnedFd> = None;
     let mut done: Vec<&String> = Vec::new();
     for path in paths {

@@ -1,4 +1,4 @@
-//! One mount of the configuration, as it is planned.
+//! An entry of `mounts` in the configuration, checked and with its options parsed.
 
 use std::path::{Path, PathBuf};
 
@@ -9,23 +9,23 @@ use super::option::{self, Options};
 use crate::kernel::beneath;
 use crate::spec::Items;
 
-/// A mount as it is planned.
+/// A mount to be made.
 #[derive(Debug)]
 pub(crate) struct Mount {
-    /// What is mounted; absolute for a bind mount.
+    /// The source: an absolute path on the host for a bind mount, otherwise free text.
     pub(crate) source: PathBuf,
-    /// Where, within the root.
+    /// The mount point, a path in the container.
     pub(crate) destination: PathBuf,
-    /// `bind`, or the file system's name.
+    /// `bind`, or the type of the file system.
     pub(crate) kind: String,
-    /// How.
+    /// The parsed options.
     pub(crate) options: Options,
-    /// The ids of an id-mapped mount.
+    /// The uid and gid mappings of an id-mapped mount, if it does not use the container's.
     pub(crate) id_maps: Option<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)>,
 }
 
 impl Mount {
-    /// Reads an entry of `mounts`.
+    /// Checks an entry of `mounts` and parses its options.
     pub(crate) fn from_spec(spec: &MountSpec, bundle: &Path, rootfs: &Path) -> Result<Self> {
         let options = option::parse(spec.options().items());
         let bind = options.flags & libc::MS_BIND != 0;
@@ -38,7 +38,7 @@ impl Mount {
         let kind = if bind { "bind".to_owned() } else { spec.typ().clone().unwrap_or_default() };
         let mount = Self {
             source,
-            // A place named by its path on the host is meant inside, as runc has it.
+            // As in runc, a destination may also be given as a path on the host.
             destination: match spec.destination().strip_prefix(rootfs) {
                 Ok(inside) => Path::new("/").join(inside),
                 Err(_) => spec.destination().clone(),
@@ -64,17 +64,17 @@ impl Mount {
         Ok(mount)
     }
 
-    /// Whether it shows something that exists already.
+    /// Whether it is a bind mount.
     pub(crate) fn is_bind(&self) -> bool {
         self.kind == "bind"
     }
 
-    /// Whether it becomes read-only only after everything else is done.
+    /// Whether a read-only one must stay writable until all other mounts and devices are made.
     pub(crate) fn is_late_read_only(&self) -> bool {
         self.kind == "tmpfs" || beneath::clean(&self.destination) == Path::new("/dev")
     }
 
-    /// Whether its ids are mapped.
+    /// Whether it is an id-mapped mount.
     pub(crate) fn is_id_mapped(&self) -> bool {
         self.id_maps.is_some() || self.options.idmap.is_some()
     }

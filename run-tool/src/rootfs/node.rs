@@ -1,4 +1,4 @@
-//! The device nodes of a container, as they are planned.
+//! The device nodes to be created for a container.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use rustix::fs::FileType;
 use crate::cgroup::device::DEFAULT;
 use crate::kernel::beneath;
 
-/// A device node of the container.
+/// A device node to be created.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(super) path: PathBuf,
@@ -21,13 +21,13 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Where it is in the container.
+    /// Its path in the container.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// The nodes of a container: the configuration's, then the default ones that it does not name itself.
+/// The nodes of a container: those in `linux.devices`, then the default ones that are not among them.
 pub(crate) fn nodes(devices: &[LinuxDevice]) -> Result<Vec<Node>> {
     let mut nodes = Vec::new();
     for device in devices {

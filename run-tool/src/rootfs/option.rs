@@ -1,10 +1,10 @@
-//! Mount options: `config.json`'s words to the kernel's flags, as runc reads them.
+//! Mount options: the words in config.json translated to the kernel's flags, as in runc.
 
 use crate::kernel::syscall::MountAttributes;
 
 const MS_NOSYMFOLLOW: u64 = 256;
 
-/// Name, whether it clears, and the `MS_*` flag.
+/// The option, whether it clears the flag, and the `MS_*` flag.
 const FLAGS: [(&str, bool, u64); 31] = [
     ("async", true, libc::MS_SYNCHRONOUS),
     ("atime", true, libc::MS_NOATIME),
@@ -61,10 +61,10 @@ const ATTR_NOATIME: u64 = 0x10;
 const ATTR_STRICTATIME: u64 = 0x20;
 const ATTR_NODIRATIME: u64 = 0x80;
 const ATTR_NOSYMFOLLOW: u64 = 0x20_0000;
-/// An id-mapped mount.
+/// Makes a mount id-mapped.
 pub(crate) const ATTR_IDMAP: u64 = 0x10_0000;
 
-/// Options that hold for the mounts below as well.
+/// Options that also apply to the mounts below.
 const RECURSIVE: [(&str, bool, u64); 18] = [
     ("rro", false, ATTR_RDONLY),
     ("rrw", true, ATTR_RDONLY),
@@ -76,7 +76,7 @@ const RECURSIVE: [(&str, bool, u64); 18] = [
     ("rexec", true, ATTR_NOEXEC),
     ("rnodiratime", false, ATTR_NODIRATIME),
     ("rdiratime", true, ATTR_NODIRATIME),
-    // MOUNT_ATTR_RELATIME is zero: the absence of the other two.
+    // MOUNT_ATTR_RELATIME is zero: neither of the other two is set.
     ("rrelatime", false, 0),
     ("rnorelatime", true, 0),
     ("rnoatime", false, ATTR_NOATIME),
@@ -87,26 +87,26 @@ const RECURSIVE: [(&str, bool, u64); 18] = [
     ("rsymfollow", true, ATTR_NOSYMFOLLOW),
 ];
 
-/// What the options of a mount ask for.
+/// The parsed options of a mount.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// `MS_*` to set.
+    /// The `MS_*` flags to set.
     pub(crate) flags: u64,
-    /// `MS_*` that were asked to be off.
+    /// The `MS_*` flags that an option explicitly clears.
     pub(crate) cleared: u64,
-    /// Changes of propagation, in order.
+    /// The propagation flags, in the order given.
     pub(crate) propagation: Vec<u64>,
-    /// Attributes for the whole tree.
+    /// Attributes for the whole tree of mounts; `None` without such an option.
     pub(crate) recursive: Option<MountAttributes>,
-    /// What the file system itself is told.
+    /// The options for the file system itself, separated by commas.
     pub(crate) data: String,
-    /// A tmpfs that starts with what it covers.
+    /// `tmpcopyup`: a tmpfs starts with a copy of what it covers.
     pub(crate) copy_up: bool,
-    /// `idmap`, or `ridmap` (true).
+    /// `Some(false)` for `idmap`, `Some(true)` for the recursive `ridmap`.
     pub(crate) idmap: Option<bool>,
 }
 
-/// Reads the options of a mount.
+/// Parses the options of a mount.
 pub(crate) fn parse(options: &[String]) -> Options {
     let mut parsed = Options::default();
     let mut data = Vec::new();
@@ -131,7 +131,7 @@ pub(crate) fn parse(options: &[String]) -> Options {
                 attributes.set |= flag;
                 attributes.clear &= !flag;
             }
-            // The kinds of atime are a number in one field, which is only set after it was cleared.
+            // The atime modes share one field of the attributes, which must be cleared before it is set.
             if flag & ATTR_ATIME != 0 || name.ends_with("relatime") {
                 attributes.clear |= ATTR_ATIME;
             }
@@ -148,7 +148,8 @@ pub(crate) fn parse(options: &[String]) -> Options {
     parsed
 }
 
-/// What a file system is told, one by one. A comma may be part of what is quoted, and before a digit of a list of memory nodes.
+/// Splits the options for a file system. A comma does not separate options in a quoted value, nor before a digit: a list of memory
+/// nodes (`mpol=bind:0,2`).
 pub(crate) fn split(data: &str) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     let mut rest = Some(data);
@@ -168,8 +169,8 @@ pub(crate) fn split(data: &str) -> impl Iterator<Item = &str> {
     .filter(|option| !option.is_empty())
 }
 
-/// The flags of a bind mount as `mount_setattr` sets them. Without any there is nothing to change; with some, those not named
-/// are cleared, as in `mount --bind -o`, unless `keep` leaves what the source has.
+/// The attributes of a bind mount for `mount_setattr`. `None`: the options change nothing. If they name any flag, all others are
+/// cleared, as in `mount --bind -o`, unless `keep` preserves those of the source.
 pub(crate) fn bind_attributes(options: &Options, keep: bool) -> Option<MountAttributes> {
     let meaningful = options.flags & !(libc::MS_BIND | libc::MS_REC | libc::MS_REMOUNT);
     if meaningful == 0 && options.cleared == 0 {
@@ -184,7 +185,7 @@ pub(crate) fn bind_attributes(options: &Options, keep: bool) -> Option<MountAttr
     ];
     let mut attributes = MountAttributes::default();
     for (flag, attribute) in pairs {
-        // Following symlinks is the one thing that another user namespace cannot lock.
+        // nosymfollow is the only one of these flags that another user namespace cannot lock.
         let clears = options.cleared & flag != 0 || !keep || flag == MS_NOSYMFOLLOW;
         if options.flags & flag != 0 {
             attributes.set |= attribute;
@@ -192,8 +193,7 @@ pub(crate) fn bind_attributes(options: &Options, keep: bool) -> Option<MountAttr
             attributes.clear |= attribute;
         }
     }
-    // As mount(2) has it: what is said about access times replaces all of it, what is not said keeps it, and clearing alone says
-    // nothing.
+    // As in mount(2), any flag for access times replaces all of them. Options that only clear such a flag change nothing.
     if options.flags & (libc::MS_NOATIME | libc::MS_NODIRATIME | libc::MS_RELATIME | libc::MS_STRICTATIME) != 0 {
         attributes.clear |= ATTR_ATIME | ATTR_NODIRATIME;
         if options.flags & libc::MS_STRICTATIME != 0 {
@@ -209,12 +209,12 @@ pub(crate) fn bind_attributes(options: &Options, keep: bool) -> Option<MountAttr
     Some(attributes)
 }
 
-/// The propagation that `linux.rootfsPropagation` names.
+/// The flags for a value of `linux.rootfsPropagation`. `None`: unknown.
 pub(crate) fn propagation(name: &str) -> Option<u64> {
     PROPAGATION.iter().find(|(known, _)| *known == name).map(|(_, flag)| *flag)
 }
 
-/// Every option that is not the file system's own, sorted: what `features` lists.
+/// All options that run-tool interprets itself, sorted, for `features`.
 pub(crate) fn known() -> Vec<&'static str> {
     let mut names: Vec<_> = FLAGS
         .iter()
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_split_as_the_kernel_splits_them() {
+    fn options_are_split_as_in_the_kernel() {
         for (data, options) in [
             ("", &[][..]),
             ("mode=755,size=1k", &["mode=755", "size=1k"]),
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_wins_and_the_rest_is_data() {
+    fn the_last_option_wins_and_unknown_ones_are_data() {
         let options = parse_all("ro,rw,nosuid,mode=755,size=1k,rslave,tmpcopyup");
         assert_eq!(options.flags, libc::MS_NOSUID);
         assert_eq!(options.cleared, libc::MS_RDONLY);
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_bind_changes_nothing_and_ro_clears_the_rest() {
+    fn a_plain_bind_changes_nothing_and_ro_clears_other_flags() {
         assert_eq!(bind_attributes(&parse_all("rbind,rprivate"), false), None);
         let attributes = bind_attributes(&parse_all("bind,ro"), false).unwrap();
         assert_eq!(attributes.set, ATTR_RDONLY);

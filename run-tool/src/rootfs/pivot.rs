@@ -1,4 +1,4 @@
-//! Going into the root: the host's file system is let go of.
+//! The change of root: from the host's file system into the container's, by pivot_root or one of its substitutes.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::root::{DIRECTORY, Root};
 use crate::kernel::error::Fails;
 use crate::kernel::mountinfo;
 
-/// Makes the root the caller's `/`, and lets go of the host's.
+/// Makes the container's root the `/` of this process, and detaches the host's.
 pub(crate) fn enter(plan: &Plan, root: &Root) -> Result<()> {
     rustix::process::fchdir(&root.fd).fails(|| format!("chdir {}", root.path.display()))?;
     let entered = if !plan.mount_namespace {
@@ -36,20 +36,20 @@ fn change_root() -> Result<()> {
     Ok(())
 }
 
-/// Puts the new root over the old one at the same place, and unmounts the old one from there.
+/// Makes the current directory the root, with the old root stacked on it, and unmounts the old root.
 fn pivot() -> Result<()> {
     let old = rustix::fs::open("/", DIRECTORY, Mode::empty()).fails(|| "open /")?;
     rustix::process::pivot_root(".", ".").fails(|| "pivot_root .")?;
     rustix::process::fchdir(&old).fails(|| "fchdir to the old root")?;
-    // Unmounts in what is left of the old root must not reach the host.
+    // The unmount of the old root must not propagate to the host.
     change(".", libc::MS_SLAVE | libc::MS_REC)?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).fails(|| "unmount .")?;
     rustix::process::chdir("/").fails(|| "chdir /")?;
     Ok(())
 }
 
-/// `--no-pivot`, for a root on a ramdisk. The host's mounts stay in the namespace, so every full procfs and sysfs among them
-/// is taken away: the kernel would let the container mount new ones on the strength of them.
+/// `--no-pivot`, for a root on a ramdisk. The host's mounts stay in the namespace. So each full procfs and sysfs among them is
+/// unmounted or covered: as long as one is visible, the kernel permits the container to mount new ones.
 fn move_root(rootfs: &Path) -> Result<()> {
     for mount in mountinfo::read()? {
         if mount.root != Path::new("/") || !matches!(mount.kind.as_str(), "proc" | "sysfs") {
@@ -75,7 +75,8 @@ pub(super) fn change(path: impl AsRef<Path>, propagation: u64) -> Result<()> {
         .map_err(Into::into)
 }
 
-/// The mount that the root lies on must not be shared: pivot_root refuses it, and the mounts would show on the host.
+/// Makes the mount that the root lies on private (or a slave). On a shared one pivot_root fails, and the container's mounts would
+/// propagate to the host.
 pub(super) fn make_parent_private(rootfs: &Path, propagation: u64) -> Result<()> {
     let flags = if propagation & libc::MS_SLAVE != 0 { libc::MS_SLAVE } else { libc::MS_PRIVATE };
     let mut path = rootfs;
@@ -83,7 +84,7 @@ pub(super) fn make_parent_private(rootfs: &Path, propagation: u64) -> Result<()>
         let result = rustix::mount::mount_change(path, MountPropagationFlags::from_bits_retain(flags as u32));
         match (result, path.parent()) {
             (Ok(()), _) => return Ok(()),
-            // Not a mount point: its parent may be.
+            // Not a mount point. Try its parent.
             (Err(rustix::io::Errno::INVAL), Some(parent)) => path = parent,
             (result, _) => {
                 return result.fails(|| format!("remount-propagation {}", path.display())).map_err(Into::into);

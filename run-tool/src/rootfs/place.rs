@@ -1,4 +1,4 @@
-//! The places of mounts: found or made beneath the root, and covered by what was opened.
+//! Mount points: found or created beneath the root. Mounts are attached to the descriptor, not to the path.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -16,12 +16,12 @@ use crate::kernel::syscall::{self, MountAttributes};
 
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
-/// Moves a detached mount onto what a descriptor refers to.
+/// Attaches a detached mount to the file or directory that a descriptor refers to.
 pub(super) fn move_onto(tree: &OwnedFd, target: &OwnedFd) -> rustix::io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     match rustix::mount::move_mount(tree, "", target, "", flags) {
-        // A directory onto a file or a file onto a directory: mount(2) calls that ENOTDIR, and docker, which adds what may be
-        // wrong, knows it by that word.
+        // A directory on a file, or a file on a directory. For that mount(2) returns ENOTDIR, and docker recognises its message
+        // to add a hint.
         Err(Errno::INVAL) if is_directory(tree)? != is_directory(target)? => Err(Errno::NOTDIR),
         result => result,
     }
@@ -31,15 +31,15 @@ pub(super) fn is_directory(fd: &OwnedFd) -> rustix::io::Result<bool> {
     Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Directory)
 }
 
-/// Changes a mount that nobody sees yet as its options say, and moves it onto its place.
+/// Applies the options to a detached mount and attaches it to its mount point.
 pub(super) fn place(mount: &Mount, tree: &OwnedFd, target: &OwnedFd, fail: impl Fn() -> String) -> Result<()> {
     change_tree(mount, tree)?;
     move_onto(tree, target).fails(fail)?;
-    // The mount that the place is on hands on that it is shared.
+    // Attached to a shared mount it has become shared, so the propagation is set again.
     propagate(mount, tree)
 }
 
-/// Applies propagation and recursive attributes to a mount that is held by descriptor.
+/// Applies propagation and recursive attributes to a mount.
 pub(super) fn change_tree(mount: &Mount, tree: &OwnedFd) -> Result<()> {
     propagate(mount, tree)?;
     if let Some(attributes) = &mount.options.recursive {
@@ -57,11 +57,11 @@ pub(super) fn propagate(mount: &Mount, tree: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-/// Opens the place of a mount, making it if it is missing: a file for a file, a directory for everything else.
+/// Opens a mount point. If it is missing it is created: as a directory if `directory` is set, otherwise as a file.
 pub(crate) fn open_target(root: &Root, mount: &Mount, directory: bool, tree: Option<&OwnedFd>) -> Result<OwnedFd> {
     let fail = || format!("create mountpoint for {} mount", mount.destination.display());
     if matches!(mount.kind.as_str(), "proc" | "sysfs") {
-        // These go where the configuration says or nowhere: never through a symlink of the image.
+        // For these the path must be free of symlinks, so that an image cannot redirect them.
         let path = beneath::clean(&mount.destination);
         check_proc(mount, &path, None)?;
         return match beneath::open(root.fd.as_fd(), &path, OFlags::PATH, ResolveFlags::NO_SYMLINKS) {
@@ -91,7 +91,8 @@ pub(crate) fn open_target(root: &Root, mount: &Mount, directory: bool, tree: Opt
     Ok(target)
 }
 
-/// Nothing may be mounted over files of `/proc`, which the container and run-tool itself trust, except what lxcfs emulates.
+/// Refuses mounts over files of `/proc`, which the container and run-tool trust, except those that lxcfs emulates. On `/proc` itself
+/// only a procfs may be mounted.
 fn check_proc(mount: &Mount, path: &Path, tree: Option<&OwnedFd>) -> Result<()> {
     const ALLOWED: [&str; 10] = [
         "cpuinfo",

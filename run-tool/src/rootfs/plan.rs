@@ -1,4 +1,4 @@
-//! All that is decided about a container's file system before anything of it exists.
+//! The plan of a container's file system, decided from the configuration before anything is set up.
 
 use std::path::{Path, PathBuf};
 
@@ -12,22 +12,22 @@ use crate::kernel::beneath;
 use crate::kernel::procfs::in_user_namespace;
 use crate::spec::{self, Items, Namespaces as _};
 
-/// What the root file system is to be.
+/// What to set up.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Its path on the host.
+    /// The absolute path of the root on the host.
     pub(crate) path: PathBuf,
-    /// Its mounts, in order.
+    /// The mounts, in the order of the configuration.
     pub(crate) mounts: Vec<Mount>,
-    /// Its device nodes.
+    /// The device nodes, the default ones included.
     pub(crate) devices: Vec<Node>,
-    /// `linux.rootfsPropagation`.
+    /// The flags for `linux.rootfsPropagation`; `None` if it is not set.
     pub(crate) propagation: Option<u64>,
     /// Whether the container has a mount namespace, new or joined.
     pub(crate) mount_namespace: bool,
     /// Whether the container has a cgroup namespace, new or joined.
     pub(crate) cgroup_namespace: bool,
-    /// Whether the container gets ids of its own.
+    /// Whether the container has a user namespace, new or joined.
     pub(crate) userns: bool,
     /// `--no-pivot`.
     pub(crate) no_pivot: bool,
@@ -35,11 +35,11 @@ pub(crate) struct Plan {
     pub(crate) read_only: bool,
     /// `linux.mountLabel`.
     pub(crate) mount_label: String,
-    /// Whether devices are the host's, since none can be made.
+    /// Whether device nodes are bind mounts of the host's, because a user namespace cannot create any.
     pub(crate) binds_devices: bool,
-    /// Made by a user other than root.
+    /// Whether the container is created by a user other than root.
     pub(crate) rootless: bool,
-    /// The container's version 2 group.
+    /// The folder of the container's cgroup v2, set once it exists.
     pub(crate) cgroup_path: Option<PathBuf>,
     /// `linux.readonlyPaths`.
     pub(crate) read_only_paths: Vec<String>,
@@ -48,7 +48,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Reads a configuration whose root is at `path`.
+    /// Plans the file system of a configuration whose root is at `path`.
     pub(crate) fn new(spec: &Spec, bundle: &Path, path: PathBuf, no_pivot: bool, rootless: bool) -> Result<Self> {
         let linux = spec.linux().as_ref();
         let listed = spec::namespaces(spec);
@@ -94,7 +94,7 @@ impl Plan {
         })
     }
 
-    /// Whether the configuration leaves `/dev` to run-tool.
+    /// Whether run-tool creates the devices: it does unless the configuration bind mounts something on `/dev`.
     pub(crate) fn makes_devices(&self) -> bool {
         !self.mounts.iter().any(|mount| mount.is_bind() && beneath::clean(&mount.destination) == Path::new("/dev"))
     }

@@ -1,4 +1,4 @@
-//! The root file system while it is set up.
+//! The directory that becomes the container's root, held by a descriptor while it is set up.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -14,23 +14,23 @@ pub(super) const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union
 /// The root file system while it is set up.
 #[derive(Debug)]
 pub(crate) struct Root {
-    /// Its directory.
+    /// The descriptor (O_PATH) of its directory.
     pub(crate) fd: OwnedFd,
-    /// Its path on the host.
+    /// Its absolute path on the host.
     pub(crate) path: PathBuf,
-    /// Mounts below it that become read-only once all is made.
+    /// Mounts below it that become read-only once everything is set up.
     pub(crate) late: Vec<OwnedFd>,
 }
 
 impl Root {
-    /// Opens it.
+    /// Opens the directory.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let fd = rustix::fs::open(path, DIRECTORY, Mode::empty())
             .fails(|| format!("open rootfs handle: open {}", path.display()))?;
         Ok(Self { fd, path: path.to_owned(), late: Vec::new() })
     }
 
-    /// The path, within the root, of something opened beneath it.
+    /// The path in the container of a file that was opened beneath the root.
     pub(crate) fn path_of(&self, fd: &OwnedFd) -> Result<PathBuf> {
         let full = rustix::fs::readlink(proc_path(fd.as_fd()), Vec::new()).fails(|| "readlink /proc/self/fd")?;
         let full = full.into_string().unwrap_or_else(|error| error.into_cstring().to_string_lossy().into_owned());
