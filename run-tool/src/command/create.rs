@@ -7,9 +7,10 @@ use clap::Args;
 use libcontainer::oci_spec::runtime::Spec;
 
 use super::Global;
+use crate::create::notify;
 use crate::create::plan::Options;
-use crate::create::{notify, settle};
 use crate::kernel::error::Fails;
+use crate::kernel::file;
 use crate::{create, program, spec};
 
 /// Create a container.
@@ -128,6 +129,6 @@ impl Create {
         let options = Options { wait_for_start: true, ..self.making.options(global, &self.id)? };
         let started = create::create(&spec, options)?;
         let pid_file = self.making.pid_file.as_deref();
-        settle::settle(started, |started| settle::write_pid_file(pid_file, started.pid)).map(drop)
+        create::settle(started, |started| file::write_pid(pid_file, started.pid)).map(drop)
     }
 }

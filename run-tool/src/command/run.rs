@@ -11,7 +11,7 @@ use super::Global;
 use super::create::Making;
 use crate::container::exit;
 use crate::container::output::Settings;
-use crate::create::{notify, settle};
+use crate::create::{self, notify};
 use crate::kernel::log;
 use crate::supervise::foreground::Foreground;
 use crate::supervise::monitor::{self, Job};
@@ -97,7 +97,7 @@ impl Run {
         }
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         options.mask = foreground.as_ref().map(Foreground::mask);
-        let started = settle::start(&spec, options, self.making.pid_file.as_deref())?;
+        let started = create::start(&spec, options, self.making.pid_file.as_deref())?;
         let Some(foreground) = foreground else {
             if let Some(notify) = started.notify {
                 // One that has ended already has no more to say than what it said.

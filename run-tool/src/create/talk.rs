@@ -1,6 +1,22 @@
-//! The talk between run-tool and the process that becomes the container's: packets over a socket pair, one message each.
+//! The talk between run-tool, the parent, and the process that it clones to become a program of a container, the child: packets over
+//! a socket pair, one message each. Who says what, in this order:
 //!
-//! The end of the talk is the end of the socket: the child's end is closed by the kernel at a successful execve.
+//! | the child | the parent |
+//! | --- | --- |
+//! | Where user or time namespaces have to be entered first, the child is cloned by a process in between, which says `Pid` and goes. | |
+//! | It is born into its version 2 group, moves itself into those of version 1, and says whether that went well: `Entered`. | |
+//! | | It moves the child where it could not go itself, sets limits, ids, OOM score and network devices, and says `Go`. |
+//! | It joins namespaces and begins its mounts. What it may not open it asks for: `Tree`. | `Tree` with a descriptor, or `Error`. |
+//! | The mounts are made: `Hooks`. | It runs the hooks prestart and createRuntime: `Continue`. |
+//! | It has gone into its root. The terminal, without a console socket: `Pty` with a descriptor. | |
+//! | All is made that takes the parent: `Ready`. | It sets the resource limits and stores the state: `Continue`. |
+//! | It has loaded a seccomp filter with a listener: `SeccompListener`. | It takes a copy: `Continue`; then it hands it to the agent. |
+//! | With `create`, it waits for `start`: `Waiting`. | It goes. |
+//! | execve closes the child's end. | It sees the end of the socket. |
+//!
+//! A child of exec has no mounts and no hooks to ask for, and nothing to wait for. At any time the child sends `Log`, a record, and as
+//! its last word `Error`. `parent` and `child` hold the two sides, as far as they are the same for both kinds of children; `first`,
+//! `init` and `exec` the rest. A supervisor tells its caller with `Pid` or `Error` how the first start went.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -11,6 +27,7 @@ use crate::cgroup::entrance::Entrance;
 use crate::kernel::error::Fails;
 use crate::kernel::log::{self, Level};
 use crate::kernel::socket::{receive_fd, send_fd};
+use crate::kernel::syscall;
 
 const LIMIT: usize = 32 * 1024;
 
@@ -191,10 +208,15 @@ impl Channel {
         }
     }
 
+    /// The child: tells the parent something that it has to do, and waits until it is done.
+    pub(crate) fn tell_and_wait(&self, message: &Message) -> Result<()> {
+        self.send(message)?;
+        self.expect(&Message::Continue)
+    }
+
     /// The child: has the parent take the listener of the seccomp filter.
     pub(crate) fn hand_over_listener(&self, listener: RawFd) -> Result<()> {
-        self.send(&Message::SeccompListener(listener))?;
-        self.expect(&Message::Continue)
+        self.tell_and_wait(&Message::SeccompListener(listener))
     }
 
     /// Has the parent open the source of a mount.
@@ -205,6 +227,19 @@ impl Channel {
             Some((Message::Error(text), _)) => bail!(text),
             other => bail!("unexpected answer {other:?} for a mount"),
         }
+    }
+
+    /// The child: ends, having said why.
+    pub(crate) fn fail(&self, error: &anyhow::Error) -> ! {
+        let text = format!("{error:#}");
+        // A parent that has gone while it was to answer has failed, and says itself why.
+        let gone = error.chain().any(|cause| cause.is::<Gone>());
+        if self.send(&Message::Error(text.clone())).is_err() && !gone {
+            // The parent has gone on: what is left is the container's own standard error, as with runc.
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+        syscall::exit(1)
     }
 
     /// Waits for a certain message.
