@@ -8,6 +8,7 @@ mod delete;
 mod events;
 mod exec;
 mod features;
+mod global;
 mod healthcheck;
 mod kill;
 mod list;
@@ -20,20 +21,21 @@ mod seal;
 mod spec;
 mod start;
 mod state;
+mod stdout;
 mod stop;
 mod update;
 mod usage;
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::checkpoint::criu::Criu;
-use crate::container::Container;
-use crate::kernel::{log, procfs, syscall};
+use self::global::{Global, name};
+pub(crate) use self::stdout::StdoutClosed;
+use self::stdout::print;
+use crate::kernel::{log, syscall};
 use crate::spec::SPEC_VERSION;
 
 /// An OCI runtime.
@@ -117,11 +119,6 @@ enum Command {
     },
 }
 
-/// Standard output was closed by its reader, who has seen enough.
-#[derive(Debug, thiserror::Error)]
-#[error("standard output is closed")]
-pub(crate) struct StdoutClosed;
-
 /// A command that failed, with the status that runc gives in this case.
 pub(crate) struct Failure {
     /// Why.
@@ -133,103 +130,6 @@ pub(crate) struct Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self { error, status: 1 }
-    }
-}
-
-/// What the global options say.
-#[derive(Debug)]
-struct Global {
-    root: PathBuf,
-    /// Whether the root was named on the command line.
-    explicit_root: bool,
-    rootless: String,
-    systemd_cgroup: bool,
-    criu: Option<PathBuf>,
-}
-
-impl Global {
-    fn new(arguments: &Options) -> Result<Self> {
-        if arguments.systemd_cgroup && !crate::cgroup::systemd::is_running() {
-            bail!("systemd cgroup flag passed, but systemd support for managing cgroups is not available");
-        }
-        let (root, explicit_root) = match &arguments.root {
-            Some(root) => {
-                let root = crate::kernel::beneath::clean(&std::env::current_dir().context("getwd")?.join(root));
-                if root == Path::new("/") {
-                    bail!("Option --root argument should not be set to /");
-                }
-                (root, true)
-            }
-            None => (default_root()?, false),
-        };
-        Ok(Self {
-            root,
-            explicit_root,
-            rootless: arguments.rootless.clone(),
-            systemd_cgroup: arguments.systemd_cgroup,
-            criu: arguments.criu.clone(),
-        })
-    }
-
-    /// Whether missing rights over control groups are no error.
-    fn rootless_cgroups(&self) -> Result<bool> {
-        match self.rootless.to_ascii_lowercase().as_str() {
-            "" | "auto" => Ok(!rustix::process::geteuid().is_root() || procfs::in_user_namespace()),
-            "1" | "t" | "true" => Ok(true),
-            "0" | "f" | "false" => Ok(false),
-            other => bail!("strconv.ParseBool: parsing {other:?}: invalid syntax"),
-        }
-    }
-
-    /// The program that checkpoints and restores. Its path is the caller's, whose working directory may not stay.
-    fn criu(&self) -> Result<Criu> {
-        let path = self.criu.as_deref().unwrap_or(Path::new("criu"));
-        if path.components().count() == 1 {
-            return Ok(Criu(path.to_owned()));
-        }
-        Ok(Criu(std::env::current_dir().context("getwd")?.join(path)))
-    }
-
-    fn container(&self, id: &str) -> Result<Container> {
-        Container::load(&self.root, id)
-    }
-}
-
-/// Where state is kept unless `--root` says so.
-fn default_root() -> Result<PathBuf> {
-    // podman names no root: in runc's place its containers are where runc kept them.
-    let folder_name = if name() == "runc" { "runc" } else { "run-tool" };
-    let ordinary = !rustix::process::geteuid().is_root()
-        || (procfs::in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root"));
-    match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(folder) if ordinary && !folder.is_empty() => {
-            let root = PathBuf::from(folder).join(folder_name);
-            std::fs::create_dir_all(&root).with_context(|| {
-                format!("{}: the path in $XDG_RUNTIME_DIR must be writable by the user", root.display())
-            })?;
-            // The sticky bit keeps it from being pruned (XDG base directory specification).
-            rustix::fs::chmod(&root, rustix::fs::Mode::from_raw_mode(0o1700))
-                .with_context(|| root.display().to_string())?;
-            Ok(root)
-        }
-        _ => Ok(Path::new("/run").join(folder_name)),
-    }
-}
-
-/// The name that the program was called by: engines show it in their messages.
-fn name() -> String {
-    std::env::args_os()
-        .next()
-        .and_then(|name| Path::new(&name).file_name().map(|name| name.to_string_lossy().into_owned()))
-        .unwrap_or_else(|| "run-tool".to_owned())
-}
-
-/// Writes to standard output.
-fn print(text: &str) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(StdoutClosed.into()),
-        result => result.context("standard output"),
     }
 }
 
@@ -263,7 +163,8 @@ pub(crate) fn run() -> Result<u8, Failure> {
         print(&text)?;
         return Ok(0);
     }
-    let global = Global::new(options)?;
+    let global =
+        Global::new(options.root.as_deref(), &options.rootless, options.systemd_cgroup, options.criu.as_deref())?;
     let Some(command) = arguments.command else { return Ok(0) };
     if preserved.is_some() || matches!(command, Command::Exec(_) | Command::Healthcheck(_)) {
         seal::ensure(&global.root)?;

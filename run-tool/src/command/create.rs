@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use libcontainer::oci_spec::runtime::Spec;
 
-use super::Global;
+use super::global::{Global, name};
 use crate::create::notify;
 use crate::create::plan::Options;
 use crate::kernel::error::Fails;
@@ -119,7 +119,7 @@ impl Create {
     }
 
     pub(super) fn run(self, global: &Global) -> Result<u8> {
-        self.create(global).with_context(|| format!("{} create failed", super::name()))?;
+        self.create(global).with_context(|| format!("{} create failed", name()))?;
         Ok(0)
     }
 

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use libcontainer::oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
-use super::Global;
 use super::create::activation;
+use super::global::Global;
 use crate::container::{Container, Status};
 use crate::create::exec::{self, Options};
 use crate::kernel::error::Fails;

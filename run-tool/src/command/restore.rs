@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::Global;
 use super::create::Making;
 use super::criu::Criu;
+use super::global::Global;
 use crate::checkpoint::restore::{self, Restoring};
 use crate::create;
 use crate::kernel::{file, log, procfs};

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use libcontainer::oci_spec::runtime::Spec;
 
-use super::Global;
 use super::create::Making;
+use super::global::{Global, name};
 use crate::container::exit;
 use crate::container::output::Settings;
 use crate::create::{self, notify};
@@ -82,7 +82,7 @@ impl Run {
         if self.making.bundle.as_deref() == Some(Path::new("-")) {
             self.making.bundle = Some(PathBuf::from(read_line()?));
         }
-        self.start(global).with_context(|| format!("{} run failed", super::name()))
+        self.start(global).with_context(|| format!("{} run failed", name()))
     }
 
     fn start(mut self, global: &Global) -> Result<u8> {
