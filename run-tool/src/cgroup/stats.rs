@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
-
-use super::Cgroup;
 
 fn number(path: &Path) -> u64 {
     match fs::read_to_string(path) {
@@ -205,8 +203,9 @@ fn block_1(folder: Option<&Path>) -> Map<String, Value> {
     block
 }
 
-fn version_1(cgroup: &Cgroup) -> Value {
-    let folder = |name: &str| cgroup.paths.get(name).map(|path| path.as_path());
+/// What a container uses by its version 1 groups.
+pub(super) fn version_1(paths: &BTreeMap<String, PathBuf>) -> Value {
+    let folder = |name: &str| paths.get(name).map(|path| path.as_path());
     json!({
         "cpu": cpu_1(folder("cpuacct"), folder("cpu")),
         "cpuset": cpuset(folder("cpuset")),
@@ -304,7 +303,7 @@ fn block_2(folder: &Path) -> Map<String, Value> {
     block
 }
 
-fn version_2(folder: &Path) -> Value {
+pub(super) fn version_2(folder: &Path) -> Value {
     let mut cpus = Map::new();
     let stat = table(&folder.join("cpu.stat"));
     let nanoseconds = |key: &str| stat.get(key).copied().unwrap_or(0) * 1000;
@@ -349,13 +348,6 @@ fn version_2(folder: &Path) -> Value {
         "intel_rdt": {},
         "network_interfaces": null
     })
-}
-
-impl Cgroup {
-    /// What the container uses.
-    pub(crate) fn stats(&self) -> Value {
-        if self.unified() { version_2(&self.paths[""]) } else { version_1(self) }
-    }
 }
 
 #[cfg(test)]

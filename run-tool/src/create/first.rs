@@ -25,6 +25,9 @@ use crate::program::outside;
 use crate::rootfs::bind;
 use crate::spec::{self, Items, Namespaces as _};
 
+/// runc's words before an error of the time between `Go` and execve; engines look for them.
+const IN_INIT: &str = "error during container init";
+
 /// A program that could not be executed although everything was ready for it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -53,7 +56,7 @@ pub(super) fn make(begun: &mut Begun, spec: &Spec, wait_for_start: bool) -> Resu
     begun.cgroup.create()?;
     begun.container.state.cgroup_paths.clone_from(&begun.cgroup.paths);
     let ends = Channel::pair()?;
-    start(begun, spec, &shares, ends).context(context)
+    bring_up(begun, spec, &shares, ends).context(context)
 }
 
 /// The fifo to wait at for `start`.
@@ -67,7 +70,7 @@ fn make_fifo(path: &Path) -> Result<OwnedFd> {
 }
 
 /// Clones the process, gives it what it cannot give itself, and lets it go.
-fn start(begun: &mut Begun, spec: &Spec, shares: &Shares, ends: (Channel, Channel)) -> Result<Option<OwnedFd>> {
+fn bring_up(begun: &mut Begun, spec: &Spec, shares: &Shares, ends: (Channel, Channel)) -> Result<Option<OwnedFd>> {
     let (channel, placed) = spawn(begun, ends)?;
     limit(begun, spec, shares, placed)?;
     let (plan, program, pid) = (&begun.plan, &begun.program, begun.pid);
@@ -177,9 +180,6 @@ fn group_owner(spec: &Spec) -> Option<u32> {
         .find(|mapping| user.checked_sub(mapping.container_id()).is_some_and(|distance| distance < mapping.size()))?;
     Some(mapping.host_id() + (user - mapping.container_id()))
 }
-
-/// What engines read before the errors of this time.
-const IN_INIT: &str = "error during container init";
 
 impl Parent for Begun {
     const CHILD: &'static str = "the container's process";

@@ -1,22 +1,21 @@
-//! The talk between run-tool, the parent, and the process that it clones to become a program of a container, the child: packets over
-//! a socket pair, one message each. Who says what, in this order:
+//! The talk between run-tool (the parent) and the process that it clones to become a program of a container (the child): packets
+//! over a socket pair, one message each.
 //!
-//! | the child | the parent |
-//! | --- | --- |
-//! | Where user or time namespaces have to be entered first, the child is cloned by a process in between, which says `Pid` and goes. | |
-//! | It is born into its version 2 group, moves itself into those of version 1, and says whether that went well: `Entered`. | |
-//! | | It moves the child where it could not go itself, sets limits, ids, OOM score and network devices, and says `Go`. |
-//! | It joins namespaces and begins its mounts. What it may not open it asks for: `Tree`. | `Tree` with a descriptor, or `Error`. |
-//! | The mounts are made: `Hooks`. | It runs the hooks prestart and createRuntime: `Continue`. |
-//! | It has gone into its root. The terminal, without a console socket: `Pty` with a descriptor. | |
-//! | All is made that takes the parent: `Ready`. | It sets the resource limits and stores the state: `Continue`. |
-//! | It has loaded a seccomp filter with a listener: `SeccompListener`. | It takes a copy: `Continue`; then it hands it to the agent. |
-//! | With `create`, it waits for `start`: `Waiting`. | It goes. |
-//! | execve closes the child's end. | It sees the end of the socket. |
+//! | | child | parent |
+//! | --- | --- | --- |
+//! | 1 | If user or time namespaces must be entered first, a process in between clones the child, sends `Pid`, and exits. | Waits for it. |
+//! | 2 | Starts in its version 2 group. If there are version 1 groups, it moves itself there and reports with `Entered`. | Moves the child if it could not move itself. Sets limits, ids, OOM score and network devices, then sends `Go`. |
+//! | 3 | Joins namespaces and makes the mounts. For a source that it may not open, it sends `Tree`. | Answers with `Tree` and a descriptor, or with `Error`. |
+//! | 4 | The mounts are made: `Hooks`. | Runs the prestart and createRuntime hooks, then sends `Continue`. |
+//! | 5 | Enters its root. Without a console socket it sends its terminal: `Pty` with a descriptor. | Keeps the terminal. |
+//! | 6 | Everything is set up: `Ready`. | Sets the resource limits, stores the state, then sends `Continue`. |
+//! | 7 | If its seccomp filter has a listener: `SeccompListener`. | Copies the descriptor, sends `Continue`, then passes the descriptor to the agent. |
+//! | 8 | With `create`, it is about to wait for `start`: `Waiting`. | Stops listening. |
+//! | 9 | execve closes its end of the socket. | Sees the end: the program runs. |
 //!
-//! A child of exec has no mounts and no hooks to ask for, and nothing to wait for. At any time the child sends `Log`, a record, and as
-//! its last word `Error`. `parent` and `child` hold the two sides, as far as they are the same for both kinds of children; `first`,
-//! `init` and `exec` the rest. A supervisor tells its caller with `Pid` or `Error` how the first start went.
+//! A child of exec skips 3, 4 and 8. The child may send `Log` (a record for the log) at any time, and `Error` as its last message.
+//! `child` and `parent` hold what both kinds of children have in common; the rest of each side is in `init`, `first` and `exec`.
+//! A supervisor uses `Pid` and `Error` as well, to tell its caller how the first start went.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
