@@ -122,11 +122,20 @@ pub(crate) struct Failure {
     pub(crate) error: anyhow::Error,
     /// The exit status that runc has for this failure.
     pub(crate) status: u8,
+    /// Whether the command is run-tool's own: then the error is told as the other tools tell theirs, not as a record of runc's.
+    pub(crate) ours: bool,
+}
+
+impl Failure {
+    /// A failure of a command that runc does not have.
+    fn ours(error: anyhow::Error) -> Self {
+        Self { error, status: 1, ours: true }
+    }
 }
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self { error, status: 1 }
+        Self { error, status: 1, ours: false }
     }
 }
 
@@ -167,17 +176,17 @@ pub(crate) fn run() -> Result<u8, Failure> {
         seal::ensure(&global.root)?;
     }
     match command {
-        Command::Attach(command) => Ok(command.run(&global)?),
+        Command::Attach(command) => command.run(&global).map_err(Failure::ours),
         Command::Checkpoint(command) => done(command.run(&global)),
         Command::Create(command) => Ok(command.run(&global)?),
         Command::Delete(command) => done(command.run(&global)),
         Command::Events(command) => done(command.run(&global)),
-        Command::Exec(command) => command.run(&global).map_err(|error| Failure { error, status: 255 }),
+        Command::Exec(command) => command.run(&global).map_err(|error| Failure { error, status: 255, ours: false }),
         Command::Features(command) => done(command.run()),
-        Command::Healthcheck(command) => Ok(command.run(&global)?),
+        Command::Healthcheck(command) => command.run(&global).map_err(Failure::ours),
         Command::Kill(command) => done(command.run(&global)),
         Command::List(command) => done(command.run(&global)),
-        Command::Logs(command) => done(command.run(&global)),
+        Command::Logs(command) => command.run(&global).map(|()| 0).map_err(Failure::ours),
         Command::Pause(command) => done(command.run(&global)),
         Command::Ps(command) => done(command.run(&global)),
         Command::Restore(command) => Ok(command.run(&global)?),
@@ -186,10 +195,13 @@ pub(crate) fn run() -> Result<u8, Failure> {
         Command::Spec(command) => done(command.run()),
         Command::Start(command) => done(command.run(&global)),
         Command::State(command) => done(command.run(&global)),
-        Command::Stop(command) => done(command.run(&global)),
-        Command::Wait(command) => done(command.run(&global)),
+        Command::Stop(command) => command.run(&global).map(|()| 0).map_err(Failure::ours),
+        Command::Wait(command) => command.run(&global).map(|()| 0).map_err(Failure::ours),
         Command::Update(command) => done(command.run(&global)),
-        Command::Document(document) => done(document.run(&candidate::add(example::add(Arguments::command())))),
+        Command::Document(document) => {
+            let command = candidate::add(example::add(Arguments::command()));
+            document.run(&command).map(|()| 0).map_err(Failure::ours)
+        }
     }
 }
 
@@ -326,7 +338,12 @@ fn matches(program: clap::Command, line: &[OsString]) -> Result<Arguments, Resul
                 let global = global.options;
                 log::open(global.log.as_deref(), &global.log_format, global.debug)?;
             }
-            return Err(Failure { error: anyhow::anyhow!("No help topic for '{name}'\n"), status: 3 });
+            return Err(Failure { error: anyhow::anyhow!("No help topic for '{name}'\n"), status: 3, ours: false });
+        }
+        let called = document::usage::called(command_line(), line.iter().cloned());
+        if error.use_stderr() && !called.is_empty() && !usage::is_of_runc(&called) {
+            log::ours(&document::usage::reason(&error, "run-tool", &called));
+            return Ok(2);
         }
         // If the stream is closed there is nobody left to tell.
         let _ = error.print();

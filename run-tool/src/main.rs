@@ -27,6 +27,10 @@ fn main() -> ExitCode {
                 return ExitCode::from(failure.status);
             }
             if !failure.error.is::<command::StdoutClosed>() {
+                if failure.ours {
+                    kernel::log::ours(&format!("{:#}", failure.error));
+                    return ExitCode::from(failure.status);
+                }
                 kernel::log::fatal(&format!("{:#}", failure.error));
                 return ExitCode::from(failure.status);
             }

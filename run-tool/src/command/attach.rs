@@ -46,7 +46,7 @@ enum End {
 impl Attach {
     /// Returns the exit status.
     pub(super) fn run(self, global: &Global) -> Result<u8> {
-        let container = global.container(&self.id)?;
+        let container = global.named(&self.id)?;
         if container.state.log.is_none() {
             bail!(
                 "{}: container has no supervisor (start it with run-tool run --detach --log-driver json-file)",

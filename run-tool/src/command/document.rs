@@ -11,6 +11,9 @@ mod completion;
 #[expect(unreachable_pub, reason = "in image_tool the module is public")]
 #[path = "../../../image-tool/src/program/manual.rs"]
 mod manual;
+#[expect(unreachable_pub, reason = "in image_tool the module is public")]
+#[path = "../../../image-tool/src/program/usage.rs"]
+pub(super) mod usage;
 
 use manual::Manual;
 

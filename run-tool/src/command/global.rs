@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cgroup::systemd;
 use crate::checkpoint::criu::Criu;
-use crate::container::Container;
+use crate::container::{Container, DoesNotExist};
 use crate::kernel::{beneath, procfs};
 
 /// The global options, checked.
@@ -59,6 +59,16 @@ impl Global {
             return Ok(Criu(path.to_owned()));
         }
         Ok(Criu(std::env::current_dir().context("getwd")?.join(path)))
+    }
+
+    /// Finds a container for a command that runc does not have: the error names it, and what to run next.
+    pub(super) fn named(&self, id: &str) -> Result<Container> {
+        self.container(id).map_err(|error| {
+            if error.is::<DoesNotExist>() {
+                return anyhow::anyhow!("{id}: {DoesNotExist} (run-tool list)");
+            }
+            error.context(id.to_owned())
+        })
     }
 
     /// Finds a container.

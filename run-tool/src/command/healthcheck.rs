@@ -121,7 +121,7 @@ impl Health {
 impl Healthcheck {
     /// Returns the exit status.
     pub(super) fn run(self, global: &Global) -> Result<u8> {
-        let container = global.container(&self.id)?;
+        let container = global.named(&self.id)?;
         if self.show {
             print(&format!("{}\n", serde_json::to_string(&Health::load(&container))?))?;
             return Ok(0);

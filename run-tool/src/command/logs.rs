@@ -86,7 +86,7 @@ impl Reader {
 
 impl Logs {
     pub(super) fn run(self, global: &Global) -> Result<()> {
-        let container = global.container(&self.id)?;
+        let container = global.named(&self.id)?;
         let Some(settings) = container.state.log.clone() else {
             bail!("{}: container has no log (start it with run-tool run --detach --log-driver json-file)", self.id);
         };

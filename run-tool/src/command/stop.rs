@@ -41,7 +41,7 @@ pub(crate) struct Wait {
 impl Stop {
     pub(super) fn run(self, global: &Global) -> Result<()> {
         for id in &self.ids {
-            self.stop(&global.container(id)?).with_context(|| id.clone())?;
+            self.stop(&global.named(id)?).with_context(|| id.clone())?;
         }
         Ok(())
     }
@@ -88,7 +88,7 @@ impl Stop {
 impl Wait {
     pub(super) fn run(self, global: &Global) -> Result<()> {
         for id in &self.ids {
-            let container = global.container(id)?;
+            let container = global.named(id)?;
             let status = wait(&container).with_context(|| id.clone())?;
             print(&format!("{status}\n"))?;
         }

@@ -57,6 +57,11 @@ const OPERANDS: [(&str, usize, usize); 17] = [
     ("update", 1, 1),
 ];
 
+/// Whether runc has this command.
+pub(super) fn is_of_runc(name: &str) -> bool {
+    OPERANDS.iter().any(|(known, ..)| *known == name)
+}
+
 /// Flags whose value must be an integer.
 const NUMBERS: [&str; 4] = ["additional-gids", "blkio-weight", "pids-limit", "preserve-fds"];
 

@@ -158,6 +158,20 @@ pub(crate) fn plain(message: &str) {
     let _ = writeln!(std::io::stderr(), "{message}");
 }
 
+/// Writes an error of a command that runc does not have: `run-tool: message` on standard error, and an error record too if the log
+/// is elsewhere.
+pub(crate) fn ours(message: &str) {
+    if !to_stderr() {
+        record(Level::Error, message);
+    }
+    let line: String = message
+        .chars()
+        .flat_map(|character| if character.is_control() { character.escape_debug().collect() } else { vec![character] })
+        .collect();
+    // Nobody may be reading.
+    let _ = writeln!(std::io::stderr(), "run-tool: {line}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -386,6 +386,20 @@ fn without_systemd_its_driver_is_refused_in_runcs_words() {
 }
 
 #[test]
+fn errors_of_commands_that_runc_lacks_are_one_line_that_names_the_next_command() {
+    let bundle = Bundle::new(&["true"]);
+    for (words, status, line) in [
+        (&["logs", "missing"][..], 1, "run-tool: missing: container does not exist (run-tool list)\n"),
+        (&["wait", "missing"], 1, "run-tool: missing: container does not exist (run-tool list)\n"),
+        (&["stop"], 2, "run-tool: stop: missing <ID>... (run-tool stop --help)\n"),
+        (&["attach", "--nope", "x"], 2, "run-tool: attach: unexpected argument '--nope' (run-tool attach --help)\n"),
+    ] {
+        let (found, said) = bundle.bad(words);
+        assert_eq!((found, said.as_str()), (status, line), "{words:?}");
+    }
+}
+
+#[test]
 fn global_options_may_follow_the_command() {
     let bundle = Bundle::new(&["true"]);
     let log = bundle.path().join("log");
