@@ -1,7 +1,7 @@
-//! A build from beginning to end: read, plan, make the stages that are needed, write the image.
+//! A build from beginning to end: read the Dockerfile, plan, make the stages that are needed, write the image.
 //!
-//! The layout sees nothing of a build but its finished image: layers come in as links from the step cache, then config, manifest and
-//! index, in that order. Knows every other room but the command line.
+//! A layout sees nothing of a build but the finished image: layers come in as links from the step cache, then config,
+//! manifest and index, in that order. This room may import every other one but the command line.
 
 mod error;
 mod export;
@@ -26,7 +26,7 @@ use crate::step::session::{self, Session};
 pub use crate::step::session::{Options, SecretSource};
 pub use error::Error;
 
-/// Build the image; its address.
+/// Builds an image and returns its address.
 pub fn build(options: &Options) -> Result<Address, Error> {
     let progress = Progress::new(options.show);
     let home = Home::from_environment();
@@ -53,7 +53,7 @@ pub fn build(options: &Options) -> Result<Address, Error> {
     Ok(export::write(&session, &made?.draft)?)
 }
 
-/// Read the Dockerfile.
+/// Reads the Dockerfile and plans its stages.
 fn plan(options: &Options, platform: &Platform, context: &Context, progress: &Progress) -> Result<Plan, Error> {
     let (file, source) = (context.dockerfile_name(), context.dockerfile());
     let task = progress.start(format!("[internal] load build definition from {file}"));

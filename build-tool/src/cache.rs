@@ -1,8 +1,11 @@
-//! The step cache: from the key of a step to the layer that it made.
+//! The step cache: from a step's key to the layer that the step made.
 //!
-//! `$OCI_HOME/builds` is an image layout whose blobs are layers; `steps/` in it holds one small JSON file a step. A key covers the
-//! step before, what the instruction says and what it reads (contents, not times), so a hit needs no mount and reads no layer.
-//! All of it may be deleted at any time: a step whose blob is gone is a step that was never run.
+//! `$OCI_HOME/builds` is an image layout whose blobs are layers; its folder `steps/` holds one small JSON file for each
+//! step. A key covers the step before, the instruction, and what the instruction reads (contents, not times), so a hit
+//! needs no mount and reads no layer. All of it may be deleted at any time: a step whose blob is gone counts as never
+//! run.
+//!
+//! This room knows what a layer is ([`crate::stage::layer`]) and imports nothing else.
 
 pub mod folder;
 pub mod prune;
@@ -20,12 +23,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::stage::layer::Layer;
 
-/// The identity of a step: equal keys, equal layers.
+/// The identity of a step: steps with equal keys make equal layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key(Digest);
 
 impl Key {
-    /// Begin a key of the kind `kind`.
+    /// Begins a key of a kind of step, such as `run` or `copy`.
     pub fn builder(kind: &str) -> KeyBuilder {
         let mut builder = KeyBuilder(Hasher::sha256());
         builder.add("build-tool step 1");
@@ -33,18 +36,19 @@ impl Key {
         builder
     }
 
-    /// The hex digits, for file names.
+    /// The digest's hex digits, which are the file's name in the cache.
     pub fn hex(&self) -> &str {
         self.0.digest()
     }
 }
 
-/// A key in the making. Every part is framed by its length, so no two lists of parts look alike.
+/// A key in the making. Each part is preceded by its length, so that different lists of parts never give the same
+/// bytes.
 #[derive(Clone)]
 pub struct KeyBuilder(Hasher);
 
 impl KeyBuilder {
-    /// Add a part.
+    /// Adds a part.
     pub fn add(&mut self, part: impl AsRef<[u8]>) -> &mut Self {
         let part = part.as_ref();
         self.0.update(&(part.len() as u64).to_le_bytes());
@@ -52,7 +56,7 @@ impl KeyBuilder {
         self
     }
 
-    /// Add a list of parts, its length included.
+    /// Adds the length of a list, then its parts.
     pub fn list(
         &mut self,
         parts: impl IntoIterator<Item = impl AsRef<[u8]>, IntoIter: ExactSizeIterator>,
@@ -65,42 +69,42 @@ impl KeyBuilder {
         self
     }
 
-    /// The key.
+    /// The key of the parts so far.
     pub fn finish(&self) -> Key {
         Key(self.0.clone().finish())
     }
 }
 
-/// What a step did.
+/// What the cache remembers of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// When, RFC 3339.
+    /// When the step was done, RFC 3339.
     pub created: String,
-    /// The layer that it made; a step may find nothing to do.
+    /// The layer that the step made; `None` if it found nothing to do.
     pub layer: Option<RecordedLayer>,
-    /// The instruction, for people who look at the cache; empty for a mark.
+    /// The instruction, shown by `cache ls`; empty for a mark.
     #[serde(default)]
     pub step: String,
 }
 
 impl Record {
-    /// A record that says that there was something, and nothing of what it did.
+    /// A mark: it says that such a step was done before, but not what it did.
     pub fn mark(created: &str) -> Self {
         Self { created: created.to_owned(), layer: None, step: String::new() }
     }
 }
 
-/// A layer in the cache.
+/// A layer in the cache's layout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordedLayer {
-    /// The blob, in the cache's own layout.
+    /// The descriptor of the blob, with its media type and size.
     pub descriptor: Descriptor,
-    /// The digest of the archive in it.
+    /// The digest of the uncompressed archive.
     pub diff_id: String,
 }
 
-/// The cache, opened.
+/// The cache, open.
 #[derive(Debug, Clone)]
 pub struct Cache {
     writer: Writer,
@@ -109,24 +113,24 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Open or make the cache. Without `read` (`--no-cache`) it only takes and gives nothing back.
+    /// Opens the cache, or creates it. Without `read` (`--no-cache`) it stores steps but never returns one.
     pub fn open(home: &Home, read: bool) -> Result<Self, layout::Error> {
         let path = home.builds();
         let writer = Layout::create(&path)?.writer()?;
         Ok(Self { writer, path, read })
     }
 
-    /// Where layers are written.
+    /// The layout's writer, which takes new layers.
     pub fn writer(&self) -> &Writer {
         &self.writer
     }
 
-    /// The cache's folder.
+    /// The cache's folder, `$OCI_HOME/builds`.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether results may be taken from it.
+    /// Whether steps may be taken from the cache.
     pub fn reads(&self) -> bool {
         self.read
     }
@@ -135,12 +139,12 @@ impl Cache {
         self.path.join("steps").join(key.hex())
     }
 
-    /// What the step of that key did, if its layer is still there.
+    /// Looks up a step; `None` if it, or its layer, is not there.
     pub fn get(&self, key: &Key) -> Option<(Record, Option<Layer>)> {
         if !self.read {
             return None;
         }
-        // A record that cannot be read is one that is not there.
+        // A record that cannot be read counts as missing.
         let record: Record = serde_json::from_slice(&fs::read(self.step_path(key)).ok()?).ok()?;
         let layer = match &record.layer {
             None => None,
@@ -156,7 +160,7 @@ impl Cache {
         Some((record, layer))
     }
 
-    /// Remember what a step did.
+    /// Stores what a step did.
     pub fn put(&self, key: &Key, record: &Record) -> Result<(), Io> {
         let write = || -> io::Result<()> {
             let folder = self.path.join("steps");
@@ -170,13 +174,13 @@ impl Cache {
         write().during("write the step cache", &self.path)
     }
 
-    /// Let another key mean the step of `key` too.
+    /// Stores the step of `key` under another key too.
     pub fn alias(&self, other: &Key, key: &Key) -> Result<(), Io> {
         let read = || -> io::Result<Record> { Ok(serde_json::from_slice(&fs::read(self.step_path(key))?)?) };
         self.put(other, &read().during("read the step cache", &self.path)?)
     }
 
-    /// A layer that was just written to the cache.
+    /// A layer that was just written into the cache.
     pub fn layer(&self, descriptor: Descriptor, diff_id: Digest) -> Layer {
         Layer { layout: self.writer.layout().clone(), descriptor, diff_id }
     }

@@ -1,4 +1,4 @@
-//! The command line: a file for each subcommand.
+//! The command line: a file for each subcommand. This room may import every other one; only it parses arguments and prints.
 
 mod build;
 mod cache;
@@ -8,8 +8,10 @@ mod manual;
 mod parse;
 
 use std::ffi::OsString;
+use std::str::FromStr;
 
 use anyhow::{Context as _, Result};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use image_tool::program::Tool;
 use image_tool::program::document::Document;
@@ -66,9 +68,17 @@ impl Command {
             Self::Parse(command) => command.run(),
             Self::Graph(command) => command.run(),
             Self::Cache(command) => command.run(),
-            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL),
+            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES),
         }
     }
+}
+
+/// A parser of words that the help lists and a shell completes.
+fn words<T>(values: impl IntoIterator<Item = PossibleValue>) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = String> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(values.into_iter().collect::<Vec<_>>()).try_map(|word| word.parse::<T>())
 }
 
 /// Writes to standard output what is not a single line.

@@ -1,7 +1,7 @@
-//! The Dockerfile language: from bytes to typed instructions.
+//! The Dockerfile language: from bytes to typed instructions, planned stages, and lint.
 //!
-//! Owns the language and nothing else: no file is opened here and no variable has a value. The reference is BuildKit's parser;
-//! its own test files are the yardstick.
+//! This room opens no file and imports no other room; what the lint asks about a context or a base image comes in as
+//! functions. BuildKit's parser is the reference, and its test files are part of the tests.
 
 pub mod check;
 pub mod expand;
@@ -22,43 +22,43 @@ pub use lex::{Directives, Span};
 pub use near::near;
 pub use problem::{Error, Problem};
 
-/// A Dockerfile, read.
+/// A parsed Dockerfile.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Dockerfile {
-    /// What the comments at its head ask for.
+    /// The parser directives at its head.
     pub directives: Directives,
-    /// Its instructions in order.
+    /// The instructions, in order.
     pub steps: Vec<Step>,
-    /// What is odd but not wrong.
+    /// What is questionable but not wrong.
     pub warnings: Vec<Warning>,
 }
 
-/// One instruction and where it stands.
+/// An instruction and its place in the file.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Step {
-    /// What to do.
+    /// The instruction, its variables not expanded.
     #[serde(flatten)]
     pub instruction: Instruction,
-    /// The lines it stands on.
+    /// The lines of the file that it takes.
     #[serde(rename = "lines")]
     pub span: Span,
-    /// Its text on one line, continuations joined.
+    /// Its text on one line, with continuations joined.
     pub text: String,
 }
 
-/// Something odd at a line.
+/// A lint finding at a line.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Warning {
     /// The line, counted from 1.
     pub line: usize,
-    /// The lint rule that it breaks, by BuildKit's name.
+    /// The rule's name, which is BuildKit's.
     pub rule: &'static str,
-    /// What is odd.
+    /// What is questionable, without file and line.
     pub message: String,
 }
 
 impl Dockerfile {
-    /// Read a Dockerfile. `name` is what errors call it.
+    /// Parses a Dockerfile. `name` is the file's name in errors.
     pub fn parse(name: &str, source: &[u8]) -> Result<Self, Error> {
         let (directives, lines) = lex::lines(name, source)?;
         if lines.is_empty() {
@@ -68,7 +68,7 @@ impl Dockerfile {
         let mut steps = Vec::new();
         for line in lines {
             if line.empty_continuation {
-                let message = format!("empty continuation line in: {}", line.original);
+                let message = format!("Empty continuation line found in: {}", line.original);
                 warnings.push(Warning { line: line.span.start, rule: "NoEmptyContinuation", message });
             }
             let instruction = parse::instruction(&line, directives.escape).map_err(|problem| Error {
@@ -81,7 +81,7 @@ impl Dockerfile {
         Ok(Self { directives, steps, warnings })
     }
 
-    /// Read the instructions of an `ONBUILD` trigger found in an image's config. `name` says where it comes from.
+    /// Parses an `ONBUILD` trigger from an image's config. `name` says in errors where it comes from.
     pub fn parse_trigger(name: &str, text: &str, escape: char) -> Result<Vec<Step>, Error> {
         let mut steps = Vec::new();
         for line in lex::trigger(name, text, escape)? {
@@ -109,8 +109,8 @@ mod tests {
             ("FORM x", "Dockerfile:1: unknown instruction: FORM (did you mean FROM?)"),
             ("FROM x\nXYZZY", "Dockerfile:2: unknown instruction: XYZZY"),
             ("FROM x\nCOPY --form=a b c", "Dockerfile:2: COPY: unknown flag --form (did you mean --from?)"),
-            ("# only\n", "Dockerfile: no instruction in it"),
-            ("FROM \u{1}\nRUN \\\n x\nCOPY a", "Dockerfile:4: COPY takes at least one source and a destination"),
+            ("# only\n", "Dockerfile: no instructions"),
+            ("FROM \u{1}\nRUN \\\n x\nCOPY a", "Dockerfile:4: COPY requires at least one source and a destination"),
         ] {
             assert_eq!(Dockerfile::parse("Dockerfile", source.as_bytes()).unwrap_err().to_string(), expected);
         }
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(file.warnings[0].line, 2);
     }
 
-    /// A line of a Dockerfile that can be read, its words joined by spaces or continuations.
+    /// A line of a valid Dockerfile, its words joined by spaces or continuations.
     fn line() -> impl Strategy<Value = String> {
         let word = "[a-z/.$\"'{}\\[\\],=:*-]{1,8}";
         let keyword = prop::sample::select(&instruction::KEYWORDS[..]);

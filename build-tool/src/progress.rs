@@ -1,23 +1,26 @@
-//! What people see of a build, on standard error, in the plain style of BuildKit: `#5 [2/3] WORKDIR /files`, `#5 DONE 0.1s`.
+//! Progress on standard error, in BuildKit's plain style: `#5 [2/3] WORKDIR /files`, `#5 DONE 0.1s`.
 //!
-//! Lines of several stages mix, so every line bears the number of its step. With `--quiet` nothing is shown until a step fails; then
-//! what its command said last is.
+//! Stages run at the same time and their lines mix, so every line begins with the number of its step. With `--quiet`
+//! nothing is shown until a step fails; then the last lines of its command are. All text is escaped but what a command
+//! prints. Imports no other room.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// How much is shown.
+use image_tool::show::human::plain;
+
+/// How much progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
-    /// Nothing but the output of a command that failed.
+    /// Only the output of a command that fails.
     Quiet,
-    /// Everything, line by line.
+    /// Every event, line by line.
     Plain,
 }
 
-/// The one who tells.
+/// The writer of progress.
 #[derive(Debug)]
 pub struct Progress {
     show: Show,
@@ -31,7 +34,7 @@ struct State {
     last: usize,
 }
 
-/// A step that is under way.
+/// A step under way. Its number and title begin its lines.
 #[derive(Debug)]
 pub struct Task<'a> {
     progress: &'a Progress,
@@ -45,15 +48,15 @@ pub struct Task<'a> {
 const TAIL: usize = 30;
 
 impl Progress {
-    /// Tell so much.
+    /// Starts at step 1. Colour is used on a terminal, unless `NO_COLOR` is set.
     pub fn new(show: Show) -> Self {
         let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Self { show, colour, state: Mutex::default() }
     }
 
-    /// A step begins.
+    /// Begins a step with a title.
     pub fn start(&self, name: impl Into<String>) -> Task<'_> {
-        let name = name.into();
+        let name = plain(&name.into());
         let number = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             state.count += 1;
@@ -63,11 +66,11 @@ impl Progress {
         Task { progress: self, number, name, start: Instant::now(), tail: Mutex::default() }
     }
 
-    /// Something that belongs to no step.
+    /// Writes a warning that belongs to no step.
     pub fn warn(&self, text: &str) {
         if self.show == Show::Plain {
-            // Nobody reads standard error any more: the build goes on.
-            let _ = writeln!(io::stderr().lock(), "{}", self.paint("33", &format!("WARNING: {text}")));
+            // If nobody reads standard error any more, the build goes on.
+            let _ = writeln!(io::stderr().lock(), "{}", self.paint("33", &plain(&format!("WARNING: {text}"))));
         }
     }
 
@@ -89,13 +92,13 @@ impl Progress {
         out.push(' ');
         out += &colour.map_or_else(|| text.to_owned(), |code| self.paint(code, text));
         out.push('\n');
-        // Nobody reads standard error any more: the build goes on.
+        // If nobody reads standard error any more, the build goes on.
         let _ = io::stderr().lock().write_all(out.as_bytes());
     }
 }
 
 impl Task<'_> {
-    /// A line of its command's output.
+    /// Passes on a line of the command's output.
     pub fn output(&self, line: &str) {
         let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         if tail.len() == TAIL {
@@ -106,26 +109,26 @@ impl Task<'_> {
         self.progress.line(self.number, &format!("{:.3} {line}", self.start.elapsed().as_secs_f64()), None);
     }
 
-    /// Something to know about it.
+    /// Writes a note about the step.
     pub fn note(&self, text: &str) {
-        self.progress.line(self.number, text, None);
+        self.progress.line(self.number, &plain(text), None);
     }
 
-    /// It was done before.
+    /// Ends the step: its result came from the cache.
     pub fn cached(self) {
         self.progress.line(self.number, "CACHED", Some("32"));
     }
 
-    /// It is done.
+    /// Ends the step: it was done now.
     pub fn done(self) {
         self.progress.line(self.number, &format!("DONE {:.1}s", self.start.elapsed().as_secs_f64()), Some("32"));
     }
 
-    /// It failed; `why` is for the end of the step's own lines, the error itself follows by itself.
+    /// Ends the step: it failed. `why` ends the step's own lines; the program prints the error once more at its end.
     pub fn failed(self, why: &str) {
-        self.progress.line(self.number, &format!("ERROR: {why}"), Some("31"));
+        self.progress.line(self.number, &plain(&format!("ERROR: {why}")), Some("31"));
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        // Where lines are shown, these were shown just above.
+        // With plain progress these lines are just above.
         if tail.is_empty() || self.progress.show != Show::Quiet {
             return;
         }

@@ -1,11 +1,14 @@
-//! RUN: one command in a container over the layers so far; what it leaves in the overlay's upper directory is the layer.
+//! RUN: one command in a container over the layers so far. What it leaves in the overlay's upper directory is the
+//! layer.
 //!
-//! The mounts are made on a thread of their own in a private mount namespace, where the runtime is started from: whatever happens,
-//! they vanish with it. What the container is given is what BuildKit gives it: docker's default capabilities and filter, the
-//! host name `buildkitsandbox`, the host's resolv.conf. Places to mount on that the image lacks are put *below* its layers, so
-//! they are never made in the upper directory and cannot end up in the layer.
+//! A thread makes the mounts in a private mount namespace and starts the runtime from there, so they vanish with it,
+//! whatever happens. The container gets what BuildKit gives it: docker's default capabilities and seccomp filter, the
+//! host name `buildkitsandbox`, the host's resolv.conf. Mount points that the image lacks are put *below* its layers,
+//! so they are never created in the upper directory and cannot end up in the layer.
 //!
-//! Knows the files of [`crate::source`] and [`crate::stage`], and no step: which command, over which layers, is told to it.
+//! This room may import [`crate::source`], [`crate::stage`], [`crate::cache`], the words of
+//! [`crate::dockerfile::mount`] and [`crate::progress`]. It knows no step: it is told which command to run over which
+//! layers.
 
 pub mod cache_mount;
 mod error;
@@ -39,39 +42,39 @@ use runtime::Runtime;
 
 use crate::progress::Task;
 
-/// A command to run.
+/// A command to run, and what it runs in.
 #[derive(Debug)]
 pub struct Job<'a> {
     /// The layers' directories, the lowest first.
     pub lower: Vec<PathBuf>,
-    /// Program and arguments.
+    /// The program and its arguments.
     pub arguments: Vec<String>,
-    /// `NAME=VALUE` pairs.
+    /// The environment, as `NAME=VALUE` pairs.
     pub env: Vec<String>,
-    /// The working directory.
+    /// The working directory, absolute.
     pub workdir: String,
-    /// `USER[:GROUP]`, looked up in the root filesystem.
+    /// The user, `USER[:GROUP]`, looked up in the root file system.
     pub user: &'a str,
-    /// The image's architecture, for the seccomp filter.
+    /// The image's architecture, which decides the seccomp filter.
     pub architecture: &'a str,
-    /// What is mounted for the command.
+    /// The mounts of this command, their sources known.
     pub mounts: Vec<Prepared>,
-    /// Its network.
+    /// The network that the command can reach.
     pub network: Network,
-    /// `--security=insecure`: everything allowed.
+    /// Whether everything is allowed: `--security=insecure`.
     pub insecure: bool,
-    /// The OCI runtime.
+    /// The OCI runtime's program.
     pub runtime: &'a Path,
     /// The data folder.
     pub home: &'a Home,
-    /// An empty directory on the file system of the layer cache.
+    /// An empty directory on the layer cache's file system; it becomes the bundle.
     pub folder: &'a Path,
 }
 
-/// Run the command. Afterwards `upper` in the job's folder holds the change and nothing is mounted.
+/// Runs the command. Afterwards `upper` in the job's folder holds what it changed, and nothing is mounted.
 pub fn run(job: &Job<'_>, task: &Task<'_>, interrupt: &Interrupt) -> Result<(), Error> {
     std::thread::scope(|scope| {
-        // A thread of its own: a mount namespace belongs to a thread, and this one is left with the thread's end.
+        // A mount namespace belongs to a thread, and is left when this one ends.
         let thread = scope.spawn(|| in_namespace(job, task, interrupt));
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
@@ -94,7 +97,7 @@ fn in_namespace(job: &Job<'_>, task: &Task<'_>, interrupt: &Interrupt) -> Result
     if interrupt.is_set() { Err(Error::Interrupted) } else { outcome(status, job.runtime) }
 }
 
-/// Write the container's config.json.
+/// Writes the container's config.json.
 fn configure(job: &Job<'_>, name: &str, root: &Root, mounts: Vec<Mount>) -> Result<(), Error> {
     let identity = user::resolve(root.as_fd(), job.user, &[])
         .map_err(|source| Error::User { name: job.user.to_owned(), source })?;
@@ -124,7 +127,7 @@ fn configure(job: &Job<'_>, name: &str, root: &Root, mounts: Vec<Mount>) -> Resu
     Ok(fs::write(&path, config::to_json(&spec)).during("write", &path)?)
 }
 
-/// What the runtime's exit status says of the command.
+/// What the runtime's exit status says about the command.
 fn outcome(status: ExitStatus, runtime: &Path) -> Result<(), Error> {
     match (status.code(), status.signal()) {
         (Some(0), _) => Ok(()),

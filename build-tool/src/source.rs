@@ -1,7 +1,7 @@
-//! What COPY and ADD may take: the context, the files of a stage, a URL, an archive; and where the Dockerfile is.
+//! What COPY and ADD may take: the context, the files of a stage, a URL, an archive; and finding the Dockerfile.
 //!
-//! Knows the language's patterns ([`crate::dockerfile`]) and the cache's temporary folders ([`crate::cache`]), and nothing of layers or
-//! steps.
+//! This room may import the language's patterns ([`crate::dockerfile`]) and the cache's temporary folders
+//! ([`crate::cache`]). It knows neither layers nor steps.
 
 pub mod archive;
 pub mod context;

@@ -1,6 +1,7 @@
-//! The root file system in the making: the draft of an image and its layers, what they hold and whom, and the base image below them.
+//! The root file system in the making: the draft of an image, its layers and their contents, the owners in them, and
+//! the base image.
 //!
-//! Imports no other room. How a stage comes to its next layer is [`crate::step`]'s.
+//! This room imports no other. [`crate::step`] decides how a stage gets its next layer.
 
 pub mod base;
 pub mod contents;

@@ -1,7 +1,8 @@
-//! One stage, step by step: variables get values, keys are looked up, and what is not in the cache is done.
+//! One stage, step by step: variables are expanded, keys looked up, and what is not in the cache is done.
 //!
-//! Knows every room but the scheduler, [`crate::build`]: what a stage takes from comes in as a function. Each instruction that makes a
-//! layer has a file of its name; what it calls on has a room: [`crate::copy`], [`crate::run`].
+//! This room may import every other one but [`crate::build`], whose scheduler passes in a function for what a stage
+//! takes from. Each instruction that makes a layer has a file of its name; the rooms [`crate::copy`] and [`crate::run`]
+//! do the work.
 
 mod config;
 mod copy;
@@ -24,7 +25,7 @@ use title::{Titles, shorten};
 use work::Work;
 pub use work::{Built, Sources};
 
-/// Make the stage of that number; `sources` gives what it takes from.
+/// Makes the stage of that number; `sources` returns what it takes from.
 pub fn stage(session: &Session<'_>, plan: &Plan, number: usize, sources: &Sources<'_>) -> Result<Built, Failure> {
     let stage = &plan.stages[number];
     let failure = |source| Failure { line: stage.span.start, text: shorten(&stage.text), source };
@@ -51,7 +52,7 @@ pub fn stage(session: &Session<'_>, plan: &Plan, number: usize, sources: &Source
     Ok(work.built())
 }
 
-/// Carry out one instruction.
+/// Carries out one instruction.
 fn carry_out(step: &Step, work: &mut Work<'_>, titles: &mut Titles) -> Result<(), Error> {
     if work.session.interrupt.is_set() {
         return Err(Error::Interrupted);
@@ -78,7 +79,7 @@ fn carry_out(step: &Step, work: &mut Work<'_>, titles: &mut Titles) -> Result<()
     Ok(())
 }
 
-/// An error and its causes on one line.
+/// Joins an error and its causes into one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

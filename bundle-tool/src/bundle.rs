@@ -1,11 +1,11 @@
-//! Bundles on disk: making one under its name (`draft`), finding it again, removing it (`remove`).
+//! Bundles on disk: creating one under its name (`draft`), finding it again, removing it (`remove`).
 //!
-//! `bundles/NAME` is a bundle's folder, or a symbolic link to one that was put elsewhere (`--bundle PATH`): either way a name is taken
-//! by one `mkdir` or `symlink`, which the kernel makes atomic. config.json is written last and by a rename, so a folder with one is a
-//! whole bundle; a folder without one is being made, which its lock tells, or was left by a crash and may be taken over.
+//! `bundles/NAME` is a bundle's folder, or a symbolic link to one elsewhere (`--bundle PATH`). Either way a single `mkdir` or `symlink`
+//! takes the name, which is atomic. config.json is written last and by a rename, so a folder that has one is a complete bundle. A folder
+//! without one is either being created, in which case it is locked, or was left by a crash and may be reused.
 //!
 //! This room holds what is on disk: the folder, its name, its annotations, a systemd unit of it. It knows `rootfs`, to unmount, and
-//! `option`; who makes a bundle's content is `container`'s.
+//! `option`; the content of a bundle is made by `container`.
 
 pub mod annotation;
 mod draft;
@@ -30,39 +30,39 @@ pub(crate) use draft::replace;
 pub(crate) use remove::remove_tree;
 pub use remove::{remove, remove_unfinished};
 
-/// A bundle that cannot be made, found or removed.
+/// Why a bundle cannot be created, found or removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A container of that name exists.
     #[error("{name}: name in use by {} (bundle-tool delete {name}, or another --name)", .path.display())]
     NameInUse {
-        /// The name.
+        /// The name that was asked for.
         name: String,
-        /// Whose it is.
+        /// The bundle that has it.
         path: PathBuf,
     },
-    /// Something is at the path.
-    #[error("{}: there is something already (bundle-tool delete it, or another --bundle)", .0.display())]
+    /// The path exists.
+    #[error("{}: path exists (bundle-tool delete it, or another --bundle)", .0.display())]
     PathInUse(PathBuf),
-    /// Nothing has that name, id or path.
-    #[error("{0}: no such bundle (bundle-tool ps -a shows what there is)")]
+    /// No bundle has that name, id or path.
+    #[error("{0}: no such bundle (bundle-tool ps -a lists them)")]
     NoSuchBundle(String),
-    /// Several ids begin so.
-    #[error("{0}: {1} bundles have an id that starts so")]
+    /// Several ids begin with these digits.
+    #[error("{0}: {1} ids begin with these digits (give more of them)")]
     Ambiguous(String, usize),
-    /// config.json does not read as one.
+    /// config.json is not valid JSON.
     #[error("{}", .path.display())]
     Config {
-        /// The file.
+        /// The path of config.json.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The parser's reason, with line and column.
         source: serde_json::Error,
     },
-    /// A process runs in it.
-    #[error("{}: process {pid} runs in it (run-tool stop it first, or --force)", .path.display())]
+    /// A process runs in the bundle.
+    #[error("{}: process {pid} runs in it (stop it first, or --force)", .path.display())]
     Running {
-        /// The bundle.
+        /// The folder of the bundle.
         path: PathBuf,
         /// One of the processes.
         pid: i32,
@@ -70,7 +70,7 @@ pub enum Error {
     /// An operation that the kernel refused.
     #[error(transparent)]
     Io(#[from] image_tool::error::Io),
-    /// A mount could not be undone.
+    /// A file system cannot be unmounted.
     #[error(transparent)]
     Rootfs(#[from] rootfs::Error),
 }
@@ -78,9 +78,9 @@ pub enum Error {
 /// A volume that a bundle uses, as its annotation names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Used {
-    /// The volume's name.
+    /// The name of the volume.
     pub name: String,
-    /// Whether it was made for this container alone, and goes with it.
+    /// Whether it was created for this container alone (docker's anonymous volumes).
     pub anonymous: bool,
 }
 
@@ -129,7 +129,7 @@ impl Bundle {
         Err(Error::NoSuchBundle(text.into()))
     }
 
-    /// Every bundle that has a name, by name. One that does not read as a bundle is left out.
+    /// All bundles of the folder, sorted by name. Entries that are not valid bundles are left out.
     pub fn list(bundles: &Path) -> Result<Vec<Self>, Error> {
         let entries = match fs::read_dir(bundles) {
             Ok(entries) => entries,
@@ -141,39 +141,40 @@ impl Bundle {
         Ok(paths.iter().filter_map(|path| Self::open(&resolve(path)).ok()).collect())
     }
 
-    /// The folder.
+    /// The bundle's folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// config.json.
+    /// The content of config.json.
     pub fn config(&self) -> &Value {
         &self.config
     }
 
-    /// An annotation.
+    /// The value of an annotation.
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.config.get("annotations")?.get(key)?.as_str()
     }
 
-    /// The container's name; of a bundle that another tool made, the folder's.
+    /// The container's name; the folder's for a bundle that another tool made.
     pub fn name(&self) -> String {
         let folder = || self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        self.annotation(annotation::NAME).map_or_else(folder, str::to_owned)
+        // config.json may come from anyone, and a name becomes part of paths and units.
+        self.annotation(annotation::NAME).filter(|name| name::is_name(name)).map_or_else(folder, str::to_owned)
     }
 
-    /// The volumes in use.
+    /// The volumes that the container uses.
     pub fn volumes(&self) -> Vec<Used> {
         self.annotation(annotation::VOLUMES).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
     }
 
-    /// The root file system.
+    /// The path of the root file system.
     pub fn rootfs(&self) -> PathBuf {
         let path = self.config.pointer("/root/path").and_then(Value::as_str).unwrap_or("rootfs");
         self.path.join(path)
     }
 
-    /// The layers beneath the writable one, as digests, the lowest first; `None` for a plain tree.
+    /// The diff ids of the layers beneath the writable one, lowest first; `None` if the root file system is a copy of the image.
     pub fn layers(&self) -> Result<Option<Vec<String>>, Error> {
         let file = self.path.join(LAYERS);
         match fs::read_to_string(&file) {
@@ -183,9 +184,9 @@ impl Bundle {
         }
     }
 
-    /// A process that has its root in the bundle's root file system.
+    /// A process whose root directory is the bundle's root file system.
     ///
-    /// Asked of /proc, not of a runtime: whichever runtime started it, and whatever became of that runtime's state.
+    /// Found in /proc and not by asking a runtime, so that it does not matter which runtime started it or whether its state is lost.
     pub fn occupant(&self) -> Option<i32> {
         let root = fs::metadata(self.rootfs()).ok()?;
         let processes = fs::read_dir("/proc").ok()?;
@@ -197,26 +198,25 @@ impl Bundle {
     }
 }
 
-/// A name that is a link stands for the bundle that it leads to.
+/// Follows the link of a bundle that is elsewhere.
 fn resolve(path: &Path) -> PathBuf {
     fs::read_link(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// The folder of a /dev/shm that other containers may share.
+/// The folder in a bundle that holds a shareable /dev/shm.
 pub const SHM: &str = "shm";
 
-/// Unmounts what this crate mounts in a bundle.
+/// Unmounts a bundle's root file system and its shareable /dev/shm.
 fn unmount(folder: &Path, rootfs: &Path, lazily: bool) -> Result<(), rootfs::Error> {
     rootfs::unmount(rootfs, lazily)?;
-    // Memory that containers share goes with the last of them, which keeps its own mount of it.
+    // Lazily: a container that shares the memory has a mount of its own.
     rootfs::unmount(&folder.join(SHM), true).map(drop)
 }
 
-/// The file that lists the layers beneath the writable one, a digest a line, the lowest first.
+/// The file that lists the diff ids of the layers beneath the writable one, lowest first.
 pub const LAYERS: &str = "layers";
 
-/// What a folder holds while it is being made. It stays in the finished bundle, where config.json overrules it: one file less to
-/// remove between two states.
+/// The file that marks a folder as one of ours before it has a config.json. It stays in the complete bundle, where it means nothing.
 const UNFINISHED: &str = ".bundle";
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
-//! The command line: one file for each subcommand, and what several of them share.
+//! The command line: one file for each command, and what several of them share.
+//!
+//! Commands parse arguments, call the library and print. They know the library's rooms; no room knows them.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use anyhow::Context as _;
 use bundle_tool::bundle::Bundle;
@@ -11,7 +13,9 @@ use image_tool::address::home::Home;
 use image_tool::program::Tool;
 use image_tool::program::document::Document;
 use image_tool::program::pipe;
+use image_tool::show::human::plain;
 
+mod candidates;
 mod commit;
 mod create;
 mod delete;
@@ -32,17 +36,27 @@ mod volume;
 /// The name that messages begin with.
 pub(crate) const TOOL: Tool = Tool("bundle-tool");
 
-/// Make OCI runtime bundles from images, and images from what changed in them.
+/// Create OCI runtime bundles from images, and images from their changes.
 ///
-/// A bundle is a folder that any OCI runtime runs: run-tool, runc, crun. It is named by its container's name, by its path, or by the
-/// first digits of the container's id.
+/// A bundle is a folder that any OCI runtime runs, such as run-tool, runc or crun. Commands take a bundle by its container's name, by its
+/// path, or by the first digits of the container's id.
 #[derive(Parser)]
-#[command(name = "bundle-tool", version, max_term_width = 100)]
+#[command(
+    name = "bundle-tool",
+    version,
+    max_term_width = 100,
+    after_long_help = "Examples:
+  bundle-tool create --name web -p 9998:8000 images:python:3.8 python3 -m http.server 8000
+  run-tool run --bundle \"$(bundle-tool find web)\" web
+  run-tool list --format json | bundle-tool ps --all
+  bundle-tool delete web"
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
+    // Not global: -v of create is --volume, as in docker.
     /// Log progress; repeat for more detail.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
 
@@ -83,12 +97,12 @@ impl Command {
             Self::Network(command) => command.run(),
             Self::Unit(command) => command.run(),
             Self::Hook(command) => command.run(),
-            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL),
+            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES),
         }
     }
 }
 
-/// The bundle that an operand means; `-` reads its path from standard input.
+/// The bundle that an operand refers to; `-` reads it from standard input.
 pub(crate) fn bundle(operand: &str) -> anyhow::Result<Bundle> {
     let line;
     let text = if operand == "-" {
@@ -100,12 +114,12 @@ pub(crate) fn bundle(operand: &str) -> anyhow::Result<Bundle> {
     Ok(Bundle::find(&Home::from_environment().bundles(), text)?)
 }
 
-/// Says something to people that is no error.
+/// Tells people something that is not an error.
 pub(crate) fn note(text: &str) {
     TOOL.say(text);
 }
 
-/// The exit status of an error: docker's 125 for an option that cannot be honoured, else 1.
+/// The exit status for an error: docker's 125 for an option that cannot be honoured, else 1.
 pub(crate) fn status(error: &anyhow::Error) -> u8 {
     let refused = error.chain().any(|cause| {
         cause.is::<Refused>()
@@ -117,7 +131,7 @@ pub(crate) fn status(error: &anyhow::Error) -> u8 {
     if refused { 125 } else { 1 }
 }
 
-/// Names the thing that an error is about.
+/// Adds the subject of an error.
 pub(crate) trait About<T> {
     /// Puts `name` before the error.
     fn about(self, name: impl std::fmt::Display) -> anyhow::Result<T>;
@@ -129,7 +143,47 @@ impl<T, E: Into<anyhow::Error>> About<T> for Result<T, E> {
     }
 }
 
+/// Writes text to standard output that contains text of an image or of a file. Control characters are escaped if it is a terminal.
+pub(crate) fn print_text(text: &[u8]) -> anyhow::Result<()> {
+    if io::stdout().is_terminal() {
+        print_bytes(visible(&String::from_utf8_lossy(text)).as_bytes())
+    } else {
+        print_bytes(text)
+    }
+}
+
+/// Writes a line like [`print_text`].
+pub(crate) fn print_line(line: &str) -> anyhow::Result<()> {
+    if io::stdout().is_terminal() { Ok(pipe::print_line(&plain(line))?) } else { Ok(pipe::print_line(line)?) }
+}
+
+/// Escapes control characters other than line breaks and tabs.
+fn visible(text: &str) -> String {
+    let mut visible = String::with_capacity(text.len());
+    for part in text.split_inclusive(['\n', '\t']) {
+        let words = part.strip_suffix(['\n', '\t']).unwrap_or(part);
+        visible += &plain(words);
+        visible += &part[words.len()..];
+    }
+    visible
+}
+
 /// Writes to standard output what is not a single line.
 pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     Ok(pipe::print_bytes(bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_tabs_are_the_only_control_characters_for_a_terminal() {
+        assert_eq!(visible("a\tb\n\u{1b}[31mc\u{9b}d\r\n"), "a\tb\n\\u{1b}[31mc\\u{9b}d\\r\n");
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
 }

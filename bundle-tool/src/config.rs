@@ -1,12 +1,12 @@
 //! config.json: an image's config and docker's options as an OCI runtime configuration.
 //!
-//! A pure function of its input but for what the host has (capabilities, devices, control groups), so that it can be tested as one:
-//! whatever touches the root file system (users, volumes, the working folder) is done before and handed in.
+//! It is a pure function of its input and of the host's abilities (capabilities, devices, control groups), and can be tested as one. What
+//! needs the root file system (users, volumes, the working directory) has been done before.
 //!
-//! `ociVersion` is 1.0.2: every runtime in use takes it (crun refuses versions that it does not know), and nothing here needs more.
+//! `ociVersion` is 1.0.2: all runtimes accept it (crun refuses versions that it does not know), and nothing newer is needed.
 //!
-//! This room also reads what goes into it: the image's config (`image`) and CDI descriptions (`cdi`). It knows `option`, `security` and
-//! `rootfs`, and no bundle.
+//! This room also reads the image's config (`image`) and CDI descriptions (`cdi`). It knows `option`, `security` and `rootfs`, but no
+//! bundle.
 
 pub mod cdi;
 pub mod image;
@@ -33,25 +33,25 @@ use crate::security::{Confinement, Seccomp, SecurityOption};
 
 pub use mounts::mount;
 
-/// A configuration that cannot be made.
+/// Why a configuration cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// An option cannot be honoured.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// Nothing says which program to run.
-    #[error("no command: the image names none (give one after the address)")]
+    /// Neither the image nor the options name a program.
+    #[error("no command in the image (give one after the address)")]
     NoCommand,
     /// An operation that the kernel refused.
     #[error(transparent)]
     Io(#[from] image_tool::error::Io),
-    /// The seccomp profile is none.
+    /// The seccomp profile is not valid.
     #[error("{path}")]
     Profile {
-        /// The profile's file.
+        /// The path of the profile.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the profile.
         source: seccomp::Error,
     },
 }
@@ -59,33 +59,33 @@ pub enum Error {
 /// A namespace of the container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Namespace {
-    /// Its own.
+    /// A new one of the container's own.
     #[default]
     Private,
-    /// The host's.
+    /// That of the host.
     Host,
-    /// The one at a path, another container's.
+    /// That of another container, at this path.
     Path(PathBuf),
 }
 
-/// The IPC namespace, which /dev/shm goes with.
+/// The IPC namespace and the /dev/shm that belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ipc {
-    /// The container's own; `shm` says whether there is a /dev/shm.
+    /// A namespace of the container's own.
     Private {
         /// Whether /dev/shm is mounted.
         shm: bool,
     },
-    /// One with a /dev/shm that is on the host: the host's own, another container's, or this one's for others to share.
+    /// A namespace whose /dev/shm is on the host: that of the host, of another container, or one that others may share.
     Shared {
-        /// The namespace.
+        /// The IPC namespace.
         namespace: Namespace,
-        /// The /dev/shm that goes with it.
+        /// The folder that is mounted at /dev/shm.
         shm: PathBuf,
     },
 }
 
-/// What docker's options say of the container itself. What needs more than config.json (networks, volumes, the name) is elsewhere.
+/// The options of docker that config.json alone is made from; others (networks, volumes, the name) are elsewhere.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "each field is named for its option, which docker's manual explains")]
 pub struct Options {
@@ -148,38 +148,38 @@ impl Default for Options {
     }
 }
 
-/// A range of ids: the first inside, the first outside, how many.
+/// A range of ids: the first inside the user namespace, the first outside, and their number.
 pub type IdRange = (u32, u32, u32);
 
-/// Ranges for users and for groups.
+/// The ranges of users and those of groups.
 pub type IdMaps = (Vec<IdRange>, Vec<IdRange>);
 
 /// Everything that config.json is made from.
 #[derive(Clone, Debug)]
 pub struct Container<'a> {
-    /// The container's name, for its control group.
+    /// The container's name, which its control group gets.
     pub name: &'a str,
-    /// Docker's options.
+    /// The options of docker.
     pub options: &'a Options,
-    /// The image's config.
+    /// The config of the image.
     pub image: &'a Runtime,
-    /// The image's architecture, by Go's name.
+    /// The architecture of the image, by Go's name.
     pub architecture: &'a str,
-    /// The user, looked up.
+    /// The user, as resolved in the root file system.
     pub identity: &'a Identity,
-    /// The root file system, relative to the bundle.
+    /// The path of the root file system, relative to the bundle.
     pub rootfs: &'a Path,
-    /// Mounts beside the default ones, which they replace at the same place.
+    /// Mounts in addition to the default ones. One with the same target replaces the default.
     pub mounts: Vec<Mount>,
-    /// Programs that the runtime calls.
+    /// The programs that the runtime calls.
     pub hooks: Option<Hooks>,
-    /// Annotations.
+    /// The annotations of the bundle.
     pub annotations: BTreeMap<String, String>,
-    /// Ids of a user namespace, for users and for groups; none for root.
+    /// The ids of a user namespace; absent for root.
     pub id_ranges: Option<IdMaps>,
 }
 
-/// Where the init of `--init` is in the container.
+/// The path of the init of `--init` in the container.
 pub const INIT: &str = "/sbin/docker-init";
 
 /// Makes the configuration.
@@ -209,7 +209,7 @@ pub fn build(container: Container<'_>) -> Result<Spec, Error> {
     Ok(spec)
 }
 
-/// The configuration as JSON that is equal for equal input: `oci_spec` keeps sets and maps in no order.
+/// The configuration as JSON, the same for the same input, although `oci_spec` keeps sets and maps in no order.
 pub fn to_json(spec: &Spec) -> Vec<u8> {
     let mut value = serde_json::to_value(spec).expect("a Spec is JSON");
     if let Some(sets) = value.pointer_mut("/process/capabilities").and_then(|sets| sets.as_object_mut()) {
@@ -223,7 +223,7 @@ pub fn to_json(spec: &Spec) -> Vec<u8> {
     bytes
 }
 
-/// Sorts the keys of every object, whatever order serde_json was built to keep.
+/// Sorts the keys of all objects, whichever order serde_json was built to keep.
 fn sort(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(map) => {
@@ -242,7 +242,7 @@ fn sort(value: &mut serde_json::Value) {
 /// The program and its arguments, without `--init`.
 pub fn arguments(options: &Options, image: &Runtime) -> Result<Vec<String>, Error> {
     let mut arguments = match options.entrypoint.as_deref() {
-        // An empty entrypoint takes the image's away.
+        // An empty entrypoint removes that of the image.
         Some("") => Vec::new(),
         Some(program) => vec![program.to_owned()],
         None => image.entrypoint.clone(),
@@ -255,7 +255,7 @@ pub fn arguments(options: &Options, image: &Runtime) -> Result<Vec<String>, Erro
     if arguments.is_empty() { Err(Error::NoCommand) } else { Ok(arguments) }
 }
 
-/// The working folder: docker's `/` if nobody names one; a relative one is beneath the image's.
+/// The working directory: `/` by default; a relative one is below that of the image.
 pub fn workdir(options: &Options, image: &Runtime) -> PathBuf {
     Path::new("/").join(&image.working_dir).join(options.workdir.as_deref().unwrap_or_default())
 }
@@ -281,7 +281,7 @@ fn process(
     process.set_user(user);
     process.set_args(Some(arguments));
     process.set_env(Some(variables(container)));
-    // `join` leaves a slash behind an empty path.
+    // `join` leaves a trailing slash if the path is empty.
     process.set_cwd(workdir(options, container.image).components().collect());
     process.set_capabilities(Some(sets(capabilities, container.identity.uid)));
     let limits: Vec<_> = options.limits.ulimits.iter().map(|limit| limit.to_oci()).collect();
@@ -292,7 +292,7 @@ fn process(
     Ok(process)
 }
 
-/// Docker's order: defaults, the image's, the options'. HOME is what /etc/passwd says unless somebody sets it.
+/// The environment in docker's order: defaults, the image's, the options'. HOME comes from /etc/passwd unless it is set.
 fn variables(container: &Container<'_>) -> Vec<String> {
     let options = container.options;
     let mut variables = vec![environment::DEFAULT_PATH.to_owned()];
@@ -311,7 +311,7 @@ fn variables(container: &Container<'_>) -> Vec<String> {
 
 fn sets(capabilities: &BTreeSet<&'static str>, uid: u32) -> LinuxCapabilities {
     let all: Capabilities = capabilities.iter().filter_map(|name| name.strip_prefix("CAP_")?.parse().ok()).collect();
-    // As in docker, a user other than root has the bounding set alone: a set-id program can gain what is in it.
+    // As in docker, a user other than root only has the bounding set, which set-user-ID programs can gain from.
     let held = if uid == 0 { all.clone() } else { Capabilities::new() };
     let mut sets = LinuxCapabilities::default();
     sets.set_bounding(Some(all));
@@ -327,7 +327,7 @@ fn filter(
     capabilities: &BTreeSet<&'static str>,
     architecture: &str,
 ) -> Result<Option<LinuxSeccomp>, Error> {
-    // A kernel without CONFIG_SECCOMP_FILTER has no list of actions; docker runs without a filter there too.
+    // A kernel without CONFIG_SECCOMP_FILTER lists no actions; docker sets no filter there either.
     if !Path::new("/proc/sys/kernel/seccomp/actions_avail").exists() {
         return match seccomp {
             Seccomp::File(_) => Err(Refused::new("--security-opt", "seccomp: this kernel has no filters").into()),

@@ -1,9 +1,8 @@
-//! A container's life: `create` makes a bundle of an image and docker's options, hooks set its network up, `status` tells how it is,
-//! `change` what it wrote, `removal` ends it. This room knows every other.
+//! The life of a container: [`create`] makes a bundle, hooks bring its network up and down, `status` lists it, `change` extracts what it
+//! wrote, `removal` removes it. This room knows all others.
 //!
-//! The order of `create` matters. First everything that can be refused without touching the disk; then the name, by which the work is owned; then
-//! the root file system, in which users are looked up, volumes filled and mount points made; config.json last. Whatever fails, the
-//! draft's end takes back what was made.
+//! `create` first refuses whatever it can without touching the disk. Then it takes the name, makes the root file system, looks up users,
+//! fills volumes, creates mount points, and writes config.json last. If a step fails, dropping the draft undoes those before.
 
 mod attachment;
 pub mod change;
@@ -42,7 +41,7 @@ pub use layers::{mount, unmount};
 pub use networks::{conflist, network_folders, write_conflist};
 pub use request::{Connection, Request};
 
-/// Why there is no bundle.
+/// Why a bundle cannot be made or mounted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each variant is another module's error, passed on")]
@@ -67,26 +66,26 @@ pub enum Error {
     Image(#[from] config::image::Error),
     #[error(transparent)]
     Environment(#[from] environment::Error),
-    /// A port that an image exposes does not read as one.
+    /// A port that the image exposes is not valid.
     #[error(transparent)]
     Port(#[from] port::Error),
-    /// The user cannot be had from the image.
+    /// The user cannot be resolved in the image.
     #[error("user {specification}")]
     User { specification: String, source: user::Error },
-    /// The working folder cannot be made.
-    #[error("working folder {}", .path.display())]
+    /// The working directory cannot be created.
+    #[error("working directory {}", .path.display())]
     Workdir { path: PathBuf, source: beneath::Error },
-    /// A mount point cannot be made.
+    /// A mount point cannot be created.
     #[error("mount point {}", .path.display())]
     MountPoint { path: PathBuf, source: beneath::Error },
-    /// The image's own files are in the way.
+    /// The files of the image prevent an operation.
     #[error("root file system")]
     Beneath(#[from] beneath::Error),
-    /// The image lacks layers that the bundle was made of.
-    #[error("layer {digest} is gone from the cache ({remedy})")]
+    /// A layer of the bundle is no longer unpacked.
+    #[error("layer {digest} is no longer in the cache ({remedy})")]
     NoLayer { digest: String, remedy: String },
-    /// The id file is there.
-    #[error("--cidfile: {}: there is something already (delete it if no container needs it)", .0.display())]
+    /// The file for the id exists.
+    #[error("--cidfile: {}: file exists (remove it if no container needs it)", .0.display())]
     IdFile(PathBuf),
     /// An operation that the kernel refused.
     #[error(transparent)]
@@ -96,9 +95,9 @@ pub enum Error {
 /// A container that was made.
 #[derive(Clone, Debug)]
 pub struct Made {
-    /// The bundle, as its path was given.
+    /// The path of the bundle, as the user gave it.
     pub bundle: PathBuf,
-    /// What the user should know, though nothing failed.
+    /// Notes for the user that are not errors.
     pub notes: Vec<String>,
 }
 
@@ -126,7 +125,7 @@ pub fn create(home: &Home, request: &Request) -> Result<Made, Error> {
     }
     if let Err(error) = draft.commit(&config::to_json(&spec)) {
         if let Some(path) = &request.cidfile {
-            // It names a container that there is not.
+            // There is no container of this id.
             let _ = fs::remove_file(path);
         }
         return Err(error.into());
@@ -135,11 +134,11 @@ pub fn create(home: &Home, request: &Request) -> Result<Made, Error> {
     Ok(made)
 }
 
-/// The config.json of the bundle that [`create`] would make; nothing stays on disk but unpacked layers.
+/// The config.json of the bundle that [`create`] would make. Only unpacked layers stay on disk.
 pub fn spec(home: &Home, request: &Request) -> Result<Vec<u8>, Error> {
     let plan = Preparation::new(home, request)?;
     let name = request.name.clone().unwrap_or_else(ContainerName::random);
-    // Made as a bundle is, in a place of its own; the paths in it are those that it would have.
+    // A draft in another folder, with the paths that the bundle would have.
     let place = home.bundles().join(".spec");
     let draft = Draft::create(&place, None, None)?;
     let shown = match &request.bundle {
@@ -149,7 +148,7 @@ pub fn spec(home: &Home, request: &Request) -> Result<Vec<u8>, Error> {
     let tree = Tree::make(home, draft.path(), &plan.subject.layout, &plan.subject.image, request.copy)?;
     let spec = plan.spec(&shown, &name, &tree, None);
     drop(draft);
-    // Unless another is being made there.
+    // Fails if another draft is there.
     let _ = fs::remove_dir(&place);
     Ok(config::to_json(&spec?))
 }

@@ -1,15 +1,15 @@
-//! An OCI image to an OCI runtime bundle that any OCI runtime runs, and its writable layer back to an image.
+//! Makes OCI runtime bundles from images, and images from what containers changed.
 //!
-//! The rooms, from the ground up; each knows only those before it:
+//! Its rooms, from the ground up. Each knows only those before it:
 //!
-//! - [`option`]: docker's words for options, read into values.
+//! - [`option`]: docker's words for options, parsed into values.
 //! - [`security`]: capabilities, the seccomp policy, `--security-opt`.
-//! - [`rootfs`]: overlay mounts, and the users that a root file system names.
+//! - [`rootfs`]: overlay mounts, and the users of a root file system.
 //! - [`bundle`]: bundles on disk, their names and annotations.
-//! - [`volume`]: what is mounted into a container, and the named volumes.
+//! - [`volume`]: volumes, and what else is mounted into a container.
 //! - [`network`]: CNI networks.
 //! - [`config`]: an image's config and docker's options as config.json.
-//! - [`container`]: a container's life between `create` and `delete`.
+//! - [`container`]: the life of a container, from `create` to `delete`.
 
 pub mod bundle;
 pub mod config;

@@ -1,10 +1,10 @@
-//! Networks: which one a container is in, and the hook's work of bringing it up and taking it down.
+//! Networks of containers: how they are described, brought up and taken down.
 //!
-//! A network is a CNI conflist, a file that a person can edit: `networks/NAME.conflist` in the data folder, else one in
-//! /etc/cni/net.d. `bridge` is written there the first time that it is needed. The plugins do the work; this module calls them in
-//! order, as the CNI specification has it, from OCI hooks, so whichever runtime runs the bundle sets the network up.
+//! A network is a CNI conflist, a file that can be edited: `networks/NAME.conflist` in the data folder, or one in /etc/cni/net.d. That of
+//! `bridge` is written when it is first needed. CNI's plugins do the work. They are called from OCI hooks, so that any runtime that runs
+//! the bundle sets its network up.
 //!
-//! This room knows `option` (ports), `bundle` (the grammar of names) and `rootfs` (mounts), and no container: what it sets up is a plan.
+//! This room knows `option` (ports), `bundle` (the grammar of names) and `rootfs` (mounts), but no container: it carries out a [`Plan`].
 
 pub mod cni;
 pub mod files;
@@ -23,49 +23,51 @@ use crate::option::port::{self, Mapping};
 
 pub use hooks::hooks;
 
-/// A network that cannot be had.
+/// Why a network cannot be found, brought up or taken down.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No conflist of that name.
-    #[error("no network {name} (bundle-tool network ls shows what there is)")]
+    /// No conflist has that name.
+    #[error("{name}: no such network (bundle-tool network ls)")]
     NoNetwork {
-        /// The network.
+        /// The name that was asked for.
         name: String,
     },
-    /// A conflist does not read as one.
+    /// A file is not a valid conflist.
     #[error("{}: {reason}", .path.display())]
     Conflist {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         reason: String,
     },
-    /// A plugin's program is nowhere.
-    #[error("no CNI plugin {name} in {places} (apt install containernetworking-plugins, or --network host or none)")]
+    /// A plugin is not installed.
+    #[error(
+        "CNI plugin {name}: not found in {places} (apt install containernetworking-plugins, or --network host or none)"
+    )]
     NoPlugin {
-        /// The plugin.
+        /// The type of the plugin, which is its file's name.
         name: String,
-        /// Where it was looked for.
+        /// The folders that were searched, separated by colons.
         places: String,
     },
     /// A plugin failed.
     #[error("CNI plugin {name}: {reason}")]
     Plugin {
-        /// The plugin.
+        /// The type of the plugin.
         name: String,
-        /// What it said.
+        /// The plugin's message, in one line.
         reason: String,
     },
     /// A port leads to another container.
-    #[error("port {port} leads to container {container} (publish another, or run-tool delete {container} first)")]
+    #[error("port {port} leads to container {container} (publish another, or run-tool delete {container})")]
     PortTaken {
-        /// Address, port and protocol.
+        /// The address, port and protocol.
         port: String,
-        /// The container.
+        /// The name of the container.
         container: String,
     },
-    /// A port is not to be had.
+    /// A port cannot be published.
     #[error(transparent)]
     Port(#[from] port::Error),
     /// An operation that the kernel refused.
@@ -73,16 +75,16 @@ pub enum Error {
     Io(#[from] image_tool::error::Io),
 }
 
-/// `--network`.
+/// The value of `--network`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// A loopback interface and nothing else.
+    /// No network but a loopback interface.
     None,
-    /// The host's.
+    /// The network of the host.
     Host,
-    /// Another container's.
+    /// The network of another container, by its name.
     Container(String),
-    /// A CNI network.
+    /// A CNI network, by its name.
     Named(String),
 }
 
@@ -96,42 +98,42 @@ impl FromStr for Mode {
             None if text == "host" => Ok(Self::Host),
             None if text == "default" => Ok(Self::Named("bridge".into())),
             None if is_name(text) => Ok(Self::Named(text.into())),
-            _ => Err(format!("{text:?} is none of none, host, container:NAME, a network's name")),
+            _ => Err(format!("{text:?} is not a valid network (none, host, container:NAME or the name of a network)")),
         }
     }
 }
 
-/// What the hook is to set up, in the bundle's annotations.
+/// What the hook sets up for a container, written in the bundle's annotations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Plan {
-    /// The network.
+    /// The name of the network.
     pub network: String,
-    /// A fixed address.
+    /// A fixed IPv4 address; absent if the plugins choose one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
-    /// A fixed IPv6 address.
+    /// A fixed IPv6 address; absent if the plugins choose one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip6: Option<IpAddr>,
-    /// A fixed hardware address.
+    /// A fixed MAC address; absent if the kernel chooses one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
-    /// Names by which others on the network find the container.
+    /// The names by which other containers of the network find this one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
-    /// Names for this host, as the container sees it (`--add-host NAME:host-gateway`).
+    /// Names for the host's address on the network (`--add-host NAME:host-gateway`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gateway_names: Vec<String>,
-    /// Names for other containers (`--link`): container, name.
+    /// Names for other containers (`--link`): the container and its name here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<(String, String)>,
-    /// Published ports, as `HOST:PORT->PORT/PROTOCOL`.
+    /// The published ports, as `IP:PORT->PORT/PROTOCOL`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
 }
 
 impl Plan {
-    /// The published ports.
+    /// The published ports, parsed.
     pub fn mappings(&self) -> Result<Vec<Mapping>, Error> {
         Ok(self.ports.iter().map(|text| text.parse()).collect::<Result<_, port::Error>>()?)
     }

@@ -1,6 +1,6 @@
-//! Docker's words for options, read into values: sizes, ports, limits, variables, devices, signals; and how one is refused.
+//! Docker's words for options, parsed into values: sizes, ports, limits, variables, devices, signals. Options can be refused.
 //!
-//! Parsers touch no file unless the value names one. This room knows no other.
+//! A parser reads no file unless the value names one. This room knows no other.
 
 pub mod csv;
 pub mod device;
@@ -10,18 +10,18 @@ pub mod port;
 pub mod quantity;
 pub mod signal;
 
-/// An option that cannot be honoured: on Linux, on this host, or at all. Docker ends with status 125 then.
+/// An option that cannot be honoured on Linux, on this host, or by this tool. The exit status is docker's, 125.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{option}: {reason}")]
 pub struct Refused {
     /// The option as it is spelled, with its dashes.
     pub option: &'static str,
-    /// Why, and the way out if there is one.
+    /// The reason, and in parentheses what to do about it.
     pub reason: String,
 }
 
 impl Refused {
-    /// A refusal.
+    /// Refuses `option` for a reason.
     pub fn new(option: &'static str, reason: impl Into<String>) -> Self {
         Self { option, reason: reason.into() }
     }

@@ -1,15 +1,14 @@
 //! The root file system of a bundle or a build step: layer directories stacked by overlayfs, mounted and unmounted.
 //!
-//! What this owns is the mount. The layer directories are `image_tool`'s (one directory a diff id, unpacked once and shared),
-//! and what a mounted tree means to a container is `config`'s. Three facts of the kernel shape it:
+//! The layer directories belong to `image_tool`: one for each diff id, unpacked once and shared. Three facts of the kernel shape the code:
 //!
-//! - `mount(2)` takes one page of options, which 60 layers named by digest overflow. Since Linux 6.8 `fsconfig(2)` takes the
-//!   layers one at a time (`lowerdir+`); before that each is named `/proc/self/fd/N`, which is short, holds no `:` or `,` to
-//!   escape, and cannot be swapped for another directory between the check and the mount.
-//! - `fsconfig(2)` cuts its strings at 255 bytes, so a longer path goes by descriptor too.
-//! - In a user namespace an overlay keeps its marks in `user.overlay.*` (`userxattr`, Linux 5.11).
+//! - `mount(2)` takes one page of options, too little for the paths of 60 layers. Since Linux 6.8 `fsconfig(2)` takes layers one by one
+//!   (`lowerdir+`). Before that, each is named `/proc/self/fd/N`, which is short, needs no escapes for `:` and `,`, and cannot be replaced
+//!   by another directory between check and mount.
+//! - `fsconfig(2)` truncates strings at 255 bytes, so longer paths are named by descriptor as well.
+//! - In a user namespace overlayfs keeps its marks in `user.overlay.*` (`userxattr`, Linux 5.11).
 //!
-//! `user` looks names up in the /etc/passwd of such a tree. This room knows no other.
+//! `user` looks up names in the /etc/passwd of such a tree. This room knows no other.
 
 pub mod user;
 
@@ -23,52 +22,50 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags};
 
-/// What can go wrong with a root file system.
+/// Why a root file system cannot be mounted or unmounted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The kernel was built without overlayfs.
-    #[error("this kernel has no overlayfs (modprobe overlay, or --copy for a plain tree)")]
+    #[error("this kernel has no overlayfs (modprobe overlay, or --copy)")]
     NoOverlay,
-    /// Neither root nor inside a user namespace that may mount.
-    #[error(
-        "mounting an overlay is not permitted to this user (run as root or in a user namespace, or --copy for a plain tree)"
-    )]
+    /// The user is neither root nor in a user namespace that may mount.
+    #[error("this user may not mount an overlay (run as root or in a user namespace, or --copy)")]
     NotPermitted,
-    /// The file system of the upper directory lacks what an overlay needs, as another overlay does.
+    /// The file system of the upper directory does not support overlays, as is the case for another overlay.
     #[error(
-        "{path}: its file system cannot hold the writable layer of an overlay (move $OCI_HOME to ext4, xfs, btrfs or tmpfs, or --copy for a plain tree)"
+        "{path}: file system does not support the writable layer of an overlay (move $OCI_HOME to ext4, xfs, btrfs or tmpfs, or --copy)"
     )]
     Unsuitable {
         /// The upper directory, or the target of a read-only stack.
         path: PathBuf,
     },
-    /// More layers than overlayfs stacks.
-    #[error("{count} layers: overlayfs stacks at most {limit} (image-tool squash makes one of them)")]
+    /// More layers than overlayfs can stack.
+    #[error("{count} layers exceed the {limit} that overlayfs stacks (image-tool squash)")]
     TooManyLayers {
-        /// How many there are.
+        /// The number of layers.
         count: usize,
-        /// The kernel's limit.
+        /// The kernel's limit, [`LAYER_LIMIT`].
         limit: usize,
     },
-    /// The mount point is in use.
-    #[error("unmount {target}: in use (stop what runs in it)")]
+    /// A process uses the mount.
+    #[error("unmount {target}: in use (stop the container)")]
     Busy {
-        /// The mount point.
+        /// The mount point in use.
         target: PathBuf,
     },
-    /// An operation that the kernel refused for a reason without a remedy.
+    /// An operation that the kernel refused for another reason.
     #[error(transparent)]
     Io(#[from] image_tool::error::Io),
-    /// A private mount namespace cannot be had.
-    #[error("make a private mount namespace")]
+    /// A mount namespace cannot be created.
+    #[error("create a private mount namespace")]
     Namespace(#[source] io::Error),
 }
 
-/// The number of layers that overlayfs stacks (`OVL_MAX_STACK`).
+/// The number of layers that overlayfs can stack (`OVL_MAX_STACK`).
 pub const LAYER_LIMIT: usize = 500;
 
-/// Layer directories, and where changes to them go.
+/// A stack of layer directories, and the directory that changes go to.
 ///
 /// ```no_run
 /// # use bundle_tool::rootfs::{self, Overlay};
@@ -88,8 +85,8 @@ pub struct Overlay {
 impl Overlay {
     /// A read-only stack of `lower`, the bottom layer first as in a manifest.
     ///
-    /// An image may have a layer several times, as two steps that change nothing make the same one; overlayfs refuses that. The
-    /// topmost counts: whatever a lower one of them brings is brought again there.
+    /// An image may hold a layer more than once, for example of two steps that changed nothing, which overlayfs refuses. Only the topmost
+    /// is kept, since it hides the ones below.
     pub fn new(mut lower: Vec<PathBuf>) -> Self {
         let mut seen = std::collections::HashSet::new();
         lower.reverse();
@@ -98,7 +95,7 @@ impl Overlay {
         Self { lower, writable: None }
     }
 
-    /// Sends changes to `upper`; `work` is an empty directory of the same file system, overlayfs's own.
+    /// Writes changes to `upper`; `work` is an empty directory on the same file system for overlayfs itself.
     pub fn writable(mut self, upper: impl Into<PathBuf>, work: impl Into<PathBuf>) -> Self {
         self.writable = Some((upper.into(), work.into()));
         self
@@ -106,8 +103,8 @@ impl Overlay {
 
     /// Mounts the stack at `target`, an existing directory.
     ///
-    /// A stack of one directory is bind-mounted: overlayfs wants a second one. The mount belongs to the caller's mount namespace
-    /// and outlives the caller unless that namespace is private.
+    /// A single directory is bind-mounted, since overlayfs needs two. The mount belongs to the caller's mount namespace and outlives the
+    /// caller unless that namespace is private.
     pub fn mount(&self, target: &Path) -> Result<(), Error> {
         if self.lower.len() > LAYER_LIMIT {
             return Err(Error::TooManyLayers { count: self.lower.len(), limit: LAYER_LIMIT });
@@ -134,10 +131,10 @@ impl Overlay {
     }
 }
 
-/// The directories of an overlay, opened: what is mounted is what was looked at.
+/// The opened directories of an overlay, so that those are mounted that were checked.
 struct Stack<'a> {
     overlay: &'a Overlay,
-    /// Top layer first, as overlayfs wants them.
+    /// Top layer first, in overlayfs's order.
     lower: Vec<OwnedFd>,
     writable: Option<(OwnedFd, OwnedFd)>,
     userxattr: bool,
@@ -160,8 +157,8 @@ impl<'a> Stack<'a> {
         })
     }
 
-    /// Options that keep a layer self-contained: with any of these on, the upper directory refers to lower ones by handle or by
-    /// path and cannot be packed as a layer. With `userxattr` the kernel turns them off itself and refuses to be told.
+    /// Options that keep the upper directory self-contained. With any of these features on, it refers to lower directories by handle or
+    /// path and cannot be packed as a layer. With `userxattr` they are off, and the kernel refuses the options.
     fn options(&self) -> &'static [(&'static str, &'static str)] {
         if self.userxattr { &[] } else { &[("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")] }
     }
@@ -216,7 +213,7 @@ fn refused(operation: &'static str, path: &Path, errno: Errno) -> Error {
     Io { operation, path: path.to_owned(), source: errno.into() }.into()
 }
 
-/// A name for what `fd` holds open that has no character overlayfs would want escaped.
+/// A path to an open directory without characters that overlayfs needs escaped.
 fn by_descriptor(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
@@ -234,7 +231,7 @@ fn bind(source: &Path, target: &Path, readonly: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// Mounts memory of at most `size` bytes at `target`, for all users to write to.
+/// Mounts a tmpfs of at most `size` bytes at `target`, writable for all users.
 pub fn mount_memory(target: &Path, size: u64) -> Result<(), Error> {
     let options = std::ffi::CString::new(format!("mode=1777,size={size}")).expect("a number has no zero byte");
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
@@ -244,7 +241,7 @@ pub fn mount_memory(target: &Path, size: u64) -> Result<(), Error> {
     })
 }
 
-/// Whether `target` is a mount point; a path that is not there is none.
+/// Whether `target` is a mount point; a missing path is not.
 pub fn is_mounted(target: &Path) -> bool {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     rustix::fs::statx(CWD, target, flags, StatxFlags::TYPE).is_ok_and(|found| {
@@ -253,16 +250,16 @@ pub fn is_mounted(target: &Path) -> bool {
     })
 }
 
-/// Unmounts everything stacked at `target` and says whether there was anything.
+/// Unmounts all mounts at `target` and returns whether there were any.
 ///
-/// `lazily` detaches a mount that is still in use; without it that is [`Error::Busy`].
+/// `lazily` detaches a mount that is in use, which is [`Error::Busy`] otherwise.
 pub fn unmount(target: &Path, lazily: bool) -> Result<bool, Error> {
     let mut any = false;
     let flags = if lazily { UnmountFlags::NOFOLLOW | UnmountFlags::DETACH } else { UnmountFlags::NOFOLLOW };
     while is_mounted(target) {
         match rustix::mount::unmount(target, flags) {
             Ok(()) => any = true,
-            // Somebody else unmounted it meanwhile, or it is the root of this mount namespace.
+            // Unmounted meanwhile, or the root of this mount namespace.
             Err(Errno::INVAL | Errno::NOENT) => break,
             Err(Errno::BUSY) => return Err(Error::Busy { target: target.into() }),
             Err(Errno::PERM) => return Err(Error::NotPermitted),
@@ -272,10 +269,9 @@ pub fn unmount(target: &Path, lazily: bool) -> Result<bool, Error> {
     Ok(any)
 }
 
-/// Moves the calling thread, and what it starts from now on, to a mount namespace of its own.
+/// Moves the calling thread, and the processes that it starts, to a new mount namespace.
 ///
-/// What is mounted there vanishes with its last process, so a crash leaves no mount behind. Call it before other threads start:
-/// those already running stay where they are.
+/// Mounts made there vanish with the last process in it, so a crash leaves none behind. Threads that run already are not moved.
 pub fn private_namespace() -> Result<(), Error> {
     use rustix::mount::{MountPropagationFlags, mount_change};
     #[expect(
@@ -288,14 +284,14 @@ pub fn private_namespace() -> Result<(), Error> {
             errno => Error::Namespace(errno.into()),
         },
     )?;
-    // Mounts made here must not travel back to the namespace that we left.
+    // Mounts made here must not propagate to the namespace that we left.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|errno| Error::Namespace(errno.into()))
 }
 
-/// Whether this process runs in a user namespace other than the first one.
+/// Whether this process runs in a user namespace other than the initial one.
 pub fn in_user_namespace() -> bool {
-    // The first namespace maps every id to itself.
+    // The initial namespace maps every id to itself.
     fs::read("/proc/self/uid_map").is_ok_and(|map| {
         let text = String::from_utf8_lossy(&map);
         let fields: Vec<&str> = text.split_ascii_whitespace().collect();

@@ -1,6 +1,6 @@
-//! What a container is kept from: `--privileged` and `--security-opt`, capabilities, the seccomp policy.
+//! The confinement of a container: `--privileged` and `--security-opt`, capabilities, the seccomp policy.
 //!
-//! This room decides; the runtime enforces. It knows `option` alone.
+//! This room writes down what a runtime enforces. It knows `option` alone.
 
 pub mod capability;
 pub mod seccomp;
@@ -11,24 +11,24 @@ use std::str::FromStr;
 
 use crate::option::Refused;
 
-/// One `--security-opt`.
+/// A `--security-opt`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecurityOption {
     /// `seccomp=unconfined`: no filter.
     SeccompUnconfined,
-    /// `seccomp=builtin`: docker's default policy, even if privileged.
+    /// `seccomp=builtin`: docker's default policy, even for a privileged container.
     SeccompBuiltin,
     /// `seccomp=FILE`: a profile in docker's format.
     Seccomp(PathBuf),
-    /// `apparmor=PROFILE`.
+    /// `apparmor=PROFILE`: a profile that is loaded on the host, or `unconfined`.
     AppArmor(String),
-    /// `label=…`.
+    /// `label=…`: an SELinux label; only `disable` is supported.
     Label(String),
-    /// `no-new-privileges`.
+    /// `no-new-privileges[=false]`: set-user-ID programs gain nothing.
     NoNewPrivileges(bool),
-    /// `systempaths=unconfined`: nothing masked, nothing made read-only.
+    /// `systempaths=unconfined`: no path is masked or made read-only.
     SystemPathsUnconfined,
-    /// `writable-cgroups`.
+    /// `writable-cgroups[=false]`: /sys/fs/cgroup is writable.
     WritableCgroups(bool),
 }
 
@@ -36,7 +36,7 @@ impl FromStr for SecurityOption {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // Docker still takes the colon of its first years.
+        // Docker still accepts a colon.
         let (key, value) = match text.find(['=', ':']) {
             Some(at) => (&text[..at], &text[at + 1..]),
             None => (text, ""),
@@ -44,7 +44,7 @@ impl FromStr for SecurityOption {
         let boolean = || match value {
             "" | "true" => Ok(true),
             "false" => Ok(false),
-            other => Err(format!("{other:?} is neither true nor false")),
+            other => Err(format!("{other:?} is not a boolean (true or false)")),
         };
         match (key, value) {
             ("seccomp", "unconfined") => Ok(Self::SeccompUnconfined),
@@ -56,22 +56,22 @@ impl FromStr for SecurityOption {
             ("systempaths", "unconfined") => Ok(Self::SystemPathsUnconfined),
             ("writable-cgroups", _) => boolean().map(Self::WritableCgroups),
             _ => Err(format!(
-                "{text:?} is none of seccomp=FILE|builtin|unconfined, apparmor=PROFILE, label=disable, no-new-privileges, systempaths=unconfined, writable-cgroups"
+                "{text:?} is not a security option (seccomp=FILE|builtin|unconfined, apparmor=PROFILE, label=disable, no-new-privileges, systempaths=unconfined or writable-cgroups)"
             )),
         }
     }
 }
 
-/// What the options come to.
+/// The confinement that follows from all options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confinement {
-    /// The filter.
+    /// The seccomp filter.
     pub seccomp: Seccomp,
-    /// The AppArmor profile.
+    /// The AppArmor profile; none if absent.
     pub apparmor: Option<String>,
-    /// Whether set-id programs gain nothing.
+    /// Whether set-user-ID programs gain nothing.
     pub no_new_privileges: bool,
-    /// Whether /proc and /sys are masked and read-only in part.
+    /// Whether [`MASKED_PATHS`] and [`READONLY_PATHS`] apply.
     pub system_paths: bool,
     /// Whether /sys is read-only.
     pub readonly_sysfs: bool,
@@ -79,19 +79,19 @@ pub struct Confinement {
     pub readonly_cgroups: bool,
 }
 
-/// Which seccomp filter.
+/// The choice of a seccomp filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seccomp {
-    /// None.
+    /// No filter.
     Unconfined,
     /// Docker's default policy.
     Builtin,
-    /// The profile in a file.
+    /// The profile in this file.
     File(PathBuf),
 }
 
 impl Confinement {
-    /// Puts the options together, for this host.
+    /// Combines the options, as far as this host supports them.
     pub fn new(privileged: bool, options: &[SecurityOption]) -> Result<Self, Refused> {
         let mut all = Self {
             seccomp: if privileged { Seccomp::Unconfined } else { Seccomp::Builtin },
@@ -107,7 +107,7 @@ impl Confinement {
                 SecurityOption::SeccompBuiltin => all.seccomp = Seccomp::Builtin,
                 SecurityOption::Seccomp(file) => all.seccomp = Seccomp::File(file.clone()),
                 SecurityOption::AppArmor(profile) => all.apparmor = apparmor(profile)?,
-                // Without labels on the host there is nothing to disable; with them, this tool sets none.
+                // This tool never sets labels.
                 SecurityOption::Label(label) if label == "disable" => {}
                 SecurityOption::Label(label) => {
                     let reason = if Path::new("/sys/fs/selinux/enforce").exists() {
@@ -131,12 +131,12 @@ fn apparmor_enabled() -> bool {
 }
 
 fn loaded(profile: &str) -> bool {
-    // A line is `NAME (MODE)`.
+    // Lines read `NAME (MODE)`.
     fs::read_to_string("/sys/kernel/security/apparmor/profiles")
         .is_ok_and(|text| text.lines().any(|line| line.rsplit_once(" (").is_some_and(|(name, _)| name == profile)))
 }
 
-/// Docker's own profile, on hosts where somebody loaded it.
+/// Docker's profile, if it is loaded on this host.
 fn default_profile() -> Option<String> {
     (apparmor_enabled() && loaded("docker-default")).then(|| "docker-default".to_owned())
 }
@@ -146,12 +146,12 @@ fn apparmor(profile: &str) -> Result<Option<String>, Refused> {
     match profile {
         "unconfined" => Ok(None),
         _ if !apparmor_enabled() => Err(refused("this host has no AppArmor".into())),
-        _ if !loaded(profile) => Err(refused("no such profile is loaded (apparmor_parser -r FILE loads one)".into())),
+        _ if !loaded(profile) => Err(refused("profile is not loaded (apparmor_parser -r FILE)".into())),
         _ => Ok(Some(profile.into())),
     }
 }
 
-/// Paths that a container sees nothing in: they tell about the host, or do things to it.
+/// Paths that are masked because they reveal or change things of the host.
 pub const MASKED_PATHS: [&str; 12] = [
     "/proc/acpi",
     "/proc/asound",
@@ -167,7 +167,7 @@ pub const MASKED_PATHS: [&str; 12] = [
     "/sys/firmware",
 ];
 
-/// Paths that a container may only read.
+/// Paths that are read-only in a container.
 pub const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 #[cfg(test)]

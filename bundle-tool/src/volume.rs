@@ -1,6 +1,6 @@
-//! What is mounted into a container: docker's `-v`, `--mount` and `--tmpfs`, and the named volumes.
+//! Volumes, and what else is mounted into a container: docker's `-v`, `--mount` and `--tmpfs`.
 //!
-//! This room knows `option` (sizes) and `bundle` (the grammar of names); config.json and the order of mounts are `config`'s.
+//! This room knows `option` (sizes) and `bundle` (the grammar of names). Mounts are written to config.json by `container` and `config`.
 
 mod copy;
 mod store;
@@ -11,39 +11,39 @@ use std::path::PathBuf;
 pub(crate) use store::copy_up;
 pub use store::{About, Store, Volume};
 
-/// A mount or a volume that cannot be had.
+/// Why a mount or a volume cannot be made or used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Not in the option's syntax.
+    /// The value of an option does not parse.
     #[error("{text:?}: {reason}")]
     Syntax {
-        /// The option's value.
+        /// The value of the option.
         text: String,
-        /// What is wrong with it.
+        /// What is wrong with the value.
         reason: String,
     },
-    /// Two mounts at one place.
+    /// Two mounts have the same target.
     #[error("two mounts at {0}")]
     Duplicate(PathBuf),
-    /// The host's folder or file is not there.
-    #[error("{0}: no such file or folder on this host (a folder is made for -v, not for --mount)")]
+    /// The source of a bind mount does not exist.
+    #[error("{0}: no such file or folder on this host (-v creates folders, --mount does not)")]
     NoSource(PathBuf),
-    /// No such volume.
-    #[error("{0}: no such volume (bundle-tool volume ls shows what there is)")]
+    /// No volume has that name.
+    #[error("{0}: no such volume (bundle-tool volume ls)")]
     NoVolume(String),
-    /// A bundle uses it.
-    #[error("{volume}: volume in use by {bundle} (bundle-tool delete {bundle} first)")]
+    /// A bundle uses the volume.
+    #[error("{volume}: volume in use by {bundle} (bundle-tool delete {bundle})")]
     InUse {
-        /// The volume.
+        /// The name of the volume.
         volume: String,
-        /// A bundle that uses it.
+        /// The name of a bundle that uses the volume.
         bundle: String,
     },
-    /// A path in the container's root file system or a volume leads out of it, or is not a folder.
+    /// A path in an image or a volume leads out of it, or is not a folder.
     #[error("{path}: {reason}")]
     Unusable {
-        /// The path.
+        /// The path in question.
         path: PathBuf,
         /// Why it cannot be used.
         reason: &'static str,
@@ -53,65 +53,65 @@ pub enum Error {
     Io(#[from] image_tool::error::Io),
 }
 
-/// One mount into a container.
+/// A mount into a container, as an option asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
-    /// Where, absolute and without `.` or `..`.
+    /// The path in the container, absolute and without `.` or `..`.
     pub target: PathBuf,
-    /// Whether the container may only read it.
+    /// Whether the mount is read-only.
     pub readonly: bool,
-    /// What.
+    /// What is mounted there.
     pub source: Source,
 }
 
-/// What is mounted.
+/// The source of a mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A file or folder of the host.
+    /// A bind mount of the host.
     Bind(Bind),
-    /// A named or, without a name, a new volume.
+    /// A named or anonymous volume.
     Volume {
-        /// The name.
+        /// The name; absent for an anonymous volume, which is created.
         name: Option<String>,
-        /// Whether an empty volume takes over what the image has at the target.
+        /// Whether an empty volume is filled with the image's content of the target.
         copy: bool,
-        /// A folder in the volume, instead of all of it.
+        /// A folder in the volume to mount; absent for all of it.
         subpath: Option<PathBuf>,
-        /// Labels for a volume that is made.
+        /// Labels for a volume that is created.
         labels: Vec<String>,
     },
-    /// Memory.
+    /// A tmpfs, which is gone when the container is.
     Tmpfs {
-        /// Mount options.
+        /// Options for the mount.
         options: Vec<String>,
     },
 }
 
-/// A file or folder of the host.
+/// A bind mount of a file or folder of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bind {
-    /// Absolute.
+    /// The absolute path on the host.
     pub path: PathBuf,
-    /// Whether a missing folder is made, as `-v` does.
+    /// Whether a missing folder is created, as `-v` does.
     pub create: bool,
-    /// `rprivate` unless told otherwise.
+    /// The propagation: `rprivate` by default.
     pub propagation: &'static str,
-    /// What becomes of mounts beneath the folder.
+    /// The treatment of mounts beneath the folder.
     pub recursive: Recursive,
-    /// `z` or `Z`: give it the container's SELinux label.
+    /// Whether an SELinux label is asked for (`z` or `Z`).
     pub relabel: bool,
 }
 
-/// What becomes of mounts beneath a folder that is mounted.
+/// The treatment of mounts beneath a folder that is mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recursive {
-    /// They come along, read-only too where the kernel can (5.12) if the mount is read-only.
+    /// They are mounted as well, read-only if the mount is and the kernel is at least 5.12.
     Enabled,
-    /// They stay behind.
+    /// They are not mounted.
     Disabled,
-    /// They come along, writable even if the mount is read-only.
+    /// They are mounted as well, writable even if the mount is read-only.
     Writable,
-    /// They come along read-only, or the container does not start.
+    /// They are mounted read-only, or the container does not start.
     Readonly,
 }
 
@@ -132,7 +132,7 @@ impl Attachment {
     }
 }
 
-/// Refuses two mounts at one place.
+/// Refuses two mounts with the same target.
 pub fn check_targets(attachments: &[Attachment]) -> Result<(), Error> {
     let mut seen = std::collections::BTreeSet::new();
     match attachments.iter().find(|each| !seen.insert(&each.target)) {

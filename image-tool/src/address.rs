@@ -1,8 +1,11 @@
-//! Addresses: `LAYOUT[:REF][@DIGEST]`, how every tool names an image on disk.
+//! Addresses: `LAYOUT[:REF][@DIGEST]`, the name of an image on disk in every tool.
 //!
-//! Read from the right: the digest is taken off first (it holds a `:`), then the rest is split at the first `:`, since a
-//! ref may hold more of them. A layout left empty is the default one ([`crate::address::home`]). With a ref and a digest the digest
-//! decides and the ref is a label. Printing and parsing are inverse.
+//! An address is read from the right: the digest is split off first, because it contains a `:`; the rest is split at
+//! the first `:`, because a ref may contain more. Without a layout, the default one is meant ([`home`]). If there is a
+//! ref and a digest, the digest takes precedence and the ref is only a label. Printing and parsing are inverse.
+//!
+//! The room holds the other names too: [`digest`], the names of docker ([`name`]), and the data folder ([`home`]). It may know no
+//! other room.
 
 pub mod digest;
 pub mod home;
@@ -14,41 +17,41 @@ use std::str::FromStr;
 
 use self::digest::Digest;
 
-/// Why a text is no address.
+/// Why a text is not a valid address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Nothing was given.
-    #[error("an address is empty (LAYOUT[:REF][@DIGEST])")]
+    /// The text is empty.
+    #[error("empty address (LAYOUT[:REF][@DIGEST])")]
     Empty,
-    /// The layout's path holds a control character.
-    #[error("a layout's path holds a control character")]
+    /// The path of the layout contains a `:` or a control character.
+    #[error("the path of a layout cannot contain ':' or a control character")]
     Layout,
-    /// The ref is not one that image-spec allows.
-    #[error("{text:?} is not a ref (letters and digits, with one of - . _ : @ + / between them)")]
+    /// The ref does not follow the grammar of the image-spec.
+    #[error("{text:?} is not a valid ref (letters and digits, with one of - . _ : @ + / between them)")]
     Reference {
-        /// What was given.
+        /// The text, possibly truncated.
         text: String,
     },
-    /// The ref ends as a digest does, so it could not be told from one.
-    #[error("{text:?} would read as a digest (name the image by another ref)")]
+    /// The ref ends like a digest and could not be told apart from one.
+    #[error("{text:?} looks like a digest (choose another ref)")]
     LooksLikeDigest {
-        /// What was given.
+        /// The text, possibly truncated.
         text: String,
     },
-    /// What follows `@sha256:` or `@sha512:` is no digest.
+    /// What follows `@sha256:` or `@sha512:` is not a valid digest.
     #[error(transparent)]
     Digest(#[from] digest::Error),
 }
 
 /// The name of an image in a layout: `org.opencontainers.image.ref.name` by the grammar of image-spec annotations.md.
 ///
-/// Runs of separators are let through (`a__b`), because docker's names have them.
+/// Runs of separators such as `a__b` are accepted, because the names of docker have them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RefName(String);
 
 impl RefName {
-    /// The text.
+    /// The ref as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -86,7 +89,7 @@ impl FromStr for RefName {
     }
 }
 
-/// An image in a layout, or, without ref and digest, the layout's only image.
+/// An image in a layout; without ref and digest, the only image of the layout.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address {
     layout: String,
@@ -95,10 +98,10 @@ pub struct Address {
 }
 
 impl Address {
-    /// An address from its parts; an empty `layout` is the default one.
+    /// Makes an address from its parts. An empty `layout` means the default one.
     ///
     /// # Errors
-    /// [`Error::Empty`] if there is no part at all, [`Error::Layout`] if the path holds `:` or a control character.
+    /// [`Error::Empty`] if all parts are missing, [`Error::Layout`] if the path contains `:` or a control character.
     pub fn new(layout: &str, reference: Option<RefName>, digest: Option<Digest>) -> Result<Self, Error> {
         if layout.is_empty() && reference.is_none() && digest.is_none() {
             return Err(Error::Empty);
@@ -109,37 +112,37 @@ impl Address {
         Ok(Self { layout: layout.to_owned(), reference, digest })
     }
 
-    /// The layout as it was written; empty for the default one.
+    /// The layout as written; empty for the default one.
     #[must_use]
     pub fn layout(&self) -> &str {
         &self.layout
     }
 
-    /// Where the layout is.
+    /// The path of the layout, with the default one filled in.
     #[must_use]
     pub fn layout_path(&self) -> PathBuf {
         if self.layout.is_empty() { home::Home::from_environment().images() } else { PathBuf::from(&self.layout) }
     }
 
-    /// The ref, if one was written.
+    /// The ref, if the address has one.
     #[must_use]
     pub fn reference(&self) -> Option<&RefName> {
         self.reference.as_ref()
     }
 
-    /// The digest, if one was written.
+    /// The digest, if the address has one.
     #[must_use]
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
     }
 
-    /// The same image, pinned by its digest: what a tool prints.
+    /// The same image, pinned by its digest: the form that tools print.
     #[must_use]
     pub fn with_digest(&self, digest: &Digest) -> Self {
         Self { digest: Some(digest.clone()), ..self.clone() }
     }
 
-    /// The same layout with another ref and no digest.
+    /// The same layout, with another ref and no digest.
     #[must_use]
     pub fn with_reference(&self, reference: RefName) -> Self {
         Self { layout: self.layout.clone(), reference: Some(reference), digest: None }
@@ -175,7 +178,7 @@ impl FromStr for Address {
     }
 }
 
-/// Splits `@sha256:…` off; what follows another `@` belongs to the path or the ref.
+/// Splits off `@sha256:…`. Any other `@` belongs to the path or the ref.
 fn split_digest(text: &str) -> Option<(&str, &str)> {
     let (rest, digest) = text.rsplit_once('@')?;
     (digest.starts_with("sha256:") || digest.starts_with("sha512:")).then_some((rest, digest))
@@ -204,12 +207,12 @@ mod tests {
     #[test]
     fn what_is_no_address_says_why() {
         for (text, error) in [
-            ("", "an address is empty (LAYOUT[:REF][@DIGEST])"),
-            ("images:", "\"\" is not a ref (letters and digits, with one of - . _ : @ + / between them)"),
-            ("images:a b", "\"a b\" is not a ref (letters and digits, with one of - . _ : @ + / between them)"),
-            ("images:../x", "\"../x\" is not a ref (letters and digits, with one of - . _ : @ + / between them)"),
-            ("images@sha256:12", "\"sha256:12\" is not a digest (sha256: and 64 hex digits)"),
-            ("a\nb:c", "a layout's path holds a control character"),
+            ("", "empty address (LAYOUT[:REF][@DIGEST])"),
+            ("images:", "\"\" is not a valid ref (letters and digits, with one of - . _ : @ + / between them)"),
+            ("images:a b", "\"a b\" is not a valid ref (letters and digits, with one of - . _ : @ + / between them)"),
+            ("images:../x", "\"../x\" is not a valid ref (letters and digits, with one of - . _ : @ + / between them)"),
+            ("images@sha256:12", "\"sha256:12\" is not a valid digest (sha256: and 64 hex digits)"),
+            ("a\nb:c", "the path of a layout cannot contain ':' or a control character"),
         ] {
             assert_eq!(text.parse::<Address>().unwrap_err().to_string(), error, "{text:?}");
         }

@@ -1,8 +1,8 @@
-//! Images as one tarball, for carrying by hand: docker-archive and oci-archive.
+//! Images in a tar archive: docker-archive and oci-archive.
 //!
-//! [`save`](save::save) writes them as a stream, [`load`](load::load) reads them in one pass, from a pipe too.
+//! [`save`](save::save) writes an archive as a stream; [`load`](load::load) reads one in a single pass, even from a
+//! pipe. The room may know `address`, `layer` and `layout`.
 
-pub mod legacy;
 pub mod load;
 pub mod save;
 
@@ -11,62 +11,63 @@ use std::path::PathBuf;
 use crate::layer::entry;
 use crate::layout;
 
-/// What is wrong with an archive, or why it could not be written.
+/// Why an archive could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The layout that is read or written.
+    /// The layout could not be read or written.
     #[error(transparent)]
     Layout(#[from] layout::Error),
-    /// It is no tar archive.
+    /// The stream is not a tar archive.
     #[error(transparent)]
     Tar(#[from] entry::Error),
-    /// Writing it failed.
-    #[error("write")]
+    /// The archive could not be written.
+    #[error("write the archive")]
     Write(#[source] std::io::Error),
-    /// The stream cannot be read.
+    /// The stream is not compressed in a supported way, or could not be read.
     #[error(transparent)]
     Stream(#[from] crate::layer::Error),
-    /// It holds no image in a form that anybody writes.
-    #[error("no image in it (it has neither a manifest.json, as docker save writes, nor an index.json, as OCI has it)")]
+    /// The archive contains no image in a known format.
+    #[error("no image in the archive (neither docker's manifest.json nor an index.json of an OCI layout)")]
     NoImage,
-    /// A document in it is not what it should be.
+    /// A document in the archive is malformed.
     #[error("{path:?}: {reason}")]
     Malformed {
-        /// The file in the archive.
+        /// The path of the file in the archive.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with it.
         reason: String,
     },
-    /// A file that is named in it is not there.
+    /// The archive refers to a file that it does not contain.
     #[error("{path:?}: not in the archive")]
     Missing {
-        /// The file.
+        /// The path of the missing file.
         path: PathBuf,
     },
-    /// There are more files than any real archive has.
+    /// The archive has more files than any real one.
     #[error("more than {limit} files")]
     TooMany {
-        /// The most that is accepted.
+        /// The maximum number of files.
         limit: usize,
     },
-    /// A layer is not the one that the config names.
+    /// A layer does not have the diff ID that the config gives it.
     #[error("layer {path:?}: diff id: expected {expected}, got {actual}")]
     DiffId {
-        /// The layer's file.
+        /// The path of the layer in the archive.
         path: PathBuf,
-        /// By the config.
+        /// The diff ID in the config.
         expected: String,
-        /// By the bytes.
+        /// The digest of the archive in the layer.
         actual: String,
     },
 }
 
-/// The forms of archives.
+/// The formats of archives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// `docker load`, `podman load`, `skopeo copy docker-archive:` and, since it is an OCI layout too, all others.
+    /// For `docker load`, `podman load` and `skopeo copy docker-archive:`. It is also an OCI layout, for all other
+    /// readers.
     Docker,
-    /// An OCI layout in a tarball, with indexes whole.
+    /// An OCI layout in a tar archive, with whole indexes.
     Oci,
 }

@@ -38,10 +38,11 @@ use image_tool::program::document::Document;
 /// The name that messages begin with.
 pub(crate) const TOOL: Tool = Tool("image-tool");
 
-/// Inspect and change OCI image layouts, save and load archives.
+/// Inspect and change images in OCI layouts; save and load archives.
 ///
-/// An image is named by an address, LAYOUT[:REF][@DIGEST]. Without LAYOUT, as in :python:3.8, it is in the default layout:
-/// $OCI_LAYOUT, else images in $OCI_HOME, /var/lib/oci or the user's data folder.
+/// An image has an address, LAYOUT[:REF][@DIGEST]. Without LAYOUT, as in :python:3.8, the default layout is meant: $OCI_LAYOUT, or
+/// else images in the data folder ($OCI_HOME, or /var/lib/oci for root, or $XDG_DATA_HOME/oci). A digest, if given, takes
+/// precedence over the ref.
 #[derive(Parser)]
 #[command(name = "image-tool", version, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -99,7 +100,7 @@ impl Command {
             Self::Export(command) => command.run(),
             Self::Diff(command) => command.run(),
             Self::Tree(command) => command.run(),
-            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL),
+            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES),
         }
     }
 }

@@ -1,6 +1,7 @@
-//! New images out of old ones: changed configs, one layer for many, trees from elsewhere, platforms together.
+//! Creating images: from other images, from layers, from root file systems.
 //!
-//! Documents are changed as JSON, so that fields which we do not know stay as they are.
+//! Documents are changed as JSON, so that unknown fields are preserved. The room may know `address`, `layer` and
+//! `layout`.
 
 pub mod append;
 
@@ -14,39 +15,39 @@ use crate::layer::Compression;
 use crate::layout::platform::Platform;
 use crate::layout::{self, Image, Layout, Writer, is_index};
 
-/// A change of an image's config, field by field as the image-spec names them.
+/// Changes of an image's config, by the field names of the image-spec.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
-    /// `KEY=VALUE` each; a key that is there is replaced.
+    /// Environment variables to set, `KEY=VALUE`.
     pub env: Vec<String>,
-    /// Keys to take out of the environment.
+    /// Names of environment variables to remove.
     pub unset_env: Vec<String>,
-    /// The command; an empty one is taken out.
+    /// The command; an empty one is removed.
     pub cmd: Option<Vec<String>>,
-    /// The entrypoint; an empty one is taken out.
+    /// The entrypoint; an empty one is removed.
     pub entrypoint: Option<Vec<String>>,
-    /// The user.
+    /// The user, as `NAME[:GROUP]` or by number.
     pub user: Option<String>,
-    /// The working directory.
+    /// The working directory, an absolute path.
     pub workdir: Option<String>,
-    /// Labels; an empty value is a value.
+    /// Labels to set; the value may be empty.
     pub labels: Vec<(String, String)>,
-    /// Labels to take out.
+    /// Names of labels to remove.
     pub unset_labels: Vec<String>,
-    /// Ports, `8080/tcp`.
+    /// Ports to add, such as `8080/tcp`.
     pub expose: Vec<String>,
-    /// Volumes.
+    /// Paths of volumes to add.
     pub volumes: Vec<String>,
-    /// The signal that ends the container.
+    /// The signal that stops the container, such as `SIGTERM`.
     pub stop_signal: Option<String>,
-    /// Who made the image.
+    /// The author of the image.
     pub author: Option<String>,
-    /// For which platform it says it is.
+    /// The platform of the image.
     pub platform: Option<Platform>,
 }
 
 impl Change {
-    /// Makes the change in a config.
+    /// Applies the changes to a config.
     pub fn apply(&self, config: &mut Value) {
         let section = &mut config["config"];
         if !section.is_object() {
@@ -106,7 +107,7 @@ fn strings(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(|value| value.as_str().map(str::to_owned)).collect()
 }
 
-/// Writes an image with a changed config and the same layers. The history tells of the change if `history` does.
+/// Writes an image with a changed config and the same layers. With `history`, a step is added to the history.
 ///
 /// # Errors
 /// [`Error`].
@@ -133,7 +134,7 @@ pub fn configure(
     })
 }
 
-/// Writes an image whose only layer is `layer`, in place of all that `image` has.
+/// Writes an image with `layer` in place of all layers of `image`.
 ///
 /// # Errors
 /// [`Error`].
@@ -147,7 +148,7 @@ pub fn squash(image: &Image, writer: &Writer, layer: &Layer, history: &History) 
     })
 }
 
-/// Makes an image out of the tar of a root file system.
+/// Creates an image from the tar archive of a root file system.
 ///
 /// # Errors
 /// [`Error`].
@@ -183,7 +184,8 @@ pub fn import<R: Read>(
     Ok(writer.put(MediaType::ImageManifest, manifest.to_string().as_bytes())?)
 }
 
-/// Writes an index of images, each with the platform that its config tells. Of several for one platform the last stays.
+/// Writes an index of images, each with the platform from its config. If several are for the same platform, the last
+/// one counts.
 ///
 /// # Errors
 /// [`Error`].

@@ -1,7 +1,7 @@
-//! The one error of an operation that the kernel refused: which operation, on which path, and why.
+//! The error of an operation that the kernel refused: the operation, the path and the reason.
 //!
-//! A module's own error enum holds it as a transparent variant, so that every I/O error of every tool reads the same:
-//! `open images/index.json: No such file or directory (os error 2)`.
+//! The error enums of other modules include it as a transparent variant, so that all I/O errors of all tools read the
+//! same: `open images/index.json: No such file or directory (os error 2)`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,28 +12,28 @@ use std::path::{Path, PathBuf};
 pub struct Io {
     /// The operation, as a verb: `open`, `read`, `rename`.
     pub operation: &'static str,
-    /// The path that it was done to.
+    /// The path as it was given to the operation.
     pub path: PathBuf,
-    /// The reason that the kernel gave.
+    /// The error of the system call.
     pub source: io::Error,
 }
 
 impl Io {
-    /// The operation `operation` on `path`, which was refused for the reason `source`.
+    /// An error of `operation` on `path`.
     pub fn new(operation: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
         Self { operation, path: path.as_ref().to_owned(), source: source.into() }
     }
 
-    /// The kind of the kernel's reason.
+    /// The kind of the system call's error.
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         self.source.kind()
     }
 }
 
-/// Names the operation and the path in an I/O error.
+/// Adds the operation and the path to an I/O error.
 pub trait During<T> {
-    /// `operation path`, as in `.during("open", &path)?`.
+    /// Adds the operation and the path, as in `.during("open", &path)?`.
     ///
     /// # Errors
     /// The same failure, with the operation and the path.

@@ -1,8 +1,9 @@
-//! Layers: a file system's change as a tar archive, perhaps compressed.
+//! Layers: changes of a file system as tar archives, plain or compressed.
 //!
-//! This module knows the media types and the compressions. [`stream`] reads a layer's blob verified and decompressed,
-//! [`entry`] is the archive's syntax, [`apply`] turns an archive into a directory and [`diff`] a directory into an
-//! archive, [`whiteout`] names deletions, [`owner`] maps users, and [`cache`] keeps layers unpacked.
+//! This file knows the media types and compressions. [`stream`] reads the blob of a layer, [`entry`] is the syntax of
+//! the archive, [`apply`] turns an archive into a directory and [`diff`] a directory into an archive, [`whiteout`]
+//! names deletions, [`owner`] maps users, and [`cache`] keeps unpacked layers. The room may know `address`, `beneath`,
+//! `error` and `layout`.
 
 pub mod apply;
 pub mod cache;
@@ -19,14 +20,14 @@ use std::io::{self, BufReader, Read};
 
 use oci_spec::image::MediaType;
 
-/// How a layer's archive is compressed.
+/// The compression of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Compression {
-    /// A plain tar.
+    /// A plain tar archive.
     None,
-    /// RFC 1952, any number of members.
+    /// Gzip (RFC 1952), with any number of members.
     Gzip,
-    /// RFC 8878, any number of frames.
+    /// Zstandard (RFC 8878), with any number of frames.
     Zstd,
 }
 
@@ -40,31 +41,31 @@ impl fmt::Display for Compression {
     }
 }
 
-/// Why bytes cannot be read as a layer.
+/// Why a blob cannot be read as a layer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The media type is none of a layer's.
-    #[error("media type {media_type:?} is not a layer's (a tar, plain or compressed with gzip or zstd)")]
+    /// The media type is not that of a layer.
+    #[error("media type {media_type:?} is not that of a layer (tar, plain or compressed with gzip or zstd)")]
     MediaType {
-        /// The type.
+        /// The media type.
         media_type: String,
     },
-    /// The layer is one that must be fetched from its vendor; a layout does not hold it.
-    #[error("media type {media_type:?} is a foreign layer's, which images no longer may have")]
+    /// A foreign layer, which must be fetched from its vendor and is not in the layout.
+    #[error("media type {media_type:?} is that of a foreign layer, which is not supported")]
     Foreign {
-        /// The type.
+        /// The media type.
         media_type: String,
     },
-    /// The bytes are not compressed as the media type says, or not as any layer may be.
-    #[error("it should be {expected}, but the bytes are {found}")]
+    /// The compression does not match the media type, or is not supported.
+    #[error("expected {expected}, got {found}")]
     Magic {
-        /// By media type.
+        /// The compression according to the media type.
         expected: Compression,
-        /// By the first bytes.
+        /// The compression according to the first bytes.
         found: Found,
     },
-    /// Reading failed.
+    /// The blob could not be read.
     #[error("read")]
     Read(#[source] io::Error),
 }
@@ -72,9 +73,9 @@ pub enum Error {
 /// What the first bytes of a blob look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// One of the compressions of layers.
+    /// A supported compression.
     Known(Compression),
-    /// Something else.
+    /// An unsupported compression.
     Other,
 }
 
@@ -82,13 +83,13 @@ impl fmt::Display for Found {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Known(compression) => compression.fmt(formatter),
-            Self::Other => formatter.write_str("bzip2 or xz, which no layer may be"),
+            Self::Other => formatter.write_str("bzip2 or xz, which layers cannot be"),
         }
     }
 }
 
 impl Compression {
-    /// The compression that a layer's media type promises, in OCI's words or docker's.
+    /// The compression of a layer's media type, OCI's or docker's.
     ///
     /// # Errors
     /// [`Error::MediaType`], [`Error::Foreign`].
@@ -111,18 +112,18 @@ impl Compression {
         }
     }
 
-    /// The compression that the first bytes show, if it is one of the two.
+    /// The compression according to the first bytes.
     #[must_use]
     pub fn of_magic(bytes: &[u8]) -> Self {
         match bytes {
             [0x1f, 0x8b, 8, ..] => Self::Gzip,
-            // A frame, or a skippable frame, which `zstd --patch-from` and seekable archives put first.
+            // A frame, or a skippable frame, with which `zstd --patch-from` and seekable archives begin.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             _ => Self::None,
         }
     }
 
-    /// OCI's media type of a layer so compressed.
+    /// The OCI media type of a layer with this compression.
     #[must_use]
     pub fn media_type(self) -> MediaType {
         match self {
@@ -133,19 +134,19 @@ impl Compression {
     }
 }
 
-/// Decompresses a stream.
+/// A decompressing reader.
 pub enum Decoder<R: Read> {
-    /// Nothing to do.
+    /// A plain stream.
     Plain(BufReader<Sniffed<R>>),
-    /// Gzip, all members.
+    /// Gzip.
     Gzip(Box<flate2::bufread::MultiGzDecoder<BufReader<Sniffed<R>>>>),
-    /// Zstandard, all frames.
+    /// Zstandard.
     Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<Sniffed<R>>>>),
 }
 
 impl<R: Read> Decoder<R> {
-    /// Reads `inner`, whose media type promises `expected`, and holds its first bytes against that. Docker engines
-    /// look at the bytes and others at the type: where the two disagree, they would see different files.
+    /// Reads `inner`, which the media type says is `expected`, and compares the first bytes. Docker looks at the bytes,
+    /// other engines at the media type: if the two disagreed, they would see different files.
     ///
     /// # Errors
     /// [`Error::Magic`], [`Error::Read`].
@@ -158,7 +159,7 @@ impl<R: Read> Decoder<R> {
         }
     }
 
-    /// Reads `inner` as its first bytes ask for, and tells what they were.
+    /// Reads `inner` according to its first bytes, and returns their compression.
     ///
     /// # Errors
     /// [`Error::Read`], [`Error::Magic`].
@@ -180,7 +181,7 @@ impl<R: Read> Decoder<R> {
         })
     }
 
-    /// The reader below; of a stream read to its end, nothing is left in between.
+    /// The inner reader. After a stream has been read to its end, no bytes are buffered.
     pub fn into_inner(self) -> R {
         match self {
             Self::Plain(reader) => reader.into_inner().inner,
@@ -190,7 +191,7 @@ impl<R: Read> Decoder<R> {
     }
 }
 
-/// A stream whose first bytes have been looked at.
+/// A stream whose first bytes can be inspected.
 pub struct Sniffed<R> {
     head: [u8; 6],
     length: usize,
@@ -199,10 +200,10 @@ pub struct Sniffed<R> {
 }
 
 impl<R: Read> Sniffed<R> {
-    /// Reads the first bytes, which a pipe may hand out one by one.
+    /// Reads the first bytes, which may arrive one by one.
     ///
     /// # Errors
-    /// The stream's.
+    /// The error of the stream.
     pub fn new(mut inner: R) -> io::Result<Self> {
         let (mut head, mut length) = ([0; 6], 0);
         while length < head.len() {
@@ -216,7 +217,7 @@ impl<R: Read> Sniffed<R> {
         Ok(Self { head, length, position: 0, inner })
     }
 
-    /// The first bytes; fewer than six only if there are no more.
+    /// The first bytes; fewer than six only at the end of the stream.
     #[must_use]
     pub fn head(&self) -> &[u8] {
         &self.head[..self.length]
@@ -237,8 +238,8 @@ impl<R: Read> Read for Sniffed<R> {
 fn sniff<R: Read>(inner: R) -> Result<(BufReader<Sniffed<R>>, Found), Error> {
     let sniffed = Sniffed::new(inner).map_err(Error::Read)?;
     let found = match Compression::of_magic(sniffed.head()) {
-        // Of an archive the name comes first, so it has no magic in front; "ustar" is at 257, but not in the oldest
-        // format, and an empty archive is all zeros. What is clearly another thing is found by its own magic.
+        // A tar archive begins with a file name, so it has no magic at the start; "ustar" is at offset 257, except in
+        // the oldest format, and an empty archive is all zeros. So only other magics are recognized.
         Compression::None if sniffed.head().starts_with(b"BZh") || sniffed.head().starts_with(b"\xfd7zXZ\0") => {
             Found::Other
         }

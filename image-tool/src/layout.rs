@@ -1,19 +1,24 @@
-//! Layouts: folders by image-spec image-layout.md.
+//! Layouts: folders as defined by image-spec image-layout.md.
 //!
-//! A layout is valid at every instant, for any other program too. Whoever writes asks for a [`Writer`]: it holds a shared
-//! lock while blobs come in, so that garbage collection, which takes the same lock alone, never removes a blob that is not
-//! in `index.json` yet. `index.json` changes under a lock of its own, by temporary, fsync, rename and fsync of the folder.
-//! Both locks are flock(2) on the folders themselves: nothing is added to what the spec describes, and a killed program
-//! leaves no stale lock.
+//! A layout is valid at every instant, for other programs too. To write, ask for a [`Writer`]: it holds a shared lock
+//! while blobs are written, so that garbage collection, which takes the same lock exclusively, never removes a blob
+//! before it is in `index.json`. `index.json` has a lock of its own and is replaced by writing a temporary file, fsync,
+//! rename and fsync of the folder. Both locks are flock(2) on folders of the layout: no file is added to those of the
+//! spec, and a killed program leaves no stale lock.
 //!
-//! Blobs are opened beneath the layout's descriptor, as regular files only, and are verified while they are read.
+//! Blobs are opened beneath the layout's descriptor, only as regular files, and are verified while they are read. The
+//! room may know only `address` and `error`.
 
 mod blob;
+mod error;
 mod image;
 mod index;
+mod lock;
 pub mod platform;
 mod prune;
 mod reach;
+mod read;
+mod resolve;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -21,114 +26,20 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oci_spec::image::Descriptor;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, ResolveFlags};
 
-use crate::address::digest::{self, Digest, Verifier};
-use crate::address::name;
-use crate::address::{Address, RefName};
+use crate::address::Address;
+use crate::address::digest::Digest;
 use crate::error::{During, Io};
 
 pub use self::blob::{BlobWriter, Writer};
+pub use self::error::Error;
 pub use self::image::{Image, MANIFEST_LIMIT, check_document, is_index, is_manifest};
 pub use self::index::{Index, REF_NAME};
+pub use self::lock::{BlobsLock, IndexLock};
 pub use self::prune::Garbage;
 
-/// What can be wrong with a layout.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The kernel refused an operation.
-    #[error(transparent)]
-    Io(#[from] Io),
-    /// There is no layout at the path.
-    #[error("{}: no image layout here ('registry-tool pull' and 'image-tool load' make one)", .path.display())]
-    NoLayout {
-        /// Where.
-        path: PathBuf,
-    },
-    /// The folder holds something, but no layout.
-    #[error("{}: not an image layout: {reason}", .path.display())]
-    NotALayout {
-        /// Where.
-        path: PathBuf,
-        /// What is missing or wrong.
-        reason: String,
-    },
-    /// A JSON document is not what its media type says.
-    #[error("{what}: {reason}")]
-    Malformed {
-        /// Which document.
-        what: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A blob is missing.
-    #[error("blob {digest}: missing")]
-    MissingBlob {
-        /// Which one.
-        digest: Digest,
-    },
-    /// A blob is not what its descriptor says, or a descriptor is none we can verify.
-    #[error("blob {digest}")]
-    BadBlob {
-        /// Which one.
-        digest: Digest,
-        /// What is wrong.
-        source: digest::Error,
-    },
-    /// A blob is larger than its kind can reasonably be.
-    #[error("blob {digest}: {size} bytes are more than the {limit} that are read of such a document")]
-    TooLarge {
-        /// Which one.
-        digest: Digest,
-        /// The size that its descriptor says.
-        size: u64,
-        /// The limit.
-        limit: u64,
-    },
-    /// No image has the name.
-    #[error("{address}: no such image ({})", pull_hint(.address))]
-    NoSuchImage {
-        /// The address that was looked up.
-        address: Address,
-    },
-    /// The name fits several images.
-    #[error("{address}: {} images fit, name one: {}", .candidates.len(), .candidates.join(" "))]
-    Ambiguous {
-        /// The address that was looked up.
-        address: Address,
-        /// The addresses that it may have meant.
-        candidates: Vec<String>,
-    },
-    /// The image has no manifest for the platform.
-    #[error("{address}: no image for {wanted} (it has {})", .offered.join(", "))]
-    NoPlatform {
-        /// The image.
-        address: Address,
-        /// The platform that was asked for.
-        wanted: String,
-        /// Those that there are.
-        offered: Vec<String>,
-    },
-    /// Another process is collecting garbage or writing, and we were asked not to wait.
-    #[error("{}: in use by another process", .path.display())]
-    Busy {
-        /// The layout.
-        path: PathBuf,
-    },
-}
-
-fn pull_hint(address: &Address) -> String {
-    match (address.reference(), address.layout()) {
-        (Some(reference), "") => format!("registry-tool pull {reference}"),
-        (Some(reference), layout) => format!("registry-tool pull {reference} {layout}"),
-        (None, "") => "image-tool list shows what there is".to_owned(),
-        (None, layout) => format!("image-tool list {layout} shows what there is"),
-    }
-}
-
-/// An open layout. Cheap to clone; clones share the descriptor.
+/// An open layout. Clones are cheap and share the descriptor.
 #[derive(Clone, Debug)]
 pub struct Layout {
     shared: Arc<Shared>,
@@ -140,19 +51,13 @@ struct Shared {
     path: PathBuf,
 }
 
-/// `index.json` is locked while this value lives.
-#[derive(Debug)]
-pub struct IndexLock {
-    _folder: OwnedFd,
-}
-
 const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 impl Layout {
     /// Opens a layout.
     ///
     /// # Errors
-    /// [`Error::NoLayout`] where there is nothing, [`Error::NotALayout`] where there is something else.
+    /// [`Error::NoLayout`] if nothing is there, [`Error::NotALayout`] if something else is.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let layout = Self::at(path)?;
         let not = |reason: &str| Error::NotALayout { path: path.into(), reason: reason.into() };
@@ -171,10 +76,10 @@ impl Layout {
         }
     }
 
-    /// Opens the layout of an address; one that does not exist holds no image.
+    /// Opens the layout of an address. A layout that does not exist contains no image.
     ///
     /// # Errors
-    /// [`Error::NoSuchImage`] where there is no layout and the address has a ref, else as [`Self::open`].
+    /// [`Error::NoSuchImage`] if there is no layout and the address has a ref; otherwise those of [`Self::open`].
     pub fn of(address: &Address) -> Result<Self, Error> {
         match Self::open(&address.layout_path()) {
             Err(Error::NoLayout { .. }) if address.reference().is_some() => {
@@ -184,10 +89,10 @@ impl Layout {
         }
     }
 
-    /// Opens a layout, or makes one where there is nothing or an empty folder. Two that create at once get the same one.
+    /// Opens a layout, or creates one if there is nothing or an empty folder. Concurrent callers get the same layout.
     ///
     /// # Errors
-    /// [`Error::NotALayout`] where there is something else.
+    /// [`Error::NotALayout`] if something else is there.
     pub fn create(path: &Path) -> Result<Self, Error> {
         match Self::open(path) {
             Err(Error::NoLayout { .. } | Error::NotALayout { .. }) => {}
@@ -206,14 +111,15 @@ impl Layout {
             (name != "blobs" && name != "index.json" && !name.as_encoded_bytes().starts_with(b".")).then_some(name)
         });
         if let Some(name) = foreign {
-            let reason = format!("it has no oci-layout file but {} (name an empty folder)", name.to_string_lossy());
+            let reason =
+                format!("it has no oci-layout file, but it contains {} (name an empty folder)", name.to_string_lossy());
             return Err(Error::NotALayout { path: path.into(), reason });
         }
         std::fs::create_dir_all(path.join("blobs/sha256")).during("create", path.join("blobs/sha256"))?;
         if !path.join("index.json").exists() {
             layout.replace_file("index.json", &Index::empty().to_bytes())?;
         }
-        // The file that makes a folder a layout comes last: until then nobody takes it for one.
+        // This file makes the folder a layout, so it comes last.
         layout.replace_file("oci-layout", OCI_LAYOUT)?;
         Ok(layout)
     }
@@ -230,21 +136,21 @@ impl Layout {
         }
     }
 
-    /// Where the layout is, as it was named.
+    /// The path of the layout as given.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.shared.path
     }
 
-    /// The path of a blob beneath the layout: `blobs/sha256/HEX`. A digest holds no `/` and no `..`.
+    /// The path of a blob in a layout: `blobs/sha256/HEX`. A digest cannot contain `/` or `..`.
     #[must_use]
     pub fn blob_path(digest: &Digest) -> PathBuf {
         Path::new("blobs").join(digest.algorithm().as_ref()).join(digest.digest())
     }
 
-    /// Opens a path beneath the layout, following links only within it, and only if it is a regular file.
+    /// Opens a regular file beneath the layout; links may not lead out of it.
     fn open_beneath(&self, path: &Path, flags: OFlags) -> io::Result<File> {
-        // NONBLOCK so that a FIFO in place of a file cannot hold us up; it changes nothing for a regular file.
+        // NONBLOCK, so that a FIFO in place of a file does not block; regular files ignore it.
         let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         let file = File::from(rustix::fs::openat2(&self.shared.folder, path, flags, Mode::empty(), resolve)?);
@@ -254,69 +160,7 @@ impl Layout {
         Ok(file)
     }
 
-    /// Opens a blob. The file is the stranger's: use [`Self::blob`] to read what is verified.
-    ///
-    /// # Errors
-    /// [`Error::MissingBlob`], or [`Error::BadBlob`] if its size is not the descriptor's.
-    pub fn open_blob(&self, descriptor: &Descriptor) -> Result<File, Error> {
-        let digest = descriptor.digest();
-        let bad = |source| Error::BadBlob { digest: digest.clone(), source };
-        digest::Hasher::of(digest).map_err(bad)?;
-        let path = Self::blob_path(digest);
-        let file = match self.open_beneath(&path, OFlags::RDONLY) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::MissingBlob { digest: digest.clone() });
-            }
-            Err(error) => return Err(Io::new("open", self.path().join(path), error).into()),
-        };
-        let actual = file.metadata().during("stat", self.path().join(path))?.len();
-        if actual != descriptor.size() {
-            return Err(bad(digest::Error::Size { expected: descriptor.size(), actual }));
-        }
-        Ok(file)
-    }
-
-    /// A blob as a reader that fails at its end unless digest and size are the descriptor's.
-    ///
-    /// # Errors
-    /// As [`Self::open_blob`].
-    pub fn blob(&self, descriptor: &Descriptor) -> Result<Verifier<File>, Error> {
-        let file = self.open_blob(descriptor)?;
-        Verifier::new(file, descriptor.digest(), descriptor.size())
-            .map_err(|source| Error::BadBlob { digest: descriptor.digest().clone(), source })
-    }
-
-    /// A whole small blob, verified.
-    ///
-    /// # Errors
-    /// [`Error::TooLarge`] over `limit` bytes, and as [`Self::open_blob`].
-    pub fn read(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, Error> {
-        if descriptor.size() > limit {
-            return Err(Error::TooLarge { digest: descriptor.digest().clone(), size: descriptor.size(), limit });
-        }
-        let mut bytes = Vec::new();
-        self.blob(descriptor)?.read_to_end(&mut bytes).map_err(|error| self.read_error(descriptor, error))?;
-        Ok(bytes)
-    }
-
-    /// Names the blob in an error that came out of reading it.
-    #[must_use]
-    pub fn read_error(&self, descriptor: &Descriptor, error: io::Error) -> Error {
-        let digest = descriptor.digest().clone();
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<digest::Error>()) {
-            Some(source) => Error::BadBlob { source: source.clone(), digest },
-            None => Io::new("read", self.path().join(Self::blob_path(&digest)), error).into(),
-        }
-    }
-
-    /// Whether the blob is there in its full size. Its bytes are not read.
-    #[must_use]
-    pub fn has(&self, descriptor: &Descriptor) -> bool {
-        self.open_blob(descriptor).is_ok()
-    }
-
-    /// A writer of blobs; waits while garbage is collected.
+    /// A writer of blobs. Waits while garbage is collected.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -324,47 +168,10 @@ impl Layout {
         Writer::new(self.clone(), self.lock("blobs", FlockOperation::LockShared)?)
     }
 
-    /// Takes the lock that keeps every [`Writer`] out, for garbage collection.
+    /// Reads `index.json`.
     ///
     /// # Errors
-    /// [`Error::Busy`] if somebody is writing.
-    pub fn lock_blobs(&self) -> Result<BlobsLock, Error> {
-        Ok(BlobsLock { _folder: self.lock("blobs", FlockOperation::NonBlockingLockExclusive)? })
-    }
-
-    /// Locks `index.json`, waiting for whoever holds it; they hold it for the blink of a rename.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn lock_index(&self) -> Result<IndexLock, Error> {
-        Ok(IndexLock { _folder: self.lock(".", FlockOperation::LockExclusive)? })
-    }
-
-    fn lock(&self, name: &str, operation: FlockOperation) -> Result<OwnedFd, Error> {
-        // A descriptor of its own for each lock: flock belongs to the open file, so threads exclude each other too.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let path = self.path().join(name);
-        if name == "blobs" {
-            match rustix::fs::mkdirat(&self.shared.folder, name, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-                Err(error) => return Err(Io::new("create", path, error).into()),
-            }
-        }
-        let folder = rustix::fs::openat(&self.shared.folder, name, flags, Mode::empty()).during("open", &path)?;
-        loop {
-            match rustix::fs::flock(&folder, operation) {
-                Ok(()) => return Ok(folder),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Busy { path: self.path().into() }),
-                Err(error) => return Err(Io::new("lock", path, error).into()),
-            }
-        }
-    }
-
-    /// `index.json` as it is now.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] if it is no index, [`Error::NotALayout`] if it is missing.
+    /// [`Error::Malformed`] if it is not an index, [`Error::NotALayout`] if it does not exist.
     pub fn index(&self) -> Result<Index, Error> {
         let path = self.path().join("index.json");
         let file = match self.open_beneath(Path::new("index.json"), OFlags::RDONLY) {
@@ -379,10 +186,10 @@ impl Layout {
         Index::from_bytes(&bytes).map_err(|reason| Error::Malformed { what: path.display().to_string(), reason })
     }
 
-    /// Replaces `index.json`; the lock shows that nobody else does.
+    /// Replaces `index.json`. The lock proves that nobody else does.
     ///
     /// # Errors
-    /// [`Error::Io`]; the old index is then still in place.
+    /// [`Error::Io`]. The old index then stays.
     pub fn replace_index(&self, _lock: &IndexLock, index: &Index) -> Result<(), Error> {
         self.replace_file("index.json", &index.to_bytes())
     }
@@ -390,7 +197,7 @@ impl Layout {
     /// Changes `index.json` under its lock.
     ///
     /// # Errors
-    /// The change's own, and those of reading and replacing.
+    /// Those of the change, of reading and of replacing.
     pub fn update_index<T>(&self, change: impl FnOnce(&mut Index) -> Result<T, Error>) -> Result<T, Error> {
         let lock = self.lock_index()?;
         let mut index = self.index()?;
@@ -402,7 +209,7 @@ impl Layout {
         Ok(value)
     }
 
-    /// Temporary, fsync, rename, fsync of the folder.
+    /// Replaces a file by temporary file, fsync, rename and fsync of the folder.
     fn replace_file(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let path = self.path().join(name);
         let temporary = format!(".{name}.{}", std::process::id());
@@ -416,83 +223,11 @@ impl Layout {
             Ok(rustix::fs::fsync(folder)?)
         };
         write().map_err(|error| {
-            // The error that made us give up is the one to tell; the temporary may not even exist.
+            // Report only the first error. The temporary file may not exist.
             let _ = rustix::fs::unlinkat(folder, &temporary, AtFlags::empty());
             Io::new("write", path, error).into()
         })
     }
-
-    /// The descriptor in or beneath `index.json` that an address means. With a digest the digest decides.
-    ///
-    /// A ref is looked up as it stands, then by docker's names ([`name::equal`]), then, if it is hex, as the beginning of
-    /// an image's identity: the digest of its manifest or of its config.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchImage`], [`Error::Ambiguous`].
-    pub fn resolve(&self, address: &Address) -> Result<Descriptor, Error> {
-        let index = self.index()?;
-        let entries = index.descriptors()?;
-        let none = || Error::NoSuchImage { address: address.clone() };
-        if let Some(digest) = address.digest() {
-            return self.reachable(&entries, digest)?.ok_or_else(none);
-        }
-        let found: Vec<&Descriptor> = match address.reference() {
-            None => entries.iter().collect(),
-            Some(reference) => match Self::by_ref(&entries, reference) {
-                found if !found.is_empty() => found,
-                _ => self.by_identity(&entries, reference.as_str())?,
-            },
-        };
-        let mut distinct = found.clone();
-        distinct.sort_by_key(|descriptor| descriptor.digest().to_string());
-        distinct.dedup_by_key(|descriptor| descriptor.digest());
-        match distinct[..] {
-            [] => Err(none()),
-            [_] => Ok(found[0].clone()),
-            _ => {
-                let name = |descriptor: &&Descriptor| {
-                    let reference = index::ref_name(descriptor).and_then(|text| text.parse::<RefName>().ok());
-                    Address::new(address.layout(), reference, Some(descriptor.digest().clone()))
-                        .map_or_else(|_| descriptor.digest().to_string(), |address| address.to_string())
-                };
-                Err(Error::Ambiguous { address: address.clone(), candidates: found.iter().map(name).collect() })
-            }
-        }
-    }
-
-    fn by_ref<'a>(entries: &'a [Descriptor], reference: &RefName) -> Vec<&'a Descriptor> {
-        let matching = |test: &dyn Fn(&str) -> bool| -> Vec<&'a Descriptor> {
-            entries.iter().filter(|descriptor| index::ref_name(descriptor).is_some_and(test)).collect()
-        };
-        match matching(&|text| text == reference.as_str()) {
-            exact if !exact.is_empty() => exact,
-            _ => matching(&|text| name::equal(text, reference.as_str())),
-        }
-    }
-
-    fn by_identity<'a>(&self, entries: &'a [Descriptor], hex: &str) -> Result<Vec<&'a Descriptor>, Error> {
-        if hex.len() < 4 || hex.len() > 64 || !hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-            return Ok(Vec::new());
-        }
-        let mut found = Vec::new();
-        for descriptor in entries {
-            let mut identities = vec![descriptor.digest().clone()];
-            // An image that cannot be read has no identity; 'verify' tells what is wrong with it.
-            identities.extend(self.manifests(descriptor).unwrap_or_default().iter().filter_map(|manifest| {
-                self.image_of(manifest).ok().map(|image| image.manifest().config().digest().clone())
-            }));
-            if identities.iter().any(|digest| digest.digest().starts_with(hex)) {
-                found.push(descriptor);
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// No [`Writer`] exists while this value lives.
-#[derive(Debug)]
-pub struct BlobsLock {
-    _folder: OwnedFd,
 }
 
 #[cfg(test)]
@@ -500,6 +235,7 @@ mod tests {
     use oci_spec::image::MediaType;
 
     use super::*;
+    use crate::address::digest;
 
     fn layout() -> (tempfile::TempDir, Layout) {
         let folder = tempfile::tempdir().unwrap();

@@ -1,9 +1,8 @@
-//! OCI image layouts: the ground that the container tools meet on.
+//! OCI image layouts: the library that the container tools share.
 //!
 //! A *layout* is a folder with an `oci-layout` file, an `index.json` and content-addressed `blobs/` (image-spec
-//! image-layout.md). This crate opens and creates layouts ([`layout`]), writes blobs that are verified while they are
-//! written, changes `index.json` under a lock by temporary, fsync and rename, names images ([`address`]) and chooses
-//! among platforms ([`layout::platform`]).
+//! image-layout.md). [`layout`] opens and creates layouts, verifies blobs while they are written, replaces `index.json` under
+//! a lock, and chooses among platforms. [`address`] names images.
 //!
 //! ```
 //! use image_tool::address::Address;

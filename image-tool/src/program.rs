@@ -2,8 +2,9 @@
 //!
 //! Every tool that links this crate goes through [`Tool::run`], so that one place decides what reaches a terminal: text that comes
 //! from an image, a registry or a file is escaped there, an error is one line, and the exit status is 0, 1 or 2. This room knows
-//! `clap` and `anyhow`, which the rest of the library does not, and nothing of layouts.
+//! `clap` and `anyhow`, which the rest of the library does not; of layouts it knows only what completion offers.
 
+pub mod candidates;
 pub mod completion;
 pub mod document;
 pub mod manual;

@@ -1,7 +1,7 @@
-//! What people see of an image: summaries, trees, templates, tables.
+//! Images as people see them: summaries, trees, templates, tables.
 //!
-//! Everything here only reads. The room may know `address`, `beneath`, `layer` and `layout`; nothing but commands may know
-//! it, except [`human`], which any program may use for what it says.
+//! The room only reads. It may know `address`, `beneath`, `layer` and `layout`; only commands and `program` may know
+//! it.
 
 pub mod human;
 pub mod summary;

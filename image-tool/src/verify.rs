@@ -1,4 +1,6 @@
-//! Whether an image is sound: every blob's digest and size, every diff id, every document, every layer's archive.
+//! Verifying images: the digest and size of every blob, every diff ID, every document and the archive of every layer.
+//!
+//! The room only reads. It may know `address`, `layer` and `layout`.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -11,59 +13,59 @@ use crate::layer::entry::{self, Reader};
 use crate::layer::stream::{self, Stream, default_limit};
 use crate::layout::{self, Image, Layout, is_index, is_manifest};
 
-/// Something that is wrong with an image.
+/// A problem of an image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// A document or a blob.
+    /// A document or blob is missing or corrupt.
     #[error(transparent)]
     Layout(#[from] layout::Error),
-    /// A layer's blob is not what its descriptor or the config says.
+    /// The blob of a layer does not match its descriptor or its diff ID.
     #[error("layer {digest}")]
     Layer {
-        /// The blob.
+        /// The digest of the blob.
         digest: Digest,
-        /// What is wrong.
+        /// Why verification failed.
         source: stream::Error,
     },
-    /// A layer is no archive.
+    /// A layer is not a tar archive.
     #[error("layer {digest}")]
     Archive {
-        /// The blob.
+        /// The digest of the blob.
         digest: Digest,
-        /// What is wrong.
+        /// Why verification failed.
         source: entry::Error,
     },
-    /// The config names a layer by something that is no digest.
+    /// The config has an invalid diff ID.
     #[error("config {digest}: diff id")]
     DiffId {
-        /// The config.
+        /// The digest of the config.
         digest: Digest,
-        /// What is wrong.
+        /// Why verification failed.
         source: crate::address::digest::Error,
     },
-    /// An index names manifests, and the layout has none of them.
-    #[error("index {digest}: none of its manifests is here")]
+    /// The layout has none of the manifests of an index.
+    #[error("index {digest}: the layout has none of its manifests")]
     Empty {
-        /// The index.
+        /// The digest of the index.
         digest: Digest,
     },
 }
 
-/// Verifies images, and each blob once, however many share it.
+/// Verifies images. A blob that several images share is verified once.
 #[derive(Default)]
 pub struct Verification {
     sound: BTreeSet<(String, String)>,
 }
 
 impl Verification {
-    /// Nothing has been verified yet.
+    /// A verification that has not seen any blob.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// All that is wrong with what `descriptor` leads to.
+    /// The problems of everything reachable from `descriptor`.
     pub fn verify(&mut self, layout: &Layout, descriptor: &Descriptor) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut layers = Vec::new();
@@ -73,7 +75,7 @@ impl Verification {
         });
         layers.sort_by_key(|(layer, diff_id)| key(layer, diff_id.as_ref()));
         layers.dedup();
-        // The largest first, so that the last thread is not left alone with it.
+        // The largest first, so that no thread is left alone with one at the end.
         layers.sort_by_key(|(layer, _)| std::cmp::Reverse(layer.size()));
         let next = AtomicUsize::new(0);
         let found = Mutex::new(Vec::new());
@@ -113,7 +115,7 @@ impl Verification {
                 Ok(manifests) => manifests,
                 Err(error) => return problems.push(error.into()),
             };
-            // Whoever pulled one platform has the others' names only.
+            // After pulling one platform, the index still names the others.
             let present: Vec<&Descriptor> = manifests
                 .iter()
                 .filter(|manifest| !matches!(layout.open_blob(manifest), Err(layout::Error::MissingBlob { .. })))
@@ -129,7 +131,7 @@ impl Verification {
         if is_manifest(descriptor) {
             match layout.image_of(descriptor) {
                 Ok(image) => return image_layers(&image, layers, problems),
-                // An artifact: a manifest whose blobs are no layers.
+                // An artifact: a manifest whose blobs are not layers.
                 Err(layout::Error::Malformed { .. }) if is_artifact(layout, descriptor) => {}
                 Err(error) => return problems.push(error.into()),
             }
@@ -157,7 +159,7 @@ fn image_layers(image: &Image, layers: &mut Vec<(Descriptor, Option<Digest>)>, p
     }
 }
 
-/// Whether a manifest says of itself that it is something else than a container image.
+/// Whether a manifest declares that it is not a container image.
 fn is_artifact(layout: &Layout, descriptor: &Descriptor) -> bool {
     let Ok(bytes) = layout.read(descriptor, layout::MANIFEST_LIMIT) else { return false };
     let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
@@ -166,7 +168,7 @@ fn is_artifact(layout: &Layout, descriptor: &Descriptor) -> bool {
     document["artifactType"].is_string() || !(config.is_empty() || image.contains(&config))
 }
 
-/// One blob: with a diff id it is a layer and read as one.
+/// Verifies one blob. With a diff ID it is read as a layer.
 fn blob(layout: &Layout, descriptor: &Descriptor, diff_id: Option<&Digest>) -> Result<(), Problem> {
     let Some(diff_id) = diff_id else {
         return Ok(layout.blob(descriptor)?.finish().map_err(|error| layout.read_error(descriptor, error))?);
@@ -183,7 +185,7 @@ fn blob(layout: &Layout, descriptor: &Descriptor, diff_id: Option<&Digest>) -> R
             Err(error) => break Err(error),
         }
     };
-    // A blob that is not what it should be is the cause, a broken archive only its sign.
+    // Report the corrupt blob, not the broken archive that results from it.
     stream.verdict().map_err(|source| Problem::Layer { digest: digest(), source })?;
     archive.map_err(|source| Problem::Archive { digest: digest(), source })
 }

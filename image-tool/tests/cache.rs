@@ -1,4 +1,4 @@
-//! The cache of unpacked layers: made once, trusted for as long as it can be, removed when nobody needs it.
+//! The cache of unpacked layers: created once, trusted while possible, removed when unused.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -24,7 +24,7 @@ impl Work {
         Self { folder, cache }
     }
 
-    /// A layer that holds one file of this name.
+    /// A layer with one file of this name.
     fn source(&self, name: &str) -> Source {
         let mut writer = Writer::new(Vec::new());
         writer.file(&Entry::new(name, Kind::File, 0o644), name.as_bytes()).unwrap();
@@ -95,7 +95,7 @@ fn a_layer_of_an_earlier_boot_is_not_trusted_unless_it_is_durable() {
         work.cache.layer(&source).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "x", "{distrusted:?}");
     }
-    // A minute later it is written out and becomes durable.
+    // After a minute, it becomes durable.
     let past = SystemTime::now() - Duration::from_secs(120);
     fs::File::options().write(true).open(&state).unwrap().set_modified(past).unwrap();
     assert!(work.cache.get(&source.diff_id).unwrap().is_some());

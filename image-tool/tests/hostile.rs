@@ -1,4 +1,4 @@
-//! Layers and documents that were made to do harm: nothing outside is touched, nothing hangs, nothing panics.
+//! Hostile layers and documents: nothing outside is touched, nothing hangs, nothing panics.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -98,7 +98,7 @@ fn no_entry_reaches_out_of_the_root() {
             let folder = work.path().join("root");
             fs::create_dir(&folder).unwrap();
             let mut applier = Applier::new(Root::open(&folder).unwrap(), target.clone());
-            // Refused or made harmless: both are well.
+            // Rejected or made harmless: both are fine.
             let _ = applier.layer(&archive_of(&entries)[..]).and_then(|()| applier.finish());
             let names: Vec<_> = fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             assert_eq!(names, ["file"], "{attack}");
@@ -120,7 +120,7 @@ fn too_many_entries_and_too_much_data_end_early() {
     assert!(matches!(applier.layer(&archive_of(&many)[..]), Err(Error::TooMany { limit: 10 })));
 }
 
-/// Zeros without end, as a reader.
+/// An endless reader of zeros.
 struct Zeros(u64);
 
 impl Read for Zeros {
@@ -185,8 +185,8 @@ fn documents_that_lie_are_refused_by_name() {
         ("null layers", manifest(&good, json!(null)).to_string(), "expected a sequence"),
         ("null", "null".into(), "manifest"),
         ("nested arrays", "[".repeat(100_000), "manifest"),
-        ("extra layer", manifest(&good, json!([layer])).to_string(), "1 layers, but its config has 0 diff ids"),
-        ("missing layer", manifest(&one, json!([])).to_string(), "0 layers, but its config has 1 diff ids"),
+        ("extra layer", manifest(&good, json!([layer])).to_string(), "1 layers, but its config has 0 diff IDs"),
+        ("missing layer", manifest(&one, json!([])).to_string(), "0 layers, but its config has 1 diff IDs"),
         ("diff id that is none", manifest(&absurd, json!([layer])).to_string(), "diff id"),
         ("5,000 layers", manifest(&good, json!(vec![&layer; 5000])).to_string(), "5000 layers"),
         ("larger than it is", manifest(&one, json!([sized(layer.size() + 1)])).to_string(), "expected"),
@@ -246,7 +246,7 @@ fn a_manifest_of_64_mebibytes_is_not_read() {
     text.resize(64 << 20, b'x');
     let descriptor = layout.writer().unwrap().put(MediaType::ImageManifest, &text).unwrap();
     let error = layout.image_of(&descriptor).unwrap_err().to_string();
-    assert!(error.contains(&format!("more than the {MANIFEST_LIMIT}")), "{error}");
+    assert!(error.contains(&format!("exceed the limit of {MANIFEST_LIMIT}")), "{error}");
 }
 
 #[test]

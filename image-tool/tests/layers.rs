@@ -1,4 +1,4 @@
-//! Layers applied to directories and packed from them: what the image-spec says, on trees that can be looked at.
+//! Applying and packing layers according to the image-spec.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -14,7 +14,7 @@ use image_tool::layer::entry::{self, Entry, Kind, Writer};
 use image_tool::layer::owner::Owners;
 use tempfile::TempDir;
 
-/// Entries as a layer's archive.
+/// Entries as an archive.
 fn archive(entries: &[(Entry, &[u8])]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new());
     for (entry, data) in entries {
@@ -74,7 +74,7 @@ fn applied(layers: &[Vec<u8>]) -> TempDir {
     folder
 }
 
-/// All paths below a folder, sorted; directories end in a slash.
+/// All paths in a folder, sorted; those of directories end in a slash.
 fn paths(folder: &Path) -> Vec<String> {
     let mut paths = Vec::new();
     for entry in walkdir::WalkDir::new(folder).min_depth(1).sort_by_file_name() {
@@ -165,7 +165,7 @@ fn a_lower_directory_holds_overlayfs_marks() {
     let gone = fs::symlink_metadata(folder.path().join("gone")).unwrap();
     assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
     assert!(is_opaque("a") && is_opaque("replaced") && is_opaque("kept"));
-    // Without it a directory that no other layer has would list the whiteout by name.
+    // Without it, a directory that no other layer has would show the whiteout.
     let marked = Root::open(folder.path()).unwrap().xattrs(".").unwrap();
     assert!(marked.iter().any(|(key, value)| key.to_str().unwrap().ends_with(".overlay.origin") && value.is_empty()));
     assert!(folder.path().join("file").is_file());

@@ -1,4 +1,4 @@
-//! Properties of layers: a difference applied is the other tree; equal input gives equal bytes.
+//! Properties of layers: applying a difference gives the other tree, and equal input gives equal bytes.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -12,14 +12,14 @@ use image_tool::layer::apply::{Applier, Options};
 use image_tool::layer::diff;
 use proptest::prelude::*;
 
-/// A thing in a tree.
+/// A file in a tree.
 #[derive(Debug, Clone)]
 enum Node {
     File(Vec<u8>, u32),
     Link(String),
     Fifo,
     Directory(u32),
-    /// Another name of the first file of the tree.
+    /// A hard link to the first file.
     Same,
 }
 
@@ -36,7 +36,7 @@ fn any_tree() -> impl Strategy<Value = Tree> {
     proptest::collection::btree_map("[a-c](/[a-c]){0,3}", (node, 0i64..4), 0..14)
 }
 
-/// Makes the tree; what is in the way of a path is a directory then.
+/// Creates the tree. If a file is in the way of a path, it becomes a directory.
 fn make(tree: &Tree) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let root = Root::open(folder.path()).unwrap();
@@ -85,7 +85,7 @@ fn make(tree: &Tree) -> tempfile::TempDir {
     folder
 }
 
-/// Everything that a layer carries, by path.
+/// Everything that a layer stores, by path.
 fn describe(folder: &Path) -> BTreeMap<String, String> {
     let mut links: BTreeMap<u64, String> = BTreeMap::new();
     let mut described = BTreeMap::new();

@@ -1,6 +1,8 @@
-//! The command line: one file for each subcommand, and what several of them share.
+//! The command line: a file for each subcommand, and what several of them share. This room may import every other one; only it
+//! parses arguments, prints, and starts the asynchronous runtime.
 
 use std::future::Future;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -8,6 +10,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use image_tool::program::Tool;
 use image_tool::program::document::Document;
 use image_tool::program::pipe;
+use image_tool::show::human::plain;
 use registry_tool::client::Settings;
 use registry_tool::client::retry::Retry;
 use registry_tool::place::mirror::{Mirrors, Sources};
@@ -31,9 +34,9 @@ pub(crate) const TOOL: Tool = Tool("registry-tool");
 
 /// Move images between OCI registries and image layouts.
 ///
-/// Names are docker's: 'python:3.8' is docker.io/library/python:3.8. Mirrors and insecure registries are those of
-/// /etc/docker/daemon.json and /etc/containers/registries.conf; credentials those of docker's config.json and podman's
-/// auth.json. Registries on the loopback network may speak plain http.
+/// Names are docker's: 'python:3.8' means docker.io/library/python:3.8. Mirrors and insecure registries are read from
+/// /etc/docker/daemon.json and /etc/containers/registries.conf, credentials from docker's config.json and podman's auth.json.
+/// Registries on the loopback network may use plain http.
 #[derive(Parser)]
 #[command(name = "registry-tool", version, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -75,18 +78,20 @@ impl Command {
             Self::Search(command) => command.run(),
             Self::Login(command) => command.run(),
             Self::Logout(command) => command.run(),
-            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL),
+            Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES),
         }
     }
 }
 
-/// How patient to be with the network.
+/// Options for all commands that use the network: how patient to be.
 #[derive(Args)]
 pub(crate) struct Network {
-    /// Ask again this many times when a registry is busy, fails, or a connection breaks.
+    /// Retry this many times when a registry is busy or fails, or a connection breaks.
     #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Network")]
     retry: u32,
-    /// Wait this many seconds before asking again; each later wait is twice as long, and Retry-After is honoured.
+    /// Wait this many seconds before the first retry, and twice as long before each later one.
+    ///
+    /// If a registry asks for a certain wait (Retry-After), that takes precedence, up to two minutes.
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds, help_heading = "Network")]
     retry_delay: f64,
     /// Give up on a connection that is silent for this many seconds.
@@ -95,8 +100,12 @@ pub(crate) struct Network {
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
-    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is wanted".to_owned())?;
-    if (0.0..=86_400.0).contains(&seconds) { Ok(seconds) } else { Err("0 to 86400 seconds are possible".to_owned()) }
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
+    if (0.0..=86_400.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("must be between 0 and 86400 seconds".to_owned())
+    }
 }
 
 impl Network {
@@ -110,7 +119,7 @@ impl Network {
     }
 }
 
-/// The configuration of mirrors on this machine.
+/// This machine's configuration of mirrors.
 pub(crate) fn mirrors() -> anyhow::Result<Mirrors> {
     Ok(Mirrors::read(&Sources::from_environment())?)
 }
@@ -123,11 +132,48 @@ pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> an
         .worker_threads(threads)
         .enable_all()
         .build()
-        .context("start the network's threads")?;
+        .context("start the threads that serve the network")?;
     runtime.block_on(future)
 }
 
-/// Writes to standard output what is not a single line.
+/// Writes data to standard output, byte for byte.
 pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     Ok(pipe::print_bytes(bytes)?)
+}
+
+/// Writes lines that a registry has filled to standard output. On a terminal their control characters are escaped.
+pub(crate) fn print_text(text: &[u8]) -> anyhow::Result<()> {
+    if io::stdout().is_terminal() {
+        return print_bytes(escaped(&String::from_utf8_lossy(text)).as_bytes());
+    }
+    print_bytes(text)
+}
+
+fn escaped(text: &str) -> String {
+    text.split_inclusive('\n')
+        .map(|line| match line.strip_suffix('\n') {
+            Some(line) => plain(line) + "\n",
+            None => plain(line),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_stay_lines_and_nothing_else_moves_the_terminal() {
+        assert_eq!(escaped("{\n  \"a\": \"\u{9b}2J\"\r\n}"), "{\n  \"a\": \"\\u{9b}2J\"\\r\n}");
+    }
+
+    #[test]
+    fn seconds_are_a_number_within_a_day() {
+        assert_eq!(seconds("0.5"), Ok(0.5));
+        for (text, said) in
+            [("soon", "expected a number"), ("-1", "between 0 and 86400"), ("NaN", "between 0 and 86400")]
+        {
+            assert!(seconds(text).unwrap_err().contains(said), "{text}");
+        }
+    }
 }

@@ -18,33 +18,33 @@ pub const DOCKER_HUB: &str = "docker.io";
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// A transport prefix as skopeo has it: here the operand's position says what it is.
+    /// A transport prefix as skopeo has it: here an operand's position says what it is.
     #[error("{name:?}: write {bare:?}, without the transport prefix")]
     Transport {
-        /// What was typed.
+        /// The name as typed.
         name: String,
-        /// What would have been right.
+        /// The same name without the prefix.
         bare: String,
     },
     /// A URL where a name belongs.
-    #[error("{0:?}: a reference has no scheme: write host[:port]/repository[:tag]")]
+    #[error("{0:?}: a reference has no scheme (write host[:port]/repository[:tag])")]
     Scheme(String),
-    /// 64 hexadecimal digits alone, which docker keeps for image ids.
+    /// 64 hexadecimal digits alone, which docker reserves for image ids.
     #[error("{0:?}: 64 hexadecimal digits cannot be a repository's name (a digest is written repository@sha256:…)")]
     Hexadecimal(String),
-    /// The reference grammar says no.
+    /// The grammar of references does not allow it.
     #[error("{name:?}: {source}")]
     Grammar {
-        /// What was typed.
+        /// The name as typed.
         name: String,
-        /// The crate's reason.
+        /// The rule that it breaks.
         source: ParseError,
     },
-    /// Not `host[:port]`.
-    #[error("{0:?}: not a registry: write host or host:port")]
+    /// A registry that is not `host[:port]`.
+    #[error("{0:?}: not a valid registry (write host or host:port)")]
     Registry(String),
-    /// Something that no tag or digest may follow.
-    #[error("{0:?}: only a repository is meant here: leave off the tag or digest")]
+    /// A tag or digest where only a repository is meant.
+    #[error("{0:?}: expected a repository, without tag or digest")]
     NotRepository(String),
 }
 
@@ -96,7 +96,7 @@ impl ImageName {
         }
     }
 
-    /// The crate's own type.
+    /// The normalised name.
     #[must_use]
     pub fn reference(&self) -> &Reference {
         &self.reference
@@ -219,8 +219,20 @@ fn parse(text: &str) -> Result<Reference, ParseError> {
     })
 }
 
-/// distribution's own limit of a repository's name.
+/// distribution's own limit of a repository's name, in bytes.
 const PATH_LIMIT: usize = 255;
+
+/// Whether a text can be the name of a repository within its registry.
+#[must_use]
+pub fn is_repository(text: &str) -> bool {
+    text.len() <= PATH_LIMIT && check_path(text).is_ok()
+}
+
+/// Whether a text can be a tag.
+#[must_use]
+pub fn is_tag(text: &str) -> bool {
+    check_tag(text).is_ok()
+}
 
 /// One or more components of lower-case letters and digits, with one of `.`, `_`, `__` or any number of `-` between them.
 fn check_path(path: &str) -> Result<(), ParseError> {
@@ -290,7 +302,7 @@ fn is_port(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
-/// A registry alone, as `login`, `catalog` and `search` take it.
+/// A registry alone, the operand of `login`, `logout` and `catalog`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistryHost(String);
 
@@ -301,7 +313,7 @@ impl RegistryHost {
         &self.0
     }
 
-    /// Docker Hub.
+    /// The registry that `docker.io` names.
     #[must_use]
     pub fn docker_hub() -> Self {
         Self(DOCKER_HUB.to_owned())
@@ -317,7 +329,7 @@ impl fmt::Display for RegistryHost {
 impl FromStr for RegistryHost {
     type Err = NameError;
 
-    /// Takes `docker login`'s spellings too: a scheme before and a path behind are dropped, as docker does.
+    /// Accepts `docker login`'s spellings too: a scheme before the host and a path after it are dropped, as docker does.
     fn from_str(text: &str) -> Result<Self, NameError> {
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
         let host = rest.split('/').next().unwrap_or_default();
@@ -328,7 +340,7 @@ impl FromStr for RegistryHost {
     }
 }
 
-/// A repository alone, as `tags` takes it.
+/// A repository alone, the operand of `tags`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepositoryName(ImageName);
 

@@ -10,7 +10,7 @@ pub(crate) mod file;
 mod folder;
 pub(crate) mod membership;
 pub(crate) mod rdt;
-pub(crate) mod stats;
+mod stats;
 pub(crate) mod systemd;
 pub(crate) mod v1;
 pub(crate) mod v2;
@@ -312,6 +312,11 @@ impl Cgroup {
         };
         let text = fs::read_to_string(file).unwrap_or_default();
         text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.parse().ok()).unwrap_or(0)
+    }
+
+    /// What the container uses.
+    pub(crate) fn stats(&self) -> serde_json::Value {
+        if self.unified() { stats::version_2(&self.paths[""]) } else { stats::version_1(&self.paths) }
     }
 
     /// Kills every process of the container.

@@ -11,6 +11,7 @@ mod events;
 mod example;
 mod exec;
 mod features;
+mod global;
 mod healthcheck;
 mod kill;
 mod list;
@@ -23,20 +24,21 @@ mod seal;
 mod spec;
 mod start;
 mod state;
+mod stdout;
 mod stop;
 mod update;
 mod usage;
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::checkpoint::criu::Criu;
-use crate::container::Container;
-use crate::kernel::{log, procfs, syscall};
+use self::global::{Global, name};
+pub(crate) use self::stdout::StdoutClosed;
+use self::stdout::print;
+use crate::kernel::{log, syscall};
 use crate::spec::SPEC_VERSION;
 
 /// An OCI runtime.
@@ -114,11 +116,6 @@ enum Command {
     Document(document::Document),
 }
 
-/// The reader of standard output closed it. That is no failure: it has read all it wanted (`run-tool logs web | head`).
-#[derive(Debug, thiserror::Error)]
-#[error("standard output is closed")]
-pub(crate) struct StdoutClosed;
-
 /// A command that failed.
 pub(crate) struct Failure {
     /// The error with its context; `main` logs the whole chain.
@@ -130,108 +127,6 @@ pub(crate) struct Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self { error, status: 1 }
-    }
-}
-
-/// The global options, checked.
-#[derive(Debug)]
-struct Global {
-    root: PathBuf,
-    /// Whether `--root` was given: then `list` fails if the folder is missing.
-    explicit_root: bool,
-    rootless: String,
-    systemd_cgroup: bool,
-    criu: Option<PathBuf>,
-}
-
-impl Global {
-    fn new(arguments: &Options) -> Result<Self> {
-        if arguments.systemd_cgroup && !crate::cgroup::systemd::is_running() {
-            bail!("systemd cgroup flag passed, but systemd support for managing cgroups is not available");
-        }
-        let (root, explicit_root) = match &arguments.root {
-            Some(root) => {
-                let root = crate::kernel::beneath::clean(&std::env::current_dir().context("getwd")?.join(root));
-                if root == Path::new("/") {
-                    bail!("Option --root argument should not be set to /");
-                }
-                (root, true)
-            }
-            None => (make_default_root()?, false),
-        };
-        Ok(Self {
-            root,
-            explicit_root,
-            rootless: arguments.rootless.clone(),
-            systemd_cgroup: arguments.systemd_cgroup,
-            criu: arguments.criu.clone(),
-        })
-    }
-
-    /// Whether errors of permission on control groups are ignored.
-    fn rootless_cgroups(&self) -> Result<bool> {
-        match self.rootless.to_ascii_lowercase().as_str() {
-            "" | "auto" => Ok(!rustix::process::geteuid().is_root() || procfs::in_user_namespace()),
-            "1" | "t" | "true" => Ok(true),
-            "0" | "f" | "false" => Ok(false),
-            other => bail!("strconv.ParseBool: parsing {other:?}: invalid syntax"),
-        }
-    }
-
-    /// The criu to use. A relative path is resolved now: `restore` changes to the bundle before it runs criu.
-    fn criu(&self) -> Result<Criu> {
-        let path = self.criu.as_deref().unwrap_or(Path::new("criu"));
-        if path.components().count() == 1 {
-            return Ok(Criu(path.to_owned()));
-        }
-        Ok(Criu(std::env::current_dir().context("getwd")?.join(path)))
-    }
-
-    fn container(&self, id: &str) -> Result<Container> {
-        Container::load(&self.root, id)
-    }
-}
-
-/// The folder of state without `--root`, and whether it is in the runtime folder of an ordinary user.
-fn default_root() -> (PathBuf, bool) {
-    // podman passes no root. Called as runc, run-tool must find the containers that runc started.
-    let folder_name = if name() == "runc" { "runc" } else { "run-tool" };
-    let ordinary = !rustix::process::geteuid().is_root()
-        || (procfs::in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root"));
-    match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(folder) if ordinary && !folder.is_empty() => (PathBuf::from(folder).join(folder_name), true),
-        _ => (Path::new("/run").join(folder_name), false),
-    }
-}
-
-/// The default root, which for an ordinary user is created at once.
-fn make_default_root() -> Result<PathBuf> {
-    let (root, ordinary) = default_root();
-    if ordinary {
-        std::fs::create_dir_all(&root).with_context(|| {
-            format!("{}: the path in $XDG_RUNTIME_DIR must be writable by the user", root.display())
-        })?;
-        // The sticky bit keeps it from being pruned (XDG base directory specification).
-        rustix::fs::chmod(&root, rustix::fs::Mode::from_raw_mode(0o1700))
-            .with_context(|| root.display().to_string())?;
-    }
-    Ok(root)
-}
-
-/// The file name of argv[0]. runc's messages begin with it, and engines show them.
-fn name() -> String {
-    std::env::args_os()
-        .next()
-        .and_then(|name| Path::new(&name).file_name().map(|name| name.to_string_lossy().into_owned()))
-        .unwrap_or_else(|| "run-tool".to_owned())
-}
-
-/// Writes to standard output.
-fn print(text: &str) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(StdoutClosed.into()),
-        result => result.context("standard output"),
     }
 }
 
@@ -265,7 +160,8 @@ pub(crate) fn run() -> Result<u8, Failure> {
         print(&text)?;
         return Ok(0);
     }
-    let global = Global::new(options)?;
+    let global =
+        Global::new(options.root.as_deref(), &options.rootless, options.systemd_cgroup, options.criu.as_deref())?;
     let Some(command) = arguments.command else { return Ok(0) };
     if preserved.is_some() || matches!(command, Command::Exec(_) | Command::Healthcheck(_)) {
         seal::ensure(&global.root)?;

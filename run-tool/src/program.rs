@@ -6,7 +6,7 @@
 
 pub(crate) mod capability;
 pub(crate) mod label;
-pub(crate) mod rlimit;
+pub(crate) mod outside;
 pub(crate) mod seccomp;
 
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! Why there is no image.
+//! Why a build gives no image.
 
 use std::io;
 
@@ -9,11 +9,11 @@ use crate::dockerfile::plan::NoTarget;
 use crate::source::context;
 use crate::step;
 
-/// Why there is no image.
+/// Why a build gives no image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The Dockerfile is wrong.
+    /// The Dockerfile cannot be parsed.
     #[error(transparent)]
     Dockerfile(#[from] dockerfile::Error),
     /// `--target` names no stage.
@@ -22,22 +22,22 @@ pub enum Error {
     /// The context cannot be read.
     #[error(transparent)]
     Context(#[from] context::Error),
-    /// A layout, the target or the step cache, cannot be used.
+    /// The target layout or the step cache cannot be used.
     #[error(transparent)]
     Layout(#[from] layout::Error),
-    /// Signals cannot be listened to.
+    /// No handler for signals can be installed.
     #[error("listen for signals")]
     Signals(#[source] io::Error),
     /// A step failed.
     #[error("{file}:{line}: {text}")]
     Step {
-        /// The Dockerfile.
+        /// The Dockerfile's name, as the user wrote it.
         file: String,
-        /// The line of the instruction.
+        /// The line of the instruction, counted from 1.
         line: usize,
-        /// The instruction, shortened.
+        /// The instruction, shortened to one line.
         text: String,
-        /// What went wrong.
+        /// Why the step failed.
         source: Box<step::Error>,
     },
     /// A signal ended the build.

@@ -1,4 +1,4 @@
-//! The image's way into its layouts, under its names.
+//! Writing the finished image into layouts, under its names.
 
 use image_tool::address::Address;
 use image_tool::layout::{self, Layout};
@@ -6,7 +6,7 @@ use image_tool::layout::{self, Layout};
 use crate::stage::draft::Draft;
 use crate::step::session::Session;
 
-/// Write the image under its names, or into the default layout without one; the first address.
+/// Writes the image under each of its names, or into the default layout if it has none, and returns the first address.
 pub(super) fn write(session: &Session<'_>, draft: &Draft) -> Result<Address, layout::Error> {
     let task = session.progress.start("exporting to image");
     let mut draft = draft.clone();

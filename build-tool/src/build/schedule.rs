@@ -1,6 +1,7 @@
-//! The scheduler: which stage is made when, and what a stage takes from.
+//! The scheduler: when each stage is made, and what a stage takes from.
 //!
-//! Stages are made on threads of their own, each once, whoever asks for it first; a stage that takes from another waits for it.
+//! Each stage is made once, on a thread of its own or by the first who asks for it. A stage that takes from another one
+//! waits for it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -18,11 +19,11 @@ use crate::stage::draft::Draft;
 use crate::step::session::Session;
 use crate::step::{self, Built, Failure};
 
-/// What is left of a stage that failed: the error itself is told once, by [`make`].
+/// What a stage that failed leaves behind; the error itself is returned once, by [`make`].
 #[derive(Debug, Clone, Copy)]
 struct Failed;
 
-/// A stage or an image, made by the first who asks for it.
+/// A stage or an image, made by whoever asks for it first.
 type Cell = OnceLock<Result<Arc<Built>, Failed>>;
 
 struct Scheduler<'a> {
@@ -31,18 +32,18 @@ struct Scheduler<'a> {
     stages: Vec<Cell>,
     /// By name and platform.
     images: Mutex<HashMap<(String, String), Arc<Cell>>>,
-    /// The first one.
+    /// The first error of any stage.
     error: Mutex<Option<Error>>,
 }
 
-/// Make the stages that the target needs; the target.
+/// Makes the stages that the target needs, and returns the target.
 pub(super) fn make(session: &Session<'_>, plan: &Plan) -> Result<Arc<Built>, Error> {
     let stages = plan.stages.iter().map(|_| Cell::new()).collect();
     let scheduler = &Scheduler { session, plan, stages, images: Mutex::default(), error: Mutex::default() };
     let target = plan.target;
     let made = thread::scope(|scope| {
         for stage in plan.needed().into_iter().filter(|stage| *stage != target) {
-            // Without a thread the stage is made when somebody asks for it.
+            // If no thread can be started, the stage is made when another one asks for it.
             let _ = thread::Builder::new().name(format!("stage {stage}")).spawn_scoped(scope, move || {
                 let _ = scheduler.stage(stage);
             });
@@ -58,7 +59,7 @@ pub(super) fn make(session: &Session<'_>, plan: &Plan) -> Result<Arc<Built>, Err
 }
 
 impl Scheduler<'_> {
-    /// The stage of that number, made now if nobody has yet.
+    /// Returns the stage of that number, made now if nobody has made it yet.
     fn stage(&self, number: usize) -> Result<Arc<Built>, Failed> {
         let made = self.stages[number].get_or_init(|| {
             let made = step::stage(self.session, self.plan, number, &|base, platform| self.source(base, platform));
@@ -67,7 +68,7 @@ impl Scheduler<'_> {
         made.clone()
     }
 
-    /// What a stage takes from: a stage or an image, made by now; `None` is scratch.
+    /// Returns the stage or image that a stage takes from, made by now; `None` is scratch.
     fn source(&self, base: &Base, platform: &Platform) -> Result<Option<Arc<Built>>, step::Error> {
         match base {
             Base::Scratch => Ok(None),
@@ -76,7 +77,7 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Remember the first error, and stop what else is under way.
+    /// Keeps the first error, and stops everything else that is under way.
     fn fail(&self, failure: Failure) -> Failed {
         let Failure { line, text, source } = failure;
         if !matches!(source, step::Error::Failed) {
@@ -89,7 +90,7 @@ impl Scheduler<'_> {
         Failed
     }
 
-    /// An image by its name, found or pulled once.
+    /// Finds or pulls an image by its name, once for each platform.
     fn image(&self, name: &str, platform: &Platform) -> Result<Arc<Built>, step::Error> {
         let key = (name.to_owned(), platform.to_string());
         let cell = Arc::clone(self.images.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default());
@@ -128,7 +129,7 @@ impl Scheduler<'_> {
     }
 }
 
-/// A name as BuildKit shows it.
+/// An image's name as BuildKit shows it.
 fn full_name(name: &str) -> String {
     let (repository, tag) = name::canonical(name.split('@').next().unwrap_or(name));
     match name.split_once('@') {

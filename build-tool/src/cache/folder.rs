@@ -1,4 +1,4 @@
-//! Temporary folders beside the step cache, on its file system, and the removal of what killed builds left in them.
+//! Temporary folders on the step cache's file system, and the removal of those that killed builds left behind.
 
 use std::fs;
 use std::io;
@@ -7,10 +7,10 @@ use std::path::Path;
 use image_tool::error::{During, Io};
 use rustix::fs::FlockOperation;
 
-/// What the names of these folders begin with.
+/// The prefix of these folders' names.
 const TEMPORARY: &str = ".step-";
 
-/// A temporary folder of a build.
+/// A temporary folder of a build, removed when the value is dropped.
 #[derive(Debug)]
 pub struct Folder {
     folder: tempfile::TempDir,
@@ -18,7 +18,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// A new one, locked as long as it is in use: one without a lock is left from a build that was killed.
+    /// Creates a folder and locks it for as long as it is in use. A folder without a lock was left by a build that was
+    /// killed.
     pub fn new(builds: &Path) -> Result<Self, Io> {
         let make = || -> io::Result<Self> {
             let folder = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(builds)?;
@@ -29,25 +30,25 @@ impl Folder {
         make().during("create a folder in", builds)
     }
 
-    /// Where it is.
+    /// The folder's path.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 }
 
-/// Remove what killed builds left; `end` ends what such a build still has running in its folder.
+/// Removes what killed builds left behind. `end` is called first: it ends a container that still runs in the folder.
 pub fn sweep(builds: &Path, end: impl Fn(&Path)) {
     let Ok(entries) = fs::read_dir(builds) else { return };
     for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(TEMPORARY)) {
         let Ok(folder) = fs::File::open(entry.path()) else { continue };
-        // A folder is younger than its lock for a moment.
+        // A new folder has no lock for a moment.
         let young = folder
             .metadata()
             .and_then(|data| data.modified())
             .is_ok_and(|time| time.elapsed().is_ok_and(|age| age.as_secs() < 60));
         if !young && rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
             end(&entry.path());
-            // What cannot be removed now will be tried again by the next build.
+            // If it cannot be removed now, the next build tries again.
             let _ = fs::remove_dir_all(entry.path());
         }
     }

@@ -1,4 +1,4 @@
-//! What the step cache holds, and its removal.
+//! Listing and pruning the step cache.
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,17 +14,17 @@ use super::Record;
 /// A step in the cache.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// Its key, 64 hex digits.
+    /// The key, 64 hex digits.
     pub key: String,
-    /// What it did.
+    /// What the step did.
     pub record: Record,
 }
 
-/// Why the cache cannot be read or pruned.
+/// Why the cache cannot be listed or pruned.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Its layout cannot be opened, or builds are using it.
+    /// The layout cannot be opened, or builds are using it.
     #[error(transparent)]
     Layout(#[from] layout::Error),
     /// The kernel refused an operation.
@@ -32,12 +32,12 @@ pub enum Error {
     Io(#[from] Io),
 }
 
-/// The steps in the cache, the oldest first.
+/// Lists the steps in the cache, the oldest first.
 pub fn list(home: &Home) -> Result<Vec<Entry>, Error> {
     let folder = home.builds().join("steps");
     let mut entries = Vec::new();
-    for (name, path) in names(&folder)? {
-        // One that cannot be read is of no use to a build either; `prune` removes it, and marks, which are no steps.
+    for (name, path) in names(&folder)?.into_iter().filter(|(name, _)| is_key(name)) {
+        // Records that cannot be read are of no use to a build either, and marks are not steps; `prune` removes both.
         let record = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
         entries.extend(record.filter(|record| !record.step.is_empty()).map(|record| Entry { key: name, record }));
     }
@@ -45,8 +45,8 @@ pub fn list(home: &Home) -> Result<Vec<Entry>, Error> {
     Ok(entries)
 }
 
-/// Remove the steps that `keep` does not want, the layers that no step is left for, and with `mounts` what cache mounts hold. The
-/// number of bytes that came free.
+/// Removes the steps that `keep` rejects, the layers that no other step has, and, with `mounts`, the directories of
+/// cache mounts. Returns the number of bytes freed.
 pub fn prune(home: &Home, keep: impl Fn(&Entry) -> bool, mounts: bool) -> Result<u64, Error> {
     let builds = home.builds();
     let layout = match Layout::open(&builds) {
@@ -90,6 +90,11 @@ pub fn prune(home: &Home, keep: impl Fn(&Entry) -> bool, mounts: bool) -> Result
     Ok(freed)
 }
 
+/// Whether a file's name is a step's key. A build that was killed may leave a file that it had not finished writing.
+fn is_key(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 fn names(folder: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -104,7 +109,7 @@ fn names(folder: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
     Ok(names)
 }
 
-/// The bytes in a file, or in the files below a directory.
+/// The bytes in a file, or in all files below a directory.
 fn size(path: &Path) -> u64 {
     walkdir::WalkDir::new(path)
         .into_iter()

@@ -8,29 +8,36 @@ use build_tool::namespace;
 use build_tool::progress::Show;
 use build_tool::run::network::Network;
 use build_tool::stage::base::Pull;
-
-use clap::{Args, ValueEnum};
+use bundle_tool::option::csv;
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum, ValueHint};
 use image_tool::address::Address;
 use image_tool::layout::platform::Platform;
 use image_tool::program::pipe;
 
+use super::words;
+
 /// Build an image and print its address.
 ///
-/// The Dockerfile's language is BuildKit's. RUN commands run in an OCI runtime, base images that the layout lacks are pulled by
-/// registry-tool, and steps that were done before, upon the same layers and with the same files, are taken from the cache in
-/// $OCI_HOME/builds. With SOURCE_DATE_EPOCH in the environment no time later than that is in the image, so that equal input
-/// gives an equal image.
+/// The Dockerfile language is BuildKit's. RUN commands run in an OCI runtime, and registry-tool pulls base images that the layout
+/// lacks. A step that was done before, on the same layers and with the same files, comes from the cache in $OCI_HOME/builds. If
+/// SOURCE_DATE_EPOCH is set, nothing in the image is newer than that time, and equal input gives an equal image.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  build-tool build -t :cat:1.0 .
+  build-tool build -t images:cat -f docker/Dockerfile --build-arg VERSION=2 --target release .
+  tar -C src -c . | SOURCE_DATE_EPOCH=1700000000 build-tool build -q -t :cat - | image-tool verify -")]
 pub(crate) struct Build {
-    /// The context: a directory whose files COPY takes, or - for a tar of it, or a Dockerfile alone, on standard input.
+    /// Directory of the context; - reads a tar of it, or a Dockerfile alone, from standard input.
+    #[arg(value_hint = ValueHint::DirPath)]
     context: PathBuf,
-    /// Name the image LAYOUT:REF, or :REF in the default layout; may be given several times.
+    /// Name the image LAYOUT:REF, or :REF in the default layout; may be repeated.
     #[arg(short, long = "tag", value_name = "ADDRESS")]
     tags: Vec<Address>,
-    /// Read this Dockerfile, not the context's; - is standard input.
-    #[arg(short, long = "file", value_name = "FILE")]
+    /// Read this Dockerfile instead of the context's; - is standard input.
+    #[arg(short, long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: Option<PathBuf>,
-    /// Give an ARG its value; without =VALUE the environment's.
+    /// Set the value of an ARG; without =VALUE, the environment's.
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     build_args: Vec<String>,
     /// Add a label to the image.
@@ -39,40 +46,52 @@ pub(crate) struct Build {
     /// Build this stage, by name or number, instead of the last one.
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
-    /// Do every step, even if the cache has its result.
+    /// Do every step, even if the cache holds its result.
     #[arg(long)]
     no_cache: bool,
-    /// When to pull base images: missing, always or never. --pull alone is always.
-    #[arg(long, value_name = "WHEN", default_value = "missing", default_missing_value = "always", num_args = 0..=1, require_equals = true)]
+    /// When to pull base images; --pull alone means always.
+    #[arg(long, value_name = "WHEN", default_value = "missing", default_missing_value = "always", num_args = 0..=1, require_equals = true,
+        value_parser = words::<Pull>([
+            PossibleValue::new("missing").alias("false").help("If the layout lacks them"),
+            PossibleValue::new("always").alias("true").help("Even if the layout holds them"),
+            PossibleValue::new("never").help("Not at all"),
+        ]))]
     pull: Pull,
     /// Run RUN commands in this OCI runtime [default: run-tool, else runc or crun].
-    #[arg(long, value_name = "PROGRAM")]
+    #[arg(long, value_name = "PROGRAM", value_hint = ValueHint::CommandName)]
     runtime: Option<PathBuf>,
-    /// Build for this platform, os/architecture[/variant] [default: this machine's].
+    /// Build for this platform, OS/ARCHITECTURE[/VARIANT] [default: this machine's].
     #[arg(long)]
     platform: Option<Platform>,
-    /// The network of RUN commands: host, none or bridge.
+    /// Connect RUN commands to this network.
     ///
-    /// With host a command reaches what this machine reaches, as BuildKit has it where no CNI network is set up: nothing has to be
-    /// configured and nothing can be left behind. bridge is bundle-tool's network of that name, docker's default. A RUN
-    /// --network=none has none in any case.
-    #[arg(long, default_value = "host")]
+    /// On host, a command reaches what this machine reaches, as in BuildKit where no CNI network is set up: nothing needs to be
+    /// configured, and nothing can be left behind. A RUN --network=none has no network in any case.
+    #[arg(long, default_value = "host",
+        value_parser = words::<Network>([
+            PossibleValue::new("host").alias("default").help("The network of this machine"),
+            PossibleValue::new("none").help("A loopback device only"),
+            PossibleValue::new("bridge").help("The network bridge of bundle-tool, docker's default"),
+        ]))]
     network: Network,
-    /// Let RUN --mount=type=secret see a file or a variable: id=NAME[,src=FILE][,env=VARIABLE].
+    /// Give RUN --mount=type=secret a file or a variable: id=NAME[,src=FILE|,env=VARIABLE].
     #[arg(long = "secret", value_name = "id=NAME,src=FILE")]
     secrets: Vec<String>,
-    /// Show nothing but the output of a command that fails.
+    /// Show no progress, only the output of a command that fails.
     #[arg(short, long)]
     quiet: bool,
-    /// How to show progress: auto and plain are lines, quiet is nothing.
-    #[arg(long, value_enum, default_value_t = Style::Auto)]
+    /// Show progress in this style.
+    #[arg(long, value_name = "STYLE", value_enum, default_value_t = Style::Auto)]
     progress: Style,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Style {
+    /// The same as plain.
     Auto,
+    /// Lines, as BuildKit writes them.
     Plain,
+    /// Nothing, the same as --quiet.
     Quiet,
 }
 
@@ -80,7 +99,7 @@ impl Build {
     pub(crate) fn run(self) -> Result<()> {
         namespace::enter(std::env::args_os().skip(1)).context("start in a user namespace")?;
         if let Some(tag) = self.tags.iter().find(|tag| tag.digest().is_some()) {
-            bail!("--tag {tag}: an image gets a name, not a digest (LAYOUT:REF)");
+            bail!("--tag {tag}: expected a name, not a digest (LAYOUT:REF)");
         }
         let mut arguments = BTreeMap::new();
         for text in self.build_args {
@@ -100,7 +119,7 @@ impl Build {
             match arguments.get("SOURCE_DATE_EPOCH").cloned().or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok()) {
                 Some(text) if !text.is_empty() => Some(
                     i64::from_str(&text)
-                        .with_context(|| format!("SOURCE_DATE_EPOCH={text}: not a number of seconds"))?,
+                        .with_context(|| format!("SOURCE_DATE_EPOCH: {text:?} is not a number of seconds"))?,
                 ),
                 _ => None,
             };
@@ -126,19 +145,19 @@ impl Build {
     }
 }
 
-/// Reads `id=NAME,src=FILE` or `id=NAME,env=VARIABLE`; with neither the variable, or else the file, of that name.
+/// Reads `id=NAME,src=FILE` or `id=NAME,env=VARIABLE`. With neither, the secret is the variable of that name, or else the file.
 fn secret(text: &str) -> Result<(String, SecretSource)> {
     let (mut id, mut source) = (None, None);
-    for field in text.split(',') {
+    for field in csv::fields(text).with_context(|| format!("--secret {text}"))? {
         match field.split_once('=') {
             Some(("id", value)) => id = Some(value.to_owned()),
             Some(("src" | "source", value)) => source = Some(SecretSource::File(value.into())),
             Some(("env", value)) => source = Some(SecretSource::Variable(value.to_owned())),
             Some(("type", "file" | "env")) => {}
-            _ => bail!("--secret {text}: {field:?} is none of id=NAME, src=FILE and env=VARIABLE"),
+            _ => bail!("--secret {text}: expected id=NAME, src=FILE or env=VARIABLE, not {field:?}"),
         }
     }
-    let Some(id) = id else { bail!("--secret {text}: it needs an id=NAME") };
+    let Some(id) = id else { bail!("--secret {text}: missing id=NAME") };
     let source = source.unwrap_or_else(|| match std::env::var_os(&id) {
         Some(_) => SecretSource::Variable(id.clone()),
         None => SecretSource::File(id.clone().into()),

@@ -7,8 +7,11 @@ use image_tool::address::home::Home;
 use image_tool::show::human;
 use jiff::{Timestamp, ToSpan as _, Unit};
 
-/// Look at the step cache, or make it smaller.
+/// Inspect or prune the step cache.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  build-tool cache ls
+  build-tool cache prune --keep-hours 24")]
 pub(crate) struct Cache {
     #[command(subcommand)]
     command: Command,
@@ -22,23 +25,30 @@ enum Command {
 
 /// List the steps in the cache, the oldest first.
 ///
-/// Columns are the key, when the step was done, the size of its layer and what it was.
+/// The columns are the beginning of the step's key, when it was done, the size of its layer, and the instruction.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  build-tool cache ls
+  build-tool cache ls --json | jq -s 'map(.layer.descriptor.size // 0) | add'")]
 struct Ls {
-    /// Print a JSON document a step.
+    /// Print a JSON document for each step.
     #[arg(long)]
     json: bool,
 }
 
-/// Remove steps from the cache, and the layers that only they had.
+/// Remove steps from the cache, and the layers that no other step has.
 ///
-/// Images are not touched: their blobs are links of their own. The answer on standard error is how much was removed.
+/// Images are not affected: they have links of their own to their blobs. The size of what was removed is printed on standard error.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  build-tool cache prune
+  build-tool cache prune --keep-hours 168
+  build-tool cache prune --mounts")]
 struct Prune {
-    /// Keep the steps of the last so many hours.
+    /// Keep the steps of the last HOURS hours.
     #[arg(long, value_name = "HOURS")]
     keep_hours: Option<u32>,
-    /// Empty the directories of RUN --mount=type=cache too.
+    /// Also remove the directories of RUN --mount=type=cache.
     #[arg(long)]
     mounts: bool,
 }
@@ -66,7 +76,7 @@ impl Ls {
             let size = record.layer.as_ref().map_or(0, |layer| layer.descriptor.size());
             let step = human::plain(&record.step);
             let created = record.created.parse::<Timestamp>().and_then(|time| time.round(Unit::Second));
-            let created = created.map_or(record.created, |time| time.to_string());
+            let created = created.map_or_else(|_| human::plain(&record.created), |time| time.to_string());
             writeln!(out, "{}  {created:20}  {:>9}  {step}", &key[..12], human::size(size))?;
         }
         super::print_bytes(&out)

@@ -7,21 +7,26 @@ use build_tool::dockerfile::check;
 use build_tool::source::context::Context;
 use build_tool::stage::base::{self, Pull};
 use build_tool::stage::draft::Draft;
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::address::home::Home;
 use image_tool::layout::platform::Platform;
+use image_tool::show::human::plain;
 
-/// Check a Dockerfile by BuildKit's rules.
+/// Check a Dockerfile against BuildKit's rules.
 ///
-/// Each finding is a line, FILE:LINE: RULE: what is wrong, with the source line below it. A comment at the file's head,
-/// # check=skip=RULE,…, leaves rules out. The exit status is 1 if there are findings.
+/// Each finding is a line, FILE:LINE: RULE: MESSAGE, with the source line below it. A comment # check=skip=RULE,... at the head of the
+/// file skips rules. The exit status is 1 if there are findings.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  build-tool check
+  build-tool check -f docker/Dockerfile app
+  build-tool check -f - <Dockerfile")]
 pub(crate) struct Check {
-    /// The context: a directory.
-    #[arg(default_value = ".")]
+    /// Directory of the context.
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     context: PathBuf,
-    /// Read this Dockerfile, not the context's; - is standard input.
-    #[arg(short, long = "file", value_name = "FILE")]
+    /// Read this Dockerfile instead of the context's; - is standard input.
+    #[arg(short, long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: Option<PathBuf>,
 }
 
@@ -40,8 +45,9 @@ impl Check {
         let lines: Vec<&str> = text.lines().collect();
         let mut out = Vec::new();
         for warning in &found {
-            writeln!(out, "{name}:{}: {}: {}", warning.line, warning.rule, warning.message)?;
-            writeln!(out, "    {}", lines.get(warning.line - 1).unwrap_or(&"").trim_end())?;
+            let finding = format!("{name}:{}: {}: {}", warning.line, warning.rule, warning.message);
+            let line = lines.get(warning.line - 1).unwrap_or(&"").trim_end().replace('\t', "    ");
+            writeln!(out, "{}\n    {}", plain(&finding), plain(&line))?;
         }
         super::print_bytes(&out)?;
         match found.len() {

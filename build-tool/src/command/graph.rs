@@ -6,28 +6,31 @@ use build_tool::dockerfile::Dockerfile;
 use build_tool::dockerfile::graph;
 use build_tool::dockerfile::plan::Plan;
 use build_tool::source::context::Context;
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::address::home::Home;
 
-/// Print the graph of a Dockerfile's stages, in the language of Graphviz.
+/// Print the graph of a Dockerfile's stages, in Graphviz's language or as SVG.
 ///
-/// Solid arrows lead from what a stage begins with, dashed ones from what it copies or mounts. Stages that the target does not
-/// need are grey.
+/// A solid arrow leads to a stage from its base, a dashed one from what it copies or mounts. Stages that the target does not need are
+/// grey.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  build-tool graph app | dot -Tpng -o stages.png
+  build-tool graph --svg --target release app >stages.svg")]
 pub(crate) struct Graph {
-    /// The context: a directory.
-    #[arg(default_value = ".")]
+    /// Directory of the context.
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     context: PathBuf,
-    /// Read this Dockerfile, not the context's; - is standard input.
-    #[arg(short, long = "file", value_name = "FILE")]
+    /// Read this Dockerfile instead of the context's; - is standard input.
+    #[arg(short, long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: Option<PathBuf>,
-    /// Give an ARG its value.
+    /// Set the value of an ARG.
     #[arg(long = "build-arg", value_name = "NAME=VALUE")]
     build_args: Vec<String>,
-    /// The stage that is wanted.
+    /// Mark what this stage needs, by name or number, instead of the last one.
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
-    /// Print a picture, not its description.
+    /// Print a picture in SVG.
     #[arg(long)]
     svg: bool,
 }

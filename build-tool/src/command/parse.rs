@@ -3,19 +3,22 @@ use std::path::PathBuf;
 use anyhow::Result;
 use build_tool::dockerfile::Dockerfile;
 use build_tool::source::context::Context;
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::address::home::Home;
 
-/// Print a Dockerfile's syntax tree as JSON.
+/// Print the syntax tree of a Dockerfile as JSON.
 ///
-/// Variables are as they are written; each instruction comes with its lines and its text.
+/// Each instruction comes with its line numbers and its text. Variables are not expanded.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  build-tool parse app
+  build-tool parse | jq -r '.steps[] | select(.instruction == \"FROM\").value.base'")]
 pub(crate) struct Parse {
-    /// The context: a directory.
-    #[arg(default_value = ".")]
+    /// Directory of the context.
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     context: PathBuf,
-    /// Read this Dockerfile, not the context's; - is standard input.
-    #[arg(short, long = "file", value_name = "FILE")]
+    /// Read this Dockerfile instead of the context's; - is standard input.
+    #[arg(short, long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: Option<PathBuf>,
 }
 

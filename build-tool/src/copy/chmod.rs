@@ -1,17 +1,17 @@
-//! `--chmod`: octal, or chmod(1)'s symbols (`u=rwX,go=rX`).
+//! The value of `--chmod`: octal, or in chmod(1)'s symbols (`u=rwX,go=rX`).
 
 use std::str::FromStr;
 
 /// A change of permission bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
-    /// Exactly these bits.
+    /// Set exactly these bits.
     Octal(u32),
-    /// One change after the other.
+    /// Apply these changes in order.
     Symbolic(Vec<Clause>),
 }
 
-/// One change: to whom, how, what.
+/// One symbolic change: for whom, the operator, and the permissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clause {
     who: u32,
@@ -19,9 +19,9 @@ pub struct Clause {
     permissions: String,
 }
 
-/// A mode that cannot be read.
+/// A mode that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no mode (644, or u=rwX,go=rX)")]
+#[error("{0:?} is not a valid mode (644, or u=rwX,go=rX)")]
 pub struct BadMode(String);
 
 impl FromStr for Mode {
@@ -61,7 +61,7 @@ impl FromStr for Mode {
 }
 
 impl Mode {
-    /// The bits that a file with the bits `old` gets.
+    /// The new bits of a file that has the bits `old`.
     pub fn apply(&self, old: u32, directory: bool) -> u32 {
         let clauses = match self {
             Self::Octal(bits) => return *bits,
@@ -87,7 +87,7 @@ impl Mode {
             mode = match operator {
                 '+' => mode | bits,
                 '-' => mode & !bits,
-                // As in chmod(1), `u=` takes setuid away from a file and `g=` setgid; directories keep them.
+                // As in chmod(1), `u=` clears a file's setuid bit and `g=` its setgid bit; directories keep theirs.
                 _ if directory => (mode & !who) | bits,
                 _ => (mode & !(who | special(*who))) | bits,
             };
@@ -96,7 +96,7 @@ impl Mode {
     }
 }
 
-/// The bits beyond rwx that go with these classes.
+/// The setuid, setgid and sticky bits that belong to these classes.
 fn special(who: u32) -> u32 {
     [(0o700, 0o4000), (0o070, 0o2000), (0o007, 0o1000)]
         .iter()
@@ -105,7 +105,7 @@ fn special(who: u32) -> u32 {
         .sum()
 }
 
-/// Three bits for each of the three.
+/// The three bits, repeated for user, group and others.
 fn spread(bits: u32) -> u32 {
     let bits = bits & 7;
     bits << 6 | bits << 3 | bits

@@ -1,63 +1,64 @@
-//! What is copied, and what of it makes a step another step.
+//! What is copied, and which of its properties belong to a step's key.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::FileType;
 
-use super::{Error, Options};
+use super::error::Error;
+use super::options::Options;
 use crate::cache::KeyBuilder;
-use crate::source::digests::Digests;
+use crate::source::digests::{Digests, Sha256};
 use crate::source::files::{File, Files, Source};
 
-/// Something that is copied.
+/// One source of a copy.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// Nothing: the destination alone is made, if it is missing.
+    /// Nothing: only the destination is created, if it is missing.
     Nothing,
-    /// A source below a tree of files, and what was found there.
+    /// A source in a tree of files.
     Files {
-        /// Where.
+        /// The tree.
         files: &'a Files,
-        /// The source.
+        /// The source as COPY names it.
         source: Source,
-        /// The source and all below it.
+        /// The source itself and everything below it.
         found: Vec<File>,
     },
-    /// A heredoc, or a download that was small.
+    /// The body of a heredoc.
     Bytes {
-        /// Its name in a directory.
+        /// The file's name in a destination that is a directory.
         name: String,
-        /// Its content.
+        /// The file's content.
         bytes: Vec<u8>,
-        /// Its mode unless `--chmod` says otherwise.
+        /// The file's mode without `--chmod`.
         mode: u32,
     },
-    /// A file of the host: a download.
+    /// A file that was downloaded.
     Download {
-        /// Its name in a directory.
+        /// The file's name in a destination that is a directory.
         name: String,
-        /// Where it was put.
+        /// The content, in an unnamed file.
         file: std::fs::File,
-        /// Its digest.
+        /// The content's digest.
         digest: Vec<u8>,
-        /// When the server says that it was last changed.
+        /// The server's `Last-Modified`, in seconds since 1970.
         modified: Option<i64>,
     },
     /// An archive to be unpacked.
     Archive {
         /// The archive, compressed or not.
         file: std::fs::File,
-        /// Its digest.
+        /// The archive's digest, as it is stored.
         digest: Vec<u8>,
-        /// How errors call it.
+        /// The archive's path or URL, for errors.
         name: String,
     },
 }
 
-/// Add to the key what distinguishes these inputs: names, types, modes and contents, but no times.
+/// Adds to a key what distinguishes these inputs: names, types, modes and contents, but not times.
 ///
-/// `None` if a file's digest is not known and `read` is false.
+/// Returns `None` if a file's digest is not known and `read` is false.
 pub fn add_to_key(
     key: &mut KeyBuilder,
     inputs: &[Input<'_>],
@@ -80,7 +81,7 @@ pub fn add_to_key(
             }
             Input::Files { files, source, found } => {
                 key.add("files").add((found.len() as u64).to_le_bytes());
-                // The name matters where it becomes part of the destination.
+                // The name counts if it becomes part of the destination.
                 let named = if options.parents {
                     source.named.as_os_str()
                 } else {
@@ -88,21 +89,15 @@ pub fn add_to_key(
                 };
                 key.add((source.pivot as u64).to_le_bytes());
                 key.add(if source.directory && !options.parents { &b""[..] } else { named.as_bytes() });
-                for File { below, path, stat } in found {
+                for file in found {
+                    let File { below, path, stat } = file;
                     key.add(below.as_os_str().as_bytes()).add(stat.st_mode.to_le_bytes());
                     if options.keep_owners {
                         key.add(stat.st_uid.to_le_bytes()).add(stat.st_gid.to_le_bytes());
                     }
                     match FileType::from_raw_mode(stat.st_mode) {
                         FileType::RegularFile => {
-                            let digest = match digests.get(stat) {
-                                Some(digest) => digest,
-                                None if !read => return Ok(None),
-                                None => {
-                                    let open = || files.open(path).map_err(io::Error::other);
-                                    digests.of(stat, open).map_err(|source| files.io("read", path, source))?
-                                }
-                            };
+                            let Some(digest) = digest_of(file, files, digests, read)? else { return Ok(None) };
                             key.add(digest);
                         }
                         FileType::Symlink => {
@@ -118,4 +113,14 @@ pub fn add_to_key(
         }
     }
     Ok(Some(()))
+}
+
+/// The digest of a file's content; `None` if it is not known and `read` is false.
+fn digest_of(file: &File, files: &Files, digests: &Digests, read: bool) -> Result<Option<Sha256>, Error> {
+    let File { path, stat, .. } = file;
+    if !read {
+        return Ok(digests.get(stat));
+    }
+    let open = || files.open(path).map_err(io::Error::other);
+    Ok(Some(digests.of(stat, open).map_err(|source| files.io("read", path, source))?))
 }

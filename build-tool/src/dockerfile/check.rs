@@ -1,19 +1,22 @@
-//! The lint: BuildKit's rules, by their names, so that `# check=skip=…` means the same here.
+//! The lint: BuildKit's rules under their own names, so that `# check=skip=…` means the same here, with BuildKit's
+//! messages.
 //!
-//! Nothing is built and nothing is pulled. What a base image sets is asked of the caller; where that is not known, an undefined
-//! variable is only reported if it looks like a slip.
+//! Nothing is built or pulled. The caller says what a base image sets; if that is not known, an undefined variable is
+//! reported only if it looks like a typing error.
 
+mod found;
 mod stage;
 
 use std::collections::BTreeSet;
 
+use self::found::Found;
 use super::instruction::{CommandLine, Instruction};
 use super::{Dockerfile, Step, Warning};
 
-/// The rules that a file breaks, in the order of its lines.
+/// Returns the findings in a file, in the order of its lines.
 ///
-/// `left_out` says whether the context leaves out a source of COPY. `environment` gives the variables that a base image sets, if they
-/// are known.
+/// `left_out` says whether the context leaves out a source of COPY. `environment` returns the variables that a base
+/// image sets, if they are known.
 pub fn check(
     file: &Dockerfile,
     left_out: &dyn Fn(&str) -> bool,
@@ -32,12 +35,12 @@ pub fn check(
     found.warnings
 }
 
-/// Whether the file wants its broken rules to be errors.
+/// Whether the file asks for findings to be errors (`# check=error=true`).
 pub fn is_error(file: &Dockerfile) -> bool {
     Settings::parse(file.directives.check.as_deref().unwrap_or_default()).error
 }
 
-/// What `# check=` says: `skip=Rule,Rule;error=true`.
+/// The settings in `# check=`: `skip=Rule,Rule;error=true`.
 #[derive(Debug, Default, PartialEq)]
 struct Settings {
     skip: BTreeSet<String>,
@@ -62,18 +65,7 @@ impl Settings {
     }
 }
 
-/// What was found so far.
-struct Found {
-    warnings: Vec<Warning>,
-}
-
-impl Found {
-    fn push(&mut self, step: &Step, rule: &'static str, message: impl Into<String>) {
-        self.warnings.push(Warning { line: step.span.start, rule, message: message.into() });
-    }
-}
-
-/// The keyword as it was written.
+/// The keyword as written.
 fn keyword(step: &Step) -> &str {
     step.text.split_whitespace().next().unwrap_or_default()
 }
@@ -86,19 +78,19 @@ fn is_lower(word: &str) -> bool {
     word == word.to_ascii_lowercase()
 }
 
-/// Keywords are all in capitals or all in small letters, as most of them are.
+/// Keywords are all in upper case or all in lower case, whichever most of them are.
 fn casing(file: &Dockerfile, found: &mut Found) {
     let uppers = file.steps.iter().filter(|step| is_upper(keyword(step))).count();
     let lowers = file.steps.iter().filter(|step| is_lower(keyword(step))).count();
     let (right, name): (fn(&str) -> bool, _) =
         if uppers >= lowers { (is_upper, "uppercase") } else { (is_lower, "lowercase") };
     for step in file.steps.iter().filter(|step| !right(keyword(step))) {
-        let message = format!("{}: most keywords here are in {name}", keyword(step));
+        let message = format!("Command '{}' should match the case of the command majority ({name})", keyword(step));
         found.push(step, "ConsistentInstructionCasing", message);
     }
 }
 
-/// What FROM lines say of names, platforms and casing.
+/// Rules about FROM: names, platforms and casing.
 fn stages(file: &Dockerfile, found: &mut Found) {
     let mut names = BTreeSet::new();
     for step in &file.steps {
@@ -106,25 +98,39 @@ fn stages(file: &Dockerfile, found: &mut Found) {
         let words: Vec<&str> = step.text.split_whitespace().filter(|word| !word.starts_with("--")).collect();
         if let [keyword, _, r#as, name] = words.as_slice() {
             if (is_upper(keyword) && !is_upper(r#as)) || (is_lower(keyword) && !is_lower(r#as)) {
-                found.push(step, "FromAsCasing", format!("{keyword} and {as} are not in the same case", as = r#as));
+                found.push(
+                    step,
+                    "FromAsCasing",
+                    format!("'{as}' and '{keyword}' keywords' casing do not match", as = r#as),
+                );
             }
             if !is_lower(name) {
-                found.push(step, "StageNameCasing", format!("the stage's name {name} is not in lowercase"));
+                found.push(step, "StageNameCasing", format!("Stage name '{name}' should be lowercase"));
             }
             let lower = name.to_lowercase();
             if ["scratch", "context"].contains(&lower.as_str()) {
-                found.push(step, "ReservedStageName", format!("{name} has a meaning of its own and names no stage"));
+                found.push(
+                    step,
+                    "ReservedStageName",
+                    format!("Stage name should not use the same name as reserved stage {lower:?}"),
+                );
             }
             if !names.insert(lower) {
-                found.push(step, "DuplicateStageName", format!("an earlier stage is called {name} too"));
+                found.push(
+                    step,
+                    "DuplicateStageName",
+                    format!("Duplicate stage name {name:?}, stage names should be unique"),
+                );
             }
         }
         match from.platform.as_deref() {
             Some("$TARGETPLATFORM" | "${TARGETPLATFORM}") => {
-                found.push(step, "RedundantTargetPlatform", "$TARGETPLATFORM is what FROM takes anyway");
+                let message = "Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default \
+                               behavior";
+                found.push(step, "RedundantTargetPlatform", message);
             }
             Some(platform) if !platform.contains('$') => {
-                let message = format!("--platform={platform} is fixed: the image cannot be built for another");
+                let message = format!("FROM --platform flag should not use constant value {platform:?}");
                 found.push(step, "FromPlatformFlagConstDisallowed", message);
             }
             _ => {}
@@ -132,7 +138,7 @@ fn stages(file: &Dockerfile, found: &mut Found) {
     }
 }
 
-/// Words in names of variables that promise a secret.
+/// Words in the name of a variable that holds a secret.
 const SECRETS: [&str; 10] =
     ["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
 
@@ -142,14 +148,14 @@ fn is_secret(name: &str) -> bool {
     words.iter().any(|word| SECRETS.contains(word)) && !words.contains(&"public")
 }
 
-/// What one instruction says by itself.
+/// Rules about one instruction by itself.
 fn instruction(step: &Step, left_out: &dyn Fn(&str) -> bool, found: &mut Found) {
     match &step.instruction {
         Instruction::Maintainer(_) => {
             found.push(
                 step,
                 "MaintainerDeprecated",
-                "MAINTAINER is out of use (LABEL org.opencontainers.image.authors=…)",
+                "Maintainer instruction is deprecated in favor of using label (LABEL org.opencontainers.image.authors=…)",
             );
         }
         Instruction::Env(pairs) | Instruction::Label(pairs) => {
@@ -158,7 +164,7 @@ fn instruction(step: &Step, left_out: &dyn Fn(&str) -> bool, found: &mut Found) 
                 found.push(
                     step,
                     "LegacyKeyValueFormat",
-                    format!("{name} name=value is the form to use, not {name} name value"),
+                    format!("\"{name} key=value\" should be used instead of legacy \"{name} key value\" format"),
                 );
             }
             for pair in pairs.iter().filter(|pair| name == "ENV" && is_secret(&pair.name)) {
@@ -170,39 +176,46 @@ fn instruction(step: &Step, left_out: &dyn Fn(&str) -> bool, found: &mut Found) 
                 secret(step, "ARG", &argument.name, found);
             }
         }
-        Instruction::Expose(ports) => {
-            for port in ports.iter().filter(|port| !port.contains('$')) {
-                let (range, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-                if !is_lower(protocol) {
-                    found.push(step, "ExposeProtoCasing", format!("the protocol of {port} is not in lowercase"));
-                }
-                if range.contains(':') {
-                    found.push(
-                        step,
-                        "ExposeInvalidFormat",
-                        format!("{port}: an image has no address or port of a host"),
-                    );
-                }
-            }
-        }
+        Instruction::Expose(ports) => expose(step, ports, found),
         Instruction::Cmd(CommandLine::Shell(_)) | Instruction::Entrypoint(CommandLine::Shell(_)) => {
             let name = step.instruction.keyword();
-            let message = format!("{name} in JSON form lets the program see signals, which a shell keeps from it");
+            let message =
+                format!("JSON arguments recommended for {name} to prevent unintended behavior related to OS signals");
             found.push(step, "JSONArgsRecommended", message);
         }
         Instruction::Copy(copy) | Instruction::Add(copy) if copy.from.is_none() => {
             let literal = |source: &&String| !source.contains(['$', '*', '?', '[']) && !source.contains("://");
             for source in copy.sources.iter().filter(literal).filter(|source| left_out(source)) {
                 let name = step.instruction.keyword();
-                found.push(step, "CopyIgnoredFile", format!("{name} of {source}, which .dockerignore leaves out"));
+                found.push(
+                    step,
+                    "CopyIgnoredFile",
+                    format!("Attempting to {name} file {source:?} that is excluded by .dockerignore"),
+                );
             }
         }
         _ => {}
     }
 }
 
+fn expose(step: &Step, ports: &[String], found: &mut Found) {
+    for port in ports.iter().filter(|port| !port.contains('$')) {
+        let (range, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+        if !is_lower(protocol) {
+            let message = format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase");
+            found.push(step, "ExposeProtoCasing", message);
+        }
+        if range.contains(':') {
+            let what = "EXPOSE instruction should not define an IP address or host-port mapping";
+            found.push(step, "ExposeInvalidFormat", format!("{what}, found '{port}'"));
+        }
+    }
+}
+
 fn secret(step: &Step, keyword: &str, name: &str, found: &mut Found) {
-    let message = format!("{keyword} {name} would leave a secret in the image (RUN --mount=type=secret)");
+    let message = format!(
+        "Do not use ARG or ENV instructions for sensitive data ({keyword} {name:?}; see RUN --mount=type=secret)"
+    );
     found.push(step, "SecretsUsedInArgOrEnv", message);
 }
 

@@ -1,39 +1,39 @@
 //! Words of a Dockerfile: quotes, escapes and `$variables`.
 //!
-//! This is the shell's grammar as BuildKit cuts it down: `${v:-w}`, `${v-w}`, `${v:+w}`, `${v+w}`, `${v:?w}`, `${v?w}`, `${v#p}`,
-//! `${v##p}`, `${v%p}`, `${v%%p}`, `${v/p/w}` and `${v//p/w}` with `*` and `?` as the only wildcards; no commands, no arithmetic,
-//! no nested quoting in defaults. A variable that is not set is empty.
+//! The grammar is the part of the shell's that BuildKit has: `${v:-w}`, `${v-w}`, `${v:+w}`, `${v+w}`, `${v:?w}`,
+//! `${v?w}`, `${v#p}`, `${v##p}`, `${v%p}`, `${v%%p}`, `${v/p/w}` and `${v//p/w}`, with `*` and `?` as the only
+//! wildcards; no commands, no arithmetic, no nested quotes in defaults. An unset variable is empty.
 
 use super::pattern::Pattern;
 use super::problem::Problem;
 
-/// What becomes of quotes and escapes.
+/// What happens to quotes and escapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quoting {
-    /// Both have done their work and go: a value.
+    /// Both are removed: the result is a value.
     Strip,
-    /// Quotes stay, escapes go.
+    /// Quotes are kept, escapes removed.
     Keep,
-    /// Both stay, and a variable that is not set stays as written: the text of a line that is only being looked at.
+    /// Both are kept, and so is an unset variable: the text is only inspected.
     Raw,
-    /// Quotes are ordinary characters: the body of a heredoc.
+    /// Quotes are ordinary characters, as in the body of a heredoc.
     Literal,
 }
 
-/// Where variables come from.
+/// Looks up the value of a variable; `None` if it is not set.
 pub type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-/// Expand `source` as one word, keeping the spaces in it.
+/// Expands `source` as one word, keeping its spaces.
 pub fn word(source: &str, escape: char, quoting: Quoting, lookup: &Lookup<'_>) -> Result<String, Problem> {
     Ok(Expander::new(source, escape, quoting, lookup).until(None, quoting == Quoting::Raw)?.0)
 }
 
-/// Expand `source`, then split it at spaces outside quotes.
+/// Expands `source`, then splits it at spaces outside quotes.
 pub fn words(source: &str, escape: char, quoting: Quoting, lookup: &Lookup<'_>) -> Result<Vec<String>, Problem> {
     Ok(Expander::new(source, escape, quoting, lookup).until(None, quoting == Quoting::Raw)?.1)
 }
 
-/// Nesting of `${a:-${b:-…}}` that is still read; deeper is an attack on the stack.
+/// The deepest nesting of `${a:-${b:-…}}`; deeper input attacks the stack.
 const DEPTH: usize = 64;
 
 struct Expander<'a> {
@@ -44,7 +44,7 @@ struct Expander<'a> {
     depth: usize,
 }
 
-/// Collects words while characters go by.
+/// Collects words, character by character.
 #[derive(Default)]
 struct Words {
     done: Vec<String>,
@@ -71,7 +71,7 @@ impl<'a> Expander<'a> {
         Self { chars: source.chars().peekable(), escape, quoting, lookup, depth: 0 }
     }
 
-    /// Expand up to `stop`, which is consumed, or to the end.
+    /// Expands up to `stop`, which is consumed, or to the end.
     fn until(&mut self, stop: Option<char>, raw_escapes: bool) -> Result<(String, Vec<String>), Problem> {
         self.depth += 1;
         if self.depth > DEPTH {
@@ -98,7 +98,7 @@ impl<'a> Expander<'a> {
                     result.push_str(&value);
                 }
                 '<' => {
-                    // `<< EOF` is one word although a space stands in it.
+                    // `<< EOF` is one word although it holds a space.
                     let value = self.redirection();
                     words.current.push_str(&value);
                     result.push_str(&value);
@@ -177,7 +177,8 @@ impl<'a> Expander<'a> {
                                 self.chars.next();
                                 c = next;
                             }
-                            // Before anything else an escape is itself, and is already there when they are kept.
+                            // Before any other character an escape stands for itself; if escapes are kept, it was
+                            // pushed above.
                             Some(_) if raw_escapes => continue,
                             Some(_) => {}
                         }
@@ -201,89 +202,88 @@ impl<'a> Expander<'a> {
         result
     }
 
-    /// A variable, at its `$`.
+    /// Expands a variable, at its `$`.
     fn dollar(&mut self) -> Result<String, Problem> {
         self.chars.next();
-        let keep_unset = self.quoting == Quoting::Raw;
-        if self.chars.peek() != Some(&'{') {
-            let name = self.name();
-            return Ok(match name.is_empty() {
-                true => "$".to_owned(),
-                false => match (self.lookup)(&name) {
-                    Some(value) => value,
-                    None if keep_unset => format!("${name}"),
-                    None => String::new(),
-                },
-            });
+        if self.chars.next_if_eq(&'{').is_some() {
+            return self.braces();
         }
-        self.chars.next();
+        let name = self.name();
+        Ok(match name.is_empty() {
+            true => "$".to_owned(),
+            false => match (self.lookup)(&name) {
+                Some(value) => value,
+                None if self.keeps_unset() => format!("${name}"),
+                None => String::new(),
+            },
+        })
+    }
+
+    /// Expands a variable, after its `${`.
+    fn braces(&mut self) -> Result<String, Problem> {
         let name = self.name();
         if name.is_empty() {
             return Err(Problem::BadSubstitution("no name after ${".to_owned()));
         }
         let value = (self.lookup)(&name);
-        let set = value.is_some();
-        let operator = self.chars.next();
-        let (operator, colon) = match operator {
-            Some(':') => (self.chars.next(), true),
-            other => (other, false),
-        };
-        let value_or = |text: String| match (&value, keep_unset) {
-            (None, true) => text,
-            _ => value.clone().unwrap_or_default(),
+        let (operator, colon) = match self.chars.next() {
+            Some(':') => (self.chars.next(), ":"),
+            other => (other, ""),
         };
         match operator {
-            Some('}') if !colon => Ok(value_or(format!("${{{name}}}"))),
+            Some('}') if colon.is_empty() => Ok(match value {
+                None if self.keeps_unset() => format!("${{{name}}}"),
+                value => value.unwrap_or_default(),
+            }),
             Some(operator @ ('-' | '+' | '?')) => {
                 let word = self.until(Some('}'), false)?.0;
-                if keep_unset && !set {
-                    let colon = if colon { ":" } else { "" };
+                if self.keeps_unset() && value.is_none() {
                     return Ok(format!("${{{name}{colon}{operator}{word}}}"));
                 }
-                let present = set && !(colon && value.as_deref() == Some(""));
-                match (operator, present) {
-                    ('-', true) | ('?', true) => Ok(value.unwrap_or_default()),
-                    ('-', false) | ('+', true) => Ok(word),
-                    ('+', false) => Ok(String::new()),
-                    _ if !word.is_empty() => Err(Problem::Required { name, message: word }),
-                    _ if set => Err(Problem::Required { name, message: "may not be empty".to_owned() }),
-                    _ => Err(Problem::Required { name, message: "must be set".to_owned() }),
-                }
+                substitute(name, value, operator, colon.is_empty(), word)
             }
-            Some(end @ ('#' | '%')) if !colon => {
-                let word = self.until(Some('}'), true)?.0;
-                if keep_unset && !set {
-                    return Ok(format!("${{{name}{end}{word}}}"));
-                }
-                let (word, longest) = match word.strip_prefix(end) {
-                    Some(word) => (word, true),
-                    None => (word.as_str(), false),
-                };
-                let pattern = Pattern::shell(word)?;
-                let value = value.unwrap_or_default();
-                Ok(match end {
-                    '#' => pattern.trim_prefix(&value, longest).to_owned(),
-                    _ => pattern.trim_suffix(&value, longest).to_owned(),
-                })
-            }
-            Some('/') if !colon => {
-                let all = self.chars.next_if_eq(&'/').is_some();
-                let pattern = self.until(Some('/'), true)?.0;
-                let replacement = self.until(Some('}'), true)?.0;
-                if keep_unset && !set {
-                    return Ok(format!("${{{name}/{pattern}/{replacement}}}"));
-                }
-                Ok(Pattern::shell(&pattern)?.replace(&value.unwrap_or_default(), &replacement, all))
-            }
+            Some(end @ ('#' | '%')) if colon.is_empty() => self.trimmed(&name, value, end),
+            Some('/') if colon.is_empty() => self.replaced(&name, value),
             None => Err(Problem::Unclosed('}')),
-            Some(other) => {
-                let colon = if colon { ":" } else { "" };
-                Err(Problem::BadSubstitution(format!("${{{name}{colon}{other}…}} is not supported")))
-            }
+            Some(other) => Err(Problem::BadSubstitution(format!("${{{name}{colon}{other}…}} is not supported"))),
         }
     }
 
-    /// A variable's name: digits, or one special character, or letters, digits and `_`.
+    /// Expands `${v#p}`, `${v##p}`, `${v%p}` or `${v%%p}`, after the first operator.
+    fn trimmed(&mut self, name: &str, value: Option<String>, end: char) -> Result<String, Problem> {
+        let word = self.until(Some('}'), true)?.0;
+        if self.keeps_unset() && value.is_none() {
+            return Ok(format!("${{{name}{end}{word}}}"));
+        }
+        let (word, longest) = match word.strip_prefix(end) {
+            Some(word) => (word, true),
+            None => (word.as_str(), false),
+        };
+        let pattern = Pattern::shell(word)?;
+        let value = value.unwrap_or_default();
+        Ok(match end {
+            '#' => pattern.trim_prefix(&value, longest).to_owned(),
+            _ => pattern.trim_suffix(&value, longest).to_owned(),
+        })
+    }
+
+    /// Expands `${v/p/w}` or `${v//p/w}`, after the first `/`.
+    fn replaced(&mut self, name: &str, value: Option<String>) -> Result<String, Problem> {
+        let all = self.chars.next_if_eq(&'/').is_some();
+        let pattern = self.until(Some('/'), true)?.0;
+        let replacement = self.until(Some('}'), true)?.0;
+        if self.keeps_unset() && value.is_none() {
+            return Ok(format!("${{{name}/{pattern}/{replacement}}}"));
+        }
+        Ok(Pattern::shell(&pattern)?.replace(&value.unwrap_or_default(), &replacement, all))
+    }
+
+    /// Whether an unset variable is kept as written.
+    fn keeps_unset(&self) -> bool {
+        self.quoting == Quoting::Raw
+    }
+
+    /// Reads a variable's name: digits, or one special character, or letters, digits and `_`.
     fn name(&mut self) -> String {
         let mut name = String::new();
         match self.chars.peek() {
@@ -303,6 +303,26 @@ impl<'a> Expander<'a> {
             name.push(c);
         }
         name
+    }
+}
+
+/// Evaluates `${v-w}`, `${v+w}` or `${v?w}`. Unless `empty` (`${v:-w}`), an empty value counts as unset.
+fn substitute(
+    name: String,
+    value: Option<String>,
+    operator: char,
+    empty: bool,
+    word: String,
+) -> Result<String, Problem> {
+    let set = value.is_some();
+    let present = set && (empty || value.as_deref() != Some(""));
+    match (operator, present) {
+        ('-' | '?', true) => Ok(value.unwrap_or_default()),
+        ('-', false) | ('+', true) => Ok(word),
+        ('+', false) => Ok(String::new()),
+        _ if !word.is_empty() => Err(Problem::Required { name, message: word }),
+        _ if set => Err(Problem::Required { name, message: "may not be empty".to_owned() }),
+        _ => Err(Problem::Required { name, message: "must be set".to_owned() }),
     }
 }
 
@@ -383,10 +403,10 @@ mod tests {
     #[test]
     fn wrong_words_say_what_is_wrong() {
         for (source, expected) in [
-            ("'x", "no closing ' to be found"),
-            ("\"x", "no closing \" to be found"),
-            ("${A", "no closing } to be found"),
-            ("${A:-x", "no closing } to be found"),
+            ("'x", "missing closing '"),
+            ("\"x", "missing closing \""),
+            ("${A", "missing closing }"),
+            ("${A:-x", "missing closing }"),
             ("${}", "bad substitution: no name after ${"),
             ("${A:x}", "bad substitution: ${A:x…} is not supported"),
             ("${UNSET:?give me}", "UNSET: give me"),

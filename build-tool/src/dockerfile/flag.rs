@@ -1,15 +1,17 @@
-//! Flags of instructions: `--name=value` behind the keyword.
+//! Flags of instructions: `--name=value` after the keyword.
+
+use bundle_tool::option::quantity::Span;
 
 use super::near::near;
 use super::problem::Problem;
 
-/// The flags of a line; what is taken is known, what is left is a mistake.
+/// The flags of a line.
 pub(super) struct Flags<'a> {
     pub(super) keyword: &'static str,
     pub(super) given: &'a [String],
 }
 
-/// Which flags each instruction has.
+/// The flags that each instruction has.
 const FLAGS: [(&str, &[&str]); 5] = [
     ("ADD", &["chown", "chmod", "link", "keep-git-dir", "checksum", "unpack", "exclude"]),
     ("COPY", &["from", "chown", "chmod", "link", "parents", "exclude"]),
@@ -29,17 +31,17 @@ impl Flags<'_> {
         })
     }
 
-    /// A problem with one of them.
+    /// A problem with a flag's value.
     pub(super) fn bad(&self, flag: &'static str, reason: impl Into<String>) -> Problem {
         Problem::BadFlag { instruction: self.keyword, flag, reason: reason.into() }
     }
 
-    /// The values of one that may stand several times.
+    /// The values of a flag that may be repeated.
     pub(super) fn strings(&self, flag: &'static str) -> Result<Vec<String>, Problem> {
-        self.values(flag).map(|value| Ok(value.ok_or_else(|| self.bad(flag, "lacks its =value"))?.to_owned())).collect()
+        self.values(flag).map(|value| Ok(value.ok_or_else(|| self.bad(flag, "missing =value"))?.to_owned())).collect()
     }
 
-    /// The value of one that may stand once.
+    /// The value of a flag that may be given once.
     pub(super) fn string(&self, flag: &'static str) -> Result<Option<String>, Problem> {
         let mut values = self.strings(flag)?;
         match values.len() {
@@ -48,7 +50,7 @@ impl Flags<'_> {
         }
     }
 
-    /// The value of one that is true or false.
+    /// The value of a flag that is true or false.
     pub(super) fn boolean(&self, flag: &'static str) -> Result<Option<bool>, Problem> {
         let mut values = self.values(flag);
         let value = match values.next() {
@@ -63,18 +65,17 @@ impl Flags<'_> {
         }
     }
 
-    /// The value of a duration, in nanoseconds; 0 if it is not given.
+    /// The value of a flag that is a duration, in nanoseconds; 0 if it is not given.
     pub(super) fn duration(&self, flag: &'static str) -> Result<u64, Problem> {
         let Some(value) = self.string(flag)? else { return Ok(0) };
-        match nanoseconds(&value) {
-            Some(0) => Ok(0),
-            Some(time) if time < 1_000_000 => Err(self.bad(flag, "is less than 1ms")),
-            Some(time) => Ok(time),
-            None => Err(self.bad(flag, format!("{value:?} is no duration (30s, 1m30s, 100ms)"))),
+        match value.parse().map(Span::nanoseconds) {
+            Ok(time @ 1..1_000_000) => Err(self.bad(flag, format!("{time}ns is less than 1ms"))),
+            Ok(time) => Ok(time),
+            Err(error) => Err(self.bad(flag, error.to_string())),
         }
     }
 
-    /// Refuse what the instruction does not have.
+    /// Refuses flags that the instruction does not have.
     pub(super) fn finish(&self) -> Result<(), Problem> {
         let known = FLAGS.iter().find(|(keyword, _)| *keyword == self.keyword).map_or(&[][..], |(_, known)| known);
         for given in self.given {
@@ -88,33 +89,6 @@ impl Flags<'_> {
     }
 }
 
-/// A duration in Go's notation.
-fn nanoseconds(text: &str) -> Option<u64> {
-    if text == "0" {
-        return Some(0);
-    }
-    let mut total = 0f64;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        let unit_end =
-            rest[digits..].find(|c: char| c.is_ascii_digit() || c == '.').map_or(rest.len(), |end| digits + end);
-        total += number
-            * match &rest[digits..unit_end] {
-                "ns" => 1f64,
-                "us" | "µs" | "μs" => 1e3,
-                "ms" => 1e6,
-                "s" => 1e9,
-                "m" => 60e9,
-                "h" => 3600e9,
-                _ => return None,
-            };
-        rest = &rest[unit_end..];
-    }
-    (!text.is_empty() && total < i64::MAX as f64).then_some(total.round() as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,12 +100,15 @@ mod tests {
             ("1.5s", Some(1_500_000_000)),
             ("100ms", Some(100_000_000)),
             ("0", Some(0)),
+            ("1us", None),
             ("5", None),
             ("", None),
             ("x", None),
             ("1d", None),
         ] {
-            assert_eq!(nanoseconds(text), expected, "{text}");
+            let given = [format!("--interval={text}")];
+            let flags = Flags { keyword: "HEALTHCHECK", given: &given };
+            assert_eq!(flags.duration("interval").ok(), expected, "{text}");
         }
     }
 }

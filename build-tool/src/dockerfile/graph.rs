@@ -1,7 +1,9 @@
-//! The graph of a Dockerfile's stages, for Graphviz or as a picture.
+//! The graph of a Dockerfile's stages, for Graphviz or as SVG.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+
+use image_tool::show::human::plain;
 
 use super::plan::{Base, Plan};
 
@@ -12,11 +14,11 @@ struct Node {
     image: bool,
     needed: bool,
     target: bool,
-    /// How many others come before it on the longest way.
+    /// The length of the longest path that leads to it, which is its column.
     depth: usize,
 }
 
-/// The nodes, and from which to which the edges lead; the last says that it is what the stage begins with.
+/// The nodes, and the edges from one to another; `true` marks the edge from a stage's base.
 type Drawing = (Vec<Node>, Vec<(usize, usize, bool)>);
 
 fn drawing(plan: &Plan) -> Drawing {
@@ -26,7 +28,7 @@ fn drawing(plan: &Plan) -> Drawing {
         .iter()
         .enumerate()
         .map(|(number, stage)| Node {
-            label: stage.name.clone().unwrap_or_else(|| format!("stage {number}")),
+            label: plain(&stage.name.clone().unwrap_or_else(|| format!("stage {number}"))),
             image: false,
             needed: needed.contains(&number),
             target: number == plan.target,
@@ -42,7 +44,7 @@ fn drawing(plan: &Plan) -> Drawing {
                 Base::Stage(stage) => stage,
                 Base::Image(name) => {
                     let node = *images.entry(name.clone()).or_insert_with(|| {
-                        nodes.push(Node { label: name, image: true, needed: false, target: false, depth: 0 });
+                        nodes.push(Node { label: plain(&name), image: true, needed: false, target: false, depth: 0 });
                         nodes.len() - 1
                     });
                     nodes[node].needed |= needed.contains(&number);
@@ -53,14 +55,14 @@ fn drawing(plan: &Plan) -> Drawing {
                 edges.push((from, number, position == 0));
             }
         }
-        // A stage takes from earlier ones and from images alone, so what it takes from has its depth already.
+        // A stage takes only from earlier stages and from images, so their depths are already known.
         let before = edges.iter().filter(|(_, to, _)| *to == number).map(|(from, ..)| nodes[*from].depth + 1);
         nodes[number].depth = before.max().unwrap_or(0);
     }
     (nodes, edges)
 }
 
-/// The graph in Graphviz's language.
+/// Draws the graph in Graphviz's language.
 pub fn dot(plan: &Plan) -> String {
     let (nodes, edges) = drawing(plan);
     let mut text = String::from("digraph build {\n  rankdir=LR;\n  node [shape=box, style=rounded];\n");
@@ -82,7 +84,7 @@ const WIDTH: usize = 180;
 const HEIGHT: usize = 36;
 const GAP: (usize, usize) = (60, 24);
 
-/// The graph as a picture.
+/// Draws the graph as SVG.
 pub fn svg(plan: &Plan) -> String {
     let (nodes, edges) = drawing(plan);
     let mut rows: BTreeMap<usize, usize> = BTreeMap::new();
@@ -126,7 +128,7 @@ pub fn svg(plan: &Plan) -> String {
     text + "</svg>\n"
 }
 
-/// As much of a label as fits.
+/// As much of a label as fits into its box.
 fn cut(label: &str) -> String {
     match label.char_indices().nth(24) {
         Some((at, _)) => format!("{}…", &label[..at]),
@@ -144,7 +146,7 @@ mod tests {
     use crate::dockerfile::Dockerfile;
 
     fn plan() -> Plan {
-        let source = "FROM golang:1 AS build\nFROM build AS unused\nFROM alpine\nCOPY --from=build /a /a\nCOPY --from=\"b<\" /b /b\n";
+        let source = "FROM golang:1 AS build\nFROM build AS unused\nFROM alpine\nCOPY --from=build /a /a\nCOPY --from=\"b<\" /b /b\nCOPY --from=\"\u{1b}c\" /c /c\n";
         Plan::new("D", &Dockerfile::parse("D", source.as_bytes()).unwrap(), &|_| None).unwrap()
     }
 
@@ -158,11 +160,12 @@ mod tests {
             "n3 [label=\"golang:1\", style=filled, fillcolor=lightblue];",
             "n3 -> n0;",
             "n0 -> n2 [style=dashed];",
+            "[label=\"\\\\u{1b}c\"",
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }
         let text = svg(&plan());
         assert!(text.contains("b&lt;") && !text.contains("b<"), "{text}");
-        assert_eq!(text.matches("<rect").count(), 6);
+        assert_eq!(text.matches("<rect").count(), 7);
     }
 }

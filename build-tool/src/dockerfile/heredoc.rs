@@ -1,23 +1,23 @@
-//! Heredocs: `<<NAME`, `<<-NAME` (leading tabs go) and `<<"NAME"` (nothing is expanded).
+//! Heredocs: `<<NAME`, `<<-NAME` (leading tabs are removed) and `<<"NAME"` (variables are not expanded).
 
 use super::expand::{self, Quoting};
 use super::problem::Problem;
 
-/// A heredoc's name, its manners and, once its lines were read, its body.
+/// A heredoc: its head, and its body once that was read.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Heredoc {
-    /// The word that ends it, and the file name that COPY gives it.
+    /// The word that ends it; also the file's name in COPY.
     pub name: String,
-    /// Whether variables in the body are expanded: the name bore no quotes.
+    /// Whether variables in the body are expanded: the name is not quoted.
     pub expand: bool,
-    /// `<<-`: leading tabs are taken off.
+    /// Whether leading tabs are removed: `<<-`.
     pub chomp: bool,
-    /// The body as written, with its line ends.
+    /// The body as written, line ends included.
     pub content: String,
 }
 
 impl Heredoc {
-    /// The body as it is meant, without the tabs that `<<-` takes off.
+    /// The body, without leading tabs if `<<-` asks for that.
     pub fn body(&self) -> String {
         match self.chomp {
             true => self.content.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect(),
@@ -26,7 +26,7 @@ impl Heredoc {
     }
 }
 
-/// Read a word (`<<EOF`, `3<<-'EOF'`) as the head of a heredoc; `None` if it is not one.
+/// Parses a word (`<<EOF`, `3<<-'EOF'`) as the head of a heredoc; `None` if it is not one.
 pub fn parse(word: &str) -> Result<Option<Heredoc>, Problem> {
     let Some(rest) = word.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<") else {
         return Ok(None);

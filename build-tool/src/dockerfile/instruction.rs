@@ -1,12 +1,12 @@
 //! The instructions: one typed value for each.
 //!
-//! Variables are still as written; [`crate::dockerfile::expand`] gives them values when the step is reached.
+//! Variables are not expanded yet; [`crate::dockerfile::expand`] does that when a step is reached.
 
 use serde::Serialize;
 
 use super::heredoc::Heredoc;
 
-/// Every instruction, as it is written.
+/// The keywords of all instructions.
 pub const KEYWORDS: [&str; 18] = [
     "ADD",
     "ARG",
@@ -28,7 +28,7 @@ pub const KEYWORDS: [&str; 18] = [
     "WORKDIR",
 ];
 
-/// One instruction.
+/// An instruction and its arguments.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "instruction", content = "value", rename_all = "UPPERCASE")]
 #[expect(missing_docs, reason = "the variants are the instructions of the Dockerfile reference")]
@@ -44,7 +44,7 @@ pub enum Instruction {
     Healthcheck(Healthcheck),
     Label(Pairs),
     Maintainer(String),
-    /// The trigger as text, which is how an image's config keeps it.
+    /// The trigger as text, as an image's config stores it.
     OnBuild(String),
     Run(Run),
     Shell(Vec<String>),
@@ -55,12 +55,12 @@ pub enum Instruction {
 }
 
 impl Instruction {
-    /// Whether it may change files, and so make a layer; the others set fields of the image's config.
+    /// Whether the instruction may change files, and so make a layer. The others set fields of the image's config.
     pub fn makes_layer(&self) -> bool {
         matches!(self, Self::Add(_) | Self::Copy(_) | Self::Run(_) | Self::Workdir(_))
     }
 
-    /// The keyword, in capitals.
+    /// The keyword in upper case.
     pub fn keyword(&self) -> &'static str {
         match self {
             Self::Add(_) => "ADD",
@@ -85,15 +85,15 @@ impl Instruction {
     }
 }
 
-/// FROM.
+/// The arguments of FROM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct From {
-    /// The image or stage.
+    /// The image or the stage to begin with.
     pub base: String,
-    /// `AS name`, in lower case.
+    /// The name after `AS`, in lower case.
     pub name: Option<String>,
-    /// `--platform`.
+    /// The value of `--platform`.
     pub platform: Option<String>,
 }
 
@@ -101,97 +101,97 @@ pub struct From {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CommandLine {
-    /// `["program", "argument"]`.
+    /// The program and its arguments, from a JSON array.
     Exec(Vec<String>),
     /// Text for the shell.
     Shell(String),
 }
 
-/// RUN.
+/// The arguments of RUN.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Run {
-    /// What to run.
+    /// The command, in either form.
     pub command: CommandLine,
-    /// The bodies that the command names.
+    /// The heredocs that the command names, in order.
     pub heredocs: Vec<Heredoc>,
-    /// `--mount`, in order, for [`super::mount::parse`] once variables are expanded.
+    /// The values of `--mount`, in order, for [`super::mount::parse`] once variables are expanded.
     pub mounts: Vec<String>,
-    /// `--network`.
+    /// The value of `--network`: `default`, `host` or `none`.
     pub network: Option<String>,
-    /// `--security`.
+    /// The value of `--security`: `sandbox` or `insecure`.
     pub security: Option<String>,
 }
 
-/// COPY and ADD.
+/// The arguments of COPY or ADD.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Copy {
-    /// Paths, patterns and, for ADD, URLs.
+    /// Paths and patterns, and for ADD also URLs.
     pub sources: Vec<String>,
     /// Heredocs among the sources.
     pub heredocs: Vec<Heredoc>,
-    /// Where to.
+    /// The destination; a trailing `/` says that it is a directory.
     pub destination: String,
-    /// `--from` (COPY).
+    /// The value of `--from` (COPY): a stage or an image.
     pub from: Option<String>,
-    /// `--chown`.
+    /// The value of `--chown`.
     pub chown: Option<String>,
-    /// `--chmod`.
+    /// The value of `--chmod`.
     pub chmod: Option<String>,
-    /// `--link`: the step does not look at what lies below it.
+    /// `--link`: the layer does not depend on what lies below it.
     pub link: bool,
-    /// `--parents` (COPY): keep the sources' folders.
+    /// `--parents` (COPY): copy the sources' parent directories too.
     pub parents: bool,
-    /// `--exclude`.
+    /// The patterns of `--exclude`.
     pub exclude: Vec<String>,
-    /// `--checksum` (ADD).
+    /// The value of `--checksum` (ADD): the digest of a download.
     pub checksum: Option<String>,
-    /// `--keep-git-dir` (ADD).
+    /// `--keep-git-dir` (ADD), which has no effect: git sources are not fetched.
     pub keep_git_dir: bool,
-    /// `--unpack` (ADD): whether archives are unpacked; by default local ones are and remote ones are not.
+    /// The value of `--unpack` (ADD). By default, local archives are unpacked and remote ones are not.
     pub unpack: Option<bool>,
 }
 
-/// Names with values.
+/// The arguments of ENV or LABEL.
 pub type Pairs = Vec<Pair>;
 
 /// A name with its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pair {
-    /// The name, for LABEL with its quotes.
+    /// The name; for LABEL with its quotes.
     pub name: String,
-    /// The value with its quotes.
+    /// The value, with its quotes.
     pub value: String,
-    /// Written `NAME value`, as was the custom once.
+    /// Whether it is written in the old form, `NAME value`.
     pub legacy: bool,
 }
 
-/// One name of ARG.
+/// One argument that ARG declares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Argument {
-    /// The name.
+    /// The argument's name.
     pub name: String,
-    /// Its value if none is given to the build.
+    /// The value that it has without `--build-arg`.
     pub default: Option<String>,
 }
 
-/// HEALTHCHECK.
+/// The arguments of HEALTHCHECK; durations are 0 if they are not given.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Healthcheck {
-    /// `None` for HEALTHCHECK NONE.
+    /// The command; `None` for `HEALTHCHECK NONE`.
     pub command: Option<CommandLine>,
     /// Nanoseconds between two runs.
     pub interval: u64,
     /// Nanoseconds that one run may take.
     pub timeout: u64,
-    /// Nanoseconds in which failures do not count.
+    /// Nanoseconds after the start in which failures do not count.
     pub start_period: u64,
-    /// Nanoseconds between two runs in that time.
+    /// Nanoseconds between two runs in the start period.
     pub start_interval: u64,
-    /// Failures in a row that make it unhealthy.
+    /// Failures in a row until the container is unhealthy.
     pub retries: u32,
 }

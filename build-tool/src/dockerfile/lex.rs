@@ -1,31 +1,31 @@
 //! From the bytes of a Dockerfile to its logical lines.
 //!
-//! Owns what is decided before any instruction is understood: parser directives, comments, continuations, where a keyword ends,
-//! which words are flags, and the bodies of heredocs. What the rest of a line means is [`super::parse`]'s.
+//! This module decides what does not depend on the instruction: parser directives, comments, continuations, where a
+//! keyword ends, which words are flags, and the bodies of heredocs. `parse` reads the rest of a line.
 //!
-//! The rules are those of BuildKit's `frontend/dockerfile/parser`, oddities included, because Dockerfiles in the wild stand on them:
-//! `\\` at the end of a line does not continue it, a comment or an empty line inside a continued instruction is skipped, and
-//! leading space is kept on continuation lines.
+//! The rules are those of BuildKit's `frontend/dockerfile/parser`, oddities included, because existing Dockerfiles rely
+//! on them: `\\` at the end of a line does not continue it, a comment or an empty line inside a continued instruction
+//! is skipped, and continuation lines keep their leading space.
 
 use super::expand::{self, Quoting};
 use super::heredoc::{self, Heredoc};
 use super::problem::{Error, Problem};
 
-/// The lines of the source that something came from, counted from 1.
+/// A range of lines in the source, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Span {
-    /// First line.
+    /// The first line.
     pub start: usize,
-    /// Last line, the same one for an instruction of a single line.
+    /// The last line; the first one again for an instruction of a single line.
     pub end: usize,
 }
 
-/// What the `# name=value` comments at the head of the file ask for.
+/// The parser directives, `# name=value`, at the head of the file.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Directives {
     /// The character that escapes and continues: `\` or a backtick.
     pub escape: char,
-    /// `# syntax=`: the frontend that docker would fetch; this tool is its own.
+    /// `# syntax=`: the frontend that docker would fetch. It is ignored.
     pub syntax: Option<String>,
     /// `# check=`: settings of the lint.
     pub check: Option<String>,
@@ -37,28 +37,28 @@ impl Default for Directives {
     }
 }
 
-/// One instruction before it is understood.
+/// A logical line: an instruction that is not parsed yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// Where it stands.
+    /// The lines that it takes.
     pub span: Span,
-    /// The instruction's name as written.
+    /// The keyword as written.
     pub keyword: String,
-    /// The words that begin with `--` before the first other word, without their quotes.
+    /// The leading words that begin with `--`, without quotes.
     pub flags: Vec<String>,
-    /// The rest, trimmed.
+    /// The rest of the line, trimmed.
     pub rest: String,
     /// The whole logical line, as the image's history shows it.
     pub original: String,
-    /// The bodies that follow, in the order in which the line names them.
+    /// The heredocs that the line names, in order, with their bodies.
     pub heredocs: Vec<Heredoc>,
-    /// Comments directly above, without `#`; the lint reads them.
+    /// The comments directly above, without `#`, for the lint.
     pub comments: Vec<String>,
-    /// A continuation holds an empty line, which BuildKit means to refuse one day.
+    /// Whether a continuation holds an empty line, which BuildKit plans to refuse.
     pub empty_continuation: bool,
 }
 
-/// Split a Dockerfile into its directives and logical lines. `name` is what an error calls the file.
+/// Splits a Dockerfile into its directives and logical lines. `name` is the file's name in errors.
 pub fn lines(name: &str, source: &[u8]) -> Result<(Directives, Vec<Line>), Error> {
     let at = |line: usize, problem: Problem| Error { file: name.to_owned(), line, problem };
     let text = match std::str::from_utf8(source) {
@@ -69,7 +69,7 @@ pub fn lines(name: &str, source: &[u8]) -> Result<(Directives, Vec<Line>), Error
         }
     };
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut physical = text.split_inclusive('\n').enumerate().map(|(number, line)| (number + 1, line));
+    let physical = &mut text.split_inclusive('\n').enumerate().map(|(number, line)| (number + 1, line));
     let mut head = Head::default();
     let mut found = Vec::new();
     let mut comments: Vec<String> = Vec::new();
@@ -87,69 +87,83 @@ pub fn lines(name: &str, source: &[u8]) -> Result<(Directives, Vec<Line>), Error
             continue;
         }
         let escape = head.directives.escape;
-        let (first, mut continues) = trim_continuation(line, escape);
-        if first.is_empty() && !continues {
-            continue;
-        }
-        let mut logical = first.to_owned();
-        let mut end = number;
-        let mut empty_continuation = false;
-        while continues {
-            let Some((number, raw)) = physical.next() else { break };
-            end = number;
-            let next = trim_newline(raw);
-            if next.trim_start().starts_with('#') {
-                continue;
-            }
-            if next.trim_start().is_empty() {
-                empty_continuation = true;
-                continue;
-            }
-            let (part, more) = trim_continuation(next, escape);
-            logical.push_str(part);
-            continues = more;
-        }
-        let mut line = split(&logical, escape);
-        line.span = Span { start: number, end };
-        line.empty_continuation = empty_continuation;
+        let Some(mut line) = logical(number, line, physical, escape) else { continue };
         line.comments = std::mem::take(&mut comments);
         if line.keyword.is_empty() {
             continue;
         }
         if may_have_heredoc(&line, escape) {
-            for mut heredoc in heredocs(&logical).map_err(|problem| at(number, problem))? {
-                let mut terminated = false;
-                for (body_number, raw) in physical.by_ref() {
-                    line.span.end = body_number;
-                    let end = trim_newline(raw);
-                    let end = if heredoc.chomp { end.trim_start_matches('\t') } else { end };
-                    if end == heredoc.name {
-                        terminated = true;
-                        break;
-                    }
-                    heredoc.content.push_str(raw);
-                }
-                if !terminated {
-                    return Err(at(number, Problem::UnterminatedHeredoc(heredoc.name)));
-                }
-                line.heredocs.push(heredoc);
-            }
+            bodies(&mut line, physical).map_err(|problem| at(number, problem))?;
         }
         found.push(line);
     }
     Ok((head.directives, found))
 }
 
-/// Read one instruction that stands alone, as an `ONBUILD` trigger in an image's config does.
+/// Joins the logical line that begins with `first`; `None` if it is empty.
+fn logical<'a>(
+    number: usize,
+    first: &str,
+    physical: &mut impl Iterator<Item = (usize, &'a str)>,
+    escape: char,
+) -> Option<Line> {
+    let (first, mut continues) = trim_continuation(first, escape);
+    if first.is_empty() && !continues {
+        return None;
+    }
+    let mut logical = first.to_owned();
+    let mut end = number;
+    let mut empty_continuation = false;
+    while continues {
+        let Some((number, raw)) = physical.next() else { break };
+        end = number;
+        let next = trim_newline(raw);
+        if next.trim_start().starts_with('#') {
+            continue;
+        }
+        if next.trim_start().is_empty() {
+            empty_continuation = true;
+            continue;
+        }
+        let (part, more) = trim_continuation(next, escape);
+        logical.push_str(part);
+        continues = more;
+    }
+    Some(Line { span: Span { start: number, end }, empty_continuation, ..split(&logical, escape) })
+}
+
+/// Reads the bodies of the heredocs that a line names.
+fn bodies<'a>(line: &mut Line, physical: &mut impl Iterator<Item = (usize, &'a str)>) -> Result<(), Problem> {
+    for mut heredoc in heredocs(&line.original)? {
+        let mut terminated = false;
+        for (number, raw) in physical.by_ref() {
+            line.span.end = number;
+            let end = trim_newline(raw);
+            let end = if heredoc.chomp { end.trim_start_matches('\t') } else { end };
+            if end == heredoc.name {
+                terminated = true;
+                break;
+            }
+            heredoc.content.push_str(raw);
+        }
+        if !terminated {
+            return Err(Problem::UnterminatedHeredoc(heredoc.name));
+        }
+        line.heredocs.push(heredoc);
+    }
+    Ok(())
+}
+
+/// Reads a single instruction: an `ONBUILD` trigger from an image's config.
 pub(super) fn trigger(name: &str, text: &str, escape: char) -> Result<Vec<Line>, Error> {
-    // A directive can only change the escape character, so it is put before the text rather than threaded through.
+    // The escape character is all that a directive can change, so a directive is put before the text.
     match escape {
         '\\' => lines(name, text.as_bytes()).map(|(_, lines)| lines),
         other => lines(name, format!("# escape={other}\n{text}").as_bytes()).map(|(_, lines)| lines),
     }
 }
 
-/// Split a logical line into keyword, flags and rest; the span is left at zero.
+/// Splits a logical line into keyword, flags and rest; the span is left at zero.
 pub(super) fn split(logical: &str, escape: char) -> Line {
     let trimmed = logical.trim();
     let (keyword, rest) = match trimmed.find([' ', '\t', '\x0b', '\x0c', '\r']) {
@@ -169,7 +183,7 @@ pub(super) fn split(logical: &str, escape: char) -> Line {
     }
 }
 
-/// The directives seen so far, and whether a line has come that ends them.
+/// The directives so far, and whether a line has ended them.
 #[derive(Default)]
 struct Head {
     directives: Directives,
@@ -178,7 +192,7 @@ struct Head {
 }
 
 impl Head {
-    /// Take `line` as a directive if it is one.
+    /// Takes `line` as a directive if it is one.
     fn directive(&mut self, line: &str) -> Result<bool, Problem> {
         if self.done {
             return Ok(false);
@@ -208,7 +222,7 @@ impl Head {
     }
 }
 
-/// `# key=value`, if the line has that shape.
+/// Splits `# key=value`; `None` if the line has another form.
 fn directive(line: &str) -> Option<(&str, &str)> {
     let (key, value) = line.strip_prefix('#')?.split_once('=')?;
     let (key, value) = (key.trim(), value.trim());
@@ -221,7 +235,7 @@ fn trim_newline(line: &str) -> &str {
     line.trim_end_matches(['\r', '\n'])
 }
 
-/// Take off the character that continues a line, and say whether it was there.
+/// Removes the character that continues a line, and tells whether it was there.
 fn trim_continuation(line: &str, escape: char) -> (&str, bool) {
     match line.trim_end_matches([' ', '\t']).strip_suffix(escape) {
         Some(rest) if !rest.ends_with(escape) => (rest, true),
@@ -229,7 +243,7 @@ fn trim_continuation(line: &str, escape: char) -> (&str, bool) {
     }
 }
 
-/// Take the leading words that begin with `--`, stripped of quotes and escapes. A lone `--` ends them and is dropped.
+/// Takes the leading words that begin with `--`, without quotes and escapes. A lone `--` ends them and is dropped.
 fn take_flags(rest: &str, escape: char) -> (Vec<String>, &str) {
     let mut flags = Vec::new();
     let mut rest = rest.trim_start();
@@ -259,7 +273,7 @@ fn take_flags(rest: &str, escape: char) -> (Vec<String>, &str) {
     (flags, rest)
 }
 
-/// Only these instructions read heredocs, and not in JSON form (`RUN ["cat", "<<x"]` means what it says).
+/// Whether a line may name heredocs: only these instructions do, and not in JSON form (`RUN ["cat", "<<x"]`).
 fn may_have_heredoc(line: &Line, escape: char) -> bool {
     if !line.rest.contains("<<") {
         return false;
@@ -277,7 +291,7 @@ fn may_have_heredoc(line: &Line, escape: char) -> bool {
 }
 
 fn heredocs(logical: &str) -> Result<Vec<Heredoc>, Problem> {
-    // What cannot be split into words has no heredoc; whoever reads the line next says what is wrong with it.
+    // A line that cannot be split into words has no heredoc; the parser reports what is wrong with it.
     let words = expand::words(logical, '\\', Quoting::Raw, &|_| None).unwrap_or_default();
     words.iter().filter_map(|word| heredoc::parse(word).transpose()).collect()
 }
@@ -329,8 +343,8 @@ mod tests {
     #[test]
     fn bad_heads_name_their_line() {
         for (source, message) in [
-            ("# escape=\\\n# escape=`\n", "x:2: the directive escape may stand only once"),
-            ("# escape=^\n", "x:1: the escape character may be \\ or `, not ^"),
+            ("# escape=\\\n# escape=`\n", "x:2: the directive escape may be given only once"),
+            ("# escape=^\n", "x:1: the escape character must be \\ or `, not ^"),
         ] {
             assert_eq!(lines("x", source.as_bytes()).unwrap_err().to_string(), message);
         }
@@ -367,7 +381,7 @@ mod tests {
     #[test]
     fn an_open_heredoc_is_an_error_at_its_instruction() {
         let error = lines("D", b"FROM x\nRUN <<EOF\ntrue\n").unwrap_err();
-        assert_eq!(error.to_string(), "D:2: the heredoc EOF is not ended by a line EOF");
+        assert_eq!(error.to_string(), "D:2: unterminated heredoc EOF (end it with a line EOF)");
     }
 
     proptest! {

@@ -1,15 +1,18 @@
-//! `RUN --mount=…`: what is laid over the root filesystem while one command runs and is no part of the layer.
+//! `RUN --mount=…`: what is mounted while one command runs, and is not part of the layer.
 
 use std::fmt;
+
+use bundle_tool::option::csv;
+use bundle_tool::option::quantity::{self, Size};
 
 use super::near::near;
 
 /// One mount of a RUN.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// What is mounted.
+    /// The type, with the fields that belong to it.
     pub kind: Kind,
-    /// Where; empty only for a secret that goes to an environment variable or under /run/secrets.
+    /// The path in the container. Empty only for a secret, which then is a variable or a file in /run/secrets.
     pub target: String,
     /// Whether the command may write to it.
     pub read_only: bool,
@@ -18,67 +21,67 @@ pub struct Mount {
 /// The types of `--mount`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// A path of the context, of a stage or of an image. What the command writes to it is thrown away.
+    /// A path of the context, of a stage or of an image. What the command writes to it is discarded.
     Bind {
         /// The stage or image; `None` is the context.
         from: Option<String>,
-        /// The path in it.
+        /// The path in the source.
         source: String,
     },
-    /// A directory that lives on from build to build.
+    /// A directory that persists from build to build.
     Cache {
-        /// Its name; the target if none is given.
+        /// The cache's name; `None` means the target.
         id: Option<String>,
-        /// Who may use it at the same time.
+        /// Whether several builds may use it at the same time.
         sharing: Sharing,
-        /// What a new one begins with.
+        /// The stage or image that a new cache is filled from.
         from: Option<String>,
-        /// The path in that.
+        /// The path in that stage or image.
         source: String,
-        /// Owner and mode of a new one.
+        /// The owner and mode of a new cache.
         owner: Owner,
     },
-    /// Memory.
+    /// A file system in memory.
     Tmpfs {
-        /// Its limit in bytes.
+        /// The limit in bytes.
         size: Option<u64>,
     },
-    /// Something given with `build --secret`.
+    /// A secret that was given with `build --secret`.
     Secret {
-        /// Its name.
+        /// The secret's name.
         id: String,
-        /// Whether its absence is an error.
+        /// Whether the step fails if the secret is not given.
         required: bool,
-        /// The environment variable that takes it, beside or instead of a file.
+        /// The environment variable that holds the secret, in addition to a file if there is a target.
         env: Option<String>,
-        /// Owner and mode of the file.
+        /// The owner and mode of the file.
         owner: Owner,
     },
 }
 
-/// Who may use a cache at the same time.
+/// Whether several builds may use a cache at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharing {
-    /// All at once.
+    /// All of them.
     Shared,
-    /// Each its own.
+    /// Each has one of its own.
     Private,
-    /// One after the other.
+    /// One waits for the other.
     Locked,
 }
 
-/// Owner and mode that a mount asks for.
+/// The owner and mode of what is mounted; what is not given is root's, with the type's mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Owner {
-    /// User id.
+    /// The user id.
     pub uid: Option<u32>,
-    /// Group id.
+    /// The group id.
     pub gid: Option<u32>,
-    /// Permission bits.
+    /// The permission bits.
     pub mode: Option<u32>,
 }
 
-/// A mount that cannot be read.
+/// A mount that cannot be parsed, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadMount(String);
 
@@ -112,144 +115,147 @@ const KEYS: [&str; 19] = [
     "env",
 ];
 
-/// Read the value of `--mount`, its variables already expanded.
+/// Parses the value of `--mount`, its variables already expanded.
 pub fn parse(text: &str) -> Result<Mount, BadMount> {
-    let bad = |reason: String| Err(BadMount(reason));
-    let mut fields: Vec<(String, Option<String>)> = Vec::new();
-    for field in csv(text)? {
-        let (key, value) = match field.split_once('=') {
-            Some((key, value)) => (key.to_ascii_lowercase(), Some(value.to_owned())),
-            None => (field.to_ascii_lowercase(), None),
-        };
-        let key = match key.as_str() {
-            "src" => "source".to_owned(),
-            "dst" | "destination" => "target".to_owned(),
-            "ro" => "readonly".to_owned(),
-            "rw" => "readwrite".to_owned(),
-            _ => key,
-        };
-        if !KEYS.contains(&key.as_str()) {
-            let near = near(&key, KEYS).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
-            return bad(format!("unknown key {key:?}{near}"));
-        }
-        if value.is_none() && !["readonly", "readwrite", "required"].contains(&key.as_str()) {
-            return bad(format!("{key} lacks its =value"));
-        }
-        fields.push((key, value));
-    }
-    let kind =
-        fields.iter().rev().find(|(key, _)| key == "type").and_then(|(_, value)| value.as_deref()).unwrap_or("bind");
-    let allowed: &[&str] = match kind {
-        "bind" => &["from", "source"],
-        "cache" => &["from", "source", "id", "sharing", "mode", "uid", "gid"],
-        "tmpfs" => &["size"],
-        "secret" => &["id", "source", "required", "env", "mode", "uid", "gid"],
-        "ssh" => return bad("type ssh is not supported: there is no agent to reach (use type=secret)".to_owned()),
-        other => {
-            let near = near(other, ["bind", "cache", "tmpfs", "secret"]).map(|near| format!(" (did you mean {near}?)"));
-            return bad(format!("unknown type {other:?}{}", near.unwrap_or_default()));
-        }
-    };
-    for (key, _) in &fields {
-        if !["type", "target", "readonly", "readwrite"].contains(&key.as_str()) && !allowed.contains(&key.as_str()) {
-            return bad(format!("{key} is not for type {kind}"));
-        }
-    }
-    let text_of = |key: &str| fields.iter().rev().find(|(k, _)| k == key).and_then(|(_, value)| value.clone());
-    let boolean = |key: &str| match fields.iter().rev().find(|(k, _)| k == key) {
-        None => Ok(None),
-        Some((_, None)) => Ok(Some(true)),
-        Some((_, Some(value))) => match value.to_ascii_lowercase().as_str() {
-            "true" | "1" | "t" => Ok(Some(true)),
-            "false" | "0" | "f" => Ok(Some(false)),
-            _ => Err(BadMount(format!("{key}={value} is neither true nor false"))),
+    let fields = Fields::read(text)?;
+    let kind = fields.text("type").unwrap_or_else(|| "bind".to_owned());
+    fields.check(&kind)?;
+    let source = fields.text("source").unwrap_or_default();
+    let kind = match kind.as_str() {
+        "bind" => Kind::Bind { from: fields.text("from"), source },
+        "cache" => Kind::Cache {
+            id: fields.text("id"),
+            sharing: fields.sharing()?,
+            from: fields.text("from"),
+            source,
+            owner: fields.owner()?,
         },
+        "tmpfs" => Kind::Tmpfs { size: fields.text("size").map(|size| bytes(&size)).transpose()? },
+        _ => fields.secret()?,
     };
-    let number = |key: &str, radix: u32| match text_of(key) {
-        None => Ok(None),
-        Some(value) => {
-            u32::from_str_radix(&value, radix).map(Some).map_err(|_| BadMount(format!("{key}={value} is no number")))
-        }
-    };
-    let owner = Owner { uid: number("uid", 10)?, gid: number("gid", 10)?, mode: number("mode", 8)? };
-    let read_only = match (boolean("readonly")?, boolean("readwrite")?) {
+    let read_only = match (fields.boolean("readonly")?, fields.boolean("readwrite")?) {
         (Some(read_only), _) => read_only,
         (None, Some(writable)) => !writable,
-        (None, None) => !matches!(kind, "cache" | "tmpfs"),
+        (None, None) => !matches!(kind, Kind::Cache { .. } | Kind::Tmpfs { .. }),
     };
-    let target = text_of("target").unwrap_or_default();
-    let source = text_of("source").unwrap_or_default();
-    let kind = match kind {
-        "bind" => Kind::Bind { from: text_of("from"), source },
-        "cache" => Kind::Cache {
-            id: text_of("id"),
-            sharing: match text_of("sharing").as_deref() {
-                None | Some("shared") => Sharing::Shared,
-                Some("private") => Sharing::Private,
-                Some("locked") => Sharing::Locked,
-                Some(other) => return bad(format!("sharing={other} is none of shared, private and locked")),
-            },
-            from: text_of("from"),
-            source,
-            owner,
-        },
-        "tmpfs" => Kind::Tmpfs { size: text_of("size").map(|size| bytes(&size)).transpose()? },
-        _ => {
-            let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
-            let id = match (text_of("id"), source.is_empty(), target.is_empty()) {
-                (Some(_), false, _) => return bad("a secret has an id or a source, not both".to_owned()),
-                (Some(id), ..) => id,
-                (None, false, _) => source,
-                (None, true, false) => name(&target),
-                (None, true, true) => return bad("a secret needs an id or a target".to_owned()),
-            };
-            Kind::Secret { id, required: boolean("required")?.unwrap_or(false), env: text_of("env"), owner }
-        }
-    };
+    let target = fields.text("target").unwrap_or_default();
     if target.is_empty() && !matches!(kind, Kind::Secret { .. }) {
-        return bad("it lacks a target=".to_owned());
+        return Err(BadMount("missing target=".to_owned()));
     }
     Ok(Mount { kind, target, read_only })
 }
 
-/// Split at commas outside double quotes; inside them two quotes are one.
-fn csv(text: &str) -> Result<Vec<String>, BadMount> {
-    let mut fields = vec![String::new()];
-    let mut quoted = false;
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        let field = fields.last_mut().expect("there is always a field");
-        match c {
-            '"' if quoted && chars.next_if_eq(&'"').is_some() => field.push('"'),
-            '"' if quoted || field.is_empty() => quoted = !quoted,
-            ',' if !quoted => fields.push(String::new()),
-            c => field.push(c),
+/// The fields of a mount under their full names. If one is given twice, the last value counts.
+struct Fields(Vec<(String, Option<String>)>);
+
+impl Fields {
+    fn read(text: &str) -> Result<Self, BadMount> {
+        let mut fields = Vec::new();
+        for field in csv::fields(text).map_err(|error| BadMount(error.to_string()))? {
+            let (key, value) = match field.split_once('=') {
+                Some((key, value)) => (key.to_ascii_lowercase(), Some(value.to_owned())),
+                None => (field.to_ascii_lowercase(), None),
+            };
+            if !KEYS.contains(&key.as_str()) {
+                return Err(BadMount(format!("unknown key {key:?}{}", hint(&key, &KEYS))));
+            }
+            let key = match key.as_str() {
+                "src" => "source",
+                "dst" | "destination" => "target",
+                "ro" => "readonly",
+                "rw" => "readwrite",
+                key => key,
+            };
+            if value.is_none() && !["readonly", "readwrite", "required"].contains(&key) {
+                return Err(BadMount(format!("{key}: missing =value")));
+            }
+            fields.push((key.to_owned(), value));
+        }
+        Ok(Self(fields))
+    }
+
+    /// Refuses fields that a mount of that type does not have.
+    fn check(&self, kind: &str) -> Result<(), BadMount> {
+        let allowed: &[&str] = match kind {
+            "bind" => &["from", "source"],
+            "cache" => &["from", "source", "id", "sharing", "mode", "uid", "gid"],
+            "tmpfs" => &["size"],
+            "secret" => &["id", "source", "required", "env", "mode", "uid", "gid"],
+            "ssh" => {
+                let reason = "type ssh is not supported: there is no agent to reach (use type=secret)";
+                return Err(BadMount(reason.to_owned()));
+            }
+            other => {
+                let hint = hint(other, &["bind", "cache", "tmpfs", "secret"]);
+                return Err(BadMount(format!("unknown type {other:?}{hint}")));
+            }
+        };
+        let always = ["type", "target", "readonly", "readwrite"];
+        match self.0.iter().find(|(key, _)| !always.contains(&key.as_str()) && !allowed.contains(&key.as_str())) {
+            Some((key, _)) => Err(BadMount(format!("{key} is not valid for type {kind}"))),
+            None => Ok(()),
         }
     }
-    match quoted {
-        true => Err(BadMount("no closing \" to be found".to_owned())),
-        false => Ok(fields),
+
+    fn last(&self, key: &str) -> Option<Option<&str>> {
+        self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_deref())
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        self.last(key).flatten().map(str::to_owned)
+    }
+
+    fn boolean(&self, key: &str) -> Result<Option<bool>, BadMount> {
+        let Some(value) = self.last(key) else { return Ok(None) };
+        match value.map(str::to_ascii_lowercase).as_deref() {
+            None | Some("true" | "1" | "t") => Ok(Some(true)),
+            Some("false" | "0" | "f") => Ok(Some(false)),
+            Some(value) => Err(BadMount(format!("{key}={value} is neither true nor false"))),
+        }
+    }
+
+    fn number(&self, key: &str, radix: u32) -> Result<Option<u32>, BadMount> {
+        let number = |value: String| {
+            u32::from_str_radix(&value, radix).map_err(|_| BadMount(format!("{key}={value} is not a valid number")))
+        };
+        self.text(key).map(number).transpose()
+    }
+
+    fn owner(&self) -> Result<Owner, BadMount> {
+        Ok(Owner { uid: self.number("uid", 10)?, gid: self.number("gid", 10)?, mode: self.number("mode", 8)? })
+    }
+
+    fn sharing(&self) -> Result<Sharing, BadMount> {
+        match self.last("sharing").flatten() {
+            None | Some("shared") => Ok(Sharing::Shared),
+            Some("private") => Ok(Sharing::Private),
+            Some("locked") => Ok(Sharing::Locked),
+            Some(other) => Err(BadMount(format!("sharing={other} is none of shared, private and locked"))),
+        }
+    }
+
+    fn secret(&self) -> Result<Kind, BadMount> {
+        let given = |key: &str| self.text(key).filter(|value| !value.is_empty());
+        let id = match (self.text("id"), given("source"), given("target")) {
+            (Some(_), Some(_), _) => return Err(BadMount("a secret has an id or a source, not both".to_owned())),
+            (Some(id), None, _) | (None, Some(id), _) => id,
+            (None, None, Some(target)) => target.rsplit('/').next().unwrap_or_default().to_owned(),
+            (None, None, None) => return Err(BadMount("a secret needs an id or a target".to_owned())),
+        };
+        let required = self.boolean("required")?.unwrap_or(false);
+        Ok(Kind::Secret { id, required, env: self.text("env"), owner: self.owner()? })
     }
 }
 
+fn hint(word: &str, known: &[&str]) -> String {
+    near(word, known.iter().copied()).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default()
+}
+
 /// A size in docker's notation: `64m`, `1GiB`, `100`.
-pub fn bytes(text: &str) -> Result<u64, BadMount> {
-    let bad = || BadMount(format!("{text:?} is no size (64m, 1g)"));
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let number: f64 = text[..digits].parse().map_err(|_| bad())?;
-    let unit = text[digits..].trim().to_ascii_lowercase();
-    let unit = unit.strip_suffix('b').unwrap_or(&unit);
-    let unit = unit.strip_suffix('i').unwrap_or(unit);
-    let factor = match unit {
-        "" => 1u64,
-        "k" => 1 << 10,
-        "m" => 1 << 20,
-        "g" => 1 << 30,
-        "t" => 1 << 40,
-        _ => return Err(bad()),
-    };
-    let size = number * factor as f64;
-    if size.is_finite() && size < i64::MAX as f64 { Ok(size as u64) } else { Err(bad()) }
+fn bytes(text: &str) -> Result<u64, BadMount> {
+    let size: Size = text.parse().map_err(|error: quantity::Error| BadMount(error.to_string()))?;
+    // Docker's -1, no limit, is not valid for a mount.
+    u64::try_from(size.bytes()).map_err(|_| BadMount(quantity::Error::Size(text.to_owned()).to_string()))
 }
 
 #[cfg(test)]
@@ -278,10 +284,10 @@ mod tests {
             ("type=bnd,target=/x", "unknown type \"bnd\" (did you mean bind?)"),
             ("type=ssh", "type ssh is not supported: there is no agent to reach (use type=secret)"),
             ("traget=/x", "unknown key \"traget\" (did you mean target?)"),
-            ("type=tmpfs,target=/x,from=y", "from is not for type tmpfs"),
-            ("source=/x", "it lacks a target="),
-            ("type=cache,target=/x,mode=9", "mode=9 is no number"),
-            ("target", "target lacks its =value"),
+            ("type=tmpfs,target=/x,from=y", "from is not valid for type tmpfs"),
+            ("source=/x", "missing target="),
+            ("type=cache,target=/x,mode=9", "mode=9 is not a valid number"),
+            ("target", "target: missing =value"),
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), expected, "{text}");
         }
@@ -292,6 +298,6 @@ mod tests {
         for (text, expected) in [("64m", 64 << 20), ("1GiB", 1 << 30), ("100", 100), ("1.5k", 1536)] {
             assert_eq!(bytes(text), Ok(expected), "{text}");
         }
-        assert!(bytes("x").is_err() && bytes("1x").is_err());
+        assert!(bytes("x").is_err() && bytes("1x").is_err() && bytes("-1").is_err());
     }
 }

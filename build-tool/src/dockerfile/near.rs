@@ -1,6 +1,6 @@
-//! Near misses: the word that was meant, for `(did you mean …?)`.
+//! Near misses: finding the word that was meant, for `(did you mean …?)`.
 
-/// The member of `names` that differs least from `word`, if by little enough to be a slip.
+/// The member of `names` that differs least from `word`, if the difference is small enough for a typing error.
 pub fn near<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let limit = (word.chars().count() / 3).max(1);
@@ -12,7 +12,7 @@ pub fn near<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<
         .map(|(_, name)| name)
 }
 
-/// How many letters must be put in, taken out, changed or swapped with a neighbour.
+/// The number of letters to insert, delete, replace, or swap with a neighbour.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];

@@ -1,4 +1,4 @@
-//! What a logical line says: from the words of a line to an instruction.
+//! From the words of a logical line to an instruction.
 
 use super::expand::{self, Quoting};
 use super::flag::Flags;
@@ -9,7 +9,7 @@ use super::mount;
 use super::near::near;
 use super::problem::Problem;
 
-/// Understand a line.
+/// Parses the instruction of a logical line.
 pub(super) fn instruction(line: &Line, escape: char) -> Result<Instruction, Problem> {
     let upper = line.keyword.to_ascii_uppercase();
     let Some(keyword) = KEYWORDS.into_iter().find(|keyword| *keyword == upper) else {
@@ -56,7 +56,7 @@ pub(super) fn instruction(line: &Line, escape: char) -> Result<Instruction, Prob
     Ok(found)
 }
 
-/// A JSON array of strings; `None` for anything that is not an array, which is then text.
+/// A JSON array of strings; `None` for anything that is not an array, which counts as text.
 fn json(keyword: &'static str, rest: &str) -> Result<Option<Vec<String>>, Problem> {
     if !rest.starts_with('[') {
         return Ok(None);
@@ -89,7 +89,7 @@ fn command(keyword: &'static str, rest: &str) -> Result<CommandLine, Problem> {
     })
 }
 
-/// Words with their quotes, split at spaces outside them.
+/// Splits text at spaces outside quotes; words keep their quotes.
 fn quoted_words(rest: &str, escape: char) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
@@ -108,7 +108,7 @@ fn quoted_words(rest: &str, escape: char) -> Vec<String> {
             _ => {}
         }
         if c == escape && quote != Some('\'') {
-            // One at the very end escapes nothing and goes.
+            // An escape character at the end escapes nothing and is dropped.
             let Some(escaped) = chars.next() else { break };
             word.push(c);
             word.push(escaped);
@@ -183,14 +183,16 @@ fn healthcheck(rest: &str, flags: &mut Flags<'_>) -> Result<Healthcheck, Problem
     let invalid = |reason: String| Problem::Invalid { instruction: "HEALTHCHECK", reason };
     match kind.to_ascii_uppercase().as_str() {
         "NONE" if rest.is_empty() => Ok(Healthcheck::default()),
-        "NONE" => Err(invalid("NONE takes nothing after it".to_owned())),
+        "NONE" => Err(invalid("NONE takes no arguments".to_owned())),
         "CMD" => {
             let command = command("HEALTHCHECK", rest)?;
             if command == CommandLine::Exec(Vec::new()) {
-                return Err(invalid("no command after CMD".to_owned()));
+                return Err(invalid("missing command after CMD".to_owned()));
             }
             let retries = match flags.string("retries")? {
-                Some(value) => value.parse().map_err(|_| flags.bad("retries", format!("{value:?} is no count")))?,
+                Some(value) => {
+                    value.parse().map_err(|_| flags.bad("retries", format!("{value:?} is not a valid number")))?
+                }
                 None => 0,
             };
             Ok(Healthcheck {
@@ -203,7 +205,7 @@ fn healthcheck(rest: &str, flags: &mut Flags<'_>) -> Result<Healthcheck, Problem
             })
         }
         "" => Err(Problem::Arguments("HEALTHCHECK", "NONE, or CMD and a command")),
-        _ => Err(invalid(format!("unknown type {kind} (NONE or CMD)"))),
+        _ => Err(invalid(format!("unknown type {kind} (expected NONE or CMD)"))),
     }
 }
 
@@ -230,7 +232,8 @@ fn run(line: &Line, flags: &mut Flags<'_>) -> Result<Instruction, Problem> {
         return Err(Problem::Arguments("RUN", "a command"));
     }
     let mounts = flags.strings("mount")?;
-    // What holds a variable is checked when that has a value; where a mount comes from must be known before anything runs.
+    // A mount that holds a variable is checked when the variable has a value. Where a mount comes from is needed
+    // earlier, for the plan.
     for text in mounts.iter().filter(|text| !text.contains('$')) {
         mount::parse(text).map_err(|reason| flags.bad("mount", reason.to_string()))?;
     }
@@ -249,7 +252,7 @@ fn copy(line: &Line, keyword: &'static str, flags: &mut Flags<'_>) -> Result<Cop
     let mut words = list(keyword, &line.rest)?;
     let is_json = line.heredocs.is_empty();
     if !is_json {
-        // `<< EOF` and `<<"A B"` hold spaces: a line with heredocs is split by the shell's rules instead.
+        // `<< EOF` and `<<"A B"` hold spaces, so a line with heredocs is split by the shell's rules.
         words = expand::words(&line.rest, '\\', Quoting::Raw, &|_| None)?;
     }
     let destination = words.pop().filter(|_| !words.is_empty());

@@ -1,15 +1,16 @@
-//! Wildcards: one matcher under the three pattern languages that a build meets.
+//! Wildcards: one matcher for the three pattern languages of a build.
 //!
-//! - [`Pattern::path`]: Go's `filepath.Match`, for COPY's sources: `*` and `?` stop at `/`, `[a-z]`, `[^a-z]`, `\` escapes.
-//! - [`Pattern::ignore`]: the same and `**`, for `.dockerignore` and `--exclude`. It is not gitignore's language.
-//! - [`Pattern::shell`]: `*` and `?` over everything, for `${v#p}` and its kin.
+//! - [`Pattern::path`]: Go's `filepath.Match`, for COPY's sources: `*` and `?` stop at `/`, `[a-z]`, `[^a-z]`, `\`
+//!   escapes.
+//! - [`Pattern::ignore`]: the same with `**`, for `.dockerignore` and `--exclude`. It is not gitignore's language.
+//! - [`Pattern::shell`]: `*` and `?` match any character, for `${v#p}` and the like.
 //!
-//! Matching advances a set of positions in the pattern over the text, so its time is the product of both lengths whatever the
-//! pattern: a hostile `*a*a*a*a` cannot make it blow up.
+//! Matching advances a set of positions in the pattern over the text. It takes time proportional to the product of both
+//! lengths, whatever the pattern: a hostile `*a*a*a*a` does no harm.
 
 use std::fmt;
 
-/// A pattern made ready.
+/// A parsed pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     tokens: Vec<Token>,
@@ -18,11 +19,11 @@ pub struct Pattern {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Token {
     Char(char),
-    /// One character; `/` too if `slash`.
+    /// One character; `/` only if `slash`.
     One {
         slash: bool,
     },
-    /// Any number of characters; `/` too if `slash`.
+    /// Any number of characters; `/` only if `slash`.
     Many {
         slash: bool,
     },
@@ -30,13 +31,13 @@ enum Token {
         negated: bool,
         ranges: Vec<(char, char)>,
     },
-    /// `**/`: nothing, or what the [`Token::Folders`] right after it matches.
+    /// `**/`: nothing, or what the next token, [`Token::Folders`], matches.
     MaybeFolders,
-    /// Anything that ends in `/`.
+    /// Any text that ends in `/`.
     Folders,
 }
 
-/// A pattern that cannot be read.
+/// A pattern that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadPattern {
     /// The pattern as written.
@@ -54,12 +55,12 @@ impl fmt::Display for BadPattern {
 impl std::error::Error for BadPattern {}
 
 impl Pattern {
-    /// Read a pattern of COPY's sources.
+    /// Parses a pattern of COPY's sources.
     pub fn path(pattern: &str) -> Result<Self, BadPattern> {
         Self::parse(pattern, false)
     }
 
-    /// Read a pattern of `.dockerignore`, already cleaned and without its `!`.
+    /// Parses a pattern of `.dockerignore`, already cleaned and without its `!`.
     pub fn ignore(pattern: &str) -> Result<Self, BadPattern> {
         Self::parse(pattern, true)
     }
@@ -92,9 +93,9 @@ impl Pattern {
                         other => other,
                     };
                     while chars.peek() != Some(&']') || ranges.is_empty() {
-                        let low = member(&mut chars).ok_or_else(|| bad("[ without its ]"))?;
+                        let low = member(&mut chars).ok_or_else(|| bad("missing ]"))?;
                         let high = match chars.next_if_eq(&'-') {
-                            Some(_) => member(&mut chars).ok_or_else(|| bad("a range without its end"))?,
+                            Some(_) => member(&mut chars).ok_or_else(|| bad("a range lacks its end"))?,
                             None => low,
                         };
                         ranges.push((low, high));
@@ -102,7 +103,7 @@ impl Pattern {
                     chars.next();
                     Token::Class { negated, ranges }
                 }
-                '\\' => Token::Char(chars.next().ok_or_else(|| bad("a \\ at its end"))?),
+                '\\' => Token::Char(chars.next().ok_or_else(|| bad("it ends in \\"))?),
                 c => Token::Char(c),
             };
             tokens.push(token);
@@ -110,7 +111,7 @@ impl Pattern {
         Ok(Self { tokens })
     }
 
-    /// Read a pattern of parameter expansion.
+    /// Parses a pattern of parameter expansion.
     pub fn shell(pattern: &str) -> Result<Self, BadPattern> {
         let mut tokens = Vec::new();
         let mut chars = pattern.chars();
@@ -121,7 +122,7 @@ impl Pattern {
                 '\\' => match chars.next() {
                     Some(c @ ('*' | '?' | '\\' | '}' | '/')) => Token::Char(c),
                     _ => {
-                        let reason = "\\ stands before something that needs none";
+                        let reason = "\\ before a character that needs no escape";
                         return Err(BadPattern { pattern: pattern.to_owned(), reason });
                     }
                 },
@@ -131,7 +132,7 @@ impl Pattern {
         Ok(Self { tokens })
     }
 
-    /// Whether anything in it stands for more than itself.
+    /// Whether the pattern matches only itself.
     pub fn is_literal(&self) -> bool {
         self.tokens.iter().all(|token| matches!(token, Token::Char(_)))
     }
@@ -153,7 +154,7 @@ impl Pattern {
         states[self.tokens.len()]
     }
 
-    /// `text` without the shortest, or longest, head that matches.
+    /// `text` without the shortest, or longest, prefix that matches.
     pub fn trim_prefix<'a>(&self, text: &'a str, longest: bool) -> &'a str {
         let mut states = self.start();
         let mut found = states[self.tokens.len()].then_some(0);
@@ -169,7 +170,7 @@ impl Pattern {
         &text[found.unwrap_or(0)..]
     }
 
-    /// `text` without the shortest, or longest, tail that matches.
+    /// `text` without the shortest, or longest, suffix that matches.
     pub fn trim_suffix<'a>(&self, text: &'a str, longest: bool) -> &'a str {
         let mut cuts: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
         if !longest {
@@ -208,7 +209,7 @@ impl Pattern {
         states
     }
 
-    /// A token that may match nothing lets its position pass on.
+    /// Adds the positions that are reached by tokens that match nothing.
     fn skip_empty(&self, states: &mut [bool]) {
         for (at, token) in self.tokens.iter().enumerate().filter(|(_, token)| token.may_be_empty()) {
             if states[at] {

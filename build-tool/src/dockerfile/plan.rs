@@ -1,9 +1,9 @@
-//! The stages of a Dockerfile: what each begins with, which others it takes from, and which are needed for the target.
+//! The stages of a Dockerfile: what each begins with, what it takes from, and which of them the target needs.
 
 use std::collections::BTreeSet;
 
 use super::expand::{self, Quoting};
-use super::instruction::{Argument, Instruction};
+use super::instruction::{Argument, From, Instruction};
 use super::lex::Span;
 use super::mount;
 use super::near::near;
@@ -13,28 +13,28 @@ use super::{Dockerfile, Step};
 /// A Dockerfile's stages.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// In the order of the file.
+    /// The stages in the order of the file.
     pub stages: Vec<Stage>,
-    /// The one that becomes the image.
+    /// The number of the stage that becomes the image.
     pub target: usize,
-    /// ARGs before the first FROM, with their values.
+    /// The ARGs before the first FROM, with their values.
     pub globals: Vec<(String, Option<String>)>,
-    /// The escape character of the file.
+    /// The file's escape character.
     pub escape: char,
 }
 
 /// One stage.
 #[derive(Debug, Clone)]
 pub struct Stage {
-    /// `AS name`.
+    /// The name after `AS`, in lower case.
     pub name: Option<String>,
-    /// What it begins with.
+    /// What the stage begins with.
     pub base: Base,
-    /// `--platform`, expanded.
+    /// The value of `--platform`, expanded.
     pub platform: Option<String>,
-    /// Its instructions but for FROM.
+    /// The instructions after FROM.
     pub steps: Vec<Step>,
-    /// Where its FROM stands.
+    /// The lines of its FROM.
     pub span: Span,
     /// The text of its FROM.
     pub text: String,
@@ -43,9 +43,9 @@ pub struct Stage {
 /// What a stage, a COPY or a mount takes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Base {
-    /// Nothing.
+    /// `scratch`, which is empty.
     Scratch,
-    /// An earlier stage.
+    /// An earlier stage, by its number.
     Stage(usize),
     /// An image by its name.
     Image(String),
@@ -55,11 +55,11 @@ pub enum Base {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("--target {name}: no such stage{}", hint(.near, .stages))]
 pub struct NoTarget {
-    /// What was asked for.
+    /// The name as given.
     pub name: String,
-    /// What it resembles.
+    /// The stage that it resembles, if any.
     pub near: Option<String>,
-    /// The stages that have names.
+    /// The names of all stages that have one.
     pub stages: Vec<String>,
 }
 
@@ -72,74 +72,78 @@ fn hint(near: &Option<String>, stages: &[String]) -> String {
 }
 
 impl Plan {
-    /// Plan a file. `lookup` gives the value of a `--build-arg` or a predefined argument; `name` is what errors call the file.
+    /// Plans a file. `lookup` returns the value of a `--build-arg` or a predefined argument; `name` is the file's name
+    /// in errors.
     pub fn new(name: &str, file: &Dockerfile, lookup: &expand::Lookup<'_>) -> Result<Self, Error> {
-        let escape = file.directives.escape;
-        let mut stages: Vec<Stage> = Vec::new();
-        let mut globals: Vec<(String, Option<String>)> = Vec::new();
+        let (stages, globals, escape) = (Vec::new(), Vec::new(), file.directives.escape);
+        let mut plan = Self { stages, target: 0, globals, escape };
         for step in &file.steps {
-            let at = |problem| Error { file: name.to_owned(), line: step.span.start, problem };
-            let value = |name: &str, globals: &[(String, Option<String>)]| {
-                globals
-                    .iter()
-                    .rev()
-                    .find(|(key, _)| key == name)
-                    .map_or_else(|| lookup(name), |(_, value)| value.clone())
-            };
-            let expand = |text: &str, globals: &[(String, Option<String>)]| {
-                expand::word(text, escape, Quoting::Strip, &|name| value(name, globals))
-            };
-            match (&step.instruction, stages.last_mut()) {
-                (Instruction::From(from), _) => {
-                    let base = expand(&from.base, &globals).map_err(at)?;
-                    if base.is_empty() {
-                        let reason = format!(
-                            "{} is empty (give its ARGs before the first FROM, or with --build-arg)",
-                            from.base
-                        );
-                        return Err(at(Problem::Invalid { instruction: "FROM", reason }));
-                    }
-                    let platform =
-                        from.platform.as_deref().map(|text| expand(text, &globals)).transpose().map_err(at)?;
-                    let base =
-                        match stages.iter().rposition(|stage| stage.name.as_deref() == Some(&base.to_lowercase())) {
-                            Some(stage) => Base::Stage(stage),
-                            None if base == "scratch" => Base::Scratch,
-                            None => Base::Image(base),
-                        };
-                    let platform = platform.filter(|platform| !platform.is_empty());
-                    let name = from.name.clone();
-                    stages.push(Stage {
-                        name,
-                        base,
-                        platform,
-                        steps: Vec::new(),
-                        span: step.span,
-                        text: step.text.clone(),
-                    });
-                }
-                (Instruction::Arg(arguments), None) => {
-                    for Argument { name, default } in arguments {
-                        let given = lookup(name);
-                        let value = match (given, default) {
-                            (Some(given), _) => Some(given),
-                            (None, Some(default)) => Some(expand(default, &globals).map_err(at)?),
-                            (None, None) => None,
-                        };
-                        globals.push((name.clone(), value));
-                    }
-                }
-                (other, None) => return Err(at(Problem::BeforeFrom(other.keyword()))),
-                (_, Some(stage)) => stage.steps.push(step.clone()),
-            }
+            plan.add(step, lookup).map_err(|problem| Error {
+                file: name.to_owned(),
+                line: step.span.start,
+                problem,
+            })?;
         }
-        if stages.is_empty() {
+        if plan.stages.is_empty() {
             return Err(Error { file: name.to_owned(), line: 0, problem: Problem::Empty });
         }
-        Ok(Self { target: stages.len() - 1, stages, globals, escape })
+        plan.target = plan.stages.len() - 1;
+        Ok(plan)
     }
 
-    /// Let the image be what the stage of that name or number makes.
+    fn add(&mut self, step: &Step, lookup: &expand::Lookup<'_>) -> Result<(), Problem> {
+        match (&step.instruction, self.stages.last_mut()) {
+            (Instruction::From(from), _) => {
+                let stage = self.begin(step, from, lookup)?;
+                self.stages.push(stage);
+            }
+            (Instruction::Arg(arguments), None) => {
+                for Argument { name, default } in arguments {
+                    let value = match (lookup(name), default) {
+                        (None, Some(default)) => Some(self.expand(default, lookup)?),
+                        (given, _) => given,
+                    };
+                    self.globals.push((name.clone(), value));
+                }
+            }
+            (other, None) => return Err(Problem::BeforeFrom(other.keyword())),
+            (_, Some(stage)) => stage.steps.push(step.clone()),
+        }
+        Ok(())
+    }
+
+    /// The stage that a FROM begins.
+    fn begin(&self, step: &Step, from: &From, lookup: &expand::Lookup<'_>) -> Result<Stage, Problem> {
+        let base = self.expand(&from.base, lookup)?;
+        if base.is_empty() {
+            let reason = format!("{} is empty (give its ARGs before the first FROM, or with --build-arg)", from.base);
+            return Err(Problem::Invalid { instruction: "FROM", reason });
+        }
+        let platform = from.platform.as_deref().map(|text| self.expand(text, lookup)).transpose()?;
+        let lower = base.to_lowercase();
+        Ok(Stage {
+            name: from.name.clone(),
+            base: match self.stages.iter().rposition(|stage| stage.name.as_deref() == Some(&lower)) {
+                Some(stage) => Base::Stage(stage),
+                None if base == "scratch" => Base::Scratch,
+                None => Base::Image(base),
+            },
+            platform: platform.filter(|platform| !platform.is_empty()),
+            steps: Vec::new(),
+            span: step.span,
+            text: step.text.clone(),
+        })
+    }
+
+    /// Expands a word outside the stages, where only global arguments have values.
+    fn expand(&self, text: &str, lookup: &expand::Lookup<'_>) -> Result<String, Problem> {
+        expand::word(text, self.escape, Quoting::Strip, &|name| {
+            let global = self.globals.iter().rev().find(|(key, _)| key == name);
+            global.map_or_else(|| lookup(name), |(_, value)| value.clone())
+        })
+    }
+
+    /// Makes the stage of that name or number the target.
     pub fn set_target(&mut self, name: &str) -> Result<(), NoTarget> {
         let lower = name.to_lowercase();
         let by_name = self.stages.iter().rposition(|stage| stage.name.as_deref() == Some(&lower));
@@ -155,7 +159,7 @@ impl Plan {
         Ok(())
     }
 
-    /// What `--from=name` means to the stage `current`: an earlier stage by name or number, else an image.
+    /// What `--from=name` means in the stage `current`: an earlier stage by name or number, or else an image.
     pub fn from(&self, name: &str, current: usize) -> Base {
         let lower = name.to_lowercase();
         let earlier = &self.stages[..current];
@@ -167,7 +171,7 @@ impl Plan {
         }
     }
 
-    /// What the stage takes from while it is built, its base first.
+    /// What the stage takes from, its base first.
     pub fn sources(&self, stage: usize) -> Vec<Base> {
         let mut sources = vec![self.stages[stage].base.clone()];
         for step in &self.stages[stage].steps {
@@ -175,7 +179,8 @@ impl Plan {
                 Instruction::Copy(copy) => sources.extend(copy.from.as_deref().map(|from| self.from(from, stage))),
                 Instruction::Run(run) => {
                     for text in &run.mounts {
-                        // One with variables is read again when they have values; where it takes from has none.
+                        // A mount that holds a variable is parsed again when the variable has a value; its `from` holds
+                        // none.
                         if let Ok(mount::Mount { kind: mount::Kind::Bind { from: Some(from), .. }, .. })
                         | Ok(mount::Mount { kind: mount::Kind::Cache { from: Some(from), .. }, .. }) =
                             mount::parse(text)
@@ -190,7 +195,7 @@ impl Plan {
         sources
     }
 
-    /// The stages that the target needs, itself included, in order.
+    /// The stages that the target needs, the target included, in order.
     pub fn needed(&self) -> BTreeSet<usize> {
         let mut needed = BTreeSet::new();
         let mut waiting = vec![self.target];
@@ -242,7 +247,7 @@ mod tests {
         for (source, expected) in [
             ("RUN x\nFROM y", "D:1: RUN before the first FROM"),
             ("ARG X\nFROM $X", "D:2: FROM: $X is empty (give its ARGs before the first FROM, or with --build-arg)"),
-            ("ARG X", "D: no instruction in it"),
+            ("ARG X", "D: no instructions"),
         ] {
             assert_eq!(plan(source).unwrap_err(), expected, "{source}");
         }

@@ -4,14 +4,14 @@ use std::fmt;
 
 use super::pattern::BadPattern;
 
-/// A Dockerfile that cannot be read, and where.
+/// A Dockerfile that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
-    /// The file, as the caller called it.
+    /// The file's name, as the caller gave it.
     pub file: String,
     /// The line, counted from 1; 0 for the file as a whole.
     pub line: usize,
-    /// What is wrong there.
+    /// What is wrong at this line.
     pub problem: Problem,
 }
 
@@ -30,96 +30,96 @@ impl std::error::Error for Error {}
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// It is not text.
+    /// A byte sequence is not UTF-8.
     #[error("not UTF-8")]
     NotUtf8,
-    /// It holds no instruction.
-    #[error("no instruction in it")]
+    /// The file has no instruction.
+    #[error("no instructions")]
     Empty,
-    /// A parser directive stands twice.
-    #[error("the directive {0} may stand only once")]
+    /// A parser directive is given twice.
+    #[error("the directive {0} may be given only once")]
     RepeatedDirective(String),
-    /// `# escape=` with something else than its two characters.
-    #[error("the escape character may be \\ or `, not {0}")]
+    /// `# escape=` names another character than its two.
+    #[error("the escape character must be \\ or `, not {0}")]
     BadEscape(String),
-    /// The file ended inside a heredoc.
-    #[error("the heredoc {0} is not ended by a line {0}")]
+    /// The file ends inside a heredoc.
+    #[error("unterminated heredoc {0} (end it with a line {0})")]
     UnterminatedHeredoc(String),
-    /// A heredoc where none may stand.
+    /// A heredoc is the destination of a COPY.
     #[error("{0}: a heredoc cannot be the destination")]
     HeredocDestination(&'static str),
-    /// A quote or brace that nothing closes.
-    #[error("no closing {0} to be found")]
+    /// A quote or a brace is not closed.
+    #[error("missing closing {0}")]
     Unclosed(char),
-    /// `${…}` with something that is not understood.
+    /// `${…}` has an unknown form.
     #[error("bad substitution: {0}")]
     BadSubstitution(String),
-    /// `${v:?message}` where `v` has no value.
+    /// The variable of `${v:?message}` has no value.
     #[error("{name}: {message}")]
     Required {
-        /// The variable.
+        /// The variable's name.
         name: String,
-        /// What the Dockerfile says about it.
+        /// The message in the Dockerfile.
         message: String,
     },
-    /// A wildcard that cannot be read.
+    /// A wildcard cannot be parsed.
     #[error(transparent)]
     Pattern(#[from] BadPattern),
-    /// The first word of a line names no instruction.
+    /// The first word of a line is not an instruction.
     #[error("unknown instruction: {keyword}{}", near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default())]
     UnknownInstruction {
         /// The word as written.
         keyword: String,
-        /// The instruction that it resembles.
+        /// The instruction that it resembles, if any.
         near: Option<&'static str>,
     },
-    /// A flag that the instruction does not have.
+    /// The instruction does not have this flag.
     #[error("{instruction}: unknown flag --{flag}{}", near.map(|near| format!(" (did you mean --{near}?)")).unwrap_or_default())]
     UnknownFlag {
-        /// The instruction.
+        /// The instruction's keyword.
         instruction: &'static str,
-        /// The flag as written.
+        /// The flag's name as written.
         flag: String,
-        /// The flag that it resembles.
+        /// The flag that it resembles, if any.
         near: Option<&'static str>,
     },
-    /// A flag stands twice that may stand once.
-    #[error("{0}: --{1} may stand only once")]
+    /// A flag is given twice.
+    #[error("{0}: --{1} may be given only once")]
     RepeatedFlag(&'static str, &'static str),
-    /// A flag without a value, or with one that makes no sense.
+    /// A flag has no value, or a wrong one.
     #[error("{instruction}: --{flag}: {reason}")]
     BadFlag {
-        /// The instruction.
+        /// The instruction's keyword.
         instruction: &'static str,
-        /// The flag.
+        /// The flag's name.
         flag: &'static str,
-        /// What is wrong.
+        /// What is wrong with the value.
         reason: String,
     },
-    /// Too few or too many words.
-    #[error("{0} takes {1}")]
+    /// An instruction has too few or too many words.
+    #[error("{0} requires {1}")]
     Arguments(&'static str, &'static str),
-    /// A JSON array of something else than strings.
-    #[error("{0}: an array in JSON form holds strings only")]
+    /// A JSON array holds something other than strings.
+    #[error("{0}: an array in JSON form may hold only strings")]
     NotStrings(&'static str),
-    /// A word of ENV, LABEL or ARG without `=`, or with nothing before it.
+    /// A word of ENV, LABEL or ARG has no `=`, or nothing before it.
     #[error("{0}: {1:?} is not of the form name=value")]
     NotPair(&'static str, String),
-    /// FROM with a name that no stage may have.
-    #[error("{0:?} is no name for a stage: it begins with a letter and holds letters, digits, - _ and .")]
+    /// FROM gives the stage a name that it may not have.
+    #[error("{0:?} is not a valid stage name (a letter, then letters, digits, -, _ and .)")]
     StageName(String),
-    /// An instruction before the first FROM.
+    /// An instruction comes before the first FROM.
     #[error("{0} before the first FROM")]
     BeforeFrom(&'static str),
-    /// ONBUILD with an instruction that makes no trigger.
-    #[error("ONBUILD cannot hold {0}")]
+    /// ONBUILD holds an instruction that cannot be a trigger.
+    #[error("{0} is not allowed as an ONBUILD trigger")]
     OnBuild(String),
     /// Something else that an instruction does not allow.
     #[error("{instruction}: {reason}")]
     Invalid {
-        /// The instruction.
+        /// The instruction's keyword.
         instruction: &'static str,
-        /// What is wrong.
+        /// What is not allowed.
         reason: String,
     },
 }

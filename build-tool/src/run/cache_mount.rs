@@ -1,4 +1,4 @@
-//! Cache mounts: directories that live on from build to build, `builds/mounts/HEX`, named by their id.
+//! Cache mounts: directories that persist from build to build, `builds/mounts/HEX`, named by the digest of their id.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -19,13 +19,13 @@ use crate::stage::snapshot;
 /// What a new cache mount is filled with.
 #[derive(Debug)]
 pub struct Seed {
-    /// The directories of layers, the lowest first.
+    /// The directories of the layers, the lowest first.
     pub lower: Vec<PathBuf>,
-    /// A path in them.
+    /// A path in the layers.
     pub path: String,
 }
 
-/// The directory of a cache mount, made and filled if it is new, and the lock that goes with its use.
+/// Returns the directory of a cache mount, created and filled if it is new, and the lock to hold while it is used.
 pub fn directory(
     cache: &Cache,
     id: &str,
@@ -46,7 +46,7 @@ pub fn directory(
     unreachable!("there is no end to numbers")
 }
 
-/// Lock a directory as its sharing asks for; `None` if it is private and somebody has it.
+/// Locks a directory as its sharing requires; `None` if it is private and in use.
 fn lock(path: &Path, sharing: Sharing) -> io::Result<Option<File>> {
     fs::create_dir_all(path)?;
     let file = File::open(path)?;
@@ -82,7 +82,7 @@ fn make(path: &Path, data: &Path, owner: Owner, seed: Option<Seed>) -> io::Resul
         }
     }
     match fs::rename(&fresh, data) {
-        // Another build that shares it was quicker.
+        // Another build that shares the cache was faster.
         Err(_) if data.exists() => Ok(()),
         other => other,
     }

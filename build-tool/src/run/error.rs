@@ -1,4 +1,4 @@
-//! Why a command did not do what it should.
+//! Why a command failed, or could not be run.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,22 +8,22 @@ use bundle_tool::rootfs;
 use bundle_tool::rootfs::user;
 use image_tool::beneath;
 
-/// Why a command did not do what it should.
+/// Why a command failed, or could not be run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// It ended with an exit status other than 0.
+    /// The command ended with an exit status other than 0.
     #[error("exit status {0}")]
     Status(i32),
-    /// It ended with 137 of its own, which is what a kill by the kernel looks like.
-    #[error("exit status 137 (killed, for want of memory perhaps)")]
+    /// The exit status is 137, which is also what a kill by the kernel gives.
+    #[error("exit status 137 (killed, perhaps for lack of memory)")]
     Killed,
-    /// The runtime was ended by a signal.
+    /// A signal ended the runtime.
     #[error("{runtime}: ended by signal {signal}")]
     Signal {
-        /// The runtime.
+        /// The runtime's program.
         runtime: String,
-        /// The signal.
+        /// The signal's number.
         signal: i32,
     },
     /// The build was interrupted.
@@ -32,32 +32,32 @@ pub enum Error {
     /// The runtime cannot be started.
     #[error("start {} (--runtime names another)", .runtime.display())]
     Runtime {
-        /// The runtime.
+        /// The runtime's program.
         runtime: PathBuf,
-        /// Why.
+        /// The kernel's reason.
         source: io::Error,
     },
-    /// The root filesystem cannot be mounted.
+    /// The root file system cannot be mounted.
     #[error(transparent)]
     Rootfs(#[from] rootfs::Error),
-    /// The user cannot be looked up.
+    /// The user does not exist in the image.
     #[error("USER {name}")]
     User {
-        /// As written.
+        /// The user as written.
         name: String,
-        /// Why.
+        /// Why there are no ids.
         source: user::Error,
     },
-    /// The network cannot be had.
+    /// The network is not available.
     #[error(transparent)]
     Network(#[from] bundle_tool::network::Error),
-    /// The container's configuration cannot be made.
+    /// The container's config.json cannot be made.
     #[error(transparent)]
     Config(#[from] config::Error),
-    /// A mount's source is missing.
+    /// The source of a mount does not exist.
     #[error("--mount: {}: not found in its source", .0.display())]
     MountSource(PathBuf),
-    /// Something beneath a root.
+    /// A path below a root directory cannot be used.
     #[error(transparent)]
     Beneath(#[from] beneath::Error),
     /// The kernel refused an operation.

@@ -1,11 +1,11 @@
-//! Interrupts: SIGINT, SIGTERM and SIGHUP end the containers that are running, and then the build like any other failure.
+//! Interrupts: SIGINT, SIGTERM and SIGHUP kill the running containers; then the build ends like any other that failed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Whether the build shall end, and what to end with it.
+/// Whether the build is to end, and the containers to kill then.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     shared: Arc<Shared>,
@@ -26,7 +26,7 @@ struct Container {
 }
 
 impl Interrupt {
-    /// Listen for the signals from now on.
+    /// Handles the signals from now on.
     pub fn listen() -> std::io::Result<Self> {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
         let interrupt = Self::default();
@@ -35,10 +35,10 @@ impl Interrupt {
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in signals.forever() {
                 if listener.shared.signal.swap(signal, Ordering::SeqCst) != 0 {
-                    // Somebody is out of patience; the next build clears away what is left.
+                    // A second signal ends the program at once; the next build removes what is left.
                     std::process::exit(128 + signal);
                 }
-                // Killing takes a while, in which a second signal must be heard.
+                // Killing takes a while, and a second signal must be noticed meanwhile.
                 let listener = listener.clone();
                 std::thread::spawn(move || listener.set());
             }
@@ -46,19 +46,19 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// End what is running, and let nothing more begin.
+    /// Kills the running containers, and lets no other start.
     pub fn set(&self) {
         self.shared.set.store(true, Ordering::SeqCst);
         let running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
         running.iter().for_each(|container| self.end(container));
     }
 
-    /// Whether the build shall end.
+    /// Whether the build is to end.
     pub fn is_set(&self) -> bool {
         self.shared.set.load(Ordering::SeqCst)
     }
 
-    /// The signal that came, if one did.
+    /// The signal that was received, if any.
     pub fn signal(&self) -> Option<i32> {
         match self.shared.signal.load(Ordering::SeqCst) {
             0 => None,
@@ -66,7 +66,7 @@ impl Interrupt {
         }
     }
 
-    /// Kill a container that is running, or will be in a moment: its runtime has only just been started.
+    /// Kills a container. Its runtime may only just have been started, so this is tried for two seconds.
     fn end(&self, container: &Container) {
         let running = || self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).contains(container);
         for _ in 0..40 {
@@ -80,7 +80,7 @@ impl Interrupt {
         }
     }
 
-    /// A container runs as long as the value lives.
+    /// Notes that a container runs, for as long as the value lives.
     pub fn running(&self, runtime: &Path, state: &Path, name: &str) -> Running<'_> {
         let container = Container { runtime: runtime.into(), state: state.into(), name: name.into() };
         self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).push(container.clone());
@@ -91,7 +91,7 @@ impl Interrupt {
     }
 }
 
-/// A container that runs.
+/// A running container.
 #[derive(Debug)]
 pub struct Running<'a> {
     interrupt: &'a Interrupt,

@@ -1,4 +1,4 @@
-//! What is mounted for a command: the entries of config.json, and the places that they need.
+//! The mounts of a command: the entries of config.json, and the mount points that they need.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -18,48 +18,48 @@ use super::rootfs::Place;
 use crate::source::files::Files;
 use crate::source::ignore::Ignore;
 
-/// The host name of every RUN.
+/// The host name in every RUN.
 pub(super) const HOSTNAME: &str = "buildkitsandbox";
 
 /// A mount whose source is known.
 #[derive(Debug)]
 pub struct Prepared {
-    /// Where, absolute.
+    /// The absolute path in the container.
     pub target: String,
     /// Whether the command may write to it.
     pub read_only: bool,
-    /// What.
+    /// What is mounted there.
     pub source: Source,
 }
 
 /// What is mounted.
 #[derive(Debug)]
 pub enum Source {
-    /// A path below a directory of the host. If it may be written to, what is written is thrown away.
+    /// A path in a directory of the host. If it is writable, what is written is discarded.
     Bind {
         /// The directory.
         root: PathBuf,
-        /// The path in it.
+        /// The path in the directory.
         path: PathBuf,
     },
-    /// A path below a stack of layers.
+    /// A path in a stack of layers.
     Layers {
         /// The layers' directories, the lowest first.
         lower: Vec<PathBuf>,
-        /// The path in them.
+        /// The path in the layers.
         path: PathBuf,
     },
     /// A directory of the host that keeps what is written.
     Cache(PathBuf),
-    /// Memory, of at most so many bytes.
+    /// A file system in memory, with its limit in bytes.
     Tmpfs(Option<u64>),
-    /// A file that only this command sees, never on a disk.
+    /// A file that only this command sees and that is never written to a disk.
     Secret {
-        /// Its content.
+        /// The content.
         bytes: Vec<u8>,
-        /// Its owner.
+        /// The user id and the group id.
         owner: (u32, u32),
-        /// Its permission bits.
+        /// The permission bits.
         mode: u32,
     },
 }
@@ -67,27 +67,27 @@ pub enum Source {
 /// The mounts of one command, in its private mount namespace.
 pub(super) struct Mounts<'a> {
     folder: &'a Path,
-    /// For config.json.
+    /// The entries of config.json.
     pub(super) entries: Vec<Mount>,
-    /// What they are mounted on.
+    /// The mount points of the entries.
     pub(super) places: Vec<Place>,
 }
 
 impl<'a> Mounts<'a> {
-    /// Those that every container has; files are put into `folder`.
+    /// The mounts that every container has. Files are written into `folder`.
     pub(super) fn new(folder: &'a Path) -> Self {
         let places = ["/proc", "/dev", "/sys"].map(Place::directory).to_vec();
         Self { folder, entries: Vec::new(), places }
     }
 
-    /// The files and file systems that go with a network.
+    /// Adds the files and file systems that go with a network.
     pub(super) fn network(&mut self, network: Network) -> Result<(), Error> {
         let resolv = resolv_conf(&host_resolv_conf(), &Dns::default(), network == Network::Bridge);
         self.file("resolv.conf", "/etc/resolv.conf", resolv.as_bytes())?;
         let hosts = format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
         self.file("hosts", "/etc/hosts", hosts.as_bytes())?;
         if in_user_namespace() && network == Network::Host {
-            // sysfs belongs to a network namespace, and only who owns that may mount it: the host's is shown instead.
+            // Only the owner of a network namespace may mount sysfs, so the host's is bound instead.
             let options = ["rbind", "rprivate", "nosuid", "noexec", "nodev", "ro"];
             self.entries.extend(["/sys", "/sys/fs/cgroup"].map(|path| config::mount(path, "bind", path, &options)));
         }
@@ -97,14 +97,14 @@ impl<'a> Mounts<'a> {
     fn file(&mut self, name: &str, target: &str, bytes: &[u8]) -> Result<(), Error> {
         let path = self.folder.join(name);
         fs::write(&path, bytes).during("write", &path)?;
-        // Whatever the caller's umask is, every user of the container may read it.
+        // Every user of the container may read it, whatever the caller's umask is.
         fs::set_permissions(&path, Permissions::from_mode(0o644)).during("chmod", &path)?;
         self.entries.push(config::mount(target, "bind", path, &["rbind", "rprivate", "ro"]));
         self.places.push(Place { path: target.to_owned(), is_file: true });
         Ok(())
     }
 
-    /// A mount of the command, the one of that number.
+    /// Adds the command's mount of that number.
     pub(super) fn add(&mut self, number: usize, mount: &Prepared) -> Result<(), Error> {
         let mode = if mount.read_only { "ro" } else { "rw" };
         let (entry, is_file) = match &mount.source {
@@ -123,7 +123,7 @@ impl<'a> Mounts<'a> {
         Ok(())
     }
 
-    /// The path on this host to bind, and whether it is a file.
+    /// Returns the path on this host to bind, and whether it is a file.
     fn find(&self, number: usize, source: &Source, read_only: bool) -> Result<(PathBuf, bool), Error> {
         match source {
             Source::Tmpfs(_) => unreachable!("it has no path"),
@@ -157,7 +157,7 @@ impl<'a> Mounts<'a> {
         }
     }
 
-    /// A path below `lower` under a writable directory that is thrown away.
+    /// Mounts a writable directory, to be discarded, over `lower`, and returns a path in it.
     fn scratch_over(&self, number: usize, lower: Vec<PathBuf>, path: &Path) -> Result<(PathBuf, bool), Error> {
         let folder = |name: &str| self.folder(&format!("{name}-{number}"));
         let (upper, work, target) = (folder("over")?, folder("work")?, folder("from")?);
@@ -173,7 +173,7 @@ impl<'a> Mounts<'a> {
     }
 }
 
-/// A path below a directory of the host, reached through no link that leads out of it, and whether it is a file.
+/// Resolves a path inside a directory of the host, and tells whether it is a file.
 fn beneath_root(root: &Path, path: &Path) -> Result<(PathBuf, bool), Error> {
     let files = Files::new(Root::open(root)?, Ignore::default(), "its source");
     let source = files.sources(&path.to_string_lossy()).map_err(|_| Error::MountSource(path.to_owned()))?;

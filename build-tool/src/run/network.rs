@@ -10,14 +10,14 @@ use bundle_tool::network::{self, Plan, cni};
 use image_tool::address::home::Home;
 use oci_spec::runtime::Hooks;
 
-/// What a command can reach.
+/// The network that a command can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
-    /// What this host reaches.
+    /// The network of this host.
     Host,
-    /// A loopback device and nothing else.
+    /// Only a loopback device.
     None,
-    /// The CNI network `bridge`, brought up and taken down by the hooks of bundle-tool.
+    /// The CNI network `bridge`, which bundle-tool's hooks set up and tear down.
     Bridge,
 }
 
@@ -34,19 +34,19 @@ impl FromStr for Network {
     }
 }
 
-/// What config.json says of a network.
+/// The network's part of config.json.
 #[derive(Debug)]
 pub struct Settings {
-    /// The namespace.
+    /// The network namespace.
     pub namespace: Namespace,
-    /// Who brings it up.
+    /// The hooks that set up the network and tear it down.
     pub hooks: Option<Hooks>,
-    /// What they need to know.
+    /// The annotations that the hooks read.
     pub annotations: BTreeMap<String, String>,
 }
 
 impl Network {
-    /// For config.json; what the network needs must be there.
+    /// The network's part of config.json. Fails if the network cannot be set up here.
     pub fn settings(self, home: &Home) -> Result<Settings, network::Error> {
         let (namespace, none) = match self {
             Self::Host => (Namespace::Host, true),
@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    /// Set where the test runs in a process of its own, whose environment it can choose.
+    /// Set in the process that the test starts itself in, so that it can choose the environment.
     const INNER: &str = "BUILD_TOOL_TEST_HOOKS";
     const NAME: &str = concat!(module_path!(), "::hooks_find_the_networks_of_a_user_who_is_not_root");
 

@@ -1,4 +1,5 @@
-//! The root file system of one command: the overlay over the layers, and below them the places that the image lacks.
+//! The root file system of one command: an overlay over the layers, with the mount points that the image lacks below
+//! them.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -12,12 +13,12 @@ use image_tool::error::During;
 use super::error::Error;
 use crate::source::files;
 
-/// A place that something is mounted on.
+/// A mount point.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    /// Absolute, in the root file system.
+    /// The absolute path in the root file system.
     pub(super) path: String,
-    /// Whether it is a file; else a directory.
+    /// Whether it is a file; otherwise it is a directory.
     pub(super) is_file: bool,
 }
 
@@ -26,7 +27,7 @@ impl Place {
         Self { path: path.to_owned(), is_file: false }
     }
 
-    /// The path from the root.
+    /// The path relative to the root.
     fn relative(&self) -> PathBuf {
         files::inside(&self.path)
     }
@@ -37,12 +38,12 @@ pub(super) struct Rootfs {
     root: Root,
     target: PathBuf,
     upper: PathBuf,
-    /// Places that the runtime will make in the upper directory.
+    /// The mount points that the runtime will create in the upper directory.
     made: Vec<Place>,
 }
 
 impl Rootfs {
-    /// Mount the directories `lower`, the lowest first, at `rootfs` in `folder`; what changes goes to `upper` there.
+    /// Mounts the directories `lower`, the lowest first, at `rootfs` in `folder`. What changes goes to `upper` there.
     pub(super) fn mount(folder: &Path, lower: &[PathBuf], places: &[Place]) -> Result<Self, Error> {
         let make = |name: &str, mode: u32| -> Result<PathBuf, Error> {
             let path = folder.join(name);
@@ -53,7 +54,7 @@ impl Rootfs {
         let (upper, work) = (make("upper", 0o755)?, make("work", 0o700)?);
         let (target, stubs) = (make("rootfs", 0o755)?, make("stubs", 0o755)?);
         if let Some(top) = lower.last() {
-            // The root directory of an overlay is that of its upper directory.
+            // The root directory of an overlay takes owner and mode from its upper directory.
             let metadata = fs::metadata(top).during("stat", top)?;
             chown(&upper, Some(metadata.uid()), Some(metadata.gid())).during("chown", &upper)?;
             let mode = Permissions::from_mode(metadata.mode() & 0o7777);
@@ -65,8 +66,8 @@ impl Rootfs {
         let lower = std::iter::once(stubs).chain(lower.iter().cloned()).collect();
         Overlay::new(lower).writable(&upper, &work).mount(&target)?;
         let root = Root::open(&target)?;
-        // What is not there even now hides behind a deletion or a link of the image; the runtime will make it, and it has to go
-        // again.
+        // A mount point that is still missing is hidden by a deletion or a link of the image. The runtime will create
+        // it, so it is removed afterwards.
         let mut made = Vec::new();
         for place in places {
             if root.stat(place.relative())?.is_none() {
@@ -80,7 +81,7 @@ impl Rootfs {
         &self.root
     }
 
-    /// Unmount it; the upper directory then holds the change and nothing else.
+    /// Unmounts the file system. Then the upper directory holds what the command changed and nothing else.
     pub(super) fn unmount(self) -> Result<(), Error> {
         drop(self.root);
         rootfs::unmount(&self.target, true)?;
@@ -88,7 +89,7 @@ impl Rootfs {
     }
 }
 
-/// An empty file or directory at `place`, and the directories above it.
+/// Creates an empty file or directory at `place`, and the directories above it.
 fn stub(stubs: &Path, place: &Place) -> Result<(), Error> {
     let is_file = place.is_file;
     let place = place.relative();
@@ -107,7 +108,8 @@ fn stub(stubs: &Path, place: &Place) -> Result<(), Error> {
     Ok(())
 }
 
-/// Take out of the upper directory what the runtime made to mount on. What the command put there meanwhile is not empty and stays.
+/// Removes the mount points that the runtime created from the upper directory. What the command has put into one is
+/// kept.
 fn remove_made(upper: &Path, made: &[Place]) -> Result<(), Error> {
     let root = Root::open(upper)?;
     for place in made {

@@ -1,4 +1,4 @@
-//! The OCI runtime: found, started, listened to, and its container ended if the build was killed.
+//! The OCI runtime: finding it, running a container, and ending one that a killed build left behind.
 
 use std::env;
 use std::fs::{self, DirBuilder};
@@ -16,7 +16,7 @@ use super::interrupt::Interrupt;
 use crate::progress::Task;
 use crate::stage::base::sibling;
 
-/// The OCI runtime: run-tool, else what there is in PATH.
+/// Finds the OCI runtime: run-tool beside this program, or else run-tool, runc or crun in PATH.
 pub fn find() -> PathBuf {
     let ours = sibling("run-tool");
     if ours.is_absolute() {
@@ -34,30 +34,30 @@ fn is_program(path: &Path) -> bool {
     rustix::fs::access(path, Access::EXEC_OK).is_ok() && path.is_file()
 }
 
-/// The file in a job's folder that says which runtime runs which container.
+/// The file in a job's folder that names the runtime, its state folder, and the container.
 const RUNNING: &str = "running";
 
-/// End the container that a killed build left running in its folder.
+/// Ends the container that a killed build left running in its folder.
 pub fn end_orphan(folder: &Path) {
     let Ok(text) = fs::read_to_string(folder.join(RUNNING)) else { return };
     let [runtime, state, name] = text.lines().collect::<Vec<_>>()[..] else { return };
     let mut command = Command::new(runtime);
     command.args(["--root", state, "delete", "--force", name]);
-    // It may have ended by itself long ago.
+    // It may have ended by itself.
     let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 
-/// A runtime and where its container is.
+/// A runtime, its state and the bundle.
 pub(super) struct Runtime<'a> {
     pub(super) program: &'a Path,
-    /// Its `--root`. One for all builds, and not the one that people look at: a runtime may keep there what serves the next
-    /// container too, as run-tool does with compiled filters.
+    /// The value of `--root`. All builds share it, but with no one else: a runtime may keep in it what helps the next
+    /// container, such as run-tool's compiled filters.
     pub(super) state: PathBuf,
     pub(super) bundle: &'a Path,
 }
 
 impl Runtime<'_> {
-    /// Run the container of that name, hand its output on line by line and wait for it.
+    /// Runs the container under that name, passes on its output line by line, and waits for its end.
     pub(super) fn run(&self, name: &str, task: &Task<'_>, interrupt: &Interrupt) -> Result<ExitStatus, Error> {
         let Self { program, state, bundle } = self;
         let failed = |source| Error::Runtime { runtime: program.to_path_buf(), source };
@@ -68,13 +68,14 @@ impl Runtime<'_> {
         let (reader, writer) = io::pipe().map_err(failed)?;
         let mut command = Command::new(program);
         command.arg("--root").arg(state).arg("run").arg("--bundle").arg(bundle).arg(name);
-        // A step of a build is not the service that someone waits for, nor does an image want the socket's folder.
+        // A build step is not the service that a supervisor waits for, and the socket's folder must not get into the
+        // image.
         command.env_remove("NOTIFY_SOCKET");
         command.stdin(Stdio::null()).stdout(writer.try_clone().map_err(failed)?).stderr(writer);
-        // An interrupt from the terminal is for the build, which then ends the container in good order.
+        // An interrupt from the terminal is for the build, which then ends the container in an orderly way.
         command.process_group(0);
         let mut child = command.spawn().map_err(failed)?;
-        // The command holds the writing ends of the pipe; the reader would never see its end.
+        // The command holds the pipe's writing ends; with them open, the reader would never see the end.
         drop(command);
         let _running = interrupt.running(program, state, name);
         lines(reader, |line| task.output(line)).map_err(failed)?;
@@ -82,7 +83,7 @@ impl Runtime<'_> {
     }
 }
 
-/// The lines of a program's output; one that never ends is cut.
+/// Splits a program's output into lines; a line that is too long is cut.
 fn lines(reader: impl Read, mut each: impl FnMut(&str)) -> io::Result<()> {
     const LINE: u64 = 16 << 10;
     let mut reader = BufReader::new(reader);
@@ -92,7 +93,7 @@ fn lines(reader: impl Read, mut each: impl FnMut(&str)) -> io::Result<()> {
             return Ok(());
         }
         let text = String::from_utf8_lossy(&line);
-        // A progress bar returns to the start of its line: what stands there last is what it says.
+        // A progress bar returns to the start of its line; what it wrote last counts.
         let text = text.trim_end_matches(['\n', '\r']);
         each(text.rsplit('\r').next().unwrap_or(text));
     }

@@ -1,25 +1,26 @@
-//! Archives that ADD unpacks: tar, plain or compressed with gzip, bzip2, xz or zstd, told by their bytes and not by their names.
+//! Archives that ADD unpacks: tar, plain or compressed with gzip, bzip2, xz or zstd, recognised by their bytes, not
+//! their names.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 
 use image_tool::layer::entry::Reader;
 
-/// The archive in `file`, decompressed.
+/// Decompresses the archive in `file`.
 pub fn decoder(mut file: File) -> io::Result<Box<dyn Read>> {
     file.rewind()?;
     let head = head(&mut file)?;
     decode(head, file)
 }
 
-/// The first bytes of a stream: enough to know it by.
+/// Reads the first bytes of a stream, enough to recognise it.
 pub fn head(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     reader.take(512).read_to_end(&mut head)?;
     Ok(head)
 }
 
-/// The archive that begins with `head` and goes on in `rest`, decompressed.
+/// Decompresses the archive that begins with `head` and continues in `rest`.
 pub fn decode(head: Vec<u8>, rest: impl Read + 'static) -> io::Result<Box<dyn Read>> {
     let compression = Compression::of(&head);
     let stream = BufReader::with_capacity(1 << 17, io::Cursor::new(head).chain(rest));
@@ -32,7 +33,7 @@ pub fn decode(head: Vec<u8>, rest: impl Read + 'static) -> io::Result<Box<dyn Re
     })
 }
 
-/// Whether a stream that begins with `head` is text: no archive, whose header is full of zeros, and nothing compressed.
+/// Whether a stream that begins with `head` is text: neither compressed, nor a tar, whose header is full of zeros.
 pub fn is_text(head: &[u8]) -> bool {
     Compression::of(head) == Compression::None && !head.contains(&0)
 }
@@ -58,7 +59,7 @@ impl Compression {
     }
 }
 
-/// Whether `file` is an archive that ADD unpacks: something whose first entry can be read. Anything else is just a file.
+/// Whether ADD unpacks `file`: its first entry can be read. Anything else is copied as a file.
 pub fn is_archive(file: &File) -> io::Result<bool> {
     let decoder = match decoder(file.try_clone()?) {
         Ok(decoder) => decoder,

@@ -1,4 +1,4 @@
-//! The context of a build: the files that COPY may take, and where the Dockerfile is.
+//! The context of a build: the files that COPY may take, and the Dockerfile.
 
 use std::fs;
 use std::io::{self, Read};
@@ -14,55 +14,55 @@ use super::files::Files;
 use super::ignore::{self, Ignore};
 use crate::cache::folder::Folder;
 
-/// A context.
+/// An open context, its Dockerfile read.
 #[derive(Debug)]
 pub struct Context {
     files: Files,
     path: PathBuf,
     dockerfile: Vec<u8>,
     dockerfile_name: String,
-    /// Where a tar from standard input was unpacked.
+    /// The folder that a tar from standard input was unpacked into.
     _temporary: Option<Folder>,
 }
 
-/// Why there is no context.
+/// Why a context cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// It is not there, or no directory.
+    /// The context or its `.dockerignore` cannot be opened.
     #[error("context {}", .path.display())]
     Open {
-        /// Where it was looked for.
+        /// The path that was opened.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: beneath::Error,
     },
-    /// It has no Dockerfile.
+    /// The context has no Dockerfile.
     #[error("{}: no such file in the context {} (-f FILE names another)", .name, .context.display())]
     NoDockerfile {
-        /// The name.
+        /// The name that was looked for.
         name: String,
-        /// The context.
+        /// The context's directory, or `-`.
         context: PathBuf,
     },
     /// The Dockerfile cannot be read.
     #[error(transparent)]
     Dockerfile(#[from] Io),
-    /// `.dockerignore` cannot be understood.
+    /// `.dockerignore` cannot be parsed.
     #[error("{name}")]
     Ignore {
-        /// Its name.
+        /// The name of the ignore file.
         name: String,
-        /// What is wrong.
+        /// The line, and what is wrong with it.
         source: ignore::Error,
     },
-    /// Standard input was asked for twice.
+    /// Both the context and the Dockerfile are `-`.
     #[error("standard input cannot be both the context and the Dockerfile")]
     Twice,
     /// Standard input is a terminal.
-    #[error("the context on standard input is a tar (tar -c . | build-tool build -); a terminal has none")]
+    #[error("standard input is a terminal, not a tar of the context (tar -c . | build-tool build -)")]
     Terminal,
-    /// Standard input is no tar.
+    /// Standard input is not a tar.
     #[error("the context on standard input")]
     Tar(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -71,7 +71,8 @@ pub enum Error {
 const LIMIT: u64 = 16 << 20;
 
 impl Context {
-    /// Open the directory `path`, or read a tar from standard input for `-`. The Dockerfile is `dockerfile`, or the one in it.
+    /// Opens the directory `path`, or for `-` reads a tar from standard input. The Dockerfile is `dockerfile`, or else
+    /// the one in the context.
     pub fn open(path: &Path, dockerfile: Option<&Path>, home: &Home) -> Result<Self, Error> {
         let from_stdin = path == Path::new("-");
         let dockerfile_from_stdin = dockerfile == Some(Path::new("-"));
@@ -114,12 +115,12 @@ impl Context {
         Ok(Self { files, path: directory.to_owned(), dockerfile: bytes, dockerfile_name: name, _temporary: temporary })
     }
 
-    /// The files, without what `.dockerignore` leaves out.
+    /// The files, without those that `.dockerignore` excludes.
     pub fn files(&self) -> &Files {
         &self.files
     }
 
-    /// The directory.
+    /// The context's directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -129,7 +130,7 @@ impl Context {
         &self.dockerfile
     }
 
-    /// What errors call the Dockerfile.
+    /// The Dockerfile's name in errors.
     pub fn dockerfile_name(&self) -> &str {
         &self.dockerfile_name
     }
@@ -137,7 +138,7 @@ impl Context {
 
 type Found = (String, Vec<u8>, Option<(String, Vec<u8>)>);
 
-/// The Dockerfile and, if it has one of its own, its `.dockerignore`.
+/// Finds the Dockerfile and, if it has one of its own, its `.dockerignore`.
 fn find(root: &Root, directory: &Path, given: Option<&Path>, from_stdin: bool) -> Result<Found, Error> {
     if let Some(given) = given
         && !from_stdin
@@ -150,7 +151,7 @@ fn find(root: &Root, directory: &Path, given: Option<&Path>, from_stdin: bool) -
             io::Result::Ok(bytes)
         };
         let (path, bytes) = match read(given) {
-            // `-f docker/Dockerfile` of another directory's context is forgiven, as docker does it.
+            // Like docker, also accepts `-f docker/Dockerfile` relative to the context.
             Err(error) if error.kind() == io::ErrorKind::NotFound && given.is_relative() => {
                 let inside = directory.join(given);
                 let bytes = read(&inside).or(Err(error)).during("read", given)?;
@@ -185,7 +186,7 @@ fn find(root: &Root, directory: &Path, given: Option<&Path>, from_stdin: bool) -
     Err(Error::NoDockerfile { name: names[0].display().to_string(), context })
 }
 
-/// Unpack a tar, compressed or not, from standard input; or read a Dockerfile that stands there by itself, with nothing to copy.
+/// Unpacks a tar, compressed or not, from standard input; or reads a Dockerfile without a context.
 fn from_standard_input(home: &Home) -> Result<(Folder, Option<Vec<u8>>), Error> {
     use std::io::IsTerminal;
     if io::stdin().is_terminal() {
@@ -205,7 +206,7 @@ fn from_standard_input(home: &Home) -> Result<(Folder, Option<Vec<u8>>), Error> 
     let mut reader = io::BufReader::with_capacity(1 << 17, decoder);
     applier.layer(&mut reader).map_err(|error| Error::Tar(error.into()))?;
     applier.finish().map_err(|error| Error::Tar(error.into()))?;
-    // Who writes has written more: the archive is padded, and a closed pipe would be his failure.
+    // The writer has more to write, as archives are padded; a closed pipe would make it fail.
     io::copy(&mut reader, &mut io::sink()).map_err(failed)?;
     Ok((folder, None))
 }

@@ -1,8 +1,8 @@
-//! The digests of the context's files, remembered by what the kernel says of them.
+//! The digests of files, remembered by the files' metadata.
 //!
-//! A file whose device, inode, size, modification and change time are the ones seen before holds the bytes seen before: nobody can
-//! set a change time. So a build whose context did not change reads none of it. `builds/digests` holds fixed records, appended
-//! whole; the latest of a file counts.
+//! A file whose device, inode, size, modification and change time are those seen before holds the bytes seen before,
+//! since nobody can set a change time. So a build reads nothing of a context that did not change. `builds/digests`
+//! holds records of a fixed size, each appended whole; the latest one of a file counts.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -14,21 +14,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::Stat;
 use sha2::Digest as _;
 
-/// A sha256.
+/// A SHA-256 digest.
 pub type Sha256 = [u8; 32];
 
-/// What the kernel says of a file: device, inode, size, modification and change time.
+/// A file's identity: device, inode, size, modification time and change time.
 type Identity = [u64; 7];
 
 const RECORD: usize = 7 * 8 + 32;
 
-/// More records than this are written anew without those that were superseded.
+/// A table with more records than this is started anew.
 const LIMIT: usize = 1 << 19;
 
-/// A file that changed so lately could change again without its times showing it: a later build does not trust it.
+/// A file that changed less than this many nanoseconds ago could change again without a new time, so later builds do
+/// not trust it.
 const SETTLE: u64 = 20_000_000;
 
-/// The table.
+/// The table of digests.
 #[derive(Debug)]
 pub struct Digests {
     path: PathBuf,
@@ -42,7 +43,7 @@ struct State {
 }
 
 impl Digests {
-    /// Read the table; one that is missing or damaged is empty.
+    /// Reads the table. One that is missing or damaged counts as empty.
     pub fn open(builds: &Path) -> Self {
         let path = builds.join("digests");
         let bytes = fs::read(&path).unwrap_or_default();
@@ -55,7 +56,7 @@ impl Digests {
             known.insert(identity, record[56..].try_into().expect("a record ends in 32 bytes"));
         }
         if bytes.len() / RECORD > LIMIT {
-            // The files of today will be hashed once more; those of last year never.
+            // Today's files are hashed once more; last year's are gone.
             known.clear();
             let _ = fs::remove_file(&path);
         }
@@ -67,7 +68,7 @@ impl Digests {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).known.get(&identity(stat)).copied()
     }
 
-    /// Remember the digest of what was read from the file that `stat`, taken before the reading, describes.
+    /// Remembers the digest of what was read from a file; `stat` must have been taken before the reading.
     pub fn put(&self, stat: &Stat, digest: Sha256) {
         let identity = identity(stat);
         let changed = (stat.st_ctime as u64).saturating_mul(1_000_000_000) + stat.st_ctime_nsec;
@@ -81,7 +82,7 @@ impl Digests {
         state.new.extend_from_slice(&digest);
     }
 
-    /// The digest of an open file, from the table or by reading it.
+    /// The digest of a file, from the table or by reading it.
     pub fn of(&self, stat: &Stat, open: impl FnOnce() -> io::Result<File>) -> io::Result<Sha256> {
         if let Some(digest) = self.get(stat) {
             return Ok(digest);
@@ -100,7 +101,7 @@ impl Digests {
         Ok(digest)
     }
 
-    /// Write what is new to the table. It is a cache: what cannot be written is hashed again.
+    /// Appends what is new to the table. What cannot be written is hashed again by the next build.
     pub fn save(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let new = std::mem::take(&mut state.new);

@@ -1,4 +1,4 @@
-//! ADD of URLs: http and https, streamed to a file without a name and hashed on the way.
+//! ADD of URLs: http and https, streamed into an unnamed file and hashed on the way.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -7,72 +7,72 @@ use std::time::Duration;
 
 use image_tool::address::digest::{self, Digest, Hasher};
 
-/// What was fetched.
+/// A file that was downloaded.
 #[derive(Debug)]
 pub struct Download {
-    /// The bytes.
+    /// The content, in an unnamed file.
     pub file: File,
-    /// Their digest.
+    /// The content's digest, by the algorithm of `--checksum`, else SHA-256.
     pub digest: Digest,
-    /// The name that the URL gives it.
+    /// The last component of the URL's path; empty if it has none.
     pub name: String,
-    /// When the server says that it was last changed, in seconds since 1970.
+    /// The server's `Last-Modified`, in seconds since 1970.
     pub modified: Option<i64>,
 }
 
-/// Why it could not be fetched.
+/// Why a URL cannot be added.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The server did not give it.
+    /// The request failed.
     #[error("{url}")]
     Http {
-        /// The URL, without its password.
+        /// The URL, without user and password.
         url: String,
-        /// What happened.
+        /// The status or the failure.
         source: Box<ureq::Error>,
     },
-    /// The transfer broke.
+    /// The transfer broke off, or the file could not be written.
     #[error("{url}")]
     Transfer {
-        /// The URL.
+        /// The URL, without user and password.
         url: String,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// The URL ends in no name, and the destination is a directory.
-    #[error("{url}: its path names no file (end the destination in a file name)")]
+    /// The URL's path names no file, and the destination is a directory.
+    #[error("{url}: the path names no file (end the destination in a file name)")]
     Nameless {
-        /// The URL.
+        /// The URL as written.
         url: String,
     },
-    /// `--checksum` says otherwise.
+    /// The content does not match `--checksum`.
     #[error("{url}: expected {expected}, got {actual}")]
     Checksum {
-        /// The URL.
+        /// The URL, without user and password.
         url: String,
-        /// By `--checksum`.
+        /// The digest of `--checksum`.
         expected: Digest,
-        /// By the bytes.
+        /// The digest of the content.
         actual: Digest,
     },
-    /// `--checksum` is no digest.
+    /// The value of `--checksum` is not a valid digest.
     #[error("--checksum")]
     BadChecksum(#[source] digest::Error),
 }
 
-/// Whether a source of ADD is a URL that is fetched here.
+/// Whether a source of ADD is a URL that this tool fetches.
 pub fn is_url(source: &str) -> bool {
     ["http://", "https://"]
         .iter()
         .any(|scheme| source.len() > scheme.len() && source[..scheme.len()].eq_ignore_ascii_case(scheme))
 }
 
-/// Fetch `url` to an unnamed file in `folder`.
+/// Fetches `url` into an unnamed file in `folder`.
 pub fn fetch(url: &str, checksum: Option<&str>, folder: &Path) -> Result<Download, Error> {
     let shown = shown(url);
     let expected = checksum.map(digest::parse).transpose().map_err(Error::BadChecksum)?;
-    // The provider of cryptography is chosen once for a process; that it was chosen before is as good.
+    // A process chooses its provider of cryptography once; if it was chosen before, that one is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let tls = ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build();
     let agent: ureq::Agent = ureq::Agent::config_builder()
@@ -116,7 +116,7 @@ fn name(url: &str) -> String {
     }
 }
 
-/// The URL without what stands before `@`.
+/// The URL without user and password.
 fn shown(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) => {
@@ -128,7 +128,7 @@ fn shown(url: &str) -> String {
     }
 }
 
-/// An HTTP date.
+/// Parses an HTTP date, to seconds since 1970.
 fn seconds(text: &str) -> Option<i64> {
     jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp().as_second())
 }

@@ -1,7 +1,7 @@
-//! Where COPY takes from: a directory that nothing leads out of, seen through its ignore rules.
+//! A tree of files that COPY takes from: a directory that no path leads out of, seen through ignore rules.
 //!
-//! The context and the mounted root filesystem of a stage are both such directories. Names come sorted, links among the parents
-//! are followed inside the root, and a link that is copied as part of a directory stays a link.
+//! The context is one, and so is the mounted root file system of a stage. Names are sorted, links in parent directories
+//! are followed inside the root, and a link below a copied directory stays a link.
 
 use std::ffi::OsStr;
 use std::io;
@@ -20,95 +20,95 @@ use crate::dockerfile::pattern::{BadPattern, Pattern};
 pub struct Files {
     root: Root,
     ignore: Ignore,
-    /// How errors call it: `the context .`, `stage build`.
+    /// The name in errors: `the context .`, `build (--from)`.
     name: String,
 }
 
-/// A source that a COPY names.
+/// A source that COPY names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// The path by which it was named, relative to the root.
+    /// The path as it was named, relative to the root.
     pub named: PathBuf,
-    /// The same with links resolved.
+    /// The path with links resolved.
     pub path: PathBuf,
-    /// Whether it is a directory.
+    /// Whether the path is a directory.
     pub directory: bool,
-    /// How many components of the name stand before a `/./` in it, where `--parents` cuts.
+    /// The number of components before a `/./` in the name, which `--parents` drops.
     pub pivot: usize,
 }
 
-/// One file, directory or link below a source.
+/// A file, directory or link, found at or below a source.
 #[derive(Debug, Clone)]
 pub struct File {
-    /// Its path below the source; empty for the source itself.
+    /// The path below the source; empty for the source itself.
     pub below: PathBuf,
-    /// Its path from the root.
+    /// The path from the root.
     pub path: PathBuf,
-    /// What it is.
+    /// The metadata when it was found.
     pub stat: Stat,
 }
 
-/// Why a source cannot be had.
+/// Why a source cannot be copied.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is nothing by that name.
+    /// The source does not exist.
     #[error("{path}: not found in {name}{}", near.as_ref().map(|near| format!(" (did you mean {near}?)")).unwrap_or_default())]
     NotFound {
         /// The path as written.
         path: String,
-        /// Where it was looked for.
+        /// The tree's name.
         name: String,
-        /// What it resembles.
+        /// A name in the same directory that it resembles, if any.
         near: Option<String>,
     },
-    /// It is there, but `.dockerignore` leaves it out.
-    #[error("{path}: left out of {name} by .dockerignore")]
+    /// The source exists, but `.dockerignore` excludes it.
+    #[error("{path}: excluded from {name} by .dockerignore")]
     Ignored {
         /// The path as written.
         path: String,
-        /// Where.
+        /// The tree's name.
         name: String,
     },
-    /// A pattern that cannot be read.
+    /// The pattern cannot be parsed.
     #[error(transparent)]
     Pattern(#[from] BadPattern),
-    /// Reading failed.
+    /// A file or directory cannot be read.
     #[error("{name}")]
     Read {
-        /// Where.
+        /// The tree's name.
         name: String,
-        /// What and why.
+        /// The operation, the path and the reason.
         source: beneath::Error,
     },
-    /// Links lead in a circle.
+    /// The links of the path form a loop.
     #[error("{path}: too many symbolic links in {name}")]
     Loop {
         /// The path as written.
         path: String,
-        /// Where.
+        /// The tree's name.
         name: String,
     },
-    /// The tree is deeper than anything real.
+    /// The tree is nested too deep.
     #[error("{}: directories nested too deep", .0.display())]
     Deep(PathBuf),
 }
 
-/// A tree deeper than this would run into PATH_MAX.
+/// A deeper tree would exceed PATH_MAX.
 const DEPTH: usize = 1024;
 
 impl Files {
-    /// The tree below `root`; errors call it `name`.
+    /// The tree below `root`; `name` stands for it in errors.
     pub fn new(root: Root, ignore: Ignore, name: impl Into<String>) -> Self {
         Self { root, ignore, name: name.into() }
     }
 
-    /// The directory itself.
+    /// The root directory.
     pub fn root(&self) -> &Root {
         &self.root
     }
 
-    /// How errors call it.
+    /// The tree's name in errors.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -127,12 +127,12 @@ impl Files {
         Error::NotFound { path: written.to_owned(), name: self.name.clone(), near }
     }
 
-    /// The sources that a word of COPY means: itself, or what its wildcards match.
+    /// The sources that a word of COPY means: the path itself, or what its wildcards match.
     pub fn sources(&self, written: &str) -> Result<Vec<Source>, Error> {
         let path = inside(written);
         let pivot = written.find("/./").map_or(0, |at| inside(&written[..at]).components().count());
         let is_pattern = written.contains(['*', '?', '[', '\\']);
-        // A file may be called `a[1]`: what is there by its literal name is meant.
+        // A file may have the name `a[1]`: if the literal name exists, it is meant.
         if !is_pattern || self.root.lstat(&path).ok().flatten().is_some() {
             return Ok(vec![Source { pivot, ..self.source(written, &path)? }]);
         }
@@ -142,7 +142,7 @@ impl Files {
             let pattern = Pattern::path(&component)?;
             let mut next = Vec::new();
             for folder in found {
-                // A file, or a link to nothing, has no names in it.
+                // A file, or a dangling link, has no names below it.
                 for name in self.root.names(&folder).unwrap_or_default() {
                     if pattern.matches(&name.to_string_lossy()) {
                         next.push(folder.join(name));
@@ -158,7 +158,7 @@ impl Files {
             match self.source(&path.to_string_lossy(), &path) {
                 Ok(source) => sources.push(Source { pivot, ..source }),
                 Err(Error::Ignored { .. }) => ignored = true,
-                // A link to nothing: a person who writes `*` means what is there.
+                // A dangling link is not what `*` is meant to match.
                 Err(Error::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -183,7 +183,7 @@ impl Files {
         Ok(Source { named: named.to_owned(), path, directory, pivot: 0 })
     }
 
-    /// Follow the links of `path` inside the root, so that ignore rules see where it really is.
+    /// Follows the links of `path` inside the root, so that ignore rules see where it really leads.
     fn resolve(&self, written: &str, path: &Path) -> Result<PathBuf, Error> {
         let mut waiting: Vec<PathBuf> = path.components().rev().map(|part| PathBuf::from(part.as_os_str())).collect();
         let mut resolved = PathBuf::new();
@@ -216,68 +216,21 @@ impl Files {
         Ok(resolved)
     }
 
-    /// A source and all below it, parents before children and names sorted, without what is ignored here or by `exclude`.
+    /// Lists a source and everything below it, parents before children and names sorted, without what the ignore rules
+    /// or `exclude` leave out.
     pub fn walk(&self, source: &Source, exclude: &Ignore) -> Result<Vec<File>, Error> {
-        let mut found = Vec::new();
         let Some(stat) = self.root.lstat(&source.path).map_err(|error| self.failed(error))? else {
             return Err(self.not_found(&source.named.to_string_lossy(), &source.path));
         };
-        found.push(File { below: PathBuf::new(), path: source.path.clone(), stat });
+        let found = vec![File { below: PathBuf::new(), path: source.path.clone(), stat }];
+        let mut walk = Walk { files: self, exclude, found };
         if source.directory {
-            self.walk_below(Path::new(""), &source.path, exclude, &mut found, 0)?;
+            walk.descend(Path::new(""), &source.path, 0)?;
         }
-        Ok(found)
+        Ok(walk.found)
     }
 
-    fn walk_below(
-        &self,
-        below: &Path,
-        path: &Path,
-        exclude: &Ignore,
-        found: &mut Vec<File>,
-        depth: usize,
-    ) -> Result<(), Error> {
-        if depth > DEPTH {
-            return Err(Error::Deep(path.to_owned()));
-        }
-        let fd = self.root.directory(path).map_err(|error| self.failed(error))?;
-        let mut names = self.root.names(path).map_err(|error| self.failed(error))?;
-        names.sort();
-        for name in names {
-            let (below, path) = (below.join(&name), path.join(&name));
-            let stat = match rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => stat,
-                // Gone since it was listed.
-                Err(rustix::io::Errno::NOENT) => continue,
-                Err(errno) => return Err(self.io("stat", &path, errno.into())),
-            };
-            let kind = FileType::from_raw_mode(stat.st_mode);
-            if kind == FileType::Socket {
-                continue;
-            }
-            let directory = kind == FileType::Directory;
-            let left_out = (!self.ignore.is_empty() && self.ignore.excludes(&path))
-                || (!exclude.is_empty() && exclude.excludes(&below));
-            let length = found.len();
-            if !left_out {
-                found.push(File { below: below.clone(), path: path.clone(), stat });
-            } else if !directory || !(self.ignore.reaches_below(&path) || exclude.reaches_below(&below)) {
-                continue;
-            } else {
-                // Needed only if an exception brings something back from below it.
-                found.push(File { below: below.clone(), path: path.clone(), stat });
-            }
-            if directory {
-                self.walk_below(&below, &path, exclude, found, depth + 1)?;
-            }
-            if left_out && found.len() == length + 1 {
-                found.pop();
-            }
-        }
-        Ok(())
-    }
-
-    /// Open a file found by [`Self::walk`]; a link in its place is refused.
+    /// Opens a file found by [`Self::walk`]; refuses a link that has taken its place.
     pub fn open(&self, path: &Path) -> Result<std::fs::File, Error> {
         use rustix::fs::{Mode, OFlags, ResolveFlags};
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -287,18 +240,18 @@ impl Files {
             .map_err(|errno| self.io("open", path, errno.into()))
     }
 
-    /// Whether the ignore rules leave out all that a source names.
+    /// Whether the ignore rules leave out everything that a source names.
     pub fn leaves_out(&self, written: &str) -> bool {
         let path = inside(written);
         !path.as_os_str().is_empty() && self.ignore.excludes(&path) && !self.ignore.reaches_below(&path)
     }
 
-    /// Whether every file is to be seen.
+    /// Whether there are no ignore rules.
     pub fn ignores_nothing(&self) -> bool {
         self.ignore.is_empty()
     }
 
-    /// Copy a file that was found, without what is below it, to the same place below `target`.
+    /// Copies one entry that was found, without what is below it, to its place below `target`.
     pub fn copy_to(&self, file: &File, target: &Root) -> Result<(), Error> {
         let File { below, path, stat } = file;
         if below.as_os_str().is_empty() {
@@ -318,18 +271,72 @@ impl Files {
         target.set_mode(below, stat.st_mode & 0o7777).map_err(failed)
     }
 
-    /// Where a link points.
+    /// The target of a link.
     pub fn read_link(&self, path: &Path) -> Result<PathBuf, Error> {
         self.root.read_link(path).map_err(|error| self.failed(error))
     }
 
-    /// An I/O error at one of the files.
+    /// Adds operation and path to an I/O error.
     pub fn io(&self, operation: &'static str, path: &Path, source: io::Error) -> Error {
         self.failed(image_tool::error::Io::new(operation, path, source).into())
     }
 }
 
-/// A path as docker reads it in COPY: relative to the root whatever it begins with, `..` stopping there.
+/// A walk through the files below a source.
+struct Walk<'a> {
+    files: &'a Files,
+    exclude: &'a Ignore,
+    found: Vec<File>,
+}
+
+impl Walk<'_> {
+    /// Lists the directory `path` of the tree, which is `below` the source.
+    fn descend(&mut self, below: &Path, path: &Path, depth: usize) -> Result<(), Error> {
+        if depth > DEPTH {
+            return Err(Error::Deep(path.to_owned()));
+        }
+        let files = self.files;
+        let fd = files.root.directory(path).map_err(|error| files.failed(error))?;
+        let mut names = files.root.names(path).map_err(|error| files.failed(error))?;
+        names.sort();
+        for name in names {
+            let (below, path) = (below.join(&name), path.join(&name));
+            let stat = match rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                // It was removed after it was listed.
+                Err(rustix::io::Errno::NOENT) => continue,
+                Err(errno) => return Err(files.io("stat", &path, errno.into())),
+            };
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            let directory = kind == FileType::Directory;
+            let excluded = self.excludes(&below, &path);
+            if kind == FileType::Socket || (excluded && !(directory && self.reaches_below(&below, &path))) {
+                continue;
+            }
+            let length = self.found.len();
+            self.found.push(File { below: below.clone(), path: path.clone(), stat });
+            if directory {
+                self.descend(&below, &path, depth + 1)?;
+            }
+            // An excluded directory is needed only if an exception includes something below it.
+            if excluded && self.found.len() == length + 1 {
+                self.found.pop();
+            }
+        }
+        Ok(())
+    }
+
+    fn excludes(&self, below: &Path, path: &Path) -> bool {
+        let (ignore, exclude) = (&self.files.ignore, self.exclude);
+        (!ignore.is_empty() && ignore.excludes(path)) || (!exclude.is_empty() && exclude.excludes(below))
+    }
+
+    fn reaches_below(&self, below: &Path, path: &Path) -> bool {
+        self.files.ignore.reaches_below(path) || self.exclude.reaches_below(below)
+    }
+}
+
+/// A path as COPY reads it: relative to the root even if it begins with `/`; `..` stops at the root.
 pub fn inside(written: &str) -> PathBuf {
     let mut path = PathBuf::new();
     for part in written.as_bytes().split(|byte| *byte == b'/') {
@@ -394,7 +401,7 @@ mod tests {
         let message = |source: &str| files.sources(source).unwrap_err().to_string();
         assert_eq!(message("a.pz"), "a.pz: not found in the context . (did you mean a.py?)");
         assert_eq!(message("*.go"), "*.go: not found in the context .");
-        assert_eq!(message("c.txt"), "c.txt: left out of the context . by .dockerignore");
+        assert_eq!(message("c.txt"), "c.txt: excluded from the context . by .dockerignore");
     }
 
     #[test]

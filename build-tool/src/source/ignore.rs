@@ -1,13 +1,13 @@
 //! `.dockerignore`: Go's patterns, `**` and exceptions, as moby's patternmatcher reads them.
 //!
-//! The last pattern that matches a path, or any directory above it, decides. It is not gitignore's language: a pattern without
-//! `/` is anchored at the root, and `!` reaches into directories that are excluded.
+//! The last pattern that matches a path, or a directory above it, decides. This is not gitignore's language: a pattern
+//! without `/` is anchored at the root, and `!` also applies inside excluded directories.
 
 use std::path::Path;
 
 use crate::dockerfile::pattern::{BadPattern, Pattern};
 
-/// The rules of one file.
+/// The rules of an ignore file, or of `--exclude`.
 #[derive(Debug, Clone, Default)]
 pub struct Ignore {
     rules: Vec<Rule>,
@@ -19,18 +19,18 @@ struct Rule {
     pattern: Pattern,
 }
 
-/// A line that cannot be read.
+/// A line that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}")]
 pub struct Error {
     /// The line, counted from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// What is wrong with its pattern.
     pub source: BadPattern,
 }
 
 impl Ignore {
-    /// Read the file's text.
+    /// Parses the text of an ignore file.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let mut ignore = Self::default();
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -40,7 +40,7 @@ impl Ignore {
         Ok(ignore)
     }
 
-    /// Rules of a COPY's `--exclude`.
+    /// Makes rules of the patterns of a COPY's `--exclude`.
     pub fn of_patterns<'a>(patterns: impl IntoIterator<Item = &'a String>) -> Result<Self, BadPattern> {
         let mut ignore = Self::default();
         patterns.into_iter().try_for_each(|pattern| ignore.push(pattern))?;
@@ -55,24 +55,24 @@ impl Ignore {
         };
         if line.is_empty() {
             return match exception {
-                true => Err(BadPattern { pattern: "!".to_owned(), reason: "an exception from nothing" }),
+                true => Err(BadPattern { pattern: "!".to_owned(), reason: "! without a pattern" }),
                 false => Ok(()),
             };
         }
         let cleaned = clean(line);
-        // `.` would exclude the context itself, which nothing does.
+        // `.` would exclude the context itself.
         if !cleaned.is_empty() {
             self.rules.push(Rule { exception, pattern: Pattern::ignore(&cleaned)? });
         }
         Ok(())
     }
 
-    /// Whether there is no rule.
+    /// Whether there are no rules.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// Whether `path`, relative to the context, is left out.
+    /// Whether `path`, relative to the context, is excluded.
     pub fn excludes(&self, path: &Path) -> bool {
         let text = path.to_string_lossy();
         let mut excluded = false;
@@ -88,7 +88,7 @@ impl Ignore {
         pattern.matches(path) || path.match_indices('/').any(|(at, _)| pattern.matches(&path[..at]))
     }
 
-    /// Whether something below the excluded directory `path` may come back by an exception.
+    /// Whether an exception may include something below the excluded directory `path`.
     pub fn reaches_below(&self, path: &Path) -> bool {
         let directory = format!("{}/", path.to_string_lossy());
         self.rules.iter().filter(|rule| rule.exception).any(|rule| {
@@ -98,7 +98,7 @@ impl Ignore {
     }
 }
 
-/// Go's `filepath.Clean`, and no `/` in front.
+/// Go's `filepath.Clean`, without a leading `/`.
 fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -153,6 +153,6 @@ mod tests {
     #[test]
     fn bad_lines_are_named() {
         assert_eq!(Ignore::parse("a\n[").unwrap_err().line, 2);
-        assert_eq!(Ignore::parse("!").unwrap_err().source.reason, "an exception from nothing");
+        assert_eq!(Ignore::parse("!").unwrap_err().source.reason, "! without a pattern");
     }
 }

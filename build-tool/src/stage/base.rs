@@ -1,4 +1,4 @@
-//! Base images: looked up in the target layout, and pulled into it by `registry-tool` if they are not there.
+//! Base images: found in the target layout, or pulled into it by `registry-tool`.
 
 use std::env;
 use std::io;
@@ -9,15 +9,15 @@ use image_tool::address::{self, Address};
 use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Image, Layout};
 
-/// When images are pulled.
+/// When base images are pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pull {
     /// If the layout lacks them.
     #[default]
     Missing,
-    /// In any case, for what is newest.
+    /// Always, to get the newest.
     Always,
-    /// Not at all.
+    /// Never.
     Never,
 }
 
@@ -34,35 +34,35 @@ impl std::str::FromStr for Pull {
     }
 }
 
-/// Why a base image is not to be had.
+/// Why there is no base image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The name is none.
+    /// The name is not valid.
     #[error(transparent)]
     Name(#[from] address::Error),
-    /// The layout has none of that name, or it is broken.
+    /// The layout has no such image, or it is broken.
     #[error(transparent)]
     Layout(#[from] layout::Error),
-    /// There is no registry-tool.
-    #[error("start registry-tool to pull {name} (it belongs beside build-tool, or in PATH; --pull never does without)")]
+    /// registry-tool cannot be started.
+    #[error("start registry-tool to pull {name} (install it beside build-tool or in PATH, or use --pull never)")]
     NoTool {
-        /// The image.
+        /// The image's name.
         name: String,
-        /// Why.
+        /// The kernel's reason.
         source: io::Error,
     },
-    /// registry-tool failed, and has said why.
+    /// registry-tool failed, and has written why.
     #[error("registry-tool pull {name}: {status}")]
     Pull {
-        /// The image.
+        /// The image's name.
         name: String,
-        /// How it ended.
+        /// Its exit status.
         status: std::process::ExitStatus,
     },
 }
 
-/// Find the image `name` in the layout that an address calls `layout`, for a platform.
+/// Finds the image `name` for a platform, in the layout that addresses call `layout`.
 pub fn find(layout: &str, name: &str, platform: &Platform, pull: Pull, quiet: bool) -> Result<(Layout, Image), Error> {
     let address: Address = format!("{layout}:{name}").parse()?;
     let look = || -> Result<(Layout, Image), layout::Error> {
@@ -100,13 +100,13 @@ fn pull(layout: &str, name: &str, platform: &Platform, quiet: bool) -> Result<()
     if !layout.is_empty() {
         command.arg(layout);
     }
-    // Its address is not our data; what it tells people is for them.
+    // Its address is not ours to print; its progress is for people.
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let status = command.status().map_err(|source| Error::NoTool { name: name.to_owned(), source })?;
     if status.success() { Ok(()) } else { Err(Error::Pull { name: name.to_owned(), status }) }
 }
 
-/// A program of ours: beside this one, else in PATH.
+/// The path of a program of this family: beside this one, or else its bare name, to be found in PATH.
 pub fn sibling(name: &str) -> PathBuf {
     let beside = env::current_exe().ok().and_then(|path| Some(path.parent()?.join(name)));
     beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))

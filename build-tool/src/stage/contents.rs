@@ -1,9 +1,9 @@
-//! What a layer holds, without its data: enough to know what COPY and WORKDIR will meet.
+//! The table of contents of a layer: what COPY and WORKDIR must know of the image below.
 //!
-//! COPY must follow the links of the image below (`/lib` is `usr/lib`), must know whether its destination is a directory and
-//! must repeat the owner and mode of every parent it writes into. Unpacking a base image for that would cost seconds; its table of
-//! contents is read once, out of the layer's blob or its unpacked directory, and kept in `builds/contents/` by diff id.
-//! The merged view over a stack of them is [`crate::stage::tree`].
+//! COPY follows the links of the image below (`/lib` is `usr/lib`), must know whether its destination is a directory,
+//! and repeats the owner and mode of every parent directory. Unpacking a base image for that would take seconds.
+//! Instead, its table of contents is read once, from the layer's blob or from its unpacked directory, and kept in
+//! `builds/contents/` by diff id. [`crate::stage::tree`] merges the tables of several layers.
 
 use std::ffi::OsString;
 use std::fs;
@@ -24,66 +24,66 @@ use rustix::fs::{AtFlags, FileType};
 
 use super::layer::Layer;
 
-/// A layer's table of contents. Paths have no `/` in front and none behind.
+/// A layer's table of contents. Paths neither begin nor end in `/`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// Files, directories and links, in the order of the archive: a later one replaces an earlier.
+    /// Files, directories and links, in the order of the archive: a later entry replaces an earlier one.
     pub entries: Vec<(Vec<u8>, Node)>,
-    /// What the layer deletes.
+    /// The paths that the layer deletes.
     pub deleted: Vec<Vec<u8>>,
-    /// Directories whose lower contents the layer hides.
+    /// The directories whose lower contents the layer hides.
     pub opaque: Vec<Vec<u8>>,
 }
 
-/// One file, directory or link.
+/// A file, directory or link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// What it is.
+    /// The type.
     pub kind: NodeKind,
-    /// Permission bits.
+    /// The permission bits.
     pub mode: u32,
-    /// The user.
+    /// The user id.
     pub uid: u32,
-    /// The group.
+    /// The group id.
     pub gid: u32,
-    /// When it was last changed.
+    /// The modification time.
     pub modified: Time,
-    /// A directory's extended attributes, to be repeated with it.
+    /// The extended attributes of a directory, which are repeated with it.
     pub xattrs: Vec<(OsString, Vec<u8>)>,
 }
 
-/// As much of a type as matters to somebody who writes over it.
+/// The types that matter to what is copied over them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeKind {
     /// A directory.
     Directory,
-    /// A symbolic link and its text.
+    /// A symbolic link and its target.
     Symlink(Vec<u8>),
     /// Anything else.
     File,
 }
 
-/// Why a layer's contents are not to be had.
+/// Why a layer's contents are not known.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The layer's blob is missing or of another size.
+    /// The layer's blob is missing, or has another size.
     #[error(transparent)]
     Layout(#[from] layout::Error),
-    /// The blob is not what it should be.
+    /// The blob does not match its digest, or cannot be decompressed.
     #[error("layer {digest}")]
     Stream {
-        /// Which one.
+        /// The blob's digest.
         digest: Digest,
-        /// What is wrong.
+        /// What is wrong with it.
         source: stream::Error,
     },
-    /// The archive in it is none.
+    /// The blob is not a valid tar archive.
     #[error("layer {digest}")]
     Archive {
-        /// Which one.
+        /// The blob's digest.
         digest: Digest,
-        /// What is wrong.
+        /// What is wrong with it.
         source: entry::Error,
     },
     /// The cache of unpacked layers cannot be used.
@@ -95,7 +95,7 @@ pub enum Error {
 }
 
 impl Contents {
-    /// The contents of `layer`, from the cache in builds, from its unpacked directory or from its blob.
+    /// Returns the contents of `layer`, from the cache in `builds/`, its unpacked directory, or its blob.
     pub fn of(layer: &Layer, home: &Home) -> Result<Self, Error> {
         let path = home.builds().join("contents").join(layer.diff_id.digest());
         if let Some(contents) = fs::File::open(&path).ok().and_then(|file| Self::read(BufReader::new(file))) {
@@ -105,12 +105,12 @@ impl Contents {
             Some(unpacked) => Self::of_directory(unpacked.path())?,
             None => Self::of_blob(layer)?,
         };
-        // It is a cache: a disk that is full or read-only costs time and nothing else.
+        // A disk that is full or read-only costs time, but not the build.
         let _ = contents.save(&path);
         Ok(contents)
     }
 
-    /// Read the table out of the layer's archive, which is verified to its end.
+    /// Reads the layer's archive, which is verified to its end.
     fn of_blob(layer: &Layer) -> Result<Self, Error> {
         let digest = || layer.descriptor.digest().clone();
         let blob = layer.layout.open_blob(&layer.descriptor)?;
@@ -126,7 +126,7 @@ impl Contents {
         Ok(contents)
     }
 
-    /// Add an entry of an archive.
+    /// Adds an entry of an archive.
     pub fn push(&mut self, entry: Entry) {
         let path = clean(entry.path.as_os_str().as_bytes());
         let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
@@ -156,7 +156,7 @@ impl Contents {
         self.entries.push((path, node));
     }
 
-    /// Read the table off a lower directory of overlayfs, with its signs for deletions.
+    /// Reads a lower directory of overlayfs, in which device nodes and attributes mark deletions.
     fn of_directory(path: &Path) -> Result<Self, Error> {
         let failed =
             |error: beneath::Error| Io { operation: "read", path: path.into(), source: io::Error::other(error) };
@@ -202,7 +202,7 @@ impl Contents {
         Ok(contents)
     }
 
-    /// Write the table to a file of its own, whole or not at all.
+    /// Writes the table to a file, whole or not at all.
     fn save(&self, path: &Path) -> io::Result<()> {
         let parent = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(parent)?;
@@ -242,7 +242,7 @@ impl Contents {
         Ok(())
     }
 
-    /// Read what [`Self::save`] wrote; `None` if it is cut or damaged.
+    /// Reads what [`Self::save`] wrote; `None` if it is truncated or damaged.
     fn read(mut file: impl BufRead) -> Option<Self> {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).ok()?;
@@ -292,7 +292,7 @@ impl Contents {
     }
 }
 
-/// A path of an archive without `.`, empty components and slashes around it. `..` stays: it matches nothing.
+/// The path of an entry without `.`, empty components, and slashes at its ends. `..` stays: it matches nothing.
 fn clean(path: &[u8]) -> Vec<u8> {
     let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
     parts.join(&b'/')

@@ -1,7 +1,7 @@
 //! The image in the making: its config, its history and its layers.
 //!
-//! The config is kept as JSON, so what a base image has in it and this tool does not know stays there. Names are docker's, which the
-//! image-spec's config.md took over.
+//! The config is kept as JSON, so that fields of a base image which this tool does not know survive. The names are
+//! docker's, which the image-spec's config.md adopted.
 
 use image_tool::address::digest;
 use image_tool::layout::platform::Platform;
@@ -14,9 +14,9 @@ use super::layer::Layer;
 /// An image that is not written yet.
 #[derive(Debug, Clone)]
 pub struct Draft {
-    /// `architecture`, `os` and what else is beside `config`.
+    /// The config document without `config` and `history`: `architecture`, `os` and the like.
     document: Map<String, Value>,
-    /// What a container of it is given.
+    /// The member `config` of the document: what a container is given.
     config: Map<String, Value>,
     history: Vec<Value>,
     /// The layers, the lowest first.
@@ -24,7 +24,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// An image with nothing in it.
+    /// An image without layers.
     pub fn scratch(platform: &Platform) -> Self {
         let mut document = Map::new();
         document.insert("architecture".into(), platform.architecture().into());
@@ -35,7 +35,7 @@ impl Draft {
         Self { document, config: Map::new(), history: Vec::new(), layers: Vec::new() }
     }
 
-    /// Go on from an image.
+    /// Continues from an image.
     pub fn of_image(layout: &Layout, image: &Image) -> Result<Self, layout::Error> {
         let malformed = |reason: String| layout::Error::Malformed {
             what: format!("config {}", image.manifest().config().digest()),
@@ -58,26 +58,26 @@ impl Draft {
             Some(Value::Array(history)) => history,
             _ => Vec::new(),
         };
-        // They are facts about how the base was made, and would be lies about this image.
+        // These describe how the base image was made, and would be wrong for this one.
         for key in ["rootfs", "container", "container_config", "docker_version", "created", "id", "parent", "author"] {
             document.remove(key);
         }
         Ok(Self { document, config, history, layers })
     }
 
-    /// The `NAME=VALUE` pairs.
+    /// The environment, as `NAME=VALUE` pairs.
     pub fn env(&self) -> Vec<String> {
         self.strings("Env")
     }
 
-    /// The value of one variable.
+    /// The value of a variable.
     pub fn variable(&self, name: &str) -> Option<String> {
         self.env()
             .iter()
             .find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()))
     }
 
-    /// Set a variable; one that is there keeps its place.
+    /// Sets a variable. One that exists keeps its place.
     pub fn set_variable(&mut self, name: &str, value: &str) {
         let mut env = self.env();
         bundle_tool::option::environment::overlay(&mut env, [format!("{name}={value}")]);
@@ -93,7 +93,7 @@ impl Draft {
         self.config.get(key).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// The working directory, absolute.
+    /// The absolute path of the working directory.
     pub fn workdir(&self) -> String {
         match self.text("WorkingDir") {
             "" => "/".to_owned(),
@@ -101,12 +101,12 @@ impl Draft {
         }
     }
 
-    /// `USER[:GROUP]`; empty for root.
+    /// The user, `USER[:GROUP]`; empty for root.
     pub fn user(&self) -> &str {
         self.text("User")
     }
 
-    /// The shell of shell forms.
+    /// The shell that commands in shell form run in, and its arguments.
     pub fn shell(&self) -> Vec<String> {
         match self.strings("Shell") {
             shell if shell.is_empty() => vec!["/bin/sh".into(), "-c".into()],
@@ -119,24 +119,24 @@ impl Draft {
         self.config.get("Cmd").is_some_and(|command| !command.is_null())
     }
 
-    /// Take the triggers that wait for the first build upon this image.
+    /// Takes the ONBUILD triggers, which are for the first build upon this image.
     pub fn take_triggers(&mut self) -> Vec<String> {
         let triggers = self.strings("OnBuild");
         self.config.remove("OnBuild");
         triggers
     }
 
-    /// Set a field of the config.
+    /// Sets a field of the config.
     pub fn set(&mut self, key: &str, value: impl Into<Value>) {
         self.config.insert(key.into(), value.into());
     }
 
-    /// Remove a field of the config.
+    /// Removes a field of the config.
     pub fn unset(&mut self, key: &str) {
         self.config.remove(key);
     }
 
-    /// Set a member of a field that is an object: a label, a port, a volume.
+    /// Sets a member of a field that is an object: a label, a port, a volume.
     pub fn set_member(&mut self, key: &str, member: &str, value: impl Into<Value>) {
         if !self.config.get(key).is_some_and(Value::is_object) {
             self.config.insert(key.into(), json!({}));
@@ -144,32 +144,32 @@ impl Draft {
         self.config[key][member] = value.into();
     }
 
-    /// Add a string to a field that is a list.
+    /// Appends a string to a field that is a list.
     pub fn push(&mut self, key: &str, value: &str) {
         let mut values = self.strings(key);
         values.push(value.to_owned());
         self.config.insert(key.into(), values.into());
     }
 
-    /// Who made it.
+    /// Sets the image's author.
     pub fn set_author(&mut self, author: &str) {
         self.document.insert("author".into(), author.into());
     }
 
-    /// The platform of the image.
+    /// The image's platform: os, architecture, and variant if it has one.
     pub fn platform(&self) -> (String, String, Option<String>) {
         let text = |key: &str| self.document.get(key).and_then(Value::as_str).map(str::to_owned);
         (text("os").unwrap_or_default(), text("architecture").unwrap_or_default(), text("variant"))
     }
 
-    /// When the image was made: when the last of its steps was, or `now` if none knows.
+    /// When the image was made: the time of its latest step, or `now` if no step has one.
     pub fn created(&self, now: &str) -> String {
         let times = self.history.iter().filter_map(|entry| entry.get("created")?.as_str());
         let parsed = times.filter_map(|text| Some((text.parse::<jiff::Timestamp>().ok()?, text)));
         parsed.max_by_key(|(time, _)| *time).map_or(now, |(_, text)| text).to_owned()
     }
 
-    /// Enter a step into the history, with the layer that it made.
+    /// Appends a step to the history, and the layer that it made.
     pub fn record(&mut self, created_by: &str, created: &str, layer: Option<Layer>) {
         let mut entry = json!({"created": created, "created_by": created_by, "comment": "build-tool"});
         match layer {
@@ -179,7 +179,7 @@ impl Draft {
         self.history.push(entry);
     }
 
-    /// Write the image into a layout: layers, config, manifest. The descriptor of the manifest is for the index.
+    /// Writes the image into a layout: layers, config, manifest. Returns the manifest's descriptor, for the index.
     pub fn write(&self, writer: &Writer, created: &str) -> Result<Descriptor, layout::Error> {
         let mut layers = Vec::new();
         for layer in &self.layers {
@@ -211,7 +211,7 @@ impl Draft {
         if let Some(variant) = variant {
             platform["variant"] = variant.into();
         }
-        // A config without os and architecture comes from a base that has none; then the entry says nothing either.
+        // A base image without os and architecture gives a config without them; then the descriptor has no platform.
         if let Ok(platform) = serde_json::from_value(platform) {
             descriptor.set_platform(Some(platform));
         }
@@ -219,7 +219,7 @@ impl Draft {
     }
 }
 
-/// The media type of a layer in a manifest of OCI's: docker's and OCI's name the same bytes.
+/// The OCI media type of a layer; docker's and OCI's stand for the same bytes.
 fn oci_media_type(layer: &Descriptor) -> MediaType {
     match image_tool::layer::Compression::of(layer.media_type()) {
         Ok(compression) => compression.media_type(),

@@ -1,6 +1,6 @@
-//! Owners for `--chown`: numbers, or names looked up in the root filesystem's own /etc/passwd and /etc/group.
+//! Owners for `--chown`: numbers, or names that are looked up in the image's own /etc/passwd and /etc/group.
 //!
-//! The two files are taken out of the layers that hold them; nothing is mounted for a name.
+//! The two files are read from the layers that hold them; nothing is mounted.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -16,28 +16,28 @@ use super::contents;
 use super::layer::Layer;
 use super::tree::{self, Tree};
 
-/// An owner that is nobody.
+/// Why an owner has no ids.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The name is not known, or the number too large.
+    /// The name is not known, or the number is too large.
     #[error("owner {text}")]
     User {
-        /// As written.
+        /// The owner as written.
         text: String,
-        /// Why.
+        /// Why there are no ids.
         source: user::Error,
     },
-    /// The path of one of the files leads nowhere.
+    /// The path of one of the files cannot be resolved.
     #[error(transparent)]
     Tree(#[from] tree::Error),
-    /// The layer that holds one of them is missing.
+    /// The layer that holds one of the files is missing.
     #[error(transparent)]
     Layout(#[from] layout::Error),
     /// The unpacked layer cannot be read.
     #[error(transparent)]
     Beneath(#[from] beneath::Error),
-    /// The layer is broken.
+    /// The layer that holds one of the files is broken.
     #[error(transparent)]
     Contents(#[from] contents::Error),
     /// One of the files cannot be read.
@@ -45,10 +45,10 @@ pub enum Error {
     Io(#[source] io::Error),
 }
 
-/// How much of the files is read.
+/// The largest part of a file that is read.
 const LIMIT: u64 = 16 << 20;
 
-/// The ids, if the text has no names. A user alone stands for the group of the same number.
+/// The ids, if the text holds no names. A user without a group means the group of the same number.
 pub fn numeric(text: &str) -> Result<Option<(u32, u32)>, Error> {
     let (user, group) = text.split_once(':').unwrap_or((text, text));
     match (user.parse(), group.parse()) {
@@ -57,11 +57,11 @@ pub fn numeric(text: &str) -> Result<Option<(u32, u32)>, Error> {
     }
 }
 
-/// The ids that a text with names means upon these layers.
+/// Looks up the ids of an owner that has names, in the root file system that these layers make.
 pub fn look_up(text: &str, tree: &Tree, layers: &[Layer], home: &Home) -> Result<(u32, u32), Error> {
     let text_of = |name: &str| -> Result<String, Error> {
         let bytes = read(Path::new(name), tree, layers, home)?.unwrap_or_default();
-        // Comments may be in any encoding; names that matter are compared as they are.
+        // Comments may have any encoding; the names that matter are compared as they are.
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     let (passwd, group) = (text_of("etc/passwd")?, text_of("etc/group")?);
@@ -70,7 +70,7 @@ pub fn look_up(text: &str, tree: &Tree, layers: &[Layer], home: &Home) -> Result
     Ok((identity.uid, identity.gid))
 }
 
-/// A small file of the root filesystem.
+/// Reads a small file of the root file system.
 fn read(path: &Path, tree: &Tree, layers: &[Layer], home: &Home) -> Result<Option<Vec<u8>>, Error> {
     let path = tree.resolve(path)?;
     let Some(layer) = tree.get(&path).and_then(|found| layers.get(found.layer)) else { return Ok(None) };

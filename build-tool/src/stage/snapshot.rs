@@ -1,4 +1,4 @@
-//! The root filesystem of a stage or an image, to be read from.
+//! A read-only view of the root file system of a stage or an image.
 
 use std::fs;
 use std::io;
@@ -8,9 +8,10 @@ use bundle_tool::rootfs::{self, Overlay};
 use image_tool::beneath::Root;
 use image_tool::error::During as _;
 
-/// Stack the directories `lower`, the lowest first, and open what they make. `folder` is an empty folder of the caller's.
+/// Stacks the directories `lower`, the lowest first, and opens the result. `folder` is an empty folder of the caller's.
 ///
-/// The mount belongs to a thread that ends here, and to its namespace: only the descriptor keeps it, and nothing has to be unmounted.
+/// The mount belongs to the namespace of a thread that ends here. Only the descriptor keeps it, so nothing has to be
+/// unmounted.
 pub fn open(lower: Vec<PathBuf>, folder: &Path) -> Result<Root, rootfs::Error> {
     let target = folder.join("rootfs");
     fs::create_dir(&target).during("open", &target)?;

@@ -1,4 +1,4 @@
-//! The root filesystem that a stack of layers makes, known by its tables of contents and never mounted.
+//! The root file system that layers make together, derived from their tables of contents and never mounted.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -10,44 +10,44 @@ use image_tool::address::home::Home;
 use super::contents::{self, Contents, Node, NodeKind};
 use super::layer::Layer;
 
-/// How many links are followed before it is a circle, as in the kernel.
+/// The number of links that are followed in one path, as in the kernel.
 const LINKS: usize = 40;
 
-/// A merged view of layers. The root directory is always there.
+/// A merged view of layers. The root directory always exists.
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
     nodes: BTreeMap<Vec<u8>, Found>,
     layers: usize,
 }
 
-/// A node and the number of the layer that it is in.
+/// A node and the layer that it comes from.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// The node.
+    /// The file, directory or link.
     pub node: Node,
-    /// Which layer, counted from the lowest.
+    /// The layer's number, counted from the lowest.
     pub layer: usize,
 }
 
-/// A path through the tree that leads nowhere.
+/// Why a path cannot be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Links lead in a circle.
+    /// Its links form a loop.
     #[error("{}: too many symbolic links", .0.display())]
     Loop(PathBuf),
-    /// Something on the way is not a directory.
+    /// A component on the way is not a directory.
     #[error("{}: {} is not a directory", .path.display(), .at.display())]
     NotDirectory {
-        /// The path that was to be reached.
+        /// The whole path.
         path: PathBuf,
-        /// What is in its way.
+        /// The component that is not a directory.
         at: PathBuf,
     },
 }
 
 impl Tree {
-    /// What the layers make together, the lowest first.
+    /// Merges the layers, the lowest first.
     pub fn of(layers: &[Layer], home: &Home) -> Result<Self, contents::Error> {
         let mut tree = Self::default();
         for layer in layers {
@@ -56,7 +56,7 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Lay one more layer on top.
+    /// Puts one more layer on top.
     pub fn apply(&mut self, contents: &Contents) {
         for path in &contents.opaque {
             self.remove_below(path);
@@ -74,7 +74,7 @@ impl Tree {
         self.layers += 1;
     }
 
-    /// Put one node on top of what is there.
+    /// Puts one node on top.
     pub fn add(&mut self, path: &Path, node: Node) {
         let key = path.as_os_str().as_bytes();
         if node.kind != NodeKind::Directory {
@@ -83,7 +83,7 @@ impl Tree {
         self.nodes.insert(key.to_vec(), Found { node, layer: self.layers });
     }
 
-    /// What was added is a layer now.
+    /// Closes a layer: the nodes that were added are its contents.
     pub fn seal(&mut self) {
         self.layers += 1;
     }
@@ -101,19 +101,19 @@ impl Tree {
         gone.iter().for_each(|key| drop(self.nodes.remove(key)));
     }
 
-    /// What is at `path`, links not followed. The root itself is not in it unless a layer names it.
+    /// The node at `path`, links not followed. The root has none unless a layer holds an entry for it.
     pub fn get(&self, path: &Path) -> Option<&Found> {
         let path = path.as_os_str().as_bytes();
         self.nodes.get(path.strip_prefix(b"/").unwrap_or(path))
     }
 
-    /// Whether a directory is at `path`.
+    /// Whether `path` is a directory.
     pub fn is_directory(&self, path: &Path) -> bool {
         let key = path.as_os_str().as_bytes();
         let key = key.strip_prefix(b"/").unwrap_or(key);
         match self.nodes.get(key) {
             Some(found) => found.node.kind == NodeKind::Directory,
-            // A directory that no layer describes is there if something is in it.
+            // A directory without an entry exists if something is in it.
             None => {
                 key.is_empty() || {
                     let prefix = [key, b"/"].concat();
@@ -123,8 +123,8 @@ impl Tree {
         }
     }
 
-    /// Follow the links of `path`, its last component too, as if the tree were the whole world: `..` stops at the root. What is
-    /// missing is taken for a directory to be made. The result has no `/` in front.
+    /// Follows the links of `path`, also in its last component, inside the tree: `..` stops at the root. A missing
+    /// component counts as a directory to be created. The result does not begin with `/`.
     pub fn resolve(&self, path: &Path) -> Result<PathBuf, Error> {
         let bytes = |path: &Path| -> Vec<Vec<u8>> {
             path.as_os_str().as_bytes().split(|byte| *byte == b'/').rev().map(<[u8]>::to_vec).collect()

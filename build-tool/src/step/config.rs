@@ -1,4 +1,4 @@
-//! Instructions that change no file: they set fields of the config and enter themselves into the history.
+//! Instructions that change no file: they set fields of the config and add themselves to the history.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::work::Work;
 use crate::dockerfile::instruction::{Argument, CommandLine, Healthcheck, Instruction, Pairs};
 
 impl Work<'_> {
-    /// Carry out an instruction that changes no file.
+    /// Carries out an instruction that changes no file.
     pub(super) fn set(&mut self, instruction: &Instruction) -> Result<(), Error> {
         match instruction {
             Instruction::Arg(arguments) => self.argument(arguments)?,
@@ -37,21 +37,12 @@ impl Work<'_> {
                 let words = self.command(command);
                 self.note(&format!("ENTRYPOINT {}", quoted(&words)));
                 self.draft.set("Entrypoint", words);
-                // A CMD of the base image was meant for the base's entrypoint.
+                // A CMD of the base image belongs to the base's entrypoint.
                 if !self.command_set {
                     self.draft.unset("Cmd");
                 }
             }
-            Instruction::Expose(ports) => {
-                let mut found = Vec::new();
-                for port in ports {
-                    for word in self.variables.words(port)? {
-                        found.extend(expose::ports(&word).ok_or(Error::Port(word))?);
-                    }
-                }
-                found.iter().for_each(|port| self.draft.set_member("ExposedPorts", port, json!({})));
-                self.note(&format!("EXPOSE [{}]", found.join(" ")));
-            }
+            Instruction::Expose(ports) => self.expose(ports)?,
             Instruction::From(_) => unreachable!("FROM begins a stage and no trigger may hold it"),
             Instruction::Add(_) | Instruction::Copy(_) | Instruction::Run(_) | Instruction::Workdir(_) => {
                 unreachable!("these change files and have been carried out")
@@ -73,25 +64,39 @@ impl Work<'_> {
                 self.note(&format!("SHELL {}", quoted(shell)));
                 self.draft.set("Shell", shell.clone());
             }
-            Instruction::StopSignal(signal) => {
-                let signal = self.variables.expand(signal)?;
-                self.note(&format!("STOPSIGNAL {signal}"));
-                self.draft.set("StopSignal", signal);
-            }
-            Instruction::User(user) => {
-                let user = self.variables.expand(user)?;
-                self.note(&format!("USER {user}"));
-                self.draft.set("User", user);
-            }
+            Instruction::StopSignal(signal) => self.set_text("StopSignal", "STOPSIGNAL", signal)?,
+            Instruction::User(user) => self.set_text("User", "USER", user)?,
             Instruction::Volume(volumes) => {
-                let mut found = Vec::new();
-                for volume in volumes {
-                    found.push(self.variables.expand(volume)?);
-                }
-                found.iter().for_each(|volume| self.draft.set_member("Volumes", volume, json!({})));
-                self.note(&format!("VOLUME [{}]", found.join(" ")));
+                let volumes =
+                    volumes.iter().map(|volume| self.variables.expand(volume)).collect::<Result<Vec<_>, _>>()?;
+                self.set_members("Volumes", "VOLUME", &volumes);
             }
         }
+        Ok(())
+    }
+
+    fn expose(&mut self, ports: &[String]) -> Result<(), Error> {
+        let mut found = Vec::new();
+        for port in ports {
+            for word in self.variables.words(port)? {
+                found.extend(expose::ports(&word).ok_or(Error::Port(word))?);
+            }
+        }
+        self.set_members("ExposedPorts", "EXPOSE", &found);
+        Ok(())
+    }
+
+    /// Adds empty members to a field that is a set: ports, volumes.
+    fn set_members(&mut self, field: &str, keyword: &str, members: &[String]) {
+        members.iter().for_each(|member| self.draft.set_member(field, member, json!({})));
+        self.note(&format!("{keyword} [{}]", members.join(" ")));
+    }
+
+    /// Sets a field that is a text with variables.
+    fn set_text(&mut self, field: &str, keyword: &str, text: &str) -> Result<(), Error> {
+        let text = self.variables.expand(text)?;
+        self.note(&format!("{keyword} {text}"));
+        self.draft.set(field, text);
         Ok(())
     }
 
@@ -143,7 +148,7 @@ fn joined(pairs: &[(String, String)]) -> String {
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
 }
 
-/// A list as docker's history shows it: `["a" "b"]`.
+/// A list in the form of docker's history: `["a" "b"]`.
 fn quoted(words: &[String]) -> String {
     format!("[{}]", words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" "))
 }

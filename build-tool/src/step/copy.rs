@@ -1,4 +1,4 @@
-//! COPY and ADD as steps: sources are found, keyed and, if the cache has no layer for them, copied.
+//! COPY and ADD as steps: sources are found and keyed, and copied unless the cache holds the layer.
 
 use std::io;
 use std::path::Path;
@@ -25,17 +25,17 @@ struct Request<'c> {
     add: bool,
     sources: Vec<String>,
     exclude: Ignore,
-    /// Looked up only if the layer is not in the cache.
+    /// The value of `--chown`. It is looked up only if the cache does not hold the layer.
     chown: Option<String>,
     options: Options,
-    /// The step's key so far: all but what is copied.
+    /// The step's key so far, without what is copied.
     key: KeyBuilder,
-    /// What the history shows.
+    /// The text for the history.
     text: String,
 }
 
 impl<'a> Work<'a> {
-    /// COPY, or ADD. Whether the layer came out of the cache.
+    /// Carries out COPY or ADD. Returns whether the layer came from the cache.
     pub(super) fn copy(&mut self, copy: &Copy, add: bool, task: &Task<'_>) -> Result<bool, Error> {
         let request = self.request(copy, add)?;
         let below = self.key.clone();
@@ -51,7 +51,7 @@ impl<'a> Work<'a> {
             },
         };
         if copy.link {
-            // The layer does not depend on what lies below, but the steps that follow do.
+            // The layer does not depend on what lies below, but the following steps do.
             let mut key = Key::builder("linked");
             key.add(below.hex()).add(self.key.hex());
             self.key = key.finish();
@@ -59,7 +59,7 @@ impl<'a> Work<'a> {
         Ok(cached)
     }
 
-    /// Give the variables of a COPY or an ADD their values, and begin its key.
+    /// Expands the variables of a COPY or an ADD, and begins its key.
     fn request<'c>(&self, copy: &'c Copy, add: bool) -> Result<Request<'c>, Error> {
         let expand = |text: &String| self.variables.expand(text);
         let flag = |flag: &Option<String>| -> Result<Option<String>, Error> {
@@ -78,7 +78,8 @@ impl<'a> Work<'a> {
         let text = format!("{keyword} {}", history(copy, &sources, &destination));
         let epoch = self.session.options.epoch;
 
-        // `--link` makes a layer that does not depend on what lies below: it is keyed so, and stays when the base changes.
+        // The layer of `--link` does not depend on what lies below. Nor does its key, so it is kept when the base
+        // changes.
         let mut key = if copy.link { Key::builder("link") } else { self.begin_key("copy") };
         key.add(keyword).add(&destination).add(chown.as_deref().unwrap_or("-")).add(chmod.as_deref().unwrap_or("-"));
         key.add([copy.parents.into(), copy.unpack.map_or(2, u8::from)]).add(epoch.unwrap_or(i64::MIN).to_le_bytes());
@@ -91,8 +92,9 @@ impl<'a> Work<'a> {
     fn copy_context(&mut self, mut request: Request<'_>, task: &Task<'_>) -> Result<bool, Error> {
         let session = self.session;
         let inputs = self.inputs(&request, task)?;
-        // Reading the files twice is a waste if the layer is not in the cache, and not reading them once is a gain if it is. So
-        // they are read for the key if a copy like this was made before, or all that is to be read was read before.
+        // If the layer is not in the cache, reading the files for the key would read them twice; if it is, they need
+        // not be copied. So they are read for the key only if such a copy was made before, or if all digests are
+        // already known.
         let family = request.key.finish();
         let seen = session.cache.reads() && session.cache.get(&family).is_some();
         let mut full = request.key.clone();
@@ -103,7 +105,7 @@ impl<'a> Work<'a> {
         request.options.owner = request.chown.as_deref().map(|text| self.owner(text)).transpose()?;
         let layer = self.pack_layer(&request.options, &inputs, request.copy.link)?;
         if !known {
-            // The digests are now known: those of the bytes that went into the layer.
+            // Now the digests are known: copying has hashed the files.
             full = request.key;
             copy::add_to_key(&mut full, &inputs, &request.options, &session.digests, true)?;
         }
@@ -112,7 +114,7 @@ impl<'a> Work<'a> {
         Ok(false)
     }
 
-    /// What is copied of the context, of URLs and of heredocs.
+    /// Collects what is copied: files of the context, downloads, and heredocs.
     fn inputs(&self, request: &Request<'_>, task: &Task<'_>) -> Result<Vec<Input<'a>>, Error> {
         let Request { copy, add, sources, exclude, options, .. } = request;
         let files = self.session.context.files();
@@ -140,7 +142,7 @@ impl<'a> Work<'a> {
 
     fn copy_from(&mut self, mut request: Request<'_>, name: &str, built: &Built) -> Result<bool, Error> {
         let session = self.session;
-        // If the stage is the one seen before, so are its files: nothing has to be mounted to know it.
+        // If the stage is the one seen before, so are its files, and nothing has to be mounted.
         let mut by_stage = request.key.clone();
         by_stage.add("from").add(built.key.hex()).list(request.sources.iter());
         let by_stage = by_stage.finish();
@@ -169,13 +171,13 @@ impl<'a> Work<'a> {
             self.finish(by_content.clone(), &request.text, Some(layer))?;
         }
         session.cache.alias(&by_stage, &by_content)?;
-        // The key is the one that the next build finds without looking at the files.
+        // The next build finds this key without looking at the files.
         self.key = by_stage;
         Ok(hit)
     }
 }
 
-/// A source below a tree of files: files, or with `unpack` an archive, whose digest is then looked up there.
+/// A source in a tree of files. With `unpack`, an archive is taken as such; its digest is looked up there.
 fn local<'f>(files: &'f Files, source: Source, exclude: &Ignore, unpack: Option<&Digests>) -> Result<Input<'f>, Error> {
     let found = files.walk(&source, exclude)?;
     if let Some(digests) = unpack
@@ -196,7 +198,7 @@ fn local<'f>(files: &'f Files, source: Source, exclude: &Ignore, unpack: Option<
     Ok(Input::Files { files, source, found })
 }
 
-/// A URL, fetched; unpacked only where that is asked for.
+/// Fetches a URL. The file is unpacked only with `--unpack`.
 fn fetch(url: &str, copy: &Copy, folder: &Path, directory: bool) -> Result<Input<'static>, Error> {
     let found = download::fetch(url, copy.checksum.as_deref(), folder)?;
     if found.name.is_empty() && directory {
@@ -209,7 +211,7 @@ fn fetch(url: &str, copy: &Copy, folder: &Path, directory: bool) -> Result<Input
     Ok(Input::Download { name: found.name, file: found.file, digest: digest.into_bytes(), modified: found.modified })
 }
 
-/// Whether a source of ADD is a repository.
+/// Whether a source of ADD is a git repository.
 fn is_git(source: &str) -> bool {
     let path = source.split(['#', '?']).next().unwrap_or_default();
     ["git@", "git://", "ssh://"].iter().any(|scheme| source.starts_with(scheme))

@@ -1,4 +1,4 @@
-//! What can go wrong with a step.
+//! Why a step failed.
 
 use image_tool::layer;
 use image_tool::layout;
@@ -20,46 +20,46 @@ use crate::stage::tree;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Its text is wrong.
+    /// The instruction's text is wrong.
     #[error(transparent)]
     Problem(#[from] Problem),
-    /// A trigger's text is wrong.
+    /// The text of an ONBUILD trigger is wrong.
     #[error(transparent)]
     Trigger(#[from] dockerfile::Error),
-    /// Its base image is not to be had.
+    /// The base image cannot be found or pulled.
     #[error(transparent)]
     Base(#[from] base::Error),
-    /// A platform is none.
+    /// The value of `--platform` is not valid.
     #[error("--platform")]
     Platform(#[from] platform::Malformed),
-    /// Files are missing.
+    /// A source is missing or cannot be read.
     #[error(transparent)]
     Files(#[from] files::Error),
-    /// They cannot be copied.
+    /// The sources cannot be copied.
     #[error(transparent)]
     Copy(#[from] copy::Error),
     /// A download failed.
     #[error(transparent)]
     Download(#[from] download::Error),
-    /// `--chmod` is wrong.
+    /// The value of `--chmod` is not valid.
     #[error("--chmod")]
     Mode(#[from] BadMode),
-    /// `--exclude` is wrong.
+    /// The value of `--exclude` is not valid.
     #[error("--exclude")]
     Exclude(#[from] BadPattern),
-    /// `--chown` or USER names nobody.
+    /// `--chown` or USER names an unknown owner.
     #[error(transparent)]
     Owner(#[from] owner::Error),
-    /// A path leads nowhere.
+    /// A path of the image cannot be resolved.
     #[error(transparent)]
     Tree(#[from] tree::Error),
-    /// A layer cannot be read.
+    /// The contents of a layer cannot be read.
     #[error(transparent)]
     Contents(#[from] contents::Error),
     /// A layer cannot be unpacked.
     #[error(transparent)]
     Unpack(#[from] layer::cache::Error),
-    /// It cannot be mounted.
+    /// The root file system of a stage cannot be mounted.
     #[error(transparent)]
     Rootfs(#[from] bundle_tool::rootfs::Error),
     /// A directory cannot be read.
@@ -68,42 +68,42 @@ pub enum Error {
     /// The upper directory cannot be packed.
     #[error(transparent)]
     Pack(#[from] layer::diff::Error),
-    /// The command failed.
+    /// The command of a RUN failed.
     #[error(transparent)]
     Run(#[from] run::Error),
     /// A layout cannot be written.
     #[error(transparent)]
     Layout(#[from] layout::Error),
-    /// A `RUN --mount` is wrong.
+    /// The value of `RUN --mount` is not valid.
     #[error("--mount: {0}")]
     Mount(String),
-    /// A source that this tool does not fetch.
-    #[error("{0}: git sources are not fetched (clone it into the context)")]
+    /// A source of ADD is a git repository, which this tool does not fetch.
+    #[error("{0}: git sources are not supported (clone it into the context)")]
     Git(String),
-    /// COPY of several sources to something that is no directory.
-    #[error("several sources: the destination must be a directory and end in /")]
+    /// COPY has several sources, and its destination is not a directory.
+    #[error("with several sources, the destination must be a directory and end in /")]
     Several,
-    /// `EXPOSE` of something that is no port.
-    #[error("{0:?} is no port (80, 80/tcp, 8000-8010/udp)")]
+    /// EXPOSE names something that is not a port.
+    #[error("{0:?} is not a valid port (80, 80/tcp, 8000-8010/udp)")]
     Port(String),
     /// The kernel refused something on this host.
     #[error(transparent)]
     Io(#[from] image_tool::error::Io),
-    /// A stage that it takes from failed, and that was told there.
-    #[error("a stage that it takes from failed")]
+    /// Another stage failed, and its error was reported there.
+    #[error("a stage that this one takes from failed")]
     Failed,
     /// The build was interrupted.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// A step that failed, and where it stands.
+/// A step that failed, and its place in the Dockerfile.
 #[derive(Debug)]
 pub struct Failure {
-    /// The line of the Dockerfile, counted from 1.
+    /// The instruction's line, counted from 1.
     pub line: usize,
-    /// The instruction, shortened.
+    /// The instruction, shortened to one line.
     pub text: String,
-    /// What went wrong.
+    /// Why it failed.
     pub source: Error,
 }

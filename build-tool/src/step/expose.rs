@@ -1,17 +1,11 @@
-//! Ports as EXPOSE has them: `80`, `80/udp`, `8000-8010`; with a host's port in front, which means nothing in an image.
+//! The ports of EXPOSE: `80`, `80/udp`, `8000-8010`. A host's address and port before it have no meaning in an image.
 
-/// The ports that a word names, each `PORT/PROTOCOL`; `None` if it names none.
+use bundle_tool::option::port::Expose;
+
+/// The ports that a word names, each `PORT/PROTOCOL`; `None` if the word is not valid.
 pub(super) fn ports(word: &str) -> Option<Vec<String>> {
-    let (range, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
-    let protocol = protocol.to_ascii_lowercase();
-    if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
-        return None;
-    }
-    let range = range.rsplit(':').next()?;
-    let (first, last) = range.split_once('-').unwrap_or((range, range));
-    let number = |text: &str| text.parse::<u16>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
-    let (first, last) = (number(first)?, number(last)?);
-    (first <= last && last > 0).then(|| (first..=last).map(|port| format!("{port}/{protocol}")).collect())
+    let expose: Expose = word.rsplit(':').next()?.parse().ok()?;
+    Some(expose.ports().map(|(port, protocol)| format!("{port}/{protocol}")).collect())
 }
 
 #[cfg(test)]
@@ -30,6 +24,7 @@ mod tests {
             ("90-80", None),
             ("70000", None),
             ("+80", None),
+            ("0", None),
         ] {
             assert_eq!(ports(word), expected.map(|ports| ports.into_iter().map(str::to_owned).collect()), "{word}");
         }

@@ -1,4 +1,6 @@
-//! RUN as a step: the command and its mounts are put together and keyed, then run, then the upper directory becomes the layer.
+//! RUN as a step: the command and its mounts are keyed, then run, and the upper directory becomes the layer.
+//!
+//! `prepare` decides what the container is given; how it runs is the room [`crate::run`].
 
 mod prepare;
 
@@ -29,12 +31,12 @@ struct Request {
     mounts: Vec<Mount>,
     network: Network,
     insecure: bool,
-    /// What the history shows.
+    /// The text for the history.
     text: String,
 }
 
 impl Work<'_> {
-    /// RUN. Whether the layer came out of the cache.
+    /// Carries out RUN. Returns whether the layer came from the cache.
     pub(super) fn run(&mut self, run: &Run, task: &Task<'_>) -> Result<bool, Error> {
         let request = self.run_request(run)?;
         let key = self.run_key(&request)?;
@@ -91,7 +93,7 @@ impl Work<'_> {
         Ok(key.finish())
     }
 
-    /// What of a mount decides about the result: where it is, and for a bind what is in it.
+    /// Adds to the key what may change the result of a mount: its target, and for a bind mount the files.
     fn add_mount(&self, key: &mut KeyBuilder, mount: &Mount) -> Result<(), Error> {
         key.add("mount").add(&mount.target).add([u8::from(mount.read_only)]);
         match &mount.kind {
@@ -113,7 +115,7 @@ impl Work<'_> {
             Kind::Tmpfs { size } => {
                 key.add("tmpfs").add(format!("{size:?}"));
             }
-            // Another password does not make another layer.
+            // The value of a secret does not change the layer.
             Kind::Secret { id, env, .. } => {
                 key.add("secret").add(id).add(env.as_deref().unwrap_or_default());
             }
@@ -121,7 +123,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Run the command, and pack what it changed.
+    /// Runs the command, and packs what it changed.
     fn run_layer(&self, request: Request, task: &Task<'_>) -> Result<Layer, Error> {
         let session = self.session;
         let mut preparation = Preparation::new(self);
@@ -135,7 +137,7 @@ impl Work<'_> {
         }
         let mut env = self.variables.pairs();
         env.extend(preparation.take_variables());
-        // Proxies are for this command and for no key: they say how to reach things, not what.
+        // Proxies say how to reach something, not what, so they are no part of the key.
         for (name, value) in session.options.arguments.iter().filter(|(name, _)| session::is_proxy(name)) {
             if self.variables.get(name).is_none() {
                 env.push(format!("{name}={value}"));
@@ -162,7 +164,8 @@ impl Work<'_> {
         let options = diff::Options { latest: session.options.epoch, ..diff::Options::default() };
         let packer = pack::Packer::new(session.cache.writer(), Compression::Gzip)?;
         let (descriptor, diff_id) = diff::upper(&Root::open(&upper)?, packer, &options)?.finish()?;
-        // Packed with other times than it has, it would not be the layer that its name says.
+        // With the epoch, files are packed with other times than they have on disk, and the directory would not match
+        // the diff id.
         if session.options.epoch.is_none() {
             session.layers.adopt(&diff_id, &upper)?;
         }
@@ -170,13 +173,13 @@ impl Work<'_> {
     }
 }
 
-/// The command of a RUN, and for a heredoc that begins with `#!` its name and text.
+/// The command of a RUN; and the name and text of its heredoc if that begins with `#!`.
 fn command_of(run: &Run) -> Result<(CommandLine, Option<(String, String)>), Error> {
     let (CommandLine::Shell(text), Some(first)) = (&run.command, run.heredocs.first()) else {
         return Ok((run.command.clone(), None));
     };
     if heredoc::parse(text)?.is_none() {
-        // The shell knows heredocs by itself.
+        // The shell reads these heredocs itself.
         let bodies: String =
             run.heredocs.iter().map(|heredoc| format!("\n{}{}", heredoc.content, heredoc.name)).collect();
         return Ok((CommandLine::Shell(text.clone() + &bodies), None));

@@ -1,4 +1,5 @@
-//! The session: what all steps of a build share and none of them changes. What was asked for, where things are kept, whom to tell.
+//! The session: what all steps of a build share and none changes. It holds the options, the place where things are
+//! kept, and progress.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,40 +19,40 @@ use crate::source::context::Context;
 use crate::source::digests::Digests;
 use crate::stage::base::Pull;
 
-/// What is asked for.
+/// The options of a build.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The names of the image; without any it goes to the default layout and has only its digest.
+    /// The names of the image. Without any, it goes to the default layout and has only its digest.
     pub tags: Vec<Address>,
     /// The context: a directory, or `-` for a tar on standard input.
     pub context: PathBuf,
-    /// The Dockerfile, if it is not the context's; `-` is standard input.
+    /// The Dockerfile, if it is not the context's own; `-` is standard input.
     pub dockerfile: Option<PathBuf>,
-    /// `--build-arg`.
+    /// The values of `--build-arg` by name.
     pub arguments: BTreeMap<String, String>,
-    /// `--label`.
+    /// The labels of `--label`.
     pub labels: BTreeMap<String, String>,
-    /// `--secret`: id to file.
+    /// The sources of secrets, by id.
     pub secrets: BTreeMap<String, SecretSource>,
-    /// `--target`.
+    /// The stage of `--target`, by name or number; `None` is the last one.
     pub target: Option<String>,
-    /// Take nothing from the step cache.
+    /// Whether every step is done, even if the cache holds its result.
     pub no_cache: bool,
     /// When base images are pulled.
     pub pull: Pull,
-    /// The OCI runtime.
+    /// The OCI runtime's program; `None` is run-tool, else runc or crun.
     pub runtime: Option<PathBuf>,
-    /// The platform of the image.
+    /// The platform of the image; `None` is this machine's.
     pub platform: Option<Platform>,
-    /// The network of RUN.
+    /// The network of RUN, unless the instruction chooses another.
     pub network: Network,
-    /// How much is shown.
+    /// How much progress is shown.
     pub show: Show,
     /// `SOURCE_DATE_EPOCH`: the time of the image, and the latest time of anything in its layers.
     pub epoch: Option<i64>,
 }
 
-/// Where a secret comes from.
+/// The source of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
     /// A file of the host.
@@ -61,12 +62,12 @@ pub enum SecretSource {
 }
 
 impl Options {
-    /// The value of `--build-arg`, or of an argument that is there without it.
+    /// The value of an argument: that of `--build-arg`, or the predefined one.
     pub fn argument(&self, platform: &Platform, name: &str) -> Option<String> {
         self.arguments.get(name).cloned().or_else(|| self.predefined(platform, name))
     }
 
-    /// The value of an argument that is there without `--build-arg`.
+    /// The value of a predefined argument.
     pub fn predefined(&self, platform: &Platform, name: &str) -> Option<String> {
         let host = Platform::host();
         let variant = |platform: &Platform| platform.variant().unwrap_or_default().to_owned();
@@ -85,7 +86,7 @@ impl Options {
         })
     }
 
-    /// RFC 3339 of the epoch, or of this moment if there is none.
+    /// The epoch, or else this moment, as RFC 3339.
     pub fn timestamp(&self) -> String {
         match self.epoch.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) {
             Some(time) => time.to_string(),
@@ -94,7 +95,7 @@ impl Options {
     }
 }
 
-/// Variables that RUN sees without an ARG and that change no key.
+/// Build arguments that RUN sees without an ARG and that are no part of a key.
 const PROXIES: [&str; 10] = [
     "HTTP_PROXY",
     "http_proxy",
@@ -108,7 +109,7 @@ const PROXIES: [&str; 10] = [
     "all_proxy",
 ];
 
-/// Whether RUN sees this `--build-arg` without an ARG.
+/// Whether RUN sees this build argument without an ARG.
 pub fn is_proxy(name: &str) -> bool {
     PROXIES.contains(&name)
 }
@@ -116,30 +117,30 @@ pub fn is_proxy(name: &str) -> bool {
 /// What the steps of one build share.
 #[derive(Debug)]
 pub struct Session<'a> {
-    /// What was asked for.
+    /// The options of the build.
     pub options: &'a Options,
     /// The platform of the image.
     pub platform: Platform,
-    /// When the build began, RFC 3339; the epoch if there is one.
+    /// When the build began, or the epoch, as RFC 3339.
     pub now: String,
-    /// The data folder.
+    /// The data folder, `$OCI_HOME`.
     pub home: Home,
     /// The step cache.
     pub cache: Cache,
-    /// The unpacked layers.
+    /// The cache of unpacked layers.
     pub layers: layer::cache::Cache,
     /// The context.
     pub context: Context,
-    /// Digests of the files that were read.
+    /// The digests of files that were read.
     pub digests: Digests,
-    /// Where progress is told.
+    /// Where progress is shown.
     pub progress: Progress,
-    /// Signals, and the containers that they end.
+    /// Signals, and the containers to kill at one.
     pub interrupt: Interrupt,
 }
 
 impl Session<'_> {
-    /// An empty folder of this build's own, on the file system of the layer cache.
+    /// Creates a temporary folder on the layer cache's file system.
     pub fn folder(&self) -> Result<Folder, Io> {
         Folder::new(&self.home.builds())
     }

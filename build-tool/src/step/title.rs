@@ -1,10 +1,10 @@
-//! What a step is called: in the lines of progress (`[build 2/3] RUN make`) and in errors.
+//! The titles of steps, in progress (`[build 2/3] RUN make`) and in errors.
 
 use crate::dockerfile::Step;
 use crate::dockerfile::instruction::Instruction;
 use crate::dockerfile::plan::{Base, Plan, Stage};
 
-/// The titles of one stage's steps, numbered as they come.
+/// The titles of a stage's steps, numbered as they come.
 pub(super) struct Titles {
     /// The stage's name and a space; empty if it is the only one.
     stage: String,
@@ -29,7 +29,7 @@ impl Titles {
         format!("[{}{}/{}] {text}", self.stage, self.done.min(self.total), self.total)
     }
 
-    /// The title of FROM, which is the first step.
+    /// The title of FROM, the first step.
     pub(super) fn from(&self, stage: &Stage) -> String {
         self.title(&format!("FROM {}", base(stage)))
     }
@@ -41,7 +41,7 @@ impl Titles {
     }
 }
 
-/// What a stage begins with, as its FROM calls it.
+/// The base of a stage, as its FROM names it.
 pub(super) fn base(stage: &Stage) -> String {
     match &stage.base {
         Base::Scratch => "scratch".to_owned(),
@@ -55,7 +55,7 @@ pub(super) fn base(stage: &Stage) -> String {
     }
 }
 
-/// The first line of a script that stands in a heredoc: ` (apt-get update...)`.
+/// The first line of a script in a heredoc: ` (apt-get update...)`.
 fn summary(instruction: &Instruction) -> String {
     let Instruction::Run(run) = instruction else { return String::new() };
     let Some(heredoc) = run.heredocs.first() else { return String::new() };
@@ -67,7 +67,7 @@ fn summary(instruction: &Instruction) -> String {
     }
 }
 
-/// The beginning of an instruction's text, enough to know it by.
+/// The beginning of an instruction, on one line.
 pub(super) fn shorten(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(120) {

@@ -1,19 +1,19 @@
-//! The variables of a stage: ENV and ARG, the later over the earlier.
+//! The variables of a stage: ENV and ARG, of which the later value counts.
 
 use crate::dockerfile::Problem;
 use crate::dockerfile::expand::{self, Quoting};
 
-/// Names with their values, in the order in which the names came.
+/// Names and values, in the order in which the names were first set.
 #[derive(Debug)]
 pub(super) struct Variables {
     values: Vec<(String, String)>,
-    /// The names of ARGs so far, for the history of RUN.
+    /// The names set by ARG, for the history of RUN.
     arguments: Vec<String>,
     escape: char,
 }
 
 impl Variables {
-    /// The `NAME=VALUE` pairs of a base image; words are expanded with the escape character of the file.
+    /// The variables of a base image. Words are expanded with the file's escape character.
     pub(super) fn of_image(env: &[String], escape: char) -> Self {
         let mut variables = Self { values: Vec::new(), arguments: Vec::new(), escape };
         for (name, value) in env.iter().filter_map(|pair| pair.split_once('=')) {
@@ -26,7 +26,7 @@ impl Variables {
         self.values.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// Set a variable; one that is there keeps its place.
+    /// Sets a variable. One that exists keeps its place.
     pub(super) fn set(&mut self, name: &str, value: &str) {
         match self.values.iter_mut().find(|(key, _)| key == name) {
             Some((_, old)) => value.clone_into(old),
@@ -34,7 +34,7 @@ impl Variables {
         }
     }
 
-    /// Set a variable by ARG: it is shown in the history of RUN.
+    /// Sets a variable by ARG, which the history of RUN shows.
     pub(super) fn set_argument(&mut self, name: &str, value: &str) {
         self.set(name, value);
         if !self.arguments.iter().any(|argument| argument == name) {
@@ -42,27 +42,27 @@ impl Variables {
         }
     }
 
-    /// All of them, `NAME=VALUE`.
+    /// All variables, as `NAME=VALUE`.
     pub(super) fn pairs(&self) -> Vec<String> {
         self.values.iter().map(|(name, value)| format!("{name}={value}")).collect()
     }
 
-    /// Those that an ARG set, `NAME=VALUE`, as the history of RUN shows them.
+    /// The variables set by ARG, as `NAME=VALUE`.
     pub(super) fn arguments(&self) -> Vec<String> {
         self.arguments.iter().map(|name| format!("{name}={}", self.get(name).unwrap_or_default())).collect()
     }
 
-    /// Expand a word.
+    /// Expands a word.
     pub(super) fn expand(&self, text: &str) -> Result<String, Problem> {
         expand::word(text, self.escape, Quoting::Strip, &|name| self.get(name).map(str::to_owned))
     }
 
-    /// Expand a text, and split it into words.
+    /// Expands a text, and splits it into words.
     pub(super) fn words(&self, text: &str) -> Result<Vec<String>, Problem> {
         expand::words(text, self.escape, Quoting::Strip, &|name| self.get(name).map(str::to_owned))
     }
 
-    /// Expand the body of a heredoc.
+    /// Expands the body of a heredoc.
     pub(super) fn body(&self, text: &str) -> Result<String, Problem> {
         expand::word(text, self.escape, Quoting::Literal, &|name| self.get(name).map(str::to_owned))
     }

@@ -1,4 +1,4 @@
-//! A stage in the making: its draft and its variables so far, and how a step enters its layer into image and cache.
+//! A stage in the making: its draft, its variables and its key, and how a step's layer gets into image and cache.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ use crate::stage::layer::Layer;
 use crate::stage::owner;
 use crate::stage::tree::Tree;
 
-/// A stage that is done, or an image that was found.
+/// A finished stage, or an image that was found.
 #[derive(Debug)]
 pub struct Built {
-    /// The image.
+    /// The image so far.
     pub draft: Draft,
-    /// The key of its root filesystem.
+    /// The key of its root file system.
     pub key: Key,
 }
 
-/// Gives what a FROM, a COPY or a mount takes from, made by then; `None` is scratch.
+/// Returns what a FROM, a COPY or a mount takes from; `None` is scratch.
 pub type Sources<'a> = dyn Fn(&Base, &Platform) -> Result<Option<Arc<Built>>, Error> + 'a;
 
 /// A stage in the making.
@@ -41,16 +41,16 @@ pub(super) struct Work<'a> {
     pub(super) draft: Draft,
     pub(super) key: Key,
     pub(super) variables: Variables,
-    /// Whether this stage has had a CMD.
+    /// Whether this stage has set a CMD.
     pub(super) command_set: bool,
-    /// What the layers make together, once somebody asked.
+    /// The merged contents of the layers, once they are needed.
     tree: Option<Tree>,
-    /// When the last layer was made.
+    /// When the latest layer was made, RFC 3339.
     created: String,
 }
 
 impl<'a> Work<'a> {
-    /// Begin the stage of that number.
+    /// Begins the stage of that number.
     pub(super) fn begin(
         session: &'a Session<'a>,
         plan: &'a Plan,
@@ -72,17 +72,17 @@ impl<'a> Work<'a> {
         Ok(Self { session, plan, number, sources, platform, draft, key, variables, command_set, tree, created })
     }
 
-    /// The stage as it is now.
+    /// Ends the stage.
     pub(super) fn built(self) -> Built {
         Built { draft: self.draft, key: self.key }
     }
 
-    /// What `--from=name` means to this stage.
+    /// What `--from=name` means in this stage.
     pub(super) fn from(&self, name: &str) -> Result<Option<Arc<Built>>, Error> {
         (self.sources)(&self.plan.from(name, self.number), &self.platform)
     }
 
-    /// The value that an ARG has without a default of its own.
+    /// The value of an ARG that has no default of its own.
     pub(super) fn inherited(&self, name: &str) -> Option<String> {
         match self.plan.globals.iter().rev().find(|(global, _)| global == name) {
             Some((_, value)) => value.clone(),
@@ -90,7 +90,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// A path of the root filesystem, made absolute by the working directory.
+    /// A path of the image, made absolute by the working directory.
     pub(super) fn absolute(&self, path: &str) -> String {
         let joined = if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", self.draft.workdir()) };
         let cleaned = format!("/{}", files::inside(&joined).display());
@@ -100,7 +100,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// The words of a command, the shell in front of a shell form.
+    /// The words of a command; a command in shell form follows the shell.
     pub(super) fn command(&self, command: &CommandLine) -> Vec<String> {
         match command {
             CommandLine::Exec(words) => words.clone(),
@@ -108,7 +108,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// What the layers so far make together.
+    /// The merged contents of the layers so far.
     pub(super) fn tree(&mut self) -> Result<&mut Tree, Error> {
         let tree = match self.tree.take() {
             Some(tree) => tree,
@@ -117,12 +117,12 @@ impl<'a> Work<'a> {
         Ok(self.tree.insert(tree))
     }
 
-    /// A layer was added by other means than a copy.
+    /// Drops the merged contents, after a layer was added by other means than a copy.
     pub(super) fn forget_tree(&mut self) {
         self.tree = None;
     }
 
-    /// The ids that a name of `--chown` or USER means in the root filesystem.
+    /// The ids of an owner, which `--chown` or USER names.
     pub(super) fn owner(&mut self, text: &str) -> Result<(u32, u32), Error> {
         if let Some(ids) = owner::numeric(text)? {
             return Ok(ids);
@@ -132,16 +132,16 @@ impl<'a> Work<'a> {
         Ok(owner::look_up(text, tree, &self.draft.layers, &self.session.home)?)
     }
 
-    /// The key of a step upon what is there so far.
+    /// Begins the key of a step upon what is there so far.
     pub(super) fn begin_key(&self, kind: &str) -> KeyBuilder {
         let mut key = Key::builder(kind);
         key.add(self.key.hex());
-        // A layer whose times are bound by another epoch is another layer.
+        // With another epoch, the times in the layer are others.
         key.add(self.session.options.epoch.unwrap_or(i64::MIN).to_le_bytes());
         key
     }
 
-    /// Take the step out of the cache, if it is there.
+    /// Takes a step from the cache; `false` if it is not there.
     pub(super) fn cached(&mut self, key: &Key, text: &str) -> Result<bool, Error> {
         let Some((record, layer)) = self.session.cache.get(key) else { return Ok(false) };
         if let (Some(tree), Some(layer)) = (&mut self.tree, &layer) {
@@ -154,7 +154,7 @@ impl<'a> Work<'a> {
         Ok(true)
     }
 
-    /// Enter a step that was done into image and cache.
+    /// Adds a step that was done to the image and to the cache.
     pub(super) fn finish(&mut self, key: Key, text: &str, layer: Option<Layer>) -> Result<(), Error> {
         let created = self.session.options.timestamp();
         let recorded = layer
@@ -168,13 +168,13 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Enter a step without a layer into the history.
+    /// Adds a step without a layer to the history.
     pub(super) fn note(&mut self, text: &str) {
         let created = self.created.clone();
         self.draft.record(text, &created, None);
     }
 
-    /// Copy into a layer of its own. With `link` it does not look at what lies below it.
+    /// Copies into a new layer; with `link`, whatever lies below it.
     pub(super) fn pack_layer(
         &mut self,
         options: &copy::Options,
@@ -188,7 +188,7 @@ impl<'a> Work<'a> {
         let packer = Copier::new(tree, options, &session.digests, packer).copy(inputs)?;
         tree.seal();
         if link {
-            // What it holds is known only beside what lay below.
+            // Only together with what lies below are the contents known.
             self.tree = None;
         }
         let (descriptor, diff_id) = packer.finish()?;

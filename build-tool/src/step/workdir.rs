@@ -1,4 +1,4 @@
-//! WORKDIR as a step: the directory is made if it is missing.
+//! WORKDIR as a step: the directory is created if it is missing.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::work::Work;
 use crate::copy;
 
 impl Work<'_> {
-    /// WORKDIR. Whether the layer came out of the cache.
+    /// Carries out WORKDIR. Returns whether the layer came from the cache.
     pub(super) fn workdir(&mut self, path: &str) -> Result<bool, Error> {
         let path = self.variables.expand(path)?;
         let path = self.absolute(&path);

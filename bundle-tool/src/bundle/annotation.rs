@@ -1,64 +1,64 @@
-//! The annotations of a bundle's config.json: what the tools and people read back from a container.
+//! The keys of annotations in a bundle's config.json, by which tools and people know a container.
 //!
-//! Labels stand beside them under their own names.
+//! Labels that the options set are annotations as well, under their own names.
 
-/// The image's ref as it was given.
+/// The image's ref as the user gave it, or its digest.
 pub const IMAGE: &str = "org.oci-tools.image";
-/// When the bundle was made (RFC 3339).
+/// When the bundle was created (RFC 3339).
 pub const CREATED: &str = "org.oci-tools.created";
 /// Published ports as `docker ps` shows them.
 pub const PORTS: &str = "org.oci-tools.ports";
-/// The arguments of the program, a JSON array.
+/// The program and its arguments, as a JSON array.
 pub const COMMAND: &str = "org.oci-tools.command";
-/// The container's name, its id for the runtime.
+/// The container's name, which is its id for the runtime.
 pub const NAME: &str = "org.oci-tools.name";
-/// The docker-like id, 64 hexadecimal digits.
+/// The container's id as docker has one: 64 hexadecimal digits.
 pub const ID: &str = "org.oci-tools.id";
-/// The signal that asks the program to stop.
+/// The signal that stops the container, by name or number.
 pub const STOP_SIGNAL: &str = "org.oci-tools.stop-signal";
-/// Seconds until a program that was asked to stop is killed.
+/// The seconds between that signal and SIGKILL; -1 for no limit.
 pub const STOP_TIMEOUT: &str = "org.oci-tools.stop-timeout";
-/// `true`: the bundle goes when the container is deleted.
+/// `true`: the bundle is removed when the container is deleted.
 pub const RM: &str = "org.oci-tools.rm";
-/// `true`: standard input is the program's (docker's `-i`).
+/// `true`: the program reads standard input (docker's `-i`).
 pub const INTERACTIVE: &str = "org.oci-tools.interactive";
 /// The restart policy: `no`, `on-failure[:N]`, `always`, `unless-stopped`.
 pub const RESTART: &str = "org.oci-tools.restart";
-/// Where the program's output goes.
+/// The log driver: `none`, `json-file`, `local`, `journald`.
 pub const LOG_DRIVER: &str = "org.oci-tools.log-driver";
-/// The log driver's options, a JSON object.
+/// The options of the log driver, as a JSON object.
 pub const LOG_OPTIONS: &str = "org.oci-tools.log-options";
 /// The health check, in the JSON form of docker's image config.
 pub const HEALTHCHECK: &str = "org.oci-tools.healthcheck";
-/// What the network hook sets up, a JSON object.
+/// What the network hook sets up: a [`crate::network::Plan`] in JSON.
 pub const NETWORK: &str = "org.oci-tools.network";
-/// The volumes in use, a JSON array; those without a name of their own go with the container where `--rm` asks for it.
+/// The volumes in use, a JSON array of [`super::Used`].
 pub const VOLUMES: &str = "org.oci-tools.volumes";
-/// The manifest's digest.
+/// The digest of the image's manifest.
 pub const DIGEST: &str = "org.oci-tools.digest";
-/// The layout that the image is in.
+/// The absolute path of the layout that holds the image.
 pub const LAYOUT: &str = "org.oci-tools.layout";
 
-/// What every annotation of these tools starts with; labels that do are refused.
+/// The prefix of every annotation of these tools, which labels must not have.
 pub const PREFIX: &str = "org.oci-tools.";
 
-/// Labels of image and options together, a JSON object. An image's labels are not annotations of their own: runtimes act on some
-/// names (`run.oci.…`, `org.systemd.property.…`), and an image is a stranger's.
+/// The labels of image and options together, as a JSON object. An image's labels do not become annotations of their own: runtimes act
+/// on some names (`run.oci.…`, `org.systemd.property.…`), and an image is not trusted.
 pub const LABELS: &str = "org.oci-tools.labels";
 
-/// `shareable`: /dev/shm is the bundle's folder `shm`, for other containers to share (docker's `--ipc`).
+/// `shareable`: /dev/shm is the bundle's folder `shm`, which other containers may share (docker's `--ipc`).
 pub const IPC: &str = "org.oci-tools.ipc";
 
 /// The size in bytes of a shareable /dev/shm.
 pub const SHM_SIZE: &str = "org.oci-tools.shm-size";
 
-/// `true`: to be run in the background.
+/// `true`: run in the background.
 pub const DETACH: &str = "org.oci-tools.detach";
-/// The streams to attach to, comma separated.
+/// The streams to attach to, separated by commas.
 pub const ATTACH: &str = "org.oci-tools.attach";
-/// The keys that detach.
+/// The key sequence that detaches from the container.
 pub const DETACH_KEYS: &str = "org.oci-tools.detach-keys";
-/// `false`: signals are not passed on to the program.
+/// `false`: signals are not forwarded to the program.
 pub const SIGNAL_PROXY: &str = "org.oci-tools.sig-proxy";
-/// The runtime that was asked for.
+/// The runtime to use for the container.
 pub const RUNTIME: &str = "org.oci-tools.runtime";

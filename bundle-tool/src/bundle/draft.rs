@@ -1,4 +1,4 @@
-//! A bundle in the making: its name taken, its folder locked, config.json put in place last.
+//! A bundle while it is created: its name is taken, its folder locked, and config.json put in place last.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,7 +13,7 @@ use super::name::ContainerName;
 use super::remove::remove_tree;
 use super::{Error, UNFINISHED, unmount};
 
-/// A bundle in the making. Dropped before [`Draft::commit`] it takes everything back.
+/// A bundle that is not complete. Dropped before [`Draft::commit`], it is removed again.
 #[derive(Debug)]
 pub struct Draft {
     path: PathBuf,
@@ -21,13 +21,13 @@ pub struct Draft {
     shown: PathBuf,
     name: ContainerName,
     link: Option<PathBuf>,
-    // Held until the bundle is whole.
+    // Held until the bundle is complete.
     _lock: OwnedFd,
     committed: bool,
 }
 
 impl Draft {
-    /// Takes the name, or one drawn at random, and makes the folder: `path`, or `bundles/NAME`.
+    /// Takes the name, or a random one, and creates the folder: `path`, or `bundles/NAME`.
     pub fn create(bundles: &Path, name: Option<ContainerName>, path: Option<&Path>) -> Result<Self, Error> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(bundles).during("create", bundles)?;
         match name {
@@ -59,19 +59,19 @@ impl Draft {
         match claimed {
             Ok(lock) => Ok(Self { path, shown: shown.into(), name, link: Some(place), _lock: lock, committed: false }),
             Err(error) => {
-                // The error is what the user has to know; a link that leads nowhere is free for the next.
+                // Nothing is lost if this fails: a dangling link does not hold the name.
                 let _ = fs::remove_file(&place);
                 Err(error)
             }
         }
     }
 
-    /// The folder, absolute.
+    /// The folder, as an absolute path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The folder as it was asked for.
+    /// The folder, as the user gave it.
     pub fn shown(&self) -> &Path {
         &self.shown
     }
@@ -81,7 +81,7 @@ impl Draft {
         &self.name
     }
 
-    /// Writes config.json, with which the bundle is one.
+    /// Writes config.json, which completes the bundle, and returns the path as the user gave it.
     pub fn commit(mut self, config: &[u8]) -> Result<PathBuf, Error> {
         replace(&self.path, "config.json", config, 0o600)?;
         self.committed = true;
@@ -92,7 +92,7 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.committed {
-            // Whatever stopped us is the error to tell; what stays is taken over by the next of the name.
+            // The first error is the one to report; a draft of the same name reuses what stays.
             let _ = unmount(&self.path, &self.path.join("rootfs"), true);
             let _ = remove_tree(&self.path);
             if let Some(link) = &self.link {
@@ -102,7 +102,7 @@ impl Drop for Draft {
     }
 }
 
-/// Makes a folder and locks it; `None` if it is somebody's. One that a crash left, without a config.json and unlocked, is emptied.
+/// Creates a folder and locks it; `None` if it is in use. A folder that a crash left (no config.json, no lock) is emptied first.
 fn claim(path: &Path) -> Result<Option<OwnedFd>, Error> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).during("create", parent)?;
@@ -120,7 +120,7 @@ fn claim(path: &Path) -> Result<Option<OwnedFd>, Error> {
     }
     if !made {
         if !path.join(UNFINISHED).exists() || path.join("config.json").exists() {
-            // An empty folder of the user's may become a bundle.
+            // An empty folder may become a bundle.
             let empty = fs::read_dir(path).during("read", path)?.next().is_none();
             if !empty {
                 return Ok(None);
@@ -134,11 +134,11 @@ fn claim(path: &Path) -> Result<Option<OwnedFd>, Error> {
             }
         }
     }
-    File::create(path.join(UNFINISHED)).during("create", &path.join(UNFINISHED))?;
+    File::create(path.join(UNFINISHED)).during("create", path.join(UNFINISHED))?;
     Ok(Some(folder))
 }
 
-/// Lets `place` lead to `target`; a link that leads nowhere any more may be replaced.
+/// Creates the link `place` to `target`, replacing a dangling one.
 fn link(place: &Path, target: &Path, name: &ContainerName) -> Result<(), Error> {
     let taken = |path: PathBuf| Error::NameInUse { name: name.to_string(), path };
     for _ in 0..2 {
@@ -148,7 +148,7 @@ fn link(place: &Path, target: &Path, name: &ContainerName) -> Result<(), Error> 
             Err(error) => Err(error).during("create", place)?,
         }
         match fs::read_link(place) {
-            // Ours from a run that crashed, or of a folder that somebody removed.
+            // Left by a crash, or of a folder that was removed by hand.
             Ok(old) if old == target || !old.exists() => fs::remove_file(place).during("remove", place)?,
             Ok(old) => return Err(taken(old)),
             Err(_) => return Err(taken(place.to_owned())),
@@ -157,7 +157,7 @@ fn link(place: &Path, target: &Path, name: &ContainerName) -> Result<(), Error> 
     Err(taken(place.to_owned()))
 }
 
-/// Puts a file in place whole.
+/// Writes a file atomically and durably.
 pub(crate) fn replace(folder: &Path, name: &str, content: &[u8], mode: u32) -> Result<(), Error> {
     use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
@@ -168,7 +168,7 @@ pub(crate) fn replace(folder: &Path, name: &str, content: &[u8], mode: u32) -> R
             .permissions(fs::Permissions::from_mode(mode))
             .tempfile_in(folder)?;
         file.write_all(content)?;
-        // The umask may have taken bits that a container's user needs.
+        // The umask may have cleared bits that the container's user needs.
         file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
         file.as_file().sync_all()?;
         file.persist(&path)?;

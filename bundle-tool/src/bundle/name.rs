@@ -1,11 +1,13 @@
-//! Names and ids of containers: docker's grammar, and random ones for those who give none.
+//! Names and ids of containers: docker's grammar for names, and random names and ids.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A name that no container can have.
+/// Text that is not a valid name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a container name (letters, digits, '_', '.' and '-', two at least, a letter or digit first)")]
+#[error(
+    "{0:?} is not a valid container name (at least two letters, digits, '_', '.' or '-', the first a letter or digit)"
+)]
 pub struct Error(String);
 
 /// A container's name, which is also its id for the runtime: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`.
@@ -13,18 +15,18 @@ pub struct Error(String);
 pub struct ContainerName(String);
 
 impl ContainerName {
-    /// The name.
+    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// A name drawn at random, an adjective and a surname of somebody who computed, discovered or built.
+    /// A random name: an adjective and the surname of a scientist or engineer.
     pub fn random() -> Self {
         let [first, second, ..] = random_bytes::<4>().map(usize::from);
         Self(format!("{}_{}", ADJECTIVES[first % ADJECTIVES.len()], SURNAMES[second % SURNAMES.len()]))
     }
 
-    /// The same with a digit after it, for a name that was drawn before.
+    /// A random name with a digit, for when names without one are taken.
     pub fn random_with_digit() -> Self {
         let [digit] = random_bytes::<1>();
         Self(format!("{}{}", Self::random().0, digit % 10))
@@ -36,7 +38,7 @@ impl FromStr for ContainerName {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let rest = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-        // 255 is what a folder's name can be.
+        // A file name has at most 255 bytes.
         let good = (2..=255).contains(&text.len())
             && text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && text.bytes().all(rest);
@@ -50,13 +52,13 @@ impl fmt::Display for ContainerName {
     }
 }
 
-/// Whether `text` can name a container, a volume or a network: docker has one grammar for all.
+/// Whether `text` is a valid name of a container, volume or network; docker has one grammar for all three.
 pub fn is_name(text: &str) -> bool {
     text.parse::<ContainerName>().is_ok()
 }
 
-/// A docker-like container id: 64 hexadecimal digits at random, the first twelve of which are not all decimal, as such a short
-/// id would read as a number (docker avoids them for host names).
+/// A random id as docker has them: 64 hexadecimal digits, of which the first twelve are not all decimal, since the short id may be a
+/// host name, and a host name must not look like a number.
 pub fn random_id() -> String {
     loop {
         let id: String = random_bytes::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -66,7 +68,7 @@ pub fn random_id() -> String {
     }
 }
 
-/// Bytes from the kernel's generator.
+/// Random bytes from the kernel.
 pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     let mut filled = 0;

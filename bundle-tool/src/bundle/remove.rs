@@ -1,4 +1,4 @@
-//! The end of a bundle on disk, of a whole one and of one that a crash left.
+//! Removing bundles from disk, complete ones and what a crash left of others.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,11 +11,11 @@ use super::name::ContainerName;
 use super::{Bundle, Error, UNFINISHED, resolve, unmount};
 use crate::rootfs;
 
-/// Removes a bundle: its mount, its folder, its name. What is gone already is no error.
+/// Removes a bundle: its mounts, its folder, its name. Parts that do not exist are skipped.
 pub fn remove(bundles: &Path, bundle: &Bundle, lazily: bool) -> Result<(), Error> {
     unmount(bundle.path(), &bundle.rootfs(), lazily)?;
     let link = bundles.join(bundle.name());
-    // config.json last, so that a removal that is cut short can be repeated by name.
+    // config.json goes last, so that an interrupted removal can be repeated by name.
     for entry in fs::read_dir(bundle.path()).into_iter().flatten().flatten() {
         if entry.file_name() != "config.json" {
             remove_tree(&entry.path())?;
@@ -28,7 +28,7 @@ pub fn remove(bundles: &Path, bundle: &Bundle, lazily: bool) -> Result<(), Error
     Ok(())
 }
 
-/// Removes what a crash left of a bundle in the making: `text` is a name or a path. Says whether there was anything.
+/// Removes what a crash left of a bundle that was being created, by its name or path. Returns whether there was anything.
 pub fn remove_unfinished(bundles: &Path, text: &str) -> Result<bool, Error> {
     let mut any = false;
     let mut places = vec![PathBuf::from(text)];
@@ -42,7 +42,7 @@ pub fn remove_unfinished(bundles: &Path, text: &str) -> Result<bool, Error> {
     }
     for path in places {
         if path.join(UNFINISHED).exists() && !path.join("config.json").exists() {
-            // A lock says that it is still being made.
+            // A locked one is still being created.
             let folder = File::open(&path).during("open", &path)?;
             if rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_err() {
                 continue;
@@ -55,7 +55,7 @@ pub fn remove_unfinished(bundles: &Path, text: &str) -> Result<bool, Error> {
     Ok(any)
 }
 
-/// Removes a tree without crossing into a mount that should not be there any more: that would empty somebody's volume.
+/// Removes a tree, but not if something is still mounted at its root: that might be somebody's volume.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
@@ -68,11 +68,11 @@ pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
     if rootfs::is_mounted(path) {
         return Err(Error::Rootfs(rootfs::Error::Busy { target: path.to_owned() }));
     }
-    // The standard library's removal works by descriptors and follows no link.
+    // The standard library removes by descriptor and follows no links.
     gone(fs::remove_dir_all(path), path)
 }
 
-/// What somebody else removed meanwhile is gone, too.
+/// A file that another process removed first is not an error.
 fn gone(removed: io::Result<()>, path: &Path) -> Result<(), Error> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

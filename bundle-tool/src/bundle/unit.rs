@@ -1,30 +1,35 @@
-//! A bundle as a systemd service.
+//! A systemd service unit that runs a bundle.
 
 use std::path::{Path, PathBuf};
 
 use image_tool::address::home::Home;
 use image_tool::error::During as _;
+use image_tool::show::human::plain;
 
 use crate::bundle::Bundle;
 use crate::bundle::annotation;
+use crate::bundle::name::is_name;
 use crate::option::signal;
 
-/// Why there is no unit.
+/// Why a unit cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A program that the unit calls is not in $PATH.
-    #[error("{0}: no such program in $PATH (--runtime names one)")]
+    /// The runtime is not in $PATH.
+    #[error("{0}: not found in $PATH (choose a runtime with --runtime)")]
     NoProgram(&'static str),
-    /// A path cannot be written in a unit.
-    #[error("{0:?}: a unit cannot name a path with a line break")]
+    /// The bundle's folder has a name that a container cannot have.
+    #[error("{0:?} is not a valid container name (rename the bundle's folder)")]
+    Name(String),
+    /// A path has characters that a unit cannot hold.
+    #[error("{0:?}: a systemd unit cannot hold this path")]
     Path(PathBuf),
-    /// The own program or the bundle cannot be found.
+    /// An operation that the kernel refused.
     #[error(transparent)]
     Io(#[from] image_tool::error::Io),
 }
 
-/// Writes the unit.
+/// The text of the unit; `runtime` is run-tool from $PATH if absent.
 pub fn write(home: &Home, bundle: &Bundle, runtime: Option<&Path>) -> Result<String, Error> {
     let absolute = |path: &Path| std::path::absolute(path).during("find", path);
     let runtime = match runtime {
@@ -33,12 +38,15 @@ pub fn write(home: &Home, bundle: &Bundle, runtime: Option<&Path>) -> Result<Str
     };
     let own = std::env::current_exe().during("find", "/proc/self/exe")?;
     let name = bundle.name();
+    if !is_name(&name) {
+        return Err(Error::Name(name));
+    }
     let (runtime, own, path, home) =
         (quote(&runtime)?, quote(&own)?, quote(&absolute(bundle.path())?)?, quote(&absolute(home.path())?)?);
     let restart =
         match bundle.annotation(annotation::RESTART).map(|policy| policy.split_once(':').unwrap_or((policy, ""))) {
             Some(("on-failure", "")) => "Restart=on-failure\n".to_owned(),
-            // systemd counts the starts of an interval, the first among them.
+            // systemd counts starts, including the first.
             Some(("on-failure", count)) => {
                 let starts = count.parse::<u32>().unwrap_or(0).saturating_add(1);
                 format!("Restart=on-failure\nStartLimitBurst={starts}\nStartLimitIntervalSec=infinity\n")
@@ -77,7 +85,7 @@ pub fn write(home: &Home, bundle: &Bundle, runtime: Option<&Path>) -> Result<Str
          \n\
          [Install]\n\
          WantedBy=multi-user.target\n",
-        image = image.replace(['\n', '%'], ""),
+        image = plain(&image.replace('%', "")),
     ))
 }
 
@@ -86,7 +94,7 @@ fn in_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_absolute() && path.is_file())
 }
 
-/// A path as a word of a unit (systemd.service(5), "Command lines"): `%` and `$` have a meaning, blanks end a word.
+/// Quotes a path for a unit (systemd.service(5), "Command lines"), where `%` and `$` are special and blanks separate words.
 fn quote(path: &Path) -> Result<String, Error> {
     let text = path.to_str().filter(|text| !text.contains(char::is_control)).ok_or_else(|| Error::Path(path.into()))?;
     let text = text.replace('\\', "\\\\").replace('%', "%%").replace('$', "$$").replace('"', "\\\"");

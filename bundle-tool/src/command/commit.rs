@@ -1,28 +1,36 @@
 use anyhow::Context as _;
 use bundle_tool::container::change::{self, Commit as Settings};
 use bundle_tool::container::instruction::Change;
+use clap::ValueHint;
 use image_tool::address::Address;
 use image_tool::program::pipe;
 use jiff::Timestamp;
 
-use super::About as _;
+use super::{About as _, candidates};
 
-/// Make what a container changed the top layer of a new image, and print its address.
+/// Make a new image of a container's changes and print its address.
+///
+/// What the container changed becomes the top layer of the image that it was made from.
 #[derive(clap::Args)]
+#[command(after_long_help = "Examples:
+  bundle-tool commit web images:web
+  bundle-tool commit --change 'CMD [\"python3\", \"app.py\"]' --change 'ENV DEBUG=1' web images:web
+  bundle-tool commit --message 'with curl' box images:box | registry-tool push - example.com/box")]
 pub(crate) struct Commit {
-    /// The author, for the image's history.
+    /// Author of the change, for the image's history.
     #[arg(short, long, value_name = "NAME")]
     author: Option<String>,
-    /// A remark, for the image's history.
+    /// Commit message, for the image's history.
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
-    /// Change the image's config by an instruction of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME,
-    /// WORKDIR.
-    #[arg(short, long, value_name = "INSTRUCTION")]
+    /// Apply a Dockerfile instruction to the image's config: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR.
+    #[arg(short, long, value_name = "INSTRUCTION", add = candidates::words(candidates::INSTRUCTIONS))]
     change: Vec<Change>,
-    /// The bundle: a container's name, a path, the first digits of an id, or - to read one from standard input.
+    /// Container's name, bundle's path or first digits of an id; - reads one from standard input.
+    #[arg(add = candidates::containers())]
     bundle: String,
-    /// The new image, as LAYOUT[:REF]; a layout that is not there is made.
+    /// New image, as LAYOUT[:REF]; a missing layout is created.
+    #[arg(value_hint = ValueHint::AnyPath)]
     address: Address,
 }
 

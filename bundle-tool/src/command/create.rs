@@ -6,12 +6,19 @@ use image_tool::program::pipe;
 use super::note;
 use super::options::Options;
 
-/// Make a bundle from an image, with docker run's options, and print its path.
+/// Create a bundle from an image and print its path.
 ///
-/// The root file system is an overlay on the image's layers, which are unpacked once for all bundles, else a plain copy of the image.
-/// Any OCI runtime runs the bundle; the container's id is its name.
+/// Takes the options of docker run. The root file system is an overlay on the image's layers, which all bundles share; where an overlay
+/// cannot be mounted, it is a copy of the image. Any OCI runtime runs the bundle; the container's name is its id there.
 #[derive(clap::Args)]
-#[command(disable_help_flag = true, override_usage = "bundle-tool create [OPTIONS] ADDRESS [COMMAND [ARGUMENT]...]")]
+#[command(
+    disable_help_flag = true,
+    override_usage = "bundle-tool create [OPTIONS] ADDRESS [COMMAND [ARGUMENT]...]",
+    after_long_help = "Examples:
+  bundle-tool create --name web -p 9998:8000 images:python:3.8 python3 -m http.server 8000
+  bundle-tool create --bundle box --read-only --tmpfs /tmp --memory 256m images:alpine sh
+  registry-tool pull alpine images | bundle-tool create --network none -"
+)]
 pub(crate) struct Create {
     #[command(flatten)]
     options: Options,
@@ -21,7 +28,7 @@ impl Create {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let home = Home::from_environment();
         let (request, notes) = self.options.request(&home)?;
-        // The library's errors name the image where the image is at fault, not the option.
+        // The library's errors do not name the image.
         let made = container::create(&home, &request).map_err(|error| about(error, &request.address))?;
         notes.iter().chain(&made.notes).for_each(|text| note(text));
         let path = made.bundle.to_str().context("the bundle's path is not UTF-8")?;
@@ -29,7 +36,7 @@ impl Create {
     }
 }
 
-/// Names the image in an error that is about it and does not do so itself.
+/// Adds the image to an error that is about it and does not name it.
 pub(super) fn about(error: container::Error, address: &image_tool::address::Address) -> anyhow::Error {
     use container::Error;
     let named = matches!(

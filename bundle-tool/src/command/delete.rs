@@ -3,22 +3,26 @@ use bundle_tool::container::removal;
 use image_tool::address::home::Home;
 use image_tool::program::pipe;
 
-use super::{About as _, note};
+use super::{About as _, candidates, note};
 
-/// Remove bundles: their mounts, networks and files. What was written to a container's own layer is lost.
+/// Remove bundles with their mounts, networks and files.
 ///
-/// A bundle that is gone is no error with --force, and whatever a crash left of it goes: a second delete cleans up after a first one
-/// that was cut short.
+/// Changes in a container's writable layer are lost (`commit` keeps them). What a crash left of a bundle is removed as well, so that a
+/// delete that was interrupted can be repeated.
 #[derive(clap::Args)]
+#[command(after_long_help = "Examples:
+  bundle-tool delete web
+  bundle-tool delete --force --volumes web db
+  run-tool list --format json | bundle-tool ps -q -f status=exited | bundle-tool delete -")]
 pub(crate) struct Delete {
-    /// Remove it though a process runs in it (the process stays), and do not mind if it is not there.
+    /// Remove a bundle even if a process runs in it, and ignore one that does not exist; the process goes on.
     #[arg(short, long)]
     force: bool,
-    /// Remove the volumes that were made for this container alone, too.
+    /// Remove the anonymous volumes of the container as well.
     #[arg(short, long)]
     volumes: bool,
-    /// The bundles: containers' names, paths, first digits of ids, or - to read them from standard input.
-    #[arg(required = true, value_name = "BUNDLE")]
+    /// Containers' names, bundles' paths or first digits of ids; - reads them from standard input, one a line.
+    #[arg(required = true, value_name = "BUNDLE", add = candidates::containers())]
     bundles: Vec<String>,
 }
 
@@ -33,7 +37,7 @@ impl Delete {
                 vec![operand.clone()]
             };
             for name in names {
-                // The others go all the same; each failure is told.
+                // The other bundles are removed all the same; each failure is reported.
                 if let Err(error) = self.one(&home, &name)
                     && let Some(earlier) = failed.replace(error)
                 {

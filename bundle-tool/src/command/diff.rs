@@ -5,18 +5,22 @@ use bundle_tool::container::change;
 use image_tool::layer::diff::Options;
 use image_tool::program::pipe::stdout_error;
 
-use super::About as _;
+use super::{About as _, candidates};
 
-/// Write what a container changed to standard output, as a layer's tar.
+/// Write a container's changes as a layer's tar archive to standard output.
 ///
-/// Deletions are whiteouts, as in an image's layer: `image-tool append` makes it one.
+/// A deletion is a whiteout (image-spec layer.md), so that `image-tool append` can add the archive to an image.
 #[derive(clap::Args)]
+#[command(after_long_help = "Examples:
+  bundle-tool diff box | tar t
+  bundle-tool diff box | image-tool append images:alpine -")]
 pub(crate) struct Diff {
-    /// The bundle: a container's name, a path, the first digits of an id, or - to read one from standard input.
+    /// Container's name, bundle's path or first digits of an id; - reads one from standard input.
+    #[arg(add = candidates::containers())]
     bundle: String,
 }
 
-/// Remembers that an error was standard output's own, which the library tells as one of its archive.
+/// Standard output, which remembers that it was closed: the library reports that as an error of its archive.
 struct Stdout {
     inner: io::StdoutLock<'static>,
     closed: bool,

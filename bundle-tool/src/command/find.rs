@@ -1,17 +1,23 @@
 use anyhow::Context as _;
 use bundle_tool::bundle::annotation;
-use image_tool::program::pipe;
+
+use super::{candidates, print_line};
 
 /// Print the path of a container's bundle.
 #[derive(clap::Args)]
+#[command(after_long_help = "Examples:
+  run-tool run --bundle \"$(bundle-tool find web)\" web
+  bundle-tool find --id web
+  bundle-tool find --name 4f2a")]
 pub(crate) struct Find {
-    /// Print the container's name, which is its id for the runtime, in place of the path.
+    /// Print the container's name, its id for the runtime, instead of the path.
     #[arg(long)]
     name: bool,
-    /// Print the container's id of 64 digits in place of the path.
+    /// Print the container's 64-digit id instead of the path.
     #[arg(long, conflicts_with = "name")]
     id: bool,
-    /// A container's name, a bundle's path, or the first digits of an id.
+    /// Container's name, bundle's path or first digits of an id; - reads one from standard input.
+    #[arg(add = candidates::containers())]
     container: String,
 }
 
@@ -19,12 +25,12 @@ impl Find {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let bundle = super::bundle(&self.container)?;
         if self.name {
-            return Ok(pipe::print_line(&bundle.name())?);
+            return print_line(&bundle.name());
         }
         if self.id {
             let id = bundle.annotation(annotation::ID);
-            return Ok(pipe::print_line(id.with_context(|| format!("{}: the bundle has no id", self.container))?)?);
+            return print_line(id.with_context(|| format!("{}: the bundle has no id", self.container))?);
         }
-        Ok(pipe::print_line(bundle.path().to_str().context("the path is not UTF-8")?)?)
+        print_line(bundle.path().to_str().context("the path is not UTF-8")?)
     }
 }

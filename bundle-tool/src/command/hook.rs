@@ -4,18 +4,18 @@ use anyhow::Context as _;
 use bundle_tool::container::hook::{self, Action};
 use image_tool::address::home::Home;
 
-/// Bring a container's network up or down. Called by runtimes, from the hooks in config.json.
+/// Bring a container's network up or down, as the hooks in config.json have runtimes do.
 ///
-/// Reads the container's state from standard input, as the OCI runtime specification has it.
+/// Reads the container's state from standard input (runtime-spec runtime.md, "State").
 #[derive(clap::Args)]
 #[command(hide = true)]
 pub(crate) struct Hook {
-    /// What to do: `up` before the program starts; `down` after the container is deleted.
+    /// What to do: up before the program starts, down after the container is deleted.
     #[arg(value_parser = ["up", "down"])]
     action: String,
 }
 
-/// More than any runtime says of a container.
+/// A runtime's state of a container is far smaller.
 const LIMIT: u64 = 4 << 20;
 
 impl Hook {

@@ -2,17 +2,23 @@ use bundle_tool::bundle::annotation;
 use image_tool::show::template::Template;
 use serde_json::{Value, json};
 
-use super::print_bytes;
+use super::{candidates, print_text};
 
-/// Print the config.json of bundles, byte for byte, or by a template.
+/// Print the config.json of bundles, or fields of them by a template.
+///
+/// A template is written as for docker inspect. Its fields: .Name, .ID, .Image, .Created, .Path, .Hostname, .Labels, .Volumes, and .Config
+/// for config.json itself.
 #[derive(clap::Args)]
+#[command(after_long_help = "Examples:
+  bundle-tool inspect web
+  bundle-tool inspect --format '{{.Name}} {{.Image}}' web db
+  bundle-tool inspect --format '{{json .Config.process.args}}' web")]
 pub(crate) struct Inspect {
-    /// Print by this template of Go's: {{.Name}} {{.ID}} {{.Image}} {{.Created}} {{.Path}} {{.Hostname}} {{json .Labels}} {{json .Config}}
-    /// {{json .Volumes}}.
+    /// Print each bundle by a Go template.
     #[arg(short, long, value_name = "TEMPLATE")]
     format: Option<Template>,
-    /// The bundles: containers' names, paths, first digits of ids.
-    #[arg(required = true, value_name = "BUNDLE")]
+    /// Containers' names, bundles' paths or first digits of ids.
+    #[arg(required = true, value_name = "BUNDLE", add = candidates::containers())]
     bundles: Vec<String>,
 }
 
@@ -36,6 +42,6 @@ impl Inspect {
             output.extend(template.render(&fields)?.into_bytes());
             output.push(b'\n');
         }
-        print_bytes(&output)
+        print_text(&output)
     }
 }

@@ -1,6 +1,11 @@
-//! What the manual pages say beyond the command line.
+//! What manual pages and completion say beyond the command line.
 
+use image_tool::program::candidates::addresses;
+use image_tool::program::completion::Candidates;
 use image_tool::program::manual::Manual;
+
+/// Where an address is expected.
+pub(super) const CANDIDATES: Candidates = &[("ADDRESS", addresses), ("IMAGE", addresses)];
 
 pub(super) const MANUAL: Manual = Manual {
     statuses: &[
@@ -26,7 +31,7 @@ pub(super) const MANUAL: Manual = Manual {
             "CNI_PATH",
             "The folders of CNI plugins, separated by colons. Default: /usr/lib/cni:/opt/cni/bin:/usr/libexec/cni.",
         ),
-        ("XDG_RUNTIME_DIR", "Where rootless networks keep their sockets."),
+        ("XDG_RUNTIME_DIR", "The folder for the state of the networks of a user who is not root. Default: /run."),
     ],
     files: &[
         ("$OCI_HOME/bundles/NAME/", "The bundle of the container NAME."),
@@ -34,6 +39,8 @@ pub(super) const MANUAL: Manual = Manual {
         ("$OCI_HOME/volumes/NAME/_data", "The named volume NAME."),
         ("$OCI_HOME/networks/, /etc/cni/net.d/", "Networks as CNI conflists."),
         ("/etc/cdi/, /var/run/cdi/", "Devices by name (Container Device Interface)."),
+        ("/run/bundle-tool/", "The networks that are up."),
+        ("/etc/subuid, /etc/subgid", "The ids that a user who is not root may map."),
     ],
     related: &["image-tool", "registry-tool", "run-tool", "build-tool", "runc"],
 };

@@ -1,16 +1,20 @@
 use anyhow::Context as _;
 use bundle_tool::container;
 use image_tool::address::home::Home;
-use image_tool::program::pipe;
 
-use super::About as _;
+use super::{About as _, candidates, print_line};
 
-/// Mount a bundle's root file system, after a reboot for example, and print its path.
+/// Mount a bundle's root file system and print its path.
 ///
-/// `create` leaves it mounted. Nothing happens if it is mounted, or is a plain tree.
+/// `create` leaves it mounted, so this is for the time after a reboot or an `unmount`. A root file system that is mounted already, or is
+/// a copy of the image, stays as it is.
 #[derive(clap::Args)]
+#[command(after_long_help = "Examples:
+  bundle-tool mount web
+  ls \"$(bundle-tool mount web)\"/etc")]
 pub(crate) struct Mount {
-    /// The bundle: a container's name, a path, the first digits of an id, or - to read one from standard input.
+    /// Container's name, bundle's path or first digits of an id; - reads one from standard input.
+    #[arg(add = candidates::containers())]
     bundle: String,
 }
 
@@ -18,6 +22,6 @@ impl Mount {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let bundle = super::bundle(&self.bundle)?;
         container::mount(&Home::from_environment(), &bundle).about(&self.bundle)?;
-        Ok(pipe::print_line(bundle.rootfs().to_str().context("the path is not UTF-8")?)?)
+        print_line(bundle.rootfs().to_str().context("the path is not UTF-8")?)
     }
 }

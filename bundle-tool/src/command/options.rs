@@ -1,4 +1,6 @@
-//! docker run's options, read into what the library makes a container from: one module for each family of them.
+//! The options of docker run, parsed into what the library makes a container from. Each family has a module of its own.
+//!
+//! What the library cannot honour is refused here or there by name; `create` and `spec` share all of it.
 
 mod files;
 mod health;
@@ -17,33 +19,40 @@ use bundle_tool::container::Request;
 use bundle_tool::network::files::Dns;
 use bundle_tool::option::Refused;
 use bundle_tool::option::environment;
-use clap::ArgAction;
+use clap::{ArgAction, ValueHint};
 use image_tool::address::Address;
 use image_tool::address::home::Home;
 use image_tool::layout::platform::Platform;
 use image_tool::program::pipe;
 
-/// docker run's options. A switch takes `=true` and `=false` as well.
+use super::candidates;
+
+/// The options of docker run. A switch takes `=true` and `=false` as well.
 #[derive(clap::Args)]
 pub(crate) struct Options {
+    /// Image, as LAYOUT[:REF][@DIGEST] or - to read that from standard input, then a program and its arguments, which replace the
+    /// image's command.
+    #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["ADDRESS", "COMMAND"], value_hint = ValueHint::AnyPath)]
+    operands: Vec<String>,
+
     /// Print help.
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
 
-    /// Give the container this name, by which it is known from now on, to the runtime too.
+    /// Assign a name to the container, which is also its id for the runtime; random by default.
     #[arg(long)]
     name: Option<ContainerName>,
-    /// Put the bundle here, in place of $OCI_HOME/bundles/NAME.
-    #[arg(long, value_name = "PATH")]
+    /// Create the bundle at this path instead of $OCI_HOME/bundles/NAME.
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
     bundle: Option<PathBuf>,
-    /// Copy the image into a plain tree, in place of an overlay on its layers.
+    /// Copy the image instead of mounting an overlay on its layers.
     #[arg(long)]
     copy: bool,
-    /// Write the container's id to a file, which must not be there.
-    #[arg(long, value_name = "FILE")]
+    /// Write the container's id to a file, which must not exist.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     cidfile: Option<PathBuf>,
-    /// Take the image for this platform from an index.
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    /// Set the platform, if the image is for several.
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", add = candidates::words(candidates::PLATFORMS))]
     platform: Option<Platform>,
 
     #[command(flatten)]
@@ -62,11 +71,6 @@ pub(crate) struct Options {
     health: health::Health,
     #[command(flatten)]
     running: life::Running,
-
-    /// The image, as LAYOUT[:REF][@DIGEST] or - to read that from standard input, then the program and its arguments in place of
-    /// the image's command.
-    #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["ADDRESS", "COMMAND"])]
-    operands: Vec<String>,
 }
 
 fn refuse<T>(option: &'static str, reason: impl Into<String>) -> anyhow::Result<T> {
@@ -82,38 +86,11 @@ impl Options {
             text => text,
         };
         let address: Address = address.parse().with_context(|| address.clone())?;
-        let base = std::env::current_dir().context("the current folder")?;
+        let base = std::env::current_dir().context("current folder")?;
         let (mode, shared, network) = self.network.space(home)?;
-        let options = config::Options {
-            entrypoint: self.program.entrypoint.clone(),
-            command: self.operands.clone(),
-            env: self.program.variables()?,
-            workdir: self.program.workdir.clone(),
-            hostname: self.network.hostname.clone(),
-            domainname: self.network.domainname.clone(),
-            tty: self.program.tty,
-            readonly: self.files.read_only,
-            init: self.program.init,
-            limits: self.limits.limits(),
-            shm_size: self.files.shm()?,
-            privileged: self.security.privileged,
-            cap_add: self.security.cap_add.clone(),
-            cap_drop: self.security.cap_drop.clone(),
-            security: self.security.security_opt.clone(),
-            devices: self.files.devices()?,
-            device_rules: self.files.device_cgroup_rule.clone(),
-            cdi: self.files.edits()?,
-            sysctls: environment::labels(self.security.sysctl.clone())
-                .map_err(|error| Refused::new("--sysctl", error.to_string()))?,
-            cgroup_parent: self.limits.cgroup_parent.clone(),
-            network,
-            pid: self.security.pid(home)?,
-            uts: self.security.uts()?,
-            ipc: self.security.ipc(home)?,
-            cgroup: self.security.cgroup()?,
-        };
+        let options = self.settings(home, network)?;
         if self.files.shm_size.is_some() && options.ipc != (Ipc::Private { shm: true }) {
-            notes.push("--shm-size is of no use: /dev/shm is not the container's own".into());
+            notes.push("--shm-size is ignored: /dev/shm is not the container's own".into());
         }
         let attachments = self.files.attachments(home, &base)?;
         let request = Request {
@@ -145,5 +122,37 @@ impl Options {
             network: self.network.connection(mode, shared)?,
         };
         Ok((request, notes))
+    }
+
+    /// The options that config.json alone is made from.
+    fn settings(&self, home: &Home, network: config::Namespace) -> anyhow::Result<config::Options> {
+        Ok(config::Options {
+            entrypoint: self.program.entrypoint.clone(),
+            command: self.operands.clone(),
+            env: self.program.variables()?,
+            workdir: self.program.workdir.clone(),
+            hostname: self.network.hostname.clone(),
+            domainname: self.network.domainname.clone(),
+            tty: self.program.tty,
+            readonly: self.files.read_only,
+            init: self.program.init,
+            limits: self.limits.limits(),
+            shm_size: self.files.shm()?,
+            privileged: self.security.privileged,
+            cap_add: self.security.cap_add.clone(),
+            cap_drop: self.security.cap_drop.clone(),
+            security: self.security.security_opt.clone(),
+            devices: self.files.devices()?,
+            device_rules: self.files.device_cgroup_rule.clone(),
+            cdi: self.files.edits()?,
+            sysctls: environment::labels(self.security.sysctl.clone())
+                .map_err(|error| Refused::new("--sysctl", error.to_string()))?,
+            cgroup_parent: self.limits.cgroup_parent.clone(),
+            network,
+            pid: self.security.pid(home)?,
+            uts: self.security.uts()?,
+            ipc: self.security.ipc(home)?,
+            cgroup: self.security.cgroup()?,
+        })
     }
 }

@@ -7,37 +7,42 @@ use image_tool::show::template::Template;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::print_bytes;
+use super::{candidates, print_text};
 
-/// List containers as docker ps does: bundles, and what a runtime says of them on standard input.
+/// List containers as docker ps does.
 ///
-///     run-tool list --format json | bundle-tool ps
+/// Reads a runtime's list of containers from standard input and joins it with the bundles on disk. A bundle that the runtime does not
+/// know has not been started; a container whose bundle has no name here is listed as well.
 ///
-/// A bundle that the runtime does not know has not been started. What the runtime runs of other bundles is listed too.
+/// Fields for --format: .ID, .Names, .Image, .Command, .RunningFor, .Status, .State, .Ports, .CreatedAt, .Labels, .Mounts, .Networks,
+/// .Bundle.
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Examples:
+  run-tool list --format json | bundle-tool ps
+  run-tool list --format json | bundle-tool ps --all --filter label=app=shop
+  run-tool list --format json | bundle-tool ps --format 'table {{.Names}}\\t{{.Status}}'")]
 pub(crate) struct Ps {
-    /// List those that do not run, too.
+    /// Show all containers, not only those that run.
     #[arg(short, long)]
     all: bool,
-    /// Print ids alone.
+    /// Only print ids.
     #[arg(short, long)]
     quiet: bool,
-    /// Do not shorten ids and commands.
+    /// Do not truncate ids and commands.
     #[arg(long)]
     no_trunc: bool,
-    /// Only those that fit: name=TEXT, id=DIGITS, status=running|paused|created|exited, label=NAME[=VALUE], ancestor=IMAGE.
-    #[arg(short, long, value_name = "FILTER", value_parser = filter)]
+    /// Only show containers that match: name=TEXT, id=DIGITS, status=running|paused|created|exited, label=NAME[=VALUE] or
+    /// ancestor=IMAGE.
+    #[arg(short, long, value_name = "FILTER", value_parser = filter, add = candidates::words(candidates::FILTERS))]
     filter: Vec<Filter>,
-    /// The last N, whether they run or not.
+    /// Show the last N created containers, running or not.
     #[arg(short = 'n', long, value_name = "N")]
     last: Option<usize>,
-    /// The last one, whether it runs or not.
+    /// Show the last created container, running or not.
     #[arg(short, long)]
     latest: bool,
-    /// Print by this template of Go's, or json: {{.ID}} {{.Names}} {{.Image}} {{.Command}} {{.RunningFor}} {{.Status}} {{.Ports}} {{.State}}
-    /// {{.CreatedAt}} {{.Labels}} {{.Mounts}} {{.Networks}} {{.Bundle}}.
-    #[arg(long, value_name = "TEMPLATE")]
+    /// Print each container by a Go template, or as JSON with json.
+    #[arg(long, value_name = "TEMPLATE", add = candidates::words(&["json", "table"]))]
     format: Option<Template>,
 }
 
@@ -62,11 +67,11 @@ fn filter(text: &str) -> Result<Filter, String> {
             None => Filter::Label(label.into(), None),
         }),
         Some(("ancestor", image)) => Ok(Filter::Ancestor(image.into())),
-        _ => Err("not a filter (name=, id=, status=, label=, ancestor=)".into()),
+        _ => Err("not a filter (expected name=, id=, status=, label= or ancestor=)".into()),
     }
 }
 
-/// More than a list of ten thousand containers.
+/// A list of ten thousand containers is smaller.
 const LIMIT: u64 = 256 << 20;
 
 impl Ps {
@@ -88,7 +93,7 @@ impl Ps {
         all.truncate(last.unwrap_or(usize::MAX));
         let now = Timestamp::now();
         let rows: Vec<Value> = all.iter().map(|container| container.fields(now, !self.no_trunc)).collect();
-        print_bytes(self.render(&rows)?.as_bytes())
+        print_text(self.render(&rows)?.as_bytes())
     }
 
     fn wants(&self, container: &Container) -> bool {
@@ -143,7 +148,7 @@ fn heading(field: &str) -> String {
     }
 }
 
-/// Columns as docker ps aligns them: three blanks apart, ten wide at least, the last one as it is.
+/// Aligns columns as docker ps does: three blanks apart, at least ten wide, the last one as it is.
 fn align(rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count() + 3).max().unwrap_or(0).max(10)

@@ -2,13 +2,19 @@ use bundle_tool::container;
 use image_tool::address::home::Home;
 
 use super::options::Options;
-use super::print_bytes;
+use super::print_text;
 
 /// Print the config.json that `create` would write.
 ///
-/// Takes the same options. Nothing is made but unpacked layers, and the paths in it are those that the bundle would have.
+/// Takes the options of `create`. The image's layers are unpacked, but no bundle is left behind; paths are those that it would have.
 #[derive(clap::Args)]
-#[command(disable_help_flag = true, override_usage = "bundle-tool spec [OPTIONS] ADDRESS [COMMAND [ARGUMENT]...]")]
+#[command(
+    disable_help_flag = true,
+    override_usage = "bundle-tool spec [OPTIONS] ADDRESS [COMMAND [ARGUMENT]...]",
+    after_long_help = "Examples:
+  bundle-tool spec --network none images:alpine sh
+  bundle-tool spec --cap-drop ALL images:alpine | jq .process.capabilities"
+)]
 pub(crate) struct Spec {
     #[command(flatten)]
     options: Options,
@@ -19,6 +25,6 @@ impl Spec {
         let home = Home::from_environment();
         let (request, _) = self.options.request(&home)?;
         let json = container::spec(&home, &request).map_err(|error| super::create::about(error, &request.address))?;
-        print_bytes(&json)
+        print_text(&json)
     }
 }

@@ -1,21 +1,24 @@
 use std::path::PathBuf;
 
 use bundle_tool::bundle::unit;
+use clap::ValueHint;
 use image_tool::address::home::Home;
 
-use super::About as _;
-use super::print_bytes;
+use super::{About as _, candidates, print_text};
 
-/// Print a systemd unit that runs a bundle, with its restart policy.
+/// Print a systemd unit that runs a bundle.
 ///
-///     bundle-tool unit web >/etc/systemd/system/web.service && systemctl enable --now web
+/// The unit has the container's restart policy, stop signal and stop timeout, and mounts the root file system before each start.
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Examples:
+  bundle-tool unit web >/etc/systemd/system/web.service && systemctl enable --now web
+  bundle-tool unit --runtime /usr/bin/crun web")]
 pub(crate) struct Unit {
-    /// The runtime that the unit calls, by its absolute path; run-tool from $PATH if it is left out.
-    #[arg(long, value_name = "PROGRAM")]
+    /// Runtime that the unit calls; run-tool from $PATH by default.
+    #[arg(long, value_name = "PROGRAM", value_hint = ValueHint::ExecutablePath)]
     runtime: Option<PathBuf>,
-    /// The bundle: a container's name, a path, the first digits of an id, or - to read one from standard input.
+    /// Container's name, bundle's path or first digits of an id; - reads one from standard input.
+    #[arg(add = candidates::containers())]
     bundle: String,
 }
 
@@ -23,6 +26,6 @@ impl Unit {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let bundle = super::bundle(&self.bundle)?;
         let text = unit::write(&Home::from_environment(), &bundle, self.runtime.as_deref()).about(&self.bundle)?;
-        print_bytes(text.as_bytes())
+        print_text(text.as_bytes())
     }
 }

@@ -1,16 +1,21 @@
 use anyhow::Context as _;
 use bundle_tool::container;
-use image_tool::program::pipe;
 
-use super::About as _;
+use super::{About as _, candidates, print_line};
 
-/// Unmount a bundle's root file system and print the bundle's path. What was written to it stays.
+/// Unmount a bundle's root file system and print the bundle's path.
+///
+/// What the container wrote stays in the bundle; `mount` shows it again.
 #[derive(clap::Args)]
+#[command(after_long_help = "Examples:
+  bundle-tool unmount web
+  bundle-tool unmount --force web")]
 pub(crate) struct Unmount {
-    /// Detach it even where something still uses it.
+    /// Detach it even if something still uses it.
     #[arg(short, long)]
     force: bool,
-    /// The bundle: a container's name, a path, the first digits of an id, or - to read one from standard input.
+    /// Container's name, bundle's path or first digits of an id; - reads one from standard input.
+    #[arg(add = candidates::containers())]
     bundle: String,
 }
 
@@ -18,6 +23,6 @@ impl Unmount {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let bundle = super::bundle(&self.bundle)?;
         container::unmount(&bundle, self.force).about(&self.bundle)?;
-        Ok(pipe::print_line(bundle.path().to_str().context("the path is not UTF-8")?)?)
+        print_line(bundle.path().to_str().context("the path is not UTF-8")?)
     }
 }

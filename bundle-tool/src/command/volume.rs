@@ -12,11 +12,16 @@ use image_tool::program::pipe;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::note;
-use super::print_bytes;
+use super::{candidates, note, print_bytes, print_text};
 
-/// Manage named volumes: folders of $OCI_HOME/volumes that outlive the containers which use them.
+/// Manage volumes.
+///
+/// A volume is a folder of $OCI_HOME/volumes that outlives the containers that use it.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  bundle-tool volume create data
+  bundle-tool create --volume data:/var/lib/app images:app
+  bundle-tool volume prune")]
 pub(crate) struct Volume {
     #[command(subcommand)]
     command: Command,
@@ -24,39 +29,52 @@ pub(crate) struct Volume {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a volume and print its name. One that is there stays as it is.
+    /// Create a volume and print its name.
+    ///
+    /// An existing volume stays as it is.
+    #[command(
+        after_long_help = "Examples:\n  bundle-tool volume create data\n  bundle-tool volume create --label app=shop data"
+    )]
     Create {
-        /// Label it: NAME=VALUE.
-        #[arg(long, value_name = "LABEL")]
+        /// Set metadata of the volume.
+        #[arg(long, value_name = "NAME=VALUE")]
         label: Vec<String>,
-        /// The name; drawn at random if it is left out.
+        /// Name of the volume; random by default.
         name: Option<String>,
     },
-    /// Print the volumes' names, one a line.
-    #[command(alias = "list")]
+    /// List the names of volumes.
+    #[command(
+        alias = "list",
+        after_long_help = "Examples:\n  bundle-tool volume ls\n  bundle-tool volume ls | xargs bundle-tool volume inspect"
+    )]
     Ls {
-        /// Print the names alone, which is what happens anyway.
+        /// Only print names, as is the default.
         #[arg(short, long)]
         quiet: bool,
     },
-    /// Print what is known of volumes, as JSON lines.
+    /// Print volumes as JSON lines.
+    #[command(
+        after_long_help = "Examples:\n  bundle-tool volume inspect data\n  bundle-tool volume inspect data | jq -r .Mountpoint"
+    )]
     Inspect {
-        /// The volumes.
-        #[arg(required = true, value_name = "VOLUME")]
+        /// Volumes to print.
+        #[arg(required = true, value_name = "VOLUME", add = candidates::volumes())]
         names: Vec<String>,
     },
-    /// Remove volumes with all that is in them, and print their names.
+    /// Remove volumes with their contents and print their names.
+    #[command(after_long_help = "Examples:\n  bundle-tool volume rm data\n  bundle-tool volume rm --force data cache")]
     Rm {
-        /// Do not mind if one is not there.
+        /// Ignore volumes that do not exist.
         #[arg(short, long)]
         force: bool,
-        /// The volumes.
-        #[arg(required = true, value_name = "VOLUME")]
+        /// Volumes to remove.
+        #[arg(required = true, value_name = "VOLUME", add = candidates::volumes())]
         names: Vec<String>,
     },
-    /// Remove the volumes that no bundle uses and that have no name of their own, and print their names.
+    /// Remove unused anonymous volumes and print their names.
+    #[command(after_long_help = "Examples:\n  bundle-tool volume prune\n  bundle-tool volume prune --all")]
     Prune {
-        /// Those with a name of their own, too.
+        /// Remove all unused volumes, not only anonymous ones.
         #[arg(short, long)]
         all: bool,
     },
@@ -83,7 +101,7 @@ impl Volume {
                 for name in &names {
                     lines += &format!("{}\n", describe(&store.open(name)?));
                 }
-                print_bytes(lines.as_bytes())
+                print_text(lines.as_bytes())
             }
             Command::Rm { force, names } => each(&names, |name| match remove(&home, &store, name) {
                 Err(error) if force && matches!(error.downcast_ref(), Some(volume::Error::NoVolume(_))) => Ok(()),
@@ -92,7 +110,7 @@ impl Volume {
             Command::Prune { all } => {
                 let mut unused = Vec::new();
                 for volume in store.list()? {
-                    // As random_id makes them.
+                    // Anonymous volumes have a random id for a name.
                     let nameless = volume.name.len() == 64 && volume.name.bytes().all(|byte| byte.is_ascii_hexdigit());
                     if (all || nameless) && removal::users_of_volume(&home.bundles(), &volume.name)?.is_empty() {
                         unused.push(volume.name);
@@ -120,7 +138,7 @@ fn remove(home: &Home, store: &Store, name: &str) -> anyhow::Result<()> {
     Ok(store.remove(name)?)
 }
 
-/// Does something to each and prints those that it was done to; the first failure is the answer, others are told.
+/// Acts on each and prints those for which that succeeded. Earlier failures are reported on the way, the last is returned.
 fn each(names: &[String], act: impl Fn(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let mut failed: Option<anyhow::Error> = None;
     for name in names {

@@ -1,8 +1,7 @@
-//! The Container Device Interface: devices by a vendor's name (`nvidia.com/gpu=all`), described by files in /etc/cdi and /var/run/cdi.
+//! The Container Device Interface: devices by name (`nvidia.com/gpu=all`), described by files in /etc/cdi and /var/run/cdi.
 //!
-//! A description says which device nodes, mounts, variables and hooks a container needs. It comes from the host's administrator
-//! and is trusted as such. Descriptions in YAML are told apart from those that there are not: this tool reads JSON alone, and every
-//! generator writes that too.
+//! A description lists the device nodes, mounts, variables and hooks that a container needs. It comes from the host's administrator and is
+//! trusted. Only JSON is read, which all generators can write; an error mentions descriptions in YAML.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -15,10 +14,10 @@ use super::mounts;
 use crate::option::Refused;
 use crate::option::device;
 
-/// Where descriptions are; what is in the second folder is of this boot and wins.
+/// The folders of descriptions. The second is for this boot and takes precedence.
 pub const FOLDERS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
 
-/// What devices change in a container's configuration.
+/// The changes of a container's configuration that devices need.
 #[derive(Clone, Debug, Default)]
 pub struct Edits {
     pub(crate) env: Vec<String>,
@@ -93,12 +92,12 @@ struct RawHook {
     timeout: Option<i64>,
 }
 
-/// Whether a `--device` names a device of CDI: `vendor/class=name`.
+/// Whether a `--device` is a CDI name: `vendor/class=name`.
 pub fn is_name(text: &str) -> bool {
     text.split_once('=').is_some_and(|(kind, name)| !kind.starts_with('/') && kind.contains('/') && !name.is_empty())
 }
 
-/// What the devices of these names change, each described once. `option` is whose names they are.
+/// The edits for devices of these names, which are the values of `option`.
 pub fn resolve(folders: &[PathBuf], option: &'static str, names: &[String]) -> Result<Edits, Refused> {
     let mut edits = Edits::default();
     if names.is_empty() {
@@ -109,8 +108,8 @@ pub fn resolve(folders: &[PathBuf], option: &'static str, names: &[String]) -> R
     for text in names {
         let (kind, name) = text
             .split_once('=')
-            .ok_or_else(|| Refused::new(option, format!("{text}: not a name of CDI (VENDOR/CLASS=NAME)")))?;
-        // Of several descriptions the last one counts.
+            .ok_or_else(|| Refused::new(option, format!("{text}: not a CDI name (expected VENDOR/CLASS=NAME)")))?;
+        // The last description takes precedence.
         let found = descriptions.iter().enumerate().rev().filter(|(_, description)| description.kind == kind);
         let device = found
             .flat_map(|(index, description)| description.devices.iter().map(move |device| (index, device)))
@@ -120,12 +119,9 @@ pub fn resolve(folders: &[PathBuf], option: &'static str, names: &[String]) -> R
             let way = if unread.is_empty() {
                 String::new()
             } else {
-                format!("; {} is YAML, which is not read (generate it as JSON)", unread[0].display())
+                format!("; {} is YAML, which is not supported (generate it as JSON)", unread[0].display())
             };
-            return Err(Refused::new(
-                option,
-                format!("{text}: no CDI description of it in {}{way}", places.join(" or ")),
-            ));
+            return Err(Refused::new(option, format!("{text}: no CDI description in {}{way}", places.join(" or "))));
         };
         if !used.contains(&index) {
             used.push(index);
@@ -189,7 +185,7 @@ impl Edits {
         Ok(())
     }
 
-    /// Adds the hooks behind those that are there.
+    /// Appends the hooks to existing ones.
     pub(crate) fn add_hooks(&self, hooks: Option<Hooks>) -> Result<Option<Hooks>, Refused> {
         if self.hooks.is_empty() {
             return Ok(hooks);
@@ -204,10 +200,7 @@ impl Edits {
                 "poststart" => all.poststart_mut(),
                 "poststop" => all.poststop_mut(),
                 other => {
-                    return Err(Refused::new(
-                        "--device",
-                        format!("a CDI description has a hook {other:?}, which there is not"),
-                    ));
+                    return Err(Refused::new("--device", format!("a CDI description has an unknown hook {other:?}")));
                 }
             };
             list.get_or_insert_default().push(hook.clone());
@@ -230,7 +223,9 @@ impl Node {
         let kind = match kind.as_str() {
             "c" | "u" => LinuxDeviceType::C,
             "b" => LinuxDeviceType::B,
-            other => return Err(format!("{}: a CDI description has a device of type {other:?}", self.path.display())),
+            other => {
+                return Err(format!("{}: a CDI description has an unknown device type {other:?}", self.path.display()));
+            }
         };
         let mut node = LinuxDevice::default();
         node.set_path(self.path.clone());
@@ -244,10 +239,10 @@ impl Node {
     }
 }
 
-/// Type, major and minor number, mode.
+/// The type, the major and minor number, and the mode of a device.
 type Found = (String, (i64, i64), Option<u32>);
 
-/// What a device of the host is.
+/// Looks up a device of the host.
 fn found(host: &Path) -> Result<Found, String> {
     let found = fs::metadata(host).map_err(|error| format!("{}: {error}", host.display()))?;
     let kind = match found.file_type() {
@@ -304,7 +299,7 @@ mod tests {
         let message = |option, name: &str| resolve(&folders, option, &[name.into()]).unwrap_err().to_string();
         assert!(
             message("--device", "vendor.com/hole=two")
-                .starts_with("--device: vendor.com/hole=two: no CDI description of it in ")
+                .starts_with("--device: vendor.com/hole=two: no CDI description in ")
         );
         fs::write(held.path().join("nvidia.yaml"), "cdiVersion: 0.6.0\n").unwrap();
         assert!(message("--gpus", "nvidia.com/gpu=all").contains("nvidia.yaml is YAML"));

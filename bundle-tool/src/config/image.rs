@@ -1,75 +1,75 @@
-//! What an image's config says about running it.
+//! The part of an image's config that concerns running it.
 //!
-//! Read from the config's bytes, not from `oci_spec`'s type: that knows no `Healthcheck`, and rejects the nulls that docker writes.
+//! It is parsed from the config itself, since the type of `oci_spec` lacks `Healthcheck` and rejects the nulls that docker writes.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-/// A config that does not read as one.
+/// The config is not valid.
 #[derive(Debug, thiserror::Error)]
 #[error("image config")]
 pub struct Error(#[from] serde_json::Error);
 
-/// The part of an image's config that a container is made from.
+/// The settings of an image that a container is made from.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Runtime {
-    /// The program, before the command's words.
+    /// The program, which the command follows.
     #[serde(default, deserialize_with = "null_is_default")]
     pub entrypoint: Vec<String>,
-    /// The command's words if none are given.
+    /// The default command, or the default arguments of the entrypoint.
     #[serde(default, deserialize_with = "null_is_default")]
     pub cmd: Vec<String>,
-    /// `NAME=VALUE` entries.
+    /// The environment, as `NAME=VALUE` entries.
     #[serde(default, deserialize_with = "null_is_default")]
     pub env: Vec<String>,
-    /// The working folder.
+    /// The working directory; empty for `/`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub working_dir: String,
-    /// `USER[:GROUP]`.
+    /// The user, as `USER[:GROUP]`; empty for root.
     #[serde(default, deserialize_with = "null_is_default")]
     pub user: String,
-    /// `PORT[/PROTOCOL]`, each with an empty object.
+    /// The exposed ports, as `PORT[/PROTOCOL]`; the values are empty objects.
     #[serde(default, deserialize_with = "null_is_default")]
     pub exposed_ports: BTreeMap<String, Value>,
-    /// Folders that are volumes, each with an empty object.
+    /// The paths of volumes; the values are empty objects.
     #[serde(default, deserialize_with = "null_is_default")]
     pub volumes: BTreeMap<String, Value>,
-    /// Labels.
+    /// The labels of the image.
     #[serde(default, deserialize_with = "null_is_default")]
     pub labels: BTreeMap<String, String>,
-    /// The signal that asks the program to stop.
+    /// The signal that stops the container; empty for the default.
     #[serde(default, deserialize_with = "null_is_default")]
     pub stop_signal: String,
-    /// Docker's health check.
+    /// The health check; absent if the image has none.
     pub healthcheck: Option<Healthcheck>,
 }
 
-/// Docker's health check; times are in nanoseconds, 0 stands for docker's default.
+/// A health check as docker writes it. Times are in nanoseconds; 0 means docker's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Healthcheck {
-    /// `["CMD", …]`, `["CMD-SHELL", "…"]` or `["NONE"]`.
+    /// The command: `["CMD", …]`, `["CMD-SHELL", "…"]` or `["NONE"]`.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub test: Vec<String>,
-    /// Between two checks.
+    /// The time between two checks.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub interval: u64,
-    /// How long one may take.
+    /// The time that one check may take.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub timeout: u64,
-    /// In which failures do not count.
+    /// The time after the start in which failures are not counted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub start_period: u64,
-    /// Failures in a row that make it unhealthy.
+    /// The number of consecutive failures that mean unhealthy.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub retries: u64,
 }
 
 impl Healthcheck {
-    /// Takes over from `image` what is not said here, as docker does.
+    /// Fills what is unset from the health check of the image, as docker does.
     #[must_use]
     pub fn over(mut self, image: &Self) -> Self {
         if self.test.is_empty() {
@@ -98,7 +98,7 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(sou
 }
 
 impl Runtime {
-    /// Reads an image config document.
+    /// Parses an image config document.
     pub fn from_config(json: &[u8]) -> Result<Self, Error> {
         #[derive(Deserialize)]
         struct Config {

@@ -1,4 +1,4 @@
-//! The part of the configuration that is Linux's own: namespaces, control groups, devices, settings of the kernel.
+//! The Linux part of the configuration: namespaces, control groups, devices, kernel parameters.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,7 @@ pub(super) fn linux(container: &Container<'_>, confinement: &Confinement) -> Res
     Ok(linux)
 }
 
-/// A slice goes to systemd as `SLICE:PREFIX:NAME`; a path is one.
+/// The control group below a parent: `SLICE:PREFIX:NAME` for a systemd slice, else a path.
 fn cgroup_path(parent: &str, name: &str) -> PathBuf {
     if parent.ends_with(".slice") {
         format!("{parent}:oci:{name}").into()
@@ -103,7 +103,7 @@ fn namespaces(container: &Container<'_>, host: &Host) -> Vec<LinuxNamespace> {
         Ipc::Shared { namespace, .. } => namespace,
     };
     add(LinuxNamespaceType::Ipc, ipc);
-    // Docker's default: the container's own where that hides the hierarchy (v2), the host's on v1 and for the privileged.
+    // Docker's default: a namespace of its own with version 2, that of the host with version 1 and for privileged containers.
     let own = host.unified && !options.privileged;
     let default = if own { Namespace::Private } else { Namespace::Host };
     add(LinuxNamespaceType::Cgroup, options.cgroup.as_ref().unwrap_or(&default));
@@ -115,10 +115,10 @@ pub(super) fn sysctls(options: &Options, rootless: bool) -> Result<BTreeMap<Stri
     let own_network = options.network == Namespace::Private;
     let own_ipc = matches!(options.ipc, Ipc::Private { .. } | Ipc::Shared { namespace: Namespace::Private, .. });
     if own_network {
-        // As docker has it: every user of the container may serve low ports and ping.
+        // As in docker, all users of the container may bind low ports and ping.
         all.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
         if !rootless {
-            // The kernel takes no group that the user namespace does not have.
+            // The kernel refuses groups that the user namespace lacks.
             all.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
         }
     }
@@ -148,7 +148,7 @@ pub(super) fn sysctls(options: &Options, rootless: bool) -> Result<BTreeMap<Stri
                 }
             }
             "kernel.domainname" => {}
-            _ => return refused("not a setting that a container has for itself"),
+            _ => return refused("not a namespaced kernel parameter"),
         }
         all.insert(name.clone(), value.clone());
     }

@@ -1,4 +1,4 @@
-//! What is mounted in a container: docker's own mounts, and those that it was given.
+//! The mounts of a container: docker's default ones, and those that were asked for.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use oci_spec::runtime::Mount;
 use super::{Container, Ipc, Namespace};
 use crate::security::Confinement;
 
-/// A mount.
+/// Builds a mount.
 pub fn mount(destination: impl Into<PathBuf>, kind: &str, source: impl Into<PathBuf>, options: &[&str]) -> Mount {
     let mut mount = Mount::default();
     mount.set_destination(destination.into());
@@ -19,7 +19,7 @@ pub fn mount(destination: impl Into<PathBuf>, kind: &str, source: impl Into<Path
     mount
 }
 
-/// Whether the user namespace that the container will be in has a group.
+/// Whether the user namespace of the container has a group.
 fn has_group(container: &Container<'_>, id: u32) -> bool {
     match &container.id_ranges {
         Some((_, groups)) => groups.iter().any(|(first, _, count)| id >= *first && id - first < *count),
@@ -35,7 +35,7 @@ pub(super) fn mounts(container: &Container<'_>, confinement: &Confinement) -> Ve
     let rootless = container.id_ranges.is_some();
     let mode = |readonly| if readonly { "ro" } else { "rw" };
     let mut pts = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
-    // Group tty; a user namespace of one group has none.
+    // The group tty, which a user namespace of a single group lacks.
     if has_group(container, 5) {
         pts.push("gid=5");
     }
@@ -44,7 +44,7 @@ pub(super) fn mounts(container: &Container<'_>, confinement: &Confinement) -> Ve
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
         mount("/dev/pts", "devpts", "devpts", &pts),
     ];
-    // sysfs belongs to a network namespace, and only who owns that may mount it.
+    // Only the owner of a network namespace may mount its sysfs.
     if rootless && options.network != Namespace::Private {
         list.push(mount("/sys", "none", "/sys", &["rbind", "nosuid", "noexec", "nodev", "ro"]));
     } else {
@@ -65,7 +65,7 @@ pub(super) fn mounts(container: &Container<'_>, confinement: &Confinement) -> Ve
     }
     list.retain(|default| container.mounts.iter().all(|given| given.destination() != default.destination()));
     list.extend(container.mounts.iter().chain(&options.cdi.mounts).cloned());
-    // A mount inside another comes after it; else the order is kept.
+    // A mount inside another must come after it; otherwise the order is kept.
     list.sort_by_key(|mount| mount.destination().components().count());
     list
 }

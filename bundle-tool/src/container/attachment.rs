@@ -1,4 +1,4 @@
-//! Attachments as mounts of config.json: volumes are made and filled, folders of the host found or made.
+//! Attachments as mounts of config.json, for which volumes are created and filled, and folders of the host created.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ use crate::option::{Refused, environment};
 use crate::security::seccomp;
 use crate::volume::{self, About, Attachment, Bind, Recursive, Source, Store};
 
-/// Volumes that are being made for a container alone. Dropped before [`Fresh::keep`] it removes them.
+/// The anonymous volumes that were created for a container. Dropped before [`Fresh::keep`], it removes them.
 pub(super) struct Fresh {
     store: Store,
     names: Vec<String>,
@@ -25,7 +25,7 @@ pub(super) struct Fresh {
 
 impl Fresh {
     pub(super) fn new(home: &Home) -> Result<Self, Error> {
-        let path = std::path::absolute(home.volumes()).during("find", &home.volumes())?;
+        let path = std::path::absolute(home.volumes()).during("find", home.volumes())?;
         Ok(Self { store: Store::new(path), names: Vec::new() })
     }
 
@@ -37,13 +37,13 @@ impl Fresh {
 impl Drop for Fresh {
     fn drop(&mut self) {
         for name in &self.names {
-            // Whatever stopped us is the error to tell; `volume prune` finds what stays.
+            // The first error is the one to report; `volume prune` removes what stays.
             let _ = self.store.remove(name);
         }
     }
 }
 
-/// Turns an attachment into a mount; makes and fills its volume.
+/// The mount of an attachment, and its volume if it is one. With `fresh` the volume is created and filled.
 pub(super) fn mount(
     home: &Home,
     attachment: &Attachment,
@@ -73,7 +73,7 @@ pub(super) fn mount(
         Source::Volume { name, copy, subpath, labels } => {
             let volume = name.clone().unwrap_or_else(name::random_id);
             let used = Used { name: volume.clone(), anonymous: name.is_none() };
-            let volumes = std::path::absolute(home.volumes()).during("find", &home.volumes())?;
+            let volumes = std::path::absolute(home.volumes()).during("find", home.volumes())?;
             let mut data = volumes.join(&volume).join("_data");
             if let Some(fresh) = fresh {
                 let about = About { created: created.into(), labels: environment::labels(labels.iter().cloned())? };
@@ -95,7 +95,7 @@ pub(super) fn mount(
     }
 }
 
-/// A folder in a volume. It is resolved beneath the volume: whoever writes to that may have put a link there.
+/// A folder in a volume. Links are refused, since whoever writes to the volume may have made them.
 fn folder_in(data: &Path, subpath: &Path) -> Result<PathBuf, Error> {
     let path = data.join(subpath);
     let beneath = Root::open(data)?;
@@ -109,11 +109,9 @@ fn folder_in(data: &Path, subpath: &Path) -> Result<PathBuf, Error> {
 
 fn source(bind: &Bind, write: bool) -> Result<PathBuf, Error> {
     if bind.relabel && Path::new("/sys/fs/selinux/enforce").exists() {
-        return Err(Refused::new(
-            "--volume",
-            "z, Z: SELinux labels are not set by this tool (chcon -Rt container_file_t does it)",
-        )
-        .into());
+        return Err(
+            Refused::new("--volume", "z, Z: SELinux labels are not supported (chcon -Rt container_file_t)").into()
+        );
     }
     match fs::metadata(&bind.path) {
         Ok(_) => {}
@@ -136,7 +134,7 @@ fn bind_options(bind: &Bind, readonly: bool) -> Vec<&'static str> {
         vec![if recursive { "rbind" } else { "bind" }, bind.propagation, if readonly { "ro" } else { "rw" }];
     let whole = match bind.recursive {
         Recursive::Readonly => true,
-        // mount_setattr(2) came with 5.12.
+        // mount_setattr(2) needs Linux 5.12.
         Recursive::Enabled => readonly && seccomp::kernel() >= (5, 12),
         Recursive::Disabled | Recursive::Writable => false,
     };

@@ -1,4 +1,4 @@
-//! What a container changed: as a layer's tar, and as an image.
+//! What a container changed, as a layer's tar archive and as a new image.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ use super::{instruction, layers};
 use crate::bundle::annotation;
 use crate::bundle::{self, Bundle};
 
-/// Why a change cannot be told.
+/// Why changes cannot be extracted or committed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each variant but three is another module's error, passed on")]
@@ -40,11 +40,11 @@ pub enum Error {
     Layer(#[from] layer::Error),
     #[error(transparent)]
     Append(#[from] append::Error),
-    /// Nothing says what the bundle was made from.
-    #[error("{}: config.json does not say which image it was made from", .0.display())]
+    /// Another tool made the bundle.
+    #[error("{}: config.json does not name the bundle's image", .0.display())]
     NoImage(PathBuf),
-    /// The annotations name something that is no image.
-    #[error("the bundle's image")]
+    /// The annotations do not hold a valid address.
+    #[error("image of the bundle")]
     Address(#[source] image_tool::address::Error),
     /// An operation that the kernel refused.
     #[error(transparent)]
@@ -58,7 +58,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Looks it up by its digest, in the layout that the bundle was made from.
+    /// Finds the image by its digest in the layout that it came from.
     pub fn of(bundle: &Bundle) -> Result<Self, Error> {
         let missing = || Error::NoImage(bundle.path().to_owned());
         let layout = bundle.annotation(annotation::LAYOUT).ok_or_else(missing)?;
@@ -72,8 +72,7 @@ impl Origin {
     }
 }
 
-/// Writes what the container changed as a layer's tar: what an overlay's writable layer holds, or how a plain tree differs from
-/// its image.
+/// Writes the changes as a layer's tar archive: the writable layer of an overlay, or how a plain tree differs from its image.
 pub fn write<W: Write>(bundle: &Bundle, output: W, options: &diff::Options) -> Result<W, Error> {
     if bundle.layers()?.is_some() {
         return Ok(diff::upper(&Root::open(bundle.path().join("upper"))?, output, options)?);
@@ -88,7 +87,7 @@ pub fn write<W: Write>(bundle: &Bundle, output: W, options: &diff::Options) -> R
     Ok(diff::trees(&Root::open(folder.path())?, &Root::open(bundle.rootfs())?, output, &options)?)
 }
 
-/// Mount points that a plain tree was given, where the container put nothing in them.
+/// The mount points that were created in a plain tree and are still empty.
 fn unchanged_mount_points(bundle: &Bundle) -> Result<BTreeSet<PathBuf>, Error> {
     let file = bundle.path().join(layers::MADE);
     let text = match fs::read_to_string(&file) {
@@ -107,25 +106,25 @@ fn unchanged_mount_points(bundle: &Bundle) -> Result<BTreeSet<PathBuf>, Error> {
     Ok(text.lines().map(PathBuf::from).filter(|path| empty(path)).collect())
 }
 
-/// How the image of a commit differs from the one before, beside its layer.
+/// What a commit records and changes beside the new layer.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
-    /// The author, in the history.
+    /// The author for the history.
     pub author: Option<String>,
-    /// A remark, in the history.
+    /// The message for the history.
     pub message: Option<String>,
-    /// When it is made, in seconds since 1970.
+    /// The time of the image in seconds since 1970.
     pub created: i64,
-    /// Changes of the config, by Dockerfile instructions.
+    /// Dockerfile instructions to apply to the config.
     pub changes: Vec<instruction::Change>,
 }
 
-/// Makes what the container changed the top layer of a new image, which `address` then names. Gives the new address.
+/// Adds the changes as a layer to the bundle's image, publishes the new image at `address` and returns its address.
 pub fn commit(bundle: &Bundle, address: &Address, commit: &Commit) -> Result<Address, Error> {
     let origin = Origin::of(bundle)?;
     let target = Layout::create(&address.layout_path())?;
     let writer = target.writer()?;
-    // The blobs of the image below come along where they are not there yet: linked if they can be.
+    // The blobs of the image are linked or copied if the layout lacks them.
     for (descriptor, _) in origin.image.layers() {
         writer.take(&origin.layout, descriptor)?;
     }

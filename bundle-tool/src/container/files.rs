@@ -1,4 +1,4 @@
-//! The files of a bundle beside its root file system: hosts, hostname and resolv.conf, the id file, the working folder.
+//! Files of a bundle: hosts, hostname and resolv.conf, the file for the id, the working directory.
 
 use std::fs;
 use std::io::{self, Write};
@@ -17,13 +17,13 @@ use crate::network::Mode;
 use crate::network::files;
 use crate::option::Refused;
 
-/// The host name in another bundle's container.
+/// The host name of the container in a bundle.
 pub(super) fn host_name_of(bundle: &Path) -> Option<String> {
     let bundle = Bundle::open(bundle).ok()?;
     Some(bundle.config().get("hostname")?.as_str()?.to_owned())
 }
 
-/// Writes a file that must not be there.
+/// Writes a file that must not exist.
 pub(super) fn write_new(path: &Path, content: &[u8]) -> Result<(), Error> {
     let open = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
     match open.and_then(|mut file| file.write_all(content)) {
@@ -32,7 +32,7 @@ pub(super) fn write_new(path: &Path, content: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// Makes the working folder in a bundle's root file system, if it is missing.
+/// Creates the working directory in the root file system, if it is missing.
 pub(super) fn make_workdir(bundle: &Path, path: Option<&Path>) -> Result<(), Error> {
     let Some(path) = path else { return Ok(()) };
     let root = Root::open(bundle.join("rootfs"))?;
@@ -43,17 +43,16 @@ pub(super) fn make_workdir(bundle: &Path, path: Option<&Path>) -> Result<(), Err
     root.create_directories(inside, 0o755).map(drop).map_err(|source| Error::Workdir { path: path.into(), source })
 }
 
-/// The mounts of hosts, hostname and resolv.conf for a bundle at `path`: its own files, or those of the container whose network it
-/// shares.
+/// The mounts of hosts, hostname and resolv.conf: the files of the bundle at `path`, or of the container whose network is shared.
 pub(super) fn mounts(request: &Request, path: &Path) -> Result<Vec<Mount>, Error> {
     let (network, dns) = (&request.network, &request.dns);
     if network.shared.is_some() {
         if !request.extra_hosts.is_empty() {
-            let reason = "the container has another's network and hosts file (add it there)";
+            let reason = "the container shares the network and hosts file of another (add it there)";
             return Err(Refused::new("--add-host", reason).into());
         }
         if !dns.servers.is_empty() || !dns.search.is_empty() || !dns.options.is_empty() {
-            let reason = "the container has another's network and resolv.conf (set it there)";
+            let reason = "the container shares the network and resolv.conf of another (set it there)";
             return Err(Refused::new("--dns", reason).into());
         }
     }
@@ -64,7 +63,7 @@ pub(super) fn mounts(request: &Request, path: &Path) -> Result<Vec<Mount>, Error
     Ok(["resolv.conf", "hostname", "hosts"].map(mount).to_vec())
 }
 
-/// Writes hosts, hostname and resolv.conf to `folder`; a container that shares another's network has none of its own.
+/// Writes hosts, hostname and resolv.conf to `folder`, unless the container shares the network of another.
 pub(super) fn write(request: &Request, hostname: Option<&str>, folder: &Path) -> Result<(), Error> {
     if request.network.shared.is_some() {
         return Ok(());
@@ -73,7 +72,7 @@ pub(super) fn write(request: &Request, hostname: Option<&str>, folder: &Path) ->
     let own = !matches!(mode, Mode::Host);
     let hosts = if own { files::hosts(&request.extra_hosts, None) } else { hosts_of_host(request) };
     if matches!(mode, Mode::None) && request.extra_hosts.iter().any(|host| host.address.is_none()) {
-        let reason = "host-gateway: without a network there is no way to the host";
+        let reason = "host-gateway: the container has no network";
         return Err(Refused::new("--add-host", reason).into());
     }
     let resolv = files::resolv_conf(&files::host_resolv_conf(), &request.dns, own);
@@ -86,7 +85,7 @@ pub(super) fn write(request: &Request, hostname: Option<&str>, folder: &Path) ->
     Ok(())
 }
 
-/// This host's /etc/hosts with the names of `--add-host`; its gateway is itself.
+/// This host's /etc/hosts with the names of `--add-host`; host-gateway is the loopback address.
 fn hosts_of_host(request: &Request) -> String {
     let mut text = fs::read_to_string("/etc/hosts").unwrap_or_default();
     if !text.ends_with('\n') {

@@ -1,5 +1,5 @@
-//! What config.json's hooks do: the network up before the program starts, down when the container is deleted, and with `--rm` the
-//! bundle's removal.
+//! The work of the hooks in config.json: they bring the network up before the program starts and take it down when the container is
+//! deleted, which with `--rm` also removes the bundle.
 
 use std::path::PathBuf;
 
@@ -13,10 +13,10 @@ use crate::network;
 use crate::network::Plan;
 use crate::network::state::{Networks, Newcomer};
 
-/// When a hook is called.
+/// The hook that is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// `createRuntime`: the namespaces are there, the program is not.
+    /// `createRuntime`: the namespaces exist, the program has not started.
     Up,
     /// `poststop`: the container is deleted.
     Down,
@@ -27,11 +27,11 @@ pub enum Action {
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each variant but two is another module's error, passed on")]
 pub enum Error {
-    /// The runtime did not say which container it is about.
-    #[error("the container's state on standard input")]
+    /// Standard input does not hold the state of a container.
+    #[error("container state on standard input")]
     State(#[source] serde_json::Error),
     /// The bundle has no plan for a network.
-    #[error("{}: config.json has no network for the hook to set up", .0.display())]
+    #[error("{}: config.json describes no network to set up", .0.display())]
     NoPlan(PathBuf),
     #[error(transparent)]
     Bundle(#[from] bundle::Error),
@@ -41,7 +41,7 @@ pub enum Error {
     Removal(#[from] removal::Error),
 }
 
-/// The part of a container's state that is needed (runtime-spec runtime.md, "State").
+/// The part of a container's state that hooks need (runtime-spec runtime.md, "State").
 #[derive(Debug, Deserialize)]
 struct State {
     #[serde(default)]
@@ -49,12 +49,12 @@ struct State {
     bundle: PathBuf,
 }
 
-/// Does what the hook is there for.
+/// Does the work of a hook for the container whose `state` the runtime gave.
 pub fn run(home: &Home, action: Action, state: &[u8]) -> Result<(), Error> {
     let state: State = serde_json::from_slice(state).map_err(Error::State)?;
     let bundle = match Bundle::open(&state.bundle) {
         Ok(bundle) => bundle,
-        // Deleted before its container was: there is nothing left to do.
+        // The bundle was deleted before its container: nothing is left to do.
         Err(bundle::Error::NoSuchBundle(_)) if action == Action::Down => return Ok(()),
         Err(error) => return Err(error.into()),
     };
@@ -78,7 +78,7 @@ fn up(home: &Home, bundle: &Bundle, pid: i32) -> Result<(), Error> {
 
 fn down(home: &Home, bundle: &Bundle) -> Result<(), Error> {
     if bundle.annotation(annotation::RM) == Some("true") {
-        // The runtime may not have let go of everything yet; whoever deleted the container wants the bundle gone.
+        // By force, since the runtime may still hold mounts.
         return Ok(removal::remove(home, bundle, true, true)?);
     }
     if let Some(id) = bundle.annotation(annotation::ID).filter(|id| removal::is_id(id)) {

@@ -1,4 +1,4 @@
-//! What this host is to a container: its architecture, the ids that its user may give, its name.
+//! Properties of this host: its architecture, the ids that its user may map, its name.
 
 use std::fs;
 use std::path::Path;
@@ -27,14 +27,12 @@ pub(super) fn check_architecture(architecture: &str) -> Result<(), Error> {
     if enabled {
         return Ok(());
     }
-    let reason = format!(
-        "the image is for {architecture}, this host runs {} (apt install qemu-user-static)",
-        host.architecture()
-    );
+    let reason =
+        format!("the image is for {architecture}, this host is {} (apt install qemu-user-static)", host.architecture());
     Err(Refused::new("--platform", reason).into())
 }
 
-/// The ids of a user namespace for a caller who is not root: its own as root's, and what /etc/subuid gives it.
+/// The ids of a user namespace for a caller who is not root: its own id as root, and those of /etc/subuid and /etc/subgid.
 pub(super) fn id_ranges() -> Option<IdMaps> {
     let uid = rustix::process::geteuid();
     if uid.is_root() {
@@ -72,7 +70,7 @@ pub(super) fn id_ranges() -> Option<IdMaps> {
     Some((users, groups))
 }
 
-/// This host's name.
+/// The host name of this host.
 pub(super) fn name() -> Option<String> {
     Some(rustix::system::uname().nodename().to_string_lossy().into_owned()).filter(|name| !name.is_empty())
 }

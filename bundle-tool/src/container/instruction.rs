@@ -1,4 +1,4 @@
-//! Dockerfile instructions that change an image's config, for `commit --change`.
+//! The Dockerfile instructions of `commit --change`, which change an image's config.
 
 use std::str::FromStr;
 
@@ -6,21 +6,21 @@ use image_tool::layout::{self, Layout, Writer};
 use oci_spec::image::{Descriptor, MediaType};
 use serde_json::{Value, json};
 
-/// One instruction.
+/// A parsed instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Which of the config's fields.
+    /// The field of the config that it changes.
     field: &'static str,
     action: Action,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Action {
-    /// The field becomes this.
+    /// Replaces the field.
     Set(Value),
-    /// `NAME=VALUE` entries go into a list.
+    /// Sets `NAME=VALUE` entries of a list.
     Entries(Vec<(String, String)>),
-    /// Keys go into an object.
+    /// Sets keys of an object.
     Keys(Vec<(String, Value)>),
 }
 
@@ -32,10 +32,10 @@ impl FromStr for Change {
         let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         let rest = rest.trim();
         if rest.is_empty() {
-            return Err(format!("{text:?} says nothing (such as 'CMD [\"python\"]')"));
+            return Err(format!("{text:?} is not an instruction (such as 'CMD [\"python\"]')"));
         }
         let command = || -> Value {
-            // The JSON form, or else a line for the shell.
+            // A JSON array, or else a command line for the shell.
             match serde_json::from_str::<Vec<String>>(rest) {
                 Ok(words) => json!(words),
                 Err(_) => json!(["/bin/sh", "-c", rest]),
@@ -70,13 +70,13 @@ impl FromStr for Change {
                 })
             }
             other => Err(format!(
-                "{other} is none of CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR"
+                "{other} is not supported (CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME and WORKDIR are)"
             )),
         }
     }
 }
 
-/// `A=1 B="two words"`, or `A the rest` as old Dockerfiles have it.
+/// Parses `A=1 B="two words"`, or the old form `A the rest`.
 fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
     if !text.split_whitespace().next().unwrap_or_default().contains('=') {
         let (name, value) =
@@ -130,7 +130,7 @@ impl Change {
     }
 }
 
-/// Writes the config and the manifest of an image again, with these changes.
+/// Writes the config and the manifest of an image with these changes.
 pub(crate) fn apply(
     layout: &Layout,
     writer: &Writer,

@@ -1,9 +1,8 @@
-//! A bundle's root file system: the image's layers under a writable one, or a plain tree.
+//! The root file system of a bundle: an overlay on the image's layers, or a plain tree, which is a copy of the image.
 //!
-//! As an overlay it has three parts. Below are the image's layers, unpacked once for all. On them lies `init`, a layer of the bundle's
-//! own with the mount points that the image lacks: were they made in the writable layer, as runtimes make them, every container's
-//! change would hold an empty /etc/resolv.conf and a new time of /etc. On top is `upper`, which so holds what the container did
-//! and nothing else.
+//! An overlay has three parts. At the bottom are the image's layers, unpacked once for all bundles. On them is `init`, a layer of the
+//! bundle with the mount points that the image lacks. If runtimes created these in the writable layer, the changes of every container
+//! would include an empty /etc/resolv.conf and a new time of /etc. On top is `upper`, which holds only what the container changed.
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -22,16 +21,16 @@ use super::Error;
 use crate::bundle::{self, Bundle, LAYERS, annotation};
 use crate::rootfs::{self, Overlay};
 
-/// The root file system of a bundle in the making.
+/// The root file system of a bundle that is not complete.
 pub(super) struct Tree {
     folder: PathBuf,
-    /// The image's layers; none for a plain tree.
+    /// The image's layers; absent for a plain tree.
     layers: Option<Vec<Layer>>,
     note: Option<String>,
 }
 
 impl Tree {
-    /// Makes the root file system in `folder`: an overlay, or a plain tree if `copy` says so or no overlay can be had.
+    /// Makes the root file system in `folder`: a plain tree with `copy` or if an overlay cannot be mounted, else an overlay.
     pub(super) fn make(home: &Home, folder: &Path, layout: &Layout, image: &Image, copy: bool) -> Result<Self, Error> {
         let rootfs = folder.join("rootfs");
         make(&rootfs, 0o755)?;
@@ -47,7 +46,7 @@ impl Tree {
                 Err(
                     error @ (rootfs::Error::NoOverlay | rootfs::Error::NotPermitted | rootfs::Error::Unsuitable { .. }),
                 ) => {
-                    tree.note = Some(format!("a plain copy of the image, not an overlay: {error}"));
+                    tree.note = Some(format!("using a copy of the image instead of an overlay: {error}"));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -56,7 +55,7 @@ impl Tree {
         let skipped = image_tool::layer::cache::apply_all(&sources, Root::open(&rootfs)?, apply::Options::tree())?;
         if !skipped.is_empty() {
             let what: Vec<String> = skipped.iter().map(|(what, count)| format!("{count} × {what}")).collect();
-            let left = format!("left out: {}", what.join(", "));
+            let left = format!("skipped: {}", what.join(", "));
             tree.note = Some(tree.note.map_or(left.clone(), |note| format!("{note}; {left}")));
         }
         Ok(tree)
@@ -74,7 +73,7 @@ impl Tree {
         Ok(Root::open(self.folder.join("rootfs"))?)
     }
 
-    /// Mounts the layers with `top` as the writable one.
+    /// Mounts the layers with the folder `top` as the writable one.
     fn mount(&self, top: &str) -> Result<(), Error> {
         let layers: Vec<PathBuf> = self.layers.iter().flatten().map(|layer| layer.path().to_owned()).collect();
         let init = self.folder.join("init");
@@ -86,7 +85,7 @@ impl Tree {
         overlay(&self.folder, lower, top)
     }
 
-    /// Makes the mount points that the image lacks, and mounts the root file system as the container will have it.
+    /// Creates the mount points that the image lacks, and mounts the root file system as the container gets it.
     pub(super) fn finish(&self, mounts: &[Mount]) -> Result<(), Error> {
         let root = self.root()?;
         let made = make_mount_points(&root, mounts)?;
@@ -100,7 +99,7 @@ impl Tree {
         if made.is_empty() {
             bundle::remove_tree(&self.folder.join("init"))?;
         }
-        // A work directory belongs to one upper directory.
+        // A work directory cannot be used with another upper directory.
         bundle::remove_tree(&self.folder.join("work"))?;
         let text: String = layers.iter().map(|layer| format!("{}\n", layer.diff_id())).collect();
         let path = self.folder.join(LAYERS);
@@ -109,7 +108,7 @@ impl Tree {
     }
 }
 
-/// The file of a plain tree's mount points that the image had not, a path a line: they are no change of the container's.
+/// The file that lists the mount points that were created in a plain tree, which are not changes of the container.
 pub(crate) const MADE: &str = "mount-points";
 
 fn make(path: &Path, mode: u32) -> Result<(), Error> {
@@ -119,14 +118,14 @@ fn make(path: &Path, mode: u32) -> Result<(), Error> {
     }
 }
 
-/// Makes an upper directory with the mode and owner of the image's root, which overlayfs shows as the root's.
+/// Creates an upper directory with the mode and owner of the image's root, since overlayfs shows those of the upper directory.
 fn make_like(path: &Path, layers: &[PathBuf]) -> Result<(), Error> {
     if path.exists() {
         return Ok(());
     }
     make(path, 0o755)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).during("chmod", path)?;
-    // A layer that does not name the root has the default; the topmost that differs has named it.
+    // A layer without an entry for the root has the default mode; the topmost other one has set it.
     for layer in layers.iter().rev() {
         let found = fs::metadata(layer).during("stat", layer)?;
         let (mode, uid, gid) = (found.mode() & 0o7777, found.uid(), found.gid());
@@ -142,7 +141,7 @@ fn overlay(folder: &Path, mut lower: Vec<PathBuf>, top: &str) -> Result<(), Erro
     let work = folder.join("work");
     make(&work, 0o700)?;
     if lower.is_empty() {
-        // An image of no layers (FROM scratch): overlayfs wants one, so it gets an empty one.
+        // An image without layers (FROM scratch): overlayfs needs one, so it gets an empty one.
         let none = folder.join("empty");
         make(&none, 0o755)?;
         lower.push(none);
@@ -150,7 +149,7 @@ fn overlay(folder: &Path, mut lower: Vec<PathBuf>, top: &str) -> Result<(), Erro
     Ok(Overlay::new(lower).writable(folder.join(top), work).mount(&folder.join("rootfs"))?)
 }
 
-/// Tries an overlay in the bundle's folder, before layers are unpacked for one.
+/// Tries an overlay in the bundle's folder before layers are unpacked for one.
 fn probe(folder: &Path) -> Result<(), rootfs::Error> {
     let test = folder.join("probe");
     let paths = ["lower", "upper", "work", "target"].map(|name| test.join(name));
@@ -160,13 +159,13 @@ fn probe(folder: &Path) -> Result<(), rootfs::Error> {
         Ok(()) => Overlay::new(vec![lower.clone()]).writable(upper, work).mount(target),
         Err(error) => Err(error).during("create", &test).map_err(rootfs::Error::from),
     };
-    // A probe that stays does not hurt: it goes with the bundle.
+    // What stays is removed with the bundle.
     let _ = rootfs::unmount(target, true);
     let _ = fs::remove_dir_all(&test);
     outcome
 }
 
-/// Makes what is missing of the places that something is mounted at, and gives their paths. Times of folders stay as they were.
+/// Creates missing mount points and returns their paths. The times of their parents are kept.
 fn make_mount_points(root: &Root, mounts: &[Mount]) -> Result<Vec<PathBuf>, Error> {
     let mut made = Vec::new();
     let covered =
@@ -181,7 +180,7 @@ fn make_mount_points(root: &Root, mounts: &[Mount]) -> Result<Vec<PathBuf>, Erro
         let bind = mount.options().iter().flatten().any(|option| option == "bind" || option == "rbind");
         let file =
             bind && mount.source().as_ref().is_some_and(|source| source.metadata().is_ok_and(|found| !found.is_dir()));
-        // The folder that is there already, above what is missing.
+        // The lowest parent that exists.
         let mut above = inside.parent().unwrap_or(Path::new(""));
         while root.stat(above).map_err(failed)?.is_none() {
             above = above.parent().unwrap_or(Path::new(""));
@@ -205,21 +204,21 @@ fn make_mount_points(root: &Root, mounts: &[Mount]) -> Result<Vec<PathBuf>, Erro
     Ok(made)
 }
 
-/// Mounts the memory of /dev/shm on the host, where other containers can have it too.
+/// Mounts a shareable /dev/shm on the host, where other containers can use it.
 pub(super) fn mount_shm(folder: &Path, size: u64) -> Result<(), Error> {
     let path = folder.join(bundle::SHM);
     make(&path, 0o755)?;
     Ok(rootfs::mount_memory(&path, size)?)
 }
 
-/// The size of a shareable /dev/shm, if the bundle has one.
+/// The size of a bundle's shareable /dev/shm; `None` if it has none.
 fn shm_size(bundle: &Bundle) -> Option<u64> {
     (bundle.annotation(annotation::IPC)? == "shareable").then_some(())?;
     let size = bundle.annotation(annotation::SHM_SIZE).and_then(|text| text.parse().ok());
     Some(size.unwrap_or(64 << 20))
 }
 
-/// Mounts a bundle's root file system again, after a reboot for example. Says whether it had to be.
+/// Mounts a bundle's root file system, for example after a reboot. Returns false if it was mounted.
 pub fn mount(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
     if let Some(size) = shm_size(bundle)
         && !rootfs::is_mounted(&bundle.path().join(bundle::SHM))
@@ -235,7 +234,7 @@ pub fn mount(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
     for text in digests {
         let missing = || {
             let image = bundle.annotation(annotation::IMAGE).unwrap_or_default();
-            Error::NoLayer { digest: text.clone(), remedy: format!("bundle-tool create of {image} unpacks it again") }
+            Error::NoLayer { digest: text.clone(), remedy: format!("unpack it again with bundle-tool create {image}") }
         };
         let digest = image_tool::address::digest::parse(&text).map_err(|_| missing())?;
         layers.push(cache.get(&digest)?.ok_or_else(missing)?);
@@ -249,7 +248,7 @@ pub fn mount(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Unmounts a bundle's root file system. Says whether it was mounted.
+/// Unmounts a bundle's root file system. Returns false if it was not mounted.
 pub fn unmount(bundle: &Bundle, lazily: bool) -> Result<bool, Error> {
     Ok(rootfs::unmount(&bundle.rootfs(), lazily)?)
 }

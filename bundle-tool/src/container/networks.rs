@@ -1,4 +1,4 @@
-//! The network of a container in the making: which conflist it is described by, and which ports and names the container gets.
+//! The network of a new container: its conflist, and the container's ports and names.
 
 use std::fs;
 use std::io;
@@ -16,7 +16,7 @@ use crate::network::{self, Plan};
 use crate::option::Refused;
 use crate::option::port::{self, Expose};
 
-/// Settles ports and names on a CNI network.
+/// Plans the connection to a CNI network: addresses, names and ports, and these as docker ps shows them.
 pub(super) fn connect(
     home: &Home,
     request: &Request,
@@ -30,7 +30,7 @@ pub(super) fn connect(
         network::Error::NoNetwork { .. } => Error::Refused(Refused::new("--network", error.to_string())),
         error => error.into(),
     })?;
-    // Known now, not when the container is started: a missing plugin would then be a runtime's failing hook.
+    // A missing plugin is better reported here than by a runtime whose hook fails.
     cni::check_plugins(&conflist)?;
     let mappings = state::assign_ports(&networks, &connection.publish, expose, connection.publish_all)?;
     let mut names: Vec<String> = request.name.iter().map(ToString::to_string).collect();
@@ -50,12 +50,12 @@ pub(super) fn connect(
     Ok((plan, port::summary(&mappings, expose)))
 }
 
-/// The folders in which networks are described.
+/// The folders of conflists.
 pub fn network_folders(home: &Home) -> Vec<PathBuf> {
     vec![home.networks(), PathBuf::from("/etc/cni/net.d")]
 }
 
-/// The network of that name. `bridge` is described by a file that is written when there is none.
+/// The network of that name. The conflist of `bridge` is written if it is missing.
 pub fn conflist(home: &Home, name: &str) -> Result<Conflist, network::Error> {
     let found = Conflist::find(&network_folders(home), name);
     if name != "bridge" || !matches!(found, Err(network::Error::NoNetwork { .. })) {
@@ -64,7 +64,7 @@ pub fn conflist(home: &Home, name: &str) -> Result<Conflist, network::Error> {
     Conflist::read(&write_conflist(home, name, &cni::default_bridge(&Networks::of_host().addresses()))?)
 }
 
-/// Writes a network's conflist and gives its path.
+/// Writes the conflist of a network and returns its path.
 pub fn write_conflist(home: &Home, name: &str, conflist: &serde_json::Value) -> Result<PathBuf, network::Error> {
     let folder = home.networks();
     fs::create_dir_all(&folder).during("create", &folder)?;

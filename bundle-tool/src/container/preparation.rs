@@ -1,4 +1,4 @@
-//! What is settled before anything is made, and the config.json that follows from it.
+//! What is decided about a container before anything is made, and its config.json.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -26,7 +26,7 @@ use crate::rootfs;
 use crate::rootfs::user::{self, Identity};
 use crate::volume::{self, Attachment};
 
-/// The image, and what its config says.
+/// The image that the container is made from.
 pub(super) struct Subject {
     pub(super) layout: Layout,
     pub(super) image: Image,
@@ -49,19 +49,19 @@ pub(super) struct Preparation<'a> {
     home: &'a Home,
     request: &'a Request,
     pub(super) subject: Subject,
-    /// The docker-like id, drawn at random.
+    /// The random id, 64 hexadecimal digits.
     pub(super) id: String,
-    /// When the container was made (RFC 3339).
+    /// When the container is created (RFC 3339).
     created: String,
-    /// Absent where the container shares a namespace that has a name already.
+    /// The host name; absent if the container shares a UTS namespace.
     hostname: Option<String>,
-    /// What the hook is to set up; absent without a network of the container's own.
+    /// What the hook sets up; absent without a network of the container's own.
     network: Option<Plan>,
     /// Published and exposed ports as docker ps shows them.
     ports: String,
     /// Ids of a user namespace; absent for root.
     id_ranges: Option<IdMaps>,
-    /// What the user should know, though nothing failed.
+    /// Notes for the user that are not errors.
     pub(super) notes: Vec<String>,
 }
 
@@ -74,7 +74,7 @@ impl<'a> Preparation<'a> {
             return Err(Refused::new("--workdir", format!("{workdir:?} is not an absolute path")).into());
         }
         if let Some(label) = request.labels.keys().find(|label| label.starts_with(annotation::PREFIX)) {
-            return Err(Refused::new("--label", format!("{label}: names that start so are these tools' own")).into());
+            return Err(Refused::new("--label", format!("{label}: names with this prefix are reserved")).into());
         }
         let id_ranges = host::id_ranges();
         let id = name::random_id();
@@ -95,7 +95,7 @@ impl<'a> Preparation<'a> {
         Ok(plan)
     }
 
-    /// Settles the network and the ports.
+    /// Decides on the network and the ports.
     fn connect(&mut self) -> Result<(), Error> {
         let connection = &self.request.network;
         let image = self.subject.runtime.exposed_ports.keys().map(|port| port.parse());
@@ -103,7 +103,7 @@ impl<'a> Preparation<'a> {
         let expose: Vec<Expose> = connection.expose.iter().cloned().chain(image).collect();
         if let Mode::Named(name) = &connection.mode {
             if self.id_ranges.is_some() || rootfs::in_user_namespace() {
-                let reason = format!("{name}: a network of its own needs root (--network host or none)");
+                let reason = format!("{name}: needs root (--network host or none)");
                 return Err(Refused::new("--network", reason).into());
             }
             let (plan, ports) = networks::connect(self.home, self.request, name, &self.id, &expose)?;
@@ -119,13 +119,15 @@ impl<'a> Preparation<'a> {
             ("--link", !connection.links.is_empty()),
         ];
         if let Some((option, _)) = own.into_iter().find(|(_, given)| *given) {
-            return Err(Refused::new(option, "needs a network of the container's own (--network bridge)").into());
+            return Err(
+                Refused::new(option, "needs a network of the container's own (such as --network bridge)").into()
+            );
         }
         self.ports = port::summary(&[], &expose);
         Ok(())
     }
 
-    /// What becomes of published ports where the container has no network of its own.
+    /// A note if published ports are discarded because the container has no network of its own.
     fn discarded_ports(&self) -> Result<Option<String>, Error> {
         let connection = &self.request.network;
         if connection.publish.is_empty() && !connection.publish_all {
@@ -135,7 +137,7 @@ impl<'a> Preparation<'a> {
             Mode::Host => Ok(Some("published ports are discarded: the container has the host's network".into())),
             Mode::None => Ok(Some("published ports are discarded: the container has no network".into())),
             Mode::Container(_) => {
-                Err(Refused::new("--publish", "the container's network is another's (publish there)").into())
+                Err(Refused::new("--publish", "the container shares the network of another (publish there)").into())
             }
             Mode::Named(_) => Ok(None),
         }
@@ -145,22 +147,22 @@ impl<'a> Preparation<'a> {
         let connection = &self.request.network;
         let refused = |reason: &str| Err(Refused::new("--hostname", reason).into());
         Ok(match (&self.request.options.hostname, &self.request.options.uts, &connection.mode) {
-            (Some(_), Namespace::Host, _) => return refused("the container has the host's UTS namespace"),
+            (Some(_), Namespace::Host, _) => return refused("the container shares the host's UTS namespace"),
             (Some(_), _, Mode::Container(_)) => {
-                return refused("the container has another's network, and its name with it");
+                return refused("the container shares the network and host name of another");
             }
             (Some(name), ..) => Some(name.clone()),
-            // As docker has it: with the host's network, the host's name.
+            // As in docker: with the host's network, the host's name.
             (None, Namespace::Host, _) | (None, _, Mode::Host) => host::name(),
-            // A network has one name, whoever uses it.
+            // Containers that share a network share the host name.
             (None, _, Mode::Container(_)) => connection.shared.as_deref().and_then(files::host_name_of),
             (None, Namespace::Path(_), _) => None,
             (None, ..) => Some(self.id[..12].to_owned()),
         })
     }
 
-    /// The configuration of the container in `tree`, whose bundle is (or would be) at `path`. With `fresh` the files and volumes that
-    /// it names are made; without, they are only named.
+    /// The configuration of a container with the root file system `tree`, whose bundle is or would be at `path`. With `fresh`, the files
+    /// and volumes that it refers to are created.
     pub(super) fn spec(
         &self,
         path: &Path,
@@ -216,14 +218,14 @@ impl<'a> Preparation<'a> {
             };
             if !within(users, identity.uid) || !within(groups, identity.gid) {
                 let reason = format!(
-                    "{}:{}: this user has no ids but its own to give (a line for it in /etc/subuid and /etc/subgid, and the package uidmap)",
+                    "{}:{}: this user may only map its own id (add it to /etc/subuid and /etc/subgid, and apt install uidmap)",
                     identity.uid, identity.gid
                 );
                 return Err(Refused::new("--user", reason).into());
             }
             identity.groups.retain(|group| within(groups, *group));
             if groups.len() == 1 {
-                // With one group alone, setgroups(2) is denied.
+                // With a single group, setgroups(2) is denied.
                 identity.groups.clear();
             }
         }
@@ -240,7 +242,7 @@ impl<'a> Preparation<'a> {
             .reference()
             .map(ToString::to_string)
             .unwrap_or_else(|| subject.image.descriptor().digest().to_string());
-        let layout = std::path::absolute(address.layout_path()).during("find", &address.layout_path())?;
+        let layout = std::path::absolute(address.layout_path()).during("find", address.layout_path())?;
         let stop_signal = request
             .stop_signal
             .clone()
@@ -272,12 +274,12 @@ impl<'a> Preparation<'a> {
         Ok(all)
     }
 
-    /// The options' health check over the image's; absent if neither says what to run.
+    /// The health check of options and image combined; absent if neither has a command.
     fn healthcheck(&self) -> Result<Option<Healthcheck>, Error> {
         let merged = match (&self.request.healthcheck, &self.subject.runtime.healthcheck) {
             (Some(own), Some(image)) => Some(own.clone().over(image)),
             (Some(own), None) if own.test.is_empty() => {
-                let reason = "the image has no health check (--health-cmd gives it one)";
+                let reason = "the image has no health check (set one with --health-cmd)";
                 return Err(Refused::new("--health-interval", reason).into());
             }
             (own, image) => own.as_ref().or(image.as_ref()).cloned(),
@@ -285,7 +287,7 @@ impl<'a> Preparation<'a> {
         Ok(merged.filter(|check| !check.test.is_empty()))
     }
 
-    /// The mounts of attachments and of the image's own volumes, and the volumes in use.
+    /// The mounts of attachments and of the image's volumes, and the volumes in use.
     fn attach(&self, rootfs: &Root, mut fresh: Option<&mut Fresh>) -> Result<(Vec<Mount>, Vec<Used>), Error> {
         let mut attachments = self.request.attachments.clone();
         for target in self.subject.runtime.volumes.keys() {

@@ -1,4 +1,4 @@
-//! The end of a container: its network, its mounts, its files.
+//! Removing a container with its network, mounts and files.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::network;
 use crate::network::state::Networks;
 use crate::volume::{self, Store};
 
-/// What could not be removed.
+/// Why a container cannot be removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each variant is another module's error, passed on")]
@@ -23,9 +23,9 @@ pub enum Error {
     Volume(#[from] volume::Error),
 }
 
-/// Removes a bundle with its network, and with the volumes of its own if it was to go by itself (`--rm`) or `volumes` says so.
+/// Removes a bundle with its network. Its anonymous volumes are removed with `volumes`, or if it was created with `--rm`.
 ///
-/// `force` does it though a process runs in it. Each step may be repeated, and what is gone already is no error.
+/// `force` removes it even if a process runs in it. An interrupted removal can be repeated.
 pub fn remove(home: &Home, bundle: &Bundle, force: bool, volumes: bool) -> Result<(), Error> {
     if let Some(pid) = bundle.occupant()
         && !force
@@ -49,12 +49,12 @@ pub fn remove(home: &Home, bundle: &Bundle, force: bool, volumes: bool) -> Resul
     Ok(())
 }
 
-/// Whether an annotation that names a folder is one of ours: config.json may have been written by anyone.
+/// Whether an annotation is a valid id. It becomes part of a path, and config.json may come from anyone.
 pub(crate) fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The bundles, by name, that use a volume.
+/// The names of the bundles that use a volume.
 pub fn users_of_volume(bundles: &Path, name: &str) -> Result<Vec<String>, Error> {
     let all = Bundle::list(bundles)?;
     Ok(all.iter().filter(|bundle| bundle.volumes().iter().any(|used| used.name == name)).map(Bundle::name).collect())

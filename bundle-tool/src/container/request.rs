@@ -1,4 +1,4 @@
-//! What is asked for: an image and docker's options, read and not yet acted upon.
+//! A request for a container: an image and docker's options, parsed.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,16 +15,16 @@ use crate::network::files::{Dns, ExtraHost};
 use crate::option::port::{Expose, Publish};
 use crate::volume::Attachment;
 
-/// What a container is made from: an image and docker's options, read.
+/// What a container is made from: an image and docker's options.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "each field is named for its option, which docker's manual explains")]
 pub struct Request {
     pub address: Address,
     pub platform: Option<Platform>,
     pub name: Option<ContainerName>,
-    /// Where the bundle goes; `bundles/NAME` if absent.
+    /// The path of the bundle; `bundles/NAME` if absent.
     pub bundle: Option<PathBuf>,
-    /// Make a plain tree even where an overlay can be mounted.
+    /// Whether to make a plain tree even if an overlay can be mounted.
     pub copy: bool,
     pub options: Options,
     pub user: Option<String>,
@@ -39,12 +39,12 @@ pub struct Request {
     pub interactive: bool,
     pub stop_signal: Option<String>,
     pub stop_timeout: Option<i64>,
-    /// Annotations that the runtime reads: the restart policy, the log driver.
+    /// Annotations for the runtime, such as the restart policy and the log driver.
     pub annotations: BTreeMap<String, String>,
     pub cidfile: Option<PathBuf>,
-    /// Whether other containers may share /dev/shm, which then is a folder of the bundle.
+    /// Whether other containers may share /dev/shm, which is then a folder of the bundle.
     pub shareable: bool,
-    /// The init of `--init`, a program of this host.
+    /// The path of the init of `--init` on this host; absent without `--init`.
     pub init: Option<PathBuf>,
 }
 
@@ -53,7 +53,7 @@ pub struct Request {
 #[expect(missing_docs, reason = "each field is named for its option, which docker's manual explains")]
 pub struct Connection {
     pub mode: Mode,
-    /// The bundle of the container whose network is shared, and with it hosts and resolv.conf.
+    /// The bundle of the container whose network, hosts and resolv.conf are shared; absent for none.
     pub shared: Option<PathBuf>,
     pub publish: Vec<Publish>,
     pub publish_all: bool,

@@ -1,13 +1,14 @@
-//! docker ps: bundles joined with what a runtime says of its containers.
+//! The rows of docker ps: bundles joined with a runtime's list of containers.
 //!
-//! The runtime's part is `list --format json` of runc and all that copy it: an array of states, `null` for none. run-tool adds
-//! `exitStatus` and `exitTime` where it knows them.
+//! The list is that of runc and compatible runtimes (`list --format json`): an array of states, or `null` for none. run-tool adds
+//! `exitStatus` and `exitTime` if it knows them.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use image_tool::{address::name, show::human};
+use image_tool::address::name;
+use image_tool::show::human;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,41 +16,41 @@ use serde_json::{Value, json};
 use crate::bundle::annotation;
 use crate::bundle::{self, Bundle};
 
-/// What a runtime says of a container.
+/// An entry of a runtime's list.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
-    /// The runtime's id, the container's name.
+    /// The id for the runtime, which is the container's name.
     pub id: String,
-    /// `creating`, `created`, `running`, `paused` or `stopped`.
+    /// The state: `creating`, `created`, `running`, `paused` or `stopped`.
     pub status: String,
-    /// The bundle.
+    /// The path of the bundle; empty if unknown.
     #[serde(default)]
     pub bundle: PathBuf,
-    /// When it was created (RFC 3339).
+    /// When the container was created (RFC 3339); empty if unknown.
     #[serde(default)]
     pub created: String,
-    /// How it ended.
+    /// The exit status of the program; absent while it runs, or if unknown.
     #[serde(default)]
     pub exit_status: Option<i32>,
-    /// When it ended (RFC 3339).
+    /// When the program ended (RFC 3339); absent while it runs, or if unknown.
     #[serde(default)]
     pub exit_time: Option<String>,
 }
 
-/// Reads a runtime's list.
+/// Parses a runtime's list.
 pub fn read_list(json: &[u8]) -> Result<Vec<State>, serde_json::Error> {
     Ok(serde_json::from_slice::<Option<Vec<State>>>(json)?.unwrap_or_default())
 }
 
-/// A container: its bundle, its state, or both.
+/// A container, of which a bundle, a state, or both are known.
 #[derive(Clone, Debug)]
 pub struct Container {
     bundle: Option<Bundle>,
     state: Option<State>,
 }
 
-/// Joins the named bundles with a runtime's list, newest first.
+/// Joins the bundles of a folder with a runtime's list, newest first.
 pub fn join(bundles: &Path, states: Vec<State>) -> Result<Vec<Container>, bundle::Error> {
     let canonical = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut by_path: BTreeMap<PathBuf, State> = BTreeMap::new();
@@ -57,7 +58,7 @@ pub fn join(bundles: &Path, states: Vec<State>) -> Result<Vec<Container>, bundle
     for state in states {
         match by_path.entry(canonical(&state.bundle)) {
             std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert(state)),
-            // Two containers of one bundle: the second stands for itself.
+            // Of two containers of one bundle, the second is listed without it.
             std::collections::btree_map::Entry::Occupied(_) => rest.push(state),
         }
     }
@@ -66,7 +67,7 @@ pub fn join(bundles: &Path, states: Vec<State>) -> Result<Vec<Container>, bundle
         let state = by_path.remove(&canonical(bundle.path()));
         all.push(Container { bundle: Some(bundle), state });
     }
-    // Bundles that other tools made, or that have no name here.
+    // Bundles of other tools, or without a name in this folder.
     rest.extend(by_path.into_values());
     all.extend(
         rest.into_iter().map(|state| Container { bundle: Bundle::open(&state.bundle).ok(), state: Some(state) }),
@@ -85,13 +86,13 @@ impl Container {
         own.or_else(|| self.state.as_ref()?.created.parse().ok())
     }
 
-    /// The docker-like id; of a bundle that another tool made, the runtime's.
+    /// The 64-digit id; the runtime's id if another tool made the bundle.
     pub fn id(&self) -> String {
         let runtime = || self.state.as_ref().map(|state| state.id.clone()).unwrap_or_default();
         self.annotation(annotation::ID).map_or_else(runtime, str::to_owned)
     }
 
-    /// The name.
+    /// The name of the container.
     pub fn name(&self) -> String {
         match (&self.state, &self.bundle) {
             (Some(state), _) => state.id.clone(),
@@ -100,7 +101,7 @@ impl Container {
         }
     }
 
-    /// Docker's word for what it does.
+    /// Docker's word for the state.
     pub fn state(&self) -> &str {
         match self.state.as_ref().map(|state| state.status.as_str()) {
             None | Some("creating") => "created",
@@ -109,17 +110,17 @@ impl Container {
         }
     }
 
-    /// Whether docker ps shows it without `--all`.
+    /// Whether docker ps lists it without `--all`.
     pub fn is_up(&self) -> bool {
         ["running", "paused"].contains(&self.state())
     }
 
-    /// The labels of image and options.
+    /// The labels of image and options together.
     pub fn labels(&self) -> BTreeMap<String, String> {
         self.annotation(annotation::LABELS).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
     }
 
-    /// Whether it was made from an image of that name or id.
+    /// Whether its image has that name or digest.
     pub fn is_of(&self, image: &str) -> bool {
         let digest = self.annotation(annotation::DIGEST).unwrap_or_default();
         self.annotation(annotation::IMAGE).is_some_and(|own| name::equal(own, image))
@@ -143,7 +144,7 @@ impl Container {
         }
     }
 
-    /// The fields that docker's `--format` knows.
+    /// The fields of docker's `--format`. Control characters in text of an image, a bundle or a runtime are escaped.
     pub fn fields(&self, now: Timestamp, truncate: bool) -> Value {
         let short = |text: String, length: usize| if truncate { ellipsis(&text, length) } else { text };
         let words: Vec<String> =
@@ -163,18 +164,18 @@ impl Container {
             "CreatedAt": created.map(|time| time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()).unwrap_or_default(),
             "RunningFor": created.map(|time| human::ago(time, now)).unwrap_or_default(),
             "Status": self.status(now),
-            "State": self.state(),
-            // A port leads nowhere while nothing runs behind it.
+            "State": human::plain(self.state()),
+            // Ports lead nowhere while the container does not run.
             "Ports": if self.is_up() { human::plain(self.annotation(annotation::PORTS).unwrap_or_default()) } else { String::new() },
             "Labels": human::plain(&labels.join(",")),
-            "Mounts": volumes.iter().map(|used| short(used.name.clone(), 15)).collect::<Vec<_>>().join(","),
-            "Networks": plan.map(|plan| plan.network).unwrap_or_default(),
-            "Bundle": self.bundle.as_ref().map(|bundle| bundle.path().display().to_string()).unwrap_or_default(),
+            "Mounts": volumes.iter().map(|used| short(human::plain(&used.name), 15)).collect::<Vec<_>>().join(","),
+            "Networks": plan.map(|plan| human::plain(&plan.network)).unwrap_or_default(),
+            "Bundle": self.bundle.as_ref().map(|bundle| human::plain(&bundle.path().display().to_string())).unwrap_or_default(),
         })
     }
 }
 
-/// Cuts text to `length` characters, the last of which then says so.
+/// Truncates text to `length` characters, the last of which is then an ellipsis.
 fn ellipsis(text: &str, length: usize) -> String {
     if text.chars().count() <= length {
         return text.to_owned();
@@ -249,5 +250,28 @@ mod tests {
     fn an_empty_list_is_null_too() {
         assert!(read_list(b"null").unwrap().is_empty() && read_list(b"[]").unwrap().is_empty());
         assert!(read_list(b"").is_err() && read_list(b"{}").is_err());
+    }
+
+    #[test]
+    fn no_field_can_drive_a_terminal() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("evil");
+        fs::create_dir(&path).unwrap();
+        const EVIL: &str = "\u{1b}]0;owned\u{7}\u{9b}2J\n";
+        let config = json!({"annotations": {
+            "org.oci-tools.name": EVIL, "org.oci-tools.id": EVIL, "org.oci-tools.image": EVIL, "org.oci-tools.ports": EVIL,
+            "org.oci-tools.command": json!([EVIL]).to_string(), "org.oci-tools.labels": json!({EVIL: EVIL}).to_string(),
+            "org.oci-tools.network": json!({"network": EVIL}).to_string(),
+            "org.oci-tools.volumes": json!([{"name": EVIL, "anonymous": false}]).to_string(),
+        }});
+        fs::write(path.join("config.json"), config.to_string()).unwrap();
+        let mut listed = state(EVIL, "running", &path);
+        listed["status"] = json!(EVIL);
+        for list in [json!([]), json!([listed])] {
+            let all = join(folder.path(), read_list(list.to_string().as_bytes()).unwrap()).unwrap();
+            for (field, value) in all[0].fields(Timestamp::UNIX_EPOCH, false).as_object().unwrap() {
+                assert!(!value.as_str().unwrap().contains(char::is_control), "{field}: {value}");
+            }
+        }
     }
 }

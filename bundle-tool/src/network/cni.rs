@@ -1,4 +1,4 @@
-//! CNI: conflists, and calling their plugins (CNI specification 1.0, "Section 4: Plugin Execution").
+//! CNI conflists, and calling their plugins (CNI specification 1.0, "Section 2: Execution Protocol").
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,25 +7,26 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use image_tool::error::During as _;
+use image_tool::show::human::plain;
 use serde_json::{Map, Value, json};
 
 use super::Error;
 use crate::bundle::name::is_name;
 
-/// A conflist: a network by name.
+/// A conflist, which describes a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conflist {
-    /// The network's name.
+    /// The name of the network.
     pub name: String,
-    /// The version that the plugins are to speak.
+    /// The version of the specification that the plugins must speak.
     pub version: String,
-    /// The plugins' configurations, in the order in which they are called.
+    /// The configurations of the plugins, in the order in which they are called.
     pub plugins: Vec<Map<String, Value>>,
-    /// The file.
+    /// The path of the file that describes it.
     pub path: PathBuf,
 }
 
-/// The network `bridge`: docker's default, as a file to be edited.
+/// The conflist of the network `bridge`, docker's default.
 pub fn default_bridge(ipam: &Path) -> Value {
     json!({
         "cniVersion": "1.0.0",
@@ -62,29 +63,29 @@ impl Conflist {
         let wrong = |reason: String| Error::Conflist { path: path.into(), reason };
         let value: Value = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
         let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-        let name = text("name").filter(|name| is_name(name)).ok_or_else(|| wrong("no name".into()))?;
+        let name = text("name").filter(|name| is_name(name)).ok_or_else(|| wrong("missing name".into()))?;
         let version = text("cniVersion").unwrap_or_else(|| "0.4.0".into());
-        // A `.conf` is a single plugin.
+        // A `.conf` holds a single plugin.
         let list = match value.get("plugins") {
             Some(Value::Array(list)) => list.clone(),
             None if value.get("type").is_some() => vec![value.clone()],
-            _ => return Err(wrong("no plugins".into())),
+            _ => return Err(wrong("missing plugins".into())),
         };
         let mut plugins = Vec::new();
         for plugin in list {
             match plugin {
                 Value::Object(map) if map.get("type").and_then(Value::as_str).is_some_and(is_name) => plugins.push(map),
-                _ => return Err(wrong("a plugin without a type".into())),
+                _ => return Err(wrong("a plugin lacks its type".into())),
             }
         }
         if plugins.is_empty() {
-            Err(wrong("no plugins".into()))
+            Err(wrong("missing plugins".into()))
         } else {
             Ok(Self { name, version, plugins, path: path.into() })
         }
     }
 
-    /// Every network: those of the first folder hide those of the next. A file that does not read is left out, and a warning says so.
+    /// All networks. Those of the first folder take precedence over those of the next; invalid files are left out with a warning.
     pub fn list(folders: &[PathBuf]) -> Vec<Self> {
         let mut found: BTreeMap<String, Self> = BTreeMap::new();
         for folder in folders {
@@ -97,14 +98,14 @@ impl Conflist {
             for path in paths {
                 match Self::read(&path) {
                     Ok(conflist) => drop(found.entry(conflist.name.clone()).or_insert(conflist)),
-                    Err(error) => tracing::warn!("{error}"),
+                    Err(error) => tracing::warn!("{}", plain(&error.to_string())),
                 }
             }
         }
         found.into_values().collect()
     }
 
-    /// The network of that name. A file of the same name that does not read is an error, not a network that there is not.
+    /// The network of that name. If its file is invalid, that is the error, not that there is no such network.
     pub fn find(folders: &[PathBuf], name: &str) -> Result<Self, Error> {
         for folder in folders {
             let path = folder.join(format!("{name}.conflist"));
@@ -122,41 +123,41 @@ impl Conflist {
         }
     }
 
-    /// The interface of the host that a bridge plugin makes.
+    /// The host's interface that the bridge plugin creates.
     pub fn bridge(&self) -> Option<&str> {
         let plugin = self.plugins.iter().find(|plugin| plugin.get("type").is_some_and(|kind| kind == "bridge"))?;
         Some(plugin.get("bridge").and_then(Value::as_str).unwrap_or("cni0"))
     }
 
-    /// As JSON, for the state of a network that is up: what was added is deleted by the same configuration, whatever became of
-    /// the file meanwhile.
+    /// The conflist as JSON, for the record of a network that is up: it is taken down by the configuration that it was brought up with,
+    /// even if the file has changed since.
     pub fn to_value(&self) -> Value {
         json!({"cniVersion": self.version, "name": self.name, "plugins": self.plugins})
     }
 
-    /// From what [`Self::to_value`] made.
+    /// Parses what [`Self::to_value`] returned.
     pub fn from_value(value: &Value) -> Result<Self, Error> {
         Self::parse(value.to_string().as_bytes(), Path::new("network state"))
     }
 }
 
-/// One container's attachment to a network.
+/// The attachment of a container to a network.
 #[derive(Clone, Debug)]
 pub struct Attachment<'a> {
-    /// The container's id.
+    /// The id of the container.
     pub id: &'a str,
-    /// The path of its network namespace; empty if that is gone.
+    /// The path of the container's network namespace; empty if it no longer exists.
     pub namespace: &'a Path,
-    /// What a plugin gets that declares the capability: `portMappings`, `mac`, `ips`.
+    /// The values for plugins that declare the capability: `portMappings`, `mac`, `ips`.
     pub capabilities: Map<String, Value>,
-    /// Where plugins are looked for.
+    /// The folders in which plugins are searched.
     pub plugins: Vec<PathBuf>,
 }
 
-/// The name of a container's interface.
+/// The name of the interface in a container.
 pub const INTERFACE: &str = "eth0";
 
-/// Where plugins are: `$CNI_PATH`, else where distributions put them.
+/// The folders of plugins: `$CNI_PATH`, else those of distributions.
 pub fn plugin_folders() -> Vec<PathBuf> {
     match std::env::var_os("CNI_PATH").filter(|path| !path.is_empty()) {
         Some(path) => std::env::split_paths(&path).collect(),
@@ -178,20 +179,20 @@ fn find_plugin(folders: &[PathBuf], name: &str) -> Result<PathBuf, Error> {
 }
 
 impl Attachment<'_> {
-    /// Calls every plugin in order, each with the result of the one before, and gives the last result.
+    /// Calls all plugins in order, each with the result of the previous one, and returns the last result.
     pub fn add(&self, network: &Conflist) -> Result<Value, Error> {
         let mut result = None;
         for plugin in &network.plugins {
             let output = self.call("ADD", network, plugin, result.as_ref())?;
             result = Some(serde_json::from_slice(&output).map_err(|error| Error::Plugin {
                 name: name(plugin).into(),
-                reason: format!("its result is not JSON: {error}"),
+                reason: format!("result is not valid JSON: {error}"),
             })?);
         }
-        result.ok_or_else(|| Error::Conflist { path: network.path.clone(), reason: "no plugins".into() })
+        result.ok_or_else(|| Error::Conflist { path: network.path.clone(), reason: "missing plugins".into() })
     }
 
-    /// Calls every plugin in reverse order; one that fails does not keep the others from their work. The first error is told.
+    /// Calls all plugins in reverse order, even after one has failed, and returns the first error.
     pub fn delete(&self, network: &Conflist, result: Option<&Value>) -> Result<(), Error> {
         let mut first = Ok(());
         for plugin in network.plugins.iter().rev() {
@@ -239,8 +240,8 @@ impl Attachment<'_> {
             .stderr(Stdio::piped())
             .spawn()
             .during("run", &program)?;
-        // A plugin that fails early closes its input; what it says is worth more than the broken pipe. Its input is small enough
-        // for the pipe, so it need not be read while it is written.
+        // A plugin that fails early closes its input, but its message says more than the broken pipe. The input fits into a pipe, so
+        // writing it cannot block.
         if let Some(mut stdin) = child.stdin.take() {
             let _ = stdin.write_all(Value::Object(config).to_string().as_bytes());
         }
@@ -256,7 +257,7 @@ fn name(plugin: &Map<String, Value>) -> &str {
     plugin.get("type").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// One line from a plugin's error: its JSON's `msg` and `details`, else what it wrote to standard error.
+/// The error of a plugin in one line: `msg` and `details` of its JSON, else its standard error.
 fn complaint(stdout: &[u8], stderr: &[u8], status: std::process::ExitStatus) -> String {
     let json: Option<Value> = serde_json::from_slice(stdout).ok();
     let field = |key: &str| {
@@ -341,7 +342,7 @@ mod tests {
         };
         assert_eq!(message("bad"), "CNI plugin bad: no; room: at all");
         assert_eq!(message("worse"), "CNI plugin worse: oh");
-        assert!(message("absent").starts_with("no CNI plugin absent in "));
+        assert!(message("absent").starts_with("CNI plugin absent: not found in "));
     }
 
     #[test]
@@ -360,7 +361,7 @@ mod tests {
         assert_eq!(Conflist::from_value(&found.to_value()).unwrap().plugins, found.plugins);
         assert_eq!(
             Conflist::find(&folders, "other").unwrap_err().to_string(),
-            "no network other (bundle-tool network ls shows what there is)"
+            "other: no such network (bundle-tool network ls)"
         );
         fs::write(first.path().join("bridge.conflist"), "{").unwrap();
         assert!(matches!(Conflist::find(&folders, "bridge"), Err(Error::Conflist { .. })));

@@ -1,18 +1,18 @@
-//! The files that a container finds its network by: /etc/hosts, /etc/hostname, /etc/resolv.conf.
+//! The content of /etc/hosts and /etc/resolv.conf in a container.
 //!
-//! They are files of the bundle, mounted over the image's. The network hook changes `hosts` in place, as what is mounted is the file
-//! and not its name.
+//! They are files of the bundle, mounted over those of the image. The network hook changes `hosts` in place, since a mount is of the
+//! file and not of its name.
 
 use std::fs;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// `--add-host NAME:ADDRESS`.
+/// A `--add-host`: NAME:ADDRESS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtraHost {
-    /// The name.
+    /// The host name to add.
     pub name: String,
-    /// Its address; `None` for `host-gateway`, this host as the container sees it.
+    /// The address of the host; `None` for `host-gateway`, the address of this host on the container's network.
     pub address: Option<IpAddr>,
 }
 
@@ -20,8 +20,8 @@ impl FromStr for ExtraHost {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not NAME:ADDRESS (an IP address or host-gateway)");
-        // Docker takes `=` too, which an IPv6 address is easier to read behind.
+        let wrong = || format!("{text:?} is not valid (expected NAME:ADDRESS, where the address may be host-gateway)");
+        // Docker also takes `=`, after which an IPv6 address is easier to read.
         let (name, address) = text.split_once(['=', ':']).ok_or_else(wrong)?;
         if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err(wrong());
@@ -32,20 +32,20 @@ impl FromStr for ExtraHost {
     }
 }
 
-/// What --dns, --dns-option and --dns-search say.
+/// The values of `--dns`, `--dns-option` and `--dns-search`.
 #[derive(Clone, Debug, Default)]
 pub struct Dns {
-    /// Name servers.
+    /// The name servers; empty for those of the host.
     pub servers: Vec<IpAddr>,
-    /// Options; `""` takes the host's away.
+    /// The options; empty for those of the host, a single `""` for none.
     pub options: Vec<String>,
-    /// Search domains; `.` takes the host's away.
+    /// The search domains; empty for those of the host, a single `.` for none.
     pub search: Vec<String>,
 }
 
-/// A hosts file: the loopback names, what was added, what the network is known as.
+/// A hosts file: the loopback names and those of `--add-host`.
 ///
-/// `gateway` is what `host-gateway` means; where it is unknown yet, the network hook fills it in.
+/// `gateway` is the address of `host-gateway`. If it is not known yet, the network hook adds the names.
 pub fn hosts(extra: &[ExtraHost], gateway: Option<IpAddr>) -> String {
     let mut text = "127.0.0.1\tlocalhost\n\
         ::1\tlocalhost ip6-localhost ip6-loopback\n\
@@ -62,8 +62,8 @@ pub fn hosts(extra: &[ExtraHost], gateway: Option<IpAddr>) -> String {
     text
 }
 
-/// A resolv.conf from the host's, with what the options say in its place. Servers on the loopback network are left out of a
-/// network of the container's own, where nothing listens; docker's fallback are Google's.
+/// The host's resolv.conf with the options applied. In a network of the container's own, servers on the loopback network are left out,
+/// since nothing listens there; the fallback is docker's, Google's servers.
 pub fn resolv_conf(host: &str, dns: &Dns, own_network: bool) -> String {
     let mut servers: Vec<String> = dns.servers.iter().map(IpAddr::to_string).collect();
     let mut search = dns.search.clone();
@@ -77,7 +77,7 @@ pub fn resolv_conf(host: &str, dns: &Dns, own_network: bool) -> String {
     if servers.is_empty() {
         servers = words("nameserver");
         if own_network {
-            // A scoped address (fe80::1%eth0) names an interface that the container has not.
+            // A scoped address (fe80::1%eth0) names an interface that the container lacks.
             servers.retain(|server| server.parse::<IpAddr>().is_ok_and(|address| !address.is_loopback()));
             if servers.is_empty() {
                 servers = vec!["8.8.8.8".into(), "8.8.4.4".into()];
@@ -105,7 +105,7 @@ pub fn resolv_conf(host: &str, dns: &Dns, own_network: bool) -> String {
     text
 }
 
-/// The host's resolv.conf; the one of systemd-resolved's own servers where /etc/resolv.conf only leads to its stub.
+/// The host's resolv.conf. If /etc/resolv.conf only names the stub of systemd-resolved, its list of real servers is used.
 pub fn host_resolv_conf() -> String {
     let text = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let mut servers = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver")).map(str::trim);

@@ -1,14 +1,13 @@
-//! What CNI's plugins leave in the kernel when the last container is gone, and what a crash leaves.
+//! Removes what CNI's plugins leave in the kernel after the last container, or after a crash.
 //!
-//! Plugins remove the rules of their container but not the chains that they share, nor the bridge. None of it matters to the host,
-//! but who looks for what a container left should find nothing. Only what is empty is removed, so other users of CNI on this host keep
-//! what they use; they make the chains again when they need them. Failures are not told: this is tidying up, and iptables says nothing
-//! that a user could act on.
+//! Plugins remove the rules of their container but not the chains that they share, nor the bridge. These are harmless, but a container
+//! should leave nothing behind. Only what is empty is removed, so that other users of CNI on this host keep what they use; plugins create
+//! chains again when they need them. Failures are ignored: a user could do nothing about them.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Rules that lead from the kernel's chains to a shared one, and the shared chains, in the order in which they can go.
+/// The tables and shared chains, in the order in which they can be removed, and the kernel's chains that lead to them.
 const SHARED: [(&str, &str, &[&str]); 4] = [
     ("nat", "CNI-HOSTPORT-DNAT", &["PREROUTING", "OUTPUT"]),
     ("nat", "CNI-HOSTPORT-MASQ", &["POSTROUTING"]),
@@ -16,14 +15,14 @@ const SHARED: [(&str, &str, &[&str]); 4] = [
     ("filter", "CNI-FORWARD", &["FORWARD"]),
 ];
 
-/// A run of iptables or ip6tables; `None` if it is not installed or fails.
+/// The output of iptables or ip6tables; `None` if it is not installed or fails.
 fn run(program: &str, arguments: &[&str]) -> Option<String> {
     let output =
         Command::new(program).arg("-w").args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The words of a rule as `iptables -S` prints it, which quotes comments.
+/// Splits a rule as `iptables -S` prints it, with quoted comments, into words.
 fn words(rule: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let (mut quoted, mut escaped) = (false, false);
@@ -55,8 +54,8 @@ fn delete(program: &str, table: &str, rule: &str) {
     }
 }
 
-/// Removes every rule that names a container, with the chains that only it led to: what plugins cannot remove any more when the
-/// container's namespace is gone.
+/// Removes the rules that name a container and the chains that only they led to, which plugins cannot do once the container's namespace
+/// no longer exists.
 pub(super) fn forget(id: &str) {
     for program in ["iptables", "ip6tables"] {
         for table in ["nat", "filter"] {
@@ -78,7 +77,7 @@ pub(super) fn forget(id: &str) {
     }
 }
 
-/// Removes the chains that plugins share, where no container's rule is in them.
+/// Removes the chains that plugins share, unless they hold rules of a container.
 pub(super) fn remove_empty_chains() {
     for program in ["iptables", "ip6tables"] {
         for table in ["nat", "filter"] {
@@ -94,8 +93,7 @@ fn remove_empty_chain(program: &str, table: &str, chain: &str, from: &[&str], ru
     if !rules.lines().any(|rule| rule == format!("-N {chain}")) {
         return;
     }
-    // A chain is in use if a rule in it leads to a container: to a chain of its own, or to be accepted. The rest is the same
-    // whoever uses it.
+    // A chain is in use if one of its rules leads to a container: to a chain of that container, or to ACCEPT. Other rules are always there.
     let used = rules.lines().any(|rule| {
         rule.starts_with(&format!("-A {chain} "))
             && (rule.contains("CNI-DN-") || rule.contains("-j ACCEPT") || rule.contains("-j RETURN"))
@@ -112,12 +110,12 @@ fn remove_empty_chain(program: &str, table: &str, chain: &str, from: &[&str], ru
     run(program, &["-t", table, "-F", chain]);
     run(program, &["-t", table, "-X", chain]);
     if chain == "CNI-FORWARD" {
-        // The administrator's own rules go here; -X leaves a chain that has any.
+        // This chain holds the administrator's rules; -X fails if there are any.
         run(program, &["-t", table, "-X", "CNI-ADMIN"]);
     }
 }
 
-/// Removes a bridge that nothing is connected to.
+/// Removes a bridge without ports.
 pub(super) fn remove_bridge(name: &str) {
     let ports = Path::new("/sys/class/net").join(name).join("brif");
     if std::fs::read_dir(ports).is_ok_and(|mut ports| ports.next().is_none()) {

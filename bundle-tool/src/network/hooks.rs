@@ -1,4 +1,4 @@
-//! The hooks in config.json by which a runtime has a container's network brought up and taken down.
+//! The hooks in config.json by which a runtime brings a container's network up and takes it down.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use oci_spec::runtime::{Hook, Hooks};
 use super::Error;
 use crate::option::environment::DEFAULT_PATH;
 
-/// The variables of the caller that a hook needs: where plugins are, and where a user who is not root keeps the state of networks.
+/// The caller's variables that a hook needs: the folders of plugins, and the folder for the state of networks of a user who is not root.
 const INHERITED: [&str; 2] = ["CNI_PATH", "XDG_RUNTIME_DIR"];
 
-/// `bundle-tool hook down` after the container is deleted and, if there is a network to bring `up`, `bundle-tool hook up` before its
-/// program starts. `program` is bundle-tool's absolute path.
+/// Hooks that call `bundle-tool hook down` after the container is deleted and, with `up`, `bundle-tool hook up` before its program starts.
+/// `program` is the path of bundle-tool.
 pub fn hooks(program: &Path, home: &Home, up: bool) -> Result<Hooks, Error> {
     let home = std::path::absolute(home.path()).during("find", home.path())?;
     let variables = variables(&home, |name| std::env::var(name).ok());
@@ -31,7 +31,7 @@ pub fn hooks(program: &Path, home: &Home, up: bool) -> Result<Hooks, Error> {
     Ok(hooks)
 }
 
-/// A hook's environment: a runtime gives it the variables that config.json lists and no others.
+/// The environment of a hook, which is only what config.json lists.
 fn variables(home: &Path, caller: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let mut variables = vec![DEFAULT_PATH.to_owned(), format!("OCI_HOME={}", home.display())];
     let inherited =

@@ -1,9 +1,8 @@
-//! Networks that are up: a record for each container, and bringing one up and down.
+//! The networks that are up: a record for each container, by which they are brought up and taken down.
 //!
-//! Records are in /run, so a reboot, which takes the interfaces and rules away, takes them too. A record is written before anything is
-//! set up and removed after everything is taken down; whatever is killed between, the next `down` of the container finds what to
-//! undo. The container's namespace is held by a bind mount beside its record: the plugins can then clean up in it though its
-//! processes are gone, which they need to find the rules that they made.
+//! Records are in /run, since a reboot removes interfaces and rules as well. A record is written before anything is set up and removed
+//! after everything is taken down, so that after a crash the next `down` of the container finds what to undo. A bind mount beside the
+//! record holds the container's network namespace, which plugins need to find their rules when its processes have ended.
 
 use std::fs::{self, File};
 use std::io;
@@ -21,62 +20,62 @@ use super::{Error, Plan, firewall};
 use crate::option::port::{self, Mapping};
 use crate::rootfs;
 
-/// The networks of this host that are up.
+/// The networks that are up on this host.
 #[derive(Clone, Debug)]
 pub struct Networks {
     folder: PathBuf,
 }
 
-/// A container's network.
+/// The record of a container's network, `state.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Record {
-    /// The docker-like id.
+    /// The 64-digit id of the container.
     id: String,
-    /// The container's name.
+    /// The name of the container.
     name: String,
-    /// The bundle.
+    /// The absolute path of the bundle.
     bundle: PathBuf,
-    /// The container's first process.
+    /// The first process of the container.
     pid: i32,
-    /// The conflist that it was set up by.
+    /// The conflist that the network was set up with.
     network: Value,
-    /// What the plugins were given beside it.
+    /// The capabilities that the plugins got.
     capabilities: Map<String, Value>,
-    /// The last plugin's result, once there is one.
+    /// The result of the last plugin; absent until it has run.
     result: Option<Value>,
-    /// What is to be set up.
+    /// What is set up.
     plan: Plan,
-    /// Lines that were added to hosts files: whose, and what.
+    /// The lines that were added to hosts files, with the path of the file.
     lines: Vec<(PathBuf, String)>,
 }
 
-/// Who is to be brought up.
+/// A container whose network is to be brought up.
 #[derive(Clone, Debug)]
 pub struct Newcomer<'a> {
-    /// The docker-like id.
+    /// The 64-digit id of the container.
     pub id: &'a str,
-    /// The container's name.
+    /// The name of the container.
     pub name: &'a str,
-    /// The host name in the container.
+    /// The host name inside the container.
     pub hostname: &'a str,
-    /// The bundle, absolute.
+    /// The absolute path of the bundle.
     pub bundle: &'a Path,
-    /// The container's first process.
+    /// The first process of the container, whose network namespace is set up.
     pub pid: i32,
 }
 
-/// The lock that everything here is done under: plugins share tables of the kernel that they change in several steps.
+/// The lock for all changes: plugins change tables of the kernel, which they share, in several steps.
 struct Lock(#[expect(dead_code, reason = "held for its drop")] File);
 
 impl Networks {
-    /// Those of this host, or of this user where no root is.
+    /// The networks of this host, or those of this user if it is not root.
     pub fn of_host() -> Self {
         let own = || std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let base = if rustix::process::geteuid().is_root() { None } else { own() };
         Self { folder: base.unwrap_or_else(|| "/run".into()).join("bundle-tool") }
     }
 
-    /// Where host-local keeps the addresses that it gave out: per host, as the networks' interfaces are.
+    /// The folder in which CNI's host-local keeps the addresses in use.
     pub fn addresses(&self) -> PathBuf {
         self.folder.join("addresses")
     }
@@ -101,10 +100,10 @@ impl Networks {
         Ok(())
     }
 
-    /// Brings a container's network up. A failure leaves nothing behind.
+    /// Brings a container's network up. A failed attempt is undone.
     pub fn up(&self, newcomer: &Newcomer<'_>, plan: &Plan, network: &Conflist) -> Result<(), Error> {
         let _lock = self.lock()?;
-        // A container that was started before and whose end nobody told us of.
+        // The container may have run before and ended without its runtime calling the hook.
         self.take_down(newcomer.id)?;
         self.reap()?;
         let mappings = plan.mappings()?;
@@ -123,13 +122,13 @@ impl Networks {
             plan: plan.clone(),
             lines: Vec::new(),
         };
-        // A name that was drawn at random was not known yet when the plan was made.
+        // A random name was not known when the plan was made.
         if !record.plan.names.iter().any(|name| name == newcomer.name) {
             record.plan.names.insert(0, newcomer.name.into());
         }
         let outcome = self.set_up(&mut record, newcomer, network);
         if outcome.is_err() {
-            // The first failure is the one to tell; what could not be taken down stays on record for `delete`.
+            // The first error is the one to report; what could not be taken down stays on record for `delete`.
             let _ = self.take_down(newcomer.id);
         }
         outcome
@@ -149,8 +148,8 @@ impl Networks {
         self.name(record, newcomer)
     }
 
-    /// Writes addresses into hosts files: the container's own, and on networks other than docker's nameless `bridge` those of and for
-    /// its neighbours.
+    /// Writes addresses to hosts files: that of the container, and those of other containers on the network. As in docker, containers on
+    /// `bridge` do not know each other's names unless they are linked.
     fn name(&self, record: &mut Record, newcomer: &Newcomer<'_>) -> Result<(), Error> {
         let own = newcomer.bundle.join("hosts");
         let mut lines = Vec::new();
@@ -192,7 +191,7 @@ impl Networks {
                 );
             }
         }
-        // On record first: a line that was written is taken out again.
+        // Recorded first, so that every line that was written is removed again.
         record.lines = lines;
         self.write(record)?;
         for (file, line) in &record.lines {
@@ -201,7 +200,7 @@ impl Networks {
         Ok(())
     }
 
-    /// Takes a container's network down; nothing happens if it is not up.
+    /// Takes a container's network down, if it is up.
     pub fn down(&self, id: &str) -> Result<(), Error> {
         if !self.place(id).exists() {
             return Ok(());
@@ -219,12 +218,12 @@ impl Networks {
         let record = self.read(id);
         if let Some(record) = &record {
             for (file, line) in &record.lines {
-                // A neighbour's bundle may be gone, and our own is about to go.
+                // Another container's bundle may no longer exist, and ours is about to be removed.
                 let _ = edit(file, |text| text.replace(&format!("{line}\n"), ""));
             }
             let network = Conflist::from_value(&record.network)?;
             let held = rootfs::is_mounted(&namespace);
-            // Without a namespace there is nothing in it to take down, but addresses and rules are outside of it.
+            // Addresses and rules are outside of the namespace and must be removed even if that no longer exists.
             let attachment = record.attachment(if held { &namespace } else { Path::new("") });
             let deleted = attachment.delete(&network, record.result.as_ref());
             if !held || deleted.is_err() {
@@ -246,18 +245,18 @@ impl Networks {
         Ok(())
     }
 
-    /// The name of a container on a network, if one is.
+    /// The name of a container that uses a network; `None` if none does.
     pub fn user(&self, network: &str) -> Option<String> {
         self.records().into_iter().find(|record| record.plan.network == network).map(|record| record.name)
     }
 
-    /// Takes down what containers left that have died without their runtime calling the hook.
+    /// Takes down the networks of containers that died without their runtime calling the hook.
     pub fn prune(&self) -> Result<(), Error> {
         let _lock = self.lock()?;
         self.reap()
     }
 
-    /// Takes down networks of containers that have died without their runtime calling the hook.
+    /// Does the work of [`Self::prune`] under the lock.
     fn reap(&self) -> Result<(), Error> {
         for record in self.records().into_iter().filter(|record| !record.alive(self)) {
             self.take_down(&record.id)?;
@@ -265,7 +264,7 @@ impl Networks {
         Ok(())
     }
 
-    /// Removes what plugins leave when a network's last container is gone: the bridge and the chains of the firewall.
+    /// Removes what plugins leave after the last container of a network: the bridge, and the chains in the firewall.
     fn sweep(&self, network: &Conflist) {
         let same = |record: &Record| record.network.get("name").and_then(Value::as_str) == Some(network.name.as_str());
         let records = self.records();
@@ -273,12 +272,12 @@ impl Networks {
             if let Some(bridge) = network.bridge() {
                 firewall::remove_bridge(bridge);
             }
-            // host-local's folder of addresses has no address in it now.
+            // No address of the network is in use any more.
             let _ = fs::remove_dir_all(self.addresses().join(&network.name));
         }
         if records.is_empty() {
             firewall::remove_empty_chains();
-            // Only if nothing is in them.
+            // Removed only if they are empty.
             let _ = fs::remove_dir(self.addresses());
             let _ = fs::remove_dir(self.folder.join("networks"));
         }
@@ -321,10 +320,10 @@ impl Record {
         Attachment { id: &self.id, namespace, capabilities: self.capabilities.clone(), plugins: cni::plugin_folders() }
     }
 
-    /// Whether the process that the network was brought up for still is in it.
+    /// Whether the container's first process still runs in the network namespace.
     fn alive(&self, networks: &Networks) -> bool {
         fs::metadata(format!("/proc/{}/ns/net", self.pid)).is_ok_and(|own| {
-            // A process that took the id since is in another namespace.
+            // Another process that has got this pid since is in another namespace.
             self.namespace_inode(networks).is_none_or(|inode| inode == own.ino())
         })
     }
@@ -342,7 +341,7 @@ impl Record {
         self.result.as_ref().and_then(|result| result.get("ips")).and_then(Value::as_array).into_iter().flatten()
     }
 
-    /// The container's addresses.
+    /// The addresses of the container.
     fn addresses(&self) -> Vec<IpAddr> {
         let text = |ip: &Value| {
             ip.get("address").and_then(Value::as_str).and_then(|text| text.split('/').next()?.parse().ok())
@@ -377,7 +376,7 @@ fn capabilities(plan: &Plan, mappings: &[Mapping]) -> Map<String, Value> {
     all
 }
 
-/// Changes a hosts file in place: it is mounted into a container, so it must stay the same file.
+/// Changes a hosts file in place: it must stay the same file, since it is mounted into a container.
 fn edit(path: &Path, change: impl FnOnce(String) -> String) -> Result<(), Error> {
     let text = fs::read_to_string(path).during("read", path)?;
     let new = change(text.clone());
@@ -387,7 +386,7 @@ fn edit(path: &Path, change: impl FnOnce(String) -> String) -> Result<(), Error>
     Ok(())
 }
 
-/// Fails if a port of the host is not to be had, before anything is made.
+/// Assigns host ports, and fails before anything is made if one is not free.
 pub fn assign_ports(
     networks: &Networks,
     publish: &[port::Publish],
@@ -397,7 +396,7 @@ pub fn assign_ports(
     match port::assign(publish, expose, all, &networks.taken()) {
         Ok(mappings) => Ok(mappings),
         Err(error) => {
-            // Say which container has it, if one has.
+            // If another container has the port, say which.
             for each in publish {
                 for mapping in each.fixed() {
                     networks.check_taken(&mapping, None)?;

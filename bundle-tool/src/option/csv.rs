@@ -1,11 +1,11 @@
-//! Values that hold several `key=value` fields, as `--mount` does: one line of CSV (RFC 4180), as docker reads them.
+//! Values of several `key=value` fields, such as that of `--mount`. Docker reads them as a line of CSV (RFC 4180).
 
-/// A field whose quote has no end.
+/// A quoted field without its closing quote.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("missing closing quote")]
 pub struct Unclosed;
 
-/// The fields of one line: commas between them, `"` around one that holds a comma, `""` for a quote within.
+/// Splits at commas. A field may be quoted to hold a comma; `""` is a quote in it.
 pub fn fields(text: &str) -> Result<Vec<String>, Unclosed> {
     let mut fields = vec![String::new()];
     let mut quoted = false;

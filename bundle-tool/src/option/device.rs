@@ -1,4 +1,4 @@
-//! Devices of the host in a container: `--device`, `--device-cgroup-rule` and what `--privileged` gives.
+//! Devices of the host in a container: `--device`, `--device-cgroup-rule`, and the devices of `--privileged`.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -9,7 +9,7 @@ use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType};
 
 use crate::option::Refused;
 
-/// `--device HOST[:CONTAINER][:rwm]`.
+/// A `--device`: HOST[:CONTAINER][:rwm].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     host: PathBuf,
@@ -38,12 +38,12 @@ impl FromStr for Device {
     }
 }
 
-/// `--device-cgroup-rule`: `c 1:3 rwm`, `b *:* m`, `a *:* rwm`.
+/// A `--device-cgroup-rule`, such as `c 1:3 rwm`, `b *:* m` or `a *:* rwm`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule(LinuxDeviceCgroup);
 
 impl Rule {
-    /// As config.json has it.
+    /// The rule as config.json holds it.
     pub fn to_oci(&self) -> LinuxDeviceCgroup {
         self.0.clone()
     }
@@ -83,7 +83,7 @@ pub(crate) fn allow(kind: LinuxDeviceType, major: Option<i64>, minor: Option<i64
     rule
 }
 
-/// What every container may do: nothing but what follows. The runtime adds the devices that it makes itself.
+/// The rules of every container: all devices are denied but for a few. The runtime adds those that it creates itself.
 pub fn default_rules() -> Vec<LinuxDeviceCgroup> {
     use LinuxDeviceType::{B, C};
     let mut deny = LinuxDeviceCgroup::default();
@@ -93,7 +93,7 @@ pub fn default_rules() -> Vec<LinuxDeviceCgroup> {
     deny.set_minor(None);
     deny.set_access(Some("rwm".into()));
     let mut rules = vec![deny];
-    // Making any device node is harmless where none can be opened.
+    // Creating device nodes is harmless if they cannot be opened.
     rules.extend([allow(C, None, None, "m"), allow(B, None, None, "m")]);
     for (major, minor) in [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)] {
         rules.push(allow(C, Some(major), Some(minor), "rwm"));
@@ -102,34 +102,34 @@ pub fn default_rules() -> Vec<LinuxDeviceCgroup> {
     rules
 }
 
-/// What a privileged container may do: all.
+/// The rules of a privileged container: all devices are allowed.
 pub fn privileged_rules() -> Vec<LinuxDeviceCgroup> {
     vec![allow(LinuxDeviceType::A, None, None, "rwm")]
 }
 
-/// Resolves a `--device`: the node, or the nodes in the folder, with a rule for each.
+/// The node of a `--device`, or the nodes in its folder, with a rule for each.
 pub fn resolve(device: &Device) -> Result<Vec<(LinuxDevice, LinuxDeviceCgroup)>, Refused> {
     let refused = |reason: String| Refused::new("--device", format!("{}: {reason}", device.host.display()));
-    // A link (/dev/cdrom) stands for what it leads to, under its own name.
+    // A link (/dev/cdrom) is followed, and keeps its own name in the container.
     let found = fs::metadata(&device.host).map_err(|error| refused(error.to_string()))?;
     if found.is_dir() {
         let mut nodes = Vec::new();
         collect(&device.host, &device.container, &device.access, &mut nodes)
             .map_err(|error| refused(error.to_string()))?;
         if nodes.is_empty() {
-            return Err(refused("no device in the folder".into()));
+            return Err(refused("no device in this folder".into()));
         }
         return Ok(nodes);
     }
     let node = node(&found, &device.container, &device.access);
-    node.map(|node| vec![node]).ok_or_else(|| refused("not a device (-v mounts files and folders)".into()))
+    node.map(|node| vec![node]).ok_or_else(|| refused("not a device (mount files and folders with -v)".into()))
 }
 
-/// Every device of the host, for a privileged container.
+/// All devices of the host, for a privileged container.
 pub fn all() -> std::io::Result<Vec<LinuxDevice>> {
     let mut nodes = Vec::new();
     collect(Path::new("/dev"), Path::new("/dev"), "rwm", &mut nodes)?;
-    // The runtime makes these itself, the console for the container's own terminal.
+    // The runtime creates these itself.
     const MADE: [&str; 8] = ["console", "full", "null", "ptmx", "random", "tty", "urandom", "zero"];
     nodes.retain(|(node, _)| !MADE.iter().any(|name| node.path() == &Path::new("/dev").join(name)));
     Ok(nodes.into_iter().map(|(node, _)| node).collect())
@@ -144,11 +144,11 @@ fn collect(
     let mut entries: Vec<_> = fs::read_dir(host)?.collect::<Result<_, _>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
-        // A node may go while we look.
+        // A node may disappear meanwhile.
         let Ok(found) = entry.metadata() else { continue };
         let (from, to) = (entry.path(), container.join(entry.file_name()));
         if found.is_dir() {
-            // File systems of their own, which a container has its own of.
+            // These are file systems, and a container has its own.
             if !["pts", "shm", "fd", "mqueue", "hugepages"].iter().any(|name| from == Path::new("/dev").join(name)) {
                 collect(&from, &to, access, nodes)?;
             }
@@ -206,7 +206,7 @@ mod tests {
         assert_eq!((node.path().as_path(), node.major(), node.minor()), (Path::new("/dev/hole"), 1, 3));
         assert_eq!((rule.major(), rule.minor(), rule.access().as_deref()), (Some(1), Some(3), Some("r")));
         let message = |text: &str| resolve(&text.parse().unwrap()).unwrap_err().to_string();
-        assert_eq!(message("/etc/passwd"), "--device: /etc/passwd: not a device (-v mounts files and folders)");
+        assert_eq!(message("/etc/passwd"), "--device: /etc/passwd: not a device (mount files and folders with -v)");
         assert!(message("/dev/nonexistent").starts_with("--device: /dev/nonexistent: No such file"));
     }
 

@@ -1,4 +1,4 @@
-//! Environment variables and labels: docker's precedence, and the line format of `--env-file` and `--label-file`.
+//! Environment variables and labels: docker's precedence, and the format of `--env-file` and `--label-file`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -7,36 +7,36 @@ use std::path::{Path, PathBuf};
 
 use image_tool::error::During as _;
 
-/// An environment or label file that cannot be used.
+/// Why variables or labels cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The file cannot be read.
     #[error(transparent)]
     Io(#[from] image_tool::error::Io),
-    /// A line is not `NAME=VALUE` or `NAME`.
+    /// A line of a file is neither `NAME=VALUE` nor `NAME`.
     #[error("{path}:{line}: {reason}")]
     Line {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The line's number, from 1.
+        /// The number of the line, counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// What is wrong with the line.
         reason: &'static str,
     },
-    /// An option's value has no name.
-    #[error("{0:?} has no name before the '='")]
+    /// An option's value lacks a name.
+    #[error("{0:?} lacks a name before '='")]
     NoName(String),
-    /// A value of the caller's environment is not UTF-8, which config.json must be.
-    #[error("the caller's {0} is not UTF-8")]
+    /// A variable of the caller cannot be written to config.json, which is UTF-8.
+    #[error("{0}: the caller's value is not UTF-8")]
     NotUtf8(String),
 }
 
-/// The search path of an image that names none.
+/// The search path for images that set none.
 pub const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Reads an environment file: `NAME=VALUE` as it stands, without quotes; `NAME` alone takes the caller's value and is left out
-/// where the caller has none; blank lines and lines whose first character is `#` say nothing.
+/// Reads an environment file. `NAME=VALUE` is taken literally, quotes included; blank lines and those that begin with `#` are skipped.
+/// `NAME` alone is kept for [`resolve`].
 pub fn read_file(path: &Path) -> Result<Vec<String>, Error> {
     let bytes = fs::read(path).during("read", path)?;
     let mut found = Vec::new();
@@ -44,7 +44,7 @@ pub fn read_file(path: &Path) -> Result<Vec<String>, Error> {
     {
         let wrong = |reason| Error::Line { path: path.into(), line: index + 1, reason };
         let line = std::str::from_utf8(line).map_err(|_| wrong("not UTF-8"))?;
-        // Blanks before a name are the author's indentation; those in a value are its own.
+        // Blanks before a name are indentation; those in a value belong to it.
         let line = line.strip_suffix('\r').unwrap_or(line).trim_start();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -61,7 +61,7 @@ pub fn read_file(path: &Path) -> Result<Vec<String>, Error> {
     Ok(found)
 }
 
-/// Gives a `NAME` without `=` the caller's value; `None` where the caller has none.
+/// Completes a `NAME` without `=` with the caller's value; `None` if the caller has none.
 pub fn resolve(entry: &str, caller: impl Fn(&str) -> Option<OsString>) -> Result<Option<String>, Error> {
     match entry.split_once('=') {
         Some(("", _)) => Err(Error::NoName(entry.into())),
@@ -75,7 +75,7 @@ pub fn resolve(entry: &str, caller: impl Fn(&str) -> Option<OsString>) -> Result
     }
 }
 
-/// Puts `entries` over `base`: a variable that is there keeps its place and takes the new value, others follow in order.
+/// Sets `entries` in `base`: an existing variable keeps its place and gets the new value, others are appended.
 pub fn overlay(base: &mut Vec<String>, entries: impl IntoIterator<Item = String>) {
     for entry in entries {
         let name = name_of(&entry);
@@ -91,7 +91,7 @@ pub fn value<'a>(entries: &'a [String], name: &str) -> Option<&'a str> {
     entries.iter().find_map(|entry| entry.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value))
 }
 
-/// Labels from `NAME=VALUE` entries; `NAME` alone has an empty value, the last of several counts.
+/// Labels from `NAME=VALUE` entries. `NAME` alone has an empty value; the last of several entries takes precedence.
 pub fn labels(entries: impl IntoIterator<Item = String>) -> Result<BTreeMap<String, String>, Error> {
     entries
         .into_iter()

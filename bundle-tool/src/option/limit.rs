@@ -1,7 +1,7 @@
-//! Limits: memory, processors, processes, block devices and rlimits as docker's options set them.
+//! Limits of memory, CPUs, processes, block devices, and rlimits, as docker's options set them.
 //!
-//! A limit that this host's control groups do not have is refused by name: a container that runs without the limit its owner asked
-//! for is worse than one that does not run.
+//! A limit that this host's control groups lack is refused by name: a container without the limit that its owner asked for is worse
+//! than none.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -16,7 +16,7 @@ use oci_spec::runtime::{
 use crate::option::Refused;
 use crate::option::quantity::{CpuSet, Processors, Size};
 
-/// What docker's resource options say.
+/// The values of docker's resource options.
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "each field is named for its option, which docker's manual explains")]
 pub struct Limits {
@@ -45,7 +45,7 @@ pub struct Limits {
     pub ulimits: Vec<Ulimit>,
 }
 
-/// `PATH:VALUE`, for a block device.
+/// A limit for a block device: PATH:VALUE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceRate {
     path: PathBuf,
@@ -56,17 +56,18 @@ impl FromStr for DeviceRate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (path, value) = text.rsplit_once(':').ok_or_else(|| format!("{text:?} is not DEVICE:VALUE"))?;
+        let (path, value) =
+            text.rsplit_once(':').ok_or_else(|| format!("{text:?} is not valid (expected DEVICE:VALUE)"))?;
         if !path.starts_with("/dev/") {
-            return Err(format!("{path:?} is not a device in /dev"));
+            return Err(format!("{path:?} is not a path in /dev"));
         }
         let size: Size = value.parse().map_err(|error| format!("{error}"))?;
-        let value = u64::try_from(size.bytes()).map_err(|_| format!("{value:?} is less than nothing"))?;
+        let value = u64::try_from(size.bytes()).map_err(|_| format!("{value:?} is negative"))?;
         Ok(Self { path: path.into(), value })
     }
 }
 
-/// `NAME=SOFT[:HARD]`; -1 is no limit.
+/// A resource limit: NAME=SOFT[:HARD], where -1 means unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ulimit {
     kind: PosixRlimitType,
@@ -79,7 +80,8 @@ impl FromStr for Ulimit {
 
     fn from_str(text: &str) -> Result<Self, String> {
         use PosixRlimitType as Kind;
-        let (name, values) = text.split_once('=').ok_or_else(|| format!("{text:?} is not NAME=SOFT[:HARD]"))?;
+        let (name, values) =
+            text.split_once('=').ok_or_else(|| format!("{text:?} is not valid (expected NAME=SOFT[:HARD])"))?;
         let kind = match name {
             "core" => Kind::RlimitCore,
             "cpu" => Kind::RlimitCpu,
@@ -96,7 +98,7 @@ impl FromStr for Ulimit {
             "rttime" => Kind::RlimitRttime,
             "sigpending" => Kind::RlimitSigpending,
             "stack" => Kind::RlimitStack,
-            _ => return Err(format!("{name:?} is not a limit (nofile and nproc are, man 2 getrlimit has them all)")),
+            _ => return Err(format!("{name:?} is not a resource limit (such as nofile or nproc; see getrlimit(2))")),
         };
         let number = |value: &str| match value {
             "-1" => Ok(u64::MAX),
@@ -105,7 +107,7 @@ impl FromStr for Ulimit {
         let (soft, hard) = values.split_once(':').unwrap_or((values, values));
         let (soft, hard) = (number(soft)?, number(hard)?);
         if soft > hard {
-            Err(format!("the soft limit {soft} is above the hard one {hard}"))
+            Err(format!("the soft limit {soft} exceeds the hard limit {hard}"))
         } else {
             Ok(Self { kind, soft, hard })
         }
@@ -113,30 +115,30 @@ impl FromStr for Ulimit {
 }
 
 impl Ulimit {
-    /// As config.json has it.
+    /// The limit as config.json holds it.
     pub fn to_oci(self) -> PosixRlimit {
         let limit = PosixRlimitBuilder::default().typ(self.kind).soft(self.soft).hard(self.hard);
         limit.build().expect("kind and limits are set")
     }
 }
 
-/// What this host's control groups can limit.
+/// The abilities of this host's control groups.
 #[derive(Clone, Copy, Debug)]
 pub struct Host {
     /// Whether /sys/fs/cgroup is version 2.
     pub unified: bool,
-    /// Whether swap is accounted for.
+    /// Whether swap is accounted.
     pub swap: bool,
-    /// Whether real-time processor time is shared out by group.
+    /// Whether real-time CPU time is allotted to groups.
     pub realtime: bool,
-    /// Processors that are online.
+    /// The number of CPUs that are online.
     pub processors: usize,
-    /// Whether this user may make control groups: on version 1 that takes root.
+    /// Whether this user may create control groups, which takes root with version 1.
     pub allowed: bool,
 }
 
 impl Host {
-    /// Looks at /sys/fs/cgroup.
+    /// Reads them from /sys/fs/cgroup.
     pub fn detect() -> Self {
         let root = Path::new("/sys/fs/cgroup");
         let unified = root.join("cgroup.controllers").exists();
@@ -150,11 +152,11 @@ impl Host {
     }
 }
 
-/// Less than this no container starts with (docker's minimum).
+/// The least memory that a container starts with (docker's minimum).
 const MEMORY_MINIMUM: i64 = 6 << 20;
 
 impl Limits {
-    /// The limits as config.json has them, without devices.
+    /// The limits as config.json holds them, without devices.
     pub fn resources(&self, host: &Host) -> Result<LinuxResources, Refused> {
         let mut resources = LinuxResources::default();
         resources.set_devices(None);
@@ -163,7 +165,7 @@ impl Limits {
         resources.set_block_io(self.block_io(host)?);
         if let Some(limit) = self.pids {
             let pids = LinuxPidsBuilder::default();
-            // 0 and below are "no limit" to docker; to a runtime 0 would be none at all.
+            // For docker 0 means unlimited; for a runtime it would mean no processes.
             let pids = pids.limit(if limit <= 0 { -1 } else { limit }).build();
             resources.set_pids(Some(pids.expect("the limit is set")));
         }
@@ -174,7 +176,7 @@ impl Limits {
             ("--blkio-weight", resources.block_io().is_some()),
         ];
         if let Some((option, _)) = given.iter().find(|(_, given)| *given && !host.allowed) {
-            return Err(Refused::new(option, "this host has cgroup v1, whose limits take root"));
+            return Err(Refused::new(option, "limits need root on this host, which has cgroup v1"));
         }
         Ok(resources)
     }
@@ -183,7 +185,6 @@ impl Limits {
         let unified = |option| Err(Refused::new(option, "this host has cgroup v2, which has no such limit"));
         let limit = self.memory.map(Size::bytes).filter(|bytes| *bytes != 0);
         let reservation = self.memory_reservation.map(Size::bytes).filter(|bytes| *bytes != 0);
-        let swap = self.memory_swap.map(Size::bytes).filter(|bytes| *bytes != 0);
         let mut memory = LinuxMemory::default();
         if let Some(limit) = limit {
             if limit != -1 && limit < MEMORY_MINIMUM {
@@ -193,46 +194,24 @@ impl Limits {
         }
         if let Some(reservation) = reservation {
             if limit.is_some_and(|limit| limit > 0 && reservation > limit) {
-                return Err(Refused::new("--memory-reservation", "more than --memory"));
+                return Err(Refused::new("--memory-reservation", "exceeds --memory"));
             }
             memory.set_reservation(Some(reservation));
         }
-        match (swap, limit) {
-            (Some(_), _) if !host.swap => {
-                return Err(Refused::new(
-                    "--memory-swap",
-                    "this host does not account for swap (boot with swapaccount=1)",
-                ));
-            }
-            (Some(-1), _) => {
-                memory.set_swap(Some(-1));
-            }
-            (Some(_), None) => return Err(Refused::new("--memory-swap", "needs --memory, whose limit it includes")),
-            (Some(swap), Some(limit)) if swap < limit => {
-                return Err(Refused::new("--memory-swap", "less than --memory, which it includes"));
-            }
-            (Some(swap), Some(_)) => {
-                memory.set_swap(Some(swap));
-            }
-            // As much swap as memory.
-            (None, Some(limit)) if limit > 0 && host.swap => {
-                memory.set_swap(Some(limit.saturating_mul(2)));
-            }
-            (None, _) => {}
-        }
+        memory.set_swap(self.swap(host, limit)?);
         if let Some(swappiness) = self.memory_swappiness.filter(|value| *value != -1) {
             if host.unified {
                 return unified("--memory-swappiness");
             }
             let value = u64::try_from(swappiness).ok().filter(|value| *value <= 100);
             memory.set_swappiness(Some(
-                value.ok_or_else(|| Refused::new("--memory-swappiness", "not between 0 and 100"))?,
+                value.ok_or_else(|| Refused::new("--memory-swappiness", "must be between 0 and 100"))?,
             ));
         }
         if self.kernel_memory.is_some_and(|size| size.bytes() != 0) {
             return Err(Refused::new(
                 "--kernel-memory",
-                "Linux dropped the limit in 5.16 (--memory counts the kernel's memory too)",
+                "not supported since Linux 5.16 (--memory includes kernel memory)",
             ));
         }
         if self.oom_kill_disable {
@@ -244,6 +223,21 @@ impl Limits {
         Ok((memory != LinuxMemory::default()).then_some(memory))
     }
 
+    /// The limit of memory plus swap, where `limit` is that of memory.
+    fn swap(&self, host: &Host, limit: Option<i64>) -> Result<Option<i64>, Refused> {
+        let refused = |reason: &str| Err(Refused::new("--memory-swap", reason));
+        match (self.memory_swap.map(Size::bytes).filter(|bytes| *bytes != 0), limit) {
+            (Some(_), _) if !host.swap => refused("this host does not account for swap (boot with swapaccount=1)"),
+            (Some(-1), _) => Ok(Some(-1)),
+            (Some(_), None) => refused("needs --memory, which it includes"),
+            (Some(swap), Some(limit)) if swap < limit => refused("less than --memory, which it includes"),
+            (Some(swap), Some(_)) => Ok(Some(swap)),
+            // Docker's default: as much swap as memory.
+            (None, Some(limit)) if limit > 0 && host.swap => Ok(Some(limit.saturating_mul(2))),
+            (None, _) => Ok(None),
+        }
+    }
+
     fn cpu(&self, host: &Host) -> Result<Option<LinuxCpu>, Refused> {
         let mut cpu = LinuxCpu::default();
         cpu.set_shares(self.cpu_shares.filter(|shares| *shares != 0));
@@ -251,26 +245,26 @@ impl Limits {
             if self.cpu_period.is_some() || self.cpu_quota.is_some() {
                 return Err(Refused::new(
                     "--cpus",
-                    "does not go with --cpu-period and --cpu-quota, of which it sets both",
+                    "cannot be combined with --cpu-period and --cpu-quota, which it sets",
                 ));
             }
             if cpus.quota()
                 > i64::try_from(host.processors).unwrap_or(i64::MAX).saturating_mul(Processors::PERIOD as i64)
             {
-                return Err(Refused::new("--cpus", format!("this host has {} processors", host.processors)));
+                return Err(Refused::new("--cpus", format!("this host has {} CPUs", host.processors)));
             }
             cpu.set_period(Some(Processors::PERIOD));
             cpu.set_quota(Some(cpus.quota()));
         }
         if let Some(period) = self.cpu_period.filter(|period| *period != 0) {
             if !(1_000..=1_000_000).contains(&period) {
-                return Err(Refused::new("--cpu-period", "not between 1000 and 1000000 microseconds"));
+                return Err(Refused::new("--cpu-period", "must be between 1000 and 1000000 microseconds"));
             }
             cpu.set_period(Some(period));
         }
         if let Some(quota) = self.cpu_quota.filter(|quota| *quota != 0) {
             if quota != -1 && quota < 1_000 {
-                return Err(Refused::new("--cpu-quota", "less than 1000 microseconds"));
+                return Err(Refused::new("--cpu-quota", "must be at least 1000 microseconds"));
             }
             cpu.set_quota(Some(quota));
         }
@@ -278,7 +272,8 @@ impl Limits {
             [("--cpu-rt-period", self.cpu_rt_period.is_some()), ("--cpu-rt-runtime", self.cpu_rt_runtime.is_some())]
         {
             if given && !host.realtime {
-                let reason = "this host's control groups do not share out real-time processor time (CONFIG_RT_GROUP_SCHED, cgroup v1)";
+                let reason =
+                    "this host does not allot real-time CPU time to control groups (CONFIG_RT_GROUP_SCHED, cgroup v1)";
                 return Err(Refused::new(option, reason));
             }
         }
@@ -293,14 +288,17 @@ impl Limits {
         let mut block = LinuxBlockIo::default();
         let weight = |option: &'static str, weight: u64| match u16::try_from(weight) {
             Ok(weight @ 10..=1000) => Ok(weight),
-            _ => Err(Refused::new(option, "a weight is between 10 and 1000")),
+            _ => Err(Refused::new(option, "a weight must be between 10 and 1000")),
         };
         if let Some(value) = self.blkio_weight.filter(|value| *value != 0) {
             let known = ["blkio/blkio.bfq.weight", "blkio/blkio.weight"]
                 .iter()
                 .any(|file| Path::new("/sys/fs/cgroup").join(file).exists());
             if !host.unified && !known {
-                return Err(Refused::new("--blkio-weight", "no I/O scheduler of this host knows weights (bfq does)"));
+                return Err(Refused::new(
+                    "--blkio-weight",
+                    "no I/O scheduler of this host supports weights (bfq does)",
+                ));
             }
             block.set_weight(Some(weight("--blkio-weight", value.into())?));
         }
@@ -372,13 +370,9 @@ mod tests {
             (
                 Limits { memory: size("8m"), ..none() },
                 Host { allowed: false, ..V1 },
-                "--memory: this host has cgroup v1, whose limits take root",
+                "--memory: limits need root on this host, which has cgroup v1",
             ),
-            (
-                Limits { memory_swap: size("1g"), ..none() },
-                V1,
-                "--memory-swap: needs --memory, whose limit it includes",
-            ),
+            (Limits { memory_swap: size("1g"), ..none() }, V1, "--memory-swap: needs --memory, which it includes"),
             (
                 Limits { memory: size("1g"), memory_swap: size("1m"), ..none() },
                 V1,
@@ -387,27 +381,31 @@ mod tests {
             (
                 Limits { memory: size("8m"), memory_reservation: size("9m"), ..none() },
                 V1,
-                "--memory-reservation: more than --memory",
+                "--memory-reservation: exceeds --memory",
             ),
             (
                 Limits { memory_swappiness: Some(5), ..none() },
                 V2,
                 "--memory-swappiness: this host has cgroup v2, which has no such limit",
             ),
-            (Limits { memory_swappiness: Some(101), ..none() }, V1, "--memory-swappiness: not between 0 and 100"),
+            (Limits { memory_swappiness: Some(101), ..none() }, V1, "--memory-swappiness: must be between 0 and 100"),
             (
                 Limits { oom_kill_disable: true, ..none() },
                 V2,
                 "--oom-kill-disable: this host has cgroup v2, which has no such limit",
             ),
-            (Limits { cpus: "5".parse().ok(), ..none() }, V1, "--cpus: this host has 4 processors"),
+            (Limits { cpus: "5".parse().ok(), ..none() }, V1, "--cpus: this host has 4 CPUs"),
             (
                 Limits { cpus: "1".parse().ok(), cpu_quota: Some(5000), ..none() },
                 V1,
-                "--cpus: does not go with --cpu-period and --cpu-quota, of which it sets both",
+                "--cpus: cannot be combined with --cpu-period and --cpu-quota, which it sets",
             ),
-            (Limits { cpu_period: Some(1), ..none() }, V1, "--cpu-period: not between 1000 and 1000000 microseconds"),
-            (Limits { blkio_weight: Some(5), ..none() }, V2, "--blkio-weight: a weight is between 10 and 1000"),
+            (
+                Limits { cpu_period: Some(1), ..none() },
+                V1,
+                "--cpu-period: must be between 1000 and 1000000 microseconds",
+            ),
+            (Limits { blkio_weight: Some(5), ..none() }, V2, "--blkio-weight: a weight must be between 10 and 1000"),
             (
                 Limits { device_read_bps: vec!["/dev/null:1m".parse().unwrap()], ..none() },
                 V1,

@@ -1,4 +1,4 @@
-//! Published and exposed ports: docker's `-p` and `--expose` syntax, and which host port each gets.
+//! Published and exposed ports: the syntax of `-p` and `--expose`, and the assignment of host ports.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,31 +7,31 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// A port that cannot be had.
+/// Why a port cannot be exposed or published.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Not in docker's syntax.
-    #[error("{0:?} is not [[HOST_IP:]HOST_PORT:]CONTAINER_PORT[/tcp|udp|sctp] (ports may be ranges)")]
+    /// A published port that does not parse.
+    #[error("{0:?} is not a valid port (expected [[HOST_IP:]HOST_PORT:]CONTAINER_PORT[/tcp|udp|sctp])")]
     Publish(String),
-    /// Not a port or a range of them.
-    #[error("{0:?} is not PORT[-PORT][/tcp|udp|sctp]")]
+    /// An exposed port that does not parse.
+    #[error("{0:?} is not a valid port (expected PORT[-PORT][/tcp|udp|sctp])")]
     Expose(String),
-    /// A range on one side that does not fit the other's.
+    /// The two ranges of a published port differ in length.
     #[error("{0:?}: the ranges of host and container ports differ in length")]
     Ranges(String),
-    /// Another program listens there.
+    /// A program of this host, or another container, has the port.
     #[error("port {0} is in use on this host (publish another, or -p {container} for a free one)", container = .1)]
     InUse(String, u16),
-    /// None of a range is free.
-    #[error("no port of {0} is free on this host")]
+    /// No port of a range is free.
+    #[error("no free port in {0} on this host")]
     NoneFree(String),
-    /// The address is not one of this host's, or a port below 1024 is not for this user.
+    /// The port cannot be bound: the address is not this host's, or the port is below 1024 and the user not root.
     #[error("port {port}")]
     Bind {
-        /// Address, port and protocol.
+        /// The address, port and protocol.
         port: String,
-        /// What the kernel said.
+        /// The kernel's reason.
         source: io::Error,
     },
 }
@@ -39,16 +39,16 @@ pub enum Error {
 /// A transport protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
-    /// TCP.
+    /// The Transmission Control Protocol.
     Tcp,
-    /// UDP.
+    /// The User Datagram Protocol.
     Udp,
-    /// SCTP.
+    /// The Stream Control Transmission Protocol.
     Sctp,
 }
 
 impl Protocol {
-    /// The name as docker and CNI write it.
+    /// The name as docker and CNI spell it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
@@ -75,7 +75,7 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// Container ports as `--expose` or an image's `ExposedPorts` name them.
+/// Ports of a container, from `--expose` or an image's `ExposedPorts`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expose {
     ports: RangeInclusive<u16>,
@@ -83,7 +83,7 @@ pub struct Expose {
 }
 
 impl Expose {
-    /// Each port with its protocol.
+    /// Each of the ports, with the protocol.
     pub fn ports(&self) -> impl Iterator<Item = (u16, Protocol)> + '_ {
         self.ports.clone().map(|port| (port, self.protocol))
     }
@@ -99,7 +99,7 @@ impl FromStr for Expose {
     }
 }
 
-/// One `-p`: container ports, and the host's that lead to them.
+/// A `-p`: ports of the container, and those of the host that lead to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish {
     ip: Option<IpAddr>,
@@ -109,12 +109,12 @@ pub struct Publish {
 }
 
 impl Publish {
-    /// The container's ports with the protocol.
+    /// Each of the container's ports, with the protocol.
     pub fn container_ports(&self) -> impl Iterator<Item = (u16, Protocol)> + '_ {
         self.container.clone().map(|port| (port, self.protocol))
     }
 
-    /// The mappings whose host port is given, not chosen.
+    /// The mappings whose host port is given.
     pub(crate) fn fixed(&self) -> Vec<Mapping> {
         match &self.host {
             Some(host) if host.len() == self.container.len() => {
@@ -150,7 +150,7 @@ impl FromStr for Publish {
             None | Some("") => None,
             Some(host) => Some(range(host).ok_or_else(wrong)?),
         };
-        // A range of host ports for one container port means "any of these".
+        // A range of host ports for a single container port means any of them.
         if host.as_ref().is_some_and(|host| container.len() != 1 && host.len() != container.len()) {
             return Err(Error::Ranges(text.into()));
         }
@@ -158,7 +158,7 @@ impl FromStr for Publish {
     }
 }
 
-/// `8000` or `8000-8010`, from 1 up.
+/// Reads `8000` or `8000-8010`; 0 is not a port.
 fn range(text: &str) -> Option<RangeInclusive<u16>> {
     let port = |text: &str| -> Option<u16> {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -169,21 +169,21 @@ fn range(text: &str) -> Option<RangeInclusive<u16>> {
     (first <= last).then_some(first..=last)
 }
 
-/// A host port that leads to a container port.
+/// A port of the host that leads to a port of a container.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mapping {
-    /// The container's port.
+    /// The port in the container.
     pub container: u16,
-    /// The protocol.
+    /// The protocol of both ports.
     pub protocol: Protocol,
-    /// The host's address.
+    /// The address of the host; unspecified for all.
     pub ip: IpAddr,
-    /// The host's port.
+    /// The port on the host.
     pub host: u16,
 }
 
 impl Mapping {
-    /// Whether both want one port of the host.
+    /// Whether both use the same port of the host.
     pub fn collides(&self, other: &Self) -> bool {
         let any = |ip: &IpAddr| ip.is_unspecified();
         self.host == other.host
@@ -191,13 +191,13 @@ impl Mapping {
             && (self.ip == other.ip || any(&self.ip) || any(&other.ip))
     }
 
-    /// Fails if a program of this host has the port. What else leads to containers is `network`'s to know.
+    /// Fails if a program of this host has the port. Which ports lead to containers is known by `network`.
     pub fn check(&self) -> Result<(), Error> {
         let address = SocketAddr::new(self.ip, self.host);
         let outcome = match self.protocol {
             Protocol::Tcp => TcpListener::bind(address).map(drop),
             Protocol::Udp => UdpSocket::bind(address).map(drop),
-            // The standard library has no SCTP socket; the kernel's own table is the rule that the plugin adds.
+            // The standard library has no SCTP sockets.
             Protocol::Sctp => Ok(()),
         };
         let name = || format!("{address}/{}", self.protocol);
@@ -226,8 +226,8 @@ impl FromStr for Mapping {
     }
 }
 
-/// Gives every published port its host port: the one asked for, a free one of the range asked for, or any free one. With
-/// `all`, exposed ports that are not published get free ones too. `taken` are ports that lead to containers already.
+/// Assigns a host port to each published port: the given one, a free one of the given range, or any free one. With `all`, exposed ports
+/// that are not published get free ones as well. `taken` are the ports that lead to other containers.
 pub fn assign(publish: &[Publish], expose: &[Expose], all: bool, taken: &[Mapping]) -> Result<Vec<Mapping>, Error> {
     let mut found: Vec<Mapping> = Vec::new();
     let mut wanted = publish.to_vec();
@@ -261,7 +261,7 @@ pub fn assign(publish: &[Publish], expose: &[Expose], all: bool, taken: &[Mappin
                 Some(host) => {
                     let mapping =
                         mapping(host.start() + u16::try_from(index).expect("a range of ports has at most 65535"));
-                    // The same port asked for twice is one mapping.
+                    // A port that is published twice has one mapping.
                     if found.contains(&mapping) {
                         continue;
                     }
@@ -283,7 +283,7 @@ pub fn assign(publish: &[Publish], expose: &[Expose], all: bool, taken: &[Mappin
     Ok(found)
 }
 
-/// A port that the kernel holds for free now.
+/// A port that the kernel considers free.
 fn ephemeral(ip: IpAddr, protocol: Protocol) -> Option<u16> {
     let address = SocketAddr::new(ip, 0);
     let bound = match protocol {
@@ -293,12 +293,12 @@ fn ephemeral(ip: IpAddr, protocol: Protocol) -> Option<u16> {
     bound.ok().map(|address| address.port())
 }
 
-/// Docker ps's PORTS: mappings and ports merely exposed, runs of them as ranges.
+/// The column PORTS of docker ps: published and exposed ports, with consecutive ones as ranges.
 pub fn summary(mappings: &[Mapping], expose: &[Expose]) -> String {
     let published: BTreeSet<(u16, Protocol)> =
         mappings.iter().map(|mapping| (mapping.container, mapping.protocol)).collect();
     let exposed: BTreeSet<(u16, Protocol)> = expose.iter().flat_map(Expose::ports).collect();
-    // Ordered so that ports of a run are neighbours: by protocol and address, then by port.
+    // By protocol and address, then by port, so that consecutive ports are neighbours.
     type Port = (Protocol, Option<(IpAddr, u16)>, u16);
     let mut all: Vec<Port> = mappings
         .iter()

@@ -1,38 +1,38 @@
-//! Numbers as docker's options write them: sizes (`64m`), processors (`1.5`), durations (`1m30s`), CPU and node lists (`0-3,7`).
+//! Quantities as docker writes them: sizes (`64m`), numbers of CPUs (`1.5`), durations (`1m30s`), lists of CPUs or nodes (`0-3,7`).
 //!
-//! Each is a type with one fallible constructor, `FromStr`, so a wrong one is a usage error before anything happens.
+//! Each is a type whose only constructor is `FromStr`, so that a wrong value is a usage error before anything happens.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A number that does not read as what it should be.
+/// Text that does not parse as a quantity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Not a size in bytes.
-    #[error("{0:?} is not a size (a number with b, k, m, g, t or p after it)")]
+    #[error("{0:?} is not a valid size (such as 64m or 1.5g)")]
     Size(String),
-    /// Not a number of processors.
-    #[error("{0:?} is not a number of processors (such as 1.5)")]
+    /// Not a number of CPUs.
+    #[error("{0:?} is not a valid number of CPUs (such as 1.5)")]
     Processors(String),
     /// Not a duration.
-    #[error("{0:?} is not a duration (such as 30s, 1m30s or 500ms)")]
+    #[error("{0:?} is not a valid duration (such as 30s, 1m30s or 500ms)")]
     Duration(String),
     /// Not a list of numbers and ranges.
-    #[error("{0:?} is not a list of processors or nodes (such as 0-3,7)")]
+    #[error("{0:?} is not a valid list of CPUs or nodes (such as 0-3,7)")]
     List(String),
 }
 
-/// A size in bytes; `-1` says "no limit" where an option allows it.
+/// A size in bytes; -1 means unlimited where an option allows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(i64);
 
 impl Size {
-    /// No limit, spelled `-1`.
+    /// Unlimited, spelled `-1`.
     pub const UNLIMITED: Self = Self(-1);
 
-    /// The size in bytes, -1 for no limit.
+    /// The number of bytes; -1 for unlimited.
     pub fn bytes(self) -> i64 {
         self.0
     }
@@ -41,8 +41,8 @@ impl Size {
 impl FromStr for Size {
     type Err = Error;
 
-    /// Reads docker's (go-units') `RAMInBytes`: a decimal number, an optional blank, a binary unit in either case, an optional
-    /// `b` or `ib` after it.
+    /// Parses as docker's `RAMInBytes` (go-units): a decimal number, an optional blank, a binary unit in either case, optionally
+    /// followed by `b` or `ib`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = || Error::Size(text.into());
         if text == "-1" {
@@ -79,15 +79,15 @@ impl fmt::Display for Size {
     }
 }
 
-/// A number of processors in billionths, docker's `NanoCPUs`.
+/// A number of CPUs in billionths, docker's `NanoCPUs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Processors(u64);
 
 impl Processors {
-    /// The period that `--cpus` is a quota of, in microseconds.
+    /// The period of the quota, in microseconds.
     pub const PERIOD: u64 = 100_000;
 
-    /// The share of [`Self::PERIOD`] in microseconds.
+    /// The quota: CPU time in each [`Self::PERIOD`], in microseconds.
     pub fn quota(self) -> i64 {
         i64::try_from(self.0 / (1_000_000_000 / Self::PERIOD)).unwrap_or(i64::MAX)
     }
@@ -106,17 +106,17 @@ impl FromStr for Processors {
         let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| wrong())? };
         let fraction: u64 = format!("{fraction:0<9}").parse().map_err(|_| wrong())?;
         let nano = whole.checked_mul(1_000_000_000).and_then(|whole| whole.checked_add(fraction)).ok_or_else(wrong)?;
-        // The kernel refuses a quota under a millisecond.
+        // The kernel refuses quotas below a millisecond.
         if nano >= 10_000_000 { Ok(Self(nano)) } else { Err(wrong()) }
     }
 }
 
-/// A duration in Go's syntax.
+/// A duration in Go's syntax, such as `1m30s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(Duration);
 
 impl Span {
-    /// The duration in nanoseconds, as docker's health check documents hold it.
+    /// The duration in nanoseconds, as in docker's health checks.
     pub fn nanoseconds(self) -> u64 {
         u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
     }
@@ -140,7 +140,7 @@ impl FromStr for Span {
             total += number
                 * match &rest[..unit] {
                     "ns" => 1e-9,
-                    "us" | "µs" => 1e-6,
+                    "us" | "µs" | "μs" => 1e-6,
                     "ms" => 1e-3,
                     "s" => 1.0,
                     "m" => 60.0,
@@ -153,12 +153,12 @@ impl FromStr for Span {
     }
 }
 
-/// A list of processors or memory nodes, as `cpuset.cpus` takes it.
+/// A list of CPUs or memory nodes in the syntax of `cpuset.cpus`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuSet(String);
 
 impl CpuSet {
-    /// The list as it was written.
+    /// The list as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

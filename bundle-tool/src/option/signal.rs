@@ -1,8 +1,8 @@
-//! Signals as `--stop-signal` names them.
+//! Signals by name or number, as `--stop-signal` takes them.
 
-/// A signal's number by its name, with or without `SIG` and in either case, or by the number itself.
+/// The number of a signal, given by number or by name: in either case, with or without `SIG`.
 pub fn number(text: &str) -> Option<u8> {
-    // By number from 1; Linux has the same on every architecture that containers run on but MIPS.
+    // By number, from 1. They are the same on every architecture that containers run on, except MIPS.
     const NAMES: [&str; 31] = [
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
         "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",

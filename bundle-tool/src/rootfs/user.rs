@@ -1,7 +1,7 @@
-//! Users and groups, looked up in the image's own /etc/passwd and /etc/group.
+//! Users and groups, looked up in the image's /etc/passwd and /etc/group.
 //!
-//! The files belong to whoever made the image. They are opened beneath the root file system (a symbolic link in it cannot lead
-//! out), only if they are regular files (a FIFO would hang the tool), and read to a limit.
+//! The files are not trusted. They are opened beneath the root file system, so that symbolic links cannot lead out, only if they are
+//! regular files, since a FIFO would hang the tool, and are read up to a limit.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,42 +10,42 @@ use std::os::fd::{AsFd, BorrowedFd};
 use image_tool::error::During as _;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
-/// A user or group that cannot be had.
+/// Why a user or group cannot be resolved.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No line of /etc/passwd has that name.
+    /// /etc/passwd lists no user of that name.
     #[error("no user {0} in the image's /etc/passwd")]
     NoUser(String),
-    /// No line of /etc/group has that name.
+    /// /etc/group lists no group of that name.
     #[error("no group {0} in the image's /etc/group")]
     NoGroup(String),
-    /// More than 32 bits, or the value that means "no id".
-    #[error("{0} is not an id: the largest is 4294967294")]
+    /// The id exceeds 32 bits, or is the value that means "no id".
+    #[error("{0} is not a valid id (at most 4294967294)")]
     OutOfRange(String),
-    /// The file is there but cannot be used.
+    /// The file exists but cannot be used.
     #[error("the image's {path}: {reason}")]
     Unusable {
-        /// The file.
+        /// The absolute path in the image.
         path: &'static str,
-        /// Why.
+        /// Why it cannot be used.
         reason: &'static str,
     },
-    /// The file cannot be read.
+    /// An operation that the kernel refused.
     #[error(transparent)]
     Io(#[from] image_tool::error::Io),
 }
 
-/// A user as a process runs: ids, further groups, home folder.
+/// The user that a process runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The user id.
+    /// The numeric user id.
     pub uid: u32,
-    /// The group id.
+    /// The numeric id of the primary group.
     pub gid: u32,
-    /// Ids of further groups, sorted.
+    /// The ids of supplementary groups, sorted.
     pub groups: Vec<u32>,
-    /// The home folder that /etc/passwd names, else `/`.
+    /// The home directory from /etc/passwd, else `/`.
     pub home: String,
 }
 
@@ -54,22 +54,22 @@ const GROUP: &str = "/etc/group";
 const READ: &str = "read the image's";
 const LIMIT: u64 = 16 << 20;
 
-/// Resolves `USER[:GROUP]`, names or numbers, as docker does: without a group, the user's own from /etc/passwd with the groups
-/// that /etc/group lists it in; with one, that alone. `more` are the groups of `--group-add`.
+/// Resolves `USER[:GROUP]`, names or numbers, as docker does. Without a group, the user has its groups from /etc/passwd and /etc/group;
+/// with one, only that. `more` are the groups of `--group-add`.
 pub fn resolve(root: BorrowedFd<'_>, specification: &str, more: &[String]) -> Result<Identity, Error> {
     let passwd = read(root, PASSWD)?;
     let group = read(root, GROUP)?;
     resolve_in(&passwd, &group, specification, more)
 }
 
-/// The same in the text of the two files, for a root file system that is not on disk; an empty text stands for no file.
+/// Resolves like [`resolve`] in the text of the two files, for a root file system that is not on disk. A missing file is an empty text.
 pub fn resolve_in(passwd: &str, group: &str, specification: &str, more: &[String]) -> Result<Identity, Error> {
     let (user, own_group) = match specification.split_once(':') {
         Some((user, own_group)) => (user, Some(own_group).filter(|name| !name.is_empty())),
         None => (specification, None),
     };
     let number = id(user)?;
-    // A name wins over a number, and of several lines the first counts, as getpwnam(3) has it.
+    // Names take precedence over numbers, and the first line over later ones, as for getpwnam(3).
     let entry = users(passwd).find(|each| if user.is_empty() { each.uid == 0 } else { each.name == user });
     let entry = entry.or_else(|| number.and_then(|number| users(passwd).find(|each| each.uid == number)));
     let (uid, mut gid, home, name) = match (&entry, number) {
@@ -102,13 +102,13 @@ fn group_id(group: &str, name: &str) -> Result<u32, Error> {
     entry.or(number).ok_or_else(|| Error::NoGroup(name.into()))
 }
 
-/// A decimal id; `None` if the text is no number at all.
+/// Parses a decimal id; `None` if the text is not a number.
 fn id(text: &str) -> Result<Option<u32>, Error> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(None);
     }
     match text.parse::<u32>() {
-        // setuid(2) reads the largest as "leave it".
+        // For setuid(2) the largest value means no change.
         Ok(number) if number != u32::MAX => Ok(Some(number)),
         _ => Err(Error::OutOfRange(text.into())),
     }
@@ -121,7 +121,7 @@ struct User<'a> {
     home: &'a str,
 }
 
-/// The lines that read as users: name, password, uid, gid, comment, home, shell.
+/// The valid lines of /etc/passwd: name, password, uid, gid, comment, home, shell.
 fn users(passwd: &str) -> impl Iterator<Item = User<'_>> {
     passwd.lines().filter_map(|line| {
         let fields: Vec<&str> = line.trim().split(':').collect();
@@ -136,7 +136,7 @@ struct Group<'a> {
     members: &'a str,
 }
 
-/// The lines that read as groups: name, password, gid, members.
+/// The valid lines of /etc/group: name, password, gid, members.
 fn groups(group: &str) -> impl Iterator<Item = Group<'_>> {
     group.lines().filter_map(|line| {
         let fields: Vec<&str> = line.trim().split(':').collect();
@@ -145,10 +145,10 @@ fn groups(group: &str) -> impl Iterator<Item = Group<'_>> {
     })
 }
 
-/// The text of a file beneath `root`; empty where there is none.
+/// Reads a file beneath `root`; a missing one is empty.
 fn read(root: BorrowedFd<'_>, path: &'static str) -> Result<String, Error> {
     use rustix::io::Errno;
-    // Without NONBLOCK a FIFO would wait for a writer.
+    // Without NONBLOCK, opening a FIFO would wait for a writer.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = match rustix::fs::openat2(
         root,
@@ -159,7 +159,7 @@ fn read(root: BorrowedFd<'_>, path: &'static str) -> Result<String, Error> {
     ) {
         Ok(file) => file,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(String::new()),
-        Err(Errno::LOOP) => return Err(Error::Unusable { path, reason: "a loop of symbolic links" }),
+        Err(Errno::LOOP) => return Err(Error::Unusable { path, reason: "too many symbolic links" }),
         Err(errno) => Err(errno).during(READ, path)?,
     };
     let found = rustix::fs::fstat(file.as_fd()).during(READ, path)?;
@@ -171,7 +171,7 @@ fn read(root: BorrowedFd<'_>, path: &'static str) -> Result<String, Error> {
     if bytes.len() as u64 > LIMIT {
         return Err(Error::Unusable { path, reason: "larger than 16 MiB" });
     }
-    // Comments may be in any encoding; names that matter are compared as they are.
+    // Comments may have any encoding; only names are compared.
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -217,7 +217,7 @@ mod tests {
         let cases = [
             ("nobody", "no user nobody in the image's /etc/passwd"),
             ("root:nogroup", "no group nogroup in the image's /etc/group"),
-            ("4294967295", "4294967295 is not an id: the largest is 4294967294"),
+            ("4294967295", "4294967295 is not a valid id (at most 4294967294)"),
             ("-1", "no user -1 in the image's /etc/passwd"),
             ("big", "no user big in the image's /etc/passwd"),
         ];
@@ -247,7 +247,7 @@ mod tests {
         fs::remove_file(etc.join("passwd")).unwrap();
         symlink("../../../../etc/passwd", etc.join("passwd")).unwrap();
         let outcome = resolve(root.as_fd(), "root", &[]);
-        assert!(matches!(outcome, Err(Error::Unusable { reason: "a loop of symbolic links", .. })), "{outcome:?}");
+        assert!(matches!(outcome, Err(Error::Unusable { reason: "too many symbolic links", .. })), "{outcome:?}");
 
         fs::remove_file(etc.join("passwd")).unwrap();
         rustix::fs::mknodat(&root, "etc/passwd", FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();

@@ -1,14 +1,14 @@
-//! Capabilities: docker's default set, `--cap-add` and `--cap-drop`.
+//! Linux capabilities: docker's default set, `--cap-add` and `--cap-drop`.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-/// A capability that this tool does not know.
+/// An unknown capability.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a capability (man 7 capabilities lists them)")]
+#[error("{0:?} is not a capability (see capabilities(7))")]
 pub struct Error(String);
 
-/// What a container has unless it is told otherwise (mask 00000000a80425fb).
+/// The capabilities that a container has by default (mask 00000000a80425fb).
 pub const DEFAULT: [&str; 14] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -26,8 +26,8 @@ pub const DEFAULT: [&str; 14] = [
     "CAP_AUDIT_WRITE",
 ];
 
-/// Every capability, by its number in the kernel.
-const ALL: [&str; 41] = [
+/// All capabilities, in the order of their numbers.
+pub const ALL: [&str; 41] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_DAC_READ_SEARCH",
@@ -71,19 +71,19 @@ const ALL: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
-/// One capability, or all of them.
+/// The value of `--cap-add` or `--cap-drop`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
-    /// `ALL`.
+    /// All capabilities, spelled `ALL`.
     All,
-    /// A capability by its full name.
+    /// One capability, by its full name.
     One(&'static str),
 }
 
 impl FromStr for Capability {
     type Err = Error;
 
-    /// Any case, with or without `CAP_`.
+    /// Accepts either case, with or without `CAP_`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let upper = text.to_ascii_uppercase();
         let short = upper.strip_prefix("CAP_").unwrap_or(&upper);
@@ -99,9 +99,9 @@ impl FromStr for Capability {
 
 /// The capabilities of a container, sorted by name.
 ///
-/// As in docker an addition wins over a drop of `ALL`, a drop over an addition of `ALL`, and a single capability both added and
-/// dropped is dropped. `held` is what the caller has to give: asking a runtime for more makes it fail or warn, so "all" means
-/// all of these, while a capability asked for by name stays.
+/// As in docker, an addition takes precedence over dropping `ALL`, a drop over adding `ALL`, and a capability that is both added and
+/// dropped is dropped. `held` are the capabilities that the caller can give. A runtime that is asked for more fails or warns, so `ALL`
+/// means these; a capability that is added by name is kept.
 pub fn resolve(
     privileged: bool,
     add: &[Capability],
@@ -128,7 +128,7 @@ pub fn resolve(
     set
 }
 
-/// The capabilities in this process's bounding set: the most that a container started from here can have.
+/// The bounding set of this process, which no container that is started from here can exceed.
 pub fn held() -> BTreeSet<&'static str> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status

@@ -1,9 +1,8 @@
 //! The seccomp filter of a container: docker's default policy, or a profile in docker's JSON format.
 //!
-//! The default policy is the text beside this file, `seccomp.rules`, compiled into the tool: a file somewhere in /usr/share would
-//! make a bundle depend on what else is installed, and containers-common's, which many hosts have, is another policy than docker's.
-//! Rules that hang on capabilities, architecture or kernel are settled here, so config.json holds plain OCI rules and no runtime
-//! needs to know about them.
+//! The default policy, `seccomp.rules` beside this file, is compiled into the tool. A file in /usr/share would make bundles depend on what
+//! else is installed, and the one of containers-common, which many hosts have, is not docker's policy. Rules that depend on capabilities,
+//! architecture or kernel are resolved here, so that config.json holds plain OCI rules.
 
 use std::collections::BTreeSet;
 
@@ -13,32 +12,32 @@ use oci_spec::runtime::{
 };
 use serde::Deserialize;
 
-/// A profile that cannot be used.
+/// Why a profile cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Not JSON in docker's format.
     #[error("not a seccomp profile")]
     Syntax(#[source] serde_json::Error),
-    /// `archMap` and `architectures` exclude each other.
+    /// The profile has both `archMap` and `architectures`.
     #[error("a seccomp profile has either architectures or archMap, not both")]
     TwoArchitectures,
     /// A rule has both `name` and `names`.
     #[error("a seccomp rule has either name or names, not both")]
     TwoNames,
-    /// A kernel version that is no version.
-    #[error("{0:?} is not a kernel version")]
+    /// A rule's kernel version does not parse.
+    #[error("{0:?} is not a valid kernel version")]
     Kernel(String),
 }
 
-/// What the conditions of rules are settled against.
+/// What the conditions of rules refer to.
 #[derive(Clone, Debug)]
 pub struct Circumstances<'a> {
-    /// The container's capabilities.
+    /// The capabilities of the container.
     pub capabilities: &'a BTreeSet<&'static str>,
-    /// The architecture, by Go's name.
+    /// The architecture of the image, by Go's name.
     pub architecture: &'a str,
-    /// Major and minor number of the kernel.
+    /// The major and minor version of the kernel.
     pub kernel: (u32, u32),
 }
 
@@ -62,7 +61,7 @@ pub fn filter_from_json(json: &[u8], circumstances: &Circumstances<'_>) -> Resul
     serde_json::from_slice::<Profile>(json).map_err(Error::Syntax)?.resolve(circumstances)
 }
 
-/// Docker's profile format: OCI's, with conditions on rules and sub-architectures for each architecture.
+/// Docker's profile format: that of OCI with conditions on rules, and sub-architectures of each architecture.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Profile {
@@ -161,7 +160,7 @@ impl Profile {
     }
 }
 
-/// Joins neighbours that differ only in their names: a filter of few rules is read, and compiled, faster.
+/// Merges rules that differ only in their names: a filter of fewer rules is compiled faster.
 fn merge(rules: Vec<LinuxSyscall>) -> Vec<LinuxSyscall> {
     let mut merged: Vec<LinuxSyscall> = Vec::new();
     for rule in rules {
@@ -215,7 +214,7 @@ impl Argument {
 }
 
 impl Condition {
-    /// Whether all that is required is there.
+    /// Whether all of the requirements are met.
     fn holds(&self, circumstances: &Circumstances<'_>) -> Result<bool, Error> {
         let capabilities = self.caps.iter().all(|cap| circumstances.capabilities.contains(cap.as_str()));
         let architecture = self.arches.is_empty() || self.arches.iter().any(|arch| arch == circumstances.architecture);
@@ -224,7 +223,7 @@ impl Condition {
             && (self.min_kernel.is_empty() || circumstances.kernel >= version(&self.min_kernel)?))
     }
 
-    /// Whether anything that excludes is there.
+    /// Whether any of the exclusions applies.
     fn excludes(&self, circumstances: &Circumstances<'_>) -> Result<bool, Error> {
         let capability = self.caps.iter().any(|cap| circumstances.capabilities.contains(cap.as_str()));
         let architecture = self.arches.iter().any(|arch| arch == circumstances.architecture);
@@ -241,14 +240,14 @@ fn version(text: &str) -> Result<(u32, u32), Error> {
     Ok((number().ok_or_else(wrong)?, number().ok_or_else(wrong)?))
 }
 
-/// The running kernel's major and minor number.
+/// The major and minor version of the running kernel.
 pub fn kernel() -> (u32, u32) {
     let name = rustix::system::uname();
-    // A release that does not read as one is newer than anything a rule asks for.
+    // A release that does not parse counts as newer than any that a rule requires.
     version(&name.release().to_string_lossy()).unwrap_or((u32::MAX, 0))
 }
 
-/// An architecture by Go's name, and those whose programs it runs as well, as seccomp calls them.
+/// The seccomp names of an architecture, given by Go's name, and of those whose programs it runs as well.
 fn native_architectures(name: &str) -> &'static [Arch] {
     match name {
         "amd64" => &[Arch::ScmpArchX86_64, Arch::ScmpArchX86, Arch::ScmpArchX32],
@@ -262,7 +261,7 @@ fn native_architectures(name: &str) -> &'static [Arch] {
     }
 }
 
-/// A line of the built-in policy; `None` for a comment or a blank line.
+/// Parses a line of the built-in policy; `None` for a comment or a blank line.
 fn rule(line: &str) -> Option<Rule> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
@@ -303,7 +302,7 @@ fn rule(line: &str) -> Option<Rule> {
     Some(rule)
 }
 
-/// `0==8`, `0!=40` or `0&MASK==0`.
+/// Parses the test of an argument: `0==8`, `0!=40` or `0&MASK==0`.
 fn argument(test: &str) -> Option<Argument> {
     let (index, test) = test.split_at_checked(1)?;
     let index = index.parse().ok()?;

@@ -1,4 +1,4 @@
-//! A folder's content copied as it is: owners, modes, times, extended attributes, hard links, devices.
+//! Copies the content of a folder with owners, modes, times, extended attributes, hard links and devices.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -9,12 +9,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-/// The first place that a file with several names was copied to.
+/// For each file with several names, the first copy.
 type Links = HashMap<(u64, u64), (OwnedFd, CString)>;
 
-/// Copies what is in `from`, and the folder's own owner, mode and times, to the folder `to`.
+/// Copies the content of the folder `from`, and its owner, mode and times, to the folder `to`.
 pub(super) fn copy_tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
-    // Both may have been opened only to be named.
+    // The descriptors may have been opened with O_PATH.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let from = rustix::fs::openat(from, c".", flags, Mode::empty())?;
     let to = rustix::fs::openat(to, c".", flags, Mode::empty())?;
@@ -50,7 +50,7 @@ fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &CStr, links: &mut Links) -> i
             copy_folder(&source, &target, links)
         }
         FileType::RegularFile => {
-            // Somebody may have put a FIFO there since: do not wait for its other end.
+            // A FIFO may have taken its place: do not wait for a writer.
             let source = File::from(rustix::fs::openat(from, name, open | OFlags::NONBLOCK, Mode::empty())?);
             let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let mut target = File::from(rustix::fs::openat(to, name, create, Mode::RUSR | Mode::WUSR)?);
@@ -70,7 +70,7 @@ fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &CStr, links: &mut Links) -> i
     }
 }
 
-/// Owner and times of what has no descriptor.
+/// Sets owner and times of an entry that cannot be opened.
 fn own(folder: &OwnedFd, name: &CStr, stat: &Stat) -> io::Result<()> {
     rustix::fs::chownat(
         folder,
@@ -82,8 +82,7 @@ fn own(folder: &OwnedFd, name: &CStr, stat: &Stat) -> io::Result<()> {
     Ok(rustix::fs::utimensat(folder, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-/// Owner, extended attributes, mode and times, in the order in which none undoes another: chown drops set-id bits and file
-/// capabilities.
+/// Sets owner, extended attributes, mode and times, in this order: chown clears set-user-ID bits and file capabilities.
 fn finish(from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat) -> io::Result<()> {
     rustix::fs::fchown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
     copy_attributes(from, to)?;
@@ -101,7 +100,7 @@ fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
     };
     let mut value = vec![0u8; 65536];
     for name in names[..size].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        // Overlay marks mean nothing outside the overlay; a label is given by the policy where the copy is.
+        // Overlay marks are meaningless outside of the overlay; labels are set by the policy for the copy's place.
         if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") || name == b"security.selinux" {
             continue;
         }

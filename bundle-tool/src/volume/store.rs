@@ -1,4 +1,4 @@
-//! Named volumes on disk: `volumes/NAME/_data`, with `volume.json` beside it for what a person said about it.
+//! Volumes on disk: `volumes/NAME/_data` holds the files, `volume.json` beside it the labels.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,42 +14,42 @@ use serde::{Deserialize, Serialize};
 use super::{Error, copy};
 use crate::bundle::name::is_name;
 
-/// The folder of named volumes.
+/// The folder of all volumes.
 #[derive(Clone, Debug)]
 pub struct Store(PathBuf);
 
-/// A named volume.
+/// A volume on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Volume {
-    /// Its name.
+    /// The name, also of anonymous volumes.
     pub name: String,
-    /// Where its files are.
+    /// The folder of the files.
     pub data: PathBuf,
-    /// What was said about it.
+    /// The content of `volume.json`.
     pub about: About,
 }
 
-/// `volume.json`.
+/// What `volume.json` holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
-    /// When it was made (RFC 3339).
+    /// When the volume was created (RFC 3339); empty if unknown.
     #[serde(default)]
     pub created: String,
-    /// Labels.
+    /// The labels that the user set.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
 }
 
 impl Store {
-    /// The store at `path`, which need not be there yet.
+    /// The store at `path`, which need not exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
 
-    /// Opens a volume, making it if it is not there; says whether it was made.
+    /// Opens a volume or creates it, and returns whether it was created.
     pub fn open_or_create(&self, name: &str, about: &About) -> Result<(Volume, bool), Error> {
         if !is_name(name) {
-            return Err(Error::Syntax { text: name.into(), reason: "not a volume name".into() });
+            return Err(Error::Syntax { text: name.into(), reason: "not a valid volume name".into() });
         }
         let folder = self.0.join(name);
         fs::create_dir_all(&self.0).during("create", &self.0)?;
@@ -59,7 +59,7 @@ impl Store {
             Err(error) => Err(error).during("create", &folder)?,
         };
         let data = folder.join("_data");
-        // Docker's volumes are open to every user of the container until the container says otherwise.
+        // As in docker, every user of the container can read a volume until the container changes its mode.
         match rustix::fs::mkdir(&data, Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => Err(errno).during("create", &data)?,
@@ -83,12 +83,12 @@ impl Store {
 
     fn read(&self, name: &str) -> Volume {
         let folder = self.0.join(name);
-        // A volume made by hand has no description, which is fine.
+        // A volume that was created by hand lacks it.
         let about = fs::read(folder.join("volume.json")).ok().and_then(|json| serde_json::from_slice(&json).ok());
         Volume { name: name.into(), data: folder.join("_data"), about: about.unwrap_or_default() }
     }
 
-    /// Every volume, by name.
+    /// All volumes, sorted by name.
     pub fn list(&self) -> Result<Vec<Volume>, Error> {
         let entries = match fs::read_dir(&self.0) {
             Ok(entries) => entries,
@@ -101,7 +101,7 @@ impl Store {
         Ok(names.iter().filter_map(|name| self.open(name).ok()).collect())
     }
 
-    /// Removes a volume with all that is in it.
+    /// Removes a volume with its content.
     pub fn remove(&self, name: &str) -> Result<(), Error> {
         let volume = self.open(name)?;
         let folder = volume.data.parent().expect("a volume's data is in the volume's folder");
@@ -109,7 +109,7 @@ impl Store {
     }
 }
 
-/// Fills an empty volume with what the image has at `target`; nothing happens if either side does not call for it.
+/// Fills an empty volume with the image's content of `target`. Nothing happens if the volume has content or the target is not a folder.
 pub(crate) fn copy_up(rootfs: BorrowedFd<'_>, target: &Path, data: &Path) -> Result<(), Error> {
     let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let inside = target.strip_prefix("/").unwrap_or(target);
@@ -123,7 +123,7 @@ pub(crate) fn copy_up(rootfs: BorrowedFd<'_>, target: &Path, data: &Path) -> Res
         Ok(source) => source,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         Err(Errno::LOOP) => {
-            return Err(Error::Unusable { path: target.into(), reason: "a loop of symbolic links in the image" });
+            return Err(Error::Unusable { path: target.into(), reason: "too many symbolic links in the image" });
         }
         Err(errno) => Err(errno).during("open the image's", target)?,
     };
@@ -151,10 +151,7 @@ mod tests {
         assert!(!made && again == volume);
         assert_eq!(store.list().unwrap(), [volume]);
         store.remove("data").unwrap();
-        assert_eq!(
-            store.remove("data").unwrap_err().to_string(),
-            "data: no such volume (bundle-tool volume ls shows what there is)"
-        );
+        assert_eq!(store.remove("data").unwrap_err().to_string(), "data: no such volume (bundle-tool volume ls)");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The syntax of `-v`, `--mount` and `--tmpfs`.
+//! Parsers for `-v`, `--mount` and `--tmpfs`.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -11,10 +11,10 @@ fn wrong(text: &str, reason: impl Into<String>) -> Error {
     Error::Syntax { text: text.into(), reason: reason.into() }
 }
 
-/// A target as docker cleans it: absolute, `.` and `..` taken out.
+/// A target as docker cleans it: absolute, with `.` and `..` resolved.
 fn target(text: &str, path: &str) -> Result<PathBuf, Error> {
     if !path.starts_with('/') {
-        return Err(wrong(text, format!("the path in the container must be absolute, {path:?} is not")));
+        return Err(wrong(text, format!("the path in the container must be absolute: {path:?}")));
     }
     let mut clean = PathBuf::from("/");
     for part in Path::new(path).components() {
@@ -26,7 +26,7 @@ fn target(text: &str, path: &str) -> Result<PathBuf, Error> {
             Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
         }
     }
-    if clean == Path::new("/") { Err(wrong(text, "the container's root cannot be mounted over")) } else { Ok(clean) }
+    if clean == Path::new("/") { Err(wrong(text, "the target must not be the root")) } else { Ok(clean) }
 }
 
 fn propagation(word: &str) -> Option<&'static str> {
@@ -37,20 +37,20 @@ fn bind(path: PathBuf, create: bool) -> Bind {
     Bind { path, create, propagation: "rprivate", recursive: Recursive::Enabled, relabel: false }
 }
 
-/// `[SOURCE:]TARGET[:OPTIONS]`.
+/// Parses `[SOURCE:]TARGET[:OPTIONS]`.
 pub(super) fn volume(text: &str, base: &Path) -> Result<Attachment, Error> {
     let parts: Vec<&str> = text.split(':').collect();
     let (source, path, options) = match parts.as_slice() {
         [path] => (None, *path, ""),
-        // `TARGET:OPTIONS` does not exist: the first part is a source.
+        // There is no `TARGET:OPTIONS`: of two parts the first is the source.
         [source, path] => (Some(*source), *path, ""),
         [source, path, options] => (Some(*source), *path, *options),
-        _ => return Err(wrong(text, "more than SOURCE:TARGET:OPTIONS")),
+        _ => return Err(wrong(text, "too many colons (expected SOURCE:TARGET:OPTIONS)")),
     };
     let target = target(text, path)?;
     let mut source = match source {
         None => Source::Volume { name: None, copy: true, subpath: None, labels: Vec::new() },
-        Some("") => return Err(wrong(text, "nothing before the ':'")),
+        Some("") => return Err(wrong(text, "missing source before the colon")),
         Some(path) if path.starts_with('/') => Source::Bind(bind(path.into(), true)),
         Some(path) if path == "." || path == ".." || path.starts_with("./") || path.starts_with("../") => {
             Source::Bind(bind(base.join(path), true))
@@ -59,7 +59,7 @@ pub(super) fn volume(text: &str, base: &Path) -> Result<Attachment, Error> {
             Source::Volume { name: Some(name.into()), copy: true, subpath: None, labels: Vec::new() }
         }
         Some(name) => {
-            return Err(wrong(text, format!("{name:?} is no volume name; a folder's path starts with '/' or './'")));
+            return Err(wrong(text, format!("{name:?} is not a valid volume name (a path begins with / or ./)")));
         }
     };
     let mut readonly = false;
@@ -71,7 +71,7 @@ pub(super) fn volume(text: &str, base: &Path) -> Result<Attachment, Error> {
                 "mode"
             }
             ("rw", _) => "mode",
-            // Hints for Docker Desktop; docker on Linux takes them and does nothing as well.
+            // For Docker Desktop; on Linux docker ignores them as well.
             ("consistent" | "cached" | "delegated", _) => "consistency",
             ("nocopy", Source::Volume { copy, .. }) => {
                 *copy = false;
@@ -86,17 +86,17 @@ pub(super) fn volume(text: &str, base: &Path) -> Result<Attachment, Error> {
                 bind.propagation = propagation(word).unwrap_or(bind.propagation);
                 "propagation"
             }
-            _ => return Err(wrong(text, format!("{option:?} is not an option of this mount"))),
+            _ => return Err(wrong(text, format!("{option:?} is not a valid option for this mount"))),
         };
         if seen.contains(&kind) {
-            return Err(wrong(text, format!("{option:?} after another option of the kind")));
+            return Err(wrong(text, format!("{option:?} contradicts an earlier option")));
         }
         seen.push(kind);
     }
     Ok(Attachment { target, readonly, source })
 }
 
-/// `key=value,…` as one line of CSV.
+/// Parses `key=value,…`.
 pub(super) fn mount(text: &str, base: &Path) -> Result<Attachment, Error> {
     let mut kind = "volume".to_owned();
     let (mut source, mut path, mut readonly) = (None, None, false);
@@ -107,7 +107,7 @@ pub(super) fn mount(text: &str, base: &Path) -> Result<Attachment, Error> {
             None => (field.to_ascii_lowercase(), None),
         };
         let given = || {
-            value.clone().filter(|value| !value.is_empty()).ok_or_else(|| wrong(text, format!("{key} has no value")))
+            value.clone().filter(|value| !value.is_empty()).ok_or_else(|| wrong(text, format!("{key} lacks a value")))
         };
         match key.as_str() {
             "type" => kind = given()?.to_ascii_lowercase(),
@@ -116,7 +116,7 @@ pub(super) fn mount(text: &str, base: &Path) -> Result<Attachment, Error> {
             "readonly" | "ro" => readonly = boolean(text, &key, value.as_deref())?,
             "consistency" => match given()?.as_str() {
                 "consistent" | "cached" | "delegated" | "default" => {}
-                other => return Err(wrong(text, format!("{other:?} is not a consistency"))),
+                other => return Err(wrong(text, format!("{other:?} is not a valid consistency"))),
             },
             "bind-nonrecursive" | "volume-nocopy" | "bind-create-src" => {
                 let value = boolean(text, &key, value.as_deref())?;
@@ -126,13 +126,13 @@ pub(super) fn mount(text: &str, base: &Path) -> Result<Attachment, Error> {
             | "volume-subpath" | "tmpfs-size" | "tmpfs-mode" => {
                 rest.push((key.clone(), given()?));
             }
-            _ => return Err(wrong(text, format!("{key:?} is not a key of --mount"))),
+            _ => return Err(wrong(text, format!("{key:?} is not a valid key"))),
         }
     }
-    let target = target(text, &path.ok_or_else(|| wrong(text, "no target"))?)?;
+    let target = target(text, &path.ok_or_else(|| wrong(text, "missing target"))?)?;
     let prefix = format!("{kind}-");
     if let Some((key, _)) = rest.iter().find(|(key, _)| !key.starts_with(&prefix)) {
-        return Err(wrong(text, format!("{key} does not go with type={kind}")));
+        return Err(wrong(text, format!("{key} is not valid for type={kind}")));
     }
     let source = match kind.as_str() {
         "bind" => Source::Bind(mount_bind(text, base, source, &rest)?),
@@ -142,34 +142,34 @@ pub(super) fn mount(text: &str, base: &Path) -> Result<Attachment, Error> {
         "image" | "npipe" | "cluster" => {
             return Err(wrong(text, format!("type={kind} is not supported (bind, volume and tmpfs are)")));
         }
-        _ => return Err(wrong(text, format!("{kind:?} is not a type of mount (bind, volume or tmpfs)"))),
+        _ => return Err(wrong(text, format!("{kind:?} is not a valid type (bind, volume or tmpfs)"))),
     };
     if matches!(&source, Source::Bind(Bind { recursive: Recursive::Readonly, .. })) && !readonly {
-        return Err(wrong(text, "bind-recursive=readonly goes with readonly"));
+        return Err(wrong(text, "bind-recursive=readonly needs readonly"));
     }
     Ok(Attachment { target, readonly, source })
 }
 
 fn mount_bind(text: &str, base: &Path, source: Option<String>, rest: &[(String, String)]) -> Result<Bind, Error> {
-    let source = source.ok_or_else(|| wrong(text, "a bind mount needs a source"))?;
+    let source = source.ok_or_else(|| wrong(text, "missing source"))?;
     let path = match source.as_str() {
         path if path.starts_with('/') => PathBuf::from(path),
         path if path.starts_with('.') => base.join(path),
-        path => return Err(wrong(text, format!("the source must be an absolute path, {path:?} is not"))),
+        path => return Err(wrong(text, format!("the source must be an absolute path: {path:?}"))),
     };
     let mut made = bind(path, false);
     for (key, value) in rest {
         match (key.as_str(), value.as_str()) {
             ("bind-propagation", word) => {
                 made.propagation =
-                    propagation(word).ok_or_else(|| wrong(text, format!("{word:?} is not a propagation")))?;
+                    propagation(word).ok_or_else(|| wrong(text, format!("{word:?} is not a valid propagation")))?;
             }
             ("bind-create-src", value) => made.create = value == "true",
             ("bind-nonrecursive", "true") | ("bind-recursive", "disabled") => made.recursive = Recursive::Disabled,
             ("bind-nonrecursive", _) | ("bind-recursive", "enabled") => made.recursive = Recursive::Enabled,
             ("bind-recursive", "writable") => made.recursive = Recursive::Writable,
             ("bind-recursive", "readonly") => made.recursive = Recursive::Readonly,
-            (key, value) => return Err(wrong(text, format!("{value:?} is not a value of {key}"))),
+            (key, value) => return Err(wrong(text, format!("{value:?} is not a valid value of {key}"))),
         }
     }
     Ok(made)
@@ -177,7 +177,7 @@ fn mount_bind(text: &str, base: &Path, source: Option<String>, rest: &[(String, 
 
 fn mount_volume(text: &str, source: Option<String>, rest: &[(String, String)]) -> Result<Source, Error> {
     if let Some(name) = source.as_deref().filter(|name| !is_name(name)) {
-        return Err(wrong(text, format!("{name:?} is no volume name (type=bind mounts a folder)")));
+        return Err(wrong(text, format!("{name:?} is not a valid volume name (type=bind mounts a folder)")));
     }
     let (mut copy, mut subpath, mut labels) = (true, None, Vec::new());
     for (key, value) in rest {
@@ -187,14 +187,16 @@ fn mount_volume(text: &str, source: Option<String>, rest: &[(String, String)]) -
             "volume-subpath" => {
                 let path = Path::new(value);
                 if !path.components().all(|part| matches!(part, Component::Normal(_))) {
-                    return Err(wrong(text, "volume-subpath must stay in the volume"));
+                    return Err(wrong(text, "volume-subpath must not leave the volume"));
                 }
                 subpath = Some(path.to_owned());
             }
             "volume-driver" if value == "local" => {}
-            "volume-driver" => return Err(wrong(text, format!("volume driver {value:?}: there is none but local"))),
+            "volume-driver" => {
+                return Err(wrong(text, format!("volume driver {value:?} is not supported (only local is)")));
+            }
             _ => {
-                return Err(wrong(text, "the local driver's options are not supported (mount it, then use type=bind)"));
+                return Err(wrong(text, "volume-opt is not supported (mount it, then use type=bind)"));
             }
         }
     }
@@ -211,7 +213,7 @@ fn mount_tmpfs(text: &str, rest: &[(String, String)]) -> Result<Vec<String>, Err
             }
             _ => {
                 let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o7777);
-                let mode = mode.ok_or_else(|| wrong(text, format!("{value:?} is not a mode in octal")))?;
+                let mode = mode.ok_or_else(|| wrong(text, format!("{value:?} is not a valid mode in octal")))?;
                 options.push(format!("mode={mode:o}"));
             }
         }
@@ -219,7 +221,7 @@ fn mount_tmpfs(text: &str, rest: &[(String, String)]) -> Result<Vec<String>, Err
     Ok(options)
 }
 
-/// `TARGET[:OPTIONS]`.
+/// Parses `TARGET[:OPTIONS]`.
 pub(super) fn tmpfs(text: &str) -> Result<Attachment, Error> {
     let (path, given) = text.split_once(':').unwrap_or((text, ""));
     let target = target(text, path)?;
@@ -229,7 +231,7 @@ pub(super) fn tmpfs(text: &str) -> Result<Attachment, Error> {
         let positive = option.strip_prefix("no").unwrap_or(option);
         match option.split_once('=') {
             Some(("size", value)) => {
-                // Beside docker's sizes tmpfs has its own, half the memory for example.
+                // A tmpfs also takes a share of the memory, such as 50%.
                 let percent = value
                     .strip_suffix('%')
                     .is_some_and(|number| number.parse::<u8>().is_ok_and(|number| number <= 100));
@@ -237,7 +239,7 @@ pub(super) fn tmpfs(text: &str) -> Result<Attachment, Error> {
                 options.push(match size {
                     Ok(size) if size.bytes() >= 0 => format!("size={}", size.bytes()),
                     _ if percent => option.to_owned(),
-                    _ => return Err(wrong(text, format!("{value:?} is not a size"))),
+                    _ => return Err(wrong(text, format!("{value:?} is not a valid size"))),
                 });
             }
             Some(("mode", value)) if u32::from_str_radix(value, 8).is_ok_and(|mode| mode <= 0o7777) => {
@@ -246,7 +248,7 @@ pub(super) fn tmpfs(text: &str) -> Result<Attachment, Error> {
             Some(("uid" | "gid" | "nr_inodes" | "nr_blocks", value)) if value.parse::<u64>().is_ok() => {
                 options.push(option.to_owned())
             }
-            Some(_) => return Err(wrong(text, format!("{option:?} is not an option of a tmpfs"))),
+            Some(_) => return Err(wrong(text, format!("{option:?} is not a valid option for a tmpfs"))),
             None if option == "ro" => readonly = true,
             None if option == "rw" => readonly = false,
             None if ["exec", "suid", "dev", "atime", "diratime"].contains(&positive)
@@ -255,7 +257,7 @@ pub(super) fn tmpfs(text: &str) -> Result<Attachment, Error> {
                 options.retain(|known| known.strip_prefix("no").unwrap_or(known) != positive);
                 options.push(option.to_owned());
             }
-            None => return Err(wrong(text, format!("{option:?} is not an option of a tmpfs"))),
+            None => return Err(wrong(text, format!("{option:?} is not a valid option for a tmpfs"))),
         }
     }
     Ok(Attachment { target, readonly, source: Source::Tmpfs { options } })
@@ -265,7 +267,7 @@ fn boolean(text: &str, key: &str, value: Option<&str>) -> Result<bool, Error> {
     match value {
         None | Some("true" | "1") => Ok(true),
         Some("false" | "0") => Ok(false),
-        Some(other) => Err(wrong(text, format!("{other:?} is not a value of {key} (true or false)"))),
+        Some(other) => Err(wrong(text, format!("{other:?} is not a valid value of {key} (true or false)"))),
     }
 }
 
@@ -304,7 +306,7 @@ mod tests {
             ),
         ];
         for (text, target, readonly, source) in cases {
-            // A single letter is no volume name.
+            // A single letter is not a valid name.
             let text = text.replace("v:/x", "vv:/x");
             let source = if let Source::Volume { name: Some(name), .. } = &source
                 && name == "v"
@@ -349,19 +351,19 @@ mod tests {
         let options = ["nosuid", "nodev", "noexec", "size=67108864", "mode=1770"].map(str::to_owned).to_vec();
         assert_eq!(tmpfs.source, Source::Tmpfs { options });
         for (text, reason) in [
-            ("type=bind,dst=/x", "a bind mount needs a source"),
+            ("type=bind,dst=/x", "missing source"),
             ("type=bind,src=rel,dst=/x", "the source must be an absolute path"),
-            ("type=bind,src=/a", "no target"),
-            ("type=bind,src=/a,dst=/x,volume-nocopy", "volume-nocopy does not go with type=bind"),
+            ("type=bind,src=/a", "missing target"),
+            ("type=bind,src=/a,dst=/x,volume-nocopy", "volume-nocopy is not valid for type=bind"),
             ("type=tmpfs,src=/a,dst=/x", "a tmpfs has no source"),
-            ("type=volume,src=/a,dst=/x", "is no volume name"),
-            ("type=volume,dst=/x,volume-subpath=../x", "volume-subpath must stay in the volume"),
-            ("type=volume,dst=/x,volume-driver=nfs", "there is none but local"),
+            ("type=volume,src=/a,dst=/x", "is not a valid volume name"),
+            ("type=volume,dst=/x,volume-subpath=../x", "volume-subpath must not leave the volume"),
+            ("type=volume,dst=/x,volume-driver=nfs", "only local is"),
             ("type=npipe,dst=/x", "type=npipe is not supported"),
-            ("type=bind,src=/a,dst=/x,ro=maybe", "is not a value of ro"),
-            ("foo=bar", "is not a key of --mount"),
+            ("type=bind,src=/a,dst=/x,ro=maybe", "is not a valid value of ro"),
+            ("foo=bar", "is not a valid key"),
             ("\"type=bind", "missing closing quote"),
-            ("type=bind,src=/a,dst=/x,bind-recursive=readonly", "goes with readonly"),
+            ("type=bind,src=/a,dst=/x,bind-recursive=readonly", "needs readonly"),
         ] {
             let message = mount(text, base()).unwrap_err().to_string();
             assert!(message.contains(reason), "{text}: {message}");

@@ -1,7 +1,7 @@
-//! Digests: the names of blobs, and readers that prove them.
+//! Digests, the names of blobs, and readers that verify them.
 //!
-//! The type is [`oci_spec::image::Digest`]; of its algorithms we accept the two that image-spec descriptor.md registers
-//! as mandatory or optional and everybody writes, sha256 and sha512.
+//! The type is [`oci_spec::image::Digest`]. Only the algorithms that image-spec descriptor.md registers are supported:
+//! sha256 and sha512.
 
 use std::io::{self, Read};
 
@@ -9,41 +9,41 @@ pub use oci_spec::image::Digest;
 use oci_spec::image::DigestAlgorithm;
 use sha2::Digest as _;
 
-/// What is wrong with a digest, or with the bytes it names.
+/// What is wrong with a digest or with the bytes that it names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The text is not `algorithm:hex`.
-    #[error("{text:?} is not a digest (sha256: and 64 hex digits)")]
+    #[error("{text:?} is not a valid digest (sha256: and 64 hex digits)")]
     Malformed {
-        /// What was given.
+        /// The text, at most 80 characters of it.
         text: String,
     },
-    /// The algorithm is none of sha256 and sha512.
-    #[error("digest algorithm {algorithm} is not supported (sha256 and sha512 are)")]
+    /// The algorithm is neither sha256 nor sha512.
+    #[error("digest algorithm {algorithm} is not supported (use sha256 or sha512)")]
     Unsupported {
-        /// The algorithm's name.
+        /// The name of the algorithm.
         algorithm: String,
     },
     /// The bytes have another digest.
     #[error("expected {expected}, got {actual}")]
     Mismatch {
-        /// The digest that was promised.
+        /// The expected digest.
         expected: Digest,
-        /// The digest of what was read.
+        /// The digest of the bytes that were read.
         actual: Digest,
     },
-    /// There are more or fewer bytes than promised.
+    /// The number of bytes is not the expected one.
     #[error("expected {expected} bytes, got {actual}")]
     Size {
-        /// The size that was promised.
+        /// The expected size in bytes.
         expected: u64,
-        /// How many bytes there were; when there were too many, how many had been read when it was noticed.
+        /// The actual size in bytes; if there were too many, how many had been read when this was noticed.
         actual: u64,
     },
 }
 
-/// Parses a digest and refuses what this crate cannot verify.
+/// Parses a digest, and rejects one that this crate cannot verify.
 ///
 /// # Errors
 /// [`Error::Malformed`] and [`Error::Unsupported`].
@@ -61,14 +61,14 @@ pub fn sha256(bytes: &[u8]) -> Digest {
     hasher.finish()
 }
 
-/// The first twelve hex digits, as docker shows an identity.
+/// The first twelve hex digits, as docker prints IDs.
 #[must_use]
 pub fn short(digest: &Digest) -> &str {
     let hex = digest.digest();
     hex.get(..12).unwrap_or(hex)
 }
 
-/// A digest in the making.
+/// A running digest.
 #[derive(Clone)]
 pub struct Hasher(Algorithm);
 
@@ -79,7 +79,7 @@ enum Algorithm {
 }
 
 impl Hasher {
-    /// A hasher for sha256, the algorithm of everything we write.
+    /// A hasher for sha256, the algorithm of everything that the tools write.
     #[must_use]
     pub fn sha256() -> Self {
         Self(Algorithm::Sha256(sha2::Sha256::new()))
@@ -105,7 +105,7 @@ impl Hasher {
         }
     }
 
-    /// The digest of all that was added.
+    /// The digest of all bytes that were added.
     #[must_use]
     pub fn finish(self) -> Digest {
         let text = match self.0 {
@@ -125,10 +125,10 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// A reader that fails at its end if the bytes were not those that a digest and a size promised.
+/// A reader that fails at its end unless the bytes have the expected digest and size.
 ///
-/// The failure is an [`io::Error`] of kind `InvalidData` whose inner error is [`Error`]; too many bytes are noticed at
-/// once, before they are handed out. Whoever stops before the end has verified nothing.
+/// The failure is an [`io::Error`] of kind `InvalidData` with an [`Error`] inside. Too many bytes are noticed before
+/// they are handed out. Whoever stops before the end has verified nothing.
 pub struct Verifier<R> {
     inner: R,
     hasher: Option<Hasher>,
@@ -138,7 +138,7 @@ pub struct Verifier<R> {
 }
 
 impl<R: Read> Verifier<R> {
-    /// Reads `inner`, which is promised to be `size` bytes with the digest `expected`.
+    /// Reads `inner`, which should have `size` bytes and the digest `expected`.
     ///
     /// # Errors
     /// [`Error::Unsupported`].
@@ -146,10 +146,10 @@ impl<R: Read> Verifier<R> {
         Ok(Self { inner, hasher: Some(Hasher::of(expected)?), expected: expected.clone(), size, read: 0 })
     }
 
-    /// Reads what is left and so comes to the verdict.
+    /// Reads the rest, to reach the verdict.
     ///
     /// # Errors
-    /// As reading does.
+    /// The error of reading, or an [`Error`] inside it.
     pub fn finish(mut self) -> io::Result<()> {
         io::copy(&mut self, &mut io::sink()).map(drop)
     }

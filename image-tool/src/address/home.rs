@@ -1,14 +1,14 @@
-//! Where the tools keep their data: `$OCI_HOME`, else /var/lib/oci for root, else `$XDG_DATA_HOME/oci`.
+//! The data folder of the tools: `$OCI_HOME`, or else /var/lib/oci for root, or else `$XDG_DATA_HOME/oci`.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// The data folder. Nothing is created by asking for a path.
+/// The data folder. Asking for a path creates nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home(PathBuf);
 
 impl Home {
-    /// The folder that the environment asks for.
+    /// The data folder according to the environment.
     #[must_use]
     pub fn from_environment() -> Self {
         let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -22,13 +22,13 @@ impl Home {
         Self(data.join("oci"))
     }
 
-    /// The folder itself.
+    /// The path of the data folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The default layout: `$OCI_LAYOUT`, else `images`.
+    /// The default layout: `$OCI_LAYOUT`, or else `images`.
     #[must_use]
     pub fn images(&self) -> PathBuf {
         match env::var_os("OCI_LAYOUT") {
@@ -37,13 +37,13 @@ impl Home {
         }
     }
 
-    /// Layers unpacked once, by diff id: `layers/sha256/HEX`.
+    /// Unpacked layers by diff ID: `layers/sha256/HEX`.
     #[must_use]
     pub fn layers(&self) -> PathBuf {
         self.0.join("layers")
     }
 
-    /// Bundles by the container's name.
+    /// Bundles by the name of the container.
     #[must_use]
     pub fn bundles(&self) -> PathBuf {
         self.0.join("bundles")
@@ -55,7 +55,7 @@ impl Home {
         self.0.join("volumes")
     }
 
-    /// Networks: CNI conflists by name, and what the plugins keep.
+    /// CNI network configurations by name, and the state of the plugins.
     #[must_use]
     pub fn networks(&self) -> PathBuf {
         self.0.join("networks")

@@ -1,11 +1,11 @@
-//! Docker's names: which spellings mean the same image, and how a person writes them.
+//! Names of docker: which spellings mean the same image, and the short form for people.
 //!
-//! A layout's ref is any text that the image-spec allows; people type docker's names (`python`, `python:3.8`,
-//! `docker.io/library/python:3.8`), and programs write them out in full. This module says that they are equal. It asks no
-//! registry and parses no ref that goes over the network: registry-tool has the strict parser for that.
+//! The ref of a layout can be any text that the image-spec allows. People type the names of docker (`python`,
+//! `python:3.8`, `docker.io/library/python:3.8`), and programs write them in full; this module compares them. It does
+//! not contact registries or parse references that go over the network: registry-tool has a strict parser for those.
 
-/// The repository and tag of a name, with docker's defaults filled in: `python` is
-/// `("docker.io/library/python", "latest")`.
+/// The repository and tag of a name, with docker's defaults filled in: `python` is `("docker.io/library/python",
+/// "latest")`.
 #[must_use]
 pub fn canonical(name: &str) -> (String, &str) {
     let (repository, tag) = split_tag(name);
@@ -18,12 +18,19 @@ pub fn canonical(name: &str) -> (String, &str) {
     (format!("{host}/{library}{path}"), tag.unwrap_or("latest"))
 }
 
-/// The repository and tag as docker shows them: Docker Hub's host and `library/` left out.
+/// The repository and tag as docker shows them, without `docker.io/` and `library/`.
 #[must_use]
 pub fn familiar(name: &str) -> (String, &str) {
     let (repository, tag) = canonical(name);
     let short = repository.strip_prefix("docker.io/").map(|path| path.strip_prefix("library/").unwrap_or(path));
     (short.unwrap_or(&repository).to_owned(), tag)
+}
+
+/// The name as docker shows it: `python:3.8` for `docker.io/library/python:3.8`.
+#[must_use]
+pub fn short(name: &str) -> String {
+    let (repository, tag) = familiar(name);
+    format!("{repository}:{tag}")
 }
 
 /// Whether two spellings mean the same image.
@@ -32,7 +39,7 @@ pub fn equal(one: &str, other: &str) -> bool {
     one == other || canonical(one) == canonical(other)
 }
 
-/// Splits a tag off: the part after the last `:` that stands behind the last `/`, so that a port is none.
+/// Splits off the tag: the part after the last `:`, unless a `/` follows it, as after a port.
 #[must_use]
 pub fn split_tag(name: &str) -> (&str, Option<&str>) {
     match name.rsplit_once(':') {
@@ -69,6 +76,7 @@ mod tests {
     #[test]
     fn familiar_names_are_those_that_docker_images_prints() {
         assert_eq!(familiar("docker.io/library/python:3.8"), ("python".to_owned(), "3.8"));
+        assert_eq!(short("docker.io/library/python"), "python:latest");
         assert_eq!(familiar("xag/my_flask_web"), ("xag/my_flask_web".to_owned(), "latest"));
         assert_eq!(familiar("localhost:5000/x:1"), ("localhost:5000/x".to_owned(), "1"));
     }

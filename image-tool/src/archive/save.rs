@@ -1,9 +1,9 @@
-//! Images of layouts written as one archive.
+//! Saving images of layouts as an archive.
 //!
-//! Blobs go in as they are, compressed: all of docker, podman, skopeo and containerd decompress on load, and so nothing is
-//! inflated only to be deflated again (skopeo's way costs ten times the CPU and twice the file). Both formats are OCI
-//! layouts; the docker-archive has `manifest.json` and `repositories` on top, as docker writes it since version 25. The
-//! documents come first, so that a reader of the stream knows what to expect.
+//! Blobs are stored as they are, compressed: docker, podman, skopeo and containerd all decompress on load.
+//! (Decompressing first, like skopeo, costs ten times the CPU time and twice the space.) Both formats are OCI layouts;
+//! a docker-archive also has `manifest.json` and `repositories`, as docker writes it since version 25. The documents
+//! come first, so that a reader of the stream knows what to expect.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -17,56 +17,28 @@ use crate::address::name;
 use crate::layer::entry::{Entry, Kind, Writer};
 use crate::layout::{Image, Layout, REF_NAME};
 
-/// An image to be saved.
+/// An image to save.
 pub struct Subject {
-    /// Where it is.
+    /// The layout that contains it.
     pub layout: Layout,
-    /// What the name means: a manifest, or an index that an oci-archive takes whole.
+    /// The manifest, or an index that an oci-archive keeps whole.
     pub descriptor: Descriptor,
-    /// The image for one platform, which a docker-archive takes.
+    /// The image for one platform, for a docker-archive.
     pub image: Option<Image>,
-    /// Under which name.
+    /// The name in the archive, if any.
     pub name: Option<RefName>,
 }
 
-/// The annotation by which containerd and docker find an image's whole name.
+/// The annotation in which containerd and docker look for the full name of an image.
 pub const IMAGE_NAME: &str = "io.containerd.image.name";
 
 /// Writes an archive and gives `output` back. Equal images give equal bytes.
 ///
 /// # Errors
-/// [`Error`]. That a blob is missing or of the wrong size is noticed before the first byte is written, that it holds the
-/// wrong bytes only when it is read: the archive then ends in the middle.
+/// [`Error`]. A missing blob or one of the wrong size is noticed before the first byte is written, a corrupt blob only
+/// when it is read: the archive is then truncated.
 pub fn save<W: Write>(output: W, subjects: &[Subject], format: Format) -> Result<W, Error> {
-    let mut blobs: BTreeMap<String, (&Layout, Descriptor)> = BTreeMap::new();
-    let mut manifests: Vec<Value> = Vec::new();
-    for subject in subjects {
-        let root = match (&subject.image, format) {
-            (Some(image), Format::Docker) => image.descriptor(),
-            _ => &subject.descriptor,
-        };
-        for (digest, descriptor) in subject.layout.reach(std::slice::from_ref(root))? {
-            drop(subject.layout.open_blob(&descriptor)?);
-            blobs.entry(digest).or_insert((&subject.layout, descriptor));
-        }
-        let mut entry = serde_json::to_value(root).expect("a descriptor is serialisable");
-        let mut annotations = entry["annotations"].as_object().cloned().unwrap_or_default();
-        annotations.remove(REF_NAME);
-        if let Some(name) = &subject.name {
-            let canonical = name::canonical(name.as_str());
-            // docker writes the bare tag here and the whole name beside it; skopeo and podman, which read oci-archives,
-            // look for the whole name here.
-            let reference = if format == Format::Docker { canonical.1 } else { name.as_str() };
-            annotations.insert(REF_NAME.into(), reference.into());
-            annotations.insert(IMAGE_NAME.into(), format!("{}:{}", canonical.0, canonical.1).into());
-        }
-        if !annotations.is_empty() {
-            entry["annotations"] = Value::Object(annotations);
-        }
-        if !manifests.contains(&entry) {
-            manifests.push(entry);
-        }
-    }
+    let (manifests, blobs) = entries(subjects, format)?;
     let mut writer = Writer::new(output);
     let mut folder = |path: &str| writer.entry(&Entry::new(path, Kind::Directory, 0o755)).map_err(Error::Write);
     folder("blobs")?;
@@ -87,27 +59,68 @@ pub fn save<W: Write>(output: W, subjects: &[Subject], format: Format) -> Result
         writer.file(&Entry::new(path, Kind::File, 0o444), document.to_string().as_bytes()).map_err(Error::Write)?;
     }
     for (layout, descriptor) in blobs.values() {
-        let path = Layout::blob_path(descriptor.digest());
-        writer
-            .entry(&Entry { size: descriptor.size(), ..Entry::new(path, Kind::File, 0o444) })
-            .map_err(Error::Write)?;
-        let mut reader = BufReader::with_capacity(256 * 1024, layout.blob(descriptor)?);
-        loop {
-            let bytes = reader.fill_buf().map_err(|error| layout.read_error(descriptor, error))?;
-            if bytes.is_empty() {
-                break;
-            }
-            writer.write_all(bytes).map_err(Error::Write)?;
-            let count = bytes.len();
-            reader.consume(count);
-        }
+        blob(&mut writer, layout, descriptor)?;
     }
     let mut output = writer.finish().map_err(Error::Write)?;
     output.flush().map_err(Error::Write)?;
     Ok(output)
 }
 
-/// `manifest.json`, one item for each image with all its names, and `repositories`, which only the oldest readers want.
+/// A blob and the layout that contains it.
+type Held<'a> = (&'a Layout, Descriptor);
+
+/// The entries of `index.json`, and the blobs reachable from them by digest.
+fn entries(subjects: &[Subject], format: Format) -> Result<(Vec<Value>, BTreeMap<String, Held<'_>>), Error> {
+    let mut blobs: BTreeMap<String, Held<'_>> = BTreeMap::new();
+    let mut manifests: Vec<Value> = Vec::new();
+    for subject in subjects {
+        let root = match (&subject.image, format) {
+            (Some(image), Format::Docker) => image.descriptor(),
+            _ => &subject.descriptor,
+        };
+        for (digest, descriptor) in subject.layout.reach(std::slice::from_ref(root))? {
+            drop(subject.layout.open_blob(&descriptor)?);
+            blobs.entry(digest).or_insert((&subject.layout, descriptor));
+        }
+        let mut entry = serde_json::to_value(root).expect("a descriptor is serialisable");
+        let mut annotations = entry["annotations"].as_object().cloned().unwrap_or_default();
+        annotations.remove(REF_NAME);
+        if let Some(name) = &subject.name {
+            let canonical = name::canonical(name.as_str());
+            // docker writes only the tag here and the full name beside it; skopeo and podman, which read oci-archives,
+            // expect the full name here.
+            let reference = if format == Format::Docker { canonical.1 } else { name.as_str() };
+            annotations.insert(REF_NAME.into(), reference.into());
+            annotations.insert(IMAGE_NAME.into(), format!("{}:{}", canonical.0, canonical.1).into());
+        }
+        if !annotations.is_empty() {
+            entry["annotations"] = Value::Object(annotations);
+        }
+        if !manifests.contains(&entry) {
+            manifests.push(entry);
+        }
+    }
+    Ok((manifests, blobs))
+}
+
+/// Writes a blob as a file of the archive.
+fn blob<W: Write>(writer: &mut Writer<W>, layout: &Layout, descriptor: &Descriptor) -> Result<(), Error> {
+    let path = Layout::blob_path(descriptor.digest());
+    writer.entry(&Entry { size: descriptor.size(), ..Entry::new(path, Kind::File, 0o444) }).map_err(Error::Write)?;
+    let mut reader = BufReader::with_capacity(256 * 1024, layout.blob(descriptor)?);
+    loop {
+        let bytes = reader.fill_buf().map_err(|error| layout.read_error(descriptor, error))?;
+        if bytes.is_empty() {
+            break;
+        }
+        writer.write_all(bytes).map_err(Error::Write)?;
+        let count = bytes.len();
+        reader.consume(count);
+    }
+    Ok(())
+}
+
+/// `manifest.json`, with one item for each image and all its names, and `repositories`, for the oldest readers.
 fn docker_documents(subjects: &[Subject]) -> (Value, Value) {
     let mut manifest: Vec<Value> = Vec::new();
     let mut repositories = json!({});
@@ -116,8 +129,7 @@ fn docker_documents(subjects: &[Subject]) -> (Value, Value) {
         let path = |descriptor: &Descriptor| Layout::blob_path(descriptor.digest()).to_string_lossy().into_owned();
         let config = path(image.manifest().config());
         let layers: Vec<String> = image.manifest().layers().iter().map(path).collect();
-        // The whole name, as skopeo and podman write it: docker takes it for the short one, and podman does not put
-        // "localhost/" in front.
+        // The full name, as skopeo and podman write it: docker shortens it, and podman does not add "localhost/".
         let tag = subject
             .name
             .as_ref()
@@ -147,7 +159,7 @@ fn docker_documents(subjects: &[Subject]) -> (Value, Value) {
     (manifest.into(), repositories)
 }
 
-/// Whether docker would take the name: lower case, and a tag of a word's characters.
+/// Whether docker accepts the name: lower case, and a tag of word characters.
 fn is_docker_name(repository: &str, tag: &str) -> bool {
     let lower = |component: &str| {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();

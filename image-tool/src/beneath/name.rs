@@ -1,4 +1,4 @@
-//! A name in an open directory: made, listed, and its extended attributes.
+//! A name in an open directory: creating, listing, extended attributes.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use rustix::fs::{Dir, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
-use super::self_fd;
+use super::path::self_fd;
 
-/// A name in a directory as a path that the calls without a directory descriptor take: the part before the name is a
-/// descriptor, and they do not follow the name.
+/// The path of a name in an open directory, for system calls without a directory descriptor. They do not follow the
+/// name.
 fn through_proc(directory: impl AsFd, name: &OsStr) -> PathBuf {
     let mut path = self_fd(directory);
     path.push(name);
@@ -28,7 +28,7 @@ pub(crate) fn set_xattr(directory: impl AsFd, name: &OsStr, key: &OsStr, value: 
     rustix::fs::lsetxattr(through_proc(directory, name), key, value, XattrFlags::empty())
 }
 
-/// The extended attributes of a name in a directory, sorted.
+/// The extended attributes of a name in a directory, sorted by name.
 pub(crate) fn xattrs(directory: impl AsFd, name: &OsStr) -> rustix::io::Result<Vec<(OsString, Vec<u8>)>> {
     let path = through_proc(directory, name);
     // 64 KiB is XATTR_LIST_MAX and XATTR_SIZE_MAX: no list and no value is larger.
@@ -48,7 +48,7 @@ pub(crate) fn xattrs(directory: impl AsFd, name: &OsStr) -> rustix::io::Result<V
     for key in keys {
         match rustix::fs::lgetxattr(&path, &key, &mut buffer[..]) {
             Ok(length) => attributes.push((key, buffer[..length].to_vec())),
-            // Gone since the list was made, or an attribute of which a security module shows only the name.
+            // Removed since it was listed, or an attribute whose value a security module hides.
             Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
             Err(errno) => return Err(errno),
         }

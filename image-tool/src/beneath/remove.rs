@@ -1,4 +1,4 @@
-//! Removing a tree, however deep it is.
+//! Removing a tree of any depth.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -7,15 +7,15 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags};
 use rustix::io::Errno;
 
-/// Directories nested deeper than this are first moved up: one open descriptor a level must not meet the process's
-/// limit, and a hostile layer can nest two thousand.
+/// Directories nested deeper than this are first moved up: each level takes an open descriptor, and a hostile layer can
+/// have two thousand levels.
 const DEPTH: usize = 200;
 
-/// Removes `name` in `directory` and all beneath it; no error if there is nothing.
+/// Removes `name` in `directory` and everything beneath it; does nothing if it does not exist.
 pub(crate) fn remove(directory: impl AsFd, name: &OsStr) -> rustix::io::Result<()> {
     match rustix::fs::unlinkat(&directory, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        // POSIX says EPERM for a directory, Linux EISDIR.
+        // For a directory POSIX specifies EPERM, Linux returns EISDIR.
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(errno) => return Err(errno),
     }
@@ -27,7 +27,7 @@ pub(crate) fn remove(directory: impl AsFd, name: &OsStr) -> rustix::io::Result<(
     let open = || rustix::fs::openat(&directory, name, flags, Mode::empty());
     let top = match open() {
         Err(Errno::ACCESS) => {
-            // Our own directory that its owner may not read, as an image can hold it.
+            // A directory that its owner, the caller, may not read. Images can contain them.
             rustix::fs::chmodat(&directory, name, Mode::RWXU, AtFlags::empty())?;
             open()?
         }
@@ -38,12 +38,12 @@ pub(crate) fn remove(directory: impl AsFd, name: &OsStr) -> rustix::io::Result<(
     rustix::fs::unlinkat(&directory, name, AtFlags::REMOVEDIR)
 }
 
-/// Empties `directory`. Answers `false` if it moved something up into `top` that another pass has to remove.
+/// Empties `directory`. Returns `false` if it moved something up into `top`, which takes another pass.
 fn clear(top: BorrowedFd<'_>, directory: BorrowedFd<'_>, depth: usize, moved: &mut u64) -> rustix::io::Result<bool> {
     let mut buffer = Vec::with_capacity(16 * 1024);
     let mut complete = true;
     loop {
-        // A directory that shrinks while it is read may skip entries: read it again until nothing is left to remove.
+        // Reading a directory while it shrinks can skip entries: repeat until nothing is left to remove.
         let mut removed = false;
         rustix::fs::seek(directory, rustix::fs::SeekFrom::Start(0))?;
         let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
@@ -60,7 +60,7 @@ fn clear(top: BorrowedFd<'_>, directory: BorrowedFd<'_>, depth: usize, moved: &m
                     continue;
                 }
                 Err(Errno::NOTEMPTY | Errno::EXIST) => {}
-                // The file system does not tell types in its directories.
+                // The file system does not store file types in directories.
                 Err(Errno::ISDIR | Errno::PERM) if entry.file_type() == FileType::Unknown => {}
                 Err(errno) => return Err(errno),
             }
@@ -90,7 +90,7 @@ fn clear(top: BorrowedFd<'_>, directory: BorrowedFd<'_>, depth: usize, moved: &m
             complete &= clear(top, below.as_fd(), depth + 1, moved)?;
             match rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR) {
                 Ok(()) => removed = true,
-                // What could not be moved up is still in it.
+                // It still contains what could not be moved up.
                 Err(Errno::NOTEMPTY) if !complete => {}
                 Err(errno) => return Err(errno),
             }

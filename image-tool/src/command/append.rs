@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::address::RefName;
 use image_tool::edit::append::{History, append, layer};
 use image_tool::layout::Layout;
@@ -11,33 +11,38 @@ use super::archive::input;
 use super::operand::{Operand, named};
 use super::publish::{Pack, publish, source_date_epoch};
 
-/// Put a layer on top of an image, and print the new image's address.
+/// Add a layer to an image and print the new image's address.
 ///
-/// The name that the image was given by then means the new one. The time in the new config is $SOURCE_DATE_EPOCH, else that of the
-/// layer's youngest file, so that equal input gives an equal image.
+/// The name that was given then means the new image. The new config is dated $SOURCE_DATE_EPOCH, or else the newest file in the
+/// layer, so that equal input gives an equal image.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool append :python:3.8 layer.tar
+  tar -c app | image-tool append --ref app:1 :python:3.8 -")]
 pub(crate) struct Append {
-    /// The image.
+    /// The image; - reads the address from standard input.
     address: Operand,
-    /// The layer, a tar, plain or compressed with gzip or zstd; - reads it from standard input.
+    /// The layer: a tar archive, plain or compressed with gzip or zstd; - reads it from standard input.
+    #[arg(value_hint = ValueHint::FilePath)]
     tar: PathBuf,
-    /// Leave the image's name alone and give the new image this one.
-    #[arg(long = "ref", value_name = "NAME")]
+    /// Give the new image this name, and leave the old name as it is.
+    #[arg(long = "ref", value_name = "NAME", value_hint = ValueHint::Other)]
     reference: Option<RefName>,
-    /// How a plain tar is compressed.
+    /// How to compress a plain tar archive.
     #[arg(long, value_enum, default_value = "gzip")]
     compress: Pack,
-    /// What the history says about how the layer was made.
-    #[arg(long, value_name = "TEXT", default_value = "image-tool append")]
+    /// The command that the history shows for the layer.
+    #[arg(long, value_name = "TEXT", default_value = "image-tool append", value_hint = ValueHint::Other)]
     created_by: String,
-    /// A remark in the history.
-    #[arg(short, long, value_name = "TEXT")]
+    /// A comment in the history.
+    #[arg(short, long, value_name = "TEXT", value_hint = ValueHint::Other)]
     message: Option<String>,
-    /// Who made the layer, in the history.
-    #[arg(short, long, value_name = "NAME")]
+    /// The author in the history.
+    #[arg(short, long, value_name = "NAME", value_hint = ValueHint::Other)]
     author: Option<String>,
-    /// Of an index, take the image for a platform, as linux/arm64; this machine's if omitted.
-    #[arg(long, value_name = "PLATFORM")]
+    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
+    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 
@@ -45,11 +50,11 @@ impl Append {
     pub(crate) fn run(self) -> Result<()> {
         let stdin = self.tar == Path::new("-");
         if stdin && self.address == Operand::Stdin {
-            bail!("- can stand once");
+            bail!("- may be given only once");
         }
         let address = self.address.address()?;
         let epoch = source_date_epoch()?;
-        let (tar, from) = input(&self.tar)?;
+        let (tar, from) = input(&self.tar, "name a file")?;
         let open = || -> Result<_> {
             let layout = Layout::of(&address)?;
             let image = layout.image(&address, &self.platform.unwrap_or_else(Platform::host))?;

@@ -1,4 +1,4 @@
-//! Archives that come in and go out: files, pipes, and never a terminal.
+//! Archive operands: files and pipes, but never terminals.
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -9,23 +9,24 @@ use anyhow::{Context, Result, bail};
 use image_tool::program::pipe;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-/// An archive from a file, or from standard input for `-`, and how to name it in an error.
-pub(super) fn input(path: &Path) -> Result<(Box<dyn io::Read>, String)> {
+/// Opens an archive, or standard input for `-`; returns it with its name for errors. `instead` tells how to name a
+/// file.
+pub(super) fn input(path: &Path, instead: &str) -> Result<(Box<dyn io::Read>, String)> {
     if path != Path::new("-") {
         let name = path.display().to_string();
         return Ok((Box::new(File::open(path).with_context(|| name.clone())?), name));
     }
     if io::stdin().is_terminal() {
-        bail!("standard input is a terminal (name a tar, or use a pipe)");
+        bail!("standard input is a terminal ({instead}, or use a pipe)");
     }
     Ok((Box::new(io::stdin().lock()), "standard input".into()))
 }
 
-/// Writes an archive to a file, which appears under its name when it is complete, or to standard output.
+/// Writes an archive to standard output, or to a file that appears when it is complete.
 pub(super) fn output(path: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let Some(path) = path.filter(|path| *path != Path::new("-")) else {
         if io::stdout().is_terminal() {
-            bail!("an archive is not for a terminal (use -o FILE, or a pipe)");
+            bail!("standard output is a terminal (use -o FILE or a pipe)");
         }
         let mut output = BufWriter::with_capacity(256 * 1024, StdoutWriter(io::stdout().lock()));
         write(&mut output)?;
@@ -36,7 +37,7 @@ pub(super) fn output(path: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> 
     if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
         let file = File::options().write(true).open(path).with_context(failed)?;
         if file.is_terminal() {
-            bail!("{}: an archive is not for a terminal", path.display());
+            bail!("{}: is a terminal", path.display());
         }
         let mut output = BufWriter::with_capacity(256 * 1024, file);
         write(&mut output)?;
@@ -47,7 +48,7 @@ pub(super) fn output(path: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> 
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         tempfile::Builder::new().prefix(".image-tool-").permissions(permissions).tempfile_in(folder)
     };
-    // Without a name where the file system can, so that nothing is left whatever happens.
+    // A file without a name if the file system supports that, so that nothing is ever left behind.
     let nameless =
         rustix::fs::open(folder, OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC, Mode::from_raw_mode(0o644));
     let (file, place) = match nameless {
@@ -63,7 +64,7 @@ pub(super) fn output(path: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> 
     file.sync_all().with_context(failed)?;
     let place = match place {
         Some(place) => place,
-        // A link does not replace what has the name, a rename does.
+        // Linking does not replace an existing file, but renaming does.
         None => {
             let place = named().with_context(failed)?.into_temp_path();
             std::fs::remove_file(&place).with_context(failed)?;
@@ -77,7 +78,7 @@ pub(super) fn output(path: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> 
     place.persist(path).map_err(|error| error.error).with_context(failed)
 }
 
-/// Standard output, whose broken pipe ends the tool quietly.
+/// Standard output. If it is closed, the tool ends quietly.
 struct StdoutWriter<W>(W);
 
 impl<W: Write> Write for StdoutWriter<W> {

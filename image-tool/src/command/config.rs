@@ -1,5 +1,5 @@
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::address::RefName;
 use image_tool::edit::append::History;
 use image_tool::edit::{Change, configure};
@@ -8,25 +8,30 @@ use image_tool::layout::platform::Platform;
 
 use super::fields::Fields;
 use super::operand::{Operand, named};
-use super::publish::{publish, source_date_epoch};
+use super::publish::{created, publish, source_date_epoch};
 
-/// Change an image's config, and print the new image's address.
+/// Change the config of an image and print the new image's address.
 ///
-/// The name that the image was given by then means the new one. Layers stay as they are; fields that are not named stay too.
+/// The name that was given then means the new image. Layers and all other fields stay as they are.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool config --env DEBUG=1 --user nobody :app
+  image-tool config --cmd '[\"sh\", \"-c\", \"date\"]' --ref dated :busybox
+  image-tool config --unset-label stage --created-by \"no stage\" :app")]
 pub(crate) struct Config {
     /// The image; - reads the address from standard input.
     address: Operand,
     #[command(flatten)]
     fields: Fields,
-    /// Leave the image's name alone and give the new image this one.
-    #[arg(long = "ref", value_name = "NAME")]
+    /// Give the new image this name, and leave the old name as it is.
+    #[arg(long = "ref", value_name = "NAME", value_hint = ValueHint::Other)]
     reference: Option<RefName>,
-    /// Tell of the change in the history, in these words; without it the history stays.
-    #[arg(long, value_name = "TEXT")]
+    /// Add a step to the history with this command (default: leave the history as it is).
+    #[arg(long, value_name = "TEXT", value_hint = ValueHint::Other)]
     created_by: Option<String>,
-    /// Of an index, take the image for a platform, as linux/arm64; this machine's if omitted.
-    #[arg(long, value_name = "PLATFORM")]
+    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
+    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 
@@ -40,10 +45,10 @@ impl Config {
             let layout = Layout::of(&address)?;
             let image = layout.image(&address, &platform)?;
             let writer = layout.writer()?;
-            let config: serde_json::Value = serde_json::from_slice(image.config_bytes())?;
-            // The clock stays out of it: without a word about the time, a change is as old as what was changed.
-            let time = config["created"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-            let created = epoch.unwrap_or_else(|| time.map_or(0, jiff::Timestamp::as_second));
+            let created = match epoch {
+                Some(epoch) => epoch,
+                None => created(&image)?,
+            };
             let history = self.created_by.map(|created_by| History { created_by, created, ..History::default() });
             let descriptor = configure(&image, &writer, &change, history.as_ref())?;
             Ok((writer, descriptor))

@@ -1,28 +1,33 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::beneath::Root;
 use image_tool::layer::diff;
 
 use super::archive::output;
 use super::publish::source_date_epoch;
 
-/// Write what turns one folder into another as a layer's tar.
+/// Write the difference between two folders as a layer.
 ///
-/// Together with unpack and append this changes an image by hand: unpack it twice, change one, append the difference.
+/// With unpack and append this changes an image by hand: unpack it twice, change one copy, and append the difference.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool diff old new | image-tool append :app -
+  image-tool diff --exclude tmp -o layer.tar old new")]
 pub(crate) struct Diff {
-    /// The folder as it was.
+    /// The old folder.
+    #[arg(value_hint = ValueHint::DirPath)]
     lower: PathBuf,
-    /// The folder as it is.
+    /// The new folder.
+    #[arg(value_hint = ValueHint::DirPath)]
     upper: PathBuf,
-    /// Leave out a path, as seen from the folder, with all beneath it; can stand several times.
-    #[arg(long, value_name = "PATH")]
+    /// Leave out this path, relative to the folders, and everything beneath it. May be repeated.
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::Other)]
     exclude: Vec<PathBuf>,
-    /// Write to a file, which appears under its name when it is complete; standard output, which must not be a terminal, if
-    /// omitted.
-    #[arg(short, long, value_name = "FILE")]
+    /// Write to this file, which appears when it is complete (default: standard output, unless it is a terminal).
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 }
 

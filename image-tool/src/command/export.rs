@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
 
@@ -10,17 +10,20 @@ use super::flatten::flatten;
 use super::operand::{Operand, named};
 use super::publish::source_date_epoch;
 
-/// Write an image's root file system as one tar.
+/// Export the root file system of an image as a tar archive.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool export -o rootfs.tar :python:3.8
+  image-tool export :python:3.8 | tar -t")]
 pub(crate) struct Export {
     /// The image; - reads the address from standard input.
     address: Operand,
-    /// Write to a file, which appears under its name when it is complete; standard output, which must not be a terminal, if
-    /// omitted.
-    #[arg(short, long, value_name = "FILE")]
+    /// Write to this file, which appears when it is complete (default: standard output, unless it is a terminal).
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
-    /// Of an index, take the image for a platform, as linux/arm64; this machine's if omitted.
-    #[arg(long, value_name = "PLATFORM")]
+    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
+    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 

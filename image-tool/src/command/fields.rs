@@ -1,50 +1,51 @@
 //! The fields of an image's config as options.
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::edit::Change;
 use image_tool::layout::platform::Platform;
 
 /// The fields of a config that can be set.
 #[derive(Args)]
 pub(super) struct Fields {
-    /// Set a variable, KEY=VALUE; can stand several times, as all that follow it here.
-    #[arg(short, long, value_name = "KEY=VALUE", value_parser = pair)]
+    /// Set an environment variable, KEY=VALUE. May be repeated, like --unset-env, --label, --unset-label, --expose and
+    /// --volume.
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = pair, value_hint = ValueHint::Other)]
     env: Vec<(String, String)>,
-    /// Take a variable out.
-    #[arg(long, value_name = "KEY")]
+    /// Remove an environment variable.
+    #[arg(long, value_name = "KEY", value_hint = ValueHint::Other)]
     unset_env: Vec<String>,
     /// Set a label, KEY=VALUE.
-    #[arg(short, long, value_name = "KEY=VALUE", value_parser = pair)]
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = pair, value_hint = ValueHint::Other)]
     label: Vec<(String, String)>,
-    /// Take a label out.
-    #[arg(long, value_name = "KEY")]
+    /// Remove a label.
+    #[arg(long, value_name = "KEY", value_hint = ValueHint::Other)]
     unset_label: Vec<String>,
-    /// Declare a port, as 8080/tcp.
-    #[arg(long, value_name = "PORT", value_parser = port)]
+    /// Declare a port, such as 8080/tcp.
+    #[arg(long, value_name = "PORT", value_parser = port, value_hint = ValueHint::Other)]
     expose: Vec<String>,
-    /// Declare a volume.
-    #[arg(long, value_name = "PATH")]
+    /// Declare a volume at this path.
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::Other)]
     volume: Vec<String>,
-    /// Set the command: a JSON array, or one word; an empty text takes it out.
-    #[arg(long, value_name = "COMMAND", value_parser = words)]
+    /// Set the command: a JSON array or a single word; an empty string removes it.
+    #[arg(long, value_name = "COMMAND", value_parser = words, value_hint = ValueHint::Other)]
     cmd: Option<Words>,
-    /// Set the entrypoint: a JSON array, or one word; an empty text takes it out.
-    #[arg(long, value_name = "COMMAND", value_parser = words)]
+    /// Set the entrypoint: a JSON array or a single word; an empty string removes it.
+    #[arg(long, value_name = "COMMAND", value_parser = words, value_hint = ValueHint::Other)]
     entrypoint: Option<Words>,
-    /// Set the user, NAME or UID, with :GROUP if need be.
-    #[arg(short, long, value_name = "USER")]
+    /// Set the user, NAME or UID, optionally with :GROUP.
+    #[arg(short, long, value_name = "USER", value_hint = ValueHint::Other)]
     user: Option<String>,
     /// Set the working directory.
-    #[arg(short, long, value_name = "PATH")]
+    #[arg(short, long, value_name = "PATH", value_hint = ValueHint::Other)]
     workdir: Option<String>,
-    /// Set the signal that ends the container.
-    #[arg(long, value_name = "SIGNAL")]
+    /// Set the signal that stops the container.
+    #[arg(long, value_name = "SIGNAL", value_hint = ValueHint::Other)]
     stop_signal: Option<String>,
-    /// Set who made the image.
-    #[arg(long, value_name = "NAME")]
+    /// Set the author of the image.
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
     author: Option<String>,
-    /// Set what platform the image says it is for.
-    #[arg(long, value_name = "PLATFORM")]
+    /// Set the platform, such as linux/arm64.
+    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
     set_platform: Option<Platform>,
 }
 
@@ -70,7 +71,7 @@ fn port(text: &str) -> Result<String, String> {
     let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     match (number.parse::<u16>(), protocol) {
         (Ok(1..), "tcp" | "udp" | "sctp") => Ok(format!("{number}/{protocol}")),
-        _ => Err("not a port (8080, 53/udp)".into()),
+        _ => Err("not a valid port (8080, 53/udp)".into()),
     }
 }
 

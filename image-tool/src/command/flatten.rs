@@ -1,4 +1,4 @@
-//! An image's tree as one archive.
+//! Flattening: the whole tree of an image as one archive.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,12 +10,12 @@ use image_tool::layer::cache::{Source, apply_all};
 use image_tool::layer::diff;
 use image_tool::layout::{Image, Layout};
 
-use super::print::say;
+use super::TOOL;
 
-/// Writes an image's tree as one archive, by way of a folder that is gone afterwards.
+/// Writes the tree of an image as one archive, through a temporary folder.
 pub(super) fn flatten<W: Write>(layout: &Layout, image: &Image, output: W, latest: Option<i64>) -> Result<()> {
     let sources = Source::of_image(layout, image)?;
-    // Not /tmp, which may be memory: file-hierarchy(7) has this one for what is large.
+    // Not /tmp, which may be in memory; /var/tmp is for large files (file-hierarchy(7)).
     let parent = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
     let folder = tempfile::Builder::new().prefix("image-tool-").tempdir_in(&parent);
     let path = folder.with_context(|| parent.display().to_string())?.keep();
@@ -24,7 +24,7 @@ pub(super) fn flatten<W: Write>(layout: &Layout, image: &Image, output: W, lates
         std::fs::create_dir(&tree).with_context(|| tree.display().to_string())?;
         let skipped = apply_all(&sources, Root::open(&tree)?, Options::tree())?;
         for (what, count) in skipped {
-            say(&format!("image-tool: {count} × {what} left out"));
+            TOOL.say(&format!("{count} × {what} left out"));
         }
         let options = diff::Options { latest, ..diff::Options::default() };
         diff::tree(&Root::open(&tree)?, output, &options)?;
@@ -32,6 +32,6 @@ pub(super) fn flatten<W: Write>(layout: &Layout, image: &Image, output: W, lates
     };
     let flattened = flatten();
     let removed = Root::open(&parent).and_then(|root| root.remove(path.file_name().unwrap_or_default()));
-    // Of two errors the first is the cause.
+    // The first of two errors is the cause.
     flattened.and(removed.map_err(Into::into))
 }

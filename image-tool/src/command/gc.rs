@@ -1,27 +1,32 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::layout::Layout;
 use image_tool::show::human;
 
 use super::operand::LayoutOperand;
 use super::print::{print_line, say};
 
-/// Remove blobs that no image has, and print what was removed.
+/// Remove blobs that no image uses.
 ///
-/// Waits for nobody: while another of these tools writes into the layout it fails and removes nothing. Programs that are not
-/// of these tools do not take part in that lock; where they write, use --older-than.
+/// Prints the digests of the removed blobs. Fails at once if another tool is writing into the layout. Other programs do not take
+/// part in this lock; if they write into the layout, use --older-than.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool gc
+  image-tool gc --dry-run images
+  image-tool gc --older-than 12h images")]
 pub(crate) struct Gc {
-    /// The layout; the default one if omitted.
+    /// The layout; the default layout if omitted.
     #[arg(default_value = "", hide_default_value = true)]
     layout: LayoutOperand,
-    /// Print what would be removed, and remove nothing.
+    /// Print what would be removed, but remove nothing.
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Leave alone what changed since: 90s, 30m, 12h or 7d.
-    #[arg(long, value_name = "AGE", value_parser = age, default_value = "0s", hide_default_value = true)]
+    /// Keep blobs that were written within this time: 90s, 30m, 12h or 7d.
+    #[arg(long, value_name = "AGE", value_parser = age, default_value = "0s", hide_default_value = true, value_hint = ValueHint::Other)]
     older_than: Duration,
 }
 
@@ -34,7 +39,7 @@ fn age(text: &str) -> Result<Duration, String> {
         _ => None,
     });
     let number = unit.and_then(|unit| text[..text.len() - 1].parse::<u64>().ok()?.checked_mul(unit));
-    number.map(Duration::from_secs).ok_or_else(|| "not an age (90s, 30m, 12h or 7d)".into())
+    number.map(Duration::from_secs).ok_or_else(|| "not a valid age (90s, 30m, 12h or 7d)".into())
 }
 
 impl Gc {
@@ -47,7 +52,7 @@ impl Gc {
             total += piece.size;
             match &piece.digest {
                 Some(digest) => print_line(digest.as_ref())?,
-                None => print_line(&piece.path.display().to_string())?,
+                None => print_line(&human::plain(&piece.path.display().to_string()))?,
             }
         }
         let what = if self.dry_run { "Reclaimable space" } else { "Total reclaimed space" };

@@ -1,5 +1,7 @@
+use std::io;
+
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::address::Address;
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
@@ -11,24 +13,30 @@ use serde_json::{Value, json};
 
 use super::operand::{Operand, named};
 use super::print::print_bytes;
-use super::table::{by_template, heading};
+use super::table::heading;
 
-/// Show how an image came about, the last step first, in docker's columns.
+/// Show how an image was built.
+///
+/// Prints the steps in docker's columns, the last step first.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool history :python:3.8
+  image-tool history --no-trunc --format \"{{.CreatedBy}}\" :python:3.8")]
 pub(crate) struct History {
     /// The image; - reads the address from standard input.
     address: Operand,
-    /// Print a line for each step by a template; fields are .ID, .CreatedSince, .CreatedAt, .CreatedBy, .Size and .Comment.
-    #[arg(long, value_name = "TEMPLATE")]
+    /// Print a line for each step by a Go template. Fields: .ID, .CreatedSince, .CreatedAt, .CreatedBy, .Size, .Comment.
+    #[arg(long, value_name = "TEMPLATE", value_hint = ValueHint::Other)]
     format: Option<Template>,
-    /// Do not shorten anything.
+    /// Print IDs and commands in full.
     #[arg(long)]
     no_trunc: bool,
-    /// Print identities only.
+    /// Print only IDs.
     #[arg(short, long)]
     quiet: bool,
-    /// Of an index, show the image for a platform, as linux/arm64; this machine's if omitted.
-    #[arg(long, value_name = "PLATFORM")]
+    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
+    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 
@@ -37,7 +45,7 @@ impl History {
         let address = self.address.clone().address()?;
         let values = self.values(&address).map_err(|error| named(error, &address))?;
         if let Some(template) = &self.format {
-            return print_bytes(by_template(template, &values)?.as_bytes());
+            return print_bytes(template.lines(&values, heading, &io::stdout())?.as_bytes());
         }
         let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
         if self.quiet {
@@ -61,15 +69,14 @@ impl History {
         let mut layers = image.manifest().layers().iter();
         let mut steps = config["history"].as_array().cloned().unwrap_or_default();
         let told = steps.iter().filter(|step| step["empty_layer"] != true).count();
-        // A history may be shorter than the image, or missing.
+        // The history may be shorter than the list of layers, or missing.
         steps.extend((told..image.manifest().layers().len()).map(|_| json!({})));
         let mut values = Vec::new();
         for step in steps {
             let layer = if step["empty_layer"] == true { None } else { layers.next() };
             let size = layer.map_or(0, |layer| layer_size(&layout, layer));
             let created: Option<Timestamp> = step["created"].as_str().and_then(|text| text.parse().ok());
-            let mut created_by =
-                human::plain(&step["created_by"].as_str().unwrap_or_default().replace(['\t', '\n'], " "));
+            let mut created_by = step["created_by"].as_str().unwrap_or_default().replace(['\t', '\n'], " ");
             if !self.no_trunc && created_by.chars().count() > 45 {
                 created_by = created_by.chars().take(44).chain(['…']).collect();
             }
@@ -79,7 +86,7 @@ impl History {
                 "CreatedAt": created.map_or("N/A".into(), |created| created.to_string()),
                 "CreatedBy": created_by,
                 "Size": human::size(size),
-                "Comment": human::plain(step["comment"].as_str().unwrap_or_default()),
+                "Comment": step["comment"].as_str().unwrap_or_default(),
             }));
         }
         if let Some(last) = values.last_mut() {

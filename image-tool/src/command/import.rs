@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
-use clap::Args;
+use anyhow::{Context, Result};
+use clap::{Args, ValueHint};
 use image_tool::address::Address;
 use image_tool::edit::append::History;
 use image_tool::edit::{Change, import};
@@ -9,32 +9,36 @@ use image_tool::layout::Layout;
 
 use super::archive::input;
 use super::fields::Fields;
+use super::operand::new_name;
 use super::publish::{Pack, publish, source_date_epoch};
 
-/// Make an image of a root file system's tar, and print its address.
+/// Create an image from the tar archive of a root file system and print its address.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool import rootfs.tar :base:1
+  tar -C rootfs -c . | image-tool import --cmd sh - :base:1")]
 pub(crate) struct Import {
-    /// The tar, plain or compressed with gzip or zstd; - reads it from standard input.
+    /// The tar archive, plain or compressed with gzip or zstd; - reads it from standard input.
+    #[arg(value_hint = ValueHint::FilePath)]
     tar: PathBuf,
-    /// The new image's name, LAYOUT:REF.
+    /// The name of the new image, LAYOUT:REF.
     new: Address,
     #[command(flatten)]
     fields: Fields,
-    /// How a plain tar is compressed.
+    /// How to compress a plain tar archive.
     #[arg(long, value_enum, default_value = "gzip")]
     compress: Pack,
-    /// What the history says about how the layer was made.
-    #[arg(long, value_name = "TEXT", default_value = "image-tool import")]
+    /// The command that the history shows for the layer.
+    #[arg(long, value_name = "TEXT", default_value = "image-tool import", value_hint = ValueHint::Other)]
     created_by: String,
 }
 
 impl Import {
     pub(crate) fn run(self) -> Result<()> {
-        if self.new.reference().is_none() || self.new.digest().is_some() {
-            bail!("{}: no name to give (LAYOUT:REF, as :python:3.8)", self.new);
-        }
+        new_name(&self.new)?;
         let epoch = source_date_epoch()?;
-        let (tar, from) = input(&self.tar)?;
+        let (tar, from) = input(&self.tar, "name a file")?;
         let writer = Layout::create(&self.new.layout_path())?.writer()?;
         let change = Change::from(self.fields);
         let created_by = self.created_by;

@@ -1,30 +1,31 @@
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use image_tool::address::Address;
 use image_tool::edit::index;
 use image_tool::layout::Layout;
 
-use super::operand::named;
+use super::operand::{named, new_name};
 use super::publish::publish;
 
-/// Put images for several platforms together under one name, and print the address.
+/// Combine images for several platforms under one name and print its address.
 ///
-/// Each goes in for the platform that its config tells; an index goes in with all that it has. Of several for one platform the
-/// last counts.
+/// Each image is added for the platform that its config names; of an index, all images are added. If several are for the same
+/// platform, the last one counts.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool index :app images:app-amd64 images:app-arm64")]
 pub(crate) struct Index {
     /// The new name, LAYOUT:REF.
     new: Address,
-    /// The images; from other layouts their blobs are taken over.
+    /// The images. Blobs from other layouts are hard-linked or copied.
     #[arg(required = true, value_name = "ADDRESS")]
     addresses: Vec<Address>,
 }
 
 impl Index {
     pub(crate) fn run(self) -> Result<()> {
-        if self.new.reference().is_none() || self.new.digest().is_some() {
-            bail!("{}: no name to give (LAYOUT:REF, as :python:3.8)", self.new);
-        }
+        new_name(&self.new)?;
         let layout = Layout::create(&self.new.layout_path())?;
         let writer = layout.writer()?;
         let mut descriptors = Vec::new();

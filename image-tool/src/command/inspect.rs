@@ -1,9 +1,12 @@
+use std::io;
+
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::address::Address;
 use image_tool::address::name;
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
+use image_tool::show::human;
 use image_tool::show::summary::Summary;
 use image_tool::show::template::Template;
 use serde::Serialize;
@@ -12,17 +15,24 @@ use serde_json::{Value, json};
 use super::operand::{Operand, named};
 use super::print::print_bytes;
 
-/// Print what is known of images, as one JSON array in docker's form.
+/// Print the details of images as JSON.
+///
+/// Prints one JSON array in the form of docker image inspect.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool inspect :python:3.8
+  image-tool inspect --format \"{{json .Config.Env}}\" :python:3.8
+  image-tool list images | head -n1 | image-tool inspect -")]
 pub(crate) struct Inspect {
-    /// Images; - reads an address from standard input.
+    /// The images; - reads an address from standard input.
     #[arg(required = true, value_name = "ADDRESS")]
     addresses: Vec<Operand>,
-    /// Print a line for each image by a template, as {{.Id}} or {{json .Config.Env}}.
-    #[arg(short, long, value_name = "TEMPLATE")]
+    /// Print a line for each image by a Go template, such as "{{.Id}}" or "{{json .Config.Env}}".
+    #[arg(short, long, value_name = "TEMPLATE", value_hint = ValueHint::Other)]
     format: Option<Template>,
-    /// Of an index, inspect the image for a platform, as linux/arm64; this machine's if omitted.
-    #[arg(long, value_name = "PLATFORM")]
+    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
+    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 
@@ -34,22 +44,13 @@ impl Inspect {
             documents.push(document(&address, self.platform.as_ref()).map_err(|error| named(error, &address))?);
         }
         if let Some(template) = &self.format {
-            let mut lines = String::new();
-            for document in &documents {
-                lines.push_str(&image_tool::show::human::plain(&template.render(document)?));
-                lines.push('\n');
-            }
-            return print_bytes(lines.as_bytes());
+            return print_bytes(template.lines(&documents, str::to_owned, &io::stdout())?.as_bytes());
         }
         let mut bytes = Vec::new();
         let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
         documents.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
         bytes.push(b'\n');
-        // JSON escapes control characters below space; a terminal knows more of them.
-        let text: String = String::from_utf8(bytes)?;
-        let escape =
-            |c: char| if c.is_control() && c != '\n' { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
-        print_bytes(text.chars().map(escape).collect::<String>().as_bytes())
+        print_bytes(human::json(&String::from_utf8(bytes)?).as_bytes())
     }
 }
 
@@ -91,7 +92,7 @@ fn document(address: &Address, platform: Option<&Platform>) -> Result<Value> {
         "RootFS": {"Type": "layers", "Layers": config["rootfs"]["diff_ids"]},
         "Descriptor": image.descriptor(),
     });
-    // docker shows these whether an image has them or not, and templates count on it.
+    // docker always shows these fields, and templates rely on it.
     for (field, nothing) in [
         ("User", json!("")),
         ("WorkingDir", json!("")),

@@ -2,7 +2,7 @@ use std::cmp::Reverse;
 use std::io::{self, IsTerminal};
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::address::Address;
 use image_tool::layout::Layout;
 use image_tool::show::summary::Summary;
@@ -14,37 +14,43 @@ use serde_json::{Value, json};
 
 use super::operand::LayoutOperand;
 use super::print::print_bytes;
-use super::table::{by_template, heading};
+use super::table::heading;
 
-/// List images: as addresses, one a line, or as a table on a terminal.
+/// List images.
 ///
-/// The table is docker's: the image's identity is the digest of its config, the size that of its layers, uncompressed.
+/// Prints one address a line, or docker's table on a terminal. In the table, the ID of an image is the digest of its config, and
+/// its size is that of its layers, uncompressed.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool list
+  image-tool list --json images
+  image-tool list --filter label=stage=test --format \"{{.Address}}\"")]
 pub(crate) struct List {
-    /// The layout, the default one if omitted; with a name, LAYOUT:REF, the images of that repository or that name.
+    /// A layout, or LAYOUT:REF for the images of one repository or name; the default layout if omitted.
     #[arg(default_value = "", hide_default_value = true, value_name = "LAYOUT")]
     operand: LayoutOperand,
-    /// Print the table, terminal or not.
+    /// Print the table even if standard output is not a terminal.
     #[arg(long)]
     table: bool,
-    /// Print each image's descriptor, as JSON lines.
+    /// Print the descriptor of each image as a line of JSON.
     #[arg(long, conflicts_with_all = ["table", "format", "quiet"])]
     json: bool,
-    /// Print a line for each image by a template, as {{.Repository}}:{{.Tag}}; fields are .ID, .Repository, .Tag, .Digest,
-    /// .CreatedSince, .CreatedAt, .Size and .Address.
-    #[arg(long, value_name = "TEMPLATE")]
+    /// Print a line for each image by a Go template, such as "{{.Repository}}:{{.Tag}}". Fields: .ID, .Repository, .Tag,
+    /// .Digest, .CreatedSince, .CreatedAt, .Size, .Address.
+    #[arg(long, value_name = "TEMPLATE", value_hint = ValueHint::Other)]
     format: Option<Template>,
-    /// Print identities only.
+    /// Print only IDs.
     #[arg(short, long)]
     quiet: bool,
-    /// Show the digests of manifests.
+    /// Add a column with the digests of the manifests.
     #[arg(long)]
     digests: bool,
-    /// Do not shorten identities.
+    /// Print IDs in full.
     #[arg(long)]
     no_trunc: bool,
-    /// List only some: reference=PATTERN, label=KEY[=VALUE] or dangling=true|false.
-    #[arg(short, long, value_name = "FILTER", value_parser = filter)]
+    /// List only matching images: reference=PATTERN, label=KEY[=VALUE], dangling=true or dangling=false. May be repeated.
+    #[arg(short, long, value_name = "FILTER", value_parser = filter, value_hint = ValueHint::Other)]
     filter: Vec<Filter>,
 }
 
@@ -64,7 +70,7 @@ fn filter(text: &str) -> Result<Filter, String> {
         }),
         Some(("dangling", "true" | "1")) => Ok(Filter::Dangling(true)),
         Some(("dangling", "false" | "0")) => Ok(Filter::Dangling(false)),
-        _ => Err("not a filter (reference=PATTERN, label=KEY[=VALUE], dangling=true)".into()),
+        _ => Err("not a valid filter (reference=PATTERN, label=KEY[=VALUE], dangling=true)".into()),
     }
 }
 
@@ -92,7 +98,11 @@ impl List {
         if !columns {
             let mut lines = String::new();
             for row in rows {
-                let line = if self.json { serde_json::to_string(&row.descriptor)? } else { row.address.to_string() };
+                let line = if self.json {
+                    human::json(&serde_json::to_string(&row.descriptor)?)
+                } else {
+                    row.address.to_string()
+                };
                 lines.push_str(&line);
                 lines.push('\n');
             }
@@ -103,7 +113,7 @@ impl List {
     }
 
     fn row(&self, layout: &Layout, reference: Option<String>, descriptor: Descriptor, summary: bool) -> Result<Row> {
-        // One that cannot be read is listed all the same: how else could it be removed?
+        // List unreadable images too: otherwise nobody could remove them.
         let image = if summary { Summary::image(layout, &descriptor).ok() } else { None };
         let summary = image.map(|image| Summary::of(layout, &image));
         let address = self.operand.address_of(reference.as_deref(), Some(descriptor.digest()))?;
@@ -143,7 +153,7 @@ impl List {
         let now = Timestamp::now();
         let values: Vec<Value> = rows.iter().map(|row| self.value(row, now)).collect();
         if let Some(template) = &self.format {
-            return by_template(template, &values);
+            return Ok(template.lines(&values, heading, &io::stdout())?);
         }
         let mut fields = vec!["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"];
         if !self.digests {
@@ -166,7 +176,7 @@ impl List {
         let (repository, tag) = match &row.reference {
             Some(reference) => {
                 let (repository, tag) = name::familiar(reference);
-                (human::plain(&repository), human::plain(tag))
+                (repository, tag.to_owned())
             }
             None => (none(), none()),
         };
@@ -191,7 +201,7 @@ fn created_at(created: Timestamp) -> String {
     created.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()
 }
 
-/// Whether a pattern with `*` and `?` fits a whole text.
+/// Whether a pattern with `*` and `?` matches a whole text.
 fn fits(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t, mut star) = (0, 0, None);

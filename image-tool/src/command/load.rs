@@ -1,29 +1,33 @@
-use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::address::name;
 use image_tool::archive::load::{Loaded, load};
 use image_tool::layout::Layout;
 
+use super::archive::input;
 use super::operand::LayoutOperand;
 use super::print::{print_line, say};
 
-/// Read an archive of images into a layout, and print their addresses.
+/// Load images from an archive and print their addresses.
 ///
-/// Takes what docker save, podman save and skopeo write, docker-archives as old as they come and oci-archives, plain or
-/// compressed with gzip or zstd, in one pass. Layers stay as they are in the archive, compressed or not.
+/// Reads docker-archives of every age and oci-archives, plain or compressed with gzip or zstd, as docker save, podman save and
+/// skopeo write them. Layers are stored as they are.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool load -i python.tar
+  docker save python:3.8 | image-tool load images")]
 pub(crate) struct Load {
-    /// The layout, made if it is not there; the default one if omitted.
+    /// The layout, created if it does not exist; the default layout if omitted.
     #[arg(default_value = "", hide_default_value = true)]
     layout: LayoutOperand,
-    /// Read from a file instead of standard input.
-    #[arg(short, long, value_name = "FILE")]
+    /// Read from this file instead of standard input.
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     input: Option<PathBuf>,
-    /// Say nothing on standard error.
+    /// Print nothing on standard error.
     #[arg(short, long)]
     quiet: bool,
 }
@@ -31,29 +35,14 @@ pub(crate) struct Load {
 impl Load {
     pub(crate) fn run(self) -> Result<()> {
         if let Some(address) = &self.layout.address {
-            bail!("{address}: the archive has the names (name the layout only)");
+            bail!("{address}: the names come from the archive (name the layout only)");
         }
-        let (loaded, from): (Vec<Loaded>, String) = match &self.input {
-            Some(path) if path != Path::new("-") => {
-                let from = path.display().to_string();
-                let file = File::open(path).with_context(|| from.clone())?;
-                (self.load(file, &from)?, from)
-            }
-            _ => {
-                let stdin = io::stdin();
-                if stdin.is_terminal() {
-                    bail!("standard input is a terminal (use -i FILE, or a pipe)");
-                }
-                (self.load(stdin.lock(), "standard input")?, "standard input".into())
-            }
-        };
+        let (archive, from) = input(self.input.as_deref().unwrap_or(Path::new("-")), "use -i FILE")?;
+        let loaded = self.load(archive, &from)?;
         for Loaded { name, descriptor } in loaded {
             if !self.quiet {
                 match &name {
-                    Some(name) => {
-                        let (repository, tag) = name::familiar(name.as_str());
-                        say(&format!("Loaded image: {repository}:{tag}"));
-                    }
+                    Some(name) => say(&format!("Loaded image: {}", name::short(name.as_str()))),
                     None => say(&format!("Loaded image ID: {}", descriptor.digest())),
                 }
             }

@@ -1,16 +1,16 @@
-//! Operands: addresses and layouts, from the command line or from standard input, and how an error names them.
+//! Operands: addresses and layouts, from the command line or from standard input.
 
 use std::io;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use image_tool::address::digest::Digest;
 use image_tool::address::home::Home;
 use image_tool::address::{Address, Error, RefName};
 use image_tool::layout::{self, Layout};
 use image_tool::program::pipe;
 
-/// An operand that names an image: an address, or `-` for a line of standard input.
+/// An address, or `-` for a line of standard input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Operand {
     Stdin,
@@ -26,7 +26,7 @@ impl std::str::FromStr for Operand {
 }
 
 impl Operand {
-    /// The one address, read from standard input if it is there.
+    /// The address, read from standard input if necessary.
     pub(super) fn address(self) -> Result<Address> {
         match self {
             Self::Address(address) => Ok(address),
@@ -38,7 +38,7 @@ impl Operand {
     }
 }
 
-/// An operand that names a layout, and perhaps a name in it; with or without the `:` that an address ends its layout with.
+/// A layout, optionally with a ref or digest. The `:` after a bare layout is optional.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct LayoutOperand {
     pub(super) layout: String,
@@ -65,7 +65,7 @@ impl LayoutOperand {
         if self.layout.is_empty() { Home::from_environment().images() } else { (&self.layout).into() }
     }
 
-    /// Opens the layout; the default one may not be there yet, and then it is empty.
+    /// Opens the layout; `None` if it is the default one and does not exist yet.
     pub(super) fn open(&self) -> Result<Option<Layout>> {
         match Layout::open(&self.path()) {
             Err(layout::Error::NoLayout { .. }) if self.layout.is_empty() => Ok(None),
@@ -73,14 +73,14 @@ impl LayoutOperand {
         }
     }
 
-    /// The address of something in the layout.
+    /// The address of an image in the layout.
     pub(super) fn address_of(&self, reference: Option<&str>, digest: Option<&Digest>) -> Result<Address> {
         let reference = reference.and_then(|text| text.parse::<RefName>().ok());
         Ok(Address::new(&self.layout, reference, digest.cloned())?)
     }
 }
 
-/// Puts the address in front of an error that does not begin with it.
+/// Adds the address to an error that does not begin with it.
 pub(super) fn named(error: anyhow::Error, address: &Address) -> anyhow::Error {
     use layout::Error;
     match error.downcast_ref::<Error>() {
@@ -92,5 +92,14 @@ pub(super) fn named(error: anyhow::Error, address: &Address) -> anyhow::Error {
             | Error::NotALayout { .. },
         ) => error,
         _ => Err::<(), _>(error).with_context(|| address.to_string()).expect_err("it was an error"),
+    }
+}
+
+/// The name for a new image: an address with a ref and no digest.
+pub(super) fn new_name(address: &Address) -> Result<&RefName> {
+    match (address.reference(), address.digest()) {
+        (Some(name), None) => Ok(name),
+        (_, Some(_)) => bail!("{address}: a new name cannot have a digest"),
+        (None, None) => bail!("{address}: missing name (LAYOUT:REF, such as :python:3.8)"),
     }
 }

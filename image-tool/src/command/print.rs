@@ -1,4 +1,4 @@
-//! What goes to standard output, and what people are told on standard error.
+//! Standard output and standard error.
 
 use anyhow::{Context, Result};
 use image_tool::program::pipe;

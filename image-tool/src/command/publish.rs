@@ -1,15 +1,16 @@
-//! What the commands that make images share: how a layer is compressed, which time it gets, and what is printed.
+//! What commands that create images share: compression, time, and the name.
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use image_tool::address::{Address, RefName};
 use image_tool::layer::Compression;
-use image_tool::layout::Writer;
+use image_tool::layout::{Image, Writer};
+use jiff::Timestamp;
 use oci_spec::image::Descriptor;
 
 use super::print::print_line;
 
-/// Gives a new image the name it shall have, its own or that of the one it was made from, and prints its address.
+/// Gives a new image its name, or else the name of the old one, and prints its address.
 pub(super) fn publish(
     writer: &Writer,
     address: &Address,
@@ -33,17 +34,26 @@ pub(super) fn publish(
     print_line(&new.with_digest(&digest).to_string())
 }
 
-/// The time that reproducible builds ask for.
+/// The value of SOURCE_DATE_EPOCH (reproducible-builds.org).
 pub(super) fn source_date_epoch() -> Result<Option<i64>> {
     match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) => {
-            text.parse().map(Some).with_context(|| format!("SOURCE_DATE_EPOCH: {text:?} is not a number of seconds"))
-        }
+        Ok(text) => text
+            .parse()
+            .map(Some)
+            .with_context(|| format!("SOURCE_DATE_EPOCH: {text:?} is not a valid number of seconds")),
         Err(_) => Ok(None),
     }
 }
 
-/// How a new layer is compressed.
+/// The time of an image in seconds since 1970, or 0. A changed image keeps it, since the clock would make equal input give
+/// unequal images.
+pub(super) fn created(image: &Image) -> Result<i64> {
+    let config: serde_json::Value = serde_json::from_slice(image.config_bytes())?;
+    let time = config["created"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    Ok(time.map_or(0, Timestamp::as_second))
+}
+
+/// The compression of a new layer.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Pack {
     None,

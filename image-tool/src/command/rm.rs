@@ -4,19 +4,25 @@ use image_tool::address::name;
 use image_tool::address::{Address, RefName};
 use image_tool::layout::{self, Index, Layout};
 
+use super::TOOL;
 use super::operand::named;
 use super::print::say;
 
-/// Remove names, and with its last name an image.
+/// Remove names; an image goes with its last name.
 ///
-/// A name is removed alone, as long as the image has others. An image's identity, or the first digits of it, removes the
-/// image if it has one name, or with --force however many it has. The blobs stay until gc.
+/// A name removes only itself while the image has others. An image ID, or its first digits, removes the image if it has only one
+/// name; with --force, whatever names it has. The blobs stay until gc removes them.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool rm :python:3.8
+  image-tool rm --force :0a1b2c3d4e5f
+  image-tool rm images:old images:older && image-tool gc images")]
 pub(crate) struct Rm {
-    /// Names or identities of images.
+    /// Names or IDs of images.
     #[arg(required = true, value_name = "ADDRESS")]
     addresses: Vec<Address>,
-    /// Remove an image by its identity with all its names; do not mind that one is not there.
+    /// Remove an image with all its names by its ID; ignore images that do not exist.
     #[arg(short, long)]
     force: bool,
 }
@@ -35,7 +41,7 @@ impl Rm {
                     continue;
                 }
                 if let Some(earlier) = failure.replace(error) {
-                    say(&format!("image-tool: {earlier:#}"));
+                    TOOL.say(&format!("{earlier:#}"));
                 }
             }
         }
@@ -44,7 +50,7 @@ impl Rm {
 
     fn remove(&self, address: &Address) -> Result<()> {
         let layout = Layout::of(address)?;
-        // Looked up under the lock: what is removed is what was found.
+        // Resolve under the lock, so that what is removed is what was found.
         let lock = layout.lock_index()?;
         let mut index = layout.index()?;
         let descriptor = layout.resolve(address)?;
@@ -54,10 +60,10 @@ impl Rm {
             Some(reference) if address.digest().is_none() => untag(&mut index, reference),
             _ => {
                 if names.len() > 1 && !self.force {
-                    bail!("{} names mean this image, name one or use --force: {}", names.len(), names.join(" "));
+                    bail!("{} names for this image (choose one or use --force): {}", names.len(), names.join(" "));
                 }
                 for name in index.remove_image(descriptor.digest()) {
-                    say(&format!("Untagged: {}", shown(&name)));
+                    say(&format!("Untagged: {}", name::short(&name)));
                 }
             }
         }
@@ -73,13 +79,8 @@ impl Rm {
 
 fn untag(index: &mut Index, reference: &RefName) {
     if index.remove(reference) {
-        say(&format!("Untagged: {}", shown(reference.as_str())));
+        say(&format!("Untagged: {}", name::short(reference.as_str())));
     }
-}
-
-fn shown(reference: &str) -> String {
-    let (repository, tag) = name::familiar(reference);
-    format!("{repository}:{tag}")
 }
 
 fn names_of(index: &Index, digest: &image_tool::address::digest::Digest) -> Result<Vec<String>> {

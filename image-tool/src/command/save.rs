@@ -2,7 +2,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 use image_tool::address::Address;
 use image_tool::archive::Format;
 use image_tool::archive::save::{Subject, save};
@@ -20,34 +20,39 @@ enum Form {
     OciArchive,
 }
 
-/// Write images as one archive.
+/// Save images to an archive.
 ///
-/// A docker-archive is what docker load, podman load and skopeo read, and an OCI layout besides; an oci-archive has indexes of
-/// several platforms whole. Layers are written as they are, compressed.
+/// A docker-archive can be read by docker load, podman load and skopeo, and is also an OCI layout. An oci-archive keeps
+/// multi-platform images whole. Layers are written as they are.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool save -o python.tar :python:3.8
+  image-tool save --format oci-archive --compress zstd -o all.tar.zst :a :b
+  image-tool save :python:3.8 | docker load")]
 pub(crate) struct Save {
-    /// Images; - reads an address from standard input.
+    /// The images; - reads an address from standard input.
     #[arg(required = true, value_name = "ADDRESS")]
     addresses: Vec<Operand>,
-    /// Write to a file, which appears under its name when it is complete; standard output, which must not be a terminal, if
-    /// omitted.
-    #[arg(short, long, value_name = "FILE")]
+    /// Write to this file, which appears when it is complete (default: standard output, unless it is a terminal).
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
-    /// The archive's form.
+    /// The format of the archive.
     #[arg(long, value_enum, default_value = "docker-archive")]
     format: Form,
     /// Compress the archive.
     #[arg(long, value_enum, default_value = "none")]
     compress: Pack,
-    /// Of an index, save the image for a platform, as linux/arm64; a docker-archive has this machine's.
-    #[arg(long, value_name = "PLATFORM")]
+    /// Of a multi-platform image, save the one for this platform, such as linux/arm64 (default: this machine's for a
+    /// docker-archive, all for an oci-archive).
+    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 
 impl Save {
     pub(crate) fn run(self) -> Result<()> {
         if self.addresses.iter().filter(|operand| **operand == Operand::Stdin).count() > 1 {
-            bail!("- can stand once");
+            bail!("- may be given only once");
         }
         let mut addresses = Vec::new();
         for operand in self.addresses {
@@ -72,14 +77,14 @@ fn subject(address: &Address, format: Format, platform: Option<&Platform>) -> Re
     let host = Platform::host();
     let wanted = platform.unwrap_or(&host);
     let mut subject = Subject { name: address.reference().cloned(), image: None, descriptor, layout };
-    // An address that is a bare layout means its only image, which may have a name.
+    // A bare layout means its only image, which may have a name.
     if subject.name.is_none() && address.digest().is_none() {
         let entries = subject.layout.index()?.entries()?;
         let entry =
             entries.into_iter().find(|(name, entry)| name.is_some() && entry.digest() == subject.descriptor.digest());
         subject.name = entry.and_then(|(name, _)| name?.parse().ok());
     }
-    // An identity is no name.
+    // An ID is not a name.
     if let Some(name) = &subject.name {
         let entries = subject.layout.index()?.entries()?;
         let known = entries.iter().any(|(entry, _)| {

@@ -1,5 +1,5 @@
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::layout::Layout;
 use image_tool::layout::MANIFEST_LIMIT;
 use image_tool::layout::platform::Platform;
@@ -7,18 +7,23 @@ use image_tool::layout::platform::Platform;
 use super::operand::{Operand, named};
 use super::print::print_bytes;
 
-/// Print an image's manifest or index, byte for byte.
+/// Print the manifest or index of an image, byte for byte.
 ///
-/// Its digest is the digest of what is printed.
+/// The digest of what is printed is the digest of the image.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool show :python:3.8
+  image-tool show --config :python:3.8
+  image-tool show --platform linux/arm64 :python:3.8")]
 pub(crate) struct Show {
     /// The image; - reads the address from standard input.
     address: Operand,
-    /// Print the image's config instead.
+    /// Print the config instead.
     #[arg(long)]
     config: bool,
-    /// Of an index, print the manifest or the config for a platform, as linux/arm64.
-    #[arg(long, value_name = "PLATFORM")]
+    /// Of a multi-platform image, take the one for this platform, such as linux/arm64.
+    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 

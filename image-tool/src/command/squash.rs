@@ -1,5 +1,5 @@
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::address::RefName;
 use image_tool::edit::append::{History, Layer};
 use image_tool::edit::squash;
@@ -9,23 +9,27 @@ use image_tool::layout::platform::Platform;
 
 use super::flatten::flatten;
 use super::operand::{Operand, named};
-use super::publish::{Pack, publish, source_date_epoch};
+use super::publish::{Pack, created, publish, source_date_epoch};
 
-/// Make one layer of all of an image's, and print the new image's address.
+/// Squash all layers of an image into one and print the new image's address.
 ///
-/// What upper layers deleted or replaced is gone from the new one. The name that the image was given by then means it.
+/// Files that upper layers deleted or replaced are gone from the new image. The name that was given then means the new image.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool squash :app
+  image-tool squash --compress zstd --ref app:flat :app")]
 pub(crate) struct Squash {
     /// The image; - reads the address from standard input.
     address: Operand,
-    /// Leave the image's name alone and give the new image this one.
-    #[arg(long = "ref", value_name = "NAME")]
+    /// Give the new image this name, and leave the old name as it is.
+    #[arg(long = "ref", value_name = "NAME", value_hint = ValueHint::Other)]
     reference: Option<RefName>,
-    /// How the layer is compressed.
+    /// How to compress the layer.
     #[arg(long, value_enum, default_value = "gzip")]
     compress: Pack,
-    /// Of an index, take the image for a platform, as linux/arm64; this machine's if omitted.
-    #[arg(long, value_name = "PLATFORM")]
+    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
+    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 
@@ -41,9 +45,10 @@ impl Squash {
             let mut packer = Packer::new(&writer, self.compress.into())?;
             flatten(&layout, &image, &mut packer, epoch)?;
             let (descriptor, diff_id) = packer.finish()?;
-            let config: serde_json::Value = serde_json::from_slice(image.config_bytes())?;
-            let time = config["created"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-            let created = epoch.unwrap_or_else(|| time.map_or(0, jiff::Timestamp::as_second));
+            let created = match epoch {
+                Some(epoch) => epoch,
+                None => created(&image)?,
+            };
             let history = History { created_by: "image-tool squash".into(), created, ..History::default() };
             let descriptor = squash(&image, &writer, &Layer { descriptor, diff_id, latest: created }, &history)?;
             Ok((writer, descriptor))

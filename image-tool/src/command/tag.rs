@@ -1,31 +1,31 @@
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use image_tool::address::Address;
 use image_tool::layout::Layout;
 
-use super::operand::{Operand, named};
+use super::operand::{Operand, named, new_name};
 use super::print::print_line;
 
 /// Give an image another name.
 ///
-/// The name may be in another layout: the image's blobs are taken there, by hard links where that is possible.
+/// If the new name already means an image, it is moved. If the name is in another layout, the blobs of the image are hard-linked
+/// or copied there.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool tag :python:3.8 :mine:1
+  image-tool tag :python:3.8 other:python:3.8")]
 pub(crate) struct Tag {
     /// The image; - reads the address from standard input.
     address: Operand,
-    /// The new name, LAYOUT:REF. If it names an image already, it will name this one.
+    /// The new name, LAYOUT:REF.
     new: Address,
 }
 
 impl Tag {
     pub(crate) fn run(self) -> Result<()> {
         let address = self.address.address()?;
-        let Some(reference) = self.new.reference() else {
-            bail!("{}: no name to give (LAYOUT:REF, as :python:3.8)", self.new);
-        };
-        if self.new.digest().is_some() {
-            bail!("{}: a name is given, a digest is not", self.new);
-        }
+        let reference = new_name(&self.new)?;
         let tag = || -> Result<String> {
             let source = Layout::of(&address)?;
             let descriptor = source.resolve(&address)?;

@@ -1,5 +1,5 @@
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
 use image_tool::show::summary::Summary;
@@ -10,22 +10,27 @@ use image_tool::{layout, show::human};
 use super::operand::{Operand, named};
 use super::print::print_bytes;
 
-/// Show what each layer adds, what of it later layers replace or delete, and where the bytes are.
+/// Show what each layer adds, what later layers replace or delete, and where the bytes are.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool tree :python:3.8
+  image-tool tree --html :python:3.8 >python.html
+  image-tool tree --json :python:3.8 | jq \".waste[0]\"")]
 pub(crate) struct Tree {
     /// The image; - reads the address from standard input.
     address: Operand,
-    /// Print all of it as JSON.
+    /// Print everything as JSON.
     #[arg(long, conflicts_with = "html")]
     json: bool,
-    /// Print a page with a map of the tree, for a browser.
+    /// Print an HTML page with a map of the tree.
     #[arg(long)]
     html: bool,
-    /// How many levels of folders to show.
-    #[arg(short, long, value_name = "LEVELS", default_value_t = 2)]
+    /// Levels of folders to show.
+    #[arg(short, long, value_name = "LEVELS", default_value_t = 2, value_hint = ValueHint::Other)]
     depth: usize,
-    /// Of an index, show the image for a platform, as linux/arm64; this machine's if omitted.
-    #[arg(long, value_name = "PLATFORM")]
+    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
+    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 
@@ -45,7 +50,7 @@ impl Tree {
             return print_bytes(page(&address.to_string(), &tree).as_bytes());
         }
         if self.json {
-            return print_bytes((serde_json::to_string(&tree)? + "\n").as_bytes());
+            return print_bytes((human::json(&serde_json::to_string(&tree)?) + "\n").as_bytes());
         }
         print_bytes(text(&address.with_digest(image.descriptor().digest()).to_string(), &tree, self.depth).as_bytes())
     }
@@ -63,7 +68,7 @@ fn text(address: &str, tree: &Survey, depth: usize) -> String {
     );
     let mut rows = vec![["LAYER", "SIZE", "WASTED", "ENTRIES", "CREATED BY"].map(str::to_owned).to_vec()];
     for layer in &tree.layers {
-        let created_by = human::plain(&layer.created_by.replace(['\t', '\n'], " "));
+        let created_by = layer.created_by.replace(['\t', '\n'], " ");
         rows.push(vec![
             layer.digest.get(7..19).unwrap_or(&layer.digest).to_owned(),
             human::size(layer.size),
@@ -80,7 +85,7 @@ fn text(address: &str, tree: &Survey, depth: usize) -> String {
                 human::size(waste.size),
                 (waste.layer + 1).to_string(),
                 (waste.by + 1).to_string(),
-                format!("/{}", human::plain(&waste.path.to_string_lossy())),
+                format!("/{}", waste.path.to_string_lossy()),
             ]);
         }
         text += &format!("\n{}", human::table(&rows));
@@ -90,9 +95,9 @@ fn text(address: &str, tree: &Survey, depth: usize) -> String {
     text + "\n" + &human::table(&rows)
 }
 
-/// The folders to a depth, the largest first, without those that make up less than a hundredth of the one above.
+/// The folders up to a depth, the largest first, except those with less than a hundredth of their parent.
 fn folders(rows: &mut Vec<Vec<String>>, node: &Node, path: &str, depth: usize) {
-    let name = if path.is_empty() { "/".to_owned() } else { human::plain(path) };
+    let name = if path.is_empty() { "/".to_owned() } else { path.to_owned() };
     rows.push(vec![human::size(node.size), (node.layer + 1).to_string(), name]);
     if depth == 0 {
         return;

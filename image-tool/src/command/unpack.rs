@@ -2,7 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::beneath::Root;
 use image_tool::layer::apply::Options;
 use image_tool::layer::cache::{Source, apply_all};
@@ -10,30 +10,36 @@ use image_tool::layer::owner::{IdMap, Owners};
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
 
+use super::TOOL;
 use super::operand::{Operand, named};
-use super::print::{print_line, say};
+use super::print::print_line;
 
-/// Unpack an image's layers into a folder, and print its path.
+/// Unpack an image into a folder and print its path.
 ///
-/// Everything is verified on the way; if something is wrong, the folder is left as it was. As root, owners are kept; everybody
-/// else owns all that is unpacked, and device nodes are left out.
+/// Everything is verified; if something is wrong, the folder is left as it was. Root keeps the owners of files. Other users own all
+/// files themselves, and device nodes are left out.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool unpack :python:3.8 rootfs
+  image-tool unpack --uid-map 0:100000:65536 :python:3.8 rootfs")]
 pub(crate) struct Unpack {
     /// The image; - reads the address from standard input.
     address: Operand,
-    /// The folder: a new one, or one that is empty.
+    /// A new or an empty folder.
+    #[arg(value_hint = ValueHint::DirPath)]
     directory: PathBuf,
-    /// Own everything, as root too.
+    /// Own all files, even as root.
     #[arg(long)]
     rootless: bool,
-    /// Shift users, INSIDE:OUTSIDE:COUNT; can stand several times.
-    #[arg(long, value_name = "MAP", conflicts_with = "rootless")]
+    /// Shift user IDs, INSIDE:OUTSIDE:COUNT. May be repeated.
+    #[arg(long, value_name = "MAP", conflicts_with = "rootless", value_hint = ValueHint::Other)]
     uid_map: Vec<String>,
-    /// Shift groups; as the users if omitted.
-    #[arg(long, value_name = "MAP", requires = "uid_map")]
+    /// Shift group IDs (default: like user IDs). May be repeated.
+    #[arg(long, value_name = "MAP", requires = "uid_map", value_hint = ValueHint::Other)]
     gid_map: Vec<String>,
-    /// Of an index, unpack the image for a platform, as linux/arm64; this machine's if omitted.
-    #[arg(long, value_name = "PLATFORM")]
+    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
+    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 
@@ -46,7 +52,7 @@ impl Unpack {
         if !self.uid_map.is_empty() {
             let map = |words: &[String]| {
                 IdMap::parse(&words.join("\n"))
-                    .with_context(|| format!("{}: not an id map (INSIDE:OUTSIDE:COUNT)", words.join(" ")))
+                    .with_context(|| format!("{}: not a valid ID map (INSIDE:OUTSIDE:COUNT)", words.join(" ")))
             };
             let users = map(&self.uid_map)?;
             let groups = if self.gid_map.is_empty() { users.clone() } else { map(&self.gid_map)? };
@@ -65,14 +71,14 @@ impl Unpack {
             apply_all(&sources, root, options).with_context(|| address.to_string())
         })?;
         for (what, count) in skipped {
-            say(&format!("image-tool: {address}: {count} × {what} left out"));
+            TOOL.say(&format!("{address}: {count} × {what} left out"));
         }
         print_line(&self.directory.display().to_string())
     }
 }
 
-/// Fills a folder: a new one under a temporary name, which it loses when it is complete; one that exists and is empty,
-/// which may be a mount point, in place.
+/// Fills a folder. A new one has a temporary name until it is complete. An existing one, which must be empty and may be
+/// a mount point, is filled in place.
 fn into<T>(directory: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let failed = || directory.display().to_string();
     match fs::read_dir(directory) {
@@ -82,7 +88,7 @@ fn into<T>(directory: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T>
             }
             let filled = fill(directory);
             if filled.is_err() {
-                // The error that made us give up is the one to tell.
+                // Report only the first error.
                 let _ = Root::open(directory)
                     .and_then(|root| root.names("")?.into_iter().try_for_each(|name| root.remove(name)));
             }
@@ -104,7 +110,7 @@ fn into<T>(directory: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T>
             });
             if filled.is_err() {
                 let name = temporary.file_name().unwrap_or_default();
-                // The error that made us give up is the one to tell.
+                // Report only the first error.
                 let _ = Root::open(parent).and_then(|root| root.remove(name));
             }
             filled

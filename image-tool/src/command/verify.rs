@@ -8,17 +8,22 @@ use image_tool::layout::{self, Layout};
 use image_tool::program::pipe;
 use image_tool::verify::Verification;
 
+use super::TOOL;
 use super::operand::{LayoutOperand, named};
-use super::print::{print_line, say};
+use super::print::print_line;
 
-/// Prove that images are sound, and print their addresses.
+/// Verify images and print the addresses of those that are sound.
 ///
-/// Reads every blob and holds it against its digest and size, every layer against the diff id in the config, every document
-/// against what it says it is. An address is printed, with its digest, once all of that holds; what is wrong is told on
-/// standard error otherwise, all of it, and the exit status is 1.
+/// Reads every blob and compares its digest and size with its descriptor, every layer with its diff ID, and every document with
+/// its media type. All problems are reported on standard error, and the exit status is then 1.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  image-tool verify
+  image-tool verify :python:3.8
+  image-tool list images | image-tool verify -")]
 pub(crate) struct Verify {
-    /// Images, or layouts with all that they hold; - reads addresses from standard input. The default layout if omitted.
+    /// Images, or layouts with all their images; - reads addresses from standard input. The default layout if omitted.
     #[arg(value_name = "ADDRESS")]
     operands: Vec<String>,
 }
@@ -100,10 +105,10 @@ impl Run {
         Ok(layout)
     }
 
-    /// The images that an operand means, with their digests.
+    /// The images of an operand, with their digests.
     fn addresses(&mut self, operand: &LayoutOperand) -> Result<Vec<(Address, oci_spec::image::Descriptor)>> {
         let layout = match self.layout(operand) {
-            // Nothing is as sound as nothing.
+            // An empty layout is sound.
             Err(error)
                 if operand.layout.is_empty()
                     && operand.address.is_none()
@@ -124,10 +129,10 @@ impl Run {
         entries.collect()
     }
 
-    /// Keeps the last failure for the end, which tells it; earlier ones are told now.
+    /// Keeps the last failure for the exit, and reports earlier ones.
     fn fail(&mut self, error: anyhow::Error) {
         if let Some(earlier) = self.failure.replace(error) {
-            say(&format!("image-tool: {earlier:#}"));
+            TOOL.say(&format!("{earlier:#}"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A layer on top of an image: a new image.
+//! Adding a layer to an image.
 
 use std::io::{self, BufReader, Read, Write};
 
@@ -12,44 +12,44 @@ use crate::layer::pack::Packer;
 use crate::layer::{Compression, Decoder, Sniffed};
 use crate::layout::{self, Image, Writer};
 
-/// Why a layer could not be put on an image.
+/// Why a layer could not be added.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The layout.
+    /// The layout could not be read or written.
     #[error(transparent)]
     Layout(#[from] layout::Error),
-    /// The layer's stream.
+    /// The layer is not compressed in a supported way, or could not be read.
     #[error(transparent)]
     Layer(#[from] crate::layer::Error),
-    /// It is no archive.
+    /// The layer is not a tar archive.
     #[error(transparent)]
     Archive(#[from] entry::Error),
-    /// There is nothing.
-    #[error("it is empty (not even a tar of nothing is)")]
+    /// The input is empty.
+    #[error("empty input (even a tar archive without files has 1024 bytes)")]
     Empty,
-    /// The image's config or manifest has no place for a layer.
+    /// The config or manifest of the image lacks a field that the layer is added to.
     #[error("the image's {document} has no {field}")]
     Field {
-        /// Which document.
+        /// `config` or `manifest`.
         document: &'static str,
-        /// What is missing.
+        /// The name of the missing field.
         field: &'static str,
     },
 }
 
-/// A new layer: its blob, and what is known of the archive in it.
+/// A new layer.
 #[derive(Debug, Clone)]
 pub struct Layer {
-    /// The blob.
+    /// The blob of the layer.
     pub descriptor: Descriptor,
-    /// The archive's digest.
+    /// The digest of the uncompressed archive: the diff ID.
     pub diff_id: Digest,
-    /// The latest time of an entry in it, in seconds since 1970.
+    /// The latest modification time of its entries, in seconds since 1970.
     pub latest: i64,
 }
 
-/// Reads from one and writes the same to another.
+/// A reader that copies what it reads to a writer.
 struct Tee<R, W> {
     reader: R,
     writer: W,
@@ -76,8 +76,8 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// Reads a tar into a layout as a layer's blob. A plain one is compressed as asked for; one that is compressed already stays
-/// as it is. It is read as an archive on the way, so that what nobody could unpack does not become a layer.
+/// Writes a tar archive to a layout as the blob of a layer. A plain archive is compressed as requested; one that is
+/// compressed already is stored as it is. The archive is parsed on the way, so that every layer can be unpacked.
 ///
 /// # Errors
 /// [`Error`].
@@ -98,14 +98,14 @@ pub fn layer<R: Read>(input: R, writer: &Writer, compression: Compression) -> Re
             let (decoder, _) = Decoder::detect(Tee { reader: sniffed, writer: &mut blob })?;
             let hashing = Hashing { reader: decoder, hasher: Hasher::sha256() };
             let (latest, Hashing { reader, hasher }) = read_through(hashing)?;
-            // What the decompressor did not want to see is part of the blob all the same.
+            // The blob includes what the decompressor did not need to read.
             io::copy(&mut reader.into_inner(), &mut io::sink()).map_err(crate::layer::Error::Read)?;
             Ok(Layer { descriptor: blob.commit(found.media_type())?, diff_id: hasher.finish(), latest })
         }
     }
 }
 
-/// Reads all entries and what is behind them; gives the latest time, and the reader back.
+/// Reads all entries and what follows them; returns the latest time, and the reader.
 fn read_through<R: Read>(reader: R) -> Result<(i64, R), Error> {
     let mut reader = Reader::new(BufReader::with_capacity(256 * 1024, reader));
     let mut latest = 0;
@@ -117,20 +117,20 @@ fn read_through<R: Read>(reader: R) -> Result<(i64, R), Error> {
     Ok((latest, rest.into_inner()))
 }
 
-/// What the history says of a new layer.
+/// A step of the history.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    /// The command that made it.
+    /// The command that created the layer.
     pub created_by: String,
-    /// A remark.
+    /// A comment.
     pub comment: Option<String>,
-    /// Who made it.
+    /// The author.
     pub author: Option<String>,
-    /// When, in seconds since 1970.
+    /// The time, in seconds since 1970.
     pub created: i64,
 }
 
-/// Writes the manifest and the config of `image` with a layer on top. Fields that we do not know stay as they are.
+/// Writes the manifest and config of `image` with a layer added. Unknown fields are preserved.
 ///
 /// # Errors
 /// [`Error`].
@@ -143,7 +143,7 @@ pub fn append(image: &Image, writer: &Writer, layer: &Layer, history: &History) 
                 entry[key] = value.as_str().into();
             }
         }
-        // A config without a history may have layers; then a single entry would not fit them.
+        // A config may lack the history of its layers; then a single entry would not match them.
         let known = config["history"].as_array().is_some_and(|known| !known.is_empty());
         if known || image.manifest().layers().is_empty() {
             match config["history"].as_array_mut() {
@@ -161,7 +161,7 @@ pub fn append(image: &Image, writer: &Writer, layer: &Layer, history: &History) 
     })
 }
 
-/// A layer's descriptor in the words of the image: OCI's, or docker's.
+/// The descriptor of a layer with the media type that matches the image: OCI's or docker's.
 pub(super) fn flavoured(layer: &Descriptor, image: &Image) -> Result<Descriptor, Error> {
     let mut descriptor = layer.clone();
     if image.manifest().config().media_type().to_string().starts_with("application/vnd.docker.") {
@@ -174,7 +174,7 @@ pub(super) fn flavoured(layer: &Descriptor, image: &Image) -> Result<Descriptor,
     Ok(descriptor)
 }
 
-/// Writes an image's config and manifest as `change` leaves them.
+/// Writes the config and manifest of an image after `change`.
 pub(super) fn rewrite(
     image: &Image,
     writer: &Writer,
@@ -194,7 +194,7 @@ pub(super) fn rewrite(
     Ok(writer.put(image.descriptor().media_type().clone(), manifest.to_string().as_bytes())?)
 }
 
-/// A time as documents have it (RFC 3339), from seconds since 1970.
+/// A time as RFC 3339, from seconds since 1970.
 pub(super) fn time(seconds: i64) -> String {
     Timestamp::from_second(seconds).unwrap_or_default().to_string()
 }

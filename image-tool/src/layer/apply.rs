@@ -1,16 +1,19 @@
-//! A layer's archive becomes files in a directory.
+//! Applying layers: an archive becomes files in a directory.
 //!
-//! One pass over the stream; nothing is read twice and no file is buffered. Every path is resolved beneath the root's
-//! descriptor ([`crate::beneath`]), files are created anew and never opened through a name that was there before, so a
-//! link in the archive can neither leave the root nor lend its name to a write.
+//! The stream is read once and no file is buffered. Every path is resolved beneath the descriptor of the root
+//! ([`crate::beneath`]). Files are always created anew, never opened by an existing name. So links in the archive
+//! cannot lead out of the root, and cannot redirect a write.
 //!
-//! The same archive has two targets. In a [`Target::Tree`] a whiteout deletes; layers are applied one upon the other.
-//! A [`Target::Lower`] is one layer alone, as overlayfs wants a lower directory: deletions are kept in overlayfs's own
-//! signs, a character device 0:0 and an attribute on a directory.
+//! There are two targets. In a [`Target::Tree`], whiteouts delete; layers are applied one upon the other. A
+//! [`Target::Lower`] is a single layer, as a lower directory of overlayfs: deletions are stored in overlayfs's way, as
+//! character devices 0:0 and as an attribute of directories.
 //!
-//! The order of entries does not matter, though tools write them sorted: whiteouts spare what their own layer brings,
-//! hard links wait for their target, and times of directories are set when everything else has been done. A directory
-//! that a layer fills but does not name keeps the time that it had, so that the result does not depend on the clock.
+//! The order of entries does not matter, although tools sort them: whiteouts do not affect files of their own layer,
+//! hard links wait for their target, and the times of directories are set last. A directory that a layer fills without
+//! naming it keeps its time, so that the result does not depend on the clock.
+//!
+//! `make` creates files, `delete` carries out whiteouts, and `place` finds the directories for both. The room may know
+//! the rest of `layer` except `cache`, `diff`, `pack` and `stream`.
 
 mod delete;
 mod make;
@@ -27,7 +30,7 @@ use std::rc::Rc;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use self::place::{Existing, Place};
+use self::place::{Existing, Place, Spot};
 use super::entry::{self, Entry, Kind, Reader};
 use super::owner::{Owners, Unmapped, in_user_namespace};
 use super::whiteout::{self, Whiteout};
@@ -38,47 +41,47 @@ use crate::error::{During, Io};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The archive is not one.
+    /// The layer is not a tar archive.
     #[error(transparent)]
     Archive(#[from] entry::Error),
-    /// The file system refused.
+    /// A path cannot be opened beneath the root.
     #[error(transparent)]
     File(#[from] beneath::Error),
-    /// The kernel refused an operation on a file beneath the root.
+    /// A system call on a file beneath the root failed.
     #[error(transparent)]
     Io(#[from] Io),
-    /// The root of the layer is something else than a directory.
+    /// The layer has an entry for its root that is not a directory.
     #[error("entry {path:?}: the root is not a directory")]
     Root {
-        /// The entry.
+        /// The name of the entry.
         path: PathBuf,
     },
-    /// A whiteout of nothing, of `.` or of `..`.
+    /// A whiteout without a name, or of `.` or `..`.
     #[error("entry {path:?}: whiteout without a name")]
     Whiteout {
-        /// The entry.
+        /// The name of the entry.
         path: PathBuf,
     },
-    /// A hard link to something that is not there.
-    #[error("entry {path:?}: hard link to {target:?}, which is not there")]
+    /// A hard link to a file that does not exist.
+    #[error("entry {path:?}: hard link to {target:?}, which does not exist")]
     Link {
-        /// The entry.
+        /// The name of the entry.
         path: PathBuf,
-        /// What it links to.
+        /// The target of the link.
         target: PathBuf,
     },
-    /// The owner has no place in the id map.
+    /// The owner is not in the ID map.
     #[error("entry {path:?}")]
     Owner {
-        /// The entry.
+        /// The name of the entry.
         path: PathBuf,
-        /// Which id.
+        /// The user or group.
         source: Unmapped,
     },
-    /// There are more entries than any real layer has.
+    /// The layer has more entries than any real one.
     #[error("more than {limit} entries")]
     TooMany {
-        /// The most that is accepted.
+        /// The maximum number of entries.
         limit: u64,
     },
 }
@@ -86,29 +89,29 @@ pub enum Error {
 /// What a layer is applied to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// The tree of the layers below; whiteouts delete in it.
+    /// The tree of the layers below; whiteouts delete from it.
     Tree,
-    /// An empty directory that overlayfs will have as a lower one; whiteouts stay as overlayfs's signs.
+    /// An empty directory that becomes a lower directory of overlayfs; whiteouts are stored as overlayfs's marks.
     Lower(Marks),
 }
 
-/// The extended attributes in which overlayfs keeps its signs.
+/// The extended attributes that overlayfs uses for its marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Marks {
-    /// `trusted.overlay.*`: only root of the host may set them.
+    /// `trusted.overlay.*`, which only root of the host may set.
     Trusted,
-    /// `user.overlay.*`: for a mount with the option `userxattr` in a user namespace.
+    /// `user.overlay.*`, for a mount with the option `userxattr` in a user namespace.
     User,
 }
 
 impl Marks {
-    /// Those that an overlay mount of this process reads.
+    /// The marks that an overlay mount by this process reads.
     #[must_use]
     pub fn here() -> Self {
         if rustix::process::geteuid().is_root() && !in_user_namespace() { Self::Trusted } else { Self::User }
     }
 
-    /// The attribute that makes a directory opaque, where its value is `y`.
+    /// The attribute that makes a directory opaque if its value is `y`.
     #[must_use]
     pub fn opaque(self) -> &'static str {
         match self {
@@ -117,9 +120,9 @@ impl Marks {
         }
     }
 
-    /// The attribute that says where a directory was copied up from; empty, that nobody knows. A directory that has it is
-    /// searched for whiteouts when it is listed, even if no other layer has the same directory: without it `ls` would show
-    /// the names of whiteouts that delete nothing (fs/overlayfs/inode.c, "non-merge dir that may have whiteouts").
+    /// The attribute for the origin of a copied-up directory; an empty value means unknown. If a directory has it,
+    /// overlayfs looks for whiteouts when it is listed, even if no other layer has the directory. Without it, `ls`
+    /// would show whiteouts that delete nothing (fs/overlayfs/inode.c, "non-merge dir that may have whiteouts").
     #[must_use]
     pub fn origin(self) -> &'static str {
         match self {
@@ -129,43 +132,44 @@ impl Marks {
     }
 }
 
-/// How a layer is applied.
+/// How to apply a layer.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// To what.
+    /// The target.
     pub target: Target,
-    /// Whose the files become.
+    /// The owners of the files.
     pub owners: Owners,
-    /// The most entries of a layer.
+    /// The maximum number of entries in a layer.
     pub entries: u64,
 }
 
 impl Options {
-    /// For a plain tree, as this process can.
+    /// For a plain tree, with the rights of this process.
     #[must_use]
     pub fn tree() -> Self {
         Self { target: Target::Tree, owners: Owners::here(), entries: 10_000_000 }
     }
 
-    /// For a lower directory of overlayfs, as this process can.
+    /// For a lower directory of overlayfs, with the rights of this process.
     #[must_use]
     pub fn lower() -> Self {
         Self { target: Target::Lower(Marks::here()), ..Self::tree() }
     }
 }
 
-/// What could not be carried over because the caller has no right to, or the file system no room for it, and how often.
+/// What was left out because the caller has no right to create it or the file system does not support it, and how
+/// often.
 pub type Skipped = BTreeMap<String, u64>;
 
-/// Whether an attribute is one of overlayfs's own. From a layer it is an attack on the mount that the layer ends up in,
-/// never content: overlayfs hides its own from whoever packs a mounted tree.
+/// Whether an attribute is a mark of overlayfs. In a layer it is not content, because overlayfs hides its marks in a
+/// mounted tree, but an attack on the mount of the layer.
 #[must_use]
 pub fn is_overlay_mark(name: &OsStr) -> bool {
     let name = name.as_bytes();
     name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
 }
 
-/// A directory whose time, and mode where it would lock the caller out, is set last.
+/// A directory whose time is set at the end; also its mode, if that locks out the caller.
 struct Pending {
     path: PathBuf,
     time: Time,
@@ -181,13 +185,13 @@ struct Link {
 pub struct Applier {
     root: Root,
     options: Options,
-    /// The host's root: nothing is refused to it.
+    /// Whether the caller is root of the host, to whom nothing is refused.
     privileged: bool,
     umask: u32,
     me: (u32, u32),
     places: HashMap<PathBuf, Rc<Place>>,
     pending: HashMap<u64, Pending>,
-    /// What the current layer has brought, by directory and name.
+    /// Hashes of the directory and name of everything that the current layer created.
     brought: HashSet<u128>,
     keys: [RandomState; 2],
     links: Vec<Link>,
@@ -214,10 +218,10 @@ impl Applier {
         }
     }
 
-    /// Applies one layer, whose archive `reader` is. What is behind the archive's end is left unread.
+    /// Applies one layer from its archive. What follows the end of the archive is not read.
     ///
     /// # Errors
-    /// [`Error`]; the directory is then neither the old nor the new one.
+    /// [`Error`]. The directory is then in an undefined state.
     pub fn layer<R: BufRead>(&mut self, reader: R) -> Result<(), Error> {
         self.brought.clear();
         let mut reader = Reader::new(reader);
@@ -237,14 +241,14 @@ impl Applier {
         Ok(())
     }
 
-    /// Sets what has to come last, times of directories above all, and tells what had to be left out.
+    /// Sets the times and modes of directories; returns what was left out.
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// [`Error::Io`].
     pub fn finish(mut self) -> Result<Skipped, Error> {
         self.places.clear();
         let mut pending: Vec<_> = self.pending.into_iter().collect();
-        // The deepest first: a mode that locks the caller out must not be in the way to what is below.
+        // The deepest first: a mode that locks out the caller must not block the way to those below.
         pending.sort_by(|(_, a), (_, b)| b.path.cmp(&a.path));
         for (inode, Pending { path, time, mode }) in pending {
             let fd = match open_in_root(&self.root, &path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
@@ -264,8 +268,9 @@ impl Applier {
         Ok(self.skipped)
     }
 
-    fn key(&self, directory: u64, name: &OsStr) -> u128 {
-        let half = |state: &RandomState| u128::from(state.hash_one((directory, name.as_bytes())));
+    /// The hash of a name for [`Self::brought`].
+    fn key(&self, at: &Spot<'_>) -> u128 {
+        let half = |state: &RandomState| u128::from(state.hash_one((at.place.inode, at.name.as_bytes())));
         half(&self.keys[0]) << 64 | half(&self.keys[1])
     }
 
@@ -294,16 +299,18 @@ impl Applier {
             }
             return Ok(());
         }
-        let existing = self.make(&place, name, &path, entry, reader)?;
-        self.brought.insert(self.key(place.inode, name));
+        let at = Spot { place: &place, name, path: &path };
+        let existing = self.make(&at, entry, reader)?;
+        self.brought.insert(self.key(&at));
         if existing == Existing::Whiteout {
-            self.set_opaque(&place, name, &path)?;
+            self.set_opaque(&at)?;
         }
         Ok(())
     }
 }
 
-/// The process's umask, which only /proc tells without changing it for every thread. Unknown, it counts as taking all.
+/// The umask of this process. Only /proc shows it without changing it for all threads. If it is unknown, assume the
+/// strictest.
 fn umask() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));

@@ -1,19 +1,19 @@
-//! Layers unpacked once, shared by every bundle and build: `layers/sha256/HEX`, by diff id.
+//! The cache of unpacked layers, shared by all bundles and builds: `layers/sha256/HEX`, by diff ID.
 //!
-//! Each folder is a lower directory for overlayfs ([`Target::Lower`](super::apply::Target::Lower)). It comes into being
-//! under a temporary name in the same folder and is renamed when the last byte of its blob has been verified, so a
-//! folder under its own name is whole.
+//! Each folder is a lower directory for overlayfs ([`Target::Lower`](super::apply::Target::Lower)). It is created under
+//! a temporary name beside its final one and renamed when the last byte of its blob has been verified. So a folder
+//! under its final name is complete.
 //!
-//! **After a crash of the system.** A rename may reach the disk before the data of the files that it names. Waiting for
-//! half a gigabyte to be written (`syncfs`) before the first container starts is a high price for a cache, and docker and
-//! containerd, which do not wait, keep broken layers after a power cut. So beside each folder a file `HEX.state` tells
-//! `boot` and the id of the boot in which the layer was unpacked: as long as that boot lasts, the page cache answers for
-//! the files. Whoever uses the layer later than a minute after that, when the kernel has written nearly everything by
-//! itself, calls `syncfs` and changes the word to `durable`. A layer of an earlier boot that is not durable is unpacked
-//! again.
+//! **After a system crash.** A rename may reach the disk before the data of the renamed files. Waiting for half a
+//! gigabyte to be written (`syncfs`) before the first container starts is too slow for a cache. Docker and containerd
+//! do not wait, and keep broken layers after a power failure. So a file `HEX.state` beside each folder contains `boot`
+//! and the ID of the boot in which the layer was unpacked: during that boot, the page cache has the data. More than a
+//! minute later, when the kernel has written nearly everything anyway, the next user calls `syncfs` and changes the
+//! state to `durable`. A layer of an earlier boot that is not durable is unpacked again.
 //!
-//! **Locks.** `HEX.state` is also what flock(2) is taken on: alone while a layer is unpacked or removed, shared as long as
-//! a [`Layer`] lives. A mounted bundle holds no lock (its maker has long ended): [`Cache::prune`] is told what to keep.
+//! **Locks.** flock(2) is taken on `HEX.state`: exclusively while a layer is unpacked or removed, shared while a
+//! [`Layer`] exists. A mounted bundle holds no lock, since the process that made it has ended: [`Cache::prune`] is told
+//! what to keep.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
@@ -34,56 +34,56 @@ use crate::beneath::{self, Root};
 use crate::error::{During, Io};
 use crate::layout::{self, Image, Layout};
 
-/// Why a layer is not in the cache.
+/// Why a layer could not be unpacked into the cache.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The kernel refused an operation on the cache's own files.
+    /// A system call on the cache's own files failed.
     #[error(transparent)]
     Io(#[from] Io),
-    /// The blob cannot be had from the layout.
+    /// The blob could not be opened.
     #[error(transparent)]
     Layout(#[from] layout::Error),
-    /// The blob is not the layer that it should be.
+    /// The blob is corrupt, or does not have the expected diff ID.
     #[error("layer {digest}")]
     Blob {
-        /// The blob.
+        /// The digest of the blob.
         digest: Digest,
-        /// What is wrong.
+        /// Why it could not be unpacked.
         source: stream::Error,
     },
-    /// The layer could not be made into files.
+    /// The layer could not be applied.
     #[error("layer {digest}")]
     Apply {
-        /// The blob.
+        /// The digest of the blob.
         digest: Digest,
-        /// What is wrong.
+        /// Why it could not be unpacked.
         source: apply::Error,
     },
-    /// What comes after the last layer, times and modes of directories, could not be done.
+    /// The times and modes of directories could not be set.
     #[error(transparent)]
     Tree(apply::Error),
     /// The tree could not be opened or removed.
     #[error(transparent)]
     Beneath(#[from] beneath::Error),
-    /// An image's config names a layer by something that is no digest.
+    /// The config of an image has an invalid diff ID.
     #[error("diff id")]
     DiffId(#[source] crate::address::digest::Error),
 }
 
-/// A layer to be unpacked: its blob, and what it has to be.
+/// A layer to unpack.
 #[derive(Debug)]
 pub struct Source {
-    /// The compressed blob, opened.
+    /// The opened blob.
     pub blob: File,
-    /// Media type, digest and size of the blob.
+    /// The descriptor of the blob.
     pub descriptor: Descriptor,
-    /// The digest of the archive in it.
+    /// The expected diff ID.
     pub diff_id: Digest,
 }
 
 impl Source {
-    /// The layers of an image, lowest first, with their blobs opened.
+    /// The layers of an image, the lowest first, with their blobs opened.
     ///
     /// # Errors
     /// [`Error::Layout`], [`Error::DiffId`].
@@ -95,7 +95,7 @@ impl Source {
         image.layers().map(open).collect()
     }
 
-    /// Applies the layer to what `applier` has, verified; the verdict comes after the files.
+    /// Applies the layer with `applier`. It is verified only at the end, when all files have been written.
     ///
     /// # Errors
     /// [`Error::Blob`], [`Error::Apply`].
@@ -103,7 +103,7 @@ impl Source {
         self.start()?.apply(applier)
     }
 
-    /// Starts to read and decompress the blob on a thread.
+    /// Starts a thread that reads and decompresses the blob.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Blob`].
@@ -126,15 +126,15 @@ pub struct Started {
 }
 
 impl Started {
-    /// Applies the layer and comes to the verdict on its blob and its archive.
+    /// Applies the layer, and verifies its blob and its archive.
     ///
     /// # Errors
     /// [`Error::Blob`], [`Error::Apply`].
     pub fn apply(mut self, applier: &mut Applier) -> Result<(), Error> {
         let digest = self.digest;
         let applied = applier.layer(&mut self.stream);
-        // A blob that is not what it should be is the cause, a broken archive only its sign. But an archive that the file
-        // system refuses need not be read to its end to say so.
+        // Report the corrupt blob, not the broken archive that results from it. But if the file system is to blame, do
+        // not read the rest of the blob first.
         if let Err(source @ (apply::Error::File(_) | apply::Error::Io(_))) = applied {
             return Err(Error::Apply { digest, source });
         }
@@ -146,10 +146,11 @@ impl Started {
     }
 }
 
-/// Applies all layers of an image to one directory, lowest first; the next blob is read ahead while one is applied.
+/// Applies all layers of an image to one directory, the lowest first. While one is applied, the next blob is read
+/// ahead.
 ///
 /// # Errors
-/// [`Error`]; the directory is then incomplete.
+/// [`Error`]. The directory is then incomplete.
 pub fn apply_all(sources: &[Source], root: Root, options: Options) -> Result<Skipped, Error> {
     let mut applier = Applier::new(root, options);
     let mut next = sources.first().map(Source::start).transpose()?;
@@ -163,7 +164,7 @@ pub fn apply_all(sources: &[Source], root: Root, options: Options) -> Result<Ski
     applier.finish().map_err(Error::Tree)
 }
 
-/// A layer in the cache. While this value lives, nobody removes it.
+/// A layer in the cache. It cannot be removed while this value exists.
 #[derive(Debug)]
 pub struct Layer {
     path: PathBuf,
@@ -172,13 +173,13 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// The directory, for overlayfs as a lower one. Never to be written to.
+    /// The directory, as a lower one for overlayfs. It must not be changed.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The digest of the archive that the layer was.
+    /// The diff ID.
     #[must_use]
     pub fn diff_id(&self) -> &Digest {
         &self.diff_id
@@ -193,19 +194,19 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The cache in a data folder.
+    /// The cache in the data folder.
     #[must_use]
     pub fn of(home: &Home) -> Self {
         Self::at(home.layers(), Options::lower())
     }
 
-    /// A cache in any folder; nothing is made yet.
+    /// A cache in any folder. Nothing is created yet.
     #[must_use]
     pub fn at(folder: impl Into<PathBuf>, options: Options) -> Self {
         Self { folder: folder.into(), options }
     }
 
-    /// The layers of an image, lowest first, unpacked if they are not yet.
+    /// The layers of an image, the lowest first; unpacked if necessary.
     ///
     /// # Errors
     /// [`Error`].
@@ -213,11 +214,10 @@ impl Cache {
         self.layers(&Source::of_image(layout, image)?)
     }
 
-    /// These layers, in this order, unpacked if they are not yet: several at once, on as many threads as there are
-    /// processors.
+    /// These layers, in this order; unpacked if necessary, on as many threads as there are processors.
     ///
     /// # Errors
-    /// [`Error`], the first that came up.
+    /// [`Error`], the first one.
     pub fn layers(&self, sources: &[Source]) -> Result<Vec<Layer>, Error> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(sources.len());
         let next = AtomicUsize::new(0);
@@ -229,7 +229,7 @@ impl Cache {
             } {
                 let layer = self.layer(source);
                 if layer.is_err() {
-                    // The image cannot be had any more: nothing further is started.
+                    // The image is incomplete: start nothing more.
                     next.store(sources.len(), Ordering::Relaxed);
                 }
                 *result.lock().expect("no thread panics with the lock") = Some(layer);
@@ -256,7 +256,7 @@ impl Cache {
         }
     }
 
-    /// One layer, unpacked if it is not yet.
+    /// One layer; unpacked if necessary.
     ///
     /// # Errors
     /// [`Error`].
@@ -273,7 +273,7 @@ impl Cache {
         })
     }
 
-    /// A layer that is in the cache already.
+    /// A layer that is in the cache already; `None` if it is not.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -286,9 +286,9 @@ impl Cache {
         Ok(self.found(diff_id, lock).during("read", &state)?)
     }
 
-    /// Takes a directory over as the layer `diff_id`: the upper directory of an overlay mount, say, whose archive has
-    /// just been written and hashed. It must lie on the cache's file system and is renamed, unless the layer is there
-    /// already: then it is left where it is.
+    /// Adopts a directory as the layer `diff_id`, such as the upper directory of an overlay mount whose archive has
+    /// just been hashed. It must be on the file system of the cache and is renamed. If the layer exists already, the
+    /// directory stays where it is.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -299,8 +299,8 @@ impl Cache {
         })
     }
 
-    /// Removes the layers that `keep` does not want and nobody is using, and what killed processes left. Tells what was
-    /// removed.
+    /// Removes layers that are neither wanted by `keep` nor in use, and what killed processes left. Returns the diff
+    /// IDs of the removed layers.
     ///
     /// # Errors
     /// [`Error`].
@@ -325,7 +325,7 @@ impl Cache {
         Ok(removed)
     }
 
-    /// What is in the cache, sorted.
+    /// The diff IDs of all layers, sorted.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -359,11 +359,11 @@ impl Cache {
         path.into()
     }
 
-    /// Locks a layer's state file, which may have been removed while we waited: then there is another.
+    /// Locks the state file of a layer. If it was removed while we waited, its successor is locked.
     fn lock(&self, diff_id: &Digest, operation: FlockOperation) -> Result<File, Error> {
         let path = self.state(diff_id);
         let folder = path.parent().expect("a layer's path has a folder");
-        // Setuid programs of an image must be out of reach of the host's users.
+        // Users of the host must not reach setuid programs of an image.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).during("create", &self.folder)?;
         fs::DirBuilder::new().recursive(true).mode(0o755).create(folder).during("create", folder)?;
         loop {
@@ -382,7 +382,7 @@ impl Cache {
         }
     }
 
-    /// The layer, if its folder is there and can be trusted. Makes it durable when the time has come.
+    /// The layer, if it exists and can be trusted. Makes it durable if a minute has passed.
     fn found(&self, diff_id: &Digest, mut lock: File) -> io::Result<Option<Layer>> {
         let path = self.path(diff_id);
         let mut state = String::new();
@@ -408,14 +408,14 @@ impl Cache {
         }
         let lock = self.lock(diff_id, FlockOperation::LockExclusive)?;
         let mut writer = lock.try_clone().during("open", &state)?;
-        // Another process may have been quicker.
+        // Another process may have unpacked it meanwhile.
         if let Some(layer) = found(lock)? {
             rustix::fs::flock(&layer._lock, FlockOperation::LockShared).during("lock", &state)?;
             return Ok(layer);
         }
         self.sweep()?;
         let path = self.path(diff_id);
-        // What lies there without a valid state is of an earlier boot.
+        // Without a valid state it is from an earlier boot.
         remove_tree(&path)?;
         let folder = path.parent().expect("a layer's path has a folder");
         let temporary = tempfile::Builder::new()
@@ -431,18 +431,19 @@ impl Cache {
             Ok(fs::rename(&temporary, &path).during("rename", &temporary)?)
         });
         if let Err(error) = made {
-            // The error that made us give up is the one to tell; what stays is swept the next time. We alone have the lock:
-            // whoever waits for it notices that the file has gone.
+            // Report only the first error; what is left is removed next time. We have the exclusive lock: whoever waits
+            // for it notices that the file is gone.
             let _ = remove_tree(&temporary);
             let _ = fs::remove_file(&state);
             return Err(error);
         }
-        // From alone to shared without a moment between in which another could remove it: see `found` for the rest.
+        // Downgrade the lock without releasing it, so that nobody can remove the layer in between. See `found` for the
+        // rest.
         rustix::fs::flock(&writer, FlockOperation::LockShared).during("lock", &state)?;
         Ok(Layer { path, diff_id: diff_id.clone(), _lock: writer })
     }
 
-    /// Removes the temporary folders of processes that were killed.
+    /// Removes temporary folders of killed processes.
     fn sweep(&self) -> Result<(), Error> {
         for algorithm in ["sha256", "sha512"] {
             let Ok(entries) = fs::read_dir(self.folder.join(algorithm)) else { continue };
@@ -450,7 +451,7 @@ impl Cache {
                 if !entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
                     continue;
                 }
-                // A folder is younger than its lock for a moment: one that has just been made is somebody's.
+                // A new folder is locked only a moment after it is created, so a young one belongs to somebody.
                 let young =
                     |metadata: fs::Metadata| metadata.modified().ok()?.elapsed().ok().filter(|age| age.as_secs() < 60);
                 if entry.metadata().ok().and_then(young).is_some() {

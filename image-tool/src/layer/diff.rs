@@ -1,11 +1,11 @@
-//! A directory becomes a layer's archive: whole, or as the change from another.
+//! Packing layers: a directory becomes an archive, whole or as the difference from another.
 //!
-//! Equal input gives equal bytes: entries are sorted, owners are numbers, times are whole seconds and can be clamped,
-//! nothing of the host and no clock goes in. Hard links stay links, sockets are left out, extended attributes are kept
-//! but for those that belong to the host (overlayfs's marks, SELinux labels, IMA and EVM signatures).
+//! Equal input gives equal bytes: entries are sorted, owners are numeric, and times are whole seconds that can be
+//! clamped. Nothing depends on the host or the clock. Hard links are kept and sockets left out. Extended attributes are
+//! kept, except those of the host (marks of overlayfs, SELinux labels, IMA and EVM signatures).
 //!
-//! The directories above a change are part of it even where they did not change: overlayfs would otherwise show made-up
-//! ones in their place when the layer is a lower directory.
+//! A difference includes the parent directories of every change, even unchanged ones: otherwise overlayfs would show
+//! made-up ones when the layer is a lower directory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -28,51 +28,51 @@ use crate::error::{During, Io};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The kernel refused an operation on a file of the directory.
+    /// A system call on a file of the directory failed.
     #[error(transparent)]
     Io(#[from] Io),
-    /// The directory could not be opened.
+    /// A path of the directory could not be opened.
     #[error(transparent)]
     File(#[from] beneath::Error),
     /// The archive could not be written.
     #[error("write the archive")]
     Write(#[source] io::Error),
-    /// A file was written to meanwhile.
+    /// A file changed while it was read.
     #[error("{path:?} changed while it was read")]
     Changed {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// A file whose name means a deletion in a layer.
-    #[error("{path:?} cannot be in a layer: its name would read as a deletion")]
+    /// A file has a name that marks a deletion in layers.
+    #[error("{path:?} cannot be stored in a layer: its name would read as a deletion")]
     Name {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// The upper directory is not complete by itself.
+    /// The upper directory refers to lower layers.
     #[error("{path:?} refers to a lower layer (mount the overlay with redirect_dir=off,metacopy=off)")]
     Redirect {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// The owner has no place in the id map.
+    /// The owner is not in the ID map.
     #[error("{path:?}")]
     Owner {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Which id.
+        /// The user or group.
         source: Unmapped,
     },
 }
 
-/// How a directory is packed.
+/// How to pack a directory.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Whose the files are.
+    /// How owners on disk are translated.
     pub owners: Owners,
-    /// Times later than this, in seconds since 1970, become this: `SOURCE_DATE_EPOCH`.
+    /// The latest modification time, in seconds since 1970; later ones are clamped (`SOURCE_DATE_EPOCH`).
     pub latest: Option<i64>,
-    /// Paths that are left out, with all beneath them: the stubs of bind mounts, for example.
+    /// Paths to leave out with everything beneath them, such as mount points.
     pub exclude: BTreeSet<PathBuf>,
 }
 
@@ -82,7 +82,7 @@ impl Default for Options {
     }
 }
 
-/// Packs the upper directory of an overlay mount: overlayfs's deletions become whiteouts. Gives `output` back.
+/// Packs the upper directory of an overlay mount, with whiteouts for the deletions of overlayfs. Returns `output`.
 ///
 /// # Errors
 /// [`Error`].
@@ -93,7 +93,7 @@ pub fn upper<W: Write>(upper: &Root, output: W, options: &Options) -> Result<W, 
     packer.finish()
 }
 
-/// Packs a whole directory, its own mode and owner too.
+/// Packs a whole directory, including its own mode and owner.
 ///
 /// # Errors
 /// [`Error`].
@@ -105,7 +105,7 @@ pub fn tree<W: Write>(root: &Root, output: W, options: &Options) -> Result<W, Er
     packer.finish()
 }
 
-/// Packs what turns the directory `lower` into `upper`.
+/// Packs the changes from the directory `lower` to `upper`.
 ///
 /// # Errors
 /// [`Error`].
@@ -120,7 +120,8 @@ pub fn trees<W: Write>(lower: &Root, upper: &Root, output: W, options: &Options)
     if root_changed {
         packer.entry(upper.as_fd(), OsStr::new("."), Path::new("."), &stats.1)?;
     }
-    // Byte order puts "a-b" between "a" and "a/b"; by components a directory is followed by what is in it.
+    // Byte order would put "a-b" between "a" and "a/b". In the order of components, a directory is followed by its
+    // content.
     for (path, change) in comparison.changes {
         let name = path.file_name().unwrap_or_default();
         match change {
@@ -141,11 +142,11 @@ enum Change {
     Deleted,
 }
 
-/// A directory's names that two trees have or lack.
+/// The differences between two trees, as far as they have been compared.
 struct Comparison<'a> {
     options: &'a Options,
     changes: BTreeMap<PathBuf, Change>,
-    /// The names of each file with several, in the upper tree.
+    /// The names of every file with several hard links in the upper tree.
     links: HashMap<(u64, u64), Vec<PathBuf>>,
 }
 
@@ -168,18 +169,22 @@ impl Comparison<'_> {
                 (Some(_), None) => self.change(&path, Change::Deleted),
                 (None, Some(stat)) => self.added(upper, name, &path, &stat)?,
                 (Some(old), Some(new)) => {
+                    let same = || {
+                        let (old, new) = (Side { directory: lower, stat: &old }, Side { directory: upper, stat: &new });
+                        same(name, &path, &old, &new)
+                    };
                     let directories = is_directory(&old) && is_directory(&new);
                     if directories {
-                        if !self.same(lower, upper, name, &path, &old, &new)? {
+                        if !same()? {
                             self.change(&path, Change::Changed);
                         }
                         self.directory(open(lower, name, &path)?.as_fd(), open(upper, name, &path)?.as_fd(), &path)?;
                     } else if is_directory(&new) {
-                        // A file gave way to a directory. The entry itself replaces it.
+                        // A directory replaces a file; its entry is enough.
                         self.added(upper, name, &path, &new)?;
                     } else {
                         self.remember(&path, &new);
-                        if !self.same(lower, upper, name, &path, &old, &new)? {
+                        if !same()? {
                             self.change(&path, Change::Changed);
                         }
                     }
@@ -213,7 +218,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// Records a change, and the directories above it as the part of it that they are.
+    /// Records a change, and its parent directories.
     fn change(&mut self, path: &Path, change: Change) {
         self.changes.insert(path.to_path_buf(), change);
         for above in path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
@@ -224,7 +229,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// A file of several names is one file: if one of its names changes, all of them are written.
+    /// If one name of a file with several hard links changes, all of them are written.
     fn close_links(&mut self) {
         for names in std::mem::take(&mut self.links).into_values() {
             if names.iter().any(|name| self.changes.contains_key(name)) {
@@ -234,42 +239,43 @@ impl Comparison<'_> {
             }
         }
     }
+}
 
-    fn same(
-        &self,
-        lower: BorrowedFd<'_>,
-        upper: BorrowedFd<'_>,
-        name: &OsStr,
-        path: &Path,
-        old: &Stat,
-        new: &Stat,
-    ) -> Result<bool, Error> {
-        if !same_metadata(old, new) || xattrs(lower, name, path)? != xattrs(upper, name, path)? {
-            return Ok(false);
-        }
-        if is_directory(new) {
-            return Ok(true);
-        }
-        if old.st_nlink != new.st_nlink {
-            return Ok(false);
-        }
-        Ok(match FileType::from_raw_mode(new.st_mode) {
-            FileType::Symlink => read_link(lower, name, path)? == read_link(upper, name, path)?,
-            FileType::CharacterDevice | FileType::BlockDevice => old.st_rdev == new.st_rdev,
-            FileType::RegularFile if (old.st_dev, old.st_ino) != (new.st_dev, new.st_ino) => {
-                old.st_size == new.st_size
-                    && same_bytes(open_file(lower, name, path)?, open_file(upper, name, path)?, path)?
-            }
-            _ => true,
-        })
+/// A name in one of two trees: its parent directory, and its status.
+struct Side<'a> {
+    directory: BorrowedFd<'a>,
+    stat: &'a Stat,
+}
+
+/// Whether a name is the same in two trees, without regard to the content of directories.
+fn same(name: &OsStr, path: &Path, old: &Side<'_>, new: &Side<'_>) -> Result<bool, Error> {
+    let (lower, upper) = (old.directory, new.directory);
+    let (old, new) = (old.stat, new.stat);
+    if !same_metadata(old, new) || xattrs(lower, name, path)? != xattrs(upper, name, path)? {
+        return Ok(false);
     }
+    if is_directory(new) {
+        return Ok(true);
+    }
+    if old.st_nlink != new.st_nlink {
+        return Ok(false);
+    }
+    Ok(match FileType::from_raw_mode(new.st_mode) {
+        FileType::Symlink => read_link(lower, name, path)? == read_link(upper, name, path)?,
+        FileType::CharacterDevice | FileType::BlockDevice => old.st_rdev == new.st_rdev,
+        FileType::RegularFile if (old.st_dev, old.st_ino) != (new.st_dev, new.st_ino) => {
+            old.st_size == new.st_size
+                && same_bytes(open_file(lower, name, path)?, open_file(upper, name, path)?, path)?
+        }
+        _ => true,
+    })
 }
 
 fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
-/// Times count by the second, as the archive has them.
+/// Compares times by the second, as they are in the archive.
 fn same_metadata(old: &Stat, new: &Stat) -> bool {
     (old.st_mode, old.st_uid, old.st_gid, old.st_mtime) == (new.st_mode, new.st_uid, new.st_gid, new.st_mtime)
 }
@@ -311,7 +317,7 @@ fn read_link(directory: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<Pat
     Ok(OsString::from_vec(target.into_bytes()).into())
 }
 
-/// The attributes that are the image's, not the host's.
+/// The attributes that belong to the image, not to the host.
 fn xattrs(directory: impl AsFd, name: &OsStr, path: &Path) -> Result<Vec<(OsString, Vec<u8>)>, Error> {
     let mut attributes = beneath::xattrs(directory, name).during("read attributes of", path)?;
     attributes.retain(|(key, _)| {
@@ -325,7 +331,7 @@ struct Packer<'a, W: Write> {
     writer: Writer<W>,
     options: &'a Options,
     overlay: bool,
-    /// The first name of each file with several.
+    /// The first name of every file with several hard links.
     links: HashMap<(u64, u64), PathBuf>,
     buffer: Vec<u8>,
 }
@@ -405,7 +411,7 @@ impl<'a, W: Write> Packer<'a, W> {
             FileType::Fifo => Kind::Fifo,
             FileType::CharacterDevice => Kind::Character(device().0, device().1),
             FileType::BlockDevice => Kind::Block(device().0, device().1),
-            // A socket is nothing without the process that listens on it, and tar has no word for it.
+            // A socket is nothing without its process, and tar cannot store it.
             FileType::Socket | FileType::Unknown => return Ok(()),
         };
         let time = Time { nanoseconds: 0, ..Time::modified(stat) };
@@ -436,7 +442,7 @@ impl<'a, W: Write> Packer<'a, W> {
         }
         entry.xattrs = xattrs(directory, name, path)?;
         if self.options.owners == Owners::Caller {
-            // What an unprivileged unpack could not give away has its owner written on it.
+            // An unprivileged unpack recorded the owner in an attribute.
             if let Some(position) = entry.xattrs.iter().position(|(key, _)| key == ROOTLESS) {
                 (entry.uid, entry.gid) = of_rootless(&entry.xattrs.remove(position).1);
             }
@@ -444,8 +450,13 @@ impl<'a, W: Write> Packer<'a, W> {
         if entry.kind != Kind::File {
             return self.writer.entry(&entry).map_err(Error::Write);
         }
-        let mut file = open_file(directory, name, path)?;
-        let size = file.metadata().during("stat", path)?.len();
+        self.file(open_file(directory, name, path)?, entry)
+    }
+
+    /// Writes a regular file. The size in the entry is not known yet.
+    fn file(&mut self, mut file: std::fs::File, mut entry: Entry) -> Result<(), Error> {
+        let path = entry.path.clone();
+        let size = file.metadata().during("stat", &path)?.len();
         entry.size = size;
         self.writer.entry(&entry).map_err(Error::Write)?;
         let mut left = size;
@@ -453,10 +464,10 @@ impl<'a, W: Write> Packer<'a, W> {
             let count = match file.read(&mut self.buffer) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Io::new("read", path, error).into()),
+                Err(error) => return Err(Io::new("read", &path, error).into()),
             };
             if count as u64 > left || (count == 0 && left > 0) {
-                return Err(Error::Changed { path: path.to_path_buf() });
+                return Err(Error::Changed { path });
             }
             if count == 0 {
                 return Ok(());

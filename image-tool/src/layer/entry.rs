@@ -1,12 +1,13 @@
-//! The syntax of a layer's archive: tar entries read from a stream and written to one.
+//! The syntax of a layer's archive: reading and writing tar entries.
 //!
-//! The crate `tar` knows the header's fields; what is in between is here, because a layer comes from a stranger: the
-//! extended headers of one entry are bounded (`tar` reads a long name of ten gigabytes into memory), a PAX value may
-//! hold any byte (`tar` splits records at newlines, and `security.capability` often has one), sparse files of all of
-//! GNU tar's formats are known, and file data is handed out from the caller's buffer without a copy.
+//! The crate `tar` knows the fields of a header. The rest is here, because layers are not trusted: the extended headers
+//! of one entry are limited (`tar` would read a long name of ten gigabytes into memory), a PAX value may contain any
+//! byte (`tar` splits records at newlines, which are common in `security.capability`), all formats of sparse files that
+//! GNU tar writes are supported, and file data is handed out from the buffer of the caller without a copy.
 //!
-//! Where readers of tar disagree, this one sides with Go's `archive/tar`, through which docker, podman, containerd and
-//! BuildKit see layers: global headers are skipped, links and devices have no data whatever their size says.
+//! Where implementations of tar disagree, this one follows Go's `archive/tar`, which docker, podman, containerd and
+//! BuildKit use: global headers are skipped, and links and devices have no data whatever their size says. The room knows
+//! only the times of `beneath`.
 
 mod pax;
 mod read;
@@ -22,51 +23,51 @@ pub use self::read::Reader;
 pub use self::write::Writer;
 
 const BLOCK: usize = 512;
-/// All extended headers of one entry together, as Go bounds them.
+/// The limit for all extended headers of one entry, as in Go.
 const EXTENDED: u64 = 1 << 20;
 
-/// What is wrong with an archive.
+/// Why an archive cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The archive ends in the middle of something.
+    /// The archive is truncated.
     #[error("the archive ends in the middle of an entry")]
     Truncated,
-    /// A header's checksum is wrong: this is no tar, or a damaged one.
+    /// The checksum of a header is wrong: a damaged archive, or none at all.
     #[error("at byte {offset}: not a tar header")]
     Checksum {
-        /// Where in the archive.
+        /// The offset in the archive.
         offset: u64,
     },
-    /// A field of a header makes no sense.
+    /// A field of a header is invalid.
     #[error("entry {path:?}: bad {field}")]
     Field {
-        /// The entry, as far as its name was known.
+        /// The name of the entry, as far as it is known.
         path: PathBuf,
-        /// The field.
+        /// The name of the field.
         field: &'static str,
     },
-    /// An entry of a kind that layers do not have.
+    /// An entry has a type that layers cannot have.
     #[error("entry {path:?}: unknown type {kind:?}")]
     Kind {
-        /// The entry.
+        /// The name of the entry.
         path: PathBuf,
-        /// Its type flag.
+        /// The type flag.
         kind: char,
     },
     /// The extended headers are larger than any real ones.
     #[error("at byte {offset}: extended headers of more than {EXTENDED} bytes")]
     TooLarge {
-        /// Where in the archive.
+        /// The offset in the archive.
         offset: u64,
     },
-    /// There is something behind the end of the archive, which other readers might take for more entries.
+    /// Data follows the end of the archive, which other readers might take for more entries.
     #[error("at byte {offset}: data after the end of the archive")]
     Trailing {
-        /// Where in the archive.
+        /// The offset in the archive.
         offset: u64,
     },
-    /// Reading or writing failed.
+    /// The stream could not be read or written.
     #[error(transparent)]
     Io(io::Error),
 }
@@ -81,50 +82,50 @@ impl From<io::Error> for Error {
     }
 }
 
-/// What an entry is.
+/// The type of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
     File,
-    /// Another name of a file in the image.
+    /// A hard link to a file of the image.
     HardLink(PathBuf),
-    /// A symbolic link, with its text.
+    /// A symbolic link with its target.
     Symlink(PathBuf),
-    /// A character device: major and minor.
+    /// A character device with major and minor number.
     Character(u32, u32),
-    /// A block device: major and minor.
+    /// A block device with major and minor number.
     Block(u32, u32),
     /// A directory.
     Directory,
-    /// A named pipe.
+    /// A FIFO.
     Fifo,
 }
 
-/// One entry of an archive, but for the data of a file.
+/// An entry of an archive, without the data of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The name as it stands in the archive.
+    /// The name as in the archive.
     pub path: PathBuf,
-    /// What it is.
+    /// The type.
     pub kind: Kind,
-    /// Permission bits, setuid, setgid and sticky among them.
+    /// Permission bits, including setuid, setgid and sticky.
     pub mode: u32,
-    /// The user.
+    /// The user ID.
     pub uid: u32,
-    /// The group.
+    /// The group ID.
     pub gid: u32,
-    /// When it was last changed.
+    /// The modification time.
     pub modified: Time,
-    /// The size of a regular file.
+    /// The size of a regular file in bytes; for a sparse file, with its holes.
     pub size: u64,
-    /// Extended attributes.
+    /// Extended attributes, name and value.
     pub xattrs: Vec<(OsString, Vec<u8>)>,
-    /// Where the data of a sparse file goes, offset and length; the rest is holes.
+    /// The offset and length of each piece of data in a sparse file; the rest are holes.
     pub sparse: Option<Vec<(u64, u64)>>,
 }
 
 impl Entry {
-    /// An entry of root's without time or attributes.
+    /// An entry that belongs to root, without time or attributes.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, kind: Kind, mode: u32) -> Self {
         let time = Time::default();
@@ -142,7 +143,7 @@ impl Entry {
     }
 }
 
-/// A path as an archive names it: without a `/` in front.
+/// A path as in archives, without a leading `/`.
 #[must_use]
 pub fn relative(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)

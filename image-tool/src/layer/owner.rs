@@ -1,36 +1,36 @@
-//! Who owns what a layer holds: the users it names, others by a map, or the caller alone.
+//! The owners of files in a layer: kept, mapped, or replaced by the caller.
 
 use std::fs;
 
-/// What becomes of the users and groups in a layer.
+/// What happens to the owners in a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owners {
-    /// They stay as they are: the caller is root.
+    /// They are kept: the caller is root.
     Kept,
-    /// They are shifted, as into the range of a user namespace.
+    /// They are mapped, as in a user namespace.
     Mapped {
-        /// Users.
+        /// The map of user IDs.
         users: IdMap,
-        /// Groups.
+        /// The map of group IDs.
         groups: IdMap,
     },
-    /// All belongs to the caller, who has no right to give files away.
+    /// All files belong to the caller, who may not give them away.
     Caller,
 }
 
-/// A user or group that the map leaves out.
+/// A user or group that the map does not contain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{kind} {id} has no place in the id map")]
+#[error("{kind} {id} is not in the ID map")]
 pub struct Unmapped {
     /// `user` or `group`.
     pub kind: &'static str,
-    /// The number in the layer.
+    /// The ID in the layer.
     pub id: u32,
 }
 
 impl Owners {
-    /// What this process can do: keep owners as root, of the host or of a user namespace with more than one user;
-    /// else own everything.
+    /// The choice for this process: root of the host, or of a user namespace with more than one user, keeps owners;
+    /// everybody else owns all files.
     #[must_use]
     pub fn here() -> Self {
         let map = fs::read_to_string("/proc/self/uid_map").ok().and_then(|text| IdMap::parse(&text));
@@ -38,7 +38,7 @@ impl Owners {
         if rustix::process::geteuid().is_root() && several { Self::Kept } else { Self::Caller }
     }
 
-    /// The owner on disk of something that in a layer belongs to `uid` and `gid`; `None` where the caller keeps it.
+    /// The owner on disk for an owner in a layer; `None` if it is the caller.
     ///
     /// # Errors
     /// [`Unmapped`].
@@ -53,8 +53,7 @@ impl Owners {
         }
     }
 
-    /// The owner in a layer of something that on disk belongs to `uid` and `gid`: the way back. What belongs to the
-    /// caller belongs to root in the layer.
+    /// The owner in a layer for an owner on disk. Files of the caller belong to root in the layer.
     ///
     /// # Errors
     /// [`Unmapped`].
@@ -70,14 +69,14 @@ impl Owners {
     }
 }
 
-/// The attribute in which an unprivileged caller keeps the owner that a file should have: a protocol buffer of user and
-/// group by rootlesscontaine.rs, which umoci and PRoot read too.
+/// The attribute in which an unprivileged caller records the intended owner of a file: a protocol buffer with user and
+/// group, defined by rootlesscontaine.rs and also read by umoci and PRoot.
 pub const ROOTLESS: &str = "user.rootlesscontainers";
 
-/// "Not set" in that buffer.
+/// "Not set" in this buffer.
 const UNSET: u32 = u32::MAX;
 
-/// The value of [`ROOTLESS`] for an owner other than root.
+/// The value of [`ROOTLESS`] for an owner; `None` for root.
 #[must_use]
 pub fn to_rootless(uid: u32, gid: u32) -> Option<Vec<u8>> {
     if (uid, gid) == (0, 0) {
@@ -96,7 +95,7 @@ pub fn to_rootless(uid: u32, gid: u32) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The owner in a value of [`ROOTLESS`]; root where it is not set or makes no sense.
+/// The owner in a value of [`ROOTLESS`]; root if it is not set or invalid.
 #[must_use]
 pub fn of_rootless(bytes: &[u8]) -> (u32, u32) {
     let (mut owner, mut rest) = ((0, 0), bytes);
@@ -121,14 +120,14 @@ pub fn of_rootless(bytes: &[u8]) -> (u32, u32) {
     owner
 }
 
-/// Whether this process is in a user namespace other than the host's.
+/// Whether this process is in a user namespace other than the initial one.
 #[must_use]
 pub fn in_user_namespace() -> bool {
     fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|text| text.split_ascii_whitespace().ne(["0", "0", "4294967295"]))
 }
 
-/// Ranges of ids, as /proc/PID/uid_map has them.
+/// Ranges of IDs, as in /proc/PID/uid_map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdMap(Vec<Range>);
 
@@ -140,7 +139,7 @@ struct Range {
 }
 
 impl IdMap {
-    /// Lines of `INSIDE OUTSIDE COUNT`, or the same with `:` between, as umoci has it; `None` if they are not that.
+    /// Parses lines of `INSIDE OUTSIDE COUNT`, or with `:` in between, as in umoci; `None` if the text is invalid.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut ranges = Vec::new();
@@ -157,7 +156,7 @@ impl IdMap {
         (!ranges.is_empty()).then_some(Self(ranges))
     }
 
-    /// The id outside the namespace of an id inside.
+    /// The ID outside the namespace for an ID inside.
     #[must_use]
     pub fn outside(&self, id: u32) -> Option<u32> {
         self.0
@@ -166,7 +165,7 @@ impl IdMap {
             .map(|range| id - range.inside + range.outside)
     }
 
-    /// The id inside the namespace of an id outside.
+    /// The ID inside the namespace for an ID outside.
     #[must_use]
     pub fn inside(&self, id: u32) -> Option<u32> {
         self.0

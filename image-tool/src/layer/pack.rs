@@ -1,7 +1,7 @@
-//! An archive becomes a blob: compressed, and hashed on both sides of the compression.
+//! Packing an archive into a blob: compressing it, and hashing both sides.
 //!
-//! Gzip is made in blocks of one MiB, each compressed by itself on whichever thread is free and joined as `pigz` does: one
-//! member, a full flush at each boundary. The bytes so depend on the input alone, not on the number of threads.
+//! Gzip is compressed in blocks of one MiB on all threads and joined as by `pigz`: one member, with a full flush after
+//! each block. The result depends only on the input, not on the number of threads.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ use crate::layout::{BlobWriter, Error, Writer};
 
 const BLOCK: usize = 1 << 20;
 
-/// A layer's blob in the making: write the archive to it.
+/// The blob of a layer in the making. Write the archive to it.
 pub struct Packer {
     hasher: Hasher,
     output: Output,
@@ -33,7 +33,7 @@ enum Output {
 }
 
 impl Packer {
-    /// Starts a blob in a layout.
+    /// Starts a blob.
     ///
     /// # Errors
     /// [`Error`].
@@ -52,7 +52,7 @@ impl Packer {
         Ok(Self { hasher: Hasher::sha256(), output, compression })
     }
 
-    /// Ends the blob: its descriptor, and the archive's digest, which is the layer's diff id.
+    /// Finishes the blob; returns its descriptor, and the digest of the archive: the diff ID.
     ///
     /// # Errors
     /// [`Error`].
@@ -85,7 +85,7 @@ impl Write for Packer {
 
 type Job = (Vec<u8>, bool, SyncSender<Vec<u8>>);
 
-/// Gzip on several threads.
+/// A gzip compressor on several threads.
 pub struct Gzip<W: Write> {
     output: W,
     block: Vec<u8>,
@@ -96,7 +96,7 @@ pub struct Gzip<W: Write> {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// RFC 1952: magic, deflate, no flags, no time, no hint about the level, and a Unix system, as everybody writes it.
+/// RFC 1952: magic, deflate, no flags, no time, no compression hint, and Unix, as everybody writes it.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
 
 impl<W: Write> Gzip<W> {
@@ -113,10 +113,10 @@ impl<W: Write> Gzip<W> {
         }
     }
 
-    /// Ends the stream and gives the output back.
+    /// Finishes the stream and returns the output.
     ///
     /// # Errors
-    /// The output's.
+    /// The error of the output.
     pub fn finish(mut self) -> io::Result<W> {
         let last = std::mem::take(&mut self.block);
         if self.jobs.is_none() {
@@ -132,7 +132,7 @@ impl<W: Write> Gzip<W> {
         }
         self.jobs = None;
         for thread in self.threads.drain(..) {
-            // A panic would have shown as a missing block.
+            // A panic would show as a missing block.
             let _ = thread.join();
         }
         self.output.write_all(&self.crc.sum().to_le_bytes())?;
@@ -160,7 +160,7 @@ impl<W: Write> Gzip<W> {
                     let receiver = Arc::clone(&receiver);
                     let work = move || {
                         while let Some((block, last, result)) = receiver.lock().ok().and_then(|jobs| jobs.recv().ok()) {
-                            // Nobody waits for the result if the stream was given up.
+                            // If the stream was abandoned, nobody waits for the result.
                             let _ = result.send(deflate(&block, last));
                         }
                     };
@@ -189,7 +189,7 @@ impl<W: Write> Gzip<W> {
 
 impl<W: Write> Write for Gzip<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // A full block is handed on only when more comes, so that the last one can be marked as such.
+        // A full block is compressed only when more data comes, so that the last one can be marked as such.
         if self.block.len() == BLOCK {
             let block = std::mem::replace(&mut self.block, Vec::with_capacity(BLOCK));
             self.submit(block, false)?;
@@ -213,7 +213,7 @@ fn deflate(block: &[u8], last: bool) -> Vec<u8> {
         let done = compress.total_in() as usize;
         let room = bytes.capacity() - bytes.len();
         let status = compress.compress_vec(&block[done..], &mut bytes, flush).expect("deflate fails on wrong use only");
-        // A flush is complete when it leaves room in the output.
+        // A flush is complete if it leaves room in the output.
         if status == Status::StreamEnd
             || (!last && compress.total_in() as usize == block.len() && bytes.len() < bytes.capacity() && room > 0)
         {

@@ -1,4 +1,4 @@
-//! How large a layer's archive is, from the last or first bytes of its blob, without inflating it.
+//! The size of an uncompressed layer, from the first or last bytes of its blob.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -7,8 +7,8 @@ use oci_spec::image::Descriptor;
 
 use super::Compression;
 
-/// The size of the archive in a layer's blob. It is for people to read: exact for what one program compressed in one go
-/// (below four gigabytes, for gzip), otherwise the blob's own size.
+/// The size of the archive in the blob of a layer, for display. It is exact if one program compressed it in one go (for
+/// gzip, below four gigabytes); otherwise it is the size of the blob.
 #[must_use]
 pub fn archive_size(blob: &mut File, descriptor: &Descriptor) -> u64 {
     let size = descriptor.size();
@@ -19,14 +19,14 @@ pub fn archive_size(blob: &mut File, descriptor: &Descriptor) -> u64 {
     }
 }
 
-/// RFC 1952: a member ends in the size of what it holds, modulo 2^32.
+/// RFC 1952: a member ends with the size of its content modulo 2^32.
 fn gzip(blob: &mut File, size: u64) -> Option<u64> {
     let mut end = [0; 4];
     blob.seek(SeekFrom::End(-4)).ok()?;
     blob.read_exact(&mut end).ok()?;
     let told = u64::from(u32::from_le_bytes(end));
-    // Deflate expands nothing by more than a few bytes in a thousand. Told less than the blob is large, the archive has
-    // more than four gigabytes, or the blob has several members, of which only the last has told.
+    // Deflate expands data by at most a few bytes in a thousand. If the size is less than that of the blob, the archive
+    // is larger than four gigabytes, or the blob has several members and this is the size of the last one.
     let least = size - size / 100;
     match size {
         _ if told + 100 >= least => Some(told),

@@ -1,9 +1,8 @@
-//! A layer's blob as the archive it holds: read, verified and decompressed beside the consumer.
+//! Reading the blob of a layer as an archive: verified and decompressed in the background.
 //!
-//! One thread reads the blob, holds it against its digest and size and decompresses; the consumer's thread hashes the
-//! archive for the diff id and does its own work. On two cores that splits the cost in halves: inflating and hashing
-//! the compressed bytes on one, hashing the archive and writing the files on the other. Between them travel a few
-//! buffers that are used again and again, so the memory is bounded, whatever the layer's size.
+//! One thread reads the blob, verifies its digest and size, and decompresses it. The thread of the consumer hashes the
+//! archive for the diff ID and does its own work. On two cores this halves the time. A few buffers travel between them
+//! again and again, so memory use is constant, whatever the size of the layer.
 
 use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -14,34 +13,34 @@ use oci_spec::image::Descriptor;
 use super::{Compression, Decoder};
 use crate::address::digest::{self, Digest, Hasher, Verifier};
 
-/// Why a layer is not what was promised.
+/// Why a layer is not what its descriptor says.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// It is no layer, or not compressed as its media type says.
+    /// The blob is not a layer, or not compressed according to its media type.
     #[error(transparent)]
     Layer(#[from] super::Error),
-    /// The digest cannot be verified.
+    /// The digest or size of the blob is wrong, or the algorithm is not supported.
     #[error(transparent)]
     Digest(#[from] digest::Error),
-    /// The archive is not the one that the image's config names.
+    /// The archive does not have the diff ID from the config.
     #[error("diff id: expected {expected}, got {actual}")]
     DiffId {
-        /// By the config's `rootfs.diff_ids`.
+        /// The diff ID in the config.
         expected: Digest,
-        /// By the bytes.
+        /// The digest of the archive.
         actual: Digest,
     },
-    /// The blob could not be read, is not what its digest says, or is no valid compressed data.
+    /// The blob could not be read or decompressed.
     #[error("read")]
     Read(#[source] io::Error),
-    /// No thread could be started.
+    /// A thread could not be started.
     #[error("start a thread")]
     Thread(#[source] io::Error),
 }
 
 impl Error {
-    /// What reading reported, with the digest's verdict brought out of it.
+    /// Converts an error of reading; a digest error inside it is taken out.
     fn of_read(error: io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<digest::Error>()) {
             Some(verdict) => Self::Digest(verdict.clone()),
@@ -53,14 +52,14 @@ impl Error {
 const CHUNK: usize = 256 * 1024;
 const CHUNKS: usize = 8;
 
-/// How large the archive in a blob may be, unless the caller says otherwise: enough for any real layer (text packs
-/// about twenty to one), and far too little for the thousand to one of a bomb.
+/// The default limit for the size of an archive: enough for any real layer (text compresses about twenty to one), and
+/// far too little for a bomb (a thousand to one).
 #[must_use]
 pub fn default_limit(blob: u64) -> u64 {
     blob.saturating_mul(128).max(8 << 30)
 }
 
-/// The archive in a layer's blob. Nothing that was read is proved until [`Stream::finish`] says so.
+/// The archive in the blob of a layer. Its bytes are not verified until [`Stream::finish`] succeeds.
 pub struct Stream {
     chunks: Option<Receiver<io::Result<Vec<u8>>>>,
     emptied: Sender<Vec<u8>>,
@@ -74,10 +73,10 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Starts to read `blob`, described by `descriptor`. With a `diff_id` the archive is held against it.
+    /// Starts to read `blob`, described by `descriptor`. With a `diff_id`, the archive is verified too.
     ///
     /// # Errors
-    /// [`Error`]; what is wrong with the bytes shows while they are read.
+    /// [`Error`]. Errors in the data appear while it is read.
     pub fn open<R: Read + Send + 'static>(
         blob: R,
         descriptor: &Descriptor,
@@ -108,13 +107,13 @@ impl Stream {
         })
     }
 
-    /// How many bytes of the archive have been handed out or are ready.
+    /// How many bytes of the archive have been read, including those that are buffered.
     #[must_use]
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// Reads what is left and comes to the verdict: the archive's digest, which is the one that was promised.
+    /// Reads the rest and verifies it; returns the digest of the archive.
     ///
     /// # Errors
     /// [`Error::DiffId`], [`Error::Digest`], [`Error::Read`].
@@ -122,10 +121,10 @@ impl Stream {
         self.verdict()
     }
 
-    /// As [`Stream::finish`], for whoever only lent the stream. What reading failed with is told again.
+    /// Like [`Stream::finish`], if the stream was only lent. An error of reading is returned again.
     ///
     /// # Errors
-    /// As [`Stream::finish`].
+    /// Those of [`Stream::finish`].
     pub fn verdict(&mut self) -> Result<Digest, Error> {
         loop {
             self.position = self.current.len();
@@ -135,7 +134,7 @@ impl Stream {
                 Err(error) => return Err(Error::of_read(error)),
             }
         }
-        // A thread that panicked closed its channel as one that is done does.
+        // A thread that panics closes its channel like one that is done.
         let panicked = self.thread.take().is_some_and(|thread| thread.join().is_err());
         let Some(hasher) = self.hasher.take().filter(|_| !panicked) else {
             return Err(Error::Read(io::Error::other("the stream has ended")));
@@ -148,7 +147,7 @@ impl Stream {
     }
 }
 
-/// The same error once more.
+/// A copy of the error.
 fn again(error: &io::Error) -> io::Error {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<digest::Error>()) {
         Some(verdict) => io::Error::new(error.kind(), verdict.clone()),
@@ -165,7 +164,7 @@ impl BufRead for Stream {
             let empty = std::mem::take(&mut self.current);
             self.position = 0;
             if empty.capacity() > 0 {
-                // The reader's thread may have ended; then nobody needs the buffer.
+                // If the reading thread has ended, nobody needs the buffer.
                 let _ = self.emptied.send(empty);
             }
             match self.chunks.as_ref().map(Receiver::recv) {
@@ -201,16 +200,16 @@ impl Read for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // With the receiver gone the thread's next send fails and it ends.
+        // Without a receiver, the next send of the thread fails, and it ends.
         self.chunks = None;
         if let Some(thread) = self.thread.take() {
-            // It only panics on a bug, which its own message has told.
+            // It panics only because of a bug, and has printed a message.
             let _ = thread.join();
         }
     }
 }
 
-/// Sends the whole archive in chunks, or an error. The sender is dropped only when all is proved.
+/// Sends the whole archive in chunks, or an error. The sender is dropped only after everything is verified.
 fn produce<R: Read>(
     mut decoder: Decoder<Verifier<R>>,
     limit: u64,
@@ -248,7 +247,7 @@ fn produce<R: Read>(
         chunk.truncate(filled);
         let last = filled < CHUNK;
         if last {
-            // The decompressor is content, but the blob may go on, or fall short of its size.
+            // The decompressor is done, but the blob may continue or be too short.
             if let Err(error) = decoder.into_inner().finish() {
                 let _ = sender.send(Err(error));
                 return;

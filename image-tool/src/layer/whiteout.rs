@@ -1,30 +1,30 @@
-//! Names of deletions (image-spec layer.md, "Whiteouts").
+//! Whiteouts: names that mark deletions (image-spec layer.md).
 //!
-//! `.wh.NAME` says that NAME of the layers below is gone, `.wh..wh..opq` that all of them in its directory are.
+//! `.wh.NAME` deletes NAME from the layers below; `.wh..wh..opq` deletes everything in its directory.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-/// What every whiteout starts with.
+/// The prefix of whiteouts.
 pub const PREFIX: &str = ".wh.";
 /// The name that makes its directory opaque.
 pub const OPAQUE: &str = ".wh..wh..opq";
 
-/// What a name in a layer means.
+/// The meaning of a name in a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whiteout<'a> {
-    /// This sibling is deleted.
+    /// Deletes this file beside it.
     Of(&'a OsStr),
-    /// Everything that lower layers have in this directory is deleted.
+    /// Deletes everything in this directory from lower layers.
     Opaque,
-    /// Bookkeeping of aufs (`.wh..wh.plnk`, `.wh..wh.aufs`) that old images carry; it means nothing.
+    /// A bookkeeping file of aufs (`.wh..wh.plnk`, `.wh..wh.aufs`) in old images, without meaning.
     Bookkeeping,
-    /// A whiteout of nothing, of `.` or of `..`: no tool writes it, and taken at its word it would delete the
+    /// A whiteout without a name, or of `.` or `..`. No tool writes it, and taken literally it would delete the
     /// directory around it.
     Invalid,
 }
 
-/// Reads a file name as a whiteout; `None` if it is an ordinary name.
+/// Parses a file name as a whiteout; `None` if it is an ordinary name.
 #[must_use]
 pub fn parse(name: &OsStr) -> Option<Whiteout<'_>> {
     let target = name.as_bytes().strip_prefix(PREFIX.as_bytes())?;
@@ -36,7 +36,7 @@ pub fn parse(name: &OsStr) -> Option<Whiteout<'_>> {
     })
 }
 
-/// The whiteout of `name`, or nothing where `name` itself would read as one and so cannot be expressed.
+/// The whiteout of `name`; `None` if `name` looks like a whiteout and so cannot be deleted.
 #[must_use]
 pub fn of(name: &OsStr) -> Option<OsString> {
     if name.as_bytes().starts_with(PREFIX.as_bytes()) {

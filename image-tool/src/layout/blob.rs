@@ -1,4 +1,4 @@
-//! Writing blobs: hashed while they are written, visible only once they are whole and on disk.
+//! Writing blobs: hashed while they are written, visible only when they are complete and on disk.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,11 +14,11 @@ use crate::address::RefName;
 use crate::address::digest::{self, Digest, Hasher};
 use crate::error::{During, Io};
 
-/// Where downloads that were cut wait to be resumed, beneath the layout. Garbage collection empties it.
+/// The folder for interrupted downloads. Garbage collection empties it.
 pub(crate) const PARTIAL: &str = ".partial";
 
-/// Writes into a layout. While one lives, garbage collection stays away, so blobs may come before the entry that names them.
-/// Cheap to clone, for threads.
+/// A writer of blobs. While it exists, garbage is not collected, so blobs may be written before the entry that refers
+/// to them. Clones are cheap, for threads.
 #[derive(Clone, Debug)]
 pub struct Writer {
     layout: Layout,
@@ -30,19 +30,19 @@ impl Writer {
         Ok(Self { layout, _lock: Arc::new(lock) })
     }
 
-    /// The layout that is written to.
+    /// The layout.
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Writes a small blob whole.
+    /// Writes a small blob from memory.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn put(&self, media_type: MediaType, bytes: &[u8]) -> Result<Descriptor, Error> {
         let descriptor = Descriptor::new(media_type.clone(), bytes.len() as u64, digest::sha256(bytes));
-        // Only bytes that were read again are trusted to be there: a blob of the right size may hold the wrong ones.
+        // Read it again to be sure: a blob of the right size may have the wrong content.
         if self.layout.read(&descriptor, descriptor.size()).is_ok() {
             return Ok(descriptor);
         }
@@ -51,7 +51,7 @@ impl Writer {
         blob.commit(media_type)
     }
 
-    /// A new blob whose digest nobody knows yet.
+    /// Starts a blob with an unknown digest.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -60,22 +60,22 @@ impl Writer {
         Ok(BlobWriter { writer: self.clone(), file, hasher: Hasher::sha256(), size: 0, expected: None, place })
     }
 
-    /// A new blob that must become what `expected` says; [`BlobWriter::commit`] refuses another.
+    /// Starts a blob that must match `expected`; otherwise [`BlobWriter::commit`] fails.
     ///
     /// # Errors
-    /// [`Error::BadBlob`] for a digest that we cannot verify.
+    /// [`Error::BadBlob`] if the digest algorithm is not supported.
     pub fn expect(&self, expected: &Descriptor) -> Result<BlobWriter, Error> {
         let hasher = self.hasher(expected)?;
         let (file, place) = self.temporary()?;
         Ok(BlobWriter { writer: self.clone(), file, hasher, size: 0, expected: Some(expected.clone()), place })
     }
 
-    /// A blob that must become what `expected` says and is kept when it is dropped uncommitted, or the process is killed:
-    /// the next call goes on where this one stopped ([`BlobWriter::size`]). Of two at once, the second starts afresh and
-    /// keeps nothing.
+    /// Starts or continues a blob that must match `expected`. If it is dropped before it is committed, or the process
+    /// is killed, the next call continues from there ([`BlobWriter::size`]). A second call at the same time starts from
+    /// the beginning and keeps nothing.
     ///
     /// # Errors
-    /// As [`Self::expect`].
+    /// Those of [`Self::expect`].
     pub fn resume(&self, expected: &Descriptor) -> Result<BlobWriter, Error> {
         let mut hasher = self.hasher(expected)?;
         let folder = &self.layout.shared.folder;
@@ -89,7 +89,7 @@ impl Writer {
                     Err(error) => return Err(error.into()),
                 }
                 match rustix::fs::openat(folder, &relative, flags, Mode::from_raw_mode(0o644)) {
-                    // Whoever finished the last download took the folder away in between.
+                    // Another process finished the last download and removed the folder in between.
                     Err(rustix::io::Errno::NOENT) => {}
                     other => break File::from(other?),
                 }
@@ -99,8 +99,8 @@ impl Writer {
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
-            // Whoever had the lock before us may have committed the file, that is renamed it to be a blob: then what we
-            // hold must not be written to.
+            // The previous owner of the lock may have committed the file, that is, renamed it to be a blob: then it
+            // must not be written to.
             let held = rustix::fs::fstat(&file)?;
             match rustix::fs::statat(folder, &relative, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(named) if (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino) => {}
@@ -128,8 +128,8 @@ impl Writer {
         }
     }
 
-    /// Takes a blob over from another layout: by a hard link where both are on one file system, else by a copy that is
-    /// verified. Nothing is done if it is there.
+    /// Takes a blob from another layout: by a hard link on the same file system, otherwise by a verified copy. Does
+    /// nothing if the blob exists.
     ///
     /// # Errors
     /// [`Error::MissingBlob`], [`Error::BadBlob`], [`Error::Io`].
@@ -149,10 +149,10 @@ impl Writer {
         blob.commit(descriptor.media_type().clone()).map(drop)
     }
 
-    /// Lets a ref mean an image whose blobs have been written.
+    /// Gives a ref to an image whose blobs have been written.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Malformed`] if the index is none.
+    /// [`Error::Io`], [`Error::Malformed`] if `index.json` is not an index.
     pub fn publish(&self, reference: &RefName, descriptor: Descriptor) -> Result<(), Error> {
         self.layout.update_index(|index| {
             index.set(reference, &descriptor);
@@ -164,7 +164,7 @@ impl Writer {
         Hasher::of(expected.digest()).map_err(|source| Error::BadBlob { digest: expected.digest().clone(), source })
     }
 
-    /// A file without a name where the file system can, so that nothing is left whatever happens.
+    /// A file without a name if the file system supports that, so that nothing is ever left behind.
     fn temporary(&self) -> Result<(File, Place), Error> {
         let folder = &self.layout.shared.folder;
         let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
@@ -188,9 +188,10 @@ impl Writer {
 }
 
 impl Layout {
-    /// Removes the folder of cut downloads if it is empty, so that a layout at rest holds what the spec describes and no more.
+    /// Removes the folder of interrupted downloads if it is empty, so that a layout contains only what the spec
+    /// describes.
     pub(super) fn drop_partial_folder(&self) {
-        // It is not empty while another download is under way or waits to be resumed.
+        // It is not empty if another download is in progress or waits to be resumed.
         let _ = rustix::fs::unlinkat(&self.shared.folder, PARTIAL, AtFlags::REMOVEDIR);
     }
 }
@@ -202,7 +203,8 @@ enum Place {
     Kept(PathBuf),
 }
 
-/// A blob in the making. Dropped without [`Self::commit`] it leaves nothing, or, made by [`Writer::resume`], what it has.
+/// A blob in the making. Dropped without [`Self::commit`], it leaves nothing; from [`Writer::resume`], it leaves what
+/// was written.
 pub struct BlobWriter {
     writer: Writer,
     file: File,
@@ -213,22 +215,22 @@ pub struct BlobWriter {
 }
 
 impl BlobWriter {
-    /// How many bytes there are.
+    /// The number of bytes so far.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The digest of what has been written so far.
+    /// The digest of the bytes so far.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.hasher.clone().finish()
     }
 
-    /// Reads what has been written from its beginning. More can be written afterwards.
+    /// Reads what has been written, from the beginning. Writing can continue afterwards.
     ///
     /// # Errors
-    /// The reader's, and those of moving about in the file.
+    /// The error of reading or seeking.
     pub fn read_back<T>(&mut self, read: impl FnOnce(&mut dyn Read) -> io::Result<T>) -> io::Result<T> {
         self.file.seek(SeekFrom::Start(0))?;
         let result = read(&mut self.file)?;
@@ -236,7 +238,7 @@ impl BlobWriter {
         Ok(result)
     }
 
-    /// Forgets all that was written, for a source that cannot go on in the middle.
+    /// Discards what has been written, if the source cannot continue from the middle.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -254,7 +256,7 @@ impl BlobWriter {
     /// Makes the blob durable and visible under its digest.
     ///
     /// # Errors
-    /// [`Error::BadBlob`] if it is not what was expected; nothing of it is kept then. [`Error::Io`].
+    /// [`Error::BadBlob`] if it is not what was expected; nothing is kept then. [`Error::Io`].
     pub fn commit(self, media_type: MediaType) -> Result<Descriptor, Error> {
         let actual = self.hasher.clone().finish();
         if let Some(expected) = &self.expected {
@@ -285,8 +287,8 @@ impl BlobWriter {
             }
             Place::Nameless | Place::Named(_) => match link(&self.file, folder, &target) {
                 Ok(()) => {}
-                // Somebody had the blob. It is trusted only if it is sound: one that a crash or a bad disk left behind
-                // must not outlive the good one that we have in hand.
+                // The blob exists. It is kept only if it is sound: a corrupt one, from a crash or a bad disk, must not
+                // survive the good one that we have.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     let sound = layout.blob(&descriptor).is_ok_and(|reader| reader.finish().is_ok());
                     if !sound {
@@ -302,13 +304,13 @@ impl BlobWriter {
         Ok(descriptor)
     }
 
-    /// Puts our file in the place of a broken one, without a moment in which there is none.
+    /// Replaces a corrupt blob by ours in one step.
     fn replace(&self, target: &Path) -> io::Result<()> {
         let folder = self.writer.layout.shared.folder.as_fd();
         let temporary = format!("blobs/.new-{}-{}", std::process::id(), digest::short(&self.hasher.clone().finish()));
         link(&self.file, folder, Path::new(&temporary))?;
         rustix::fs::renameat(folder, &temporary, folder, target).map_err(|error| {
-            // The rename's error is the one to tell.
+            // Report only the error of the rename.
             let _ = rustix::fs::unlinkat(folder, &temporary, AtFlags::empty());
             error.into()
         })
@@ -316,13 +318,13 @@ impl BlobWriter {
 
     fn discard(self) {
         if let Place::Kept(relative) = &self.place {
-            // A partial file that cannot be removed is found to be wrong again the next time.
+            // If it cannot be removed, it is found to be wrong again next time.
             let _ = rustix::fs::unlinkat(&self.writer.layout.shared.folder, relative, AtFlags::empty());
             self.writer.layout.drop_partial_folder();
         }
     }
 
-    /// Names the layout in an error of writing.
+    /// Adds the path of the layout to an error of writing.
     #[must_use]
     pub fn error(&self, operation: &'static str, source: io::Error) -> Error {
         Io::new(operation, self.writer.layout.path().join("blobs"), source).into()
@@ -351,10 +353,10 @@ impl Write for BlobWriter {
     }
 }
 
-/// Gives an open file one more name beneath `folder`.
+/// Gives an open file a name beneath `folder`.
 fn link(file: &File, folder: impl AsFd, target: &Path) -> io::Result<()> {
     use std::os::fd::AsRawFd as _;
-    // linkat(AT_EMPTY_PATH) wants CAP_DAC_READ_SEARCH before Linux 6.10; the way through /proc does not.
+    // Before Linux 6.10, linkat(AT_EMPTY_PATH) needs CAP_DAC_READ_SEARCH; a path in /proc does not.
     let source = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(rustix::fs::linkat(rustix::fs::CWD, source, folder, target, AtFlags::SYMLINK_FOLLOW)?)
 }

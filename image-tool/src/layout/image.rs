@@ -1,4 +1,4 @@
-//! Images: a manifest and its config, found through any indexes in between.
+//! Images: manifest and config, found through nested indexes.
 
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use super::{Error, Layout};
 use crate::address::Address;
 use crate::address::digest::Digest;
 
-/// How many bytes of a manifest, an index or a config are read; the distribution-spec asks registries for 4 MiB.
+/// The maximum size of a manifest or an index: 4 MiB, as the distribution-spec recommends to registries.
 pub const MANIFEST_LIMIT: u64 = 4 << 20;
 const CONFIG_LIMIT: u64 = 8 << 20;
 const DEPTH: usize = 4;
@@ -17,8 +17,8 @@ const LAYERS: usize = 1024;
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// An image for one platform. The raw bytes are kept beside what was parsed, since they have the digest and hold fields
-/// that the types do not know (docker's Healthcheck for one).
+/// An image for one platform. The raw bytes are kept beside the parsed documents, since they have the digest and
+/// contain fields that the types lack, such as the Healthcheck of docker.
 #[derive(Debug, Clone)]
 pub struct Image {
     descriptor: Descriptor,
@@ -41,7 +41,7 @@ impl Image {
         &self.manifest
     }
 
-    /// The manifest, byte for byte.
+    /// The manifest as bytes.
     #[must_use]
     pub fn manifest_bytes(&self) -> &[u8] {
         &self.manifest_bytes
@@ -53,19 +53,19 @@ impl Image {
         &self.config
     }
 
-    /// The config, byte for byte.
+    /// The config as bytes.
     #[must_use]
     pub fn config_bytes(&self) -> &[u8] {
         &self.config_bytes
     }
 
-    /// The layers from the lowest to the topmost, each with the digest of its uncompressed tar.
+    /// The layers, the lowest first, each with its diff ID.
     pub fn layers(&self) -> impl Iterator<Item = (&Descriptor, &str)> {
         self.manifest.layers().iter().zip(self.config.rootfs().diff_ids().iter().map(String::as_str))
     }
 }
 
-/// Whether a descriptor is of an index or a docker manifest list.
+/// Whether a descriptor is that of an index or a docker manifest list.
 #[must_use]
 pub fn is_index(descriptor: &Descriptor) -> bool {
     match descriptor.media_type() {
@@ -75,7 +75,7 @@ pub fn is_index(descriptor: &Descriptor) -> bool {
     }
 }
 
-/// Whether a descriptor is of an image manifest, OCI's or docker's.
+/// Whether a descriptor is that of an image manifest, OCI's or docker's.
 #[must_use]
 pub fn is_manifest(descriptor: &Descriptor) -> bool {
     match descriptor.media_type() {
@@ -86,12 +86,12 @@ pub fn is_manifest(descriptor: &Descriptor) -> bool {
 }
 
 impl Layout {
-    /// The image that an address means, for a platform.
+    /// The image of an address for a platform.
     ///
-    /// An image that is no index is taken whatever its platform is: it was named, and nothing else was offered.
+    /// If the address means a single image, its platform is ignored: nothing else was offered.
     ///
     /// # Errors
-    /// [`Error::NoPlatform`], and all that looking up and reading can be.
+    /// [`Error::NoPlatform`], and those of resolving and reading.
     pub fn image(&self, address: &Address, platform: &Platform) -> Result<Image, Error> {
         let descriptor = self.resolve(address)?;
         if !is_index(&descriptor) {
@@ -119,7 +119,7 @@ impl Layout {
     /// The image of a manifest's descriptor.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if manifest and config do not fit each other, and all that reading can be.
+    /// [`Error::Malformed`] if manifest and config do not match, and those of reading.
     pub fn image_of(&self, descriptor: &Descriptor) -> Result<Image, Error> {
         let malformed = |reason: String| Error::Malformed { what: format!("manifest {}", descriptor.digest()), reason };
         let manifest_bytes = self.document(descriptor)?;
@@ -129,7 +129,7 @@ impl Layout {
         let manifest: ImageManifest =
             serde_json::from_slice(&manifest_bytes).map_err(|error| malformed(error.to_string()))?;
         if manifest.layers().len() > LAYERS {
-            return Err(malformed(format!("{} layers are more than {LAYERS}", manifest.layers().len())));
+            return Err(malformed(format!("{} layers exceed the limit of {LAYERS}", manifest.layers().len())));
         }
         if matches!(manifest.config().media_type(), MediaType::EmptyJSON) {
             return Err(malformed("it is an artifact, not a container image".to_owned()));
@@ -141,15 +141,15 @@ impl Layout {
         })?;
         let (layers, diff_ids) = (manifest.layers().len(), config.rootfs().diff_ids().len());
         if layers != diff_ids {
-            return Err(malformed(format!("it has {layers} layers, but its config has {diff_ids} diff ids")));
+            return Err(malformed(format!("it has {layers} layers, but its config has {diff_ids} diff IDs")));
         }
         Ok(Image { descriptor: descriptor.clone(), manifest, manifest_bytes, config, config_bytes })
     }
 
-    /// The manifests beneath a descriptor: itself if it is one, else those of the index, in order.
+    /// The manifests of a descriptor: itself, or those of the index in order.
     ///
     /// # Errors
-    /// [`Error::Malformed`] and all that reading can be.
+    /// [`Error::Malformed`], and those of reading.
     pub fn manifests(&self, descriptor: &Descriptor) -> Result<Vec<Descriptor>, Error> {
         let mut found = Vec::new();
         self.visit(descriptor, DEPTH, &mut |descriptor| {
@@ -160,14 +160,14 @@ impl Layout {
         Ok(found)
     }
 
-    /// The descriptor with `digest` among `entries` and what their indexes hold.
+    /// The descriptor with `digest` among `entries` and in their indexes.
     pub(super) fn reachable(&self, entries: &[Descriptor], digest: &Digest) -> Result<Option<Descriptor>, Error> {
         if let Some(entry) = entries.iter().find(|entry| entry.digest() == digest) {
             return Ok(Some(entry.clone()));
         }
         let mut found = None;
         for entry in entries.iter().filter(|entry| is_index(entry)) {
-            // An index that cannot be read leads nowhere; what was asked for may be beneath another.
+            // Ignore an index that cannot be read; the digest may be in another one.
             let _ = self.visit(entry, DEPTH, &mut |descriptor| {
                 if descriptor.digest() == digest {
                     found.get_or_insert_with(|| descriptor.clone());
@@ -196,7 +196,7 @@ impl Layout {
         Ok(())
     }
 
-    /// Reads a manifest or an index and refuses one that is both (CVE-2021-41190), or says that it is something else.
+    /// Reads a manifest or an index, and rejects one that reads as both (CVE-2021-41190) or contradicts its descriptor.
     fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
         let bytes = self.read(descriptor, MANIFEST_LIMIT)?;
         check_document(&bytes, descriptor)
@@ -205,7 +205,7 @@ impl Layout {
     }
 }
 
-/// Refuses a document that reads as a manifest and as an index, or whose own `mediaType` is not its descriptor's.
+/// Rejects a document that reads as both manifest and index, or whose `mediaType` is not that of its descriptor.
 ///
 /// # Errors
 /// What is wrong, as text.
@@ -216,11 +216,11 @@ pub fn check_document(bytes: &[u8], descriptor: &Descriptor) -> Result<(), Strin
         return Err("it reads as a manifest and as an index (CVE-2021-41190)".to_owned());
     }
     if has("fsLayers") || has("history") {
-        return Err("it is of docker's schema 1, which nobody should serve any more".to_owned());
+        return Err("it has docker's schema 1, which is not supported".to_owned());
     }
     match document.get("mediaType").and_then(Value::as_str) {
         Some(own) if own != descriptor.media_type().to_string() => {
-            Err(format!("it says that it is {own}, its descriptor {}", descriptor.media_type()))
+            Err(format!("it says that it is {own}, but its descriptor says {}", descriptor.media_type()))
         }
         _ => Ok(()),
     }

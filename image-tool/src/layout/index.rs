@@ -1,4 +1,4 @@
-//! `index.json`: the refs of a layout. What we do not know of it is kept as it is.
+//! `index.json`: the refs of a layout. Unknown content is preserved.
 
 use oci_spec::image::Descriptor;
 use serde_json::{Map, Value, json};
@@ -8,10 +8,10 @@ use crate::address::RefName;
 use crate::address::digest::Digest;
 use crate::address::name;
 
-/// The annotation that holds an entry's ref (image-spec annotations.md).
+/// The annotation with the ref of an entry (image-spec annotations.md).
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// How many bytes of an `index.json` are read.
+/// The maximum size of an `index.json`.
 pub(super) const LIMIT: u64 = 16 << 20;
 
 /// An `index.json` in memory.
@@ -62,7 +62,7 @@ impl Index {
     /// The entries as descriptors.
     ///
     /// # Errors
-    /// [`Error::Malformed`] names the first entry that is none.
+    /// [`Error::Malformed`], with the number of the first invalid entry.
     pub fn descriptors(&self) -> Result<Vec<Descriptor>, Error> {
         let parse = |(number, value): (usize, &Value)| {
             serde_json::from_value(value.clone()).map_err(|error| Error::Malformed {
@@ -76,24 +76,24 @@ impl Index {
     /// The entries with their refs, in order.
     ///
     /// # Errors
-    /// As [`Self::descriptors`].
+    /// Those of [`Self::descriptors`].
     pub fn entries(&self) -> Result<Vec<(Option<String>, Descriptor)>, Error> {
         let pair = |descriptor: Descriptor| (ref_name(&descriptor).map(str::to_owned), descriptor);
         Ok(self.descriptors()?.into_iter().map(pair).collect())
     }
 
-    /// Lets a ref mean `descriptor` and nothing else, under every spelling of its name. The new entry carries the
-    /// descriptor's other annotations.
+    /// Gives a ref to `descriptor`, and takes it from all other entries, under every spelling of its name. The new
+    /// entry keeps the other annotations of the descriptor.
     pub fn set(&mut self, reference: &RefName, descriptor: &Descriptor) {
         let mut value = serde_json::to_value(descriptor).expect("a descriptor is serialisable");
         value["annotations"][REF_NAME] = reference.as_str().into();
         let position = self.position(reference);
         self.manifests.retain(|entry| {
-            // An entry of the same image that nothing names says no more than the new one does.
+            // An unnamed entry of the same image is redundant.
             let same_unnamed = Self::entry_ref(entry).is_none() && entry["digest"] == value["digest"];
             !same_unnamed && !Self::entry_ref(entry).is_some_and(|text| name::equal(text, reference.as_str()))
         });
-        // In the place of the old one, so that an unchanged image gives an unchanged index.
+        // Keep the position, so that an unchanged image gives an unchanged index.
         let position = position.unwrap_or(self.manifests.len()).min(self.manifests.len());
         self.manifests.insert(position, value);
     }
@@ -110,7 +110,7 @@ impl Index {
         }
     }
 
-    /// Removes a ref; whether it was there. The image's other refs stay.
+    /// Removes a ref; returns whether it existed. Other refs of the image are kept.
     pub fn remove(&mut self, reference: &RefName) -> bool {
         let before = self.manifests.len();
         match self.position(reference) {
@@ -120,7 +120,7 @@ impl Index {
         self.manifests.len() < before
     }
 
-    /// Removes every entry of an image; the refs that it had.
+    /// Removes all entries of an image; returns their refs.
     pub fn remove_image(&mut self, digest: &Digest) -> Vec<String> {
         let digest = digest.to_string();
         let mut refs = Vec::new();

@@ -1,11 +1,11 @@
-//! Platforms: which manifest of an index is meant (image-spec image-index.md).
+//! Platforms: choosing a manifest of an index (image-spec image-index.md).
 
 use std::fmt;
 use std::str::FromStr;
 
 use oci_spec::image::Descriptor;
 
-/// A platform as people write it: `linux/amd64`, `linux/arm/v7`.
+/// A platform, such as `linux/amd64` or `linux/arm/v7`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Platform {
     os: String,
@@ -15,11 +15,11 @@ pub struct Platform {
 
 /// The text is not `os/architecture[/variant]`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a platform (os/architecture[/variant], linux/arm64 for example)")]
+#[error("{0:?} is not a valid platform (os/architecture[/variant], such as linux/arm64)")]
 pub struct Malformed(String);
 
 impl Platform {
-    /// The platform that this program was built for.
+    /// The platform of this program.
     #[must_use]
     pub fn host() -> Self {
         let (architecture, variant) = match std::env::consts::ARCH {
@@ -34,31 +34,31 @@ impl Platform {
         Self { os: "linux".into(), architecture: architecture.into(), variant: variant.map(Into::into) }
     }
 
-    /// The operating system, by Go's name.
+    /// The operating system, by Go's name, such as `linux`.
     #[must_use]
     pub fn os(&self) -> &str {
         &self.os
     }
 
-    /// The architecture, by Go's name.
+    /// The architecture, by Go's name, such as `amd64`.
     #[must_use]
     pub fn architecture(&self) -> &str {
         &self.architecture
     }
 
-    /// The architecture's variant.
+    /// The variant of the architecture, such as `v7`, if any.
     #[must_use]
     pub fn variant(&self) -> Option<&str> {
         self.variant.as_deref()
     }
 
-    /// How well an offered platform serves this one: 0 is exactly; `None` is not at all.
+    /// How well an offered platform fits this one: 0 is exact, and `None` does not fit.
     #[must_use]
     pub fn rank(&self, os: &str, architecture: &str, variant: Option<&str>) -> Option<u8> {
         if os != self.os || architecture != self.architecture {
             return None;
         }
-        // amd64 has levels and arm has versions: a later one cannot run here, an earlier one can.
+        // amd64 has levels and arm has versions: earlier ones run here, later ones do not.
         let level = |variant: Option<&str>| -> u8 {
             let default = match self.architecture.as_str() {
                 "arm64" => 8,
@@ -74,7 +74,7 @@ impl Platform {
         level(self.variant()).checked_sub(level(variant))
     }
 
-    /// The descriptor that serves this platform best; the first among equals.
+    /// The best descriptor for this platform; of equal ones, the first.
     pub fn choose<'a>(&self, manifests: impl IntoIterator<Item = &'a Descriptor>) -> Option<&'a Descriptor> {
         manifests
             .into_iter()

@@ -1,4 +1,4 @@
-//! Garbage collection: blobs that nothing in `index.json` leads to.
+//! Garbage collection: removing blobs that are not reachable from `index.json`.
 
 use std::fs;
 use std::io;
@@ -10,25 +10,25 @@ use super::{Error, Layout, reach};
 use crate::address::digest;
 use crate::error::{During, Io};
 
-/// Something that garbage collection removed or would remove.
+/// A file that garbage collection removed or would remove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Garbage {
-    /// The file, as seen from the layout.
+    /// The path, relative to the layout.
     pub path: PathBuf,
-    /// The blob's digest; cut downloads and what killed writers left have none.
+    /// The digest, if it is a blob; interrupted downloads and leftovers of killed writers have none.
     pub digest: Option<digest::Digest>,
-    /// Its size.
+    /// The size in bytes.
     pub size: u64,
 }
 
 impl Layout {
-    /// Removes every blob that nothing leads to and that has not changed for `age`. While it works it holds the lock
-    /// that writers share, so no blob that waits for its entry in `index.json` is taken. Other programs know nothing of
-    /// that lock; against them only `age` helps.
+    /// Removes every blob that is not reachable and has not changed for `age`. The lock that writers share is held
+    /// exclusively, so blobs that are not yet in `index.json` are safe. Other programs do not know this lock; only
+    /// `age` protects theirs.
     ///
     /// # Errors
-    /// [`Error::Busy`] while somebody writes. If a manifest cannot be read nothing is removed, since what it leads to is
-    /// not known.
+    /// [`Error::Busy`] if another process is writing. If a manifest cannot be read, nothing is removed, since what it
+    /// refers to is unknown.
     pub fn prune(&self, age: Duration, dry_run: bool) -> Result<Vec<Garbage>, Error> {
         let _lock = self.lock_blobs()?;
         let reachable = self.reachable_blobs()?;
@@ -38,7 +38,7 @@ impl Layout {
                 let algorithm = folder.trim_start_matches("blobs/");
                 match digest::parse(&format!("{algorithm}:{name}")) {
                     Ok(digest) => (!reach::holds(&reachable, &digest)).then_some(Some(digest)),
-                    // A file that is no blob is not ours to judge.
+                    // Files that are not blobs are not touched.
                     Err(_) => None,
                 }
             })?;

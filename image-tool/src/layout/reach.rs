@@ -1,4 +1,4 @@
-//! What is reachable from `index.json`.
+//! Finding everything reachable from `index.json`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,12 +10,12 @@ use super::{Error, Layout};
 use crate::address::digest::Digest;
 
 impl Layout {
-    /// The descriptors of all blobs that these lead to, themselves among them, each once.
+    /// The descriptors of all blobs reachable from `roots`, including themselves, each once.
     ///
-    /// An index may name manifests that the layout does not hold: whoever pulls one platform has the others' names only.
+    /// An index may refer to manifests that the layout lacks: after pulling one platform, it still names the others.
     ///
     /// # Errors
-    /// A manifest or index that cannot be read: what it leads to is not known.
+    /// [`Error`] if a manifest or index cannot be read, since what it refers to is unknown.
     pub fn reach(&self, roots: &[Descriptor]) -> Result<BTreeMap<String, Descriptor>, Error> {
         let mut found = BTreeMap::new();
         let mut left: Vec<(Descriptor, bool)> = roots.iter().map(|root| (root.clone(), true)).collect();
@@ -50,13 +50,13 @@ impl Layout {
         Ok(found)
     }
 
-    /// The digests of all blobs that `index.json` leads to.
+    /// The digests of all blobs reachable from `index.json`.
     pub(super) fn reachable_blobs(&self) -> Result<BTreeSet<String>, Error> {
         Ok(self.reach(&self.index()?.descriptors()?)?.into_keys().collect())
     }
 }
 
-/// Whether `digest` is in a set of [`Layout::reachable_blobs`].
+/// Whether `digest` is in the result of [`Layout::reachable_blobs`].
 pub(super) fn holds(set: &BTreeSet<String>, digest: &Digest) -> bool {
     set.contains(digest.as_ref())
 }

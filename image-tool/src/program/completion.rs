@@ -7,10 +7,11 @@
 //!
 //! run-tool, which links no sibling, has this file as a module of its own: it knows nothing but clap.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 
 use clap::{Args, Command, ValueEnum};
+use clap_complete::{ArgValueCompleter, CompletionCandidate};
 
 /// A shell that can complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -22,6 +23,9 @@ pub enum Shell {
     /// The Z shell.
     Zsh,
 }
+
+/// The names of values, as help shows them, with what lists the values that begin with a word.
+pub type Candidates = &'static [(&'static str, fn(&OsStr) -> Vec<CompletionCandidate>)];
 
 /// Print a script that completes the command line in a shell.
 #[derive(Debug, Args)]
@@ -60,9 +64,22 @@ impl Complete {
     ///
     /// # Errors
     /// If there is no word at the index.
-    pub fn answer(self, mut command: Command) -> io::Result<String> {
-        answer(&mut command, self.index, self.words)
+    pub fn answer(self, command: Command, candidates: Candidates) -> io::Result<String> {
+        answer(&mut with_candidates(command, candidates), self.index, self.words)
     }
+}
+
+/// Adds to each argument what lists the values of its name.
+fn with_candidates(command: Command, candidates: Candidates) -> Command {
+    let command = command.mut_args(|argument| {
+        let names = argument.get_value_names().unwrap_or_default();
+        let list = candidates.iter().find(|(name, _)| names.iter().any(|known| known.as_str() == *name));
+        match list {
+            Some((_, list)) => argument.add(ArgValueCompleter::new(*list)),
+            None => argument,
+        }
+    });
+    command.mut_subcommands(|command| with_candidates(command, candidates))
 }
 
 fn answer(command: &mut Command, index: usize, words: Vec<OsString>) -> io::Result<String> {

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 
 use super::Tool;
-use super::completion::{Complete, Completions};
+use super::completion::{Candidates, Complete, Completions};
 use super::manual::{Man, Manual};
 use super::pipe;
 
@@ -25,7 +25,13 @@ impl Document {
     ///
     /// # Errors
     /// If a page or standard output cannot be written.
-    pub fn run(self, tool: Tool, command: clap::Command, manual: &Manual) -> anyhow::Result<()> {
+    pub fn run(
+        self,
+        tool: Tool,
+        command: clap::Command,
+        manual: &Manual,
+        candidates: Candidates,
+    ) -> anyhow::Result<()> {
         let text = match self {
             Self::Man(Man { folder }) => {
                 return manual
@@ -33,7 +39,7 @@ impl Document {
                     .map_err(|(path, error)| anyhow::Error::new(error).context(path.display().to_string()));
             }
             Self::Completions(completions) => completions.script(tool.0),
-            Self::Complete(complete) => complete.answer(command).context("__complete")?,
+            Self::Complete(complete) => complete.answer(command, candidates).context("__complete")?,
         };
         pipe::print_bytes(text.as_bytes()).context("standard output")
     }

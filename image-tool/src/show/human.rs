@@ -1,4 +1,4 @@
-//! Sizes, times and text as docker shows them to people.
+//! Sizes, times and text in the style of docker.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
     let mut value = bytes as f64;
     let mut unit = 0;
-    // By what will be shown: 999.9kB would read "1e+03kB".
+    // Compare what will be shown: 999.9kB would print as "1e+03kB".
     while value >= 999.5 && unit + 1 < UNITS.len() {
         value /= 1000.0;
         unit += 1;
@@ -27,7 +27,7 @@ pub fn size(bytes: u64) -> String {
     text + UNITS[unit]
 }
 
-/// How long something takes or is ago, in docker's words: `About a minute`, `5 weeks`.
+/// A duration in the words of docker: `About a minute`, `5 weeks`.
 #[must_use]
 pub fn duration(seconds: i64) -> String {
     let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
@@ -52,7 +52,7 @@ pub fn ago(time: Timestamp, now: Timestamp) -> String {
     format!("{} ago", duration(now.as_second() - time.as_second()))
 }
 
-/// Text from an image with its control characters made visible, so that it cannot drive a terminal.
+/// Text with its control characters escaped, so that it cannot control a terminal.
 #[must_use]
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
@@ -67,9 +67,27 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
-/// Columns as docker aligns them: padded to the widest, three spaces apart, and no narrower than twenty.
+/// A JSON document with DEL and the control characters beyond ASCII escaped as well: JSON allows them in strings, but a
+/// terminal obeys them.
+#[must_use]
+pub fn json(document: &str) -> String {
+    let mut text = String::with_capacity(document.len());
+    for character in document.chars() {
+        if character.is_control() && character != '\n' {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\\u{:04x}", u32::from(character));
+        } else {
+            text.push(character);
+        }
+    }
+    text
+}
+
+/// Columns as docker aligns them: padded to the widest cell, three spaces apart, at least twenty wide. Cells go through
+/// [`plain`], so that no text can drive a terminal or break a line.
 #[must_use]
 pub fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -131,5 +149,9 @@ mod tests {
     #[test]
     fn text_cannot_drive_a_terminal() {
         assert_eq!(plain("a\u{1b}[2J\nb\u{9b}é"), "a\\u{1b}[2J\\nb\\u{9b}é");
+        assert_eq!(table(&[vec!["\u{9b}".into(), "a\nb".into()]]), format!("{:20}a\\nb\n", "\\u{9b}"));
+        let document = json("[\n\"\u{9b}é\u{7f}\"]");
+        assert_eq!(document, "[\n\"\\u009bé\\u007f\"]");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&document).unwrap(), ["\u{9b}é\u{7f}"]);
     }
 }

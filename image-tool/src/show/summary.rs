@@ -1,4 +1,4 @@
-//! An image as lists and tables show it.
+//! The summary of an image, for lists and tables.
 
 use jiff::Timestamp;
 use oci_spec::image::Descriptor;
@@ -9,25 +9,24 @@ use crate::layer::size::archive_size;
 use crate::layout::platform::Platform;
 use crate::layout::{self, Image, Layout, is_index};
 
-/// What there is to tell of an image in a line.
+/// What a line about an image shows.
 #[derive(Debug, Clone)]
 pub struct Summary {
-    /// The image's identity as docker has it: the digest of its config.
+    /// The ID of the image, as in docker: the digest of its config.
     pub id: Digest,
-    /// When it was made, if its config tells.
+    /// The creation time, if the config has one.
     pub created: Option<Timestamp>,
-    /// The size of its layers' archives, not compressed.
+    /// The total size of the uncompressed layers, in bytes.
     pub size: u64,
-    /// Its labels.
+    /// The labels, sorted by name.
     pub labels: Vec<(String, String)>,
 }
 
 impl Summary {
-    /// The image that a descriptor means on this machine; of an index without this machine's platform, the first that
-    /// is there.
+    /// The image of a descriptor for this machine; if an index has none for this platform, the first that can be read.
     ///
     /// # Errors
-    /// That no image can be read.
+    /// [`layout::Error`] if no image can be read.
     pub fn image(layout: &Layout, descriptor: &Descriptor) -> Result<Image, layout::Error> {
         if !is_index(descriptor) {
             return layout.image_of(descriptor);
@@ -59,7 +58,7 @@ impl Summary {
     }
 }
 
-/// The size of a layer's archive, or of its blob where that is all that can be told.
+/// The size of the uncompressed layer, or of its blob if that is unknown.
 #[must_use]
 pub fn layer_size(layout: &Layout, layer: &Descriptor) -> u64 {
     layout.open_blob(layer).map_or(layer.size(), |mut blob| archive_size(&mut blob, layer))

@@ -1,34 +1,41 @@
-//! The part of Go's templates that people write after `--format`: fields, `json`, `index`, `len`, `join`, `println`, `range`,
-//! `if`, text.
+//! The part of Go's templates that people use with `--format`: fields, `json`, `index`, `len`, `join`, `println`,
+//! `range`, `if` and text.
+
+use std::io::IsTerminal;
 
 use serde_json::Value;
+
+use super::human;
 
 /// What is wrong with a template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A `{{` without `}}`.
-    #[error("template: {{{{ is not closed")]
+    #[error("template: unclosed {{{{")]
     Open,
-    /// An `end` or `else` too many, or one too few.
+    /// There is an `end` or `else` too many or too few.
     #[error("template: range, if, else and end do not match")]
     Unbalanced,
-    /// Something in braces that is not understood.
+    /// An unsupported expression between braces.
     #[error(
-        "template: {text:?} is not understood (a field as .Name, json, index, len, join, upper or lower before one)"
+        "template: {text:?} is not supported (use a field such as .Name, optionally after json, index, len, join, upper or lower)"
     )]
     Unknown {
-        /// What stood there.
+        /// The expression.
         text: String,
     },
-    /// A field that there is not.
-    #[error("template: no field {field:?} (there are {})", .known.join(", "))]
+    /// A field that does not exist.
+    #[error("template: no field {field:?} (available: {})", .known.join(", "))]
     Field {
-        /// The field.
+        /// The name of the field.
         field: String,
-        /// Those beside it.
+        /// The names of the existing fields.
         known: Vec<String>,
     },
+    /// The lines of a table have different numbers of fields.
+    #[error("template: a table needs a tab between its fields")]
+    Tabs,
 }
 
 /// A parsed template.
@@ -74,7 +81,7 @@ impl std::str::FromStr for Template {
             None => (false, text),
         };
         let text = if text == "json" { "{{json .}}" } else { text };
-        // docker takes these two out of what the shell left in single quotes.
+        // docker replaces these two, which the shell left in single quotes.
         let text = text.replace("\\t", "\t").replace("\\n", "\n");
         let mut rest = text.as_str();
         match parts(&mut rest, 16)? {
@@ -84,7 +91,7 @@ impl std::str::FromStr for Template {
     }
 }
 
-/// Reads parts up to the end of the text, an `else` or an `end`.
+/// Parses parts up to the end of the text, an `else` or an `end`.
 fn parts(rest: &mut &str, depth: u8) -> Result<(Vec<Part>, Stop), Error> {
     let depth = depth.checked_sub(1).ok_or(Error::Unbalanced)?;
     let mut found = Vec::new();
@@ -146,13 +153,13 @@ fn call(text: &str) -> Result<Part, Error> {
 }
 
 impl Template {
-    /// Whether it began with `table`: then a line of headings comes first.
+    /// Whether the template begins with `table`: then a line of headings comes first.
     #[must_use]
     pub fn is_table(&self) -> bool {
         self.table
     }
 
-    /// The headings: the fields' names.
+    /// The line of headings, from the names of the fields.
     #[must_use]
     pub fn headings(&self, heading: impl Fn(&str) -> String) -> String {
         let part = |part: &Part| match part {
@@ -164,39 +171,71 @@ impl Template {
         self.parts.iter().map(part).collect()
     }
 
-    /// Fills the template in.
+    /// Fills in the template with unescaped values.
     ///
     /// # Errors
     /// [`Error::Field`].
     pub fn render(&self, value: &Value) -> Result<String, Error> {
         let mut text = String::new();
-        render(&self.parts, value, &mut text)?;
+        render(&self.parts, value, &str::to_owned, &mut text)?;
         Ok(text)
+    }
+
+    /// Fills in the template for each value, one line each. A table has a line of headings and aligned columns.
+    ///
+    /// If `output` is a terminal, control characters in the values are escaped, but not those of the template itself.
+    /// In a pipe, values are not escaped, as with docker.
+    ///
+    /// # Errors
+    /// [`Error::Field`], [`Error::Tabs`].
+    pub fn lines(
+        &self,
+        values: &[Value],
+        heading: impl Fn(&str) -> String,
+        output: &impl IsTerminal,
+    ) -> Result<String, Error> {
+        let escape = if output.is_terminal() { human::plain } else { str::to_owned };
+        let mut lines = Vec::new();
+        for value in values {
+            let mut line = String::new();
+            render(&self.parts, value, &escape, &mut line)?;
+            lines.push(line);
+        }
+        if !self.table {
+            return Ok(lines.iter().map(|line| format!("{line}\n")).collect());
+        }
+        lines.insert(0, self.headings(heading));
+        let rows: Vec<Vec<String>> = lines.iter().map(|line| line.split('\t').map(str::to_owned).collect()).collect();
+        if rows.iter().any(|row| row.len() != rows[0].len()) {
+            return Err(Error::Tabs);
+        }
+        Ok(human::table(&rows))
     }
 }
 
-fn render(parts: &[Part], value: &Value, text: &mut String) -> Result<(), Error> {
+/// Appends the parts to `text`, with `escape` applied to all values.
+fn render(parts: &[Part], value: &Value, escape: &impl Fn(&str) -> String, text: &mut String) -> Result<(), Error> {
     let find = |path: &[String]| path.iter().try_fold(value, |value, field| step(value, field));
     for part in parts {
         match part {
             Part::Text(part) => text.push_str(part),
             Part::Call { function, path, argument } => match (find(path)?, function, path.last().map(String::as_str)) {
-                // docker's fields have types, and Go prints nothing of a type in its own way.
+                // The fields of docker are typed, and Go prints the zero value of each type differently.
                 (Value::Null, Function::Print, Some("Labels" | "Volumes" | "ExposedPorts")) => text.push_str("map[]"),
                 (Value::Null, Function::Print, Some("Env" | "Cmd" | "Entrypoint" | "OnBuild" | "Shell")) => {
                     text.push_str("[]")
                 }
                 (Value::Null, Function::Join, _) => {}
-                (value, ..) => text.push_str(&apply(*function, value, argument)?),
+                (value, ..) => text.push_str(&escape(&apply(*function, value, argument)?)),
             },
             Part::Range { path, body, otherwise } => match find(path)? {
                 Value::Array(values) if !values.is_empty() => {
-                    values.iter().try_for_each(|value| render(body, value, text))?
+                    values.iter().try_for_each(|value| render(body, value, escape, text))?
                 }
                 Value::Object(values) if !values.is_empty() => {
-                    values.values().try_for_each(|value| render(body, value, text))?
+                    values.values().try_for_each(|value| render(body, value, escape, text))?
                 }
-                _ => render(otherwise, value, text)?,
+                _ => render(otherwise, value, escape, text)?,
             },
             Part::If { path, body, otherwise } => {
                 let nothing = match find(path)? {
@@ -207,7 +246,7 @@ fn render(parts: &[Part], value: &Value, text: &mut String) -> Result<(), Error>
                     Value::Number(number) => number.as_f64() == Some(0.0),
                     Value::Bool(true) => false,
                 };
-                render(if nothing { otherwise } else { body }, value, text)?;
+                render(if nothing { otherwise } else { body }, value, escape, text)?;
             }
         }
     }
@@ -228,7 +267,7 @@ fn apply(function: Function, value: &Value, argument: &str) -> Result<String, Er
     let missing = || Error::Field { field: argument.into(), known: Vec::new() };
     Ok(match function {
         Function::Print => print(value),
-        Function::Json => value.to_string(),
+        Function::Json => human::json(&value.to_string()),
         Function::Len => match value {
             Value::Array(array) => array.len(),
             Value::Object(object) => object.len(),
@@ -252,7 +291,7 @@ fn apply(function: Function, value: &Value, argument: &str) -> Result<String, Er
     })
 }
 
-/// As Go prints values.
+/// Prints a value like Go.
 fn print(value: &Value) -> String {
     match value {
         Value::Null => "<no value>".into(),
@@ -302,5 +341,23 @@ mod tests {
         for unbalanced in ["{{if .Id}}", "{{end}}", "{{range .Id}}{{else}}", "{{else}}"] {
             assert_eq!(unbalanced.parse::<Template>(), Err(Error::Unbalanced), "{unbalanced}");
         }
+    }
+
+    #[test]
+    fn values_are_escaped_on_a_terminal_and_raw_in_a_pipe() {
+        use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+        let template: Template = "{{.User}}\\t{{json .User}}{{range .Cmd}} {{.}}{{end}}".parse().unwrap();
+        let value = [json!({"User": "a\u{1b}[2J\nb\u{9b}", "Cmd": ["\u{7}"]})];
+        let lines = |output: &std::fs::File| template.lines(&value, str::to_owned, output).unwrap();
+        let raw = "a\u{1b}[2J\nb\u{9b}\t\"a\\u001b[2J\\nb\\u009b\" \u{7}\n";
+        assert_eq!(lines(&tempfile::tempfile().unwrap()), raw);
+        let pty = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        unlockpt(&pty).unwrap();
+        let terminal = ptsname(&pty, Vec::new()).unwrap();
+        let terminal = std::fs::File::options().write(true).open(terminal.to_str().unwrap()).unwrap();
+        assert_eq!(lines(&terminal), "a\\u{1b}[2J\\nb\\u{9b}\t\"a\\u001b[2J\\nb\\u009b\" \\u{7}\n");
+        let table: Template = "table {{.User}}".parse().unwrap();
+        let table = table.lines(&value, str::to_uppercase, &tempfile::tempfile().unwrap()).unwrap();
+        assert_eq!(table, "USER\na\\u{1b}[2J\\nb\\u{9b}\n");
     }
 }

@@ -1,5 +1,5 @@
-//! What each layer of an image adds, and what of it later layers replace or delete: bytes that everybody pulls and nobody
-//! sees.
+//! What each layer of an image adds, and what later layers replace or delete: bytes that everybody pulls and nobody
+//! sees. The layers are read as archives; nothing is unpacked. [`page`] draws the result.
 
 pub mod page;
 
@@ -16,106 +16,106 @@ use crate::layer::stream::{self, Stream, default_limit};
 use crate::layer::whiteout::{self, Whiteout};
 use crate::layout::{Image, Layout};
 
-/// Why an image's tree could not be read.
+/// Why the layers of an image could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A layer's blob could not be found.
+    /// The blob of a layer could not be opened.
     #[error(transparent)]
     Source(#[from] cache::Error),
-    /// A layer's blob is not what it should be.
+    /// The blob of a layer is corrupt.
     #[error("layer {digest}")]
     Stream {
-        /// The blob.
+        /// The digest of the blob.
         digest: String,
-        /// What is wrong.
+        /// Why it could not be read.
         source: stream::Error,
     },
-    /// A layer is no archive.
+    /// A layer is not a tar archive.
     #[error("layer {digest}")]
     Archive {
-        /// The blob.
+        /// The digest of the blob.
         digest: String,
-        /// What is wrong.
+        /// Why it could not be read.
         source: entry::Error,
     },
-    /// A layer has a path that leads out of it.
+    /// A layer has a path that leads out of the image.
     #[error("layer {digest}")]
     Path {
-        /// The blob.
+        /// The digest of the blob.
         digest: String,
-        /// What is wrong.
+        /// Why it could not be read.
         source: beneath::Error,
     },
 }
 
-/// One layer.
+/// A layer of an image.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
 pub struct Layer {
-    /// The blob's digest.
+    /// The digest of the blob.
     pub digest: String,
-    /// What made it, by the image's history.
+    /// The command in the history that created it.
     pub created_by: String,
-    /// The blob's size.
+    /// The size of the blob in bytes.
     pub compressed: u64,
-    /// The bytes of the files in it.
+    /// The total size of its files in bytes.
     pub size: u64,
-    /// How many entries it has.
+    /// The number of entries in the archive.
     pub entries: u64,
-    /// The bytes of its files that later layers replace or delete.
+    /// The size of those files that later layers replace or delete, in bytes.
     pub wasted: u64,
 }
 
-/// A file that a layer has in vain.
+/// A file that a later layer replaces or deletes.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
 pub struct Waste {
-    /// Its path.
+    /// The path, relative to the root.
     pub path: PathBuf,
-    /// Its size.
+    /// The size in bytes.
     pub size: u64,
-    /// The number of the layer that has it, from 0.
+    /// The index of the layer that contains it, from 0.
     pub layer: usize,
-    /// The number of the layer that replaces or deletes it.
+    /// The index of the layer that replaces or deletes it.
     pub by: usize,
 }
 
-/// A file or directory of the image as it is in the end.
+/// A file or directory of the resulting image.
 #[derive(Debug, Clone, Default, Serialize, PartialEq, Eq)]
 pub struct Node {
-    /// The bytes of the file, or of all files beneath the directory.
+    /// The size of the file, or of all files beneath the directory, in bytes.
     pub size: u64,
-    /// The number of the layer that the file is from; of a directory, that of the most of its bytes.
+    /// The index of the layer that contains the file; for a directory, of the layer with most of its bytes.
     pub layer: usize,
-    /// What is in the directory.
+    /// The entries of the directory by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub children: BTreeMap<String, Node>,
 }
 
-/// An image's layers and what becomes of them.
+/// The layers of an image, and what becomes of their files.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
 pub struct Tree {
-    /// The layers, lowest first.
+    /// The layers, the lowest first.
     pub layers: Vec<Layer>,
-    /// What is wasted, the largest first.
+    /// Wasted files, the largest first.
     pub waste: Vec<Waste>,
-    /// The tree in the end.
+    /// The resulting tree.
     pub root: Node,
 }
 
 impl Tree {
-    /// The bytes of all layers' files.
+    /// The total size of the files in all layers, in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.layers.iter().map(|layer| layer.size).sum()
     }
 
-    /// The bytes that are wasted.
+    /// The total size of wasted files, in bytes.
     #[must_use]
     pub fn wasted(&self) -> u64 {
         self.waste.iter().map(|waste| waste.size).sum()
     }
 
-    /// Reads the layers of an image, verified.
+    /// Reads and verifies the layers of an image.
     ///
     /// # Errors
     /// [`Error`].
@@ -153,7 +153,7 @@ impl Tree {
 
 #[derive(Default)]
 struct Survey {
-    /// The files so far: size, and the layer that they are from.
+    /// The files so far: the size, and the layer that contains it.
     files: BTreeMap<PathBuf, (u64, usize)>,
     waste: Vec<Waste>,
 }
@@ -181,7 +181,7 @@ impl Survey {
                 Some(_) => {}
                 None => {
                     if entry.kind != Kind::Directory {
-                        // What stood there is gone, be it a file or all that was beneath a directory.
+                        // The new entry replaces a file, or everything beneath a directory.
                         self.delete(&path, index, &brought);
                         self.files.insert(path.clone(), (entry.size, index));
                     } else if let Some((size, from)) = self.files.remove(&path) {
@@ -192,7 +192,7 @@ impl Survey {
             }
         }
         for (path, inside) in deleted {
-            // A whiteout spares what its own layer brings; an opaque one spares the directory itself.
+            // A whiteout does not affect files of its own layer; an opaque one keeps the directory itself.
             if inside || !brought.contains(&path) {
                 self.delete(&path, index, &brought);
             }
@@ -200,7 +200,7 @@ impl Survey {
         stream.finish().map(drop).map_err(|error| Error::Stream { digest: digest(), source: error })
     }
 
-    /// Takes away a file, or all beneath a directory, that is not of the current layer.
+    /// Removes a file, or everything beneath a directory, unless it is from the current layer.
     fn delete(&mut self, path: &Path, by: usize, brought: &BTreeSet<PathBuf>) {
         let beneath = self.files.range(path.to_path_buf()..).take_while(|(file, _)| file.starts_with(path));
         let gone: Vec<PathBuf> = beneath
@@ -229,7 +229,7 @@ fn insert(root: &mut Node, path: &Path, size: u64, layer: usize) {
     (node.size, node.layer) = (size, layer);
 }
 
-/// Adds sizes up, and finds the layer of the most bytes in each directory.
+/// Adds up the sizes, and finds the layer with most bytes in each directory.
 fn sum(node: &mut Node) -> HashMap<usize, u64> {
     if node.children.is_empty() {
         return HashMap::from([(node.layer, node.size)]);
@@ -241,7 +241,7 @@ fn sum(node: &mut Node) -> HashMap<usize, u64> {
         }
     }
     node.size = bytes.values().sum();
-    // The lower layer of two with equally many, so that the answer is always the same.
+    // If two have equally many, the lower one, so that the result is always the same.
     node.layer =
         bytes.iter().max_by_key(|(layer, size)| (**size, std::cmp::Reverse(**layer))).map_or(0, |(layer, _)| *layer);
     bytes

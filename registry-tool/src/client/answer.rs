@@ -1,5 +1,6 @@
 //! Reading an answer: its whole body within a limit, and the words of a refusal.
 
+use image_tool::show::human::plain;
 use reqwest::Response;
 
 use super::error::ClientError;
@@ -43,10 +44,10 @@ pub(super) fn message_of(body: &[u8]) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// A registry's words without what could disturb a terminal, on one line, and not too many of them.
+/// A registry's words on one line, and not too many of them; what could drive a terminal is made visible.
 pub(super) fn printable(text: &str) -> String {
-    let clean: String = text.chars().map(|char| if char.is_control() { ' ' } else { char }).take(200).collect();
-    clean.trim().to_owned()
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    plain(&line.chars().take(200).collect::<String>())
 }
 
 #[cfg(test)]
@@ -56,7 +57,7 @@ mod tests {
     #[test]
     fn a_registrys_words_become_one_harmless_line() {
         for (body, expected) in [
-            (r#"{"errors":[{"code":"X","message":"no\nway\u001b[31m"}]}"#, Some("no way [31m")),
+            (r#"{"errors":[{"code":"X","message":"no\nway\u001b[31m"}]}"#, Some("no way\\u{1b}[31m")),
             (r#"{"errors":[{"code":"X"}]}"#, Some("X")),
             (r#"{"details":"incorrect username or password"}"#, Some("incorrect username or password")),
             (r#"{"errors":[]}"#, None),

@@ -1,4 +1,4 @@
-//! Who we are in a conversation: the registry's challenge, our login, and the tokens that it is exchanged for.
+//! Who we are in a conversation: the registry's challenge, the login, and the tokens that it is exchanged for.
 //!
 //! The crate's own way has no scopes over two repositories (which a mount needs), no identity tokens, no `expires_in`, and
 //! drops the reason when a token is refused; so tokens are fetched here, for both clients ([`Login::authorization`]).
@@ -57,7 +57,7 @@ impl Access<'_> {
     }
 }
 
-/// What one request carries as proof; either client can send it.
+/// What one request carries to prove who we are; either client can send it.
 #[derive(Clone)]
 pub(super) enum Authorization {
     /// A name and a password.
@@ -86,9 +86,9 @@ impl Authorization {
     }
 }
 
-/// Our side of the proof, for one repository at one registry.
+/// The login of one conversation: for one repository at one registry.
 pub(super) struct Login {
-    /// Where tokens are fetched with: the connections of the conversation.
+    /// The connections of the conversation, over which tokens are fetched too.
     http: reqwest::Client,
     /// The registry's scheme, host and port.
     base: Url,
@@ -103,7 +103,7 @@ pub(super) struct Login {
     retry: Retry,
 }
 
-/// What a conversation knows when it begins to prove who we are.
+/// What a conversation knows of its login when it begins.
 pub(super) struct Beginning {
     pub(super) http: reqwest::Client,
     pub(super) base: Url,
@@ -122,7 +122,7 @@ impl Login {
         Self { http, base, host, repository, credentials, challenge, tokens, retry }
     }
 
-    /// How the registry wants to be convinced, as far as it has said so.
+    /// Which authentication the registry demands, as far as it has said so.
     pub(super) fn challenge(&self) -> Option<Challenge> {
         self.challenge.read().expect("nobody panics holding it").clone()
     }
@@ -132,7 +132,7 @@ impl Login {
         self.credentials.as_ref()
     }
 
-    /// What a request has to carry, with a token that is still good; `None` where nothing is asked for or known.
+    /// What a request has to carry, with a token that is still valid; `None` if the registry demands nothing or there is no login.
     pub(super) async fn authorization(&self, access: Access<'_>) -> Result<Option<Authorization>, ClientError> {
         if access == Access::Anonymous {
             return Ok(None);
@@ -155,8 +155,8 @@ impl Login {
         })
     }
 
-    /// After a 401: takes its challenge in, and forgets the token that was refused. Whether asking again makes sense: not if
-    /// the same credentials would be sent again.
+    /// After a 401: keeps its challenge and forgets the token that was refused. Whether asking again makes sense: not if the same
+    /// credentials would be sent again.
     pub(super) async fn learn(&self, access: Access<'_>, headers: &HeaderMap) -> bool {
         let known = self.challenge();
         if access == Access::Anonymous {
@@ -178,7 +178,7 @@ impl Login {
             return Ok(token.clone());
         }
         let server = TokenServer::new(realm, service, &self.host)?;
-        // Whoever answers in the place of a registry must not get a password sent in the clear.
+        // Somebody who impersonates a registry must not make us send the password in the clear.
         if self.credentials.is_some() && self.base.scheme() == "https" && !server.is_encrypted() {
             let reason = format!("its token server {realm:?} would get the password unencrypted; not sent");
             return Err(ClientError::protocol(&self.host, reason));

@@ -16,19 +16,19 @@ const MANIFEST_TYPES: &str = "application/vnd.oci.image.index.v1+json, applicati
 /// A manifest or an index as a registry gave it.
 #[derive(Clone, Debug)]
 pub struct Document {
-    /// Its media type, as the answer's header said.
+    /// Its media type, if the answer's header gave one.
     pub media_type: Option<String>,
-    /// Its digest, as the answer's header said; nothing is verified yet.
+    /// Its digest, if the answer's header gave one; nothing is verified yet.
     pub digest: Option<String>,
-    /// Its bytes.
+    /// The body of the answer.
     pub bytes: Bytes,
 }
 
 impl Registry {
-    /// Proves to the registry that the credentials hold.
+    /// Has the registry check the credentials.
     ///
     /// # Errors
-    /// [`ClientError::Denied`] if they do not.
+    /// [`ClientError::Denied`] if it does not accept them.
     pub async fn check_credentials(&self) -> Result<(), ClientError> {
         let url = self.url("v2/")?;
         let response = self.request(Access::Account, true, |http| http.get(url.clone())).await?;
@@ -84,7 +84,7 @@ impl Registry {
         }
     }
 
-    /// Puts a manifest under a tag or digest; the digest that the registry says it has.
+    /// Stores a manifest under a tag or digest, and returns the digest that the registry reports, if it does.
     ///
     /// # Errors
     /// As for any request.
@@ -106,7 +106,7 @@ impl Registry {
         Ok(manifest_headers(response.headers()).1)
     }
 
-    /// Deletes a manifest by digest, or a tag where the registry can.
+    /// Deletes a manifest by digest, or a tag if the registry supports that.
     ///
     /// # Errors
     /// As for any request.
@@ -117,14 +117,14 @@ impl Registry {
         self.expect(response, &self.name_with(reference), &accepted).await.map(drop)
     }
 
-    /// A small JSON document that is no part of the distribution-spec; `None` where the registry has none.
+    /// A small JSON document that is not part of the distribution-spec; `None` if the registry has none.
     ///
     /// # Errors
     /// As for any request.
     pub async fn document(&self, path: &str, query: &[(&str, &str)]) -> Result<Option<Vec<u8>>, ClientError> {
         let mut url = self.url(path)?;
         url.query_pairs_mut().extend_pairs(query);
-        // Whoever knows a password with every request wants it here too; a token would name a repository, and there is none.
+        // A registry with basic authentication demands it here too; a token would be for a repository, and there is none.
         let access = if self.challenge() == Some(Challenge::Basic) { Access::Account } else { Access::Anonymous };
         match self.whole(access, url.path(), DOCUMENT_LIMIT, |http| http.get(url.clone())).await {
             Ok((_, body)) => Ok(Some(body)),

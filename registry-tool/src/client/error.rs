@@ -123,7 +123,7 @@ impl ClientError {
         let hint = if has_login {
             format!("the stored login was refused; registry-tool login {host}")
         } else {
-            // To somebody unknown, registries answer so for what does not exist, too.
+            // Without a login, registries deny access to what does not exist, too.
             format!("registry-tool login {host}, or there is no such repository")
         };
         Self::Denied { host: host.to_owned(), reason, hint }

@@ -1,4 +1,4 @@
-//! The first request to a registry: whether it speaks TLS or plain http, and how it wants to be convinced.
+//! The first request to a registry: whether it speaks TLS or plain http, and which authentication it demands.
 
 use reqwest::{StatusCode, Url};
 use tracing::{debug, info};
@@ -18,7 +18,7 @@ pub(super) struct Greeting {
     pub(super) http: reqwest::Client,
     /// The registry's scheme, host and port.
     pub(super) base: Url,
-    /// How it wants to be convinced, if it said so already.
+    /// Which authentication it demands, if it said so already.
     pub(super) challenge: Option<Challenge>,
 }
 
@@ -59,7 +59,7 @@ async fn greet_each_way(endpoint: &Endpoint, settings: &Settings, retry: Retry) 
             Err(error) => error,
         };
         debug!(host = endpoint.host(), scheme, %error, "no registry");
-        // The first way's reason is the one that tells: a refused connection is refused twice.
+        // The first way's reason says most: a refused connection is refused twice.
         failure.get_or_insert(error);
     }
     Err(failure.expect("every kind of endpoint has a way"))

@@ -36,7 +36,7 @@ pub enum Known {
 }
 
 impl Registry {
-    /// Opens a conversation: finds out whether the registry speaks TLS or plain http, and how it wants to be convinced.
+    /// Opens a conversation: finds out whether the registry speaks TLS or plain http, and which authentication it demands.
     ///
     /// # Errors
     /// [`ClientError::Unreachable`], [`ClientError::Tls`], and errors of credentials.
@@ -49,7 +49,7 @@ impl Registry {
     /// # Errors
     /// As [`Registry::connect`].
     pub async fn connect_as(endpoint: &Endpoint, settings: &Settings, known: Known) -> Result<Self, ClientError> {
-        // A mirror that is out of order is asked once more and no oftener: the next place is there for that.
+        // A mirror that fails is asked only once more: the next place is there for that.
         let times = if endpoint.is_mirror { settings.retry.times.min(1) } else { settings.retry.times };
         let retry = Retry { times, ..settings.retry };
         let Greeting { transport, http, base, challenge } = greet(endpoint, settings, retry).await?;
@@ -196,7 +196,7 @@ impl Registry {
         }
     }
 
-    /// How the registry wants to be convinced, as far as it has said so.
+    /// Which authentication the registry demands, as far as it has said so.
     pub(super) fn challenge(&self) -> Option<Challenge> {
         self.login.challenge()
     }
@@ -204,7 +204,7 @@ impl Registry {
     /// The URL of a path beneath the registry.
     ///
     /// # Errors
-    /// [`ClientError::Protocol`] if it is none.
+    /// [`ClientError::Protocol`] if the path is not valid.
     pub(super) fn url(&self, path: &str) -> Result<Url, ClientError> {
         let invalid = |_| ClientError::protocol(self.host(), format!("{path:?} is not a valid path of a URL"));
         self.base.join(path).map_err(invalid)

@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-/// The longest wait between two attempts, whoever asks for it. A registry that wants more is better told to the user.
+/// The longest wait between two attempts, whoever asks for it. If a registry wants more, the user had better know.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// How often and how soon to ask again.
 #[derive(Clone, Copy, Debug)]
 pub struct Retry {
-    /// How many times to ask again; 0 asks once.
+    /// How many times to ask again after the first attempt.
     pub times: u32,
     /// The first wait; each later one is twice as long.
     pub first_wait: Duration,

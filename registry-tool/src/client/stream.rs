@@ -22,7 +22,7 @@ use crate::place::credentials::Credentials;
 pub(super) struct Streamer {
     client: oci_distribution::Client,
     reference: Reference,
-    /// What the crate fetches a token with if its cache does not take ours: one that looks like a JWT and is none.
+    /// The login with which the crate fetches a token itself if its cache rejects ours, which looks like a JWT and is not one.
     fallback: RegistryAuth,
 }
 
@@ -54,7 +54,7 @@ impl Streamer {
             extra_root_certificates: transport.authorities.iter().map(authority).collect(),
             use_monolithic_push: true,
             platform_resolver: None,
-            // Tokens are renewed by what their servers say, in `auth`; the crate must not think that it knows better.
+            // `auth` renews tokens when they expire by their servers' word; the crate must not go by a guess of its own.
             default_token_expiration_secs: 24 * 60 * 60,
             read_timeout: Some(transport.read_timeout),
             connect_timeout: Some(transport.connect_timeout),
@@ -184,7 +184,7 @@ impl BlobStream {
     pub async fn next(&mut self) -> Option<Result<Bytes, ClientError>> {
         match self.body.stream.next().await? {
             Ok(chunk) => Some(Ok(chunk)),
-            // The crate's verdict on a whole answer; that of whoever hashes the blob says more.
+            // The crate found a wrong digest. The caller hashes the blob too, and its error says more.
             Err(error) if error.get_ref().is_some_and(|inner| inner.is::<DigestError>()) => None,
             Err(error) => Some(Err(ClientError::Cut { host: self.host.clone(), reason: innermost(&error) })),
         }

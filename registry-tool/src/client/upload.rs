@@ -139,8 +139,8 @@ impl Registry {
         match response.status() {
             StatusCode::CREATED => Ok(true),
             StatusCode::ACCEPTED => {
-                // The registry began an upload instead. Each way of sending begins its own, so this one is given back; a
-                // registry that does not know how drops it by itself.
+                // The registry began an upload instead. Each way of sending begins its own, so this one is cancelled; a registry
+                // that does not support this drops it in time.
                 if let Ok(location) = self.location(response.headers(), response.url()) {
                     let _ = self.request(Access::Push, false, |http| http.delete(location.clone())).await;
                 }

@@ -1,19 +1,24 @@
 //! `registry-tool catalog`.
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use registry_tool::client::Registry;
+use registry_tool::question::query::catalog;
 use registry_tool::reference::RegistryHost;
 use serde_json::json;
 
-use super::tags::write_names;
+use super::tags::print_names;
 use super::{Network, block_on, mirrors};
 
-/// List the repositories of a registry, where it lets one.
+/// List the repositories of a registry, if the registry allows it.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  registry-tool catalog localhost:5000
+  registry-tool catalog --json localhost:5000")]
 pub(crate) struct Catalog {
-    /// The registry: localhost:5000.
+    /// Host of the registry, such as localhost:5000.
+    #[arg(value_hint = ValueHint::Hostname)]
     registry: RegistryHost,
-    /// Print the document that the distribution-spec defines, pages joined.
+    /// Print the JSON document of the distribution-spec, with all pages in one.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -26,8 +31,8 @@ impl Catalog {
         let settings = self.network.settings();
         let names = block_on(async {
             let registry = Registry::connect(&endpoint, &settings).await?;
-            Ok(registry.catalog().await?)
+            Ok(catalog(&registry).await?)
         })?;
-        write_names(&names, self.json.then(|| json!({ "repositories": names })))
+        print_names(&names, self.json.then(|| json!({ "repositories": names })))
     }
 }

@@ -1,6 +1,6 @@
 //! `registry-tool copy`.
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::layout::platform::Platform;
 use image_tool::program::pipe::print_line;
 use registry_tool::place::policy::Policy;
@@ -14,24 +14,29 @@ use super::{Network, block_on, mirrors};
 
 /// Copy an image from one registry, or repository, to another.
 ///
-/// Blobs are streamed from the one to the other, verified on the way, and never touch the disk; those that the target has, or
-/// can mount from another of its repositories, are not sent. An index is copied with all its images.
+/// Layers are streamed from one registry to the other and verified on the way; nothing is written to disk. Layers that the
+/// target already has, or can mount from another of its repositories, are not sent. An index is copied with all its images.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  registry-tool copy alpine:3.20 localhost:5000/alpine:3.20
+  registry-tool copy --platform linux/amd64 alpine localhost:5000/alpine:amd64")]
 pub(crate) struct Copy {
-    /// The image.
+    /// Name of the image.
+    #[arg(value_hint = ValueHint::Other)]
     source: ImageName,
-    /// Its new name.
+    /// Name of the copy.
+    #[arg(value_hint = ValueHint::Other)]
     target: ImageName,
-    /// Copy the image for this platform alone, as os/architecture[/variant].
-    #[arg(long)]
+    /// Copy only the image for this platform [default: all].
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
-    /// Print nothing but the new name.
+    /// Print only the new name.
     #[arg(short, long)]
     quiet: bool,
-    /// How progress is shown on standard error.
+    /// Choose how standard error shows progress.
     #[arg(long, value_enum, default_value = "auto")]
     progress: Progress,
-    /// Transfer this many blobs at once.
+    /// Transfer this many layers at once.
     #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..))]
     jobs: u8,
     #[command(flatten)]

@@ -1,19 +1,23 @@
 //! `registry-tool delete`.
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueHint};
 use registry_tool::client::{ClientError, Registry};
 use registry_tool::reference::ImageName;
 
 use super::{Network, block_on, mirrors};
 
-/// Delete an image, or a tag, at a registry.
+/// Delete an image or a tag at a registry.
 ///
-/// A name with a digest deletes the image and with it every tag that it has; a name with a tag deletes that tag alone, where
-/// the registry can. What the image alone used is removed when the registry collects its garbage.
+/// A name with a digest deletes the image and all its tags. A name with a tag deletes only that tag, if the registry supports
+/// this. The space that the image took is freed when the registry next collects garbage.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  registry-tool delete localhost:5000/app:old
+  registry-tool delete localhost:5000/app@$(registry-tool digest localhost:5000/app:old)")]
 pub(crate) struct Delete {
-    /// The image or tag.
+    /// Name of the image, with a tag or a digest.
+    #[arg(value_hint = ValueHint::Other)]
     reference: ImageName,
     #[command(flatten)]
     network: Network,
@@ -23,7 +27,7 @@ impl Delete {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let name = &self.reference;
         if name.has_default_tag() {
-            anyhow::bail!("{}: name the tag or digest to delete", name.typed());
+            anyhow::bail!("{}: missing the tag or digest to delete", name.typed());
         }
         let endpoint = mirrors()?.push_endpoint(name.reference())?;
         let settings = self.network.settings();
@@ -38,12 +42,12 @@ impl Delete {
 }
 
 async fn delete_tag(registry: &Registry, name: &ImageName, tag: &str) -> anyhow::Result<()> {
-    // docker-registry answers 404 to the deletion of a tag that it has, so it is asked first whether there is one.
+    // docker-registry answers 404 to the deletion of a tag that exists, so it is asked first whether it does.
     let digest = registry.manifest_digest(tag).await.with_context(|| name.typed().to_owned())?;
     match registry.delete_manifest(tag).await {
         Ok(()) => Ok(()),
         Err(ClientError::Status { .. } | ClientError::NotFound { .. }) if digest.is_some() => anyhow::bail!(
-            "{}: the registry cannot delete a tag alone (registry-tool delete {}@{} deletes the image with all its tags)",
+            "{}: the registry cannot delete a tag alone (registry-tool delete {}@{} deletes the image and all its tags)",
             name.typed(),
             name.familiar_repository(),
             digest.unwrap_or_default()

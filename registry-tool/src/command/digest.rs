@@ -1,6 +1,6 @@
 //! `registry-tool digest`.
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::program::pipe::print_line;
 use registry_tool::client::Registry;
 use registry_tool::question::query::manifest;
@@ -9,12 +9,16 @@ use registry_tool::reference::ImageName;
 
 use super::{Network, block_on, mirrors};
 
-/// Print the digest that a registry has under a name.
+/// Print the digest of an image at a registry.
 ///
-/// Of an image for several platforms it is the index's.
+/// For an image with several platforms, this is the digest of its index.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  registry-tool digest python:3.8
+  registry-tool digest localhost:5000/team/app")]
 pub(crate) struct Digest {
-    /// The image.
+    /// Name of the image.
+    #[arg(value_hint = ValueHint::Other)]
     reference: ImageName,
     #[command(flatten)]
     network: Network,
@@ -27,7 +31,7 @@ impl Digest {
             let asked = name.digest().or(name.tag()).unwrap_or("latest");
             match registry.manifest_digest(asked).await? {
                 Some(digest) if image_tool::address::digest::parse(&digest).is_ok() => Ok(digest),
-                // A registry need not say; then the bytes do.
+                // A registry need not name the digest; then it is computed.
                 _ => Ok(manifest(registry, name).await?.descriptor.digest().to_string()),
             }
         };

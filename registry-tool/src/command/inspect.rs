@@ -1,35 +1,39 @@
 //! `registry-tool inspect`.
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::layout::platform::Platform;
 use registry_tool::client::Registry;
 use registry_tool::question::failure::EndpointError;
 use registry_tool::question::manifest::Content;
-use registry_tool::question::query::{Choice, choose, config, manifest};
+use registry_tool::question::query::{Choice, choose, config, manifest, tags};
 use registry_tool::question::round::Round;
 use registry_tool::reference::ImageName;
 use serde_json::{Value, json};
 
-use super::print_bytes;
-use super::{Network, block_on, mirrors};
+use super::{Network, block_on, mirrors, print_text};
 
 /// Show an image at a registry without pulling it.
 ///
-/// Prints what skopeo inspect prints, as JSON; or, byte for byte, the manifest or index that the name means, or the config.
+/// Prints the JSON document that skopeo inspect prints; or, byte for byte, the image's manifest, index or config.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  registry-tool inspect python:3.8
+  registry-tool inspect --config --platform linux/arm64 alpine
+  registry-tool inspect --raw alpine | sha256sum")]
 pub(crate) struct Inspect {
-    /// The image.
+    /// Name of the image.
+    #[arg(value_hint = ValueHint::Other)]
     reference: ImageName,
-    /// Print the manifest or index itself.
+    /// Print the manifest itself; for an image with several platforms, the index.
     #[arg(long, conflicts_with = "config")]
     raw: bool,
-    /// Print the image's config itself.
+    /// Print the config itself.
     #[arg(long)]
     config: bool,
-    /// Look at the image for this platform.
-    #[arg(long)]
+    /// Show the image for this platform [default: that of this machine].
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
-    /// Leave out the list of the repository's tags.
+    /// Leave out the repository's tags.
     #[arg(short = 'n', long)]
     no_tags: bool,
     #[command(flatten)]
@@ -42,7 +46,7 @@ impl Inspect {
         let question = async |registry: &Registry, name: &ImageName| self.look(registry, name).await;
         let round = Round { mirrors: &mirrors, settings: &settings };
         let bytes = block_on(async { Ok(round.ask("image", &self.reference, question).await?) })?;
-        print_bytes(&bytes)
+        print_text(&bytes)
     }
 
     async fn look(&self, registry: &Registry, name: &ImageName) -> Result<Vec<u8>, EndpointError> {
@@ -60,7 +64,7 @@ impl Inspect {
         if self.config {
             return Ok(config);
         }
-        let tags = if self.no_tags { Vec::new() } else { registry.tags().await? };
+        let tags = if self.no_tags { Vec::new() } else { tags(registry).await? };
         let config: Value = serde_json::from_slice(&config).unwrap_or_default();
         let layers = match &found.content {
             Content::Image(blobs) => blobs.iter().skip(1).collect(),

@@ -3,7 +3,8 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 use anyhow::{Context as _, bail};
-use clap::Args;
+use clap::{Args, ValueHint};
+use image_tool::program::say;
 use registry_tool::client::{Known, Registry};
 use registry_tool::place::credentials::{Credentials, Kept};
 use registry_tool::reference::RegistryHost;
@@ -11,23 +12,26 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use super::{Network, block_on, mirrors};
 
-/// No password and no token is longer.
+/// In bytes. No password and no token is longer.
 const PASSWORD_LIMIT: u64 = 64 << 10;
 
 /// Log in to a registry.
 ///
-/// The registry is asked whether the password holds before it is kept: in the credential helper that docker's config.json
-/// names, else in that file, which only its owner can read.
+/// The credentials are stored once the registry has accepted them: in the credential helper that docker's config.json names,
+/// else in that file itself, readable only by its owner.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  registry-tool login
+  registry-tool login --username me --password-stdin quay.io <token")]
 pub(crate) struct Login {
-    /// The registry: localhost:5000.
-    #[arg(default_value = "docker.io")]
+    /// Host of the registry, such as localhost:5000.
+    #[arg(default_value = "docker.io", value_hint = ValueHint::Hostname)]
     registry: RegistryHost,
-    /// The account [default: asked for on the terminal].
-    #[arg(short, long)]
+    /// Name of the account [default: asked for on the terminal].
+    #[arg(short, long, value_hint = ValueHint::Username)]
     username: Option<String>,
-    /// The password. Other users of this machine can see it while the command runs: use --password-stdin.
-    #[arg(short, long, conflicts_with = "password_stdin")]
+    /// Password or token; other users of this machine can see it, so prefer --password-stdin.
+    #[arg(short, long, value_hint = ValueHint::Other, conflicts_with = "password_stdin")]
     password: Option<String>,
     /// Read the password from standard input.
     #[arg(long, requires = "username")]
@@ -52,7 +56,7 @@ impl Login {
             None => prompt("Password: ", true)?,
         };
         if username.is_empty() || username.contains(':') {
-            bail!("login {host}: a username is not empty and holds no ':'");
+            bail!("login {host}: a username must not be empty or contain ':'");
         }
         if password.is_empty() {
             bail!("login {host}: the password is empty");
@@ -78,7 +82,7 @@ impl Login {
     }
 }
 
-/// The hint of a denied request is to log in, which is no help here.
+/// The hint of a denied request is to log in, which does not help here.
 fn refused(host: &str, error: registry_tool::client::ClientError) -> anyhow::Error {
     use registry_tool::client::ClientError;
     match error {
@@ -90,10 +94,10 @@ fn refused(host: &str, error: registry_tool::client::ClientError) -> anyhow::Err
 fn password_from_stdin() -> anyhow::Result<String> {
     let mut text = String::new();
     io::stdin().take(PASSWORD_LIMIT).read_to_string(&mut text).context("read the password from standard input")?;
-    // docker takes off one line end, so that `echo` and a file with a last line both do.
+    // docker strips one line end, so that both `echo` and a file with a last line work.
     let text = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     if text.is_empty() {
-        bail!("standard input is empty: the password was to come from there");
+        bail!("standard input is empty, so there is no password");
     }
     Ok(text.to_owned())
 }
@@ -102,7 +106,7 @@ fn password_from_stdin() -> anyhow::Result<String> {
 fn prompt(question: &str, is_secret: bool) -> anyhow::Result<String> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
-        bail!("no terminal to ask on: use --username and --password-stdin");
+        bail!("no terminal to ask for the login (--username and --password-stdin need none)");
     }
     let mut stderr = io::stderr();
     write!(stderr, "{question}").and_then(|()| stderr.flush()).context("ask on the terminal")?;
@@ -144,9 +148,4 @@ fn secret_line(terminal: &io::Stdin) -> anyhow::Result<String> {
         }
     }
     String::from_utf8(line).context("the password is not UTF-8")
-}
-
-/// Words for the person; where standard error is closed there is nobody.
-pub(super) fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }

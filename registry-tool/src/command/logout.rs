@@ -1,16 +1,20 @@
 //! `registry-tool logout`.
 
-use clap::Args;
+use clap::{Args, ValueHint};
+use image_tool::program::say;
 use registry_tool::place::credentials::{CredentialError, CredentialStore};
 use registry_tool::reference::RegistryHost;
 
-use super::login::say;
-
-/// Log out from a registry: forget its credentials.
+/// Log out of a registry.
+///
+/// Removes the credentials that registry-tool login stored, from docker's config.json or the credential helper that it names.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  registry-tool logout
+  registry-tool logout quay.io")]
 pub(crate) struct Logout {
-    /// The registry.
-    #[arg(default_value = "docker.io")]
+    /// Host of the registry.
+    #[arg(default_value = "docker.io", value_hint = ValueHint::Hostname)]
     registry: RegistryHost,
 }
 
@@ -18,7 +22,7 @@ impl Logout {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match CredentialStore::from_environment().erase(self.registry.as_str()) {
             Ok(()) => say(&format!("Removing login credentials for {}", self.registry)),
-            // As docker: what was wanted is so, and that is no failure.
+            // As with docker, this is not a failure: nobody is logged in afterwards.
             Err(CredentialError::NotLoggedIn(host)) => say(&format!("Not logged in to {host}")),
             Err(error) => return Err(error.into()),
         }

@@ -1,6 +1,11 @@
-//! What the manual pages say beyond the command line.
+//! What manual pages and completion say beyond the command line.
 
+use image_tool::program::candidates::addresses;
+use image_tool::program::completion::Candidates;
 use image_tool::program::manual::Manual;
+
+/// Where an address is expected.
+pub(super) const CANDIDATES: Candidates = &[("ADDRESS", addresses)];
 
 pub(super) const MANUAL: Manual = Manual {
     statuses: &[

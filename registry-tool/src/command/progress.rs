@@ -1,12 +1,14 @@
 //! What a person or a script sees of a transfer, all of it on standard error.
 
 use std::collections::HashMap;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use image_tool::address::digest::short;
+use image_tool::program::say;
+use image_tool::show::human::plain;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use oci_spec::image::Descriptor;
 use registry_tool::reference::ImageName;
@@ -18,15 +20,15 @@ use serde_json::json;
 pub(crate) enum Progress {
     /// Bars on a terminal, lines elsewhere.
     Auto,
-    /// A line for each layer that is done, as docker prints them.
+    /// A line for each finished layer, as docker prints them.
     Plain,
     /// JSON lines, as docker's API sends them.
     Json,
-    /// Nothing.
+    /// No progress.
     None,
 }
 
-/// What is done to the layers.
+/// What happens to the layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transfer {
     Pull,
@@ -104,9 +106,9 @@ impl Display {
     fn say_now(&self, line: &str) {
         match &self.kind {
             Kind::Silent => {}
-            Kind::Lines => print(line),
-            Kind::Json(_) => print(&json!({ "status": line }).to_string()),
-            Kind::Bars { all, .. } => all.suspend(|| print(line)),
+            Kind::Lines => say(line),
+            Kind::Json(_) => say(&json!({ "status": plain(line) }).to_string()),
+            Kind::Bars { all, .. } => all.suspend(|| say(line)),
         }
     }
 
@@ -123,14 +125,14 @@ impl Display {
             }
             Event::Waiting(blob) => self.begin(blob),
             Event::At(blob, position) => self.advance(blob, *position),
-            Event::Retrying(blob, reason) => self.status(blob, &format!("Retrying ({reason})")),
+            Event::Retrying(blob, reason) => self.status(blob, &format!("Retrying ({})", plain(reason))),
             Event::Done(blob, outcome) => {
                 let word = match outcome {
                     Outcome::Existed => "Already exists".to_owned(),
                     Outcome::Pulled => "Pull complete".to_owned(),
                     Outcome::Held => "Layer already exists".to_owned(),
                     Outcome::Pushed => "Pushed".to_owned(),
-                    Outcome::Mounted(source) => format!("Mounted from {source}"),
+                    Outcome::Mounted(source) => format!("Mounted from {}", plain(source)),
                     _ => return,
                 };
                 // docker counts only layers; the config is too small to be worth a line.
@@ -178,7 +180,7 @@ impl Display {
                     last.insert(blob.digest().digest().to_owned(), now);
                     let detail = json!({ "current": position, "total": blob.size() });
                     let id = short(blob.digest());
-                    print(&json!({ "status": self.transfer.verb(), "id": id, "progressDetail": detail }).to_string());
+                    say(&json!({ "status": self.transfer.verb(), "id": id, "progressDetail": detail }).to_string());
                 }
             }
         }
@@ -189,7 +191,7 @@ impl Display {
         match &self.kind {
             Kind::Json(_) => {
                 self.greet();
-                print(&json!({ "status": word, "id": id }).to_string());
+                say(&json!({ "status": word, "id": id }).to_string());
             }
             Kind::Bars { each, .. } => {
                 let each = each.lock().expect("nobody panics holding it");
@@ -222,9 +224,4 @@ impl Display {
 fn is_config(blob: &Descriptor) -> bool {
     let media_type = blob.media_type().to_string();
     media_type.contains(".config.") || media_type.contains("container.image.v1+json")
-}
-
-/// Whoever closed standard error does not want to know; the transfer goes on.
-fn print(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -1,6 +1,6 @@
 //! `registry-tool pull`.
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::address::Address;
 use image_tool::layout::platform::Platform;
 use image_tool::program::pipe::print_line;
@@ -15,30 +15,37 @@ use super::{Network, block_on, mirrors};
 
 /// Pull an image into a layout.
 ///
-/// Layers come in parallel and are verified while they are written; what the layout has is not fetched again, and a download
-/// that was cut, or killed, goes on where it stopped. The image's address is printed once it is whole and on disk.
+/// Layers are downloaded in parallel and verified while they are written. Layers that the layout already has are not
+/// downloaded again, and an interrupted download resumes where it stopped. The image's address is printed once the whole image
+/// is on disk.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  registry-tool pull python:3.8
+  registry-tool pull quay.io/podman/hello images:hello
+  registry-tool pull --platform linux/arm64 alpine arm")]
 pub(crate) struct Pull {
-    /// The image, by docker's names: python:3.8, quay.io/team/app@sha256:….
+    /// Name of the image, such as python:3.8 or quay.io/team/app@sha256:….
+    #[arg(value_hint = ValueHint::Other)]
     reference: ImageName,
-    /// The layout, or layout and ref, that it goes to [default: the default layout, under the name as typed].
+    /// Layout to store the image in, with or without a ref [default: the default layout; the name as typed is the ref].
+    #[arg(value_hint = ValueHint::DirPath)]
     address: Option<Address>,
-    /// Pull the image for this platform, as os/architecture[/variant].
-    #[arg(long, conflicts_with = "all_platforms")]
+    /// Pull the image for this platform [default: that of this machine].
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other, conflicts_with = "all_platforms")]
     platform: Option<Platform>,
-    /// Pull the images for all platforms and the index that joins them.
+    /// Pull the images for all platforms, and their index.
     #[arg(long)]
     all_platforms: bool,
-    /// Print nothing but the address.
+    /// Print only the address.
     #[arg(short, long)]
     quiet: bool,
-    /// How progress is shown on standard error.
+    /// Choose how standard error shows progress.
     #[arg(long, value_enum, default_value = "auto")]
     progress: Progress,
-    /// Pull an image unverified that containers' policy.json wants signed, or docker's DOCKER_CONTENT_TRUST.
+    /// Pull without verification what policy.json or DOCKER_CONTENT_TRUST requires to be signed.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     disable_content_trust: Option<bool>,
-    /// Transfer this many blobs at once.
+    /// Transfer this many layers at once.
     #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..))]
     jobs: u8,
     #[command(flatten)]
@@ -51,7 +58,7 @@ impl Pull {
         let wants_trust = || std::env::var("DOCKER_CONTENT_TRUST").is_ok_and(|value| value == "1" || value == "true");
         if !self.disable_content_trust.unwrap_or_else(|| !wants_trust()) {
             anyhow::bail!(
-                "{}: signatures of docker's content trust cannot be verified (--disable-content-trust pulls it unverified)",
+                "{}: docker's content trust cannot be verified (--disable-content-trust pulls without verification)",
                 self.reference.typed()
             );
         }

@@ -3,7 +3,7 @@
 use std::io;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::address::Address;
 use image_tool::program::pipe::{only_line, print_line};
 use registry_tool::question::round::Round;
@@ -15,29 +15,34 @@ use super::{Network, block_on, mirrors};
 
 /// Push an image from a layout to a registry.
 ///
-/// An index is pushed with every image that it holds. Blobs that the registry has are not sent, those that another of its
-/// repositories has are mounted from there. The image's new name is printed with its digest once the registry has it.
+/// An index is pushed with all images in it. Layers that the registry already has are not sent; those that another of its
+/// repositories has are mounted from there. The name and digest of the image are printed once the registry has stored it.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  registry-tool push :python:3.8 localhost:5000/python:3.8
+  registry-tool push images:localhost:5000/app:1
+  registry-tool pull -q alpine images | registry-tool push - localhost:5000/alpine")]
 pub(crate) struct Push {
-    /// The image, or '-' to read its address from standard input.
-    #[arg(value_parser = operand)]
+    /// Address of the image; '-' reads it from standard input.
+    #[arg(value_parser = operand, value_hint = ValueHint::AnyPath)]
     address: Operand,
-    /// Its name at the registry [default: the address's ref].
+    /// Name at the registry [default: the ref in the address].
+    #[arg(value_hint = ValueHint::Other)]
     reference: Option<ImageName>,
-    /// Print nothing but the name.
+    /// Print only the name.
     #[arg(short, long)]
     quiet: bool,
-    /// How progress is shown on standard error.
+    /// Choose how standard error shows progress.
     #[arg(long, value_enum, default_value = "auto")]
     progress: Progress,
-    /// Transfer this many blobs at once.
+    /// Transfer this many layers at once.
     #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..))]
     jobs: u8,
-    /// Send larger blobs in pieces of this many MiB, which go on where a connection broke.
+    /// Send larger layers in chunks of this many MiB, so that an interrupted upload can resume.
     #[arg(long, value_name = "MIB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     chunk_size: u32,
-    /// Try to mount blobs from this repository of the same registry.
-    #[arg(long, value_name = "REPOSITORY")]
+    /// Try to mount layers from this repository of the same registry; may be repeated.
+    #[arg(long, value_name = "REPOSITORY", value_hint = ValueHint::Other)]
     mount_from: Vec<String>,
     #[command(flatten)]
     network: Network,
@@ -66,7 +71,7 @@ impl Push {
             Some(name) => name,
             None => match address.reference() {
                 Some(reference) => reference.as_str().parse()?,
-                None => anyhow::bail!("{address}: has no ref to push it under: name a REFERENCE"),
+                None => anyhow::bail!("{address}: no name to push it under (registry-tool push {address} REFERENCE)"),
             },
         };
         let display = Display::new(self.progress, self.quiet, Transfer::Push);

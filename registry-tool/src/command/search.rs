@@ -1,35 +1,41 @@
 //! `registry-tool search`.
 
 use anyhow::bail;
-use clap::Args;
+use clap::{Args, ValueHint};
 use image_tool::show::human;
 use image_tool::show::template::{self, Template};
 use registry_tool::question::search::{Found, search};
 use serde_json::{Value, json};
 
-use super::print_bytes;
-use super::{Network, block_on, mirrors};
+use super::{Network, block_on, mirrors, print_bytes};
 
-/// Look for images by a word.
+/// Search a registry for images.
 ///
-/// Asks Docker Hub, its mirrors first; or the registry whose host stands before the word, as in localhost:5000/python. A
-/// registry that cannot search has its list of repositories looked through.
+/// Docker Hub and its mirrors are searched, unless the term begins with the host of another registry, as in
+/// localhost:5000/python. If a registry has no search, its list of repositories is searched instead.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  registry-tool search python
+  registry-tool search --filter is-official=true --limit 5 nginx
+  registry-tool search --format '{{.Name}}' localhost:5000/team")]
 pub(crate) struct Search {
-    /// The word.
+    /// Word that the names contain.
+    #[arg(value_hint = ValueHint::Other)]
     term: String,
-    /// Show only what fits: is-official=true, is-automated=true, stars=N (at least).
-    #[arg(short, long, value_name = "KEY=VALUE", value_parser = filter)]
+    /// Show only matching images: is-official=BOOL, is-automated=BOOL, stars=N (at least); may be repeated.
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = filter, value_hint = ValueHint::Other)]
     filter: Vec<Filter>,
-    /// Show at most this many.
+    /// Show at most this many images.
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u8).range(1..=100))]
     limit: u8,
-    /// Show descriptions whole.
+    /// Show descriptions in full.
     #[arg(long)]
     no_trunc: bool,
-    /// Show each by a template, as {{.Name}}: {{.StarCount}}; fields are .Name, .Description, .StarCount, .IsOfficial and
-    /// .IsAutomated, and 'table …' puts them in columns.
-    #[arg(long, value_name = "TEMPLATE", value_parser = format)]
+    /// Show each image through a Go template.
+    ///
+    /// The fields are .Name, .Description, .StarCount, .IsOfficial and .IsAutomated, as in '{{.Name}}: {{.StarCount}}'. A template
+    /// that begins with 'table' aligns them in columns.
+    #[arg(long, value_name = "TEMPLATE", value_parser = format, value_hint = ValueHint::Other)]
     format: Option<Format>,
     #[command(flatten)]
     network: Network,
@@ -51,8 +57,10 @@ fn filter(text: &str) -> Result<Filter, String> {
     match text.split_once('=') {
         Some(("is-official", value)) => boolean(value).map(Filter::IsOfficial),
         Some(("is-automated", value)) => boolean(value).map(Filter::IsAutomated),
-        Some(("stars", value)) => value.parse().map(Filter::Stars).map_err(|_| format!("{value:?} is no number")),
-        _ => Err("known are is-official=BOOL, is-automated=BOOL and stars=N".to_owned()),
+        Some(("stars", value)) => {
+            value.parse().map(Filter::Stars).map_err(|_| format!("{value:?} is not a valid number"))
+        }
+        _ => Err("expected is-official=BOOL, is-automated=BOOL or stars=N".to_owned()),
     }
 }
 
@@ -83,7 +91,7 @@ const STANDARD: &str = "table {{.Name}}\t{{.Description}}\t{{.StarCount}}\t{{.Is
 impl Search {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         if self.term.is_empty() || self.term.ends_with('/') {
-            bail!("search: name a word to look for");
+            bail!("search: missing search term");
         }
         let (mirrors, settings) = (mirrors()?, self.network.settings());
         let found = block_on(async { Ok(search(&self.term, self.limit, &mirrors, &settings).await?) })?;

@@ -1,20 +1,24 @@
 //! `registry-tool tags`.
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use registry_tool::client::Registry;
+use registry_tool::question::query::tags;
 use registry_tool::question::round::Round;
 use registry_tool::reference::{ImageName, RepositoryName};
 use serde_json::json;
 
-use super::print_bytes;
-use super::{Network, block_on, mirrors};
+use super::{Network, block_on, mirrors, print_text};
 
 /// List the tags of a repository.
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  registry-tool tags python
+  registry-tool tags --json localhost:5000/team/app")]
 pub(crate) struct Tags {
-    /// The repository: python, quay.io/team/app.
+    /// Name of the repository, such as python or quay.io/team/app.
+    #[arg(value_hint = ValueHint::Other)]
     repository: RepositoryName,
-    /// Print the document that the distribution-spec defines, pages joined.
+    /// Print the JSON document of the distribution-spec, with all pages in one.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -25,21 +29,18 @@ impl Tags {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let (mirrors, settings) = (mirrors()?, self.network.settings());
         let round = Round { mirrors: &mirrors, settings: &settings };
-        let list = async |registry: &Registry, _: &ImageName| Ok(registry.tags().await?);
+        let list = async |registry: &Registry, _: &ImageName| Ok(tags(registry).await?);
         let name = self.repository.image();
-        let tags = block_on(async { Ok(round.ask("repository", name, list).await?) })?;
-        write_names(&tags, self.json.then(|| json!({ "name": name.repository(), "tags": tags })))
+        let names = block_on(async { Ok(round.ask("repository", name, list).await?) })?;
+        print_names(&names, self.json.then(|| json!({ "name": name.repository(), "tags": names })))
     }
 }
 
-/// One a line, or the document.
-pub(super) fn write_names(names: &[String], document: Option<serde_json::Value>) -> anyhow::Result<()> {
+/// Prints names, one a line, or a document that holds them.
+pub(super) fn print_names(names: &[String], document: Option<serde_json::Value>) -> anyhow::Result<()> {
     let text = match document {
         Some(document) => format!("{document}\n"),
-        // A registry's word is not trusted to be a name: a control character in one must not reach a terminal.
-        None => {
-            names.iter().filter(|name| !name.chars().any(char::is_control)).map(|name| format!("{name}\n")).collect()
-        }
+        None => names.iter().map(|name| format!("{name}\n")).collect(),
     };
-    print_bytes(text.as_bytes())
+    print_text(text.as_bytes())
 }

@@ -23,7 +23,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, Io> {
     if_there(std::fs::read(path)).during("read", path)
 }
 
-/// What an attempt to open something found; nothing if there is no such thing.
+/// What was opened; `None` if there is no such file or folder.
 pub(super) fn if_there<T>(found: std::io::Result<T>) -> std::io::Result<Option<T>> {
     match found {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),

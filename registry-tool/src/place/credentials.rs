@@ -2,7 +2,7 @@
 //!
 //! Both files have one format, and each key of `auths` is a host or, as podman has it, a host with the beginning of a
 //! repository; the longest key that fits wins. A helper (`credHelpers` for one host, `credsStore` for all) is asked
-//! before the file's own entries, as docker does ([`helper`]).
+//! before the file's own entries, as docker does ([`helper`]). The room knows nothing beyond its own files.
 //!
 //! Files, in the order they are asked: `$REGISTRY_AUTH_FILE` alone if it is set; else docker's config.json
 //! (`$DOCKER_CONFIG`, ~/.docker), then podman's auth.json (`$XDG_RUNTIME_DIR/containers`, /run/containers/UID,
@@ -11,90 +11,49 @@
 //!
 //! No type here shows a secret in its `Debug`, and no error carries a file's text.
 
-use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use image_tool::error::{During as _, Io};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
-use tracing::warn;
+use tracing::info;
 
 use super::configuration::{self, variable};
-use crate::reference::DOCKER_HUB;
 
+mod entry;
 pub mod helper;
 
-/// The key under which docker keeps Docker Hub's credentials, from the days of the first protocol.
-const HUB_KEY: &str = "https://index.docker.io/v1/";
+pub use entry::{Credentials, credential_host};
+use entry::{decode, encode, helper_for, host_of, key_has_repository, longest_entry, server_key};
 
-/// Why credentials cannot be read or kept.
+/// Why credentials cannot be read or stored.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CredentialError {
     /// A file is there but cannot be read, or cannot be written.
     #[error(transparent)]
     Io(#[from] Io),
-    /// The file is not JSON of the shape that docker and podman write.
+    /// The file is not what docker and podman write.
     #[error("{}: {reason}", path.display())]
     Format {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong; never a value from the file.
+        /// What is wrong with it; never a value from the file.
         reason: String,
     },
     /// A credential helper failed.
     #[error(transparent)]
     Helper(#[from] helper::HelperError),
-    /// `logout` from where nobody logged in.
+    /// There is no login to remove.
     #[error("not logged in to {0}")]
     NotLoggedIn(String),
-}
-
-/// What proves who we are.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Credentials {
-    /// A name and a password.
-    Password {
-        /// The account.
-        username: String,
-        /// The secret.
-        password: String,
-    },
-    /// An OAuth2 refresh token, which docker calls an identity token.
-    IdentityToken(String),
-    /// A bearer token to be sent as it is (`registrytoken`).
-    RegistryToken(String),
-}
-
-impl Credentials {
-    /// The account, where one is known.
-    #[must_use]
-    pub fn username(&self) -> Option<&str> {
-        match self {
-            Self::Password { username, .. } => Some(username),
-            Self::IdentityToken(_) | Self::RegistryToken(_) => None,
-        }
-    }
-}
-
-/// Without the secret.
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Password { username, .. } => write!(f, "Password {{ username: {username:?}, .. }}"),
-            Self::IdentityToken(_) => f.write_str("IdentityToken(..)"),
-            Self::RegistryToken(_) => f.write_str("RegistryToken(..)"),
-        }
-    }
 }
 
 /// The files that hold credentials.
 #[derive(Clone, Debug)]
 pub struct CredentialStore {
-    /// Where `login` writes and what is read first.
+    /// The file that `login` writes, which is also read first.
     primary: PathBuf,
     others: Vec<PathBuf>,
 }
@@ -115,7 +74,7 @@ impl CredentialStore {
         Self::new(docker.join("config.json"), podman.collect())
     }
 
-    /// A store of these files.
+    /// A store of these files: `primary` is read first and written, `others` are read after it.
     #[must_use]
     pub fn new(primary: PathBuf, others: Vec<PathBuf>) -> Self {
         Self { primary, others }
@@ -127,7 +86,7 @@ impl CredentialStore {
         &self.primary
     }
 
-    /// What is known for a repository at a registry.
+    /// The login for a repository at a registry, if one is stored.
     ///
     /// # Errors
     /// A file that is there must be readable and well-formed; a helper that is configured must work.
@@ -136,9 +95,9 @@ impl CredentialStore {
             let document = match read(path) {
                 Ok(Some(document)) => document,
                 Ok(None) => continue,
-                // A $HOME or $XDG_RUNTIME_DIR that another user left behind is as good as none; a login would say so.
+                // Another user's $HOME or $XDG_RUNTIME_DIR counts as none here; a login would report it.
                 Err(CredentialError::Io(error)) if error.kind() == ErrorKind::PermissionDenied => {
-                    warn!(path = %path.display(), "not readable, so no credentials from there");
+                    info!(path = %path.display(), "not readable, so no credentials from there");
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -161,11 +120,11 @@ impl CredentialStore {
         Ok(None)
     }
 
-    /// Keeps credentials: in the helper that is configured for the registry, else in the file, readable by its owner
-    /// alone and replaced in one step. What else the file holds stays.
+    /// Stores credentials: in the helper that is configured for the registry, else in the primary file, which only its owner
+    /// can read and which is replaced in one step. Everything else in the file stays.
     ///
     /// # Errors
-    /// [`CredentialError::File`], [`CredentialError::Helper`].
+    /// [`CredentialError::Io`], [`CredentialError::Helper`].
     pub fn store(&self, registry: &str, credentials: &Credentials) -> Result<Kept, CredentialError> {
         let mut document = read(&self.primary)?.unwrap_or_default();
         let key = server_key(registry);
@@ -179,13 +138,13 @@ impl CredentialStore {
             None => encode(credentials),
         };
         let auths = document.entry("auths").or_insert_with(|| json!({}));
-        let auths = auths.as_object_mut().ok_or_else(|| self.malformed("auths is no object"))?;
+        let auths = auths.as_object_mut().ok_or_else(|| self.malformed("auths is not an object"))?;
         auths.insert(key, entry);
         self.write(&document)?;
         Ok(helper.map_or_else(|| Kept::File(self.primary.clone()), Kept::Helper))
     }
 
-    /// Forgets the credentials of a registry, in every file that may be written and in its helper.
+    /// Removes the credentials of a registry from the primary file and from its helper.
     ///
     /// # Errors
     /// [`CredentialError::NotLoggedIn`] if there were none.
@@ -228,12 +187,12 @@ impl CredentialStore {
     }
 }
 
-/// Where credentials were kept.
+/// Where credentials were stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// In this file.
+    /// In the file of this path.
     File(PathBuf),
-    /// By this helper.
+    /// By the helper of this name.
     Helper(String),
 }
 
@@ -246,92 +205,8 @@ fn read(path: &Path) -> Result<Option<Map<String, Value>>, CredentialError> {
     match serde_json::from_slice(&text) {
         Ok(Value::Object(document)) => Ok(Some(document)),
         Ok(_) => Err(malformed("not a JSON object".into())),
-        // serde_json's message would be safe too, but a place is all that is needed and it can quote nothing.
+        // The place in the file is enough, and unlike serde_json's message it can never quote a secret.
         Err(error) => Err(malformed(format!("not JSON (line {}, column {})", error.line(), error.column()))),
-    }
-}
-
-/// The helper for a registry: its own, or the one for all.
-fn helper_for<'a>(document: &'a Map<String, Value>, registry: &str) -> Option<&'a str> {
-    let own = document.get("credHelpers").and_then(Value::as_object).and_then(|helpers| {
-        helpers.iter().find(|(key, _)| host_of(key) == registry).and_then(|(_, name)| name.as_str())
-    });
-    own.or_else(|| document.get("credsStore").and_then(Value::as_str)).filter(|name| !name.is_empty())
-}
-
-/// The name under which a host's credentials are stored, and by which people know it: `docker.io` for each of Docker Hub's.
-#[must_use]
-pub fn credential_host(host: &str) -> &str {
-    if matches!(host, "registry-1.docker.io" | "index.docker.io") { DOCKER_HUB } else { host }
-}
-
-/// docker's and helpers' name for a registry.
-fn server_key(registry: &str) -> String {
-    if registry == DOCKER_HUB { HUB_KEY.to_owned() } else { registry.to_owned() }
-}
-
-/// The host of a key such as `https://index.docker.io/v1/`, `quay.io/team` or `localhost:5000`.
-fn host_of(key: &str) -> &str {
-    let rest = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-    credential_host(rest.split('/').next().unwrap_or(rest))
-}
-
-/// Whether a key goes beyond the host, as only podman's do: `quay.io/team`, but not `https://host/v1/`.
-fn key_has_repository(key: &str) -> bool {
-    !key.contains("://")
-        && key.split_once('/').is_some_and(|(_, path)| !matches!(path, "" | "v1" | "v1/" | "v2" | "v2/"))
-}
-
-/// The entry whose key covers the most of `registry/repository`.
-fn longest_entry<'a>(document: &'a Map<String, Value>, registry: &str, repository: &str) -> Option<&'a Value> {
-    let auths = document.get("auths")?.as_object()?;
-    let whole = format!("{registry}/{repository}");
-    let covered = |key: &str| {
-        if host_of(key) != registry {
-            None
-        } else if key_has_repository(key) {
-            let rest = whole.strip_prefix(key.trim_end_matches('/'))?;
-            (rest.is_empty() || rest.starts_with('/')).then_some(key.len())
-        } else {
-            // All spellings of the host alone are as good as each other, but the plain one is the newest.
-            Some(usize::from(key == registry))
-        }
-    };
-    let fitting = auths.iter().filter_map(|(key, entry)| Some((covered(key)?, entry)));
-    fitting.max_by_key(|(length, _)| *length).map(|(_, entry)| entry)
-}
-
-fn decode(entry: &Value) -> Result<Option<Credentials>, String> {
-    let text = |key: &str| entry.get(key).and_then(Value::as_str).filter(|value| !value.is_empty());
-    if let Some(token) = text("identitytoken") {
-        return Ok(Some(Credentials::IdentityToken(token.to_owned())));
-    }
-    if let Some(token) = text("registrytoken") {
-        return Ok(Some(Credentials::RegistryToken(token.to_owned())));
-    }
-    if let Some(auth) = text("auth") {
-        let decoded = STANDARD.decode(auth).map_err(|_| "auth is not base64".to_owned())?;
-        let decoded = String::from_utf8(decoded).map_err(|_| "auth is not UTF-8".to_owned())?;
-        let (username, password) = decoded.split_once(':').ok_or("auth is not base64 of user:password")?;
-        // docker pads with zero bytes; it trims them on reading, too.
-        let password = password.trim_end_matches('\0');
-        return Ok(Some(Credentials::Password { username: username.into(), password: password.into() }));
-    }
-    match (text("username"), text("password")) {
-        (Some(username), Some(password)) => {
-            Ok(Some(Credentials::Password { username: username.into(), password: password.into() }))
-        }
-        _ => Ok(None),
-    }
-}
-
-fn encode(credentials: &Credentials) -> Value {
-    match credentials {
-        Credentials::Password { username, password } => {
-            json!({ "auth": STANDARD.encode(format!("{username}:{password}")) })
-        }
-        Credentials::IdentityToken(token) => json!({ "auth": STANDARD.encode("<token>:"), "identitytoken": token }),
-        Credentials::RegistryToken(token) => json!({ "registrytoken": token }),
     }
 }
 
@@ -383,7 +258,7 @@ mod tests {
         assert_eq!(std::fs::metadata(store.primary()).unwrap().permissions().mode() & 0o777, 0o600);
         let document: Value = serde_json::from_slice(&std::fs::read(store.primary()).unwrap()).unwrap();
         assert_eq!(document["psFormat"], "x");
-        assert_eq!(document["auths"][HUB_KEY]["auth"], "bWU6c2VjcmV0");
+        assert_eq!(document["auths"]["https://index.docker.io/v1/"]["auth"], "bWU6c2VjcmV0");
         assert_eq!(store.find("docker.io", "a/b").unwrap(), Some(password("me", "secret")));
         store.erase("docker.io").unwrap();
         assert_eq!(store.find("docker.io", "a/b").unwrap(), None);
@@ -425,21 +300,5 @@ mod tests {
         let store = CredentialStore::new(first, vec![folder.path().join("none.json"), second]);
         assert_eq!(store.find("a.example", "r").unwrap(), Some(password("a", "b")));
         assert_eq!(store.find("b.example", "r").unwrap(), Some(password("x", "y")));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn an_entry_never_panics(text in "\\PC{0,60}", key in "(auth|identitytoken|username|password|x)") {
-            let _ = decode(&json!({ key: text.clone() }));
-            let mut document = Map::new();
-            document.insert("auths".into(), json!({ text: {"auth": "YTpi"} }));
-            let _ = longest_entry(&document, "quay.io", "team/app");
-        }
-
-        #[test]
-        fn a_password_comes_back_as_it_was_kept(username in "[^:\\x00]{1,20}", secret in "[^\\x00]{1,40}") {
-            let kept = password(&username, &secret);
-            proptest::prop_assert_eq!(decode(&encode(&kept)), Ok(Some(kept)));
-        }
     }
 }

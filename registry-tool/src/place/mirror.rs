@@ -1,8 +1,8 @@
-//! Where the bytes of a name are to be had: mirrors, rewritten locations, insecure and blocked registries.
+//! Where a name can be found: mirrors, rewritten locations, insecure and blocked registries.
 //!
-//! Two configurations are read, both as their own tools read them, so that a machine set up for docker or podman needs
-//! no third one: `registries.conf` version 2 with its drop-ins ([`registries`]), and dockerd's `daemon.json`
-//! ([`daemon`]). [`Mirrors`] joins them. A name becomes the ordered list of [`Endpoint`]s that may serve it:
+//! Two configurations are read, both as their own tools read them, so that a machine that is set up for docker or podman needs
+//! no third one: `registries.conf` version 2 with its drop-ins (`registries`), and dockerd's `daemon.json`
+//! (`daemon`). [`Mirrors`] joins them. A name becomes the ordered list of [`Endpoint`]s that may serve it:
 //!
 //! 1. the mirrors that registries.conf names for the longest matching prefix,
 //! 2. for Docker Hub, the `registry-mirrors` of daemon.json,
@@ -11,98 +11,31 @@
 //! Pushes go to the last one only, as in docker and podman. Reading files happens in [`Mirrors::read`]; everything else
 //! is a function of what was read.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
-use image_tool::error::Io;
 use oci_distribution::Reference;
-use thiserror::Error;
 
 use super::configuration::{user_folder, variable};
 use crate::reference::{DOCKER_HUB, ImageName, relocate};
 
-pub mod daemon;
-pub mod registries;
+mod daemon;
+mod endpoint;
+mod error;
+mod registries;
 
 use daemon::Daemon;
+pub use endpoint::{Endpoint, Security, is_loopback};
+pub use error::MirrorError;
 use registries::Registries;
-
-/// Why a configuration cannot be used, or forbids what was asked.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum MirrorError {
-    /// A file is there but cannot be read.
-    #[error(transparent)]
-    Io(#[from] Io),
-    /// The file is not what its format demands.
-    #[error("{}: {reason}", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Where and why, on one line.
-        reason: String,
-    },
-    /// `blocked = true` in registries.conf.
-    #[error("registry {prefix} is blocked in {}", path.display())]
-    Blocked {
-        /// The prefix that matched.
-        prefix: String,
-        /// The file that says so.
-        path: PathBuf,
-    },
-    /// A rewritten location is no valid name.
-    #[error("{}: location {location:?} makes no valid image name", path.display())]
-    Location {
-        /// The location.
-        location: String,
-        /// The file that says so.
-        path: PathBuf,
-    },
-}
-
-/// How the connection to an endpoint is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Security {
-    /// TLS with a certificate that the system, or certs.d, trusts.
-    Verified,
-    /// TLS without verification, and plain http where there is no TLS: what docker and podman do for a registry that is
-    /// configured insecure.
-    Insecure,
-    /// Plain http, and TLS without verification where http is refused: the registry is on the loopback network, where
-    /// nobody can listen who could not read our memory. docker tries the same two in the other order; plain http first
-    /// spares the common case a failed handshake.
-    Loopback,
-    /// Plain http only: the configuration wrote `http://`.
-    Plain,
-}
-
-/// One place that may serve a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// The name as this place knows it: its registry is the host to talk to.
-    pub reference: Reference,
-    /// How to talk to it.
-    pub security: Security,
-    /// Whether this is a mirror, so that a failure is no answer yet.
-    pub is_mirror: bool,
-}
-
-impl Endpoint {
-    /// The host and port to talk to.
-    #[must_use]
-    pub fn host(&self) -> &str {
-        self.reference.registry()
-    }
-}
 
 /// Which files configure the mirrors.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// registries.conf; the first that exists counts.
+    /// Paths of registries.conf; the first that exists is read.
     pub registries: Vec<PathBuf>,
-    /// Folders with drop-ins, all of them read in order.
+    /// Folders with drop-ins, which are all read in order.
     pub drop_ins: Vec<PathBuf>,
-    /// daemon.json; the first that exists counts.
+    /// Paths of daemon.json; the first that exists is read.
     pub daemon: Vec<PathBuf>,
 }
 
@@ -153,7 +86,7 @@ impl Mirrors {
     /// Reads what `sources` name; a file that is not there configures nothing.
     ///
     /// # Errors
-    /// A file that is there must be readable and well-formed: a typing error in it must not send a pull elsewhere.
+    /// A file that is there must be readable and well-formed: a typing error in it must not direct a pull elsewhere.
     pub fn read(sources: &Sources) -> Result<Self, MirrorError> {
         Ok(Self {
             registries: Registries::read(&sources.registries, &sources.drop_ins)?,
@@ -161,7 +94,7 @@ impl Mirrors {
         })
     }
 
-    /// What a name may mean, in order: itself, or for a short name its alias or each unqualified-search registry.
+    /// What a name may mean, in order: itself; or for a short name its alias, or the name at each search registry.
     #[must_use]
     pub fn resolve(&self, name: &ImageName) -> Vec<ImageName> {
         if !name.is_short() {
@@ -184,7 +117,7 @@ impl Mirrors {
     /// The places to pull a name from, mirrors first.
     ///
     /// # Errors
-    /// A blocked registry, or a location that makes no name.
+    /// A blocked registry, or a location that does not make a name.
     pub fn pull_endpoints(&self, reference: &Reference) -> Result<Vec<Endpoint>, MirrorError> {
         let mut endpoints = Vec::new();
         let registry = self.registries.find(reference);
@@ -212,7 +145,7 @@ impl Mirrors {
     /// The place to push a name to: the registry itself.
     ///
     /// # Errors
-    /// A blocked registry, or a location that makes no name.
+    /// A blocked registry, or a location that does not make a name.
     pub fn push_endpoint(&self, reference: &Reference) -> Result<Endpoint, MirrorError> {
         let (reference, is_insecure) = match self.registries.find(reference) {
             Some(registry) => {
@@ -252,22 +185,6 @@ impl Mirrors {
     pub fn host_endpoint(&self, host: &str) -> Result<Endpoint, MirrorError> {
         // The repository is never looked at: a host's own requests have none.
         self.push_endpoint(&Reference::with_tag(host.into(), "library/any".into(), "latest".into()))
-    }
-}
-
-/// Whether `host[:port]` is this machine: docker lets such a registry speak plain http without being told.
-#[must_use]
-pub fn is_loopback(host: &str) -> bool {
-    let name = without_port(host);
-    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// The host of `host[:port]`, an IPv6 address without its brackets.
-#[must_use]
-pub(crate) fn without_port(host: &str) -> &str {
-    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) => address,
-        None => host.split(':').next().unwrap_or(host),
     }
 }
 
@@ -332,22 +249,6 @@ mod tests {
         let pushed: ImageName = "example.com/team/app:1".parse().unwrap();
         let endpoint = mirrors.push_endpoint(pushed.reference()).unwrap();
         assert_eq!(endpoint.reference.to_string(), "internal.example.com:5000/x/app:1");
-    }
-
-    #[test]
-    fn loopback_registries_may_speak_plain_http() {
-        for (host, loopback) in [
-            ("localhost", true),
-            ("localhost:5000", true),
-            ("127.0.0.1:5000", true),
-            ("127.9.9.9", true),
-            ("[::1]:5000", true),
-            ("128.0.0.1", false),
-            ("localhost.example.com", false),
-            ("example.com:5000", false),
-        ] {
-            assert_eq!(is_loopback(host), loopback, "{host}");
-        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! containers-policy.json(5): which images this machine wants signed, or does not want at all.
+//! containers-policy.json(5): which images must be signed on this machine, and which are rejected.
 //!
 //! Signatures are not verified here, so an image that needs one is refused unless a person says otherwise
-//! (`--disable-content-trust`); one that the policy rejects is refused always. A machine without the file trusts every
+//! (`--disable-content-trust`); one that the policy rejects is always refused. A machine without the file trusts every
 //! registry, as docker does.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::configuration;
 
-/// Why the policy cannot be asked, or what it answers.
+/// Why the policy cannot be read, or does not allow an image.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PolicyError {
@@ -24,30 +24,30 @@ pub enum PolicyError {
     /// The file is not what its format demands.
     #[error("{}", path.display())]
     Syntax {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Where and why.
+        /// Where in the file, and what is wrong.
         source: serde_json::Error,
     },
-    /// The image is not wanted.
+    /// The policy rejects the image.
     #[error("{name}: rejected by {}", path.display())]
     Rejected {
-        /// The image.
+        /// The whole name of the image.
         name: String,
-        /// The file that says so.
+        /// The path of the policy.
         path: PathBuf,
     },
     /// The image must be signed.
     #[error(
-        "{name}: {} wants it {kind}, and signatures cannot be verified here (--disable-content-trust pulls it unverified)",
+        "{name}: {} requires {kind}, and signatures cannot be verified (--disable-content-trust pulls without verification)",
         path.display()
     )]
     Unverifiable {
-        /// The image.
+        /// The whole name of the image.
         name: String,
-        /// What is required.
+        /// The requirement, as the policy names it: `signedBy`, for example.
         kind: String,
-        /// The file that says so.
+        /// The path of the policy.
         path: PathBuf,
     },
 }
@@ -75,7 +75,7 @@ impl Policy {
     /// Reads the user's policy, else the machine's.
     ///
     /// # Errors
-    /// A file that is there must be readable and well-formed: a policy that cannot be read must not be taken for none.
+    /// A file that is there must be readable and well-formed: a policy that cannot be read must not count as none.
     pub fn read() -> Result<Self, PolicyError> {
         let user = configuration::user_folder().map(|folder| folder.join("containers/policy.json"));
         for path in user.into_iter().chain(["/etc/containers/policy.json".into()]) {
@@ -93,7 +93,7 @@ impl Policy {
         }
     }
 
-    /// Asks whether an image may be pulled. `is_trusted` says that a person vouches for it.
+    /// Asks whether an image may be pulled. `is_trusted` says that a person accepts it without its signature.
     ///
     /// # Errors
     /// [`PolicyError::Rejected`], [`PolicyError::Unverifiable`].
@@ -152,7 +152,7 @@ mod tests {
             ("a.corp.example/other:1", Some("rejected by policy.json")),
             ("b.corp.example/team:1", Some("rejected by policy.json")),
             ("a.corp.example/team/app:1", None),
-            ("a.corp.example/team/secret:1", Some("wants it signedBy")),
+            ("a.corp.example/team/secret:1", Some("requires signedBy")),
             ("a.corp.example/team/secret:free", None),
         ] {
             let error = policy.check(&name.parse().unwrap(), false).err().map(|error| error.to_string());

@@ -1,4 +1,4 @@
-//! Why places did not answer: the failure of each, and the one line that tells of all of them.
+//! Why places did not answer: the failure of each, and the one line that reports them all.
 
 use image_tool::layout;
 use thiserror::Error;
@@ -62,7 +62,7 @@ impl EndpointError {
         matches!(self, Self::Client(error) if error.is_absence())
     }
 
-    /// The error with its causes, on one line: it is told among others, where nobody walks its chain.
+    /// The error with its causes, on one line: it is reported among others, where nobody walks its chain.
     pub(crate) fn line(&self) -> String {
         let mut line = self.to_string();
         let mut next = std::error::Error::source(self);
@@ -86,7 +86,7 @@ pub struct Nowhere {
     pub failures: Vec<(String, EndpointError)>,
 }
 
-/// What each place said, on one line; where none has it, only that, and where it was looked for.
+/// What each place said, on one line; if none has it, only that, and which places were tried.
 fn tell(noun: &str, failures: &[(String, EndpointError)]) -> String {
     if !failures.is_empty() && failures.iter().all(|(_, error)| error.is_absence()) {
         let hosts: Vec<&str> = failures.iter().map(|(host, _)| host.as_str()).collect();

@@ -19,32 +19,32 @@ const MANIFESTS: usize = 1024;
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// Why a document is no manifest that we can believe.
+/// Why a document cannot be believed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ManifestError {
-    /// Its bytes are not what its name promises.
+    /// Its bytes are not what its digest promises.
     #[error("manifest {expected}")]
     Unsound {
         /// The digest that was asked for.
         expected: Digest,
-        /// How they differ.
+        /// How the bytes differ.
         source: digest::Error,
     },
-    /// The registry says another digest than its bytes have.
+    /// The registry names another digest than the bytes have.
     #[error("manifest: the registry says {claimed}, its bytes are {actual}")]
     Claim {
-        /// What its header says.
+        /// The digest in the answer's header.
         claimed: String,
-        /// What the bytes are.
+        /// The digest of the bytes.
         actual: Digest,
     },
-    /// It is not what its media type says, or of a kind that we do not know.
+    /// It is not what its media type says, or of an unknown kind.
     #[error("manifest {digest}: {reason}")]
     Malformed {
-        /// The document.
+        /// The digest of the document.
         digest: Digest,
-        /// What is wrong.
+        /// What is wrong with it.
         reason: String,
     },
 }
@@ -52,11 +52,11 @@ pub enum ManifestError {
 /// A verified document and what it holds.
 #[derive(Clone, Debug)]
 pub struct Manifest {
-    /// What names it.
+    /// Its media type, digest and size.
     pub descriptor: Descriptor,
-    /// Its bytes.
+    /// The document itself, byte for byte: what the digest stands for.
     pub bytes: Bytes,
-    /// What it refers to.
+    /// What the document refers to.
     pub content: Content,
 }
 
@@ -92,7 +92,7 @@ struct Head {
 }
 
 impl Manifest {
-    /// Believes a document that was asked for by name, and by digest where the name has one.
+    /// Verifies a document that was asked for by name, and by digest if the name has one.
     ///
     /// # Errors
     /// [`ManifestError`].
@@ -117,7 +117,7 @@ impl Manifest {
         Self::parse(descriptor, document.bytes.clone())
     }
 
-    /// Believes a document that an index promised.
+    /// Verifies a document that an index promised.
     ///
     /// # Errors
     /// [`ManifestError`].
@@ -157,7 +157,7 @@ impl Manifest {
             }
             Content::Image(std::iter::once(document.config).chain(document.layers).collect())
         } else {
-            return Err(malformed(format!("{} is no image manifest or index", descriptor.media_type())));
+            return Err(malformed(format!("{} is not an image manifest or index", descriptor.media_type())));
         };
         let referenced = match &content {
             Content::Image(blobs) | Content::Index(blobs) => blobs,
@@ -185,7 +185,7 @@ fn media_type(document: &Document, digest: &Digest) -> Result<MediaType, Manifes
     let malformed = |reason: String| ManifestError::Malformed { digest: digest.clone(), reason };
     let head: Head = serde_json::from_slice(&document.bytes).map_err(|error| malformed(error.to_string()))?;
     if head.schema_version == Some(1) {
-        return Err(malformed("docker's schema 1, which this tool does not read (push the image anew)".into()));
+        return Err(malformed("docker's schema 1 is not supported (push the image anew)".into()));
     }
     let ours = |text: &String| {
         let media_type = MediaType::from(text.as_str());

@@ -6,7 +6,7 @@ use oci_spec::image::Descriptor;
 
 use super::manifest::{Content, Manifest, ManifestError};
 
-/// Indexes may hold indexes, but nobody's are this deep.
+/// Indexes may be nested, but nobody's are this deep.
 pub(super) const DEPTH: usize = 4;
 /// Each level of an index may be full; all of them together are not in any image.
 const DOCUMENTS: usize = 2048;
@@ -28,7 +28,7 @@ pub(crate) enum PlanError<E> {
 }
 
 impl Plan {
-    /// Plans an image whose further documents `read` brings.
+    /// Plans an image; `read` reads the documents that it refers to.
     pub(crate) async fn of<E>(
         top: Manifest,
         read: impl AsyncFn(&Descriptor) -> Result<Manifest, E>,
@@ -78,7 +78,7 @@ pub(super) fn too_deep(manifest: &Manifest) -> ManifestError {
     manifest.malformed(format!("indexes are nested more than {DEPTH} deep"))
 }
 
-/// Whether a layer is to be had from the registry, and not only from a URL of its own as foreign layers are.
+/// Whether a blob comes from the registry, and not from a URL of its own as foreign layers do.
 pub(crate) fn is_ours(blob: &Descriptor) -> bool {
     blob.urls().as_ref().is_none_or(Vec::is_empty)
 }

@@ -4,6 +4,7 @@ use image_tool::address::digest;
 use image_tool::layout::platform::Platform;
 use oci_spec::image::Descriptor;
 use thiserror::Error;
+use tracing::warn;
 
 use super::failure::{EndpointError, Nowhere};
 use super::manifest::{Content, Manifest};
@@ -11,7 +12,7 @@ use super::plan::{DEPTH, Plan, PlanError, too_deep};
 use super::round::{Failure, Round};
 use crate::client::{ClientError, Registry};
 use crate::place::mirror::MirrorError;
-use crate::reference::ImageName;
+use crate::reference::{ImageName, is_repository, is_tag};
 
 /// Which of an index's images are wanted.
 #[derive(Clone, Debug)]
@@ -107,6 +108,34 @@ pub async fn config(registry: &Registry, manifest: &Manifest) -> Result<Vec<u8>,
         return Err(unsound(digest::Error::Mismatch { expected: config.digest().clone(), actual }));
     }
     Ok(bytes)
+}
+
+/// The tags of a repository. A registry's word is not trusted to be a tag: others are left out, with a warning.
+///
+/// # Errors
+/// As for any request.
+pub async fn tags(registry: &Registry) -> Result<Vec<String>, ClientError> {
+    Ok(only(registry, registry.tags().await?, is_tag))
+}
+
+/// The repositories of a registry, as [`tags`] are: without what cannot be a repository's name.
+///
+/// # Errors
+/// As for any request.
+pub async fn catalog(registry: &Registry) -> Result<Vec<String>, ClientError> {
+    Ok(only(registry, registry.catalog().await?, is_repository))
+}
+
+fn only(registry: &Registry, mut names: Vec<String>, is_valid: fn(&str) -> bool) -> Vec<String> {
+    names.retain(|name| {
+        let is_valid = is_valid(name);
+        if !is_valid {
+            // Debug escapes what could drive a terminal.
+            warn!(host = registry.host(), ?name, "the registry lists a name that is not valid; left out");
+        }
+        is_valid
+    });
+    names
 }
 
 /// Everything that an image at a registry consists of.

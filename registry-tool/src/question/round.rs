@@ -1,6 +1,7 @@
-//! The round of the places that may have something: each is asked in turn, until one answers.
+//! Asking the places that may have something, one after the other, until one answers.
 
-use tracing::warn;
+use image_tool::show::human::plain;
+use tracing::info;
 
 use super::failure::{EndpointError, Nowhere};
 use crate::client::{Registry, Settings};
@@ -8,7 +9,7 @@ use crate::place::credentials::credential_host;
 use crate::place::mirror::{MirrorError, Mirrors};
 use crate::reference::ImageName;
 
-/// Who is asked, and how patiently.
+/// The places to ask, and how.
 #[derive(Clone, Copy)]
 pub struct Round<'a> {
     /// Which places may have a name.
@@ -37,7 +38,7 @@ impl Round<'_> {
     /// A name may have several meanings, and each several places. `allow` may forbid a meaning before its places are asked.
     ///
     /// # Errors
-    /// [`Nowhere`] tells what each place said; and whatever ends the round early.
+    /// [`Nowhere`], with what each place said; or whatever ended the round early.
     pub(crate) async fn first<T, E: From<MirrorError> + From<Nowhere>>(
         &self,
         noun: &'static str,
@@ -57,7 +58,7 @@ impl Round<'_> {
                     Ok(answer) => return Ok(answer),
                     Err(Failure::Everywhere(error)) => return Err(error),
                     Err(Failure::Here(error)) => {
-                        warn!(host = endpoint.host(), error = error.line(), "not from here");
+                        info!(host = endpoint.host(), error = plain(&error.line()), "not from here");
                         failures.push((credential_host(endpoint.host()).to_owned(), error));
                     }
                 }

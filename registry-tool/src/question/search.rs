@@ -1,10 +1,11 @@
-//! Looking for images by a word: the search of docker's first protocol, which Docker Hub and some registries still answer, and
-//! where nobody does, the registry's own list of repositories.
+//! Searching for images: by the search of docker's first protocol, which Docker Hub and some registries still answer; where
+//! nobody does, in the registry's own list of repositories.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::info;
 
+use super::query::catalog;
 use crate::client::{ClientError, Registry, Settings};
 use crate::place::mirror::{Endpoint, MirrorError, Mirrors, Security};
 use crate::reference::{DOCKER_HUB, RegistryHost};
@@ -13,22 +14,22 @@ use oci_distribution::Reference;
 /// The host of Docker Hub's search.
 const HUB_SEARCH: &str = "index.docker.io";
 
-/// One repository that fits.
+/// One repository that matches.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Found {
-    /// Its name, as it can be pulled.
+    /// The name by which it can be pulled.
     #[serde(default)]
     pub name: String,
-    /// What it says of itself.
+    /// The description that its owner wrote.
     #[serde(default)]
     pub description: String,
-    /// How many people like it.
+    /// How many users have starred it.
     #[serde(default)]
     pub star_count: u64,
-    /// Whether it is one of Docker's own.
+    /// Whether it is one of Docker's official images.
     #[serde(default)]
     pub is_official: bool,
-    /// Whether it was built from its sources by Docker Hub.
+    /// Whether Docker Hub built it from its sources.
     #[serde(default)]
     pub is_automated: bool,
 }
@@ -43,10 +44,10 @@ struct Answer {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SearchError {
-    /// Nobody could be asked.
+    /// No place answered.
     #[error("search {term}: {}", reasons(.failures))]
     Nowhere {
-        /// What was looked for.
+        /// The search term.
         term: String,
         /// Why each place gave no answer.
         failures: Vec<ClientError>,
@@ -60,10 +61,10 @@ fn reasons(failures: &[ClientError]) -> String {
     failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Looks for `term`, which may begin with a registry's host, at that registry or at Docker Hub.
+/// Searches for `term` at Docker Hub, or at the registry whose host the term begins with.
 ///
-/// Mirrors of Docker Hub are asked first. A search is worth more than a list: only where neither they nor Docker Hub itself
-/// can search are their lists looked through.
+/// Mirrors of Docker Hub are asked first. A search is worth more than a list: lists are only searched if neither the mirrors nor
+/// Docker Hub itself have a search.
 ///
 /// # Errors
 /// [`SearchError::Nowhere`] if nobody answers.
@@ -90,7 +91,7 @@ pub async fn search(term: &str, limit: u8, mirrors: &Mirrors, settings: &Setting
     }
     for registry in listed {
         info!(host = registry.host(), "no search here, looking through the catalog");
-        match registry.catalog().await {
+        match catalog(&registry).await {
             Ok(names) => {
                 let mut found = filter(&names, query, &host);
                 found.truncate(usize::from(limit));
@@ -102,7 +103,7 @@ pub async fn search(term: &str, limit: u8, mirrors: &Mirrors, settings: &Setting
     Err(SearchError::Nowhere { term: term.to_owned(), failures })
 }
 
-/// Splits `localhost:5000/word` into host and word.
+/// Splits `localhost:5000/word` into the host and the word.
 fn split(term: &str) -> (String, &str) {
     if let Some((host, word)) = term.split_once('/')
         && (host.contains(['.', ':']) || host == "localhost")
@@ -134,26 +135,25 @@ async fn ask(registry: &Registry, query: &str, limit: u8) -> Result<Option<Vec<F
     let Some(body) = registry.document("v1/search", &parameters).await? else { return Ok(None) };
     let answer: Answer = serde_json::from_slice(&body).map_err(|error| ClientError::Protocol {
         host: registry.host().to_owned(),
-        reason: format!("its search's answer: {error}"),
+        reason: format!("its answer to the search is not valid: {error}"),
     })?;
     let mut found = answer.results;
     found.truncate(usize::from(limit));
     Ok(Some(found))
 }
 
-/// As docker shows them: the best liked first, equals as they came.
+/// As docker shows them: the most stars first, equals as they came.
 fn sorted(mut found: Vec<Found>) -> Vec<Found> {
     found.sort_by_key(|one| std::cmp::Reverse(one.star_count));
     found
 }
 
-/// The repositories of a list that hold the word. A list knows no stars; that `library/` of Docker Hub is official is in its
-/// name.
+/// The repositories of a list whose names contain the word. A list has no stars; an official image shows by `library/`.
 fn filter(names: &[String], query: &str, host: &str) -> Vec<Found> {
     let query = query.to_lowercase();
     let is_hub = host == DOCKER_HUB;
     let fitting = names.iter().filter(|name| name.to_lowercase().contains(&query));
-    // Docker Hub has no repository without a namespace; what a mirror has beside cannot be pulled from it under docker's names.
+    // Docker Hub has no repository without a namespace; what else a mirror has cannot be pulled from it by docker's names.
     let fitting = fitting.filter(|name| !is_hub || name.contains('/'));
     let found = fitting.map(|name| {
         let official = name.strip_prefix("library/").filter(|_| is_hub);

@@ -1,4 +1,4 @@
-//! An image from one registry to another, blob by blob in a stream: nothing of it touches the disk.
+//! An image from one registry to another. Blobs are streamed, so nothing is written to disk.
 
 use std::io::{Error, ErrorKind};
 use std::sync::Arc;
@@ -22,17 +22,17 @@ use crate::reference::ImageName;
 
 /// What to copy, and where to.
 pub struct Order<'a> {
-    /// The image.
+    /// The name of the image.
     pub source: &'a ImageName,
-    /// Its new name.
+    /// The name of the copy.
     pub target: &'a ImageName,
-    /// For which platforms.
+    /// Which of an index's images are wanted.
     pub choice: Choice,
     /// What this machine allows.
     pub policy: Policy,
-    /// How many blobs at once.
+    /// How many blobs are transferred at once.
     pub jobs: usize,
-    /// Who watches.
+    /// Who is told of progress.
     pub watcher: Watcher,
 }
 
@@ -43,26 +43,26 @@ pub enum CopyError {
     /// None of the places that may have it gave it.
     #[error(transparent)]
     Nowhere(#[from] Nowhere),
-    /// The registry that it goes to.
+    /// The registry that is copied to failed.
     #[error("{name}")]
     Target {
         /// The new name as it was typed.
         name: String,
-        /// What went wrong.
+        /// The failure at the registry.
         source: ClientError,
     },
-    /// A blob did not come across.
+    /// A blob could not be copied.
     #[error("{name}: blob {digest}")]
     Blob {
         /// The image as it was typed.
         name: String,
-        /// The blob.
+        /// The digest of the blob.
         digest: Digest,
-        /// What went wrong.
+        /// The failure at the registry.
         source: ClientError,
     },
     /// The new name has another digest than the image.
-    #[error("{name}: the image is {actual}: a name with a digest can only mean that image")]
+    #[error("{name}: the image has another digest, {actual}")]
     OtherDigest {
         /// The new name.
         name: String,
@@ -80,7 +80,7 @@ pub enum CopyError {
     Stopped(#[from] Stopped),
 }
 
-/// Copies an image with all that it refers to; its descriptor.
+/// Copies an image with all that it refers to, and returns its descriptor.
 ///
 /// # Errors
 /// [`CopyError`].
@@ -170,8 +170,8 @@ async fn copy_blob(
     Ok(())
 }
 
-/// The bytes, with an error in the place of the end unless size and digest are those that were promised: an upload that ends in
-/// an error is never complete, so nothing wrong arrives, whatever the target registry checks.
+/// The bytes, with an error instead of the end unless size and digest are those that were promised: an upload that ends in an
+/// error is never complete, so nothing wrong arrives, whatever the target registry checks.
 fn checked(
     body: BlobStream,
     blob: &Descriptor,

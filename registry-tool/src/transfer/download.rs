@@ -1,6 +1,6 @@
-//! One blob from a registry into a layout: streamed, hashed while written, resumed where it was cut.
+//! One blob from a registry into a layout: streamed, hashed while it is written, resumed where it was cut.
 //!
-//! What has arrived lies in the layout's `.partial` folder (`image_tool::layout::Writer::resume`), so that a download goes on
+//! What has arrived is kept in the layout's `.partial` folder (`image_tool::layout::Writer::resume`), so that a download resumes
 //! where it stopped, after a cut connection as after a kill; `image-tool gc` empties that folder. A blob appears under its
 //! digest only once it is whole, has that digest, and is on disk.
 
@@ -25,10 +25,10 @@ const PROGRESS: u64 = 1 << 20;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DownloadError {
-    /// The registry's fault, or the network's.
+    /// The registry or the network failed.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The layout's fault, or what arrived is not the blob.
+    /// The layout cannot be written, or what arrived is not the blob.
     #[error(transparent)]
     Layout(#[from] layout::Error),
     /// The registry ends the blob early, however often it is asked.
@@ -46,7 +46,7 @@ pub enum DownloadError {
     Stopped(#[from] Stopped),
 }
 
-/// Brings one blob into the layout, unless it is there.
+/// Downloads one blob into the layout, unless it is there.
 ///
 /// # Errors
 /// [`DownloadError`]; what arrived is kept for the next time, unless it is wrong.
@@ -67,7 +67,7 @@ pub async fn download(
     }
     blob = fill(registry, blob, descriptor, watcher).await?;
     match commit(blob, descriptor).await {
-        // What an earlier run left may be broken, by a power cut for one; commit has thrown it away. Once more from nothing.
+        // What an earlier run left may be broken, for example by a power cut; commit has removed it. Once more from the start.
         Err(layout::Error::BadBlob { .. }) if was_begun => {
             let blob = resume(writer, descriptor).await?;
             let blob = fill(registry, blob, descriptor, watcher).await?;
@@ -94,7 +94,7 @@ async fn fill(
         let error = match append(registry, &mut blob, descriptor, watcher).await {
             Ok(()) if blob.size() == descriptor.size() => break,
             Ok(()) => None,
-            // A token may have come to its end in the middle; asking for the head fetches a new one, or is denied too.
+            // A token may have expired in the middle; asking for the head fetches a new one, or is denied too.
             Err(DownloadError::Client(ClientError::Denied { .. })) if !was_denied => {
                 was_denied = true;
                 registry.settle(&digest).await?;

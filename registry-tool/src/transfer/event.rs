@@ -1,4 +1,6 @@
 //! What a transfer tells whoever watches it. The library prints nothing; the program draws bars or writes lines.
+//!
+//! Reasons and names of repositories come from a registry: whoever shows them escapes them.
 
 use std::sync::Arc;
 
@@ -6,28 +8,28 @@ use oci_spec::image::Descriptor;
 
 use crate::reference::ImageName;
 
-/// Something happened.
+/// One piece of news.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A registry has answered: that it has the image to pull, or that one may be pushed.
+    /// A registry has the image that is to be pulled, or can be reached for a push.
     Found {
-        /// The image.
+        /// The name of the image.
         name: &'a ImageName,
-        /// The host.
+        /// The registry's host and port.
         host: &'a str,
     },
-    /// A blob is to be transferred.
+    /// A blob will be transferred.
     Waiting(&'a Descriptor),
-    /// So many bytes of a blob are across.
+    /// This many bytes of a blob have been transferred.
     At(&'a Descriptor, u64),
-    /// A blob's connection broke; it will go on.
+    /// A blob's transfer failed for this reason, and will be resumed.
     Retrying(&'a Descriptor, &'a str),
-    /// A blob is where it should be.
+    /// A blob has arrived, in this way.
     Done(&'a Descriptor, Outcome<'a>),
 }
 
-/// How a blob came to be where it should be.
+/// How a blob arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome<'a> {
@@ -39,9 +41,9 @@ pub enum Outcome<'a> {
     Pulled,
     /// It was uploaded.
     Pushed,
-    /// The registry took it from this repository of its own.
+    /// The registry mounted it from this other repository.
     Mounted(&'a str),
 }
 
-/// Whoever watches a transfer.
+/// Is told of each piece of news, from whichever thread it comes.
 pub type Watcher = Arc<dyn Fn(Event<'_>) + Send + Sync>;

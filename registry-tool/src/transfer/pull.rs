@@ -33,7 +33,7 @@ pub struct Order<'a> {
     pub choice: Choice,
     /// What this machine allows.
     pub policy: Policy,
-    /// Whether a person vouches for an image that the policy wants signed.
+    /// Whether a person accepts an image without the signature that the policy requires.
     pub is_trusted: bool,
     /// How many blobs are downloaded at once.
     pub jobs: usize,
@@ -101,7 +101,7 @@ pub enum PullError {
 /// The layout is created once the image has been found, so that a misspelt name leaves nothing behind.
 ///
 /// # Errors
-/// [`PullError::Nowhere`] tells what each place said.
+/// [`PullError::Nowhere`] holds what each place said.
 pub async fn pull(order: &Order<'_>, round: Round<'_>) -> Result<Pulled, PullError> {
     let target = Target::of(order)?;
     let allow = |name: &ImageName| Ok(order.policy.check(name.reference(), order.is_trusted)?);
@@ -149,7 +149,7 @@ impl Target {
         let address = match order.target {
             Some(address) => address.clone(),
             None => {
-                // An address cannot be empty, so that of the default layout says what would be chosen anyway.
+                // An address cannot be empty, so that of the default layout names the ref that would be chosen anyway.
                 let digest = order.name.digest().map(digest::parse).transpose()?;
                 Address::new("", reference.clone(), digest).map_err(|_| PullError::NoRef { name: typed() })?
             }
@@ -215,7 +215,7 @@ async fn fetch(
     };
     let host = registry.host().to_owned();
     move_all(&plan.blobs, order.jobs, &order.watcher, fetch_one).await.map_err(|error| match error {
-        // A blob that is missing is no missing image: the registry has lost a part of it.
+        // A missing blob does not mean that there is no such image: the registry has lost a part of it.
         DownloadError::Client(error) if error.is_absence() => EndpointError::Incomplete(error).into(),
         DownloadError::Client(error) => error.into(),
         DownloadError::Truncated { digest, expected, actual } => {
@@ -227,7 +227,7 @@ async fn fetch(
     })
 }
 
-/// Writes the manifests, then lets the name mean the image.
+/// Writes the manifests, then points the name to the image.
 fn publish(writer: &Writer, plan: &Plan, reference: Option<&RefName>) -> Result<(), layout::Error> {
     use std::io::Write as _;
     for document in &plan.documents {

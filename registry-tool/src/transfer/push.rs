@@ -9,6 +9,7 @@ use std::sync::Arc;
 use image_tool::address::Address;
 use image_tool::address::digest::Digest;
 use image_tool::layout::{self, Layout, MANIFEST_LIMIT};
+use image_tool::show::human::plain;
 use oci_spec::image::Descriptor;
 use thiserror::Error;
 use tracing::info;
@@ -25,26 +26,26 @@ use crate::reference::ImageName;
 
 /// What to push, and where to.
 pub struct Order<'a> {
-    /// The image.
+    /// Where the image is.
     pub address: &'a Address,
-    /// Its name at the registry.
+    /// The name that it gets at the registry.
     pub name: &'a ImageName,
-    /// How many blobs at once.
+    /// How many blobs are transferred at once.
     pub jobs: usize,
-    /// Blobs larger than this are sent in pieces of it.
+    /// Blobs larger than this many bytes are sent in chunks of this size.
     pub chunk: u64,
-    /// Repositories at the same registry that may have blobs of the image, beside those that the layout knows of.
+    /// More repositories at the same registry that may have blobs of the image, beside those that the layout knows of.
     pub mount_from: Vec<String>,
-    /// Who watches.
+    /// Who is told of progress.
     pub watcher: Watcher,
 }
 
 /// What was pushed.
 #[derive(Clone, Debug)]
 pub struct Pushed {
-    /// The digest that the name has at the registry now.
+    /// The digest that the registry has under the name now.
     pub digest: Digest,
-    /// The size of the manifest or index.
+    /// The size of the manifest or index, in bytes.
     pub size: u64,
 }
 
@@ -55,41 +56,41 @@ pub enum PushError {
     /// The registry, or the network.
     #[error("{name}")]
     Client {
-        /// Where it was to go.
+        /// The name as typed.
         name: String,
-        /// What went wrong.
+        /// The failure at the registry.
         source: ClientError,
     },
-    /// The layout.
+    /// The layout cannot be read.
     #[error(transparent)]
     Layout(#[from] layout::Error),
     /// The image's own documents are wrong.
     #[error("{address}")]
     Manifest {
-        /// The image.
+        /// Where the image is.
         address: Address,
-        /// What is wrong.
+        /// What is wrong with a document.
         source: ManifestError,
     },
     /// The configuration of registries is wrong, or forbids it.
     #[error(transparent)]
     Mirror(#[from] MirrorError),
     /// The name has another digest than the image.
-    #[error("{name}: the image is {actual}: a name with a digest can only mean that image")]
+    #[error("{name}: the image has another digest, {actual}")]
     OtherDigest {
-        /// The name.
+        /// The name as typed.
         name: String,
         /// The image's digest.
         actual: Digest,
     },
-    /// The registry says that it has something else now.
+    /// The registry reports another digest than that of what was sent.
     #[error("{name}: pushed {pushed}, but the registry says it has {claimed}")]
     Changed {
-        /// The name.
+        /// The name as typed.
         name: String,
-        /// What was sent.
+        /// The digest of what was sent.
         pushed: Digest,
-        /// What it says.
+        /// The digest that the registry reports.
         claimed: String,
     },
     /// The tasks that send the blobs were torn down from outside.
@@ -148,12 +149,12 @@ async fn plan(layout: &Layout, top: &Descriptor, address: &Address) -> Result<Pl
         PlanError::Read(error) => error,
         PlanError::Excess(source) => unsound(source),
     })?;
-    // A foreign layer that the layout does not have is one that everybody gets from its URL.
+    // A foreign layer that the layout lacks is one that everybody downloads from its URL.
     plan.blobs.retain(|blob| is_ours(blob) || layout.has(blob));
     Ok(plan)
 }
 
-/// Which repositories of the registry may have a blob already.
+/// Which repositories of the registry may already have a blob.
 struct Sources {
     by_digest: HashMap<Digest, BTreeSet<String>>,
     everywhere: Vec<String>,
@@ -164,7 +165,7 @@ impl Sources {
     /// that shares a blob, was most likely pulled from there or pushed there.
     async fn of(layout: &Layout, order: &Order<'_>) -> Self {
         let mut by_digest: HashMap<Digest, BTreeSet<String>> = HashMap::new();
-        // Mounts only save time: an index.json that cannot be read has been told of when the image was looked up.
+        // Mounts only save time: an index.json that cannot be read was reported when the image was looked up.
         let entries = layout.index().and_then(|index| index.entries()).unwrap_or_default();
         for (reference, descriptor) in entries {
             let Some(other) = reference.and_then(|reference| reference.parse::<ImageName>().ok()) else { continue };
@@ -174,7 +175,7 @@ impl Sources {
             let plan = match plan(layout, &descriptor, order.address).await {
                 Ok(plan) => plan,
                 Err(error) => {
-                    info!(%error, other = %other, "no source of mounts");
+                    info!(error = plain(&error.to_string()), other = %other, "no source of mounts");
                     continue;
                 }
             };

@@ -1,7 +1,7 @@
-//! One blob from a layout into a repository: not at all if it is there, by a mount if the registry has it elsewhere, else
-//! sent, a large one in chunks that go on where the connection broke.
+//! One blob from a layout into a repository: not sent if it is there, mounted if the registry has it elsewhere, else sent; a
+//! large one in chunks, so that an interrupted upload resumes.
 //!
-//! Whatever is sent was verified against its digest before: what a bad disk made of a blob leaves this machine never.
+//! Whatever is sent was verified against its digest before: what a bad disk made of a blob never leaves this machine.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -18,7 +18,7 @@ use super::batch::Stopped;
 use super::event::{Event, Outcome, Watcher};
 use crate::client::{ClientError, Registry, Sent, Upload};
 
-/// How much is read of a file at once.
+/// How many bytes of a file are read at once.
 const PIECE: usize = 1 << 17;
 /// How many repositories are asked for a mount before the blob is sent.
 const MOUNT_ATTEMPTS: usize = 3;
@@ -27,10 +27,10 @@ const MOUNT_ATTEMPTS: usize = 3;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum UploadError {
-    /// The registry's fault, or the network's.
+    /// The registry or the network failed.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The layout's fault.
+    /// The layout cannot be read, or the blob in it is damaged.
     #[error(transparent)]
     Layout(#[from] layout::Error),
     /// The upload was torn down from outside.
@@ -41,13 +41,13 @@ pub enum UploadError {
 /// How blobs are sent.
 #[derive(Clone)]
 pub struct Sending {
-    /// Blobs larger than this are sent in pieces of it.
+    /// Blobs larger than this many bytes are sent in chunks of this size.
     pub chunk: u64,
-    /// Who watches.
+    /// Who is told of progress.
     pub watcher: Watcher,
 }
 
-/// Brings one blob into the repository. `sources` are repositories of the same registry that may have it.
+/// Brings one blob into the repository. `sources` are other repositories of the registry that may have it.
 ///
 /// # Errors
 /// [`UploadError`].
@@ -112,7 +112,7 @@ impl Blob<'_> {
             let wait = self.registry.retry().wait(attempt, None).filter(|_| error.is_transient());
             let Some(wait) = wait else { return Err(error.into()) };
             self.tell_retry(&error);
-            // Its head is asked for where Retry-After is kept; and a blob that arrived all the same is not sent twice.
+            // Asking for its head honours Retry-After; and a blob that arrived all the same is not sent twice.
             if matches!(error, ClientError::Status { .. }) && self.registry.has_blob(self.digest, size).await? {
                 return Ok(());
             }

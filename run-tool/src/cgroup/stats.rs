@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
-
-use super::Cgroup;
 
 fn number(path: &Path) -> u64 {
     match fs::read_to_string(path) {
@@ -127,10 +125,9 @@ fn each_cpu(path: &Path) -> [Vec<u64>; 2] {
     each
 }
 
-fn version_1(cgroup: &Cgroup) -> Value {
-    let folder = |name: &str| cgroup.paths.get(name).map(|path| path.as_path());
+fn cpu_1(accounts: Option<&Path>, bandwidth: Option<&Path>) -> Map<String, Value> {
     let mut cpu = Map::new();
-    if let Some(folder) = folder("cpuacct") {
+    if let Some(folder) = accounts {
         // USER_HZ is 100 on every architecture that matters.
         let ticks = table(&folder.join("cpuacct.stat"));
         let nanoseconds = |key: &str| ticks.get(key).copied().unwrap_or(0) * 10_000_000;
@@ -151,58 +148,70 @@ fn version_1(cgroup: &Cgroup) -> Value {
             }
         }
     }
-    if let Some(folder) = folder("cpu") {
+    if let Some(folder) = bandwidth {
         let stat = table(&folder.join("cpu.stat"));
         let time = stat.get("throttled_time").copied().unwrap_or(0);
         insert(&mut cpu, "throttling", &throttling(&stat, time), &[]);
     }
+    cpu
+}
+
+fn memory_1(folder: Option<&Path>) -> Map<String, Value> {
     let mut memories = Map::new();
-    if let Some(folder) = folder("memory") {
-        let raw = table(&folder.join("memory.stat"));
-        if let Some(cache) = raw.get("cache").filter(|cache| **cache != 0) {
-            memories.insert("cache".into(), json!(cache));
-        }
-        for (key, name) in
-            [("usage", "memory"), ("swap", "memory.memsw"), ("kernel", "memory.kmem"), ("kernelTCP", "memory.kmem.tcp")]
-        {
-            let file = |suffix: &str| number(&folder.join(format!("{name}.{suffix}")));
-            let entries = [
-                ("limit", file("limit_in_bytes")),
-                ("usage", file("usage_in_bytes")),
-                ("max", file("max_usage_in_bytes")),
-                ("failcnt", file("failcnt")),
-            ];
-            insert(&mut memories, key, &entries, &MEMORY_ALWAYS);
-        }
-        memories.insert("raw".into(), json!(raw));
+    let Some(folder) = folder else { return memories };
+    let raw = table(&folder.join("memory.stat"));
+    if let Some(cache) = raw.get("cache").filter(|cache| **cache != 0) {
+        memories.insert("cache".into(), json!(cache));
     }
-    let mut block = Map::new();
-    if let Some(folder) = folder("blkio") {
-        let files = [
-            ("ioServiceBytesRecursive", "io_service_bytes_recursive", "throttle.io_service_bytes_recursive"),
-            ("ioServicedRecursive", "io_serviced_recursive", "throttle.io_serviced_recursive"),
-            ("ioQueueRecursive", "io_queued_recursive", ""),
-            ("ioServiceTimeRecursive", "io_service_time_recursive", ""),
-            ("ioWaitTimeRecursive", "io_wait_time_recursive", ""),
-            ("ioMergedRecursive", "io_merged_recursive", ""),
-            ("ioTimeRecursive", "time_recursive", ""),
-            ("sectorsRecursive", "sectors_recursive", ""),
+    for (key, name) in
+        [("usage", "memory"), ("swap", "memory.memsw"), ("kernel", "memory.kmem"), ("kernelTCP", "memory.kmem.tcp")]
+    {
+        let file = |suffix: &str| number(&folder.join(format!("{name}.{suffix}")));
+        let entries = [
+            ("limit", file("limit_in_bytes")),
+            ("usage", file("usage_in_bytes")),
+            ("max", file("max_usage_in_bytes")),
+            ("failcnt", file("failcnt")),
         ];
-        for (key, name, throttled) in files {
-            let read = |name: &str| fs::read_to_string(folder.join(format!("blkio.{name}"))).ok();
-            let text = read(&format!("bfq.{name}")).or_else(|| read(name)).or_else(|| read(throttled));
-            let entries = block_entries(&text.unwrap_or_default());
-            if !entries.is_empty() {
-                block.insert(key.into(), Value::Array(entries));
-            }
+        insert(&mut memories, key, &entries, &MEMORY_ALWAYS);
+    }
+    memories.insert("raw".into(), json!(raw));
+    memories
+}
+
+fn block_1(folder: Option<&Path>) -> Map<String, Value> {
+    let mut block = Map::new();
+    let Some(folder) = folder else { return block };
+    let files = [
+        ("ioServiceBytesRecursive", "io_service_bytes_recursive", "throttle.io_service_bytes_recursive"),
+        ("ioServicedRecursive", "io_serviced_recursive", "throttle.io_serviced_recursive"),
+        ("ioQueueRecursive", "io_queued_recursive", ""),
+        ("ioServiceTimeRecursive", "io_service_time_recursive", ""),
+        ("ioWaitTimeRecursive", "io_wait_time_recursive", ""),
+        ("ioMergedRecursive", "io_merged_recursive", ""),
+        ("ioTimeRecursive", "time_recursive", ""),
+        ("sectorsRecursive", "sectors_recursive", ""),
+    ];
+    for (key, name, throttled) in files {
+        let read = |name: &str| fs::read_to_string(folder.join(format!("blkio.{name}"))).ok();
+        let text = read(&format!("bfq.{name}")).or_else(|| read(name)).or_else(|| read(throttled));
+        let entries = block_entries(&text.unwrap_or_default());
+        if !entries.is_empty() {
+            block.insert(key.into(), Value::Array(entries));
         }
     }
+    block
+}
+
+/// What a container uses by its version 1 groups.
+pub(super) fn version_1(paths: &BTreeMap<String, PathBuf>) -> Value {
+    let folder = |name: &str| paths.get(name).map(|path| path.as_path());
     json!({
-        "cpu": cpu,
+        "cpu": cpu_1(folder("cpuacct"), folder("cpu")),
         "cpuset": cpuset(folder("cpuset")),
-        "memory": memories,
+        "memory": memory_1(folder("memory")),
         "pids": pids(folder("pids")),
-        "blkio": block,
+        "blkio": block_1(folder("blkio")),
         "hugetlb": huge_pages(folder("hugetlb"), false),
         "intel_rdt": {},
         "network_interfaces": null
@@ -294,7 +303,7 @@ fn block_2(folder: &Path) -> Map<String, Value> {
     block
 }
 
-fn version_2(folder: &Path) -> Value {
+pub(super) fn version_2(folder: &Path) -> Value {
     let mut cpus = Map::new();
     let stat = table(&folder.join("cpu.stat"));
     let nanoseconds = |key: &str| stat.get(key).copied().unwrap_or(0) * 1000;
@@ -339,13 +348,6 @@ fn version_2(folder: &Path) -> Value {
         "intel_rdt": {},
         "network_interfaces": null
     })
-}
-
-impl Cgroup {
-    /// What the container uses.
-    pub(crate) fn stats(&self) -> Value {
-        if self.unified() { version_2(&self.paths[""]) } else { version_1(self) }
-    }
 }
 
 #[cfg(test)]

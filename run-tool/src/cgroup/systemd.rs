@@ -5,6 +5,7 @@ mod annotation;
 mod bus;
 mod device;
 mod properties;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,8 +15,9 @@ use libcontainer::oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
 use self::annotation::annotated;
-use self::bus::{Bus, Property, Refused, Value, property};
+use self::bus::{Bus, Refused};
 use self::properties::properties;
+use self::wire::{Property, Value, property};
 use super::device::Rule;
 use super::file::{ROOT, is_unified};
 use super::v1;

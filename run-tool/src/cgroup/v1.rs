@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use libcontainer::oci_spec::runtime::{LinuxMemory, LinuxResources, LinuxThrottleDevice};
+use libcontainer::oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
 
 use super::file::{ROOT, is_version_2, put_together, read, write};
 use super::{membership, v2};
@@ -153,39 +153,7 @@ pub(super) fn set(paths: &BTreeMap<String, PathBuf>, resources: &LinuxResources)
         set_memory(&file, memory)?;
     }
     if let Some(cpu) = resources.cpu() {
-        if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
-            put("cpu.shares", shares.to_string())?;
-            // The kernel clamps without a word.
-            let got: u64 = read(&file("cpu.shares")?)?.parse().unwrap_or(shares);
-            if shares > got {
-                bail!("the maximum allowed cpu-shares is {got}");
-            }
-            if shares < got {
-                bail!("the minimum allowed cpu-shares is {got}");
-            }
-        }
-        // A kernel that does not know bursts has none.
-        let burst = cpu.burst().filter(|_| file("cpu.cfs_burst_us").is_ok_and(|path| path.exists()));
-        let number = |value: Option<u64>| value.filter(|value| *value != 0).map(|value| value.to_string());
-        let signed = |value: Option<i64>| value.filter(|value| *value != 0).map(|value| value.to_string());
-        put_together(
-            &put,
-            &[("cpu.cfs_period_us", number(cpu.period())), ("cpu.cfs_burst_us", burst.map(|burst| burst.to_string()))],
-            ("cpu.cfs_quota_us", signed(cpu.quota())),
-        )?;
-        put_together(
-            &put,
-            &[("cpu.rt_period_us", number(cpu.realtime_period()))],
-            ("cpu.rt_runtime_us", signed(cpu.realtime_runtime())),
-        )?;
-        if let Some(idle) = cpu.idle() {
-            put("cpu.idle", idle.to_string())?;
-        }
-        for (name, value) in [("cpuset.cpus", cpu.cpus()), ("cpuset.mems", cpu.mems())] {
-            if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
-                put(name, value.clone())?;
-            }
-        }
+        set_cpu(&file, cpu)?;
     }
     if let Some(pids) = resources.pids() {
         let limit = match pids.limit() {
@@ -248,6 +216,44 @@ fn set_block_io(
     throttle("write_bps", block.throttle_write_bps_device().items())?;
     throttle("read_iops", block.throttle_read_iops_device().items())?;
     throttle("write_iops", block.throttle_write_iops_device().items())
+}
+
+fn set_cpu(file: &dyn Fn(&str) -> Result<PathBuf>, cpu: &LinuxCpu) -> Result<()> {
+    let put = |name: &str, value: String| write(&file(name)?, &value);
+    if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
+        put("cpu.shares", shares.to_string())?;
+        // The kernel clamps without a word.
+        let got: u64 = read(&file("cpu.shares")?)?.parse().unwrap_or(shares);
+        if shares > got {
+            bail!("the maximum allowed cpu-shares is {got}");
+        }
+        if shares < got {
+            bail!("the minimum allowed cpu-shares is {got}");
+        }
+    }
+    // A kernel that does not know bursts has none.
+    let burst = cpu.burst().filter(|_| file("cpu.cfs_burst_us").is_ok_and(|path| path.exists()));
+    let number = |value: Option<u64>| value.filter(|value| *value != 0).map(|value| value.to_string());
+    let signed = |value: Option<i64>| value.filter(|value| *value != 0).map(|value| value.to_string());
+    put_together(
+        &put,
+        &[("cpu.cfs_period_us", number(cpu.period())), ("cpu.cfs_burst_us", burst.map(|burst| burst.to_string()))],
+        ("cpu.cfs_quota_us", signed(cpu.quota())),
+    )?;
+    put_together(
+        &put,
+        &[("cpu.rt_period_us", number(cpu.realtime_period()))],
+        ("cpu.rt_runtime_us", signed(cpu.realtime_runtime())),
+    )?;
+    if let Some(idle) = cpu.idle() {
+        put("cpu.idle", idle.to_string())?;
+    }
+    for (name, value) in [("cpuset.cpus", cpu.cpus()), ("cpuset.mems", cpu.mems())] {
+        if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
+            put(name, value.clone())?;
+        }
+    }
+    Ok(())
 }
 
 fn set_memory(file: &dyn Fn(&str) -> Result<PathBuf>, memory: &LinuxMemory) -> Result<()> {

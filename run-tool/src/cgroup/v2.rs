@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use libcontainer::oci_spec::runtime::{LinuxRdma, LinuxResources, LinuxThrottleDevice};
+use libcontainer::oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxRdma, LinuxResources, LinuxThrottleDevice};
 
 use super::file::{ROOT, put_together, read, write};
 use super::membership;
@@ -134,44 +134,13 @@ pub(super) fn set(path: &Path, resources: &LinuxResources) -> Result<()> {
     check_usage(path, resources)?;
     let put = |name: &str, value: &str| write(&path.join(name), value);
     if let Some(memory) = resources.memory() {
-        let maximum = memory.limit().unwrap_or(0);
-        if let Some(swap) = swap_alone(memory.swap().unwrap_or(0), maximum)? {
-            // Without swap accounting there is nothing to limit to "max" or zero.
-            let file = path.join("memory.swap.max");
-            if file.exists() || !matches!(swap.as_str(), "max" | "0") {
-                write(&file, &swap)?;
-            }
-        }
-        if maximum != 0 {
-            put("memory.max", &limit(maximum))?;
-        }
-        if let Some(reservation) = memory.reservation().filter(|reservation| *reservation != 0) {
-            put("memory.low", &limit(reservation))?;
-        }
+        set_memory(path, memory)?;
     }
     if let Some(pids) = resources.pids() {
         put("pids.max", &if pids.limit() == 0 { "1".to_owned() } else { limit(pids.limit()) })?;
     }
     if let Some(cpu) = resources.cpu() {
-        if let Some(idle) = cpu.idle() {
-            put("cpu.idle", &idle.to_string())?;
-        }
-        // The weight of an idle group is fixed.
-        if let Some(shares) = cpu.shares().filter(|shares| *shares != 0 && cpu.idle() != Some(1)) {
-            put("cpu.weight", &weight_of_shares(shares).to_string())?;
-        }
-        let (quota, period) = (cpu.quota().unwrap_or(0), cpu.period().unwrap_or(0));
-        let bandwidth = (quota != 0 || period != 0).then(|| {
-            let quota = if quota > 0 { quota.to_string() } else { "max".to_owned() };
-            format!("{quota} {}", if period == 0 { 100_000 } else { period })
-        });
-        let burst = cpu.burst().map(|burst| burst.to_string());
-        put_together(&|name, value| put(name, &value), &[("cpu.max.burst", burst)], ("cpu.max", bandwidth))?;
-        for (name, value) in [("cpuset.cpus", cpu.cpus()), ("cpuset.mems", cpu.mems())] {
-            if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
-                put(name, value)?;
-            }
-        }
+        set_cpu(path, cpu)?;
     }
     set_block_io(path, resources)?;
     for page in resources.hugepage_limits().items() {
@@ -185,10 +154,57 @@ pub(super) fn set(path: &Path, resources: &LinuxResources) -> Result<()> {
     for (device, limit) in resources.rdma().iter().flatten() {
         put("rdma.max", &rdma(device, limit))?;
     }
+    set_unified(path, resources)
+}
+
+fn set_memory(path: &Path, memory: &LinuxMemory) -> Result<()> {
+    let put = |name: &str, value: &str| write(&path.join(name), value);
+    let maximum = memory.limit().unwrap_or(0);
+    if let Some(swap) = swap_alone(memory.swap().unwrap_or(0), maximum)? {
+        // Without swap accounting there is nothing to limit to "max" or zero.
+        let file = path.join("memory.swap.max");
+        if file.exists() || !matches!(swap.as_str(), "max" | "0") {
+            write(&file, &swap)?;
+        }
+    }
+    if maximum != 0 {
+        put("memory.max", &limit(maximum))?;
+    }
+    if let Some(reservation) = memory.reservation().filter(|reservation| *reservation != 0) {
+        put("memory.low", &limit(reservation))?;
+    }
+    Ok(())
+}
+
+fn set_cpu(path: &Path, cpu: &LinuxCpu) -> Result<()> {
+    let put = |name: &str, value: &str| write(&path.join(name), value);
+    if let Some(idle) = cpu.idle() {
+        put("cpu.idle", &idle.to_string())?;
+    }
+    // The weight of an idle group is fixed.
+    if let Some(shares) = cpu.shares().filter(|shares| *shares != 0 && cpu.idle() != Some(1)) {
+        put("cpu.weight", &weight_of_shares(shares).to_string())?;
+    }
+    let (quota, period) = (cpu.quota().unwrap_or(0), cpu.period().unwrap_or(0));
+    let bandwidth = (quota != 0 || period != 0).then(|| {
+        let quota = if quota > 0 { quota.to_string() } else { "max".to_owned() };
+        format!("{quota} {}", if period == 0 { 100_000 } else { period })
+    });
+    let burst = cpu.burst().map(|burst| burst.to_string());
+    put_together(&|name, value| put(name, &value), &[("cpu.max.burst", burst)], ("cpu.max", bandwidth))?;
+    for (name, value) in [("cpuset.cpus", cpu.cpus()), ("cpuset.mems", cpu.mems())] {
+        if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
+            put(name, value)?;
+        }
+    }
+    Ok(())
+}
+
+fn set_unified(path: &Path, resources: &LinuxResources) -> Result<()> {
     for (name, value) in resources.unified().iter().flatten() {
         check_key(name)?;
         for line in value.lines() {
-            if let Err(error) = put(name, line) {
+            if let Err(error) = write(&path.join(name), line) {
                 let controller = name.split('.').next().unwrap_or(name);
                 let controllers = read(&path.join("cgroup.controllers")).unwrap_or_default();
                 if controller != "cgroup" && !controllers.split(' ').any(|known| known == controller) {

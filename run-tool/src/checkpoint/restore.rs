@@ -18,13 +18,14 @@ use crate::checkpoint::criu::{self, Criu};
 use crate::checkpoint::images::{self, DESCRIPTORS};
 use crate::container::Container;
 use crate::container::{hook, state};
+use crate::create::Started;
+use crate::create::begin::{self, Begun};
 use crate::create::plan::{Options, Plan};
 use crate::create::talk::{Channel, Message};
-use crate::create::{self, Begun, Started};
-use crate::create::{init, namespace, notify};
+use crate::create::{namespace, notify};
 use crate::kernel::error::Fails;
 use crate::kernel::syscall::{self, Pid};
-use crate::kernel::{beneath, log, procfs, terminal};
+use crate::kernel::{beneath, log, terminal};
 use crate::rootfs::root::Root;
 use crate::rootfs::{bind, place};
 use crate::spec::Items;
@@ -44,19 +45,18 @@ pub(crate) struct Restoring {
 
 /// Restores a container. If a step fails, everything done before is undone.
 pub(crate) fn restore(spec: &Spec, mut options: Options, restoring: Restoring) -> Result<Started> {
-    let mut begun = create::begin(spec, &mut options)?;
-    let mut pid = 0;
+    let mut begun = begin::begin(spec, &mut options)?;
     let made = begun.cgroup.refuse_used().and_then(|()| {
-        // The container has notified readiness before the checkpoint. Its mount needs the folder, but nobody listens.
         if options.notify.is_some() {
+            // The container has notified readiness before the checkpoint. Its mount needs the folder, but nobody listens.
             notify::make_folder(&begun.container.folder, options.again)?;
         }
-        run(spec, &mut begun, restoring, &mut pid).inspect_err(|_| create::undo_groups(&begun.cgroup, pid))
+        run(spec, &mut begun, restoring).inspect_err(|_| begun.undo_groups())
     });
     match made {
-        Ok(master) => Ok(Started { container: begun.container, pid, master, notify: None }),
+        Ok(master) => Ok(Started { container: begun.container, pid: begun.pid, master, notify: None }),
         Err(error) => {
-            create::undo_folder(&begun.container);
+            begun.undo_folder();
             Err(error)
         }
     }
@@ -84,15 +84,15 @@ impl Drop for Place {
     }
 }
 
-fn run(spec: &Spec, begun: &mut Begun, mut restoring: Restoring, pid: &mut Pid) -> Result<Option<OwnedFd>> {
+fn run(spec: &Spec, begun: &mut Begun, mut restoring: Restoring) -> Result<Option<OwnedFd>> {
     const LOG: &str = "restore.log";
     let version = restoring.criu.version()?;
-    let plan = &mut begun.plan;
     let images = File::open(&restoring.images).fails(|| format!("open {}", restoring.images.display()))?;
     let work = restoring.work.as_deref().map(images::open_folder).transpose()?;
-    create::keep_for_exec(&begun.program, &mut begun.container)?;
+    begun.keep_for_exec()?;
     // Stored before any process exists, so that `delete --force` finds the groups whatever interrupts us.
     begun.container.save()?;
+    let plan = &begun.plan;
     let place = Place::make(&plan.rootfs.path, &begun.container.folder)?;
     let options = &mut restoring.options;
     if version < 31600 && options.has_lsm_profile() {
@@ -117,14 +117,14 @@ fn run(spec: &Spec, begun: &mut Begun, mut restoring: Restoring, pid: &mut Pid) 
     begun.cgroup.create()?;
     begun.container.state.cgroup_paths.clone_from(&begun.cgroup.paths);
     let request = criu::request(Criu_req_type::RESTORE, Some(std::mem::take(options)));
-    let mut restore = Restore { spec, begun, version, pid, master: None };
+    let mut restore = Restore { spec, begun, version, master: None };
     let result = restoring.criu.carry_out(request, &mut restore);
     let master = restore.master;
     if let Err(error) = result {
         criu::quote_errors(&restoring.work.as_ref().unwrap_or(&restoring.images).join(LOG));
         return Err(error);
     }
-    if *pid == 0 {
+    if begun.pid == 0 {
         bail!("criu did not say which process it restored");
     }
     Ok(master)
@@ -168,7 +168,7 @@ fn make_mountpoints(plan: &Plan) -> Result<()> {
     let Some(child) = syscall::clone(libc::CLONE_NEWNS as u64, None).fails(|| "clone")? else {
         match make_in_namespace(plan) {
             Ok(()) => syscall::exit(0),
-            Err(error) => init::fail(&theirs, &error),
+            Err(error) => theirs.fail(&error),
         }
     };
     drop(theirs);
@@ -256,7 +256,6 @@ struct Restore<'a> {
     spec: &'a Spec,
     begun: &'a mut Begun,
     version: i32,
-    pid: &'a mut Pid,
     master: Option<OwnedFd>,
 }
 
@@ -294,11 +293,10 @@ impl criu::Caller for Restore<'_> {
                 hook::run("createRuntime", plan.hooks.create_runtime().as_ref(), &state)?;
             }
             "post-restore" => {
-                *self.pid = step.pid();
-                let (start, _) = procfs::process_stat(step.pid()).context("the container's process is gone")?;
                 note_time_namespace(container, self.version);
                 container.state.created = jiff::Timestamp::now().to_string();
-                create::store(container, step.pid(), start)?;
+                self.begun.pid = step.pid();
+                self.begun.store()?;
             }
             "orphan-pts-master" => {
                 let master = fd.context("criu sent no terminal")?;

@@ -101,6 +101,45 @@ fn leave_namespaces(options: &mut Criu_opts, container: &Container, version: i32
     Ok(())
 }
 
+/// Requires lazy pages of criu, and returns the descriptor that is to be told when they can be fetched, unless criu tells it.
+fn status_fd(
+    criu: &Criu,
+    options: &mut Criu_opts,
+    number: Option<i32>,
+    version: i32,
+) -> Result<Option<BorrowedFd<'static>>> {
+    let mut features = Criu_features::new();
+    features.set_lazy_pages(true);
+    criu.require(&features)?;
+    let Some(number) = number else { return Ok(None) };
+    let fd = syscall::borrow_fd(number)
+        .with_context(|| format!("invalid --status-fd argument {number}: bad file descriptor"))?;
+    let flags = rustix::fs::fcntl_getfl(fd).fails(|| format!("invalid --status-fd argument {number}"))?;
+    if !flags.intersects(OFlags::WRONLY | OFlags::RDWR) {
+        bail!("invalid --status-fd argument {number}: not writable");
+    }
+    // Since 3.15 criu notifies run-tool instead (`status-ready`).
+    if version < 31500 {
+        options.set_status_fd(number);
+        return Ok(None);
+    }
+    Ok(Some(fd))
+}
+
+/// Names what criu does not save: mounts from the host, and the standard streams, which are stored beside the images.
+fn leave_behind(options: &mut Criu_opts, container: &Container, images: &Path) -> Result<()> {
+    let bundle = Path::new(container.state.bundle().unwrap_or_default()).join("config.json");
+    let text = fs::read(&bundle).fails(|| format!("open {}", bundle.display()))?;
+    leave_mounts(options, container, &spec::parse(&text)?)?;
+    let path = images.join(DESCRIPTORS);
+    let text = serde_json::to_vec(&container.state.external_descriptors)?;
+    let mut create = fs::OpenOptions::new();
+    let file = create.write(true).create(true).truncate(true).mode(0o600).open(&path);
+    let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, &text));
+    written.fails(|| format!("open {}", path.display()))?;
+    Ok(())
+}
+
 /// Saves a container. It is up to the caller to remove it afterwards.
 pub(crate) fn save(container: &Container, mut saving: Saving) -> Result<()> {
     const LOG: &str = "dump.log";
@@ -138,36 +177,10 @@ pub(crate) fn save(container: &Container, mut saving: Saving) -> Result<()> {
         features.set_mem_track(true);
         saving.criu.require(&features)?;
     }
-    let mut status_fd = None;
-    if options.lazy_pages() {
-        let mut features = Criu_features::new();
-        features.set_lazy_pages(true);
-        saving.criu.require(&features)?;
-        if let Some(number) = saving.status_fd {
-            let fd = syscall::borrow_fd(number)
-                .with_context(|| format!("invalid --status-fd argument {number}: bad file descriptor"))?;
-            let flags = rustix::fs::fcntl_getfl(fd).fails(|| format!("invalid --status-fd argument {number}"))?;
-            if !flags.intersects(OFlags::WRONLY | OFlags::RDWR) {
-                bail!("invalid --status-fd argument {number}: not writable");
-            }
-            // Since 3.15 criu notifies run-tool instead (`status-ready`).
-            if version < 31500 {
-                options.set_status_fd(number);
-            } else {
-                status_fd = Some(fd);
-            }
-        }
-    }
+    let status_fd =
+        if options.lazy_pages() { status_fd(&saving.criu, options, saving.status_fd, version)? } else { None };
     if !saving.pre_dump {
-        let bundle = Path::new(container.state.bundle().unwrap_or_default()).join("config.json");
-        let text = fs::read(&bundle).fails(|| format!("open {}", bundle.display()))?;
-        leave_mounts(options, container, &spec::parse(&text)?)?;
-        let path = saving.images.join(DESCRIPTORS);
-        let text = serde_json::to_vec(&container.state.external_descriptors)?;
-        let mut create = fs::OpenOptions::new();
-        let file = create.write(true).create(true).truncate(true).mode(0o600).open(&path);
-        let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, &text));
-        written.fails(|| format!("open {}", path.display()))?;
+        leave_behind(options, container, &saving.images)?;
     }
     let kind = if saving.pre_dump { Criu_req_type::PRE_DUMP } else { Criu_req_type::DUMP };
     let request = criu::request(kind, Some(std::mem::take(&mut saving.options)));

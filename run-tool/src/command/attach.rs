@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use rustix::event::{PollFd, PollFlags};
 
-use super::{Global, StdoutClosed};
+use super::global::Global;
+use super::stdout::StdoutClosed;
 use crate::container::Container;
 use crate::kernel::error::Fails;
 use crate::kernel::syscall;

@@ -42,7 +42,7 @@ pub(super) fn add(command: Command) -> Command {
     command.mut_args(described).mut_subcommands(|command| {
         let new = NEW.contains(&command.get_name());
         command.mut_args(|argument| match argument.get_id().as_str() {
-            "id" | "ids" if !new => argument.add(ArgValueCandidates::new(|| ids(&super::default_root().0))),
+            "id" | "ids" if !new => argument.add(ArgValueCandidates::new(|| ids(&super::global::default_root().0))),
             _ => described(argument),
         })
     })

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use super::Global;
 use super::criu::Criu;
+use super::global::Global;
 use crate::checkpoint::save::{self, Saving};
 use crate::container::Status;
 use crate::kernel::error::Fails;

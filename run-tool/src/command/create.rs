@@ -6,10 +6,11 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use libcontainer::oci_spec::runtime::Spec;
 
-use super::Global;
+use super::global::{Global, name};
+use crate::create::notify;
 use crate::create::plan::Options;
-use crate::create::{notify, settle};
 use crate::kernel::error::Fails;
+use crate::kernel::file;
 use crate::{create, program, spec};
 
 /// Create a container.
@@ -123,7 +124,7 @@ impl Create {
     }
 
     pub(super) fn run(self, global: &Global) -> Result<u8> {
-        self.create(global).with_context(|| format!("{} create failed", super::name()))?;
+        self.create(global).with_context(|| format!("{} create failed", name()))?;
         Ok(0)
     }
 
@@ -133,6 +134,6 @@ impl Create {
         let options = Options { wait_for_start: true, ..self.making.options(global, &self.id)? };
         let started = create::create(&spec, options)?;
         let pid_file = self.making.pid_file.as_deref();
-        settle::settle(started, |started| settle::write_pid_file(pid_file, started.pid)).map(drop)
+        create::settle(started, |started| file::write_pid(pid_file, started.pid)).map(drop)
     }
 }

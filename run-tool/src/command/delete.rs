@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::Global;
+use super::global::Global;
 use crate::container::{DoesNotExist, Status};
 
 /// Delete any resources held by a container that has stopped or was never started.

@@ -63,7 +63,7 @@ impl Document {
                     .map_err(|(path, error)| anyhow::Error::new(error).context(path.display().to_string()));
             }
             Self::Completions(completions) => completions.script("run-tool"),
-            Self::Complete(complete) => complete.answer(command.clone()).context("__complete")?,
+            Self::Complete(complete) => complete.answer(command.clone(), &[]).context("__complete")?,
         };
         super::print(&text)
     }

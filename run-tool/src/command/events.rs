@@ -10,7 +10,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::inotify;
 use serde_json::{Value, json};
 
-use super::{Global, print};
+use super::global::Global;
+use super::stdout::print;
 use crate::cgroup;
 use crate::container::{Container, Status};
 use crate::kernel::error::Fails;

@@ -7,13 +7,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use libcontainer::oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
-use super::Global;
 use super::create::activation;
+use super::global::Global;
 use crate::container::{Container, Status};
 use crate::create::exec::{self, Options};
-use crate::create::settle::write_pid_file;
 use crate::kernel::error::Fails;
-use crate::kernel::{socket, syscall};
+use crate::kernel::{file, socket, syscall};
 use crate::program::{self, Program};
 use crate::spec;
 use crate::supervise::foreground::Foreground;
@@ -124,7 +123,7 @@ impl Exec {
             ..Options::default()
         };
         let (pid, master) = exec::start(&container, program, options).context("unable to start container process")?;
-        if let Err(error) = write_pid_file(self.pid_file.as_deref(), pid) {
+        if let Err(error) = file::write_pid(self.pid_file.as_deref(), pid) {
             // The error to report is the failed write.
             let _ = crate::kernel::syscall::kill(pid, libc::SIGKILL);
             return Err(error);

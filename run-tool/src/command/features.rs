@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::print;
+use super::stdout::print;
 use crate::kernel::syscall;
 use crate::program::capability;
 use crate::rootfs::option;

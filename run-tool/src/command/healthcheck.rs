@@ -13,7 +13,8 @@ use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{Global, print};
+use super::global::Global;
+use super::stdout::print;
 use crate::container::{Container, Status};
 use crate::create::exec::{self, Options};
 use crate::kernel::error::Fails;

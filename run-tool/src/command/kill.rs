@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::Global;
+use super::global::Global;
 use crate::container::NotRunning;
 use crate::kernel::signal;
 

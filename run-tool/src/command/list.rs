@@ -8,7 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::{Global, print};
+use super::global::Global;
+use super::stdout::print;
 use crate::container::{Container, Description, Status};
 use crate::container::{exit, state};
 use crate::kernel::error::Fails;

@@ -12,7 +12,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use jiff::Timestamp;
 
-use super::{Global, StdoutClosed};
+use super::global::Global;
+use super::stdout::StdoutClosed;
 
 /// Print the output of a container.
 ///

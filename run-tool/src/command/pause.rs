@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::Global;
+use super::global::Global;
 use crate::container::{NotRunning, Status};
 
 /// Suspend all processes of a container.

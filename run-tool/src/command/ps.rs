@@ -5,7 +5,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use super::{Global, print};
+use super::global::Global;
+use super::stdout::print;
 
 /// Display the processes running inside a container.
 ///

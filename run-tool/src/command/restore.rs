@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::Global;
 use super::create::Making;
 use super::criu::Criu;
+use super::global::Global;
 use crate::checkpoint::restore::{self, Restoring};
-use crate::create::settle;
-use crate::kernel::{log, procfs};
+use crate::create;
+use crate::kernel::{file, log, procfs};
 use crate::supervise::foreground::Foreground;
 use crate::supervise::signals;
 
@@ -76,8 +76,7 @@ impl Restore {
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         options.mask = foreground.as_ref().map(Foreground::mask);
         let started = restore::restore(&spec, options, restoring)?;
-        let started =
-            settle::settle(started, |started| settle::write_pid_file(making.pid_file.as_deref(), started.pid))?;
+        let started = create::settle(started, |started| file::write_pid(making.pid_file.as_deref(), started.pid))?;
         let Some(foreground) = foreground else { return Ok(0) };
         let status = foreground.serve(started.pid, started.master, started.notify);
         // The exit status is the container's, so a failure to clean up is only a warning.

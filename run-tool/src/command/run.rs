@@ -7,11 +7,11 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use libcontainer::oci_spec::runtime::Spec;
 
-use super::Global;
 use super::create::Making;
+use super::global::{Global, name};
 use crate::container::exit;
 use crate::container::output::Settings;
-use crate::create::{notify, settle};
+use crate::create::{self, notify};
 use crate::kernel::log;
 use crate::supervise::foreground::Foreground;
 use crate::supervise::monitor::{self, Job};
@@ -82,7 +82,7 @@ impl Run {
         if self.making.bundle.as_deref() == Some(Path::new("-")) {
             self.making.bundle = Some(PathBuf::from(read_line()?));
         }
-        self.start(global).with_context(|| format!("{} run failed", super::name()))
+        self.start(global).with_context(|| format!("{} run failed", name()))
     }
 
     fn start(mut self, global: &Global) -> Result<u8> {
@@ -97,7 +97,7 @@ impl Run {
         }
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         options.mask = foreground.as_ref().map(Foreground::mask);
-        let started = settle::start(&spec, options, self.making.pid_file.as_deref())?;
+        let started = create::start(&spec, options, self.making.pid_file.as_deref())?;
         let Some(foreground) = foreground else {
             if let Some(notify) = started.notify {
                 // No pidfd: the container has ended already. Whatever it sent before is still read.

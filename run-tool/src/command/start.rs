@@ -7,7 +7,7 @@ use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 
-use super::Global;
+use super::global::Global;
 use crate::container::hook;
 use crate::container::{Container, FIFO, Status};
 use crate::create::notify::{self, Notify};

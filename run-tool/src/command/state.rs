@@ -3,7 +3,8 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::{Global, print};
+use super::global::Global;
+use super::stdout::print;
 
 /// Print the state of a container as JSON.
 #[derive(Debug, Args)]

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use super::{Global, print};
+use super::global::Global;
+use super::stdout::print;
 use crate::container::exit;
 use crate::container::{Container, NotRunning, Status};
 use crate::kernel::error::Fails;

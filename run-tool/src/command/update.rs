@@ -1,19 +1,19 @@
 //! `update`: new resource limits for a container. They are set in the kernel first and then stored in the state.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use libcontainer::oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value, json};
 
-use super::Global;
+use super::global::Global;
 use crate::cgroup::rdt::{self, Resctrl};
 use crate::container::{NotRunning, Status};
 use crate::kernel::error::Fails;
 use crate::kernel::log;
-use crate::spec::field;
+use crate::spec::{field, read_json};
 
 /// Update container resource constraints.
 ///
@@ -142,23 +142,13 @@ impl Update {
 
     /// The requested limits as a `linux.resources` object without nulls.
     fn asked(&self) -> Result<Value> {
-        if let Some(path) = &self.resources {
-            let mut text = Vec::new();
-            if path.as_os_str() == "-" {
-                std::io::stdin().lock().read_to_end(&mut text).context("standard input")?;
-            } else {
-                text = std::fs::read(path).fails(|| format!("open {}", path.display()))?;
-            }
-            let mut value = crate::spec::read_json(&text)?;
-            if let Some(object) = value.as_object_mut() {
-                // As in runc, devices are not updated: a plugin may have added some.
-                object.remove("devices");
-                if object.get("pids").is_some_and(|pids| pids.get("limit").is_none()) {
-                    object.remove("pids");
-                }
-            }
-            return Ok(value);
+        match &self.resources {
+            Some(path) => read_resources(path),
+            None => self.options(),
         }
+    }
+
+    fn options(&self) -> Result<Value> {
         let mut document = Map::new();
         let mut put = |section: &str, key: &str, value: Value| {
             let section = document.entry(section).or_insert_with(|| json!({}));
@@ -214,6 +204,25 @@ impl Update {
         }
         Ok(Value::Object(document))
     }
+}
+
+/// Reads a document with limits, from a file or standard input.
+fn read_resources(path: &Path) -> Result<Value> {
+    let mut text = Vec::new();
+    if path.as_os_str() == "-" {
+        std::io::stdin().lock().read_to_end(&mut text).context("standard input")?;
+    } else {
+        text = std::fs::read(path).fails(|| format!("open {}", path.display()))?;
+    }
+    let mut value = read_json(&text)?;
+    if let Some(object) = value.as_object_mut() {
+        // Devices are not updated, as in runc: a plugin may have added to them.
+        object.remove("devices");
+        if object.get("pids").is_some_and(|pids| pids.get("limit").is_none()) {
+            object.remove("pids");
+        }
+    }
+    Ok(value)
 }
 
 /// Parses a size in docker's units, which are powers of 1024: `512`, `64m`, `1.5GiB`. -1 means no limit.

@@ -6,24 +6,23 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use libcontainer::oci_spec::runtime::ExecCPUAffinity;
 use rustix::fs::Mode;
-use rustix::process::{DumpableBehavior, Signal};
 
+use super::child::{self, Child};
+use super::parent::{self, Parent};
+use super::talk::{Channel, Message};
+use super::{agent, namespace};
 use crate::cgroup;
 use crate::cgroup::entrance::Entrance;
 use crate::container::Container;
 use crate::container::state;
-use crate::create::talk::{Channel, Message};
-use crate::create::{fetch_fd, send_listener, set_oom_score};
-use crate::create::{init, namespace};
 use crate::kernel::error::Fails;
 use crate::kernel::syscall::{self, Pid};
 use crate::kernel::{log, set, terminal};
-use crate::program::Program;
 use crate::program::seccomp::{self, Filter};
-use crate::program::{label, rlimit};
+use crate::program::{Program, label, outside};
 
 /// How a program is started in a container, beside what it is.
 #[derive(Debug, Default)]
@@ -45,62 +44,30 @@ pub(crate) struct Options {
 }
 
 /// Starts a program. Gives its process and the terminal, if that comes here.
-pub(crate) fn start(
-    container: &Container,
-    mut program: Program,
-    mut options: Options,
-) -> Result<(Pid, Option<OwnedFd>)> {
+pub(crate) fn start(container: &Container, program: Program, mut options: Options) -> Result<(Pid, Option<OwnedFd>)> {
     let init = container.pidfd()?;
-    if let Some(stored) = &container.state.config.seccomp {
-        program.filter = Some(filter(container, stored)?);
-    }
-    program.personality.clone_from(&container.state.config.personality);
-    program.memory_policy = container
-        .state
-        .config
-        .memory_policy
-        .clone()
-        .map(serde_json::from_value)
-        .transpose()
-        .context("memory policy")?;
-    let mut flags = 0;
-    for kind in namespace::ALL {
-        let (name, _) = namespace::names(kind);
-        if container.state.config.namespaces.iter().any(|namespace| namespace.kind == name) {
-            flags |= namespace::flag(kind);
-        }
-    }
-    let cpus = |text: Option<&String>| -> Result<Option<Vec<u64>>> {
-        let mask = set::parse(text.map_or("", String::as_str))?;
-        Ok((!mask.is_empty()).then_some(mask))
-    };
     let affinity = options.affinity.take();
-    let affinity = affinity.as_ref();
-    let initial = cpus(affinity.and_then(|affinity| affinity.initial().as_ref())).context("bad CPUAffinity.Initial")?;
-    let last =
-        cpus(affinity.and_then(|affinity| affinity.cpu_affinity_final().as_ref())).context("bad CPUAffinity.Final")?;
-    if let Some(mask) = &initial {
-        // The child inherits it; this process has nothing more to do.
-        syscall::set_affinity(0, mask).fails(|| "error setting initial CPU affinity")?;
-    }
+    let mut exec = Exec { container, program, options, flags: flags(container), init, staged: false };
+    exec.restrict()?;
+    let last = begin_on(affinity.as_ref())?;
     syscall::default_signals();
-    let (ours, theirs) = Channel::pair()?;
-    let (pid, ours) = spawn(container, &mut program, &mut options, &init, flags, ours, theirs)?;
-    let last = match (&last, &initial) {
-        (Some(mask), _) => Some(mask.as_slice()),
-        // Whatever CPUs run-tool was bound to, the program has those of its cpuset.
-        (None, None) => Some(&[u64::MAX; 128][..]),
-        (None, Some(_)) => None,
-    };
+    let (pid, channel) = exec.spawn(Channel::pair()?)?;
     // As the child began: it has this process's, and may have its final one before it could say.
     log::debug(|| format!("nsexec[{pid}]: affinity: {:#x}", affinity_mask()));
-    let talked = converse(&ours, container, &program, &mut options, last, pid);
+    let talked = exec.place(&channel, last, pid).and_then(|()| parent::answer(&mut Running(&exec, pid), &channel, pid));
     if talked.is_err() {
         // The child may have ended by itself, and the first error is the one that is told.
         let _ = syscall::kill(pid, libc::SIGKILL);
         let _ = syscall::wait(pid, true);
     }
     Ok((pid, talked?))
+}
+
+/// The namespaces of a container, as flags of setns.
+fn flags(container: &Container) -> i32 {
+    let namespaces = &container.state.config.namespaces;
+    let has = |kind| namespaces.iter().any(|namespace| namespace.kind == namespace::names(kind).0);
+    namespace::ALL.into_iter().filter(|kind| has(*kind)).fold(0, |flags, kind| flags | namespace::flag(kind))
 }
 
 /// The container's seccomp filter. runc keeps none beside its state: its containers' filter is compiled from the bundle again.
@@ -120,115 +87,109 @@ fn filter(container: &Container, stored: &state::Seccomp) -> Result<Filter> {
     filter.context("the bundle has no seccomp profile, and the container has one")
 }
 
-fn spawn(
-    container: &Container,
-    program: &mut Program,
-    options: &mut Options,
-    init: &OwnedFd,
-    flags: i32,
-    ours: Channel,
-    theirs: Channel,
-) -> Result<(Pid, Channel)> {
-    let pid_flag = flags & libc::CLONE_NEWPID;
-    // Who does not own the PID namespace enters it by way of the user namespace that does.
-    if program.rootless && flags & libc::CLONE_NEWUSER != 0 {
-        let Some(stage) = syscall::clone(0, None).fails(|| "error starting setns process: clone")? else {
-            // Or it would keep open the very end whose closing tells it that its parent is gone.
-            drop(ours);
-            let stage = || -> Result<Option<Pid>> {
-                syscall::setns(init.as_fd(), flags).fails(|| "failed to setns into the container's namespaces")?;
-                syscall::clone(libc::CLONE_PARENT as u64, None).fails(|| "clone").map_err(Into::into)
-            };
-            match stage() {
-                Ok(None) => run(container, program, options, None, flags, &theirs),
-                Ok(Some(pid)) => {
-                    // Nobody to tell if the parent is gone.
-                    let _ = theirs.send(&Message::Pid(pid));
-                    syscall::exit(0)
-                }
-                Err(error) => init::fail(&theirs, &error),
-            }
-        };
-        drop(theirs);
-        let child = match ours.receive()? {
-            Some((Message::Pid(child), _)) => Ok(child),
-            Some((Message::Error(text), _)) => Err(anyhow::anyhow!(text)),
-            _ => Err(anyhow::anyhow!("the process that enters the namespaces ended early")),
-        };
-        syscall::wait(stage, true)?;
-        return Ok((child?, ours));
-    }
-    // This process does nothing more than wait for the child, so it need not leave the PID namespace again.
-    if pid_flag != 0 {
-        syscall::setns(init.as_fd(), pid_flag).fails(|| "failed to setns into pid namespace")?;
-    }
-    if options.sub_groups.is_empty() {
-        options.entrance = container.cgroup().entrance();
-    }
-    match options.entrance.clone(0).fails(|| "error starting setns process: clone")? {
-        None => {
-            drop(ours);
-            run(container, program, options, Some(init), flags & !pid_flag, &theirs)
-        }
-        Some(child) => Ok((child, ours)),
-    }
+/// The CPUs that a program is to have in the end.
+enum Cpus {
+    /// Those that it began on.
+    Same,
+    /// Those of its cpuset, whatever CPUs run-tool was bound to.
+    All,
+    /// These.
+    Set(Vec<u64>),
 }
 
-fn converse(
-    channel: &Channel,
-    container: &Container,
-    program: &Program,
-    options: &mut Options,
-    affinity: Option<&[u64]>,
-    pid: Pid,
-) -> Result<Option<OwnedFd>> {
-    if !channel.entered(std::mem::take(&mut options.entrance))? {
-        join_groups(container, options, pid)?;
+/// Binds this process, which has nothing more to do, to the CPUs that its child is to begin on. Gives those for the end.
+fn begin_on(affinity: Option<&ExecCPUAffinity>) -> Result<Cpus> {
+    let cpus = |text: Option<&String>| -> Result<Option<Vec<u64>>> {
+        let mask = set::parse(text.map_or("", String::as_str))?;
+        Ok((!mask.is_empty()).then_some(mask))
+    };
+    let first = cpus(affinity.and_then(|affinity| affinity.initial().as_ref())).context("bad CPUAffinity.Initial")?;
+    let last =
+        cpus(affinity.and_then(|affinity| affinity.cpu_affinity_final().as_ref())).context("bad CPUAffinity.Final")?;
+    if let Some(mask) = &first {
+        syscall::set_affinity(0, mask).fails(|| "error setting initial CPU affinity")?;
     }
-    container.state.rdt.join(pid)?;
-    if let Some(mask) = affinity
-        && let Err(error) = syscall::set_affinity(pid, mask)
-    {
-        if mask.len() == 128 {
-            log::debug(|| format!("resetting the CPU affinity: {error}"));
-        } else {
-            return Err(error).fails(|| "error setting final CPU affinity").map_err(Into::into);
-        }
-    }
-    set_oom_score(pid, program.oom_score, program.rootless)?;
-    channel.send(&Message::Go)?;
-    let mut master = None;
-    let mut ready = false;
-    loop {
-        match channel.receive()? {
-            Some((Message::Ready, _)) => {
-                rlimit::set(pid, &program.limits)?;
-                ready = true;
-                channel.send(&Message::Continue)?;
-            }
-            Some((Message::SeccompListener(fd), _)) => {
-                let listener = fetch_fd(pid, fd)?;
-                channel.send(&Message::Continue)?;
-                send_listener(container, "running", container.state.init_process_pid, pid, &listener)?;
-            }
-            Some((Message::Pty, fd)) => {
-                master = fd;
-                if let Some(master) = &master {
-                    terminal::prepare(master)?;
-                }
-            }
-            Some((Message::Error(text), _)) => bail!(text),
-            None if ready => return Ok(master),
-            None => bail!("the new process ended unexpectedly"),
-            Some((message, _)) => bail!("unexpected message {message:?} from the new process"),
-        }
-    }
+    Ok(match (last, first) {
+        (Some(mask), _) => Cpus::Set(mask),
+        (None, None) => Cpus::All,
+        (None, Some(_)) => Cpus::Same,
+    })
 }
 
 /// The first 64 CPUs of the caller's affinity.
 fn affinity_mask() -> u64 {
     let Ok(set) = rustix::thread::sched_getaffinity(None) else { return 0 };
     (0..64).filter(|cpu| set.is_set(*cpu)).fold(0, |mask, cpu| mask | 1 << cpu)
+}
+
+/// A program on its way into a container.
+struct Exec<'a> {
+    container: &'a Container,
+    program: Program,
+    options: Options,
+    /// The namespaces to join, as flags.
+    flags: i32,
+    /// The container's first process, whose namespaces they are.
+    init: OwnedFd,
+    /// Whether they have been entered by a process in between.
+    staged: bool,
+}
+
+impl Exec<'_> {
+    /// Lays the restrictions of the first process on the program.
+    fn restrict(&mut self) -> Result<()> {
+        let config = &self.container.state.config;
+        if let Some(stored) = &config.seccomp {
+            self.program.filter = Some(filter(self.container, stored)?);
+        }
+        self.program.personality.clone_from(&config.personality);
+        let policy = config.memory_policy.clone().map(serde_json::from_value);
+        self.program.memory_policy = policy.transpose().context("memory policy")?;
+        Ok(())
+    }
+
+    /// Clones the process, which never returns from here. Gives it and this side's end.
+    fn spawn(&mut self, ends: (Channel, Channel)) -> Result<(Pid, Channel)> {
+        let what = "error starting setns process: clone";
+        // Who does not own the PID namespace enters it by way of the user namespace that does.
+        if self.program.rootless && self.flags & libc::CLONE_NEWUSER != 0 {
+            self.staged = true;
+            return parent::clone_by_stage(self, ends, 0, what);
+        }
+        // This process does nothing more than wait for the child, so it need not leave the PID namespace again.
+        let pid_flag = self.flags & libc::CLONE_NEWPID;
+        if pid_flag != 0 {
+            syscall::setns(self.init.as_fd(), pid_flag).fails(|| "failed to setns into pid namespace")?;
+            self.flags &= !pid_flag;
+        }
+        if self.options.sub_groups.is_empty() {
+            self.options.entrance = self.container.cgroup().entrance();
+        }
+        let (ours, theirs) = ends;
+        let Some(pid) = self.options.entrance.clone(0).fails(|| what)? else {
+            drop(ours);
+            child::run(self, &theirs)
+        };
+        Ok((pid, ours))
+    }
+
+    /// Puts the process where its container is, and sets what is set from outside.
+    fn place(&mut self, channel: &Channel, cpus: Cpus, pid: Pid) -> Result<()> {
+        if !channel.entered(std::mem::take(&mut self.options.entrance))? {
+            join_groups(self.container, &self.options, pid)?;
+        }
+        self.container.state.rdt.join(pid)?;
+        match cpus {
+            Cpus::Same => {}
+            Cpus::All => {
+                if let Err(error) = syscall::set_affinity(pid, &[u64::MAX; 128]) {
+                    log::debug(|| format!("resetting the CPU affinity: {error}"));
+                }
+            }
+            Cpus::Set(mask) => syscall::set_affinity(pid, &mask).fails(|| "error setting final CPU affinity")?,
+        }
+        outside::set_oom_score(pid, self.program.oom_score, self.program.rootless)
+    }
 }
 
 fn join_groups(container: &Container, options: &Options, pid: Pid) -> Result<()> {
@@ -246,78 +207,82 @@ fn join_groups(container: &Container, options: &Options, pid: Pid) -> Result<()>
     cgroup::file::write(&path, &pid.to_string()).or(joined)
 }
 
-fn run(
-    container: &Container,
-    program: &mut Program,
-    options: &mut Options,
-    init: Option<&OwnedFd>,
-    flags: i32,
-    channel: &Channel,
-) -> ! {
-    channel.take_log();
-    let error = match set_up(container, program, options, init, flags, channel) {
-        Ok(error) | Err(error) => error,
-    };
-    init::fail(channel, &error)
+impl Child for Exec<'_> {
+    fn enter_first(&self) -> Result<()> {
+        syscall::setns(self.init.as_fd(), self.flags).fails(|| "failed to setns into the container's namespaces")?;
+        Ok(())
+    }
+
+    fn set_up(&mut self, channel: &Channel) -> Result<anyhow::Error> {
+        self.isolate(channel)?;
+        child::set_streams(self.options.streams.take())?;
+        let (program, options) = (&mut self.program, &mut self.options);
+        if options.terminal {
+            child::make_terminal(options.console.take(), program.size, channel, |_| Ok(()))?;
+        }
+        child::send_pidfd(options.pidfd_socket.take())?;
+        if let Some(umask) = self.container.state.config.umask {
+            rustix::process::umask(Mode::from_raw_mode(umask));
+        }
+        program.confine()?;
+        let path = child::take_on(program, channel)?;
+        log::debug(|| "setns_init: about to exec".to_owned());
+        Ok(program.execute(&path))
+    }
 }
 
-/// Returns only if execve failed.
-fn set_up(
-    container: &Container,
-    program: &mut Program,
-    options: &mut Options,
-    init: Option<&OwnedFd>,
-    flags: i32,
-    channel: &Channel,
-) -> Result<anyhow::Error> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
-    // The container's processes can see this one, which still holds descriptors of the host (CVE-2016-9962).
-    let hide =
-        || rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).fails(|| "prctl(PR_SET_DUMPABLE)");
-    if !program.rootless {
-        hide()?;
+impl Exec<'_> {
+    /// Comes into the container's groups and namespaces, a session of its own and the keyring.
+    fn isolate(&mut self, channel: &Channel) -> Result<()> {
+        child::die_with_parent()?;
+        if !self.program.rootless {
+            child::hide()?;
+        }
+        channel.enter(std::mem::take(&mut self.options.entrance))?;
+        channel.expect(&Message::Go)?;
+        child::hide()?;
+        if !self.staged && self.flags != 0 {
+            self.enter_first()?;
+        }
+        if self.flags & libc::CLONE_NEWUSER != 0 {
+            namespace::become_root()?;
+            // Again: the kernel forgets it when the ids change.
+            child::hide()?;
+        }
+        rustix::process::setsid().fails(|| "setsid")?;
+        log::debug(|| "nsexec container setup".to_owned());
+        log::debug(|| "child process in init()".to_owned());
+        if !self.container.state.config.no_new_keyring {
+            label::join_keyring(&self.container.state.id, false, false)?;
+        }
+        Ok(())
     }
-    channel.enter(std::mem::take(&mut options.entrance))?;
-    channel.expect(&Message::Go)?;
-    hide()?;
-    if let Some(init) = init
-        && flags != 0
-    {
-        syscall::setns(init.as_fd(), flags).fails(|| "failed to setns into the container's namespaces")?;
+}
+
+/// The parent of a process of exec.
+struct Running<'a>(&'a Exec<'a>, Pid);
+
+impl Parent for Running<'_> {
+    const CHILD: &'static str = "the new process";
+
+    fn prepare(&mut self, terminal: &OwnedFd) -> Result<()> {
+        terminal::prepare(terminal)
     }
-    if flags & libc::CLONE_NEWUSER != 0 {
-        namespace::become_root()?;
-        // Again: the kernel forgets it when the ids change.
-        hide()?;
+
+    fn ready(&mut self) -> Result<()> {
+        outside::set_limits(self.1, &self.0.program.limits)
     }
-    rustix::process::setsid().fails(|| "setsid")?;
-    log::debug(|| "nsexec container setup".to_owned());
-    log::debug(|| "child process in init()".to_owned());
-    if !container.state.config.no_new_keyring {
-        label::join_keyring(&container.state.id, false, false)?;
+
+    fn hand_on(&mut self, listener: &OwnedFd) -> Result<()> {
+        let container = self.0.container;
+        agent::send(container, "running", container.state.init_process_pid, self.1, listener)
     }
-    for (number, stream) in options.streams.take().iter().flatten().enumerate() {
-        syscall::dup_to(stream.as_fd(), number as i32).fails(|| "dup3")?;
+
+    fn failed(&self, text: String, _ready: bool) -> anyhow::Error {
+        anyhow::anyhow!(text)
     }
-    if options.terminal {
-        let (master, slave) = terminal::allocate()?;
-        let (width, height) = program.size;
-        terminal::resize(master.as_fd(), width, height)?;
-        init::hand_over(options.console.take(), &master, channel)?;
-        terminal::become_controlling(&slave)?;
+
+    fn ended(&self) -> anyhow::Error {
+        anyhow::anyhow!("{} ended unexpectedly", Self::CHILD)
     }
-    if let Some(socket) = options.pidfd_socket.take() {
-        init::send_pidfd(&socket)?;
-    }
-    if let Some(umask) = container.state.config.umask {
-        rustix::process::umask(Mode::from_raw_mode(umask));
-    }
-    program.confine()?;
-    program.settle()?;
-    channel.send(&Message::Ready)?;
-    channel.expect(&Message::Continue)?;
-    let path = program.take_on(&|listener| channel.hand_over_listener(listener))?;
-    rustix::process::set_parent_process_death_signal(None).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
-    log::debug(|| "setns_init: about to exec".to_owned());
-    Ok(program.execute(&path))
 }

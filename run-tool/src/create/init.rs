@@ -1,75 +1,71 @@
 //! The container's first process, from the clone to execve: it makes the container around itself.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use libcontainer::oci_spec::runtime::LinuxNamespaceType;
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{DumpableBehavior, Pid as RustixPid, PidfdFlags, Signal};
 
+use super::child::{self, Child};
+use super::namespace;
+use super::plan::Plan;
+use super::talk::{Channel, Message};
 use crate::container::hook;
-use crate::create::namespace;
-use crate::create::plan::Plan;
-use crate::create::talk::{Channel, Gone, Message};
 use crate::kernel::error::Fails;
 use crate::kernel::procfs::Procfs;
-use crate::kernel::{log, socket, syscall, terminal};
-use crate::program::Program;
-use crate::program::label;
+use crate::kernel::{log, syscall};
+use crate::program::{Program, label};
 use crate::rootfs;
+use crate::spec;
 
-/// Ends a child, having said why.
-pub(crate) fn fail(channel: &Channel, error: &anyhow::Error) -> ! {
-    let text = format!("{error:#}");
-    // A parent that has gone while it was to answer has failed, and says itself why.
-    let gone = error.chain().any(|cause| cause.is::<Gone>());
-    if channel.send(&Message::Error(text.clone())).is_err() && !gone {
-        // The parent has gone on: what is left is the container's own standard error, as with runc.
-        use std::io::Write;
-        let _ = writeln!(std::io::stderr(), "{text}");
-    }
-    syscall::exit(1)
+/// The first process of a container, in the making.
+pub(super) struct Init<'a> {
+    /// What is decided about the container.
+    pub(super) plan: &'a mut Plan,
+    /// What the process becomes.
+    pub(super) program: &'a mut Program,
 }
 
-/// The process in between: joins what only its child may be born into, clones it as a child of its own parent, and goes.
-pub(crate) fn run_stage(plan: &mut Plan, program: &mut Program, channel: &Channel, flags: u64) -> ! {
-    channel.take_log();
-    let stage = || -> Result<Option<syscall::Pid>> {
-        plan.namespaces.join(true)?;
-        plan.namespaces.make_time()?;
-        syscall::clone(flags | libc::CLONE_PARENT as u64, None).fails(|| "clone").map_err(Into::into)
-    };
-    match stage() {
-        Ok(None) => run(plan, program, channel),
-        Ok(Some(pid)) => {
-            // See `fail`.
-            let _ = channel.send(&Message::Pid(pid));
-            syscall::exit(0)
+impl Child for Init<'_> {
+    fn enter_first(&self) -> Result<()> {
+        self.plan.namespaces.join(true)?;
+        self.plan.namespaces.make_time()
+    }
+
+    fn set_up(&mut self, channel: &Channel) -> Result<anyhow::Error> {
+        let (plan, program) = (&mut *self.plan, &mut *self.program);
+        isolate(plan, program.rootless, channel)?;
+        child::set_streams(plan.streams.take())?;
+        // Kept for the fifo: the container may have no /proc, or its own idea of one.
+        let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .fails(|| "open /proc")?;
+        make_file_system(plan, program, channel)?;
+        configure(plan, program)?;
+        let path = child::take_on(program, channel)?;
+        log::debug(|| "init: closing the pipe to signal completion".to_owned());
+        if let Some(fifo) = plan.fifo.take() {
+            syscall::exit_on_signals();
+            channel.send(&Message::Waiting)?;
+            wait_for_start(&proc, fifo)?;
         }
-        Err(error) => fail(channel, &error),
+        // The hooks below are programs of the container: nothing of the host for them to find here.
+        drop(proc);
+        let hooks = plan.hooks.start_container().as_ref();
+        if hooks.is_some_and(|hooks| !hooks.is_empty()) {
+            let state = plan.state.for_hooks("created", std::process::id() as syscall::Pid);
+            hook::run_with("startContainer", hooks, &state, &program.environment)?;
+        }
+        Ok(program.execute(&path))
     }
 }
 
-/// The container's process.
-pub(crate) fn run(plan: &mut Plan, program: &mut Program, channel: &Channel) -> ! {
-    channel.take_log();
-    let error = match set_up(plan, program, channel) {
-        Ok(error) | Err(error) => error,
-    };
-    fail(channel, &error)
-}
-
-/// Returns only if execve failed.
-fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<anyhow::Error> {
-    // Without its parent a half-made container has no purpose.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
-    // Others in a joined PID namespace could look into this process while it still holds the host (CVE-2016-9962). An ordinary
-    // user cannot give ids to a process that is not his own to look into: that one waits for them.
-    let hide =
-        || rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).fails(|| "prctl(PR_SET_DUMPABLE)");
-    if !program.rootless {
-        hide()?;
+/// Comes into its groups, namespaces, session and keyring.
+fn isolate(plan: &mut Plan, rootless: bool, channel: &Channel) -> Result<()> {
+    child::die_with_parent()?;
+    // An ordinary user cannot give ids to a process that is not his own to look into: that one waits for them.
+    if !rootless {
+        child::hide()?;
     }
     channel.enter(std::mem::take(&mut plan.entrance))?;
     if !plan.namespaces.needs_stage() {
@@ -81,8 +77,8 @@ fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<a
         namespace::become_root()?;
     }
     // Again: the kernel forgets it when the ids change.
-    hide()?;
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
+    child::hide()?;
+    child::die_with_parent()?;
     if plan.namespaces.makes(LinuxNamespaceType::Cgroup) {
         syscall::unshare(libc::CLONE_NEWCGROUP).fails(|| "failed to unshare cgroup namespace")?;
     }
@@ -94,24 +90,31 @@ fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<a
     if plan.namespaces.makes(LinuxNamespaceType::Network) {
         syscall::loopback_up().fails(|| "failed to bring the loopback interface up")?;
     }
-    set_streams(plan)?;
-    // Kept for the fifo: the container may have no /proc, or its own idea of one.
-    let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .fails(|| "open /proc")?;
+    Ok(())
+}
+
+/// Makes the file system, with the working directory and the terminal in it.
+fn make_file_system(plan: &mut Plan, program: &Program, channel: &Channel) -> Result<()> {
     // What is made below gets exactly the modes that are asked for.
     rustix::process::umask(Mode::empty());
     let late = make_root(plan, channel)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     make_cwd(program)?;
+    let mounts = plan.rootfs.mount_namespace;
     if plan.terminal {
-        make_terminal(plan, program, channel)?;
+        child::make_terminal(plan.console.take(), program.size, channel, |slave| {
+            if mounts { rootfs::device::mount_console(slave) } else { Ok(()) }
+        })?;
     }
-    if let Some(socket) = plan.pidfd_socket.take() {
-        send_pidfd(&socket)?;
-    }
-    if plan.rootfs.mount_namespace {
+    child::send_pidfd(plan.pidfd_socket.take())?;
+    if mounts {
         rootfs::finish(&plan.rootfs, late)?;
     }
+    Ok(())
+}
+
+/// Sets what of the configuration holds for the whole container.
+fn configure(plan: &Plan, program: &Program) -> Result<()> {
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
     if !plan.hostname.is_empty() {
         rustix::system::sethostname(plan.hostname.as_bytes()).fails(|| "sethostname")?;
@@ -122,43 +125,13 @@ fn set_up(plan: &mut Plan, program: &mut Program, channel: &Channel) -> Result<a
     program.confine()?;
     write_sysctls(plan)?;
     rootfs::mask::make_read_only(&plan.rootfs.read_only_paths)?;
-    rootfs::mask::mask(&plan.rootfs.masked_paths, &plan.rootfs.mount_label)?;
-    program.settle()?;
-    channel.send(&Message::Ready)?;
-    channel.expect(&Message::Continue)?;
-    let path = program.take_on(&|listener| channel.hand_over_listener(listener))?;
-    // Changing the user has cleared it already; a program that starts as root must not have it either.
-    rustix::process::set_parent_process_death_signal(None).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
-    log::debug(|| "init: closing the pipe to signal completion".to_owned());
-    if let Some(fifo) = plan.fifo.take() {
-        syscall::exit_on_signals();
-        channel.send(&Message::Waiting)?;
-        wait_for_start(&proc, fifo)?;
-    }
-    // The hooks below are programs of the container: nothing of the host for them to find here.
-    drop(proc);
-    let hooks = plan.hooks.start_container().as_ref();
-    if hooks.is_some_and(|hooks| !hooks.is_empty()) {
-        let state = plan.state.for_hooks("created", std::process::id() as syscall::Pid);
-        hook::run_with("startContainer", hooks, &state, &program.environment)?;
-    }
-    Ok(program.execute(&path))
-}
-
-fn set_streams(plan: &mut Plan) -> Result<()> {
-    if let Some(streams) = plan.streams.take() {
-        for (number, stream) in streams.iter().enumerate() {
-            syscall::dup_to(stream.as_fd(), number as i32).fails(|| "dup3")?;
-        }
-    }
-    Ok(())
+    rootfs::mask::mask(&plan.rootfs.masked_paths, &plan.rootfs.mount_label)
 }
 
 /// Makes the file system and goes into it, with the hooks that belong in between. Gives what is to become read-only.
 fn make_root(plan: &Plan, channel: &Channel) -> Result<Vec<OwnedFd>> {
     let root = rootfs::prepare(&plan.rootfs, &|index| channel.ask_for_tree(index))?;
-    channel.send(&Message::Hooks)?;
-    channel.expect(&Message::Continue)?;
+    channel.tell_and_wait(&Message::Hooks)?;
     rustix::process::fchdir(&root.fd).fails(|| format!("chdir {}", root.path.display()))?;
     run_inner_hooks(plan)?;
     rootfs::enter(&plan.rootfs, &root)?;
@@ -191,33 +164,6 @@ fn make_cwd(program: &Program) -> Result<()> {
     Ok(())
 }
 
-fn make_terminal(plan: &mut Plan, program: &Program, channel: &Channel) -> Result<()> {
-    let (master, slave) = terminal::allocate()?;
-    let (width, height) = program.size;
-    terminal::resize(master.as_fd(), width, height)?;
-    if plan.rootfs.mount_namespace {
-        rootfs::device::mount_console(&slave)?;
-    }
-    hand_over(plan.console.take(), &master, channel)?;
-    terminal::become_controlling(&slave)
-}
-
-/// Sends the terminal to the console socket, or to the parent.
-pub(crate) fn hand_over(console: Option<OwnedFd>, master: &OwnedFd, channel: &Channel) -> Result<()> {
-    match console {
-        Some(socket) => terminal::send_to_socket(socket.as_fd(), master.as_fd()),
-        None => channel.send_fd(&Message::Pty, master.as_fd()),
-    }
-}
-
-/// Sends a descriptor of the caller to `--pidfd-socket`.
-pub(crate) fn send_pidfd(socket: &OwnedFd) -> Result<()> {
-    let own = RustixPid::from_raw(std::process::id() as i32).context("pid")?;
-    let pidfd = rustix::process::pidfd_open(own, PidfdFlags::empty()).fails(|| "failed to setup pidfd: pidfd_open")?;
-    socket::send_fd(socket.as_fd(), b"standard", pidfd.as_fd()).fails(|| "failed to send pidfd on socket")?;
-    Ok(())
-}
-
 fn write_sysctls(plan: &Plan) -> Result<()> {
     if plan.sysctls.is_empty() {
         return Ok(());
@@ -225,7 +171,7 @@ fn write_sysctls(plan: &Plan) -> Result<()> {
     let proc = Procfs::open()?;
     for (name, value) in &plan.sysctls {
         // In the name with dots a slash stands for a dot of an interface's name.
-        let path: String = crate::spec::dotted(name)
+        let path: String = spec::dotted(name)
             .chars()
             .map(|character| match character {
                 '.' => '/',

@@ -1,6 +1,21 @@
-//! The talk between run-tool and the process that becomes the container's: packets over a socket pair, one message each.
+//! The talk between run-tool (the parent) and the process that it clones to become a program of a container (the child): packets
+//! over a socket pair, one message each.
 //!
-//! The end of the talk is the end of the socket: the child's end is closed by the kernel at a successful execve.
+//! | | child | parent |
+//! | --- | --- | --- |
+//! | 1 | If user or time namespaces must be entered first, a process in between clones the child, sends `Pid`, and exits. | Waits for it. |
+//! | 2 | Starts in its version 2 group. If there are version 1 groups, it moves itself there and reports with `Entered`. | Moves the child if it could not move itself. Sets limits, ids, OOM score and network devices, then sends `Go`. |
+//! | 3 | Joins namespaces and makes the mounts. For a source that it may not open, it sends `Tree`. | Answers with `Tree` and a descriptor, or with `Error`. |
+//! | 4 | The mounts are made: `Hooks`. | Runs the prestart and createRuntime hooks, then sends `Continue`. |
+//! | 5 | Enters its root. Without a console socket it sends its terminal: `Pty` with a descriptor. | Keeps the terminal. |
+//! | 6 | Everything is set up: `Ready`. | Sets the resource limits, stores the state, then sends `Continue`. |
+//! | 7 | If its seccomp filter has a listener: `SeccompListener`. | Copies the descriptor, sends `Continue`, then passes the descriptor to the agent. |
+//! | 8 | With `create`, it is about to wait for `start`: `Waiting`. | Stops listening. |
+//! | 9 | execve closes its end of the socket. | Sees the end: the program runs. |
+//!
+//! A child of exec skips 3, 4 and 8. The child may send `Log` (a record for the log) at any time, and `Error` as its last message.
+//! `child` and `parent` hold what both kinds of children have in common; the rest of each side is in `init`, `first` and `exec`.
+//! A supervisor uses `Pid` and `Error` as well, to tell its caller how the first start went.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -11,6 +26,7 @@ use crate::cgroup::entrance::Entrance;
 use crate::kernel::error::Fails;
 use crate::kernel::log::{self, Level};
 use crate::kernel::socket::{receive_fd, send_fd};
+use crate::kernel::syscall;
 
 const LIMIT: usize = 32 * 1024;
 
@@ -191,10 +207,15 @@ impl Channel {
         }
     }
 
+    /// The child: tells the parent something that it has to do, and waits until it is done.
+    pub(crate) fn tell_and_wait(&self, message: &Message) -> Result<()> {
+        self.send(message)?;
+        self.expect(&Message::Continue)
+    }
+
     /// The child: has the parent take the listener of the seccomp filter.
     pub(crate) fn hand_over_listener(&self, listener: RawFd) -> Result<()> {
-        self.send(&Message::SeccompListener(listener))?;
-        self.expect(&Message::Continue)
+        self.tell_and_wait(&Message::SeccompListener(listener))
     }
 
     /// Has the parent open the source of a mount.
@@ -205,6 +226,19 @@ impl Channel {
             Some((Message::Error(text), _)) => bail!(text),
             other => bail!("unexpected answer {other:?} for a mount"),
         }
+    }
+
+    /// The child: ends, having said why.
+    pub(crate) fn fail(&self, error: &anyhow::Error) -> ! {
+        let text = format!("{error:#}");
+        // A parent that has gone while it was to answer has failed, and says itself why.
+        let gone = error.chain().any(|cause| cause.is::<Gone>());
+        if self.send(&Message::Error(text.clone())).is_err() && !gone {
+            // The parent has gone on: what is left is the container's own standard error, as with runc.
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+        syscall::exit(1)
     }
 
     /// Waits for a certain message.

@@ -4,9 +4,10 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::error::Fails;
+use super::syscall::Pid;
 
 /// Replaces a file as a whole.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
@@ -26,4 +27,22 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
         })
         .fails(|| format!("write {}", path.display()))
         .map_err(Into::into)
+}
+
+/// Writes a process id, if there is a file for it: at once and as a whole, since someone may wait for the file.
+pub(crate) fn write_pid(path: Option<&Path>, pid: Pid) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let name = path.file_name().with_context(|| format!("pid file {}", path.display()))?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    let temporary = path.with_file_name(hidden);
+    let write = || -> std::io::Result<()> {
+        // What an interrupted call left behind is no reason to fail.
+        let _ = fs::remove_file(&temporary);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+        file.write_all(pid.to_string().as_bytes())?;
+        fs::rename(&temporary, path)
+    };
+    write().fails(|| format!("open {}", temporary.display()))?;
+    Ok(())
 }

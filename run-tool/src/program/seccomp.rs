@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::{
-    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag, LinuxSeccompOperator,
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator,
 };
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 
@@ -183,17 +183,20 @@ fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Result<ScmpAction> 
     })
 }
 
-fn comparison(operator: LinuxSeccompOperator, second: Option<u64>) -> ScmpCompareOp {
-    match operator {
-        LinuxSeccompOperator::ScmpCmpNe => ScmpCompareOp::NotEqual,
-        LinuxSeccompOperator::ScmpCmpLt => ScmpCompareOp::Less,
-        LinuxSeccompOperator::ScmpCmpLe => ScmpCompareOp::LessOrEqual,
-        LinuxSeccompOperator::ScmpCmpEq => ScmpCompareOp::Equal,
-        LinuxSeccompOperator::ScmpCmpGe => ScmpCompareOp::GreaterEqual,
-        LinuxSeccompOperator::ScmpCmpGt => ScmpCompareOp::Greater,
-        // `value` is the mask, `valueTwo` the expected result.
-        LinuxSeccompOperator::ScmpCmpMaskedEq => ScmpCompareOp::MaskedEqual(second.unwrap_or(0)),
-    }
+fn comparison(argument: &LinuxSeccompArg) -> ScmpArgCompare {
+    let (operator, datum) = match argument.op() {
+        LinuxSeccompOperator::ScmpCmpNe => (ScmpCompareOp::NotEqual, argument.value()),
+        LinuxSeccompOperator::ScmpCmpLt => (ScmpCompareOp::Less, argument.value()),
+        LinuxSeccompOperator::ScmpCmpLe => (ScmpCompareOp::LessOrEqual, argument.value()),
+        LinuxSeccompOperator::ScmpCmpEq => (ScmpCompareOp::Equal, argument.value()),
+        LinuxSeccompOperator::ScmpCmpGe => (ScmpCompareOp::GreaterEqual, argument.value()),
+        LinuxSeccompOperator::ScmpCmpGt => (ScmpCompareOp::Greater, argument.value()),
+        // The spec's value is the mask and valueTwo the result, as for the library.
+        LinuxSeccompOperator::ScmpCmpMaskedEq => {
+            (ScmpCompareOp::MaskedEqual(argument.value()), argument.value_two().unwrap_or(0))
+        }
+    };
+    ScmpArgCompare::new(argument.index() as u32, operator, datum)
 }
 
 fn build(profile: &LinuxSeccomp) -> Result<Vec<u8>> {
@@ -216,21 +219,7 @@ fn build(profile: &LinuxSeccomp) -> Result<Vec<u8>> {
                 continue;
             }
             let arguments = rule.args().items();
-            let compare: Vec<ScmpArgCompare> = arguments
-                .iter()
-                .map(|argument| {
-                    // As in libseccomp, the value is the mask and valueTwo the expected result.
-                    let operator = match argument.op() {
-                        LinuxSeccompOperator::ScmpCmpMaskedEq => ScmpCompareOp::MaskedEqual(argument.value()),
-                        other => comparison(other, argument.value_two()),
-                    };
-                    let datum = match argument.op() {
-                        LinuxSeccompOperator::ScmpCmpMaskedEq => argument.value_two().unwrap_or(0),
-                        _ => argument.value(),
-                    };
-                    ScmpArgCompare::new(argument.index() as u32, operator, datum)
-                })
-                .collect();
+            let compare: Vec<ScmpArgCompare> = arguments.iter().map(comparison).collect();
             let distinct: HashSet<_> = arguments.iter().map(|argument| argument.index()).collect();
             let added = if compare.is_empty() {
                 context.add_rule(action, number).map(drop)

@@ -18,12 +18,12 @@ use rustix::process::{PidfdFlags, Signal};
 use crate::container::Container;
 use crate::container::output::Settings;
 use crate::container::{exit, state};
+use crate::create;
 use crate::create::notify::{self, Notify};
 use crate::create::plan::Options;
-use crate::create::settle;
 use crate::create::talk::{Channel, Message};
 use crate::kernel::error::Fails;
-use crate::kernel::syscall::{self, Pid};
+use crate::kernel::syscall::{self, Pid, SignalMask};
 use crate::supervise::attach::Server;
 use crate::supervise::logs::Writer;
 use crate::supervise::record::Stream;
@@ -71,10 +71,20 @@ pub(crate) struct Job<'a> {
     pub(crate) options: &'a dyn Fn() -> Result<Options>,
 }
 
+impl Job<'_> {
+    fn annotation(&self, name: &str) -> Option<&str> {
+        self.spec.annotations().as_ref().and_then(|all| all.get(name)).map(String::as_str)
+    }
+
+    /// A container that is to be removed when it ends is.
+    fn end(&self, container: &Container) -> Result<()> {
+        if self.annotation("org.oci-tools.rm") == Some("true") { container.kill_and_destroy() } else { Ok(()) }
+    }
+}
+
 /// Leaves a supervisor behind; returns once the container runs, or failed to.
 pub(crate) fn leave_behind(job: &Job<'_>) -> Result<()> {
-    let annotation = job.spec.annotations().as_ref().and_then(|all| all.get("org.oci-tools.restart"));
-    let policy = Policy::parse(annotation.map_or("", String::as_str))?;
+    let policy = Policy::parse(job.annotation("org.oci-tools.restart").unwrap_or_default())?;
     let (ours, theirs) = Channel::pair()?;
     let caller = rustix::process::getpid();
     let Some(child) = syscall::clone(0, None).fails(|| "clone")? else {
@@ -102,54 +112,83 @@ pub(crate) fn leave_behind(job: &Job<'_>) -> Result<()> {
 
 /// The supervisor. Errors before the first start are the caller's; later ones have nobody to go to.
 fn supervise(job: &Job<'_>, policy: Policy, channel: Channel, caller: rustix::process::Pid) -> ! {
-    let mut channel = Some(channel);
-    if let Err(error) = work(job, policy, &mut channel, caller)
-        && let Some(channel) = channel
-    {
+    let begun = Supervisor::begin(job, policy, caller).and_then(|supervisor| {
+        let life = supervisor.start(false)?;
+        if let Some(life) = &life {
+            supervisor.let_go(&channel, life)?;
+        }
+        Ok((supervisor, life))
+    });
+    match begun {
+        Ok((mut supervisor, Some(life))) => {
+            drop(channel);
+            let _ = supervisor.watch(life);
+        }
+        Ok((_, None)) => {}
         // If the caller is gone nobody wants to know.
-        let _ = channel.send(&Message::Error(format!("{error:#}")));
+        Err(error) => drop(channel.send(&Message::Error(format!("{error:#}")))),
     }
     syscall::exit(0)
 }
 
-fn work(job: &Job<'_>, policy: Policy, channel: &mut Option<Channel>, caller: rustix::process::Pid) -> Result<()> {
-    // Until it runs the container is the caller's affair: one that appeared after its caller was killed would outlive a `delete`
-    // that came in between.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
-    if rustix::process::getppid() != Some(caller) {
-        bail!("the caller is gone");
+/// What the supervisor has from one life of the container to the next.
+struct Supervisor<'a> {
+    job: &'a Job<'a>,
+    policy: Policy,
+    /// The mask of signals from before, for the container's program.
+    mask: SignalMask,
+    signals: OwnedFd,
+    writer: Writer,
+    null: OwnedFd,
+}
+
+/// A life of the container: from a start to the end of its first process.
+struct Life {
+    container: Container,
+    pid: Pid,
+    begun: Instant,
+    notify: Option<Notify>,
+    sources: Vec<(Stream, OwnedFd)>,
+    server: Server,
+}
+
+impl<'a> Supervisor<'a> {
+    fn begin(job: &'a Job<'a>, policy: Policy, caller: rustix::process::Pid) -> Result<Self> {
+        // Until it runs the container is the caller's affair: one that appeared after its caller was killed would outlive a
+        // `delete` that came in between.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
+        if rustix::process::getppid() != Some(caller) {
+            bail!("the caller is gone");
+        }
+        rustix::process::setsid().fails(|| "setsid")?;
+        let own = rustix::process::Pid::from_raw(1);
+        rustix::process::set_child_subreaper(own).fails(|| "prctl(PR_SET_CHILD_SUBREAPER)")?;
+        let mask = syscall::block_signals().fails(|| "sigprocmask")?;
+        let signals = syscall::signalfd().fails(|| "signalfd")?;
+        let writer = Writer::open(job.log.clone())?;
+        let null =
+            rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).fails(|| "open /dev/null")?;
+        Ok(Self { job, policy, mask, signals, writer, null })
     }
-    rustix::process::setsid().fails(|| "setsid")?;
-    let own = rustix::process::Pid::from_raw(1);
-    rustix::process::set_child_subreaper(own).fails(|| "prctl(PR_SET_CHILD_SUBREAPER)")?;
-    let mask = syscall::block_signals().fails(|| "sigprocmask")?;
-    let signals = syscall::signalfd().fails(|| "signalfd")?;
-    let mut writer = Writer::open(job.log.clone())?;
-    let null =
-        rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).fails(|| "open /dev/null")?;
-    let annotation = |name: &str| job.spec.annotations().as_ref().and_then(|all| all.get(name)).map(String::as_str);
-    let interactive = annotation("org.oci-tools.interactive") == Some("true");
-    let mut times = 0;
-    let mut again = false;
-    let mut pause = Duration::from_millis(100);
-    loop {
+
+    /// Starts the container. `None`: it was deleted at once.
+    fn start(&self, again: bool) -> Result<Option<Life>> {
         let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).fails(|| "pipe");
         let ((out, out_end), (err, err_end)) = (pipe()?, pipe()?);
-        let mut options = (job.options)()?;
+        let mut options = (self.job.options)()?;
         // An interactive container's input waits for someone to attach; that of others has an end.
-        let (input, typed) = if interactive {
+        let (input, typed) = if self.job.annotation("org.oci-tools.interactive") == Some("true") {
             let (input, typed) = pipe()?;
             (input, Some(typed))
         } else {
-            (null.try_clone()?, None)
+            (self.null.try_clone()?, None)
         };
         options.streams = Some([input, out_end, err_end]);
-        options.mask = Some(mask);
+        options.mask = Some(self.mask);
         options.again = again;
-        options.log = Some(job.log.clone());
-        let started = settle::start(job.spec, options, job.pid_file.as_deref())?;
+        options.log = Some(self.job.log.clone());
+        let started = create::start(self.job.spec, options, self.job.pid_file.as_deref())?;
         let begun = Instant::now();
-        let folder = started.container.folder.clone();
         let (sources, terminal, input) = match started.master {
             Some(master) => {
                 let input = master.try_clone()?;
@@ -157,54 +196,66 @@ fn work(job: &Job<'_>, policy: Policy, channel: &mut Option<Channel>, caller: ru
             }
             None => (vec![(Stream::Out, out), (Stream::Err, err)], false, typed),
         };
-        let server = match Server::listen(&folder, terminal, input) {
+        let folder = &started.container.folder;
+        let server = match Server::listen(folder, terminal, input) {
             Ok(server) => server,
             // Deleted already.
-            Err(_) if !folder.exists() => return Ok(()),
+            Err(_) if !folder.exists() => return Ok(None),
             Err(error) => {
                 // Nobody would read what it writes.
                 let _ = syscall::kill(started.pid, libc::SIGKILL);
                 return Err(error);
             }
         };
-        if let Some(channel) = channel.take() {
-            rustix::process::set_parent_process_death_signal(None).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
-            match &started.notify {
-                Some(notify) => channel.send_fd(&Message::Pid(started.pid), notify.as_fd())?,
-                None => channel.send(&Message::Pid(started.pid))?,
-            }
-            // Whoever reads the caller's output waits for its end.
-            for number in 0..3 {
-                syscall::dup_to(null.as_fd(), number).fails(|| "dup")?;
-            }
-        }
-        let status = serve(started.pid, sources, &signals, &mut writer, server)?;
-        if !folder.exists() {
-            return Ok(());
-        }
-        exit::record(&folder, status)?;
-        if folder.join(exit::STOPPED).exists() || !policy.restarts(status, times) {
-            return end(job, &started.container);
-        }
-        times += 1;
-        // docker's: a container that ran for a while starts anew at once.
-        pause = if begun.elapsed() > Duration::from_secs(10) { Duration::from_millis(100) } else { pause };
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_secs(60));
-        // Deleted, stopped or deleted and made anew while we waited.
-        match state::State::load(&folder)? {
-            Some(state) if state.init_process_pid == started.pid && !folder.join(exit::STOPPED).exists() => {}
-            _ => return Ok(()),
-        }
-        started.container.recycle()?;
-        again = true;
+        let (container, pid, notify) = (started.container, started.pid, started.notify);
+        Ok(Some(Life { container, pid, begun, notify, sources, server }))
     }
-}
 
-/// A container that is to be removed when it ends is.
-fn end(job: &Job<'_>, container: &Container) -> Result<()> {
-    let remove = job.spec.annotations().as_ref().and_then(|all| all.get("org.oci-tools.rm"));
-    if remove.is_some_and(|remove| remove == "true") { container.kill_and_destroy() } else { Ok(()) }
+    /// Tells the caller that the container runs, and has nothing more of his.
+    fn let_go(&self, channel: &Channel, life: &Life) -> Result<()> {
+        rustix::process::set_parent_process_death_signal(None).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
+        match &life.notify {
+            Some(notify) => channel.send_fd(&Message::Pid(life.pid), notify.as_fd())?,
+            None => channel.send(&Message::Pid(life.pid))?,
+        }
+        // Whoever reads the caller's output waits for its end.
+        for number in 0..3 {
+            syscall::dup_to(self.null.as_fd(), number).fails(|| "dup")?;
+        }
+        Ok(())
+    }
+
+    /// Watches the container through all its lives.
+    fn watch(&mut self, mut life: Life) -> Result<()> {
+        let mut times = 0;
+        let mut pause = Duration::from_millis(100);
+        loop {
+            // Its socket for readiness stays as long as it may write there.
+            let Life { container, pid, begun, notify: _socket, sources, server } = life;
+            let folder = &container.folder;
+            let status = serve(pid, sources, &self.signals, &mut self.writer, server)?;
+            if !folder.exists() {
+                return Ok(());
+            }
+            exit::record(folder, status)?;
+            if folder.join(exit::STOPPED).exists() || !self.policy.restarts(status, times) {
+                return self.job.end(&container);
+            }
+            times += 1;
+            // docker's: a container that ran for a while starts anew at once.
+            pause = if begun.elapsed() > Duration::from_secs(10) { Duration::from_millis(100) } else { pause };
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_secs(60));
+            // Deleted, stopped or deleted and made anew while we waited.
+            match state::State::load(folder)? {
+                Some(state) if state.init_process_pid == pid && !folder.join(exit::STOPPED).exists() => {}
+                _ => return Ok(()),
+            }
+            container.recycle()?;
+            let Some(next) = self.start(true)? else { return Ok(()) };
+            life = next;
+        }
+    }
 }
 
 /// Stores output until the container's first process has ended and what it wrote is stored, and shows it to those who attach.
@@ -232,35 +283,16 @@ fn serve(
             Err(rustix::io::Errno::INTR) => continue,
             result => result.fails(|| "poll")?,
         };
-        let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let mut ready = polled.iter().map(|fd| !fd.revents().is_empty()).collect::<Vec<bool>>().into_iter();
         drop(polled);
-        let mut ended = Vec::new();
-        for (index, (stream, source)) in sources.iter().enumerate().filter(|(index, _)| ready[index + 1]) {
-            let mut buffer = [0; 32 * 1024];
-            match rustix::io::read(source, &mut buffer) {
-                Ok(count) if count > 0 => {
-                    // A full disk must not stop the container; what is lost is lost.
-                    let _ = writer.write(*stream, &buffer[..count]);
-                    server.show(*stream, &buffer[..count]);
-                }
-                Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
-                _ => ended.push(index),
-            }
-        }
-        if ready[sources.len() + 1..].contains(&true) {
+        let signalled = ready.next() == Some(true);
+        // In the order in which they were polled.
+        sources.retain(|(stream, source)| ready.next() != Some(true) || pass_on(*stream, source, writer, &mut server));
+        if ready.any(|ready| ready) {
             server.serve();
         }
-        for index in ended.into_iter().rev() {
-            sources.remove(index);
-        }
-        if ready[0] {
-            for signal in signals_in(signals)? {
-                // Who ends the supervisor means the container.
-                if status.is_none() && !matches!(signal, libc::SIGCHLD | libc::SIGPIPE | libc::SIGHUP) {
-                    // It is our child and not yet waited for.
-                    let _ = syscall::kill(pid, signal);
-                }
-            }
+        if signalled {
+            forward(signals, pid, status.is_some())?;
             if status.is_none() {
                 status = reap(pid)?;
                 // Processes that the container left behind may hold the streams open for ever.
@@ -269,12 +301,38 @@ fn serve(
         }
     }
     for stream in [Stream::Out, Stream::Err] {
-        // See above.
+        // A full disk must not stop the container; what is lost is lost.
         let _ = writer.flush(stream);
     }
     let status = status.unwrap_or(255);
     server.end(status);
     Ok(status)
+}
+
+/// Stores and shows what has come from a stream. False: it has ended.
+fn pass_on(stream: Stream, source: &OwnedFd, writer: &mut Writer, server: &mut Server) -> bool {
+    let mut buffer = [0; 32 * 1024];
+    match rustix::io::read(source, &mut buffer) {
+        Ok(count) if count > 0 => {
+            // A full disk must not stop the container; what is lost is lost.
+            let _ = writer.write(stream, &buffer[..count]);
+            server.show(stream, &buffer[..count]);
+            true
+        }
+        Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => true,
+        _ => false,
+    }
+}
+
+/// Sends the container what came for the supervisor: who ends that means the container.
+fn forward(signals: &OwnedFd, pid: Pid, ended: bool) -> Result<()> {
+    for signal in signals_in(signals)? {
+        if !ended && !matches!(signal, libc::SIGCHLD | libc::SIGPIPE | libc::SIGHUP) {
+            // It is our child and not yet waited for.
+            let _ = syscall::kill(pid, signal);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -14,5 +14,6 @@ mod process;
 mod rootless;
 mod security;
 mod signals;
+mod supervise;
 mod systemd;
 mod takeover;

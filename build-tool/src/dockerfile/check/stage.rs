@@ -1,15 +1,16 @@
-//! Rules that need to know what came before in the stage: variables, working directories, repeated commands.
+//! Rules that depend on what came before in the stage: variables, working directories, repeated commands.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Found;
+use super::found::Found;
 use crate::dockerfile::expand::{self, Quoting};
 use crate::dockerfile::instruction::{Copy, Instruction};
 use crate::dockerfile::near::near;
+use crate::dockerfile::problem::Problem;
 use crate::dockerfile::{Dockerfile, Step};
 
-/// Names that an ARG may have without a value of its own in the file.
+/// Arguments that have a value without being set in the file.
 const PREDEFINED: [&str; 9] = [
     "TARGETPLATFORM",
     "TARGETOS",
@@ -22,19 +23,33 @@ const PREDEFINED: [&str; 9] = [
     "TARGETSTAGE",
 ];
 
-/// What a stage has set when it ends, for stages that begin with it.
+/// What a stage has set by its end, for the stages that begin with it.
 #[derive(Clone, Default)]
 struct State {
     variables: BTreeSet<String>,
-    /// Whether the base image's variables are among them.
+    /// Whether the base image's variables are known, and among them.
     complete: bool,
     workdir: bool,
 }
 
-/// Go through the stages.
+/// The arguments before the first FROM.
+struct Globals {
+    escape: char,
+    declared: BTreeSet<String>,
+    /// The defaults.
+    values: BTreeMap<String, String>,
+}
+
+impl Globals {
+    fn expand(&self, text: &str) -> Result<String, Problem> {
+        expand::word(text, self.escape, Quoting::Strip, &|name| self.values.get(name).cloned())
+    }
+}
+
+/// Checks the stages in order.
 pub(super) fn check(file: &Dockerfile, environment: &dyn Fn(&str) -> Option<Vec<String>>, found: &mut Found) {
-    let mut globals: BTreeMap<String, String> = BTreeMap::new();
-    let mut declared: BTreeSet<String> = PREDEFINED.map(str::to_owned).into();
+    let escape = file.directives.escape;
+    let mut globals = Globals { escape, declared: PREDEFINED.map(str::to_owned).into(), values: BTreeMap::new() };
     let mut stages: BTreeMap<String, State> = BTreeMap::new();
     let mut current: Option<(Option<String>, State)> = None;
     let mut commands: BTreeMap<&'static str, &Step> = BTreeMap::new();
@@ -45,7 +60,7 @@ pub(super) fn check(file: &Dockerfile, environment: &dyn Fn(&str) -> Option<Vec<
                     stages.insert(name, state);
                 }
                 commands.clear();
-                let base = base(step, &from.base, file.directives.escape, &globals, &declared, found);
+                let base = base(step, &from.base, &globals, found);
                 let state = match stages.get(&base.to_lowercase()) {
                     Some(state) => state.clone(),
                     None if base == "scratch" => State { complete: true, ..State::default() },
@@ -61,13 +76,10 @@ pub(super) fn check(file: &Dockerfile, environment: &dyn Fn(&str) -> Option<Vec<
             }
             (Instruction::Arg(arguments), None) => {
                 for argument in arguments {
-                    declared.insert(argument.name.clone());
-                    let value = argument.default.as_deref().unwrap_or_default();
-                    let lookup = |name: &str| globals.get(name).cloned();
-                    // What is wrong with the word is told by the build.
-                    let value =
-                        expand::word(value, file.directives.escape, Quoting::Strip, &lookup).unwrap_or_default();
-                    globals.insert(argument.name.clone(), value);
+                    // A word that cannot be expanded is the build's to report.
+                    let value = globals.expand(argument.default.as_deref().unwrap_or_default()).unwrap_or_default();
+                    globals.declared.insert(argument.name.clone());
+                    globals.values.insert(argument.name.clone(), value);
                 }
             }
             (_, None) => {}
@@ -75,44 +87,32 @@ pub(super) fn check(file: &Dockerfile, environment: &dyn Fn(&str) -> Option<Vec<
                 if let name @ ("CMD" | "ENTRYPOINT" | "HEALTHCHECK") = step.instruction.keyword()
                     && let Some(earlier) = commands.insert(name, step)
                 {
-                    let message = format!("only the last {name} of a stage counts");
+                    let message = format!(
+                        "Multiple {name} instructions should not be used in the same stage because only the last one will be used"
+                    );
                     found.push(earlier, "MultipleInstructionsDisallowed", message);
                 }
-                inside(step, state, file.directives.escape, found);
+                inside(step, state, escape, found);
             }
         }
     }
 }
 
-/// The base image's name with the defaults of global arguments.
-fn base(
-    step: &Step,
-    text: &str,
-    escape: char,
-    globals: &BTreeMap<String, String>,
-    declared: &BTreeSet<String>,
-    found: &mut Found,
-) -> String {
-    let missing = RefCell::new(BTreeSet::new());
+/// The base image's name, expanded with the defaults of global arguments.
+fn base(step: &Step, text: &str, globals: &Globals, found: &mut Found) -> String {
     let used = RefCell::new(BTreeSet::new());
-    let name = expand::word(text, escape, Quoting::Strip, &|name| {
-        if !declared.contains(name) {
-            missing.borrow_mut().insert(name.to_owned());
-        }
+    let name = expand::word(text, globals.escape, Quoting::Strip, &|name| {
         used.borrow_mut().insert(name.to_owned());
-        globals.get(name).cloned()
+        globals.values.get(name).cloned()
     });
-    let name = name.unwrap_or_default();
-    for missing in missing.take() {
-        let near = hint(&missing, declared);
-        found.push(step, "UndefinedArgInFrom", format!("no ARG {missing} before the first FROM{near}"));
+    let (name, used) = (name.unwrap_or_default(), used.take());
+    for missing in used.difference(&globals.declared) {
+        let near = hint(missing, &globals.declared);
+        found.push(step, "UndefinedArgInFrom", format!("FROM argument '{missing}' is not declared{near}"));
     }
-    let known = used.borrow().iter().all(|name| declared.contains(name));
-    if known
-        && !used.borrow().is_empty()
-        && (name.is_empty() || name.ends_with([':', '/', '@']) || name.starts_with([':', '/']))
-    {
-        let message = format!("{text} names no image with the defaults of its ARGs");
+    let invalid = name.is_empty() || name.ends_with([':', '/', '@']) || name.starts_with([':', '/']);
+    if invalid && !used.is_empty() && used.is_subset(&globals.declared) {
+        let message = format!("Default value for {text} results in empty or invalid base image name");
         found.push(step, "InvalidDefaultArgInFrom", message);
     }
     name
@@ -122,7 +122,7 @@ fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a String>) -> String {
     near(name, known.into_iter().map(String::as_str)).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default()
 }
 
-/// One instruction of a stage.
+/// Checks one instruction of a stage.
 fn inside(step: &Step, state: &mut State, escape: char, found: &mut Found) {
     let copy = |copy: &Copy| -> Vec<String> {
         let flags = [&copy.chown, &copy.chmod].into_iter().flatten();
@@ -141,20 +141,20 @@ fn inside(step: &Step, state: &mut State, escape: char, found: &mut Found) {
     let missing = RefCell::new(BTreeSet::new());
     for word in &words {
         let lookup = |name: &str| -> Option<String> {
-            // `${v:-w}` and its kin say themselves what an unset variable means.
+            // `${v:-w}` and the like say themselves what an unset variable means.
             let provided = ["-", "+", "?", ":"].iter().any(|operator| word.contains(&format!("${{{name}{operator}")));
             if !state.variables.contains(name) && !provided {
                 missing.borrow_mut().insert(name.to_owned());
             }
             Some(String::new())
         };
-        // What is wrong with the word is told by the build.
+        // A word that cannot be expanded is the build's to report.
         let _ = expand::word(word, escape, Quoting::Strip, &lookup);
     }
     for name in missing.take() {
         let near = hint(&name, &state.variables);
         if state.complete || !near.is_empty() {
-            found.push(step, "UndefinedVar", format!("the variable {name} is not defined{near}"));
+            found.push(step, "UndefinedVar", format!("Usage of undefined variable '${name}'{near}"));
         }
     }
     match &step.instruction {
@@ -162,7 +162,8 @@ fn inside(step: &Step, state: &mut State, escape: char, found: &mut Found) {
         Instruction::Arg(arguments) => state.variables.extend(arguments.iter().map(|argument| argument.name.clone())),
         Instruction::Workdir(path) => {
             if !state.workdir && !path.starts_with(['/', '$']) {
-                let message = format!("{path} is relative to whatever directory the base image names");
+                let message =
+                    format!("Relative workdir {path:?} can have unexpected results if the base image changes");
                 found.push(step, "WorkdirRelativePath", message);
             }
             state.workdir = true;

@@ -1,4 +1,4 @@
-//! What a command needs while it runs: the sources of its mounts, and the locks and folders behind them.
+//! What a command needs while it runs: the sources of its mounts, and the locks and folders that keep them.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::ffi::OsStringExt;
@@ -19,7 +19,7 @@ use crate::step::error::Error;
 use crate::step::session::SecretSource;
 use crate::step::work::Work;
 
-/// The mounts and variables so far. What it holds beside them lasts as long as the value does.
+/// The mounts and variables so far. Layers, locks and folders are held until the value is dropped.
 pub(super) struct Preparation<'w> {
     work: &'w Work<'w>,
     mounts: Vec<Prepared>,
@@ -35,17 +35,17 @@ impl<'w> Preparation<'w> {
         Self { work, mounts, variables, layers, locks, folders }
     }
 
-    /// The mounts, their sources found.
+    /// Takes the mounts, their sources found.
     pub(super) fn take_mounts(&mut self) -> Vec<Prepared> {
         std::mem::take(&mut self.mounts)
     }
 
-    /// The secrets that become variables, `NAME=VALUE`.
+    /// Takes the secrets that are variables, as `NAME=VALUE`.
     pub(super) fn take_variables(&mut self) -> Vec<String> {
         std::mem::take(&mut self.variables)
     }
 
-    /// The directories of layers.
+    /// Unpacks layers, and returns their directories.
     pub(super) fn unpack(&mut self, layers: &[Layer]) -> Result<Vec<PathBuf>, Error> {
         let unpacked = layer::unpack(layers, &self.work.session.layers)?;
         let paths = unpacked.iter().map(|layer| layer.path().to_owned()).collect();
@@ -61,7 +61,7 @@ impl<'w> Preparation<'w> {
         }
     }
 
-    /// Mount a script for the shell to start, written to `folder`.
+    /// Mounts a script, written into `folder`, for the shell to start.
     pub(super) fn script(&mut self, folder: &Path, name: &str, text: &str) -> Result<(), Error> {
         let root = folder.join("script");
         let path = root.join(name);
@@ -75,7 +75,7 @@ impl<'w> Preparation<'w> {
         Ok(())
     }
 
-    /// Find the source of a mount.
+    /// Finds the source of a mount.
     pub(super) fn mount(&mut self, mount: Mount) -> Result<(), Error> {
         let Mount { kind, target, read_only } = mount;
         let source = match kind {
@@ -123,7 +123,7 @@ impl<'w> Preparation<'w> {
         })
     }
 
-    /// Give a secret as a variable, as a file, or as both.
+    /// Adds a secret as a variable, as a file, or as both.
     fn give_secret(&mut self, id: &str, bytes: Vec<u8>, target: String, variable: Option<&str>, owner: Owner) {
         if let Some(name) = variable {
             self.variables.push(format!("{name}={}", String::from_utf8_lossy(&bytes)));
@@ -136,7 +136,7 @@ impl<'w> Preparation<'w> {
         self.mounts.push(Prepared { target, read_only: true, source: Source::Secret { bytes, owner, mode } });
     }
 
-    /// A directory with the context's files: the context itself, or without what `.dockerignore` leaves out a copy of it.
+    /// A directory with the context's files: the context itself, or a copy without what `.dockerignore` excludes.
     fn context(&mut self) -> Result<PathBuf, Error> {
         let context = &self.work.session.context;
         let files = context.files();

@@ -1,4 +1,4 @@
-//! What a container has of files and devices.
+//! Volumes, mounts and devices.
 
 use std::path::{Path, PathBuf};
 
@@ -9,46 +9,46 @@ use bundle_tool::config::cdi::{self, Edits};
 use bundle_tool::option::device::{Device, Rule};
 use bundle_tool::option::quantity::Size;
 use bundle_tool::volume::{Attachment, Bind, Recursive, Source};
-use clap::ArgAction;
+use clap::{ArgAction, ValueHint};
 use image_tool::address::home::Home;
 
-use super::refuse;
+use super::{candidates, refuse};
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Files")]
 pub(super) struct Files {
-    /// Mount a folder or file of the host, or a named volume: [SOURCE:]TARGET[:OPTIONS].
+    /// Mount a folder or file of the host, or a volume: [SOURCE:]TARGET[:OPTIONS].
     #[arg(short, long, value_name = "VOLUME")]
     pub(super) volume: Vec<String>,
-    /// Mount something: type=bind|volume|tmpfs,source=…,target=….
-    #[arg(long, value_name = "MOUNT")]
+    /// Attach a file system mount to the container: type=bind|volume|tmpfs,source=SOURCE,target=TARGET[,…].
+    #[arg(long, value_name = "MOUNT", add = candidates::words(&["type=bind,source=", "type=volume,source=", "type=tmpfs,target="]))]
     pub(super) mount: Vec<String>,
-    /// Mount memory: TARGET[:OPTIONS].
-    #[arg(long, value_name = "TARGET")]
+    /// Mount a tmpfs.
+    #[arg(long, value_name = "TARGET[:OPTIONS]")]
     pub(super) tmpfs: Vec<String>,
-    /// Mount what another container has mounted: NAME[:ro].
-    #[arg(long, value_name = "CONTAINER")]
+    /// Mount the volumes of another container: CONTAINER[:ro].
+    #[arg(long, value_name = "CONTAINER", add = candidates::containers())]
     pub(super) volumes_from: Vec<String>,
-    /// The driver of volumes; there is none but local.
-    #[arg(long, value_name = "DRIVER")]
+    /// Volume driver for the container; only local is supported.
+    #[arg(long, value_name = "DRIVER", add = candidates::words(&["local"]))]
     pub(super) volume_driver: Option<String>,
-    /// Make the root file system read-only.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    /// Mount the container's root file system read-only.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) read_only: bool,
-    /// Size of /dev/shm.
+    /// Size of /dev/shm; 64m by default.
     #[arg(long, value_name = "BYTES")]
     pub(super) shm_size: Option<Size>,
-    /// Options of the writable layer.
+    /// Storage driver option for the container; not supported.
     #[arg(long, value_name = "NAME=VALUE")]
     pub(super) storage_opt: Vec<String>,
-    /// Give the container a device of the host, HOST[:CONTAINER][:rwm], or one by its name for CDI, VENDOR/CLASS=NAME.
-    #[arg(long, value_name = "DEVICE")]
+    /// Add a host device to the container: HOST[:CONTAINER][:rwm], or a CDI name, VENDOR/CLASS=NAME.
+    #[arg(long, value_name = "DEVICE", value_hint = ValueHint::AnyPath)]
     pub(super) device: Vec<String>,
-    /// Allow a kind of device: "c 42:* rmw".
+    /// Add a rule to the devices that the control group allows, such as "c 42:* rmw".
     #[arg(long, value_name = "RULE")]
     pub(super) device_cgroup_rule: Vec<Rule>,
-    /// Give the container GPUs.
-    #[arg(long, value_name = "REQUEST")]
+    /// GPU devices to add to the container: all, a number, or device=NAME[,…].
+    #[arg(long, value_name = "REQUEST", add = candidates::words(&["all", "device="]))]
     pub(super) gpus: Option<String>,
 }
 
@@ -59,18 +59,18 @@ impl Files {
             Some(size) => match u64::try_from(size.bytes()) {
                 Ok(0) => Ok(64 << 20),
                 Ok(bytes) => Ok(bytes),
-                Err(_) => refuse("--shm-size", "less than nothing"),
+                Err(_) => refuse("--shm-size", "must not be negative"),
             },
         }
     }
 
-    /// Devices by path.
+    /// The devices that are named by path.
     pub(super) fn devices(&self) -> anyhow::Result<Vec<Device>> {
         let paths = self.device.iter().filter(|text| !cdi::is_name(text));
         paths.map(|text| text.parse().or_else(|reason: String| refuse("--device", reason))).collect()
     }
 
-    /// What devices by a vendor's name bring: those of `--device`, and GPUs.
+    /// The edits of the devices that are named for CDI: those of `--device`, and GPUs.
     pub(super) fn edits(&self) -> anyhow::Result<Edits> {
         let folders = cdi::FOLDERS.map(PathBuf::from);
         let names: Vec<String> = self.device.iter().filter(|text| cdi::is_name(text)).cloned().collect();
@@ -83,12 +83,13 @@ impl Files {
             Some(("device", devices)) => devices.split(',').map(str::to_owned).collect(),
             None | Some(("count", _)) => {
                 let count = request.rsplit('=').next().unwrap_or_default().parse::<usize>();
-                let count = count
-                    .or_else(|_| refuse("--gpus", format!("{request:?} is none of all, a number, device=NAME,…")))?;
+                let count = count.or_else(|_| {
+                    refuse("--gpus", format!("{request:?} is not a GPU request (all, a number or device=NAME,…)"))
+                })?;
                 (0..count).map(|number| number.to_string()).collect()
             }
             Some((key, _)) => {
-                return refuse("--gpus", format!("{key:?} is not a key of a request (device and count are)"));
+                return refuse("--gpus", format!("{key:?} is not supported (device and count are)"));
             }
         };
         let mut all: Vec<String> = gpus.into_iter().map(|name| format!("nvidia.com/gpu={name}")).collect();
@@ -98,13 +99,13 @@ impl Files {
 
     pub(super) fn attachments(&self, home: &Home, base: &Path) -> anyhow::Result<Vec<Attachment>> {
         if let Some(driver) = self.volume_driver.as_deref().filter(|driver| *driver != "local") {
-            return refuse("--volume-driver", format!("{driver}: there is none but local"));
+            return refuse("--volume-driver", format!("{driver}: not supported (only local is)"));
         }
         if let Some(option) = self.storage_opt.first() {
             return refuse(
                 "--storage-opt",
                 format!(
-                    "{option}: the file system of the writable layer has no quota that this tool sets (-v a volume of the size)"
+                    "{option}: quotas of the writable layer are not supported (mount a volume of that size with -v)"
                 ),
             );
         }
@@ -120,7 +121,7 @@ impl Files {
         }
         for text in &self.volumes_from {
             for attachment in volumes_of(home, text)? {
-                // What is asked for here wins over what another container has.
+                // What is asked for here takes precedence.
                 if all.iter().all(|known: &Attachment| known.target != attachment.target) {
                     all.push(attachment);
                 }
@@ -130,7 +131,7 @@ impl Files {
     }
 }
 
-/// What another container has mounted of the host and of volumes.
+/// The bind mounts and volumes of another container.
 pub(super) fn volumes_of(home: &Home, text: &str) -> anyhow::Result<Vec<Attachment>> {
     let (name, readonly) = match text.rsplit_once(':') {
         Some((name, "ro")) => (name, true),

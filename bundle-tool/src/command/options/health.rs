@@ -1,31 +1,31 @@
-//! How a container's health is checked.
+//! The health check, which the runtime runs.
 
 use bundle_tool::config::image::Healthcheck;
 use bundle_tool::option::quantity::Span;
-use clap::ArgAction;
+use clap::{ArgAction, ValueHint};
 
 use super::refuse;
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Health")]
 pub(super) struct Health {
-    /// Check the program's health by this command of the shell.
-    #[arg(long, value_name = "COMMAND")]
+    /// Command to run to check health.
+    #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
     pub(super) health_cmd: Option<String>,
-    /// Time between two checks.
+    /// Time between running the check; 30s by default.
     #[arg(long, value_name = "DURATION")]
     pub(super) health_interval: Option<Span>,
-    /// How long a check may take.
+    /// Maximum time to allow one check to run; 30s by default.
     #[arg(long, value_name = "DURATION")]
     pub(super) health_timeout: Option<Span>,
-    /// Time after the start in which failures do not count.
+    /// Time for the container to initialize before failures are counted.
     #[arg(long, value_name = "DURATION")]
     pub(super) health_start_period: Option<Span>,
-    /// Failures in a row that make the program unhealthy.
+    /// Consecutive failures needed to report unhealthy; 3 by default.
     #[arg(long, value_name = "N")]
     pub(super) health_retries: Option<u64>,
-    /// Do not check, whatever the image says.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    /// Disable any health check of the image.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) no_healthcheck: bool,
 }
 
@@ -38,7 +38,7 @@ impl Health {
             || self.health_retries.is_some();
         if self.no_healthcheck {
             if given {
-                return refuse("--no-healthcheck", "does not go with the other options of health");
+                return refuse("--no-healthcheck", "cannot be combined with other health options");
             }
             return Ok(Some(Healthcheck { test: vec!["NONE".into()], ..Healthcheck::default() }));
         }

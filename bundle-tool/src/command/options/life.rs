@@ -1,4 +1,4 @@
-//! How a container ends and what is written down about it: the runtime reads it from the annotations.
+//! How a container ends, is restarted and logs. The runtime does all of this; it reads the options from annotations.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,36 +7,36 @@ use anyhow::Context as _;
 use bundle_tool::bundle::annotation;
 use bundle_tool::option::environment;
 use bundle_tool::option::signal;
-use clap::ArgAction;
+use clap::{ArgAction, ValueHint};
 
-use super::refuse;
+use super::{candidates, refuse};
 
 #[derive(clap::Args)]
-#[command(next_help_heading = "Life")]
+#[command(next_help_heading = "Life cycle")]
 pub(super) struct Life {
     /// Remove the bundle when the container is deleted.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) rm: bool,
-    /// Label the container: NAME=VALUE.
-    #[arg(short, long, value_name = "LABEL")]
+    /// Set metadata on the container.
+    #[arg(short, long, value_name = "NAME=VALUE")]
     pub(super) label: Vec<String>,
-    /// Set the labels that a file lists, one a line.
-    #[arg(long, value_name = "FILE")]
+    /// Read in a line-delimited file of labels.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) label_file: Vec<PathBuf>,
-    /// The signal that asks the program to stop.
-    #[arg(long, value_name = "SIGNAL")]
+    /// Signal to stop the container; SIGTERM by default.
+    #[arg(long, value_name = "SIGNAL", add = candidates::words(candidates::SIGNALS))]
     pub(super) stop_signal: Option<String>,
-    /// Seconds until a program that was asked to stop is killed; -1 for never.
+    /// Timeout in seconds to stop the container before it is killed; -1 waits forever.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) stop_timeout: Option<i64>,
-    /// What to do when the program ends: no, on-failure[:N], always, unless-stopped. The runtime reads it.
-    #[arg(long, value_name = "POLICY")]
+    /// Restart policy to apply when the container exits: no, on-failure[:N], always or unless-stopped.
+    #[arg(long, value_name = "POLICY", add = candidates::words(&["no", "on-failure", "always", "unless-stopped"]))]
     pub(super) restart: Option<String>,
-    /// Where the program's output goes. The runtime reads it.
-    #[arg(long, value_name = "DRIVER")]
+    /// Logging driver for the container: none, json-file, local or journald.
+    #[arg(long, value_name = "DRIVER", add = candidates::words(&["none", "json-file", "local", "journald"]))]
     pub(super) log_driver: Option<String>,
-    /// An option of the log driver: NAME=VALUE.
-    #[arg(long, value_name = "OPTION")]
+    /// Log driver option.
+    #[arg(long, value_name = "NAME=VALUE", add = candidates::words(&["max-size=", "max-file=", "path="]))]
     pub(super) log_opt: Vec<String>,
 }
 
@@ -53,13 +53,13 @@ impl Life {
     pub(super) fn stop_signal(&self) -> anyhow::Result<Option<String>> {
         match &self.stop_signal {
             Some(text) if signal::number(text).is_none() => {
-                refuse("--stop-signal", format!("{text:?} is not a signal"))
+                refuse("--stop-signal", format!("{text:?} is not a valid signal"))
             }
             other => Ok(other.clone()),
         }
     }
 
-    /// What the runtime reads.
+    /// The annotations that tell a runtime the restart policy and the log driver.
     pub(super) fn annotations(&self) -> anyhow::Result<BTreeMap<String, String>> {
         let mut all = BTreeMap::new();
         if let Some(policy) = &self.restart {
@@ -71,12 +71,12 @@ impl Life {
             if !known {
                 return refuse(
                     "--restart",
-                    format!("{policy:?} is none of no, on-failure[:N], always, unless-stopped"),
+                    format!("{policy:?} is not a restart policy (no, on-failure[:N], always or unless-stopped)"),
                 );
             }
             let never = ["no", ""].contains(&policy.as_str());
             if self.rm && !never {
-                return refuse("--restart", "does not go with --rm");
+                return refuse("--restart", "cannot be combined with --rm");
             }
             if !never {
                 all.insert(annotation::RESTART.into(), policy.clone());
@@ -84,7 +84,10 @@ impl Life {
         }
         if let Some(driver) = &self.log_driver {
             if !["none", "json-file", "local", "journald"].contains(&driver.as_str()) {
-                return refuse("--log-driver", format!("{driver:?} is none of none, json-file, local, journald"));
+                return refuse(
+                    "--log-driver",
+                    format!("{driver:?} is not supported (none, json-file, local and journald are)"),
+                );
             }
             all.insert(annotation::LOG_DRIVER.into(), driver.clone());
         }
@@ -96,27 +99,27 @@ impl Life {
     }
 }
 
-/// What docker run does itself. It is written down in the bundle for whoever runs it, as these tools' docker does.
+/// What docker run does itself, and the runtime must do here; annotations of the bundle say so.
 #[derive(clap::Args)]
-#[command(next_help_heading = "Running, which is the runtime's (annotations of the bundle)")]
+#[command(next_help_heading = "For the runtime")]
 pub(super) struct Running {
-    /// Run in the background.
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    /// Run the container in the background.
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) detach: bool,
     /// Attach to stdin, stdout or stderr.
     #[arg(short, long, value_name = "STREAM", value_parser = ["stdin", "stdout", "stderr"], ignore_case = true)]
     pub(super) attach: Vec<String>,
-    /// The keys that detach.
+    /// Override the key sequence for detaching from the container.
     #[arg(long, value_name = "KEYS")]
     pub(super) detach_keys: Option<String>,
-    /// Pass signals on to the program.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    /// Proxy received signals to the program.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_name = "BOOL")]
     pub(super) sig_proxy: Option<bool>,
-    /// The runtime.
-    #[arg(long, value_name = "PROGRAM")]
+    /// Runtime to use for the container.
+    #[arg(long, value_name = "PROGRAM", value_hint = ValueHint::CommandName)]
     pub(super) runtime: Option<String>,
-    /// Do not verify the image's signature, which is registry-tool's to do when it pulls.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    /// Skip image verification, which registry-tool does when it pulls.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) disable_content_trust: bool,
 }
 

@@ -1,82 +1,84 @@
-//! What a container may use.
+//! Limits of memory, CPUs, block I/O and processes.
 
 use bundle_tool::option::limit::{DeviceRate, Limits, Ulimit};
 use bundle_tool::option::quantity::{CpuSet, Processors, Size};
 use clap::ArgAction;
 
+use super::candidates;
+
 #[derive(clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub(super) struct Resources {
-    /// Limit memory.
+    /// Memory limit.
     #[arg(short, long, value_name = "BYTES")]
     pub(super) memory: Option<Size>,
-    /// Keep to so much memory where it is short.
+    /// Memory soft limit.
     #[arg(long, value_name = "BYTES")]
     pub(super) memory_reservation: Option<Size>,
-    /// Limit memory and swap together; -1 for any amount of swap.
+    /// Limit of memory plus swap; -1 for unlimited swap.
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     pub(super) memory_swap: Option<Size>,
-    /// Readiness to swap, 0 to 100.
+    /// Tune container memory swappiness (0 to 100).
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) memory_swappiness: Option<i64>,
-    /// Limit the kernel's memory.
+    /// Kernel memory limit; not supported since Linux 5.16.
     #[arg(long, value_name = "BYTES")]
     pub(super) kernel_memory: Option<Size>,
-    /// Do not kill the program when memory runs out.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    /// Disable the OOM killer.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) oom_kill_disable: bool,
-    /// Be killed sooner or later than others, -1000 to 1000.
+    /// Tune the host's OOM preferences (-1000 to 1000).
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i32).range(-1000..=1000))]
     pub(super) oom_score_adj: Option<i32>,
-    /// Number of processors.
+    /// Number of CPUs, such as 1.5.
     #[arg(long, value_name = "N")]
     pub(super) cpus: Option<Processors>,
-    /// Period of the processor quota, in microseconds.
+    /// Limit the period of the CPU quota, in microseconds.
     #[arg(long, value_name = "N")]
     pub(super) cpu_period: Option<u64>,
-    /// Processor time in each period, in microseconds.
+    /// Limit CPU time in each period, in microseconds.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) cpu_quota: Option<i64>,
-    /// Period of the real-time quota, in microseconds.
+    /// Limit the period of the real-time CPU quota, in microseconds.
     #[arg(long, value_name = "N")]
     pub(super) cpu_rt_period: Option<u64>,
-    /// Real-time processor time in each period, in microseconds.
+    /// Limit real-time CPU time in each period, in microseconds.
     #[arg(long, value_name = "N")]
     pub(super) cpu_rt_runtime: Option<i64>,
-    /// Share of the processors, relative to 1024.
+    /// CPU shares, a weight relative to 1024.
     #[arg(short, long, value_name = "N")]
     pub(super) cpu_shares: Option<u64>,
-    /// Processors to run on.
+    /// CPUs in which to allow execution, such as 0-3,7.
     #[arg(long, value_name = "LIST")]
     pub(super) cpuset_cpus: Option<CpuSet>,
-    /// Memory nodes to use.
+    /// Memory nodes in which to allow execution, such as 0,1.
     #[arg(long, value_name = "LIST")]
     pub(super) cpuset_mems: Option<CpuSet>,
-    /// Limit the number of processes; -1 for any.
+    /// Tune the limit of processes; -1 for unlimited.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) pids_limit: Option<i64>,
-    /// Weight of block I/O, 10 to 1000.
+    /// Block I/O weight (10 to 1000).
     #[arg(long, value_name = "N")]
     pub(super) blkio_weight: Option<u16>,
-    /// Weight of a block device: DEVICE:N.
+    /// Block I/O weight of a device: DEVICE:WEIGHT.
     #[arg(long, value_name = "WEIGHT")]
     pub(super) blkio_weight_device: Vec<DeviceRate>,
-    /// Limit reading: DEVICE:BYTES a second.
+    /// Limit the read rate of a device in bytes per second: DEVICE:BYTES.
     #[arg(long, value_name = "RATE")]
     pub(super) device_read_bps: Vec<DeviceRate>,
-    /// Limit reading: DEVICE:N operations a second.
+    /// Limit the read rate of a device in operations per second: DEVICE:N.
     #[arg(long, value_name = "RATE")]
     pub(super) device_read_iops: Vec<DeviceRate>,
-    /// Limit writing: DEVICE:BYTES a second.
+    /// Limit the write rate of a device in bytes per second: DEVICE:BYTES.
     #[arg(long, value_name = "RATE")]
     pub(super) device_write_bps: Vec<DeviceRate>,
-    /// Limit writing: DEVICE:N operations a second.
+    /// Limit the write rate of a device in operations per second: DEVICE:N.
     #[arg(long, value_name = "RATE")]
     pub(super) device_write_iops: Vec<DeviceRate>,
-    /// Set a limit of the process: NAME=SOFT[:HARD].
-    #[arg(long, value_name = "LIMIT")]
+    /// Set a resource limit of the program: NAME=SOFT[:HARD].
+    #[arg(long, value_name = "LIMIT", add = candidates::words(candidates::ULIMITS))]
     pub(super) ulimit: Vec<Ulimit>,
-    /// Put the container's control group beneath this one.
+    /// Parent control group for the container: a path, or a systemd slice.
     #[arg(long, value_name = "GROUP")]
     pub(super) cgroup_parent: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Which network a container is in, and what it is called there.
+//! The network of a container, its ports, names and name servers.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -10,62 +10,62 @@ use bundle_tool::network::Mode;
 use bundle_tool::network::files::ExtraHost;
 use bundle_tool::option::port::{Expose, Publish};
 use bundle_tool::rootfs;
-use clap::ArgAction;
+use clap::{ArgAction, ValueHint};
 use image_tool::address::home::Home;
 
-use super::refuse;
 use super::security::process_of;
+use super::{candidates, refuse};
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Network")]
 pub(super) struct Network {
-    /// Put the container on a network: bridge, none, host, container:NAME, or a network by its name.
-    #[arg(long, alias = "net", value_name = "NETWORK")]
+    /// Connect the container to a network: bridge, none, host, container:NAME or the name of a network.
+    #[arg(long, alias = "net", value_name = "NETWORK", add = candidates::network_modes())]
     pub(super) network: Option<Mode>,
-    /// Lead a port of the host to the container's: [[IP:]PORT:]PORT[/PROTOCOL].
+    /// Publish a container's port to the host: [[IP:]PORT:]PORT[/PROTOCOL].
     #[arg(short, long, value_name = "PORTS")]
     pub(super) publish: Vec<Publish>,
-    /// Lead free ports of the host to all exposed ones.
-    #[arg(short = 'P', long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    /// Publish all exposed ports to random ports of the host.
+    #[arg(short = 'P', long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) publish_all: bool,
-    /// Say that the program serves a port.
+    /// Expose a port or a range of ports: PORT[-PORT][/PROTOCOL].
     #[arg(long, value_name = "PORTS")]
     pub(super) expose: Vec<Expose>,
-    /// The container's host name.
-    #[arg(short = 'h', long, value_name = "NAME")]
+    /// Container host name.
+    #[arg(short = 'h', long, value_name = "NAME", value_hint = ValueHint::Hostname)]
     pub(super) hostname: Option<String>,
-    /// The container's NIS domain name.
+    /// Container NIS domain name.
     #[arg(long, value_name = "NAME")]
     pub(super) domainname: Option<String>,
-    /// Add a line to /etc/hosts: NAME:ADDRESS, NAME:host-gateway for this host.
-    #[arg(long, value_name = "HOST")]
+    /// Add a custom host-to-IP mapping; the address host-gateway is this host.
+    #[arg(long, value_name = "NAME:ADDRESS")]
     pub(super) add_host: Vec<ExtraHost>,
-    /// Ask this name server.
-    #[arg(long, value_name = "ADDRESS")]
+    /// Set a custom DNS server.
+    #[arg(long, value_name = "IP")]
     pub(super) dns: Vec<IpAddr>,
-    /// Set an option of resolv.conf.
+    /// Set a DNS option.
     #[arg(long, alias = "dns-opt", value_name = "OPTION")]
     pub(super) dns_option: Vec<String>,
-    /// Look names up in this domain.
+    /// Set a custom DNS search domain.
     #[arg(long, value_name = "DOMAIN")]
     pub(super) dns_search: Vec<String>,
-    /// A fixed IPv4 address.
-    #[arg(long, value_name = "ADDRESS")]
+    /// IPv4 address of the container.
+    #[arg(long, value_name = "IP")]
     pub(super) ip: Option<std::net::Ipv4Addr>,
-    /// A fixed IPv6 address.
-    #[arg(long, value_name = "ADDRESS")]
+    /// IPv6 address of the container.
+    #[arg(long, value_name = "IP")]
     pub(super) ip6: Option<std::net::Ipv6Addr>,
-    /// A fixed link-local address.
-    #[arg(long, value_name = "ADDRESS")]
+    /// Link-local address of the container; not supported.
+    #[arg(long, value_name = "IP")]
     pub(super) link_local_ip: Vec<IpAddr>,
-    /// A fixed hardware address.
-    #[arg(long, value_name = "ADDRESS")]
+    /// MAC address of the container.
+    #[arg(long, value_name = "MAC")]
     pub(super) mac_address: Option<String>,
-    /// A further name for the container on its network.
+    /// Add an alias for the container on its network.
     #[arg(long, alias = "net-alias", value_name = "NAME")]
     pub(super) network_alias: Vec<String>,
-    /// Know another container by a name: CONTAINER[:NAME].
-    #[arg(long, value_name = "LINK")]
+    /// Add a link to another container: CONTAINER[:ALIAS].
+    #[arg(long, value_name = "LINK", add = candidates::containers())]
     pub(super) link: Vec<String>,
 }
 
@@ -73,7 +73,7 @@ impl Network {
     /// The mode, the bundle whose network is shared, and the namespace.
     pub(super) fn space(&self, home: &Home) -> anyhow::Result<(Mode, Option<PathBuf>, Namespace)> {
         let root = rustix::process::geteuid().is_root() && !rootfs::in_user_namespace();
-        // Who is not root of the host cannot make interfaces on it.
+        // Only root can create interfaces on the host.
         let default = if root { Mode::Named("bridge".into()) } else { Mode::Host };
         let mode = self.network.clone().unwrap_or(default);
         Ok(match &mode {
@@ -89,7 +89,7 @@ impl Network {
 
     pub(super) fn connection(&self, mode: Mode, shared: Option<PathBuf>) -> anyhow::Result<Connection> {
         if !self.link_local_ip.is_empty() {
-            return refuse("--link-local-ip", "the bridge plugin of CNI sets none");
+            return refuse("--link-local-ip", "not supported by CNI's bridge plugin");
         }
         if let Some(mac) = &self.mac_address {
             let parts: Vec<&str> = mac.split([':', '-']).collect();
@@ -98,7 +98,7 @@ impl Network {
             if !good {
                 return refuse(
                     "--mac-address",
-                    format!("{mac:?} is not a hardware address (such as 02:42:ac:11:00:02)"),
+                    format!("{mac:?} is not a valid MAC address (such as 02:42:ac:11:00:02)"),
                 );
             }
         }

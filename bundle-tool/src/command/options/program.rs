@@ -1,42 +1,42 @@
-//! Which program runs, as whom and with what around it.
+//! The program: its environment, user, working directory and terminal.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bundle_tool::option::environment;
-use clap::ArgAction;
+use clap::{ArgAction, ValueHint};
 
 use super::refuse;
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Program")]
 pub(super) struct Program {
-    /// Run this program in place of the image's entrypoint; "" takes that away.
+    /// Overwrite the entrypoint of the image; "" removes it.
     #[arg(long, value_name = "PROGRAM")]
     pub(super) entrypoint: Option<String>,
-    /// Set an environment variable; a name alone takes the caller's value.
+    /// Set an environment variable; NAME alone takes the caller's value.
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub(super) env: Vec<String>,
-    /// Set the variables that a file lists, one a line.
-    #[arg(long, value_name = "FILE")]
+    /// Read in a file of environment variables, one a line.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) env_file: Vec<PathBuf>,
-    /// Run in this folder, which is made if it is missing.
+    /// Working directory inside the container, created if it is missing.
     #[arg(short, long, value_name = "PATH")]
     pub(super) workdir: Option<String>,
-    /// Run as this user; names are those of the image's /etc/passwd and /etc/group.
+    /// User name or UID, and group; names are looked up in the image's /etc/passwd and /etc/group.
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub(super) user: Option<String>,
-    /// Add the user to a group.
+    /// Add an additional group to join.
     #[arg(long, value_name = "GROUP")]
     pub(super) group_add: Vec<String>,
-    /// Give the program a terminal.
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    /// Allocate a pseudo-TTY.
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) tty: bool,
-    /// Leave the program standard input.
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    /// Keep standard input open for the program.
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) interactive: bool,
-    /// Run a small init as the first process, which forwards signals and reaps children.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    /// Run an init inside the container that forwards signals and reaps processes.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) init: bool,
 }
 
@@ -49,7 +49,7 @@ impl Program {
         entries.extend(self.env.iter().cloned());
         let mut variables = Vec::new();
         for entry in &entries {
-            // A name that the caller has no value for is no variable.
+            // A name without a value of the caller's sets nothing.
             let resolved = environment::resolve(entry, |name| std::env::var_os(name)).context("--env")?;
             environment::overlay(&mut variables, resolved);
         }
@@ -57,7 +57,7 @@ impl Program {
     }
 }
 
-/// An init of this host that can be mounted into a container: they are linked statically for that.
+/// An init on this host. Those listed are statically linked, so that they run in any container.
 pub(super) fn find_init() -> anyhow::Result<PathBuf> {
     const PLACES: [&str; 6] = [
         "/usr/libexec/docker/docker-init",

@@ -1,4 +1,4 @@
-//! What a container is kept from, and which namespaces it shares.
+//! Privileges, confinement and the namespaces that a container shares.
 
 use anyhow::Context as _;
 use bundle_tool::bundle::annotation;
@@ -9,43 +9,44 @@ use bundle_tool::security::capability::Capability;
 use clap::ArgAction;
 use image_tool::address::home::Home;
 
-use super::refuse;
+use super::{candidates, refuse};
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Confinement")]
 pub(super) struct Security {
-    /// Give the container every capability and device, and take confinement away.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, value_name = "BOOL", action = ArgAction::Set)]
+    /// Give the container all capabilities and devices, and do not confine it.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) privileged: bool,
-    /// Add a capability, or ALL.
-    #[arg(long, value_name = "CAPABILITY")]
+    /// Add a Linux capability; ALL adds all.
+    #[arg(long, value_name = "CAPABILITY", add = candidates::capabilities())]
     pub(super) cap_add: Vec<Capability>,
-    /// Take a capability away, or ALL.
-    #[arg(long, value_name = "CAPABILITY")]
+    /// Drop a Linux capability; ALL drops all.
+    #[arg(long, value_name = "CAPABILITY", add = candidates::capabilities())]
     pub(super) cap_drop: Vec<Capability>,
-    /// Set seccomp=FILE|unconfined, apparmor=PROFILE, label=disable, no-new-privileges, systempaths=unconfined.
-    #[arg(long, value_name = "OPTION")]
+    /// Security option: seccomp=FILE|unconfined, apparmor=PROFILE, label=disable, no-new-privileges, systempaths=unconfined or
+    /// writable-cgroups.
+    #[arg(long, value_name = "OPTION", add = candidates::words(candidates::SECURITY_OPTIONS))]
     pub(super) security_opt: Vec<SecurityOption>,
-    /// Set a kernel setting of the container's own: NAME=VALUE.
-    #[arg(long, value_name = "SETTING")]
+    /// Set a namespaced kernel parameter.
+    #[arg(long, value_name = "NAME=VALUE")]
     pub(super) sysctl: Vec<String>,
-    /// The PID namespace: host or container:NAME.
-    #[arg(long, value_name = "NAMESPACE")]
+    /// PID namespace to use: host or container:NAME.
+    #[arg(long, value_name = "NAMESPACE", add = candidates::namespaces(&["host"]))]
     pub(super) pid: Option<String>,
-    /// The IPC namespace: private, shareable, none, host or container:NAME.
-    #[arg(long, value_name = "NAMESPACE")]
+    /// IPC mode to use: private, shareable, none, host or container:NAME.
+    #[arg(long, value_name = "NAMESPACE", add = candidates::namespaces(&["private", "shareable", "none", "host"]))]
     pub(super) ipc: Option<String>,
-    /// The UTS namespace: host.
-    #[arg(long, value_name = "NAMESPACE")]
+    /// UTS namespace to use: host.
+    #[arg(long, value_name = "NAMESPACE", add = candidates::words(&["host"]))]
     pub(super) uts: Option<String>,
-    /// The user namespace: host.
-    #[arg(long, value_name = "NAMESPACE")]
+    /// User namespace to use: host.
+    #[arg(long, value_name = "NAMESPACE", add = candidates::words(&["host"]))]
     pub(super) userns: Option<String>,
-    /// The cgroup namespace: host or private.
-    #[arg(long, value_name = "NAMESPACE")]
+    /// Cgroup namespace to use: host or private.
+    #[arg(long, value_name = "NAMESPACE", add = candidates::words(&["host", "private"]))]
     pub(super) cgroupns: Option<String>,
-    /// The technology of isolation: default.
-    #[arg(long, value_name = "TECHNOLOGY")]
+    /// Container isolation technology: default.
+    #[arg(long, value_name = "TECHNOLOGY", add = candidates::words(&["default"]))]
     pub(super) isolation: Option<String>,
 }
 
@@ -56,15 +57,15 @@ impl Security {
 
     pub(super) fn uts(&self) -> anyhow::Result<Namespace> {
         if let Some(value) = self.userns.as_deref().filter(|value| !["", "host"].contains(value)) {
-            return refuse("--userns", format!("{value:?}: only host is supported"));
+            return refuse("--userns", format!("{value:?} is not supported (only host is)"));
         }
         if let Some(value) = self.isolation.as_deref().filter(|value| !["", "default"].contains(value)) {
-            return refuse("--isolation", format!("{value}: for Windows alone"));
+            return refuse("--isolation", format!("{value}: only for Windows"));
         }
         match self.uts.as_deref() {
             None | Some("") => Ok(Namespace::Private),
             Some("host") => Ok(Namespace::Host),
-            Some(other) => refuse("--uts", format!("{other:?} is not host")),
+            Some(other) => refuse("--uts", format!("{other:?} is not supported (only host is)")),
         }
     }
 
@@ -79,14 +80,17 @@ impl Security {
                     if bundle.annotation(annotation::IPC) != Some("shareable") {
                         return refuse(
                             "--ipc",
-                            format!("container {name} does not share (create it with --ipc shareable)"),
+                            format!("container {name} does not share its memory (create it with --ipc shareable)"),
                         );
                     }
                     let namespace = Namespace::Path(format!("/proc/{pid}/ns/ipc").into());
                     let shm = std::path::absolute(bundle.path().join(bundle::SHM)).context("--ipc")?;
                     Ok(Ipc::Shared { namespace, shm })
                 }
-                None => refuse("--ipc", format!("{text:?} is none of private, shareable, none, host, container:NAME")),
+                None => refuse(
+                    "--ipc",
+                    format!("{text:?} is not supported (private, shareable, none, host and container:NAME are)"),
+                ),
             },
         }
     }
@@ -96,17 +100,17 @@ impl Security {
             None | Some("") => Ok(None),
             Some("host") => Ok(Some(Namespace::Host)),
             Some("private") => Ok(Some(Namespace::Private)),
-            Some(other) => refuse("--cgroupns", format!("{other:?} is none of host, private")),
+            Some(other) => refuse("--cgroupns", format!("{other:?} is not supported (host and private are)")),
         }
     }
 }
 
-/// A process of another container, by which its namespaces are reached.
+/// A process of another container, through which its namespaces are reached.
 pub(super) fn process_of(home: &Home, option: &'static str, name: &str) -> anyhow::Result<(Bundle, i32)> {
     let bundle = Bundle::find(&home.bundles(), name).context(option)?;
     match bundle.occupant() {
         Some(pid) => Ok((bundle, pid)),
-        None => refuse(option, format!("container {name} does not run")),
+        None => refuse(option, format!("container {name} is not running")),
     }
 }
 
@@ -125,7 +129,7 @@ pub(super) fn namespace(
                 let (_, pid) = process_of(home, option, name)?;
                 Ok(Namespace::Path(format!("/proc/{pid}/ns/{kind}").into()))
             }
-            None => refuse(option, format!("{text:?} is none of host, container:NAME")),
+            None => refuse(option, format!("{text:?} is not supported (host and container:NAME are)")),
         },
     }
 }

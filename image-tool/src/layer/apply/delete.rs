@@ -1,4 +1,4 @@
-//! Whiteouts: deletions in a tree, overlayfs's signs in a lower directory.
+//! Whiteouts: deletions in a tree, marks of overlayfs in a lower directory.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
-use super::place::{Existing, Place};
+use super::place::{Existing, Place, Spot};
 use super::{Applier, Error, Target};
 use crate::beneath::{self, Time, open_in_root};
 use crate::error::{During, Io};
@@ -15,21 +15,22 @@ impl Applier {
     pub(super) fn whiteout(&mut self, above: &Path, target: &OsStr, time: Time) -> Result<(), Error> {
         let path = above.join(target);
         let Target::Lower(marks) = self.options.target else {
-            // Nothing is to be made for the sake of a deletion.
+            // Do not create directories just to delete from them.
             let fd = match open_in_root(&self.root, above, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
                 Ok(fd) => fd,
                 Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
                 Err(errno) => return Err(Io::new("open", above, errno).into()),
             };
             let place = self.remember(above, fd)?;
-            self.purge(&place, target, &path)?;
+            self.purge(&Spot { place: &place, name: target, path: &path })?;
             return Ok(());
         };
         let place = self.place(above, time)?;
-        if self.brought.contains(&self.key(place.inode, target)) {
-            // The layer's own file hides the lower one by itself; its directory must be told to.
-            if self.existing(&place, target, &path)? == Existing::Directory {
-                self.set_opaque(&place, target, &path)?;
+        let at = Spot { place: &place, name: target, path: &path };
+        if self.brought.contains(&self.key(&at)) {
+            // A file of this layer hides the lower one anyway; a directory must be marked.
+            if self.existing(&at)? == Existing::Directory {
+                self.set_opaque(&at)?;
             }
             return Ok(());
         }
@@ -55,42 +56,43 @@ impl Applier {
             Target::Tree => {
                 let place = self.place(directory, time)?;
                 for name in beneath::names(&place.fd).during("list", directory)? {
-                    self.purge(&place, &name, &directory.join(&name))?;
+                    self.purge(&Spot { place: &place, name: &name, path: &directory.join(&name) })?;
                 }
                 Ok(())
             }
         }
     }
 
-    pub(super) fn set_opaque(&self, place: &Place, name: &OsStr, path: &Path) -> Result<(), Error> {
+    pub(super) fn set_opaque(&self, at: &Spot<'_>) -> Result<(), Error> {
         let Target::Lower(marks) = self.options.target else { return Ok(()) };
-        Ok(beneath::set_xattr(&place.fd, name, OsStr::new(marks.opaque()), b"y").during("make opaque", path)?)
+        Ok(beneath::set_xattr(&at.place.fd, at.name, OsStr::new(marks.opaque()), b"y")
+            .during("make opaque", at.path)?)
     }
 
-    /// Removes what lower layers put at `name`, and keeps what this layer did. Answers whether something stays.
-    pub(super) fn purge(&mut self, place: &Place, name: &OsStr, path: &Path) -> Result<bool, Error> {
-        let ours = self.brought.contains(&self.key(place.inode, name));
-        if self.existing(place, name, path)? != Existing::Directory {
+    /// Removes files of lower layers at this name, and keeps those of this layer. Returns whether something is left.
+    pub(super) fn purge(&mut self, at: &Spot<'_>) -> Result<bool, Error> {
+        let ours = self.brought.contains(&self.key(at));
+        if self.existing(at)? != Existing::Directory {
             if !ours {
-                self.remove(place, name, path)?;
+                self.remove(at)?;
             }
             return Ok(ours);
         }
         if self.brought.is_empty() {
-            self.remove(place, name, path)?;
+            self.remove(at)?;
             return Ok(false);
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&place.fd, name, flags, Mode::empty()).during("open", path)?;
-        let inode = rustix::fs::fstat(&fd).during("stat", path)?.st_ino;
+        let fd = rustix::fs::openat(&at.place.fd, at.name, flags, Mode::empty()).during("open", at.path)?;
+        let inode = rustix::fs::fstat(&fd).during("stat", at.path)?.st_ino;
         let below = Place { fd, inode, setgid: false };
         let mut stays = ours;
-        let names: Vec<OsString> = beneath::names(&below.fd).during("list", path)?;
+        let names: Vec<OsString> = beneath::names(&below.fd).during("list", at.path)?;
         for child in names {
-            stays |= self.purge(&below, &child, &path.join(&child))?;
+            stays |= self.purge(&Spot { place: &below, name: &child, path: &at.path.join(&child) })?;
         }
         if !stays {
-            self.remove(place, name, path)?;
+            self.remove(at)?;
         }
         Ok(stays)
     }

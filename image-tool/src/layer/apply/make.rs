@@ -1,4 +1,4 @@
-//! Making what an entry says: files, directories, links and nodes, with owner, mode, attributes and time.
+//! Creating files, directories, links and nodes, with owner, mode, attributes and time.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, Write};
@@ -8,64 +8,58 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::place::{Existing, Place};
-use super::{Applier, Error, Pending, Target, is_overlay_mark};
+use super::place::{Existing, Spot};
+use super::{Applier, Error, Pending, is_overlay_mark};
 use crate::beneath::{self, Time, clean};
 use crate::error::{During, Io};
 use crate::layer::entry::{self, Entry, Kind, Reader};
 use crate::layer::owner::{Owners, ROOTLESS, to_rootless};
 
 impl Applier {
-    /// Makes what the entry says, in place of what is there. A directory stays and gets its new mode and owner.
+    /// Creates the file of an entry, replacing what is there. A directory stays and gets the new mode and owner.
     pub(super) fn make<R: BufRead>(
         &mut self,
-        place: &Place,
-        name: &OsStr,
-        path: &Path,
+        at: &Spot<'_>,
         entry: &Entry,
         reader: &mut Reader<R>,
     ) -> Result<Existing, Error> {
         let mut existing = Existing::Nothing;
         loop {
             let made = match &entry.kind {
-                Kind::File => self.file(place, name, path, entry, reader)?,
-                Kind::Directory => match rustix::fs::mkdirat(&place.fd, name, Mode::RWXU) {
+                Kind::File => self.file(at, entry, reader)?,
+                Kind::Directory => match rustix::fs::mkdirat(&at.place.fd, at.name, Mode::RWXU) {
                     Ok(()) => {
-                        self.directory(place, name, path, entry)?;
+                        self.directory(at, entry)?;
                         true
                     }
                     Err(Errno::EXIST) => false,
-                    Err(errno) => return Err(Io::new("make directory", path, errno).into()),
+                    Err(errno) => return Err(Io::new("make directory", at.path, errno).into()),
                 },
-                Kind::Symlink(target) => match rustix::fs::symlinkat(target, &place.fd, name) {
+                Kind::Symlink(target) => match rustix::fs::symlinkat(target, &at.place.fd, at.name) {
                     Ok(()) => {
-                        self.node(place, name, path, entry)?;
+                        self.node(at, entry)?;
                         true
                     }
                     Err(Errno::EXIST) => false,
-                    Err(errno) => return Err(Io::new("link", path, errno).into()),
+                    Err(errno) => return Err(Io::new("link", at.path, errno).into()),
                 },
-                Kind::Character(major, minor) => {
-                    self.device(place, name, path, entry, FileType::CharacterDevice, (*major, *minor))?
-                }
-                Kind::Block(major, minor) => {
-                    self.device(place, name, path, entry, FileType::BlockDevice, (*major, *minor))?
-                }
-                Kind::Fifo => self.device(place, name, path, entry, FileType::Fifo, (0, 0))?,
+                Kind::Character(major, minor) => self.device(at, entry, FileType::CharacterDevice, (*major, *minor))?,
+                Kind::Block(major, minor) => self.device(at, entry, FileType::BlockDevice, (*major, *minor))?,
+                Kind::Fifo => self.device(at, entry, FileType::Fifo, (0, 0))?,
                 Kind::HardLink(_) => unreachable!("hard links are made elsewhere"),
             };
             if made {
                 return Ok(existing);
             }
-            existing = self.existing(place, name, path)?;
+            existing = self.existing(at)?;
             match existing {
                 Existing::Directory if entry.kind == Kind::Directory => {
-                    self.directory(place, name, path, entry)?;
+                    self.directory(at, entry)?;
                     return Ok(existing);
                 }
                 Existing::Nothing => {}
                 _ => {
-                    self.remove(place, name, path)?;
+                    self.remove(at)?;
                     if entry.kind != Kind::Directory {
                         existing = Existing::Nothing;
                     }
@@ -74,39 +68,20 @@ impl Applier {
         }
     }
 
-    pub(super) fn existing(&self, place: &Place, name: &OsStr, path: &Path) -> Result<Existing, Error> {
-        let stat = match rustix::fs::statat(&place.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => return Ok(Existing::Nothing),
-            Err(errno) => return Err(Io::new("stat", path, errno).into()),
-        };
-        Ok(match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => Existing::Directory,
-            FileType::CharacterDevice if stat.st_rdev == 0 && self.options.target != Target::Tree => Existing::Whiteout,
-            _ => Existing::Other,
-        })
-    }
-
-    pub(super) fn remove(&mut self, place: &Place, name: &OsStr, path: &Path) -> Result<(), Error> {
-        // A directory or a link to one may go, and with it what was opened through it.
-        self.places.clear();
-        Ok(beneath::remove(&place.fd, name).during("remove", path)?)
-    }
-
     pub(super) fn root_entry(&mut self, entry: &Entry) -> Result<(), Error> {
         let place = self.place(Path::new(""), entry.modified)?;
         self.dress_directory(place.fd.as_fd(), place.inode, Path::new(""), entry)?;
-        // Its setgid bit may be new.
+        // The setgid bit may be new.
         self.places.remove(Path::new(""));
         Ok(())
     }
 
-    pub(super) fn directory(&mut self, place: &Place, name: &OsStr, path: &Path, entry: &Entry) -> Result<(), Error> {
+    pub(super) fn directory(&mut self, at: &Spot<'_>, entry: &Entry) -> Result<(), Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&place.fd, name, flags, Mode::empty()).during("open", path)?;
-        let inode = rustix::fs::fstat(&fd).during("stat", path)?.st_ino;
-        self.dress_directory(fd.as_fd(), inode, path, entry)?;
-        self.places.remove(path);
+        let fd = rustix::fs::openat(&at.place.fd, at.name, flags, Mode::empty()).during("open", at.path)?;
+        let inode = rustix::fs::fstat(&fd).during("stat", at.path)?.st_ino;
+        self.dress_directory(fd.as_fd(), inode, at.path, entry)?;
+        self.places.remove(at.path);
         Ok(())
     }
 
@@ -120,7 +95,7 @@ impl Applier {
         if let Some((uid, gid)) = self.owner(entry)? {
             rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).during("set owner of", path)?;
         }
-        // Only root may write into a directory that its mode closes.
+        // Only root may write to a directory with such a mode.
         let later = !self.privileged && entry.mode & 0o700 != 0o700;
         let mode = if later { entry.mode | 0o700 } else { entry.mode };
         rustix::fs::fchmod(fd, Mode::from_raw_mode(mode)).during("set mode of", path)?;
@@ -132,21 +107,19 @@ impl Applier {
 
     pub(super) fn file<R: BufRead>(
         &mut self,
-        place: &Place,
-        name: &OsStr,
-        path: &Path,
+        at: &Spot<'_>,
         entry: &Entry,
         reader: &mut Reader<R>,
     ) -> Result<bool, Error> {
-        let mut file = match beneath::create(&place.fd, name, entry.mode & 0o777) {
+        let mut file = match beneath::create(&at.place.fd, at.name, entry.mode & 0o777) {
             Ok(file) => file,
             Err(Errno::EXIST) => return Ok(false),
-            Err(errno) => return Err(Io::new("create", path, errno).into()),
+            Err(errno) => return Err(Io::new("create", at.path, errno).into()),
         };
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::UnexpectedEof => Error::Archive(entry::Error::Truncated),
             io::ErrorKind::InvalidData => Error::Archive(entry::Error::Io(source)),
-            _ => Io::new("write", path, source).into(),
+            _ => Io::new("write", at.path, source).into(),
         };
         if let Some(map) = &entry.sparse {
             sparse(&file, map, entry.size, reader).map_err(failed)?;
@@ -161,62 +134,60 @@ impl Applier {
                 reader.consume(count);
             }
         }
-        let owner = self.owner(entry)?.filter(|owner| *owner != self.me || place.setgid);
+        let owner = self.owner(entry)?.filter(|owner| *owner != self.me || at.place.setgid);
         if let Some((uid, gid)) = owner {
             rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-                .during("set owner of", path)?;
+                .during("set owner of", at.path)?;
         }
-        // The mode at creation holds unless the umask took from it; setuid and setgid come after the owner, whose
-        // change drops them.
+        // The mode given at creation is final unless the umask cleared bits. Setuid and setgid come after the owner,
+        // whose change clears them.
         if entry.mode & (self.umask | 0o7000) != 0 {
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode)).during("set mode of", path)?;
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode)).during("set mode of", at.path)?;
         }
-        self.attributes(entry, path, |key, value| rustix::fs::fsetxattr(&file, key, value, XattrFlags::empty()))?;
-        rustix::fs::futimens(&file, &entry.modified.stamps()).during("set time of", path)?;
+        self.attributes(entry, at.path, |key, value| rustix::fs::fsetxattr(&file, key, value, XattrFlags::empty()))?;
+        rustix::fs::futimens(&file, &entry.modified.stamps()).during("set time of", at.path)?;
         Ok(true)
     }
 
     pub(super) fn device(
         &mut self,
-        place: &Place,
-        name: &OsStr,
-        path: &Path,
+        at: &Spot<'_>,
         entry: &Entry,
         kind: FileType,
         (major, minor): (u32, u32),
     ) -> Result<bool, Error> {
         let device = rustix::fs::makedev(major, minor);
-        match rustix::fs::mknodat(&place.fd, name, kind, Mode::from_raw_mode(entry.mode & 0o777), device) {
+        match rustix::fs::mknodat(&at.place.fd, at.name, kind, Mode::from_raw_mode(entry.mode & 0o777), device) {
             Ok(()) => {
-                self.node(place, name, path, entry)?;
+                self.node(at, entry)?;
                 Ok(true)
             }
             Err(Errno::EXIST) => Ok(false),
-            // Nobody but the host's root makes devices; a container gets its own /dev anyway.
+            // Only root of the host can create devices, and a container has its own /dev anyway.
             Err(Errno::PERM) if !self.privileged => {
                 *self.skipped.entry("device node".to_string()).or_default() += 1;
                 Ok(true)
             }
-            Err(errno) => Err(Io::new("make node", path, errno).into()),
+            Err(errno) => Err(Io::new("make node", at.path, errno).into()),
         }
     }
 
-    /// Owner, mode, attributes and time of something that cannot be opened.
-    pub(super) fn node(&mut self, place: &Place, name: &OsStr, path: &Path, entry: &Entry) -> Result<(), Error> {
-        let owner = self.owner(entry)?.filter(|owner| *owner != self.me || place.setgid);
+    /// Sets owner, mode, attributes and time of something that cannot be opened.
+    pub(super) fn node(&mut self, at: &Spot<'_>, entry: &Entry) -> Result<(), Error> {
+        let owner = self.owner(entry)?.filter(|owner| *owner != self.me || at.place.setgid);
         if let Some((uid, gid)) = owner {
             let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-            rustix::fs::chownat(&place.fd, name, user, group, AtFlags::SYMLINK_NOFOLLOW)
-                .during("set owner of", path)?;
+            rustix::fs::chownat(&at.place.fd, at.name, user, group, AtFlags::SYMLINK_NOFOLLOW)
+                .during("set owner of", at.path)?;
         }
         if !matches!(entry.kind, Kind::Symlink(_)) && entry.mode & (self.umask | 0o7000) != 0 {
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let fd = rustix::fs::openat(&place.fd, name, flags, Mode::empty()).during("open", path)?;
-            rustix::fs::chmod(beneath::self_fd(&fd), Mode::from_raw_mode(entry.mode)).during("set mode of", path)?;
+            let fd = rustix::fs::openat(&at.place.fd, at.name, flags, Mode::empty()).during("open", at.path)?;
+            rustix::fs::chmod(beneath::self_fd(&fd), Mode::from_raw_mode(entry.mode)).during("set mode of", at.path)?;
         }
-        self.attributes(entry, path, |key, value| beneath::set_xattr(&place.fd, name, key, value))?;
-        rustix::fs::utimensat(&place.fd, name, &entry.modified.stamps(), AtFlags::SYMLINK_NOFOLLOW)
-            .during("set time of", path)?;
+        self.attributes(entry, at.path, |key, value| beneath::set_xattr(&at.place.fd, at.name, key, value))?;
+        rustix::fs::utimensat(&at.place.fd, at.name, &entry.modified.stamps(), AtFlags::SYMLINK_NOFOLLOW)
+            .during("set time of", at.path)?;
         Ok(())
     }
 
@@ -234,7 +205,7 @@ impl Applier {
         set: impl Fn(&OsStr, &[u8]) -> rustix::io::Result<()>,
     ) -> Result<(), Error> {
         let rootless = match self.options.owners {
-            // Not on links and devices: user.* belongs on files and directories only (xattr(7)).
+            // Not on links and devices, which cannot have user.* attributes (xattr(7)).
             Owners::Caller if matches!(entry.kind, Kind::File | Kind::Directory) => to_rootless(entry.uid, entry.gid),
             _ => None,
         };
@@ -245,10 +216,11 @@ impl Applier {
             }
             match set(key, value) {
                 Ok(()) => {}
-                // What the file system has no room for, and what only root may set.
+                // Not supported by the file system, or only allowed for root.
                 Err(Errno::OPNOTSUPP) => self.skip_attribute(key),
                 Err(Errno::PERM | Errno::INVAL) if !self.privileged => self.skip_attribute(key),
-                // user.* belongs on files and directories only (xattr(7)), though archives have it elsewhere.
+                // Only files and directories can have user.* attributes (xattr(7)), but archives contain them
+                // elsewhere.
                 Err(Errno::PERM) if !matches!(entry.kind, Kind::File | Kind::Directory) => self.skip_attribute(key),
                 Err(errno) => return Err(Io::new("set attribute of", path, errno).into()),
             }
@@ -260,7 +232,7 @@ impl Applier {
         *self.skipped.entry(format!("extended attribute {}", key.to_string_lossy().escape_debug())).or_default() += 1;
     }
 
-    /// Makes a hard link; answers `false` if its target is not there (yet).
+    /// Creates a hard link; returns `false` if its target does not exist yet.
     pub(super) fn link(&mut self, path: &Path, target: &Path) -> Result<bool, Error> {
         let time = Time::default();
         let target = clean(target)?;
@@ -281,6 +253,7 @@ impl Applier {
             return Err(Error::Link { path: path.to_path_buf(), target });
         }
         let place = self.place(path.parent().unwrap_or(Path::new("")), time)?;
+        let at = Spot { place: &place, name, path };
         loop {
             match rustix::fs::linkat(&from, source, &place.fd, name, AtFlags::empty()) {
                 Ok(()) => break,
@@ -289,8 +262,8 @@ impl Applier {
                     if same_file(&stat, &found) {
                         break;
                     }
-                    self.remove(&place, name, path)?;
-                    // Removing a tree may have taken the target along.
+                    self.remove(&at)?;
+                    // Removing a tree may have removed the target.
                     if rustix::fs::statat(&from, source, AtFlags::SYMLINK_NOFOLLOW).is_err() {
                         return Ok(false);
                     }
@@ -298,7 +271,7 @@ impl Applier {
                 Err(errno) => return Err(Io::new("link", path, errno).into()),
             }
         }
-        self.brought.insert(self.key(place.inode, name));
+        self.brought.insert(self.key(&at));
         Ok(true)
     }
 }

@@ -1,41 +1,50 @@
-//! The directories that entries go into: found, made where they are missing, and remembered.
+//! The directories that entries go into: opened, created if missing, and cached.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Applier, Error, Pending};
-use crate::beneath::{Time, open_in_root};
+use super::{Applier, Error, Pending, Target};
+use crate::beneath::{self, Time, open_in_root};
 use crate::error::{During, Io};
 use crate::layer::entry::{Entry, Kind};
 
-/// A directory that entries were put in.
+/// A directory that entries are created in.
 pub(super) struct Place {
     pub(super) fd: OwnedFd,
     pub(super) inode: u64,
-    /// New files in it get its group.
+    /// Whether new files in it inherit its group.
     pub(super) setgid: bool,
 }
 
-/// What has a name already when an entry wants it.
+/// A name in a directory, and its path from the root.
+#[derive(Clone, Copy)]
+pub(super) struct Spot<'a> {
+    pub(super) place: &'a Place,
+    pub(super) name: &'a OsStr,
+    pub(super) path: &'a Path,
+}
+
+/// What is at a name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Existing {
     Nothing,
     Directory,
-    /// A deletion in overlayfs's signs, which this layer made before.
+    /// A whiteout of overlayfs, made earlier by this layer.
     Whiteout,
     Other,
 }
 
 impl Applier {
-    /// Opens the directory `path` that an entry goes into; makes it, and those above it, where the layer does not name it.
+    /// Opens the parent directory `path` of an entry; creates it and its parents if the layer does not name them.
     pub(super) fn place(&mut self, path: &Path, time: Time) -> Result<Rc<Place>, Error> {
         let mut missing = Vec::new();
         let mut next = path;
-        // Not by recursion: a hostile path has two thousand parts.
+        // Not recursive: a hostile path can have two thousand components.
         let mut place = loop {
             if let Some(place) = self.places.get(next) {
                 break Rc::clone(place);
@@ -71,31 +80,54 @@ impl Applier {
         Ok(place)
     }
 
-    /// Makes the directory `path`, which is missing or in the way of which something else stands.
+    /// Creates the directory `path`, replacing what is in the way.
     pub(super) fn missing(&mut self, above: &Place, path: &Path, time: Time) -> Result<OwnedFd, Error> {
         let name = path.file_name().unwrap_or_default();
-        let existing = self.existing(above, name, path)?;
+        let at = Spot { place: above, name, path };
+        let existing = self.existing(&at)?;
         match existing {
             Existing::Directory => {}
-            // A link that dangles (/var/run -> /run before there is /run) gets what it wants; all else gives way.
+            // The target of a dangling link (/var/run -> /run before /run exists) is created; everything else is
+            // replaced.
             Existing::Other if rustix::fs::readlinkat(&above.fd, name, Vec::new()).is_ok() => {
                 match self.root.create_directories(path, 0o755) {
                     Ok(fd) => return Ok(fd),
-                    Err(_) => self.remove(above, name, path)?,
+                    Err(_) => self.remove(&at)?,
                 }
             }
-            Existing::Other | Existing::Whiteout => self.remove(above, name, path)?,
+            Existing::Other | Existing::Whiteout => self.remove(&at)?,
             Existing::Nothing => {}
         }
         if existing != Existing::Directory {
             let directory = Entry { modified: time, ..Entry::new(path, Kind::Directory, 0o755) };
             rustix::fs::mkdirat(&above.fd, name, Mode::RWXU).during("make directory", path)?;
-            self.directory(above, name, path, &directory)?;
-            self.brought.insert(self.key(above.inode, name));
+            self.directory(&at, &directory)?;
+            self.brought.insert(self.key(&at));
             if existing == Existing::Whiteout {
-                self.set_opaque(above, name, path)?;
+                self.set_opaque(&at)?;
             }
         }
         Ok(open_in_root(&self.root, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).during("open", path)?)
+    }
+
+    /// Returns what is at the name.
+    pub(super) fn existing(&self, at: &Spot<'_>) -> Result<Existing, Error> {
+        let stat = match rustix::fs::statat(&at.place.fd, at.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(Existing::Nothing),
+            Err(errno) => return Err(Io::new("stat", at.path, errno).into()),
+        };
+        Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Existing::Directory,
+            FileType::CharacterDevice if stat.st_rdev == 0 && self.options.target != Target::Tree => Existing::Whiteout,
+            _ => Existing::Other,
+        })
+    }
+
+    /// Removes what is at the name, with everything beneath it.
+    pub(super) fn remove(&mut self, at: &Spot<'_>) -> Result<(), Error> {
+        // It may be a directory, or a link to one, that cached directories were opened through.
+        self.places.clear();
+        Ok(beneath::remove(&at.place.fd, at.name).during("remove", at.path)?)
     }
 }

@@ -1,11 +1,11 @@
-//! Numbers as headers have them, and PAX records: read and written.
+//! Numbers in headers, and PAX records: parsing and formatting.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use crate::beneath::Time;
 
-/// What extended headers say about the entry behind them.
+/// The content of the extended headers before an entry.
 #[derive(Default)]
 pub(super) struct Extended {
     pub(super) path: Option<Vec<u8>>,
@@ -23,11 +23,11 @@ pub(super) struct Extended {
     pub(super) sparse: bool,
 }
 
-/// A numeric field: octal digits among spaces and NULs, or GNU's base 256, whose first bit is set.
+/// A numeric field: octal digits with spaces and NULs, or GNU's base 256, marked by the first bit.
 pub(super) fn number(field: &[u8]) -> Option<i64> {
     let (first, rest) = field.split_first()?;
     if first & 0x80 != 0 {
-        // Two's complement over the field, of which the first bit is the mark and the second the sign.
+        // Two's complement; the first bit is the mark, and the second is the sign.
         let negative = first & 0x40 != 0;
         let mut value = i128::from(if negative { (first | 0x80).cast_signed() } else { (first & 0x7f).cast_signed() });
         for byte in rest {
@@ -53,7 +53,7 @@ pub(super) fn until_nul(bytes: &[u8]) -> &[u8] {
     &bytes[..bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len())]
 }
 
-/// Seconds with a fraction, as PAX has them.
+/// A time in PAX: seconds with a fraction.
 pub(super) fn time(text: &[u8]) -> Option<Time> {
     let (negative, text) = text.strip_prefix(b"-").map_or((false, text), |rest| (true, rest));
     let mut parts = text.splitn(2, |byte| *byte == b'.');
@@ -71,7 +71,7 @@ pub(super) fn time(text: &[u8]) -> Option<Time> {
     })
 }
 
-/// Reads PAX records, `LENGTH KEY=VALUE\n`. The length rules, so a value may hold newlines and zeros.
+/// Parses PAX records, `LENGTH KEY=VALUE\n`. Only the length counts, so a value may contain newlines and NULs.
 pub(super) fn pax(mut bytes: &[u8], extended: &mut Extended) -> Result<(), &'static str> {
     const BAD: &str = "extended header";
     while !bytes.is_empty() {
@@ -84,7 +84,7 @@ pub(super) fn pax(mut bytes: &[u8], extended: &mut Extended) -> Result<(), &'sta
         bytes = &bytes[length..];
         let equals = record.iter().position(|byte| *byte == b'=').ok_or(BAD)?;
         let (key, value) = (&record[..equals], &record[equals + 1..]);
-        // POSIX: an empty value takes back what was said before.
+        // POSIX: an empty value resets the field.
         let text = || (!value.is_empty()).then(|| value.to_vec());
         let numeral = || if value.is_empty() { Ok(None) } else { decimal(value).map(Some).ok_or(BAD) };
         match key {
@@ -108,7 +108,7 @@ pub(super) fn pax(mut bytes: &[u8], extended: &mut Extended) -> Result<(), &'sta
                 let numbers = value.split(|byte| *byte == b',').filter(|part| !part.is_empty()).map(decimal);
                 extended.sparse_map = numbers.collect::<Option<_>>().ok_or(BAD)?;
             }
-            // Format 0.0 has these two in turn, once for every piece.
+            // Format 0.0 has these two alternately, for each piece.
             b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
                 let offset = key == b"GNU.sparse.offset";
                 if offset != extended.sparse_map.len().is_multiple_of(2) {
@@ -139,7 +139,7 @@ pub(super) fn pax_time(time: Time) -> String {
     format!("{}{}", time.seconds, fraction(time.nanoseconds))
 }
 
-/// Appends a record, whose length counts its own digits.
+/// Appends a record. Its length includes its own digits.
 pub(super) fn record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     let rest = key.len() + value.len() + 3;
     let mut length = rest + 1;

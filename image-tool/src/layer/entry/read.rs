@@ -1,4 +1,4 @@
-//! Reading entries one after the other.
+//! Reading entries.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, Read};
@@ -11,7 +11,10 @@ use super::pax::{Extended, decimal, number, pax, until_nul};
 use super::{BLOCK, EXTENDED, Entry, Error, Kind};
 use crate::beneath::Time;
 
-/// Reads entries one after the other. It is also a [`Read`] and [`BufRead`] of the data of the entry last returned.
+/// The stored pieces of a sparse file: offset and length.
+type Pieces = Vec<(u64, u64)>;
+
+/// Reads entries one by one. It also implements [`Read`] and [`BufRead`], for the data of the last entry.
 pub struct Reader<R> {
     inner: R,
     offset: u64,
@@ -32,12 +35,12 @@ impl<R: BufRead> Reader<R> {
         self.offset
     }
 
-    /// The stream below; behind the last entry lies what the archive is padded with.
+    /// The inner stream. After the last entry, it contains the padding of the archive.
     pub fn into_inner(self) -> R {
         self.inner
     }
 
-    /// The next entry, or `None` at the end of the archive. What is left of the data of the last one is skipped.
+    /// The next entry, or `None` at the end of the archive. Unread data of the last entry is skipped.
     ///
     /// # Errors
     /// [`Error`].
@@ -50,7 +53,7 @@ impl<R: BufRead> Reader<R> {
             let Some(block) = self.block()? else { break };
             if block.iter().all(|byte| *byte == 0) {
                 self.ended = true;
-                // The second block of zeros is missing in archives of some tools, but nothing else may be there.
+                // Some tools write only one block of zeros, but nothing else may follow.
                 if self.block()?.is_some_and(|block| block.iter().any(|byte| *byte != 0)) {
                     return Err(Error::Trailing { offset: start + BLOCK as u64 });
                 }
@@ -93,116 +96,85 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn entry(&mut self, header: &Header, mut extended: Extended) -> Result<Option<Entry>, Error> {
-        let old = header.as_old();
         let sparse_name = extended.sparse_name.take().filter(|_| extended.sparse);
         let path = sparse_name
             .or(extended.path.take())
             .map_or_else(|| header_path(header), |path| OsString::from_vec(path).into());
-        let bad = |field| Error::Field { path: path.clone(), field };
-        if path.as_os_str().as_bytes().contains(&0) {
-            return Err(bad("name"));
+        let fields = Fields { header, path };
+        if fields.path.as_os_str().as_bytes().contains(&0) {
+            return Err(fields.bad("name"));
         }
-        let unsigned =
-            |bytes: &[u8], field| number(bytes).and_then(|n| u64::try_from(n).ok()).ok_or_else(|| bad(field));
+        let old = header.as_old();
         let stored = match extended.size {
             Some(size) => size,
-            None => unsigned(&old.size, "size")?,
+            None => fields.unsigned(&old.size, "size")?,
         };
-        let flag = header.as_bytes()[156];
-        let link = |extended: &mut Extended| -> Result<PathBuf, Error> {
-            let link = extended.link.take().unwrap_or_else(|| until_nul(&old.linkname).to_vec());
-            if link.is_empty() || link.contains(&0) {
-                Err(bad("link name"))
-            } else {
-                Ok(OsString::from_vec(link).into())
-            }
+        let Some(kind) = fields.kind(extended.link.take())? else {
+            self.set_data(stored);
+            return Ok(None);
         };
-        let device = || -> Result<(u32, u32), Error> {
-            let bytes = header.as_bytes();
-            let part = |bytes: &[u8]| number(bytes).and_then(|n| u32::try_from(n).ok()).ok_or_else(|| bad("device"));
-            Ok((part(&bytes[329..337])?, part(&bytes[337..345])?))
-        };
-        let kind = match flag {
-            // Before POSIX a directory was a file with a slash at its end.
-            0 if path.as_os_str().as_bytes().ends_with(b"/") => Kind::Directory,
-            0 | b'0' | b'7' | b'S' => Kind::File,
-            b'1' => Kind::HardLink(link(&mut extended)?),
-            b'2' => Kind::Symlink(link(&mut extended)?),
-            b'3' => device().map(|(major, minor)| Kind::Character(major, minor))?,
-            b'4' => device().map(|(major, minor)| Kind::Block(major, minor))?,
-            b'5' => Kind::Directory,
-            b'6' => Kind::Fifo,
-            // The name of a volume, which GNU tar puts first on request.
-            b'V' => {
-                self.set_data(stored);
-                return Ok(None);
-            }
-            other => return Err(Error::Kind { path: path.clone(), kind: char::from(other) }),
-        };
-        let id = |extended: Option<u64>, bytes: &[u8], field| -> Result<u32, Error> {
-            let id = extended.map_or_else(|| unsigned(bytes, field), Ok)?;
-            // The last one is the kernel's word for "leave it".
-            u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or_else(|| bad(field))
-        };
-        let mode = unsigned(&old.mode, "mode")?;
         let modified = match extended.modified {
             Some(time) => time,
-            None => Time { seconds: number(&old.mtime).ok_or_else(|| bad("time"))?, nanoseconds: 0 },
+            None => Time { seconds: number(&old.mtime).ok_or_else(|| fields.bad("time"))?, nanoseconds: 0 },
         };
         let mut entry = Entry {
             kind,
-            mode: (mode & 0o7777) as u32,
-            uid: id(extended.uid, &old.uid, "user")?,
-            gid: id(extended.gid, &old.gid, "group")?,
+            mode: (fields.unsigned(&old.mode, "mode")? & 0o7777) as u32,
+            uid: fields.id(extended.uid, &old.uid, "user")?,
+            gid: fields.id(extended.gid, &old.gid, "group")?,
             modified,
             size: 0,
             xattrs: std::mem::take(&mut extended.xattrs),
             sparse: None,
-            path: path.clone(),
+            path: fields.path.clone(),
         };
         if entry.kind == Kind::File {
             self.set_data(stored);
-            entry.size = stored;
-            let map = if flag == b'S' {
-                let gnu = header.as_gnu().ok_or_else(|| bad("sparse map"))?;
-                entry.size = unsigned(&gnu.realsize, "size")?;
-                // The map's further blocks come before the data and are not counted in its size.
-                let (data, padding) = (self.data, self.padding);
-                let map = self.old_sparse_map(header)?;
-                (self.data, self.padding) = (data, padding);
-                Some(map.ok_or_else(|| bad("sparse map"))?)
-            } else if extended.sparse {
-                entry.size = extended.sparse_size.ok_or_else(|| bad("size"))?;
-                if extended.sparse_major == Some(1) && extended.sparse_minor == Some(0) {
-                    Some(self.sparse_map()?.ok_or_else(|| bad("sparse map"))?)
-                } else {
-                    Some(pairs(&extended.sparse_map).ok_or_else(|| bad("sparse map"))?)
-                }
-            } else {
-                None
-            };
-            if let Some(map) = &map {
-                let mut end = 0u64;
-                let mut sum = 0u64;
-                for (offset, length) in map {
-                    let next = offset.checked_add(*length).filter(|next| *offset >= end && *next <= entry.size);
-                    end = next.ok_or_else(|| bad("sparse map"))?;
-                    sum += length;
-                }
-                if sum != self.data {
-                    return Err(bad("sparse map"));
-                }
+            match self.sparse(&fields, &extended)? {
+                Some((size, map)) => (entry.size, entry.sparse) = (size, Some(map)),
+                None => entry.size = stored,
             }
             if i64::try_from(entry.size).is_err() {
-                return Err(bad("size"));
+                return Err(fields.bad("size"));
             }
-            entry.sparse = map;
         }
         Ok(Some(entry))
     }
 
-    /// GNU's own format: four pieces in the header, 21 in each block behind it.
-    fn old_sparse_map(&mut self, header: &Header) -> Result<Option<Vec<(u64, u64)>>, Error> {
+    /// The size of a sparse file and the stored pieces in order; `None` if the file is not sparse.
+    fn sparse(&mut self, fields: &Fields<'_>, extended: &Extended) -> Result<Option<(u64, Pieces)>, Error> {
+        let (size, map) = if fields.flag() == b'S' {
+            let gnu = fields.header.as_gnu().ok_or_else(|| fields.bad("sparse map"))?;
+            let size = fields.unsigned(&gnu.realsize, "size")?;
+            // Further blocks of the map come before the data and do not count to its size.
+            let (data, padding) = (self.data, self.padding);
+            let map = self.old_sparse_map(fields.header)?;
+            (self.data, self.padding) = (data, padding);
+            (size, map)
+        } else if extended.sparse {
+            let size = extended.sparse_size.ok_or_else(|| fields.bad("size"))?;
+            let version = (extended.sparse_major, extended.sparse_minor);
+            let map = if version == (Some(1), Some(0)) { self.sparse_map()? } else { pairs(&extended.sparse_map) };
+            (size, map)
+        } else {
+            return Ok(None);
+        };
+        let map = map.ok_or_else(|| fields.bad("sparse map"))?;
+        let mut end = 0u64;
+        let mut sum = 0u64;
+        for (offset, length) in &map {
+            let next = offset.checked_add(*length).filter(|next| *offset >= end && *next <= size);
+            end = next.ok_or_else(|| fields.bad("sparse map"))?;
+            sum += length;
+        }
+        if sum != self.data {
+            return Err(fields.bad("sparse map"));
+        }
+        Ok(Some((size, map)))
+    }
+
+    /// GNU's own format: four pieces in the header, and 21 in each block after it.
+    fn old_sparse_map(&mut self, header: &Header) -> Result<Option<Pieces>, Error> {
         let bytes = header.as_bytes();
         let mut map = Vec::new();
         let mut more = bytes[482] != 0;
@@ -230,8 +202,8 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    /// PAX 1.0: decimal numbers in front of the data, a line each, padded to whole blocks.
-    fn sparse_map(&mut self) -> Result<Option<Vec<(u64, u64)>>, Error> {
+    /// PAX 1.0: decimal numbers before the data, one a line, padded to whole blocks.
+    fn sparse_map(&mut self) -> Result<Option<Pieces>, Error> {
         let mut numbers: Vec<u64> = Vec::new();
         let mut current = Vec::new();
         let mut read = 0u64;
@@ -291,7 +263,7 @@ impl<R: BufRead> Reader<R> {
         Ok(())
     }
 
-    /// The next block, or `None` where the stream ends.
+    /// The next block, or `None` at the end of the stream.
     fn block(&mut self) -> Result<Option<[u8; BLOCK]>, Error> {
         let mut block = [0; BLOCK];
         let mut filled = 0;
@@ -310,19 +282,77 @@ impl<R: BufRead> Reader<R> {
     }
 }
 
+/// The fields of a header, with the name of the entry for errors.
+struct Fields<'a> {
+    header: &'a Header,
+    path: PathBuf,
+}
+
+impl Fields<'_> {
+    fn bad(&self, field: &'static str) -> Error {
+        Error::Field { path: self.path.clone(), field }
+    }
+
+    fn flag(&self) -> u8 {
+        self.header.as_bytes()[156]
+    }
+
+    fn unsigned(&self, bytes: &[u8], field: &'static str) -> Result<u64, Error> {
+        number(bytes).and_then(|number| u64::try_from(number).ok()).ok_or_else(|| self.bad(field))
+    }
+
+    fn id(&self, extended: Option<u64>, bytes: &[u8], field: &'static str) -> Result<u32, Error> {
+        let id = extended.map_or_else(|| self.unsigned(bytes, field), Ok)?;
+        // The kernel uses the last ID for "unchanged".
+        u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or_else(|| self.bad(field))
+    }
+
+    /// The type of the entry, with the link target of an extended header if there was one; `None` for a volume label.
+    fn kind(&self, link: Option<Vec<u8>>) -> Result<Option<Kind>, Error> {
+        let link = || -> Result<PathBuf, Error> {
+            let link = link.unwrap_or_else(|| until_nul(&self.header.as_old().linkname).to_vec());
+            if link.is_empty() || link.contains(&0) {
+                Err(self.bad("link name"))
+            } else {
+                Ok(OsString::from_vec(link).into())
+            }
+        };
+        let device = || -> Result<(u32, u32), Error> {
+            let bytes = self.header.as_bytes();
+            let part =
+                |bytes: &[u8]| number(bytes).and_then(|n| u32::try_from(n).ok()).ok_or_else(|| self.bad("device"));
+            Ok((part(&bytes[329..337])?, part(&bytes[337..345])?))
+        };
+        Ok(Some(match self.flag() {
+            // Before POSIX, a directory was a file with a trailing slash.
+            0 if self.path.as_os_str().as_bytes().ends_with(b"/") => Kind::Directory,
+            0 | b'0' | b'7' | b'S' => Kind::File,
+            b'1' => Kind::HardLink(link()?),
+            b'2' => Kind::Symlink(link()?),
+            b'3' => device().map(|(major, minor)| Kind::Character(major, minor))?,
+            b'4' => device().map(|(major, minor)| Kind::Block(major, minor))?,
+            b'5' => Kind::Directory,
+            b'6' => Kind::Fifo,
+            // A volume label, which GNU tar writes first on request.
+            b'V' => return Ok(None),
+            other => return Err(Error::Kind { path: self.path.clone(), kind: char::from(other) }),
+        }))
+    }
+}
+
 fn read_some<R: BufRead>(reader: &mut R) -> io::Result<&[u8]> {
     loop {
         match reader.fill_buf() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
-            // Asked twice because the borrow of a first answer could not be returned out of a loop.
+            // Called twice because a borrow from a first call could not be returned from a loop.
             Ok(_) => return reader.fill_buf(),
         }
     }
 }
 
 impl<R: BufRead> BufRead for Reader<R> {
-    /// The next piece of the entry's data as it is stored, from the buffer below; empty at its end.
+    /// The next piece of stored data, from the buffer below; empty at the end of the entry.
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.data == 0 {
             return Ok(&[]);
@@ -358,7 +388,7 @@ fn pairs(numbers: &[u64]) -> Option<Vec<(u64, u64)>> {
     Some(numbers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
 }
 
-/// The name in the header itself, with POSIX's prefix.
+/// The name in the header, with POSIX's prefix.
 fn header_path(header: &Header) -> PathBuf {
     let name = until_nul(&header.as_old().name);
     let prefix = header.as_ustar().map_or(&[][..], |ustar| until_nul(&ustar.prefix));
@@ -366,7 +396,7 @@ fn header_path(header: &Header) -> PathBuf {
     OsString::from_vec(path).into()
 }
 
-/// The header's checksum counts its own field as spaces; some old tars summed signed bytes.
+/// The checksum of a header treats its own field as spaces; some old tools summed signed bytes.
 fn checksum_fits(block: &[u8; BLOCK]) -> bool {
     let spaces = 8 * i64::from(b' ');
     let rest = || block[..148].iter().chain(&block[156..]);

@@ -1,4 +1,4 @@
-//! A page that shows an image's tree as a map of rectangles, in a single file without scripts or anything from elsewhere.
+//! An HTML page that shows the tree of an image as a treemap, in a single file without scripts or external resources.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ const LEAST: f64 = 14.0;
 const COLOURS: [&str; 10] =
     ["#4c78a8", "#f58518", "#54a24b", "#b279a2", "#eeca3b", "#72b7b2", "#e45756", "#9d755d", "#ff9da6", "#8c8c8c"];
 
-/// The page, titled with the image's name.
+/// The page, with the name of the image as its title.
 #[must_use]
 pub fn page(title: &str, tree: &Tree) -> String {
     let mut text = String::new();
@@ -113,7 +113,8 @@ fn draw(text: &mut String, node: &Node, path: &str, area: Area) {
     }
 }
 
-/// Divides an area by sizes, the largest first, into rectangles as square as can be (Bruls, Huizing and van Wijk, 2000).
+/// Divides an area into rectangles of these sizes, the largest first, as square as possible (Bruls, Huizing and van
+/// Wijk, 2000).
 fn squarify(sizes: &[f64], mut area: Area) -> Vec<Area> {
     let total: f64 = sizes.iter().sum();
     if total <= 0.0 || area.width <= 0.0 || area.height <= 0.0 {

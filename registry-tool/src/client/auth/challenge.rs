@@ -1,9 +1,9 @@
-//! How a registry wants to be convinced: its `WWW-Authenticate` headers (distribution-spec "Token Authentication").
+//! Which authentication a registry demands: its `WWW-Authenticate` headers (distribution-spec, "Token Authentication").
 
 use http_auth::parser::ChallengeParser;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
-/// How a registry wants to be convinced.
+/// The authentication that a registry demands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::client) enum Challenge {
     /// A name and a password with every request.

@@ -16,7 +16,7 @@ const ANSWER_LIMIT: usize = 1 << 20;
 /// The life of a token whose server does not say (distribution-spec, token specification).
 const DEFAULT_LIFE: Duration = Duration::from_secs(60);
 
-/// A bearer token and how long it is good for.
+/// A bearer token and how long it is valid.
 #[derive(Clone)]
 pub(super) struct Token {
     value: String,

@@ -6,35 +6,36 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use image_tool::show::human::plain;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::Credentials;
+use super::entry::Credentials;
 
-/// Why a helper did not help.
+/// Why a credential helper failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum HelperError {
     /// It is configured but cannot be started.
     #[error("credential helper docker-credential-{name} (named in docker's config.json)")]
     Start {
-        /// The helper's name.
+        /// The helper's name, without `docker-credential-`.
         name: String,
-        /// The system's reason.
+        /// Why the program could not be started.
         source: std::io::Error,
     },
-    /// It ended with an error.
+    /// It reported an error.
     #[error("docker-credential-{name} {operation}: {message}")]
     Failed {
-        /// The helper's name.
+        /// The helper's name, without `docker-credential-`.
         name: String,
         /// `get`, `store` or `erase`.
         operation: &'static str,
-        /// Its own words, the first line of them.
+        /// The first line of its own message.
         message: String,
     },
-    /// The name could leave the search path.
-    #[error("{0:?} is no name of a credential helper")]
+    /// A name that could lead outside the search path.
+    #[error("{0:?} is not a valid name of a credential helper")]
     Name(String),
 }
 
@@ -60,7 +61,7 @@ pub(super) fn get(name: &str, server: &str) -> Result<Option<Credentials>, Helpe
         Err(error) => return Err(error),
     };
     let invalid =
-        |_| HelperError::Failed { name: name.into(), operation: "get", message: "its answer is no JSON".into() };
+        |_| HelperError::Failed { name: name.into(), operation: "get", message: "its answer is not valid JSON".into() };
     let message: Message = serde_json::from_slice(&output).map_err(invalid)?;
     Ok(match message {
         Message { secret, .. } if secret.is_empty() => None,
@@ -94,7 +95,7 @@ fn call(name: &str, operation: &'static str, input: &[u8]) -> Result<Vec<u8>, He
         .spawn()
         .map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A helper that ends without reading says why with its status, which is read below.
+        // A helper that ends without reading gives the reason in its status, which is read below.
         let _ = stdin.write_all(input);
     }
     let output = child.wait_with_output().map_err(failed)?;
@@ -104,6 +105,7 @@ fn call(name: &str, operation: &'static str, input: &[u8]) -> Result<Vec<u8>, He
     // On failure standard output is the message. It is never a secret: `get` prints one only with status 0.
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().map(str::trim).find(|line| !line.is_empty());
-    let message = line.map_or_else(|| output.status.to_string(), |line| line.chars().take(200).collect());
+    let message =
+        line.map_or_else(|| output.status.to_string(), |line| plain(&line.chars().take(200).collect::<String>()));
     Err(HelperError::Failed { name: name.into(), operation, message })
 }

@@ -5,23 +5,24 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{MirrorError, without_port};
+use super::endpoint::without_port;
+use super::error::MirrorError;
 use crate::place::configuration;
 
 /// A mirror of Docker Hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HubMirror {
-    /// Its host and port.
-    pub host: String,
+pub(super) struct HubMirror {
+    /// The mirror's host and port.
+    pub(super) host: String,
     /// Whether the URL's scheme is `http`.
-    pub is_plain: bool,
+    pub(super) is_plain: bool,
 }
 
 /// The two lists of daemon.json that concern registries.
 #[derive(Clone, Debug, Default)]
-pub struct Daemon {
-    /// Mirrors of Docker Hub, in the order they are tried.
-    pub registry_mirrors: Vec<HubMirror>,
+pub(super) struct Daemon {
+    /// Mirrors of Docker Hub, in the order in which they are tried.
+    pub(super) registry_mirrors: Vec<HubMirror>,
     insecure_registries: Vec<Insecure>,
 }
 
@@ -52,7 +53,7 @@ impl Daemon {
 
     fn parse(text: &[u8]) -> Result<Self, String> {
         if text.trim_ascii().is_empty() {
-            // dockerd takes an empty file for one without settings.
+            // To dockerd, an empty file is one without settings.
             return Ok(Self::default());
         }
         let document: Document = serde_json::from_slice(text).map_err(|error| error.to_string())?;
@@ -64,7 +65,7 @@ impl Daemon {
 
     /// Whether `host[:port]` is listed, by name or through a network that holds its address.
     #[must_use]
-    pub fn is_insecure(&self, host: &str) -> bool {
+    pub(super) fn is_insecure(&self, host: &str) -> bool {
         let address: Option<IpAddr> = without_port(host).parse().ok();
         self.insecure_registries.iter().any(|entry| match entry {
             Insecure::Host(listed) => listed == host,
@@ -75,12 +76,12 @@ impl Daemon {
     }
 }
 
-/// dockerd takes a scheme and a host, and refuses a path.
+/// dockerd accepts a scheme and a host, and refuses a path.
 fn mirror(url: &str) -> Result<HubMirror, String> {
     let (host, is_plain) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
         (Some(host), _) => (host, false),
         (_, Some(host)) => (host, true),
-        _ => return Err(format!("registry-mirrors: {url:?} is no http:// or https:// URL")),
+        _ => return Err(format!("registry-mirrors: {url:?} is not a valid http:// or https:// URL")),
     };
     let host = host.trim_end_matches('/');
     if host.is_empty() || host.contains(['/', '?', '#', '@']) || host.chars().any(char::is_whitespace) {
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn what_dockerd_refuses_is_refused() {
         for (text, reason) in [
-            (r#"{"registry-mirrors": ["mirror.example"]}"#, "no http:// or https:// URL"),
+            (r#"{"registry-mirrors": ["mirror.example"]}"#, "not a valid http:// or https:// URL"),
             (r#"{"registry-mirrors": ["https://mirror.example/path"]}"#, "a host alone"),
             (r#"{"registry-mirrors": "https://mirror.example"}"#, "sequence"),
             (r#"{"insecure-registries": ["10.0.0.0/99"]}"#, "neither a host nor a network"),

@@ -10,13 +10,13 @@ use image_tool::error::During as _;
 use oci_distribution::Reference;
 use serde::Deserialize;
 
-use super::MirrorError;
+use super::error::MirrorError;
 use crate::place::configuration::if_there;
 use crate::reference::relocate;
 
 /// Everything that the files say.
 #[derive(Clone, Debug, Default)]
-pub struct Registries {
+pub(super) struct Registries {
     registries: Vec<Registry>,
     aliases: BTreeMap<String, (String, String)>,
     unqualified_search: Vec<String>,
@@ -24,12 +24,12 @@ pub struct Registries {
 
 /// One `[[registry]]` table.
 #[derive(Clone, Debug)]
-pub struct Registry {
+pub(super) struct Registry {
     prefix: String,
-    /// Where the registry is, if that is not what the name says.
-    pub location: Option<String>,
+    /// Where the registry is, if not where the name says.
+    pub(super) location: Option<String>,
     /// Whether certificates are not verified and plain http is allowed.
-    pub is_insecure: bool,
+    pub(super) is_insecure: bool,
     is_blocked: bool,
     mirrors: Vec<Mirror>,
     mirror_by_digest_only: bool,
@@ -38,11 +38,11 @@ pub struct Registry {
 
 /// One `[[registry.mirror]]` table.
 #[derive(Clone, Debug)]
-pub struct Mirror {
+pub(super) struct Mirror {
     /// What replaces the prefix of the name.
-    pub location: String,
-    /// As for the registry.
-    pub is_insecure: bool,
+    pub(super) location: String,
+    /// Whether the mirror's certificates are not verified and plain http is allowed.
+    pub(super) is_insecure: bool,
     pull: PullFromMirror,
 }
 
@@ -127,8 +127,8 @@ impl Registries {
         Ok(registries)
     }
 
-    /// Lays one file over those read before: a registry of the same prefix and a search list are replaced, aliases are
-    /// added one by one, and an empty alias takes one away.
+    /// Merges a file into those read before: a registry with the same prefix and a search list are replaced, aliases are added
+    /// one by one, and an empty alias removes one.
     fn merge(&mut self, text: &str, path: &Path) -> Result<(), MirrorError> {
         let syntax = |reason: String| MirrorError::Syntax { path: path.to_owned(), reason };
         let document: Document = toml::from_str(text).map_err(|error| syntax(one_line(text, &error)))?;
@@ -157,7 +157,7 @@ impl Registries {
                     continue;
                 }
                 let Some((registry, repository)) = target.split_once('/') else {
-                    return Err(syntax(format!("alias {alias:?}: {target:?} is no host/repository")));
+                    return Err(syntax(format!("alias {alias:?}: {target:?} is not a valid host/repository")));
                 };
                 self.aliases.insert(alias, (registry.to_owned(), repository.to_owned()));
             }
@@ -170,22 +170,22 @@ impl Registries {
         self.registries.push(registry);
     }
 
-    /// The table whose prefix matches the most of the name.
+    /// The table whose prefix matches most of the name.
     #[must_use]
-    pub fn find(&self, reference: &Reference) -> Option<&Registry> {
+    pub(super) fn find(&self, reference: &Reference) -> Option<&Registry> {
         let matching = self.registries.iter().filter_map(|entry| Some((entry.match_length(reference)?, entry)));
         matching.max_by_key(|(length, _)| *length).map(|(_, entry)| entry)
     }
 
     /// What a short name stands for: registry and repository.
     #[must_use]
-    pub fn alias(&self, short: &str) -> Option<(&str, &str)> {
+    pub(super) fn alias(&self, short: &str) -> Option<(&str, &str)> {
         self.aliases.get(short).map(|(registry, repository)| (registry.as_str(), repository.as_str()))
     }
 
-    /// The registries to try for a short name; empty where none are configured.
+    /// The registries to try for a short name; empty if none are configured.
     #[must_use]
-    pub fn unqualified_search(&self) -> &[String] {
+    pub(super) fn unqualified_search(&self) -> &[String] {
         &self.unqualified_search
     }
 }
@@ -212,7 +212,7 @@ impl Registry {
         };
         let is_wildcard = prefix.starts_with("*.");
         if location.is_none() && !is_wildcard && table.mirror.is_empty() && !table.blocked && !table.insecure {
-            return Err(format!("registry {prefix:?} says nothing: it needs a location or a mirror"));
+            return Err(format!("registry {prefix:?} has no effect: it needs a location or a mirror"));
         }
         for location in table.mirror.iter().map(|mirror| &mirror.location).chain(&location) {
             if location.is_empty() || location.contains("://") {
@@ -238,7 +238,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`MirrorError::Blocked`].
-    pub fn check_allowed(&self) -> Result<(), MirrorError> {
+    pub(super) fn check_allowed(&self) -> Result<(), MirrorError> {
         if self.is_blocked {
             return Err(MirrorError::Blocked { prefix: self.prefix.clone(), path: self.path.clone() });
         }
@@ -246,7 +246,7 @@ impl Registry {
     }
 
     /// The mirrors that may serve this reference, in order.
-    pub fn mirrors_for<'a>(&'a self, reference: &Reference) -> impl Iterator<Item = &'a Mirror> + use<'a> {
+    pub(super) fn mirrors_for<'a>(&'a self, reference: &Reference) -> impl Iterator<Item = &'a Mirror> + use<'a> {
         let by_digest = reference.digest().is_some();
         self.mirrors.iter().filter(move |mirror| match mirror.pull {
             PullFromMirror::All => by_digest || !self.mirror_by_digest_only,
@@ -277,7 +277,7 @@ impl Registry {
     ///
     /// # Errors
     /// The result must be `host/repository`.
-    pub fn rewrite(&self, reference: &Reference, location: &str) -> Result<Reference, MirrorError> {
+    pub(super) fn rewrite(&self, reference: &Reference, location: &str) -> Result<Reference, MirrorError> {
         let invalid = || MirrorError::Location { location: location.to_owned(), path: self.path.clone() };
         let name = format!("{}/{}", reference.registry(), reference.repository());
         let rest = if self.prefix.starts_with('*') {
@@ -285,7 +285,7 @@ impl Registry {
         } else {
             name.strip_prefix(self.prefix.as_str())
         };
-        // A prefix may go as far as a tag; then the location replaces the whole name.
+        // A prefix may include a tag; then the location replaces the whole name.
         let rewritten = format!("{location}{}", rest.unwrap_or_default());
         let (registry, repository) = rewritten.split_once('/').ok_or_else(invalid)?;
         let is_valid = format!("{registry}/{repository}:x").parse::<crate::reference::ImageName>().is_ok();
@@ -420,7 +420,7 @@ mod tests {
             ("[[registry]]\nlocation = 5", "line 2"),
             ("[[registry]]\ninsecure = true", "needs a prefix or a location"),
             ("[[registry]]\nlocation = \"https://x.example\"", "without a scheme"),
-            ("[aliases]\n\"a\" = \"b\"", "no host/repository"),
+            ("[aliases]\n\"a\" = \"b\"", "not a valid host/repository"),
         ] {
             let error = merged(&[("r.conf", text)]).unwrap_err().to_string();
             assert!(error.contains(reason) && error.starts_with("r.conf: ") && !error.contains('\n'), "{error}");

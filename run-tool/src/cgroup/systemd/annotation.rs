@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::bus::{Property, Value};
+use super::wire::{Property, Value};
 
 /// A property from an annotation; systemd's `…Sec` is `…USec` on the bus.
 pub(super) fn annotated(name: &str, text: &str) -> Result<Property> {

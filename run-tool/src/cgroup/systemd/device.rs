@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::bus::{Property, Value};
+use super::wire::{Property, Value};
 use crate::cgroup::device::{Rule, exceptions, reduce};
 use crate::cgroup::file::read;
 use crate::kernel::log;

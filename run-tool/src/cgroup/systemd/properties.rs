@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::LinuxResources;
 
-use super::bus::{Property, Value, property};
 use super::device;
+use super::wire::{Property, Value, property};
 use crate::cgroup::device::Rule;
 use crate::cgroup::v2;
 use crate::kernel::{log, set};

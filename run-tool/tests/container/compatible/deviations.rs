@@ -20,7 +20,7 @@ pub(crate) const REAL_TIME_SIGNALS: &str = "real-time signals have names: docker
 pub(crate) const ABSOLUTE_SOCKET: &str = "the message has the absolute path of the socket";
 pub(crate) const SECCOMP_FLAGS: &str = "seccomp flags are supported, as in runc 1.5";
 pub(crate) const PRESERVED_FDS: &str = "a descriptor that is not open cannot be passed on; runc 1.5 refuses it too";
-pub(crate) const UNUSED_MAPPINGS: &str = "id mappings require a user namespace, as in runc 1.5";
+pub(crate) const UNUSED_MAPPINGS: &str = "id mappings and a user namespace require each other, as in runc 1.5";
 
 pub(crate) const fn but(runc: &'static str, tool: &'static str, why: &'static str) -> Deviation {
     Deviation { runc, tool, why, unified: None }

@@ -1,15 +1,16 @@
-//! ADD of an archive: its entries become the layer's.
+//! ADD of an archive: its entries become entries of the layer.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use image_tool::layer::entry::{self, Kind};
 
-use super::{Copier, Data, Error, absolute};
+use super::{Copier, Data, absolute};
+use crate::copy::error::Error;
 use crate::source::files;
 
 impl Copier<'_, '_> {
-    /// Unpack an archive at the destination: owners, modes and times are the archive's.
+    /// Unpacks an archive at the destination. Entries keep their owners, modes and times.
     pub(super) fn unpack(&mut self, file: &std::fs::File, name: &str) -> Result<(), Error> {
         let read = |source| Error::Read { name: name.to_owned(), source };
         let base = self.directory_destination()?;
@@ -22,7 +23,7 @@ impl Copier<'_, '_> {
             let inside = files::inside(&entry.path.to_string_lossy());
             let inside = if entry.path.to_str().is_some() { inside } else { lossless(&entry.path) };
             let Some(file_name) = inside.file_name() else { continue };
-            // Where the archive's own links, or the image's, lead is decided in the image.
+            // Links, the archive's own and the image's, are resolved in the image.
             let parent = self.tree.resolve(&base.join(inside.parent().unwrap_or(Path::new(""))))?;
             let path = parent.join(file_name);
             self.check_name(&path)?;
@@ -33,7 +34,8 @@ impl Copier<'_, '_> {
             let is_directory = entry.kind == Kind::Directory;
             match is_directory {
                 true if self.tree.is_directory(&self.tree.resolve(&path)?) => {
-                    // An archive of a root filesystem with merged /usr still has `lib/`: it means where `lib` leads.
+                    // The archive of a root file system with merged /usr may hold `lib/`; it means the directory that
+                    // the link `lib` leads to.
                     let path = self.tree.resolve(&path)?;
                     if path.as_os_str().is_empty() || path == base {
                         continue;
@@ -65,7 +67,7 @@ impl Copier<'_, '_> {
     }
 }
 
-/// The path's own components, whatever its encoding; `..` is dropped.
+/// The path's normal components, in any encoding; `..` is dropped.
 fn lossless(path: &Path) -> PathBuf {
     path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect()
 }

@@ -1,25 +1,65 @@
-//! Images as docker saved them before version 1.10: a folder for each layer, with `json`, `VERSION` and `layer.tar`, and
-//! `repositories` for the names. There is no image config in them; it is made from the layers' `json` as docker does.
+//! Archives of docker before 1.10: a folder for each layer with `json`, `VERSION` and `layer.tar`, and `repositories`
+//! for the names. They have no image config; it is made from the `json` files of the layers, as docker does.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use oci_spec::image::MediaType;
 use serde_json::{Map, Value, json};
 
-/// One layer of such an image, the topmost first.
-pub struct Ancestor {
-    /// Its `json`.
-    pub document: Map<String, Value>,
-    /// The digest of its `layer.tar`, plain.
-    pub diff_id: String,
+use super::Loaded;
+use super::store::{Archive, malformed};
+use crate::address::name::short;
+use crate::archive::Error;
+
+impl Archive<'_> {
+    /// Loads the images of `repositories`, which names the folder of the topmost layer, which names its parent.
+    pub(super) fn legacy(&mut self) -> Result<Vec<Loaded>, Error> {
+        let repositories: BTreeMap<String, BTreeMap<String, String>> = self.json(Path::new("repositories"))?;
+        let mut loaded = Vec::new();
+        for (repository, tags) in repositories {
+            for (tag, top) in tags {
+                let mut ancestors = Vec::new();
+                let mut layers = Vec::new();
+                let mut next = Some(top);
+                while let Some(id) = next {
+                    if ancestors.len() > 1024 {
+                        return Err(malformed(Path::new(&id), "more than 1024 layers, or a circle of parents"));
+                    }
+                    let document: Map<String, Value> = self.json(&Path::new(&id).join("json"))?;
+                    let (descriptor, diff_id) = self.layer(&Path::new(&id).join("layer.tar"), None)?;
+                    next = parent(&document).map(str::to_owned);
+                    if document.get("throwaway").and_then(Value::as_bool) != Some(true) {
+                        layers.push(descriptor);
+                    }
+                    ancestors.push(Ancestor { document, diff_id });
+                }
+                layers.reverse();
+                let config = config(&ancestors).to_string();
+                let config = self.writer.put(MediaType::ImageConfig, config.as_bytes())?;
+                let descriptor = self.manifest(&config, &layers)?;
+                loaded.push(Loaded { name: short(&format!("{repository}:{tag}")).parse().ok(), descriptor });
+            }
+        }
+        Ok(loaded)
+    }
 }
 
-/// The parent that a layer's `json` names.
-#[must_use]
-pub fn parent(document: &Map<String, Value>) -> Option<&str> {
+/// A layer of such an image.
+struct Ancestor {
+    /// The content of its `json`.
+    document: Map<String, Value>,
+    /// The digest of its uncompressed `layer.tar`.
+    diff_id: String,
+}
+
+/// The ID of the parent in the `json` of a layer.
+fn parent(document: &Map<String, Value>) -> Option<&str> {
     document.get("parent").and_then(Value::as_str).filter(|parent| !parent.is_empty())
 }
 
-/// The image config that docker makes of a chain of layers, the topmost first, and which of them have files.
-#[must_use]
-pub fn config(ancestors: &[Ancestor]) -> Value {
+/// The image config for a chain of layers, the topmost first, as docker makes it.
+fn config(ancestors: &[Ancestor]) -> Value {
     let mut config = ancestors.first().map(|top| top.document.clone()).unwrap_or_default();
     for key in ["id", "parent", "layer_id", "parent_id", "throwaway", "Size", "size", "layer_digest", "checksum"] {
         config.remove(key);

@@ -1,0 +1,63 @@
+//! Why a copy cannot be made.
+
+use std::io;
+use std::path::PathBuf;
+
+use image_tool::layer::{diff, entry};
+
+use crate::source::files;
+use crate::stage::tree;
+
+/// Why a copy cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A source is missing or cannot be read.
+    #[error(transparent)]
+    Files(#[from] files::Error),
+    /// The destination cannot be resolved.
+    #[error(transparent)]
+    Tree(#[from] tree::Error),
+    /// A directory would replace something that is not one.
+    #[error("{}: a directory cannot replace {what} (copy to where it leads)", .path.display())]
+    OverOther {
+        /// The path in the image.
+        path: PathBuf,
+        /// What is there: `a file`, `a symbolic link`.
+        what: &'static str,
+    },
+    /// A file would replace a directory.
+    #[error("{}: a file cannot replace a directory", .0.display())]
+    OverDirectory(PathBuf),
+    /// The name marks a deletion (`.wh.…`).
+    #[error("{}: cannot be in a layer: its name would read as a deletion", .0.display())]
+    Whiteout(PathBuf),
+    /// The file was written to while it was copied.
+    #[error("{}: changed while it was read", .0.display())]
+    Changed(PathBuf),
+    /// The archive cannot be unpacked.
+    #[error("{name}")]
+    Archive {
+        /// The archive's path or URL.
+        name: String,
+        /// What is wrong with it.
+        source: entry::Error,
+    },
+    /// A source cannot be read.
+    #[error("read {name}")]
+    Read {
+        /// The source's name, or the entry's.
+        name: String,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// The layer cannot be written.
+    #[error("write the layer")]
+    Write(#[source] io::Error),
+}
+
+impl From<diff::Error> for Error {
+    fn from(error: diff::Error) -> Self {
+        Self::Write(io::Error::other(error))
+    }
+}

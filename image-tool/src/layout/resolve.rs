@@ -1,0 +1,74 @@
+//! Resolving addresses.
+
+use oci_spec::image::Descriptor;
+
+use super::{Error, Layout, index};
+use crate::address::{Address, RefName, name};
+
+impl Layout {
+    /// The descriptor of an address, in `index.json` or an index in it. A digest, if given, takes precedence.
+    ///
+    /// A ref is first compared exactly, then as a docker name ([`name::equal`]). If it is hexadecimal, it may also be
+    /// the beginning of an ID: the digest of a manifest or a config.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchImage`], [`Error::Ambiguous`].
+    pub fn resolve(&self, address: &Address) -> Result<Descriptor, Error> {
+        let index = self.index()?;
+        let entries = index.descriptors()?;
+        let none = || Error::NoSuchImage { address: address.clone() };
+        if let Some(digest) = address.digest() {
+            return self.reachable(&entries, digest)?.ok_or_else(none);
+        }
+        let found: Vec<&Descriptor> = match address.reference() {
+            None => entries.iter().collect(),
+            Some(reference) => match Self::by_ref(&entries, reference) {
+                found if !found.is_empty() => found,
+                _ => self.by_identity(&entries, reference.as_str())?,
+            },
+        };
+        let mut distinct = found.clone();
+        distinct.sort_by_key(|descriptor| descriptor.digest().to_string());
+        distinct.dedup_by_key(|descriptor| descriptor.digest());
+        match distinct[..] {
+            [] => Err(none()),
+            [_] => Ok(found[0].clone()),
+            _ => {
+                let name = |descriptor: &&Descriptor| {
+                    let reference = index::ref_name(descriptor).and_then(|text| text.parse::<RefName>().ok());
+                    Address::new(address.layout(), reference, Some(descriptor.digest().clone()))
+                        .map_or_else(|_| descriptor.digest().to_string(), |address| address.to_string())
+                };
+                Err(Error::Ambiguous { address: address.clone(), candidates: found.iter().map(name).collect() })
+            }
+        }
+    }
+
+    fn by_ref<'a>(entries: &'a [Descriptor], reference: &RefName) -> Vec<&'a Descriptor> {
+        let matching = |test: &dyn Fn(&str) -> bool| -> Vec<&'a Descriptor> {
+            entries.iter().filter(|descriptor| index::ref_name(descriptor).is_some_and(test)).collect()
+        };
+        match matching(&|text| text == reference.as_str()) {
+            exact if !exact.is_empty() => exact,
+            _ => matching(&|text| name::equal(text, reference.as_str())),
+        }
+    }
+
+    fn by_identity<'a>(&self, entries: &'a [Descriptor], hex: &str) -> Result<Vec<&'a Descriptor>, Error> {
+        if hex.len() < 4 || hex.len() > 64 || !hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        for descriptor in entries {
+            let mut identities = vec![descriptor.digest().clone()];
+            // An unreadable image has no ID; `verify` reports what is wrong with it.
+            identities.extend(self.manifests(descriptor).unwrap_or_default().iter().filter_map(|manifest| {
+                self.image_of(manifest).ok().map(|image| image.manifest().config().digest().clone())
+            }));
+            if identities.iter().any(|digest| digest.digest().starts_with(hex)) {
+                found.push(descriptor);
+            }
+        }
+        Ok(found)
+    }
+}

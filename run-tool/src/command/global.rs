@@ -1,0 +1,102 @@
+//! The global options, checked: where state is kept, who manages control groups, and how the program was called.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cgroup::systemd;
+use crate::checkpoint::criu::Criu;
+use crate::container::Container;
+use crate::kernel::{beneath, procfs};
+
+/// The global options, checked.
+#[derive(Debug)]
+pub(super) struct Global {
+    /// The folder that holds the state of all containers.
+    pub(super) root: PathBuf,
+    /// Whether `--root` was given: then `list` fails if the folder is missing.
+    pub(super) explicit_root: bool,
+    rootless: String,
+    /// Whether systemd manages the control groups.
+    pub(super) systemd_cgroup: bool,
+    criu: Option<PathBuf>,
+}
+
+impl Global {
+    /// Reads what was given.
+    pub(super) fn new(root: Option<&Path>, rootless: &str, systemd_cgroup: bool, criu: Option<&Path>) -> Result<Self> {
+        if systemd_cgroup && !systemd::is_running() {
+            bail!("systemd cgroup flag passed, but systemd support for managing cgroups is not available");
+        }
+        let (root, explicit_root) = match root {
+            Some(root) => {
+                let root = beneath::clean(&std::env::current_dir().context("getwd")?.join(root));
+                if root == Path::new("/") {
+                    bail!("Option --root argument should not be set to /");
+                }
+                (root, true)
+            }
+            None => (make_default_root()?, false),
+        };
+        let (rootless, criu) = (rootless.to_owned(), criu.map(Path::to_owned));
+        Ok(Self { root, explicit_root, rootless, systemd_cgroup, criu })
+    }
+
+    /// Whether errors of permission on control groups are ignored.
+    pub(super) fn rootless_cgroups(&self) -> Result<bool> {
+        match self.rootless.to_ascii_lowercase().as_str() {
+            "" | "auto" => Ok(!rustix::process::geteuid().is_root() || procfs::in_user_namespace()),
+            "1" | "t" | "true" => Ok(true),
+            "0" | "f" | "false" => Ok(false),
+            other => bail!("strconv.ParseBool: parsing {other:?}: invalid syntax"),
+        }
+    }
+
+    /// The criu to use. A relative path is resolved now: `restore` changes to the bundle before it runs criu.
+    pub(super) fn criu(&self) -> Result<Criu> {
+        let path = self.criu.as_deref().unwrap_or(Path::new("criu"));
+        if path.components().count() == 1 {
+            return Ok(Criu(path.to_owned()));
+        }
+        Ok(Criu(std::env::current_dir().context("getwd")?.join(path)))
+    }
+
+    /// Finds a container.
+    pub(super) fn container(&self, id: &str) -> Result<Container> {
+        Container::load(&self.root, id)
+    }
+}
+
+/// The folder of state without `--root`, and whether it is in the runtime folder of an ordinary user.
+pub(super) fn default_root() -> (PathBuf, bool) {
+    // podman passes no root. Called as runc, run-tool must find the containers that runc started.
+    let folder_name = if name() == "runc" { "runc" } else { "run-tool" };
+    let ordinary = !rustix::process::geteuid().is_root()
+        || (procfs::in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root"));
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(folder) if ordinary && !folder.is_empty() => (PathBuf::from(folder).join(folder_name), true),
+        _ => (Path::new("/run").join(folder_name), false),
+    }
+}
+
+/// The default root, which for an ordinary user is created at once.
+fn make_default_root() -> Result<PathBuf> {
+    let (root, ordinary) = default_root();
+    if ordinary {
+        std::fs::create_dir_all(&root).with_context(|| {
+            format!("{}: the path in $XDG_RUNTIME_DIR must be writable by the user", root.display())
+        })?;
+        // The sticky bit keeps it from being pruned (XDG base directory specification).
+        rustix::fs::chmod(&root, rustix::fs::Mode::from_raw_mode(0o1700))
+            .with_context(|| root.display().to_string())?;
+    }
+    Ok(root)
+}
+
+/// The file name of argv[0]. runc's messages begin with it, and engines show them.
+pub(super) fn name() -> String {
+    std::env::args_os()
+        .next()
+        .and_then(|name| Path::new(&name).file_name().map(|name| name.to_string_lossy().into_owned()))
+        .unwrap_or_else(|| "run-tool".to_owned())
+}
