@@ -23,7 +23,7 @@ pub(super) struct Global {
 }
 
 impl Global {
-    /// Reads what was given.
+    /// Checks the options. Without `--root` the default root is used.
     pub(super) fn new(root: Option<&Path>, rootless: &str, systemd_cgroup: bool, criu: Option<&Path>) -> Result<Self> {
         if systemd_cgroup && !systemd::is_running() {
             bail!("systemd cgroup flag passed, but systemd support for managing cgroups is not available");
@@ -61,7 +61,7 @@ impl Global {
         Ok(Criu(std::env::current_dir().context("getwd")?.join(path)))
     }
 
-    /// Finds a container.
+    /// Loads the container with an id.
     pub(super) fn container(&self, id: &str) -> Result<Container> {
         Container::load(&self.root, id)
     }
