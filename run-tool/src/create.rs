@@ -1,9 +1,9 @@
-//! From a configuration to a process in a container: its first one, or another one of exec.
+//! From a configuration to a process in a container: the init process, or a further one for `exec`.
 //!
-//! `create` below is the way of the first one, to be read in this order: what is decided (`begin`, with `validate` and `plan`), the
-//! parent's side (`first`), and the child's (`init`), which talk to each other as `talk` says. `exec` is the way of another one.
-//! What both do alike is in `parent` and `child`. This room imports all that a container consists of (`container`, `cgroup`,
-//! `rootfs`, `program`) and nothing that comes later.
+//! `create` below makes the init process. Read it in this order: the decisions (`begin`, with `validate` and `plan`), the parent's
+//! side (`first`), and the child's side (`init`). The two sides exchange the messages in `talk`. `exec` starts a further process.
+//! `parent` and `child` hold what is common to both kinds. This room imports everything that a container consists of
+//! (`container`, `cgroup`, `rootfs`, `program`) and nothing that comes later.
 
 mod agent;
 pub(crate) mod begin;
@@ -32,24 +32,24 @@ use crate::container::{Container, hook};
 use crate::kernel::syscall::{self, Pid};
 use crate::kernel::{file, log};
 
-/// A container whose program runs or waits for `start`.
+/// A container whose program is running or waiting for `start`.
 #[derive(Debug)]
 pub(crate) struct Started {
-    /// The container.
+    /// The container, with its state stored.
     pub(crate) container: Container,
-    /// Its first process.
+    /// Its init process.
     pub(crate) pid: Pid,
-    /// The terminal, if it stays here.
+    /// The master of its terminal, if it has one and no console socket received it.
     pub(crate) master: Option<OwnedFd>,
-    /// Where it says that it is ready, if the caller wants to know.
+    /// The socket at which it reports readiness, if the caller has a `NOTIFY_SOCKET`.
     pub(crate) notify: Option<Notify>,
 }
 
-/// Makes a container. What was made is taken back if a step fails.
+/// Creates a container. If a step fails, everything done before is undone.
 pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
     let mut begun = begin::begin(spec, &mut options)?;
     syscall::default_signals();
-    // Someone else's groups must survive the failure that they are the reason of.
+    // Used groups belong to someone else. They must not be removed with what is undone below.
     let made = begun.cgroup.refuse_used().and_then(|()| {
         let notify = match &options.notify {
             Some(host) => notify::prepare(&begun.container.folder, host, options.again, options.wait_for_start)?,
@@ -74,7 +74,7 @@ pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
     }
 }
 
-/// Whatever step it was that failed: this is why. The step itself is told to those who look for faults in run-tool.
+/// The error for a container whose init process was OOM-killed. The step that failed is only named with `--debug`.
 fn starvation(error: &anyhow::Error) -> anyhow::Error {
     let (context, cause) =
         ("unable to start container process", "container init was OOM-killed (memory limit too low?)");
@@ -85,7 +85,7 @@ fn starvation(error: &anyhow::Error) -> anyhow::Error {
     anyhow::anyhow!("{context}: {cause}: {}", step.trim_start_matches(context).trim_start_matches(": "))
 }
 
-/// Makes a container, lets it run, and runs what is to run then. It is gone again if that fails.
+/// Creates a container, runs its poststart hooks and writes the pid file. If that fails, the container is deleted.
 pub(crate) fn start(spec: &Spec, options: Options, pid_file: Option<&Path>) -> Result<Started> {
     settle(create(spec, options)?, |started| {
         let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.poststart().as_ref());
@@ -94,7 +94,7 @@ pub(crate) fn start(spec: &Spec, options: Options, pid_file: Option<&Path>) -> R
     })
 }
 
-/// Does what follows on a container. It is gone again if that fails.
+/// Does what must follow a start. If that fails, the container is deleted.
 pub(crate) fn settle(started: Started, after: impl FnOnce(&Started) -> Result<()>) -> Result<Started> {
     if let Err(error) = after(&started) {
         if let Err(error) = started.container.kill_and_destroy() {

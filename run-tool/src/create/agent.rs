@@ -1,4 +1,4 @@
-//! The listener of a seccomp filter, on its way from the child to the agent that answers for it.
+//! The listener of a seccomp filter: taken from the child and sent to the agent that answers its notifications.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -11,14 +11,14 @@ use crate::kernel::socket;
 use crate::kernel::syscall::Pid;
 use crate::spec;
 
-/// Takes a copy of a child's descriptor.
+/// Duplicates a descriptor of a child.
 pub(super) fn fetch(pid: Pid, fd: i32) -> Result<OwnedFd> {
     let pid = RustixPid::from_raw(pid).context("pid")?;
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).fails(|| "pidfd_open")?;
     rustix::process::pidfd_getfd(&pidfd, fd, PidfdGetfdFlags::empty()).fails(|| "pidfd_getfd").map_err(Into::into)
 }
 
-/// Hands the seccomp listener to the agent (runtime-spec config-linux.md, "The Container Process State").
+/// Sends the listener to the agent (runtime-spec config-linux.md, "The Container Process State").
 pub(super) fn send(container: &Container, status: &str, init_pid: Pid, pid: Pid, listener: &OwnedFd) -> Result<()> {
     let seccomp = container.state.config.seccomp.as_ref().context("seccomp listenerPath is not set")?;
     let path = seccomp.listener_path.as_ref().context("seccomp listenerPath is not set")?;

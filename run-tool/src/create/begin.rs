@@ -1,4 +1,4 @@
-//! A container that is about to be made: everything decided, its name taken, and the way back.
+//! The beginning of a container: everything is decided and its folder is created. The functions that undo it are here too.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -18,21 +18,21 @@ use crate::kernel::{file, log, procfs};
 use crate::program::{Program, seccomp};
 use crate::spec::Items;
 
-/// A container of which nothing exists yet but its folder, or not all.
+/// A container in the making, of which at least the folder exists.
 pub(crate) struct Begun {
-    /// What is decided about it.
+    /// The plan for the child.
     pub(crate) plan: Plan,
-    /// What runs in it.
+    /// The program that runs in it.
     pub(crate) program: Program,
-    /// Its groups.
+    /// Its control groups.
     pub(crate) cgroup: Cgroup,
-    /// Itself.
+    /// The container itself, with the state as far as it is known.
     pub(crate) container: Container,
-    /// Its first process; zero until it is cloned.
+    /// Its init process; 0 until it is cloned.
     pub(crate) pid: Pid,
 }
 
-/// Plans a container and takes its name.
+/// Plans a container and creates its folder, which reserves its id.
 pub(crate) fn begin(spec: &Spec, options: &mut Options) -> Result<Begun> {
     state::check_id(&options.id)?;
     let rootless = !rustix::process::geteuid().is_root();
@@ -55,7 +55,7 @@ pub(crate) fn begin(spec: &Spec, options: &mut Options) -> Result<Begun> {
     let plan = Plan::new(spec, options, &cgroup, rootless)?;
     match fs::DirBuilder::new().mode(0o711).create(&folder) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && options.again => {
-            // Nothing of it holds for the new one; it may be missing.
+            // The exit status of the previous run. The file may be missing.
             let _ = fs::remove_file(folder.join(exit::EXIT));
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!("container with given ID already exists"),
@@ -110,7 +110,7 @@ fn plan_groups(spec: &Spec, options: &Options) -> Result<Cgroup> {
 }
 
 impl Begun {
-    /// Stores what exec, which must not be freer than the first process, needs of the program.
+    /// Stores the restrictions of the program that `exec` must apply too.
     pub(crate) fn keep_for_exec(&mut self) -> Result<()> {
         let config = &mut self.container.state.config;
         if let Some(filter) = &self.program.filter {
@@ -125,7 +125,7 @@ impl Begun {
         Ok(())
     }
 
-    /// Stores what is known once the first process is there.
+    /// Completes the state with the init process, and stores it.
     pub(crate) fn store(&mut self) -> Result<()> {
         let (start, _) = procfs::process_stat(self.pid).context("the container's process is gone")?;
         let state = &mut self.container.state;
@@ -136,7 +136,7 @@ impl Begun {
         self.container.save().context("unable to store init state")
     }
 
-    /// Gives the name of a container free that did not come to be. The error that led there is the one that is told.
+    /// Removes the folder of a container that could not be created, which frees its id. A failure is only a warning.
     pub(crate) fn undo_folder(&self) {
         let folder = &self.container.folder;
         if let Err(error) = fs::remove_dir_all(folder) {
@@ -144,14 +144,14 @@ impl Begun {
         }
     }
 
-    /// Ends what is left of a container that did not come to be.
+    /// Kills the processes of a container that could not be created, and removes its groups.
     pub(crate) fn undo_groups(&self) {
         if self.pid != 0 {
             let _ = syscall::kill(self.pid, libc::SIGKILL);
             let _ = syscall::wait(self.pid, true);
         }
         if self.cgroup.pids().is_ok_and(|pids| !pids.is_empty()) {
-            // Processes that hooks or the container left behind.
+            // Hooks or the container have left processes behind.
             let _ = self.cgroup.kill_all();
         }
         if let Err(error) = self.cgroup.destroy() {

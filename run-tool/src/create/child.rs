@@ -1,4 +1,4 @@
-//! The child's side of the talk, as far as the first process and those of exec do the same between the clone and execve.
+//! The child's side between clone and execve, as far as it is the same for the init process and for `exec`.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,14 +14,14 @@ use crate::program::Program;
 
 /// A process that is to become a program in a container.
 pub(super) trait Child {
-    /// The process in between: enters what holds only for its children.
+    /// In the intermediate process: enters the namespaces that only apply to its children.
     fn enter_first(&self) -> Result<()>;
 
-    /// The process itself: becomes the program. Returns only if execve failed.
+    /// In the child: sets everything up and executes the program. Returns only if execve fails.
     fn set_up(&mut self, channel: &Channel) -> Result<anyhow::Error>;
 }
 
-/// The process itself, which never returns from here.
+/// Runs the child. It never returns from here.
 pub(super) fn run(child: &mut impl Child, channel: &Channel) -> ! {
     channel.take_log();
     let error = match child.set_up(channel) {
@@ -30,7 +30,7 @@ pub(super) fn run(child: &mut impl Child, channel: &Channel) -> ! {
     channel.fail(&error)
 }
 
-/// The process in between: clones the process itself with `flags`, as a child of its own parent, and goes.
+/// Runs the intermediate process: it clones the child with `flags` as a child of its own parent, and exits.
 pub(super) fn run_stage(child: &mut impl Child, channel: &Channel, flags: u64) -> ! {
     let stage = || -> Result<Option<Pid>> {
         child.enter_first()?;
@@ -39,7 +39,7 @@ pub(super) fn run_stage(child: &mut impl Child, channel: &Channel, flags: u64) -
     match stage() {
         Ok(None) => run(child, channel),
         Ok(Some(pid)) => {
-            // Nobody to tell if the parent is gone.
+            // If the parent is gone there is nobody to tell.
             let _ = channel.send(&Message::Pid(pid));
             syscall::exit(0)
         }
@@ -47,20 +47,20 @@ pub(super) fn run_stage(child: &mut impl Child, channel: &Channel, flags: u64) -
     }
 }
 
-/// Without its parent a half-made container has no purpose.
+/// Lets this process die with its parent: nobody else can complete a half-made container.
 pub(super) fn die_with_parent() -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
     Ok(())
 }
 
-/// Keeps others in the container from looking into this process while it still holds what is the host's (CVE-2016-9962). The
-/// kernel forgets it when the ids change.
+/// Keeps other processes in the container from inspecting this one while it still has access to the host (CVE-2016-9962). The kernel
+/// resets this when the ids change.
 pub(super) fn hide() -> Result<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).fails(|| "prctl(PR_SET_DUMPABLE)")?;
     Ok(())
 }
 
-/// Takes over streams that are not the caller's.
+/// Replaces the standard streams, if the caller's are not to be used.
 pub(super) fn set_streams(streams: Option<[OwnedFd; 3]>) -> Result<()> {
     for (number, stream) in streams.iter().flatten().enumerate() {
         syscall::dup_to(stream.as_fd(), number as i32).fails(|| "dup3")?;
@@ -68,7 +68,7 @@ pub(super) fn set_streams(streams: Option<[OwnedFd; 3]>) -> Result<()> {
     Ok(())
 }
 
-/// Gives the program a terminal, whose other end goes to the console socket or to the parent. `show` may put it elsewhere too.
+/// Gives the program a terminal, and sends its master to the console socket or to the parent. `show` is called with the slave.
 pub(super) fn make_terminal(
     console: Option<OwnedFd>,
     (width, height): (u16, u16),
@@ -85,7 +85,7 @@ pub(super) fn make_terminal(
     terminal::become_controlling(&slave)
 }
 
-/// Sends a descriptor of this process to `--pidfd-socket`, if there is one.
+/// Sends a pidfd of this process to the socket, if there is one (`--pidfd-socket`).
 pub(super) fn send_pidfd(socket: Option<OwnedFd>) -> Result<()> {
     let Some(socket) = socket else { return Ok(()) };
     let own = RustixPid::from_raw(std::process::id() as i32).context("pid")?;
@@ -94,12 +94,12 @@ pub(super) fn send_pidfd(socket: Option<OwnedFd>) -> Result<()> {
     Ok(())
 }
 
-/// Has the parent do the last that it does, and takes on the program's rights. Gives the file to execute.
+/// Waits for the parent's last steps and takes on the program's user and restrictions. Returns the file to execute.
 pub(super) fn take_on(program: &mut Program, channel: &Channel) -> Result<CString> {
     program.settle()?;
     channel.tell_and_wait(&Message::Ready)?;
     let path = program.take_on(&|listener| channel.hand_over_listener(listener))?;
-    // Changing the user has cleared it already; a program that starts as root must not have it either.
+    // A change of user has cleared it already. A program that runs as root must not keep it either.
     rustix::process::set_parent_process_death_signal(None).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
     Ok(path)
 }

@@ -1,6 +1,6 @@
-//! Another program in a container: joined to its namespaces and groups, under every restriction of its first one.
+//! A further program in a container: it joins the container's namespaces and groups and gets all restrictions of the first program.
 //!
-//! libcontainer's tenant loses the seccomp filter, the user, the working directory, the limits and the OOM score.
+//! libcontainer's own implementation loses the seccomp filter, the user, the working directory, the limits and the OOM score.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,26 +24,26 @@ use crate::kernel::{log, set, terminal};
 use crate::program::seccomp::{self, Filter};
 use crate::program::{Program, label, outside};
 
-/// How a program is started in a container, beside what it is.
+/// How to start a program in a container.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
     /// Whether it gets a terminal.
     pub(crate) terminal: bool,
-    /// Who gets the terminal; without one it comes back to the caller.
+    /// The socket that receives the terminal's master; without one it is returned to the caller.
     pub(crate) console: Option<OwnedFd>,
-    /// Who gets a descriptor of the process.
+    /// The socket that receives a pidfd of the process.
     pub(crate) pidfd_socket: Option<OwnedFd>,
-    /// Sub-groups of the container's groups.
+    /// The sub-cgroup to join by controller; the key for all controllers is empty.
     pub(crate) sub_groups: BTreeMap<String, PathBuf>,
-    /// What the standard streams become, where they are not the caller's.
+    /// The standard streams; `None` for those of the caller.
     pub(crate) streams: Option<[OwnedFd; 3]>,
     /// `process.execCPUAffinity`.
     pub(crate) affinity: Option<ExecCPUAffinity>,
-    /// The way into the container's groups.
+    /// How the process gets into the container's groups.
     pub(crate) entrance: Entrance,
 }
 
-/// Starts a program. Gives its process and the terminal, if that comes here.
+/// Starts a program. Returns its process, and the terminal's master unless a console socket received it.
 pub(crate) fn start(container: &Container, program: Program, mut options: Options) -> Result<(Pid, Option<OwnedFd>)> {
     let init = container.pidfd()?;
     let affinity = options.affinity.take();
@@ -52,25 +52,25 @@ pub(crate) fn start(container: &Container, program: Program, mut options: Option
     let last = begin_on(affinity.as_ref())?;
     syscall::default_signals();
     let (pid, channel) = exec.spawn(Channel::pair()?)?;
-    // As the child began: it has this process's, and may have its final one before it could say.
+    // The child began with the affinity of this process. Its own may already be the final one.
     log::debug(|| format!("nsexec[{pid}]: affinity: {:#x}", affinity_mask()));
     let talked = exec.place(&channel, last, pid).and_then(|()| parent::answer(&mut Running(&exec, pid), &channel, pid));
     if talked.is_err() {
-        // The child may have ended by itself, and the first error is the one that is told.
+        // The child may have ended by itself. The error to report is the first one.
         let _ = syscall::kill(pid, libc::SIGKILL);
         let _ = syscall::wait(pid, true);
     }
     Ok((pid, talked?))
 }
 
-/// The namespaces of a container, as flags of setns.
+/// The namespaces of a container as flags for setns.
 fn flags(container: &Container) -> i32 {
     let namespaces = &container.state.config.namespaces;
     let has = |kind| namespaces.iter().any(|namespace| namespace.kind == namespace::names(kind).0);
     namespace::ALL.into_iter().filter(|kind| has(*kind)).fold(0, |flags, kind| flags | namespace::flag(kind))
 }
 
-/// The container's seccomp filter. runc keeps none beside its state: its containers' filter is compiled from the bundle again.
+/// The container's stored seccomp filter. runc stores none, so for its containers the profile in the bundle is compiled.
 fn filter(container: &Container, stored: &state::Seccomp) -> Result<Filter> {
     let path = container.folder.join(seccomp::FILE);
     match std::fs::read(&path) {
@@ -87,17 +87,17 @@ fn filter(container: &Container, stored: &state::Seccomp) -> Result<Filter> {
     filter.context("the bundle has no seccomp profile, and the container has one")
 }
 
-/// The CPUs that a program is to have in the end.
+/// The CPU affinity that a program gets in the end.
 enum Cpus {
-    /// Those that it began on.
+    /// The initial affinity.
     Same,
-    /// Those of its cpuset, whatever CPUs run-tool was bound to.
+    /// All CPUs of its cpuset, whatever the affinity of run-tool.
     All,
-    /// These.
+    /// A mask.
     Set(Vec<u64>),
 }
 
-/// Binds this process, which has nothing more to do, to the CPUs that its child is to begin on. Gives those for the end.
+/// Sets the initial affinity, on this process: its child inherits it. Returns the final one.
 fn begin_on(affinity: Option<&ExecCPUAffinity>) -> Result<Cpus> {
     let cpus = |text: Option<&String>| -> Result<Option<Vec<u64>>> {
         let mask = set::parse(text.map_or("", String::as_str))?;
@@ -116,27 +116,27 @@ fn begin_on(affinity: Option<&ExecCPUAffinity>) -> Result<Cpus> {
     })
 }
 
-/// The first 64 CPUs of the caller's affinity.
+/// The affinity of this process, as a mask of the first 64 CPUs.
 fn affinity_mask() -> u64 {
     let Ok(set) = rustix::thread::sched_getaffinity(None) else { return 0 };
     (0..64).filter(|cpu| set.is_set(*cpu)).fold(0, |mask, cpu| mask | 1 << cpu)
 }
 
-/// A program on its way into a container.
+/// A program that is being started in a container.
 struct Exec<'a> {
     container: &'a Container,
     program: Program,
     options: Options,
-    /// The namespaces to join, as flags.
+    /// The namespaces to join, as flags for setns.
     flags: i32,
-    /// The container's first process, whose namespaces they are.
+    /// A pidfd of the container's init process, whose namespaces are joined.
     init: OwnedFd,
-    /// Whether they have been entered by a process in between.
+    /// Whether an intermediate process has already entered the namespaces.
     staged: bool,
 }
 
 impl Exec<'_> {
-    /// Lays the restrictions of the first process on the program.
+    /// Copies the container's restrictions to the program.
     fn restrict(&mut self) -> Result<()> {
         let config = &self.container.state.config;
         if let Some(stored) = &config.seccomp {
@@ -148,15 +148,15 @@ impl Exec<'_> {
         Ok(())
     }
 
-    /// Clones the process, which never returns from here. Gives it and this side's end.
+    /// Clones the child, which never returns from here. Returns its id and the parent's end of the channel.
     fn spawn(&mut self, ends: (Channel, Channel)) -> Result<(Pid, Channel)> {
         let what = "error starting setns process: clone";
-        // Who does not own the PID namespace enters it by way of the user namespace that does.
+        // An ordinary user can enter the PID namespace only from within the user namespace that owns it.
         if self.program.rootless && self.flags & libc::CLONE_NEWUSER != 0 {
             self.staged = true;
             return parent::clone_by_stage(self, ends, 0, what);
         }
-        // This process does nothing more than wait for the child, so it need not leave the PID namespace again.
+        // setns applies to later children only. This process clones no other child, so it need not go back.
         let pid_flag = self.flags & libc::CLONE_NEWPID;
         if pid_flag != 0 {
             syscall::setns(self.init.as_fd(), pid_flag).fails(|| "failed to setns into pid namespace")?;
@@ -173,7 +173,7 @@ impl Exec<'_> {
         Ok((pid, ours))
     }
 
-    /// Puts the process where its container is, and sets what is set from outside.
+    /// Puts the child into the container's groups, and sets its affinity and OOM score.
     fn place(&mut self, channel: &Channel, cpus: Cpus, pid: Pid) -> Result<()> {
         if !channel.entered(std::mem::take(&mut self.options.entrance))? {
             join_groups(self.container, &self.options, pid)?;
@@ -198,7 +198,7 @@ fn join_groups(container: &Container, options: &Options, pid: Pid) -> Result<()>
     if joined.is_ok() || !groups.unified() || options.sub_groups.contains_key("") {
         return joined;
     }
-    // The container may have moved itself to a sub-group, after which its first group takes no process.
+    // The container may have moved into a sub-cgroup. Then its own cgroup accepts no processes.
     let path = format!("/proc/{}/cgroup", container.state.init_process_pid);
     let text = std::fs::read_to_string(&path).fails(|| format!("open {path}"))?;
     let membership = cgroup::membership::parse(&text);
@@ -232,7 +232,7 @@ impl Child for Exec<'_> {
 }
 
 impl Exec<'_> {
-    /// Comes into the container's groups and namespaces, a session of its own and the keyring.
+    /// Enters the container's groups, namespaces and keyring, and starts a session.
     fn isolate(&mut self, channel: &Channel) -> Result<()> {
         child::die_with_parent()?;
         if !self.program.rootless {
@@ -246,7 +246,7 @@ impl Exec<'_> {
         }
         if self.flags & libc::CLONE_NEWUSER != 0 {
             namespace::become_root()?;
-            // Again: the kernel forgets it when the ids change.
+            // Again, because the kernel resets it when the ids change.
             child::hide()?;
         }
         rustix::process::setsid().fails(|| "setsid")?;
@@ -259,7 +259,7 @@ impl Exec<'_> {
     }
 }
 
-/// The parent of a process of exec.
+/// The parent of a child for `exec`, with the child's id.
 struct Running<'a>(&'a Exec<'a>, Pid);
 
 impl Parent for Running<'_> {

@@ -1,7 +1,7 @@
-//! The first process of a container, from the parent's side: cloned, placed in its groups and ids, and talked through its set-up.
+//! The init process of a container, from the parent's side: it is cloned, put into its groups, given its ids, and answered.
 //!
-//! One process becomes the container's, cloned straight into its namespaces; only user and time namespaces that have to be
-//! entered first need a second one in between. `init` is the child's side.
+//! It is cloned directly into its new namespaces. Only user and time namespaces that must be entered first require an intermediate
+//! process. `init` is the child's side.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -25,18 +25,18 @@ use crate::program::outside;
 use crate::rootfs::bind;
 use crate::spec::{self, Items, Namespaces as _};
 
-/// runc's words before an error of the time between `Go` and execve; engines look for them.
+/// runc's words before an error between `Go` and execve. Engines look for them.
 const IN_INIT: &str = "error during container init";
 
-/// A program that could not be executed although everything was ready for it.
+/// execve failed, although everything before it had succeeded.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct NotExecuted(String);
 
-/// The Intel RDT groups that a container is to have, and where they are.
+/// The container's Intel RDT configuration, and resctrl; `None` if it has none.
 type Shares = Option<(rdt::Config, rdt::Resctrl)>;
 
-/// Everything from the first thing made on. Gives the terminal, if it comes here.
+/// Does everything that must be undone if it fails. Returns the terminal's master unless a console socket received it.
 pub(super) fn make(begun: &mut Begun, spec: &Spec, wait_for_start: bool) -> Result<Option<OwnedFd>> {
     begun.keep_for_exec()?;
     if wait_for_start {
@@ -51,7 +51,7 @@ pub(super) fn make(begun: &mut Begun, spec: &Spec, wait_for_start: bool) -> Resu
     if let Some((config, resctrl)) = &shares {
         state.rdt = resctrl.create(config, &state.id).context(context)?;
     }
-    // Stored before anything lives: whatever interrupts us, `delete --force` finds the groups.
+    // Stored before any process exists, so that `delete --force` finds the groups whatever interrupts us.
     begun.container.save()?;
     begun.cgroup.create()?;
     begun.container.state.cgroup_paths.clone_from(&begun.cgroup.paths);
@@ -59,9 +59,9 @@ pub(super) fn make(begun: &mut Begun, spec: &Spec, wait_for_start: bool) -> Resu
     bring_up(begun, spec, &shares, ends).context(context)
 }
 
-/// The fifo to wait at for `start`.
+/// Creates the fifo at which the container waits for `start`, and opens it with O_PATH.
 fn make_fifo(path: &Path) -> Result<OwnedFd> {
-    // The container's root, whose id may be any outside, writes; who owns the folder reads.
+    // The container's root, which may have any id on the host, writes to it. The owner of the folder reads.
     rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, Mode::from_raw_mode(0o622), 0)
         .fails(|| format!("mkfifo {}", path.display()))?;
     rustix::fs::chmod(path, Mode::from_raw_mode(0o622)).fails(|| format!("chmod {}", path.display()))?;
@@ -69,7 +69,7 @@ fn make_fifo(path: &Path) -> Result<OwnedFd> {
     rustix::fs::open(path, flags, Mode::empty()).fails(|| format!("open {}", path.display())).map_err(Into::into)
 }
 
-/// Clones the process, gives it what it cannot give itself, and lets it go.
+/// Clones the child, gives it what it cannot give itself, and answers it until its program runs.
 fn bring_up(begun: &mut Begun, spec: &Spec, shares: &Shares, ends: (Channel, Channel)) -> Result<Option<OwnedFd>> {
     let (channel, placed) = spawn(begun, ends)?;
     limit(begun, spec, shares, placed)?;
@@ -81,13 +81,13 @@ fn bring_up(begun: &mut Begun, spec: &Spec, shares: &Shares, ends: (Channel, Cha
     }
     outside::set_oom_score(pid, program.oom_score, program.rootless)?;
     if let Some(devices) = linux.and_then(|linux| linux.net_devices().as_ref()).filter(|devices| !devices.is_empty()) {
-        // Before the child goes on: its sysctls may be about them.
+        // Before the child continues: its sysctls may name these devices.
         move_devices(devices, plan, pid).context("error creating network interfaces")?;
     }
     parent::answer(begun, &channel, pid)
 }
 
-/// Clones the process, which never returns from here. Gives this side's end, and whether the process is in its groups.
+/// Clones the child, which never returns from here. Returns the parent's end of the channel, and whether the child is in its groups.
 fn spawn(begun: &mut Begun, ends: (Channel, Channel)) -> Result<(Channel, bool)> {
     let flags = begun.plan.namespaces.clone_flags();
     if begun.plan.namespaces.needs_stage() {
@@ -97,7 +97,7 @@ fn spawn(begun: &mut Begun, ends: (Channel, Channel)) -> Result<(Channel, bool)>
         return Ok((ours, false));
     }
     let own = match begun.plan.namespaces.joined_pid() {
-        // Entered for the next child only; left again at once.
+        // setns applies to later children only. It is reverted after the clone.
         Some(joined) => {
             let path = "/proc/self/ns/pid";
             let own = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).fails(|| path)?;
@@ -121,7 +121,7 @@ fn spawn(begun: &mut Begun, ends: (Channel, Channel)) -> Result<(Channel, bool)>
     Ok((ours, placed))
 }
 
-/// Sets the limits of the process's groups, having put it there unless it is `placed`.
+/// Puts the child into its groups unless it is `placed` already, and sets their limits.
 fn limit(begun: &mut Begun, spec: &Spec, shares: &Shares, placed: bool) -> Result<()> {
     let (cgroup, pid) = (&mut begun.cgroup, begun.pid);
     let linux = spec.linux().as_ref();
@@ -133,7 +133,7 @@ fn limit(begun: &mut Begun, spec: &Spec, shares: &Shares, placed: bool) -> Resul
     if let Some(owner) = group_owner(spec) {
         cgroup.delegate(owner).context("unable to apply cgroup configuration")?;
     }
-    // Whatever CPUs run-tool was bound to, the container has those of its cpuset. It is not worth a failure.
+    // The container gets all CPUs of its cpuset, whatever the affinity of run-tool. A failure does not matter.
     if let Err(error) = syscall::set_affinity(pid, &[u64::MAX; 128]) {
         log::debug(|| format!("resetting the CPU affinity: {error}"));
     }
@@ -151,7 +151,7 @@ fn limit(begun: &mut Begun, spec: &Spec, shares: &Shares, placed: bool) -> Resul
 
 fn move_devices(devices: &netdev::Devices, plan: &Plan, pid: Pid) -> Result<()> {
     let path = format!("/proc/{pid}/ns/net");
-    // The process may not have entered yet what it joins.
+    // The child may not have joined the namespace yet, so its own cannot be used.
     if let Some(joined) = plan.namespaces.joined_network() {
         return netdev::move_all(devices, joined.as_fd(), &path);
     }
@@ -160,7 +160,8 @@ fn move_devices(devices: &netdev::Devices, plan: &Plan, pid: Pid) -> Result<()> 
     netdev::move_all(devices, namespace.as_fd(), &path)
 }
 
-/// Who is to own the group of a container that sees it as a root of its own and may write to it: its user, outside.
+/// The host's id of the user who is to own the container's group. `None`: the container has no cgroup namespace of its own, or sees
+/// its group read-only.
 fn group_owner(spec: &Spec) -> Option<u32> {
     let namespaces = spec::namespaces(spec);
     let own = namespaces.has(LinuxNamespaceType::Cgroup) && namespaces.path(LinuxNamespaceType::Cgroup).is_none();
@@ -175,7 +176,7 @@ fn group_owner(spec: &Spec) -> Option<u32> {
         return Some(user);
     }
     let mut mappings = spec.linux().as_ref()?.uid_mappings().items().iter();
-    // A user without an id outside is found out elsewhere.
+    // A user without an id on the host is refused elsewhere.
     let mapping = mappings
         .find(|mapping| user.checked_sub(mapping.container_id()).is_some_and(|distance| distance < mapping.size()))?;
     Some(mapping.host_id() + (user - mapping.container_id()))
@@ -208,7 +209,7 @@ impl Parent for Begun {
     }
 
     fn failed(&self, text: String, ready: bool) -> anyhow::Error {
-        // Everything but execve itself has succeeded: the words are those of the container's own process.
+        // Only execve itself has failed. runc prints this message without a prefix.
         if ready && text.starts_with("exec ") {
             return NotExecuted(text).into();
         }
@@ -220,8 +221,8 @@ impl Parent for Begun {
     }
 }
 
-/// Opens the source of a mount for the child: what its user may not reach, or whose ids only the host can map. A process in the
-/// child's mount namespace does it, since the source can lie in what the child has mounted.
+/// Opens the source of a mount for the child, which has no access to it or cannot map its ids. A helper process does it in the child's
+/// mount namespace, because the source can be below another mount of the container.
 fn send_tree(channel: &Channel, plan: &Plan, pid: Pid, index: i32) -> Result<()> {
     let mount = usize::try_from(index).ok().and_then(|index| plan.rootfs.mounts.get(index)).context("no such mount")?;
     let ids = if mount.is_id_mapped() {

@@ -1,4 +1,4 @@
-//! The container's first process, from the clone to execve: it makes the container around itself.
+//! The container's init process, from clone to execve: it sets up the container around itself.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
@@ -19,11 +19,11 @@ use crate::program::{Program, label};
 use crate::rootfs;
 use crate::spec;
 
-/// The first process of a container, in the making.
+/// The init process of a container in the making.
 pub(super) struct Init<'a> {
-    /// What is decided about the container.
+    /// The plan of the container.
     pub(super) plan: &'a mut Plan,
-    /// What the process becomes.
+    /// The program that the process executes.
     pub(super) program: &'a mut Program,
 }
 
@@ -37,7 +37,7 @@ impl Child for Init<'_> {
         let (plan, program) = (&mut *self.plan, &mut *self.program);
         isolate(plan, program.rootless, channel)?;
         child::set_streams(plan.streams.take())?;
-        // Kept for the fifo: the container may have no /proc, or its own idea of one.
+        // Needed for the fifo later: the container's own /proc may be missing or fake.
         let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .fails(|| "open /proc")?;
         make_file_system(plan, program, channel)?;
@@ -49,7 +49,7 @@ impl Child for Init<'_> {
             channel.send(&Message::Waiting)?;
             wait_for_start(&proc, fifo)?;
         }
-        // The hooks below are programs of the container: nothing of the host for them to find here.
+        // The hooks below are programs of the container, which must not inherit anything of the host.
         drop(proc);
         let hooks = plan.hooks.start_container().as_ref();
         if hooks.is_some_and(|hooks| !hooks.is_empty()) {
@@ -60,10 +60,10 @@ impl Child for Init<'_> {
     }
 }
 
-/// Comes into its groups, namespaces, session and keyring.
+/// Enters the groups and namespaces, starts a session and joins the keyring.
 fn isolate(plan: &mut Plan, rootless: bool, channel: &Channel) -> Result<()> {
     child::die_with_parent()?;
-    // An ordinary user cannot give ids to a process that is not his own to look into: that one waits for them.
+    // An ordinary user could not write the id maps of a hidden process, so a rootless container hides it later.
     if !rootless {
         child::hide()?;
     }
@@ -76,7 +76,7 @@ fn isolate(plan: &mut Plan, rootless: bool, channel: &Channel) -> Result<()> {
     if plan.namespaces.makes(LinuxNamespaceType::User) {
         namespace::become_root()?;
     }
-    // Again: the kernel forgets it when the ids change.
+    // Again, because the kernel resets it when the ids change.
     child::hide()?;
     child::die_with_parent()?;
     if plan.namespaces.makes(LinuxNamespaceType::Cgroup) {
@@ -93,9 +93,9 @@ fn isolate(plan: &mut Plan, rootless: bool, channel: &Channel) -> Result<()> {
     Ok(())
 }
 
-/// Makes the file system, with the working directory and the terminal in it.
+/// Sets up the file system, the working directory and the terminal.
 fn make_file_system(plan: &mut Plan, program: &Program, channel: &Channel) -> Result<()> {
-    // What is made below gets exactly the modes that are asked for.
+    // The files created below get exactly the requested modes.
     rustix::process::umask(Mode::empty());
     let late = make_root(plan, channel)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
@@ -113,7 +113,7 @@ fn make_file_system(plan: &mut Plan, program: &Program, channel: &Channel) -> Re
     Ok(())
 }
 
-/// Sets what of the configuration holds for the whole container.
+/// Applies settings of the whole container: umask, names, AppArmor profile, sysctls, read-only and masked paths.
 fn configure(plan: &Plan, program: &Program) -> Result<()> {
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
     if !plan.hostname.is_empty() {
@@ -128,7 +128,7 @@ fn configure(plan: &Plan, program: &Program) -> Result<()> {
     rootfs::mask::mask(&plan.rootfs.masked_paths, &plan.rootfs.mount_label)
 }
 
-/// Makes the file system and goes into it, with the hooks that belong in between. Gives what is to become read-only.
+/// Sets up the root file system and enters it; the hooks run in between. Returns the mounts that must become read-only later.
 fn make_root(plan: &Plan, channel: &Channel) -> Result<Vec<OwnedFd>> {
     let root = rootfs::prepare(&plan.rootfs, &|index| channel.ask_for_tree(index))?;
     channel.tell_and_wait(&Message::Hooks)?;
@@ -150,7 +150,7 @@ fn run_inner_hooks(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// The working directory may be missing in the image: it is made, inside, where nothing leads out any more.
+/// Creates the working directory if the image lacks it. After the change of root no symlink leads outside.
 fn make_cwd(program: &Program) -> Result<()> {
     let cwd = program.cwd();
     if rustix::fs::access(cwd, rustix::fs::Access::EXISTS) == Err(rustix::io::Errno::NOENT) {
@@ -170,7 +170,7 @@ fn write_sysctls(plan: &Plan) -> Result<()> {
     }
     let proc = Procfs::open()?;
     for (name, value) in &plan.sysctls {
-        // In the name with dots a slash stands for a dot of an interface's name.
+        // In the form with dots, a slash stands for a dot in the name of an interface.
         let path: String = spec::dotted(name)
             .chars()
             .map(|character| match character {
@@ -184,7 +184,7 @@ fn write_sysctls(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Blocks until `start` opens the other end.
+/// Blocks until `start` opens the fifo for reading.
 fn wait_for_start(proc: &OwnedFd, fifo: OwnedFd) -> Result<()> {
     let name = format!("self/fd/{}", fifo.as_raw_fd());
     let end = loop {

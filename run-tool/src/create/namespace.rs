@@ -1,4 +1,4 @@
-//! Namespaces: new ones by clone, others joined by path, and the ids of user namespaces.
+//! Namespaces: new ones by clone, existing ones joined by path, and the id maps of user namespaces.
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,11 +17,11 @@ use crate::spec::Namespaces as _;
 
 /// The clone flag of a kind of namespace.
 pub(crate) fn flag(kind: LinuxNamespaceType) -> i32 {
-    // oci_spec's values are the kernel's.
+    // The values in oci_spec are the kernel's flags.
     kind as i32
 }
 
-/// runc's name of a kind, and that of its link under `/proc/PID/ns`.
+/// runc's name of a kind, and its file name in `/proc/PID/ns`.
 pub(crate) fn names(kind: LinuxNamespaceType) -> (&'static str, &'static str) {
     match kind {
         LinuxNamespaceType::Mount => ("NEWNS", "mnt"),
@@ -35,7 +35,7 @@ pub(crate) fn names(kind: LinuxNamespaceType) -> (&'static str, &'static str) {
     }
 }
 
-/// Every kind.
+/// All kinds of namespaces.
 pub(crate) const ALL: [LinuxNamespaceType; 8] = [
     LinuxNamespaceType::Mount,
     LinuxNamespaceType::Uts,
@@ -47,19 +47,19 @@ pub(crate) const ALL: [LinuxNamespaceType; 8] = [
     LinuxNamespaceType::Time,
 ];
 
-/// The namespaces of a container, the joined ones opened.
+/// The namespaces of a container; those to join are open.
 #[derive(Debug)]
 pub(crate) struct Namespaces {
-    /// To be joined.
+    /// Namespaces to join: the kind, the path and the descriptor.
     pub(crate) joined: Vec<(LinuxNamespaceType, PathBuf, OwnedFd)>,
-    /// To be made, as clone flags.
+    /// New namespaces, as clone flags.
     new: i32,
-    /// Clock offsets of a new time namespace.
+    /// The clock offsets of a new time namespace (`linux.timeOffsets`).
     offsets: HashMap<String, LinuxTimeOffset>,
 }
 
 impl Namespaces {
-    /// Opens what is to be joined, while the host's paths are there.
+    /// Opens the namespaces to join, while the host's paths are still accessible.
     pub(crate) fn open(
         namespaces: &[LinuxNamespace],
         offsets: Option<&HashMap<String, LinuxTimeOffset>>,
@@ -80,7 +80,7 @@ impl Namespaces {
         Ok(Self { joined, new, offsets: offsets.cloned().unwrap_or_default() })
     }
 
-    /// Whether a kind is made new.
+    /// Whether the container gets a new namespace of a kind.
     pub(crate) fn makes(&self, kind: LinuxNamespaceType) -> bool {
         self.new & flag(kind) != 0
     }
@@ -89,25 +89,25 @@ impl Namespaces {
         self.joined.iter().any(|(joined, ..)| *joined == kind)
     }
 
-    /// What clone makes. The cgroup namespace is made once the process is in its groups, which become its roots; the time
-    /// namespace holds only those who are born in it.
+    /// The flags for clone. The cgroup namespace is created later, when the process is in its groups, which become the roots. The time
+    /// namespace is created before, because it only applies to children.
     pub(crate) fn clone_flags(&self) -> u64 {
         (self.new & !(libc::CLONE_NEWCGROUP | flag(LinuxNamespaceType::Time))) as u64
     }
 
-    /// Whether a process in between has to join or make what holds only for its children, or what the container's process,
-    /// in its user namespace, may not.
+    /// Whether an intermediate process is needed: for namespaces that only apply to its children, and for those that the container's
+    /// process may not join from within its user namespace.
     pub(crate) fn needs_stage(&self) -> bool {
         let user_and_joined = self.makes(LinuxNamespaceType::User) && !self.joined.is_empty();
         user_and_joined || self.joins(LinuxNamespaceType::User) || self.makes(LinuxNamespaceType::Time)
     }
 
-    /// The PID namespace that the parent enters for its next child.
+    /// The PID namespace to join; the parent enters it for its next child.
     pub(crate) fn joined_pid(&self) -> Option<&OwnedFd> {
         self.joined(LinuxNamespaceType::Pid)
     }
 
-    /// The network namespace that is joined.
+    /// The network namespace to join.
     pub(crate) fn joined_network(&self) -> Option<&OwnedFd> {
         self.joined(LinuxNamespaceType::Network)
     }
@@ -116,7 +116,7 @@ impl Namespaces {
         self.joined.iter().find(|(kind, ..)| *kind == wanted).map(|(_, _, fd)| fd)
     }
 
-    /// Joins what is to be joined; `with_pid` for a process in between, whose child gets the PID namespace.
+    /// Joins the namespaces. `with_pid` includes the PID namespace, for an intermediate process whose child is to be in it.
     pub(crate) fn join(&self, with_pid: bool) -> Result<()> {
         let mut waiting = Vec::new();
         let mut user = None;
@@ -129,7 +129,7 @@ impl Namespaces {
                 LinuxNamespaceType::Pid if !with_pid => continue,
                 _ => {}
             }
-            // What belongs to the joined user namespace can be entered only from within that.
+            // Namespaces that belong to the joined user namespace can only be joined from within it.
             match syscall::setns(fd.as_fd(), flag(*kind)) {
                 Ok(()) => {}
                 Err(error) if error.raw_os_error() == Some(libc::EPERM) => waiting.push((*kind, path, fd)),
@@ -150,7 +150,7 @@ impl Namespaces {
         Ok(())
     }
 
-    /// Makes a new time namespace for the children of the caller.
+    /// Creates the new time namespace, for later children of this process.
     pub(crate) fn make_time(&self) -> Result<()> {
         if !self.makes(LinuxNamespaceType::Time) {
             return Ok(());
@@ -164,7 +164,7 @@ impl Namespaces {
     }
 }
 
-/// Takes on the ids of root in the user namespace just entered. A namespace without a root leaves the caller who it is.
+/// Takes on root's ids in the user namespace just entered. If the namespace maps no root, the ids stay as they are.
 pub(crate) fn become_root() -> Result<()> {
     let (uid, gid) = (rustix::process::Uid::ROOT, rustix::process::Gid::ROOT);
     match rustix::thread::set_thread_res_gid(gid, gid, gid) {
@@ -178,7 +178,7 @@ pub(crate) fn become_root() -> Result<()> {
     Ok(())
 }
 
-/// Mappings as the state stores them.
+/// Converts id mappings to the form of the state.
 pub(crate) fn stored(mappings: &[LinuxIdMapping]) -> Vec<state::Mapping> {
     mappings
         .iter()
@@ -190,7 +190,7 @@ pub(crate) fn stored(mappings: &[LinuxIdMapping]) -> Vec<state::Mapping> {
         .collect()
 }
 
-/// Gives a process in a new user namespace its ids.
+/// Writes the id maps of a process in a new user namespace.
 pub(crate) fn map(pid: Pid, uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Result<()> {
     let text = |mappings: &[LinuxIdMapping]| -> String {
         mappings
@@ -208,7 +208,7 @@ pub(crate) fn map(pid: Pid, uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) ->
     }
     if privileged || own(gids, gid) {
         if !privileged {
-            // The kernel's condition for a mapping without privilege (CVE-2014-8989).
+            // The kernel requires this of an unprivileged process (CVE-2014-8989).
             write(pid, "setgroups", "deny")?;
         }
         write(pid, "gid_map", &text(gids))
@@ -222,7 +222,7 @@ fn write(pid: Pid, file: &str, text: &str) -> Result<()> {
     fs::write(&path, text).fails(|| format!("failed to update {path}")).map_err(Into::into)
 }
 
-/// Has the set-user-id helper of shadow write a map that the caller may not write itself.
+/// Lets the set-user-ID helper newuidmap or newgidmap write a map that this process may not write.
 fn helper(name: &str, pid: Pid, mappings: &[LinuxIdMapping]) -> Result<()> {
     let mut command = Command::new(name);
     command.arg(pid.to_string());
@@ -241,7 +241,7 @@ fn helper(name: &str, pid: Pid, mappings: &[LinuxIdMapping]) -> Result<()> {
     Ok(())
 }
 
-/// A user namespace with the given ids, for an id-mapped mount. A child makes it and goes when it has been opened.
+/// Opens a new user namespace with the given id maps, for an id-mapped mount. A child process creates it, and is killed afterwards.
 pub(crate) fn user_namespace(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Result<OwnedFd> {
     let Some(pid) = syscall::clone(libc::CLONE_NEWUSER as u64, None).fails(|| "clone of a user namespace")? else {
         loop {
@@ -256,13 +256,13 @@ pub(crate) fn user_namespace(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -
         Ok(fd)
     };
     let opened = open();
-    // It is our child and does nothing: neither call can fail.
+    // It is an idle child of this process, so neither call can fail.
     let _ = syscall::kill(pid, libc::SIGKILL);
     let _ = syscall::wait(pid, true);
     opened
 }
 
-/// The paths of a process's namespaces, by runc's names of their kinds.
+/// The paths of a process's namespaces, with runc's names of the kinds.
 pub(crate) fn paths_of(pid: Pid) -> impl Iterator<Item = (String, PathBuf)> {
     ALL.into_iter().map(move |kind| {
         let (name, link) = names(kind);
@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kinds_are_the_kernels_flags() {
+    fn flags_are_the_kernels() {
         assert_eq!(flag(LinuxNamespaceType::Pid), libc::CLONE_NEWPID);
         assert_eq!(flag(LinuxNamespaceType::Mount), libc::CLONE_NEWNS);
         assert_eq!(flag(LinuxNamespaceType::Time), 0x80);

@@ -1,7 +1,7 @@
-//! Network devices of the host that move into a container's network namespace: `linux.netDevices`.
+//! `linux.netDevices`: network devices of the host that are moved into a container's network namespace.
 //!
-//! Four messages of rtnetlink(7), written here: only the error number and addresses are read from the kernel's answers,
-//! so nothing that a newer kernel says about a device can be misunderstood.
+//! Four messages of rtnetlink(7) are implemented here. Only error numbers and addresses are read from the kernel's answers, so
+//! attributes that a newer kernel adds cannot be misunderstood.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -19,14 +19,14 @@ use crate::kernel::{log, syscall};
 /// Devices by their names on the host.
 pub(crate) type Devices = HashMap<String, LinuxNetDevice>;
 
-/// The longest message that is answered: the kernel cuts a dump to what it is read with.
+/// The size of the receive buffer. The kernel splits a dump to fit it.
 const LIMIT: usize = 32 * 1024;
 /// `struct nlmsghdr`.
 const HEADER: usize = 16;
 /// `struct ifaddrmsg`.
 const ADDRESS: usize = 8;
 
-/// Refuses what would fail halfway.
+/// Checks the devices of a configuration.
 pub(crate) fn check(devices: &Devices, namespace: bool, rootless: bool) -> Result<()> {
     if devices.is_empty() {
         return Ok(());
@@ -46,13 +46,13 @@ pub(crate) fn check(devices: &Devices, namespace: bool, rootless: bool) -> Resul
     Ok(())
 }
 
-/// runc's rule for names, after the kernel's.
+/// Whether a name is valid for a device: runc's rule, which follows the kernel's.
 fn valid(name: &str) -> bool {
     (1..=libc::IFNAMSIZ).contains(&name.len()) && !matches!(name, "." | "..") && !name.contains(['/', ':', ' '])
 }
 
-/// Moves devices, in the order of their names. What has moved when one fails is given back by the kernel, at the end of
-/// the namespace, as far as it gives devices back.
+/// Moves devices, in the order of their names. If one fails, those moved before stay in the namespace. When it ends the kernel returns
+/// physical devices to the host.
 pub(crate) fn move_all(devices: &Devices, namespace: BorrowedFd<'_>, path: &str) -> Result<()> {
     let (here, there) = (Route::open()?, Route::open_in(namespace)?);
     for (name, device) in devices.iter().collect::<BTreeMap<_, _>>() {
@@ -73,10 +73,10 @@ fn move_one(
     path: &str,
 ) -> Result<()> {
     let index = here.find(name).with_context(|| format!("link not found for interface {name} on runtime namespace"))?;
-    // Before the device goes down, which takes the addresses of IPv6 from it.
+    // Read before the device is set down, which removes its IPv6 addresses.
     let addresses = here.addresses(index).fails(|| "fail to get ip addresses")?;
     here.set_up(index, false).fails(|| "fail to set link down")?;
-    // Name and namespace at once: either name may be taken on the other side.
+    // Name and namespace are changed in one request, because either name may be taken on the other side.
     let request = Request::link(index, 0, 0)
         .attribute(libc::IFLA_IFNAME, &[inside.as_bytes(), b"\0"].concat())
         .attribute(libc::IFLA_NET_NS_FD, &namespace.as_raw_fd().to_ne_bytes());
@@ -90,7 +90,7 @@ fn move_one(
     Ok(())
 }
 
-/// A message to the kernel, its length not yet filled in.
+/// A message to the kernel, without its length.
 struct Request(Vec<u8>);
 
 impl Request {
@@ -98,13 +98,13 @@ impl Request {
         let flags = (libc::NLM_F_REQUEST | flags) as u16;
         let mut bytes = vec![0; 4];
         bytes.extend([kind.to_ne_bytes(), flags.to_ne_bytes()].concat());
-        // Sequence number and port: one question at a time on a socket.
+        // Sequence number and port are not needed: there is one request at a time.
         bytes.extend([0; 8]);
         bytes.extend(fixed.concat());
         Self(bytes)
     }
 
-    /// A change of a device.
+    /// A change of a device (RTM_NEWLINK).
     fn link(index: u32, flags: i32, mask: i32) -> Self {
         let fixed = [[0; 4], index.to_ne_bytes(), flags.to_ne_bytes(), mask.to_ne_bytes()];
         Self::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &fixed.each_ref().map(|part| part.as_slice()))
@@ -125,7 +125,7 @@ impl Request {
     }
 }
 
-/// An address of a device, its parts as the kernel gave them.
+/// An address of a device, with the fields of the kernel's message.
 #[derive(Debug, PartialEq, Eq)]
 struct Address {
     family: u8,
@@ -137,7 +137,7 @@ struct Address {
 }
 
 impl Address {
-    /// Reads `struct ifaddrmsg` and what follows it.
+    /// Parses `struct ifaddrmsg` and the attributes after it.
     fn parse(body: &[u8]) -> Option<Self> {
         let (fixed, mut rest) = body.split_at_checked(ADDRESS)?;
         let index = u32::from_ne_bytes(fixed[4..].try_into().ok()?);
@@ -150,12 +150,12 @@ impl Address {
         Some(Self { family: fixed[0], prefix: fixed[1], flags: fixed[2], scope: fixed[3], index, attributes })
     }
 
-    /// Only addresses that someone gave it, which hold beyond this host: others depend on the network that it leaves.
+    /// Whether the address is kept: only permanent ones of global scope. Others depend on the network that the device leaves.
     fn moves(&self) -> bool {
         u32::from(self.flags) & libc::IFA_F_PERMANENT != 0 && self.scope == libc::RT_SCOPE_UNIVERSE
     }
 
-    /// The same address for the device of an index. Its label goes: that has the old name.
+    /// A request to add the address to another device. The label is left out, because it contains the old name.
     fn request(&self, index: u32) -> Request {
         let flags = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
         let fixed: [&[u8]; 2] = [&[self.family, self.prefix, 0, self.scope], &index.to_ne_bytes()];
@@ -171,7 +171,7 @@ impl std::fmt::Display for Address {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let value =
             |wanted| self.attributes.iter().find(|(kind, _)| *kind == wanted).map(|(_, value)| value.as_slice());
-        // Where a device has another at its end, IFA_ADDRESS is the other's.
+        // On a point-to-point device IFA_ADDRESS is the peer's.
         let value = value(libc::IFA_LOCAL).or(value(libc::IFA_ADDRESS)).unwrap_or_default();
         if let Ok(bytes) = <[u8; 4]>::try_from(value) {
             write!(formatter, "{}/{}", std::net::Ipv4Addr::from(bytes), self.prefix)
@@ -183,13 +183,13 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// The first two numbers of an attribute: its length and its kind.
+/// The length and the kind of an attribute.
 fn halves(bytes: &[u8]) -> Option<(u16, u16)> {
     let number = |range: std::ops::Range<usize>| Some(u16::from_ne_bytes(bytes.get(range)?.try_into().ok()?));
     Some((number(0..2)?, number(2..4)?))
 }
 
-/// A socket of rtnetlink, for the namespace that it was made in.
+/// An rtnetlink socket, for the network namespace in which it was created.
 struct Route(OwnedFd);
 
 impl Route {
@@ -240,7 +240,7 @@ impl Route {
         self.exchange(request, |_, _| Ok(()))
     }
 
-    /// Sends a request and reads messages until the one that ends the answer.
+    /// Sends a request and reads messages up to the last one of the answer.
     fn exchange(&self, request: Request, mut each: impl FnMut(u16, &[u8]) -> io::Result<()>) -> io::Result<()> {
         rustix::net::send(&self.0, &request.finish(), SendFlags::empty())?;
         let mut buffer = vec![0; LIMIT];
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_move_is_refused_in_runcs_words() {
+    fn invalid_devices_are_refused_in_runcs_words() {
         let message =
             |text: &str, namespace, rootless| check(&devices(text), namespace, rootless).unwrap_err().to_string();
         let good = r#"{"eth0": {"name": "c0"}, "eth1": {}, "eth2": {"name": ""}}"#;
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_passed_on_without_its_label() {
+    fn an_address_is_added_without_its_label() {
         let body = [
             &[2, 24, 0x80, 0, 7, 0, 0, 0][..],
             &[8, 0, 1, 0, 10, 0, 0, 2],

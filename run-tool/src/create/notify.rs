@@ -1,8 +1,7 @@
-//! sd_notify(3): the container's word that it is ready, for whoever gave run-tool a `NOTIFY_SOCKET`.
+//! sd_notify(3): the container reports readiness, and run-tool passes it on to the `NOTIFY_SOCKET` of its caller.
 //!
-//! The container gets a socket of its own. Of what it sends there only the first line of one datagram that begins with
-//! `READY=` goes on to the caller's, with run-tool's own word on which process is the main one: a container has nothing
-//! else to say to the host's systemd.
+//! The container gets a socket of its own. run-tool passes on only the first line of the first datagram that begins with `READY=`,
+//! and adds which process is the main one. A container may tell the host's systemd nothing else.
 
 use std::ffi::OsString;
 use std::fs;
@@ -24,23 +23,23 @@ use crate::kernel::{log, socket};
 use crate::rootfs::mount::Mount;
 use crate::rootfs::option;
 
-/// The folder of the socket, in the container's own.
+/// The folder of the socket, in the container's folder.
 pub(crate) const FOLDER: &str = "notify";
 
-/// Where the container sees that folder.
+/// The mount point of that folder in the container.
 pub(crate) const INSIDE: &str = "/run/notify";
 
-/// What the container's program is told.
+/// The variable that tells the container's program where the socket is.
 pub(crate) const VARIABLE: &str = "NOTIFY_SOCKET=/run/notify/notify.sock";
 
 const SOCKET: &str = "notify.sock";
 
-/// The caller's socket, if it gave one.
+/// The caller's socket, if there is one.
 pub(crate) fn host() -> Option<OsString> {
     std::env::var_os("NOTIFY_SOCKET").filter(|host| !host.is_empty())
 }
 
-/// The mount that shows the socket inside.
+/// The mount that makes the socket visible in the container.
 pub(crate) fn mount(folder: &Path) -> Mount {
     let options = ["bind", "nosuid", "noexec", "nodev", "ro"].map(str::to_owned);
     Mount {
@@ -52,7 +51,7 @@ pub(crate) fn mount(folder: &Path) -> Mount {
     }
 }
 
-/// Makes the socket's folder; for a container that is started `again` it is there.
+/// Creates the folder of the socket. When a container is started `again` the folder exists.
 pub(crate) fn make_folder(folder: &Path, again: bool) -> Result<()> {
     let path = folder.join(FOLDER);
     match fs::DirBuilder::new().mode(0o755).create(&path) {
@@ -62,8 +61,8 @@ pub(crate) fn make_folder(folder: &Path, again: bool) -> Result<()> {
     Ok(())
 }
 
-/// Makes the socket's folder, and the socket unless `start` will. The supervisor of a container that is started `again`
-/// has told its caller already.
+/// Creates the folder of the socket, and the socket unless `start` does that. When a container is started `again`, its supervisor has
+/// reported readiness before, so nobody listens.
 pub(crate) fn prepare(folder: &Path, host: &OsString, again: bool, wait_for_start: bool) -> Result<Option<Notify>> {
     make_folder(folder, again)?;
     if wait_for_start || again {
@@ -72,7 +71,7 @@ pub(crate) fn prepare(folder: &Path, host: &OsString, again: bool, wait_for_star
     Notify::listen(folder, host.clone()).map(Some)
 }
 
-/// The container's socket, until its word has been passed on.
+/// The container's socket, and the caller's.
 #[derive(Debug)]
 pub(crate) struct Notify {
     socket: UnixDatagram,
@@ -93,22 +92,22 @@ impl Notify {
         let name = || format!("listen unixgram {}: bind", path.display());
         let (_folder, short) = socket::reach(&path)?;
         let socket = UnixDatagram::bind(short).fails(name)?;
-        // Whatever user the container has.
+        // The container may run as any user.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).fails(|| format!("chmod {}", path.display()))?;
         Self::new(socket.into(), host)
     }
 
-    /// Takes over a socket that another process listens at.
+    /// Takes over a socket that another process has bound.
     pub(crate) fn new(socket: OwnedFd, host: OsString) -> Result<Self> {
         let socket = UnixDatagram::from(socket);
         socket.set_nonblocking(true).fails(|| "O_NONBLOCK")?;
         Ok(Self { socket, host, told: false })
     }
 
-    /// Waits until the container is ready or has ended, and passes the word on: `main` is the process to watch.
+    /// Waits until the container is ready or has ended, and passes readiness on with `main` as the main process.
     pub(crate) fn wait(mut self, container: Option<OwnedFd>, main: Pid) -> Result<()> {
         loop {
-            // Asked first: what the container said before its end counts.
+            // Checked before the socket is read, so that a message sent just before the end counts.
             let mut ended = container.is_none();
             if let Some(container) = &container {
                 let mut polled = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(container, PollFlags::IN)];
@@ -127,11 +126,11 @@ impl Notify {
         }
     }
 
-    /// Passes on what is to be passed on of what has come; the rest is thrown away, lest the container wait for a reader.
-    /// Gives a pipe that ends when the host has read everything.
+    /// Reads the datagrams that have come and passes readiness on. All others are discarded, so that the container never waits for a
+    /// reader. After readiness it returns a pipe that is closed when the host has read everything.
     pub(crate) fn serve(&mut self, main: Pid) -> Result<Option<OwnedFd>> {
         loop {
-            // As large as runc's; descriptors that came along are closed by the kernel.
+            // runc's size. Without room for them, the kernel closes descriptors that are sent along.
             let mut buffer = [0; 4096];
             let count = match self.socket.recv(&mut buffer) {
                 Ok(count) => count,
@@ -167,14 +166,14 @@ impl Notify {
     }
 }
 
-/// Says that nobody was told. A container that runs is not stopped for that.
+/// Logs a failure to pass readiness on. It does not stop the container.
 pub(crate) fn report<T>(result: Result<T>) {
     if let Err(error) = result {
         log::warn(&format!("NOTIFY_SOCKET: {error:#}"));
     }
 }
 
-/// The line of a datagram that is passed on.
+/// The line of a datagram to pass on. `None`: the datagram does not begin with `READY=`.
 fn ready(datagram: &[u8]) -> Option<&[u8]> {
     if datagram.starts_with(b"READY=") { datagram.split(|byte| *byte == b'\n').next() } else { None }
 }
@@ -201,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_is_passed_on_and_only_of_a_datagram_that_begins_with_it() {
+    fn only_a_ready_line_at_the_beginning_of_a_datagram_is_passed_on() {
         assert_eq!(ready(b"READY=1\nMAINPID=1\nSTATUS=x"), Some(&b"READY=1"[..]));
         assert_eq!(ready(b"READY=1"), Some(&b"READY=1"[..]));
         for datagram in [&b"STATUS=x\nREADY=1"[..], b"MAINPID=1\n", b" READY=1", b"ready=1", b""] {

@@ -1,4 +1,4 @@
-//! The parent's side of the talk: a child is answered until its program runs.
+//! The parent's side: it answers a child's messages until the child's program runs.
 
 use std::os::fd::OwnedFd;
 
@@ -10,38 +10,39 @@ use super::talk::{Channel, Message};
 use crate::kernel::error::Fails;
 use crate::kernel::syscall::{self, Pid};
 
-/// What the parent does at the words of its child.
+/// The parent's reactions to a child's messages.
 pub(super) trait Parent {
-    /// What the child is called in errors.
+    /// The name of the child in errors.
     const CHILD: &'static str;
 
-    /// The mounts are there: the hooks of the runtime namespace are due.
+    /// The mounts are made: run the hooks of the runtime namespace.
     fn run_hooks(&mut self) -> Result<()> {
         bail!("unexpected message {:?} from {}", Message::Hooks, Self::CHILD)
     }
 
-    /// The child may not open the source of a mount: answers with it.
+    /// The child has no access to the source of a mount: open it and send it.
     fn open_tree(&mut self, _channel: &Channel, index: i32) -> Result<()> {
         bail!("unexpected message {:?} from {}", Message::Tree(index), Self::CHILD)
     }
 
-    /// The terminal has come here.
+    /// The child has sent the master of its terminal.
     fn prepare(&mut self, terminal: &OwnedFd) -> Result<()>;
 
-    /// The child is set up.
+    /// The child is set up completely.
     fn ready(&mut self) -> Result<()>;
 
-    /// The child's filter has a listener.
+    /// The child's seccomp filter has a listener: send it to the agent.
     fn hand_on(&mut self, listener: &OwnedFd) -> Result<()>;
 
-    /// The child has failed.
+    /// The error for a child that reported a failure. `ready`: it had been set up before.
     fn failed(&self, text: String, ready: bool) -> anyhow::Error;
 
-    /// The child has ended without a word.
+    /// The error for a child that ended without a message.
     fn ended(&self) -> anyhow::Error;
 }
 
-/// Answers a child, which has its groups and ids, until its program runs or waits for `start`. Gives the terminal, if it comes here.
+/// Answers a child until its program runs or waits for `start`. The child must be in its groups and have its ids. Returns the master of
+/// the terminal, if the child sent it.
 pub(super) fn answer<P: Parent>(parent: &mut P, channel: &Channel, pid: Pid) -> Result<Option<OwnedFd>> {
     channel.send(&Message::Go)?;
     let mut terminal = None;
@@ -71,7 +72,7 @@ pub(super) fn answer<P: Parent>(parent: &mut P, channel: &Channel, pid: Pid) -> 
             }
             Some((Message::Waiting, _)) => return Ok(terminal),
             Some((Message::Error(text), _)) => return Err(parent.failed(text, ready)),
-            // The end of a socket that closes at execve: the program runs.
+            // execve has closed the child's end of the socket: the program runs.
             None if ready => return Ok(terminal),
             None => return Err(parent.ended()),
             Some((message, _)) => bail!("unexpected message {message:?} from {}", P::CHILD),
@@ -79,8 +80,8 @@ pub(super) fn answer<P: Parent>(parent: &mut P, channel: &Channel, pid: Pid) -> 
     }
 }
 
-/// Clones a child by way of a process in between, and waits for that. Gives the child, which is the caller's too, and the caller's
-/// end. `what` says what failed if there is not even the process in between.
+/// Clones a child through an intermediate process, which is then reaped. The child is a child of this process too. Returns its id and
+/// the parent's end of the channel. `what` is the message if the intermediate process cannot be cloned.
 pub(super) fn clone_by_stage(
     child: &mut impl Child,
     (ours, theirs): (Channel, Channel),
@@ -88,7 +89,7 @@ pub(super) fn clone_by_stage(
     what: &'static str,
 ) -> Result<(Pid, Channel)> {
     let Some(stage) = syscall::clone(0, None).fails(|| what)? else {
-        // Or it would keep open the very end whose closing tells it that its parent is gone.
+        // Otherwise it would itself keep the parent's end open, and never notice the end of its parent.
         drop(ours);
         child::run_stage(child, &theirs, flags)
     };

@@ -1,4 +1,4 @@
-//! All that is decided about a container before anything of it exists: its configuration read into what the steps need.
+//! The plan of a container: its configuration, converted to what the steps need before anything of the container exists.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -17,88 +17,88 @@ use crate::kernel::{socket, syscall};
 use crate::rootfs;
 use crate::spec::{self, Items};
 
-/// How a container is to be made, beside its configuration.
+/// How to create a container, apart from its configuration.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
-    /// Its name.
+    /// The container's id.
     pub(crate) id: String,
-    /// Where containers are kept.
+    /// The folder of all containers' state.
     pub(crate) root: PathBuf,
-    /// Its bundle.
+    /// The absolute path of the bundle.
     pub(crate) bundle: PathBuf,
     /// `--no-pivot`.
     pub(crate) no_pivot: bool,
     /// `--no-new-keyring`.
     pub(crate) no_new_keyring: bool,
-    /// Who gets the terminal; without one it comes back to the caller.
+    /// The socket that receives the terminal's master; without one it is returned to the caller.
     pub(crate) console_socket: Option<PathBuf>,
-    /// Who gets a descriptor of the first process.
+    /// The socket that receives a pidfd of the init process.
     pub(crate) pidfd_socket: Option<PathBuf>,
-    /// Descriptors after the standard streams to hand on.
+    /// The number of descriptors after the standard streams that the program inherits.
     pub(crate) kept: u32,
-    /// Additional environment.
+    /// Variables to add to the program's environment, as `NAME=value`.
     pub(crate) environment: Vec<String>,
-    /// Missing rights over control groups are no error.
+    /// Whether errors of permission on control groups are ignored (`--rootless`).
     pub(crate) rootless_cgroups: bool,
-    /// Whether systemd manages the groups.
+    /// Whether systemd manages the control groups.
     pub(crate) systemd_cgroup: bool,
-    /// Whether `start` is waited for.
+    /// Whether the program waits for `start`.
     pub(crate) wait_for_start: bool,
-    /// The mask of signals of the program.
+    /// The program's signal mask, if run-tool has blocked signals for itself.
     pub(crate) mask: Option<syscall::SignalMask>,
-    /// What the standard streams become, where they are not the caller's.
+    /// The standard streams; `None` for those of the caller.
     pub(crate) streams: Option<[OwnedFd; 3]>,
-    /// Whether it takes the folder of the one before it.
+    /// Whether a supervisor restarts the container, so that its folder exists.
     pub(crate) again: bool,
-    /// The caller's socket for the container's word that it is ready.
+    /// The caller's `NOTIFY_SOCKET`.
     pub(crate) notify: Option<OsString>,
-    /// Where the output is kept, if there is a supervisor.
+    /// The log settings of a container with a supervisor.
     pub(crate) log: Option<output::Settings>,
 }
 
-/// All that is decided before the clone.
+/// Everything that the child needs to know, decided before the clone.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// The container's name.
+    /// The container's id.
     pub(crate) id: String,
-    /// Its file system.
+    /// The plan of its file system.
     pub(crate) rootfs: rootfs::plan::Plan,
-    /// Its namespaces.
+    /// Its namespaces, new and joined.
     pub(crate) namespaces: Namespaces,
-    /// The id maps of the container, for mounts that take them over.
+    /// The container's uid and gid mappings, for id-mapped mounts without their own.
     pub(crate) id_maps: (Vec<LinuxIdMapping>, Vec<LinuxIdMapping>),
     /// `hostname`.
     pub(crate) hostname: String,
     /// `domainname`.
     pub(crate) domainname: String,
-    /// `linux.sysctl`.
+    /// `linux.sysctl`, names with values.
     pub(crate) sysctls: Vec<(String, String)>,
-    /// Whether it gets a session keyring.
+    /// Whether the container gets a session keyring of its own.
     pub(crate) keyring: bool,
     /// `process.user.umask`.
     pub(crate) umask: u32,
-    /// Whether its terminal is allocated.
+    /// Whether the program gets a terminal.
     pub(crate) terminal: bool,
-    /// Whether the terminal is shown in the caller's.
+    /// Whether that terminal is shown in the caller's.
     pub(crate) foreground: bool,
-    /// Where the terminal goes.
+    /// The connected console socket.
     pub(crate) console: Option<OwnedFd>,
-    /// Where the pidfd goes.
+    /// The connected pidfd socket.
     pub(crate) pidfd_socket: Option<OwnedFd>,
-    /// The way into its groups.
+    /// How the process gets into its control groups.
     pub(crate) entrance: Entrance,
-    /// The fifo to wait at.
+    /// The fifo at which it waits for `start`, opened with O_PATH; `None` if it does not wait.
     pub(crate) fifo: Option<OwnedFd>,
-    /// Its standard streams, where they are not the caller's.
+    /// Its standard streams; `None` for those of the caller.
     pub(crate) streams: Option<[OwnedFd; 3]>,
-    /// Its hooks.
+    /// The hooks of the configuration.
     pub(crate) hooks: Hooks,
-    /// The state for hooks inside, without pid and status.
+    /// The state for hooks that run in the child, without the process.
     pub(crate) state: State,
 }
 
 impl Plan {
-    /// Reads a configuration.
+    /// Plans a container. It takes the streams out of the options and connects the sockets.
     pub(crate) fn new(spec: &Spec, options: &mut Options, cgroup: &Cgroup, rootless: bool) -> Result<Self> {
         let linux = spec.linux().as_ref();
         let process = spec.process().as_ref();

@@ -30,41 +30,41 @@ use crate::kernel::syscall;
 
 const LIMIT: usize = 32 * 1024;
 
-/// The other side went while it was to answer.
+/// The other side ended while its answer was expected.
 #[derive(Debug, thiserror::Error)]
 #[error("the other process ended while {0} was expected")]
 pub(crate) struct Gone(String);
 
-/// What one side tells the other.
+/// A message from one side to the other.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Message {
-    /// Parent: you are in your groups and have your ids; begin.
+    /// Parent: the child is in its groups and has its ids. Begin.
     Go,
-    /// Child: I have moved into my groups, or could not.
+    /// Child: whether it could move into its groups.
     Entered(bool),
-    /// Intermediate child: the container's process has this id.
+    /// Intermediate process: the id of the child.
     Pid(i32),
-    /// Child: the mounts are there; run the hooks of the runtime namespace.
+    /// Child: the mounts are made. Run the hooks of the runtime namespace.
     Hooks,
-    /// Parent: done, go on.
+    /// Parent: the request is done. Continue.
     Continue,
-    /// Child: set up; parent: stored, go on with `Continue`.
+    /// Child: everything is set up.
     Ready,
-    /// Child: this descriptor of mine is the seccomp listener; take it.
+    /// Child: the number of its descriptor for the seccomp listener. Duplicate it.
     SeccompListener(i32),
-    /// Child: this is the pty (with a descriptor).
+    /// Child: the master of the terminal (with a descriptor).
     Pty,
-    /// Child: open the source of this mount for me; the answer (with a descriptor) is the same.
+    /// Child: the index of a mount whose source the parent must open. Parent: the answer (with a descriptor).
     Tree(i32),
     /// Child: about to wait for `start`.
     Waiting,
     /// Child: a record for the log.
     Log(Level, String),
-    /// Child: failed, for this reason.
+    /// Child: why it failed. Its last message.
     Error(String),
 }
 
-/// As much of a text as fits into a packet.
+/// Cuts a text to the size of a packet.
 fn cut(text: &str) -> Vec<u8> {
     text.as_bytes()[..text.len().min(LIMIT - 1)].to_vec()
 }
@@ -116,24 +116,24 @@ impl Message {
     }
 }
 
-/// One end.
+/// One end of the socket pair.
 #[derive(Debug)]
 pub(crate) struct Channel(OwnedFd);
 
 impl Channel {
-    /// Both ends.
+    /// Creates both ends.
     pub(crate) fn pair() -> Result<(Self, Self)> {
         let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (one, other) = pair.fails(|| "socketpair")?;
         Ok((Self(one), Self(other)))
     }
 
-    /// Tells the other side something.
+    /// Sends a message.
     pub(crate) fn send(&self, message: &Message) -> Result<()> {
         let bytes = message.encode();
         loop {
-            // A plain write: it passes even a seccomp filter that traps sendmsg. The child has SIGPIPE's default action only
-            // right before execve, when it sends no more.
+            // A plain write passes even a seccomp filter that traps sendmsg. SIGPIPE is ignored until right before execve, when
+            // the child sends nothing more.
             match rustix::io::write(&self.0, &bytes) {
                 Err(rustix::io::Errno::INTR) => {}
                 result => {
@@ -144,25 +144,25 @@ impl Channel {
         }
     }
 
-    /// Tells the other side something and hands it a descriptor.
+    /// Sends a message with a descriptor.
     pub(crate) fn send_fd(&self, message: &Message, fd: BorrowedFd<'_>) -> Result<()> {
         send_fd(self.0.as_fd(), &message.encode(), fd).fails(|| "sendmsg")?;
         Ok(())
     }
 
-    /// Sends this process's records for the log to the other side from now on.
+    /// From now on, sends this process's log records to the other side.
     pub(crate) fn take_log(&self) {
         if let Ok(end) = self.0.try_clone() {
             let end = Self(end);
             log::send_to(Box::new(move |level, text| {
-                // A parent that is gone has no log.
+                // If the parent is gone there is no log.
                 let _ = end.send(&Message::Log(level, text.to_owned()));
             }));
         }
     }
 
-    /// Waits for a message, and a descriptor that may come with it. `None`: the other side is gone. Records for the log are
-    /// written on the way.
+    /// Waits for a message, and the descriptor that may come with it. `None`: the other side is gone. Log records are written to the
+    /// log.
     pub(crate) fn receive(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
         loop {
             match self.receive_one()? {
@@ -187,7 +187,7 @@ impl Channel {
         }
     }
 
-    /// The child: enters its groups, and says whether it could where the parent cannot know.
+    /// In the child: enters its groups, and reports the result if the parent cannot know it.
     pub(crate) fn enter(&self, entrance: Entrance) -> Result<()> {
         match entrance.enter() {
             Some(entered) => self.send(&Message::Entered(entered)),
@@ -195,7 +195,7 @@ impl Channel {
         }
     }
 
-    /// The parent: whether the child is in its groups.
+    /// In the parent: whether the child is in its groups.
     pub(crate) fn entered(&self, entrance: Entrance) -> Result<bool> {
         if let Some(entered) = entrance.entered() {
             return Ok(entered);
@@ -207,18 +207,18 @@ impl Channel {
         }
     }
 
-    /// The child: tells the parent something that it has to do, and waits until it is done.
+    /// In the child: sends a request and waits until it is done.
     pub(crate) fn tell_and_wait(&self, message: &Message) -> Result<()> {
         self.send(message)?;
         self.expect(&Message::Continue)
     }
 
-    /// The child: has the parent take the listener of the seccomp filter.
+    /// In the child: lets the parent duplicate the listener of the seccomp filter.
     pub(crate) fn hand_over_listener(&self, listener: RawFd) -> Result<()> {
         self.tell_and_wait(&Message::SeccompListener(listener))
     }
 
-    /// Has the parent open the source of a mount.
+    /// In the child: lets the parent open the source of a mount.
     pub(crate) fn ask_for_tree(&self, index: usize) -> Result<OwnedFd> {
         self.send(&Message::Tree(index as i32))?;
         match self.receive()? {
@@ -228,20 +228,20 @@ impl Channel {
         }
     }
 
-    /// The child: ends, having said why.
+    /// In the child: reports an error and exits.
     pub(crate) fn fail(&self, error: &anyhow::Error) -> ! {
         let text = format!("{error:#}");
-        // A parent that has gone while it was to answer has failed, and says itself why.
+        // A parent that ended while its answer was expected has reported its own error.
         let gone = error.chain().any(|cause| cause.is::<Gone>());
         if self.send(&Message::Error(text.clone())).is_err() && !gone {
-            // The parent has gone on: what is left is the container's own standard error, as with runc.
+            // The parent no longer listens. As in runc, the error goes to the container's standard error.
             use std::io::Write;
             let _ = writeln!(std::io::stderr(), "{text}");
         }
         syscall::exit(1)
     }
 
-    /// Waits for a certain message.
+    /// Waits for one particular message.
     pub(crate) fn expect(&self, wanted: &Message) -> Result<()> {
         match self.receive()? {
             Some((message, _)) if message == *wanted => Ok(()),

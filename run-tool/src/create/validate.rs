@@ -1,4 +1,4 @@
-//! What of a configuration would fail halfway, or weaken the host: refused before anything is made.
+//! Checks of a configuration: whatever would fail halfway, or weaken the host, is refused before anything is set up.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::cgroup::rdt::{self, Resctrl};
 use crate::kernel::error::Fails;
 use crate::spec::{self, Items, Namespaces as _};
 
-/// Checks a whole configuration for what would fail halfway or weaken the host.
+/// Checks a whole configuration.
 pub(super) fn validate(spec: &Spec, rootless: bool) -> Result<()> {
     let none = Vec::new();
     let linux = spec.linux().as_ref();
@@ -95,9 +95,9 @@ fn check_scheduling(process: &Process) -> Result<()> {
     Ok(())
 }
 
-/// Only what a namespace of the container owns may be set: anything else is the host's.
+/// Permits only sysctls of the container's own namespaces. All others belong to the host.
 fn check_sysctl(name: &str, namespaces: &[LinuxNamespace]) -> Result<()> {
-    // In the name with dots a slash stands for a dot: `net.//.kernel.x` would be `net/../kernel/x`, which is the host's.
+    // In the form with dots a slash stands for a dot: `net.//.kernel.x` would be `net/../kernel/x`, which belongs to the host.
     if name.split('.').any(|part| matches!(part, "" | "/" | "//")) {
         bail!("invalid sysctl name {name:?}");
     }
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrong_configurations_are_refused_in_runcs_words() {
+    fn invalid_configurations_are_refused_in_runcs_words() {
         let cases = [
             (r#"{"hostname":"x"}"#, "unable to set hostname without a private UTS namespace"),
             (

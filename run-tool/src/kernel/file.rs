@@ -1,4 +1,4 @@
-//! Files that are there as a whole or not at all.
+//! Files that are written atomically: a reader sees the old or the new content, never a part.
 
 use std::fs;
 use std::io::Write;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::error::Fails;
 use super::syscall::Pid;
 
-/// Replaces a file as a whole.
+/// Replaces a file atomically.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut temporary = path.as_os_str().to_owned();
@@ -22,14 +22,14 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
     };
     write()
         .inspect_err(|_| {
-            // The error that is returned says more.
+            // The error to report is the first one.
             let _ = fs::remove_file(&temporary);
         })
         .fails(|| format!("write {}", path.display()))
         .map_err(Into::into)
 }
 
-/// Writes a process id, if there is a file for it: at once and as a whole, since someone may wait for the file.
+/// Writes a process id atomically, if a file is given: someone may be waiting for the file.
 pub(crate) fn write_pid(path: Option<&Path>, pid: Pid) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
     let name = path.file_name().with_context(|| format!("pid file {}", path.display()))?;
@@ -37,7 +37,7 @@ pub(crate) fn write_pid(path: Option<&Path>, pid: Pid) -> Result<()> {
     hidden.push(name);
     let temporary = path.with_file_name(hidden);
     let write = || -> std::io::Result<()> {
-        // What an interrupted call left behind is no reason to fail.
+        // An interrupted call may have left it behind.
         let _ = fs::remove_file(&temporary);
         let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&temporary)?;
         file.write_all(pid.to_string().as_bytes())?;

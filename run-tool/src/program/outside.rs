@@ -1,4 +1,4 @@
-//! What is set on the program's process from outside it, by its parent, which may still do it.
+//! Settings that the parent applies to the program's process from outside, while it still has the privilege.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -10,7 +10,7 @@ use crate::kernel::error::Fails;
 use crate::kernel::syscall::{self, Pid};
 use crate::spec::rlimit::resource;
 
-/// Sets resource limits, while the caller may still raise a hard one.
+/// Sets resource limits. The parent may also raise hard limits.
 pub(crate) fn set_limits(pid: Pid, limits: &[PosixRlimit]) -> Result<()> {
     for limit in limits {
         let number = resource(&limit.typ().to_string()).expect("names were checked when the configuration was read");
@@ -20,7 +20,7 @@ pub(crate) fn set_limits(pid: Pid, limits: &[PosixRlimit]) -> Result<()> {
     Ok(())
 }
 
-/// Sets the OOM score; the usual one needs no right that the caller may lack.
+/// Sets the OOM score. A failure is ignored if the score has the value already, or lacks permission in a rootless container.
 pub(crate) fn set_oom_score(pid: Pid, score: Option<i32>, rootless: bool) -> Result<()> {
     let Some(score) = score else { return Ok(()) };
     let path = format!("/proc/{pid}/oom_score_adj");

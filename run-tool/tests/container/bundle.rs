@@ -1,4 +1,4 @@
-//! A bundle with a static busybox, and a root for the state of its containers: what every test here starts from.
+//! A bundle with a static busybox and a root for the state of its containers. Every test here starts from one.
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
 const APPLETS: [&str; 16] = [
     "sh", "true", "false", "cat", "echo", "id", "sleep", "grep", "env", "ls", "tty", "stty", "test", "pwd", "kill",
     "mount",
@@ -28,8 +29,8 @@ impl Bundle {
         for name in ["bin", "proc", "sys", "dev", "etc", "tmp"] {
             fs::create_dir_all(rootfs.join(name)).unwrap();
         }
-        // Not copied by this process: a child that another test starts meanwhile would hold the file open for writing, and nobody
-        // could execute it.
+        // Copied by another process: otherwise a child that another test starts meanwhile could inherit the open file, and execve
+        // fails as long as a file is open for writing.
         let copied = Command::new("cp").arg("/bin/busybox").arg(rootfs.join("bin/busybox")).status().unwrap();
         assert!(copied.success(), "package busybox-static");
         for applet in APPLETS {
@@ -68,7 +69,7 @@ impl Bundle {
         self.path().join("rootfs")
     }
 
-    /// A name that no other test, and no cgroup left by one, has.
+    /// A container id that no other test uses, nor a cgroup that one has left behind.
     pub(crate) fn id(&self) -> String {
         format!("cli-{}", self.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.'))
     }
@@ -80,8 +81,7 @@ impl Bundle {
         command
     }
 
-    /// Runs a command to its end. What it leaves running has its output too, so that goes to files and not into pipes, whose
-    /// end would be that of the container.
+    /// Runs a command and waits for it. Its output goes to files: a container that it leaves running would keep pipes open.
     pub(crate) fn tool(&self, arguments: &[&str]) -> Output {
         let file = || tempfile::tempfile().unwrap();
         let (mut out, mut err) = (file(), file());
@@ -96,14 +96,14 @@ impl Bundle {
         Output { status, stdout: read(&mut out), stderr: read(&mut err) }
     }
 
-    /// Runs a command that must succeed, and gives its output.
+    /// Runs a command that must succeed, and returns its output.
     pub(crate) fn good(&self, arguments: &[&str]) -> String {
         let output = self.tool(arguments);
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Runs a command that must fail, and gives its status and message.
+    /// Runs a command that must fail, and returns its exit status and its message.
     pub(crate) fn bad(&self, arguments: &[&str]) -> (i32, String) {
         let output = self.tool(arguments);
         assert!(!output.status.success(), "{arguments:?}: {output:?}");
@@ -122,7 +122,7 @@ impl Bundle {
 
 impl Drop for Bundle {
     fn drop(&mut self) {
-        // Whatever a failed test left.
+        // A failed test may leave a container.
         let _ = self.tool(&["delete", "--force", &self.id()]);
     }
 }
@@ -135,7 +135,7 @@ pub(crate) fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     }
 }
 
-/// What is left of a container on the host: its cgroups.
+/// The cgroups of a container on the host.
 pub(crate) fn cgroups(id: &str) -> Vec<PathBuf> {
     fn walk(folder: &Path, depth: u32, id: &str, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -1,4 +1,4 @@
-//! Limits, read back from the kernel's own files: those of version 1 or of version 2, whichever the system has.
+//! Limits, read back from the kernel's files of cgroup v1 or v2, whichever the system has.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,7 +13,7 @@ pub(crate) fn unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
-/// A control file of a container, by its name in version 1 and in version 2.
+/// A control file of a container, given its names in cgroup v1 and v2.
 fn file(id: &str, names: (&str, &str)) -> Option<PathBuf> {
     let name = if unified() { names.1 } else { names.0 };
     cgroups(id).into_iter().map(|group| group.join(name)).find(|file| file.exists())
@@ -24,7 +24,7 @@ fn read(id: &str, names: (&str, &str)) -> String {
     fs::read_to_string(path).unwrap().trim().to_owned()
 }
 
-/// A block device's number, if the system has any.
+/// The number of some block device, if the system has one.
 fn disk() -> Option<(u32, u32)> {
     let mut names: Vec<PathBuf> = fs::read_dir("/sys/block").ok()?.flatten().map(|entry| entry.path()).collect();
     names.sort();
@@ -33,10 +33,10 @@ fn disk() -> Option<(u32, u32)> {
     Some((major.parse().unwrap(), minor.parse().unwrap()))
 }
 
-/// The files of a limit and what they hold, in version 1 and in version 2.
+/// The file names of a limit in cgroup v1 and v2, and the expected contents.
 type Row<'a> = ((&'a str, &'a str), (&'a str, &'a str));
 
-/// What has no file in the groups of a container is not in the kernel, and the rest must be as the table says.
+/// Checks the limits of a table. Those without a file are not supported by the kernel, which is allowed for half of them.
 fn check(id: &str, rows: &[Row<'_>]) {
     let mut seen = 0;
     for (names, values) in rows {
@@ -49,9 +49,9 @@ fn check(id: &str, rows: &[Row<'_>]) {
     assert!(seen * 2 >= rows.len(), "{seen} of {} limits are there", rows.len());
 }
 
-/// To move another process is to wait for the whole system: the kernel's lock on all groups (`cgroup::entrance`).
+/// To move a process into a group takes a lock on all groups, which is slow on a busy system (`cgroup::entrance`).
 #[test]
-fn new_processes_come_into_their_groups_without_being_moved() {
+fn new_processes_are_created_in_their_groups_and_not_moved() {
     let mut bundle = Bundle::new(&["cat", "/proc/self/cgroup"]);
     let log = bundle.path().join("strace");
     let traced = |bundle: &Bundle, arguments: &[&str]| -> String {
@@ -74,7 +74,7 @@ fn new_processes_come_into_their_groups_without_being_moved() {
     };
     let id = bundle.id();
     let seen = traced(&bundle, &["run", &id]);
-    // With version 2 it sees its group as a root.
+    // With cgroup v2 it sees its own group as the root.
     assert!(if unified() { seen == "0::/\n" } else { seen.contains(&id) }, "{seen}");
     bundle.config["process"]["args"] = json!(["sleep", "100"]);
     bundle.store();
@@ -190,7 +190,7 @@ fn update_changes_every_limit_and_keeps_the_others() {
         bundle.good(&["update", "--cpu-idle", "0", &id]);
         assert_eq!(read(&id, ("cpu.idle", "cpu.idle")), "0");
     }
-    // A burst is never above its quota, neither on the way up nor on the way down.
+    // The kernel refuses a burst above the quota, so the order of the writes matters in both directions.
     if file(&id, ("cpu.cfs_burst_us", "cpu.max.burst")).is_some() {
         for (quota, burst) in [("20000", "20000"), ("50000", "50000"), ("10000", "10000")] {
             bundle.good(&["update", "--cpu-quota", quota, "--cpu-burst", burst, &id]);
@@ -200,7 +200,7 @@ fn update_changes_every_limit_and_keeps_the_others() {
 }
 
 #[test]
-fn unified_is_version_2s_own_files() {
+fn unified_sets_the_files_of_cgroup_v2() {
     let bundle = Bundle::with(&["sleep", "1000"], |config| {
         config["linux"]["resources"]["unified"] =
             json!({"memory.high": "50331648", "memory.min": "4096", "memory.oom.group": "1", "pids.max": "33"});
@@ -225,7 +225,7 @@ fn unified_is_version_2s_own_files() {
 }
 
 #[test]
-fn only_the_allowed_devices_open() {
+fn only_allowed_devices_can_be_opened() {
     let script = "for device in zero kmsg; do if true </dev/$device; then echo $device; else echo no; fi; done; echo x >/dev/null";
     for (allowed, wanted) in [(false, "zero\nno\n"), (true, "zero\nkmsg\n")] {
         let bundle = Bundle::with(&["sh", "-c", script], |config| {
@@ -236,7 +236,7 @@ fn only_the_allowed_devices_open() {
                 rules.push(json!({"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}));
             }
             config["linux"]["resources"]["devices"] = json!(rules);
-            // The kernel's own check of /dev/kmsg.
+            // The kernel requires this to open /dev/kmsg.
             for set in ["bounding", "permitted", "effective"] {
                 config["process"]["capabilities"][set].as_array_mut().unwrap().push(json!("CAP_SYSLOG"));
             }
@@ -247,7 +247,7 @@ fn only_the_allowed_devices_open() {
 }
 
 #[test]
-fn want_of_memory_is_an_event() {
+fn running_out_of_memory_is_an_event() {
     let script =
         "while ! test -e /tmp/go; do sleep 0.1; done; sh -c 'a=aaaaaaaa; while :; do a=$a$a; done'; sleep 1000";
     let bundle = Bundle::with(&["sh", "-c", script], |config| {
@@ -256,7 +256,7 @@ fn want_of_memory_is_an_event() {
     let id = bundle.id();
     let probe = bundle.tool(&["run", "--detach", &id]);
     if !probe.status.success() {
-        // Without accounting of swap there is no limit of it.
+        // The kernel may lack swap accounting, and then has no limit for it.
         let text = String::from_utf8_lossy(&probe.stderr);
         assert!(text.contains("memsw") || text.contains("swap"), "{text}");
         let mut config = bundle.config.clone();
@@ -277,7 +277,7 @@ fn want_of_memory_is_an_event() {
 }
 
 #[test]
-fn exec_joins_a_group_below_the_containers() {
+fn exec_joins_a_sub_cgroup() {
     let bundle = Bundle::new(&["sleep", "1000"]);
     let id = bundle.id();
     bundle.good(&["run", "--detach", &id]);

@@ -1,4 +1,5 @@
-//! checkpoint and restore, with the real criu. Where that does not know the kernel (`criu check`), the container must outlive its failure.
+//! checkpoint and restore with the real criu. If criu does not support this kernel (`criu check`), the container must survive the
+//! failure.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,14 +7,14 @@ use std::process::{Command, Stdio};
 
 use crate::bundle::{Bundle, cgroups, eventually};
 
-/// Starts a container that has no file of the harness open: criu saves none that lies outside.
+/// Starts a container without files of the harness as its streams: criu cannot save files outside the container.
 fn run(bundle: &Bundle) {
     let mut command = bundle.command(&["run", "--detach", &bundle.id()]);
     assert!(command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
 }
 
 #[test]
-fn a_container_is_saved_and_gone_or_goes_on() {
+fn a_container_is_saved_and_deleted_or_goes_on_running() {
     let bundle = Bundle::new(&["sh", "-c", "while :; do sleep 0.1; done"]);
     let id = bundle.id();
     run(&bundle);
@@ -35,7 +36,7 @@ fn a_container_is_saved_and_gone_or_goes_on() {
 }
 
 #[test]
-fn what_cannot_be_saved_is_refused_before_criu_is_asked() {
+fn invalid_checkpoints_are_refused_before_criu_runs() {
     let bundle = Bundle::new(&["sleep", "1000"]);
     let id = bundle.id();
     let refused = |arguments: &[&str], words: &str| {
@@ -57,12 +58,12 @@ fn what_cannot_be_saved_is_refused_before_criu_is_asked() {
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains("CRIU version check failed: exec: \\\"criu\\\": executable file not found"), "{message}");
     assert_eq!(bundle.status(), "running");
-    // The folder for the images is there by now, and nothing in it.
+    // The folder for the images has been created, but is empty.
     assert_eq!(fs::read_dir(bundle.path().join("checkpoint")).unwrap().count(), 0);
 }
 
 #[test]
-fn the_criu_that_is_named_is_the_one_that_runs() {
+fn the_given_criu_is_used() {
     let bundle = Bundle::new(&["sleep", "1000"]);
     let id = bundle.id();
     let criu = bundle.path().join("other-criu");
@@ -70,10 +71,10 @@ fn the_criu_that_is_named_is_the_one_that_runs() {
     fs::write(&criu, script).unwrap();
     fs::set_permissions(&criu, fs::Permissions::from_mode(0o755)).unwrap();
     run(&bundle);
-    // It is asked for its version, then for the dump, which may fail here.
+    // It runs once for its version and once for the dump, which may fail.
     bundle.tool(&["--criu", "./other-criu", "checkpoint", "--manage-cgroups-mode", "ignore", &id]);
     assert_eq!(fs::read_to_string(bundle.path().join("asked")).unwrap(), "swrk\nswrk\n");
-    // The path is the caller's, wherever the bundle is.
+    // The path is relative to the caller's directory, not to the bundle.
     bundle.good(&["delete", "--force", &id]);
     fs::remove_file(bundle.path().join("asked")).unwrap();
     let path = bundle.path().to_str().unwrap();
@@ -87,7 +88,7 @@ fn the_criu_that_is_named_is_the_one_that_runs() {
 }
 
 #[test]
-fn a_container_comes_back_or_leaves_nothing() {
+fn a_container_is_restored_or_leaves_nothing() {
     let bundle = Bundle::new(&["sh", "-c", "i=0; while :; do i=$((i+1)); echo $i >/tmp/count; sleep 0.1; done"]);
     let bundle = Bundle::with(&[], |config| {
         config["process"]["args"] = bundle.config["process"]["args"].clone();
@@ -102,13 +103,13 @@ fn a_container_comes_back_or_leaves_nothing() {
         bundle.good(&[&["checkpoint"], &modes[..], &[&id]].concat());
         let before = count().unwrap();
         bundle.good(&[&["restore", "--detach", "--pid-file", "pid"], &modes[..], &[&id]].concat());
-        // The same program, where it was: it goes on counting.
+        // The program goes on counting where it was.
         eventually("it goes on", || count().is_ok_and(|count| count > before));
         assert_eq!(bundle.status(), "running");
         assert_eq!(bundle.good(&["exec", &id, "echo", "ok"]), "ok\n");
         return;
     }
-    // Without images, and with some that criu cannot read, there is no container afterwards, and no mount or group of it.
+    // Without images, or with unreadable ones, no container is left, and no mount or group of one.
     let (_, message) = bundle.bad(&["restore", "--detach", &id]);
     assert!(message.contains("checkpoint: no such file or directory"), "{message}");
     fs::create_dir(bundle.path().join("checkpoint")).unwrap();

@@ -1,4 +1,4 @@
-//! The commands, each on a real container.
+//! Each command with a real container.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::bundle::{Bundle, cgroups, eventually};
 
 #[test]
-fn a_foreground_run_gives_the_status_and_leaves_nothing() {
+fn a_foreground_run_exits_with_the_status_and_leaves_nothing() {
     let bundle = Bundle::new(&["sh", "-c", "echo out; echo err >&2; exit 7"]);
     let output = bundle.tool(&["run", &bundle.id()]);
     assert_eq!(output.status.code(), Some(7));
@@ -22,7 +22,7 @@ fn a_foreground_run_gives_the_status_and_leaves_nothing() {
 }
 
 #[test]
-fn help_names_the_program_as_it_was_called_and_sets_global_options_apart() {
+fn help_has_the_name_by_which_the_program_was_called_and_a_section_of_global_options() {
     let bundle = Bundle::new(&["true"]);
     symlink(env!("CARGO_BIN_EXE_run-tool"), bundle.path().join("runc")).unwrap();
     let help = |arguments: &[&str]| {
@@ -44,15 +44,15 @@ fn help_names_the_program_as_it_was_called_and_sets_global_options_apart() {
 }
 
 #[test]
-fn a_killed_program_gives_128_and_the_signal() {
+fn the_status_of_a_killed_program_is_128_plus_the_signal() {
     let bundle = Bundle::new(&["sh", "-c", "kill -9 $$; sleep 1; exit 3"]);
-    // PID 1 of a namespace is deaf to its own signals: let a child be it.
+    // PID 1 of a namespace ignores signals from itself, so a child does it.
     let bundle = Bundle::with(&["sh", "-c", "sh -c 'kill -TERM $$'; exit $?"], |_| drop(bundle));
     assert_eq!(bundle.tool(&["run", &bundle.id()]).status.code(), Some(143));
 }
 
 #[test]
-fn signals_reach_the_program() {
+fn signals_are_forwarded_to_the_program() {
     let bundle = Bundle::new(&["sh", "-c", "trap 'exit 42' TERM; echo ready; while :; do sleep 0.1; done"]);
     let mut child = bundle.command(&["run", &bundle.id()]).stdout(Stdio::piped()).spawn().unwrap();
     let mut byte = [0; 6];
@@ -97,7 +97,7 @@ fn an_error_is_a_json_record_for_engines() {
 }
 
 #[test]
-fn a_missing_program_is_said_in_the_words_engines_know() {
+fn a_missing_program_is_reported_in_the_words_that_engines_look_for() {
     for (program, words) in [
         ("/nosuch", "exec: \"/nosuch\": stat /nosuch: no such file or directory"),
         ("nosuch", "exec: \"nosuch\": executable file not found in $PATH"),
@@ -133,7 +133,7 @@ fn exec_refuses_a_paused_container() {
 }
 
 #[test]
-fn hooks_run_where_and_when_the_spec_says() {
+fn hooks_run_where_and_when_the_spec_requires() {
     let bundle = Bundle::with(&["sh", "-c", "echo start >>/log/order"], |config| {
         let hook = |name: &str, place: &str| {
             let script = format!(
@@ -158,7 +158,7 @@ fn hooks_run_where_and_when_the_spec_says() {
     bundle.good(&["run", &bundle.id()]);
     let order = fs::read_to_string(log.join("order")).unwrap();
     let mut lines: Vec<&str> = order.lines().collect();
-    // The program and the hook after its start run side by side.
+    // The program and the poststart hook run at the same time.
     lines.retain(|line| *line != "start");
     assert_eq!(lines, ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]);
     let read = |name: &str| fs::read_to_string(log.join(name)).unwrap();
@@ -180,7 +180,7 @@ fn hooks_run_where_and_when_the_spec_says() {
 }
 
 #[test]
-fn a_failed_hook_stops_the_container_and_is_said() {
+fn a_failed_hook_is_reported_and_stops_the_container() {
     let bundle = Bundle::with(&["true"], |config| {
         config["hooks"] =
             json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "echo no network >&2; exit 1"]}]});
@@ -194,7 +194,7 @@ fn a_failed_hook_stops_the_container_and_is_said() {
 }
 
 #[test]
-fn the_bundles_path_is_read_from_a_pipe_and_the_rest_is_the_programs() {
+fn the_path_of_the_bundle_is_read_from_a_pipe_and_the_program_reads_the_rest() {
     let bundle = Bundle::new(&["cat"]);
     let mut child = bundle
         .command(&["run", "--bundle", "-", &bundle.id()])
@@ -212,7 +212,7 @@ fn the_bundles_path_is_read_from_a_pipe_and_the_rest_is_the_programs() {
 }
 
 #[test]
-fn a_foreground_terminal_is_the_callers() {
+fn a_container_in_the_foreground_has_the_callers_terminal() {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let bundle = Bundle::with(&["sh", "-c", "tty; stty size; read line; echo got $line; exit 4"], |config| {
         config["process"]["terminal"] = json!(true);
@@ -248,18 +248,18 @@ fn a_foreground_terminal_is_the_callers() {
     assert_eq!(child.wait().unwrap().code(), Some(4));
     assert!(seen.starts_with("/dev/pts/0\r\n") || seen.starts_with("/dev/pts/0\n"), "{seen:?}");
     let after = rustix::termios::tcgetattr(&slave).unwrap();
-    assert_eq!(before.local_modes, after.local_modes, "the terminal's settings are put back");
+    assert_eq!(before.local_modes, after.local_modes, "the terminal's settings are restored");
 }
 
 #[test]
-fn a_terminal_without_anyone_to_have_it_is_refused() {
+fn a_terminal_without_a_receiver_is_refused() {
     let bundle = Bundle::with(&["true"], |config| config["process"]["terminal"] = json!(true));
     let (_, text) = bundle.bad(&["run", "--detach", &bundle.id()]);
     assert!(text.contains("cannot allocate tty if runc will detach without setting console socket"), "{text}");
 }
 
 #[test]
-fn a_user_namespace_has_its_own_ids() {
+fn a_user_namespace_maps_ids() {
     let bundle = Bundle::with(
         &["sh", "-c", "id -u; cat /proc/self/uid_map; echo x >/tmp/file; ls -ln /tmp/file; cat /shown/f"],
         |config| {
@@ -276,7 +276,7 @@ fn a_user_namespace_has_its_own_ids() {
     let private = bundle.path().join("private");
     fs::create_dir_all(private.join("shown")).unwrap();
     fs::write(private.join("shown/f"), "seen\n").unwrap();
-    // Out of reach for the container's root, but the configuration shows it.
+    // The container's root has no access to it, but the configuration bind mounts it.
     fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
     fs::set_permissions(bundle.rootfs().join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
     let output = bundle.tool(&["run", &bundle.id()]);
@@ -332,7 +332,7 @@ fn a_health_check_runs_in_the_container() {
 }
 
 #[test]
-fn whatever_interrupts_create_force_deletes_the_rest() {
+fn delete_force_cleans_up_after_an_interrupted_create() {
     for pause in [0, 2, 4, 6, 8, 12, 16, 24] {
         let bundle = Bundle::new(&["sleep", "1000"]);
         let id = bundle.id();
@@ -361,7 +361,7 @@ fn spec_does_not_overwrite() {
 }
 
 #[test]
-fn names_that_are_none_are_refused() {
+fn invalid_ids_are_refused() {
     let bundle = Bundle::new(&["true"]);
     for name in ["../x", "a/b", "", ".."] {
         let (_, text) = bundle.bad(&["run", name]);
@@ -373,7 +373,7 @@ fn names_that_are_none_are_refused() {
 }
 
 #[test]
-fn without_systemd_its_driver_is_refused_in_runcs_words() {
+fn without_systemd_its_cgroup_driver_is_refused_in_runcs_words() {
     let bundle = Bundle::with(&["true"], |config| config["linux"]["cgroupsPath"] = json!("/not/a/unit"));
     let (status, text) = bundle.bad(&["--systemd-cgroup", "run", &bundle.id()]);
     assert_eq!(status, 1);
@@ -408,7 +408,7 @@ fn global_options_may_follow_the_command() {
     assert!(fs::read_to_string(&log).unwrap().starts_with("{\"level\":\"error\",\"msg\":\"container does not exist\""));
     assert!(bundle.bad(&["run", "--rootless", "maybe", "x"]).1.contains("strconv.ParseBool: parsing"));
     bundle.good(&["run", "--rootless", "true", &bundle.id()]);
-    // Another option, of spec alone.
+    // `spec` has an option of the same name.
     fs::remove_file(bundle.path().join("config.json")).unwrap();
     bundle.good(&["spec", "--rootless"]);
     assert!(fs::read_to_string(bundle.path().join("config.json")).unwrap().contains("uidMappings"));

@@ -1,9 +1,9 @@
-//! The same input to Debian's runc 1.1 and to run-tool: the same exit status and output, byte for byte.
+//! The same input for Debian's runc 1.1 and for run-tool gives the same exit status and output, byte for byte.
 //!
-//! A row is a line for the shell in which `runc` is one runtime and then the other, in the same folder, with the same container
-//! name (`$c`), so that nothing but times need be taken out of what is compared. Where the two are meant to differ the row names a
-//! `Deviation`: what runc says, what run-tool says instead, and why. It is put in for runc's words before the comparison, and must
-//! be found there, so a row is never compared loosely.
+//! A row is a shell command. It runs twice: `runc` is first one runtime and then the other, in the same folder and with the same
+//! container id (`$c`), so only times must be removed before the outputs are compared. Where the two are meant to differ, the row
+//! has a `Deviation`: the text of runc, the text of run-tool, and the reason. The text of runc must occur, and is replaced before
+//! the comparison, so no row is compared loosely.
 
 mod commands;
 mod configs;
@@ -22,19 +22,19 @@ use tempfile::TempDir;
 
 use crate::bundle::Bundle;
 
-/// Where run-tool is meant to say something else than runc 1.1.
+/// An intended difference between run-tool and runc 1.1.
 pub(crate) struct Deviation {
-    /// What runc 1.1 says.
+    /// The text in runc's output.
     pub(crate) runc: &'static str,
-    /// What run-tool says in its place.
+    /// The text in run-tool's output in its place.
     pub(crate) tool: &'static str,
-    /// Why.
+    /// The reason for the difference.
     pub(crate) why: &'static str,
-    /// Whether it is seen with control groups of version 2 alone only, or only with others.
+    /// `Some(true)`: it only shows on a system with cgroup v2 alone. `Some(false)`: it only shows on others.
     pub(crate) unified: Option<bool>,
 }
 
-/// What a row starts from: the container `$c` in this state.
+/// The state of the container `$c` before the row's command.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Start {
     Nothing,
@@ -56,12 +56,12 @@ impl Start {
     }
 }
 
-/// What each line can use beside `runc`: `program TEXT` gives the container that shell program, `gone` waits until it has stopped,
-/// `steady` takes out process ids and times (every number of three digits or more), `column` numbers that stand at the right of a
-/// column, whose width stays, `shape` every number.
+/// Shell functions for the rows. `program TEXT` sets the container's program. `gone` waits until the container has stopped. `steady`
+/// removes process ids and times (all numbers of three digits or more), `column` removes right-aligned numbers but keeps the width
+/// of their column, and `shape` removes all numbers.
 ///
-/// Go raises the soft limit of open files to the hard one, and runc 1.1 hands that on: here they are the same. The bundle is on a
-/// mount of its own, which is shared, wherever this is run: what runc does to the root's parent mount depends on it.
+/// Go raises the soft limit of open files to the hard one, and containers of runc 1.1 inherit that, so here they are made equal. The
+/// bundle is on a shared mount of its own, because runc's treatment of the root's parent mount depends on that.
 const PROLOGUE: &str = r#"
 ulimit -Sn $(ulimit -Hn)
 mount --make-rshared /
@@ -87,11 +87,11 @@ struct Case {
     deviations: &'static [Deviation],
 }
 
-/// What both runtimes share: the root file system, of which each container gets a copy, and the configuration.
+/// What both runtimes share: the configuration, and the root file system, of which each container gets a copy.
 struct Ground {
     folder: TempDir,
     template: Bundle,
-    /// The number of the first container.
+    /// The number of the first container; ids are made from numbers.
     first: usize,
 }
 
@@ -107,7 +107,7 @@ impl Ground {
             symlink("busybox", template.rootfs().join("bin").join(applet)).unwrap();
         }
         template.config["ociVersion"] = json!("1.0.2");
-        // A name without digits, as that of the containers.
+        // Like the container ids, the name has no digits.
         let folder = tempfile::Builder::new().prefix(&letters(first)).rand_bytes(0).tempdir().unwrap();
         for (name, program) in [("runc", runc()), ("run-tool", env!("CARGO_BIN_EXE_run-tool").into())] {
             fs::create_dir(template.path().join(name)).unwrap();
@@ -116,7 +116,7 @@ impl Ground {
         Self { folder, template, first }
     }
 
-    /// Runs a case with one of the runtimes, and gives what came of it as a text.
+    /// Runs a case with one of the runtimes. Returns its status and output as one text.
     fn outcome(&self, runtime: &str, case: &Case, id: &str) -> String {
         let bundle = self.folder.path().join(id);
         let copied = Command::new("cp").arg("-al").arg(self.template.rootfs()).arg(&bundle).status();
@@ -146,7 +146,8 @@ impl Ground {
         shell(CLEANUP);
         fs::remove_dir_all(&bundle).unwrap();
         let stdout: String = stdout.split_inclusive('\n').map(sorted).collect();
-        // runc may find a group still in use by a process that has just died. It tries again, and so does run-tool, silently.
+        // A process that has just died may still be in a group when runc removes it. runc tries again with a warning, run-tool
+        // without one.
         let retried = |line: &&str| !line.contains("level=warning msg=\"Failed to remove cgroup (will retry)\"");
         let stderr: String = stderr.split_inclusive('\n').filter(retried).collect();
         let text = format!("{status}\n--- stdout\n{stdout}--- stderr\n{stderr}");
@@ -182,28 +183,28 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        // The runtimes leave the group above a container's that they made; it is there where a row has run.
+        // Both runtimes leave behind the parent of a container's group.
         for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
             let _ = fs::remove_dir(hierarchy.path().join("compatible-inner"));
         }
     }
 }
 
-/// Debian's runc; another one may be tried by hand.
+/// The runc to compare with: Debian's, or the one in $RUNC.
 fn runc() -> PathBuf {
     let path = PathBuf::from(std::env::var_os("RUNC").unwrap_or_else(|| "/usr/sbin/runc".into()));
     assert!(path.exists(), "package runc: {}", path.display());
     path
 }
 
-/// A container's name without digits, so that nothing that takes out numbers touches it, and unlike those of other processes.
+/// A container id that is unique to this process, without digits, so that the removal of numbers does not change it.
 fn letters(index: usize) -> String {
     let number = std::process::id() as usize * 1000 + index;
     let letters = number.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')).collect::<String>();
     format!("compatible-{letters}")
 }
 
-/// A line of JSON with the keys in order: it is compared as the value that it is.
+/// Sorts the keys of a line of JSON, so that it is compared as a value.
 fn sorted(line: &str) -> String {
     match serde_json::from_str::<Value>(line) {
         Ok(value @ (Value::Object(_) | Value::Array(_))) => format!("{value}\n"),
@@ -211,8 +212,7 @@ fn sorted(line: &str) -> String {
     }
 }
 
-/// The text without points in time (RFC 3339), numbers of descriptors that runc opened a mount's place with, and help, which each
-/// has in its own words.
+/// Removes from a text whatever may differ: times (RFC 3339), numbers of descriptors in messages about mounts, and help texts.
 fn without_chance(text: &str) -> String {
     let mut result = String::new();
     let mut rest = text;
@@ -244,7 +244,7 @@ fn without_chance(text: &str) -> String {
     result
 }
 
-/// What is wrong with a row, if something is.
+/// Describes the differences in a row. `None`: there are none.
 fn difference(case: &Case, expected: String, found: &str) -> Option<String> {
     let mut expected = expected;
     let mut text = format!("== {}\n", case.name);
@@ -273,8 +273,8 @@ fn difference(case: &Case, expected: String, found: &str) -> Option<String> {
     wrong.then_some(text)
 }
 
-/// `patch` put into a configuration: objects are merged, `"+name"` appends to the list `name`, `"REMOVE"` removes, all else
-/// replaces.
+/// Changes a configuration: objects are merged, `"+name"` appends to the list `name`, `"REMOVE"` removes a key, and any other value
+/// replaces the old one.
 fn patch(value: &mut Value, change: &Value) {
     let (Value::Object(value), Value::Object(change)) = (&mut *value, change) else {
         *value = change.clone();
@@ -295,7 +295,7 @@ fn patch(value: &mut Value, change: &Value) {
 }
 
 #[test]
-fn command_lines_are_answered_as_runc_answers_them() {
+fn command_lines_have_the_same_results_as_under_runc() {
     let ground = Ground::new(0);
     let cases: Vec<Case> = commands::ROWS
         .iter()
@@ -316,7 +316,7 @@ fn command_lines_are_answered_as_runc_answers_them() {
 }
 
 #[test]
-fn configurations_come_to_what_they_come_to_under_runc() {
+fn configurations_have_the_same_results_as_under_runc() {
     let ground = Ground::new(500);
     let cases: Vec<Case> = configs::ROWS
         .iter()

@@ -1,6 +1,6 @@
-//! Killed at any moment: whatever a command was doing, `delete --force` cleans up after it, and nothing lives on.
+//! Commands that are killed at any moment: whatever one was doing, `delete --force` cleans up after it, and no process survives.
 //!
-//! strace kills run-tool at the n-th of its system calls, which is the same place each time, unlike a clock.
+//! strace kills run-tool at the n-th of its system calls. Unlike a clock that is the same place each time.
 
 use std::fs;
 use std::io::Read;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::bundle::{Bundle, cgroups, eventually};
 
-/// Processes that have something of a bundle in their command line or mounts, beside the caller's.
+/// The processes with the id of the bundle's container in their command line.
 fn processes(bundle: &Bundle) -> Vec<String> {
     let name = bundle.id();
     let mut found = Vec::new();
@@ -26,8 +26,8 @@ fn processes(bundle: &Bundle) -> Vec<String> {
     found
 }
 
-/// strace that sends a signal at the n-th of a system call, and writes what it sees of that call to a file. Which process is the
-/// caller's to add.
+/// A strace command that sends a signal at the n-th occurrence of a system call and logs these calls to a file. The caller adds the
+/// process or command to trace.
 fn strace(call: &str, signal: &str, n: u32, output: &Path) -> Command {
     let mut command = Command::new("strace");
     command.args(["-e", &format!("trace={call}"), "-e", &format!("inject={call}:signal={signal}:when={n}"), "-o"]);
@@ -35,7 +35,7 @@ fn strace(call: &str, signal: &str, n: u32, output: &Path) -> Command {
     command
 }
 
-/// Kills run-tool, not its children, at the n-th of a system call. `false`: it came to its end before.
+/// Runs run-tool and kills it, but not its children, at the n-th occurrence of a system call. `false`: it ended before that.
 fn killed_at(bundle: &Bundle, call: &str, n: u32, arguments: &[&str]) -> bool {
     let status = strace(call, "KILL", n, Path::new("/dev/null"))
         .args(["-qq", env!("CARGO_BIN_EXE_run-tool"), "--root", "state"])
@@ -59,7 +59,7 @@ fn assert_nothing_left(bundle: &Bundle, what: &str) {
     assert_eq!(bundle.good(&["list", "-q"]), "", "{what}");
 }
 
-/// What the commands do that something outside them can see.
+/// The system calls of the commands whose effects are visible to others.
 const CALLS: [&str; 9] = ["mkdir", "openat", "rename", "write", "socketpair", "clone3", "recvmsg", "unlinkat", "rmdir"];
 
 fn sweep(arguments: &dyn Fn(&str) -> Vec<String>, prepare: &dyn Fn(&Bundle)) -> usize {
@@ -82,7 +82,7 @@ fn sweep_of(
     })
 }
 
-/// Tries the first, second and so on of each call, until there is none. Gives how many there were.
+/// Tries the first, second and further occurrences of each call until there is none left. Returns how many there were.
 fn each_call(bundle: &Bundle, calls: &[&str], one: &mut dyn FnMut(&str, u32) -> bool) -> usize {
     let mut points = 0;
     fs::create_dir_all(bundle.path().join("state")).unwrap();
@@ -117,12 +117,12 @@ fn run_may_be_killed_at_every_call_while_it_waits_and_cleans_up() {
 }
 
 #[test]
-fn who_starts_a_supervised_container_may_be_killed_at_every_call() {
+fn run_with_a_supervisor_may_be_killed_at_every_call() {
     let run = words("run --detach --log-driver json-file ID");
     let bundle = Bundle::new(&["sleep", "1000"]);
     let points = sweep_of(&bundle, &CALLS, &run, &|_| ());
     assert!(points > 5, "{points} places");
-    // While it waits for the supervisor, which has most of the work to do, and now for nobody.
+    // Also while it waits for the supervisor, which does most of the work and then has nobody to report to.
     let arguments = run(&bundle.id());
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     for _ in 0..20 {
@@ -133,7 +133,7 @@ fn who_starts_a_supervised_container_may_be_killed_at_every_call() {
     }
 }
 
-/// What ends when the test is done with it.
+/// A tracer that ends with the test.
 struct Tracer(Child);
 
 impl Tracer {
@@ -145,7 +145,7 @@ impl Tracer {
 
 impl Drop for Tracer {
     fn drop(&mut self) {
-        // What it started ends, what it only watches goes on.
+        // Processes that it started are killed. Those it is only attached to go on.
         for child in self.children() {
             let _ = rustix::process::kill_process(child, Signal::KILL);
         }
@@ -154,7 +154,7 @@ impl Drop for Tracer {
     }
 }
 
-/// What a restart does that something outside can see.
+/// The system calls of a restart whose effects are visible to others.
 const RESTART: [&str; 7] = ["mkdir", "rename", "write", "socketpair", "clone3", "recvmsg", "rmdir"];
 
 #[test]
@@ -177,7 +177,7 @@ fn a_supervisor_may_be_killed_at_every_call_of_a_restart() {
         let mut tracer = Tracer(tracer.expect("package strace"));
         eventually("strace", || fs::read_to_string(&log).unwrap().contains("attached"));
         rustix::process::kill_process(Pid::from_raw(first as i32).unwrap(), Signal::KILL).unwrap();
-        // strace ends with what it traces, or the container runs again and nothing more happens.
+        // Either strace ends because the supervisor was killed, or the container is restarted without reaching the n-th call.
         let mut killed = false;
         eventually("a restart", || {
             killed = tracer.0.try_wait().unwrap().is_some();
@@ -196,7 +196,7 @@ fn a_supervisor_may_be_killed_at_every_call_of_a_restart() {
     assert!(points > 10, "{points} places");
 }
 
-/// A container with a pid namespace of its own or with the host's.
+/// A bundle whose container has its own PID namespace or the host's.
 fn sleeping(own_processes: bool) -> Bundle {
     Bundle::with(&["sleep", "1000"], |config| {
         if !own_processes {
@@ -213,7 +213,7 @@ fn delete_may_be_killed_at_every_call_while_another_program_runs() {
             bundle.good(&["run", "--detach", &bundle.id()]);
             bundle.good(&["exec", "--detach", &bundle.id(), "sleep", "1000"]);
         };
-        // Where the processes are the host's they are killed one by one.
+        // In the host's PID namespace the processes are killed one by one.
         let calls = if own_processes { &["pidfd_send_signal", "unlinkat"][..] } else { &["kill", "write", "rmdir"] };
         let points = sweep_of(&bundle, calls, &words("delete --force ID"), &prepare);
         assert!(points >= 3, "{points} places");
@@ -229,7 +229,7 @@ fn a_container_may_be_deleted_at_every_call_of_exec() {
         let points = each_call(&bundle, &calls, &mut |call, n| {
             bundle.good(&["run", "--detach", &id]);
             let trace = bundle.path().join("strace");
-            // What the last one wrote would be taken for what this one does.
+            // The log of the previous run must not be mistaken for this one's.
             let _ = fs::remove_file(&trace);
             let tracer = strace(call, "STOP", n, &trace)
                 .args(["-qq", env!("CARGO_BIN_EXE_run-tool"), "--root", "state", "exec", &id, "true"])
@@ -246,10 +246,10 @@ fn a_container_may_be_deleted_at_every_call_of_exec() {
                 let state: Value = serde_json::from_str(&bundle.good(&["state", &id])).unwrap();
                 let program = format!("/proc/{}/exe", state["pid"]);
                 let mut delete = bundle.command(&["delete", "--force", &id]).spawn().unwrap();
-                // The first process ends only once the parents of all others in its namespace have waited for them.
+                // The init process ends only after all other processes in its namespace have been reaped.
                 eventually("the kill", || delete.try_wait().unwrap().is_some() || fs::read_link(&program).is_err());
                 rustix::process::kill_process(exec, Signal::CONT).unwrap();
-                // It comes to its end, whatever that is.
+                // exec must end, whatever its status.
                 eventually("the end of exec", || tracer.0.try_wait().unwrap().is_some());
                 assert!(delete.wait().unwrap().success(), "deleted at {call} {n} of exec");
             }
@@ -279,11 +279,11 @@ fn delete_may_be_killed_at_every_call() {
 }
 
 #[test]
-fn a_process_that_got_the_id_of_the_containers_is_let_alone() {
+fn a_process_that_reuses_the_id_of_init_is_left_alone() {
     let bundle = Bundle::new(&["sleep", "1000"]);
     let id = bundle.id();
     let mut other = Command::new("sleep").arg("1000").spawn().unwrap();
-    // Times of starting are told in hundredths of a second: this one's must not be the container's.
+    // The kernel counts start times in hundredths of a second. This one must differ from the container's.
     std::thread::sleep(std::time::Duration::from_millis(20));
     bundle.good(&["create", &id]);
     let path = bundle.path().join("state").join(&id).join("state.json");
@@ -303,7 +303,7 @@ fn a_process_that_got_the_id_of_the_containers_is_let_alone() {
 }
 
 #[test]
-fn of_two_commands_at_once_one_wins() {
+fn of_several_commands_at_once_one_wins() {
     let together = |bundle: &Bundle, arguments: &[&str]| -> usize {
         let spawn = || bundle.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let mut children: Vec<_> = (0..4).map(|_| spawn()).collect();
@@ -321,12 +321,12 @@ fn of_two_commands_at_once_one_wins() {
 }
 
 #[test]
-fn a_start_that_comes_after_the_byte_ends() {
+fn a_start_that_opens_the_fifo_too_late_ends() {
     let bundle = Bundle::new(&["sleep", "1000"]);
     let id = bundle.id();
     bundle.good(&["create", &id]);
     let fifo = bundle.path().join("state").join(&id).join("exec.fifo");
-    // What another start does, as far as the byte.
+    // Do what another `start` does, up to reading the byte.
     fs::File::open(&fifo).unwrap().read_exact(&mut [0]).unwrap();
     let mut late = bundle.command(&["start", &id]).stderr(Stdio::null()).spawn().unwrap();
     let descriptors = format!("/proc/{}/fd", late.id());
@@ -349,7 +349,7 @@ fn readers_never_see_half_a_state() {
         while !maker.is_finished() {
             let output = bundle.tool(&["list", "--format", "json"]);
             let text = String::from_utf8(output.stderr).unwrap();
-            // Before the first container the root itself may be missing.
+            // Before the first container the root may not exist yet.
             assert!(output.status.success() || text.contains("no such file"), "{text}");
             assert!(!text.contains("expected") && !text.contains("EOF"), "{text}");
         }

@@ -1,5 +1,5 @@
-//! run-tool on real containers: a static busybox in a bundle of its own for each test. Needs root. One program of many modules,
-//! so that it is linked once.
+//! run-tool with real containers. Each test has a bundle of its own with a static busybox. The tests need root. All of them are one
+//! program, so that it is linked once.
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 mod bundle;

@@ -1,4 +1,4 @@
-//! `linux.netDevices`: devices that move into a container, from a network namespace that stands for the host's.
+//! `linux.netDevices`: network devices that are moved into a container. A network namespace plays the host.
 
 use std::io::Read;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::bundle::Bundle;
 
-/// A network namespace, held by a process.
+/// A network namespace, kept alive by a process.
 struct Host(Child);
 
 impl Host {
@@ -16,12 +16,12 @@ impl Host {
         let mut command = Command::new("unshare");
         command.args(["--net", "sh", "-c", "echo; exec sleep 1000"]).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("package util-linux");
-        // Its line says that the namespace is there.
+        // It prints a line once the namespace exists.
         child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
         Self(child)
     }
 
-    /// Gives it a device `host0`. A pair, since that is the kind that every kernel has.
+    /// Adds a device `host0`. It is half of a veth pair, because every kernel supports that.
     fn with_device() -> Self {
         let host = Self::new();
         for line in [
@@ -54,7 +54,7 @@ impl Host {
         self.ip(&format!("link show {device}")).status.success()
     }
 
-    /// run-tool in this namespace. Its output goes to a file: what it leaves running would hold a pipe open.
+    /// Runs run-tool in this namespace. Its output goes to a file: a container that it leaves running would keep a pipe open.
     fn tool(&self, bundle: &Bundle, arguments: &[&str]) -> (bool, String) {
         let log = bundle.path().join("output");
         let file = std::fs::File::create(&log).unwrap();
@@ -68,7 +68,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // It may be gone already.
+        // The process may be gone already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -83,9 +83,9 @@ fn network(config: &mut Value, path: &str) {
 }
 
 #[test]
-fn a_device_moves_with_what_it_has() {
+fn a_device_keeps_its_addresses_and_settings() {
     let host = Host::with_device();
-    // Without IPv6 in the kernel there is nothing to keep of it.
+    // The kernel may lack IPv6.
     let six = host.ip("address add fd00::7/64 dev host0 nodad").status.success();
     let bundle = Bundle::with(&["busybox", "ip", "address", "show", "dev", "in0"], |config| {
         config["linux"]["netDevices"] = json!({"host0": {"name": "in0"}});
@@ -100,8 +100,8 @@ fn a_device_moves_with_what_it_has() {
         assert!(output.contains(part), "{part}: {output}");
     }
     assert_eq!(output.contains("inet6 fd00::7/64"), six, "{output}");
-    assert!(!output.contains("10.9.9.7"), "an address of this link only: {output}");
-    assert!(!output.contains("host0"), "its name as the label of an address: {output}");
+    assert!(!output.contains("10.9.9.7"), "an address of scope link: {output}");
+    assert!(!output.contains("host0"), "the old name as the label of an address: {output}");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_device_moves_into_a_user_namespace() {
 }
 
 #[test]
-fn a_device_that_cannot_move_fails_the_container_in_runcs_words() {
+fn a_device_that_cannot_be_moved_fails_the_container_in_runcs_words() {
     let host = Host::with_device();
     let fails = |devices: Value, message: &str| {
         let bundle = Bundle::with(&["true"], |config| config["linux"]["netDevices"] = devices);
@@ -156,6 +156,6 @@ fn a_device_that_cannot_move_fails_the_container_in_runcs_words() {
     });
     let (good, output) = host.tool(&bundle, &["run", &bundle.id()]);
     assert!(!good && output.contains("unable to move network devices without a NET namespace"), "{output}");
-    // Last: some kernels have moved it when they find the name taken, and end it with the container's namespace.
+    // This comes last: some kernels move the device before they find the name taken, and it ends with the container's namespace.
     fails(json!({"host0": {"name": "lo"}}), "fail to move network device host0 to network namespace /proc/");
 }

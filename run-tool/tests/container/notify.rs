@@ -1,4 +1,4 @@
-//! sd_notify from a container, to a socket of the test's own in systemd's place.
+//! sd_notify from a container. A socket of the test plays systemd.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::bundle::{Bundle, eventually};
 
-/// What plays systemd: who receives closes the descriptor of a barrier by it.
+/// The socket that plays systemd. It receives without room for descriptors, which closes the descriptor of a barrier.
 fn systemd(bundle: &Bundle) -> UnixDatagram {
     let socket = UnixDatagram::bind(bundle.path().join("systemd")).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -40,7 +40,7 @@ fn run(command: &mut Command) {
     assert!(status.success(), "{command:?}");
 }
 
-/// The container's socket as its program reaches it: through the mounts of the container.
+/// The path of the container's socket, through the container's own mounts.
 fn inside(pid: &str) -> PathBuf {
     let path = Path::new("/proc").join(pid).join("root/run/notify/notify.sock");
     eventually("the socket", || path.exists());
@@ -51,7 +51,7 @@ fn say(pid: &str, datagram: &str) {
     UnixDatagram::unbound().unwrap().send_to(datagram.as_bytes(), inside(pid)).unwrap();
 }
 
-/// Starts a command that is to wait, and gives it with the id of the container's process.
+/// Starts a command that is to wait. Returns it with the id of the container's process.
 fn waiting(bundle: &Bundle, arguments: &[&str]) -> (Child, String) {
     let child = command(bundle, arguments).stdout(Stdio::null()).spawn().unwrap();
     let file = bundle.path().join("pid");
@@ -60,14 +60,14 @@ fn waiting(bundle: &Bundle, arguments: &[&str]) -> (Child, String) {
 }
 
 #[test]
-fn start_waits_for_the_word_and_passes_it_on_with_the_process_to_watch() {
+fn start_waits_for_readiness_and_passes_it_on_with_the_main_pid() {
     let bundle = Bundle::new(&["sleep", "1000"]);
     let (id, systemd) = (bundle.id(), systemd(&bundle));
     run(&mut command(&bundle, &["create", "--pid-file", "pid", &id]));
     let pid = fs::read_to_string(bundle.path().join("pid")).unwrap();
     let mut start = command(&bundle, &["start", &id]).spawn().unwrap();
     eventually("the container runs", || bundle.status() == "running");
-    // Nothing but readiness, and that only at the beginning, is the container's to tell.
+    // Only READY=1 is accepted from the container, and only at the beginning of a datagram.
     say(&pid, "STATUS=up\nREADY=1");
     say(&pid, "MAINPID=1");
     say(&pid, "FDSTORE=1");
@@ -76,12 +76,12 @@ fn start_waits_for_the_word_and_passes_it_on_with_the_process_to_watch() {
     say(&pid, "READY=1\nMAINPID=1\nBUSERROR=x");
     assert_eq!(hear(&systemd), "READY=1\n");
     assert_eq!(hear(&systemd), format!("MAINPID={pid}\n"));
-    // Only a host that has read everything lets it go on.
+    // It goes on only once the host has read everything.
     assert!(start.try_wait().unwrap().is_none(), "start waits for the barrier");
     assert_eq!(hear(&systemd), "BARRIER=1");
     assert!(start.wait().unwrap().success());
     hear_nothing(&systemd);
-    // Nobody listens any more.
+    // Now nobody listens any more.
     let path = inside(&pid);
     assert!(UnixDatagram::unbound().unwrap().send_to(b"READY=1", path).is_err());
     bundle.good(&["delete", "--force", &id]);
@@ -89,7 +89,7 @@ fn start_waits_for_the_word_and_passes_it_on_with_the_process_to_watch() {
 }
 
 #[test]
-fn a_container_that_ends_without_a_word_is_not_waited_for() {
+fn nobody_waits_for_a_container_that_ended_without_readiness() {
     let bundle = Bundle::new(&["true"]);
     let (id, systemd) = (bundle.id(), systemd(&bundle));
     run(&mut command(&bundle, &["create", &id]));
@@ -103,7 +103,7 @@ fn a_container_that_ends_without_a_word_is_not_waited_for() {
 }
 
 #[test]
-fn a_detached_run_waits_for_the_word_with_a_supervisor_or_without() {
+fn a_detached_run_waits_for_readiness_with_a_supervisor_or_without() {
     for supervisor in [&[][..], &["--log-driver", "none"]] {
         let bundle = Bundle::new(&["sleep", "1000"]);
         let (id, systemd) = (bundle.id(), systemd(&bundle));
@@ -121,12 +121,12 @@ fn a_detached_run_waits_for_the_word_with_a_supervisor_or_without() {
 }
 
 #[test]
-fn a_foreground_run_is_itself_the_process_to_watch() {
+fn a_foreground_run_is_itself_the_main_pid() {
     let bundle = Bundle::new(&["sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.1; done"]);
     let (id, systemd) = (bundle.id(), systemd(&bundle));
     let (mut child, pid) = waiting(&bundle, &["run", "--pid-file", "pid", &id]);
     for _ in 0..20 {
-        // More than the queue of a socket holds: they are read, and thrown away.
+        // More than the queue of the socket holds, so they must be read and discarded.
         say(&pid, "STATUS=busy");
     }
     say(&pid, "READY=1");
@@ -135,7 +135,7 @@ fn a_foreground_run_is_itself_the_process_to_watch() {
     for _ in 0..20 {
         say(&pid, "READY=1");
     }
-    // It serves on: signals reach the program, once it has a trap for them, and its status the caller.
+    // It still forwards signals, once the program has a trap for them, and exits with the program's status.
     let mut status = None;
     eventually("its end", || {
         rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
@@ -147,7 +147,7 @@ fn a_foreground_run_is_itself_the_process_to_watch() {
 }
 
 #[test]
-fn the_program_knows_a_socket_that_it_can_only_write_to() {
+fn the_program_gets_a_socket_in_a_read_only_folder() {
     let script = "echo $NOTIFY_SOCKET; test -S $NOTIFY_SOCKET && echo socket; \
         grep -o ' /run/notify [^ ]*' /proc/self/mountinfo; \
         busybox touch /run/notify/x 2>/dev/null || echo no";
@@ -158,12 +158,12 @@ fn the_program_knows_a_socket_that_it_can_only_write_to() {
     let output = command(&bundle, &["run", &bundle.id()]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text, "/run/notify/notify.sock\nsocket\n /run/notify ro,nosuid,nodev,noexec,relatime\nno\n");
-    // Who has no socket gives none.
+    // Without NOTIFY_SOCKET in the caller's environment nothing is added.
     assert_eq!(bundle.good(&["run", &bundle.id()]), "/elsewhere\nno\n");
 }
 
 #[test]
-fn a_user_and_ids_of_the_containers_own_reach_it() {
+fn an_unprivileged_user_in_a_user_namespace_can_write_to_the_socket() {
     let bundle = Bundle::with(&["sh", "-c", "busybox stat -c '%a %F' $NOTIFY_SOCKET; id -u"], |config| {
         config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
         config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
@@ -177,7 +177,7 @@ fn a_user_and_ids_of_the_containers_own_reach_it() {
 }
 
 #[test]
-fn start_without_a_folder_made_by_create_says_so_and_starts_nothing() {
+fn start_fails_if_create_made_no_folder_for_the_socket() {
     let bundle = Bundle::new(&["sleep", "1000"]);
     let id = bundle.id();
     bundle.good(&["create", &id]);
@@ -189,7 +189,7 @@ fn start_without_a_folder_made_by_create_says_so_and_starts_nothing() {
 }
 
 #[test]
-fn a_host_that_does_not_listen_stops_no_container() {
+fn a_container_starts_although_the_host_does_not_listen() {
     let bundle = Bundle::new(&["sleep", "1000"]);
     let id = bundle.id();
     let (mut child, pid) = waiting(&bundle, &["run", "--detach", "--pid-file", "pid", &id]);

@@ -1,5 +1,5 @@
-//! What the configuration says of the process itself: read back from inside and from the host's `/proc`, for the first
-//! program and for exec.
+//! The settings of the process itself (`process`, `linux`), verified from inside and in the host's `/proc`, for the first program
+//! and for exec.
 
 use std::fs;
 use std::mem::MaybeUninit;
@@ -20,7 +20,7 @@ fn sleeping(change: impl FnOnce(&mut Value)) -> (Bundle, String) {
     (bundle, pid)
 }
 
-/// What a command of the host says.
+/// The output of a command on the host.
 fn host(command: &[&str]) -> String {
     let output = Command::new(command[0]).args(&command[1..]).output().unwrap();
     assert!(output.status.success(), "{command:?}: {output:?}");
@@ -31,14 +31,14 @@ fn namespace(config: &mut Value, kind: &str) {
     config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": kind}));
 }
 
-/// A capability of this process, by its bit.
+/// Whether this process has a capability, given its number.
 fn capable(bit: u32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let set = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap();
     u64::from_str_radix(set, 16).unwrap() & 1 << bit != 0
 }
 
-/// The real time that a version 1 group has to give away, if the kernel counts it by group.
+/// The real-time budget of the root group of cgroup v1, if the kernel has real-time group scheduling.
 fn real_time() -> Option<i64> {
     let text = fs::read_to_string("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").ok()?;
     Some(text.trim().parse().unwrap())
@@ -46,16 +46,16 @@ fn real_time() -> Option<i64> {
 
 fn niceness(process: &str) -> String {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    // After the name, which may have spaces.
+    // The name before it can contain spaces.
     stat.rsplit_once(')').unwrap().1.split(' ').nth(17).unwrap().to_owned()
 }
 
 #[test]
-fn every_scheduler_is_that_of_the_process() {
-    // Where a policy has no niceness the caller's stays.
+fn every_scheduler_is_applied() {
+    // Policies without a niceness keep the caller's.
     let own = niceness("self");
     let own = own.as_str();
-    // Policy and priority as `chrt` of the host says them, niceness as the kernel does.
+    // Policy and priority as chrt prints them, niceness from /proc.
     for (scheduler, words, nice) in [
         (json!({"policy": "SCHED_OTHER", "nice": 7}), "SCHED_OTHER/0", "7"),
         (json!({"policy": "SCHED_OTHER", "nice": -3}), "SCHED_OTHER/0", "-3"),
@@ -79,7 +79,7 @@ fn every_scheduler_is_that_of_the_process() {
             if words.starts_with("SCHED_FIFO") || words.starts_with("SCHED_RR") { real_time() } else { None };
         let schedule = |config: &mut Value| config["process"]["scheduler"] = scheduler.clone();
         if real_time.is_some() {
-            // A new group has none.
+            // A new group has no real-time budget.
             let bundle = Bundle::with(&["true"], schedule);
             let (_, text) = bundle.bad(&["run", &bundle.id()]);
             assert!(text.contains("error setting scheduler: operation not permitted"), "{scheduler}: {text}");
@@ -102,7 +102,7 @@ fn every_scheduler_is_that_of_the_process() {
 }
 
 #[test]
-fn wrong_schedulers_are_refused_in_runcs_words() {
+fn invalid_schedulers_are_refused_in_runcs_words() {
     for (scheduler, words) in [
         (json!({"policy": "SCHED_OTHER", "nice": 20}), "invalid scheduler.nice: 20"),
         (json!({"policy": "SCHED_OTHER", "priority": 1}), "scheduler.priority can only be specified for"),
@@ -116,7 +116,7 @@ fn wrong_schedulers_are_refused_in_runcs_words() {
 }
 
 #[test]
-fn every_class_of_io_is_that_of_the_process() {
+fn every_io_class_is_applied() {
     for (class, priority, words) in [
         ("IOPRIO_CLASS_RT", 3, "realtime: prio 3"),
         ("IOPRIO_CLASS_BE", 6, "best-effort: prio 6"),
@@ -146,7 +146,7 @@ fn a_personality_changes_the_machines_name() {
 }
 
 #[test]
-fn memory_comes_from_the_nodes_of_the_policy() {
+fn every_memory_policy_is_applied() {
     for (policy, words) in [
         (json!({"mode": "MPOL_BIND", "nodes": "0"}), "bind:0"),
         (json!({"mode": "MPOL_PREFERRED", "nodes": "0"}), "prefer:0"),
@@ -167,7 +167,7 @@ fn memory_comes_from_the_nodes_of_the_policy() {
             continue;
         }
         let (bundle, pid) = sleeping(|config| config["linux"]["memoryPolicy"] = policy.clone());
-        // ADDRESS POLICY ...; the policy may have a blank in it.
+        // The line is ADDRESS POLICY ..., and the policy can contain spaces.
         let check = |maps: &str| {
             let (_, rest) = maps.lines().next().unwrap().split_once(' ').unwrap();
             assert!(rest.starts_with(words), "{policy}: {rest}");
@@ -178,14 +178,14 @@ fn memory_comes_from_the_nodes_of_the_policy() {
 }
 
 #[test]
-fn wrong_memory_policies_are_refused() {
+fn invalid_memory_policies_are_refused() {
     for (policy, words) in [
         (json!({"mode": "MPOL_NONE"}), "invalid memory policy mode"),
         (json!({"mode": "MPOL_LOCAL", "nodes": "0"}), "memory policy mode requires 0 nodes but got 1"),
         (json!({"mode": "MPOL_BIND"}), "memory policy mode requires at least one node but got 0"),
         (json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["X"]}), "invalid memory policy flag"),
         (json!({"mode": "MPOL_BIND", "nodes": "a"}), "invalid memory policy nodes"),
-        // A node that no machine has.
+        // No machine has this node.
         (json!({"mode": "MPOL_BIND", "nodes": "1000"}), "set_mempolicy: "),
     ] {
         let bundle = Bundle::with(&["true"], |config| config["linux"]["memoryPolicy"] = policy.clone());
@@ -195,7 +195,7 @@ fn wrong_memory_policies_are_refused() {
 }
 
 #[test]
-fn exec_runs_on_the_cpus_that_are_named() {
+fn exec_runs_on_the_cpus_of_exec_cpu_affinity() {
     let show = &["grep", "Cpus_allowed_list", "/proc/self/status"];
     let own = fs::read_to_string("/proc/self/status").unwrap();
     let own = own.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t")).unwrap().to_owned();
@@ -206,7 +206,7 @@ fn exec_runs_on_the_cpus_that_are_named() {
     let id = bundle.id();
     let exec = |arguments: &[&str]| bundle.good(&[&["exec"], arguments].concat());
     assert_eq!(exec(&[&[id.as_str()], &show[..]].concat()), format!("Cpus_allowed_list:\t{last}\n"));
-    // It begins on the initial one, which the log tells even if the final one is there before it could look.
+    // The initial CPU is visible only for a moment, but the log names it.
     let log = bundle.path().join("log");
     for _ in 0..10 {
         bundle.good(&["--debug", "--log", log.to_str().unwrap(), "exec", &id, "true"]);
@@ -214,9 +214,9 @@ fn exec_runs_on_the_cpus_that_are_named() {
     let told = format!(": affinity: {:#x}\"", 1_u64 << first.parse::<u32>().unwrap());
     let log = fs::read_to_string(log).unwrap();
     assert_eq!(log.lines().filter(|line| line.ends_with(&told)).count(), 10, "{told}: {log}");
-    // The container's first process is not meant.
+    // The setting does not apply to the container's init process.
     assert_eq!(exec(&[&id, "grep", "Cpus_allowed_list", "/proc/1/status"]), format!("Cpus_allowed_list:\t{own}\n"));
-    // A process of its own has its own.
+    // The document of --process has a setting of its own.
     for (affinity, expected) in [
         (json!({"initial": last}), [&last, &own]),
         (json!({"final": first}), [&first; 2]),
@@ -224,11 +224,11 @@ fn exec_runs_on_the_cpus_that_are_named() {
     ] {
         let process = json!({"args": show, "cwd": "/", "env": ["PATH=/bin"], "execCPUAffinity": affinity});
         fs::write(bundle.path().join("process"), process.to_string()).unwrap();
-        // A kernel before 6.2 forgets the initial one when the process joins the container's cpuset.
+        // Before Linux 6.2 the initial CPUs are lost when the process joins the container's cpuset.
         let shown = exec(&["--process", "process", &id]);
         assert!(expected.iter().any(|list| shown == format!("Cpus_allowed_list:\t{list}\n")), "{affinity}: {shown}");
     }
-    // Without one it has every CPU, whatever its caller is bound to.
+    // Without the setting the process may use every CPU, even if its caller may not.
     let (bundle, _) = sleeping(|_| ());
     let mut bound = Command::new("taskset");
     bound.args(["-c", &first]).arg(env!("CARGO_BIN_EXE_run-tool")).arg("--root").arg(bundle.path().join("state"));
@@ -237,7 +237,7 @@ fn exec_runs_on_the_cpus_that_are_named() {
 }
 
 #[test]
-fn the_clocks_of_a_time_namespace_are_set_off() {
+fn the_clocks_of_a_time_namespace_have_their_offsets() {
     let (bundle, pid) = sleeping(|config| {
         namespace(config, "time");
         config["linux"]["timeOffsets"] = json!({
@@ -260,7 +260,7 @@ fn the_clocks_of_a_time_namespace_are_set_off() {
     assert!(text.contains("time namespace offsets specified, but time namespace isn't enabled"), "{text}");
 }
 
-/// The terminal that comes to a console socket.
+/// Receives a terminal at a console socket.
 fn receive(listener: &UnixListener) -> OwnedFd {
     let (connection, _) = listener.accept().unwrap();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -274,7 +274,7 @@ fn receive(listener: &UnixListener) -> OwnedFd {
 }
 
 #[test]
-fn the_terminal_has_the_size_of_the_configuration() {
+fn the_terminal_has_the_configured_size() {
     let (bundle, _) = sleeping(|_| ());
     let id = bundle.id();
     let listener = UnixListener::bind(bundle.path().join("console")).unwrap();
@@ -290,7 +290,7 @@ fn the_terminal_has_the_size_of_the_configuration() {
     bundle.good(&["delete", "--force", &id]);
     for (console, expected) in [
         (json!({"height": 33, "width": 111}), (33, 111)),
-        // Half a size is none.
+        // A zero means that no size is set.
         (json!({"height": 0, "width": 111}), (0, 0)),
         (Value::Null, (0, 0)),
     ] {
@@ -310,7 +310,7 @@ fn the_terminal_has_the_size_of_the_configuration() {
     assert!(bundle.bad(&["run", "--detach", "--console-socket", "console", &bundle.id()]).1.contains("consoleSize"));
 }
 
-/// The optional fields of a mount, without their numbers.
+/// The optional fields of a mount in mountinfo, without the numbers of peer groups.
 fn propagation(mounts: &str, place: &str) -> Option<String> {
     let line = mounts.lines().find(|line| line.split(' ').nth(4) == Some(place))?;
     let fields: Vec<&str> = line.split(' ').skip(6).take_while(|field| *field != "-").collect();
@@ -318,8 +318,8 @@ fn propagation(mounts: &str, place: &str) -> Option<String> {
 }
 
 #[test]
-fn mounts_of_the_root_spread_as_the_configuration_says() {
-    // A slave is one only where there is someone to be the slave of.
+fn rootfs_propagation_is_applied() {
+    // A mount is a slave only if the host's mount is shared.
     for (host, slave) in [("shared", "master"), ("private", "")] {
         for (name, expected) in [
             (Value::Null, slave),
@@ -343,7 +343,7 @@ fn mounts_of_the_root_spread_as_the_configuration_says() {
     }
     let bundle = Bundle::with(&["true"], |config| config["linux"]["rootfsPropagation"] = json!("sideways"));
     assert!(bundle.bad(&["run", &bundle.id()]).1.contains("rootfsPropagation=sideways is not supported"));
-    // Nothing of what a shared root mounts comes to the host.
+    // Mounts below a shared root do not propagate to the host.
     let script = "mount -t tmpfs none /tmp && grep -c ' /tmp ' /proc/self/mountinfo";
     let bundle = Bundle::with(&["sh", "-c", script], |config| {
         config["linux"]["rootfsPropagation"] = json!("shared");
@@ -357,14 +357,14 @@ fn mounts_of_the_root_spread_as_the_configuration_says() {
 }
 
 #[test]
-fn the_oom_score_is_that_of_the_process() {
+fn the_oom_score_is_applied() {
     const CAP_SYS_RESOURCE: u32 = 24;
     for score in [0, 1, 500, 1000] {
         let (bundle, pid) = sleeping(|config| config["process"]["oomScoreAdj"] = json!(score));
         assert_eq!(fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap(), format!("{score}\n"));
         assert_eq!(bundle.good(&["exec", &bundle.id(), "cat", "/proc/self/oom_score_adj"]), format!("{score}\n"));
     }
-    // Without one it is its caller's.
+    // Without the setting it is the caller's.
     let own = fs::read_to_string("/proc/self/oom_score_adj").unwrap();
     let bundle = Bundle::with(&["cat", "/proc/self/oom_score_adj"], |config| {
         config["process"].as_object_mut().unwrap().remove("oomScoreAdj");
@@ -382,7 +382,7 @@ fn the_oom_score_is_that_of_the_process() {
 }
 
 #[test]
-fn sysctls_are_those_of_the_containers_namespaces() {
+fn sysctls_are_set_in_the_containers_namespaces_only() {
     let sysctls = [
         ("net.ipv4.ip_unprivileged_port_start", "80"),
         ("net/ipv4/conf/lo/rp_filter", "1"),
@@ -425,7 +425,7 @@ fn signals_that_the_caller_ignores_are_not_ignored_in_the_container() {
     let ignoring = |arguments: &[&str]| {
         let tool = bundle.command(arguments);
         let mut command = Command::new("sh");
-        // Not to a pipe, whose end would have to wait for the container.
+        // To a file: the container would keep a pipe open.
         command.args(["-c", r#"trap '' HUP INT QUIT USR1 PIPE ALRM TERM; exec "$0" "$@" >out"#]);
         command.arg(tool.get_program()).args(tool.get_args()).current_dir(bundle.path()).stdin(Stdio::null());
         assert!(command.status().unwrap().success());

@@ -1,4 +1,4 @@
-//! Containers of an ordinary user: with one id, and with ranges by newuidmap and newgidmap.
+//! Containers of an ordinary user: with a single id, and with ranges of ids through newuidmap and newgidmap.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::bundle::{Bundle, eventually};
 
-/// nobody of Debian: a user with a name, as newuidmap wants it, and no rights.
+/// Debian's user nobody: newuidmap requires a user with a name.
 const USER: u32 = 65534;
 
-/// A bundle that is the user's, with a copy of the tool that the user can reach.
+/// A bundle that the user owns, with a copy of run-tool that the user can execute.
 struct Owned(Bundle);
 
 impl Owned {
@@ -19,7 +19,7 @@ impl Owned {
         let bundle = Bundle::new(arguments);
         fs::copy(env!("CARGO_BIN_EXE_run-tool"), bundle.path().join("tool")).unwrap();
         fs::create_dir(bundle.path().join("run")).unwrap();
-        // The ids in whose name the user maps ranges, for whoever is in this test's mount namespace.
+        // The user's subordinate ids. `tool` mounts this file over /etc/subuid in its own mount namespace.
         fs::write(bundle.path().join("subids"), "nobody:300000:65536\n").unwrap();
         let status = Command::new("chown").args(["-R", "65534:65534"]).arg(bundle.path()).status().unwrap();
         assert!(status.success());
@@ -65,13 +65,13 @@ impl Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        // Whatever a failed test left.
+        // A failed test may leave a container.
         let _ = self.tool(&["delete", "--force", &self.0.id()]);
     }
 }
 
 #[test]
-fn a_user_runs_a_container_with_one_id() {
+fn a_user_runs_a_container_with_a_single_id() {
     let owned = Owned::new(&["sh", "-c", "id -u; cat /proc/self/uid_map; exit 3"], |_| ());
     let output = owned.tool(&["run", &owned.0.id()]);
     let text = String::from_utf8_lossy(&output.stdout);
@@ -82,7 +82,7 @@ fn a_user_runs_a_container_with_one_id() {
 }
 
 #[test]
-fn a_users_container_lives_below_the_runtime_folder() {
+fn the_state_of_a_users_container_is_in_the_runtime_folder() {
     let owned = Owned::new(&["sleep", "1000"], |_| ());
     let id = owned.0.id();
     owned.good(&["create", "--pid-file", "pid", &id]);
@@ -99,7 +99,7 @@ fn a_users_container_lives_below_the_runtime_folder() {
 }
 
 #[test]
-fn a_user_has_ranges_of_ids_by_newuidmap() {
+fn a_user_gets_ranges_of_ids_through_newuidmap() {
     let script = "id -u; cat /proc/self/uid_map /proc/self/gid_map";
     let owned = Owned::new(&["sh", "-c", script], |config| {
         let maps = json!([

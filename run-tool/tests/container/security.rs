@@ -1,5 +1,5 @@
-//! What an image, a container or its configuration could try against the host, each with the defence that stops it: most tests
-//! here have been seen to fail without that defence.
+//! Attacks on the host by an image, a container or its configuration, each stopped by a defence. Most of these tests have been seen to
+//! fail without that defence.
 
 mod labels;
 mod mounts;
@@ -18,7 +18,7 @@ fn mount(config: &mut Value, entry: Value) {
     config["mounts"].as_array_mut().unwrap().push(entry);
 }
 
-/// Leaves only the mounts that are not at or below a place.
+/// Removes the mounts at or below a path.
 fn unmount(config: &mut Value, place: &str) {
     let below = |entry: &Value| Path::new(entry["destination"].as_str().unwrap()).starts_with(place);
     config["mounts"].as_array_mut().unwrap().retain(|entry| !below(entry));
@@ -29,7 +29,7 @@ fn all_capabilities(config: &mut Value) {
     config["process"]["capabilities"] = json!({"bounding": names, "effective": names, "permitted": names});
 }
 
-/// A program of C code for a bundle, which has no libraries.
+/// Compiles C code to a static program, because the bundle has no libraries.
 fn compile(code: &str, to: &Path) {
     let source = tempfile::Builder::new().suffix(".c").tempfile().unwrap();
     fs::write(source.path(), code).unwrap();
@@ -37,7 +37,8 @@ fn compile(code: &str, to: &Path) {
     assert!(made.success());
 }
 
-/// Copies run-tool. Not by this process: another test's child could hold the file open for writing, when nobody can execute it.
+/// Copies run-tool by way of another process: a child of another test could inherit the open file, and execve fails as long as a file
+/// is open for writing.
 fn copy_tool(to: &Path) {
     assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_run-tool")).arg(to).status().unwrap().success());
 }
@@ -71,7 +72,7 @@ fn exec_has_every_restriction_of_the_first_program() {
     let lines: Vec<&str> = exec.lines().collect();
     assert_eq!(lines[0], "uid=1000(user) gid=1000 groups=7");
     assert_eq!(lines[1..6], ["/tmp", "here", "0077", "333", "300"], "{exec}");
-    // The user is no one's root: execve has taken the effective capabilities away.
+    // The user is not root, so execve has cleared the effective capabilities.
     assert_eq!(lines[6..], ["CapEff:\t0000000000000000", "CapBnd:\t0000000020000420", "NoNewPrivs:\t1", "Seccomp:\t2"]);
     let cwd = bundle.good(&[
         "exec",
@@ -94,9 +95,9 @@ fn exec_has_every_restriction_of_the_first_program() {
 }
 
 #[test]
-fn nothing_of_the_host_is_open_inside() {
+fn the_container_inherits_no_descriptor_of_the_caller() {
     let bundle = Bundle::new(&["sh", "-c", "ls /proc/$$/fd; true"]);
-    // Something of the caller's that is open, and not close-on-exec.
+    // A descriptor of the caller that is not close-on-exec.
     let host = fs::File::open("/etc/hostname").unwrap();
     let kept = rustix::io::fcntl_dupfd_cloexec(&host, 20).unwrap();
     rustix::io::fcntl_setfd(&kept, rustix::io::FdFlags::empty()).unwrap();
@@ -105,8 +106,8 @@ fn nothing_of_the_host_is_open_inside() {
 }
 
 #[test]
-fn a_working_directory_outside_is_refused() {
-    // CVE-2024-21626: a descriptor of the host as the working directory.
+fn a_working_directory_outside_the_container_is_refused() {
+    // CVE-2024-21626: the working directory is a descriptor that refers to the host.
     for number in 3..12 {
         let bundle =
             Bundle::with(&["true"], |config| config["process"]["cwd"] = json!(format!("/proc/self/fd/{number}")));
@@ -119,9 +120,9 @@ fn a_working_directory_outside_is_refused() {
 }
 
 #[test]
-fn the_binary_is_out_of_the_containers_reach() {
-    // CVE-2019-5736: a process of the container holds on to run-tool's file, by way of run-tool's process inside, and writes to
-    // it once run-tool has ended. The hook has the rights that this takes, and its parent is that process.
+fn the_container_cannot_write_to_the_binary() {
+    // CVE-2019-5736: a process of the container opens run-tool's binary through run-tool's process inside, and writes to it once
+    // run-tool has ended. The hook has the capabilities that this takes, and its parent is that process.
     let script = "exec 3</proc/$PPID/exe; (sleep 1; echo x >>/proc/self/fd/3; echo done) 2>/log/result >>/log/result &";
     let bundle = Bundle::with(&["sleep", "1000"], |config| {
         let names = json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_SYS_ADMIN"]);
@@ -131,7 +132,7 @@ fn the_binary_is_out_of_the_containers_reach() {
         config["mounts"].as_array_mut().unwrap().push(log);
     });
     fs::create_dir_all(bundle.path().join("log")).unwrap();
-    // A copy that no other test is running.
+    // A copy that no other test executes.
     let tool = bundle.path().join("tool");
     copy_tool(&tool);
     let size = fs::metadata(&tool).unwrap().len();
@@ -149,13 +150,14 @@ fn the_binary_is_out_of_the_containers_reach() {
     assert_eq!(fs::metadata(&tool).unwrap().len(), size);
 }
 
-/// A tool's program file that the container gets hold of, and writes to once nothing runs from it (CVE-2019-5736).
+/// A copy of run-tool that a container opens and writes to once it is no longer executed (CVE-2019-5736).
 struct Target {
     bundle: Bundle,
     tool: PathBuf,
 }
 
-/// Waits for a process of the runtime, takes hold of its file and lets it end: its log is a fifo that nobody else reads.
+/// Waits for a process of the runtime, opens its binary and lets it end. Until then the runtime blocks: its log is a fifo without a
+/// reader.
 const ATTACK: &str = r#"
 while :; do
     for process in /proc/[0-9]*; do
@@ -170,7 +172,7 @@ done
 "#;
 
 impl Target {
-    /// A bundle whose image brings the attack, and a copy of run-tool.
+    /// A bundle whose image contains the attack, and a copy of run-tool.
     fn new() -> Self {
         let bundle = Bundle::with(&["/bin/sh", "/attack"], |config| {
             all_capabilities(config);
@@ -183,7 +185,7 @@ impl Target {
             .unwrap();
         fs::write(bundle.rootfs().join("evil"), "#!/proc/self/exe --log=/held\n").unwrap();
         fs::set_permissions(bundle.rootfs().join("evil"), fs::Permissions::from_mode(0o755)).unwrap();
-        // A copy that no other test is running.
+        // A copy that no other test executes.
         let tool = bundle.path().join("tool");
         copy_tool(&tool);
         Self { bundle, tool }
@@ -205,7 +207,7 @@ impl Target {
 }
 
 #[test]
-fn a_container_that_starts_the_runtime_itself_cannot_overwrite_it() {
+fn a_container_that_executes_the_runtime_cannot_overwrite_it() {
     for program in [&["/proc/self/exe", "--log=/held", "list"][..], &["/evil"]] {
         let target = Target::new();
         let id = target.bundle.id();
@@ -216,7 +218,7 @@ fn a_container_that_starts_the_runtime_itself_cannot_overwrite_it() {
 }
 
 #[test]
-fn exec_hands_on_no_descriptors_but_those_asked_for() {
+fn exec_passes_only_the_requested_descriptors() {
     let bundle = Bundle::new(&["sleep", "1000"]);
     let id = bundle.id();
     bundle.good(&["--debug", "--log", "log", "run", "--detach", &id]);
@@ -225,7 +227,7 @@ fn exec_hands_on_no_descriptors_but_those_asked_for() {
     rustix::io::fcntl_setfd(&kept, rustix::io::FdFlags::empty()).unwrap();
     assert_eq!(bundle.good(&["--debug", "--log", "log", "exec", &id, "sh", "-c", "ls /proc/$$/fd; true"]), "0\n1\n2\n");
     assert_eq!(bundle.good(&["exec", &id, "sh", "-c", "ls /proc/1/fd; true"]), "0\n1\n2\n");
-    // And it does not find its way out by one (CVE-2024-21626).
+    // None of them is a way out of the container (CVE-2024-21626).
     for number in (3..16).chain([20]) {
         let (_, text) = bundle.bad(&["exec", "--cwd", &format!("/proc/self/fd/{number}"), &id, "true"]);
         assert!(text.contains("chdir to cwd") || text.contains("container breakout detected"), "{text}");
@@ -233,18 +235,18 @@ fn exec_hands_on_no_descriptors_but_those_asked_for() {
 }
 
 #[test]
-fn a_descriptor_of_the_caller_is_no_working_directory() {
+fn a_descriptor_of_the_caller_cannot_be_the_working_directory() {
     let host = fs::File::open("/etc").unwrap();
     let kept = rustix::io::fcntl_dupfd_cloexec(&host, 30).unwrap();
     rustix::io::fcntl_setfd(&kept, rustix::io::FdFlags::empty()).unwrap();
     let bundle = Bundle::with(&["ls"], |config| config["process"]["cwd"] = json!("/proc/self/fd/30"));
     bundle.bad(&["run", &bundle.id()]);
-    // Handed on by the caller's own wish, it is still no way out.
+    // Nor can one that the caller passes with --preserve-fds.
     let kept = rustix::io::fcntl_dupfd_cloexec(&host, 3).unwrap();
     rustix::io::fcntl_setfd(&kept, rustix::io::FdFlags::empty()).unwrap();
     let number = std::os::fd::AsRawFd::as_raw_fd(&kept);
     let bundle = Bundle::with(&["ls"], |config| config["process"]["cwd"] = json!(format!("/proc/self/fd/{number}")));
-    // sh gives it the number 3, whatever it is here.
+    // The shell opens it with the number 3, whatever it is here.
     let script = format!(
         "exec 3</etc; exec {} --root state run --preserve-fds 1 {}",
         env!("CARGO_BIN_EXE_run-tool"),
@@ -274,18 +276,18 @@ fn a_sysctl_of_the_host_is_refused_however_it_is_spelt() {
 }
 
 #[test]
-fn capabilities_are_those_that_are_listed() {
+fn a_process_has_only_the_listed_capabilities() {
     let script = "grep -h Cap /proc/1/status /proc/self/status";
     let lines =
         |text: &str| text.lines().map(|line| line.split_whitespace().last().unwrap().to_owned()).collect::<Vec<_>>();
-    // None are listed: none there are.
+    // Without `capabilities` there are none.
     let bundle = Bundle::with(&["sleep", "1000"], |config| {
         config["process"].as_object_mut().unwrap().remove("capabilities");
     });
     let id = bundle.id();
     bundle.good(&["run", "--detach", &id]);
     assert_eq!(lines(&bundle.good(&["exec", &id, "sh", "-c", script])), ["0000000000000000"; 10]);
-    // CVE-2022-29162: what exec adds is not inheritable, so that no file of the image hands it on.
+    // CVE-2022-29162: exec adds no inheritable capability, so that no file of the image can pass it on.
     let bundle = Bundle::new(&["sleep", "1000"]);
     let id = bundle.id();
     bundle.good(&["run", "--detach", &id]);
@@ -298,8 +300,8 @@ fn capabilities_are_those_that_are_listed() {
 }
 
 #[test]
-fn the_process_that_becomes_the_containers_cannot_be_looked_into() {
-    // CVE-2016-9962: its files in /proc are those of the host's root until it executes.
+fn the_init_process_cannot_be_inspected_before_it_executes_the_program() {
+    // CVE-2016-9962: until it executes the program, its files in /proc belong to the host's root.
     let bundle = Bundle::with(&["sleep", "1000"], |config| {
         user_namespace(config);
         config["hooks"] = json!({"startContainer": [
@@ -312,7 +314,7 @@ fn the_process_that_becomes_the_containers_cannot_be_looked_into() {
     fs::create_dir(bundle.rootfs().join("log")).unwrap();
     std::os::unix::fs::chown(&log, Some(100_000), Some(100_000)).unwrap();
     let id = bundle.id();
-    // The hook fails as it should.
+    // The hook is expected to fail.
     let (_, text) = bundle.bad(&["run", "--detach", &id]);
     assert!(text.contains("startContainer"), "{text}");
     let seen = fs::read_to_string(log.join("hook")).unwrap();
@@ -321,12 +323,12 @@ fn the_process_that_becomes_the_containers_cannot_be_looked_into() {
 }
 
 #[test]
-fn exec_cannot_be_looked_into_from_the_moment_the_container_sees_it() {
-    // Its own children, before and after they execute, are all busybox.
+fn exec_cannot_be_inspected_from_the_moment_the_container_sees_it() {
+    // The container's own processes all execute busybox.
     let script = "while :; do for process in /proc/[0-9]*; do program=$(busybox readlink $process/exe) && \
         test $program != /bin/busybox && echo $program >>/log/seen; done; done";
     let bundle = Bundle::with(&["sh", "-c", script], |config| {
-        // The right to look into others of its user namespace.
+        // With these it may inspect other processes of its user namespace.
         all_capabilities(config);
         user_namespace(config);
         mount(config, json!({"destination": "/log", "source": "log", "options": ["bind"]}));
@@ -337,7 +339,8 @@ fn exec_cannot_be_looked_into_from_the_moment_the_container_sees_it() {
     std::os::unix::fs::chown(&log, Some(100_000), Some(100_000)).unwrap();
     let id = bundle.id();
     bundle.good(&["run", "--detach", &id]);
-    // Slowed down where it waits to be put into its groups, after it has come into the PID namespace, and once it is in all.
+    // strace slows it down where it waits to be put into its control groups, in the PID namespace already, and after it has joined all
+    // namespaces.
     let output = Command::new("strace")
         .args(["-f", "-o", "/dev/null", "-e", "trace=recvmsg,setsid", "-e", "inject=recvmsg,setsid:delay_enter=300ms"])
         .args([env!("CARGO_BIN_EXE_run-tool"), "--root", "state", "exec", "--user", "1000", &id, "true"])
@@ -364,14 +367,14 @@ fn devices_of_the_host_are_out_of_reach() {
     assert!(errors.matches("Operation not permitted").count() >= 2, "{errors}");
 }
 
-/// What makes a process of the container what it is.
+/// A script that prints the attributes of init and of itself.
 const FACTS: &str = "for process in 1 self; do grep -hE '^(Uid|Gid|Groups|Cap.*|NoNewPrivs|Seccomp):' /proc/$process/status; \
     cat /proc/$process/oom_score_adj /proc/$process/personality /proc/$process/cgroup /proc/$process/limits; \
     for space in /proc/$process/ns/*; do case $space in *_for_children) ;; *) busybox readlink $space ;; esac; done; \
     busybox ionice -p ${process/self/$$}; busybox awk '{ print $19, $41, $40 }' /proc/$process/stat; echo; done; umask";
 
 #[test]
-fn exec_is_in_every_respect_like_the_first_program() {
+fn exec_has_the_same_attributes_as_the_first_program() {
     let bundle = Bundle::with(&["sleep", "1000"], |config| {
         config["process"]["noNewPrivileges"] = json!(true);
         config["process"]["user"] = json!({"uid": 0, "gid": 0, "additionalGids": [7, 8], "umask": 0o37});
@@ -380,7 +383,7 @@ fn exec_is_in_every_respect_like_the_first_program() {
         config["process"]["oomScoreAdj"] = json!(77);
         config["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 5});
         config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 6});
-        // For root execve gives what is bounding; the other sets show whether they were taken on at all.
+        // For root, execve computes the sets from the bounding set. The inheritable and ambient sets show whether they were applied.
         let sets = config["process"]["capabilities"].as_object_mut().unwrap();
         sets["bounding"] = json!(["CAP_KILL", "CAP_AUDIT_WRITE", "CAP_CHOWN"]);
         sets["permitted"] = json!(["CAP_KILL", "CAP_CHOWN"]);
@@ -415,7 +418,7 @@ fn exec_is_in_every_respect_like_the_first_program() {
         assert!(parts[0].contains(fact), "{fact:?} in {}", parts[0]);
     }
     assert_eq!(parts[2], "0037\n");
-    // The memory, pids and other groups are the container's.
+    // It is in the container's control groups.
     assert!(!bundle.good(&["exec", &id, "cat", "/proc/self/cgroup"]).contains(".."), "{text}");
 }
 
@@ -425,7 +428,7 @@ fn the_session_keyring_is_new() {
     let id = bundle.id();
     assert!(!bundle.good(&["run", "--no-new-keyring", &id]).contains(&format!("_ses.{id}")));
     assert!(bundle.good(&["run", &id]).contains(&format!("_ses.{id}")));
-    // A key of the container's can be seen by another session of the same user: each program is asked for its own.
+    // /proc/keys also shows the keyrings of other sessions of the user, so each program is asked for its own.
     let bundle = Bundle::new(&["sh", "-c", "/session && exec sleep 1000"]);
     let code = r#"
         #include <linux/keyctl.h>
@@ -445,7 +448,7 @@ fn the_session_keyring_is_new() {
 }
 
 #[test]
-fn the_users_list_of_an_image_cannot_stop_the_runtime() {
+fn a_fifo_in_place_of_the_images_passwd_file_does_not_hang_the_runtime() {
     let bundle = Bundle::new(&["sh", "-c", "echo $HOME"]);
     let list = bundle.rootfs().join("etc/passwd");
     fs::remove_file(&list).unwrap();
@@ -456,7 +459,7 @@ fn the_users_list_of_an_image_cannot_stop_the_runtime() {
 }
 
 #[test]
-fn what_lies_under_the_root_is_for_its_owner() {
+fn only_the_owner_has_access_to_the_root() {
     let bundle = Bundle::with(&["sleep", "1000"], |config| {
         config["annotations"] = json!({"org.oci-tools.interactive": "true"});
         config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
@@ -481,7 +484,7 @@ fn what_lies_under_the_root_is_for_its_owner() {
             let path = entry.unwrap().path();
             let metadata = fs::symlink_metadata(&path).unwrap();
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            // Users of the container open the fifo by its path; others can go there but not look around.
+            // The container's user must reach the fifo by its path, so others may search the folder but not list it.
             let allowed = if path == folder { 0o011 } else { 0 };
             let mode = metadata.mode() & 0o777;
             assert!(mode & 0o077 == allowed || name == "exec.fifo", "{path:?} {mode:o}");

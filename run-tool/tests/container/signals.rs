@@ -1,5 +1,5 @@
-//! Random signals at random moments, to run-tool and to its containers: whatever happens, nothing hangs, and nothing is left that
-//! `delete --force` does not clean. The moments are random, the choices repeat with the seed.
+//! Random signals at random moments, to run-tool and to its containers. Whatever happens, nothing hangs, and `delete --force` cleans
+//! up everything. The moments are random; the choices are reproducible by their seed.
 
 use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -18,7 +18,7 @@ const ROUNDS: usize = 30;
 const SIGNALS: [Signal; 8] =
     [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::KILL, Signal::STOP, Signal::USR1, Signal::WINCH];
 
-/// xorshift64: choices that are the same in every run.
+/// A generator (xorshift64) that gives the same choices in every run.
 struct Dice(u64);
 
 impl Dice {
@@ -42,30 +42,31 @@ fn pid(child: &Child) -> Pid {
     Pid::from_child(child)
 }
 
-/// A command with a group of its own, whose members are waited for below.
+/// Starts a command in a process group of its own.
 fn spawn(bundle: &Bundle, arguments: &[&str]) -> Child {
     let mut command: Command = bundle.command(arguments);
     command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap()
 }
 
-/// The first process of the container, if it is there yet.
+/// The container's init process, if there is one yet.
 fn first_process(bundle: &Bundle, id: &str) -> Option<Pid> {
     let text = fs::read(bundle.path().join("state").join(id).join("state.json")).ok()?;
     let state: Value = serde_json::from_slice(&text).ok()?;
     Pid::from_raw(i32::try_from(state["init_process_pid"].as_i64()?).ok()?)
 }
 
-/// One to three signals to the command, or to the container's first process. A stopped one goes on after a moment.
+/// Sends one to three signals to the command or to the container's init process. A stopped process is continued after a moment.
+/// Returns whether the command was sent a SIGKILL.
 fn disturb(dice: &mut Dice, bundle: &Bundle, child: &mut Child, id: &str) -> bool {
     let mut killed = false;
     for _ in 0..=dice.below(3) {
         dice.pause(15_000);
         let signal = dice.of(&SIGNALS);
         let target = if dice.below(3) > 0 { Some(pid(child)) } else { first_process(bundle, id) };
-        // Not yet waited for, so that its id is still its own.
+        // The command has not been waited for, so its process id is not reused yet.
         let Some(target) = target.filter(|_| child.try_wait().unwrap().is_none()) else { continue };
         killed |= target == pid(child) && signal == Signal::KILL;
-        // It may have ended meanwhile.
+        // The process may have ended meanwhile.
         let _ = rustix::process::kill_process(target, signal);
         if signal == Signal::STOP {
             dice.pause(3_000);
@@ -75,7 +76,7 @@ fn disturb(dice: &mut Dice, bundle: &Bundle, child: &mut Child, id: &str) -> boo
     killed
 }
 
-/// Waits for a command, and says what it was doing if it does not end.
+/// Waits for a command, and panics with a description if it hangs.
 fn finish(child: &mut Child, what: &str) -> ExitStatus {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -87,7 +88,7 @@ fn finish(child: &mut Child, what: &str) -> ExitStatus {
     }
 }
 
-/// What is left of a container: groups, folder, mounts.
+/// Everything that is left of a container: control groups, folder, mounts.
 fn leftovers(bundle: &Bundle, id: &str) -> Vec<PathBuf> {
     let mut left = cgroups(id);
     left.extend(Some(bundle.path().join("state").join(id)).filter(|folder| folder.exists()));
@@ -114,7 +115,7 @@ fn rounds(seed: u64, programs: &[&[&str]], mut one: impl FnMut(&mut Dice, &Bundl
         let id = format!("{}-{round}", bundle.id());
         let what = format!("round {round} of seed {seed}: {:?}", bundle.config["process"]["args"]);
         if one(&mut dice, bundle, &id, &what) {
-            // run-tool itself was ended before it could clean up.
+            // run-tool itself was killed before it could clean up.
             bundle.good(&["delete", "--force", &id]);
         }
         assert_eq!(leftovers(bundle, &id), Vec::<PathBuf>::new(), "{what}");
@@ -139,18 +140,18 @@ fn a_foreground_run_survives_any_signal_and_leaves_nothing() {
         let deadline = Instant::now() + Duration::from_secs(30);
         while child.try_wait().unwrap().is_none() {
             assert!(Instant::now() < deadline, "hangs: {what}");
-            // It fails until there is a container to be killed.
+            // Fails as long as there is no container.
             let _ = bundle.tool(&["kill", id, "KILL"]);
             sleep(Duration::from_millis(1));
         }
         let status = finish(&mut child, what);
-        // Only SIGKILL keeps it from cleaning up, and an end before there was anything to clean.
+        // Only SIGKILL can keep it from cleaning up.
         killed && status.signal() == Some(Signal::KILL.as_raw())
     });
 }
 
 #[test]
-fn delete_cleans_after_any_signal_to_any_command() {
+fn delete_cleans_up_after_any_signal_to_any_command() {
     rounds(0x5eed_0002, &PROGRAMS, |dice, bundle, id, what| {
         let first: &[&str] = dice.of(&[&["create"][..], &["run", "--detach"][..]]);
         let mut child = spawn(bundle, &[first, &[id][..]].concat());

@@ -24,7 +24,7 @@ fn a_supervised_container_keeps_its_output_and_status() {
     assert!(bundle.bad(&["run", "--log-driver", "json-file", &id]).1.contains("--detach"));
 }
 
-/// systemd's own journald, in a mount namespace in which the journal is its alone.
+/// With systemd's own journald, in a mount namespace in which nobody else uses the journal.
 #[test]
 fn the_journal_keeps_the_output_of_a_supervised_container() {
     let program = "echo out; echo err >&2; printf 'no\\377text\\n'; sleep 1; echo later; printf end; exit 3";
@@ -66,7 +66,7 @@ kill %1; wait
 }
 
 #[test]
-fn stop_asks_and_then_kills_and_ends_a_restart_policy() {
+fn stop_kills_after_the_timeout_and_overrides_the_restart_policy() {
     let bundle = Bundle::with(&["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"], |config| {
         config["annotations"] = json!({"org.oci-tools.restart": "always", "org.oci-tools.stop-timeout": "1"});
     });
@@ -81,7 +81,7 @@ fn stop_asks_and_then_kills_and_ends_a_restart_policy() {
 }
 
 #[test]
-fn a_failing_container_is_started_again_as_often_as_it_may() {
+fn a_failing_container_is_restarted_as_often_as_its_policy_allows() {
     let bundle = Bundle::with(&["sh", "-c", "echo run; exit 1"], |config| {
         config["annotations"] = json!({"org.oci-tools.restart": "on-failure:2"});
     });
@@ -93,7 +93,7 @@ fn a_failing_container_is_started_again_as_often_as_it_may() {
 }
 
 #[test]
-fn who_attaches_has_the_streams_and_the_status() {
+fn attach_connects_the_streams_and_exits_with_the_status() {
     for terminal in [false, true] {
         let bundle = Bundle::with(&["sh", "-c", "read line; echo got $line; exit 6"], |config| {
             config["annotations"] = json!({"org.oci-tools.interactive": "true"});

@@ -1,5 +1,5 @@
-//! `--systemd-cgroup` by way of a real D-Bus broker (dbus-daemon, which checks every message), with a service behind it that answers
-//! as systemd does and notes what it is asked.
+//! `--systemd-cgroup` over a real D-Bus broker (dbus-daemon, which validates every message). A service of the test's own answers like
+//! systemd and records the calls.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::bundle::{Bundle, cgroups, eventually};
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const SLICE: &str = "ociruntool.slice";
 
-/// Bytes of a message, aligned as the D-Bus specification says.
+/// The bytes of a message, aligned as the D-Bus specification requires.
 #[derive(Default)]
 struct Body(Vec<u8>);
 
@@ -43,7 +43,7 @@ impl Body {
     }
 }
 
-/// Reads values by their signature.
+/// Parses values by their signature.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -64,7 +64,7 @@ impl Reader<'_> {
         String::from_utf8(self.bytes[self.at - length - 1..self.at - 1].to_vec()).unwrap()
     }
 
-    /// The value of the first type of a signature, and the rest of that.
+    /// Reads the value of the first type in a signature. Returns it with the rest of the signature.
     fn value<'s>(&mut self, signature: &'s str) -> (Value, &'s str) {
         let (kind, rest) = signature.split_at(1);
         let value = match kind {
@@ -92,7 +92,7 @@ impl Reader<'_> {
                 while self.at < end {
                     items.push(self.value(rest).0);
                 }
-                // What the items are is skipped, even if there are none.
+                // The type of the items must be skipped even if there are none.
                 return (items.into(), skip(rest));
             }
             "(" => {
@@ -136,17 +136,17 @@ fn skip(signature: &str) -> &str {
     }
 }
 
-/// What has been asked, and how the service is to answer.
+/// The recorded calls, and how the service is to answer.
 #[derive(Default)]
 struct Notes {
     calls: Vec<(String, Vec<Value>)>,
-    /// Units that failed before and are not forgotten.
+    /// Units that failed before and have not been reset.
     failed: BTreeSet<String>,
     /// Whether jobs fail.
     refuse: bool,
 }
 
-/// The service's connection to the broker.
+/// The service, with its connection to the broker.
 struct Service {
     stream: BufReader<UnixStream>,
     serial: u32,
@@ -207,7 +207,7 @@ impl Service {
         self.stream.get_mut().write_all(&message.0).unwrap();
     }
 
-    /// Answers until the broker ends.
+    /// Answers calls until the broker ends.
     fn serve(mut self) {
         loop {
             let mut start = [0; 16];
@@ -263,7 +263,7 @@ impl Service {
                 let refuse = self.notes.lock().unwrap().refuse;
                 let folder = group(&text(0));
                 if member == "StopUnit" {
-                    // Empty by now, or systemd would wait.
+                    // It is empty by now; systemd would wait for that.
                     let _ = fs::remove_dir(folder);
                 } else if !refuse {
                     fs::create_dir_all(&folder).unwrap();
@@ -289,19 +289,19 @@ impl Service {
     }
 }
 
-/// The group that systemd makes for a unit: its own hierarchy's, or the only one.
+/// The group that systemd creates for a unit: in its own hierarchy, or in the only one.
 fn group(unit: &str) -> PathBuf {
     let root = if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "" } else { "systemd" };
     Path::new("/sys/fs/cgroup").join(root).join(SLICE).join(unit)
 }
 
-/// A property among those of a call.
+/// The value of a property in a call.
 fn of<'a>(properties: &'a Value, name: &str) -> &'a Value {
     let found = properties.as_array().unwrap().iter().find(|property| property[0] == name);
     found.map_or(&Value::Null, |property| &property[1])
 }
 
-/// A broker with the service behind it, and a bundle whose container systemd is to manage.
+/// A broker with the service, and a bundle whose container uses systemd's cgroup driver.
 struct Host {
     bundle: Bundle,
     broker: Child,
@@ -339,7 +339,7 @@ impl Host {
         format!("docker-{}.scope", self.bundle.id())
     }
 
-    /// Runs run-tool where systemd seems to have booted the system.
+    /// Runs run-tool in a mount namespace where systemd seems to be running.
     fn tool(&self, arguments: &[&str]) -> Output {
         let booted = "mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec \"$@\"";
         let out = fs::File::create(self.bundle.path().join("out")).unwrap();
@@ -364,7 +364,7 @@ impl Host {
         text
     }
 
-    /// What was asked since the last time, without what is asked about systemd itself.
+    /// The calls since the last time, without those about systemd itself.
     fn calls(&self) -> Vec<(String, Vec<Value>)> {
         let mut calls = std::mem::take(&mut self.notes.lock().unwrap().calls);
         calls.retain(|(name, _)| name != "Get" && name != "Subscribe");
@@ -378,7 +378,7 @@ impl Drop for Host {
         let _ = self.broker.kill();
         let _ = self.broker.wait();
         for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-            // Of tests that run at the same time the last one removes it.
+            // Other tests may still use it; the last one removes it.
             let _ = fs::remove_dir(hierarchy.path().join(SLICE));
         }
         let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(SLICE));
@@ -414,12 +414,12 @@ fn a_container_lives_in_a_unit_from_its_start_to_its_end() {
     assert_eq!((&set[0], &set[1]), (&json!(unit), &json!(true)));
     assert_eq!(of(&set[2], "TasksMax"), &json!(50));
     assert_eq!(of(&set[2], "DevicePolicy"), &json!("strict"));
-    // The last one of the name counts: the first takes back what was allowed before.
+    // The property is set twice: the first value clears the list of allowed devices, the second fills it.
     let allowed: Vec<&Value> =
         set[2].as_array().unwrap().iter().filter(|property| property[0] == "DeviceAllow").collect();
     assert_eq!((allowed.len(), &allowed[0][1]), (2, &json!([])));
     assert!(allowed[1][1].as_array().unwrap().contains(&json!(["char-136", "rwm"])), "{allowed:?}");
-    // It is there, in every hierarchy.
+    // The process is in the group in every hierarchy.
     let groups = fs::read_to_string(format!("/proc/{}/cgroup", state["pid"])).unwrap();
     let inside = format!("/{SLICE}/{unit}");
     assert!(groups.lines().any(|line| line.contains("pids:") || line.starts_with("0::")), "{groups}");
@@ -439,7 +439,7 @@ fn a_container_lives_in_a_unit_from_its_start_to_its_end() {
 }
 
 #[test]
-fn a_unit_that_failed_before_is_forgotten_and_one_that_fails_leaves_nothing() {
+fn a_unit_that_failed_before_is_reset_and_one_that_fails_leaves_nothing() {
     let host = Host::new();
     let (id, unit) = (host.bundle.id(), host.unit());
     host.notes.lock().unwrap().failed.insert(unit.clone());

@@ -1,4 +1,4 @@
-//! Containers that runc started before run-tool took its place: every command goes on with them.
+//! Containers that runc started before run-tool replaced it: every command of run-tool works with them.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,12 +8,12 @@ use serde_json::json;
 
 use crate::bundle::{Bundle, cgroups, eventually};
 
-/// A bundle with a seccomp profile and limits; its container is made by Debian's runc.
+/// A bundle with a seccomp profile and limits, whose container is created by Debian's runc.
 fn by_runc(command: &str) -> Bundle {
     by_runc_below(Some("state"), command)
 }
 
-/// The same with the state below a folder of the bundle, or where runc has it by itself.
+/// The same with runc's root in a folder of the bundle, or with runc's default root.
 fn by_runc_below(root: Option<&str>, command: &str) -> Bundle {
     let bundle = Bundle::with(&["sleep", "1000"], |config| {
         config["linux"]["seccomp"] = json!({
@@ -31,7 +31,7 @@ fn by_runc_below(root: Option<&str>, command: &str) -> Bundle {
     if command == "run" {
         runc.arg("--detach");
     }
-    // Their streams are the container's, which a pipe would wait for.
+    // The container inherits the streams and would keep pipes open.
     let null = || fs::File::options().read(true).write(true).open("/dev/null").unwrap();
     let status = runc.stdin(null()).stdout(null()).stderr(null()).status().expect("package runc");
     assert!(status.success(), "runc {command}: {status}");
@@ -44,7 +44,7 @@ fn pids_limit(id: &str) -> String {
 }
 
 #[test]
-fn a_running_container_of_runc_is_managed() {
+fn every_command_works_with_a_running_container_of_runc() {
     let bundle = by_runc("run");
     let id = bundle.id();
     assert_eq!(bundle.status(), "running");
@@ -81,12 +81,12 @@ fn exec_in_a_container_of_runc_keeps_the_restrictions() {
     assert_eq!(bundle.good(&["exec", &id, "sh", "-c", status]), theirs);
     let (_, text) = bundle.bad(&["exec", &id, "sh", "-c", "busybox mkdir /made"]);
     assert!(text.contains("Operation not permitted"), "{text}");
-    // A process document that says nothing of capabilities gets those of the container, not all.
+    // A process document without capabilities gets those of the container, not all.
     let process = json!({"args": ["sh", "-c", status], "cwd": "/", "env": ["PATH=/bin"], "noNewPrivileges": true});
     let path = bundle.path().join("process.json");
     fs::write(&path, process.to_string()).unwrap();
     assert_eq!(bundle.good(&["exec", "--process", path.to_str().unwrap(), &id]), theirs);
-    // Without the profile in the bundle there is no filter, and then no program either.
+    // If the bundle has lost its profile there is no filter, so exec refuses to run the program.
     fs::write(bundle.path().join("config.json"), {
         let mut config = bundle.config.clone();
         config["linux"].as_object_mut().unwrap().remove("seccomp");
@@ -111,7 +111,7 @@ fn a_created_container_of_runc_is_started_and_deleted() {
 }
 
 #[test]
-fn called_as_runc_it_finds_what_runc_started() {
+fn called_as_runc_it_finds_the_containers_of_runc() {
     let bundle = by_runc_below(None, "run");
     symlink(env!("CARGO_BIN_EXE_run-tool"), bundle.path().join("runc")).unwrap();
     let runc = |arguments: &[&str]| {

@@ -1,10 +1,10 @@
-//! Command lines.
+//! The table of command lines.
 
 use super::Deviation;
 use super::Start::{self, Created, Nothing, Paused, Running, Stopped};
 use super::deviations::*;
 
-/// What the row starts from, the line, and how run-tool means to differ.
+/// The state before the command, the command, and the intended differences.
 type Row = (Start, &'static str, &'static [Deviation]);
 
 #[rustfmt::skip]

@@ -1,15 +1,15 @@
-//! Changes to a config.json, and what is seen of them in the container.
+//! The table of changes to a config.json, with programs that show their effect in the container.
 
 use super::Deviation;
 use super::deviations::*;
 
-/// The change, the program in the container (the words in capitals stand for `PROBES`), and how run-tool means to differ.
+/// The change, the program in the container (words in capitals stand for `PROBES`), and the intended differences.
 type Row = (&'static str, &'static str, &'static [Deviation]);
 
-/// What to look at.
+/// Programs that several rows use, by the word that stands for them.
 pub(crate) const PROBES: [(&str, &str); 3] = [
     ("STATUS", "grep -E '^(Uid|Gid|Groups|Umask|Cap...|NoNewPrivs|Seccomp):' /proc/self/status"),
-    // Mount point, options, propagation, type, source; not the numbers of mounts, devices and peer groups.
+    // Mount points, options, propagation, types and sources, without the numbers of mounts, devices and peer groups.
     (
         "MOUNTS",
         "cut -d' ' -f4- /proc/self/mountinfo | sed -E 's/(shared|master|propagate_from):[0-9]+/\\1/g; s/inode64.*//'",

@@ -1,37 +1,37 @@
-//! Where run-tool means to differ from runc 1.1, and why. The README names them too.
+//! The intended differences from runc 1.1, with their reasons. The README lists them too.
 
 use super::Deviation;
 
 pub(crate) const NONE: &[Deviation] = &[];
 
-/// What runc 1.5, which run-tool follows, does too.
-pub(crate) const NEWER: &str = "as runc 1.5 has it";
-pub(crate) const WORDS: &str = "the same failure in words of its own";
-pub(crate) const WORDS_OF_JSON: &str = "a value of the wrong kind is named in serde's words, not in those of Go";
-pub(crate) const WORDS_OF_IDS: &str = "a user that is no number is named in Rust's words after runc 1.5's";
-pub(crate) const READ_ONLY_CGROUP: &str = "read-only, as config.json asks; runc leaves the tmpfs itself writable";
+/// run-tool follows runc 1.5 here.
+pub(crate) const NEWER: &str = "as in runc 1.5";
+pub(crate) const WORDS: &str = "the same failure in other words";
+pub(crate) const WORDS_OF_JSON: &str = "a value of the wrong type is reported in serde's words, not in Go's";
+pub(crate) const WORDS_OF_IDS: &str = "a user that is not a number is reported in runc 1.5's words, with Rust's reason";
+pub(crate) const READ_ONLY_CGROUP: &str = "read-only, as config.json requires; runc leaves the tmpfs itself writable";
 pub(crate) const EMPTY_MASK: &str = "a mask is an empty tmpfs of one page and one inode; runc 1.5 limits it too";
-pub(crate) const ONE_SOURCE: &str = "the named hierarchy's source is that of the others";
-pub(crate) const BIND_BY_TYPE: &str = "the type bind says it without the option, as in crun";
+pub(crate) const ONE_SOURCE: &str = "the named hierarchy has the same source as the others";
+pub(crate) const BIND_BY_TYPE: &str = "the type bind needs no option bind, as in crun";
 pub(crate) const NO_PROC: &str = "a container without /proc can run";
-pub(crate) const NO_SYSTEMD: &str = "a driver that cannot be had is refused by every command";
-pub(crate) const EMPTY_ROOT: &str = "an empty --root is none, not the working directory";
+pub(crate) const NO_SYSTEMD: &str = "without systemd every command refuses its cgroup driver";
+pub(crate) const EMPTY_ROOT: &str = "an empty --root counts as not given, not as the working directory";
 pub(crate) const REAL_TIME_SIGNALS: &str = "real-time signals have names: docker's stop signals use them";
-pub(crate) const ABSOLUTE_SOCKET: &str = "the socket is named by its whole path";
-pub(crate) const SECCOMP_FLAGS: &str = "seccomp flags are known, as in runc 1.5";
-pub(crate) const PRESERVED_FDS: &str = "a descriptor that is not open cannot be handed on; runc 1.5 refuses it too";
-pub(crate) const UNUSED_MAPPINGS: &str = "id mappings and a user namespace belong together, as in runc 1.5";
+pub(crate) const ABSOLUTE_SOCKET: &str = "the message has the absolute path of the socket";
+pub(crate) const SECCOMP_FLAGS: &str = "seccomp flags are supported, as in runc 1.5";
+pub(crate) const PRESERVED_FDS: &str = "a descriptor that is not open cannot be passed on; runc 1.5 refuses it too";
+pub(crate) const UNUSED_MAPPINGS: &str = "id mappings and a user namespace require each other, as in runc 1.5";
 
 pub(crate) const fn but(runc: &'static str, tool: &'static str, why: &'static str) -> Deviation {
     Deviation { runc, tool, why, unified: None }
 }
 
-/// One that is seen with control groups of version 1 or both.
+/// A difference that only shows on systems with cgroup v1, alone or beside v2.
 pub(crate) const fn but_on_1(runc: &'static str, tool: &'static str, why: &'static str) -> Deviation {
     Deviation { runc, tool, why, unified: Some(false) }
 }
 
-/// One that is seen with control groups of version 2 alone.
+/// A difference that only shows on systems with cgroup v2 alone.
 pub(crate) const fn but_on_2(runc: &'static str, tool: &'static str, why: &'static str) -> Deviation {
     Deviation { runc, tool, why, unified: Some(true) }
 }
@@ -52,7 +52,7 @@ pub(crate) const FIRMWARE: Deviation = but(
     EMPTY_MASK,
 );
 
-/// What every list of mounts shows.
+/// The differences in every list of mounts.
 pub(crate) const MOUNTS: &[Deviation] = &[CGROUP, ACPI, FIRMWARE];
-/// The same without masks.
+/// The same for a container without masks.
 pub(crate) const CGROUPS: &[Deviation] = &[CGROUP];

@@ -1,4 +1,4 @@
-//! What is written for AppArmor and SELinux, and to which file, wherever the kernel has neither: strace shows it.
+//! AppArmor profiles and SELinux labels: strace shows what is written to which file, even if the kernel has neither module.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,12 +10,12 @@ use serde_json::json;
 use super::unmount;
 use crate::bundle::Bundle;
 
-/// Makes AppArmor look as if it were there, for the command that follows.
+/// A script that makes AppArmor look active for the command that follows.
 const APPARMOR: &str = "mount -t tmpfs none /sys/kernel/security && mkdir /sys/kernel/security/apparmor && \
     mount -t tmpfs none /sys/module && mkdir -p /sys/module/apparmor/parameters && \
     echo Y >/sys/module/apparmor/parameters/enabled && exec \"$@\"";
 
-/// Runs run-tool under strace in a mount namespace where `prepare` was done.
+/// Runs run-tool under strace in a mount namespace that the script `prepare` has set up.
 fn traced(bundle: &Bundle, prepare: &str, strace: &[&str], arguments: &[&str]) -> Output {
     let _ = fs::remove_dir_all(bundle.path().join("traces"));
     fs::create_dir(bundle.path().join("traces")).unwrap();
@@ -44,14 +44,14 @@ fn traced(bundle: &Bundle, prepare: &str, strace: &[&str], arguments: &[&str]) -
         .expect("package strace")
 }
 
-/// The arguments of a call in a line of strace's, and its result if that is a descriptor.
+/// The arguments of a call in a line of strace, and its result if that is a descriptor.
 fn call<'a>(line: &'a str, name: &str) -> Option<(&'a str, Option<u32>)> {
     let (arguments, result) = line.strip_prefix(name)?.strip_prefix('(')?.rsplit_once(") = ")?;
     Some((arguments, result.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()))
 }
 
-/// What each process wrote to files of a procfs that it had mounted for itself, where nothing can be mounted over them, opened
-/// without leaving it.
+/// All writes of the traced processes, as file and text. The file is named only if it was opened beneath a procfs that the process
+/// itself had mounted detached, where nothing can be mounted over a file.
 fn writes(bundle: &Bundle) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(bundle.path().join("traces")).unwrap() {
@@ -83,9 +83,9 @@ fn writes(bundle: &Bundle) -> Vec<(String, String)> {
 const CALLS: [&str; 2] = ["-e", "trace=fsopen,fsmount,openat2,write,close"];
 
 #[test]
-fn an_apparmor_profile_is_written_to_the_file_of_a_procfs_for_certain() {
+fn an_apparmor_profile_is_written_to_a_real_procfs() {
     let profiled = |profile: &str, text: &str, bundle: &Bundle| {
-        // This kernel has no such profile, or no AppArmor.
+        // The write fails: this kernel has no such profile, or no AppArmor.
         assert!(text.contains("unable to apply apparmor profile: write /proc/self/attr/"), "{text}");
         let (words, writes) = (format!("exec {profile}"), writes(bundle));
         let to: Vec<&str> = writes.iter().filter(|(_, text)| *text == words).map(|(file, _)| file.as_str()).collect();
@@ -95,7 +95,7 @@ fn an_apparmor_profile_is_written_to_the_file_of_a_procfs_for_certain() {
     let bundle = Bundle::with(&["sleep", "1000"], |config| config["process"]["apparmorProfile"] = json!("the-profile"));
     let output = traced(&bundle, APPARMOR, &CALLS, &["run", &bundle.id()]);
     profiled("the-profile", &String::from_utf8(output.stderr).unwrap(), &bundle);
-    // Without AppArmor it is said that there is none.
+    // Without AppArmor the profile is refused.
     let absent = "mount -t tmpfs none /sys/kernel/security && exec \"$@\"";
     let output = traced(&bundle, absent, &CALLS, &["run", &bundle.id()]);
     let text = String::from_utf8(output.stderr).unwrap();
@@ -108,11 +108,11 @@ fn an_apparmor_profile_is_written_to_the_file_of_a_procfs_for_certain() {
 }
 
 #[test]
-fn nothing_is_written_where_procfs_cannot_be_had_for_certain() {
-    // An image with files of its own where the kernel's would be, on a kernel that mounts no procfs for us.
+fn nothing_is_written_without_a_real_procfs() {
+    // The image has its own files in place of the kernel's, and run-tool is not permitted to mount a procfs.
     let bundle = Bundle::with(&["true"], |config| {
         unmount(config, "/proc");
-        // It has a use for fsopen too.
+        // To mount it takes fsopen too.
         unmount(config, "/sys/fs/cgroup");
         config["linux"]["maskedPaths"] = json!([]);
         config["linux"]["readonlyPaths"] = json!([]);
@@ -134,7 +134,7 @@ fn nothing_is_written_where_procfs_cannot_be_had_for_certain() {
 fn a_selinux_label_is_written_to_the_file_of_the_process() {
     let label = "system_u:system_r:container_t:s0:c1,c2";
     let bundle = Bundle::with(&["true"], |config| config["process"]["selinuxLabel"] = json!(label));
-    // As statfs(2) says it where SELinux is; only calls about these paths are traced and changed.
+    // strace makes statfs(2) return SELinux's magic number. Only calls with these paths are traced and changed.
     let selinux = "inject=statfs:retval=0:poke_exit=@arg2=8cff7cf900000000";
     let paths = ["-P", "/sys/fs/selinux", "-P", "self/attr/exec", "-P", "/1/attr/exec"];
     let strace = [&["-y", "-e", selinux][..], &paths].concat();
@@ -152,7 +152,7 @@ fn a_selinux_label_is_written_to_the_file_of_the_process() {
         assert!(opened.contains(word), "{opened}");
     }
     assert!(trace.contains(&format!("</1/attr/exec>, \"{label}\", {})", label.len())), "{trace}");
-    // Where there is no SELinux the label is refused from the start.
+    // Without SELinux the label is refused from the start.
     if !Path::new("/sys/fs/selinux/status").exists() {
         assert!(bundle.bad(&["run", &bundle.id()]).1.contains("selinux is disabled or not supported"));
     }

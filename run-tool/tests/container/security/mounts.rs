@@ -1,4 +1,4 @@
-//! What is mounted, masked and opened in the container's root.
+//! Mounts, masked paths, devices and terminals that an image or another container tries to redirect.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -23,8 +23,8 @@ fn proc_is_not_mounted_through_a_symlink() {
 }
 
 #[test]
-fn mounts_of_an_image_with_symlinks_stay_inside() {
-    // CVE-2021-30465 and its kin: the place of a mount is a symlink to the host.
+fn a_mount_point_behind_a_symlink_stays_inside_the_root() {
+    // CVE-2021-30465 and similar: a mount point is a symlink to a folder of the host.
     let bundle = Bundle::with(&["cat", "/escape/inside"], |config| {
         config["mounts"].as_array_mut().unwrap().push(json!({
             "destination": "/escape/inside", "source": "/etc/hostname", "options": ["bind", "ro"]
@@ -39,7 +39,7 @@ fn mounts_of_an_image_with_symlinks_stay_inside() {
 }
 
 #[test]
-fn masked_and_read_only_paths_hold() {
+fn masked_paths_are_empty_and_read_only_paths_cannot_be_written() {
     let script = "cat /proc/keys | grep -c .; ls /proc/acpi | grep -c .; echo 1 >/proc/sys/kernel/domainname || echo denied; \
         cat /secret | grep -c .; ls /hidden | grep -c .";
     let bundle = Bundle::with(&["sh", "-c", script], |config| {
@@ -55,8 +55,8 @@ fn masked_and_read_only_paths_hold() {
 }
 
 #[test]
-fn a_false_null_device_is_not_masked_with() {
-    // CVE-2025-31133: the image brings its own /dev/null, a symlink to what should be hidden.
+fn a_fake_null_device_is_not_used_for_masks() {
+    // CVE-2025-31133: the image has its own /dev/null, a symlink to a file that should be masked.
     let bundle = Bundle::with(&["true"], |config| {
         config["mounts"]
             .as_array_mut()
@@ -73,8 +73,8 @@ fn a_false_null_device_is_not_masked_with() {
 }
 
 #[test]
-fn the_place_of_a_mount_that_is_swapped_for_a_symlink_stays_inside() {
-    // CVE-2021-30465 and CVE-2024-45310: another container of the same volume exchanges a folder and a symlink all the time.
+fn a_mount_point_that_is_swapped_for_a_symlink_stays_inside_the_root() {
+    // CVE-2021-30465 and CVE-2024-45310: another container with the same volume exchanges a folder and a symlink all the time.
     let outside = tempfile::tempdir().unwrap();
     fs::create_dir(outside.path().join("present")).unwrap();
     let bundle = Bundle::with(&["true"], |config| {
@@ -107,7 +107,7 @@ fn the_place_of_a_mount_that_is_swapped_for_a_symlink_stays_inside() {
         }
         done.store(true, Ordering::Relaxed);
     });
-    // It may lose the race, but not that way; and it does not always lose.
+    // A run may fail, but never with a mount outside; and not every run fails.
     assert!(!texts.iter().any(|text| text.contains("createContainer hook")), "{texts:#?}");
     assert!(texts.iter().any(String::is_empty), "{texts:#?}");
     let found: Vec<_> = fs::read_dir(outside.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -116,7 +116,7 @@ fn the_place_of_a_mount_that_is_swapped_for_a_symlink_stays_inside() {
 }
 
 #[test]
-fn what_is_changed_and_filled_is_the_new_mount_however_folders_are_exchanged() {
+fn only_the_new_mount_is_changed_and_filled_while_folders_are_exchanged() {
     let bundle = Bundle::with(&["sh", "-c", "cat /proc/self/mountinfo; ls /volume/*"], |config| {
         config["root"]["readonly"] = json!(false);
         for (name, options) in [
@@ -159,7 +159,7 @@ fn what_is_changed_and_filled_is_the_new_mount_however_folders_are_exchanged() {
         assert!(has("/shared ", " shared:") && has("/rro ro,", " - tmpfs") && has("/late ro,", " - tmpfs"), "{text}");
     }
     for (folder, file) in [("volume", "own"), ("other", "theirs")] {
-        // The exchange may have ended either way.
+        // The last exchange may have gone either way.
         let folder =
             if folder == "volume" && volume.is_symlink() { link.clone() } else { bundle.rootfs().join(folder) };
         let found: Vec<_> =
@@ -169,7 +169,7 @@ fn what_is_changed_and_filled_is_the_new_mount_however_folders_are_exchanged() {
 }
 
 #[test]
-fn a_symlink_at_dev_leads_nowhere_outside() {
+fn a_symlink_in_place_of_dev_does_not_lead_outside() {
     // CVE-2026-41579.
     let outside = tempfile::tempdir().unwrap();
     let bundle = Bundle::with(&["true"], |config| {
@@ -184,7 +184,7 @@ fn a_symlink_at_dev_leads_nowhere_outside() {
 
 #[test]
 fn an_image_with_its_own_null_device_is_refused() {
-    // CVE-2025-31133: what it is masked with, and what its streams are opened from.
+    // CVE-2025-31133: masks are bind mounts of /dev/null, and streams are opened from it.
     let secret = "the file that the image put there";
     for kind in ["file", "symlink", "fifo"] {
         let bundle = Bundle::with(&["true"], |config| unmount(config, "/dev"));
@@ -200,7 +200,7 @@ fn an_image_with_its_own_null_device_is_refused() {
 }
 
 #[test]
-fn what_a_masked_symlink_leads_to_is_masked() {
+fn the_target_of_a_masked_symlink_is_masked() {
     let bundle = Bundle::with(&["sh", "-c", "cat /secret; cat /link; echo $?; echo x >/shown"], |config| {
         config["root"]["readonly"] = json!(false);
         config["linux"]["maskedPaths"] = json!(["/link"]);
@@ -215,7 +215,7 @@ fn what_a_masked_symlink_leads_to_is_masked() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("Read-only file system"), "{output:?}");
 }
 
-/// Runs a container with a terminal, of which nothing comes.
+/// Runs a container with a terminal, which must fail, and returns the message.
 fn bad_terminal(bundle: &Bundle) -> String {
     let socket = bundle.path().join("console");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -227,7 +227,7 @@ fn bad_terminal(bundle: &Bundle) -> String {
 
 #[test]
 fn the_terminal_is_not_redirected() {
-    // CVE-2025-52565: the image has something else where the pty comes from, or where it goes.
+    // CVE-2025-52565: the image has something else in place of /dev/pts/ptmx or /dev/console.
     let terminal = |place: &str| {
         Bundle::with(&["true"], |config| {
             unmount(config, place);
@@ -258,7 +258,7 @@ fn the_terminal_is_not_redirected() {
 }
 
 #[test]
-fn nothing_but_procfs_is_mounted_at_proc_and_nothing_in_it() {
+fn only_a_procfs_can_be_mounted_on_proc_and_nothing_below_it() {
     // CVE-2019-16884, CVE-2019-19921, CVE-2023-27561, CVE-2023-28642, CVE-2025-52881: labels and sysctls would be written elsewhere.
     for (destination, kind) in [
         ("/proc", "tmpfs"),
@@ -285,8 +285,8 @@ fn nothing_but_procfs_is_mounted_at_proc_and_nothing_in_it() {
 }
 
 #[test]
-fn a_false_proc_gets_no_sysctl_and_keeps_no_groups() {
-    // CVE-2025-52881: the image has plain files for what run-tool writes to and reads.
+fn a_fake_proc_gets_no_sysctl_and_keeps_no_groups() {
+    // CVE-2025-52881: the image has plain files in place of the kernel's that run-tool reads and writes.
     let bundle =
         Bundle::with(&["sh", "-c", "id -G; mount -t proc proc /tmp; cat /tmp/sys/net/core/somaxconn"], |config| {
             all_capabilities(config);
@@ -311,8 +311,8 @@ fn a_false_proc_gets_no_sysctl_and_keeps_no_groups() {
 }
 
 #[test]
-fn a_mount_of_the_host_whose_place_is_no_text_stops_no_container() {
-    // An ordinary user can make one (FUSE).
+fn a_mount_of_the_host_whose_path_is_not_utf8_stops_no_container() {
+    // An ordinary user can make such a mount (FUSE).
     let bundle = Bundle::new(&["true"]);
     let script = "place=$(printf 'place\\377 \\\\'); mkdir \"$place\" && mount -t tmpfs none \"$place\" && exec \"$@\"";
     for options in [&[][..], &["--no-pivot"]] {
@@ -330,7 +330,7 @@ fn a_mount_of_the_host_whose_place_is_no_text_stops_no_container() {
 
 #[test]
 fn control_groups_are_shown_read_only() {
-    // CVE-2023-25809: a writable cgroup hierarchy is a way to the host's limits, and with a release agent to more.
+    // CVE-2023-25809: through a writable cgroup hierarchy a container could change the host's limits, or set a release agent.
     for namespace in [true, false] {
         let bundle = Bundle::with(
             &["sh", "-c", "for d in /sys/fs/cgroup /sys/fs/cgroup/*/; do busybox mkdir $d/evil && echo $d; done"],
