@@ -223,8 +223,8 @@ const UNFINISHED: &str = ".bundle";
 mod tests {
     use super::*;
 
-    fn name(text: &str) -> Option<ContainerName> {
-        Some(text.parse().unwrap())
+    fn name(text: &str) -> ContainerName {
+        text.parse().unwrap()
     }
 
     const CONFIG: &[u8] =
@@ -235,7 +235,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let bundles = folder.path().join("bundles");
         let path = folder.path().join("elsewhere/py");
-        let draft = Draft::create(&bundles, name("web"), Some(&path)).unwrap();
+        let draft = Draft::create(&bundles, Some(name("web")), Some(&path)).unwrap();
         assert_eq!(draft.commit(CONFIG).unwrap(), path);
         for text in ["web", "abc", "abc123", path.to_str().unwrap()] {
             assert_eq!(Bundle::find(&bundles, text).unwrap().path(), path, "{text}");
@@ -244,9 +244,9 @@ mod tests {
         for text in ["other", "abd", "", "..", "/nowhere"] {
             assert!(matches!(Bundle::find(&bundles, text), Err(Error::NoSuchBundle(_))), "{text}");
         }
-        let message = Draft::create(&bundles, name("web"), None).unwrap_err().to_string();
+        let message = Draft::create(&bundles, Some(name("web")), None).unwrap_err().to_string();
         assert!(message.starts_with("web: name in use by "), "{message}");
-        assert!(matches!(Draft::create(&bundles, name("other"), Some(&path)), Err(Error::PathInUse(_))));
+        assert!(matches!(Draft::create(&bundles, Some(name("other")), Some(&path)), Err(Error::PathInUse(_))));
         assert!(!bundles.join("other").exists());
 
         let bundle = Bundle::find(&bundles, "web").unwrap();
@@ -264,7 +264,7 @@ mod tests {
         fs::create_dir(bundles.join("crashed")).unwrap();
         fs::write(bundles.join("crashed/.bundle"), "").unwrap();
         fs::write(bundles.join("crashed/hosts"), "half").unwrap();
-        let again = Draft::create(&bundles, name("crashed"), None).unwrap();
+        let again = Draft::create(&bundles, Some(name("crashed")), None).unwrap();
         assert!(!again.path().join("hosts").exists());
         drop(again);
         fs::create_dir(bundles.join("crashed")).unwrap();

@@ -96,6 +96,7 @@ impl Overlay {
     }
 
     /// Writes changes to `upper`; `work` is an empty directory on the same file system for overlayfs itself.
+    #[must_use]
     pub fn writable(mut self, upper: impl Into<PathBuf>, work: impl Into<PathBuf>) -> Self {
         self.writable = Some((upper.into(), work.into()));
         self

@@ -165,7 +165,7 @@ impl Layout {
     /// # Errors
     /// [`Error::Io`].
     pub fn writer(&self) -> Result<Writer, Error> {
-        Writer::new(self.clone(), self.lock("blobs", FlockOperation::LockShared)?)
+        Ok(Writer::new(self.clone(), self.lock("blobs", FlockOperation::LockShared)?))
     }
 
     /// Reads `index.json`.

@@ -69,7 +69,7 @@ impl Verification {
     pub fn verify(&mut self, layout: &Layout, descriptor: &Descriptor) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut layers = Vec::new();
-        self.document(layout, descriptor, &mut layers, &mut problems);
+        document(layout, descriptor, &mut layers, &mut problems);
         layers.retain(|(layer, diff_id): &(Descriptor, Option<Digest>)| {
             !self.sound.contains(&key(layer, diff_id.as_ref()))
         });
@@ -102,44 +102,43 @@ impl Verification {
         problems.append(&mut found);
         problems
     }
+}
 
-    fn document(
-        &self,
-        layout: &Layout,
-        descriptor: &Descriptor,
-        layers: &mut Vec<(Descriptor, Option<Digest>)>,
-        problems: &mut Vec<Problem>,
-    ) {
-        if is_index(descriptor) {
-            let manifests = match layout.manifests(descriptor) {
-                Ok(manifests) => manifests,
-                Err(error) => return problems.push(error.into()),
-            };
-            // After pulling one platform, the index still names the others.
-            let present: Vec<&Descriptor> = manifests
-                .iter()
-                .filter(|manifest| !matches!(layout.open_blob(manifest), Err(layout::Error::MissingBlob { .. })))
-                .collect();
-            if present.is_empty() && !manifests.is_empty() {
-                problems.push(Problem::Empty { digest: descriptor.digest().clone() });
-            }
-            for manifest in present {
-                self.document(layout, manifest, layers, problems);
-            }
-            return;
+fn document(
+    layout: &Layout,
+    descriptor: &Descriptor,
+    layers: &mut Vec<(Descriptor, Option<Digest>)>,
+    problems: &mut Vec<Problem>,
+) {
+    if is_index(descriptor) {
+        let manifests = match layout.manifests(descriptor) {
+            Ok(manifests) => manifests,
+            Err(error) => return problems.push(error.into()),
+        };
+        // After pulling one platform, the index still names the others.
+        let present: Vec<&Descriptor> = manifests
+            .iter()
+            .filter(|manifest| !matches!(layout.open_blob(manifest), Err(layout::Error::MissingBlob { .. })))
+            .collect();
+        if present.is_empty() && !manifests.is_empty() {
+            problems.push(Problem::Empty { digest: descriptor.digest().clone() });
         }
-        if is_manifest(descriptor) {
-            match layout.image_of(descriptor) {
-                Ok(image) => return image_layers(&image, layers, problems),
-                // An artifact: a manifest whose blobs are not layers.
-                Err(layout::Error::Malformed { .. }) if is_artifact(layout, descriptor) => {}
-                Err(error) => return problems.push(error.into()),
-            }
+        for manifest in present {
+            document(layout, manifest, layers, problems);
         }
-        match layout.reach(std::slice::from_ref(descriptor)) {
-            Ok(blobs) => layers.extend(blobs.into_values().map(|blob| (blob, None))),
-            Err(error) => problems.push(error.into()),
+        return;
+    }
+    if is_manifest(descriptor) {
+        match layout.image_of(descriptor) {
+            Ok(image) => return image_layers(&image, layers, problems),
+            // An artifact: a manifest whose blobs are not layers.
+            Err(layout::Error::Malformed { .. }) if is_artifact(layout, descriptor) => {}
+            Err(error) => return problems.push(error.into()),
         }
+    }
+    match layout.reach(std::slice::from_ref(descriptor)) {
+        Ok(blobs) => layers.extend(blobs.into_values().map(|blob| (blob, None))),
+        Err(error) => problems.push(error.into()),
     }
 }
 

@@ -256,9 +256,8 @@ impl Program {
         let strings = |strings: &[String]| -> Result<Vec<CString>, std::ffi::NulError> {
             strings.iter().map(|string| CString::new(string.as_str())).collect()
         };
-        let (arguments, environment) = match (strings(&self.arguments), strings(&self.environment)) {
-            (Ok(arguments), Ok(environment)) => (arguments, environment),
-            _ => return anyhow::anyhow!("exec {:?}: argument contains a nul byte", self.arguments[0]),
+        let (Ok(arguments), Ok(environment)) = (strings(&self.arguments), strings(&self.environment)) else {
+            return anyhow::anyhow!("exec {:?}: argument contains a nul byte", self.arguments[0]);
         };
         // Rust's runtime ignores SIGPIPE. That was welcome so far: a dead parent must not kill this process before it reports an
         // error. The program gets the default.

@@ -98,11 +98,7 @@ fn stages(file: &Dockerfile, found: &mut Found) {
         let words: Vec<&str> = step.text.split_whitespace().filter(|word| !word.starts_with("--")).collect();
         if let [keyword, _, r#as, name] = words.as_slice() {
             if (is_upper(keyword) && !is_upper(r#as)) || (is_lower(keyword) && !is_lower(r#as)) {
-                found.push(
-                    step,
-                    "FromAsCasing",
-                    format!("'{as}' and '{keyword}' keywords' casing do not match", as = r#as),
-                );
+                found.push(step, "FromAsCasing", format!("'{as}' and '{keyword}' keywords' casing do not match"));
             }
             if !is_lower(name) {
                 found.push(step, "StageNameCasing", format!("Stage name '{name}' should be lowercase"));

@@ -53,10 +53,7 @@ struct Words {
 
 impl Words {
     fn push(&mut self, c: char) {
-        match c.is_whitespace() {
-            true => self.end(),
-            false => self.current.push(c),
-        }
+        if c.is_whitespace() { self.end() } else { self.current.push(c) }
     }
 
     fn end(&mut self) {
@@ -209,13 +206,14 @@ impl<'a> Expander<'a> {
             return self.braces();
         }
         let name = self.name();
-        Ok(match name.is_empty() {
-            true => "$".to_owned(),
-            false => match (self.lookup)(&name) {
+        Ok(if name.is_empty() {
+            "$".to_owned()
+        } else {
+            match (self.lookup)(&name) {
                 Some(value) => value,
                 None if self.keeps_unset() => format!("${name}"),
                 None => String::new(),
-            },
+            }
         })
     }
 

@@ -19,9 +19,10 @@ pub struct Heredoc {
 impl Heredoc {
     /// The body, without leading tabs if `<<-` asks for that.
     pub fn body(&self) -> String {
-        match self.chomp {
-            true => self.content.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect(),
-            false => self.content.clone(),
+        if self.chomp {
+            self.content.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
+        } else {
+            self.content.clone()
         }
     }
 }

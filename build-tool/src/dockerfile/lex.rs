@@ -279,12 +279,11 @@ fn may_have_heredoc(line: &Line, escape: char) -> bool {
         return false;
     }
     let inner;
-    let line = match line.keyword.eq_ignore_ascii_case("onbuild") {
-        true => {
-            inner = split(&line.rest, escape);
-            &inner
-        }
-        false => line,
+    let line = if line.keyword.eq_ignore_ascii_case("onbuild") {
+        inner = split(&line.rest, escape);
+        &inner
+    } else {
+        line
     };
     let takes_one = ["add", "copy", "run"].iter().any(|keyword| line.keyword.eq_ignore_ascii_case(keyword));
     takes_one && serde_json::from_str::<Vec<String>>(&line.rest).is_err()

@@ -167,10 +167,7 @@ fn from(rest: &str, flags: &mut Flags<'_>) -> Result<From, Problem> {
             let lower = name.to_lowercase();
             let valid = lower.starts_with(|c: char| c.is_ascii_lowercase())
                 && lower.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c));
-            match valid {
-                true => (*base, Some(lower)),
-                false => return Err(Problem::StageName((*name).to_owned())),
-            }
+            if valid { (*base, Some(lower)) } else { return Err(Problem::StageName((*name).to_owned())) }
         }
         _ => return Err(Problem::Arguments("FROM", "an image, or an image AS a name")),
     };
@@ -261,7 +258,9 @@ fn copy(line: &Line, keyword: &'static str, flags: &mut Flags<'_>) -> Result<Cop
     };
     let mut sources = Vec::new();
     let mut heredocs = Vec::new();
-    if !is_json {
+    if is_json {
+        sources = words;
+    } else {
         if heredoc::parse(&destination)?.is_some() {
             return Err(Problem::HeredocDestination(keyword));
         }
@@ -271,8 +270,6 @@ fn copy(line: &Line, keyword: &'static str, flags: &mut Flags<'_>) -> Result<Cop
                 None => sources.push(word),
             }
         }
-    } else {
-        sources = words;
     }
     let is_copy = keyword == "COPY";
     let only = |given: bool, flag| if given { flags.string(flag) } else { Ok(None) };

@@ -53,7 +53,7 @@ pub enum Base {
 
 /// `--target` names no stage.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("--target {name}: no such stage{}", hint(.near, .stages))]
+#[error("--target {name}: no such stage{}", hint(.near.as_deref(), .stages))]
 pub struct NoTarget {
     /// The name as given.
     pub name: String,
@@ -63,7 +63,7 @@ pub struct NoTarget {
     pub stages: Vec<String>,
 }
 
-fn hint(near: &Option<String>, stages: &[String]) -> String {
+fn hint(near: Option<&str>, stages: &[String]) -> String {
     match near {
         Some(near) => format!(" (did you mean {near}?)"),
         None if stages.is_empty() => " (no stage has a name; the first is 0)".to_owned(),
@@ -181,9 +181,10 @@ impl Plan {
                     for text in &run.mounts {
                         // A mount that holds a variable is parsed again when the variable has a value; its `from` holds
                         // none.
-                        if let Ok(mount::Mount { kind: mount::Kind::Bind { from: Some(from), .. }, .. })
-                        | Ok(mount::Mount { kind: mount::Kind::Cache { from: Some(from), .. }, .. }) =
-                            mount::parse(text)
+                        if let Ok(
+                            mount::Mount { kind: mount::Kind::Bind { from: Some(from), .. }, .. }
+                            | mount::Mount { kind: mount::Kind::Cache { from: Some(from), .. }, .. },
+                        ) = mount::parse(text)
                         {
                             sources.push(self.from(&from, stage));
                         }

@@ -50,7 +50,9 @@ impl Interrupt {
     pub fn set(&self) {
         self.shared.set.store(true, Ordering::SeqCst);
         let running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        running.iter().for_each(|container| self.end(container));
+        for container in &running {
+            self.end(container);
+        }
     }
 
     /// Whether the build is to end.

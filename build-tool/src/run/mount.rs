@@ -138,10 +138,8 @@ impl<'a> Mounts<'a> {
                 beneath_root(&target, path)
             }
             Source::Layers { lower, path } => {
-                let lower = match lower.is_empty() {
-                    true => vec![self.folder(&format!("empty-{number}"))?],
-                    false => lower.clone(),
-                };
+                let lower =
+                    if lower.is_empty() { vec![self.folder(&format!("empty-{number}"))?] } else { lower.clone() };
                 self.scratch_over(number, lower, path)
             }
             Source::Secret { bytes, owner, mode } => {

@@ -79,12 +79,11 @@ impl Context {
         if from_stdin && dockerfile_from_stdin {
             return Err(Error::Twice);
         }
-        let (temporary, text) = match from_stdin {
-            true => {
-                let (folder, text) = from_standard_input(home)?;
-                (Some(folder), text)
-            }
-            false => (None, None),
+        let (temporary, text) = if from_stdin {
+            let (folder, text) = from_standard_input(home)?;
+            (Some(folder), text)
+        } else {
+            (None, None)
         };
         let directory = temporary.as_ref().map_or(path, |temporary| temporary.path());
         let open = |path: &Path| Root::open(path).map_err(|source| Error::Open { path: path.into(), source });

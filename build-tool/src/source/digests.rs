@@ -78,7 +78,9 @@ impl Digests {
         if now < changed + SETTLE {
             return;
         }
-        identity.iter().for_each(|field| state.new.extend_from_slice(&field.to_le_bytes()));
+        for field in &identity {
+            state.new.extend_from_slice(&field.to_le_bytes());
+        }
         state.new.extend_from_slice(&digest);
     }
 

@@ -54,9 +54,10 @@ impl Ignore {
             None => (line, false),
         };
         if line.is_empty() {
-            return match exception {
-                true => Err(BadPattern { pattern: "!".to_owned(), reason: "! without a pattern" }),
-                false => Ok(()),
+            return if exception {
+                Err(BadPattern { pattern: "!".to_owned(), reason: "! without a pattern" })
+            } else {
+                Ok(())
             };
         }
         let cleaned = clean(line);

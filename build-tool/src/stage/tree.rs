@@ -98,7 +98,9 @@ impl Tree {
             .take_while(|key| key.starts_with(&prefix))
             .cloned()
             .collect();
-        gone.iter().for_each(|key| drop(self.nodes.remove(key)));
+        for key in &gone {
+            self.nodes.remove(key);
+        }
     }
 
     /// The node at `path`, links not followed. The root has none unless a layer holds an entry for it.

@@ -88,7 +88,9 @@ impl Work<'_> {
 
     /// Adds empty members to a field that is a set: ports, volumes.
     fn set_members(&mut self, field: &str, keyword: &str, members: &[String]) {
-        members.iter().for_each(|member| self.draft.set_member(field, member, json!({})));
+        for member in members {
+            self.draft.set_member(field, member, json!({}));
+        }
         self.note(&format!("{keyword} [{}]", members.join(" ")));
     }
 

@@ -185,8 +185,9 @@ fn command_of(run: &Run) -> Result<(CommandLine, Option<(String, String)>), Erro
         return Ok((CommandLine::Shell(text.clone() + &bodies), None));
     }
     let body = first.body();
-    match body.starts_with("#!") {
-        true => Ok((CommandLine::Shell(format!("/dev/pipes/{}", first.name)), Some((first.name.clone(), body)))),
-        false => Ok((CommandLine::Shell(body), None)),
+    if body.starts_with("#!") {
+        Ok((CommandLine::Shell(format!("/dev/pipes/{}", first.name)), Some((first.name.clone(), body))))
+    } else {
+        Ok((CommandLine::Shell(body), None))
     }
 }

@@ -94,9 +94,10 @@ impl<'a> Work<'a> {
     pub(super) fn absolute(&self, path: &str) -> String {
         let joined = if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", self.draft.workdir()) };
         let cleaned = format!("/{}", files::inside(&joined).display());
-        match path.ends_with('/') || path.ends_with("/.") || path == "." || path.is_empty() {
-            true if cleaned != "/" => cleaned + "/",
-            _ => cleaned,
+        if (path.ends_with('/') || path.ends_with("/.") || path == "." || path.is_empty()) && cleaned != "/" {
+            cleaned + "/"
+        } else {
+            cleaned
         }
     }
 

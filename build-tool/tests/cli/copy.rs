@@ -71,11 +71,10 @@ fn add_unpacks_archives_and_fetches_urls() {
             let mut stream = stream.unwrap();
             let mut request = [0; 2048];
             let length = stream.read(&mut request).unwrap();
-            let answer = match request[..length].starts_with(b"GET /d/file.txt") {
-                true => {
-                    "HTTP/1.1 200 OK\r\nLast-Modified: Thu, 01 Jan 2004 00:00:00 GMT\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
-                }
-                false => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            let answer = if request[..length].starts_with(b"GET /d/file.txt") {
+                "HTTP/1.1 200 OK\r\nLast-Modified: Thu, 01 Jan 2004 00:00:00 GMT\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
+            } else {
+                "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             };
             stream.write_all(answer.as_bytes()).unwrap();
         }

@@ -181,17 +181,17 @@ pub(crate) fn replace(folder: &Path, name: &str, content: &[u8], mode: u32) -> R
 mod tests {
     use super::*;
 
-    fn name(text: &str) -> Option<ContainerName> {
-        Some(text.parse().unwrap())
+    fn name(text: &str) -> ContainerName {
+        text.parse().unwrap()
     }
 
     #[test]
     fn a_draft_that_is_dropped_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let bundles = folder.path().join("bundles");
-        let draft = Draft::create(&bundles, name("web"), None).unwrap();
+        let draft = Draft::create(&bundles, Some(name("web")), None).unwrap();
         fs::create_dir(draft.path().join("rootfs")).unwrap();
-        assert!(matches!(Draft::create(&bundles, name("web"), None), Err(Error::NameInUse { .. })));
+        assert!(matches!(Draft::create(&bundles, Some(name("web")), None), Err(Error::NameInUse { .. })));
         drop(draft);
         assert_eq!(fs::read_dir(&bundles).unwrap().count(), 0);
     }

@@ -60,7 +60,7 @@ pub(super) fn mounts(container: &Container<'_>, confinement: &Confinement) -> Ve
             list.push(mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size]));
         }
         Ipc::Shared { shm, .. } => {
-            list.push(mount("/dev/shm", "bind", shm, &["rbind", "nosuid", "noexec", "nodev", "rprivate"]))
+            list.push(mount("/dev/shm", "bind", shm, &["rbind", "nosuid", "noexec", "nodev", "rprivate"]));
         }
     }
     list.retain(|default| container.mounts.iter().all(|given| given.destination() != default.destination()));

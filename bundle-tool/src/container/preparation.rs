@@ -238,10 +238,8 @@ impl<'a> Preparation<'a> {
         let mut labels = subject.runtime.labels.clone();
         labels.extend(request.labels.clone());
         let address = &request.address;
-        let image = address
-            .reference()
-            .map(ToString::to_string)
-            .unwrap_or_else(|| subject.image.descriptor().digest().to_string());
+        let image =
+            address.reference().map_or_else(|| subject.image.descriptor().digest().to_string(), ToString::to_string);
         let layout = std::path::absolute(address.layout_path()).during("find", address.layout_path())?;
         let stop_signal = request
             .stop_signal

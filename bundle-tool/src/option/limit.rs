@@ -347,13 +347,13 @@ mod tests {
     const V1: Host = Host { unified: false, swap: true, realtime: false, processors: 4, allowed: true };
     const V2: Host = Host { unified: true, ..V1 };
 
-    fn size(text: &str) -> Option<Size> {
-        Some(text.parse().unwrap())
+    fn size(text: &str) -> Size {
+        text.parse().unwrap()
     }
 
     #[test]
     fn memory_brings_as_much_swap() {
-        let limits = Limits { memory: size("64m"), ..Limits::default() };
+        let limits = Limits { memory: Some(size("64m")), ..Limits::default() };
         let resources = limits.resources(&V1).unwrap();
         let memory = resources.memory().unwrap();
         assert_eq!((memory.limit(), memory.swap()), (Some(64 << 20), Some(128 << 20)));
@@ -366,20 +366,24 @@ mod tests {
     fn what_cannot_be_limited_is_refused_by_name() {
         let none = Limits::default;
         let cases = [
-            (Limits { memory: size("1m"), ..none() }, V1, "--memory: the minimum is 6m"),
+            (Limits { memory: Some(size("1m")), ..none() }, V1, "--memory: the minimum is 6m"),
             (
-                Limits { memory: size("8m"), ..none() },
+                Limits { memory: Some(size("8m")), ..none() },
                 Host { allowed: false, ..V1 },
                 "--memory: limits need root on this host, which has cgroup v1",
             ),
-            (Limits { memory_swap: size("1g"), ..none() }, V1, "--memory-swap: needs --memory, which it includes"),
             (
-                Limits { memory: size("1g"), memory_swap: size("1m"), ..none() },
+                Limits { memory_swap: Some(size("1g")), ..none() },
+                V1,
+                "--memory-swap: needs --memory, which it includes",
+            ),
+            (
+                Limits { memory: Some(size("1g")), memory_swap: Some(size("1m")), ..none() },
                 V1,
                 "--memory-swap: less than --memory, which it includes",
             ),
             (
-                Limits { memory: size("8m"), memory_reservation: size("9m"), ..none() },
+                Limits { memory: Some(size("8m")), memory_reservation: Some(size("9m")), ..none() },
                 V1,
                 "--memory-reservation: exceeds --memory",
             ),

@@ -243,10 +243,10 @@ pub(super) fn tmpfs(text: &str) -> Result<Attachment, Error> {
                 });
             }
             Some(("mode", value)) if u32::from_str_radix(value, 8).is_ok_and(|mode| mode <= 0o7777) => {
-                options.push(option.to_owned())
+                options.push(option.to_owned());
             }
             Some(("uid" | "gid" | "nr_inodes" | "nr_blocks", value)) if value.parse::<u64>().is_ok() => {
-                options.push(option.to_owned())
+                options.push(option.to_owned());
             }
             Some(_) => return Err(wrong(text, format!("{option:?} is not a valid option for a tmpfs"))),
             None if option == "ro" => readonly = true,

@@ -169,7 +169,7 @@ pub fn apply_all(sources: &[Source], root: Root, options: Options) -> Result<Ski
 pub struct Layer {
     path: PathBuf,
     diff_id: Digest,
-    _lock: File,
+    lock: File,
 }
 
 impl Layer {
@@ -397,7 +397,7 @@ impl Cache {
             rustix::fs::syncfs(&lock)?;
             write_state(&mut lock, "durable\n")?;
         }
-        Ok(Some(Layer { path, diff_id: diff_id.clone(), _lock: lock }))
+        Ok(Some(Layer { path, diff_id: diff_id.clone(), lock }))
     }
 
     fn ensure(&self, diff_id: &Digest, make: impl FnOnce(&Path) -> Result<(), Error>) -> Result<Layer, Error> {
@@ -410,7 +410,7 @@ impl Cache {
         let mut writer = lock.try_clone().during("open", &state)?;
         // Another process may have unpacked it meanwhile.
         if let Some(layer) = found(lock)? {
-            rustix::fs::flock(&layer._lock, FlockOperation::LockShared).during("lock", &state)?;
+            rustix::fs::flock(&layer.lock, FlockOperation::LockShared).during("lock", &state)?;
             return Ok(layer);
         }
         self.sweep()?;
@@ -440,7 +440,7 @@ impl Cache {
         // Downgrade the lock without releasing it, so that nobody can remove the layer in between. See `found` for the
         // rest.
         rustix::fs::flock(&writer, FlockOperation::LockShared).during("lock", &state)?;
-        Ok(Layer { path, diff_id: diff_id.clone(), _lock: writer })
+        Ok(Layer { path, diff_id: diff_id.clone(), lock: writer })
     }
 
     /// Removes temporary folders of killed processes.

@@ -26,8 +26,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(layout: Layout, lock: OwnedFd) -> Result<Self, Error> {
-        Ok(Self { layout, _lock: Arc::new(lock) })
+    pub(super) fn new(layout: Layout, lock: OwnedFd) -> Self {
+        Self { layout, _lock: Arc::new(lock) }
     }
 
     /// The layout.

@@ -161,9 +161,9 @@ impl Layout {
     }
 
     /// The descriptor with `digest` among `entries` and in their indexes.
-    pub(super) fn reachable(&self, entries: &[Descriptor], digest: &Digest) -> Result<Option<Descriptor>, Error> {
+    pub(super) fn reachable(&self, entries: &[Descriptor], digest: &Digest) -> Option<Descriptor> {
         if let Some(entry) = entries.iter().find(|entry| entry.digest() == digest) {
-            return Ok(Some(entry.clone()));
+            return Some(entry.clone());
         }
         let mut found = None;
         for entry in entries.iter().filter(|entry| is_index(entry)) {
@@ -174,7 +174,7 @@ impl Layout {
                 }
             });
         }
-        Ok(found)
+        found
     }
 
     fn visit(&self, descriptor: &Descriptor, depth: usize, visitor: &mut dyn FnMut(&Descriptor)) -> Result<(), Error> {

@@ -18,13 +18,13 @@ impl Layout {
         let entries = index.descriptors()?;
         let none = || Error::NoSuchImage { address: address.clone() };
         if let Some(digest) = address.digest() {
-            return self.reachable(&entries, digest)?.ok_or_else(none);
+            return self.reachable(&entries, digest).ok_or_else(none);
         }
         let found: Vec<&Descriptor> = match address.reference() {
             None => entries.iter().collect(),
             Some(reference) => match Self::by_ref(&entries, reference) {
                 found if !found.is_empty() => found,
-                _ => self.by_identity(&entries, reference.as_str())?,
+                _ => self.by_identity(&entries, reference.as_str()),
             },
         };
         let mut distinct = found.clone();
@@ -54,9 +54,9 @@ impl Layout {
         }
     }
 
-    fn by_identity<'a>(&self, entries: &'a [Descriptor], hex: &str) -> Result<Vec<&'a Descriptor>, Error> {
+    fn by_identity<'a>(&self, entries: &'a [Descriptor], hex: &str) -> Vec<&'a Descriptor> {
         if hex.len() < 4 || hex.len() > 64 || !hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         let mut found = Vec::new();
         for descriptor in entries {
@@ -69,6 +69,6 @@ impl Layout {
                 found.push(descriptor);
             }
         }
-        Ok(found)
+        found
     }
 }

@@ -223,17 +223,17 @@ fn render(parts: &[Part], value: &Value, escape: &impl Fn(&str) -> String, text:
                 // The fields of docker are typed, and Go prints the zero value of each type differently.
                 (Value::Null, Function::Print, Some("Labels" | "Volumes" | "ExposedPorts")) => text.push_str("map[]"),
                 (Value::Null, Function::Print, Some("Env" | "Cmd" | "Entrypoint" | "OnBuild" | "Shell")) => {
-                    text.push_str("[]")
+                    text.push_str("[]");
                 }
                 (Value::Null, Function::Join, _) => {}
                 (value, ..) => text.push_str(&escape(&apply(*function, value, argument)?)),
             },
             Part::Range { path, body, otherwise } => match find(path)? {
                 Value::Array(values) if !values.is_empty() => {
-                    values.iter().try_for_each(|value| render(body, value, escape, text))?
+                    values.iter().try_for_each(|value| render(body, value, escape, text))?;
                 }
                 Value::Object(values) if !values.is_empty() => {
-                    values.values().try_for_each(|value| render(body, value, escape, text))?
+                    values.values().try_for_each(|value| render(body, value, escape, text))?;
                 }
                 _ => render(otherwise, value, escape, text)?,
             },

@@ -207,7 +207,9 @@ impl Display {
     /// Says what is pending, and nothing else.
     fn greet(&self) {
         let pending = std::mem::take(&mut *self.pending.lock().expect("nobody panics holding it"));
-        pending.iter().for_each(|line| self.say_now(line));
+        for line in &pending {
+            self.say_now(line);
+        }
     }
 
     fn finish(&self, blob: &Descriptor, word: &str) {

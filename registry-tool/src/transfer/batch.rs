@@ -26,7 +26,9 @@ where
     E: From<Stopped> + Send + 'static,
     F: Future<Output = Result<(), E>> + Send + 'static,
 {
-    blobs.iter().for_each(|blob| watcher(Event::Waiting(blob)));
+    for blob in blobs {
+        watcher(Event::Waiting(blob));
+    }
     let seats = Arc::new(Semaphore::new(jobs.max(1)));
     let mut tasks = JoinSet::new();
     for blob in blobs {

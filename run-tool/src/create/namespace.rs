@@ -134,7 +134,7 @@ impl Namespaces {
                 Ok(()) => {}
                 Err(error) if error.raw_os_error() == Some(libc::EPERM) => waiting.push((*kind, path, fd)),
                 result => {
-                    result.fails(|| format!("failed to setns into {} namespace {}", names(*kind).1, path.display()))?
+                    result.fails(|| format!("failed to setns into {} namespace {}", names(*kind).1, path.display()))?;
                 }
             }
         }

@@ -118,7 +118,7 @@ pub(crate) fn seccomp_load(filter: &[u8], flags: u64) -> io::Result<Option<RawFd
     let program = libc::sock_fprog { len: length, filter: records.as_mut_ptr().cast() };
     // SAFETY: the program points to `length` records that outlive the call.
     let result = check(unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER as c_long, flags, &raw const program)
+        libc::syscall(libc::SYS_seccomp, c_long::from(libc::SECCOMP_SET_MODE_FILTER), flags, &raw const program)
     })?;
     Ok((flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0).then_some(result as RawFd))
 }
@@ -127,7 +127,7 @@ pub(crate) fn seccomp_load(filter: &[u8], flags: u64) -> io::Result<Option<RawFd
 pub(crate) fn seccomp_knows(flags: u64) -> bool {
     // SAFETY: a null program is refused with EFAULT before anything happens, which is what tells that the flag is known.
     let result =
-        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER as c_long, flags, 0 as c_long) };
+        unsafe { libc::syscall(libc::SYS_seccomp, c_long::from(libc::SECCOMP_SET_MODE_FILTER), flags, 0 as c_long) };
     result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
 }
 

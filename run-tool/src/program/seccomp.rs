@@ -37,7 +37,7 @@ pub(crate) struct Filter {
 pub(crate) fn compile(profile: &LinuxSeccomp, root: &Path) -> Result<Option<Filter>> {
     check(profile)?;
     // For runc a profile that allows everything and has no rules is empty.
-    let Some(flags) = flags(profile)? else { return Ok(None) };
+    let Some(flags) = flags(profile) else { return Ok(None) };
     let version = libseccomp::ScmpVersion::current().context("libseccomp")?;
     let kernel = rustix::system::uname();
     let mut key = format!(
@@ -104,9 +104,9 @@ fn listens(profile: &LinuxSeccomp) -> bool {
     profile.syscalls().items().iter().any(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify)
 }
 
-fn flags(profile: &LinuxSeccomp) -> Result<Option<u64>> {
+fn flags(profile: &LinuxSeccomp) -> Option<u64> {
     if profile.default_action() == LinuxSeccompAction::ScmpActAllow && profile.syscalls().items().is_empty() {
-        return Ok(None);
+        return None;
     }
     let mut bits = 0;
     match profile.flags() {
@@ -137,7 +137,7 @@ fn flags(profile: &LinuxSeccomp) -> Result<Option<u64>> {
     if listens(profile) {
         bits |= libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
     }
-    Ok(Some(bits))
+    Some(bits)
 }
 
 fn architecture(arch: Arch) -> ScmpArch {

@@ -311,7 +311,7 @@ fn serve(
 
 /// Stores and shows what has come from a stream. False: it has ended.
 fn pass_on(stream: Stream, source: &OwnedFd, writer: &mut Writer, server: &mut Server) -> bool {
-    let mut buffer = [0; 32 * 1024];
+    let mut buffer = [0; 16 * 1024];
     match rustix::io::read(source, &mut buffer) {
         Ok(count) if count > 0 => {
             // A full disk must not stop the container; what is lost is lost.

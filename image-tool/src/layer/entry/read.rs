@@ -79,7 +79,8 @@ impl<R: BufRead> Reader<R> {
                 }
                 match kind {
                     b'x' => {
-                        pax(&bytes, &mut extended).map_err(|field| Error::Field { path: header_path(header), field })?
+                        pax(&bytes, &mut extended)
+                            .map_err(|field| Error::Field { path: header_path(header), field })?;
                     }
                     b'L' => extended.path = Some(until_nul(&bytes).to_vec()),
                     b'K' => extended.link = Some(until_nul(&bytes).to_vec()),

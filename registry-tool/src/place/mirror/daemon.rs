@@ -139,7 +139,7 @@ mod tests {
             (r#"{"registry-mirrors": ["https://mirror.example/path"]}"#, "a host alone"),
             (r#"{"registry-mirrors": "https://mirror.example"}"#, "sequence"),
             (r#"{"insecure-registries": ["10.0.0.0/99"]}"#, "neither a host nor a network"),
-            (r#"{"#, "EOF"),
+            (r"{", "EOF"),
         ] {
             let error = Daemon::parse(text.as_bytes()).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");

@@ -367,7 +367,9 @@ mod tests {
                 reader.read_exact(&mut rest).unwrap();
                 let mut job = Body::default();
                 job.u32(7);
-                ["/job/7", "x.scope", "done"].iter().for_each(|text| job.text(text));
+                for text in ["/job/7", "x.scope", "done"] {
+                    job.text(text);
+                }
                 let mut answer = Body::default();
                 if call == 1 {
                     theirs.write_all(&message(4, 0, "JobRemoved", "uoss", &job)).unwrap();

@@ -19,14 +19,14 @@ pub(crate) const PROBES: [(&str, &str); 3] = [
 
 #[rustfmt::skip]
 pub(crate) const ROWS: [Row; 240] = [
-    (r#"{}"#, "STATUS", NONE),
-    (r#"{}"#, "MOUNTS", MOUNTS),
-    (r#"{}"#, "LIMITS", NONE),
-    (r#"{}"#, "ls -l /dev | tr -s ' ' | cut -d' ' -f1-6,9-", NONE),
-    (r#"{}"#, "env; pwd; hostname; umask; id", NONE),
-    (r#"{}"#, "cat /proc/sys/kernel/hostname; ls /proc/self/fd; cat /proc/self/oom_score_adj", NONE),
-    (r#"{}"#, "cat /proc/self/cgroup | sed 's/[a-z]*$//'; ls /sys/fs/cgroup", NONE),
-    (r#"{}"#, "sort /sys/fs/cgroup/devices/devices.list", NONE),
+    (r"{}", "STATUS", NONE),
+    (r"{}", "MOUNTS", MOUNTS),
+    (r"{}", "LIMITS", NONE),
+    (r"{}", "ls -l /dev | tr -s ' ' | cut -d' ' -f1-6,9-", NONE),
+    (r"{}", "env; pwd; hostname; umask; id", NONE),
+    (r"{}", "cat /proc/sys/kernel/hostname; ls /proc/self/fd; cat /proc/self/oom_score_adj", NONE),
+    (r"{}", "cat /proc/self/cgroup | sed 's/[a-z]*$//'; ls /sys/fs/cgroup", NONE),
+    (r"{}", "sort /sys/fs/cgroup/devices/devices.list", NONE),
     (r#"{"process":{"user":{"uid":1000,"gid":1000}}}"#, "STATUS", NONE),
     (r#"{"process":{"user":{"uid":1000,"gid":1000,"additionalGids":[5,6]}}}"#, "id", NONE),
     (r#"{"process":{"user":{"umask":63}}}"#, "umask; touch /dev/x; stat -c %a /dev/x", NONE),
@@ -393,7 +393,7 @@ pub(crate) const ROWS: [Row; 240] = [
         but("hook #0: error running hook: exit status 1, stdout: , stderr: ", "prestart hook #0: exit status 1, stdout: , stderr: ", NEWER),
     ]),
     (r#"{"hooks":{"prestart":[{"path":"/bin/sh","args":["sh","-c","echo no >&2; exit 3"]}]}}"#, "echo x", &[
-        but(r#"hook #0: error running hook: exit status 3, stdout: , stderr: no\n"#, r#"prestart hook #0: exit status 3, stdout: , stderr: no\n"#, NEWER),
+        but(r"hook #0: error running hook: exit status 3, stdout: , stderr: no\n", r"prestart hook #0: exit status 3, stdout: , stderr: no\n", NEWER),
     ]),
     (r#"{"hooks":{"prestart":[{"path":"/nosuch"}]}}"#, "echo x", &[
         but("hook #0: fork/exec /nosuch: no such file or directory", "prestart hook #0: fork/exec /nosuch: no such file or directory", NEWER),
@@ -427,6 +427,6 @@ pub(crate) const ROWS: [Row; 240] = [
         but("json: cannot unmarshal string into Go struct field Hooks.hooks.prestart of type []specs.Hook", r#"invalid type: string \"x\", expected a sequence"#, WORDS_OF_JSON),
     ]),
     (r#"{"hooks":{"createRuntime":[{"path":"/bin/sh","args":["sh","-c","env >&2; read -r state; echo $state | grep -c '.status.:.creating.' >&2; echo $state | grep -c '.pid.:[1-9]' >&2; exit 1"],"env":["A=b"]}]}}"#, "echo x", &[
-        but(r#"hook #0: error running hook: exit status 1, stdout: , stderr: A=b\nPWD=BUNDLE\n1\n1\n"#, r#"createRuntime hook #0: exit status 1, stdout: , stderr: A=b\nPWD=BUNDLE\n1\n1\n"#, NEWER),
+        but(r"hook #0: error running hook: exit status 1, stdout: , stderr: A=b\nPWD=BUNDLE\n1\n1\n", r"createRuntime hook #0: exit status 1, stdout: , stderr: A=b\nPWD=BUNDLE\n1\n1\n", NEWER),
     ]),
 ];

@@ -122,7 +122,9 @@ fn nothing_is_written_without_a_real_procfs() {
         fs::create_dir_all(bundle.rootfs().join(folder)).unwrap();
     }
     let files = ["proc/self/attr/exec", "proc/self/attr/apparmor/exec"].map(|file| bundle.rootfs().join(file));
-    files.iter().for_each(|file| fs::write(file, "").unwrap());
+    for file in &files {
+        fs::write(file, "").unwrap();
+    }
     let refused = ["-e", "trace=fsopen,write", "-e", "inject=fsopen:error=EPERM"];
     let output = traced(&bundle, APPARMOR, &refused, &["run", &bundle.id()]);
     let text = String::from_utf8(output.stderr).unwrap();
