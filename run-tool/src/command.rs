@@ -171,6 +171,9 @@ pub(crate) fn run() -> Result<u8, Failure> {
     }
     let global =
         Global::new(options.root.as_deref(), &options.rootless, options.systemd_cgroup, options.criu.as_deref())?;
+    if !matches!(arguments.command, Some(Command::Document(_))) {
+        global.make_root()?;
+    }
     let Some(command) = arguments.command else { return Ok(0) };
     if preserved.is_some() || matches!(command, Command::Exec(_) | Command::Healthcheck(_)) {
         seal::ensure(&global.root)?;

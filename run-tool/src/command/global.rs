@@ -16,6 +16,8 @@ pub(super) struct Global {
     pub(super) root: PathBuf,
     /// Whether `--root` was given: then `list` fails if the folder is missing.
     pub(super) explicit_root: bool,
+    /// Whether it is the default folder of an ordinary user.
+    private_root: bool,
     rootless: String,
     /// Whether systemd manages the control groups.
     pub(super) systemd_cgroup: bool,
@@ -28,18 +30,33 @@ impl Global {
         if systemd_cgroup && !systemd::is_running() {
             bail!("systemd cgroup flag passed, but systemd support for managing cgroups is not available");
         }
-        let (root, explicit_root) = match root {
+        let explicit_root = root.is_some();
+        let (root, private_root) = match root {
             Some(root) => {
                 let root = beneath::clean(&std::env::current_dir().context("getwd")?.join(root));
                 if root == Path::new("/") {
                     bail!("Option --root argument should not be set to /");
                 }
-                (root, true)
+                (root, false)
             }
-            None => (make_default_root()?, false),
+            None => default_root(),
         };
         let (rootless, criu) = (rootless.to_owned(), criu.map(Path::to_owned));
-        Ok(Self { root, explicit_root, rootless, systemd_cgroup, criu })
+        Ok(Self { root, explicit_root, private_root, rootless, systemd_cgroup, criu })
+    }
+
+    /// Creates the root if it is the default one of an ordinary user, as runc does for every command. Completions and manual pages
+    /// do without: a shell asks for candidates at each press of the tab key, and a package is built where there is no such folder.
+    pub(super) fn make_root(&self) -> Result<()> {
+        if self.private_root {
+            std::fs::create_dir_all(&self.root).with_context(|| {
+                format!("{}: the path in $XDG_RUNTIME_DIR must be writable by the user", self.root.display())
+            })?;
+            // The sticky bit keeps it from being pruned (XDG base directory specification).
+            rustix::fs::chmod(&self.root, rustix::fs::Mode::from_raw_mode(0o1700))
+                .with_context(|| self.root.display().to_string())?;
+        }
+        Ok(())
     }
 
     /// Whether errors of permission on control groups are ignored.
@@ -87,20 +104,6 @@ pub(super) fn default_root() -> (PathBuf, bool) {
         Some(folder) if ordinary && !folder.is_empty() => (PathBuf::from(folder).join(folder_name), true),
         _ => (Path::new("/run").join(folder_name), false),
     }
-}
-
-/// The default root, which for an ordinary user is created at once.
-fn make_default_root() -> Result<PathBuf> {
-    let (root, ordinary) = default_root();
-    if ordinary {
-        std::fs::create_dir_all(&root).with_context(|| {
-            format!("{}: the path in $XDG_RUNTIME_DIR must be writable by the user", root.display())
-        })?;
-        // The sticky bit keeps it from being pruned (XDG base directory specification).
-        rustix::fs::chmod(&root, rustix::fs::Mode::from_raw_mode(0o1700))
-            .with_context(|| root.display().to_string())?;
-    }
-    Ok(root)
 }
 
 /// The file name of argv[0]. runc's messages begin with it, and engines show them.

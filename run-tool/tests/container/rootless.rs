@@ -99,6 +99,18 @@ fn the_state_of_a_users_container_is_in_the_runtime_folder() {
 }
 
 #[test]
+fn completion_does_not_need_the_runtime_folder() {
+    let owned = Owned::new(&["true"], |_| ());
+    let folder = owned.path().join("run");
+    fs::remove_dir_all(&folder).unwrap();
+    fs::write(&folder, "").unwrap();
+    assert!(owned.good(&["__complete", "1", "--", "run-tool", "lo"]).starts_with("logs"));
+    assert!(owned.good(&["completions", "bash"]).contains("run-tool"));
+    let output = owned.tool(&["list"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("must be writable by the user"), "{output:?}");
+}
+
+#[test]
 fn a_user_gets_ranges_of_ids_through_newuidmap() {
     let script = "id -u; cat /proc/self/uid_map /proc/self/gid_map";
     let owned = Owned::new(&["sh", "-c", script], |config| {
