@@ -1,8 +1,8 @@
-//! Control groups, through their file systems or through systemd: version 1, version 2, and both mounted side by side.
+//! Control groups: cgroup v1, v2, and both mounted side by side, through cgroupfs or through systemd.
 //!
-//! libcontainer's managers read mountinfo anew for every controller, which is most of the time it needs; here the hierarchies
-//! are found once. `v1` and `v2` hold what differs, `device` the rules of the device controller, `rdt` the shares of cache and
-//! memory bandwidth, which have a file system of their own. This room imports `spec` and `kernel`.
+//! libcontainer's managers read mountinfo again for every controller, which takes most of their time. Here the hierarchies are found
+//! once. `v1` and `v2` hold what is different, `device` the rules of the device controller, and `rdt` the shares of cache and memory
+//! bandwidth, which have a file system of their own. This room imports `spec` and `kernel`.
 
 pub(crate) mod device;
 pub(crate) mod entrance;
@@ -34,23 +34,22 @@ use crate::kernel::error::{self, Fails};
 use crate::kernel::log;
 use crate::kernel::syscall::{self, Pid};
 
-/// The control groups of a container: a folder for each hierarchy, keyed as runc keys them (`memory`, `name=systemd`, and the
-/// empty name for version 2).
+/// The control groups of a container.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cgroup {
-    /// Folder of each controller.
+    /// The folder by controller, with runc's keys: `memory`, `name=systemd`, and the empty key for cgroup v2.
     pub(crate) paths: BTreeMap<String, PathBuf>,
-    /// Whether missing permissions are no error.
+    /// Whether errors of permission are ignored (`--rootless`).
     pub(crate) rootless: bool,
-    /// Whether the configuration names the path.
+    /// Whether the configuration sets `cgroupsPath`.
     pub(crate) explicit: bool,
-    /// The unit, where systemd manages the groups.
+    /// The unit, if systemd manages the groups.
     pub(crate) unit: Option<systemd::Unit>,
 }
 
 impl Cgroup {
-    /// Where the groups of a container go: at `path` below the root, relative to the caller's groups if it is not absolute,
-    /// and at the container's name there if it is missing.
+    /// Decides on the groups of a container: at `path` below the root, or below the caller's own groups if it is relative. Without a
+    /// path the name is the container's id.
     pub(crate) fn plan(path: Option<&Path>, id: &str, rootless: bool) -> Result<Self> {
         let path = path.filter(|path| !path.as_os_str().is_empty());
         let explicit = path.is_some();
@@ -63,17 +62,17 @@ impl Cgroup {
         Ok(Self { paths, rootless, explicit, unit: None })
     }
 
-    /// The groups of a unit of systemd's.
+    /// The groups of a systemd unit.
     pub(crate) fn of_unit(unit: systemd::Unit, rootless: bool) -> Result<Self> {
         Ok(Self { paths: unit.paths()?, rootless, explicit: true, unit: Some(unit) })
     }
 
-    /// Whether the groups are version 2 alone.
+    /// Whether the system has cgroup v2 alone.
     pub(crate) fn unified(&self) -> bool {
         self.paths.len() == 1 && self.paths.contains_key("")
     }
 
-    /// Refuses groups with processes and frozen ones: their limits and their fate are someone else's.
+    /// Refuses groups that are frozen or have processes: they belong to someone else.
     pub(crate) fn refuse_used(&self) -> Result<()> {
         if let Some(path) = self.main() {
             let mut pids = Vec::new();
@@ -88,7 +87,7 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Makes the folders. A unit is made with its first process, by `place`.
+    /// Creates the folders. A unit is created later, by `place`, because it needs a process.
     pub(crate) fn create(&mut self) -> Result<()> {
         if self.unit.is_some() {
             return Ok(());
@@ -96,7 +95,7 @@ impl Cgroup {
         self.create_folders()
     }
 
-    /// The way in for a process that is about to be cloned.
+    /// Opens the groups for a process that is about to be cloned.
     pub(crate) fn entrance(&self) -> Entrance {
         if self.unit.is_some() || (self.rootless && !self.unified()) {
             return Entrance::default();
@@ -108,16 +107,16 @@ impl Cgroup {
         let tasks = folders.into_iter().map(|folder| open(folder.join("tasks"), OFlags::WRONLY)).collect();
         match (group, tasks) {
             (Ok(group), Ok(tasks)) => Entrance { group, tasks },
-            // `place` and `join` say what is wrong.
+            // `place` or `join` will report what is wrong.
             _ => Entrance::default(),
         }
     }
 
-    /// Moves the first process in.
+    /// Moves the init process into the groups.
     pub(crate) fn place(&mut self, pid: Pid) -> Result<()> {
         let Some(unit) = &self.unit else { return self.join(pid, &BTreeMap::new()) };
         unit.start(pid, self.unified())?;
-        // systemd makes the folders of the controllers that it knows.
+        // systemd creates only the folders of the controllers that it knows.
         self.create_folders()?;
         for (controller, path) in &self.paths {
             if !controller.is_empty() && controller != "name=systemd" {
@@ -127,7 +126,7 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Gives a unit's version 2 group to a user: the folder, and the files that the kernel lists as safe to delegate.
+    /// Delegates a unit's cgroup v2 to a user: the folder, and the files that the kernel lists as safe to delegate.
     pub(crate) fn delegate(&self, owner: u32) -> Result<()> {
         let Some(path) = self.paths.get("").filter(|_| self.unit.is_some() && self.unified()) else { return Ok(()) };
         let files = fs::read_to_string("/sys/kernel/cgroup/delegate")
@@ -157,12 +156,13 @@ impl Cgroup {
         Ok(())
     }
 
-    /// A user without rights over the groups runs the container without them, unless the configuration names a path.
+    /// Whether an error is ignored: an ordinary user without permission gets a container without groups, unless the configuration sets
+    /// `cgroupsPath`.
     fn forgives(&self, error: &anyhow::Error) -> bool {
         self.rootless && !self.explicit && matches!(error::errno(error), Some(libc::EPERM | libc::EACCES | libc::EROFS))
     }
 
-    /// Moves a process into the groups, or into sub-groups of theirs (`exec --cgroup`).
+    /// Moves a process into the groups, or into sub-cgroups of them (`exec --cgroup`).
     pub(crate) fn join(&self, pid: Pid, sub: &BTreeMap<String, PathBuf>) -> Result<()> {
         for name in sub.keys().filter(|name| !name.is_empty()) {
             if !self.paths.contains_key(name) {
@@ -201,7 +201,7 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Refuses the values of version 2's own files where there are none.
+    /// Refuses `linux.resources.unified` on a system with cgroup v1.
     pub(crate) fn refuse_unified(&self, resources: Option<&LinuxResources>) -> Result<()> {
         let unified = resources.and_then(|resources| resources.unified().as_ref());
         if !self.paths.is_empty() && !self.unified() && unified.is_some_and(|unified| !unified.is_empty()) {
@@ -210,7 +210,7 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Sets limits. `rules` are the device rules; nothing is done to devices without any.
+    /// Sets limits. If there are no device `rules`, the access to devices stays unchanged.
     pub(crate) fn set(&self, resources: &LinuxResources, rules: &[device::Rule]) -> Result<()> {
         if self.paths.is_empty() {
             return Ok(());
@@ -233,7 +233,7 @@ impl Cgroup {
             None => Ok(()),
         };
         match devices {
-            // Nobody but root sets device rules; the kernel's own permission checks are what remains.
+            // Only root can set device rules. The kernel's permission checks on device files remain.
             Err(error) if self.rootless => {
                 log::debug(|| format!("device rules: {error:#}"));
                 Ok(())
@@ -242,10 +242,10 @@ impl Cgroup {
         }
     }
 
-    /// Tells systemd of limits. On version 1 it forbids all devices for a moment, so the container must not be at one then.
+    /// Passes limits to systemd. With cgroup v1 systemd denies all devices for a moment, so the container is frozen meanwhile.
     fn tell(&self, unit: &systemd::Unit, resources: &LinuxResources, rules: &[device::Rule]) -> Result<LinuxResources> {
         if self.unified() {
-            // systemd would not ask.
+            // systemd would not check that.
             v2::check_usage(&self.paths[""], resources)?;
         }
         let freeze = !self.unified() && !rules.is_empty() && !self.is_frozen();
@@ -259,17 +259,17 @@ impl Cgroup {
         told
     }
 
-    /// The folder whose processes are the container's.
+    /// The folder that is used to list the container's processes.
     fn main(&self) -> Option<&Path> {
         ["devices", "", "freezer", "pids", "memory"].iter().find_map(|name| self.paths.get(*name)).map(PathBuf::as_path)
     }
 
-    /// Whether the folder still exists.
+    /// Whether the groups still exist.
     pub(crate) fn exists(&self) -> bool {
         self.main().is_some_and(Path::exists)
     }
 
-    /// All processes of the container, those in sub-groups too.
+    /// All processes of the container, also those in sub-cgroups.
     pub(crate) fn pids(&self) -> Result<Vec<Pid>> {
         let mut pids = Vec::new();
         if let Some(path) = self.main() {
@@ -280,7 +280,7 @@ impl Cgroup {
         Ok(pids)
     }
 
-    /// Whether the processes are stopped by the freezer.
+    /// Whether the processes are suspended by the freezer.
     pub(crate) fn is_frozen(&self) -> bool {
         if self.unified() {
             return fs::read_to_string(self.paths[""].join("cgroup.freeze")).is_ok_and(|text| text.trim() == "1");
@@ -291,7 +291,7 @@ impl Cgroup {
         }
     }
 
-    /// Stops all processes, or lets them go on.
+    /// Suspends or resumes all processes.
     pub(crate) fn freeze(&self, frozen: bool) -> Result<()> {
         if self.unified() {
             v2::freeze(&self.paths[""], frozen)
@@ -303,7 +303,7 @@ impl Cgroup {
         }
     }
 
-    /// How many processes the kernel has killed for want of memory.
+    /// The number of processes that were OOM-killed.
     pub(crate) fn oom_kills(&self) -> u64 {
         let file = match self.paths.get("memory") {
             Some(path) => path.join("memory.oom_control"),
@@ -314,17 +314,17 @@ impl Cgroup {
         text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.parse().ok()).unwrap_or(0)
     }
 
-    /// What the container uses.
+    /// The statistics that `events` prints.
     pub(crate) fn stats(&self) -> serde_json::Value {
         if self.unified() { stats::version_2(&self.paths[""]) } else { stats::version_1(&self.paths) }
     }
 
-    /// Kills every process of the container.
+    /// Kills all processes of the container.
     pub(crate) fn kill_all(&self) -> Result<()> {
         if let Some(path) = self.paths.get("") {
             match write(&path.join("cgroup.kill"), "1") {
                 Ok(()) => {
-                    // A frozen version 1 freezer holds its processes back from dying.
+                    // Processes that the freezer of cgroup v1 has frozen cannot die.
                     if self.paths.contains_key("freezer") && self.is_frozen() {
                         self.freeze(false)?;
                     }
@@ -334,13 +334,13 @@ impl Cgroup {
                 Err(error) => return Err(error),
             }
         }
-        // Frozen processes cannot fork while the list is gone through.
+        // Frozen processes cannot fork while the list is processed.
         if let Err(error) = self.freeze(true) {
             log::debug(|| format!("{error:#}"));
         }
         let pids = self.pids();
         for pid in pids.iter().flatten() {
-            // Gone meanwhile: that is the aim.
+            // The process may have ended already.
             let _ = syscall::kill(*pid, libc::SIGKILL);
         }
         if let Err(error) = self.freeze(false) {
@@ -349,7 +349,7 @@ impl Cgroup {
         pids.map(drop)
     }
 
-    /// Removes the folders, with the sub-groups that the container made. They stay busy for a moment after the last process.
+    /// Removes the folders, with the sub-cgroups that the container created. They stay busy for a moment after the last process.
     pub(crate) fn destroy(&self) -> Result<()> {
         if let Some(unit) = &self.unit {
             unit.stop()?;
@@ -384,7 +384,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sub_group_cannot_lead_out() {
+    fn a_sub_cgroup_cannot_lead_outside() {
         let cgroup = Cgroup { paths: [("pids".into(), "/sys/fs/cgroup/pids/x".into())].into(), ..Cgroup::default() };
         let sub = [("pids".to_owned(), PathBuf::from("../y"))].into();
         assert_eq!(cgroup.join(1, &sub).unwrap_err().to_string(), "bad sub cgroup path: ../y");

@@ -122,7 +122,7 @@ pub(crate) struct Failure {
     pub(crate) error: anyhow::Error,
     /// The exit status that runc has for this failure.
     pub(crate) status: u8,
-    /// Whether the command is run-tool's own: then the error is told as the other tools tell theirs, not as a record of runc's.
+    /// Whether the command is run-tool's own. Then the error has the form of the other tools, not that of a record in runc's log.
     pub(crate) ours: bool,
 }
 

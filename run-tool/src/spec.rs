@@ -1,8 +1,8 @@
-//! The document `config.json`: read as leniently as runc does, then checked for what the spec demands of its form.
+//! The document config.json: parsed as leniently as runc does, then checked for the form that the spec requires.
 //!
-//! Go's decoder takes `null` for anything and ignores what it does not know, and engines rely on it: so nulls are dropped, names
-//! are put right (`field`) and what runc defaults is filled in before `oci_spec` sees the document. What runc only warns about is
-//! warned about here. Nothing here decides what becomes of a container: this room imports `kernel` alone.
+//! Go's decoder accepts `null` for anything and ignores unknown fields, and engines rely on that. So nulls are dropped, names are
+//! normalized (`field`) and runc's defaults are filled in before `oci_spec` sees the document. Where runc only warns, so does this
+//! room. It decides nothing about a container, and imports only `kernel`.
 
 pub(crate) mod field;
 pub(crate) mod memory_policy;
@@ -21,10 +21,10 @@ use serde_json::{Value, json};
 use crate::kernel::error::Fails;
 use crate::kernel::{beneath, log, security};
 
-/// The version of the runtime spec that this program follows.
+/// The version of the runtime spec that run-tool implements.
 pub(crate) const SPEC_VERSION: &str = "1.3.0";
 
-/// A list that may be missing.
+/// A list in a document, which may be missing.
 pub(crate) trait Items<T> {
     /// The items; none if the list is missing.
     fn items(&self) -> &[T];
@@ -36,17 +36,17 @@ impl<T> Items<T> for Option<Vec<T>> {
     }
 }
 
-/// The namespaces of a container as its configuration lists them.
+/// A container's list of namespaces (`linux.namespaces`).
 pub(crate) trait Namespaces {
     /// The entry for a kind of namespace.
     fn of(&self, kind: LinuxNamespaceType) -> Option<&LinuxNamespace>;
 
-    /// Whether the container has its own or a joined namespace of this kind, not the caller's.
+    /// Whether the container has a namespace of this kind, new or joined, and not the caller's.
     fn has(&self, kind: LinuxNamespaceType) -> bool {
         self.of(kind).is_some()
     }
 
-    /// The namespace to join, if one is named.
+    /// The path of the namespace to join. `None`: a new namespace, or none at all.
     fn path(&self, kind: LinuxNamespaceType) -> Option<&Path> {
         let path = self.of(kind)?.path().as_deref()?;
         (!path.as_os_str().is_empty()).then_some(path)
@@ -69,7 +69,7 @@ pub(crate) fn load() -> Result<Spec> {
     load_from(Path::new(""))
 }
 
-/// Reads `config.json` of a bundle.
+/// Reads the `config.json` of a bundle.
 pub(crate) fn load_from(bundle: &Path) -> Result<Spec> {
     let path = bundle.join("config.json");
     let text = match fs::read(&path) {
@@ -87,7 +87,7 @@ pub(crate) fn load_from(bundle: &Path) -> Result<Spec> {
     Ok(spec)
 }
 
-/// Reads JSON as Go's decoder does; of text that ends too early it says what runc says.
+/// Parses JSON as Go's decoder does, with runc's message for a text that ends too early.
 pub(crate) fn read_json(text: &[u8]) -> Result<Value> {
     field::read(text).map_err(|error| match error.is_eof() {
         true if text.trim_ascii().is_empty() => anyhow::anyhow!("EOF"),
@@ -96,7 +96,7 @@ pub(crate) fn read_json(text: &[u8]) -> Result<Value> {
     })
 }
 
-/// Reads a `config.json` document.
+/// Parses and checks a `config.json` document.
 pub(crate) fn parse(text: &[u8]) -> Result<Spec> {
     let mut document: Value = read_json(text)?;
     if document.is_null() {
@@ -114,7 +114,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Spec> {
     Ok(serde_json::from_value(document)?)
 }
 
-/// What of a container's process holds for its other programs, unless they say otherwise.
+/// The fields of a container's `process` that apply to further programs unless their own document sets them.
 pub(crate) fn inherited(process: &Process) -> Result<Value> {
     let mut document = serde_json::to_value(process)?;
     if let Some(document) = document.as_object_mut() {
@@ -126,8 +126,8 @@ pub(crate) fn inherited(process: &Process) -> Result<Value> {
 const INHERITED: [&str; 7] =
     ["apparmorProfile", "capabilities", "execCPUAffinity", "ioPriority", "oomScoreAdj", "scheduler", "selinuxLabel"];
 
-/// Reads the process document that `exec --process` names. What it does not say is as for the container's first process: above
-/// all the capabilities, which would be all of them otherwise.
+/// Reads the process document of `exec --process`. Fields that it does not set are inherited from the container's first process. That
+/// matters most for the capabilities: without them the program would have all.
 pub(crate) fn load_process(path: &Path, container: Option<&Value>) -> Result<Process> {
     let text = fs::read(path).fails(|| format!("open {}", path.display()))?;
     let mut document: Value = read_json(&text)?;
@@ -142,7 +142,7 @@ pub(crate) fn load_process(path: &Path, container: Option<&Value>) -> Result<Pro
     Ok(process)
 }
 
-/// Fills in what runc's types default and drops the capabilities that nobody knows, with runc's warning.
+/// Fills in runc's defaults, and drops unknown capabilities with runc's warning.
 fn complete_process(process: &mut Value) -> Result<()> {
     let Some(process) = process.as_object_mut() else { bail!("process must be an object") };
     process.entry("user").or_insert_with(|| json!({}));
@@ -164,7 +164,7 @@ fn complete_process(process: &mut Value) -> Result<()> {
         let names: Vec<_> = unknown.into_iter().collect();
         log::warn(&format!("ignoring unknown or unavailable capabilities: [{}]", names.join(" ")));
     }
-    // The spec's names, where oci_spec has others.
+    // oci_spec has other names than the spec.
     let scheduler = process.get_mut("scheduler").and_then(|scheduler| scheduler.get_mut("flags"));
     for flag in scheduler.and_then(Value::as_array_mut).into_iter().flatten() {
         match flag.as_str() {
@@ -236,7 +236,7 @@ fn complete_linux(linux: &mut Value) -> Result<()> {
     Ok(())
 }
 
-/// Checks a process, of a container or of exec.
+/// Checks a process, the container's own or one for `exec`.
 pub(crate) fn check_process(process: &Process) -> Result<()> {
     if process.cwd().as_os_str().is_empty() {
         bail!("Cwd property must not be empty");
@@ -253,7 +253,7 @@ pub(crate) fn check_process(process: &Process) -> Result<()> {
     Ok(())
 }
 
-/// The root file system as an absolute path without symlinks, as the spec demands it.
+/// The absolute path of the root file system. As the spec requires, it must contain no symlink.
 pub(crate) fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf> {
     let root = spec.root().as_ref().context("root must be specified")?;
     let path = beneath::clean(&bundle.join(root.path()));
@@ -265,7 +265,7 @@ pub(crate) fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A sysctl's name with dots as separators: the first separator says which of the two spellings it is (sysctl.d(5)).
+/// Converts the name of a sysctl to the form with dots. The first separator shows which of the two forms it has (sysctl.d(5)).
 pub(crate) fn dotted(name: &str) -> String {
     match name.find(['.', '/']) {
         Some(first) if name.as_bytes()[first] == b'/' => name
@@ -289,14 +289,14 @@ mod tests {
     }
 
     #[test]
-    fn nulls_are_taken_as_missing() {
+    fn null_is_the_same_as_missing() {
         let spec =
             spec(r#"{"process":{"args":["a"],"cwd":"/","rlimits":null,"user":null},"linux":{"namespaces":null}}"#);
         assert_eq!(spec.unwrap().process().as_ref().unwrap().user().uid(), 0);
     }
 
     #[test]
-    fn a_process_without_capabilities_has_the_containers() {
+    fn a_process_without_capabilities_inherits_the_containers() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("process.json");
         fs::write(&path, r#"{"args":["a"],"cwd":"/"}"#).unwrap();

@@ -1,8 +1,8 @@
-//! Who stays behind once a container runs: run-tool in the foreground, or the supervisor of a detached container with its log
-//! and with those who attach.
+//! The processes that watch over a running container: run-tool in the foreground, or the supervisor of a detached container, with
+//! its log and its attached clients.
 //!
-//! Imports `create`, which makes the container that is watched, and what `create` imports; nothing of checkpoints or of the
-//! command line.
+//! This room imports `create`, which makes the container, and the rooms that `create` imports. It knows nothing of checkpoints or
+//! of the command line.
 
 pub(crate) mod attach;
 pub(crate) mod foreground;

@@ -1,4 +1,4 @@
-//! Which devices a container may use: files of the version 1 controller, a BPF program on version 2.
+//! Device rules: which devices a container may use. They become control files with cgroup v1, and a BPF program with v2.
 
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use crate::kernel::error::Fails;
 use crate::kernel::syscall;
 use crate::spec::Items;
 
-/// One rule; later ones win.
+/// A device rule. Later rules override earlier ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
     pub(super) allow: bool,
-    /// `a`, `b` or `c`.
+    /// `a` for all devices, `b` for block devices, `c` for character devices.
     pub(super) kind: char,
     pub(super) major: Option<u32>,
     pub(super) minor: Option<u32>,
@@ -23,7 +23,7 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    /// An allowance.
+    /// A rule that allows access. A number that is `None` matches all.
     pub(super) fn allow(kind: char, major: Option<u32>, minor: Option<u32>, access: &str) -> Self {
         Self { allow: true, kind, major, minor, access: access.to_owned() }
     }
@@ -49,20 +49,20 @@ impl Rule {
         }
     }
 
-    /// Whether the rule speaks of every device: then what came before it is void. As in version 1 of the kernel, a rule of
-    /// kind `a` does so whatever its numbers.
+    /// Whether the rule applies to all devices, so that earlier rules are void. As in the kernel's cgroup v1, kind `a` does, whatever the
+    /// numbers.
     fn is_everything(&self) -> bool {
         self.kind == 'a'
     }
 
-    /// The rule as a line of the version 1 files.
+    /// The rule as a line in the control files of cgroup v1.
     pub(super) fn line(&self) -> String {
         let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
         format!("{} {}:{} {}", self.kind, number(self.major), number(self.minor), self.access)
     }
 }
 
-/// The devices that every container has, as runc has them.
+/// The default devices, as in runc.
 pub(crate) const DEFAULT: [(&str, u32, u32); 6] = [
     ("/dev/null", 1, 3),
     ("/dev/random", 1, 8),
@@ -72,14 +72,14 @@ pub(crate) const DEFAULT: [(&str, u32, u32); 6] = [
     ("/dev/urandom", 1, 9),
 ];
 
-/// The rules for a container: those of its resources, then the devices every container has.
+/// The rules of a container: those in its resources, then those for the default devices.
 pub(crate) fn rules(resources: Option<&LinuxResources>, devices: &[LinuxDevice]) -> Vec<Rule> {
     let own = resources.map_or(&[][..], |resources| resources.devices().items());
     let mut rules: Vec<Rule> = own.iter().map(Rule::from_spec).collect();
     rules.push(Rule::allow('c', None, None, "m"));
     rules.push(Rule::allow('b', None, None, "m"));
     for (path, major, minor) in DEFAULT {
-        // A device of the configuration takes the place of the default one, with whatever rule it has.
+        // A device in the configuration replaces the default one, and its rule too.
         if !devices.iter().any(|device| crate::kernel::beneath::clean(device.path()) == Path::new(path)) {
             rules.push(Rule::allow('c', Some(major), Some(minor), "rwm"));
         }
@@ -90,7 +90,7 @@ pub(crate) fn rules(resources: Option<&LinuxResources>, devices: &[LinuxDevice])
     rules
 }
 
-/// Where the last rule about everything leaves the matter, and the rules after it.
+/// What the last rule for all devices says (denied if there is none), and the rules after it.
 pub(super) fn reduce(rules: &[Rule]) -> (bool, &[Rule]) {
     match rules.iter().rposition(Rule::is_everything) {
         Some(last) => (rules[last].allow, &rules[last + 1..]),
@@ -98,8 +98,8 @@ pub(super) fn reduce(rules: &[Rule]) -> (bool, &[Rule]) {
     }
 }
 
-/// The exceptions from the last rule about everything, as version 1 keeps them: by device, the accesses. Those of an exception may
-/// be none, if its rules name none that there is.
+/// The exceptions to the last rule for all devices, as cgroup v1 stores them: the accesses by device. An exception without any access
+/// is possible.
 pub(super) fn exceptions(everything: bool, rules: &[Rule]) -> Result<Vec<Rule>> {
     let mut exceptions: Vec<Rule> = Vec::new();
     for rule in rules {
@@ -116,7 +116,7 @@ pub(super) fn exceptions(everything: bool, rules: &[Rule]) -> Result<Vec<Rule>> 
             }
             continue;
         }
-        // The kernel silently ignores a hole in a wildcard, which would look like safety.
+        // The kernel silently ignores an exception to a wildcard, which would give a false sense of security.
         let wider = exceptions.iter().find(|other| {
             other.kind == rule.kind
                 && (other.major, other.minor) != (rule.major, rule.minor)
@@ -141,7 +141,7 @@ pub(super) fn exceptions(everything: bool, rules: &[Rule]) -> Result<Vec<Rule>> 
     Ok(exceptions)
 }
 
-/// Sets the rules of a version 1 group. Without any, nothing changes.
+/// Sets the rules of a group in cgroup v1. Without rules nothing changes.
 pub(super) fn set_v1(path: &Path, rules: &[Rule]) -> Result<()> {
     if rules.is_empty() {
         return Ok(());
@@ -155,13 +155,13 @@ pub(super) fn set_v1(path: &Path, rules: &[Rule]) -> Result<()> {
         write(&path.join(others), &rule.line())?;
     }
     if !everything && !empty.is_empty() {
-        // An allowance of nothing cannot be read back.
+        // A rule without any access cannot be read back.
         bail!("resulting devices cgroup doesn't precisely match target");
     }
     Ok(())
 }
 
-/// Sets the rules of a version 2 group, in place of those that run-tool set before.
+/// Sets the rules of a group in cgroup v2. They replace those that run-tool set before.
 pub(super) fn set_v2(path: &Path, rules: &[Rule]) -> Result<()> {
     if rules.is_empty() {
         return Ok(());
@@ -171,7 +171,7 @@ pub(super) fn set_v2(path: &Path, rules: &[Rule]) -> Result<()> {
     use std::os::fd::AsFd;
     let program =
         syscall::bpf_load_device_program(&program(rules)).fails(|| "bpf(BPF_PROG_LOAD) of the device filter")?;
-    // Without the right to list programs there is none of ours to replace.
+    // Without permission to list programs, there cannot be one of ours to replace.
     let mut old = syscall::bpf_device_programs(cgroup.as_fd()).unwrap_or_default();
     let replaced = if old.len() == 1 { old.pop() } else { None };
     let replaced = replaced.as_ref().map(AsFd::as_fd);
@@ -180,7 +180,7 @@ pub(super) fn set_v2(path: &Path, rules: &[Rule]) -> Result<()> {
         .with_context(|| read(&path.join("cgroup.type")).unwrap_or_default())
 }
 
-/// An eBPF instruction.
+/// Encodes an eBPF instruction.
 fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> u64 {
     u64::from(code)
         | u64::from(destination) << 8
@@ -189,7 +189,7 @@ fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: i3
         | u64::from(immediate as u32) << 32
 }
 
-/// Compiles rules to the program that the kernel asks at each open and mknod; the last rule that matches decides.
+/// Compiles rules to the program that the kernel runs at each open and mknod. The last rule that matches decides.
 fn program(rules: &[Rule]) -> Vec<u64> {
     const LOAD_WORD: u8 = 0x61;
     const MOVE: u8 = 0xb7;
@@ -224,7 +224,7 @@ fn program(rules: &[Rule]) -> Vec<u64> {
         if access != 7 {
             block.push(instruction(MOVE_REGISTER, 1, 3, 0, 0));
             block.push(instruction(AND, 1, 0, 0, access));
-            // An allowance must cover all that is asked for; a denial is enough if it touches any of it.
+            // A rule that allows must cover all requested accesses. One that denies applies if it covers any of them.
             if rule.allow {
                 tests.push((JUMP_NOT_EQUAL_REGISTER, 1, 3, 0));
             } else {
@@ -237,7 +237,7 @@ fn program(rules: &[Rule]) -> Vec<u64> {
         if let Some(minor) = rule.minor {
             tests.push((JUMP_NOT_EQUAL, 5, 0, minor as i32));
         }
-        // A failed test jumps past the tests after it and past the two instructions of the verdict.
+        // A failed test skips the remaining tests and the two instructions of the verdict.
         for (index, (operation, register, other, value)) in tests.iter().enumerate() {
             let offset = (tests.len() - index - 1 + 2) as i16;
             block.push(instruction(*operation, *register, *other, offset, *value));
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_about_everything_voids_those_before() {
+    fn a_rule_for_all_devices_voids_earlier_rules() {
         let deny = Rule { allow: false, kind: 'a', major: None, minor: None, access: "rwm".into() };
         let null = Rule::allow('c', Some(1), Some(3), "rw");
         let rules = [null.clone(), deny.clone(), null.clone()];
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn denials_take_from_allowances_and_holes_are_refused() {
+    fn a_denial_removes_accesses_and_exceptions_to_wildcards_are_refused() {
         let deny = |major, minor, access: &str| Rule { allow: false, ..Rule::allow('c', major, minor, access) };
         let null = Rule::allow('c', Some(1), Some(3), "rwm");
         let left = exceptions(false, &[null.clone(), deny(Some(1), Some(3), "w")]).unwrap();
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn an_allowance_of_nothing_stays_until_it_is_denied() {
+    fn a_rule_without_accesses_stays_until_it_is_denied() {
         let none = Rule::allow('c', Some(10), None, "");
         assert_eq!(exceptions(false, std::slice::from_ref(&none)).unwrap(), std::slice::from_ref(&none));
         let some = Rule { access: "r".into(), ..none.clone() };
@@ -286,15 +286,15 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_the_kernels() {
+    fn lines_have_the_kernels_format() {
         assert_eq!(Rule::allow('c', Some(136), None, "rwm").line(), "c 136:* rwm");
         assert_eq!(Rule::allow('b', None, None, "m").line(), "b *:* m");
     }
 
     #[test]
-    fn a_program_ends_in_the_default() {
+    fn a_program_ends_with_the_default() {
         let code = program(&[Rule::allow('c', Some(1), Some(3), "rwm")]);
-        // Six of prologue, three tests, two of the verdict, two of the default.
+        // Six instructions of prologue, three tests, two for the verdict, two for the default.
         assert_eq!(code.len(), 13);
         assert_eq!(code[11] >> 32, 0);
     }

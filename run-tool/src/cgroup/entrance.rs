@@ -1,26 +1,27 @@
-//! How a new process comes into groups without the kernel's lock on all of them.
+//! How a new process gets into groups without the kernel's lock on all groups.
 //!
-//! To move another process, the kernel first waits until nobody forks or ends: a grace period of RCU, about 10 ms on an idle
-//! machine and more than all else that a container's start waits for. It need not wait for a process that is cloned into a version
-//! 2 group (clone3, Linux 5.7), nor for a single thread that moves itself (`0` to a version 1 group's `tasks`). Where neither can
-//! be had, or fails, the process is moved from outside, and that says what is wrong.
+//! Before the kernel moves another process, it waits until no process forks or exits. That takes an RCU grace period: about 10 ms on
+//! an idle machine, more than everything else in the start of a container. It does not wait for a process that is cloned into a group
+//! of cgroup v2 (clone3, Linux 5.7), nor for a single thread that moves itself (`0` written to `tasks` in cgroup v1). If neither works,
+//! the process is moved from outside, which also reports the error.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::kernel::syscall::{self, Pid};
 
-/// The way into a container's groups; by default there is none.
+/// The open groups of a container. By default there are none, and the process must be moved from outside.
 #[derive(Debug, Default)]
 pub(crate) struct Entrance {
-    /// The version 2 group.
+    /// The folder in cgroup v2.
     pub(super) group: Option<OwnedFd>,
-    /// The `tasks` of the version 1 groups.
+    /// The files `tasks` in cgroup v1.
     pub(super) tasks: Vec<OwnedFd>,
 }
 
 impl Entrance {
-    /// Clones a process with `flags`, into the version 2 group if there is one. `None` is the child: it calls `enter`.
+    /// Clones a process with `flags`, directly into the group of cgroup v2 if there is one. Returns `None` in the child, which must call
+    /// `enter`.
     pub(crate) fn clone(&mut self, flags: u64) -> io::Result<Option<Pid>> {
         match syscall::clone(flags, self.group.as_ref().map(AsFd::as_fd)) {
             Err(_) if self.group.is_some() => {
@@ -31,13 +32,13 @@ impl Entrance {
         }
     }
 
-    /// The child: moves itself into the version 1 groups. Gives whether it is in all of them; `None`: there are none, and the parent
-    /// knows as much.
+    /// In the child: moves itself into the groups of cgroup v1, and returns whether it is in all of them. `None`: there are none, which
+    /// the parent knows.
     pub(crate) fn enter(self) -> Option<bool> {
         (!self.tasks.is_empty()).then(|| self.tasks.iter().all(|group| rustix::io::write(group, b"0").is_ok()))
     }
 
-    /// The parent: whether the child is in all the groups. `None`: only the child can say.
+    /// In the parent: whether the child is in all groups. `None`: only the child knows.
     pub(crate) fn entered(self) -> Option<bool> {
         self.tasks.is_empty().then_some(self.group.is_some())
     }

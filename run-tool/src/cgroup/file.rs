@@ -1,4 +1,4 @@
-//! Control files, and where they are.
+//! Control files: reading, writing, and which version of cgroups they belong to.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,24 +8,24 @@ use anyhow::Result;
 
 use crate::kernel::error::{self, Fails};
 
-/// Where version 2 is mounted, alone or below the version 1 hierarchies.
+/// The mount point of cgroup v2 alone, or the parent of the mount points of all hierarchies.
 pub(crate) const ROOT: &str = "/sys/fs/cgroup";
 
-/// Whether version 2 is all there is.
+/// Whether the system has cgroup v2 alone.
 pub(crate) fn is_unified() -> bool {
     is_version_2(Path::new(ROOT))
 }
 
-/// Whether a folder is in a version 2 hierarchy.
+/// Whether a folder is in cgroup v2.
 pub(crate) fn is_version_2(path: &Path) -> bool {
     const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
     rustix::fs::statfs(path).is_ok_and(|statfs| statfs.f_type == CGROUP2_SUPER_MAGIC)
 }
 
-/// A control file and its new value, if it gets one.
+/// A control file and its new value; `None` to keep the old one.
 pub(super) type Limit = (&'static str, Option<String>);
 
-/// Sets limits that bound each other: what does not fit the old value of the last one is set again once that has its new value.
+/// Sets limits that bound each other. Those that do not fit the old value of the last one are set again after it has its new value.
 pub(super) fn put_together(put: &dyn Fn(&str, String) -> Result<()>, limits: &[Limit], last: Limit) -> Result<()> {
     let mut late = Vec::new();
     for (name, value) in limits {
@@ -71,8 +71,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_that_bound_each_other_are_set_in_the_order_that_fits() {
-        // As the kernel has it: no runtime above its period.
+    fn limits_that_bound_each_other_are_set_in_a_possible_order() {
+        // Like the kernel: the runtime must not exceed the period.
         for (before, (period, runtime)) in [((900, 600), (10, 3)), ((10, 3), (900, 600)), ((900, 600), (800, 600))] {
             let kernel = Cell::new(before);
             let put = |name: &str, value: String| {
@@ -88,7 +88,7 @@ mod tests {
             let number = |value: u32| Some(value.to_string());
             put_together(&put, &[("period", number(period))], ("runtime", number(runtime))).unwrap();
             assert_eq!(kernel.get(), (period, runtime), "{before:?}");
-            // Alone, what does not fit is an error.
+            // Set alone, a value that does not fit is an error.
             let result = put_together(&put, &[("period", number(runtime - 1))], ("runtime", None));
             assert_eq!(error::errno(&result.unwrap_err()), Some(libc::EINVAL));
         }

@@ -1,4 +1,4 @@
-//! The folder of a group: the processes in it, and its end.
+//! The folder of a group: its processes and its removal.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -12,7 +12,7 @@ use super::file::write;
 use crate::kernel::error::{self, Fails};
 use crate::kernel::syscall::Pid;
 
-/// Removes a group; sub-groups only when it has any, since most have none.
+/// Removes a group with its sub-cgroups. Most have none, so these are only looked for if the removal fails.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_dir(path) {
         Ok(()) => return Ok(()),
@@ -46,7 +46,7 @@ pub(super) fn collect_pids(path: &Path, pids: &mut Vec<Pid>) -> Result<()> {
     match fs::read_to_string(path.join("cgroup.procs")) {
         Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<Pid>().ok())),
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => return Ok(()),
-        // A threaded sub-group of version 2 has no list of processes; they are listed above it.
+        // A threaded sub-cgroup of v2 lists no processes; its parent does.
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
         Err(error) => {
             return Err(error).fails(|| format!("open {}", path.join("cgroup.procs").display())).map_err(Into::into);
@@ -64,7 +64,7 @@ pub(super) fn write_process(path: &Path, pid: Pid) -> Result<()> {
     let mut tries = 0;
     loop {
         match write(&path.join("cgroup.procs"), &pid.to_string()) {
-            // EINVAL: a cpuset or a new task is not settled yet (runc#1884).
+            // EINVAL: a cpuset or a new task is not ready yet (runc#1884).
             Err(error) if error::errno(&error) == Some(libc::EINVAL) && tries < 5 => {
                 tries += 1;
                 sleep(Duration::from_millis(30));

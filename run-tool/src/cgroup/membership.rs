@@ -1,4 +1,4 @@
-//! Which groups a process is in.
+//! The groups that a process is in (`/proc/PID/cgroup`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::kernel::error::Fails;
 
-/// Parses `/proc/PID/cgroup`: controller (the empty name for version 2) to path.
+/// Parses `/proc/PID/cgroup` into paths by controller. The key of cgroup v2 is empty.
 pub(crate) fn parse(text: &str) -> BTreeMap<String, String> {
     let mut membership = BTreeMap::new();
     for line in text.lines() {
@@ -20,7 +20,7 @@ pub(crate) fn parse(text: &str) -> BTreeMap<String, String> {
     membership
 }
 
-/// The caller's own groups.
+/// The groups of this process.
 pub(crate) fn own() -> Result<BTreeMap<String, String>> {
     let text = fs::read_to_string("/proc/self/cgroup").fails(|| "open /proc/self/cgroup")?;
     Ok(parse(&text))

@@ -1,6 +1,6 @@
-//! Intel RDT: shares of the last-level cache and of memory bandwidth, through a resctrl file system of the host.
+//! Intel RDT: shares of the last-level cache and of memory bandwidth, through the host's resctrl file system.
 //!
-//! A class of service is a folder with `schemata` and `tasks`; one for monitoring is a folder in its `mon_groups`.
+//! A class of service is a folder with `schemata` and `tasks`. A monitoring group is a folder in the `mon_groups` of a class.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -16,26 +16,26 @@ use crate::kernel::mountinfo::{self, Mounted};
 use crate::kernel::syscall::Pid;
 
 const USUAL: &str = "/sys/fs/resctrl";
-/// `RDTGROUP_SUPER_MAGIC`
+/// `RDTGROUP_SUPER_MAGIC`.
 const MAGIC: u64 = 0x765_5821;
 
-/// `linux.intelRdt`, with the names of runc's state.
+/// `linux.intelRdt`, with the field names in runc's state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Config {
-    /// The class, which is someone else's; else the container has one of its own.
+    /// The name of an existing class to join; empty for a class of the container's own.
     #[serde(rename = "closID", skip_serializing_if = "String::is_empty")]
     pub(crate) class: String,
-    /// Lines of the schemata.
+    /// Lines for the file `schemata`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) schemata: Vec<String>,
-    /// The line for the cache.
+    /// The line for the L3 cache, or empty.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) l3_cache_schema: String,
-    /// The line for memory bandwidth.
+    /// The line for memory bandwidth, or empty.
     #[serde(rename = "memBwSchema", skip_serializing_if = "String::is_empty")]
     pub(crate) bandwidth_schema: String,
-    /// Whether the container is monitored by itself.
+    /// Whether the container gets a monitoring group of its own.
     #[serde(rename = "enableMonitoring", skip_serializing_if = "std::ops::Not::not")]
     pub(crate) monitoring: bool,
 }
@@ -54,14 +54,14 @@ impl From<&LinuxIntelRdt> for Config {
 }
 
 impl Config {
-    /// What is written to `schemata`, in one write since the kernel takes all of it or nothing.
+    /// All lines for `schemata`. They are written at once, because the kernel accepts all lines of a write or none.
     fn lines(&self) -> String {
         let lines = [&self.l3_cache_schema, &self.bandwidth_schema].into_iter().chain(&self.schemata);
         lines.filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect()
     }
 }
 
-/// Refuses what the host cannot do.
+/// Refuses a configuration that the host does not support.
 pub(crate) fn check(config: &Config, resctrl: Option<&Resctrl>) -> Result<()> {
     let Some(resctrl) = resctrl else {
         bail!("intelRdt is specified in config, but Intel RDT is not enabled");
@@ -79,17 +79,17 @@ pub(crate) fn check(config: &Config, resctrl: Option<&Resctrl>) -> Result<()> {
     Ok(())
 }
 
-/// The groups of a container.
+/// The resctrl groups of a container, as the state stores them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Groups {
-    /// Its class.
+    /// The folder of its class; empty for a container without Intel RDT.
     #[serde(rename = "intel_rdt_path")]
     pub(crate) class: PathBuf,
-    /// What monitors it.
+    /// The folder of its monitoring group, or empty.
     #[serde(rename = "intel_rdt_mon_path", skip_serializing_if = "no_path")]
     pub(crate) monitor: PathBuf,
-    /// Whether its class was made for it, and goes with it.
+    /// Whether the class was created for the container, and is removed with it.
     #[serde(rename = "intel_rdt_made", skip_serializing_if = "std::ops::Not::not")]
     pub(crate) made: bool,
 }
@@ -99,12 +99,12 @@ fn no_path(path: &Path) -> bool {
 }
 
 impl Groups {
-    /// Whether the container has any: one that was restored has none.
+    /// Whether the container has groups. A restored one has none.
     pub(crate) fn exist(&self) -> bool {
         !no_path(&self.class)
     }
 
-    /// Puts a process of `exec` where the first one is.
+    /// Moves a process of `exec` into the container's class.
     pub(crate) fn join(&self, pid: Pid) -> Result<()> {
         if !self.exist() || !self.class.exists() {
             return Ok(());
@@ -112,7 +112,7 @@ impl Groups {
         add(&self.class, pid).with_context(|| format!("error adding pid {pid} to Intel RDT"))
     }
 
-    /// Removes what was made for the container: a class of its own takes what monitors it along.
+    /// Removes the groups that were created for the container. Its own class is removed with the monitoring group in it.
     pub(crate) fn destroy(&self) -> Result<()> {
         let path = if self.made { &self.class } else { &self.monitor };
         if no_path(path) {
@@ -137,9 +137,9 @@ fn add(group: &Path, pid: Pid) -> Result<(), Failure> {
 pub(crate) struct Resctrl(PathBuf);
 
 impl Resctrl {
-    /// The one that is mounted, at the usual place or another.
+    /// Finds the mounted resctrl, at the usual path or elsewhere.
     pub(crate) fn find() -> Option<Self> {
-        // Without the folder the kernel has no such file system.
+        // If the folder does not exist the kernel does not support resctrl.
         let usual = rustix::fs::statfs(USUAL).ok()?;
         if usual.f_type as u64 == MAGIC {
             return Some(Self(USUAL.into()));
@@ -151,17 +151,17 @@ impl Resctrl {
         mounts.into_iter().find(|mount| mount.kind == "resctrl").map(|mount| Self(mount.place))
     }
 
-    /// Whether the cache can be shared out.
+    /// Whether the L3 cache can be allocated.
     pub(crate) fn has_cache(&self) -> bool {
         self.0.join("info/L3").exists()
     }
 
-    /// Whether memory bandwidth can.
+    /// Whether memory bandwidth can be allocated.
     pub(crate) fn has_bandwidth(&self) -> bool {
         self.0.join("info/MB").exists()
     }
 
-    /// Makes the groups of a container, as far as they are not there.
+    /// Creates the groups of a container that do not exist yet.
     pub(crate) fn create(&self, config: &Config, id: &str) -> Result<Groups> {
         let make = || -> Result<Groups> {
             let class = match config.class.as_str() {
@@ -178,7 +178,7 @@ impl Resctrl {
             if config.monitoring {
                 let monitor = groups.class.join("mon_groups").join(id);
                 if let Err(error) = self.make(&monitor) {
-                    // The error that led here is the one that is told.
+                    // The error to report is the first one.
                     let _ = groups.destroy();
                     return Err(error);
                 }
@@ -189,7 +189,7 @@ impl Resctrl {
         make().context("unable to apply Intel RDT configuration")
     }
 
-    /// Makes a folder. False: it was there.
+    /// Creates a folder. Returns false if it exists already.
     fn make(&self, path: &Path) -> Result<bool> {
         match fs::create_dir(path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
@@ -200,7 +200,7 @@ impl Resctrl {
         }
     }
 
-    /// Puts the first process into its groups.
+    /// Moves the init process into its groups.
     pub(crate) fn place(&self, groups: &Groups, pid: Pid) -> Result<()> {
         for group in [&groups.class, &groups.monitor].into_iter().filter(|path| !no_path(path)) {
             self.explain(add(group, pid)).context("unable to apply Intel RDT configuration")?;
@@ -208,7 +208,7 @@ impl Resctrl {
         Ok(())
     }
 
-    /// Sets the shares of the container's class.
+    /// Writes the schemata of the container's class.
     pub(crate) fn set(&self, config: &Config, groups: &Groups) -> Result<()> {
         let lines = config.lines();
         if lines.is_empty() {
@@ -220,7 +220,7 @@ impl Resctrl {
         )
     }
 
-    /// Adds to an error what the kernel says about it.
+    /// Adds the kernel's explanation (`info/last_cmd_status`) to an error.
     fn explain(&self, result: Result<(), Failure>) -> Result<()> {
         let Err(error) = result else { return Ok(()) };
         match fs::read_to_string(self.0.join("info/last_cmd_status")) {
@@ -229,7 +229,7 @@ impl Resctrl {
         }
     }
 
-    /// What `events` says of a container's groups.
+    /// The statistics of a container's groups for `events`.
     pub(crate) fn stats(&self, groups: &Groups) -> Result<Value> {
         let gather = || -> Result<Value, Failure> {
             let all = read(&self.0.join("schemata"))?;
@@ -259,7 +259,7 @@ impl Resctrl {
             }
             stats.insert("schemata".into(), own.lines().collect());
             let features = read(&self.0.join("info/L3_MON/mon_features")).unwrap_or_default();
-            // Without one of its own, what there is is that of everybody in the class.
+            // Without a monitoring group of its own, the numbers are those of the whole class.
             let monitor = if no_path(&groups.monitor) { &groups.class } else { &groups.monitor };
             for (key, names) in
                 [("mbm_stats", &["mbm_total_bytes", "mbm_local_bytes"][..]), ("cmt_stats", &["llc_occupancy"])]
@@ -289,7 +289,7 @@ fn read(path: &Path) -> Result<String, Failure> {
     Ok(fs::read_to_string(path).fails(|| format!("open {}", path.display()))?.trim().to_owned())
 }
 
-/// The numbers of files in a folder; zeros only on demand.
+/// The numbers in files of a folder. Zeros are left out unless `zeros` is set.
 fn numbers(folder: &Path, names: &[&str], zeros: bool) -> Result<Map<String, Value>, Failure> {
     let mut numbers = Map::new();
     for name in names {
@@ -305,7 +305,7 @@ fn numbers(folder: &Path, names: &[&str], zeros: bool) -> Result<Map<String, Val
     Ok(numbers)
 }
 
-/// The folders in a folder, by name.
+/// The subfolders of a folder, sorted by name.
 fn folders(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     let entries = fs::read_dir(path).fails(|| format!("open {}", path.display()))?;
     let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
@@ -317,7 +317,7 @@ fn folders(path: &Path) -> Result<Vec<PathBuf>, Failure> {
 mod tests {
     use super::*;
 
-    /// A folder that stands for the mount, with the files of one cache and one memory controller.
+    /// A folder that plays resctrl, with the files of one cache and one memory controller.
     fn mount() -> (tempfile::TempDir, Resctrl) {
         let folder = tempfile::tempdir().unwrap();
         for (path, text) in [
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_host_lacks_is_refused_in_runcs_words() {
+    fn unsupported_configurations_are_refused_in_runcs_words() {
         let (folder, resctrl) = mount();
         let message = |text: &str| check(&config(text), Some(&resctrl)).unwrap_err().to_string();
         assert_eq!(
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_class_of_its_own_goes_with_the_container() {
+    fn the_containers_own_class_is_removed_with_it() {
         let (folder, resctrl) = mount();
         let config =
             config(r#"{"l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=20", "schemata": ["L2:0=1", "L3:1=3"]}"#);
@@ -377,18 +377,18 @@ mod tests {
         assert_eq!(fs::read_to_string(class.join("schemata")).unwrap(), "L3:0=f\nMB:0=20\nL2:0=1\nL3:1=3\n");
         groups.join(8).unwrap();
         assert_eq!(fs::read_to_string(class.join("tasks")).unwrap(), "8");
-        // The kernel removes the files with the folder.
+        // In resctrl the kernel removes the files with the folder.
         fs::remove_file(class.join("tasks")).unwrap();
         fs::remove_file(class.join("schemata")).unwrap();
         groups.destroy().unwrap();
         assert!(!class.exists());
-        // And what is gone is no failure, nor is there anyone to put there.
+        // It is no error if the groups are gone.
         groups.destroy().unwrap();
         groups.join(9).unwrap();
     }
 
     #[test]
-    fn a_class_of_others_stays_and_what_monitors_the_container_goes() {
+    fn a_joined_class_stays_and_the_monitoring_group_is_removed() {
         let (folder, resctrl) = mount();
         let config = config(r#"{"closID": "gold", "enableMonitoring": true}"#);
         let error = format!("{:#}", resctrl.create(&config, "c1").unwrap_err());
@@ -402,14 +402,14 @@ mod tests {
         assert!(!groups.made && groups.monitor.exists());
         groups.destroy().unwrap();
         assert!(class.exists() && !groups.monitor.exists());
-        // Its own name for a class that was there.
+        // A class with the container's id that existed before stays too.
         fs::create_dir(folder.path().join("c2")).unwrap();
         resctrl.create(&Config::default(), "c2").unwrap().destroy().unwrap();
         assert!(folder.path().join("c2").exists());
     }
 
     #[test]
-    fn the_kernels_own_words_follow_an_error() {
+    fn the_kernels_explanation_follows_an_error() {
         let (folder, resctrl) = mount();
         let groups = Groups { class: folder.path().join("none"), ..Groups::default() };
         let error = resctrl.set(&config(r#"{"l3CacheSchema": "L3:0=f"}"#), &groups).unwrap_err().to_string();
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn stats_are_those_of_runc() {
+    fn stats_have_runcs_form() {
         let (folder, resctrl) = mount();
         let class = folder.path().join("c1");
         for (path, text) in [

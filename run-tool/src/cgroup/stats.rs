@@ -1,4 +1,4 @@
-//! Usage of the control groups, in the keys of runc's `events`.
+//! Statistics of control groups, with the keys of runc's `events`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,14 +8,14 @@ use serde_json::{Map, Value, json};
 
 fn number(path: &Path) -> u64 {
     match fs::read_to_string(path) {
-        // No limit is the largest one.
+        // No limit is shown as the greatest number.
         Ok(text) if text.trim() == "max" => u64::MAX,
         Ok(text) => text.trim().parse().unwrap_or(0),
         Err(_) => 0,
     }
 }
 
-/// `key value` lines.
+/// Parses a file of `key value` lines.
 fn table(path: &Path) -> BTreeMap<String, u64> {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.lines()
@@ -24,13 +24,13 @@ fn table(path: &Path) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// An object without what is zero, as Go leaves out empty values; `always` stays.
+/// An object without zeros, as Go leaves out empty values. The keys in `always` are kept.
 fn object(entries: &[(&str, u64)], always: &[&str]) -> Value {
     let kept = entries.iter().filter(|(key, value)| *value != 0 || always.contains(key));
     Value::Object(kept.map(|(key, value)| ((*key).to_owned(), json!(value))).collect())
 }
 
-/// Puts an object into another one, or leaves it out if there is nothing but zero in it.
+/// Inserts an object into another one, unless it has only zeros.
 fn insert(into: &mut Map<String, Value>, key: &str, entries: &[(&str, u64)], always: &[&str]) {
     if entries.iter().any(|(_, value)| *value != 0) {
         into.insert(key.to_owned(), object(entries, always));
@@ -44,7 +44,7 @@ fn throttling(stat: &BTreeMap<String, u64>, time: u64) -> [(&'static str, u64); 
     [("periods", get("nr_periods")), ("throttledPeriods", get("nr_throttled")), ("throttledTime", time)]
 }
 
-/// Lines `MAJOR:MINOR OPERATION VALUE` or `MAJOR:MINOR VALUE`.
+/// Parses lines `MAJOR:MINOR OPERATION VALUE` or `MAJOR:MINOR VALUE`.
 fn block_entries(text: &str) -> Vec<Value> {
     let mut entries = Vec::new();
     for line in text.lines() {
@@ -71,7 +71,7 @@ fn block_entries(text: &str) -> Vec<Value> {
 fn pids(folder: Option<&Path>) -> Value {
     let Some(folder) = folder else { return json!({}) };
     if !folder.join("pids.current").exists() {
-        // A version 2 group without the controller.
+        // A group of cgroup v2 without the pids controller.
         let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
         return object(&[("current", processes.lines().count() as u64)], &[]);
     }
@@ -82,7 +82,7 @@ fn pids(folder: Option<&Path>) -> Value {
     object(&[("current", number(&folder.join("pids.current"))), ("limit", limit)], &[])
 }
 
-/// A reservation counts as usage where the kernel tells them apart.
+/// Statistics of huge pages by their size. If the kernel has separate files for reservations, these are the usage.
 fn huge_pages(folder: Option<&Path>, unified: bool) -> Map<String, Value> {
     let mut pages = Map::new();
     let Some((folder, entries)) = folder.and_then(|folder| Some((folder, fs::read_dir(folder).ok()?))) else {
@@ -90,7 +90,7 @@ fn huge_pages(folder: Option<&Path>, unified: bool) -> Map<String, Value> {
     };
     let usage = if unified { "current" } else { "usage_in_bytes" };
     for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
-        // The point belongs to what is looked for: `max_usage_in_bytes` is another file.
+        // The size must end with a dot: `max_usage_in_bytes` is another file.
         let name = name.strip_prefix("hugetlb.").and_then(|name| name.strip_suffix(usage));
         let Some(size) = name.and_then(|name| name.strip_suffix('.')) else { continue };
         if size.ends_with(".rsvd") {
@@ -111,7 +111,7 @@ fn huge_pages(folder: Option<&Path>, unified: bool) -> Map<String, Value> {
     pages
 }
 
-/// What each CPU spent for users and in the kernel: lines of CPU, user, system after a heading.
+/// The time of each CPU in user mode and in the kernel. The file has a heading, then lines of CPU, user and system time.
 fn each_cpu(path: &Path) -> [Vec<u64>; 2] {
     let text = fs::read_to_string(path).unwrap_or_default();
     let mut each = [Vec::new(), Vec::new()];
@@ -203,7 +203,7 @@ fn block_1(folder: Option<&Path>) -> Map<String, Value> {
     block
 }
 
-/// What a container uses by its version 1 groups.
+/// The statistics of groups in cgroup v1.
 pub(super) fn version_1(paths: &BTreeMap<String, PathBuf>) -> Value {
     let folder = |name: &str| paths.get(name).map(|path| path.as_path());
     json!({
@@ -248,7 +248,7 @@ fn cpuset(folder: Option<&Path>) -> Value {
     Value::Object(set)
 }
 
-/// Pressure stall information, as runc shows it: what is all zero is left out.
+/// Pressure stall information in runc's form. `None`: all values are zero, or there are none.
 fn pressure(path: &Path) -> Option<Value> {
     let text = fs::read_to_string(path).ok()?;
     let mut kinds = Map::new();
@@ -260,7 +260,7 @@ fn pressure(path: &Path) -> Option<Value> {
         for (key, value) in fields.filter_map(|field| field.split_once('=')) {
             let value: f64 = value.parse().ok()?;
             pressed |= value != 0.0;
-            // Whole numbers as Go writes them: without a point.
+            // Go writes whole numbers without a decimal point.
             let value = if value.fract() == 0.0 { json!(value as u64) } else { json!(value) };
             values.insert(key.to_owned(), value);
         }
@@ -271,7 +271,7 @@ fn pressure(path: &Path) -> Option<Value> {
     Some(Value::Object(kinds))
 }
 
-/// Limit, usage and peak of memory or of swap alone; zero where the kernel does not count it.
+/// Limit, usage and peak of memory, or of swap alone. A value is zero if the kernel does not count it.
 fn memory_2(folder: &Path, name: &str) -> [u64; 3] {
     ["max", "current", "peak"].map(|suffix| number(&folder.join(format!("{name}.{suffix}"))))
 }
@@ -322,7 +322,7 @@ pub(super) fn version_2(folder: &Path) -> Value {
     let entries = |[limit, usage, max]: [u64; 3]| [("limit", limit), ("usage", usage), ("max", max), ("failcnt", 0)];
     let memory = memory_2(folder, "memory");
     insert(&mut memories, "usage", &entries(memory), &MEMORY_ALWAYS);
-    // Version 1 counts memory and swap as one, and so does what reads these keys. Their common peak is not known.
+    // In cgroup v1, and for readers of these keys, swap includes memory. The common peak is not known.
     let [limit, usage, _] = memory_2(folder, "memory.swap");
     let swap = [limit.saturating_add(memory[0]), usage + memory[1], 0];
     insert(&mut memories, "swap", &entries(swap), &MEMORY_ALWAYS);
@@ -355,7 +355,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn block_lines_are_entries_and_totals_are_not() {
+    fn lines_of_block_devices_become_entries_without_totals() {
         let entries = block_entries("8:0 Read 4096\n8:0 Write 0\nTotal 4096\n8:16 12\n");
         assert_eq!(entries[0], json!({"major": 8, "op": "Read", "value": 4096}));
         assert_eq!(entries[2], json!({"major": 8, "minor": 16, "value": 12}));
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn huge_pages_of_version_1_have_a_key_for_each_size() {
+    fn huge_pages_of_cgroup_v1_have_a_key_for_each_size() {
         let folder = group(&[
             ("hugetlb.2MB.usage_in_bytes", "1\n"),
             ("hugetlb.2MB.max_usage_in_bytes", "2\n"),
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn version_2_is_told_in_the_terms_of_version_1() {
+    fn cgroup_v2_is_shown_with_the_keys_of_v1() {
         let folder = group(&[
             ("cgroup.controllers", "cpu memory io pids hugetlb\n"),
             (
@@ -415,13 +415,13 @@ mod tests {
             ("io.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"),
         ]);
         let stats = version_2(folder.path());
-        // Nothing was throttled: no key. Whole numbers have no point.
+        // There was no throttling, so no key for it. Whole numbers have no decimal point.
         assert_eq!(
             stats["cpu"].to_string(),
             r#"{"psi":{"some":{"avg10":0.5,"avg300":0,"avg60":2,"total":9}},"usage":{"kernel":10000,"total":30000,"user":20000}}"#
         );
         assert_eq!(stats["memory"]["usage"], json!({"limit": 1000, "usage": 100, "max": 300, "failcnt": 0}));
-        // Memory and swap together.
+        // Swap includes memory.
         assert_eq!(stats["memory"]["swap"], json!({"limit": 1500, "usage": 120, "failcnt": 0}));
         assert_eq!(stats["memory"]["cache"], json!(7));
         let read = |value: u64| json!({"major": 8, "op": "Read", "value": value});
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn what_version_2_does_not_count_is_left_out() {
+    fn values_that_cgroup_v2_does_not_count_are_left_out() {
         let folder = group(&[("cgroup.controllers", ""), ("cgroup.procs", "1\n2\n"), ("cpu.pressure", "")]);
         let stats = version_2(folder.path());
         assert_eq!((&stats["cpu"], &stats["memory"], &stats["blkio"]), (&json!({}), &json!({}), &json!({})));

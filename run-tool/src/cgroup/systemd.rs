@@ -1,5 +1,5 @@
-//! The systemd driver: the groups are those of a scope that systemd makes, and systemd knows of every limit that it has a name
-//! for, since it writes its own idea of them whenever it is reloaded. What it has no name for is written beside it.
+//! The systemd driver: systemd creates a scope, whose groups are the container's. All limits that systemd has a property for are set
+//! through systemd, because it writes its own values again when it is reloaded. The others are written to the control files.
 
 mod annotation;
 mod bus;
@@ -24,36 +24,36 @@ use super::v1;
 use crate::kernel::log;
 use crate::kernel::syscall::Pid;
 
-/// A container's unit, as the state stores it.
+/// A container's systemd unit, as the state stores it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Unit {
-    /// The slice, or nothing for systemd's.
+    /// The slice; empty for the default one.
     #[serde(rename = "parent", default)]
     slice: String,
     #[serde(rename = "scope_prefix", default)]
     prefix: String,
     #[serde(default)]
     name: String,
-    /// Whether the user's own systemd has it.
+    /// Whether it belongs to the user's own systemd.
     #[serde(rename = "rootless", default)]
     user: bool,
-    /// Whether systemd has it at all: runc writes this object for every container.
+    /// Whether systemd manages it: runc writes this object for every container.
     #[serde(rename = "Systemd", default)]
     pub(crate) systemd: bool,
-    /// `org.systemd.property.*`: name and value in GVariant's text form.
+    /// The annotations `org.systemd.property.*`: names, and values in GVariant's text form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     properties: Vec<(String, String)>,
-    /// `memory.oom.group` of `unified`, which systemd takes only with a new unit.
+    /// `memory.oom.group` in `unified`, which systemd accepts only for a new unit.
     #[serde(skip)]
     oom_group: Option<String>,
 }
 
-/// Whether systemd runs this system (sd_booted(3)).
+/// Whether the system was booted with systemd (sd_booted(3)).
 pub(crate) fn is_running() -> bool {
     std::fs::symlink_metadata("/run/systemd/system").is_ok_and(|metadata| metadata.is_dir())
 }
 
-/// `test-a-b.slice` lies in `/test.slice/test-a.slice/test-a-b.slice`.
+/// Expands a slice to its path: `test-a-b.slice` is in `/test.slice/test-a.slice/test-a-b.slice`.
 fn expand_slice(slice: &str) -> Result<String> {
     let invalid = || format!("invalid slice name: {slice}");
     let name = slice.strip_suffix(".slice").filter(|name| !name.contains('/')).with_context(invalid)?;
@@ -78,7 +78,7 @@ fn connect(user: bool) -> Result<Bus> {
     )
 }
 
-/// The leading number of `v252.38-1~deb12u1`.
+/// The number of a version such as `v252.38-1~deb12u1`.
 fn parse_version(text: &str) -> Result<u32> {
     let text = text.trim_start_matches(['"', 'v']);
     let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
@@ -86,7 +86,7 @@ fn parse_version(text: &str) -> Result<u32> {
 }
 
 impl Unit {
-    /// The unit that `linux.cgroupsPath` names: `slice:prefix:name`.
+    /// Parses `linux.cgroupsPath`, which is `slice:prefix:name` here.
     pub(crate) fn parse(path: &str, id: &str, user: bool) -> Result<Self> {
         if path.is_empty() {
             return Ok(Self { prefix: "runc".to_owned(), name: id.to_owned(), user, systemd: true, ..Self::default() });
@@ -101,13 +101,13 @@ impl Unit {
         Ok(Self { slice, prefix, name, user, systemd: true, ..Self::default() })
     }
 
-    /// Takes what systemd has to know before the unit is there.
+    /// Takes the limits that systemd must know before it creates the unit.
     pub(crate) fn prepare(&mut self, resources: Option<&LinuxResources>) {
         let unified = resources.and_then(|resources| resources.unified().as_ref());
         self.oom_group = unified.and_then(|unified| unified.get("memory.oom.group")).cloned();
     }
 
-    /// Takes `org.systemd.property.*` from the annotations.
+    /// Takes the properties from the annotations `org.systemd.property.*`, and checks them.
     pub(crate) fn annotate<'a>(&mut self, annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Result<()> {
         for (key, value) in annotations {
             let Some(name) = key.strip_prefix("org.systemd.property.") else { continue };
@@ -137,7 +137,7 @@ impl Unit {
         }
     }
 
-    /// The folder of each controller.
+    /// The folders of the unit's groups by controller.
     pub(crate) fn paths(&self) -> Result<BTreeMap<String, PathBuf>> {
         let mut inner = PathBuf::from(expand_slice(self.slice())?);
         if self.user {
@@ -153,7 +153,7 @@ impl Unit {
         if is_unified() { Ok([(String::new(), Path::new(ROOT).join(inner))].into()) } else { v1::plan(inner, true) }
     }
 
-    /// Starts the unit with a process in it.
+    /// Creates and starts the unit with a process in it.
     pub(super) fn start(&self, pid: Pid, unified: bool) -> Result<()> {
         let unit = self.unit();
         let mut properties =
@@ -182,7 +182,7 @@ impl Unit {
             Err(error)
                 if error.downcast_ref::<Refused>().is_some_and(|refused| refused.name.ends_with(".UnitExists")) =>
             {
-                // One that failed and was not forgotten yet.
+                // An earlier unit of this name has failed and was not reset.
                 if let Err(error) = bus.reset_failed_unit(&unit) {
                     log::warn(&format!("unable to reset failed unit: {error:#}"));
                 }
@@ -193,20 +193,20 @@ impl Unit {
         match result.with_context(|| format!("unable to start unit {unit:?}"))?.as_str() {
             "done" => Ok(()),
             other => {
-                // The error that is returned says more.
+                // The error to report is the first one.
                 let _ = bus.reset_failed_unit(&unit);
                 bail!("error creating systemd unit `{unit}`: got `{other}`")
             }
         }
     }
 
-    /// Moves a process into the unit.
+    /// Moves a process into the unit, or into its sub-cgroup `below`.
     pub(super) fn attach(&self, pid: Pid, below: &str) -> Result<()> {
         let below = format!("/{}", below.trim_start_matches('/'));
         connect(self.user)?.attach_process(&self.unit(), &below, pid as u32)
     }
 
-    /// Tells systemd of the limits. Gives those to write beside it: systemd counts CPU time in whole percents.
+    /// Passes limits to systemd. Returns those to write to the control files as well: systemd has the CPU quota in whole percents only.
     pub(super) fn set(&self, unified: bool, resources: &LinuxResources, rules: &[Rule]) -> Result<LinuxResources> {
         let mut bus = connect(self.user)?;
         let version = parse_version(&bus.manager_property("Version")?)?;
@@ -216,12 +216,12 @@ impl Unit {
         Ok(resources)
     }
 
-    /// Ends the unit.
+    /// Stops the unit.
     pub(super) fn stop(&self) -> Result<()> {
         let unit = self.unit();
         let mut bus = match connect(self.user) {
             Ok(bus) => bus,
-            // The folders can be removed without it, and the unit ends with them.
+            // The folders can be removed without systemd, which then stops the unit.
             Err(error) => {
                 log::debug(|| format!("stop of unit {unit}: {error:#}"));
                 return Ok(());
@@ -232,16 +232,16 @@ impl Unit {
                 log::warn(&format!("error removing unit `{unit}`: got `{result}`. Continuing..."));
             }
             Err(error) if error.downcast_ref::<Refused>().is_none() => return Err(error),
-            // Gone by itself with its last process, most likely.
+            // Most likely the unit has ended with its last process.
             _ => {}
         }
-        // It is known only if it failed.
+        // Fails unless the unit has failed.
         let _ = bus.reset_failed_unit(&unit);
         Ok(())
     }
 }
 
-/// What systemd does when the kernel kills a process of the unit for want of memory.
+/// The property for `memory.oom.group`: what systemd does when a process of the unit is OOM-killed. `None`: systemd is too old.
 fn oom_policy(group: &str, version: u32) -> Result<Option<Property>> {
     if version < 253 {
         return Ok(None);
@@ -261,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_become_units_and_paths() {
+    fn a_cgroups_path_becomes_a_unit_and_its_folders() {
         let unit = Unit::parse("test-a-b.slice:docker:1234", "id", false).unwrap();
         assert_eq!(unit.unit(), "docker-1234.scope");
         assert_eq!(expand_slice(unit.slice()).unwrap(), "/test.slice/test-a.slice/test-a-b.slice");
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_without_memory_is_said_when_the_unit_starts() {
+    fn the_oom_policy_is_set_when_the_unit_starts() {
         let policy = |group: &str, version| oom_policy(group, version).unwrap().map(|(_, value)| value);
         assert_eq!(policy("0", 253), Some(Value::Text("continue".into())));
         assert_eq!(policy("1", 253), Some(Value::Text("kill".into())));

@@ -1,4 +1,4 @@
-//! Version 1: a hierarchy for each controller.
+//! cgroup v1: one hierarchy for each controller.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,18 +33,18 @@ const CONTROLLERS: [&str; 15] = [
     "name=systemd",
 ];
 
-/// A mounted version 1 hierarchy.
+/// A mounted hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hierarchy {
     /// Its controllers, or `name=NAME`.
     pub(crate) controllers: Vec<String>,
-    /// Where it is mounted.
+    /// Its mount point.
     pub(crate) mountpoint: PathBuf,
-    /// Which group of it is mounted there.
+    /// The group of the hierarchy that is mounted there; `/` unless this is a container.
     pub(crate) root: String,
 }
 
-/// Finds the version 1 hierarchies among mounts.
+/// Finds the hierarchies among mounts.
 fn hierarchies_among(mounts: Vec<Mounted>) -> Vec<Hierarchy> {
     let mut hierarchies: Vec<Hierarchy> = Vec::new();
     for mount in mounts.into_iter().filter(|mount| mount.kind == "cgroup") {
@@ -54,7 +54,7 @@ fn hierarchies_among(mounts: Vec<Mounted>) -> Vec<Hierarchy> {
             .filter(|option| CONTROLLERS.contains(option) || option.starts_with("name="))
             .map(str::to_owned)
             .collect();
-        // The first mount of a hierarchy is the one that counts.
+        // The first mount of a hierarchy counts.
         if controllers.is_empty() || hierarchies.iter().any(|known| known.controllers == controllers) {
             continue;
         }
@@ -64,19 +64,19 @@ fn hierarchies_among(mounts: Vec<Mounted>) -> Vec<Hierarchy> {
     hierarchies
 }
 
-/// The version 1 hierarchies of the caller's mount namespace.
+/// The hierarchies that are mounted in this process's mount namespace.
 pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>> {
     Ok(hierarchies_among(mountinfo::read()?))
 }
 
-/// The folder of each controller for a container.
+/// A container's folders by controller.
 pub(super) fn plan(inner: &Path, absolute: bool) -> Result<BTreeMap<String, PathBuf>> {
     let membership = membership::own()?;
     let mut paths = BTreeMap::new();
     let below = |mountpoint: &Path, root: &str, own: Option<&String>| {
         let mut path = mountpoint.to_owned();
         if !absolute && let Some(own) = own {
-            // In a container that sees the hierarchies from its own group on, the prefix is not there.
+            // In a container the mount may show only the own group, so its path must be stripped.
             let own = own.strip_prefix(root.trim_end_matches('/')).unwrap_or(own);
             path.push(own.trim_start_matches('/'));
         }
@@ -101,7 +101,7 @@ pub(super) fn plan(inner: &Path, absolute: bool) -> Result<BTreeMap<String, Path
     Ok(paths)
 }
 
-/// Makes a group. A cpuset without CPUs and memory nodes takes no process, so it gets those of its parent.
+/// Creates a group. A cpuset accepts no process as long as its CPUs and memory nodes are empty, so it gets those of its parent.
 pub(super) fn create(controller: &str, path: &Path) -> Result<()> {
     if controller == "cpuset" {
         return create_cpuset(path);
@@ -157,7 +157,7 @@ pub(super) fn set(paths: &BTreeMap<String, PathBuf>, resources: &LinuxResources)
     }
     if let Some(pids) = resources.pids() {
         let limit = match pids.limit() {
-            // No process at all could not even start.
+            // With a limit of zero not even the init process could start.
             0 => "1".to_owned(),
             limit if limit < 0 => "max".to_owned(),
             limit => limit.to_string(),
@@ -222,7 +222,7 @@ fn set_cpu(file: &dyn Fn(&str) -> Result<PathBuf>, cpu: &LinuxCpu) -> Result<()>
     let put = |name: &str, value: String| write(&file(name)?, &value);
     if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
         put("cpu.shares", shares.to_string())?;
-        // The kernel clamps without a word.
+        // The kernel clamps the value silently.
         let got: u64 = read(&file("cpu.shares")?)?.parse().unwrap_or(shares);
         if shares > got {
             bail!("the maximum allowed cpu-shares is {got}");
@@ -231,7 +231,7 @@ fn set_cpu(file: &dyn Fn(&str) -> Result<PathBuf>, cpu: &LinuxCpu) -> Result<()>
             bail!("the minimum allowed cpu-shares is {got}");
         }
     }
-    // A kernel that does not know bursts has none.
+    // The kernel may not support bursts.
     let burst = cpu.burst().filter(|_| file("cpu.cfs_burst_us").is_ok_and(|path| path.exists()));
     let number = |value: Option<u64>| value.filter(|value| *value != 0).map(|value| value.to_string());
     let signed = |value: Option<i64>| value.filter(|value| *value != 0).map(|value| value.to_string());
@@ -263,7 +263,7 @@ fn set_memory(file: &dyn Fn(&str) -> Result<PathBuf>, memory: &LinuxMemory) -> R
     let limit = nonzero(memory.limit());
     let mut swap = nonzero(memory.swap());
     let counts_swap = file(SWAP).is_ok_and(|path| path.exists());
-    // An unlimited memory with limited memory and swap together makes no sense, nor does the kernel take it.
+    // The kernel refuses unlimited memory with a limit for memory and swap together.
     if limit == Some(-1) && swap.is_none() && counts_swap {
         swap = Some(-1);
     }
@@ -280,7 +280,7 @@ fn set_memory(file: &dyn Fn(&str) -> Result<PathBuf>, memory: &LinuxMemory) -> R
     let set_swap = |swap: i64| write(&file(SWAP)?, &swap.to_string());
     match (limit, swap) {
         (Some(limit), Some(swap)) => {
-            // The sum may never be below the limit, so what grows goes first.
+            // The limit for memory and swap must never be below that for memory, so the one that grows is set first.
             let current: i128 = read(&file(SWAP)?)?.parse().unwrap_or(0);
             if swap == -1 || current < i128::from(swap) {
                 set_swap(swap)?;
@@ -308,7 +308,7 @@ fn set_memory(file: &dyn Fn(&str) -> Result<PathBuf>, memory: &LinuxMemory) -> R
     Ok(())
 }
 
-/// Freezes or thaws. A group that gains a task in the middle of it stays `FREEZING` until it is told again.
+/// Freezes or thaws a group. If it gains a task meanwhile it stays `FREEZING` until the state is written again.
 pub(super) fn freeze(path: &Path, frozen: bool) -> Result<()> {
     let file = path.join("freezer.state");
     if !frozen {
@@ -316,7 +316,7 @@ pub(super) fn freeze(path: &Path, frozen: bool) -> Result<()> {
     }
     for round in 0..1000 {
         if round % 50 == 49 {
-            // A task that is about to freeze can wait for one that is frozen already.
+            // A task that is to freeze may be waiting for one that is frozen already.
             write(&file, "THAWED")?;
             sleep(Duration::from_millis(10));
         }

@@ -1,4 +1,4 @@
-//! Version 2: one hierarchy for all controllers.
+//! cgroup v2: one hierarchy for all controllers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use super::membership;
 use crate::kernel::error::Fails;
 use crate::spec::Items;
 
-/// The folder for a container: below the root for root, below the caller's own group for others.
+/// A container's folder: below the root of the hierarchy, or below the caller's own group.
 pub(super) fn plan(inner: &Path, from_root: bool) -> Result<BTreeMap<String, PathBuf>> {
     let mut path = PathBuf::from(ROOT);
     if !from_root && let Some(own) = membership::own()?.get("") {
@@ -24,7 +24,7 @@ pub(super) fn plan(inner: &Path, from_root: bool) -> Result<BTreeMap<String, Pat
     Ok([(String::new(), path)].into())
 }
 
-/// Makes a group and enables all controllers on the way to it.
+/// Creates a group, and enables all controllers in its parents.
 pub(super) fn create(path: &Path) -> Result<()> {
     let inner = path.strip_prefix(ROOT).unwrap_or(path);
     let available = read(&Path::new(ROOT).join("cgroup.controllers"))?;
@@ -37,7 +37,7 @@ pub(super) fn create(path: &Path) -> Result<()> {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             result => result.fails(|| format!("mkdir {}", current.display()))?,
         }
-        // A domain below a threaded group is `domain invalid`: the leaf must be threaded as well.
+        // Below a threaded group a domain is not valid. The leaf must be threaded too.
         if depth + 1 == last
             && fs::read_to_string(current.join("cgroup.type")).is_ok_and(|kind| kind.trim() == "domain invalid")
         {
@@ -47,7 +47,7 @@ pub(super) fn create(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Enables each controller for the children. One that cannot be had is missed when a limit of it is set, by name.
+/// Enables controllers for the children. If one cannot be enabled, a limit for it will fail later with its name.
 fn enable(path: &Path, available: &str) {
     let file = path.join("cgroup.subtree_control");
     let enabled = read(&file).unwrap_or_default();
@@ -59,13 +59,13 @@ fn enable(path: &Path, available: &str) {
     let all: Vec<String> = missing.iter().map(|name| format!("+{name}")).collect();
     if write(&file, &all.join(" ")).is_err() {
         for one in all {
-            // See above.
+            // A controller that is missing shows later (see above).
             let _ = write(&file, &one);
         }
     }
 }
 
-/// runc's mapping of shares to a weight, on which 1024 is the kernel's default of 100.
+/// Converts CPU shares to a weight as runc does: 1024 shares are the kernel's default weight of 100.
 pub(crate) fn weight_of_shares(shares: u64) -> u64 {
     if shares == 0 {
         return 0;
@@ -81,9 +81,9 @@ pub(crate) fn weight_of_shares(shares: u64) -> u64 {
     10f64.powf(exponent).ceil() as u64
 }
 
-/// The limit of swap alone, where the spec counts memory and swap together.
+/// The limit for swap alone, from the spec's limit for memory and swap together.
 pub(super) fn swap_alone(swap: i64, memory: i64) -> Result<Option<String>> {
-    // -1 and below: unlimited; 0: not set; both unset or equal: no swap at all.
+    // -1 and below: unlimited. 0: not set. Equal limits: no swap at all.
     if memory == -1 && swap == 0 {
         return Ok(Some("max".to_owned()));
     }
@@ -106,18 +106,18 @@ fn limit(value: i64) -> String {
     if value < 0 { "max".to_owned() } else { value.to_string() }
 }
 
-/// A line of `rdma.max`.
+/// A line for `rdma.max`.
 pub(super) fn rdma(device: &str, limit: &LinuxRdma) -> String {
     let value = |count: Option<u32>| count.map_or_else(|| "max".to_owned(), |count| count.to_string());
     format!("{device} hca_handle={} hca_object={}", value(limit.hca_handles()), value(limit.hca_objects()))
 }
 
-/// Refuses a limit that would kill processes at once, where that is asked for.
+/// With `checkBeforeUpdate`, refuses a memory limit below the current usage, which would make the kernel kill processes.
 pub(super) fn check_usage(path: &Path, resources: &LinuxResources) -> Result<()> {
     let Some(memory) = resources.memory().as_ref().filter(|memory| memory.check_before_update() == Some(true)) else {
         return Ok(());
     };
-    // Where the usage cannot be known, there is nothing to compare with.
+    // If the usage is not known, there is nothing to compare.
     let Some(usage) = read(&path.join("memory.current")).ok().and_then(|usage| usage.parse::<i64>().ok()) else {
         return Ok(());
     };
@@ -161,7 +161,7 @@ fn set_memory(path: &Path, memory: &LinuxMemory) -> Result<()> {
     let put = |name: &str, value: &str| write(&path.join(name), value);
     let maximum = memory.limit().unwrap_or(0);
     if let Some(swap) = swap_alone(memory.swap().unwrap_or(0), maximum)? {
-        // Without swap accounting there is nothing to limit to "max" or zero.
+        // Without swap accounting, "max" and zero need not be set.
         let file = path.join("memory.swap.max");
         if file.exists() || !matches!(swap.as_str(), "max" | "0") {
             write(&file, &swap)?;
@@ -228,7 +228,7 @@ fn set_block_io(path: &Path, resources: &LinuxResources) -> Result<()> {
             if !(10..=1000).contains(&weight) {
                 bail!("blockIO weight {weight} is not between 10 and 1000");
             }
-            // io.weight runs to 10000 where blkio.weight ran to 1000.
+            // io.weight ranges to 10000, blkio.weight to 1000.
             let weight = 1 + u64::from(weight - 10) * 9999 / 990;
             put("io.weight", &weight.to_string())?;
         }
@@ -250,7 +250,7 @@ fn set_block_io(path: &Path, resources: &LinuxResources) -> Result<()> {
     throttle("wiops", block.throttle_write_iops_device().items())
 }
 
-/// Freezes or thaws, and waits until the kernel says that it is done.
+/// Freezes or thaws a group, and waits until the kernel reports that it is done.
 pub(super) fn freeze(path: &Path, frozen: bool) -> Result<()> {
     let wanted = if frozen { "1" } else { "0" };
     write(&path.join("cgroup.freeze"), wanted)?;
@@ -264,7 +264,7 @@ pub(super) fn freeze(path: &Path, frozen: bool) -> Result<()> {
     bail!("timeout of 2 s waiting for the cgroup to {}", if frozen { "freeze" } else { "thaw" })
 }
 
-/// Refuses keys of `unified` that are no files of a controller.
+/// Refuses keys of `unified` that cannot be control files of a controller.
 pub(super) fn check_key(key: &str) -> Result<()> {
     if key.contains('/') {
         bail!("unified resource {key:?} must be a file name (no slashes)");
@@ -280,14 +280,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_become_weights_as_runc_has_them() {
+    fn shares_become_weights_as_in_runc() {
         for (shares, weight) in [(0, 0), (2, 1), (1024, 100), (262_144, 10_000), (262_145, 10_000)] {
             assert_eq!(weight_of_shares(shares), weight, "{shares}");
         }
     }
 
     #[test]
-    fn swap_is_counted_alone() {
+    fn the_limit_for_swap_excludes_memory() {
         for (swap, memory, alone) in
             [(0, 0, None), (-1, 100, Some("max")), (150, 100, Some("50")), (0, -1, Some("max"))]
         {
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_below_the_usage_are_refused_where_that_is_asked_for() {
+    fn limits_below_the_usage_are_refused_with_check_before_update() {
         let folder = tempfile::tempdir().unwrap();
         let check = |memory: serde_json::Value| {
             let resources = serde_json::from_value(serde_json::json!({"memory": memory})).unwrap();
@@ -305,7 +305,7 @@ mod tests {
         };
         let wanted =
             |limit: i64, swap: i64| serde_json::json!({"limit": limit, "swap": swap, "checkBeforeUpdate": true});
-        // There is no usage yet.
+        // The usage is not known yet.
         assert_eq!(check(wanted(1024, 2048)), Ok(()));
         std::fs::write(folder.path().join("memory.current"), "4096\n").unwrap();
         assert_eq!(check(wanted(1024, 2048)).unwrap_err(), "rejecting memory+swap limit 2048 <= usage 4096");

@@ -141,7 +141,7 @@ fn converse(socket: &OwnedFd, request: &Criu_req, caller: &mut impl Caller) -> R
         if count == 0 {
             bail!("unexpected EOF");
         }
-        let response = Criu_resp::parse_from_bytes(&buffer[..count]).context("answer of criu")?;
+        let response = Criu_resp::parse_from_bytes(&buffer[..count]).context("response of criu")?;
         let kind = response.type_();
         if !response.success() {
             bail!("criu failed: type {kind:?} errno {}", response.cr_errno());

@@ -125,7 +125,7 @@ fn run(spec: &Spec, begun: &mut Begun, mut restoring: Restoring) -> Result<Optio
         return Err(error);
     }
     if begun.pid == 0 {
-        bail!("criu did not say which process it restored");
+        bail!("criu did not report the process that it restored");
     }
     Ok(master)
 }

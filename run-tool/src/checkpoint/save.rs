@@ -101,7 +101,7 @@ fn leave_namespaces(options: &mut Criu_opts, container: &Container, version: i32
     Ok(())
 }
 
-/// Requires lazy pages of criu, and returns the descriptor that is to be told when they can be fetched, unless criu tells it.
+/// Checks that criu supports lazy pages. Returns the descriptor to write to once they can be fetched, unless criu does that itself.
 fn status_fd(
     criu: &Criu,
     options: &mut Criu_opts,
@@ -126,7 +126,7 @@ fn status_fd(
     Ok(Some(fd))
 }
 
-/// Names what criu does not save: mounts from the host, and the standard streams, which are stored beside the images.
+/// Handles what criu does not save: mounts of the host are marked as external, and the standard streams are listed beside the images.
 fn leave_behind(options: &mut Criu_opts, container: &Container, images: &Path) -> Result<()> {
     let bundle = Path::new(container.state.bundle().unwrap_or_default()).join("config.json");
     let text = fs::read(&bundle).fails(|| format!("open {}", bundle.display()))?;

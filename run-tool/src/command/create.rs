@@ -1,4 +1,4 @@
-//! `create`: a container that waits for `start`. What `run` and `restore` share with it is here too.
+//! `create`: a container that waits for `start`. The options that `run` and `restore` share with it are here too.
 
 use std::path::PathBuf;
 

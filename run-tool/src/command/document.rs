@@ -23,6 +23,8 @@ const MANUAL: Manual = Manual {
         ("N", "run, exec and restore in the foreground, and attach: the exit status of the container's program."),
         ("128+N", "The container's program was killed by signal N."),
         ("1", "The command failed, or the command line is not valid."),
+        ("2", "The command line of attach, healthcheck, logs, stop or wait is not valid."),
+        ("3", "There is no such command."),
         ("255", "exec failed before its program started."),
     ],
     environment: &[

@@ -1,4 +1,4 @@
-//! `features`: the features document of the runtime spec, which tells engines what this runtime supports.
+//! `features`: the features document of the runtime spec, by which engines learn what this runtime supports.
 
 use anyhow::Result;
 use clap::Args;

@@ -78,7 +78,7 @@ impl Global {
         Ok(Criu(std::env::current_dir().context("getwd")?.join(path)))
     }
 
-    /// Finds a container for a command that runc does not have: the error names it, and what to run next.
+    /// Loads a container for one of run-tool's own commands. The error names the container and the command to run next.
     pub(super) fn named(&self, id: &str) -> Result<Container> {
         self.container(id).map_err(|error| {
             if error.is::<DoesNotExist>() {

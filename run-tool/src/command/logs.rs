@@ -47,7 +47,8 @@ fn time(text: &str) -> Result<Timestamp> {
     if let Ok(seconds) = text.parse::<i64>() {
         return Timestamp::from_second(seconds).with_context(|| text.to_owned());
     }
-    let ago = super::events::duration(text).map_err(|error| anyhow::anyhow!("{error}: expected RFC 3339 or 10m"))?;
+    let ago = super::events::duration(text)
+        .map_err(|_| anyhow::anyhow!("{text}: not a valid time (use RFC 3339, or a duration such as 10m)"))?;
     Timestamp::now().checked_sub(ago.unwrap_or_default()).with_context(|| text.to_owned())
 }
 

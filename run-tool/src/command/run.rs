@@ -122,10 +122,10 @@ impl Run {
     /// Leaves a supervisor process behind, which keeps the output.
     fn supervise(&self, global: &Global, spec: &Spec, driver: &str) -> Result<u8> {
         if self.making.console_socket.is_some() {
-            bail!("--console-socket: with --log-driver the supervisor has the terminal");
+            bail!("--console-socket: not supported with --log-driver (the supervisor has the terminal)");
         }
         if self.keep {
-            bail!("--keep: a detached container is kept anyway");
+            bail!("--keep: not needed with --detach (a detached container is always kept)");
         }
         let bundle = std::env::current_dir().context("getwd")?;
         monitor::leave_behind(&Job {

@@ -97,7 +97,7 @@ pub(super) fn clone_by_stage(
     let pid = match ours.receive()? {
         Some((Message::Pid(pid), _)) => Ok(pid),
         Some((Message::Error(text), _)) => Err(anyhow::anyhow!(text)),
-        _ => Err(anyhow::anyhow!("the process that enters the namespaces ended early")),
+        _ => Err(anyhow::anyhow!("the process that enters the namespaces ended unexpectedly")),
     };
     syscall::wait(stage, true)?;
     Ok((pid?, ours))

@@ -1,9 +1,9 @@
-//! The talk between run-tool (the parent) and the process that it clones to become a program of a container (the child): packets
+//! The protocol between run-tool (the parent) and the process that it clones to become a program of a container (the child): packets
 //! over a socket pair, one message each.
 //!
 //! | | child | parent |
 //! | --- | --- | --- |
-//! | 1 | If user or time namespaces must be entered first, a process in between clones the child, sends `Pid`, and exits. | Waits for it. |
+//! | 1 | If user or time namespaces must be entered first, an intermediate process clones the child, sends `Pid`, and exits. | Waits for it. |
 //! | 2 | Starts in its version 2 group. If there are version 1 groups, it moves itself there and reports with `Entered`. | Moves the child if it could not move itself. Sets limits, ids, OOM score and network devices, then sends `Go`. |
 //! | 3 | Joins namespaces and makes the mounts. For a source that it may not open, it sends `Tree`. | Answers with `Tree` and a descriptor, or with `Error`. |
 //! | 4 | The mounts are made: `Hooks`. | Runs the prestart and createRuntime hooks, then sends `Continue`. |

@@ -1,13 +1,13 @@
-//! The system calls that `rustix` lacks or offers as unsafe: the only unsafe code of this program, one call a function.
+//! The system calls that rustix lacks, or offers only as unsafe. This is the only unsafe code of the program, one call per function.
 //!
-//! A call that forks is sound here because run-tool has a single thread for all of its life.
+//! Calls that fork are sound here because run-tool never has more than one thread.
 #![allow(unsafe_code, reason = "raw system calls live here and nowhere else")]
 
 use std::ffi::{CStr, CString, c_int, c_long, c_uint, c_ulong};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// A process id as the kernel counts it.
+/// A process id.
 pub(crate) type Pid = i32;
 
 fn check(result: c_long) -> io::Result<c_long> {
@@ -30,10 +30,10 @@ struct CloneArguments {
     cgroup: u64,
 }
 
-/// Forks with `flags` (`CLONE_NEW*`, `CLONE_PARENT`), straight into `cgroup` where one is given. `None` is the child.
+/// Forks with `flags` (`CLONE_NEW*`, `CLONE_PARENT`), directly into `cgroup` if one is given. Returns `None` in the child.
 pub(crate) fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Option<Pid>> {
     let mut arguments = CloneArguments { flags, ..CloneArguments::default() };
-    // CLONE_PARENT takes the exit signal of the caller, and refuses another one.
+    // With CLONE_PARENT the child has the exit signal of the caller. The kernel refuses another one.
     if flags & libc::CLONE_PARENT as u64 == 0 {
         arguments.exit_signal = libc::SIGCHLD as u64;
     }
@@ -47,7 +47,7 @@ pub(crate) fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Op
     match check(pid) {
         Ok(0) => Ok(None),
         Ok(pid) => Ok(Some(pid as Pid)),
-        // Old kernels and seccomp profiles of outer containers lack clone3.
+        // Old kernels, and the seccomp profiles of some outer containers, lack clone3.
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) && cgroup.is_none() => clone_old(flags),
         Err(error) => Err(error),
     }
@@ -63,33 +63,33 @@ fn clone_old(flags: u64) -> io::Result<Option<Pid>> {
     }
 }
 
-/// Moves the caller into the namespace (or, for a pidfd, the namespaces) that `fd` refers to.
+/// Moves this process into the namespace (or, for a pidfd, the namespaces) that `fd` refers to.
 pub(crate) fn setns(fd: BorrowedFd<'_>, flags: c_int) -> io::Result<()> {
     // SAFETY: plain integers; the descriptor is borrowed for the call.
     check(unsafe { libc::setns(fd.as_raw_fd(), flags) }.into()).map(drop)
 }
 
-/// Gives the caller new namespaces.
+/// Moves this process into new namespaces.
 pub(crate) fn unshare(flags: c_int) -> io::Result<()> {
     // SAFETY: namespace flags only; there is no second thread whose view could change.
     check(unsafe { libc::unshare(flags) }.into()).map(drop)
 }
 
-/// What `mount_setattr` changes.
+/// The changes that `mount_setattr` makes (`struct mount_attr`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MountAttributes {
-    /// `MOUNT_ATTR_*` to set.
+    /// The `MOUNT_ATTR_*` bits to set.
     pub(crate) set: u64,
-    /// `MOUNT_ATTR_*` to clear.
+    /// The `MOUNT_ATTR_*` bits to clear.
     pub(crate) clear: u64,
-    /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` or `MS_UNBINDABLE`; zero leaves the propagation alone.
+    /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` or `MS_UNBINDABLE`; zero keeps the propagation.
     pub(crate) propagation: u64,
-    /// The user namespace of an id-mapped mount.
+    /// The descriptor of the user namespace for `MOUNT_ATTR_IDMAP`.
     pub(crate) userns: u64,
 }
 
-/// Changes the mount that `mount` refers to, and those below it if `recursive`.
+/// Changes the mount that `mount` refers to, and with `recursive` those below it.
 pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, attributes: &MountAttributes) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a NUL-terminated literal and the struct outlives the call; its size is the one passed.
@@ -110,7 +110,7 @@ pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, attributes: 
 pub(crate) fn seccomp_load(filter: &[u8], flags: u64) -> io::Result<Option<RawFd>> {
     let length =
         u16::try_from(filter.len() / size_of::<libc::sock_filter>()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    // The records are copied so that they are aligned as the kernel wants them.
+    // The records are copied to align them as the kernel requires.
     let mut records: Vec<u64> = filter
         .chunks_exact(8)
         .map(|bytes| u64::from_ne_bytes(bytes.try_into().expect("chunks_exact gives eight bytes")))
@@ -123,15 +123,15 @@ pub(crate) fn seccomp_load(filter: &[u8], flags: u64) -> io::Result<Option<RawFd
     Ok((flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0).then_some(result as RawFd))
 }
 
-/// Asks the kernel whether it knows the `flags` of a seccomp filter.
+/// Whether the kernel supports the `flags` of a seccomp filter.
 pub(crate) fn seccomp_knows(flags: u64) -> bool {
-    // SAFETY: a null program is refused with EFAULT before anything happens, which is what tells that the flag is known.
+    // SAFETY: a null program is refused with EFAULT before anything happens. That error shows that the flags are supported.
     let result =
         unsafe { libc::syscall(libc::SYS_seccomp, c_long::from(libc::SECCOMP_SET_MODE_FILTER), flags, 0 as c_long) };
     result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
 }
 
-/// Replaces the program; returns only if that failed.
+/// Executes a program. Returns only if that fails.
 pub(crate) fn execve(path: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
         strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
@@ -142,7 +142,7 @@ pub(crate) fn execve(path: &CStr, arguments: &[CString], environment: &[CString]
     io::Error::last_os_error()
 }
 
-/// Replaces the program by the file that `file` refers to; returns only if that failed.
+/// Executes the program that `file` refers to. Returns only if that fails.
 pub(crate) fn execveat(file: BorrowedFd<'_>, arguments: &[CString], environment: &[CString]) -> io::Error {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
         strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
@@ -162,11 +162,11 @@ pub(crate) fn execveat(file: BorrowedFd<'_>, arguments: &[CString], environment:
     io::Error::last_os_error()
 }
 
-/// A set of signals as `sigprocmask` takes it.
+/// A signal mask, for `sigprocmask`.
 #[derive(Clone, Copy)]
 pub(crate) struct SignalMask(libc::sigset_t);
 
-/// Blocks every signal and returns the mask from before.
+/// Blocks all signals and returns the previous mask.
 pub(crate) fn block_signals() -> io::Result<SignalMask> {
     let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     let mut old = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
@@ -178,13 +178,13 @@ pub(crate) fn block_signals() -> io::Result<SignalMask> {
     }
 }
 
-/// Sets the mask of blocked signals.
+/// Sets the signal mask.
 pub(crate) fn set_signal_mask(mask: &SignalMask) -> io::Result<()> {
     // SAFETY: the set is initialised and outlives the call.
     check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const mask.0, std::ptr::null_mut()) }.into()).map(drop)
 }
 
-/// A descriptor from which every blocked signal can be read.
+/// Opens a descriptor from which all blocked signals can be read.
 pub(crate) fn signalfd() -> io::Result<OwnedFd> {
     let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: the set is written by sigfillset before signalfd reads it; the descriptor is new and owned by nobody else.
@@ -195,18 +195,18 @@ pub(crate) fn signalfd() -> io::Result<OwnedFd> {
     }
 }
 
-/// Puts back the default actions of all signals but SIGPIPE, as runc has them by then: who ran it with some ignored (`nohup`, a
-/// shell's `&`) did not mean the container.
+/// Restores the default actions of all signals but SIGPIPE, as runc does at this point: a caller that ignores some (nohup, a shell's `&`)
+/// does not mean the container.
 pub(crate) fn default_signals() {
     for signal in (1..=64).filter(|signal| *signal != libc::SIGPIPE) {
         default_signal(signal);
     }
 }
 
-/// Puts back the default action of `signal`, if it is one that has a choice of actions. glibc's function refuses the two real-time
-/// signals that glibc uses itself, which may be ignored like any other.
+/// Restores the default action of `signal`, if its action can be changed. glibc's own function refuses the two real-time signals that
+/// glibc uses itself, but these can be ignored too.
 pub(crate) fn default_signal(signal: c_int) {
-    // SIG_DFL, no flags, an empty mask: all zero, and larger than the kernel's structure on any architecture.
+    // All zero means SIG_DFL, no flags and an empty mask. It is larger than the kernel's structure on any architecture.
     let action = [0u64; 8];
     // SAFETY: the kernel reads its structure from within the array, and SIG_DFL is no function that could run in a bad context.
     unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), std::ptr::null_mut::<u64>(), 8usize) };
@@ -217,8 +217,8 @@ extern "C" fn exit_by_signal(signal: c_int) {
     unsafe { libc::_exit(128 + signal) };
 }
 
-/// Lets the usual signals end the caller although it is the first process of a PID namespace, which is deaf to signals that it
-/// does not handle. execve puts the default actions back.
+/// Lets the usual signals terminate this process. The init process of a PID namespace ignores signals that it does not handle, so
+/// handlers are installed, which execve resets.
 pub(crate) fn exit_on_signals() {
     for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
         // SAFETY: the handler does nothing but end the process.
@@ -239,7 +239,7 @@ pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: c_int) -> io::Res
         .map(drop)
 }
 
-/// How a child ended: its exit status, or 128 + the signal.
+/// Waits for a child (-1: any). Returns its id and its exit status, or 128 + N if signal N killed it. `None`: no child has ended.
 pub(crate) fn wait(pid: Pid, block: bool) -> io::Result<Option<(Pid, i32)>> {
     let mut status: c_int = 0;
     loop {
@@ -258,26 +258,26 @@ pub(crate) fn wait(pid: Pid, block: bool) -> io::Result<Option<(Pid, i32)>> {
     }
 }
 
-/// Sets a resource limit of a process (zero: the caller).
+/// Sets a resource limit of a process (0: this one).
 pub(crate) fn prlimit(pid: Pid, resource: c_uint, soft: u64, hard: u64) -> io::Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
     // SAFETY: the limit outlives the call; no old value is asked for.
     check(unsafe { libc::prlimit64(pid, resource as _, &raw const limit, std::ptr::null_mut()) }.into()).map(drop)
 }
 
-/// Marks every descriptor from `first` on close-on-exec.
+/// Sets close-on-exec on all descriptors from `first` on.
 pub(crate) fn close_on_exec_from(first: c_uint) -> io::Result<()> {
     // SAFETY: CLOSE_RANGE_CLOEXEC closes nothing, so no owned descriptor becomes invalid.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) }).map(drop)
 }
 
-/// Closes every descriptor from `first` on. For the very beginning only, when all of them are the caller's.
+/// Closes all descriptors from `first` on. Only for the very beginning, when all of them were inherited.
 pub(crate) fn close_from(first: c_uint) -> io::Result<()> {
     // SAFETY: run-tool has not opened anything yet, so no owned descriptor becomes invalid.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, 0) }).map(drop)
 }
 
-/// Makes `to` refer to what `from` refers to, without close-on-exec: for standard streams and handed-on descriptors.
+/// Duplicates `from` to the number `to`, without close-on-exec: for standard streams and descriptors to inherit.
 pub(crate) fn dup_to(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
     if from.as_raw_fd() == to {
         // SAFETY: plain integers; dup3 refuses equal numbers, so the flag is cleared in place.
@@ -297,14 +297,14 @@ pub(crate) fn borrow_fd(number: RawFd) -> Option<BorrowedFd<'static>> {
     Some(unsafe { BorrowedFd::borrow_raw(number) })
 }
 
-/// Owns descriptor `number`, which a call has just returned.
+/// Takes ownership of descriptor `number`, which a call has just returned.
 pub(crate) fn own_fd(number: RawFd) -> OwnedFd {
     debug_assert!(number > 2, "standard streams are not ours to own");
     // SAFETY: callers pass a number that the kernel has just given to them alone.
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 
-/// Joins (or makes) the session keyring called `name` and returns its serial number.
+/// Joins the session keyring called `name`, which is created if it does not exist. Returns its serial number.
 pub(crate) fn join_session_keyring(name: &CStr) -> io::Result<i32> {
     // SAFETY: the name is NUL-terminated and outlives the call.
     let serial = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
@@ -328,65 +328,65 @@ pub(crate) fn set_key_permissions(serial: i32, permissions: u32) -> io::Result<(
     check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_SETPERM, serial, permissions) }).map(drop)
 }
 
-/// Sets the execution domain.
+/// Sets the execution domain of this process.
 pub(crate) fn personality(domain: c_ulong) -> io::Result<()> {
     // SAFETY: plain integer.
     check(unsafe { libc::personality(domain) }.into()).map(drop)
 }
 
-/// Sets the I/O priority of the caller's process group.
+/// Sets the I/O priority of this process's group.
 pub(crate) fn set_io_priority(class: u32, level: u32) -> io::Result<()> {
-    // IOPRIO_WHO_PGRP with who = 0: the caller's own group.
+    // IOPRIO_WHO_PGRP with who = 0: the own process group.
     // SAFETY: plain integers.
     check(unsafe { libc::syscall(libc::SYS_ioprio_set, 2, 0, (class << 13) | level) }).map(drop)
 }
 
-/// What `sched_setattr` sets.
+/// The attributes that `sched_setattr` sets (`struct sched_attr`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SchedulerAttributes {
-    /// Size of the struct; filled in by the call.
+    /// The size of the struct, which `set_scheduler` fills in.
     pub(crate) size: u32,
-    /// `SCHED_*`.
+    /// The number of the policy (`SCHED_*`).
     pub(crate) policy: u32,
-    /// `SCHED_FLAG_*`.
+    /// The `SCHED_FLAG_*` bits.
     pub(crate) flags: u64,
-    /// For `SCHED_OTHER` and `SCHED_BATCH`.
+    /// The niceness, for `SCHED_OTHER` and `SCHED_BATCH`.
     pub(crate) nice: i32,
-    /// For `SCHED_FIFO` and `SCHED_RR`.
+    /// The static priority, for `SCHED_FIFO` and `SCHED_RR`.
     pub(crate) priority: u32,
-    /// For `SCHED_DEADLINE`, in nanoseconds.
+    /// The runtime for `SCHED_DEADLINE`, in nanoseconds.
     pub(crate) runtime: u64,
-    /// For `SCHED_DEADLINE`, in nanoseconds.
+    /// The deadline for `SCHED_DEADLINE`, in nanoseconds.
     pub(crate) deadline: u64,
-    /// For `SCHED_DEADLINE`, in nanoseconds.
+    /// The period for `SCHED_DEADLINE`, in nanoseconds.
     pub(crate) period: u64,
 }
 
-/// Sets the scheduling policy of the caller.
+/// Sets the scheduling policy of this process.
 pub(crate) fn set_scheduler(mut attributes: SchedulerAttributes) -> io::Result<()> {
     attributes.size = size_of::<SchedulerAttributes>() as u32;
     // SAFETY: the struct outlives the call and states its own size.
     check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) }).map(drop)
 }
 
-/// Lets a process run on the CPUs whose bits are set.
+/// Sets the CPU affinity of a process (0: this one).
 pub(crate) fn set_affinity(pid: Pid, mask: &[u64]) -> io::Result<()> {
     // SAFETY: the mask outlives the call and its size in bytes is the one passed.
     check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, pid, size_of_val(mask), mask.as_ptr()) }).map(drop)
 }
 
-/// Sets the NUMA policy of the caller.
+/// Sets the NUMA memory policy of this process.
 pub(crate) fn set_memory_policy(mode: c_int, nodes: &[u64]) -> io::Result<()> {
     let bits = nodes.len() * 64;
     let pointer = if nodes.is_empty() { std::ptr::null() } else { nodes.as_ptr() };
-    // The kernel reads one bit fewer than it is told.
+    // The kernel reads one bit less than the number it is given.
     let maximum = if bits == 0 { 0 } else { bits + 1 };
     // SAFETY: the mask outlives the call and holds `bits` bits.
     check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, pointer, maximum) }).map(drop)
 }
 
-/// Brings the loopback interface of the caller's network namespace up.
+/// Brings up the loopback interface of this process's network namespace.
 pub(crate) fn loopback_up() -> io::Result<()> {
     let socket = rustix::net::socket_with(
         rustix::net::AddressFamily::INET,
@@ -404,7 +404,7 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw mut request) }.into()).map(drop)
 }
 
-/// An eventfd with a count of zero.
+/// Opens an eventfd with a count of zero.
 pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     // SAFETY: the descriptor is new and owned by nobody else.
     unsafe { Ok(OwnedFd::from_raw_fd(check(libc::eventfd(0, libc::EFD_CLOEXEC).into())? as RawFd)) }
@@ -470,7 +470,7 @@ pub(crate) fn bpf_attach_device_program(
     check(unsafe { libc::syscall(libc::SYS_bpf, PROG_ATTACH, &raw const attach, size_of::<Attach>()) }).map(drop)
 }
 
-/// The device programs that are attached to a cgroup itself.
+/// The device programs that are attached to a cgroup, without those of its parents.
 pub(crate) fn bpf_device_programs(cgroup: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
     #[repr(C)]
     #[derive(Default)]
@@ -506,7 +506,7 @@ pub(crate) fn bpf_device_programs(cgroup: BorrowedFd<'_>) -> io::Result<Vec<Owne
     Ok(programs)
 }
 
-/// Ends the process at once: a child of a clone must not run the destructors of its parent's values.
+/// Exits at once. A cloned child must not run the destructors of its parent's values.
 pub(crate) fn exit(status: c_int) -> ! {
     // SAFETY: never returns; nothing is buffered, since output goes through plain writes.
     unsafe { libc::_exit(status) }

@@ -191,7 +191,7 @@ fn comparison(argument: &LinuxSeccompArg) -> ScmpArgCompare {
         LinuxSeccompOperator::ScmpCmpEq => (ScmpCompareOp::Equal, argument.value()),
         LinuxSeccompOperator::ScmpCmpGe => (ScmpCompareOp::GreaterEqual, argument.value()),
         LinuxSeccompOperator::ScmpCmpGt => (ScmpCompareOp::Greater, argument.value()),
-        // The spec's value is the mask and valueTwo the result, as for the library.
+        // As in libseccomp, the value is the mask and valueTwo the expected result.
         LinuxSeccompOperator::ScmpCmpMaskedEq => {
             (ScmpCompareOp::MaskedEqual(argument.value()), argument.value_two().unwrap_or(0))
         }

@@ -1,4 +1,4 @@
-//! Fields of a document as Go's decoder finds them, on which configurations rely that only ever met runc.
+//! Field names by the rules of Go's decoder. Configurations that were only ever used with runc may rely on them.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// The fields of the runtime spec's documents on Linux, in the order of their lower case: of no two of them is it the same.
+/// The fields of the runtime spec's documents on Linux, sorted by their lower case, in which they are all distinct.
 #[rustfmt::skip]
 const NAMES: [&str; 155] = [
     "access", "action", "additionalGids", "allow", "ambient", "annotations", "apparmorProfile", "architectures",
@@ -29,17 +29,16 @@ const NAMES: [&str; 155] = [
     "useHierarchy", "user", "value", "valueTwo", "vcpus", "weight", "weightDevice", "width",
 ];
 
-/// The fields that hold a map: its keys are not names of fields, those of its values are.
+/// The fields whose value is a map: its keys are not field names, but the keys in its values are.
 const MAPS: [&str; 6] = ["annotations", "netDevices", "rdma", "sysctl", "timeOffsets", "unified"];
 
-/// Reads the value that a text begins with; what follows it is not looked at. A null is a missing value, and a name that of the
-/// field it is but for upper and lower case. Of a field that is given twice the later value holds, and adds to the earlier one
-/// if both are objects.
+/// Parses the value at the beginning of a text; what follows it is ignored. Nulls are dropped. Field names are matched regardless of
+/// case. If a field occurs twice, the later value replaces the earlier one, or is merged into it if both are objects.
 pub(crate) fn read(text: &[u8]) -> serde_json::Result<Value> {
     Keys::Fields.deserialize(&mut serde_json::Deserializer::from_slice(text))
 }
 
-/// Puts values over others, keeping what is not named.
+/// Merges a value into another one: objects are merged, everything else is replaced.
 pub(crate) fn merge(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
@@ -61,12 +60,12 @@ fn put(fields: &mut Map<String, Value>, name: &str, value: Value) {
     }
 }
 
-/// What the keys of an object are.
+/// The meaning of an object's keys.
 #[derive(Clone, Copy)]
 enum Keys {
-    /// Names of fields.
+    /// They are field names.
     Fields,
-    /// Those of a map, which stay as they are.
+    /// They are the keys of a map, which are kept as they are.
     Entries,
 }
 
@@ -134,7 +133,7 @@ impl<'de> Visitor<'de> for Keys {
     }
 }
 
-/// The field that a name means.
+/// The field that a name stands for, regardless of case.
 fn known(name: &str) -> Option<&'static str> {
     NAMES.binary_search_by(|known| compare(known, name)).ok().map(|index| NAMES[index])
 }
@@ -150,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_names_are_in_order() {
+    fn the_names_are_sorted() {
         assert!(NAMES.is_sorted_by(|one, other| compare(one, other) == Ordering::Less));
         assert!(MAPS.iter().all(|name| NAMES.contains(name)));
     }
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_given_twice_is_the_later_one_and_objects_add_up() {
+    fn the_later_of_two_fields_counts_and_objects_are_merged() {
         let text = br#"{"hostname": "a", "HostName": "b", "root": {"path": "a"}, "root": null,
             "linux": {"resources": {"cpu": {"shares": 1, "mems": "0"}, "CPU": {"Shares": 2, "Cpus": "1"}}},
             "process": {"args": ["a", "b"], "Args": ["c"]}, "Annotations": {"a": "1", "b": "1"}, "annotations": {"a": "2"}}"#;

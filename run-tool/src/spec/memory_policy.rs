@@ -1,11 +1,11 @@
-//! The names of NUMA policies, and which nodes go with which.
+//! NUMA memory policies (`linux.memoryPolicy`): their names, and which of them require nodes.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::kernel::set;
 
-/// NUMA policies, in the order of the kernel's numbers.
+/// The modes; the index is the kernel's number.
 pub(crate) const MODES: [&str; 7] = [
     "MPOL_DEFAULT",
     "MPOL_PREFERRED",
@@ -16,10 +16,10 @@ pub(crate) const MODES: [&str; 7] = [
     "MPOL_WEIGHTED_INTERLEAVE",
 ];
 
-/// Flags of NUMA policies.
+/// The flags.
 pub(crate) const FLAGS: [&str; 3] = ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"];
 
-/// Refuses, in runc's words, what of a policy names nothing that there is or does not fit its mode.
+/// Refuses unknown modes and flags, and nodes that do not fit the mode, in runc's words.
 pub(super) fn check(policy: &Value) -> Result<()> {
     let mode = policy.get("mode").and_then(Value::as_str).unwrap_or_default();
     if !MODES.contains(&mode) {

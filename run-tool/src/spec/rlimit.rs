@@ -1,4 +1,4 @@
-//! The names of resource limits, with the kernel's numbers.
+//! Resource limits (`process.rlimits`): their names and the kernel's numbers.
 
 const NAMES: [(&str, u32); 16] = [
     ("RLIMIT_AS", libc::RLIMIT_AS),
@@ -19,7 +19,7 @@ const NAMES: [(&str, u32); 16] = [
     ("RLIMIT_STACK", libc::RLIMIT_STACK),
 ];
 
-/// The kernel's number for a limit's name.
+/// The kernel's number of a limit. `None`: unknown.
 pub(crate) fn resource(name: &str) -> Option<u32> {
     NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
 }

@@ -1,4 +1,4 @@
-//! The names in a seccomp profile.
+//! The names in a seccomp profile: actions, architectures, operators and flags.
 
 use anyhow::{Result, bail};
 use libcontainer::oci_spec::runtime::{Arch, LinuxSeccompAction, LinuxSeccompFilterFlag, LinuxSeccompOperator};
@@ -6,10 +6,10 @@ use serde::de::DeserializeOwned;
 use serde::de::value::{Error as Unknown, StrDeserializer};
 use serde_json::Value;
 
-/// Refuses, in runc's words, what of a profile names nothing that there is.
+/// Refuses unknown names in a profile, in runc's words.
 pub(crate) fn check_names(profile: &Value) -> Result<()> {
     fn check<T: DeserializeOwned>(name: Option<&Value>, wrong: impl FnOnce(&str) -> String) -> Result<()> {
-        // A name that is no text is refused as such.
+        // A value of another type is refused elsewhere.
         let Some(text) = name.map_or(Some(""), Value::as_str) else { return Ok(()) };
         match T::deserialize(StrDeserializer::<Unknown>::new(text)) {
             Ok(_) => Ok(()),

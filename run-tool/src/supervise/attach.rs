@@ -1,4 +1,4 @@
-//! The talk between a supervisor and those who attach to its container: packets over a Unix socket in the container's folder.
+//! The protocol between a supervisor and attached clients: packets over a Unix socket in the container's folder.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,29 +14,29 @@ use crate::kernel::error::Fails;
 use crate::kernel::procfs::proc_path;
 use crate::supervise::record::Stream;
 
-/// The socket's name.
+/// The socket's name in the container's folder.
 pub(crate) const SOCKET: &str = "attach.sock";
 
-/// The largest packet.
+/// The greatest number of bytes of input or output in a packet.
 pub(crate) const LIMIT: usize = 16 * 1024;
 
-/// How much input may wait for the container.
+/// The limit for input that the container has not read yet, in bytes. Beyond it clients must wait.
 const QUEUE: usize = 64 * 1024;
 
-/// What the two sides tell each other.
+/// A packet from the supervisor or from a client.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Packet<'a> {
-    /// Supervisor, first of all: whether the container has a terminal.
+    /// Supervisor: whether the container has a terminal. The first packet.
     Hello(bool),
-    /// Supervisor: output.
+    /// Supervisor: output of the container.
     Output(Stream, &'a [u8]),
-    /// Supervisor: the container has ended.
+    /// Supervisor: the container has ended with this exit status.
     Exit(i32),
-    /// Client: input.
+    /// Client: input for the container.
     Input(&'a [u8]),
-    /// Client: there will be no more input.
+    /// Client: the end of its input.
     InputEnd,
-    /// Client: its terminal has this many columns and rows.
+    /// Client: the columns and rows of its terminal.
     Size(u16, u16),
 }
 
@@ -54,7 +54,7 @@ impl<'a> Packet<'a> {
         [vec![tag], rest].concat()
     }
 
-    /// Reads a packet. `None`: it is none.
+    /// Parses a packet. `None`: it is not valid.
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let (tag, rest) = bytes.split_first()?;
         Some(match tag {
@@ -83,7 +83,7 @@ pub(crate) fn send(socket: BorrowedFd<'_>, packet: &Packet<'_>) -> rustix::io::R
     }
 }
 
-/// Receives a packet's bytes. Empty: the other side is gone.
+/// Receives the bytes of a packet. None: the other side has closed.
 pub(crate) fn receive<'a>(socket: BorrowedFd<'_>, buffer: &'a mut [u8]) -> rustix::io::Result<&'a [u8]> {
     loop {
         match rustix::net::recv(socket, &mut *buffer, RecvFlags::empty()) {
@@ -94,7 +94,7 @@ pub(crate) fn receive<'a>(socket: BorrowedFd<'_>, buffer: &'a mut [u8]) -> rusti
     }
 }
 
-/// The folder, by a name short enough for a socket's address.
+/// The address of the socket in a folder, by a path that is short enough for a socket address.
 fn address(folder: &OwnedFd) -> Result<SocketAddrUnix> {
     let path = format!("{}/{SOCKET}", proc_path(folder.as_fd()));
     SocketAddrUnix::new(path.as_str()).fails(|| path).map_err(Into::into)
@@ -114,13 +114,13 @@ pub(crate) fn connect(folder: &Path) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// The supervisor's side.
+/// The supervisor's side: a listener and the attached clients.
 #[derive(Debug)]
 pub(crate) struct Server {
     listener: OwnedFd,
     clients: Vec<OwnedFd>,
     terminal: bool,
-    /// Where input goes: the terminal, or the pipe that is the container's standard input.
+    /// Where input is written to: the terminal, or the pipe that is the container's standard input. `None`: nowhere.
     input: Option<OwnedFd>,
     waiting: VecDeque<u8>,
     ended: bool,
@@ -133,21 +133,22 @@ impl Server {
         let listener =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).fails(|| "socket")?;
         let path = folder.join(SOCKET);
-        // That of the run before.
+        // The previous run may have left its socket.
         let _ = std::fs::remove_file(&path);
-        // Before it has a name: nobody else gets a moment to connect in.
+        // The mode is set before the socket has a name, so that nobody else can connect in between.
         rustix::fs::fchmod(&listener, Mode::from_raw_mode(0o600)).fails(|| "fchmod of a socket")?;
         rustix::net::bind(&listener, &address(&open(folder)?)?).fails(|| format!("bind {}", path.display()))?;
         rustix::net::listen(&listener, 16).fails(|| "listen")?;
         if let Some(input) = &input {
-            // A container that does not read must not stop its supervisor.
+            // A container that does not read its input must not block the supervisor.
             let flags = rustix::fs::fcntl_getfl(input).fails(|| "fcntl")?;
             rustix::fs::fcntl_setfl(input, flags | OFlags::NONBLOCK).fails(|| "fcntl")?;
         }
         Ok(Self { listener, clients: Vec::new(), terminal, input, waiting: VecDeque::new(), ended: false })
     }
 
-    /// What to wait for: the listener, the clients while there is room for their input, and the container if there is some.
+    /// The descriptors to poll, and whether for writing: the listener, the clients while there is room for more input, and the
+    /// container if there is input for it.
     pub(crate) fn watched(&self) -> Vec<(BorrowedFd<'_>, bool)> {
         let mut watched = vec![(self.listener.as_fd(), false)];
         if self.waiting.len() < QUEUE {
@@ -159,7 +160,7 @@ impl Server {
         watched
     }
 
-    /// Does what can be done without waiting.
+    /// Accepts clients, takes their packets and writes input, as far as possible without waiting.
     pub(crate) fn serve(&mut self) {
         while let Ok(client) = rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
             if send(client.as_fd(), &Packet::Hello(self.terminal)).is_ok() {
@@ -173,7 +174,7 @@ impl Server {
             match packet.map(|bytes| (bytes.is_empty(), Packet::decode(bytes))) {
                 Ok((false, Some(packet))) => self.take(&packet),
                 Err(Errno::AGAIN) => index += 1,
-                // Gone, or not one who knows how to talk.
+                // The client is gone, or does not follow the protocol.
                 _ => drop(self.clients.remove(index)),
             }
         }
@@ -187,7 +188,7 @@ impl Server {
             Packet::Size(columns, rows) => {
                 if let Some(input) = self.input.as_ref().filter(|_| self.terminal) {
                     let size = Winsize { ws_row: *rows, ws_col: *columns, ws_xpixel: 0, ws_ypixel: 0 };
-                    // A terminal that has hung up has no size.
+                    // Fails if the terminal has hung up.
                     let _ = rustix::termios::tcsetwinsize(input, size);
                 }
             }
@@ -195,7 +196,7 @@ impl Server {
         }
     }
 
-    /// Gives the container input that waits for it.
+    /// Writes queued input to the container.
     fn feed(&mut self) {
         while let (Some(input), false) = (&self.input, self.waiting.is_empty()) {
             let (first, _) = self.waiting.as_slices();
@@ -214,23 +215,23 @@ impl Server {
         }
     }
 
-    /// Shows output to all. Who does not read it in time is let go.
+    /// Sends output to all clients. Those that do not read in time are dropped.
     pub(crate) fn show(&mut self, stream: Stream, bytes: &[u8]) {
         for piece in bytes.chunks(LIMIT) {
             self.clients.retain(|client| send(client.as_fd(), &Packet::Output(stream, piece)).is_ok());
         }
     }
 
-    /// Tells all that the container has ended.
+    /// Tells all clients that the container has ended.
     pub(crate) fn end(self, status: i32) {
         for client in &self.clients {
-            // Gone as well.
+            // The client may be gone.
             let _ = send(client.as_fd(), &Packet::Exit(status));
         }
     }
 }
 
-/// Reads keys that detach: `ctrl-p,ctrl-q`, or letters.
+/// Parses detach keys (`ctrl-p,ctrl-q`, or single characters) into the bytes that a terminal sends.
 pub(crate) fn parse_keys(text: &str) -> Result<Vec<u8>> {
     text.split(',')
         .filter(|key| !key.is_empty())
@@ -250,7 +251,9 @@ pub(crate) fn parse_keys(text: &str) -> Result<Vec<u8>> {
                 (None, [byte]) => Some(*byte),
                 _ => None,
             }
-            .with_context(|| format!("--detach-keys {text}: {key:?} is no key (a letter, or ctrl- and a letter)"))
+            .with_context(|| {
+                format!("--detach-keys {text}: {key:?} is not a valid key (use a character, or ctrl- and a letter)")
+            })
         })
         .collect()
 }

@@ -1,7 +1,7 @@
-//! The foreground: signals go to the container, its terminal to the caller's, its status to the caller.
+//! A container in the foreground: signals and the terminal are forwarded to it, and its exit status is returned to the caller.
 //!
-//! Signals are blocked before the container's process exists and read from a descriptor, so none is missed; one loop waits for
-//! them and for both directions of the terminal, so nothing can keep another from being served.
+//! Signals are blocked before the container's process exists and read from a descriptor, so none is missed. One loop waits for
+//! signals and for both directions of the terminal, so that none of them can hold up another.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,7 +19,7 @@ use crate::kernel::{log, signal};
 
 const BUFFER: usize = 64 * 1024;
 
-/// Signals, caught from before the container's process exists until it ends.
+/// The caller's side of a foreground container. It exists from before the container's process is cloned until that ends.
 #[derive(Debug)]
 pub(crate) struct Foreground {
     signals: OwnedFd,
@@ -34,7 +34,7 @@ impl std::fmt::Debug for SignalMask {
     }
 }
 
-/// One direction of the terminal.
+/// The bytes in one direction of the terminal that have been read but not yet written.
 #[derive(Default)]
 struct Stream {
     waiting: VecDeque<u8>,
@@ -46,7 +46,7 @@ impl Stream {
         !self.ended && self.waiting.len() < BUFFER
     }
 
-    /// Reads what there is. An error is an end: a terminal that hung up gives EIO.
+    /// Reads what is available. An error counts as the end: a terminal that has hung up returns EIO.
     fn fill(&mut self, from: BorrowedFd<'_>) {
         let mut bytes = [0; 16 * 1024];
         match rustix::io::read(from, &mut bytes) {
@@ -57,7 +57,7 @@ impl Stream {
         }
     }
 
-    /// Writes a piece that cannot block, since poll said that there is room.
+    /// Writes a small piece. It does not block, because poll has reported room.
     fn drain(&mut self, to: BorrowedFd<'_>) {
         let (first, _) = self.waiting.as_slices();
         let piece = &first[..first.len().min(4096)];
@@ -65,7 +65,7 @@ impl Stream {
             Ok(count) => drop(self.waiting.drain(..count)),
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
             Err(_) => {
-                // Nobody reads any more.
+                // The reader is gone.
                 self.waiting.clear();
                 self.ended = true;
             }
@@ -74,7 +74,7 @@ impl Stream {
 }
 
 impl Foreground {
-    /// Starts to catch signals, and finds the caller's terminal if one is wanted.
+    /// Blocks signals, to read them from a descriptor, and finds the caller's terminal if the container has one.
     pub(crate) fn begin(terminal: bool) -> Result<Self> {
         let host = if terminal { Some(Host::find()?) } else { None };
         let mask = syscall::block_signals().fails(|| "sigprocmask")?;
@@ -82,12 +82,12 @@ impl Foreground {
         Ok(Self { signals, mask, host, notify: None })
     }
 
-    /// The mask of signals from before, for the container's program.
+    /// The signal mask from before, for the container's program.
     pub(crate) fn mask(&self) -> SignalMask {
         self.mask
     }
 
-    /// Serves the container until its first process ends, and gives its status.
+    /// Serves the container until its init process ends. Returns the exit status.
     pub(crate) fn serve(mut self, pid: Pid, master: Option<OwnedFd>, notify: Option<Notify>) -> Result<i32> {
         self.notify = notify;
         if let (Some(_), Some(host)) = (&master, &mut self.host) {
@@ -100,10 +100,10 @@ impl Foreground {
             status = self.handle_signals(pid, master.as_ref())?;
             self.pass_on_notify();
         }
-        // It has said what it had to say.
+        // The container has ended, so no readiness will come.
         self.notify = None;
         if let Some(master) = &master {
-            // What was written before the end is still on its way; the hang-up follows it.
+            // Output from before the end may still be in the terminal. The hang-up comes after it.
             for _ in 0..100 {
                 if output.ended && output.waiting.is_empty() {
                     break;
@@ -118,7 +118,7 @@ impl Foreground {
         Ok(status.unwrap_or(255))
     }
 
-    /// Passes on that the container is ready. The process to watch is this one; it goes on without waiting for the host.
+    /// Passes readiness on, with this process as the main one. It does not wait until the host has read it.
     fn pass_on_notify(&mut self) {
         if let Some(notify) = &mut self.notify {
             let served = notify.serve(std::process::id() as Pid);
@@ -129,7 +129,7 @@ impl Foreground {
         }
     }
 
-    /// Moves what can be moved. False: nothing happened in time.
+    /// Waits for something to happen, and moves bytes between the terminals. Returns whether anything happened before the timeout.
     fn wait(
         &self,
         master: Option<&OwnedFd>,
@@ -183,7 +183,7 @@ impl Foreground {
         Ok(ready > 0)
     }
 
-    /// Serves the signals that have come. Gives the status once the container's process has ended.
+    /// Handles the signals that have come. Returns the exit status once the container's process has ended.
     fn handle_signals(&self, pid: Pid, master: Option<&OwnedFd>) -> Result<Option<i32>> {
         let mut status = None;
         for number in signals_in(&self.signals)? {
@@ -191,15 +191,15 @@ impl Foreground {
                 libc::SIGCHLD => status = status.or(reap(pid)?),
                 libc::SIGWINCH => {
                     if let (Some(host), Some(master)) = (&self.host, master) {
-                        // A terminal that is going away has no size.
+                        // Fails if a terminal has hung up.
                         let _ = host.copy_size(master.as_fd());
                     }
                 }
-                // Rust ignores it; the container has its own.
+                // SIGPIPE concerns run-tool's own writes. SIGURG is Go's own signal, which runc does not forward either.
                 libc::SIGPIPE | libc::SIGURG => {}
                 number if status.is_none() => {
                     log::debug(|| format!("forwarding signal {number} ({}) to {pid}", signal::name(number)));
-                    // Not yet waited for, so the id is still this child's.
+                    // The child has not been reaped, so its id is not reused yet.
                     if let Err(error) = syscall::kill(pid, number) {
                         log::debug(|| error::reason(&error));
                     }

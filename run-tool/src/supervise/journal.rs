@@ -1,7 +1,7 @@
-//! systemd's journal as a container's log: written to by its native protocol, read by `journalctl`.
+//! systemd's journal as a container's log: written with the native protocol, read with journalctl.
 //!
-//! The fields are those of docker's driver, so that what people search their journals for is found: CONTAINER_NAME, CONTAINER_ID,
-//! CONTAINER_ID_FULL, CONTAINER_TAG, SYSLOG_IDENTIFIER, and CONTAINER_PARTIAL_MESSAGE on a piece of a line that goes on.
+//! The fields are those of docker's driver, so that queries written for docker work: CONTAINER_NAME, CONTAINER_ID,
+//! CONTAINER_ID_FULL, CONTAINER_TAG, SYSLOG_IDENTIFIER, and CONTAINER_PARTIAL_MESSAGE on a piece of a longer line.
 //! <https://systemd.io/JOURNAL_NATIVE_PROTOCOL>
 
 use std::io::{BufRead, BufReader, ErrorKind};
@@ -25,7 +25,7 @@ fn priority(stream: Stream) -> &'static str {
     }
 }
 
-/// What journald is told with every line of a container.
+/// The fields that go with every line of a container.
 fn fields(container: &str, tag: &str) -> Vec<u8> {
     let mut fields = Vec::new();
     let short: String = container.chars().take(12).collect();
@@ -41,7 +41,7 @@ fn fields(container: &str, tag: &str) -> Vec<u8> {
     fields
 }
 
-/// Adds a field: a value that holds an end of line goes with its length.
+/// Adds a field. A value with a newline is preceded by its length.
 fn put(to: &mut Vec<u8>, name: &str, value: &[u8]) {
     to.extend_from_slice(name.as_bytes());
     if value.contains(&b'\n') {
@@ -63,18 +63,18 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal for a container; fails where no journald listens.
+    /// Opens the journal for a container. Fails if journald is not running.
     pub(crate) fn open(path: &Path, container: &str, tag: &str) -> Result<Self> {
         let socket = UnixDatagram::unbound().fails(|| "socket")?;
         socket
             .connect(path)
             .fails(|| format!("--log-driver journald: connect {} (is systemd-journald running?)", path.display()))?;
-        // A journald that hangs costs a line, not the supervisor.
+        // If journald hangs, lines are lost, but the supervisor goes on.
         socket.set_write_timeout(Some(Duration::from_secs(1))).fails(|| "setsockopt(SO_SNDTIMEO)")?;
         Ok(Self { path: path.to_owned(), socket, fields: fields(container, tag) })
     }
 
-    /// Sends a line, or a piece of one without its end: of a size that one datagram holds.
+    /// Sends a line, or a piece of one without a newline. It must fit into a datagram.
     pub(crate) fn send(&self, stream: Stream, line: &[u8]) -> Result<()> {
         let mut datagram = self.fields.clone();
         put(&mut datagram, "PRIORITY", priority(stream).as_bytes());
@@ -88,7 +88,7 @@ impl Journal {
         put(&mut datagram, "MESSAGE", message);
         let send = || self.socket.send(&datagram);
         let sent = send().or_else(|error| match error.kind() {
-            // It was started anew.
+            // journald has been restarted.
             ErrorKind::ConnectionRefused | ErrorKind::NotConnected => {
                 self.socket.connect(&self.path).and_then(|()| send())
             }
@@ -98,18 +98,18 @@ impl Journal {
     }
 }
 
-/// What a journalctl is asked for.
+/// What the journalctl that is running reads.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reads {
-    /// What is there.
+    /// The lines that exist.
     Present,
-    /// Nothing: what was there has been read.
+    /// Nothing: all existing lines have been read.
     Nothing,
-    /// What is added.
+    /// The lines that are added.
     Added,
 }
 
-/// Reads a container's lines from the journal: first those that are there, then those that are added.
+/// Reads a container's lines from the journal: first those that exist, then those that are added.
 pub(crate) struct Reader {
     container: String,
     since: String,
@@ -121,7 +121,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Begins to read what a container has written since a time: earlier ones may have had its name.
+    /// Starts to read the lines of a container since its creation. Earlier containers may have had the same id.
     pub(crate) fn open(container: &str, since: Timestamp) -> Result<Self> {
         let since = format!("@{}.{:06}", since.as_second(), since.subsec_microsecond());
         let (child, output) = journalctl(container, &["--since", &since])?;
@@ -129,7 +129,7 @@ impl Reader {
         Ok(Self { container, since, child, output, line: Vec::new(), cursor: None, reads: Reads::Present })
     }
 
-    /// The next line. `None`: there is none now.
+    /// The next line. `None`: there is none yet.
     pub(crate) fn next(&mut self) -> Result<Option<Record>> {
         if self.reads == Reads::Nothing {
             self.begin(&["--follow", "--no-tail"])?;
@@ -162,7 +162,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Starts journalctl again behind the last line.
+    /// Starts another journalctl, after the last line.
     fn begin(&mut self, options: &[&str]) -> Result<()> {
         let from = match &self.cursor {
             Some(cursor) => ["--after-cursor", cursor],
@@ -173,7 +173,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The lines that are there at the end of a container's life: a journalctl that follows is a moment behind.
+    /// The lines that are left once the container has ended. A journalctl that follows the journal may not have them yet.
     pub(crate) fn rest(&mut self) -> Result<Vec<Record>> {
         let mut records = Vec::new();
         if self.reads == Reads::Added {
@@ -188,7 +188,7 @@ impl Reader {
     }
 
     fn stop(&mut self) {
-        // It may have ended.
+        // journalctl may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -200,7 +200,8 @@ impl Drop for Reader {
     }
 }
 
-/// Only what the caller's own processes wrote: anybody may write to the journal, and no other can say that it was this user.
+/// Starts journalctl for a container. It only reads entries of processes of this user: anybody may write to the journal, but only the
+/// user's own processes have this _UID.
 fn journalctl(container: &str, options: &[&str]) -> Result<(Child, BufReader<ChildStdout>)> {
     let user = format!("_UID={}", rustix::process::getuid().as_raw());
     let child = Command::new("journalctl")
@@ -212,7 +213,9 @@ fn journalctl(container: &str, options: &[&str]) -> Result<(Child, BufReader<Chi
         .spawn();
     let mut child = match child {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            bail!("journalctl: not found; it reads the log of a container with --log-driver journald")
+            bail!(
+                "journalctl: command not found (it is needed to read the log of a container with --log-driver journald)"
+            )
         }
         child => child.fails(|| "journalctl")?,
     };
@@ -220,7 +223,7 @@ fn journalctl(container: &str, options: &[&str]) -> Result<(Child, BufReader<Chi
     Ok((child, BufReader::new(output)))
 }
 
-/// An entry of the journal in `journalctl`'s JSON, where text that is no UTF-8 is an array of bytes.
+/// Converts an entry in journalctl's JSON, in which a text that is not UTF-8 is an array of bytes.
 fn record(entry: &Value) -> Option<Record> {
     let mut log = match &entry["MESSAGE"] {
         Value::String(text) => text.clone(),
@@ -246,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_with_an_end_of_line_goes_with_its_length() {
+    fn a_value_with_a_newline_is_preceded_by_its_length() {
         let mut fields = Vec::new();
         put(&mut fields, "A", b"x=y");
         put(&mut fields, "B", b"x\nA=z");
@@ -254,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_a_line_of_one_of_the_streams() {
+    fn an_entry_becomes_a_line_of_its_stream() {
         for (entry, log, stream) in [
             (json!({"MESSAGE": "a", "PRIORITY": "6"}), "a\n", "stdout"),
             (json!({"MESSAGE": [98, 255], "PRIORITY": "3"}), "b\u{fffd}\n", "stderr"),

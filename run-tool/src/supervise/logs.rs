@@ -1,5 +1,5 @@
-//! Logs of containers in docker's json-file format, or as plain text: written with rotation by the supervisor, read by `logs`.
-//! What goes to systemd's journal goes through here too, in the same pieces.
+//! Log files of containers, in docker's json-file format or as plain text: the supervisor writes and rotates them, `logs` reads them.
+//! Output for systemd's journal is split into lines here too.
 
 mod reader;
 mod writer;
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_without_ends_of_lines_is_read_in_pieces_and_characters_stay_whole() {
+    fn a_log_without_newlines_is_read_in_pieces_of_whole_characters() {
         let folder = tempfile::tempdir().unwrap();
         let text = format!("x{}", "\u{20ac}".repeat(LINE));
         for driver in [Driver::File, Driver::JsonFile] {
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_files_are_looked_for_as_there_are() {
+    fn only_existing_files_are_looked_for() {
         let folder = tempfile::tempdir().unwrap();
         let settings = settings(folder.path(), &["max-size=1", "max-file=4294967295"]);
         let mut writer = Writer::open(settings.clone()).unwrap();
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn who_follows_a_log_misses_nothing_of_files_that_are_rotated() {
+    fn a_reader_misses_nothing_while_files_are_rotated() {
         let folder = tempfile::tempdir().unwrap();
         let settings = settings(folder.path(), &["max-size=150", "max-file=5"]);
         let mut writer = Writer::open(settings.clone()).unwrap();
@@ -98,7 +98,7 @@ mod tests {
             let line = format!("{number}\n");
             writer.write(Stream::Out, line.as_bytes()).unwrap();
             expected.push_str(&line);
-            // After one, two or more rotations.
+            // Read after one, two or more rotations.
             if number % 5 == 0 || number % 7 == 0 {
                 read.extend(std::iter::from_fn(|| reader.next().unwrap()).map(|record| record.log));
             }
@@ -108,14 +108,14 @@ mod tests {
     }
 
     #[test]
-    fn a_record_cut_short_swallows_no_other() {
+    fn a_truncated_record_does_not_swallow_another() {
         let folder = tempfile::tempdir().unwrap();
         let settings = settings(folder.path(), &["max-size=150"]);
         fs::write(&settings.path, "{\"log\":\"cut").unwrap();
         let mut writer = Writer::open(settings.clone()).unwrap();
         writer.write(Stream::Out, b"one\n").unwrap();
         assert_eq!(read_all(settings.clone()), "{\"log\":\"cut\none\n");
-        // The end of the file is away when a new one is begun; what someone has removed is no obstacle.
+        // A file that someone has removed does not hinder rotation.
         fs::remove_file(&settings.path).unwrap();
         writer.write(Stream::Out, "x".repeat(200).as_bytes()).unwrap();
         writer.write(Stream::Out, b"\ntwo\n").unwrap();

@@ -1,8 +1,7 @@
-//! The supervisor of a detached container whose output is kept: run-tool itself, staying behind.
+//! The supervisor of a detached container: a process of run-tool that stays behind with `--log-driver`.
 //!
-//! It is the parent of the container's first process: it stores the output and the status, and starts the container again as
-//! its restart policy (the annotation `org.oci-tools.restart`) says. runc's `--detach` alone leaves nobody behind, and so does
-//! run-tool's.
+//! As the parent of the container's init process it stores the output and the exit status, and restarts the container according to
+//! its restart policy (the annotation `org.oci-tools.restart`). As in runc, `--detach` alone leaves no process behind.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -29,7 +28,7 @@ use crate::supervise::logs::Writer;
 use crate::supervise::record::Stream;
 use crate::supervise::signals::{reap, signals_in};
 
-/// When a container is started again.
+/// docker's restart policies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Policy {
     Never,
@@ -43,9 +42,9 @@ impl Policy {
             None if matches!(text, "" | "no") => Self::Never,
             None if text == "on-failure" => Self::OnFailure(None),
             None if matches!(text, "always" | "unless-stopped") => Self::Always,
-            Some(("on-failure", count)) => {
-                Self::OnFailure(Some(count.parse().with_context(|| format!("restart policy {text:?}: no number"))?))
-            }
+            Some(("on-failure", count)) => Self::OnFailure(Some(
+                count.parse().with_context(|| format!("restart policy {text:?}: the count is not a valid number"))?,
+            )),
             _ => bail!("restart policy {text:?}: expected no, on-failure[:N], always or unless-stopped"),
         })
     }
@@ -59,15 +58,15 @@ impl Policy {
     }
 }
 
-/// Everything it takes to start the container, again and again.
+/// Everything needed to start the container, the first time and after each end.
 pub(crate) struct Job<'a> {
-    /// Its configuration.
+    /// The container's configuration.
     pub(crate) spec: &'a Spec,
-    /// Where its output goes.
+    /// Where its output is kept.
     pub(crate) log: Settings,
-    /// The file for its process id.
+    /// The file for the id of its init process (`--pid-file`).
     pub(crate) pid_file: Option<PathBuf>,
-    /// Makes the options of a start.
+    /// Makes the options for a start. Each start consumes its own.
     pub(crate) options: &'a dyn Fn() -> Result<Options>,
 }
 
@@ -76,13 +75,13 @@ impl Job<'_> {
         self.spec.annotations().as_ref().and_then(|all| all.get(name)).map(String::as_str)
     }
 
-    /// A container that is to be removed when it ends is.
+    /// Deletes the container after its last end, if the annotation `org.oci-tools.rm` is set.
     fn end(&self, container: &Container) -> Result<()> {
         if self.annotation("org.oci-tools.rm") == Some("true") { container.kill_and_destroy() } else { Ok(()) }
     }
 }
 
-/// Leaves a supervisor behind; returns once the container runs, or failed to.
+/// Leaves a supervisor behind. Returns once the container is running, or fails with the supervisor's error.
 pub(crate) fn leave_behind(job: &Job<'_>) -> Result<()> {
     let policy = Policy::parse(job.annotation("org.oci-tools.restart").unwrap_or_default())?;
     let (ours, theirs) = Channel::pair()?;
@@ -94,7 +93,7 @@ pub(crate) fn leave_behind(job: &Job<'_>) -> Result<()> {
     drop(theirs);
     match ours.receive()? {
         Some((Message::Pid(pid), socket)) => {
-            // The caller waits until the container is ready; the supervisor has other things to do.
+            // The caller waits for readiness, so that the supervisor can serve the container meanwhile.
             if let (Some(socket), Some(host)) = (socket, notify::host()) {
                 let process = rustix::process::Pid::from_raw(pid);
                 let pidfd = process.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
@@ -110,7 +109,7 @@ pub(crate) fn leave_behind(job: &Job<'_>) -> Result<()> {
     }
 }
 
-/// The supervisor. Errors before the first start are the caller's; later ones have nobody to go to.
+/// Runs the supervisor. Errors of the first start are reported to the caller. For later ones there is nobody to report to.
 fn supervise(job: &Job<'_>, policy: Policy, channel: Channel, caller: rustix::process::Pid) -> ! {
     let begun = Supervisor::begin(job, policy, caller).and_then(|supervisor| {
         let life = supervisor.start(false)?;
@@ -125,24 +124,24 @@ fn supervise(job: &Job<'_>, policy: Policy, channel: Channel, caller: rustix::pr
             let _ = supervisor.watch(life);
         }
         Ok((_, None)) => {}
-        // If the caller is gone nobody wants to know.
+        // If the caller is gone there is nobody to tell.
         Err(error) => drop(channel.send(&Message::Error(format!("{error:#}")))),
     }
     syscall::exit(0)
 }
 
-/// What the supervisor has from one life of the container to the next.
+/// The supervisor, with what it keeps from one life of the container to the next.
 struct Supervisor<'a> {
     job: &'a Job<'a>,
     policy: Policy,
-    /// The mask of signals from before, for the container's program.
+    /// The signal mask from before, for the container's program.
     mask: SignalMask,
     signals: OwnedFd,
     writer: Writer,
     null: OwnedFd,
 }
 
-/// A life of the container: from a start to the end of its first process.
+/// One life of the container, from a start to the end of its init process.
 struct Life {
     container: Container,
     pid: Pid,
@@ -154,8 +153,8 @@ struct Life {
 
 impl<'a> Supervisor<'a> {
     fn begin(job: &'a Job<'a>, policy: Policy, caller: rustix::process::Pid) -> Result<Self> {
-        // Until it runs the container is the caller's affair: one that appeared after its caller was killed would outlive a
-        // `delete` that came in between.
+        // Until the container is running the supervisor dies with the caller. A container that appeared after its caller was killed
+        // would survive a `delete` in between.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
         if rustix::process::getppid() != Some(caller) {
             bail!("the caller is gone");
@@ -171,12 +170,12 @@ impl<'a> Supervisor<'a> {
         Ok(Self { job, policy, mask, signals, writer, null })
     }
 
-    /// Starts the container. `None`: it was deleted at once.
+    /// Starts the container. `None`: someone deleted it right away.
     fn start(&self, again: bool) -> Result<Option<Life>> {
         let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).fails(|| "pipe");
         let ((out, out_end), (err, err_end)) = (pipe()?, pipe()?);
         let mut options = (self.job.options)()?;
-        // An interactive container's input waits for someone to attach; that of others has an end.
+        // An interactive container waits for input from attached clients. Others read the end of file.
         let (input, typed) = if self.job.annotation("org.oci-tools.interactive") == Some("true") {
             let (input, typed) = pipe()?;
             (input, Some(typed))
@@ -199,10 +198,10 @@ impl<'a> Supervisor<'a> {
         let folder = &started.container.folder;
         let server = match Server::listen(folder, terminal, input) {
             Ok(server) => server,
-            // Deleted already.
+            // Someone has deleted the container already.
             Err(_) if !folder.exists() => return Ok(None),
             Err(error) => {
-                // Nobody would read what it writes.
+                // Nobody would read its output.
                 let _ = syscall::kill(started.pid, libc::SIGKILL);
                 return Err(error);
             }
@@ -211,14 +210,14 @@ impl<'a> Supervisor<'a> {
         Ok(Some(Life { container, pid, begun, notify, sources, server }))
     }
 
-    /// Tells the caller that the container runs, and has nothing more of his.
+    /// Tells the caller that the container is running, and lets go of the caller's streams.
     fn let_go(&self, channel: &Channel, life: &Life) -> Result<()> {
         rustix::process::set_parent_process_death_signal(None).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
         match &life.notify {
             Some(notify) => channel.send_fd(&Message::Pid(life.pid), notify.as_fd())?,
             None => channel.send(&Message::Pid(life.pid))?,
         }
-        // Whoever reads the caller's output waits for its end.
+        // A reader of the caller's output would otherwise wait for the supervisor to close it.
         for number in 0..3 {
             syscall::dup_to(self.null.as_fd(), number).fails(|| "dup")?;
         }
@@ -230,7 +229,7 @@ impl<'a> Supervisor<'a> {
         let mut times = 0;
         let mut pause = Duration::from_millis(100);
         loop {
-            // Its socket for readiness stays as long as it may write there.
+            // The socket for readiness stays open as long as the container may write to it.
             let Life { container, pid, begun, notify: _socket, sources, server } = life;
             let folder = &container.folder;
             let status = serve(pid, sources, &self.signals, &mut self.writer, server)?;
@@ -242,11 +241,11 @@ impl<'a> Supervisor<'a> {
                 return self.job.end(&container);
             }
             times += 1;
-            // docker's: a container that ran for a while starts anew at once.
+            // As in docker: after a run of ten seconds the pause starts at its minimum again.
             pause = if begun.elapsed() > Duration::from_secs(10) { Duration::from_millis(100) } else { pause };
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_secs(60));
-            // Deleted, stopped or deleted and made anew while we waited.
+            // Meanwhile someone may have deleted the container, stopped it, or created another with its id.
             match state::State::load(folder)? {
                 Some(state) if state.init_process_pid == pid && !folder.join(exit::STOPPED).exists() => {}
                 _ => return Ok(()),
@@ -258,7 +257,8 @@ impl<'a> Supervisor<'a> {
     }
 }
 
-/// Stores output until the container's first process has ended and what it wrote is stored, and shows it to those who attach.
+/// Stores output and sends it to attached clients until the container's init process has ended and all output is stored. Returns the
+/// exit status.
 fn serve(
     pid: Pid,
     mut sources: Vec<(Stream, OwnedFd)>,
@@ -286,7 +286,7 @@ fn serve(
         let mut ready = polled.iter().map(|fd| !fd.revents().is_empty()).collect::<Vec<bool>>().into_iter();
         drop(polled);
         let signalled = ready.next() == Some(true);
-        // In the order in which they were polled.
+        // `ready` has the order of `polled`: signals, sources, then the server's descriptors.
         sources.retain(|(stream, source)| ready.next() != Some(true) || pass_on(*stream, source, writer, &mut server));
         if ready.any(|ready| ready) {
             server.serve();
@@ -295,13 +295,13 @@ fn serve(
             forward(signals, pid, status.is_some())?;
             if status.is_none() {
                 status = reap(pid)?;
-                // Processes that the container left behind may hold the streams open for ever.
+                // Processes that the container left behind may keep the streams open for ever.
                 deadline = status.map(|_| Instant::now() + Duration::from_secs(2));
             }
         }
     }
     for stream in [Stream::Out, Stream::Err] {
-        // A full disk must not stop the container; what is lost is lost.
+        // A full disk must not stop the container; the output is then lost.
         let _ = writer.flush(stream);
     }
     let status = status.unwrap_or(255);
@@ -309,12 +309,12 @@ fn serve(
     Ok(status)
 }
 
-/// Stores and shows what has come from a stream. False: it has ended.
+/// Stores what a stream has, and sends it to attached clients. Returns false at the end of the stream.
 fn pass_on(stream: Stream, source: &OwnedFd, writer: &mut Writer, server: &mut Server) -> bool {
     let mut buffer = [0; 16 * 1024];
     match rustix::io::read(source, &mut buffer) {
         Ok(count) if count > 0 => {
-            // A full disk must not stop the container; what is lost is lost.
+            // A full disk must not stop the container; the output is then lost.
             let _ = writer.write(stream, &buffer[..count]);
             server.show(stream, &buffer[..count]);
             true
@@ -324,11 +324,11 @@ fn pass_on(stream: Stream, source: &OwnedFd, writer: &mut Writer, server: &mut S
     }
 }
 
-/// Sends the container what came for the supervisor: who ends that means the container.
+/// Forwards the supervisor's signals to the container: whoever terminates the supervisor means the container.
 fn forward(signals: &OwnedFd, pid: Pid, ended: bool) -> Result<()> {
     for signal in signals_in(signals)? {
         if !ended && !matches!(signal, libc::SIGCHLD | libc::SIGPIPE | libc::SIGHUP) {
-            // It is our child and not yet waited for.
+            // The child has not been reaped, so its id is not reused yet.
             let _ = syscall::kill(pid, signal);
         }
     }
@@ -340,7 +340,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn policies_are_dockers() {
+    fn restart_policies_are_dockers() {
         for (text, status, times, again) in [
             ("no", 1, 0, false),
             ("", 1, 0, false),

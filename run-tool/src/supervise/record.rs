@@ -1,4 +1,4 @@
-//! A piece of a container's output: which stream it came from, and how it is told and stored.
+//! Records of a container's output, as the log drivers store them and `logs` prints them.
 
 use serde::Deserialize;
 
@@ -14,24 +14,24 @@ pub(crate) enum Stream {
 /// A record of a log.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Record {
-    /// The line, with its end.
+    /// The text of the line, with its newline.
     pub(crate) log: String,
-    /// `stdout` or `stderr`.
+    /// `stdout` or `stderr`; empty in a plain log.
     #[serde(default)]
     pub(crate) stream: String,
-    /// When it was written (RFC 3339).
+    /// The time at which it was written (RFC 3339); empty in a plain log.
     #[serde(default)]
     pub(crate) time: String,
 }
 
-/// A line longer than this is stored in pieces, as docker does.
+/// The size of the pieces in which longer lines are stored, as in docker.
 pub(super) const PIECE: usize = 16 * 1024;
 
-/// A line longer than this is no record of ours, where each byte of a piece takes six at most, and is shown in pieces: a container
-/// that never ends a line must not fill the memory of who reads its log.
+/// The size of the pieces in which longer lines of a log are read. A container that never ends a line must not fill the reader's
+/// memory. Records of run-tool are never that long: a byte of a piece takes six bytes of JSON at most.
 pub(super) const LINE: usize = 8 * PIECE;
 
-/// How much of some text there is before a character that is not there as a whole.
+/// The length of a text without an incomplete UTF-8 character at its end.
 pub(super) fn whole(text: &[u8]) -> usize {
     for back in 1..=text.len().min(3) {
         let length = match text[text.len() - back] {

@@ -1,4 +1,4 @@
-//! The signals of whoever waits for a container, the end of its processes among them.
+//! Signals of a process that waits for a container, and the reaping of its children.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,10 +9,10 @@ use crate::kernel::error::{self, Fails};
 use crate::kernel::log;
 use crate::kernel::syscall::{self, Pid};
 
-/// The signals that wait at a descriptor.
+/// The signals that can be read from a signalfd now.
 pub(crate) fn signals_in(signals: &OwnedFd) -> Result<Vec<i32>> {
     let mut numbers = Vec::new();
-    // A signalfd_siginfo has 128 bytes, the number first.
+    // A signalfd_siginfo has 128 bytes. The number comes first.
     let mut buffer = [0u8; 128 * 16];
     loop {
         match rustix::io::read(signals, &mut buffer) {
@@ -28,14 +28,15 @@ pub(crate) fn signals_in(signals: &OwnedFd) -> Result<Vec<i32>> {
     }
 }
 
-/// Becomes the parent of what the container orphans. It is not worth a failure.
+/// Becomes the parent of processes that the container orphans. A failure is only a warning.
 pub(crate) fn adopt_orphans() {
     if let Err(error) = rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1)) {
         log::warn(&error::reason(&error.into()));
     }
 }
 
-/// Waits for every child that has ended: as a subreaper run-tool gets those that the container orphans.
+/// Reaps all children that have ended; as a subreaper run-tool has those that the container orphans. Returns the exit status of `pid`
+/// if it is among them.
 pub(crate) fn reap(pid: Pid) -> Result<Option<i32>> {
     let mut status = None;
     loop {

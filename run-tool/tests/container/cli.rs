@@ -450,3 +450,17 @@ fn a_command_that_fails_leaves_no_root_behind() {
     assert!(bundle.bad(&["create", "--bundle", "/nonexistent", &bundle.id()]).1.contains("no such file or directory"));
     assert!(!bundle.path().join("state").exists());
 }
+
+#[test]
+fn a_shell_is_offered_the_ids_of_containers_in_the_default_root() {
+    let script = r#"
+mount -t tmpfs none /run && "$0" __complete 2 -- run-tool state w && ls /run
+mkdir -p /run/run-tool/web /run/run-tool/db /run/run-tool/~seccomp
+"$0" __complete 2 -- run-tool state w; "$0" __complete 2 -- run-tool state '~'"#;
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_run-tool")])
+        .env_remove("XDG_RUNTIME_DIR")
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "web\n", "{output:?}");
+}

@@ -1,4 +1,4 @@
-//! Containers that run-tool stays behind for: their logs, their restarts, and those who attach.
+//! Containers with a supervisor: their logs, their restarts and their attached clients.
 
 use std::fs;
 use std::io::Write;

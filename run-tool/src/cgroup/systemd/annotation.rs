@@ -1,10 +1,10 @@
-//! Properties of a unit that an annotation gives, in GVariant's text form.
+//! Properties of a unit from annotations (`org.systemd.property.*`), whose values are in GVariant's text form.
 
 use anyhow::{Context, Result, bail};
 
 use super::wire::{Property, Value};
 
-/// A property from an annotation; systemd's `…Sec` is `…USec` on the bus.
+/// Parses a property in an annotation. On the bus systemd's `…Sec` is `…USec`, in microseconds.
 pub(super) fn annotated(name: &str, text: &str) -> Result<Property> {
     let value = parse_value(text)?;
     match name.strip_suffix("Sec") {
@@ -26,7 +26,7 @@ pub(super) fn annotated(name: &str, text: &str) -> Result<Property> {
     }
 }
 
-/// Reads GVariant's text form, as far as properties of units have use for it.
+/// Parses GVariant's text form, as far as properties of units need it.
 fn parse_value(text: &str) -> Result<Value> {
     let text = text.trim();
     let quoted = |text: &str| -> Option<String> {
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn annotations_are_read_with_their_types() {
+    fn annotations_are_parsed_with_their_types() {
         let cases = [
             ("TimeoutStopSec", "uint32 3", ("TimeoutStopUSec", Value::U64(3_000_000))),
             ("CollectMode", "'inactive-or-failed'", ("CollectMode", Value::Text("inactive-or-failed".into()))),

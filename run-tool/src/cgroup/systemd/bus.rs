@@ -1,5 +1,5 @@
-//! As much of the D-Bus protocol as calls to systemd need: a socket, EXTERNAL authentication, calls and their answers, and the
-//! signal that a job is done. A client library would bring an executor into every start; libcgroups' own has no signals.
+//! The part of the D-Bus protocol that calls to systemd need: a socket, EXTERNAL authentication, calls with their replies, and the
+//! signal that a job is done. A client library would add an async executor to every start, and libcgroups' own client has no signals.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -17,16 +17,16 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const BUS: &str = "org.freedesktop.DBus";
 const LIMIT: usize = 1 << 20;
 
-/// An error that the other side answered.
+/// An error reply.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub(crate) struct Refused {
-    /// `org.freedesktop.systemd1.UnitExists` and the like.
+    /// The D-Bus name of the error (`org.freedesktop.systemd1.UnitExists`).
     pub(crate) name: String,
     text: String,
 }
 
-/// What arrived. Only what is looked at is kept.
+/// A received message, with only the fields that are used.
 #[derive(Debug, Default)]
 struct Message {
     kind: u8,
@@ -41,19 +41,19 @@ struct Message {
 pub(crate) struct Bus {
     stream: BufReader<UnixStream>,
     serial: u32,
-    /// Done jobs, that nobody has asked for yet.
+    /// Jobs that are done, and their results, before `wait` has asked for them.
     done: Vec<(String, String)>,
 }
 
 impl Bus {
-    /// Connects to systemd: of the system, or of the user.
+    /// Connects to the system's systemd, or to the user's.
     pub(crate) fn connect(user: bool) -> Result<Self> {
         if user {
             return Self::dial(&user_address()?, true);
         }
         let address = std::env::var("DBUS_SYSTEM_BUS_ADDRESS")
             .unwrap_or_else(|_| "unix:path=/run/dbus/system_bus_socket".to_owned());
-        // Early in the boot there is no bus, but root may talk to systemd itself.
+        // Early in the boot there is no bus yet, but root can connect to systemd directly.
         Self::dial(&address, true)
             .or_else(|error| Self::dial("unix:path=/run/systemd/private", false).map_err(|_| error))
     }
@@ -144,7 +144,7 @@ impl Bus {
         let mut start = [0; 16];
         self.stream.read_exact(&mut start).context("read from D-Bus")?;
         if start[0] != b'l' {
-            bail!("D-Bus message in foreign byte order");
+            bail!("D-Bus message with another byte order");
         }
         let mut numbers = Reader(&start, 4);
         let (size, _, fields) = (numbers.u32()? as usize, numbers.u32()?, numbers.u32()? as usize);
@@ -168,7 +168,7 @@ impl Bus {
                     }
                     continue;
                 }
-                other => bail!("D-Bus header of type {other}"),
+                other => bail!("D-Bus header with a field of type {other}"),
             };
             match code {
                 3 => message.member = text,
@@ -185,7 +185,7 @@ impl Bus {
         Ok(message)
     }
 
-    /// Waits for the end of a job and gives its result: `done`, if all is well.
+    /// Waits for the end of a job and returns its result, `done` for a success.
     fn wait(&mut self, job: &str) -> Result<String> {
         loop {
             if let Some(index) = self.done.iter().position(|(done, _)| done == job) {
@@ -195,7 +195,7 @@ impl Bus {
         }
     }
 
-    /// Makes and starts a unit; gives the result of the job.
+    /// Creates and starts a unit. Returns the result of the job.
     pub(crate) fn start_transient_unit(&mut self, unit: &str, properties: &[Property]) -> Result<String> {
         let mut body = Body::default();
         body.text(unit);
@@ -207,7 +207,7 @@ impl Bus {
         self.wait(&job)
     }
 
-    /// Ends a unit; gives the result of the job.
+    /// Stops a unit. Returns the result of the job.
     pub(crate) fn stop_unit(&mut self, unit: &str) -> Result<String> {
         let mut body = Body::default();
         body.text(unit);
@@ -217,14 +217,14 @@ impl Bus {
         self.wait(&job)
     }
 
-    /// Has systemd forget a unit that failed.
+    /// Resets a failed unit, so that its name can be used again.
     pub(crate) fn reset_failed_unit(&mut self, unit: &str) -> Result<()> {
         let mut body = Body::default();
         body.text(unit);
         self.call("ResetFailedUnit", "s", body).map(drop)
     }
 
-    /// Changes a unit until the next boot.
+    /// Sets properties of a unit, until the next boot.
     pub(crate) fn set_unit_properties(&mut self, unit: &str, properties: &[Property]) -> Result<()> {
         let mut body = Body::default();
         body.text(unit);
@@ -233,7 +233,7 @@ impl Bus {
         self.call("SetUnitProperties", "sba(sv)", body).map(drop)
     }
 
-    /// Moves a process into a unit's group, or into one below it.
+    /// Moves a process into a unit's group, or into the sub-cgroup `below`.
     pub(crate) fn attach_process(&mut self, unit: &str, below: &str, pid: u32) -> Result<()> {
         let mut body = Body::default();
         body.text(unit);
@@ -242,7 +242,7 @@ impl Bus {
         self.call("AttachProcessesToUnit", "ssau", body).map(drop)
     }
 
-    /// A text that systemd knows about itself.
+    /// Reads a property of systemd itself that is a string.
     pub(crate) fn manager_property(&mut self, name: &str) -> Result<String> {
         let mut body = Body::default();
         body.text(MANAGER);
@@ -256,7 +256,8 @@ impl Bus {
     }
 }
 
-/// A bus that many want to talk to at once has no room for more for a moment: that is waited for, as long as runc tries again.
+/// Connects to a socket. If too many clients connect at once, the queue of the bus is full for a moment, so this tries again, for as long
+/// as runc does.
 fn connect(address: &SocketAddrUnix) -> Result<UnixStream> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     rustix::net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(Duration::from_secs(15)))?;
@@ -280,7 +281,7 @@ fn open(address: &str) -> Result<UnixStream> {
     bail!("{}: no path", fail())
 }
 
-/// Where the user's own systemd is reached.
+/// The address of the user's own systemd.
 fn user_address() -> Result<String> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     if let Some(address) = variable("DBUS_SESSION_BUS_ADDRESS") {
@@ -303,7 +304,7 @@ mod tests {
     use super::super::wire::Value;
     use super::*;
 
-    /// A message of the other side.
+    /// Encodes a message from the bus.
     fn message(kind: u8, reply_to: u32, member: &str, signature: &str, body: &Body) -> Vec<u8> {
         let mut message = Body(vec![b'l', kind, 0, 1]);
         message.u32(body.0.len() as u32);
@@ -329,14 +330,14 @@ mod tests {
     }
 
     #[test]
-    fn a_bus_without_room_is_waited_for() {
+    fn connect_waits_for_a_bus_with_a_full_queue() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bus");
         let address = SocketAddrUnix::new(&path).unwrap();
         let listener = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
         rustix::net::bind(&listener, &address).unwrap();
         rustix::net::listen(&listener, 0).unwrap();
-        // Room for one.
+        // The queue has room for one client.
         let first = UnixStream::connect(&path).unwrap();
         let second = std::thread::spawn(move || open(&format!("unix:path={}", path.display())).map(drop));
         drop(rustix::net::accept(&listener).unwrap());
@@ -346,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_is_done_before_its_name_is_known_is_not_missed() {
+    fn a_job_that_is_done_before_the_reply_comes_is_not_missed() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let systemd = std::thread::spawn(move || {
             let mut reader = BufReader::new(theirs.try_clone().unwrap());

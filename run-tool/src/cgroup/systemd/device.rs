@@ -1,4 +1,4 @@
-//! Device rules in systemd's words.
+//! Device rules as properties of a systemd unit.
 
 use std::path::Path;
 
@@ -9,12 +9,13 @@ use crate::cgroup::device::{Rule, exceptions, reduce};
 use crate::cgroup::file::read;
 use crate::kernel::log;
 
-/// The rules as systemd has them: a list of what is allowed, everything else is not. What it cannot say is set beside it.
+/// The properties for rules. systemd only has a list of allowed devices. Rules that it cannot express are set in the control group
+/// afterwards.
 pub(super) fn properties(rules: &[Rule], version: u32) -> Result<Vec<Property>> {
     if rules.is_empty() {
         return Ok(Vec::new());
     }
-    // Which devices a driver has only systemds have to be told that are older than 240.
+    // Before version 240 systemd must be given the names of groups of devices.
     let groups = if version < 240 { read(Path::new("/proc/devices"))? } else { String::new() };
     let list = |pairs| ("DeviceAllow".to_owned(), Value::Pairs(pairs));
     let policy = |policy: &str| ("DevicePolicy".to_owned(), Value::Text(policy.to_owned()));
@@ -22,7 +23,7 @@ pub(super) fn properties(rules: &[Rule], version: u32) -> Result<Vec<Property>> 
     let mut exceptions = exceptions(everything, rest).context("unable to apply rule for systemd")?;
     exceptions.retain(|rule| !rule.access.is_empty());
     if everything {
-        // A list of what is forbidden is nothing that systemd knows.
+        // systemd has no list of denied devices.
         let policy = if exceptions.is_empty() {
             policy("auto")
         } else {
@@ -50,7 +51,7 @@ pub(super) fn properties(rules: &[Rule], version: u32) -> Result<Vec<Property>> 
             },
             (Some(major), Some(minor)) => {
                 let path = format!("/dev/{kind}/{major}:{minor}");
-                // An old one looks at the file, and refuses what is not there.
+                // Old versions look at the device file, and refuse a missing one.
                 if version < 240 && !Path::new(&path).exists() {
                     continue;
                 }
@@ -66,11 +67,11 @@ pub(super) fn properties(rules: &[Rule], version: u32) -> Result<Vec<Property>> 
         };
         allowed.push((path, rule.access));
     }
-    // An empty list takes back what was allowed before.
+    // An empty list clears the devices that were allowed before.
     Ok(vec![list(Vec::new()), policy("strict"), list(allowed)])
 }
 
-/// The name that the devices of a major number have in `/proc/devices`.
+/// The name of a major number in `/proc/devices`.
 fn group_of(table: &str, kind: char, major: u32) -> Option<&str> {
     let heading = if kind == 'b' { "Block devices:" } else { "Character devices:" };
     let mut lines = table.lines().map(str::trim).skip_while(|line| *line != heading).skip(1);
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn systemd_is_told_what_it_can_be_told() {
+    fn rules_become_properties_as_far_as_systemd_supports_them() {
         let table = "Character devices:\n  1 mem\n  5 /dev/tty\n136 pts\n\nBlock devices:\n  1 ramdisk\n  8 sd\n";
         for (kind, major, group) in
             [('c', 136, Some("pts")), ('c', 1, Some("mem")), ('b', 1, Some("ramdisk")), ('c', 8, None), ('b', 13, None)]

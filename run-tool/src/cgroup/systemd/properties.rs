@@ -1,4 +1,4 @@
-//! Limits in systemd's words.
+//! Limits as properties of a systemd unit.
 
 use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::LinuxResources;
@@ -9,7 +9,7 @@ use crate::cgroup::device::Rule;
 use crate::cgroup::v2;
 use crate::kernel::{log, set};
 
-/// What systemd has a name for. The quota is rounded up to what systemd can say.
+/// The properties for limits. In `resources` the CPU quota is rounded up to a value that systemd supports.
 pub(super) fn properties(
     resources: &mut LinuxResources,
     rules: &[Rule],
@@ -35,7 +35,7 @@ pub(super) fn properties(
     if let Some(cpu) = resources.cpu() {
         let idle = unified && cpu.idle() == Some(1) && version >= 252;
         if idle {
-            // No weight at all is systemd's word for idle.
+            // For systemd a weight of zero means idle.
             number("CPUWeight", 0);
         }
         if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
@@ -56,7 +56,7 @@ pub(super) fn properties(
         }
     }
     if let Some(pids) = resources.pids() {
-        // systemd does not take zero.
+        // systemd does not accept zero.
         let limit = if pids.limit() < 0 { u64::MAX } else { pids.limit().max(1) as u64 };
         properties.push(property("TasksMax", Value::U64(limit)));
     }
@@ -70,7 +70,7 @@ pub(super) fn properties(
     Ok(properties)
 }
 
-/// Adds the limit of CPU time; gives the quota that it really is.
+/// Adds the properties for the CPU quota. Returns the quota that systemd will set.
 fn set_quota(properties: &mut Vec<Property>, quota: i64, period: u64, version: u32) -> i64 {
     if period != 0 && version >= 242 {
         properties.push(property("CPUQuotaPeriodUSec", Value::U64(period)));
@@ -91,7 +91,7 @@ fn set_quota(properties: &mut Vec<Property>, quota: i64, period: u64, version: u
     rounded
 }
 
-/// Adds what of `unified` has a name in systemd, which would write over it otherwise.
+/// Adds the properties for keys of `unified`. systemd would otherwise overwrite these files.
 fn set_unified(properties: &mut Vec<Property>, resources: &LinuxResources, version: u32) -> Result<()> {
     let idle = |text: &str| text.trim() == "1" && version >= 252;
     let idles = resources.unified().as_ref().and_then(|unified| unified.get("cpu.idle")).is_some_and(|text| idle(text));
@@ -144,7 +144,7 @@ fn set_unified(properties: &mut Vec<Property>, resources: &LinuxResources, versi
                 set_cpus(properties, None, Some(text), version)?;
                 continue;
             }
-            // Written beside systemd.
+            // No property: it is written to the control file.
             _ => continue,
         };
         properties.push(property(name, Value::U64(number(text)?)));
@@ -161,7 +161,7 @@ fn set_cpus(properties: &mut Vec<Property>, cpus: Option<&str>, mems: Option<&st
     Ok(())
 }
 
-/// A set as systemd takes it: bytes, the lowest first.
+/// Converts a list of CPUs or nodes to systemd's bit mask: bytes, the lowest first.
 fn bits(name: &str, text: &str) -> Result<Value> {
     let words = set::parse(text).with_context(|| format!("resources.CPU.{name}={text:?} conversion error"))?;
     let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn idle_takes_the_place_of_a_weight() {
+    fn idle_replaces_a_weight() {
         let text = r#"{"unified":{"cpu.idle":"1","cpu.weight":"50"},"cpu":{"idle":1,"shares":1024}}"#;
         let mut resources: LinuxResources = serde_json::from_str(text).unwrap();
         let set = properties(&mut resources, &[], true, 252).unwrap();

@@ -1,8 +1,8 @@
-//! Values as they go over D-Bus: aligned, little-endian.
+//! The encoding of D-Bus values: aligned and little-endian.
 
 use anyhow::{Context, Result};
 
-/// A value of a property.
+/// The value of a property.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Bool(bool),
@@ -18,7 +18,7 @@ pub(crate) enum Value {
     Bytes(Vec<u8>),
     U32s(Vec<u32>),
     Texts(Vec<String>),
-    /// Pairs of texts.
+    /// Pairs of strings, `a(ss)`.
     Pairs(Vec<(String, String)>),
 }
 
@@ -43,15 +43,15 @@ impl Value {
     }
 }
 
-/// A name and its value.
+/// A property's name and its value.
 pub(crate) type Property = (String, Value);
 
-/// A property.
+/// Makes a property.
 pub(super) fn property(name: &str, value: Value) -> Property {
     (name.to_owned(), value)
 }
 
-/// The arguments of a call, as they are sent.
+/// The encoded arguments of a call.
 #[derive(Debug, Default)]
 pub(super) struct Body(pub(super) Vec<u8>);
 
@@ -129,7 +129,7 @@ impl Body {
     }
 }
 
-/// Reads values in order.
+/// Decodes values in order.
 pub(super) struct Reader<'a>(pub(super) &'a [u8], pub(super) usize);
 
 impl<'a> Reader<'a> {
@@ -138,8 +138,8 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let end = self.1.checked_add(count).context("D-Bus message is cut short")?;
-        let bytes = self.0.get(self.1..end).context("D-Bus message is cut short")?;
+        let end = self.1.checked_add(count).context("D-Bus message is truncated")?;
+        let bytes = self.0.get(self.1..end).context("D-Bus message is truncated")?;
         self.1 = end;
         Ok(bytes)
     }
@@ -169,10 +169,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_aligned_as_the_specification_says() {
+    fn values_are_aligned_as_the_specification_requires() {
         let mut body = Body::default();
         body.properties(&[("A".into(), Value::U64(7)), ("PIDs".into(), Value::U32s(vec![9]))]);
-        // Length and padding; text, signature and padding, number; text, signature, length, number.
+        // Length and padding; string, signature and padding, number; string, signature, length, number.
         assert_eq!(body.0.len(), 8 + 24 + 24);
         assert_eq!(u32::from_le_bytes(body.0[..4].try_into().unwrap()), 48);
         assert_eq!(body.0[24..32], 7u64.to_le_bytes());

@@ -1,4 +1,4 @@
-//! A log as it is read, while it is written and rotated.
+//! Reading of log files, while they are written and rotated.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -11,17 +11,17 @@ use super::super::record::{LINE, Record, whole};
 use crate::container::output::{Driver, Settings};
 use crate::kernel::error::Fails;
 
-/// Reads a container's log from its oldest file on, and what is added to it.
+/// Reads a container's log from its oldest file on, and then what is added.
 pub(crate) struct Reader {
     settings: Settings,
-    /// Files to be read after the current one, the next one last.
+    /// The files to read after the current one; the next one is the last.
     next: Vec<PathBuf>,
     current: Option<BufReader<File>>,
     inode: u64,
     partial: Vec<u8>,
-    /// A record that has no end in its file.
+    /// An incomplete record at the end of a file.
     cut: Option<Vec<u8>>,
-    /// Whether the current file was rotated away before its end was last looked for.
+    /// Whether the current file had been rotated when it was last read to its end.
     rotated: bool,
 }
 
@@ -41,7 +41,7 @@ impl Reader {
         reader
     }
 
-    /// Finds the files that are newer than the current one: all, if there is none any more.
+    /// Finds the files that are newer than the current one, or all files if that no longer exists.
     fn find_newer(&mut self) {
         self.next = vec![self.settings.path.clone()];
         for path in self.settings.kept().into_iter().map(|index| self.settings.older(index)) {
@@ -52,7 +52,7 @@ impl Reader {
         }
     }
 
-    /// The next record. `None`: there is none now.
+    /// The next record. `None`: there is none yet.
     pub(crate) fn next(&mut self) -> Result<Option<Record>> {
         loop {
             if let Some(line) = self.cut.take() {
@@ -76,7 +76,7 @@ impl Reader {
         }
     }
 
-    /// What there is of a line without an end: at the end of a container's life there will be no more.
+    /// The last line, if it has no newline. To be called once the container has ended.
     pub(crate) fn rest(&mut self) -> Option<Record> {
         let line = std::mem::take(&mut self.partial);
         (!line.is_empty()).then(|| self.decode(&line))
@@ -100,7 +100,7 @@ impl Reader {
                 Ok(metadata) if metadata.ino() != self.inode => {}
                 _ => return Ok(false),
             }
-            // Rotated meanwhile, and written to until then.
+            // The file has been rotated meanwhile. Records may have been added until then, so read it once more.
             if !self.rotated {
                 self.rotated = true;
                 return Ok(true);
@@ -116,7 +116,7 @@ impl Reader {
             time: String::new(),
         };
         match self.settings.driver {
-            // A line that a crash cut short is shown as it is.
+            // A line that a crash has truncated is shown as it is.
             Driver::JsonFile => serde_json::from_slice(line).unwrap_or_else(|_| plain()),
             Driver::None | Driver::File | Driver::Journald => plain(),
         }

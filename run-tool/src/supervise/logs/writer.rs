@@ -1,4 +1,4 @@
-//! A log as it is written: whole lines, in files that are rotated or to the journal.
+//! Writing of a container's output: whole lines go to log files, which are rotated, or to the journal.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -13,11 +13,11 @@ use super::super::record::{PIECE, Stream, whole};
 use crate::container::output::{Driver, Settings};
 use crate::kernel::error::Fails;
 
-/// Where lines are put.
+/// Where lines are written to.
 #[derive(Debug)]
 enum Sink {
     Nothing,
-    /// The newest file of the log, and how much is in it.
+    /// The current log file, and its size.
     File(File, u64),
     Journal(Journal),
 }
@@ -27,12 +27,12 @@ enum Sink {
 pub(crate) struct Writer {
     settings: Settings,
     sink: Sink,
-    /// The beginning of a line, for each stream.
+    /// The incomplete line of each stream.
     pending: [Vec<u8>; 2],
 }
 
 impl Writer {
-    /// Opens the log, adding to what is there.
+    /// Opens the log. An existing file is continued.
     pub(crate) fn open(settings: Settings) -> Result<Self> {
         let sink = match settings.driver {
             Driver::None => Sink::Nothing,
@@ -41,7 +41,7 @@ impl Writer {
                 let mut file = create(&settings.path)?;
                 let fail = || format!("stat {}", settings.path.display());
                 let mut written = file.metadata().fails(fail)?.len();
-                // A record that a crash cut short must not swallow the next.
+                // A record that a crash has truncated must not swallow the next one.
                 let mut last = [b'\n'];
                 if settings.driver == Driver::JsonFile && written > 0 {
                     let read = File::open(&settings.path).and_then(|file| file.read_exact_at(&mut last, written - 1));
@@ -57,7 +57,7 @@ impl Writer {
         Ok(Self { settings, sink, pending: [Vec::new(), Vec::new()] })
     }
 
-    /// Takes what the container wrote.
+    /// Writes output of the container; an incomplete line is kept until its end comes.
     pub(crate) fn write(&mut self, stream: Stream, mut bytes: &[u8]) -> Result<()> {
         if matches!(self.sink, Sink::Nothing) {
             return Ok(());
@@ -84,7 +84,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Stores a line that has no end yet.
+    /// Writes the incomplete line of a stream.
     pub(crate) fn flush(&mut self, stream: Stream) -> Result<()> {
         let line = std::mem::take(&mut self.pending[stream as usize]);
         if line.is_empty() {
@@ -112,7 +112,8 @@ impl Writer {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let Sink::File(file, written) = &mut self.sink else { return Ok(()) };
         if let Err(error) = file.write_all(bytes) {
-            // On a full disk half a record would swallow the next. If that fails too there is no more to be done.
+            // If the disk is full, remove the partial record, which would swallow the next one. If that fails too, nothing can be
+            // done.
             let _ = file.set_len(*written);
             return Err(error).fails(|| format!("write {}", self.settings.path.display())).map_err(Into::into);
         }
@@ -138,7 +139,7 @@ impl Writer {
             rename(&settings.path, &settings.older(1))?;
         } else {
             match fs::remove_file(&settings.path) {
-                // Someone else has done it.
+                // Someone else has removed it.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 result => result.fails(|| format!("remove {}", settings.path.display()))?,
             }
