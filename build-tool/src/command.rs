@@ -22,7 +22,7 @@ pub(crate) const TOOL: Tool = Tool("build-tool");
 
 /// Build OCI images from Dockerfiles, into image layouts and without a daemon.
 ///
-/// An image is named by an address, LAYOUT[:REF][@DIGEST]. Without LAYOUT, as in :cat:1.0, it is in the default layout:
+/// An image has an address, LAYOUT[:REF][@DIGEST]. Without LAYOUT, as in :cat:1.0, it is in the default layout:
 /// $OCI_LAYOUT, else images in $OCI_HOME, /var/lib/oci or the user's data folder.
 #[derive(Parser)]
 #[command(name = "build-tool", version, max_term_width = 100)]

@@ -38,8 +38,8 @@ pub(crate) const TOOL: Tool = Tool("bundle-tool");
 
 /// Create OCI runtime bundles from images, and images from their changes.
 ///
-/// A bundle is a folder that any OCI runtime runs, such as run-tool, runc or crun. Commands take a bundle by its container's name, by its
-/// path, or by the first digits of the container's id.
+/// A bundle is a directory that any OCI runtime can run, such as run-tool, runc or crun. Commands take a bundle by its path, or by the
+/// name or the first digits of the ID of its container.
 #[derive(Parser)]
 #[command(
     name = "bundle-tool",

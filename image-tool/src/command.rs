@@ -40,9 +40,8 @@ pub(crate) const TOOL: Tool = Tool("image-tool");
 
 /// Inspect and change images in OCI layouts; save and load archives.
 ///
-/// An image has an address, LAYOUT[:REF][@DIGEST]. Without LAYOUT, as in :python:3.8, the default layout is meant: $OCI_LAYOUT, or
-/// else images in the data folder ($OCI_HOME, or /var/lib/oci for root, or $XDG_DATA_HOME/oci). A digest, if given, takes
-/// precedence over the ref.
+/// An image has an address, LAYOUT[:REF][@DIGEST]. An address without LAYOUT, such as :python:3.8, is in the default layout:
+/// $OCI_LAYOUT, or else $OCI_HOME/images. A digest, if given, takes precedence over the ref.
 #[derive(Parser)]
 #[command(name = "image-tool", version, max_term_width = 100)]
 pub(crate) struct Arguments {

@@ -34,7 +34,7 @@ pub(crate) const TOOL: Tool = Tool("registry-tool");
 
 /// Move images between OCI registries and image layouts.
 ///
-/// Names are docker's: 'python:3.8' means docker.io/library/python:3.8. Mirrors and insecure registries are read from
+/// Names are docker's: `python:3.8` means docker.io/library/python:3.8. Mirrors and insecure registries are read from
 /// /etc/docker/daemon.json and /etc/containers/registries.conf, credentials from docker's config.json and podman's auth.json.
 /// Registries on the loopback network may use plain http.
 #[derive(Parser)]
@@ -42,7 +42,7 @@ pub(crate) const TOOL: Tool = Tool("registry-tool");
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Log progress; repeat for every request.
+    /// Log progress; repeat for more detail.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
@@ -86,7 +86,7 @@ impl Command {
 /// Options for all commands that use the network: how patient to be.
 #[derive(Args)]
 pub(crate) struct Network {
-    /// Retry this many times when a registry is busy or fails, or a connection breaks.
+    /// Retry this many times if a registry is busy or fails, or a connection breaks.
     #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Network")]
     retry: u32,
     /// Wait this many seconds before the first retry, and twice as long before each later one.

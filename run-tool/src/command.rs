@@ -41,9 +41,9 @@ use self::stdout::print;
 use crate::kernel::{log, syscall};
 use crate::spec::SPEC_VERSION;
 
-/// An OCI runtime.
+/// Run containers from OCI bundles.
 ///
-/// run-tool runs a bundle (a folder with a config.json and a root file system) as a container. Its command line is runc's, so
+/// run-tool runs a bundle (a directory with a config.json and a root file system) as a container. Its command line is runc's, so
 /// that docker, containerd, podman and the like can use it in runc's place: `ln -s run-tool runc`. It adds a few commands of its
 /// own and never changes the meaning of runc's flags.
 #[derive(Debug, Parser)]
@@ -70,9 +70,9 @@ struct Options {
     log_format: String,
     /// Root directory for the state of containers, which should be on a tmpfs.
     ///
-    /// The default is /run/run-tool, or $XDG_RUNTIME_DIR/run-tool for users other than root. Called as runc, the program uses the
-    /// folder runc there instead.
-    #[arg(long, value_name = "FOLDER", global = true)]
+    /// The default is /run/run-tool, or $XDG_RUNTIME_DIR/run-tool for users other than root. If the program is called as runc, it
+    /// is runc there instead of run-tool.
+    #[arg(long, value_name = "DIR", global = true)]
     root: Option<PathBuf>,
     /// Enable systemd cgroup support; cgroupsPath must then have the form `slice:prefix:name`.
     #[arg(long, global = true)]
@@ -80,7 +80,7 @@ struct Options {
     /// Ignore cgroup permission errors.
     #[arg(long, value_name = "true|false|auto", default_value = "auto")]
     rootless: String,
-    /// Path to the criu binary for checkpoint and restore; by default criu is looked up in PATH.
+    /// Path to the criu binary for checkpoint and restore [default: criu from $PATH].
     #[arg(long, value_name = "PATH")]
     criu: Option<PathBuf>,
     /// Print the version.
@@ -223,6 +223,8 @@ fn rootless() -> clap::Arg {
         .value_name("true|false|auto")
         .help_heading("Global options")
         .help("Ignore cgroup permission errors")
+        // Behind those that clap adds.
+        .display_order(100)
 }
 
 /// `-h` and `--help` print the same text, as in runc. clap's own `-h` would print a shorter one.

@@ -20,33 +20,33 @@ use super::words;
 /// Build an image and print its address.
 ///
 /// The Dockerfile language is BuildKit's. RUN commands run in an OCI runtime, and registry-tool pulls base images that the layout
-/// lacks. A step that was done before, on the same layers and with the same files, comes from the cache in $OCI_HOME/builds. If
-/// SOURCE_DATE_EPOCH is set, nothing in the image is newer than that time, and equal input gives an equal image.
+/// lacks. A step that ran before, on the same layers and with the same files, comes from the cache in $OCI_HOME/builds. If
+/// $SOURCE_DATE_EPOCH is set, nothing in the image is newer than that time, and equal input gives an equal image.
 #[derive(Args)]
 #[command(after_long_help = "Examples:
   build-tool build -t :cat:1.0 .
   build-tool build -t images:cat -f docker/Dockerfile --build-arg VERSION=2 --target release .
   tar -C src -c . | SOURCE_DATE_EPOCH=1700000000 build-tool build -q -t :cat - | image-tool verify -")]
 pub(crate) struct Build {
-    /// Directory of the context; - reads a tar of it, or a Dockerfile alone, from standard input.
+    /// Directory of the context, or - to read a tar archive of it, or a Dockerfile alone, from standard input.
     #[arg(value_hint = ValueHint::DirPath)]
     context: PathBuf,
-    /// Name the image LAYOUT:REF, or :REF in the default layout; may be repeated.
+    /// Name the image, LAYOUT:REF or :REF in the default layout; may be repeated.
     #[arg(short, long = "tag", value_name = "ADDRESS")]
     tags: Vec<Address>,
-    /// Read this Dockerfile instead of the context's; - is standard input.
+    /// Read this Dockerfile instead of the context's, or - for standard input.
     #[arg(short, long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: Option<PathBuf>,
-    /// Set the value of an ARG; without =VALUE, the environment's.
+    /// Set the value of an ARG; NAME alone takes the caller's value; may be repeated.
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     build_args: Vec<String>,
-    /// Add a label to the image.
-    #[arg(long = "label", value_name = "NAME=VALUE")]
+    /// Set a label of the image; may be repeated.
+    #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<String>,
     /// Build this stage, by name or number, instead of the last one.
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
-    /// Do every step, even if the cache holds its result.
+    /// Run every step, even if the cache holds its result.
     #[arg(long)]
     no_cache: bool,
     /// When to pull base images; --pull alone means always.
@@ -57,16 +57,16 @@ pub(crate) struct Build {
             PossibleValue::new("never").help("Not at all"),
         ]))]
     pull: Pull,
-    /// Run RUN commands in this OCI runtime [default: run-tool, else runc or crun].
+    /// OCI runtime for RUN commands [default: run-tool, else runc, else crun].
     #[arg(long, value_name = "PROGRAM", value_hint = ValueHint::CommandName)]
     runtime: Option<PathBuf>,
-    /// Build for this platform, OS/ARCHITECTURE[/VARIANT] [default: this machine's].
-    #[arg(long)]
+    /// Build for this platform [default: this machine's].
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
     /// Connect RUN commands to this network.
     ///
-    /// On host, a command reaches what this machine reaches, as in BuildKit where no CNI network is set up: nothing needs to be
-    /// configured, and nothing can be left behind. A RUN --network=none has no network in any case.
+    /// With `host`, a command can reach what this machine can reach, as in BuildKit without a CNI network. RUN --network=none has no
+    /// network in any case.
     #[arg(long, default_value = "host",
         value_parser = words::<Network>([
             PossibleValue::new("host").alias("default").help("The network of this machine"),
@@ -74,13 +74,13 @@ pub(crate) struct Build {
             PossibleValue::new("bridge").help("The network bridge of bundle-tool, docker's default"),
         ]))]
     network: Network,
-    /// Give RUN --mount=type=secret a file or a variable: id=NAME[,src=FILE|,env=VARIABLE].
-    #[arg(long = "secret", value_name = "id=NAME,src=FILE")]
+    /// Provide a secret, a file or an environment variable, to RUN --mount=type=secret; may be repeated.
+    #[arg(long = "secret", value_name = "id=NAME[,src=FILE|,env=VARIABLE]")]
     secrets: Vec<String>,
     /// Show no progress, only the output of a command that fails.
     #[arg(short, long)]
     quiet: bool,
-    /// Show progress in this style.
+    /// How to show progress on standard error.
     #[arg(long, value_name = "STYLE", value_enum, default_value_t = Style::Auto)]
     progress: Style,
 }
@@ -91,7 +91,7 @@ enum Style {
     Auto,
     /// Lines, as BuildKit writes them.
     Plain,
-    /// Nothing, the same as --quiet.
+    /// Nothing; the same as --quiet.
     Quiet,
 }
 

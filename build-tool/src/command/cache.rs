@@ -25,27 +25,28 @@ enum Command {
 
 /// List the steps in the cache, the oldest first.
 ///
-/// The columns are the beginning of the step's key, when it was done, the size of its layer, and the instruction.
+/// The columns are the first digits of the step's key, the time when it ran, the size of its layer, and the instruction.
 #[derive(Args)]
 #[command(after_long_help = "Examples:
   build-tool cache ls
   build-tool cache ls --json | jq -s 'map(.layer.descriptor.size // 0) | add'")]
 struct Ls {
-    /// Print a JSON document for each step.
+    /// Print each step as a line of JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Remove steps from the cache, and the layers that no other step has.
+/// Remove steps from the cache, and layers that no other step uses.
 ///
-/// Images are not affected: they have links of their own to their blobs. The size of what was removed is printed on standard error.
+/// Images are not affected, since they have links of their own to their blobs. The size of what was removed is printed on standard
+/// error.
 #[derive(Args)]
 #[command(after_long_help = "Examples:
   build-tool cache prune
   build-tool cache prune --keep-hours 168
   build-tool cache prune --mounts")]
 struct Prune {
-    /// Keep the steps of the last HOURS hours.
+    /// Keep steps that are younger than this many hours.
     #[arg(long, value_name = "HOURS")]
     keep_hours: Option<u32>,
     /// Also remove the directories of RUN --mount=type=cache.

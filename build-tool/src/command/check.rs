@@ -14,8 +14,8 @@ use image_tool::show::human::plain;
 
 /// Check a Dockerfile against BuildKit's rules.
 ///
-/// Each finding is a line, FILE:LINE: RULE: MESSAGE, with the source line below it. A comment # check=skip=RULE,... at the head of the
-/// file skips rules. The exit status is 1 if there are findings.
+/// Each finding is a line, FILE:LINE: RULE: MESSAGE, with the source line below it. The comment `# check=skip=RULE,…` at the head of
+/// the file skips rules. The exit status is 1 if there are findings.
 #[derive(Args)]
 #[command(after_long_help = "Examples:
   build-tool check
@@ -25,7 +25,7 @@ pub(crate) struct Check {
     /// Directory of the context.
     #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     context: PathBuf,
-    /// Read this Dockerfile instead of the context's; - is standard input.
+    /// Read this Dockerfile instead of the context's, or - for standard input.
     #[arg(short, long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: Option<PathBuf>,
 }

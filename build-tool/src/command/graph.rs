@@ -11,8 +11,8 @@ use image_tool::address::home::Home;
 
 /// Print the graph of a Dockerfile's stages, in Graphviz's language or as SVG.
 ///
-/// A solid arrow leads to a stage from its base, a dashed one from what it copies or mounts. Stages that the target does not need are
-/// grey.
+/// A solid arrow leads to a stage from its base, a dashed one from a stage that it copies from or mounts. Stages that the target does
+/// not need are grey.
 #[derive(Args)]
 #[command(after_long_help = "Examples:
   build-tool graph app | dot -Tpng -o stages.png
@@ -21,16 +21,16 @@ pub(crate) struct Graph {
     /// Directory of the context.
     #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     context: PathBuf,
-    /// Read this Dockerfile instead of the context's; - is standard input.
+    /// Read this Dockerfile instead of the context's, or - for standard input.
     #[arg(short, long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: Option<PathBuf>,
-    /// Set the value of an ARG.
+    /// Set the value of an ARG; may be repeated.
     #[arg(long = "build-arg", value_name = "NAME=VALUE")]
     build_args: Vec<String>,
     /// Mark what this stage needs, by name or number, instead of the last one.
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
-    /// Print a picture in SVG.
+    /// Print an SVG image.
     #[arg(long)]
     svg: bool,
 }

@@ -2,39 +2,50 @@
 
 use image_tool::program::candidates::addresses;
 use image_tool::program::completion::Candidates;
-use image_tool::program::manual::Manual;
+use image_tool::program::manual::{Entry, Manual};
 
 /// Where an address is expected.
 pub(super) const CANDIDATES: Candidates = &[("ADDRESS", addresses)];
 
 pub(super) const MANUAL: Manual = Manual {
     statuses: &[
-        ("0", "Success."),
-        ("1", "The build failed, or check has found something."),
-        ("2", "The command line is wrong."),
-        ("128+N", "The build was interrupted by the signal N."),
+        Entry::new("0", "Success."),
+        Entry::new("1", "The command failed."),
+        Entry::new("1", "A Dockerfile that check was given breaks a rule.").only(&["check"]),
+        Entry::new("2", "The command line is wrong."),
+        Entry::new("128+N", "The build was interrupted by signal N.").only(&["build"]),
     ],
     environment: &[
-        (
+        Entry::new(
             "OCI_HOME",
-            "The data folder of the tools. Default: /var/lib/oci for root, else $XDG_DATA_HOME/oci, else $HOME/.local/share/oci.",
-        ),
-        (
-            "OCI_LAYOUT",
-            "The default layout, which an address without a layout means. Default: images in the data folder.",
-        ),
-        (
+            "The data directory of the tools. Default: /var/lib/oci for root, else $XDG_DATA_HOME/oci, else ~/.local/share/oci.",
+        )
+        .only(&["build", "cache"]),
+        Entry::new("OCI_LAYOUT", "The layout of addresses without LAYOUT. Default: $OCI_HOME/images.").only(&["build"]),
+        Entry::new(
             "SOURCE_DATE_EPOCH",
-            "The time of new images in seconds since 1970, so that equal input gives equal digests (reproducible-builds.org).",
-        ),
-        ("HTTP_PROXY, HTTPS_PROXY, FTP_PROXY, NO_PROXY", "Given to a RUN command only as build arguments."),
-        ("NO_COLOR", "If set, progress has no colour."),
-        ("CNI_PATH", "The folders of CNI plugins, for --network bridge."),
+            "The time of the new image in seconds since 1970, so that equal input gives equal digests \
+             (https://reproducible-builds.org).",
+        )
+        .only(&["build"]),
+        Entry::new("NO_COLOR", "If set, progress has no colours.").only(&["build"]),
+        Entry::new(
+            "CNI_PATH",
+            "The directories of CNI plugins for --network=bridge, separated by colons. Default: \
+             /usr/lib/cni:/opt/cni/bin:/usr/libexec/cni.",
+        )
+        .only(&["build"]),
     ],
     files: &[
-        ("Dockerfile, .dockerignore", "The instructions and the files to leave out, in the root of the context."),
-        ("$OCI_HOME/builds/", "The step cache, itself an OCI layout."),
-        ("$OCI_HOME/layers/", "Unpacked layers by diff id: a cache."),
+        Entry::new("Dockerfile, dockerfile", "The instructions, in the context unless --file names another file.")
+            .only(&["build", "check", "graph", "parse"]),
+        Entry::new(
+            "Dockerfile.dockerignore, .dockerignore",
+            "Patterns of files that COPY and ADD do not see; the first file that exists is read.",
+        )
+        .only(&["build", "check"]),
+        Entry::new("$OCI_HOME/builds/", "The step cache, itself an OCI layout.").only(&["build", "cache"]),
+        Entry::new("$OCI_HOME/layers/", "Unpacked layers by diff ID, shared with bundle-tool: a cache.").only(&["build"]),
     ],
-    related: &["image-tool", "registry-tool", "bundle-tool", "run-tool", "buildah"],
+    related: &["buildah-build(1)", "bundle-tool(1)", "docker-build(1)", "image-tool(1)", "registry-tool(1)", "run-tool(1)"],
 };

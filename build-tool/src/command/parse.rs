@@ -17,7 +17,7 @@ pub(crate) struct Parse {
     /// Directory of the context.
     #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     context: PathBuf,
-    /// Read this Dockerfile instead of the context's; - is standard input.
+    /// Read this Dockerfile instead of the context's, or - for standard input.
     #[arg(short, long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: Option<PathBuf>,
 }

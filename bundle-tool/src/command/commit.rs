@@ -10,7 +10,7 @@ use super::{About as _, candidates};
 
 /// Make a new image of a container's changes and print its address.
 ///
-/// What the container changed becomes the top layer of the image that it was made from.
+/// The container's changes become a new top layer on the image that it was made from.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
   bundle-tool commit web images:web
@@ -23,13 +23,14 @@ pub(crate) struct Commit {
     /// Commit message, for the image's history.
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
-    /// Apply a Dockerfile instruction to the image's config: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR.
+    /// Apply a Dockerfile instruction to the image's config (CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR); may be
+    /// repeated.
     #[arg(short, long, value_name = "INSTRUCTION", add = candidates::words(candidates::INSTRUCTIONS))]
     change: Vec<Change>,
-    /// Container's name, bundle's path or first digits of an id; - reads one from standard input.
+    /// Container name, ID prefix or bundle path, or - to read one from standard input.
     #[arg(add = candidates::containers())]
     bundle: String,
-    /// New image, as LAYOUT[:REF]; a missing layout is created.
+    /// Name of the new image, LAYOUT[:REF]; the layout is created if it does not exist.
     #[arg(value_hint = ValueHint::AnyPath)]
     address: Address,
 }

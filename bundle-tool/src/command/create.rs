@@ -8,8 +8,8 @@ use super::options::Options;
 
 /// Create a bundle from an image and print its path.
 ///
-/// Takes the options of docker run. The root file system is an overlay on the image's layers, which all bundles share; where an overlay
-/// cannot be mounted, it is a copy of the image. Any OCI runtime runs the bundle; the container's name is its id there.
+/// Takes the options of `docker run`. The root file system is an overlay on the image's layers, which all bundles share; if an overlay
+/// cannot be mounted, it is a copy of the image. Any OCI runtime can run the bundle; the container's name is its ID there.
 #[derive(clap::Args)]
 #[command(
     disable_help_flag = true,

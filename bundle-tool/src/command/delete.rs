@@ -7,21 +7,21 @@ use super::{About as _, candidates, note};
 
 /// Remove bundles with their mounts, networks and files.
 ///
-/// Changes in a container's writable layer are lost (`commit` keeps them). What a crash left of a bundle is removed as well, so that a
-/// delete that was interrupted can be repeated.
+/// Changes in a container's writable layer are lost (`commit` keeps them). What a crash left of a bundle is removed as well, so an
+/// interrupted `delete` can be repeated.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
   bundle-tool delete web
   bundle-tool delete --force --volumes web db
   run-tool list --format json | bundle-tool ps -q -f status=exited | bundle-tool delete -")]
 pub(crate) struct Delete {
-    /// Remove a bundle even if a process runs in it, and ignore one that does not exist; the process goes on.
+    /// Remove a bundle even if a process is running in it (the process keeps running), and ignore one that does not exist.
     #[arg(short, long)]
     force: bool,
     /// Remove the anonymous volumes of the container as well.
     #[arg(short, long)]
     volumes: bool,
-    /// Containers' names, bundles' paths or first digits of ids; - reads them from standard input, one a line.
+    /// Container names, ID prefixes or bundle paths, or - to read them from standard input, one per line.
     #[arg(required = true, value_name = "BUNDLE", add = candidates::containers())]
     bundles: Vec<String>,
 }

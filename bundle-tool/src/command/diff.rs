@@ -9,13 +9,13 @@ use super::{About as _, candidates};
 
 /// Write a container's changes as a layer's tar archive to standard output.
 ///
-/// A deletion is a whiteout (image-spec layer.md), so that `image-tool append` can add the archive to an image.
+/// A deleted file is a whiteout, as the image spec defines it, so `image-tool append` can add the archive to an image.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
   bundle-tool diff box | tar t
   bundle-tool diff box | image-tool append images:alpine -")]
 pub(crate) struct Diff {
-    /// Container's name, bundle's path or first digits of an id; - reads one from standard input.
+    /// Container name, ID prefix or bundle path, or - to read one from standard input.
     #[arg(add = candidates::containers())]
     bundle: String,
 }

@@ -10,13 +10,13 @@ use super::{candidates, print_line};
   bundle-tool find --id web
   bundle-tool find --name 4f2a")]
 pub(crate) struct Find {
-    /// Print the container's name, its id for the runtime, instead of the path.
+    /// Print the container's name, which is its ID for the runtime, instead of the path.
     #[arg(long)]
     name: bool,
-    /// Print the container's 64-digit id instead of the path.
+    /// Print the container's 64-digit ID instead of the path.
     #[arg(long, conflicts_with = "name")]
     id: bool,
-    /// Container's name, bundle's path or first digits of an id; - reads one from standard input.
+    /// Container name, ID prefix or bundle path, or - to read one from standard input.
     #[arg(add = candidates::containers())]
     container: String,
 }

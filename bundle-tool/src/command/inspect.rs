@@ -4,20 +4,19 @@ use serde_json::{Value, json};
 
 use super::{candidates, print_text};
 
-/// Print the config.json of bundles, or fields of them by a template.
-///
-/// A template is written as for docker inspect. Its fields: .Name, .ID, .Image, .Created, .Path, .Hostname, .Labels, .Volumes, and .Config
-/// for config.json itself.
+/// Print the config.json of bundles, or some of its fields.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
   bundle-tool inspect web
   bundle-tool inspect --format '{{.Name}} {{.Image}}' web db
   bundle-tool inspect --format '{{json .Config.process.args}}' web")]
 pub(crate) struct Inspect {
-    /// Print each bundle by a Go template.
+    /// Format each bundle with a Go template, such as '{{.Name}} {{.Image}}'.
+    ///
+    /// The fields are .Name, .ID, .Image, .Created, .Path, .Hostname, .Labels, .Volumes and, for config.json itself, .Config.
     #[arg(short, long, value_name = "TEMPLATE")]
     format: Option<Template>,
-    /// Containers' names, bundles' paths or first digits of ids.
+    /// Container names, ID prefixes or bundle paths.
     #[arg(required = true, value_name = "BUNDLE", add = candidates::containers())]
     bundles: Vec<String>,
 }

@@ -6,14 +6,14 @@ use super::{About as _, candidates, print_line};
 
 /// Mount a bundle's root file system and print its path.
 ///
-/// `create` leaves it mounted, so this is for the time after a reboot or an `unmount`. A root file system that is mounted already, or is
+/// `create` leaves it mounted, so this is only needed after a reboot or `unmount`. A root file system that is mounted already, or that is
 /// a copy of the image, stays as it is.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
   bundle-tool mount web
   ls \"$(bundle-tool mount web)\"/etc")]
 pub(crate) struct Mount {
-    /// Container's name, bundle's path or first digits of an id; - reads one from standard input.
+    /// Container name, ID prefix or bundle path, or - to read one from standard input.
     #[arg(add = candidates::containers())]
     bundle: String,
 }

@@ -46,14 +46,14 @@ enum Command {
     },
     /// Remove networks and print their names.
     ///
-    /// Only networks that are described in $OCI_HOME/networks can be removed, and none that a container uses.
+    /// Only networks in $OCI_HOME/networks can be removed, and none that a container uses.
     #[command(after_long_help = "Examples:\n  bundle-tool network rm shop\n  bundle-tool network rm shop test")]
     Rm {
         /// Networks to remove.
         #[arg(required = true, value_name = "NETWORK", add = candidates::networks())]
         names: Vec<String>,
     },
-    /// Take down the networks of containers that died without their runtime calling the hook.
+    /// Take down what crashed containers left of their networks.
     #[command(
         after_long_help = "Examples:\n  bundle-tool network prune\n  bundle-tool network prune && bundle-tool network rm shop"
     )]
@@ -67,13 +67,13 @@ enum Command {
   bundle-tool network create --subnet 10.99.0.0/24 --gateway 10.99.0.254 shop
   bundle-tool network create --internal --bridge back0 backend")]
 struct Create {
-    /// Subnet in CIDR notation; by default a free one of 10.64.0.0/16 to 10.127.0.0/16.
-    #[arg(long, value_name = "ADDRESS/BITS")]
+    /// Subnet in CIDR notation [default: a free one of 10.64.0.0/16 to 10.127.0.0/16].
+    #[arg(long, value_name = "CIDR")]
     subnet: Option<String>,
-    /// Address of the host in the subnet; the first by default.
+    /// Address of the host in the subnet [default: the first].
     #[arg(long, value_name = "IP")]
     gateway: Option<IpAddr>,
-    /// Name of the bridge interface on the host.
+    /// Name of the bridge interface on the host [default: the first free one of oci1, oci2 …].
     #[arg(long, value_name = "NAME")]
     bridge: Option<String>,
     /// Restrict external access to the network.

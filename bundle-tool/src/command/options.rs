@@ -30,8 +30,7 @@ use super::candidates;
 /// The options of docker run. A switch takes `=true` and `=false` as well.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Image, as LAYOUT[:REF][@DIGEST] or - to read that from standard input, then a program and its arguments, which replace the
-    /// image's command.
+    /// Image, or - to read its address from standard input; then a command with its arguments, instead of the image's.
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["ADDRESS", "COMMAND"], value_hint = ValueHint::AnyPath)]
     operands: Vec<String>,
 
@@ -39,7 +38,7 @@ pub(crate) struct Options {
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
 
-    /// Assign a name to the container, which is also its id for the runtime; random by default.
+    /// Assign a name to the container, which is also its ID for the runtime [default: a random name].
     #[arg(long)]
     name: Option<ContainerName>,
     /// Create the bundle at this path instead of $OCI_HOME/bundles/NAME.
@@ -48,10 +47,10 @@ pub(crate) struct Options {
     /// Copy the image instead of mounting an overlay on its layers.
     #[arg(long)]
     copy: bool,
-    /// Write the container's id to a file, which must not exist.
+    /// Write the container's ID to this file, which must not exist.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     cidfile: Option<PathBuf>,
-    /// Set the platform, if the image is for several.
+    /// Use the image for this platform [default: this machine's].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", add = candidates::words(candidates::PLATFORMS))]
     platform: Option<Platform>,
 
@@ -86,7 +85,7 @@ impl Options {
             text => text,
         };
         let address: Address = address.parse().with_context(|| address.clone())?;
-        let base = std::env::current_dir().context("current folder")?;
+        let base = std::env::current_dir().context("current directory")?;
         let (mode, shared, network) = self.network.space(home)?;
         let options = self.settings(home, network)?;
         if self.files.shm_size.is_some() && options.ipc != (Ipc::Private { shm: true }) {

@@ -9,39 +9,39 @@ use serde_json::Value;
 
 use super::{candidates, print_text};
 
-/// List containers as docker ps does.
+/// List containers as `docker ps` does.
 ///
 /// Reads a runtime's list of containers from standard input and joins it with the bundles on disk. A bundle that the runtime does not
-/// know has not been started; a container whose bundle has no name here is listed as well.
-///
-/// Fields for --format: .ID, .Names, .Image, .Command, .RunningFor, .Status, .State, .Ports, .CreatedAt, .Labels, .Mounts, .Networks,
-/// .Bundle.
+/// know is listed as created; a container whose bundle is not below $OCI_HOME is listed as well.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
   run-tool list --format json | bundle-tool ps
   run-tool list --format json | bundle-tool ps --all --filter label=app=shop
   run-tool list --format json | bundle-tool ps --format 'table {{.Names}}\\t{{.Status}}'")]
 pub(crate) struct Ps {
-    /// Show all containers, not only those that run.
+    /// Show all containers, not only running ones.
     #[arg(short, long)]
     all: bool,
-    /// Only print ids.
+    /// Print only IDs.
     #[arg(short, long)]
     quiet: bool,
-    /// Do not truncate ids and commands.
+    /// Print IDs and commands in full.
     #[arg(long)]
     no_trunc: bool,
-    /// Only show containers that match: name=TEXT, id=DIGITS, status=running|paused|created|exited, label=NAME[=VALUE] or
-    /// ancestor=IMAGE.
-    #[arg(short, long, value_name = "FILTER", value_parser = filter, add = candidates::words(candidates::FILTERS))]
+    /// Show only matching containers: name=TEXT, id=DIGITS, status=running|paused|created|exited, label=KEY[=VALUE] or
+    /// ancestor=IMAGE; may be repeated.
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = filter, add = candidates::words(candidates::FILTERS))]
     filter: Vec<Filter>,
-    /// Show the last N created containers, running or not.
+    /// Show the N most recently created containers, running or not.
     #[arg(short = 'n', long, value_name = "N")]
     last: Option<usize>,
-    /// Show the last created container, running or not.
+    /// Show the most recently created container, running or not.
     #[arg(short, long)]
     latest: bool,
-    /// Print each container by a Go template, or as JSON with json.
+    /// Format each container with a Go template, or as `json`.
+    ///
+    /// The fields are .ID, .Names, .Image, .Command, .RunningFor, .Status, .State, .Ports, .CreatedAt, .Labels, .Mounts, .Networks and
+    /// .Bundle. A template that begins with `table` aligns them in columns.
     #[arg(long, value_name = "TEMPLATE", add = candidates::words(&["json", "table"]))]
     format: Option<Template>,
 }

@@ -6,7 +6,7 @@ use super::print_text;
 
 /// Print the config.json that `create` would write.
 ///
-/// Takes the options of `create`. The image's layers are unpacked, but no bundle is left behind; paths are those that it would have.
+/// Takes the options of `create`. The image's layers are unpacked, but no bundle is left behind; the paths are those that it would have.
 #[derive(clap::Args)]
 #[command(
     disable_help_flag = true,

@@ -14,10 +14,10 @@ use super::{About as _, candidates, print_text};
   bundle-tool unit web >/etc/systemd/system/web.service && systemctl enable --now web
   bundle-tool unit --runtime /usr/bin/crun web")]
 pub(crate) struct Unit {
-    /// Runtime that the unit calls; run-tool from $PATH by default.
+    /// Runtime that the unit calls [default: run-tool].
     #[arg(long, value_name = "PROGRAM", value_hint = ValueHint::ExecutablePath)]
     runtime: Option<PathBuf>,
-    /// Container's name, bundle's path or first digits of an id; - reads one from standard input.
+    /// Container name, ID prefix or bundle path, or - to read one from standard input.
     #[arg(add = candidates::containers())]
     bundle: String,
 }

@@ -11,10 +11,10 @@ use super::{About as _, candidates, print_line};
   bundle-tool unmount web
   bundle-tool unmount --force web")]
 pub(crate) struct Unmount {
-    /// Detach it even if something still uses it.
+    /// Unmount it even if something still uses it.
     #[arg(short, long)]
     force: bool,
-    /// Container's name, bundle's path or first digits of an id; - reads one from standard input.
+    /// Container name, ID prefix or bundle path, or - to read one from standard input.
     #[arg(add = candidates::containers())]
     bundle: String,
 }

@@ -16,7 +16,7 @@ use super::{candidates, note, print_bytes, print_text};
 
 /// Manage volumes.
 ///
-/// A volume is a folder of $OCI_HOME/volumes that outlives the containers that use it.
+/// A volume is a directory in $OCI_HOME/volumes that outlives the containers that use it.
 #[derive(Args)]
 #[command(after_long_help = "Examples:
   bundle-tool volume create data
@@ -36,10 +36,10 @@ enum Command {
         after_long_help = "Examples:\n  bundle-tool volume create data\n  bundle-tool volume create --label app=shop data"
     )]
     Create {
-        /// Set metadata of the volume.
-        #[arg(long, value_name = "NAME=VALUE")]
+        /// Set a label of the volume; may be repeated.
+        #[arg(long, value_name = "KEY=VALUE")]
         label: Vec<String>,
-        /// Name of the volume; random by default.
+        /// Name of the volume [default: a random name].
         name: Option<String>,
     },
     /// List the names of volumes.
@@ -48,7 +48,7 @@ enum Command {
         after_long_help = "Examples:\n  bundle-tool volume ls\n  bundle-tool volume ls | xargs bundle-tool volume inspect"
     )]
     Ls {
-        /// Only print names, as is the default.
+        /// Print only names, which is the default.
         #[arg(short, long)]
         quiet: bool,
     },

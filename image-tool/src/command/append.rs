@@ -13,36 +13,36 @@ use super::publish::{Pack, publish, source_date_epoch};
 
 /// Add a layer to an image and print the new image's address.
 ///
-/// The name that was given then means the new image. The new config is dated $SOURCE_DATE_EPOCH, or else the newest file in the
-/// layer, so that equal input gives an equal image.
+/// The name then refers to the new image. Its date is $SOURCE_DATE_EPOCH, or else that of the newest file in the layer, so that
+/// equal input gives an equal image.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   image-tool append :python:3.8 layer.tar
   tar -c app | image-tool append --ref app:1 :python:3.8 -")]
 pub(crate) struct Append {
-    /// The image; - reads the address from standard input.
+    /// Image, or - to read its address from standard input.
     address: Operand,
-    /// The layer: a tar archive, plain or compressed with gzip or zstd; - reads it from standard input.
+    /// Layer, a tar archive, plain or compressed with gzip or zstd, or - to read it from standard input.
     #[arg(value_hint = ValueHint::FilePath)]
     tar: PathBuf,
     /// Give the new image this name, and leave the old name as it is.
     #[arg(long = "ref", value_name = "NAME", value_hint = ValueHint::Other)]
     reference: Option<RefName>,
-    /// How to compress a plain tar archive.
+    /// Compression of the layer, if the tar archive is plain.
     #[arg(long, value_enum, default_value = "gzip")]
     compress: Pack,
-    /// The command that the history shows for the layer.
+    /// Command that the history shows for the layer.
     #[arg(long, value_name = "TEXT", default_value = "image-tool append", value_hint = ValueHint::Other)]
     created_by: String,
-    /// A comment in the history.
+    /// Comment for the history.
     #[arg(short, long, value_name = "TEXT", value_hint = ValueHint::Other)]
     message: Option<String>,
-    /// The author in the history.
+    /// Author for the history.
     #[arg(short, long, value_name = "NAME", value_hint = ValueHint::Other)]
     author: Option<String>,
-    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
-    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
+    /// Use the image for this platform [default: this machine's].
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 

@@ -12,7 +12,7 @@ use super::publish::{created, publish, source_date_epoch};
 
 /// Change the config of an image and print the new image's address.
 ///
-/// The name that was given then means the new image. Layers and all other fields stay as they are.
+/// The name then refers to the new image. Layers and all other fields stay as they are.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -20,18 +20,18 @@ Examples:
   image-tool config --cmd '[\"sh\", \"-c\", \"date\"]' --ref dated :busybox
   image-tool config --unset-label stage --created-by \"no stage\" :app")]
 pub(crate) struct Config {
-    /// The image; - reads the address from standard input.
+    /// Image, or - to read its address from standard input.
     address: Operand,
     #[command(flatten)]
     fields: Fields,
     /// Give the new image this name, and leave the old name as it is.
     #[arg(long = "ref", value_name = "NAME", value_hint = ValueHint::Other)]
     reference: Option<RefName>,
-    /// Add a step to the history with this command (default: leave the history as it is).
+    /// Add a step with this command to the history [default: add no step].
     #[arg(long, value_name = "TEXT", value_hint = ValueHint::Other)]
     created_by: Option<String>,
-    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
-    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
+    /// Use the image for this platform [default: this machine's].
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 

@@ -8,25 +8,25 @@ use image_tool::layer::diff;
 use super::archive::output;
 use super::publish::source_date_epoch;
 
-/// Write the difference between two folders as a layer.
+/// Write the difference between two directories as a layer.
 ///
-/// With unpack and append this changes an image by hand: unpack it twice, change one copy, and append the difference.
+/// To change an image by hand, unpack it twice, change one copy, and append the difference.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   image-tool diff old new | image-tool append :app -
   image-tool diff --exclude tmp -o layer.tar old new")]
 pub(crate) struct Diff {
-    /// The old folder.
+    /// Old directory.
     #[arg(value_hint = ValueHint::DirPath)]
     lower: PathBuf,
-    /// The new folder.
+    /// New directory.
     #[arg(value_hint = ValueHint::DirPath)]
     upper: PathBuf,
-    /// Leave out this path, relative to the folders, and everything beneath it. May be repeated.
+    /// Leave out this path, relative to the directories, and everything beneath it; may be repeated.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::Other)]
     exclude: Vec<PathBuf>,
-    /// Write to this file, which appears when it is complete (default: standard output, unless it is a terminal).
+    /// Write to this file, which appears once it is complete [default: standard output, unless it is a terminal].
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 }

@@ -17,13 +17,13 @@ Examples:
   image-tool export -o rootfs.tar :python:3.8
   image-tool export :python:3.8 | tar -t")]
 pub(crate) struct Export {
-    /// The image; - reads the address from standard input.
+    /// Image, or - to read its address from standard input.
     address: Operand,
-    /// Write to this file, which appears when it is complete (default: standard output, unless it is a terminal).
+    /// Write to this file, which appears once it is complete [default: standard output, unless it is a terminal].
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
-    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
-    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
+    /// Use the image for this platform [default: this machine's].
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 

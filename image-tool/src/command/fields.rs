@@ -7,23 +7,22 @@ use image_tool::layout::platform::Platform;
 /// The fields of a config that can be set.
 #[derive(Args)]
 pub(super) struct Fields {
-    /// Set an environment variable, KEY=VALUE. May be repeated, like --unset-env, --label, --unset-label, --expose and
-    /// --volume.
-    #[arg(short, long, value_name = "KEY=VALUE", value_parser = pair, value_hint = ValueHint::Other)]
+    /// Set an environment variable; may be repeated.
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = pair, value_hint = ValueHint::Other)]
     env: Vec<(String, String)>,
-    /// Remove an environment variable.
-    #[arg(long, value_name = "KEY", value_hint = ValueHint::Other)]
+    /// Remove an environment variable; may be repeated.
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
     unset_env: Vec<String>,
-    /// Set a label, KEY=VALUE.
+    /// Set a label; may be repeated.
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = pair, value_hint = ValueHint::Other)]
     label: Vec<(String, String)>,
-    /// Remove a label.
+    /// Remove a label; may be repeated.
     #[arg(long, value_name = "KEY", value_hint = ValueHint::Other)]
     unset_label: Vec<String>,
-    /// Declare a port, such as 8080/tcp.
+    /// Declare a port, such as 8080/tcp; may be repeated.
     #[arg(long, value_name = "PORT", value_parser = port, value_hint = ValueHint::Other)]
     expose: Vec<String>,
-    /// Declare a volume at this path.
+    /// Declare a volume at this path; may be repeated.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::Other)]
     volume: Vec<String>,
     /// Set the command: a JSON array or a single word; an empty string removes it.
@@ -32,20 +31,20 @@ pub(super) struct Fields {
     /// Set the entrypoint: a JSON array or a single word; an empty string removes it.
     #[arg(long, value_name = "COMMAND", value_parser = words, value_hint = ValueHint::Other)]
     entrypoint: Option<Words>,
-    /// Set the user, NAME or UID, optionally with :GROUP.
-    #[arg(short, long, value_name = "USER", value_hint = ValueHint::Other)]
+    /// Set the user, and optionally the group, by name or ID.
+    #[arg(short, long, value_name = "USER[:GROUP]", value_hint = ValueHint::Other)]
     user: Option<String>,
     /// Set the working directory.
     #[arg(short, long, value_name = "PATH", value_hint = ValueHint::Other)]
     workdir: Option<String>,
-    /// Set the signal that stops the container.
+    /// Set the signal that stops a container of the image.
     #[arg(long, value_name = "SIGNAL", value_hint = ValueHint::Other)]
     stop_signal: Option<String>,
     /// Set the author of the image.
     #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
     author: Option<String>,
-    /// Set the platform, such as linux/arm64.
-    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
+    /// Set the platform.
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     set_platform: Option<Platform>,
 }
 
@@ -63,7 +62,7 @@ fn words(text: &str) -> Result<Words, String> {
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
-        _ => Err("not KEY=VALUE".into()),
+        _ => Err("missing name or '='".into()),
     }
 }
 

@@ -10,8 +10,8 @@ use super::print::{print_line, say};
 
 /// Remove blobs that no image uses.
 ///
-/// Prints the digests of the removed blobs. Fails at once if another tool is writing into the layout. Other programs do not take
-/// part in this lock; if they write into the layout, use --older-than.
+/// Prints the digests of the removed blobs. Fails at once if another of the five tools is writing to the layout. Other programs do
+/// not take its lock; if one may be writing to the layout, use --older-than.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -19,13 +19,13 @@ Examples:
   image-tool gc --dry-run images
   image-tool gc --older-than 12h images")]
 pub(crate) struct Gc {
-    /// The layout; the default layout if omitted.
+    /// Layout [default: $OCI_LAYOUT, else $OCI_HOME/images].
     #[arg(default_value = "", hide_default_value = true)]
     layout: LayoutOperand,
-    /// Print what would be removed, but remove nothing.
+    /// Print what would be removed, without removing it.
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Keep blobs that were written within this time: 90s, 30m, 12h or 7d.
+    /// Keep blobs that are younger than this, such as 90s, 30m, 12h or 7d.
     #[arg(long, value_name = "AGE", value_parser = age, default_value = "0s", hide_default_value = true, value_hint = ValueHint::Other)]
     older_than: Duration,
 }

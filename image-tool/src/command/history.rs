@@ -17,16 +17,19 @@ use super::table::heading;
 
 /// Show how an image was built.
 ///
-/// Prints the steps in docker's columns, the last step first.
+/// Prints the steps in docker's columns, the latest first.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   image-tool history :python:3.8
   image-tool history --no-trunc --format \"{{.CreatedBy}}\" :python:3.8")]
 pub(crate) struct History {
-    /// The image; - reads the address from standard input.
+    /// Image, or - to read its address from standard input.
     address: Operand,
-    /// Print a line for each step by a Go template. Fields: .ID, .CreatedSince, .CreatedAt, .CreatedBy, .Size, .Comment.
+    /// Format each step with a Go template, such as "{{.CreatedBy}}".
+    ///
+    /// The fields are .ID, .CreatedSince, .CreatedAt, .CreatedBy, .Size and .Comment. A template that begins with `table` aligns
+    /// them in columns.
     #[arg(long, value_name = "TEMPLATE", value_hint = ValueHint::Other)]
     format: Option<Template>,
     /// Print IDs and commands in full.
@@ -35,8 +38,8 @@ pub(crate) struct History {
     /// Print only IDs.
     #[arg(short, long)]
     quiet: bool,
-    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
-    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
+    /// Use the image for this platform [default: this machine's].
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 

@@ -19,17 +19,17 @@ Examples:
   image-tool import rootfs.tar :base:1
   tar -C rootfs -c . | image-tool import --cmd sh - :base:1")]
 pub(crate) struct Import {
-    /// The tar archive, plain or compressed with gzip or zstd; - reads it from standard input.
+    /// Tar archive, plain or compressed with gzip or zstd, or - to read it from standard input.
     #[arg(value_hint = ValueHint::FilePath)]
     tar: PathBuf,
-    /// The name of the new image, LAYOUT:REF.
+    /// Name of the new image, LAYOUT:REF.
     new: Address,
     #[command(flatten)]
     fields: Fields,
-    /// How to compress a plain tar archive.
+    /// Compression of the layer, if the tar archive is plain.
     #[arg(long, value_enum, default_value = "gzip")]
     compress: Pack,
-    /// The command that the history shows for the layer.
+    /// Command that the history shows for the layer.
     #[arg(long, value_name = "TEXT", default_value = "image-tool import", value_hint = ValueHint::Other)]
     created_by: String,
 }

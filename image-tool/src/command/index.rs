@@ -7,18 +7,18 @@ use image_tool::layout::Layout;
 use super::operand::{named, new_name};
 use super::publish::publish;
 
-/// Combine images for several platforms under one name and print its address.
+/// Combine images for several platforms under one name and print the address.
 ///
 /// Each image is added for the platform that its config names; of an index, all images are added. If several are for the same
-/// platform, the last one counts.
+/// platform, the last one wins.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   image-tool index :app images:app-amd64 images:app-arm64")]
 pub(crate) struct Index {
-    /// The new name, LAYOUT:REF.
+    /// New name, LAYOUT:REF.
     new: Address,
-    /// The images. Blobs from other layouts are hard-linked or copied.
+    /// Images to combine; blobs from other layouts are hard-linked or copied.
     #[arg(required = true, value_name = "ADDRESS")]
     addresses: Vec<Address>,
 }

@@ -17,7 +17,7 @@ use super::print::print_bytes;
 
 /// Print the details of images as JSON.
 ///
-/// Prints one JSON array in the form of docker image inspect.
+/// The output is a JSON array in the form of `docker image inspect`.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -25,14 +25,14 @@ Examples:
   image-tool inspect --format \"{{json .Config.Env}}\" :python:3.8
   image-tool list images | head -n1 | image-tool inspect -")]
 pub(crate) struct Inspect {
-    /// The images; - reads an address from standard input.
+    /// Images, or - to read an address from standard input.
     #[arg(required = true, value_name = "ADDRESS")]
     addresses: Vec<Operand>,
-    /// Print a line for each image by a Go template, such as "{{.Id}}" or "{{json .Config.Env}}".
+    /// Format each image with a Go template, such as "{{.Id}}" or "{{json .Config.Env}}".
     #[arg(short, long, value_name = "TEMPLATE", value_hint = ValueHint::Other)]
     format: Option<Template>,
-    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
-    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
+    /// Use the image for this platform [default: this machine's].
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 

@@ -18,8 +18,8 @@ use super::table::heading;
 
 /// List images.
 ///
-/// Prints one address a line, or docker's table on a terminal. In the table, the ID of an image is the digest of its config, and
-/// its size is that of its layers, uncompressed.
+/// Prints one address per line, or docker's table on a terminal. In the table, the ID of an image is the digest of its config, and
+/// its size is that of its uncompressed layers.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -27,7 +27,7 @@ Examples:
   image-tool list --json images
   image-tool list --filter label=stage=test --format \"{{.Address}}\"")]
 pub(crate) struct List {
-    /// A layout, or LAYOUT:REF for the images of one repository or name; the default layout if omitted.
+    /// Layout, or LAYOUT:REF for the images of one repository or name [default: $OCI_LAYOUT, else $OCI_HOME/images].
     #[arg(default_value = "", hide_default_value = true, value_name = "LAYOUT")]
     operand: LayoutOperand,
     /// Print the table even if standard output is not a terminal.
@@ -36,8 +36,10 @@ pub(crate) struct List {
     /// Print the descriptor of each image as a line of JSON.
     #[arg(long, conflicts_with_all = ["table", "format", "quiet"])]
     json: bool,
-    /// Print a line for each image by a Go template, such as "{{.Repository}}:{{.Tag}}". Fields: .ID, .Repository, .Tag,
-    /// .Digest, .CreatedSince, .CreatedAt, .Size, .Address.
+    /// Format each image with a Go template, such as "{{.Repository}}:{{.Tag}}".
+    ///
+    /// The fields are .ID, .Repository, .Tag, .Digest, .CreatedSince, .CreatedAt, .Size and .Address. A template that begins with
+    /// `table` aligns them in columns.
     #[arg(long, value_name = "TEMPLATE", value_hint = ValueHint::Other)]
     format: Option<Template>,
     /// Print only IDs.
@@ -49,8 +51,8 @@ pub(crate) struct List {
     /// Print IDs in full.
     #[arg(long)]
     no_trunc: bool,
-    /// List only matching images: reference=PATTERN, label=KEY[=VALUE], dangling=true or dangling=false. May be repeated.
-    #[arg(short, long, value_name = "FILTER", value_parser = filter, value_hint = ValueHint::Other)]
+    /// List only matching images: reference=PATTERN, label=KEY[=VALUE] or dangling=BOOL; may be repeated.
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = filter, value_hint = ValueHint::Other)]
     filter: Vec<Filter>,
 }
 

@@ -13,15 +13,15 @@ use super::print::{print_line, say};
 
 /// Load images from an archive and print their addresses.
 ///
-/// Reads docker-archives of every age and oci-archives, plain or compressed with gzip or zstd, as docker save, podman save and
-/// skopeo write them. Layers are stored as they are.
+/// Reads the docker-archives and oci-archives that docker, podman, skopeo and containerd write, of any age, plain or compressed with
+/// gzip or zstd. Layers are stored as they are.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   image-tool load -i python.tar
   docker save python:3.8 | image-tool load images")]
 pub(crate) struct Load {
-    /// The layout, created if it does not exist; the default layout if omitted.
+    /// Layout, created if it does not exist [default: $OCI_LAYOUT, else $OCI_HOME/images].
     #[arg(default_value = "", hide_default_value = true)]
     layout: LayoutOperand,
     /// Read from this file instead of standard input.

@@ -2,7 +2,7 @@
 
 use image_tool::program::candidates::addresses;
 use image_tool::program::completion::Candidates;
-use image_tool::program::manual::Manual;
+use image_tool::program::manual::{Entry, Manual};
 
 /// Where an address is expected.
 pub(super) const CANDIDATES: Candidates = &[
@@ -15,29 +15,31 @@ pub(super) const CANDIDATES: Candidates = &[
 
 pub(super) const MANUAL: Manual = Manual {
     statuses: &[
-        ("0", "Success."),
-        ("1", "The command failed, or the answer is no."),
-        ("2", "The command line is wrong."),
+        Entry::new("0", "Success."),
+        Entry::new("1", "The command failed."),
+        Entry::new("1", "An image that verify was given is damaged.").only(&["verify"]),
+        Entry::new("2", "The command line is wrong."),
     ],
     environment: &[
-        (
+        Entry::new(
             "OCI_HOME",
-            "The data folder of the tools. Default: /var/lib/oci for root, else $XDG_DATA_HOME/oci, else $HOME/.local/share/oci.",
+            "The data directory of the tools. Default: /var/lib/oci for root, else $XDG_DATA_HOME/oci, else ~/.local/share/oci.",
         ),
-        (
-            "OCI_LAYOUT",
-            "The default layout, which an address without a layout means. Default: images in the data folder.",
-        ),
-        (
+        Entry::new("OCI_LAYOUT", "The layout of addresses without LAYOUT. Default: $OCI_HOME/images."),
+        Entry::new(
             "SOURCE_DATE_EPOCH",
-            "The time of new images in seconds since 1970, so that equal input gives equal digests (reproducible-builds.org).",
-        ),
-        ("TMPDIR", "The folder for the temporary tree of squash. Default: /var/tmp."),
+            "The time of new images in seconds since 1970, so that equal input gives equal digests \
+             (https://reproducible-builds.org).",
+        )
+        .only(&["append", "config", "diff", "export", "import", "squash"]),
+        Entry::new("TMPDIR", "The directory for a temporary copy of the files. Default: /var/tmp.")
+            .only(&["export", "squash"]),
     ],
     files: &[
-        ("LAYOUT/index.json", "The images of a layout by name (image-spec image-layout.md)."),
-        ("LAYOUT/blobs/", "Manifests, configs and layers by digest."),
-        ("LAYOUT/.partial/", "Downloads to be resumed by registry-tool; gc removes them."),
+        Entry::new("LAYOUT/index.json", "The images of a layout by name, as the image spec defines it."),
+        Entry::new("LAYOUT/blobs/", "Manifests, configs and layers by digest."),
+        Entry::new("LAYOUT/.partial/", "Interrupted downloads, which registry-tool resumes and gc removes.")
+            .only(&["gc"]),
     ],
-    related: &["registry-tool", "bundle-tool", "build-tool", "skopeo", "umoci"],
+    related: &["bundle-tool(1)", "build-tool(1)", "registry-tool(1)", "skopeo(1)", "umoci(1)"],
 };

@@ -10,8 +10,8 @@ use super::print::say;
 
 /// Remove names; an image goes with its last name.
 ///
-/// A name removes only itself while the image has others. An image ID, or its first digits, removes the image if it has only one
-/// name; with --force, whatever names it has. The blobs stay until gc removes them.
+/// As long as an image has other names, only the given name is removed. An image ID, or its first digits, removes an image that has
+/// a single name, or, with --force, all names. The blobs stay until gc removes them.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -22,7 +22,7 @@ pub(crate) struct Rm {
     /// Names or IDs of images.
     #[arg(required = true, value_name = "ADDRESS")]
     addresses: Vec<Address>,
-    /// Remove an image with all its names by its ID; ignore images that do not exist.
+    /// Remove all names of an image that is given by its ID, and ignore images that do not exist.
     #[arg(short, long)]
     force: bool,
 }

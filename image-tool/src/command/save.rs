@@ -31,21 +31,20 @@ Examples:
   image-tool save --format oci-archive --compress zstd -o all.tar.zst :a :b
   image-tool save :python:3.8 | docker load")]
 pub(crate) struct Save {
-    /// The images; - reads an address from standard input.
+    /// Images, or - to read an address from standard input.
     #[arg(required = true, value_name = "ADDRESS")]
     addresses: Vec<Operand>,
-    /// Write to this file, which appears when it is complete (default: standard output, unless it is a terminal).
+    /// Write to this file, which appears once it is complete [default: standard output, unless it is a terminal].
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
-    /// The format of the archive.
+    /// Format of the archive.
     #[arg(long, value_enum, default_value = "docker-archive")]
     format: Form,
     /// Compress the archive.
     #[arg(long, value_enum, default_value = "none")]
     compress: Pack,
-    /// Of a multi-platform image, save the one for this platform, such as linux/arm64 (default: this machine's for a
-    /// docker-archive, all for an oci-archive).
-    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
+    /// Save the image for this platform [default: this machine's for a docker-archive, all for an oci-archive].
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 

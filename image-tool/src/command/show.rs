@@ -17,13 +17,13 @@ Examples:
   image-tool show --config :python:3.8
   image-tool show --platform linux/arm64 :python:3.8")]
 pub(crate) struct Show {
-    /// The image; - reads the address from standard input.
+    /// Image, or - to read its address from standard input.
     address: Operand,
     /// Print the config instead.
     #[arg(long)]
     config: bool,
-    /// Of a multi-platform image, take the one for this platform, such as linux/arm64.
-    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
+    /// Show the image for this platform instead of the index.
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 

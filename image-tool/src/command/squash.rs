@@ -13,23 +13,23 @@ use super::publish::{Pack, created, publish, source_date_epoch};
 
 /// Squash all layers of an image into one and print the new image's address.
 ///
-/// Files that upper layers deleted or replaced are gone from the new image. The name that was given then means the new image.
+/// Files that upper layers deleted or replaced are gone from the new image, to which the name then refers.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   image-tool squash :app
   image-tool squash --compress zstd --ref app:flat :app")]
 pub(crate) struct Squash {
-    /// The image; - reads the address from standard input.
+    /// Image, or - to read its address from standard input.
     address: Operand,
     /// Give the new image this name, and leave the old name as it is.
     #[arg(long = "ref", value_name = "NAME", value_hint = ValueHint::Other)]
     reference: Option<RefName>,
-    /// How to compress the layer.
+    /// Compression of the layer.
     #[arg(long, value_enum, default_value = "gzip")]
     compress: Pack,
-    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
-    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
+    /// Use the image for this platform [default: this machine's].
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 

@@ -8,17 +8,17 @@ use super::print::print_line;
 
 /// Give an image another name.
 ///
-/// If the new name already means an image, it is moved. If the name is in another layout, the blobs of the image are hard-linked
-/// or copied there.
+/// If another image has the new name already, it loses it. If the new name is in another layout, the blobs of the image are
+/// hard-linked or copied there.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   image-tool tag :python:3.8 :mine:1
   image-tool tag :python:3.8 other:python:3.8")]
 pub(crate) struct Tag {
-    /// The image; - reads the address from standard input.
+    /// Image, or - to read its address from standard input.
     address: Operand,
-    /// The new name, LAYOUT:REF.
+    /// New name, LAYOUT:REF.
     new: Address,
 }
 

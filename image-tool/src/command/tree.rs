@@ -18,19 +18,19 @@ Examples:
   image-tool tree --html :python:3.8 >python.html
   image-tool tree --json :python:3.8 | jq \".waste[0]\"")]
 pub(crate) struct Tree {
-    /// The image; - reads the address from standard input.
+    /// Image, or - to read its address from standard input.
     address: Operand,
     /// Print everything as JSON.
     #[arg(long, conflicts_with = "html")]
     json: bool,
-    /// Print an HTML page with a map of the tree.
+    /// Print an HTML page with a map of the files.
     #[arg(long)]
     html: bool,
-    /// Levels of folders to show.
-    #[arg(short, long, value_name = "LEVELS", default_value_t = 2, value_hint = ValueHint::Other)]
+    /// Levels of directories to show.
+    #[arg(short, long, value_name = "N", default_value_t = 2, value_hint = ValueHint::Other)]
     depth: usize,
-    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
-    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
+    /// Use the image for this platform [default: this machine's].
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 

@@ -14,32 +14,32 @@ use super::TOOL;
 use super::operand::{Operand, named};
 use super::print::print_line;
 
-/// Unpack an image into a folder and print its path.
+/// Unpack an image into a directory and print its path.
 ///
-/// Everything is verified; if something is wrong, the folder is left as it was. Root keeps the owners of files. Other users own all
-/// files themselves, and device nodes are left out.
+/// Everything is verified; if something is wrong, the directory is left as it was. For root, files keep their owners. For other users,
+/// all files belong to the user, and device nodes are left out.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   image-tool unpack :python:3.8 rootfs
   image-tool unpack --uid-map 0:100000:65536 :python:3.8 rootfs")]
 pub(crate) struct Unpack {
-    /// The image; - reads the address from standard input.
+    /// Image, or - to read its address from standard input.
     address: Operand,
-    /// A new or an empty folder.
+    /// Directory, which must be new or empty.
     #[arg(value_hint = ValueHint::DirPath)]
     directory: PathBuf,
-    /// Own all files, even as root.
+    /// Own all files, as for other users, even as root.
     #[arg(long)]
     rootless: bool,
-    /// Shift user IDs, INSIDE:OUTSIDE:COUNT. May be repeated.
-    #[arg(long, value_name = "MAP", conflicts_with = "rootless", value_hint = ValueHint::Other)]
+    /// Shift user IDs; may be repeated.
+    #[arg(long, value_name = "INSIDE:OUTSIDE:COUNT", conflicts_with = "rootless", value_hint = ValueHint::Other)]
     uid_map: Vec<String>,
-    /// Shift group IDs (default: like user IDs). May be repeated.
-    #[arg(long, value_name = "MAP", requires = "uid_map", value_hint = ValueHint::Other)]
+    /// Shift group IDs; may be repeated [default: the user IDs' map].
+    #[arg(long, value_name = "INSIDE:OUTSIDE:COUNT", requires = "uid_map", value_hint = ValueHint::Other)]
     gid_map: Vec<String>,
-    /// Of a multi-platform image, take the one for this platform, such as linux/arm64 (default: this machine's).
-    #[arg(long, value_name = "PLATFORM", value_hint = ValueHint::Other)]
+    /// Use the image for this platform [default: this machine's].
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
 }
 

@@ -23,7 +23,7 @@ Examples:
   image-tool verify :python:3.8
   image-tool list images | image-tool verify -")]
 pub(crate) struct Verify {
-    /// Images, or layouts with all their images; - reads addresses from standard input. The default layout if omitted.
+    /// Images, layouts with all their images, or - to read addresses from standard input [default: $OCI_LAYOUT, else $OCI_HOME/images].
     #[arg(value_name = "ADDRESS")]
     operands: Vec<String>,
 }

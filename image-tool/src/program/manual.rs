@@ -20,17 +20,46 @@ pub struct Man {
     pub folder: PathBuf,
 }
 
-/// What a program's pages say beyond its command line. Each entry is a term and its description.
+/// What a program's pages say beyond its command line.
 #[derive(Debug, Clone, Copy)]
 pub struct Manual {
     /// The exit statuses.
-    pub statuses: &'static [(&'static str, &'static str)],
+    pub statuses: &'static [Entry],
     /// The environment variables that the program reads.
-    pub environment: &'static [(&'static str, &'static str)],
+    pub environment: &'static [Entry],
     /// The files that the program reads and writes.
-    pub files: &'static [(&'static str, &'static str)],
-    /// Pages of other programs, without the section.
+    pub files: &'static [Entry],
+    /// Pages of other programs, such as `skopeo(1)`.
     pub related: &'static [&'static str],
+}
+
+/// An entry of a list: an exit status, a variable or a file.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    term: &'static str,
+    description: &'static str,
+    /// The commands on whose pages the entry is, beside the program's own; all of them if `None`.
+    commands: Option<&'static [&'static str]>,
+}
+
+impl Entry {
+    /// An entry that concerns all commands.
+    #[must_use]
+    pub const fn new(term: &'static str, description: &'static str) -> Self {
+        Self { term, description, commands: None }
+    }
+
+    /// The entry, for these commands and their subcommands only.
+    #[must_use]
+    pub const fn only(self, commands: &'static [&'static str]) -> Self {
+        Self { commands: Some(commands), ..self }
+    }
+
+    /// Whether the entry is on the page of a command. `path` begins with the program.
+    fn concerns(&self, path: &[&str]) -> bool {
+        let Some(commands) = self.commands else { return true };
+        path.get(1).is_none_or(|command| commands.contains(command))
+    }
 }
 
 impl Manual {
@@ -70,53 +99,61 @@ impl Manual {
         let mut page = Roff::new();
         section(&mut page, "NAME");
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-        page.text([roman(format!("{name} - {}", about.trim_end_matches('.')))]);
+        page.text([roman(format!("{name} - {}", about.trim_end_matches('.').replace('`', "")))]);
         section(&mut page, "SYNOPSIS");
         synopsis(&mut page, command, path);
         section(&mut page, "DESCRIPTION");
-        paragraphs(
-            &mut page,
-            &command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default(),
-        );
-        arguments(&mut page, command);
+        let long = command.get_long_about().map(ToString::to_string);
+        for (index, paragraph) in paragraphs(&long.unwrap_or(about)).into_iter().enumerate() {
+            if index > 0 {
+                page.control("PP", []);
+            }
+            page.text(marked(&sentence(paragraph)));
+        }
+        arguments(&mut page, command, path);
         commands(&mut page, command, path);
         if let Some(examples) = examples(command) {
             section(&mut page, "EXAMPLES");
-            page.control("nf", []);
+            page.control("EX", []);
             for line in examples {
                 page.text([roman(line)]);
             }
-            page.control("fi", []);
+            page.control("EE", []);
         }
         for (heading, entries) in
             [("EXIT STATUS", self.statuses), ("ENVIRONMENT", self.environment), ("FILES", self.files)]
         {
+            let entries: Vec<&Entry> = entries.iter().filter(|entry| entry.concerns(path)).collect();
             if !entries.is_empty() {
                 section(&mut page, heading);
             }
-            for (term, description) in entries {
+            for entry in entries {
                 page.control("TP", []);
-                page.text([bold(*term)]);
-                page.text([roman(*description)]);
+                page.text([bold(entry.term)]);
+                page.text(marked(entry.description));
             }
         }
         section(&mut page, "SEE ALSO");
-        page.text(self.see_also(command, path));
+        page.text(self.see_also(path));
         // roff's writer leaves out an empty argument: the date, which would make equal input give unequal pages.
         format!(".TH {} 1 \"\" \"{} {version}\" \"User Commands\"\n{}", name.to_uppercase(), path[0], page.render())
     }
 
-    /// The page above, the pages below, and those of other programs.
-    fn see_also(&self, command: &Command, path: &[&str]) -> Vec<Inline> {
-        let above = (path.len() > 1).then(|| path[..path.len() - 1].join("-"));
-        let below = subcommands(command).map(|command| format!("{}-{}", path.join("-"), command.get_name()));
-        let names = above.into_iter().chain(below).chain(self.related.iter().map(|name| (*name).to_owned()));
+    /// The page above, and those of other programs, in the order of man-pages(7): by section, then by name. The pages below are
+    /// in COMMANDS.
+    fn see_also(&self, path: &[&str]) -> Vec<Inline> {
+        let above = (path.len() > 1).then(|| format!("{}(1)", path[..path.len() - 1].join("-")));
+        let mut pages: Vec<String> = self.related.iter().map(|page| (*page).to_owned()).chain(above).collect();
+        pages.sort_by_cached_key(|page| {
+            page.split_once('(').map(|(name, section)| (section.to_owned(), name.to_owned()))
+        });
         let mut line = Vec::new();
-        for name in names {
+        for page in &pages {
             if !line.is_empty() {
                 line.push(roman(", "));
             }
-            line.extend([bold(name), roman("(1)")]);
+            let (name, section) = page.split_at(page.find('(').unwrap_or(page.len()));
+            line.extend([bold(name), roman(section)]);
         }
         line
     }
@@ -130,24 +167,62 @@ fn section(page: &mut Roff, heading: &str) {
     page.control("SH", [heading]);
 }
 
-/// Text whose paragraphs are parted by empty lines.
-fn paragraphs(page: &mut Roff, text: &str) {
-    for (index, paragraph) in text.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()).enumerate() {
-        if index > 0 {
-            page.control("PP", []);
-        }
-        page.text([roman(paragraph.split_whitespace().collect::<Vec<_>>().join(" "))]);
-    }
+/// The paragraphs of a text, each as one line. Empty lines part them.
+fn paragraphs(text: &str) -> Vec<String> {
+    text.split("\n\n")
+        .map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|paragraph| !paragraph.is_empty())
+        .collect()
 }
 
-fn shown(command: &Command) -> impl Iterator<Item = &Arg> {
-    command.get_arguments().filter(|argument| !argument.is_hide_set())
+/// The text with a full stop, which clap takes from the end of a summary.
+fn sentence(text: String) -> String {
+    if text.ends_with(['.', '!', '?', ':']) { text } else { text + "." }
 }
+
+/// The text with what is to be typed in bold: what is between backticks, and options.
+fn marked(text: &str) -> Vec<Inline> {
+    let mut line = Vec::new();
+    for (index, part) in text.split('`').enumerate() {
+        if index % 2 == 1 {
+            line.push(bold(part));
+            continue;
+        }
+        let mut plain = String::new();
+        for word in part.split_inclusive([' ', '(']) {
+            let end = word.find(|c: char| !c.is_ascii_lowercase() && c != '-').unwrap_or(word.len());
+            let (option, rest) = word.split_at(end);
+            if option.len() > 2 && option.starts_with("--") {
+                line.extend([roman(std::mem::take(&mut plain)), bold(option)]);
+                plain = rest.to_owned();
+            } else {
+                plain += word;
+            }
+        }
+        line.push(roman(plain));
+    }
+    line
+}
+
+/// The arguments that a page describes. Global options are on the program's page only.
+fn shown<'a>(command: &'a Command, path: &[&str]) -> impl Iterator<Item = &'a Arg> {
+    let whole = path.len() == 1;
+    command.get_arguments().filter(move |argument| !argument.is_hide_set() && (whole || !argument.is_global_set()))
+}
+
+/// Beyond this many options a synopsis only says that there are some.
+const FEW: usize = 12;
 
 /// The command with its options and their values, then its operands.
 fn synopsis(page: &mut Roff, command: &Command, path: &[&str]) {
     let mut line = vec![bold(path.join(" "))];
-    for option in shown(command).filter(|argument| !argument.is_positional() && argument.get_id() != "help") {
+    let mut options: Vec<&Arg> =
+        shown(command, path).filter(|argument| !argument.is_positional() && argument.get_id() != "help").collect();
+    if options.len() > FEW {
+        line.extend([roman(" ["), italic("OPTION"), roman("]...")]);
+        options.retain(|option| option.is_required_set());
+    }
+    for option in options {
         line.push(roman(if option.is_required_set() { " " } else { " [" }));
         line.extend(names(option, "|"));
         line.extend(value(option));
@@ -160,9 +235,12 @@ fn synopsis(page: &mut Roff, command: &Command, path: &[&str]) {
     }
     for operand in command.get_positionals().filter(|argument| !argument.is_hide_set()) {
         line.push(roman(if operand.is_required_set() { " " } else { " [" }));
-        line.push(italic(value_names(operand)));
-        if repeats(operand) {
-            line.push(roman("..."));
+        // Of several names, the last is that of the values which may follow the first ones.
+        let names = value_names(operand);
+        match names.rsplit_once(' ').filter(|_| repeats(operand)) {
+            Some((first, last)) => line.extend([italic(first), roman(" ["), italic(last), roman("...]")]),
+            None if repeats(operand) => line.extend([italic(names), roman("...")]),
+            None => line.push(italic(names)),
         }
         if !operand.is_required_set() {
             line.push(roman("]"));
@@ -208,7 +286,7 @@ fn value(option: &Arg) -> Vec<Inline> {
 }
 
 /// The operands and the options, the latter by their headings.
-fn arguments(page: &mut Roff, command: &Command) {
+fn arguments(page: &mut Roff, command: &Command, path: &[&str]) {
     let operands: Vec<&Arg> = command.get_positionals().filter(|argument| !argument.is_hide_set()).collect();
     if !operands.is_empty() {
         section(page, "OPERANDS");
@@ -219,7 +297,7 @@ fn arguments(page: &mut Roff, command: &Command) {
         described(page, operand);
     }
     let mut headings: Vec<Option<&str>> = Vec::new();
-    let options: Vec<&Arg> = shown(command).filter(|argument| !argument.is_positional()).collect();
+    let options: Vec<&Arg> = shown(command, path).filter(|argument| !argument.is_positional()).collect();
     for option in &options {
         if !headings.contains(&option.get_help_heading()) {
             headings.push(option.get_help_heading());
@@ -241,31 +319,59 @@ fn arguments(page: &mut Roff, command: &Command) {
             described(page, option);
         }
     }
+    globals(page, command, path);
+}
+
+/// Where the options that every command has are described.
+fn globals(page: &mut Roff, command: &Command, path: &[&str]) {
+    let globals = command.get_arguments().filter(|argument| argument.is_global_set() && !argument.is_hide_set());
+    let globals: Vec<&Arg> = globals.filter(|_| path.len() > 1).collect();
+    if globals.is_empty() {
+        return;
+    }
+    let (noun, verb) = if globals.len() == 1 { ("option", "is") } else { ("options", "are") };
+    let mut line = vec![roman(format!("The global {noun} "))];
+    for (index, option) in globals.into_iter().enumerate() {
+        line.push(roman(if index == 0 { "" } else { ", " }));
+        line.extend(names(option, "/"));
+    }
+    line.extend([roman(format!(" {verb} described in ")), bold(path[0]), roman("(1).")]);
+    page.control("PP", []);
+    page.text(line);
 }
 
 /// What an argument means, the values that it can have, and its default.
 fn described(page: &mut Roff, argument: &Arg) {
-    let help = argument.get_long_help().or(argument.get_help()).map(ToString::to_string).unwrap_or_default();
-    for (index, paragraph) in help.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()).enumerate() {
+    let help = match argument.get_id().as_str() {
+        // clap's own text tells of a summary, which a page has none of.
+        "help" => "Print help".to_owned(),
+        _ => argument.get_long_help().or(argument.get_help()).map(ToString::to_string).unwrap_or_default(),
+    };
+    let mut notes = Vec::new();
+    for (index, paragraph) in paragraphs(&help).into_iter().enumerate() {
         if index > 0 {
             page.control("IP", []);
         }
-        let text = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
-        page.text([roman(if text.ends_with(['.', '!', '?', ':']) { text } else { text + "." })]);
+        // A default that only the text knows is written as clap writes those that it knows.
+        let (text, default) = match paragraph.trim_end_matches('.').split_once(" [default: ") {
+            Some((text, default)) => (text.to_owned(), default.strip_suffix(']').map(str::to_owned)),
+            None => (paragraph, None),
+        };
+        page.text(marked(&sentence(text)));
+        notes.extend(default.map(|default| format!("Default: {default}.")));
     }
-    let mut notes = Vec::new();
     if argument.get_num_args().is_some_and(|range| range.takes_values()) && !argument.is_hide_possible_values_set() {
         let values: Vec<String> = argument
             .get_possible_values()
             .iter()
             .filter(|value| !value.is_hide_set())
             .map(|value| match value.get_help() {
-                Some(help) => format!("{} ({help})", value.get_name()),
-                None => value.get_name().to_owned(),
+                Some(help) => format!("`{}` ({help})", value.get_name()),
+                None => format!("`{}`", value.get_name()),
             })
             .collect();
         if !values.is_empty() {
-            notes.push(format!("Possible values: {}.", values.join(", ")));
+            notes.insert(0, format!("Possible values: {}.", values.join(", ")));
         }
     }
     let defaults = argument.get_default_values();
@@ -275,7 +381,7 @@ fn described(page: &mut Roff, argument: &Arg) {
     }
     if !notes.is_empty() {
         page.control("IP", []);
-        page.text([roman(notes.join(" "))]);
+        page.text(marked(&notes.join(" ")));
     }
 }
 
@@ -286,7 +392,7 @@ fn commands(page: &mut Roff, command: &Command, path: &[&str]) {
     for command in subcommands(command) {
         page.control("TP", []);
         page.text([bold(format!("{}-{}", path.join("-"), command.get_name())), roman("(1)")]);
-        page.text([roman(command.get_about().map(ToString::to_string).unwrap_or_default())]);
+        page.text(marked(&sentence(command.get_about().map(ToString::to_string).unwrap_or_default())));
     }
 }
 
@@ -304,20 +410,36 @@ mod tests {
     #[test]
     fn every_command_has_a_page_with_all_sections_in_order() {
         let manual = Manual {
-            statuses: &[("0", "Success.")],
-            environment: &[("OCI_HOME", "Where things are.")],
-            files: &[("/var/lib/oci", "Things.")],
-            related: &["skopeo"],
+            statuses: &[Entry::new("0", "Success.")],
+            environment: &[Entry::new("OCI_HOME", "Where things are.")],
+            files: &[
+                Entry::new("/var/lib/oci", "Things."),
+                Entry::new("/etc/cni", "Networks.").only(&["network"]),
+                Entry::new("/var/lib/oci/volumes", "Volumes.").only(&["volume"]),
+            ],
+            related: &["runc(8)", "skopeo(1)"],
         };
-        let command = Command::new("a-tool").version("1.2.3").about("Do things").subcommand(
-            Command::new("volume").about("Manage volumes").subcommand(
-                Command::new("rm")
-                    .about("Remove volumes")
-                    .after_long_help("Examples:\n  a-tool volume rm data")
-                    .arg(Arg::new("format").long("format").short('f').value_name("TEMPLATE").default_value("x"))
-                    .arg(Arg::new("name").value_name("NAME").required(true).num_args(1..)),
-            ),
-        );
+        let command = Command::new("a-tool")
+            .version("1.2.3")
+            .about("Do things")
+            .arg(Arg::new("verbose").long("verbose").short('v').action(ArgAction::Count).global(true))
+            .subcommand(
+                Command::new("volume").about("Manage volumes").subcommand(
+                    Command::new("rm")
+                        .about("Remove `data` volumes")
+                        .after_long_help("Examples:\n  a-tool volume rm data")
+                        .arg(
+                            Arg::new("format")
+                                .long("format")
+                                .short('f')
+                                .value_name("TEMPLATE")
+                                .default_value("x")
+                                .help("Format as `docker` does (--all too)"),
+                        )
+                        .arg(Arg::new("limit").long("limit").value_name("N").help("At most N [default: all]"))
+                        .arg(Arg::new("name").value_names(["NAME", "OTHER"]).required(true).num_args(1..)),
+                ),
+            );
         let pages = manual.pages(&command);
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["a-tool", "a-tool-volume", "a-tool-volume-rm"]);
@@ -338,6 +460,16 @@ mod tests {
         assert_eq!(sections, expected, "{page}");
         assert!(page.contains(r"[\fB\-f\fR|\fB\-\-format\fR \fITEMPLATE\fR]"), "{page}");
         assert!(page.contains("Default: x."), "{page}");
-        assert!(page.contains(r"\fBa\-tool\-volume\fR(1), \fBskopeo\fR(1)"), "{page}");
+        assert!(page.contains("Default: all.") && !page.contains("[default"), "{page}");
+        assert!(page.contains(r"\fINAME\fR [\fIOTHER\fR...]"), "{page}");
+        assert!(page.contains(r"Format as \fBdocker\fR does (\fB\-\-all\fR too)."), "{page}");
+        assert!(page.contains(r"a\-tool\-volume\-rm \- Remove data volumes"), "{page}");
+        assert!(
+            page.contains(r"The global option \fB\-v\fR/\fB\-\-verbose\fR is described in \fBa\-tool\fR(1)."),
+            "{page}"
+        );
+        assert!(page.contains("/var/lib/oci/volumes") && !page.contains("/etc/cni"), "{page}");
+        assert!(page.contains(r"\fBa\-tool\-volume\fR(1), \fBskopeo\fR(1), \fBrunc\fR(8)"), "{page}");
+        assert!(pages[0].1.contains("/etc/cni"), "{}", pages[0].1);
     }
 }

@@ -52,7 +52,7 @@ fn images_are_made_of_images_trees_and_words() {
             .ok(),
         printed
     );
-    work.run("config images:mine -e nonsense").fails(2, &["KEY=VALUE"]);
+    work.run("config images:mine -e nonsense").fails(2, &["nonsense", "--env", "missing name or '='"]);
     work.run("config images:mine --expose 70000").fails(2, &["53/udp"]);
 
     work.run("squash images:python:3.8 --ref flat").ok();

@@ -18,7 +18,7 @@ pub(crate) struct Catalog {
     /// Host of the registry, such as localhost:5000.
     #[arg(value_hint = ValueHint::Hostname)]
     registry: RegistryHost,
-    /// Print the JSON document of the distribution-spec, with all pages in one.
+    /// Print the JSON document that the distribution spec defines, with all pages in one.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

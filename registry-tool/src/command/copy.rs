@@ -12,7 +12,7 @@ use registry_tool::transfer::copy::{Order, copy};
 use super::progress::{Display, Progress, Transfer};
 use super::{Network, block_on, mirrors};
 
-/// Copy an image from one registry, or repository, to another.
+/// Copy an image from one registry or repository to another.
 ///
 /// Layers are streamed from one registry to the other and verified on the way; nothing is written to disk. Layers that the
 /// target already has, or can mount from another of its repositories, are not sent. An index is copied with all its images.
@@ -33,10 +33,10 @@ pub(crate) struct Copy {
     /// Print only the new name.
     #[arg(short, long)]
     quiet: bool,
-    /// Choose how standard error shows progress.
-    #[arg(long, value_enum, default_value = "auto")]
+    /// How to show progress on standard error.
+    #[arg(long, value_name = "STYLE", value_enum, default_value = "auto")]
     progress: Progress,
-    /// Transfer this many layers at once.
+    /// Number of layers to transfer at once.
     #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..))]
     jobs: u8,
     #[command(flatten)]

@@ -14,7 +14,8 @@ use super::{Network, block_on, mirrors, print_text};
 
 /// Show an image at a registry without pulling it.
 ///
-/// Prints the JSON document that skopeo inspect prints; or, byte for byte, the image's manifest, index or config.
+/// The output is the JSON document that `skopeo inspect` prints or, with --raw or --config, one of the image's own documents, byte
+/// for byte.
 #[derive(Args)]
 #[command(after_long_help = "Examples:
   registry-tool inspect python:3.8
@@ -24,13 +25,13 @@ pub(crate) struct Inspect {
     /// Name of the image.
     #[arg(value_hint = ValueHint::Other)]
     reference: ImageName,
-    /// Print the manifest itself; for an image with several platforms, the index.
+    /// Print the manifest itself or, for an image with several platforms, the index.
     #[arg(long, conflicts_with = "config")]
     raw: bool,
     /// Print the config itself.
     #[arg(long)]
     config: bool,
-    /// Show the image for this platform [default: that of this machine].
+    /// Show the image for this platform [default: this machine's].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
     /// Leave out the repository's tags.

@@ -17,8 +17,8 @@ const PASSWORD_LIMIT: u64 = 64 << 10;
 
 /// Log in to a registry.
 ///
-/// The credentials are stored once the registry has accepted them: in the credential helper that docker's config.json names,
-/// else in that file itself, readable only by its owner.
+/// The credentials are stored once the registry has accepted them: in the credential helper that docker's config.json names, or
+/// else in that file itself, which only its owner can read.
 #[derive(Args)]
 #[command(after_long_help = "Examples:
   registry-tool login
@@ -27,7 +27,7 @@ pub(crate) struct Login {
     /// Host of the registry, such as localhost:5000.
     #[arg(default_value = "docker.io", value_hint = ValueHint::Hostname)]
     registry: RegistryHost,
-    /// Name of the account [default: asked for on the terminal].
+    /// Name of the account [default: ask on the terminal].
     #[arg(short, long, value_hint = ValueHint::Username)]
     username: Option<String>,
     /// Password or token; other users of this machine can see it, so prefer --password-stdin.

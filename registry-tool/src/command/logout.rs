@@ -7,7 +7,7 @@ use registry_tool::reference::RegistryHost;
 
 /// Log out of a registry.
 ///
-/// Removes the credentials that registry-tool login stored, from docker's config.json or the credential helper that it names.
+/// Removes the credentials that `registry-tool login` stored, from docker's config.json or the credential helper that it names.
 #[derive(Args)]
 #[command(after_long_help = "Examples:
   registry-tool logout

@@ -2,43 +2,60 @@
 
 use image_tool::program::candidates::addresses;
 use image_tool::program::completion::Candidates;
-use image_tool::program::manual::Manual;
+use image_tool::program::manual::{Entry, Manual};
 
 /// Where an address is expected.
 pub(super) const CANDIDATES: Candidates = &[("ADDRESS", addresses)];
 
 pub(super) const MANUAL: Manual = Manual {
     statuses: &[
-        ("0", "Success."),
-        ("1", "The command failed, or the answer is no."),
-        ("2", "The command line is wrong."),
+        Entry::new("0", "Success."),
+        Entry::new("1", "The command failed."),
+        Entry::new("2", "The command line is wrong."),
     ],
     environment: &[
-        (
+        Entry::new(
             "OCI_HOME",
-            "The data folder of the tools. Default: /var/lib/oci for root, else $XDG_DATA_HOME/oci, else $HOME/.local/share/oci.",
+            "The data directory of the tools. Default: /var/lib/oci for root, else $XDG_DATA_HOME/oci, else ~/.local/share/oci.",
+        )
+        .only(&["pull", "push"]),
+        Entry::new("OCI_LAYOUT", "The layout of addresses without LAYOUT. Default: $OCI_HOME/images.").only(&["pull", "push"]),
+        Entry::new("REGISTRY_AUTH_FILE", "The only file with credentials, instead of docker's and podman's."),
+        Entry::new("DOCKER_CONFIG", "The directory of docker's config.json. Default: ~/.docker."),
+        Entry::new(
+            "DOCKER_DAEMON_CONFIG",
+            "The file with mirrors and insecure registries. Default: /etc/docker/daemon.json.",
         ),
-        (
-            "OCI_LAYOUT",
-            "The default layout, which an address without a layout means. Default: images in the data folder.",
-        ),
-        ("REGISTRY_AUTH_FILE", "The file with credentials, instead of docker's and podman's."),
-        ("DOCKER_CONFIG", "The folder of docker's config.json. Default: $HOME/.docker."),
-        ("DOCKER_DAEMON_CONFIG", "The file with mirrors and insecure registries. Default: /etc/docker/daemon.json."),
-        ("DOCKER_CONTENT_TRUST", "If 1, images that are not verified are refused."),
-        (
+        Entry::new("DOCKER_CONTENT_TRUST", "If 1, images are refused, since signatures cannot be verified.").only(&["pull"]),
+        Entry::new(
             "CONTAINERS_REGISTRIES_CONF, CONTAINERS_REGISTRIES_CONF_DIR",
-            "The file registries.conf and the folder with its drop-ins. Default: those in /etc/containers.",
+            "The file registries.conf and the directory of its drop-ins. Default: those in /etc/containers.",
         ),
-        ("http_proxy, https_proxy, all_proxy, no_proxy", "Proxies, also in capitals; never for the loopback network."),
+        Entry::new(
+            "http_proxy, https_proxy, all_proxy, no_proxy",
+            "Proxies, also in capitals; never used for the loopback network.",
+        ),
     ],
     files: &[
-        ("~/.docker/config.json", "Credentials, credential helpers and stores. login writes here."),
-        ("$XDG_RUNTIME_DIR/containers/auth.json", "Podman's credentials."),
-        ("/etc/docker/daemon.json", "registry-mirrors and insecure-registries."),
-        ("/etc/containers/registries.conf", "Mirrors, insecure and blocked registries, short names."),
-        ("/etc/containers/policy.json", "Which images are rejected, or must be signed."),
-        ("/etc/docker/certs.d/HOST/, /etc/containers/certs.d/HOST/", "Certificate authorities of a registry."),
+        Entry::new("~/.docker/config.json", "Credentials, credential helpers and stores. login writes here."),
+        Entry::new(
+            "$XDG_RUNTIME_DIR/containers/auth.json, /run/containers/UID/auth.json, ~/.config/containers/auth.json",
+            "Podman's credentials.",
+        ),
+        Entry::new("/etc/docker/daemon.json", "Mirrors of Docker Hub, and insecure registries."),
+        Entry::new(
+            "/etc/containers/registries.conf, /etc/containers/registries.conf.d/, ~/.config/containers/registries.conf",
+            "Mirrors, insecure and blocked registries, and short names.",
+        ),
+        Entry::new(
+            "/etc/containers/policy.json, ~/.config/containers/policy.json",
+            "Which images are rejected, and which must be signed.",
+        )
+        .only(&["copy", "pull"]),
+        Entry::new(
+            "/etc/docker/certs.d/HOST/, /etc/containers/certs.d/HOST/, ~/.config/containers/certs.d/HOST/",
+            "Certificate authorities of a registry.",
+        ),
     ],
-    related: &["image-tool", "bundle-tool", "build-tool", "skopeo"],
+    related: &["bundle-tool(1)", "build-tool(1)", "image-tool(1)", "skopeo(1)"],
 };

@@ -24,13 +24,13 @@ use super::{Network, block_on, mirrors};
   registry-tool pull quay.io/podman/hello images:hello
   registry-tool pull --platform linux/arm64 alpine arm")]
 pub(crate) struct Pull {
-    /// Name of the image, such as python:3.8 or quay.io/team/app@sha256:….
+    /// Name of the image, such as python:3.8 or quay.io/team/app@sha256:DIGEST.
     #[arg(value_hint = ValueHint::Other)]
     reference: ImageName,
-    /// Layout to store the image in, with or without a ref [default: the default layout; the name as typed is the ref].
+    /// Layout to store the image in, and its ref there [default: the default layout, and the name as typed].
     #[arg(value_hint = ValueHint::DirPath)]
     address: Option<Address>,
-    /// Pull the image for this platform [default: that of this machine].
+    /// Pull the image for this platform [default: this machine's].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other, conflicts_with = "all_platforms")]
     platform: Option<Platform>,
     /// Pull the images for all platforms, and their index.
@@ -39,13 +39,13 @@ pub(crate) struct Pull {
     /// Print only the address.
     #[arg(short, long)]
     quiet: bool,
-    /// Choose how standard error shows progress.
-    #[arg(long, value_enum, default_value = "auto")]
+    /// How to show progress on standard error.
+    #[arg(long, value_name = "STYLE", value_enum, default_value = "auto")]
     progress: Progress,
-    /// Pull without verification what policy.json or DOCKER_CONTENT_TRUST requires to be signed.
+    /// Pull an image without verification even if policy.json or $DOCKER_CONTENT_TRUST requires a signature.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     disable_content_trust: Option<bool>,
-    /// Transfer this many layers at once.
+    /// Number of layers to transfer at once.
     #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..))]
     jobs: u8,
     #[command(flatten)]

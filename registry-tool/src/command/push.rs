@@ -23,7 +23,7 @@ use super::{Network, block_on, mirrors};
   registry-tool push images:localhost:5000/app:1
   registry-tool pull -q alpine images | registry-tool push - localhost:5000/alpine")]
 pub(crate) struct Push {
-    /// Address of the image; '-' reads it from standard input.
+    /// Image, or - to read its address from standard input.
     #[arg(value_parser = operand, value_hint = ValueHint::AnyPath)]
     address: Operand,
     /// Name at the registry [default: the ref in the address].
@@ -32,13 +32,13 @@ pub(crate) struct Push {
     /// Print only the name.
     #[arg(short, long)]
     quiet: bool,
-    /// Choose how standard error shows progress.
-    #[arg(long, value_enum, default_value = "auto")]
+    /// How to show progress on standard error.
+    #[arg(long, value_name = "STYLE", value_enum, default_value = "auto")]
     progress: Progress,
-    /// Transfer this many layers at once.
+    /// Number of layers to transfer at once.
     #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..))]
     jobs: u8,
-    /// Send larger layers in chunks of this many MiB, so that an interrupted upload can resume.
+    /// Send layers in chunks of this many MiB, so that an interrupted upload can resume.
     #[arg(long, value_name = "MIB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     chunk_size: u32,
     /// Try to mount layers from this repository of the same registry; may be repeated.

@@ -19,22 +19,22 @@ use super::{Network, block_on, mirrors, print_bytes};
   registry-tool search --filter is-official=true --limit 5 nginx
   registry-tool search --format '{{.Name}}' localhost:5000/team")]
 pub(crate) struct Search {
-    /// Word that the names contain.
+    /// Word to search for in names.
     #[arg(value_hint = ValueHint::Other)]
     term: String,
-    /// Show only matching images: is-official=BOOL, is-automated=BOOL, stars=N (at least); may be repeated.
+    /// Show only matching images: is-official=BOOL, is-automated=BOOL or stars=N (at least N); may be repeated.
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = filter, value_hint = ValueHint::Other)]
     filter: Vec<Filter>,
     /// Show at most this many images.
-    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u8).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u8).range(1..=100))]
     limit: u8,
     /// Show descriptions in full.
     #[arg(long)]
     no_trunc: bool,
-    /// Show each image through a Go template.
+    /// Format each image with a Go template, such as '{{.Name}}: {{.StarCount}}'.
     ///
-    /// The fields are .Name, .Description, .StarCount, .IsOfficial and .IsAutomated, as in '{{.Name}}: {{.StarCount}}'. A template
-    /// that begins with 'table' aligns them in columns.
+    /// The fields are .Name, .Description, .StarCount, .IsOfficial and .IsAutomated. A template that begins with `table` aligns them
+    /// in columns.
     #[arg(long, value_name = "TEMPLATE", value_parser = format, value_hint = ValueHint::Other)]
     format: Option<Format>,
     #[command(flatten)]

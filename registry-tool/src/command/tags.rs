@@ -18,7 +18,7 @@ pub(crate) struct Tags {
     /// Name of the repository, such as python or quay.io/team/app.
     #[arg(value_hint = ValueHint::Other)]
     repository: RepositoryName,
-    /// Print the JSON document of the distribution-spec, with all pages in one.
+    /// Print the JSON document that the distribution spec defines, with all pages in one.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

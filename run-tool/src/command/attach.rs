@@ -19,8 +19,8 @@ use crate::supervise::signals::signals_in;
 
 /// Attach to the standard streams of a container.
 ///
-/// The container must have been started with `run --detach --log-driver`, and so have a supervisor. The command exits with the
-/// container's status. In a container with a terminal, the detach keys end the command and leave the container running.
+/// The container must have been started with `run --detach --log-driver`, so that it has a supervisor. The command exits with the
+/// container's status. If the container has a terminal, the detach keys end the command and leave the container running.
 #[derive(Debug, Args)]
 pub(crate) struct Attach {
     /// Key sequence that detaches, as in docker.
@@ -33,7 +33,7 @@ pub(crate) struct Attach {
     #[arg(long, value_name = "true|false", default_value = "true", default_missing_value = "true", num_args = 0..=1,
         require_equals = true, action = clap::ArgAction::Set)]
     sig_proxy: bool,
-    /// Id of the container.
+    /// ID of the container.
     id: String,
 }
 

@@ -16,14 +16,14 @@ use crate::kernel::{log, procfs};
 
 /// Checkpoint a running container.
 ///
-/// criu saves the container's processes and memory to a folder. The container is then deleted, unless --leave-running or
+/// criu saves the container's processes and memory to a directory. The container is then deleted, unless --leave-running or
 /// --pre-dump is given.
 #[derive(Debug, Args)]
 pub(crate) struct Checkpoint {
     #[command(flatten)]
     criu: Criu,
-    /// Path of the images of a previous pre-dump, relative to --image-path; only memory that changed since is saved.
-    #[arg(long, value_name = "FOLDER")]
+    /// Path of the images of a previous pre-dump, relative to --image-path; only memory that has changed since is saved.
+    #[arg(long, value_name = "DIR")]
     parent_path: Option<PathBuf>,
     /// Leave the container running after checkpointing.
     #[arg(long)]
@@ -43,7 +43,7 @@ pub(crate) struct Checkpoint {
     /// Dump the container's memory only and leave the container running.
     #[arg(long)]
     pre_dump: bool,
-    /// Id of the container.
+    /// ID of the container.
     id: String,
 }
 

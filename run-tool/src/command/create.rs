@@ -20,15 +20,15 @@ use crate::{create, program, spec};
 pub(crate) struct Create {
     #[command(flatten)]
     making: Making,
-    /// Id of the new container, unique on this host.
+    /// ID of the new container, unique on this host.
     id: String,
 }
 
 /// The options that `create` and `run` share; `restore` has some of them.
 #[derive(Debug, Args)]
 pub(crate) struct Making {
-    /// Path to the root of the bundle directory; defaults to the current directory.
-    #[arg(short, long, value_name = "FOLDER")]
+    /// Path to the root of the bundle directory [default: the current directory].
+    #[arg(short, long, value_name = "DIR")]
     pub(crate) bundle: Option<PathBuf>,
     /// Path to a Unix socket that receives the master end of the console's pseudoterminal.
     #[arg(long, value_name = "SOCKET")]
@@ -36,7 +36,7 @@ pub(crate) struct Making {
     /// Path to a Unix socket that receives a pidfd of the container's init process.
     #[arg(long, value_name = "SOCKET")]
     pub(crate) pidfd_socket: Option<PathBuf>,
-    /// Specify the file to write the process id to.
+    /// Write the process ID to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) pid_file: Option<PathBuf>,
     /// Do not use pivot_root to jail the process inside the rootfs.

@@ -9,11 +9,11 @@ use rust_criu::rust_criu_protobuf::rpc::{Criu_cg_mode, Criu_opts};
 /// Options for criu.
 #[derive(Debug, Args)]
 pub(super) struct Criu {
-    /// Path for the criu image files; defaults to `checkpoint` in the current directory.
-    #[arg(long, value_name = "FOLDER")]
+    /// Path for the criu image files [default: checkpoint].
+    #[arg(long, value_name = "DIR")]
     image_path: Option<PathBuf>,
-    /// Path for criu's work files and logs; defaults to the path of the images.
-    #[arg(long, value_name = "FOLDER")]
+    /// Path for criu's work files and logs [default: the path of the images].
+    #[arg(long, value_name = "DIR")]
     pub(super) work_path: Option<PathBuf>,
     /// Allow open TCP connections.
     #[arg(long)]
@@ -30,7 +30,7 @@ pub(super) struct Criu {
     /// Handle file locks.
     #[arg(long)]
     file_locks: bool,
-    /// Cgroups mode: soft (default), full, strict or ignore.
+    /// Cgroups mode: soft, full, strict or ignore [default: soft].
     #[arg(long, value_name = "MODE", default_value = "", hide_default_value = true)]
     manage_cgroups_mode: String,
     /// Create a namespace of this kind, but do not restore its properties (only network is supported).

@@ -14,7 +14,7 @@ pub(crate) struct Delete {
     /// Forcibly delete the container if it is still running (uses SIGKILL).
     #[arg(short, long)]
     force: bool,
-    /// Id of the container.
+    /// ID of the container.
     id: String,
 }
 

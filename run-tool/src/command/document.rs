@@ -15,37 +15,57 @@ mod manual;
 #[path = "../../../image-tool/src/program/usage.rs"]
 pub(super) mod usage;
 
-use manual::Manual;
+use manual::{Entry, Manual};
 
 const MANUAL: Manual = Manual {
     statuses: &[
-        ("0", "Success."),
-        ("N", "run, exec and restore in the foreground, and attach: the exit status of the container's program."),
-        ("128+N", "The container's program was killed by signal N."),
-        ("1", "The command failed, or the command line is not valid."),
-        ("2", "The command line of attach, healthcheck, logs, stop or wait is not valid."),
-        ("3", "There is no such command."),
-        ("255", "exec failed before its program started."),
+        Entry::new("0", "Success."),
+        Entry::new("1", "The command failed, or the command line is wrong, as runc has it."),
+        Entry::new("2", "The command line is wrong.").only(OURS),
+        Entry::new("3", "There is no such command.").only(&[]),
+        Entry::new("255", "The command failed before the program started.").only(&["exec"]),
+        Entry::new("N", "In the foreground: the exit status of the container's program.").only(FOREGROUND),
+        Entry::new("128+N", "In the foreground: the container's program was ended by signal N.").only(FOREGROUND),
     ],
     environment: &[
-        (
+        Entry::new(
             "XDG_RUNTIME_DIR",
-            "For users other than root, the state of containers is kept in the folder run-tool in this one.",
+            "For users other than root, the state of containers is kept in the subdirectory run-tool of this directory.",
         ),
-        ("NOTIFY_SOCKET", "systemd's socket. run-tool passes the container's readiness on to it (sd_notify(3))."),
-        ("LISTEN_FDS, LISTEN_PID", "Sockets from systemd that the container inherits (sd_listen_fds(3))."),
-        ("DBUS_SYSTEM_BUS_ADDRESS", "The D-Bus address of systemd, for --systemd-cgroup."),
+        Entry::new(
+            "NOTIFY_SOCKET",
+            "The socket of a service manager, which is told when the container is ready (sd_notify(3)).",
+        )
+        .only(&["create", "run"]),
+        Entry::new("LISTEN_FDS, LISTEN_PID", "Sockets from systemd that the program inherits (sd_listen_fds(3)).")
+            .only(&["create", "exec", "run"]),
+        Entry::new("DBUS_SYSTEM_BUS_ADDRESS", "The D-Bus address of systemd, for --systemd-cgroup."),
+        Entry::new(
+            "DBUS_SESSION_BUS_ADDRESS",
+            "The D-Bus address of the user's own systemd, for --systemd-cgroup without root.",
+        ),
     ],
     files: &[
-        ("config.json", "The configuration of a bundle, as the runtime spec defines it."),
-        (
+        Entry::new("config.json", "The configuration of a bundle, as the runtime spec defines it.")
+            .only(&["create", "restore", "run", "spec"]),
+        Entry::new(
             "/run/run-tool/ID/state.json",
-            "The state of a container, in runc's format. Called as runc, the program uses /run/runc.",
+            "The state of a container, in runc's format. If the program is called as runc, it uses /run/runc.",
         ),
-        ("/etc/criu/runc.conf", "Options for criu, unless the annotation org.criu.config names another file."),
+        Entry::new(
+            "/etc/criu/runc.conf",
+            "Options for criu, unless the annotation org.criu.config names another file.",
+        )
+        .only(&["checkpoint", "restore"]),
     ],
-    related: &["bundle-tool", "image-tool", "build-tool", "registry-tool", "runc"],
+    related: &["build-tool(1)", "bundle-tool(1)", "crun(1)", "image-tool(1)", "registry-tool(1)", "runc(8)"],
 };
+
+/// The commands that can end with the status of a program.
+const FOREGROUND: &[&str] = &["attach", "exec", "restore", "run"];
+
+/// The commands that runc does not have.
+const OURS: &[&str] = &["attach", "healthcheck", "logs", "stop", "wait"];
 
 /// Commands for packagers and shells.
 #[derive(Debug, Subcommand)]

@@ -22,13 +22,13 @@ use crate::kernel::{log, syscall};
 /// Each event is a line of JSON.
 #[derive(Debug, Args)]
 pub(crate) struct Events {
-    /// Set the stats collection interval (`500ms`, `5s`, `1m`).
+    /// Set the stats collection interval, such as 500ms, 5s or 1m.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration, allow_hyphen_values = true)]
     interval: Interval,
     /// Display the container's stats, then exit.
     #[arg(long)]
     stats: bool,
-    /// Id of the container.
+    /// ID of the container.
     id: String,
 }
 

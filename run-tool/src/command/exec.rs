@@ -30,7 +30,7 @@ pub(crate) struct Exec {
     #[arg(long, value_name = "SOCKET")]
     pidfd_socket: Option<PathBuf>,
     /// Current working directory in the container.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
     /// Set an environment variable; may be repeated.
     #[arg(short, long, value_name = "NAME=VALUE")]
@@ -38,10 +38,10 @@ pub(crate) struct Exec {
     /// Allocate a pseudo-TTY.
     #[arg(short, long)]
     tty: bool,
-    /// User id of the process, and optionally its group id.
+    /// User ID of the process, and optionally its group ID.
     #[arg(short, long, value_name = "UID[:GID]")]
     user: Option<String>,
-    /// Add a supplementary group id; may be repeated.
+    /// Add a supplementary group ID; may be repeated.
     #[arg(short = 'g', long, value_name = "GID", allow_negative_numbers = true)]
     additional_gids: Vec<i64>,
     /// Path to a JSON file that describes the process, as `process` in config.json does.
@@ -50,7 +50,7 @@ pub(crate) struct Exec {
     /// Detach from the process.
     #[arg(short, long)]
     detach: bool,
-    /// Specify the file to write the process id to.
+    /// Write the process ID to this file.
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
     /// Set the SELinux label of the process.
@@ -74,7 +74,7 @@ pub(crate) struct Exec {
     /// Allow exec in a paused container; the process starts once the container is resumed.
     #[arg(long)]
     ignore_paused: bool,
-    /// Id of the container.
+    /// ID of the container.
     id: String,
     /// Program to execute, and its arguments.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

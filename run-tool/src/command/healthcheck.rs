@@ -26,17 +26,17 @@ use crate::spec;
 /// The file in a container's folder with the results of its checks.
 const FILE: &str = "health.json";
 
-/// Run a container's health check once, and print whether it is healthy.
+/// Run a container's health check once and print the result.
 ///
-/// The check is the annotation org.oci-tools.healthcheck, in docker's form. The exit status is 0 if the check passed and 1 if
-/// it failed. The command prints `starting`, `healthy` or `unhealthy`; a container is unhealthy after as many consecutive
-/// failures as the check's Retries allows.
+/// The check comes from the annotation org.oci-tools.healthcheck, in docker's form. The exit status is 0 if the check passed and 1
+/// if it failed. The command prints `starting`, `healthy` or `unhealthy`: a container becomes unhealthy after as many consecutive
+/// failures as the check's Retries says.
 #[derive(Debug, Args)]
 pub(crate) struct Healthcheck {
     /// Print the last results as JSON, in docker's form, without running the check.
     #[arg(long)]
     show: bool,
-    /// Id of the container.
+    /// ID of the container.
     id: String,
 }
 

@@ -13,7 +13,7 @@ pub(crate) struct Kill {
     /// Succeed even if the container is not running (obsolete in runc).
     #[arg(short, long)]
     all: bool,
-    /// Id of the container.
+    /// ID of the container.
     id: String,
     /// Signal to send, by name or number.
     #[arg(default_value = "SIGTERM", allow_hyphen_values = true)]

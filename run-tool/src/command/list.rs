@@ -16,13 +16,13 @@ use crate::kernel::error::Fails;
 
 /// List containers.
 ///
-/// It lists the containers whose state is kept under `--root`.
+/// Lists the containers whose state is kept under --root.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Print a table, or a JSON array.
+    /// Format of the output.
     #[arg(short, long, value_name = "table|json", default_value = "table")]
     format: String,
-    /// Display only container ids.
+    /// Print only IDs.
     #[arg(short, long)]
     quiet: bool,
 }

@@ -17,7 +17,7 @@ use super::stdout::StdoutClosed;
 
 /// Print the output of a container.
 ///
-/// The container must have been started with `run --detach` and the log driver json-file, file or journald (which is read by
+/// The container must have been started with `run --detach` and the log driver json-file, file or journald (read by means of
 /// journalctl). What it wrote to standard error is printed to standard error.
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
@@ -30,13 +30,13 @@ pub(crate) struct Logs {
     /// Print the time before each line.
     #[arg(short, long)]
     timestamps: bool,
-    /// Print output since a time (RFC 3339) or a duration ago (`10m`).
+    /// Print output since a time (RFC 3339) or a duration ago (10m).
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Print output up to a time (RFC 3339) or a duration ago (`10m`).
+    /// Print output up to a time (RFC 3339) or a duration ago (10m).
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// Id of the container.
+    /// ID of the container.
     id: String,
 }
 

@@ -9,14 +9,14 @@ use crate::container::{NotRunning, Status};
 /// Suspend all processes of a container.
 #[derive(Debug, Args)]
 pub(crate) struct Pause {
-    /// Id of the container.
+    /// ID of the container.
     id: String,
 }
 
 /// Resume a paused container.
 #[derive(Debug, Args)]
 pub(crate) struct Resume {
-    /// Id of the container.
+    /// ID of the container.
     id: String,
 }
 

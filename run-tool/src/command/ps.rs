@@ -13,10 +13,10 @@ use super::stdout::print;
 /// The table is the output of ps(1) with the given options (default: `-ef`), limited to the container's processes.
 #[derive(Debug, Args)]
 pub(crate) struct Ps {
-    /// Print the output of ps(1), or a JSON array of process ids.
+    /// Format of the output: the table of ps(1), or a JSON array of process IDs.
     #[arg(short, long, value_name = "table|json", default_value = "table")]
     format: String,
-    /// Id of the container.
+    /// ID of the container.
     id: String,
     /// Options for ps(1).
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PS OPTIONS")]

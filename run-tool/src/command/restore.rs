@@ -16,17 +16,17 @@ use crate::supervise::signals;
 
 /// Restore a container from a previous checkpoint.
 ///
-/// The bundle must be the one of the container that was saved. criu restores its processes. In the foreground run-tool then
-/// waits for the container, as `run` does.
+/// The bundle must be that of the saved container. criu restores its processes. In the foreground, run-tool then waits for the
+/// container, as `run` does.
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
-    /// Path to the root of the bundle directory; defaults to the current directory.
-    #[arg(short, long, value_name = "FOLDER")]
+    /// Path to the root of the bundle directory [default: the current directory].
+    #[arg(short, long, value_name = "DIR")]
     bundle: Option<PathBuf>,
     /// Path to a Unix socket that receives the master end of the console's pseudoterminal.
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
-    /// Specify the file to write the process id to.
+    /// Write the process ID to this file.
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
     #[command(flatten)]
@@ -34,12 +34,12 @@ pub(crate) struct Restore {
     /// Detach from the container's process.
     #[arg(short, long)]
     detach: bool,
-    /// Disable the use of the subreaper used to reap reparented processes.
+    /// Do not become a subreaper, which reaps reparented processes.
     #[arg(long)]
     no_subreaper: bool,
     /// Do not use pivot_root to jail the process inside the rootfs.
     ///
-    /// criu sets up the root itself, so this only checks rootfsPropagation.
+    /// criu sets up the root itself, so this only refuses a private rootfsPropagation.
     #[arg(long)]
     no_pivot: bool,
     /// Specify an LSM profile to be used during restore.
@@ -48,7 +48,7 @@ pub(crate) struct Restore {
     /// Specify an LSM mount context to be used during restore.
     #[arg(long, value_name = "CONTEXT")]
     lsm_mount_context: Option<String>,
-    /// Id of the new container, unique on this host.
+    /// ID of the new container, unique on this host.
     id: String,
 }
 

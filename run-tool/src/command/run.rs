@@ -20,7 +20,7 @@ use crate::supervise::signals;
 /// Create and run a container.
 ///
 /// In the foreground, run-tool forwards signals and the terminal to the container, exits with its status and deletes it. With
-/// `--bundle -` the path of the bundle is read from the first line of standard input; the container reads the rest.
+/// `--bundle -`, the path of the bundle is the first line of standard input; the container reads the rest.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     #[command(flatten)]
@@ -33,18 +33,18 @@ pub(crate) struct Run {
     keep: bool,
     /// With --detach, supervise the container and keep its output: json-file, file, journald or none.
     ///
-    /// json-file is docker's format, file the plain bytes, journald an entry of systemd's journal for each line. A supervisor
-    /// process stays behind. It also records the exit status for `wait` and restarts the container according to the annotation
-    /// org.oci-tools.restart (no, `on-failure[:N]`, always, unless-stopped).
+    /// json-file is docker's format, file is the plain bytes, and journald is an entry in systemd's journal for each line. A
+    /// supervisor process stays behind. It also records the exit status for `wait` and restarts the container according to the
+    /// annotation org.oci-tools.restart (no, on-failure[:N], always or unless-stopped).
     #[arg(long, value_name = "DRIVER", requires = "detach")]
     log_driver: Option<String>,
-    /// Set a log option: max-size=SIZE, max-file=N, path=FILE (default: in the bundle), or for journald tag=TEXT.
+    /// Log driver option: max-size=SIZE, max-file=N, path=FILE or, for journald, tag=TEXT; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", requires = "log_driver")]
     log_opt: Vec<String>,
-    /// Disable the use of the subreaper used to reap reparented processes.
+    /// Do not become a subreaper, which reaps reparented processes.
     #[arg(long)]
     no_subreaper: bool,
-    /// Id of the new container, unique on this host.
+    /// ID of the new container, unique on this host.
     id: String,
 }
 

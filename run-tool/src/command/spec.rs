@@ -10,11 +10,11 @@ use crate::kernel::error::Fails;
 
 /// Create a config.json to start from.
 ///
-/// It runs `sh` in the folder `rootfs` of the bundle and is meant to be edited.
+/// It runs `sh` in the directory rootfs of the bundle and is meant to be edited.
 #[derive(Debug, Args)]
 pub(crate) struct SpecCommand {
-    /// Path to the root of the bundle directory; defaults to the current directory.
-    #[arg(short, long, value_name = "FOLDER")]
+    /// Path to the root of the bundle directory [default: the current directory].
+    #[arg(short, long, value_name = "DIR")]
     bundle: Option<PathBuf>,
     /// Generate a configuration for a rootless container.
     #[arg(long)]

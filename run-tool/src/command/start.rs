@@ -16,7 +16,7 @@ use crate::kernel::error::Fails;
 /// Start the program of a created container.
 #[derive(Debug, Args)]
 pub(crate) struct Start {
-    /// Id of the container.
+    /// ID of the container.
     id: String,
 }
 

@@ -9,7 +9,7 @@ use super::stdout::print;
 /// Print the state of a container as JSON.
 #[derive(Debug, Args)]
 pub(crate) struct State {
-    /// Id of the container.
+    /// ID of the container.
     id: String,
 }
 

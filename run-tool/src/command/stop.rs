@@ -17,13 +17,13 @@ use crate::kernel::signal;
 /// Stop containers: send a signal, and SIGKILL after a timeout.
 #[derive(Debug, Args)]
 pub(crate) struct Stop {
-    /// Signal to send first; defaults to the annotation org.oci-tools.stop-signal, or SIGTERM.
+    /// Signal to send first [default: the annotation org.oci-tools.stop-signal, or SIGTERM].
     #[arg(short, long, value_name = "SIGNAL")]
     signal: Option<String>,
-    /// Seconds to wait before SIGKILL, -1 for no limit; defaults to the annotation org.oci-tools.stop-timeout, or 10.
+    /// Time to wait before SIGKILL; -1 waits forever [default: the annotation org.oci-tools.stop-timeout, or 10].
     #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true, visible_alias = "timeout")]
     time: Option<i64>,
-    /// Ids of the containers.
+    /// IDs of the containers.
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Stop {
 /// The containers must have been started with `run --detach --log-driver`: their supervisors record the exit status.
 #[derive(Debug, Args)]
 pub(crate) struct Wait {
-    /// Ids of the containers.
+    /// IDs of the containers.
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
 }

@@ -20,12 +20,12 @@ use crate::spec::{field, read_json};
 /// Values that are not given stay unchanged.
 #[derive(Debug, Args)]
 pub(crate) struct Update {
-    /// Path to a JSON file with the resources to update, or `-` for standard input.
+    /// Path to a JSON file with the resources to update, or - for standard input.
     ///
     /// The file has the form of linux.resources in config.json. All other options are then ignored.
     #[arg(short, long, value_name = "FILE")]
     resources: Option<PathBuf>,
-    /// Block I/O weight, from 10 to 1000.
+    /// Block I/O weight, between 10 and 1000.
     #[arg(long, value_name = "WEIGHT")]
     blkio_weight: Option<u16>,
     /// CPU CFS period, in microseconds; 0 for the system default.
@@ -46,22 +46,22 @@ pub(crate) struct Update {
     /// CPU real-time quota, the CPU time allowed in a real-time period, in microseconds.
     #[arg(long, value_name = "USECS", allow_hyphen_values = true)]
     cpu_rt_runtime: Option<String>,
-    /// CPUs to use.
+    /// CPUs to use, such as 0-3,7.
     #[arg(long, value_name = "CPUS")]
     cpuset_cpus: Option<String>,
-    /// Memory nodes to use.
+    /// Memory nodes to use, such as 0,1.
     #[arg(long, value_name = "NODES")]
     cpuset_mems: Option<String>,
-    /// Set cgroup SCHED_IDLE (1): the container gets only CPU time that is otherwise idle.
+    /// Set cgroup SCHED_IDLE: with 1, the container gets only CPU time that is otherwise idle.
     #[arg(long, value_name = "0|1")]
     cpu_idle: Option<String>,
-    /// Memory limit.
+    /// Memory limit, such as 256m; -1 for no limit.
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     memory: Option<String>,
-    /// Memory reservation, or soft limit.
+    /// Memory reservation (soft limit), such as 128m.
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     memory_reservation: Option<String>,
-    /// Total memory usage (memory + swap); -1 for unlimited swap.
+    /// Limit of memory plus swap, such as 512m; -1 for unlimited swap.
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     memory_swap: Option<String>,
     /// Ignored by the kernel since 5.4.
@@ -79,7 +79,7 @@ pub(crate) struct Update {
     /// Intel RDT/MBA memory bandwidth schema, for a container with `linux.intelRdt`.
     #[arg(long, value_name = "SCHEMA")]
     mem_bw_schema: Option<String>,
-    /// Id of the container.
+    /// ID of the container.
     id: String,
 }
 

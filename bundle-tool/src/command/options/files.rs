@@ -17,17 +17,17 @@ use super::{candidates, refuse};
 #[derive(clap::Args)]
 #[command(next_help_heading = "Files")]
 pub(super) struct Files {
-    /// Mount a folder or file of the host, or a volume: [SOURCE:]TARGET[:OPTIONS].
-    #[arg(short, long, value_name = "VOLUME")]
+    /// Bind mount a file or directory of the host, or mount a volume; may be repeated.
+    #[arg(short, long, value_name = "[SOURCE:]TARGET[:OPTIONS]")]
     pub(super) volume: Vec<String>,
-    /// Attach a file system mount to the container: type=bind|volume|tmpfs,source=SOURCE,target=TARGET[,…].
+    /// Attach a file system mount to the container: type=bind|volume|tmpfs,source=SOURCE,target=TARGET[,…]; may be repeated.
     #[arg(long, value_name = "MOUNT", add = candidates::words(&["type=bind,source=", "type=volume,source=", "type=tmpfs,target="]))]
     pub(super) mount: Vec<String>,
-    /// Mount a tmpfs.
+    /// Mount a tmpfs; may be repeated.
     #[arg(long, value_name = "TARGET[:OPTIONS]")]
     pub(super) tmpfs: Vec<String>,
-    /// Mount the volumes of another container: CONTAINER[:ro].
-    #[arg(long, value_name = "CONTAINER", add = candidates::containers())]
+    /// Mount the volumes of another container; may be repeated.
+    #[arg(long, value_name = "CONTAINER[:ro]", add = candidates::containers())]
     pub(super) volumes_from: Vec<String>,
     /// Volume driver for the container; only local is supported.
     #[arg(long, value_name = "DRIVER", add = candidates::words(&["local"]))]
@@ -35,16 +35,16 @@ pub(super) struct Files {
     /// Mount the container's root file system read-only.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) read_only: bool,
-    /// Size of /dev/shm; 64m by default.
+    /// Size of /dev/shm, such as 64m [default: 64m].
     #[arg(long, value_name = "BYTES")]
     pub(super) shm_size: Option<Size>,
     /// Storage driver option for the container; not supported.
-    #[arg(long, value_name = "NAME=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE")]
     pub(super) storage_opt: Vec<String>,
-    /// Add a host device to the container: HOST[:CONTAINER][:rwm], or a CDI name, VENDOR/CLASS=NAME.
+    /// Add a host device to the container, as HOST[:CONTAINER][:rwm] or by its CDI name, VENDOR/CLASS=NAME; may be repeated.
     #[arg(long, value_name = "DEVICE", value_hint = ValueHint::AnyPath)]
     pub(super) device: Vec<String>,
-    /// Add a rule to the devices that the control group allows, such as "c 42:* rmw".
+    /// Add a rule to the devices that the cgroup allows, such as "c 42:* rmw"; may be repeated.
     #[arg(long, value_name = "RULE")]
     pub(super) device_cgroup_rule: Vec<Rule>,
     /// GPU devices to add to the container: all, a number, or device=NAME[,…].

@@ -12,16 +12,16 @@ pub(super) struct Health {
     /// Command to run to check health.
     #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
     pub(super) health_cmd: Option<String>,
-    /// Time between running the check; 30s by default.
+    /// Time between two checks, such as 30s or 1m [default: the image's, or 30s].
     #[arg(long, value_name = "DURATION")]
     pub(super) health_interval: Option<Span>,
-    /// Maximum time to allow one check to run; 30s by default.
+    /// Maximum time to allow one check to run [default: the image's, or 30s].
     #[arg(long, value_name = "DURATION")]
     pub(super) health_timeout: Option<Span>,
-    /// Time for the container to initialize before failures are counted.
+    /// Time for the container to initialize before failures are counted [default: the image's, or 0s].
     #[arg(long, value_name = "DURATION")]
     pub(super) health_start_period: Option<Span>,
-    /// Consecutive failures needed to report unhealthy; 3 by default.
+    /// Consecutive failures needed to report unhealthy [default: the image's, or 3].
     #[arg(long, value_name = "N")]
     pub(super) health_retries: Option<u64>,
     /// Disable any health check of the image.

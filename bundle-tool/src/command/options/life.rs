@@ -17,26 +17,26 @@ pub(super) struct Life {
     /// Remove the bundle when the container is deleted.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) rm: bool,
-    /// Set metadata on the container.
-    #[arg(short, long, value_name = "NAME=VALUE")]
+    /// Set a label of the container; may be repeated.
+    #[arg(short, long, value_name = "KEY=VALUE")]
     pub(super) label: Vec<String>,
-    /// Read in a line-delimited file of labels.
+    /// Read labels from a file, one per line; may be repeated.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) label_file: Vec<PathBuf>,
-    /// Signal to stop the container; SIGTERM by default.
+    /// Signal to stop the container [default: the image's, or SIGTERM].
     #[arg(long, value_name = "SIGNAL", add = candidates::words(candidates::SIGNALS))]
     pub(super) stop_signal: Option<String>,
-    /// Timeout in seconds to stop the container before it is killed; -1 waits forever.
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    /// Time to wait for the container to stop before it is killed; -1 waits forever [default: 10].
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub(super) stop_timeout: Option<i64>,
-    /// Restart policy to apply when the container exits: no, on-failure[:N], always or unless-stopped.
+    /// Restart policy to apply when the container exits: no, on-failure[:N], always or unless-stopped [default: no].
     #[arg(long, value_name = "POLICY", add = candidates::words(&["no", "on-failure", "always", "unless-stopped"]))]
     pub(super) restart: Option<String>,
     /// Logging driver for the container: none, json-file, local or journald.
     #[arg(long, value_name = "DRIVER", add = candidates::words(&["none", "json-file", "local", "journald"]))]
     pub(super) log_driver: Option<String>,
-    /// Log driver option.
-    #[arg(long, value_name = "NAME=VALUE", add = candidates::words(&["max-size=", "max-file=", "path="]))]
+    /// Log driver option: max-size=SIZE, max-file=N, path=FILE or, for journald, tag=TEXT; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", add = candidates::words(&["max-size=", "max-file=", "path="]))]
     pub(super) log_opt: Vec<String>,
 }
 
@@ -101,24 +101,24 @@ impl Life {
 
 /// What docker run does itself, and the runtime must do here; annotations of the bundle say so.
 #[derive(clap::Args)]
-#[command(next_help_heading = "For the runtime")]
+#[command(next_help_heading = "Left to the runtime")]
 pub(super) struct Running {
     /// Run the container in the background.
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) detach: bool,
-    /// Attach to stdin, stdout or stderr.
+    /// Attach to stdin, stdout or stderr; may be repeated.
     #[arg(short, long, value_name = "STREAM", value_parser = ["stdin", "stdout", "stderr"], ignore_case = true)]
     pub(super) attach: Vec<String>,
-    /// Override the key sequence for detaching from the container.
+    /// Override the key sequence for detaching from the container [default: ctrl-p,ctrl-q].
     #[arg(long, value_name = "KEYS")]
     pub(super) detach_keys: Option<String>,
-    /// Proxy received signals to the program.
+    /// Forward received signals to the container [default: true].
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_name = "BOOL")]
     pub(super) sig_proxy: Option<bool>,
     /// Runtime to use for the container.
     #[arg(long, value_name = "PROGRAM", value_hint = ValueHint::CommandName)]
     pub(super) runtime: Option<String>,
-    /// Skip image verification, which registry-tool does when it pulls.
+    /// Skip image verification; only true is supported, since registry-tool verifies when it pulls.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) disable_content_trust: bool,
 }

@@ -9,16 +9,16 @@ use super::candidates;
 #[derive(clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub(super) struct Resources {
-    /// Memory limit.
+    /// Memory limit, such as 256m.
     #[arg(short, long, value_name = "BYTES")]
     pub(super) memory: Option<Size>,
-    /// Memory soft limit.
+    /// Memory soft limit, such as 128m.
     #[arg(long, value_name = "BYTES")]
     pub(super) memory_reservation: Option<Size>,
-    /// Limit of memory plus swap; -1 for unlimited swap.
+    /// Limit of memory plus swap, such as 512m; -1 for unlimited swap.
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     pub(super) memory_swap: Option<Size>,
-    /// Tune container memory swappiness (0 to 100).
+    /// Tune container memory swappiness, between 0 and 100.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) memory_swappiness: Option<i64>,
     /// Kernel memory limit; not supported since Linux 5.16.
@@ -27,7 +27,7 @@ pub(super) struct Resources {
     /// Disable the OOM killer.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) oom_kill_disable: bool,
-    /// Tune the host's OOM preferences (-1000 to 1000).
+    /// Tune the host's OOM preferences, between -1000 and 1000.
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i32).range(-1000..=1000))]
     pub(super) oom_score_adj: Option<i32>,
     /// Number of CPUs, such as 1.5.
@@ -54,32 +54,32 @@ pub(super) struct Resources {
     /// Memory nodes in which to allow execution, such as 0,1.
     #[arg(long, value_name = "LIST")]
     pub(super) cpuset_mems: Option<CpuSet>,
-    /// Tune the limit of processes; -1 for unlimited.
+    /// Limit the number of processes; -1 for unlimited.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) pids_limit: Option<i64>,
-    /// Block I/O weight (10 to 1000).
+    /// Block I/O weight, between 10 and 1000.
     #[arg(long, value_name = "N")]
     pub(super) blkio_weight: Option<u16>,
-    /// Block I/O weight of a device: DEVICE:WEIGHT.
-    #[arg(long, value_name = "WEIGHT")]
+    /// Block I/O weight of a device, between 10 and 1000; may be repeated.
+    #[arg(long, value_name = "DEVICE:WEIGHT")]
     pub(super) blkio_weight_device: Vec<DeviceRate>,
-    /// Limit the read rate of a device in bytes per second: DEVICE:BYTES.
-    #[arg(long, value_name = "RATE")]
+    /// Limit the read rate of a device, in bytes per second; may be repeated.
+    #[arg(long, value_name = "DEVICE:BYTES")]
     pub(super) device_read_bps: Vec<DeviceRate>,
-    /// Limit the read rate of a device in operations per second: DEVICE:N.
-    #[arg(long, value_name = "RATE")]
+    /// Limit the read rate of a device, in operations per second; may be repeated.
+    #[arg(long, value_name = "DEVICE:N")]
     pub(super) device_read_iops: Vec<DeviceRate>,
-    /// Limit the write rate of a device in bytes per second: DEVICE:BYTES.
-    #[arg(long, value_name = "RATE")]
+    /// Limit the write rate of a device, in bytes per second; may be repeated.
+    #[arg(long, value_name = "DEVICE:BYTES")]
     pub(super) device_write_bps: Vec<DeviceRate>,
-    /// Limit the write rate of a device in operations per second: DEVICE:N.
-    #[arg(long, value_name = "RATE")]
+    /// Limit the write rate of a device, in operations per second; may be repeated.
+    #[arg(long, value_name = "DEVICE:N")]
     pub(super) device_write_iops: Vec<DeviceRate>,
-    /// Set a resource limit of the program: NAME=SOFT[:HARD].
-    #[arg(long, value_name = "LIMIT", add = candidates::words(candidates::ULIMITS))]
+    /// Set a resource limit of the program; may be repeated.
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", add = candidates::words(candidates::ULIMITS))]
     pub(super) ulimit: Vec<Ulimit>,
-    /// Parent control group for the container: a path, or a systemd slice.
-    #[arg(long, value_name = "GROUP")]
+    /// Parent cgroup for the container, a path or a systemd slice.
+    #[arg(long, value_name = "CGROUP")]
     pub(super) cgroup_parent: Option<String>,
 }
 

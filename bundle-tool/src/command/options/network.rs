@@ -19,34 +19,35 @@ use super::{candidates, refuse};
 #[derive(clap::Args)]
 #[command(next_help_heading = "Network")]
 pub(super) struct Network {
-    /// Connect the container to a network: bridge, none, host, container:NAME or the name of a network.
+    /// Connect the container to a network: bridge, none, host, container:NAME or the name of a network [default: bridge
+    /// for root, else host].
     #[arg(long, alias = "net", value_name = "NETWORK", add = candidates::network_modes())]
     pub(super) network: Option<Mode>,
-    /// Publish a container's port to the host: [[IP:]PORT:]PORT[/PROTOCOL].
-    #[arg(short, long, value_name = "PORTS")]
+    /// Publish a container's port, or a range of ports, to the host; may be repeated.
+    #[arg(short, long, value_name = "[[IP:]PORT:]PORT[/PROTOCOL]")]
     pub(super) publish: Vec<Publish>,
     /// Publish all exposed ports to random ports of the host.
     #[arg(short = 'P', long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) publish_all: bool,
-    /// Expose a port or a range of ports: PORT[-PORT][/PROTOCOL].
-    #[arg(long, value_name = "PORTS")]
+    /// Expose a port or a range of ports; may be repeated.
+    #[arg(long, value_name = "PORT[-PORT][/PROTOCOL]")]
     pub(super) expose: Vec<Expose>,
-    /// Container host name.
+    /// Container host name [default: the first digits of its ID].
     #[arg(short = 'h', long, value_name = "NAME", value_hint = ValueHint::Hostname)]
     pub(super) hostname: Option<String>,
     /// Container NIS domain name.
     #[arg(long, value_name = "NAME")]
     pub(super) domainname: Option<String>,
-    /// Add a custom host-to-IP mapping; the address host-gateway is this host.
+    /// Add a custom host-to-IP mapping; the address host-gateway means this host; may be repeated.
     #[arg(long, value_name = "NAME:ADDRESS")]
     pub(super) add_host: Vec<ExtraHost>,
-    /// Set a custom DNS server.
+    /// Set a custom DNS server; may be repeated.
     #[arg(long, value_name = "IP")]
     pub(super) dns: Vec<IpAddr>,
-    /// Set a DNS option.
+    /// Set a DNS option; may be repeated.
     #[arg(long, alias = "dns-opt", value_name = "OPTION")]
     pub(super) dns_option: Vec<String>,
-    /// Set a custom DNS search domain.
+    /// Set a custom DNS search domain; may be repeated.
     #[arg(long, value_name = "DOMAIN")]
     pub(super) dns_search: Vec<String>,
     /// IPv4 address of the container.
@@ -61,11 +62,11 @@ pub(super) struct Network {
     /// MAC address of the container.
     #[arg(long, value_name = "MAC")]
     pub(super) mac_address: Option<String>,
-    /// Add an alias for the container on its network.
+    /// Add an alias for the container on its network; may be repeated.
     #[arg(long, alias = "net-alias", value_name = "NAME")]
     pub(super) network_alias: Vec<String>,
-    /// Add a link to another container: CONTAINER[:ALIAS].
-    #[arg(long, value_name = "LINK", add = candidates::containers())]
+    /// Add a link to another container; may be repeated.
+    #[arg(long, value_name = "CONTAINER[:ALIAS]", add = candidates::containers())]
     pub(super) link: Vec<String>,
 }
 

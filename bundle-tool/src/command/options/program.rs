@@ -14,19 +14,19 @@ pub(super) struct Program {
     /// Overwrite the entrypoint of the image; "" removes it.
     #[arg(long, value_name = "PROGRAM")]
     pub(super) entrypoint: Option<String>,
-    /// Set an environment variable; NAME alone takes the caller's value.
+    /// Set an environment variable; NAME alone takes the caller's value; may be repeated.
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub(super) env: Vec<String>,
-    /// Read in a file of environment variables, one a line.
+    /// Read environment variables from a file, one per line; may be repeated.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) env_file: Vec<PathBuf>,
     /// Working directory inside the container, created if it is missing.
     #[arg(short, long, value_name = "PATH")]
     pub(super) workdir: Option<String>,
-    /// User name or UID, and group; names are looked up in the image's /etc/passwd and /etc/group.
+    /// User, and optionally group, by name or ID; names are looked up in the image's /etc/passwd and /etc/group.
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub(super) user: Option<String>,
-    /// Add an additional group to join.
+    /// Add an additional group to join; may be repeated.
     #[arg(long, value_name = "GROUP")]
     pub(super) group_add: Vec<String>,
     /// Allocate a pseudo-TTY.

@@ -17,17 +17,17 @@ pub(super) struct Security {
     /// Give the container all capabilities and devices, and do not confine it.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
     pub(super) privileged: bool,
-    /// Add a Linux capability; ALL adds all.
+    /// Add a Linux capability; ALL adds all; may be repeated.
     #[arg(long, value_name = "CAPABILITY", add = candidates::capabilities())]
     pub(super) cap_add: Vec<Capability>,
-    /// Drop a Linux capability; ALL drops all.
+    /// Drop a Linux capability; ALL drops all; may be repeated.
     #[arg(long, value_name = "CAPABILITY", add = candidates::capabilities())]
     pub(super) cap_drop: Vec<Capability>,
     /// Security option: seccomp=FILE|unconfined, apparmor=PROFILE, label=disable, no-new-privileges, systempaths=unconfined or
-    /// writable-cgroups.
+    /// writable-cgroups; may be repeated.
     #[arg(long, value_name = "OPTION", add = candidates::words(candidates::SECURITY_OPTIONS))]
     pub(super) security_opt: Vec<SecurityOption>,
-    /// Set a namespaced kernel parameter.
+    /// Set a namespaced kernel parameter; may be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     pub(super) sysctl: Vec<String>,
     /// PID namespace to use: host or container:NAME.
