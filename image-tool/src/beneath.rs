@@ -67,6 +67,32 @@ mod tests {
     }
 
     #[test]
+    fn links_of_a_stranger_are_resolved_as_the_table_says() {
+        let rows = include_str!("beneath/hostile.tsv").lines().filter(|line| !line.starts_with('#'));
+        for row in rows {
+            let (folder, root) = root();
+            let outside = tempfile::tempdir().unwrap();
+            let place = |text: &str| text.replace('@', outside.path().to_str().unwrap());
+            let [links, path, made] = row.split('\t').collect::<Vec<_>>().try_into().unwrap();
+            for link in links.split(' ') {
+                let (name, target) = link.split_once('=').unwrap();
+                fs::create_dir_all(folder.path().join(name).parent().unwrap()).unwrap();
+                symlink(place(target), folder.path().join(name)).unwrap();
+            }
+            let result = root.create_directories(path, 0o755);
+            if made == "-" {
+                assert!(result.is_err(), "{row}");
+            } else {
+                assert!(result.is_ok(), "{row}: {result:?}");
+                let inside = folder.path().join(place(made).trim_start_matches('/'));
+                assert!(inside.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()), "{row}");
+            }
+            assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "{row}");
+            assert!(!Path::new("/etc/made").exists() && !Path::new("/made").exists(), "{row}");
+        }
+    }
+
+    #[test]
     fn a_dangling_link_gets_the_directory_it_wants() {
         let (folder, root) = root();
         symlink("/run", folder.path().join("b")).unwrap();

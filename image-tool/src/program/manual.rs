@@ -407,18 +407,19 @@ fn examples(command: &Command) -> Option<Vec<String>> {
 mod tests {
     use super::*;
 
+    const MANUAL: Manual = Manual {
+        statuses: &[Entry::new("0", "Success.")],
+        environment: &[Entry::new("OCI_HOME", "Where things are.")],
+        files: &[
+            Entry::new("/var/lib/oci", "Things."),
+            Entry::new("/etc/cni", "Networks.").only(&["network"]),
+            Entry::new("/var/lib/oci/volumes", "Volumes.").only(&["volume"]),
+        ],
+        related: &["runc(8)", "skopeo(1)"],
+    };
+
     #[test]
     fn every_command_has_a_page_with_all_sections_in_order() {
-        let manual = Manual {
-            statuses: &[Entry::new("0", "Success.")],
-            environment: &[Entry::new("OCI_HOME", "Where things are.")],
-            files: &[
-                Entry::new("/var/lib/oci", "Things."),
-                Entry::new("/etc/cni", "Networks.").only(&["network"]),
-                Entry::new("/var/lib/oci/volumes", "Volumes.").only(&["volume"]),
-            ],
-            related: &["runc(8)", "skopeo(1)"],
-        };
         let command = Command::new("a-tool")
             .version("1.2.3")
             .about("Do things")
@@ -440,7 +441,7 @@ mod tests {
                         .arg(Arg::new("name").value_names(["NAME", "OTHER"]).required(true).num_args(1..)),
                 ),
             );
-        let pages = manual.pages(&command);
+        let pages = MANUAL.pages(&command);
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["a-tool", "a-tool-volume", "a-tool-volume-rm"]);
         let page = &pages[2].1;

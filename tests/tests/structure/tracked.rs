@@ -4,13 +4,12 @@ use std::path::Path;
 
 use tests::TOOLS;
 
-const TOP: [&str; 12] = [
+const TOP: [&str; 11] = [
     ".clippy.toml",
     ".deny.toml",
     ".gitignore",
     ".rustfmt.toml",
     "CHANGELOG.md",
-    "CONTRIBUTING.md",
     "Cargo.lock",
     "Cargo.toml",
     "LICENSE",
@@ -33,7 +32,7 @@ pub(crate) fn belongs(path: &str) -> bool {
         [tool, file] if TOOLS.contains(tool) => ["Cargo.toml", "README.md", "build.rs", "layout.ld"].contains(file),
         // Templates of the scripts that a shell loads.
         [tool, "src", .., "completion", "bash" | "fish" | "zsh"] if TOOLS.contains(tool) => true,
-        [tool, "src", .., file] if TOOLS.contains(tool) => has_extension(file, &["rs", "json", "rules"]),
+        [tool, "src", .., file] if TOOLS.contains(tool) => has_extension(file, &["rs", "json", "rules", "tsv"]),
         [tool, "tests", .., file] if TOOLS.contains(tool) => has_extension(file, &["rs"]),
         _ => false,
     }
