@@ -10,12 +10,11 @@ mod parse;
 use std::ffi::OsString;
 use std::str::FromStr;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use image_tool::program::Tool;
 use image_tool::program::document::Document;
-use image_tool::program::pipe;
 
 /// The name that messages begin with.
 pub(crate) const TOOL: Tool = Tool("build-tool");
@@ -79,9 +78,4 @@ where
     T: FromStr<Err = String> + Clone + Send + Sync + 'static,
 {
     PossibleValuesParser::new(values.into_iter().collect::<Vec<_>>()).try_map(|word| word.parse::<T>())
-}
-
-/// Writes to standard output what is not a single line.
-pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
-    pipe::print_bytes(bytes).context("standard output")
 }

@@ -2,7 +2,7 @@
 //!
 //! Commands parse arguments, call the library and print. They know the library's rooms; no room knows them.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 
 use anyhow::Context as _;
 use bundle_tool::bundle::Bundle;
@@ -13,7 +13,6 @@ use image_tool::address::home::Home;
 use image_tool::program::Tool;
 use image_tool::program::document::Document;
 use image_tool::program::pipe;
-use image_tool::show::human::plain;
 
 mod candidates;
 mod commit;
@@ -143,44 +142,9 @@ impl<T, E: Into<anyhow::Error>> About<T> for Result<T, E> {
     }
 }
 
-/// Writes text to standard output that contains text of an image or of a file. Control characters are escaped if it is a terminal.
-pub(crate) fn print_text(text: &[u8]) -> anyhow::Result<()> {
-    if io::stdout().is_terminal() {
-        print_bytes(visible(&String::from_utf8_lossy(text)).as_bytes())
-    } else {
-        print_bytes(text)
-    }
-}
-
-/// Writes a line like [`print_text`].
-pub(crate) fn print_line(line: &str) -> anyhow::Result<()> {
-    if io::stdout().is_terminal() { Ok(pipe::print_line(&plain(line))?) } else { Ok(pipe::print_line(line)?) }
-}
-
-/// Escapes control characters other than line breaks and tabs.
-fn visible(text: &str) -> String {
-    let mut visible = String::with_capacity(text.len());
-    for part in text.split_inclusive(['\n', '\t']) {
-        let words = part.strip_suffix(['\n', '\t']).unwrap_or(part);
-        visible += &plain(words);
-        visible += &part[words.len()..];
-    }
-    visible
-}
-
-/// Writes to standard output what is not a single line.
-pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
-    Ok(pipe::print_bytes(bytes)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_and_tabs_are_the_only_control_characters_for_a_terminal() {
-        assert_eq!(visible("a\tb\n\u{1b}[31mc\u{9b}d\r\n"), "a\tb\n\\u{1b}[31mc\\u{9b}d\\r\n");
-    }
 
     #[test]
     fn the_command_line_is_well_formed() {

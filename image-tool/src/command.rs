@@ -1,6 +1,6 @@
 //! The command line: a file for each subcommand, and files for what several of them share.
 //!
-//! `operand`, `archive`, `publish`, `fields`, `flatten`, `table` and `print` are shared; subcommands do not know each other.
+//! `operand`, `archive`, `publish`, `fields`, `flatten` and `table` are shared; subcommands do not know each other.
 
 mod append;
 mod archive;
@@ -18,7 +18,6 @@ mod list;
 mod load;
 mod manual;
 mod operand;
-mod print;
 mod publish;
 mod rm;
 mod save;

@@ -11,12 +11,17 @@ pub mod manual;
 pub mod pipe;
 pub mod usage;
 
+use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::show::human::plain;
@@ -69,7 +74,8 @@ impl Tool {
     }
 }
 
-/// Writes a line to standard error, with its control characters escaped. If nobody reads it, the exit status has to do.
+/// Writes a line to standard error, with all escaped that a terminal would obey, be it one or not: errors are kept, and shown later.
+/// If nobody reads it, the exit status has to do.
 pub fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{}", plain(text));
 }
@@ -83,9 +89,30 @@ pub fn log(verbose: u8) {
     };
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .without_time();
+        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .event_format(EventLine);
     let ours = Targets::new().with_targets(CRATES.map(|name| (name, level)));
     tracing_subscriber::registry().with(lines).with(ours).init();
+}
+
+/// An event as one line: its level, and its fields as [`say`] would write them.
+struct EventLine;
+
+impl<S, N> FormatEvent<S, N> for EventLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let level = *event.metadata().level();
+        let mut fields = String::new();
+        context.format_fields(Writer::new(&mut fields), event)?;
+        let fields = plain(&fields);
+        match level {
+            // Red and yellow, as compilers have them.
+            Level::ERROR if writer.has_ansi_escapes() => writeln!(writer, "\x1b[31m{level:>5}\x1b[0m {fields}"),
+            Level::WARN if writer.has_ansi_escapes() => writeln!(writer, "\x1b[33m{level:>5}\x1b[0m {fields}"),
+            _ => writeln!(writer, "{level:>5} {fields}"),
+        }
+    }
 }

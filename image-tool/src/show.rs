@@ -4,6 +4,7 @@
 //! it.
 
 pub mod human;
+mod plain;
 pub mod summary;
 pub mod template;
 pub mod tree;

@@ -2,15 +2,12 @@
 //! parses arguments, prints, and starts the asynchronous runtime.
 
 use std::future::Future;
-use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use image_tool::program::Tool;
 use image_tool::program::document::Document;
-use image_tool::program::pipe;
-use image_tool::show::human::plain;
 use registry_tool::client::Settings;
 use registry_tool::client::retry::Retry;
 use registry_tool::place::mirror::{Mirrors, Sources};
@@ -136,36 +133,9 @@ pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> an
     runtime.block_on(future)
 }
 
-/// Writes data to standard output, byte for byte.
-pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
-    Ok(pipe::print_bytes(bytes)?)
-}
-
-/// Writes lines that a registry has filled to standard output. On a terminal their control characters are escaped.
-pub(crate) fn print_text(text: &[u8]) -> anyhow::Result<()> {
-    if io::stdout().is_terminal() {
-        return print_bytes(escaped(&String::from_utf8_lossy(text)).as_bytes());
-    }
-    print_bytes(text)
-}
-
-fn escaped(text: &str) -> String {
-    text.split_inclusive('\n')
-        .map(|line| match line.strip_suffix('\n') {
-            Some(line) => plain(line) + "\n",
-            None => plain(line),
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_stay_lines_and_nothing_else_moves_the_terminal() {
-        assert_eq!(escaped("{\n  \"a\": \"\u{9b}2J\"\r\n}"), "{\n  \"a\": \"\\u{9b}2J\"\\r\n}");
-    }
 
     #[test]
     fn seconds_are_a_number_within_a_day() {

@@ -38,6 +38,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use self::global::{Global, name};
 pub(crate) use self::stdout::StdoutClosed;
 use self::stdout::print;
+use crate::kernel::plain::plain;
 use crate::kernel::{log, syscall};
 use crate::spec::SPEC_VERSION;
 
@@ -350,9 +351,14 @@ fn matches(program: clap::Command, line: &[OsString]) -> Result<Arguments, Resul
             log::ours(&document::usage::reason(&error, "run-tool", &called));
             return Ok(2);
         }
+        if error.use_stderr() {
+            // The message may repeat a word of the command line that comes from elsewhere.
+            log::say_lines(&error.render().to_string());
+            return Ok(1);
+        }
         // If the stream is closed there is nobody left to tell.
         let _ = error.print();
-        Ok(u8::from(error.use_stderr()))
+        Ok(0)
     })
 }
 
@@ -361,7 +367,7 @@ fn refuse(wrong: &usage::Wrong) -> Result<u8, Failure> {
     let mut program = command_line();
     program.build();
     let command = wrong.command.as_deref().and_then(|name| program.find_subcommand(name)).unwrap_or(&program);
-    print(&format!("{}\n\n{}\n", wrong.heading, command.clone().render_help()))?;
+    print(&format!("{}\n\n{}\n", plain(&wrong.heading), command.clone().render_help()))?;
     Err(anyhow::anyhow!("{}", wrong.message).into())
 }
 

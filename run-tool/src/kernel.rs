@@ -1,7 +1,7 @@
 //! The kernel's interfaces and the basics of a program on top of them: system calls, `/proc`, paths, sockets, terminals, errors,
-//! and the log in runc's format.
+//! the log in runc's format, and what a terminal may be sent.
 //!
-//! Nothing here knows of containers, bundles or the runtime spec. This room imports no other.
+//! Nothing here knows of containers, bundles or the runtime spec. This room imports no other; `plain` is image-tool's file.
 
 pub(crate) mod beneath;
 pub(crate) mod device;
@@ -9,6 +9,9 @@ pub(crate) mod error;
 pub(crate) mod file;
 pub(crate) mod log;
 pub(crate) mod mountinfo;
+#[expect(unreachable_pub, reason = "in image_tool the module's functions are public")]
+#[path = "../../image-tool/src/show/plain.rs"]
+pub(crate) mod plain;
 pub(crate) mod procfs;
 pub(crate) mod security;
 pub(crate) mod set;

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         Err(failure) => {
             if let Some(error) = failure.error.chain().find_map(|cause| cause.downcast_ref::<create::NotExecuted>()) {
                 // runc prints this message plainly, because there the container's own process writes it.
-                kernel::log::plain(&error.to_string());
+                kernel::log::bare(&error.to_string());
                 return ExitCode::from(failure.status);
             }
             if !failure.error.is::<command::StdoutClosed>() {

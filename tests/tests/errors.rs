@@ -110,6 +110,44 @@ fn a_wrong_password() {
     sound(&work);
 }
 
+/// Not in an error and not in the most detailed log; `RUST_LOG`, which other programs obey, changes nothing.
+#[test]
+fn no_secret_is_told() {
+    const SECRET: &str = "hunter2";
+    let registry = Registry::with_password();
+    let address = registry.address();
+    let mut work = Workdir::new();
+    let (user, password) = registry::LOGIN;
+    work.set("RUST_LOG", "trace");
+    work.set("TOKEN", SECRET);
+    work.write("token", SECRET);
+    work.write("broken/config.json", &format!("{{\"auths\": {{\"{address}\": {{\"auth\": \"{SECRET}\"}}}}}}"));
+    work.write("mirrors.json", &format!("{{\"registry-mirrors\": [\"https://me:{SECRET}@mirror.example\"]}}"));
+    work.write("run/Dockerfile", "FROM scratch\nRUN --mount=type=secret,id=t,env=T [\"/nosuch\"]\n");
+    work.write("add/Dockerfile", "FROM scratch\nARG TOKEN\nADD http://me:$TOKEN@127.0.0.1:1/x /\n");
+    let login = format!("registry-tool -vv login -u {user}");
+    for text in [
+        format!("{login} -p {SECRET} {address}"),
+        format!("{login} --password={SECRET} --password-stdin {address}"),
+        format!("{login} -p {SECRET} {address} more"),
+        format!("echo {SECRET} | {login} --password-stdin {address}"),
+        format!("echo {SECRET} | {login} --password-stdin 127.0.0.1:1"),
+        format!("echo {password} | {login} --password-stdin {address} && registry-tool -vv pull {address}/nosuch out"),
+        format!("registry-tool -vv tags {address}/nosuch; registry-tool -vv catalog {address}"),
+        format!("DOCKER_CONFIG=broken registry-tool -vv pull {address}/nosuch out"),
+        "DOCKER_DAEMON_CONFIG=mirrors.json registry-tool -vv pull nosuch out".to_owned(),
+        "build-tool -vv build --secret id=t,env=TOKEN --network none run".to_owned(),
+        "build-tool -vv build --secret id=t,src=token --network none --runtime nosuch run".to_owned(),
+        format!("build-tool -vv build --build-arg TOKEN={SECRET} add"),
+    ] {
+        let output = work.sh(&text);
+        for secret in [SECRET, password] {
+            assert!(!output.stdout.contains(secret) && !output.stderr.contains(secret), "{output}");
+        }
+        assert!(text.contains(" tags ") || output.status != 0, "{output}");
+    }
+}
+
 #[test]
 fn a_wrong_dockerfile() {
     let registry = Registry::images();

@@ -141,7 +141,7 @@ impl Build {
             epoch,
         };
         let address = build::build(&options)?;
-        pipe::print_line(&address.to_string()).context("standard output")
+        pipe::print_line(&address.to_string())
     }
 }
 

@@ -1,9 +1,10 @@
-use std::io::{self, Write};
+use std::io::Write;
 
 use anyhow::Result;
 use build_tool::cache::prune;
 use clap::{Args, Subcommand};
 use image_tool::address::home::Home;
+use image_tool::program::{pipe, say};
 use image_tool::show::human;
 use jiff::{Timestamp, ToSpan as _, Unit};
 
@@ -70,8 +71,7 @@ impl Ls {
         for entry in prune::list(home)? {
             let prune::Entry { key, record } = entry;
             if self.json {
-                serde_json::to_writer(&mut out, &record)?;
-                out.push(b'\n');
+                writeln!(out, "{}", human::json(&serde_json::to_string(&record)?))?;
                 continue;
             }
             let size = record.layer.as_ref().map_or(0, |layer| layer.descriptor.size());
@@ -80,7 +80,7 @@ impl Ls {
             let created = created.map_or_else(|_| human::plain(&record.created), |time| time.to_string());
             writeln!(out, "{}  {created:20}  {:>9}  {step}", &key[..12], human::size(size))?;
         }
-        super::print_bytes(&out)
+        pipe::print(out)
     }
 }
 
@@ -95,8 +95,7 @@ impl Prune {
             since.is_some_and(|since| created.is_some_and(|created| created >= since))
         };
         let freed = prune::prune(home, keep, self.mounts)?;
-        // For people; that nobody listens is no reason to fail.
-        let _ = writeln!(io::stderr(), "{} removed", human::size(freed));
+        say(&format!("{} removed", human::size(freed)));
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use build_tool::stage::draft::Draft;
 use clap::{Args, ValueHint};
 use image_tool::address::home::Home;
 use image_tool::layout::platform::Platform;
+use image_tool::program::pipe;
 use image_tool::show::human::plain;
 
 /// Check a Dockerfile against BuildKit's rules.
@@ -49,7 +50,7 @@ impl Check {
             let line = lines.get(warning.line - 1).unwrap_or(&"").trim_end().replace('\t', "    ");
             writeln!(out, "{}\n    {}", plain(&finding), plain(&line))?;
         }
-        super::print_bytes(&out)?;
+        pipe::print(out)?;
         match found.len() {
             0 => Ok(()),
             1 => bail!("{name}: 1 finding"),

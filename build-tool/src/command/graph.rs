@@ -8,6 +8,7 @@ use build_tool::dockerfile::plan::Plan;
 use build_tool::source::context::Context;
 use clap::{Args, ValueHint};
 use image_tool::address::home::Home;
+use image_tool::program::pipe;
 
 /// Print the graph of a Dockerfile's stages, in Graphviz's language or as SVG.
 ///
@@ -46,6 +47,6 @@ impl Graph {
             plan.set_target(target)?;
         }
         let text = if self.svg { graph::svg(&plan) } else { graph::dot(&plan) };
-        super::print_bytes(text.as_bytes())
+        pipe::print(text)
     }
 }

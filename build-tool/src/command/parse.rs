@@ -5,6 +5,8 @@ use build_tool::dockerfile::Dockerfile;
 use build_tool::source::context::Context;
 use clap::{Args, ValueHint};
 use image_tool::address::home::Home;
+use image_tool::program::pipe;
+use image_tool::show::human;
 
 /// Print the syntax tree of a Dockerfile as JSON.
 ///
@@ -26,8 +28,6 @@ impl Parse {
     pub(crate) fn run(self) -> Result<()> {
         let context = Context::open(&self.context, self.file.as_deref(), &Home::from_environment())?;
         let file = Dockerfile::parse(context.dockerfile_name(), context.dockerfile())?;
-        let mut text = serde_json::to_vec(&file)?;
-        text.push(b'\n');
-        super::print_bytes(&text)
+        pipe::print(human::json(&serde_json::to_string(&file)?) + "\n")
     }
 }

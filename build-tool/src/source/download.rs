@@ -43,7 +43,7 @@ pub enum Error {
     /// The URL's path names no file, and the destination is a directory.
     #[error("{url}: the path names no file (end the destination in a file name)")]
     Nameless {
-        /// The URL as written.
+        /// The URL, without user and password.
         url: String,
     },
     /// The content does not match `--checksum`.
@@ -116,8 +116,8 @@ fn name(url: &str) -> String {
     }
 }
 
-/// The URL without user and password.
-fn shown(url: &str) -> String {
+/// The URL without user and password, as errors show it.
+pub fn shown(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) => {
             let end = rest.find('/').unwrap_or(rest.len());

@@ -201,12 +201,13 @@ fn local<'f>(files: &'f Files, source: Source, exclude: &Ignore, unpack: Option<
 /// Fetches a URL. The file is unpacked only with `--unpack`.
 fn fetch(url: &str, copy: &Copy, folder: &Path, directory: bool) -> Result<Input<'static>, Error> {
     let found = download::fetch(url, copy.checksum.as_deref(), folder)?;
+    let url = download::shown(url);
     if found.name.is_empty() && directory {
-        return Err(download::Error::Nameless { url: url.to_owned() }.into());
+        return Err(download::Error::Nameless { url }.into());
     }
     let digest = found.digest.to_string();
-    if copy.unpack == Some(true) && archive::is_archive(&found.file).during("read", url)? {
-        return Ok(Input::Archive { file: found.file, digest: digest.into_bytes(), name: url.to_owned() });
+    if copy.unpack == Some(true) && archive::is_archive(&found.file).during("read", &url)? {
+        return Ok(Input::Archive { file: found.file, digest: digest.into_bytes(), name: url });
     }
     Ok(Input::Download { name: found.name, file: found.file, digest: digest.into_bytes(), modified: found.modified })
 }

@@ -85,6 +85,7 @@ pub fn write(home: &Home, bundle: &Bundle, runtime: Option<&Path>) -> Result<Str
          \n\
          [Install]\n\
          WantedBy=multi-user.target\n",
+        // A line feed would begin another setting.
         image = plain(&image.replace('%', "")),
     ))
 }

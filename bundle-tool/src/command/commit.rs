@@ -46,6 +46,6 @@ impl Commit {
         };
         let settings = Settings { author: self.author, message: self.message, created, changes: self.change };
         let address = change::commit(&bundle, &self.address, &settings).about(&self.bundle)?;
-        Ok(pipe::print_line(&address.to_string())?)
+        pipe::print_line(&address.to_string())
     }
 }

@@ -32,7 +32,7 @@ impl Create {
         let made = container::create(&home, &request).map_err(|error| about(error, &request.address))?;
         notes.iter().chain(&made.notes).for_each(|text| note(text));
         let path = made.bundle.to_str().context("the bundle's path is not UTF-8")?;
-        Ok(pipe::print_line(path)?)
+        pipe::print_line(path)
     }
 }
 

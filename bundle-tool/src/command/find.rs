@@ -1,7 +1,8 @@
 use anyhow::Context as _;
 use bundle_tool::bundle::annotation;
+use image_tool::program::pipe;
 
-use super::{candidates, print_line};
+use super::candidates;
 
 /// Print the path of a container's bundle.
 #[derive(clap::Args)]
@@ -25,12 +26,12 @@ impl Find {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let bundle = super::bundle(&self.container)?;
         if self.name {
-            return print_line(&bundle.name());
+            return pipe::print_line(&bundle.name());
         }
         if self.id {
             let id = bundle.annotation(annotation::ID);
-            return print_line(id.with_context(|| format!("{}: the bundle has no id", self.container))?);
+            return pipe::print_line(id.with_context(|| format!("{}: the bundle has no id", self.container))?);
         }
-        print_line(bundle.path().to_str().context("the path is not UTF-8")?)
+        pipe::print_line(bundle.path().to_str().context("the path is not UTF-8")?)
     }
 }

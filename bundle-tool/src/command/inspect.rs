@@ -1,8 +1,12 @@
+use std::io;
+
 use bundle_tool::bundle::annotation;
+use image_tool::program::pipe;
+use image_tool::show::human;
 use image_tool::show::template::Template;
 use serde_json::{Value, json};
 
-use super::{candidates, print_text};
+use super::candidates;
 
 /// Print the config.json of bundles, or some of its fields.
 #[derive(clap::Args)]
@@ -23,24 +27,27 @@ pub(crate) struct Inspect {
 
 impl Inspect {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let mut output = Vec::new();
+        let (mut files, mut values) = (Vec::new(), Vec::new());
         for operand in &self.bundles {
             let bundle = super::bundle(operand)?;
-            let Some(template) = &self.format else {
-                output.extend(std::fs::read(bundle.path().join("config.json"))?);
+            if self.format.is_none() {
+                files.extend(std::fs::read(bundle.path().join("config.json"))?);
                 continue;
-            };
+            }
             let text = |key: &str| bundle.annotation(key).unwrap_or_default().to_owned();
             let labels: Value = serde_json::from_str(&text(annotation::LABELS)).unwrap_or_else(|_| json!({}));
             let volumes: Vec<String> = bundle.volumes().into_iter().map(|used| used.name).collect();
-            let fields = json!({
+            values.push(json!({
                 "Name": bundle.name(), "ID": text(annotation::ID), "Id": text(annotation::ID), "Image": text(annotation::IMAGE),
                 "Created": text(annotation::CREATED), "Path": bundle.path(), "Hostname": bundle.config()["hostname"],
                 "Labels": labels, "Volumes": volumes, "Config": bundle.config(),
-            });
-            output.extend(template.render(&fields)?.into_bytes());
-            output.push(b'\n');
+            }));
         }
-        print_text(&output)
+        match &self.format {
+            Some(template) => {
+                pipe::print_exactly(template.lines(&values, str::to_owned, human::table, &io::stdout())?)
+            }
+            None => pipe::print(files),
+        }
     }
 }

@@ -1,8 +1,9 @@
 use anyhow::Context as _;
 use bundle_tool::container;
 use image_tool::address::home::Home;
+use image_tool::program::pipe;
 
-use super::{About as _, candidates, print_line};
+use super::{About as _, candidates};
 
 /// Mount a bundle's root file system and print its path.
 ///
@@ -22,6 +23,6 @@ impl Mount {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let bundle = super::bundle(&self.bundle)?;
         container::mount(&Home::from_environment(), &bundle).about(&self.bundle)?;
-        print_line(bundle.rootfs().to_str().context("the path is not UTF-8")?)
+        pipe::print_line(bundle.rootfs().to_str().context("the path is not UTF-8")?)
     }
 }

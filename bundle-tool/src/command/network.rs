@@ -11,7 +11,7 @@ use image_tool::error::During as _;
 use image_tool::program::pipe;
 use serde_json::Value;
 
-use super::{candidates, print_bytes, print_text};
+use super::candidates;
 
 /// Manage networks.
 ///
@@ -93,7 +93,7 @@ impl Network {
                 container::conflist(&home, "bridge")?;
                 let known = Conflist::list(&container::network_folders(&home));
                 let names: String = known.iter().map(|network| format!("{}\n", network.name)).collect();
-                print_bytes(names.as_bytes())
+                pipe::print(names)
             }
             Command::Inspect { names } => {
                 let mut output = Vec::new();
@@ -101,7 +101,7 @@ impl Network {
                     let path = container::conflist(&home, &name)?.path;
                     output.extend(std::fs::read(&path).during("read", &path)?);
                 }
-                print_text(&output)
+                pipe::print(output)
             }
             Command::Rm { names } => names.iter().try_for_each(|name| remove(&home, name)),
             Command::Prune => Ok(Networks::of_host().prune()?),
@@ -138,7 +138,7 @@ impl Create {
             plugin["ipam"]["routes"] = Value::Array(Vec::new());
         }
         container::write_conflist(home, name, &conflist)?;
-        Ok(pipe::print_line(name)?)
+        pipe::print_line(name)
     }
 }
 
@@ -151,7 +151,7 @@ fn remove(home: &Home, name: &str) -> anyhow::Result<()> {
         bail!("{name}: network in use by container {user} (run-tool delete {user})");
     }
     std::fs::remove_file(&path).during("remove", &path)?;
-    Ok(pipe::print_line(name)?)
+    pipe::print_line(name)
 }
 
 /// The name of the host's interface: the one asked for, or the next free `oci1`, `oci2` …

@@ -3,11 +3,13 @@ use std::io::{self, IsTerminal as _, Read as _};
 use anyhow::{Context as _, bail};
 use bundle_tool::container::status::{self, Container};
 use image_tool::address::home::Home;
+use image_tool::program::pipe;
+use image_tool::show::human;
 use image_tool::show::template::Template;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{candidates, print_text};
+use super::candidates;
 
 /// List containers as `docker ps` does.
 ///
@@ -93,7 +95,10 @@ impl Ps {
         all.truncate(last.unwrap_or(usize::MAX));
         let now = Timestamp::now();
         let rows: Vec<Value> = all.iter().map(|container| container.fields(now, !self.no_trunc)).collect();
-        print_text(self.render(&rows)?.as_bytes())
+        match &self.format {
+            Some(template) => pipe::print_exactly(template.lines(&rows, heading, align, &io::stdout())?),
+            None => pipe::print(self.columns(&rows)),
+        }
     }
 
     fn wants(&self, container: &Container) -> bool {
@@ -117,24 +122,15 @@ impl Ps {
             })
     }
 
-    fn render(&self, rows: &[Value]) -> anyhow::Result<String> {
+    fn columns(&self, rows: &[Value]) -> String {
         let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
         if self.quiet {
-            return Ok(rows.iter().map(|row| text(row, "ID") + "\n").collect());
+            return rows.iter().map(|row| text(row, "ID") + "\n").collect();
         }
-        let Some(template) = &self.format else {
-            let fields = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
-            let mut table = vec![fields.map(heading).to_vec()];
-            table.extend(rows.iter().map(|row| fields.map(|field| text(row, field)).to_vec()));
-            return Ok(align(&table));
-        };
-        let lines: Vec<String> = rows.iter().map(|row| template.render(row)).collect::<Result<_, _>>()?;
-        if !template.is_table() {
-            return Ok(lines.iter().map(|line| format!("{line}\n")).collect());
-        }
-        let head = template.headings(heading);
-        let cells = |line: &String| line.split('\t').map(str::to_owned).collect::<Vec<_>>();
-        Ok(align(&std::iter::once(&head).chain(&lines).map(cells).collect::<Vec<_>>()))
+        let fields = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
+        let mut table = vec![fields.map(heading).to_vec()];
+        table.extend(rows.iter().map(|row| fields.map(|field| text(row, field)).to_vec()));
+        align(&table)
     }
 }
 
@@ -148,13 +144,14 @@ fn heading(field: &str) -> String {
     }
 }
 
-/// Aligns columns as docker ps does: three blanks apart, at least ten wide, the last one as it is.
+/// Aligns columns as docker ps does: three blanks apart, at least ten wide, the last one as long as it is. No cell can drive a terminal.
 fn align(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| human::plain(cell)).collect()).collect();
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count() + 3).max().unwrap_or(0).max(10)
     };
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         for (column, cell) in row.iter().enumerate() {
             let last = column + 1 == row.len();
             text += &if last { cell.clone() } else { format!("{cell:0$}", width(column)) };

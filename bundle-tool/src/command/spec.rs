@@ -1,8 +1,8 @@
 use bundle_tool::container;
 use image_tool::address::home::Home;
+use image_tool::program::pipe;
 
 use super::options::Options;
-use super::print_text;
 
 /// Print the config.json that `create` would write.
 ///
@@ -25,6 +25,6 @@ impl Spec {
         let home = Home::from_environment();
         let (request, _) = self.options.request(&home)?;
         let json = container::spec(&home, &request).map_err(|error| super::create::about(error, &request.address))?;
-        print_text(&json)
+        pipe::print(json)
     }
 }

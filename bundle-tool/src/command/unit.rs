@@ -3,8 +3,9 @@ use std::path::PathBuf;
 use bundle_tool::bundle::unit;
 use clap::ValueHint;
 use image_tool::address::home::Home;
+use image_tool::program::pipe;
 
-use super::{About as _, candidates, print_text};
+use super::{About as _, candidates};
 
 /// Print a systemd unit that runs a bundle.
 ///
@@ -26,6 +27,6 @@ impl Unit {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let bundle = super::bundle(&self.bundle)?;
         let text = unit::write(&Home::from_environment(), &bundle, self.runtime.as_deref()).about(&self.bundle)?;
-        print_text(text.as_bytes())
+        pipe::print(text)
     }
 }

@@ -1,7 +1,8 @@
 use anyhow::Context as _;
 use bundle_tool::container;
+use image_tool::program::pipe;
 
-use super::{About as _, candidates, print_line};
+use super::{About as _, candidates};
 
 /// Unmount a bundle's root file system and print the bundle's path.
 ///
@@ -23,6 +24,6 @@ impl Unmount {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let bundle = super::bundle(&self.bundle)?;
         container::unmount(&bundle, self.force).about(&self.bundle)?;
-        print_line(bundle.path().to_str().context("the path is not UTF-8")?)
+        pipe::print_line(bundle.path().to_str().context("the path is not UTF-8")?)
     }
 }

@@ -9,10 +9,11 @@ use bundle_tool::volume::{self, About, Store, Volume as Named};
 use clap::{Args, Subcommand};
 use image_tool::address::home::Home;
 use image_tool::program::pipe;
+use image_tool::show::human;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{candidates, note, print_bytes, print_text};
+use super::{candidates, note};
 
 /// Manage volumes.
 ///
@@ -90,18 +91,19 @@ impl Volume {
                 let name = name.unwrap_or_else(name::random_id);
                 let about = About { created: Timestamp::now().to_string(), labels };
                 let (made, _) = store.open_or_create(&name, &about)?;
-                Ok(pipe::print_line(&made.name)?)
+                pipe::print_line(&made.name)
             }
             Command::Ls { quiet: _ } => {
                 let names: String = store.list()?.iter().map(|volume| format!("{}\n", volume.name)).collect();
-                print_bytes(names.as_bytes())
+                pipe::print(names)
             }
             Command::Inspect { names } => {
                 let mut lines = String::new();
                 for name in &names {
-                    lines += &format!("{}\n", describe(&store.open(name)?));
+                    lines += &human::json(&describe(&store.open(name)?).to_string());
+                    lines.push('\n');
                 }
-                print_text(lines.as_bytes())
+                pipe::print(lines)
             }
             Command::Rm { force, names } => each(&names, |name| match remove(&home, &store, name) {
                 Err(error) if force && matches!(error.downcast_ref(), Some(volume::Error::NoVolume(_))) => Ok(()),

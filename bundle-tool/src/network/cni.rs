@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use image_tool::error::During as _;
-use image_tool::show::human::plain;
 use serde_json::{Map, Value, json};
 
 use super::Error;
@@ -98,7 +97,7 @@ impl Conflist {
             for path in paths {
                 match Self::read(&path) {
                     Ok(conflist) => drop(found.entry(conflist.name.clone()).or_insert(conflist)),
-                    Err(error) => tracing::warn!("{}", plain(&error.to_string())),
+                    Err(error) => tracing::warn!("{error}"),
                 }
             }
         }

@@ -44,7 +44,7 @@ fn what_an_image_says_is_escaped_in_tables() {
     let run = work.run_with("ps --all --no-trunc", list.as_bytes());
     assert!(run.ok().contains("owned"));
     is_plain(&run);
-    let format = ["ps", "--all", "--format", "{{.ID}} {{.Names}} {{.State}} {{.Labels}} {{.Command}}"];
+    let format = ["ps", "--all", "--format", "table {{.ID}}\t{{.Names}}\t{{.State}}\t{{.Labels}}\t{{.Command}}"];
     is_plain(&work.words(&format, list.as_bytes()));
     work.run("delete web").ok();
 }

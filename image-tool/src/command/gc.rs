@@ -3,10 +3,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
 use image_tool::layout::Layout;
+use image_tool::program::{pipe, say};
 use image_tool::show::human;
 
 use super::operand::LayoutOperand;
-use super::print::{print_line, say};
 
 /// Remove blobs that no image uses.
 ///
@@ -51,8 +51,8 @@ impl Gc {
         for piece in &garbage {
             total += piece.size;
             match &piece.digest {
-                Some(digest) => print_line(digest.as_ref())?,
-                None => print_line(&human::plain(&piece.path.display().to_string()))?,
+                Some(digest) => pipe::print_line(digest.as_ref())?,
+                None => pipe::print_line(&piece.path.display().to_string())?,
             }
         }
         let what = if self.dry_run { "Reclaimable space" } else { "Total reclaimed space" };

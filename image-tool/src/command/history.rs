@@ -5,6 +5,7 @@ use clap::{Args, ValueHint};
 use image_tool::address::Address;
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
+use image_tool::program::pipe;
 use image_tool::show::summary::{Summary, layer_size};
 use image_tool::show::template::Template;
 use image_tool::{address::digest, show::human};
@@ -12,7 +13,6 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::operand::{Operand, named};
-use super::print::print_bytes;
 use super::table::heading;
 
 /// Show how an image was built.
@@ -48,17 +48,17 @@ impl History {
         let address = self.address.clone().address()?;
         let values = self.values(&address).map_err(|error| named(error, &address))?;
         if let Some(template) = &self.format {
-            return print_bytes(template.lines(&values, heading, &io::stdout())?.as_bytes());
+            return pipe::print_exactly(template.lines(&values, heading, human::table, &io::stdout())?);
         }
         let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
         if self.quiet {
-            return print_bytes(values.iter().map(|value| text(value, "ID") + "\n").collect::<String>().as_bytes());
+            return pipe::print(values.iter().map(|value| text(value, "ID") + "\n").collect::<String>());
         }
         let fields = ["ID", "CreatedSince", "CreatedBy", "Size", "Comment"];
         let mut table: Vec<Vec<String>> =
             vec![fields.iter().map(|field| if *field == "ID" { "IMAGE".into() } else { heading(field) }).collect()];
         table.extend(values.iter().map(|value| fields.iter().map(|field| text(value, field)).collect()));
-        print_bytes(human::table(&table).as_bytes())
+        pipe::print(human::table(&table))
     }
 
     fn values(&self, address: &Address) -> Result<Vec<Value>> {

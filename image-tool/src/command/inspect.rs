@@ -6,6 +6,7 @@ use image_tool::address::Address;
 use image_tool::address::name;
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
+use image_tool::program::pipe;
 use image_tool::show::human;
 use image_tool::show::summary::Summary;
 use image_tool::show::template::Template;
@@ -13,7 +14,6 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::operand::{Operand, named};
-use super::print::print_bytes;
 
 /// Print the details of images as JSON.
 ///
@@ -44,13 +44,13 @@ impl Inspect {
             documents.push(document(&address, self.platform.as_ref()).map_err(|error| named(error, &address))?);
         }
         if let Some(template) = &self.format {
-            return print_bytes(template.lines(&documents, str::to_owned, &io::stdout())?.as_bytes());
+            return pipe::print_exactly(template.lines(&documents, str::to_owned, human::table, &io::stdout())?);
         }
         let mut bytes = Vec::new();
         let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
         documents.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
         bytes.push(b'\n');
-        print_bytes(human::json(&String::from_utf8(bytes)?).as_bytes())
+        pipe::print(human::json(&String::from_utf8(bytes)?))
     }
 }
 

@@ -5,6 +5,7 @@ use anyhow::Result;
 use clap::{Args, ValueHint};
 use image_tool::address::Address;
 use image_tool::layout::Layout;
+use image_tool::program::pipe;
 use image_tool::show::summary::Summary;
 use image_tool::show::template::Template;
 use image_tool::{address::digest, address::name, show::human};
@@ -13,7 +14,6 @@ use oci_spec::image::Descriptor;
 use serde_json::{Value, json};
 
 use super::operand::LayoutOperand;
-use super::print::print_bytes;
 use super::table::heading;
 
 /// List images.
@@ -108,10 +108,15 @@ impl List {
                 lines.push_str(&line);
                 lines.push('\n');
             }
-            return print_bytes(lines.as_bytes());
+            return pipe::print(lines);
         }
         rows.sort_by_key(|row| Reverse(row.summary.as_ref().and_then(|summary| summary.created)));
-        print_bytes(self.columns(&rows)?.as_bytes())
+        let now = Timestamp::now();
+        let values: Vec<Value> = rows.iter().map(|row| self.value(row, now)).collect();
+        match &self.format {
+            Some(template) => pipe::print_exactly(template.lines(&values, heading, human::table, &io::stdout())?),
+            None => pipe::print(self.columns(&values)),
+        }
     }
 
     fn row(&self, layout: &Layout, reference: Option<String>, descriptor: Descriptor, summary: bool) -> Result<Row> {
@@ -151,12 +156,7 @@ impl List {
             })
     }
 
-    fn columns(&self, rows: &[Row]) -> Result<String> {
-        let now = Timestamp::now();
-        let values: Vec<Value> = rows.iter().map(|row| self.value(row, now)).collect();
-        if let Some(template) = &self.format {
-            return Ok(template.lines(&values, heading, &io::stdout())?);
-        }
+    fn columns(&self, values: &[Value]) -> String {
         let mut fields = vec!["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"];
         if !self.digests {
             fields.retain(|field| *field != "Digest");
@@ -164,13 +164,13 @@ impl List {
         if self.quiet {
             let mut lines: Vec<&str> = values.iter().filter_map(|value| value["ID"].as_str()).collect();
             lines.dedup();
-            return Ok(lines.iter().map(|line| format!("{line}\n")).collect());
+            return lines.iter().map(|line| format!("{line}\n")).collect();
         }
         let mut table = vec![fields.iter().map(|field| heading(field)).collect()];
-        for value in &values {
+        for value in values {
             table.push(fields.iter().map(|field| value[*field].as_str().unwrap_or_default().to_owned()).collect());
         }
-        Ok(human::table(&table))
+        human::table(&table)
     }
 
     fn value(&self, row: &Row, now: Timestamp) -> Value {

@@ -6,10 +6,10 @@ use clap::{Args, ValueHint};
 use image_tool::address::name;
 use image_tool::archive::load::{Loaded, load};
 use image_tool::layout::Layout;
+use image_tool::program::{pipe, say};
 
 use super::archive::input;
 use super::operand::LayoutOperand;
-use super::print::{print_line, say};
 
 /// Load images from an archive and print their addresses.
 ///
@@ -50,7 +50,7 @@ impl Load {
                 .layout
                 .address_of(name.as_ref().map(AsRef::as_ref), Some(descriptor.digest()))
                 .with_context(|| from.clone())?;
-            print_line(&address.to_string())?;
+            pipe::print_line(&address.to_string())?;
         }
         Ok(())
     }

@@ -5,10 +5,9 @@ use clap::ValueEnum;
 use image_tool::address::{Address, RefName};
 use image_tool::layer::Compression;
 use image_tool::layout::{Image, Writer};
+use image_tool::program::pipe;
 use jiff::Timestamp;
 use oci_spec::image::Descriptor;
-
-use super::print::print_line;
 
 /// Gives a new image its name, or else the name of the old one, and prints its address.
 pub(super) fn publish(
@@ -31,7 +30,7 @@ pub(super) fn publish(
             address.clone()
         }
     };
-    print_line(&new.with_digest(&digest).to_string())
+    pipe::print_line(&new.with_digest(&digest).to_string())
 }
 
 /// The value of SOURCE_DATE_EPOCH (reproducible-builds.org).

@@ -3,10 +3,10 @@ use clap::Args;
 use image_tool::address::name;
 use image_tool::address::{Address, RefName};
 use image_tool::layout::{self, Index, Layout};
+use image_tool::program::say;
 
 use super::TOOL;
 use super::operand::named;
-use super::print::say;
 
 /// Remove names; an image goes with its last name.
 ///

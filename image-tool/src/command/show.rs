@@ -3,9 +3,9 @@ use clap::{Args, ValueHint};
 use image_tool::layout::Layout;
 use image_tool::layout::MANIFEST_LIMIT;
 use image_tool::layout::platform::Platform;
+use image_tool::program::pipe;
 
 use super::operand::{Operand, named};
-use super::print::print_bytes;
 
 /// Print the manifest or index of an image, byte for byte.
 ///
@@ -38,6 +38,6 @@ impl Show {
             let image = layout.image(&address, &self.platform.unwrap_or_else(Platform::host))?;
             Ok(if self.config { image.config_bytes() } else { image.manifest_bytes() }.to_vec())
         };
-        print_bytes(&bytes().map_err(|error| named(error, &address))?)
+        pipe::print(bytes().map_err(|error| named(error, &address))?)
     }
 }

@@ -2,9 +2,9 @@ use anyhow::Result;
 use clap::Args;
 use image_tool::address::Address;
 use image_tool::layout::Layout;
+use image_tool::program::pipe;
 
 use super::operand::{Operand, named, new_name};
-use super::print::print_line;
 
 /// Give an image another name.
 ///
@@ -38,6 +38,6 @@ impl Tag {
             writer.publish(reference, descriptor)?;
             Ok(self.new.with_digest(&digest).to_string())
         };
-        print_line(&tag().map_err(|error| named(error, &address))?)
+        pipe::print_line(&tag().map_err(|error| named(error, &address))?)
     }
 }

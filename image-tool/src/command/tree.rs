@@ -2,13 +2,13 @@ use anyhow::Result;
 use clap::{Args, ValueHint};
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
+use image_tool::program::pipe;
 use image_tool::show::summary::Summary;
 use image_tool::show::tree::page::page;
 use image_tool::show::tree::{Node, Tree as Survey};
 use image_tool::{layout, show::human};
 
 use super::operand::{Operand, named};
-use super::print::print_bytes;
 
 /// Show what each layer adds, what later layers replace or delete, and where the bytes are.
 #[derive(Args)]
@@ -47,12 +47,12 @@ impl Tree {
         };
         let (tree, image) = read().map_err(|error| named(error, &address))?;
         if self.html {
-            return print_bytes(page(&address.to_string(), &tree).as_bytes());
+            return pipe::print(page(&address.to_string(), &tree));
         }
         if self.json {
-            return print_bytes((human::json(&serde_json::to_string(&tree)?) + "\n").as_bytes());
+            return pipe::print(human::json(&serde_json::to_string(&tree)?) + "\n");
         }
-        print_bytes(text(&address.with_digest(image.descriptor().digest()).to_string(), &tree, self.depth).as_bytes())
+        pipe::print(text(&address.with_digest(image.descriptor().digest()).to_string(), &tree, self.depth))
     }
 }
 

@@ -9,10 +9,10 @@ use image_tool::layer::cache::{Source, apply_all};
 use image_tool::layer::owner::{IdMap, Owners};
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
+use image_tool::program::pipe;
 
 use super::TOOL;
 use super::operand::{Operand, named};
-use super::print::print_line;
 
 /// Unpack an image into a directory and print its path.
 ///
@@ -73,7 +73,7 @@ impl Unpack {
         for (what, count) in skipped {
             TOOL.say(&format!("{address}: {count} × {what} left out"));
         }
-        print_line(&self.directory.display().to_string())
+        pipe::print_line(&self.directory.display().to_string())
     }
 }
 

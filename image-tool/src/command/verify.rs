@@ -10,7 +10,6 @@ use image_tool::verify::Verification;
 
 use super::TOOL;
 use super::operand::{LayoutOperand, named};
-use super::print::print_line;
 
 /// Verify images and print the addresses of those that are sound.
 ///
@@ -77,7 +76,7 @@ impl Run {
                     let layout = self.layout(&operand)?;
                     let mut problems = self.verification.verify(&layout, &descriptor);
                     if problems.is_empty() {
-                        print_line(&address.to_string())?;
+                        pipe::print_line(&address.to_string())?;
                     }
                     let shown = if address.reference().is_some() {
                         Address::new(address.layout(), address.reference().cloned(), None)?

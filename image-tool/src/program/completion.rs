@@ -5,13 +5,15 @@
 //! itself, and can be what lies on disk now (names of images, of containers). The tables that clap_complete would write instead
 //! cannot; those for bash never complete a program whose name holds a dash; and bash splits the words of an address at `:`.
 //!
-//! run-tool, which links no sibling, has this file as a module of its own: it knows nothing but clap.
+//! run-tool, which links no sibling, has this file as a module of its own: it knows nothing but clap, and `plain` of the module above.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 
 use clap::{Args, Command, ValueEnum};
 use clap_complete::{ArgValueCompleter, CompletionCandidate};
+
+use super::plain;
 
 /// A shell that can complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -87,7 +89,7 @@ fn answer(command: &mut Command, index: usize, words: Vec<OsString>) -> io::Resu
     for candidate in clap_complete::engine::complete(command, words, index, std::env::current_dir().ok().as_deref())? {
         let Some(value) = candidate.get_value().to_str() else { continue };
         // A file or an image can have any name; what a terminal would obey is not offered to it.
-        if value.contains(char::is_control) {
+        if plain(value) != value {
             continue;
         }
         answer.push_str(value);
@@ -95,7 +97,7 @@ fn answer(command: &mut Command, index: usize, words: Vec<OsString>) -> io::Resu
             let help = help.to_string();
             let line = help.lines().next().unwrap_or_default();
             answer.push('\t');
-            answer.extend(line.chars().filter(|character| !character.is_control()));
+            answer.push_str(&plain(line));
         }
         answer.push('\n');
     }

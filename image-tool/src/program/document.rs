@@ -41,6 +41,6 @@ impl Document {
             Self::Completions(completions) => completions.script(tool.0),
             Self::Complete(complete) => complete.answer(command, candidates).context("__complete")?,
         };
-        pipe::print_bytes(text.as_bytes()).context("standard output")
+        pipe::print(text)
     }
 }

@@ -3,8 +3,12 @@
 //! Standard output is data and nothing else. A closed standard output ends a tool quietly, so it is an error type of its
 //! own and not an `ErrorKind` that a broken socket could have too.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, IsTerminal as _, Write};
 use std::os::fd::AsFd;
+
+use anyhow::Context as _;
+
+use crate::show::human;
 
 /// The reader of our standard output has gone.
 #[derive(Debug, thiserror::Error)]
@@ -86,26 +90,37 @@ pub fn lines(mut reader: impl BufRead) -> impl Iterator<Item = Result<String, Er
     })
 }
 
-/// Prints one line on standard output and makes sure that it is gone.
+/// Prints one line on standard output and makes sure that it is gone. As [`print`], but on a terminal it stays one line.
 ///
 /// # Errors
-/// [`StdoutClosed`] inside an [`io::Error`] if nobody reads; see [`stdout_error`].
-pub fn print_line(line: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(line.as_bytes())
-        .and_then(|()| stdout.write_all(b"\n"))
-        .and_then(|()| stdout.flush())
-        .map_err(stdout_error)
+/// As [`print`].
+pub fn print_line(line: &str) -> anyhow::Result<()> {
+    let line = if io::stdout().is_terminal() { human::plain(line) } else { line.to_owned() };
+    print_exactly(line + "\n")
 }
 
-/// Writes to standard output what is not a single line, and makes sure that it is gone.
+/// Prints text on standard output and makes sure that it is gone.
+///
+/// On a terminal, what the terminal would obey is escaped ([`human::lines`]), since most of what the tools print comes from an image,
+/// a registry or a file. Whoever reads a pipe or a file gets the text byte for byte.
 ///
 /// # Errors
-/// As [`print_line`].
-pub fn print_bytes(bytes: &[u8]) -> io::Result<()> {
+/// If it cannot be written. If nobody reads it, the error is [`StdoutClosed`]; see [`is_stdout_closed`].
+pub fn print(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    if io::stdout().is_terminal() {
+        return print_exactly(human::lines(&String::from_utf8_lossy(text.as_ref())));
+    }
+    print_exactly(text)
+}
+
+/// As [`print`], byte for byte on a terminal too: for text in which the caller has escaped all that is not the user's own, as
+/// [`Template::lines`](crate::show::template::Template::lines) does.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_exactly(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(stdout_error)
+    stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()).map_err(stdout_error).context("standard output")
 }
 
 /// Marks an error of standard output: a broken pipe becomes [`StdoutClosed`]. For errors of standard output only.

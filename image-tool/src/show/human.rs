@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
+pub use super::plain::{json, lines, plain};
+
 /// A size in decimal units with three significant digits: `72.9MB`, `13.3kB`.
 #[must_use]
 pub fn size(bytes: u64) -> String {
@@ -50,37 +52,6 @@ pub fn duration(seconds: i64) -> String {
 #[must_use]
 pub fn ago(time: Timestamp, now: Timestamp) -> String {
     format!("{} ago", duration(now.as_second() - time.as_second()))
-}
-
-/// Text with its control characters escaped, so that it cannot control a terminal.
-#[must_use]
-pub fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            // Writing to a String cannot fail.
-            let _ = write!(plain, "{}", character.escape_debug());
-        } else {
-            plain.push(character);
-        }
-    }
-    plain
-}
-
-/// A JSON document with DEL and the control characters beyond ASCII escaped as well: JSON allows them in strings, but a
-/// terminal obeys them.
-#[must_use]
-pub fn json(document: &str) -> String {
-    let mut text = String::with_capacity(document.len());
-    for character in document.chars() {
-        if character.is_control() && character != '\n' {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "\\u{:04x}", u32::from(character));
-        } else {
-            text.push(character);
-        }
-    }
-    text
 }
 
 /// Columns as docker aligns them: padded to the widest cell, three spaces apart, at least twenty wide. Cells go through
@@ -147,11 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn text_cannot_drive_a_terminal() {
-        assert_eq!(plain("a\u{1b}[2J\nb\u{9b}é"), "a\\u{1b}[2J\\nb\\u{9b}é");
+    fn a_cell_cannot_drive_a_terminal() {
         assert_eq!(table(&[vec!["\u{9b}".into(), "a\nb".into()]]), format!("{:20}a\\nb\n", "\\u{9b}"));
-        let document = json("[\n\"\u{9b}é\u{7f}\"]");
-        assert_eq!(document, "[\n\"\\u009bé\\u007f\"]");
-        assert_eq!(serde_json::from_str::<[String; 1]>(&document).unwrap(), ["\u{9b}é\u{7f}"]);
     }
 }

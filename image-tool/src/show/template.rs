@@ -171,20 +171,10 @@ impl Template {
         self.parts.iter().map(part).collect()
     }
 
-    /// Fills in the template with unescaped values.
-    ///
-    /// # Errors
-    /// [`Error::Field`].
-    pub fn render(&self, value: &Value) -> Result<String, Error> {
-        let mut text = String::new();
-        render(&self.parts, value, &str::to_owned, &mut text)?;
-        Ok(text)
-    }
-
     /// Fills in the template for each value, one line each. A table has a line of headings and aligned columns.
     ///
-    /// If `output` is a terminal, control characters in the values are escaped, but not those of the template itself.
-    /// In a pipe, values are not escaped, as with docker.
+    /// If `output` is a terminal, what it would obey is escaped in the values, but not in the template itself. In a pipe, values are
+    /// not escaped, as with docker. `align` makes the table ([`human::table`] or another), and escapes its cells in any case.
     ///
     /// # Errors
     /// [`Error::Field`], [`Error::Tabs`].
@@ -192,6 +182,7 @@ impl Template {
         &self,
         values: &[Value],
         heading: impl Fn(&str) -> String,
+        align: impl Fn(&[Vec<String>]) -> String,
         output: &impl IsTerminal,
     ) -> Result<String, Error> {
         let escape = if output.is_terminal() { human::plain } else { str::to_owned };
@@ -209,7 +200,7 @@ impl Template {
         if rows.iter().any(|row| row.len() != rows[0].len()) {
             return Err(Error::Tabs);
         }
-        Ok(human::table(&rows))
+        Ok(align(&rows))
     }
 }
 
@@ -313,6 +304,11 @@ mod tests {
 
     use super::*;
 
+    fn filled_in(template: &str, value: &Value) -> Result<String, Error> {
+        let (template, pipe) = (template.parse::<Template>().unwrap(), tempfile::tempfile().unwrap());
+        template.lines(std::slice::from_ref(value), str::to_owned, human::table, &pipe)
+    }
+
     #[test]
     fn templates_are_filled_in_as_by_docker() {
         let value =
@@ -332,10 +328,10 @@ mod tests {
             ("{{if .Config.User}}user{{else}}root{{end}}{{if .Id}}!{{end}}", "root!"),
             ("plain", "plain"),
         ] {
-            assert_eq!(template.parse::<Template>().unwrap().render(&value).unwrap(), expected, "{template}");
+            assert_eq!(filled_in(template, &value).unwrap(), format!("{expected}\n"), "{template}");
         }
         assert!("table {{.Id}}".parse::<Template>().unwrap().is_table());
-        assert!(matches!("{{.Nope}}".parse::<Template>().unwrap().render(&value), Err(Error::Field { .. })));
+        assert!(matches!(filled_in("{{.Nope}}", &value), Err(Error::Field { .. })));
         assert!(matches!("{{.Id".parse::<Template>(), Err(Error::Open)));
         assert!(matches!("{{with .Id}}".parse::<Template>(), Err(Error::Unknown { .. })));
         for unbalanced in ["{{if .Id}}", "{{end}}", "{{range .Id}}{{else}}", "{{else}}"] {
@@ -348,7 +344,7 @@ mod tests {
         use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
         let template: Template = "{{.User}}\\t{{json .User}}{{range .Cmd}} {{.}}{{end}}".parse().unwrap();
         let value = [json!({"User": "a\u{1b}[2J\nb\u{9b}", "Cmd": ["\u{7}"]})];
-        let lines = |output: &std::fs::File| template.lines(&value, str::to_owned, output).unwrap();
+        let lines = |output: &std::fs::File| template.lines(&value, str::to_owned, human::table, output).unwrap();
         let raw = "a\u{1b}[2J\nb\u{9b}\t\"a\\u001b[2J\\nb\\u009b\" \u{7}\n";
         assert_eq!(lines(&tempfile::tempfile().unwrap()), raw);
         let pty = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
@@ -357,7 +353,7 @@ mod tests {
         let terminal = std::fs::File::options().write(true).open(terminal.to_str().unwrap()).unwrap();
         assert_eq!(lines(&terminal), "a\\u{1b}[2J\\nb\\u{9b}\t\"a\\u001b[2J\\nb\\u009b\" \\u{7}\n");
         let table: Template = "table {{.User}}".parse().unwrap();
-        let table = table.lines(&value, str::to_uppercase, &tempfile::tempfile().unwrap()).unwrap();
+        let table = table.lines(&value, str::to_uppercase, human::table, &tempfile::tempfile().unwrap()).unwrap();
         assert_eq!(table, "USER\na\\u{1b}[2J\\nb\\u{9b}\n");
     }
 }

@@ -70,6 +70,6 @@ impl Copy {
             Some(tag) => format!("{repository}:{tag}@{digest}"),
             None => format!("{repository}@{digest}"),
         };
-        Ok(print_line(&printed)?)
+        print_line(&printed)
     }
 }

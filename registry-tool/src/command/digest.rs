@@ -37,6 +37,6 @@ impl Digest {
         };
         let round = Round { mirrors: &mirrors, settings: &settings };
         let digest = block_on(async { Ok(round.ask("image", &self.reference, question).await?) })?;
-        Ok(print_line(&digest)?)
+        print_line(&digest)
     }
 }

@@ -2,6 +2,8 @@
 
 use clap::{Args, ValueHint};
 use image_tool::layout::platform::Platform;
+use image_tool::program::pipe;
+use image_tool::show::human;
 use registry_tool::client::Registry;
 use registry_tool::question::failure::EndpointError;
 use registry_tool::question::manifest::Content;
@@ -10,7 +12,7 @@ use registry_tool::question::round::Round;
 use registry_tool::reference::ImageName;
 use serde_json::{Value, json};
 
-use super::{Network, block_on, mirrors, print_text};
+use super::{Network, block_on, mirrors};
 
 /// Show an image at a registry without pulling it.
 ///
@@ -47,7 +49,7 @@ impl Inspect {
         let question = async |registry: &Registry, name: &ImageName| self.look(registry, name).await;
         let round = Round { mirrors: &mirrors, settings: &settings };
         let bytes = block_on(async { Ok(round.ask("image", &self.reference, question).await?) })?;
-        print_text(&bytes)
+        pipe::print(bytes)
     }
 
     async fn look(&self, registry: &Registry, name: &ImageName) -> Result<Vec<u8>, EndpointError> {
@@ -92,8 +94,7 @@ impl Inspect {
             "LayersData": layers.iter().map(data).collect::<Vec<_>>(),
             "Env": config["config"]["Env"],
         });
-        let mut text = serde_json::to_vec_pretty(&document).expect("a JSON value can be written");
-        text.push(b'\n');
-        Ok(text)
+        let text = serde_json::to_string_pretty(&document).expect("a JSON value can be written");
+        Ok((human::json(&text) + "\n").into_bytes())
     }
 }

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use image_tool::address::digest::short;
 use image_tool::program::say;
-use image_tool::show::human::plain;
+use image_tool::show::human::{self, plain};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use oci_spec::image::Descriptor;
 use registry_tool::reference::ImageName;
 use registry_tool::transfer::event::{Event, Outcome, Watcher};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -107,7 +107,7 @@ impl Display {
         match &self.kind {
             Kind::Silent => {}
             Kind::Lines => say(line),
-            Kind::Json(_) => say(&json!({ "status": plain(line) }).to_string()),
+            Kind::Json(_) => say_json(&json!({ "status": line })),
             Kind::Bars { all, .. } => all.suspend(|| say(line)),
         }
     }
@@ -125,14 +125,14 @@ impl Display {
             }
             Event::Waiting(blob) => self.begin(blob),
             Event::At(blob, position) => self.advance(blob, *position),
-            Event::Retrying(blob, reason) => self.status(blob, &format!("Retrying ({})", plain(reason))),
+            Event::Retrying(blob, reason) => self.status(blob, &format!("Retrying ({reason})")),
             Event::Done(blob, outcome) => {
                 let word = match outcome {
                     Outcome::Existed => "Already exists".to_owned(),
                     Outcome::Pulled => "Pull complete".to_owned(),
                     Outcome::Held => "Layer already exists".to_owned(),
                     Outcome::Pushed => "Pushed".to_owned(),
-                    Outcome::Mounted(source) => format!("Mounted from {}", plain(source)),
+                    Outcome::Mounted(source) => format!("Mounted from {source}"),
                     _ => return,
                 };
                 // docker counts only layers; the config is too small to be worth a line.
@@ -180,7 +180,7 @@ impl Display {
                     last.insert(blob.digest().digest().to_owned(), now);
                     let detail = json!({ "current": position, "total": blob.size() });
                     let id = short(blob.digest());
-                    say(&json!({ "status": self.transfer.verb(), "id": id, "progressDetail": detail }).to_string());
+                    say_json(&json!({ "status": self.transfer.verb(), "id": id, "progressDetail": detail }));
                 }
             }
         }
@@ -191,12 +191,13 @@ impl Display {
         match &self.kind {
             Kind::Json(_) => {
                 self.greet();
-                say(&json!({ "status": word, "id": id }).to_string());
+                say_json(&json!({ "status": word, "id": id }));
             }
             Kind::Bars { each, .. } => {
                 let each = each.lock().expect("nobody panics holding it");
                 match each.get(&blob.digest().to_string()) {
-                    Some(bar) => bar.set_message(word.to_owned()),
+                    // The bars write to the terminal themselves.
+                    Some(bar) => bar.set_message(plain(word)),
                     None => self.say(&format!("{id}: {word}")),
                 }
             }
@@ -221,6 +222,11 @@ impl Display {
         }
         self.say(&format!("{}: {word}", short(blob.digest())));
     }
+}
+
+/// Says a line of JSON, which stays JSON when what a terminal would obey is escaped.
+fn say_json(document: &Value) {
+    say(&human::json(&document.to_string()));
 }
 
 fn is_config(blob: &Descriptor) -> bool {

@@ -85,6 +85,6 @@ impl Pull {
         let status = if pulled.is_newer { "Downloaded newer image" } else { "Image is up to date" };
         display.say(&format!("Status: {status} for {}", self.reference.familiar()));
         display.say(&pulled.name.to_string());
-        Ok(print_line(&pulled.address.to_string())?)
+        print_line(&pulled.address.to_string())
     }
 }

@@ -93,6 +93,6 @@ impl Push {
             Some(tag) => format!("{repository}:{tag}@{}", pushed.digest),
             None => format!("{repository}@{}", pushed.digest),
         };
-        Ok(print_line(&name)?)
+        print_line(&name)
     }
 }

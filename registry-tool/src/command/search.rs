@@ -1,13 +1,16 @@
 //! `registry-tool search`.
 
+use std::io::{self, IsTerminal};
+
 use anyhow::bail;
 use clap::{Args, ValueHint};
+use image_tool::program::pipe;
 use image_tool::show::human;
 use image_tool::show::template::{self, Template};
 use registry_tool::question::search::{Found, search};
 use serde_json::{Value, json};
 
-use super::{Network, block_on, mirrors, print_bytes};
+use super::{Network, block_on, mirrors};
 
 /// Search a registry for images.
 ///
@@ -101,7 +104,7 @@ impl Search {
             None => format(STANDARD)?,
         };
         let values: Vec<Value> = found.map(|one| value(one, self.no_trunc, format.is_json)).collect();
-        print_bytes(lines(&format.template, &values)?.as_bytes())
+        pipe::print_exactly(lines(&format.template, &values, &io::stdout())?)
     }
 }
 
@@ -121,9 +124,9 @@ fn value(found: &Found, no_trunc: bool, is_json: bool) -> Value {
         (false, false) => String::new(),
     };
     // docker's own words for a description of several lines.
-    let description = human::plain(&found.description.replace(['\r', '\n'], " "));
+    let description = found.description.replace(['\r', '\n'], " ");
     json!({
-        "Name": human::plain(&found.name),
+        "Name": found.name,
         "Description": if no_trunc || is_json { description } else { ellipsis(&description, 45) },
         "StarCount": found.star_count.to_string(),
         "IsOfficial": mark(found.is_official),
@@ -139,14 +142,8 @@ fn ellipsis(text: &str, width: usize) -> String {
     text.chars().take(width - 1).chain(['…']).collect()
 }
 
-fn lines(template: &Template, values: &[Value]) -> anyhow::Result<String> {
-    let rows = values.iter().map(|value| template.render(value)).collect::<Result<Vec<_>, _>>()?;
-    if !template.is_table() {
-        return Ok(rows.iter().map(|row| format!("{row}\n")).collect());
-    }
-    let rows = std::iter::once(template.headings(heading)).chain(rows);
-    let rows: Vec<Vec<String>> = rows.map(|row| row.split('\t').map(str::to_owned).collect()).collect();
-    Ok(human::table(&rows))
+fn lines(template: &Template, values: &[Value], output: &impl IsTerminal) -> Result<String, template::Error> {
+    template.lines(values, heading, human::table, output)
 }
 
 #[cfg(test)]
@@ -160,7 +157,7 @@ mod tests {
     fn shown(text: &str, all: &[Found]) -> String {
         let format = format(text).unwrap();
         let values: Vec<Value> = all.iter().map(|one| value(one, false, format.is_json)).collect();
-        lines(&format.template, &values).unwrap()
+        lines(&format.template, &values, &tempfile::tempfile().unwrap()).unwrap()
     }
 
     #[test]

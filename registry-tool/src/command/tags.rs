@@ -1,13 +1,15 @@
 //! `registry-tool tags`.
 
 use clap::{Args, ValueHint};
+use image_tool::program::pipe;
+use image_tool::show::human;
 use registry_tool::client::Registry;
 use registry_tool::question::query::tags;
 use registry_tool::question::round::Round;
 use registry_tool::reference::{ImageName, RepositoryName};
 use serde_json::json;
 
-use super::{Network, block_on, mirrors, print_text};
+use super::{Network, block_on, mirrors};
 
 /// List the tags of a repository.
 #[derive(Args)]
@@ -39,8 +41,8 @@ impl Tags {
 /// Prints names, one a line, or a document that holds them.
 pub(super) fn print_names(names: &[String], document: Option<serde_json::Value>) -> anyhow::Result<()> {
     let text = match document {
-        Some(document) => format!("{document}\n"),
+        Some(document) => human::json(&document.to_string()) + "\n",
         None => names.iter().map(|name| format!("{name}\n")).collect(),
     };
-    print_text(text.as_bytes())
+    pipe::print(text)
 }

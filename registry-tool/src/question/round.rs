@@ -1,6 +1,5 @@
 //! Asking the places that may have something, one after the other, until one answers.
 
-use image_tool::show::human::plain;
 use tracing::info;
 
 use super::failure::{EndpointError, Nowhere};
@@ -58,7 +57,7 @@ impl Round<'_> {
                     Ok(answer) => return Ok(answer),
                     Err(Failure::Everywhere(error)) => return Err(error),
                     Err(Failure::Here(error)) => {
-                        info!(host = endpoint.host(), error = plain(&error.line()), "not from here");
+                        info!(host = endpoint.host(), error = error.line(), "not from here");
                         failures.push((credential_host(endpoint.host()).to_owned(), error));
                     }
                 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use image_tool::address::Address;
 use image_tool::address::digest::Digest;
 use image_tool::layout::{self, Layout, MANIFEST_LIMIT};
-use image_tool::show::human::plain;
 use oci_spec::image::Descriptor;
 use thiserror::Error;
 use tracing::info;
@@ -175,7 +174,7 @@ impl Sources {
             let plan = match plan(layout, &descriptor, order.address).await {
                 Ok(plan) => plan,
                 Err(error) => {
-                    info!(error = plain(&error.to_string()), other = %other, "no source of mounts");
+                    info!(%error, other = %other, "no source of mounts");
                     continue;
                 }
             };

@@ -54,12 +54,14 @@ fn what_a_registry_says_cannot_drive_a_terminal() {
         _ => Reply::new(404, ""),
     });
     mirror(&world, &[&hub]);
-    for arguments in [&["search", "a"][..], &["search", "a", "--format", "{{.Name}} {{.Description}}"]] {
+    for arguments in [&["search", "a"][..], &["search", "a", "--format", "table {{.Name}}\t{{.Description}}"]] {
         let shown = world.run(arguments);
         let out = shown.good().out();
         assert!(out.contains("a\\u{1b}[2J") && out.contains("b\\u{9b}c d"), "{out}");
         assert!(!out.trim_end().replace('\n', "").contains(char::is_control), "{out:?}");
     }
+    let piped = world.run(&["search", "a", "--format", "{{.Name}}"]);
+    assert_eq!(piped.good().out(), "a\u{1b}[2J\n", "a pipe gets the value itself");
     let rude = Server::new(|request| match request.path.as_str() {
         "/v2/" => Reply::new(200, ""),
         _ => Reply::new(400, r#"{"errors":[{"code":"X","message":"no\nway\u001b[31m\u009b"}]}"#),

@@ -17,6 +17,9 @@ pub(super) mod usage;
 
 use manual::{Entry, Manual};
 
+// `completion` uses it from here, as it does in image_tool.
+use crate::kernel::plain::plain;
+
 const MANUAL: Manual = Manual {
     statuses: &[
         Entry::new("0", "Success."),

@@ -11,7 +11,7 @@ use rustix::fs::inotify;
 use serde_json::{Value, json};
 
 use super::global::Global;
-use super::stdout::print;
+use super::stdout::print_json;
 use crate::cgroup;
 use crate::container::{Container, Status};
 use crate::kernel::error::Fails;
@@ -79,8 +79,8 @@ impl Events {
             // The keys are in runc's order, because scripts match the text.
             let id = json!(self.id);
             match data {
-                Some(data) => print(&format!("{{\"type\":\"{kind}\",\"id\":{id},\"data\":{data}}}\n")),
-                None => print(&format!("{{\"type\":\"{kind}\",\"id\":{id}}}\n")),
+                Some(data) => print_json(&format!("{{\"type\":\"{kind}\",\"id\":{id},\"data\":{data}}}\n")),
+                None => print_json(&format!("{{\"type\":\"{kind}\",\"id\":{id}}}\n")),
             }
         };
         if self.stats {

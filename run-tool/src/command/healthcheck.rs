@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 
 use super::global::Global;
-use super::stdout::print;
+use super::stdout::{print, print_json};
 use crate::container::{Container, Status};
 use crate::create::exec::{self, Options};
 use crate::kernel::error::Fails;
@@ -123,7 +123,7 @@ impl Healthcheck {
     pub(super) fn run(self, global: &Global) -> Result<u8> {
         let container = global.named(&self.id)?;
         if self.show {
-            print(&format!("{}\n", serde_json::to_string(&Health::load(&container))?))?;
+            print_json(&(serde_json::to_string(&Health::load(&container))? + "\n"))?;
             return Ok(0);
         }
         if container.status() != Status::Running {

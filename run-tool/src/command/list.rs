@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Result, bail};
 use clap::Args;
 
 use super::global::Global;
-use super::stdout::print;
+use super::stdout::{print, print_json};
 use crate::container::{Container, Description, Status};
 use crate::container::{exit, state};
 use crate::kernel::error::Fails;
+use crate::kernel::log;
+use crate::kernel::plain::plain;
 
 /// List containers.
 ///
@@ -37,7 +39,7 @@ impl List {
             "table" => print(&table(&containers)),
             // Go encodes a nil slice as null.
             "json" if containers.is_empty() => print("null\n"),
-            "json" => print(&format!("{}\n", serde_json::to_string(&containers)?)),
+            "json" => print_json(&(serde_json::to_string(&containers)? + "\n")),
             _ => bail!("invalid format option"),
         }
     }
@@ -63,8 +65,8 @@ fn containers(global: &Global) -> Result<Vec<Description>> {
         let container = match Container::load(&global.root, &name) {
             Ok(container) => container,
             Err(error) => {
-                // The others are still listed, even if standard error is closed.
-                let _ = writeln!(std::io::stderr(), "load container {name}: {error:#}");
+                // The others are still listed.
+                log::say(&format!("load container {name}: {error:#}"));
                 continue;
             }
         };
@@ -92,11 +94,11 @@ fn table(containers: &[Description]) -> String {
     let mut rows: Vec<[String; 6]> = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
     rows.extend(containers.iter().map(|container| {
         [
-            container.id.clone(),
+            plain(&container.id),
             container.pid.to_string(),
             container.status.to_owned(),
-            container.bundle.clone(),
-            container.created.clone(),
+            plain(&container.bundle),
+            plain(&container.created),
             container.owner.clone(),
         ]
     }));

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::global::Global;
-use super::stdout::print;
+use super::stdout::print_json;
 
 /// Print the state of a container as JSON.
 #[derive(Debug, Args)]
@@ -16,6 +16,6 @@ pub(crate) struct State {
 impl State {
     pub(super) fn run(self, global: &Global) -> Result<()> {
         let container = global.container(&self.id)?;
-        print(&serde_json::to_string_pretty(&container.describe())?)
+        print_json(&serde_json::to_string_pretty(&container.describe())?)
     }
 }

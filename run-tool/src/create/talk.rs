@@ -235,8 +235,7 @@ impl Channel {
         let gone = error.chain().any(|cause| cause.is::<Gone>());
         if self.send(&Message::Error(text.clone())).is_err() && !gone {
             // The parent no longer listens. As in runc, the error goes to the container's standard error.
-            use std::io::Write;
-            let _ = writeln!(std::io::stderr(), "{text}");
+            log::say(&text);
         }
         syscall::exit(1)
     }

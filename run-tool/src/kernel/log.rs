@@ -1,6 +1,7 @@
 //! The log in runc's format: logrus's text or JSON records, on standard error or in the file of `--log`.
 //!
-//! containerd and conmon read the JSON keys `level`, `msg` and `time`. A record has exactly these.
+//! containerd and conmon read the JSON keys `level`, `msg` and `time`. A record has exactly these. Messages hold text of bundles, images
+//! and containers; here, where they are written, all in them is escaped that a terminal would obey.
 
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
@@ -11,6 +12,7 @@ use std::sync::OnceLock;
 use anyhow::{Result, bail};
 
 use super::error::Fails;
+use super::plain;
 
 struct Log {
     file: Option<File>,
@@ -115,13 +117,13 @@ fn format(level: Level, message: &str, json: bool, terminal: bool, time: &str) -
     }
     if terminal {
         let short = name[..4].to_uppercase();
-        return format!("{short}[0000] {message}\n");
+        return format!("{short}[0000] {}\n", plain::plain(message.trim_end_matches('\n')));
     }
     format!("time=\"{time}\" level={name} msg={}\n", quote(message))
 }
 
 fn quote(text: &str) -> String {
-    serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
+    plain::json(&serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned()))
 }
 
 fn now() -> String {
@@ -140,22 +142,32 @@ pub(crate) fn warn(message: &str) {
     record(Level::Warning, message);
 }
 
+/// Writes a line to standard error that is no record.
+pub(crate) fn say(message: &str) {
+    // Nobody may be reading.
+    let _ = writeln!(std::io::stderr(), "{}", plain::plain(message.trim_end_matches('\n')));
+}
+
+/// Writes several lines to standard error that are no records.
+pub(crate) fn say_lines(text: &str) {
+    // Nobody may be reading.
+    let _ = std::io::stderr().write_all(plain::lines(text).as_bytes());
+}
+
 /// Writes an error record, and the message to standard error too if the log is elsewhere.
 pub(crate) fn fatal(message: &str) {
     record(Level::Error, message);
     if !to_stderr() {
-        // Nobody may be reading; the message is in the log.
-        let _ = writeln!(std::io::stderr(), "{}", message.trim_end_matches('\n'));
+        say(message);
     }
 }
 
-/// Writes a message to standard error as it is, and an error record too if the log is elsewhere.
-pub(crate) fn plain(message: &str) {
+/// Writes a message to standard error without the form of a record, and an error record too if the log is elsewhere.
+pub(crate) fn bare(message: &str) {
     if !to_stderr() {
         record(Level::Error, message);
     }
-    // Nobody may be reading.
-    let _ = writeln!(std::io::stderr(), "{message}");
+    say(message);
 }
 
 /// Writes an error of a command that runc does not have: `run-tool: message` on standard error, and an error record too if the log
@@ -164,12 +176,7 @@ pub(crate) fn ours(message: &str) {
     if !to_stderr() {
         record(Level::Error, message);
     }
-    let line: String = message
-        .chars()
-        .flat_map(|character| if character.is_control() { character.escape_debug().collect() } else { vec![character] })
-        .collect();
-    // Nobody may be reading.
-    let _ = writeln!(std::io::stderr(), "run-tool: {line}");
+    say(&format!("run-tool: {message}"));
 }
 
 #[cfg(test)]
@@ -182,5 +189,17 @@ mod tests {
         assert_eq!(line, "{\"level\":\"error\",\"msg\":\"a \\\"b\\\"\\nc\",\"time\":\"2026-01-02T03:04:05Z\"}\n");
         let line = format(Level::Warning, "x", false, false, "2026-01-02T03:04:05Z");
         assert_eq!(line, "time=\"2026-01-02T03:04:05Z\" level=warning msg=\"x\"\n");
+    }
+
+    #[test]
+    fn no_message_drives_a_terminal() {
+        let evil = "a\u{1b}[2J\u{9b}\u{202e}\nERRO[0000] b\n";
+        for (json, terminal) in [(true, false), (false, false), (false, true)] {
+            let line = format(Level::Error, evil, json, terminal, "2026-01-02T03:04:05Z");
+            let line = line.strip_suffix('\n').unwrap();
+            assert!(!line.contains(|character: char| character.is_control() || character == '\u{202e}'), "{line:?}");
+        }
+        let line = format(Level::Error, evil, true, false, "2026-01-02T03:04:05Z");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap()["msg"], evil);
     }
 }

@@ -229,7 +229,7 @@ impl Applier {
     }
 
     pub(super) fn skip_attribute(&mut self, key: &OsStr) {
-        *self.skipped.entry(format!("extended attribute {}", key.to_string_lossy().escape_debug())).or_default() += 1;
+        *self.skipped.entry(format!("extended attribute {}", key.to_string_lossy())).or_default() += 1;
     }
 
     /// Creates a hard link; returns `false` if its target does not exist yet.

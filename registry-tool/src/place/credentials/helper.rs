@@ -6,7 +6,6 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use image_tool::show::human::plain;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -105,7 +104,6 @@ fn call(name: &str, operation: &'static str, input: &[u8]) -> Result<Vec<u8>, He
     // On failure standard output is the message. It is never a secret: `get` prints one only with status 0.
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().map(str::trim).find(|line| !line.is_empty());
-    let message =
-        line.map_or_else(|| output.status.to_string(), |line| plain(&line.chars().take(200).collect::<String>()));
+    let message = line.map_or_else(|| output.status.to_string(), |line| line.chars().take(200).collect());
     Err(HelperError::Failed { name: name.into(), operation, message })
 }

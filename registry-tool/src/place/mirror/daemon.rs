@@ -84,7 +84,13 @@ fn mirror(url: &str) -> Result<HubMirror, String> {
         _ => return Err(format!("registry-mirrors: {url:?} is not a valid http:// or https:// URL")),
     };
     let host = host.trim_end_matches('/');
-    if host.is_empty() || host.contains(['/', '?', '#', '@']) || host.chars().any(char::is_whitespace) {
+    if let Some((_, host)) = host.rsplit_once('@') {
+        // What stands before it may be a password, which belongs in no error.
+        return Err(format!(
+            "registry-mirrors: the URL of {host} must have no user or password (registry-tool login {host})"
+        ));
+    }
+    if host.is_empty() || host.contains(['/', '?', '#']) || host.chars().any(char::is_whitespace) {
         return Err(format!("registry-mirrors: {url:?} must be a scheme and a host alone"));
     }
     Ok(HubMirror { host: host.to_owned(), is_plain })
