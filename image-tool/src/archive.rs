@@ -30,6 +30,12 @@ pub enum Error {
     /// The archive contains no image in a known format.
     #[error("no image in the archive (neither docker's manifest.json nor an index.json of an OCI layout)")]
     NoImage,
+    /// The archive's list of images is empty.
+    #[error("no image in the archive ({path:?} lists none)")]
+    Unnamed {
+        /// The path of the list in the archive.
+        path: PathBuf,
+    },
     /// A document in the archive is malformed.
     #[error("{path:?}: {reason}")]
     Malformed {

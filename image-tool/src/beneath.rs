@@ -14,6 +14,7 @@ mod path;
 mod remove;
 mod root;
 mod time;
+mod unfinished;
 
 pub use self::error::{Error, Result};
 pub(crate) use self::name::{create, names, set_xattr, xattrs};
@@ -22,6 +23,7 @@ pub use self::path::{clean, open_in_root};
 pub(crate) use self::remove::remove;
 pub use self::root::Root;
 pub use self::time::Time;
+pub use self::unfinished::Unfinished;
 
 #[cfg(test)]
 mod tests {

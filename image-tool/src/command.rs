@@ -5,6 +5,7 @@
 mod append;
 mod archive;
 mod config;
+mod convert;
 mod diff;
 mod export;
 mod fields;
@@ -67,6 +68,7 @@ pub(crate) enum Command {
     Append(append::Append),
     Config(config::Config),
     Squash(squash::Squash),
+    Convert(convert::Convert),
     Index(index::Index),
     Import(import::Import),
     Export(export::Export),
@@ -93,6 +95,7 @@ impl Command {
             Self::Append(command) => command.run(),
             Self::Config(command) => command.run(),
             Self::Squash(command) => command.run(),
+            Self::Convert(command) => command.run(),
             Self::Index(command) => command.run(),
             Self::Import(command) => command.run(),
             Self::Export(command) => command.run(),

@@ -4,6 +4,7 @@
 //! `layout`.
 
 pub mod append;
+pub mod convert;
 
 use std::io::Read;
 

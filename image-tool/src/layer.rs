@@ -1,24 +1,29 @@
 //! Layers: changes of a file system as tar archives, plain or compressed.
 //!
 //! This file knows the media types and compressions. [`stream`] reads the blob of a layer, [`entry`] is the syntax of
-//! the archive, [`apply`] turns an archive into a directory and [`diff`] a directory into an archive, [`whiteout`]
-//! names deletions, [`owner`] maps users, and [`cache`] keeps unpacked layers. The room may know `address`, `beneath`,
+//! the archive, [`apply`] turns an archive into a directory and [`diff`] a directory into an archive, [`merge`] turns many
+//! layers into one archive, [`whiteout`] names deletions, [`owner`] maps users, and [`cache`] keeps unpacked layers. The room may know `address`, `beneath`,
 //! `error` and `layout`.
 
 pub mod apply;
 pub mod cache;
 pub mod diff;
 pub mod entry;
+pub mod merge;
 pub mod owner;
 pub mod pack;
 pub mod size;
 pub mod stream;
 pub mod whiteout;
 
+mod members;
+
 use std::fmt;
 use std::io::{self, BufReader, Read};
 
 use oci_spec::image::MediaType;
+
+pub use self::members::Members;
 
 /// The compression of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,12 +56,6 @@ pub enum Error {
         /// The media type.
         media_type: String,
     },
-    /// A foreign layer, which must be fetched from its vendor and is not in the layout.
-    #[error("media type {media_type:?} is that of a foreign layer, which is not supported")]
-    Foreign {
-        /// The media type.
-        media_type: String,
-    },
     /// The compression does not match the media type, or is not supported.
     #[error("expected {expected}, got {found}")]
     Magic {
@@ -70,44 +69,58 @@ pub enum Error {
     Read(#[source] io::Error),
 }
 
-/// What the first bytes of a blob look like.
+/// What the first bytes of a stream look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// A supported compression.
+    /// A compression that layers can have, or none.
     Known(Compression),
-    /// An unsupported compression.
-    Other,
+    /// Bzip2, which only other archives can have.
+    Bzip2,
+    /// Xz, which only other archives can have.
+    Xz,
+}
+
+impl Found {
+    /// The compression according to the first bytes.
+    ///
+    /// A tar archive begins with a file name, so it has no magic at the start; "ustar" is at offset 257, except in the oldest
+    /// format, and an empty archive is all zeros. So only compressions are recognised.
+    #[must_use]
+    pub fn of_magic(bytes: &[u8]) -> Self {
+        match bytes {
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Bzip2,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            _ => Self::Known(Compression::of_magic(bytes)),
+        }
+    }
 }
 
 impl fmt::Display for Found {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Known(compression) => compression.fmt(formatter),
-            Self::Other => formatter.write_str("bzip2 or xz, which layers cannot be"),
+            Self::Bzip2 => formatter.write_str("bzip2, which layers cannot be"),
+            Self::Xz => formatter.write_str("xz, which layers cannot be"),
         }
     }
 }
 
 impl Compression {
-    /// The compression of a layer's media type, OCI's or docker's.
+    /// The compression of a layer's media type, OCI's or docker's. A layer that may not be distributed is read like any other
+    /// where it is present (image-spec layer.md, "Non-Distributable Layers").
     ///
     /// # Errors
-    /// [`Error::MediaType`], [`Error::Foreign`].
+    /// [`Error::MediaType`].
     pub fn of(media_type: &MediaType) -> Result<Self, Error> {
         let text = media_type.to_string();
-        match text.as_str() {
-            "application/vnd.oci.image.layer.v1.tar"
-            | "application/vnd.docker.image.rootfs.diff.tar"
-            | "application/vnd.docker.image.rootfs.diff" => Ok(Self::None),
-            "application/vnd.oci.image.layer.v1.tar+gzip" | "application/vnd.docker.image.rootfs.diff.tar.gzip" => {
-                Ok(Self::Gzip)
-            }
-            "application/vnd.oci.image.layer.v1.tar+zstd" | "application/vnd.docker.image.rootfs.diff.tar.zstd" => {
-                Ok(Self::Zstd)
-            }
-            foreign if foreign.contains(".nondistributable.") || foreign.contains(".foreign.") => {
-                Err(Error::Foreign { media_type: text })
-            }
+        let oci = text.strip_prefix("application/vnd.oci.image.layer.");
+        let oci = oci.map(|rest| rest.strip_prefix("nondistributable.").unwrap_or(rest));
+        let docker = text.strip_prefix("application/vnd.docker.image.rootfs.");
+        let docker = docker.map(|rest| rest.strip_prefix("foreign.").unwrap_or(rest));
+        match (oci, docker) {
+            (Some("v1.tar"), _) | (_, Some("diff.tar" | "diff")) => Ok(Self::None),
+            (Some("v1.tar+gzip"), _) | (_, Some("diff.tar.gzip")) => Ok(Self::Gzip),
+            (Some("v1.tar+zstd"), _) | (_, Some("diff.tar.zstd")) => Ok(Self::Zstd),
             _ => Err(Error::MediaType { media_type: text }),
         }
     }
@@ -139,10 +152,17 @@ pub enum Decoder<R: Read> {
     /// A plain stream.
     Plain(BufReader<Sniffed<R>>),
     /// Gzip.
-    Gzip(Box<flate2::bufread::MultiGzDecoder<BufReader<Sniffed<R>>>>),
+    Gzip(Members<BufReader<Sniffed<R>>>),
     /// Zstandard.
     Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<Sniffed<R>>>>),
+    /// Bzip2.
+    Bzip2(Box<bzip2::bufread::MultiBzDecoder<BufReader<Sniffed<R>>>>),
+    /// Xz.
+    Xz(Box<lzma_rust2::XzReader<BufReader<Sniffed<R>>>>),
 }
+
+/// How much memory xz may use, in KiB: twice what its strongest setting takes.
+const XZ_MEMORY: u32 = 128 * 1024;
 
 impl<R: Read> Decoder<R> {
     /// Reads `inner`, which the media type says is `expected`, and compares the first bytes. Docker looks at the bytes,
@@ -152,32 +172,27 @@ impl<R: Read> Decoder<R> {
     /// [`Error::Magic`], [`Error::Read`].
     pub fn new(inner: R, expected: Compression) -> Result<Self, Error> {
         let (reader, found) = sniff(inner)?;
-        if found == Found::Known(expected) {
-            Self::over(reader, expected)
-        } else {
-            Err(Error::Magic { expected, found })
-        }
+        if found == Found::Known(expected) { Self::over(reader, found) } else { Err(Error::Magic { expected, found }) }
     }
 
-    /// Reads `inner` according to its first bytes, and returns their compression.
+    /// Reads `inner` according to its first bytes, and returns their compression. For archives that are not layers.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::Magic`].
-    pub fn detect(inner: R) -> Result<(Self, Compression), Error> {
+    /// [`Error::Read`].
+    pub fn detect(inner: R) -> Result<(Self, Found), Error> {
         let (reader, found) = sniff(inner)?;
-        match found {
-            Found::Known(compression) => Ok((Self::over(reader, compression)?, compression)),
-            Found::Other => Err(Error::Magic { expected: Compression::None, found }),
-        }
+        Ok((Self::over(reader, found)?, found))
     }
 
-    fn over(reader: BufReader<Sniffed<R>>, compression: Compression) -> Result<Self, Error> {
-        Ok(match compression {
-            Compression::None => Self::Plain(reader),
-            Compression::Gzip => Self::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(reader))),
-            Compression::Zstd => {
+    fn over(reader: BufReader<Sniffed<R>>, found: Found) -> Result<Self, Error> {
+        Ok(match found {
+            Found::Known(Compression::None) => Self::Plain(reader),
+            Found::Known(Compression::Gzip) => Self::Gzip(Members::new(reader)),
+            Found::Known(Compression::Zstd) => {
                 Self::Zstd(Box::new(zstd::stream::read::Decoder::with_buffer(reader).map_err(Error::Read)?))
             }
+            Found::Bzip2 => Self::Bzip2(Box::new(bzip2::bufread::MultiBzDecoder::new(reader))),
+            Found::Xz => Self::Xz(Box::new(lzma_rust2::XzReader::new_mem_limit(reader, true, XZ_MEMORY))),
         })
     }
 
@@ -187,6 +202,8 @@ impl<R: Read> Decoder<R> {
             Self::Plain(reader) => reader.into_inner().inner,
             Self::Gzip(decoder) => decoder.into_inner().into_inner().inner,
             Self::Zstd(decoder) => decoder.finish().into_inner().inner,
+            Self::Bzip2(decoder) => decoder.into_inner().into_inner().inner,
+            Self::Xz(decoder) => decoder.into_inner().into_inner().inner,
         }
     }
 }
@@ -237,14 +254,7 @@ impl<R: Read> Read for Sniffed<R> {
 
 fn sniff<R: Read>(inner: R) -> Result<(BufReader<Sniffed<R>>, Found), Error> {
     let sniffed = Sniffed::new(inner).map_err(Error::Read)?;
-    let found = match Compression::of_magic(sniffed.head()) {
-        // A tar archive begins with a file name, so it has no magic at the start; "ustar" is at offset 257, except in
-        // the oldest format, and an empty archive is all zeros. So only other magics are recognized.
-        Compression::None if sniffed.head().starts_with(b"BZh") || sniffed.head().starts_with(b"\xfd7zXZ\0") => {
-            Found::Other
-        }
-        compression => Found::Known(compression),
-    };
+    let found = Found::of_magic(sniffed.head());
     Ok((BufReader::with_capacity(128 * 1024, sniffed), found))
 }
 
@@ -254,6 +264,8 @@ impl<R: Read> Read for Decoder<R> {
             Self::Plain(reader) => reader.read(buffer),
             Self::Gzip(decoder) => decoder.read(buffer),
             Self::Zstd(decoder) => decoder.read(buffer),
+            Self::Bzip2(decoder) => decoder.read(buffer),
+            Self::Xz(decoder) => decoder.read(buffer),
         }
     }
 }
@@ -263,6 +275,9 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    /// "text", compressed with xz.
+    const XZ: &[u8] = b"\xfd\x37\x7a\x58\x5a\x00\x00\x04\xe6\xd6\xb4\x46\x02\x00\x21\x01\x16\x00\x00\x00\x74\x2f\xe5\xa3\x01\x00\x03\x74\x65\x78\x74\x00\x55\xcd\xe8\x33\xff\x4a\x0c\x17\x00\x01\x1c\x04\x6f\x2c\x9c\xc1\x1f\xb6\xf3\x7d\x01\x00\x00\x00\x00\x04\x59\x5a";
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -278,11 +293,12 @@ mod tests {
             ("application/vnd.oci.image.layer.v1.tar+gzip", Compression::Gzip),
             ("application/vnd.oci.image.layer.v1.tar+zstd", Compression::Zstd),
             ("application/vnd.docker.image.rootfs.diff.tar.gzip", Compression::Gzip),
+            ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", Compression::Gzip),
+            ("application/vnd.oci.image.layer.nondistributable.v1.tar", Compression::None),
+            ("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", Compression::Zstd),
         ] {
             assert_eq!(of(text).unwrap(), expected, "{text}");
         }
-        assert!(matches!(of("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"), Err(Error::Foreign { .. })));
-        assert!(matches!(of("application/vnd.oci.image.layer.nondistributable.v1.tar"), Err(Error::Foreign { .. })));
         assert!(matches!(of("application/vnd.oci.image.layer.v1.tar+xz"), Err(Error::MediaType { .. })));
         assert!(matches!(of("application/json"), Err(Error::MediaType { .. })));
     }
@@ -300,6 +316,21 @@ mod tests {
         ];
         for (bytes, compression, fits) in cases {
             assert_eq!(Decoder::new(bytes, compression).is_ok(), fits, "{compression} {bytes:?}");
+        }
+    }
+
+    #[test]
+    fn archives_may_be_bzip2_or_xz_and_layers_may_not() {
+        let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        bzip2.write_all(b"text").unwrap();
+        let bzip2 = bzip2.finish().unwrap();
+        for (bytes, expected) in [(bzip2, Found::Bzip2), (XZ.to_vec(), Found::Xz)] {
+            let (mut decoder, found) = Decoder::detect(&bytes[..]).unwrap();
+            let mut text = String::new();
+            decoder.read_to_string(&mut text).unwrap();
+            assert_eq!((found, text.as_str()), (expected, "text"));
+            let error = Decoder::new(&bytes[..], Compression::Gzip).err().unwrap().to_string();
+            assert!(error.contains("which layers cannot be"), "{error}");
         }
     }
 

@@ -6,8 +6,11 @@
 //! rename and fsync of the folder. Both locks are flock(2) on folders of the layout: no file is added to those of the
 //! spec, and a killed program leaves no stale lock.
 //!
+//! A new layout is made beside its place and renamed to it, so it is complete from its first instant. What killed writers leave
+//! is removed by whoever comes next, under the lock.
+//!
 //! Blobs are opened beneath the layout's descriptor, only as regular files, and are verified while they are read. The
-//! room may know only `address` and `error`.
+//! room may know only `address`, `beneath` and `error`.
 
 mod blob;
 mod error;
@@ -20,6 +23,7 @@ mod reach;
 mod read;
 mod resolve;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,6 +34,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, ResolveFlags};
 
 use crate::address::Address;
 use crate::address::digest::Digest;
+use crate::beneath::{self, Unfinished};
 use crate::error::{During, Io};
 
 pub use self::blob::{BlobWriter, Writer};
@@ -50,6 +55,9 @@ struct Shared {
     folder: OwnedFd,
     path: PathBuf,
 }
+
+/// How the names of layouts begin that are not complete.
+const PREFIX: &str = ".layout-";
 
 const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
@@ -95,10 +103,32 @@ impl Layout {
     /// [`Error::NotALayout`] if something else is there.
     pub fn create(path: &Path) -> Result<Self, Error> {
         match Self::open(path) {
-            Err(Error::NoLayout { .. } | Error::NotALayout { .. }) => {}
+            Err(Error::NoLayout { .. }) => Self::make(path)?,
+            Err(Error::NotALayout { .. }) => {}
             other => return other,
         }
-        std::fs::create_dir_all(path).during("create", path)?;
+        match Self::open(path) {
+            Err(Error::NotALayout { .. }) => Self::complete(path),
+            other => other,
+        }
+    }
+
+    /// Makes a layout beside its place and renames it, unless somebody else is faster.
+    fn make(path: &Path) -> Result<(), Error> {
+        let parent = parent_of(path);
+        std::fs::create_dir_all(parent).during("create", parent)?;
+        Unfinished::sweep(parent, PREFIX);
+        let unfinished = Unfinished::create(parent, PREFIX, 0o777)?;
+        Self::at(unfinished.path())?.furnish()?;
+        match unfinished.finish(path) {
+            Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(()) => Ok(File::open(parent).and_then(|parent| parent.sync_all()).during("fsync", parent)?),
+        }
+    }
+
+    /// Makes a folder that is there a layout, if it contains nothing else.
+    fn complete(path: &Path) -> Result<Self, Error> {
         let layout = Self::at(path)?;
         let _lock = layout.lock_index()?;
         match Self::open(path) {
@@ -115,13 +145,18 @@ impl Layout {
                 format!("it has no oci-layout file, but it contains {} (name an empty folder)", name.to_string_lossy());
             return Err(Error::NotALayout { path: path.into(), reason });
         }
+        layout.furnish()?;
+        Ok(layout)
+    }
+
+    fn furnish(&self) -> Result<(), Error> {
+        let path = self.path();
         std::fs::create_dir_all(path.join("blobs/sha256")).during("create", path.join("blobs/sha256"))?;
         if !path.join("index.json").exists() {
-            layout.replace_file("index.json", &Index::empty().to_bytes())?;
+            self.replace_file("index.json", &Index::empty().to_bytes())?;
         }
         // This file makes the folder a layout, so it comes last.
-        layout.replace_file("oci-layout", OCI_LAYOUT)?;
-        Ok(layout)
+        self.replace_file("oci-layout", OCI_LAYOUT)
     }
 
     fn at(path: &Path) -> Result<Self, Error> {
@@ -191,6 +226,10 @@ impl Layout {
     /// # Errors
     /// [`Error::Io`]. The old index then stays.
     pub fn replace_index(&self, _lock: &IndexLock, index: &Index) -> Result<(), Error> {
+        for name in self.leftovers()? {
+            // It is removed next time, or by garbage collection.
+            let _ = rustix::fs::unlinkat(&self.shared.folder, &name, AtFlags::empty());
+        }
         self.replace_file("index.json", &index.to_bytes())
     }
 
@@ -207,6 +246,13 @@ impl Layout {
             self.replace_index(&lock, &index)?;
         }
         Ok(value)
+    }
+
+    /// The temporary files of writers that were killed, by whoever holds the lock of the index.
+    fn leftovers(&self) -> Result<Vec<OsString>, Error> {
+        let mut names = beneath::names(&self.shared.folder).during("list", self.path())?;
+        names.retain(|name| name.to_str().is_some_and(is_temporary));
+        Ok(names)
     }
 
     /// Replaces a file by temporary file, fsync, rename and fsync of the folder.
@@ -228,6 +274,20 @@ impl Layout {
             Io::new("write", path, error).into()
         })
     }
+}
+
+/// The folder that a path is in.
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether a name is that of a file that [`Layout::replace_file`] has not renamed yet.
+fn is_temporary(name: &str) -> bool {
+    let numbered = |prefix: &str| {
+        let number = name.strip_prefix(prefix);
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    numbered(".index.json.") || numbered(".oci-layout.")
 }
 
 #[cfg(test)]
@@ -255,6 +315,31 @@ mod tests {
         std::fs::write(folder.path().join("note"), "mine").unwrap();
         assert!(matches!(Layout::create(folder.path()), Err(Error::NotALayout { .. })));
         assert!(matches!(Layout::open(&folder.path().join("none")), Err(Error::NoLayout { .. })));
+    }
+
+    #[test]
+    fn what_killed_writers_left_is_removed_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = |path: &Path| {
+            let mut names: Vec<_> = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        std::fs::create_dir_all(folder.path().join(".layout-abc123/blobs")).unwrap();
+        let layout = Layout::create(&folder.path().join("images")).unwrap();
+        assert_eq!(names(folder.path()), ["images"], "a half-made layout");
+        let complete = ["blobs", "index.json", "oci-layout"];
+        assert_eq!(names(layout.path()), complete);
+        for name in [".index.json.999999999", ".oci-layout.7", ".index.json.mine"] {
+            std::fs::write(layout.path().join(name), "x").unwrap();
+        }
+        let blob = layout.writer().unwrap().put(MediaType::ImageManifest, b"{}").unwrap();
+        layout.writer().unwrap().publish(&"a".parse().unwrap(), blob).unwrap();
+        assert_eq!(names(layout.path()), [&[".index.json.mine"][..], &complete].concat());
+        std::fs::remove_file(layout.path().join(".index.json.mine")).unwrap();
+        std::fs::write(layout.path().join(".index.json.8"), "x").unwrap();
+        assert_eq!(layout.prune(std::time::Duration::ZERO, false).unwrap()[0].path, Path::new(".index.json.8"));
+        assert_eq!(names(layout.path()), complete);
     }
 
     #[test]

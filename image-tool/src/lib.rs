@@ -28,6 +28,7 @@ pub mod archive;
 pub mod beneath;
 pub mod edit;
 pub mod error;
+pub mod interrupt;
 pub mod layer;
 pub mod layout;
 pub mod program;

@@ -24,6 +24,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::interrupt;
 use crate::show::human::plain;
 
 /// The crates whose events `-v` shows. Others stay silent: an HTTP client's log would show URLs that can hold secrets.
@@ -49,6 +50,7 @@ impl Tool {
             Ok(Ok(())) => ExitCode::SUCCESS,
             Ok(Err(error)) if pipe::is_stdout_closed(error.as_ref()) => ExitCode::SUCCESS,
             Ok(Err(error)) => {
+                interrupt::finish();
                 self.say(&format!("{error:#}"));
                 ExitCode::from(status(&error))
             }

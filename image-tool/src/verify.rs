@@ -1,17 +1,23 @@
 //! Verifying images: the digest and size of every blob, every diff ID, every document and the archive of every layer.
 //!
+//! Not everything in a layout is a container image, even if it has the form of one: attestations, signatures, charts, policies.
+//! What is none is judged by digests and sizes alone, as image-spec manifest.md wants ("implementations must not fail on media
+//! types that they do not know"). Diff IDs are compared where a config has them, for layers that are archives.
+//!
 //! The room only reads. It may know `address`, `layer` and `layout`.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use oci_spec::image::Descriptor;
+use oci_spec::image::{Descriptor, MediaType};
+use serde_json::Value;
 
 use crate::address::digest::Digest;
+use crate::layer::Compression;
 use crate::layer::entry::{self, Reader};
 use crate::layer::stream::{self, Stream, default_limit};
-use crate::layout::{self, Image, Layout, is_index, is_manifest};
+use crate::layout::{self, Image, Layout, MANIFEST_LIMIT, check_document, is_index, is_manifest};
 
 /// A problem of an image.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +137,6 @@ fn document(
     if is_manifest(descriptor) {
         match layout.image_of(descriptor) {
             Ok(image) => return image_layers(&image, layers, problems),
-            // An artifact: a manifest whose blobs are not layers.
             Err(layout::Error::Malformed { .. }) if is_artifact(layout, descriptor) => {}
             Err(error) => return problems.push(error.into()),
         }
@@ -148,6 +153,10 @@ fn key(descriptor: &Descriptor, diff_id: Option<&Digest>) -> (String, String) {
 
 fn image_layers(image: &Image, layers: &mut Vec<(Descriptor, Option<Digest>)>, problems: &mut Vec<Problem>) {
     for (layer, diff_id) in image.layers() {
+        if Compression::of(layer.media_type()).is_err() {
+            layers.push((layer.clone(), None));
+            continue;
+        }
         match crate::address::digest::parse(diff_id) {
             Ok(diff_id) => layers.push((layer.clone(), Some(diff_id))),
             Err(source) => {
@@ -158,13 +167,31 @@ fn image_layers(image: &Image, layers: &mut Vec<(Descriptor, Option<Digest>)>, p
     }
 }
 
-/// Whether a manifest declares that it is not a container image.
+/// Whether a manifest that cannot be read as that of a container image is none: by its own words, or because its config has no
+/// diff IDs, or because none of its layers is an archive of files.
 fn is_artifact(layout: &Layout, descriptor: &Descriptor) -> bool {
-    let Ok(bytes) = layout.read(descriptor, layout::MANIFEST_LIMIT) else { return false };
-    let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    let config = document["config"]["mediaType"].as_str().unwrap_or_default();
-    let image = ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
-    document["artifactType"].is_string() || !(config.is_empty() || image.contains(&config))
+    let Ok(bytes) = layout.read(descriptor, MANIFEST_LIMIT) else { return false };
+    // A document that can be read in two ways is nothing that one could judge.
+    if check_document(&bytes, descriptor).is_err() {
+        return false;
+    }
+    let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let config = &document["config"];
+    let images = ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+    if document["artifactType"].is_string() || config["mediaType"].as_str().is_some_and(|text| !images.contains(&text))
+    {
+        return true;
+    }
+    let layers = document["layers"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_archive =
+        |layer: &Value| layer["mediaType"].as_str().is_some_and(|text| Compression::of(&MediaType::from(text)).is_ok());
+    if !layers.is_empty() && !layers.iter().any(is_archive) {
+        return true;
+    }
+    let config = serde_json::from_value::<Descriptor>(config.clone()).ok();
+    let config = config.and_then(|config| layout.read(&config, MANIFEST_LIMIT).ok());
+    let config = config.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    config.is_some_and(|config| config.is_object() && config["rootfs"]["diff_ids"].is_null())
 }
 
 /// Verifies one blob. With a diff ID it is read as a layer.

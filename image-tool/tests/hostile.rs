@@ -203,13 +203,8 @@ fn documents_that_lie_are_refused_by_name() {
             manifest(&one, json!([of(&layer, "application/vnd.oci.image.layer.v1.tar+gzip")])).to_string(),
             "gzip",
         ),
-        (
-            "foreign layer",
-            manifest(&one, json!([of(&layer, "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip")]))
-                .to_string(),
-            "foreign",
-        ),
-        ("unknown layer", manifest(&one, json!([of(&layer, "application/x-squashfs")])).to_string(), "squashfs"),
+        // Sound, as an artifact; but nothing to unpack.
+        ("unknown layer", manifest(&one, json!([of(&layer, "application/x-squashfs")])).to_string(), ""),
         (
             "manifest and index at once",
             json!({"schemaVersion": 2, "config": good, "layers": [], "manifests": [layer]}).to_string(),
@@ -220,7 +215,9 @@ fn documents_that_lie_are_refused_by_name() {
         let descriptor = writer.put(MediaType::ImageManifest, text.as_bytes()).unwrap();
         let problems = Verification::new().verify(&layout, &descriptor);
         let told: Vec<String> = problems.iter().map(|problem| chain(problem)).collect();
-        assert!(told.iter().any(|line| line.contains(expected)), "{name}: {told:?}");
+        let is_told =
+            if expected.is_empty() { told.is_empty() } else { told.iter().any(|line| line.contains(expected)) };
+        assert!(is_told, "{name}: {told:?}");
         let cache = Cache::at(folder.path().join("layers"), Options::lower());
         let image = layout.image_of(&descriptor);
         let layers = image.map_err(cache::Error::from).and_then(|image| cache.image(&layout, &image));

@@ -5,24 +5,18 @@
 //! `blob`, and [`Upload`] for chunks). What a registry says is only read here, within limits; the room `question` verifies it.
 //! The room knows [`crate::reference`] and [`crate::place`].
 //!
-//! # Two clients, one conversation
+//! # One client
 //!
-//! The bulk of the bytes goes through the crate `oci-client` (known as `oci-distribution` before), in `stream` and nowhere else:
+//! All requests go through reqwest, of which the crate `oci-client` (known as `oci-distribution` before) is made too: that crate
+//! knows the names of images ([`crate::reference`]), but its client has no limits on what it reads, drops the headers that count
+//! (`Retry-After`, `Link`, `Range`, `Content-Encoding`), resolves no relative `Location`, shows no client certificate, and fetches
+//! tokens for one repository at a time, while a mount needs two.
 //!
-//! - `GET /v2/NAME/blobs/DIGEST` from an offset, streamed ([`Registry::blob`]);
-//! - `POST` and `PUT` of a whole blob, streamed ([`Registry::put_blob`]).
+//! - `transport` decides on TLS, authorities, proxies and timeouts;
+//! - `auth` holds the challenge, the login and the tokens;
+//! - a status becomes an error in [`ClientError`] alone.
 //!
-//! It does these well: ranges, `Location`s of every shape, credentials that never follow one to another host. All other
-//! requests go through reqwest, of which the crate itself is made ([`Registry`]'s own `request`), because the crate has no
-//! limits on what it reads, drops the headers that count (`Retry-After`, `Link`, `Range`), and fetches tokens for one repository
-//! at a time, while a mount needs two. The crate accepts neither a client nor a header from outside, so there have to be two
-//! connection pools; everything else there is once:
-//!
-//! - `transport` decides on TLS, authorities, proxies and timeouts, and both clients are built from its answer;
-//! - `auth` holds the challenge, the login and the tokens; its `Authorization` becomes a header here and a cached token there;
-//! - a status becomes an error in [`ClientError`] alone: `stream` reduces the crate's errors to status and message first.
-//!
-//! TLS is rustls with ring: the crate is built without a provider so that the choice is ours, and ring needs neither cmake
+//! TLS is rustls with ring: the crates are built without a provider so that the choice is ours, and ring needs neither cmake
 //! nor a C++ compiler where aws-lc-rs does, and is as fast at what a pull does (AES-GCM).
 //!
 //! Credentials: the `Authorization` header is put on requests to the registry's own scheme, host and port only; reqwest

@@ -222,8 +222,9 @@ impl Draft {
 /// The OCI media type of a layer; docker's and OCI's stand for the same bytes.
 fn oci_media_type(layer: &Descriptor) -> MediaType {
     match image_tool::layer::Compression::of(layer.media_type()) {
-        Ok(compression) => compression.media_type(),
-        Err(_) => layer.media_type().clone(),
+        // One that may not be distributed stays what it is.
+        Ok(compression) if layer.urls().as_ref().is_none_or(Vec::is_empty) => compression.media_type(),
+        Ok(_) | Err(_) => layer.media_type().clone(),
     }
 }
 

@@ -37,7 +37,10 @@ pub struct Loaded {
     pub descriptor: Descriptor,
 }
 
-/// Loads an archive, plain or compressed with gzip or zstd, into the layout of the writer.
+/// Loads an archive, plain or compressed with gzip, zstd, bzip2 or xz, into the layout of the writer.
+///
+/// An `index.json` with entries tells all; docker 25 leaves it without any for an image that was saved by its ID, which
+/// `manifest.json` names then. An `oci-layout` file is not needed to understand either.
 ///
 /// # Errors
 /// [`Error`]. The layout then has no new entry.
@@ -46,18 +49,20 @@ pub fn load<R: Read>(input: R, writer: &Writer) -> Result<(Vec<Loaded>, Format),
     let (decoder, _) = Decoder::detect(input)?;
     let mut archive = Archive::new(writer);
     archive.read(BufReader::with_capacity(256 * 1024, decoder))?;
-    let (loaded, format) =
-        if archive.find(Path::new("index.json")).is_some() && archive.find(Path::new("oci-layout")).is_some() {
-            (archive.oci()?, Format::Oci)
-        } else if archive.find(Path::new("manifest.json")).is_some() {
-            (archive.docker()?, Format::Docker)
-        } else if archive.find(Path::new("repositories")).is_some() {
-            (archive.legacy()?, Format::Docker)
-        } else {
-            return Err(Error::NoImage);
-        };
+    let has = |archive: &Archive<'_>, name: &str| archive.find(Path::new(name)).is_some();
+    let mut found = (Vec::new(), Format::Docker);
+    if has(&archive, "index.json") {
+        found = (archive.oci()?, Format::Oci);
+    }
+    if found.0.is_empty() && has(&archive, "manifest.json") {
+        found = (archive.docker()?, Format::Docker);
+    } else if found.0.is_empty() && has(&archive, "repositories") {
+        found = (archive.legacy()?, Format::Docker);
+    }
+    let (loaded, format) = found;
     if loaded.is_empty() {
-        return Err(Error::NoImage);
+        let known = ["index.json", "manifest.json", "repositories"].into_iter().find(|name| has(&archive, name));
+        return Err(known.map_or(Error::NoImage, |name| Error::Unnamed { path: name.into() }));
     }
     writer.layout().update_index(|index| {
         for Loaded { name, descriptor } in &loaded {

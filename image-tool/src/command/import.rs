@@ -19,7 +19,7 @@ Examples:
   image-tool import rootfs.tar :base:1
   tar -C rootfs -c . | image-tool import --cmd sh - :base:1")]
 pub(crate) struct Import {
-    /// Tar archive, plain or compressed with gzip or zstd, or - to read it from standard input.
+    /// Tar archive, plain or compressed with gzip, zstd, bzip2 or xz, or - to read it from standard input.
     #[arg(value_hint = ValueHint::FilePath)]
     tar: PathBuf,
     /// Name of the new image, LAYOUT:REF.

@@ -14,7 +14,7 @@ use super::operand::LayoutOperand;
 /// Load images from an archive and print their addresses.
 ///
 /// Reads the docker-archives and oci-archives that docker, podman, skopeo and containerd write, of any age, plain or compressed with
-/// gzip or zstd. Layers are stored as they are.
+/// gzip, zstd, bzip2 or xz. Layers are stored as they are.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:

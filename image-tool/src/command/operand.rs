@@ -83,6 +83,9 @@ impl LayoutOperand {
 /// Adds the address to an error that does not begin with it.
 pub(super) fn named(error: anyhow::Error, address: &Address) -> anyhow::Error {
     use layout::Error;
+    if let Some(meant) = meant(&error, address) {
+        return anyhow::anyhow!("{address}: no image layout here (did you mean {meant}, in the default layout?)");
+    }
     match error.downcast_ref::<Error>() {
         Some(
             Error::NoSuchImage { .. }
@@ -93,6 +96,23 @@ pub(super) fn named(error: anyhow::Error, address: &Address) -> anyhow::Error {
         ) => error,
         _ => Err::<(), _>(error).with_context(|| address.to_string()).expect_err("it was an error"),
     }
+}
+
+/// What a name without `:` means if nothing has its path: `busybox` an image of the default layout, and so `python:3.8` if there
+/// is such an image.
+fn meant(error: &anyhow::Error, address: &Address) -> Option<String> {
+    if address.digest().is_some() || address.layout().is_empty() {
+        return None;
+    }
+    let name: RefName = address.to_string().parse().ok()?;
+    let meant = Address::new("", Some(name), None).ok()?;
+    let is_there = || Layout::of(&meant).is_ok_and(|layout| layout.resolve(&meant).is_ok());
+    let is_meant = match error.downcast_ref::<layout::Error>()? {
+        layout::Error::NoLayout { .. } => address.reference().is_none(),
+        layout::Error::NoSuchImage { .. } => !address.layout_path().exists() && is_there(),
+        _ => false,
+    };
+    is_meant.then(|| meant.to_string())
 }
 
 /// The name for a new image: an address with a ref and no digest.

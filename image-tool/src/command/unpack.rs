@@ -3,7 +3,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueHint};
-use image_tool::beneath::Root;
+use image_tool::beneath::{Root, Unfinished};
+use image_tool::interrupt;
 use image_tool::layer::apply::Options;
 use image_tool::layer::cache::{Source, apply_all};
 use image_tool::layer::owner::{IdMap, Owners};
@@ -66,6 +67,7 @@ impl Unpack {
             Ok(Source::of_image(&layout, &image)?)
         };
         let sources = sources().map_err(|error| named(error, &address))?;
+        interrupt::listen().context("signals")?;
         let skipped = into(&self.directory, |path| {
             let root = Root::open(path)?;
             apply_all(&sources, root, options).with_context(|| address.to_string())
@@ -76,6 +78,9 @@ impl Unpack {
         pipe::print_line(&self.directory.display().to_string())
     }
 }
+
+/// How the names of folders begin that are not complete.
+const PREFIX: &str = ".unpack-";
 
 /// Fills a folder. A new one has a temporary name until it is complete. An existing one, which must be empty and may be
 /// a mount point, is filled in place.
@@ -97,23 +102,12 @@ fn into<T>(directory: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T>
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             fs::create_dir_all(parent).with_context(failed)?;
-            let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            let temporary = tempfile::Builder::new()
-                .prefix(".unpack-")
-                .permissions(permissions)
-                .tempdir_in(parent)
-                .with_context(failed)?
-                .keep();
-            let filled = fill(&temporary).and_then(|value| {
-                fs::rename(&temporary, directory).with_context(failed)?;
-                Ok(value)
-            });
-            if filled.is_err() {
-                let name = temporary.file_name().unwrap_or_default();
-                // Report only the first error.
-                let _ = Root::open(parent).and_then(|root| root.remove(name));
-            }
-            filled
+            Unfinished::sweep(parent, PREFIX);
+            let unfinished = Unfinished::create(parent, PREFIX, 0o755).with_context(failed)?;
+            let value = fill(unfinished.path())?;
+            interrupt::check().with_context(failed)?;
+            unfinished.finish(directory).with_context(failed)?;
+            Ok(value)
         }
         Err(error) => Err(error).with_context(failed),
     }

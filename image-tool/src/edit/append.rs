@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::address::digest::{Digest, Hasher};
 use crate::layer::entry::{self, Reader};
 use crate::layer::pack::Packer;
-use crate::layer::{Compression, Decoder, Sniffed};
+use crate::layer::{Compression, Decoder, Found, Sniffed};
 use crate::layout::{self, Image, Writer};
 
 /// Why a layer could not be added.
@@ -22,6 +22,9 @@ pub enum Error {
     /// The layer is not compressed in a supported way, or could not be read.
     #[error(transparent)]
     Layer(#[from] crate::layer::Error),
+    /// A layer of the image is corrupt.
+    #[error(transparent)]
+    Source(#[from] crate::layer::cache::Error),
     /// The layer is not a tar archive.
     #[error(transparent)]
     Archive(#[from] entry::Error),
@@ -76,8 +79,8 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// Writes a tar archive to a layout as the blob of a layer. A plain archive is compressed as requested; one that is
-/// compressed already is stored as it is. The archive is parsed on the way, so that every layer can be unpacked.
+/// Writes a tar archive to a layout as the blob of a layer. A plain archive is compressed as requested, and so is one that is
+/// compressed as layers cannot be (bzip2, xz); any other is stored as it is. The archive is parsed on the way, so that every layer can be unpacked.
 ///
 /// # Errors
 /// [`Error`].
@@ -86,14 +89,16 @@ pub fn layer<R: Read>(input: R, writer: &Writer, compression: Compression) -> Re
     if sniffed.head().is_empty() {
         return Err(Error::Empty);
     }
-    match Compression::of_magic(sniffed.head()) {
-        Compression::None => {
+    match Found::of_magic(sniffed.head()) {
+        // A layer can be neither bzip2 nor xz.
+        Found::Known(Compression::None) | Found::Bzip2 | Found::Xz => {
             let mut packer = Packer::new(writer, compression)?;
-            let latest = read_through(Tee { reader: sniffed, writer: &mut packer })?.0;
+            let (reader, _) = Decoder::detect(sniffed)?;
+            let latest = read_through(Tee { reader, writer: &mut packer })?.0;
             let (descriptor, diff_id) = packer.finish()?;
             Ok(Layer { descriptor, diff_id, latest })
         }
-        found => {
+        Found::Known(found) => {
             let mut blob = writer.blob()?;
             let (decoder, _) = Decoder::detect(Tee { reader: sniffed, writer: &mut blob })?;
             let hashing = Hashing { reader: decoder, hasher: Hasher::sha256() };
@@ -191,7 +196,13 @@ pub(super) fn rewrite(
     let blob = writer.put(image.manifest().config().media_type().clone(), config.to_string().as_bytes())?;
     manifest["config"]["digest"] = blob.digest().to_string().into();
     manifest["config"]["size"] = blob.size().into();
-    Ok(writer.put(image.descriptor().media_type().clone(), manifest.to_string().as_bytes())?)
+    Ok(writer.put(media_type(image, &manifest), manifest.to_string().as_bytes())?)
+}
+
+/// The media type of a changed manifest. The descriptor may say OCI and the document docker, or the other way round; both are
+/// right, but the new descriptor says what its document says.
+pub(super) fn media_type(image: &Image, manifest: &Value) -> MediaType {
+    manifest["mediaType"].as_str().map_or_else(|| image.descriptor().media_type().clone(), MediaType::from)
 }
 
 /// A time as RFC 3339, from seconds since 1970.

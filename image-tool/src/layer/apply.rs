@@ -62,6 +62,12 @@ pub enum Error {
         /// The name of the entry.
         path: PathBuf,
     },
+    /// The name would read as a deletion in a layer.
+    #[error("entry {path:?}: in a directory whose name reads as a deletion")]
+    Name {
+        /// The name of the entry.
+        path: PathBuf,
+    },
     /// A hard link to a file that does not exist.
     #[error("entry {path:?}: hard link to {target:?}, which does not exist")]
     Link {
@@ -85,6 +91,9 @@ pub enum Error {
         limit: u64,
     },
 }
+
+/// The maximum number of entries in a layer: more than any real one has.
+pub const ENTRIES: u64 = 10_000_000;
 
 /// What a layer is applied to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +156,7 @@ impl Options {
     /// For a plain tree, with the rights of this process.
     #[must_use]
     pub fn tree() -> Self {
-        Self { target: Target::Tree, owners: Owners::here(), entries: 10_000_000 }
+        Self { target: Target::Tree, owners: Owners::here(), entries: ENTRIES }
     }
 
     /// For a lower directory of overlayfs, with the rights of this process.

@@ -17,7 +17,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,7 +30,7 @@ use super::apply::{self, Applier, Options, Skipped};
 use super::stream::{self, Stream, default_limit};
 use crate::address::digest::Digest;
 use crate::address::home::Home;
-use crate::beneath::{self, Root};
+use crate::beneath::{self, Root, Unfinished};
 use crate::error::{During, Io};
 use crate::layout::{self, Image, Layout};
 
@@ -126,6 +126,11 @@ pub struct Started {
 }
 
 impl Started {
+    /// The archive, for another use; it is verified when the stream is finished.
+    pub(crate) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
     /// Applies the layer, and verifies its blob and its archive.
     ///
     /// # Errors
@@ -293,6 +298,9 @@ impl Cache {
     /// # Errors
     /// [`Error::Io`].
     pub fn adopt(&self, diff_id: &Digest, directory: &Path) -> Result<Layer, Error> {
+        // Without a lock, it would be taken for what a killed process left.
+        let held = File::open(directory).during("open", directory)?;
+        rustix::fs::flock(&held, FlockOperation::LockShared).during("lock", directory)?;
         self.ensure(diff_id, |temporary| {
             fs::remove_dir(temporary).during("remove", temporary)?;
             Ok(fs::rename(directory, temporary).during("rename", directory)?)
@@ -321,7 +329,7 @@ impl Cache {
             drop(lock);
             removed.push(diff_id);
         }
-        self.sweep()?;
+        self.sweep();
         Ok(removed)
     }
 
@@ -413,27 +421,20 @@ impl Cache {
             rustix::fs::flock(&layer.lock, FlockOperation::LockShared).during("lock", &state)?;
             return Ok(layer);
         }
-        self.sweep()?;
+        self.sweep();
         let path = self.path(diff_id);
         // Without a valid state it is from an earlier boot.
         remove_tree(&path)?;
         let folder = path.parent().expect("a layer's path has a folder");
-        let temporary = tempfile::Builder::new()
-            .prefix(TEMPORARY)
-            .permissions(fs::Permissions::from_mode(0o755))
-            .tempdir_in(folder);
-        let temporary = temporary.during("create a folder in", folder)?.keep();
-        let alive = File::open(&temporary).during("open", &temporary)?;
-        rustix::fs::flock(&alive, FlockOperation::LockShared).during("lock", &temporary)?;
-        let made = make(&temporary).and_then(|()| {
+        let unfinished = Unfinished::create(folder, TEMPORARY, 0o755)?;
+        let made = make(unfinished.path()).and_then(|()| {
             let boot = boot().during("read", Path::new(BOOT))?;
             write_state(&mut writer, &format!("boot {boot}\n")).during("write", &state)?;
-            Ok(fs::rename(&temporary, &path).during("rename", &temporary)?)
+            Ok(unfinished.finish(&path)?)
         });
         if let Err(error) = made {
             // Report only the first error; what is left is removed next time. We have the exclusive lock: whoever waits
             // for it notices that the file is gone.
-            let _ = remove_tree(&temporary);
             let _ = fs::remove_file(&state);
             return Err(error);
         }
@@ -444,26 +445,10 @@ impl Cache {
     }
 
     /// Removes temporary folders of killed processes.
-    fn sweep(&self) -> Result<(), Error> {
+    fn sweep(&self) {
         for algorithm in ["sha256", "sha512"] {
-            let Ok(entries) = fs::read_dir(self.folder.join(algorithm)) else { continue };
-            for entry in entries.flatten() {
-                if !entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-                    continue;
-                }
-                // A new folder is locked only a moment after it is created, so a young one belongs to somebody.
-                let young =
-                    |metadata: fs::Metadata| metadata.modified().ok()?.elapsed().ok().filter(|age| age.as_secs() < 60);
-                if entry.metadata().ok().and_then(young).is_some() {
-                    continue;
-                }
-                let Ok(folder) = File::open(entry.path()) else { continue };
-                if rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                    remove_tree(&entry.path())?;
-                }
-            }
+            Unfinished::sweep(&self.folder.join(algorithm), TEMPORARY);
         }
-        Ok(())
     }
 }
 

@@ -1,15 +1,18 @@
 //! Packing layers: a directory becomes an archive, whole or as the difference from another.
 //!
 //! Equal input gives equal bytes: entries are sorted, owners are numeric, and times are whole seconds that can be
-//! clamped. Nothing depends on the host or the clock. Hard links are kept and sockets left out. Extended attributes are
+//! clamped. Nothing depends on the host or the clock. Long runs of zeros in a file are stored as holes, whether the file system
+//! has them as holes or not. Hard links are kept and sockets left out. Extended attributes are
 //! kept, except those of the host (marks of overlayfs, SELinux labels, IMA and EVM signatures).
 //!
 //! A difference includes the parent directories of every change, even unchanged ones: otherwise overlayfs would show
 //! made-up ones when the layer is a lower directory.
 
+mod holes;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -453,21 +456,41 @@ impl<'a, W: Write> Packer<'a, W> {
         self.file(open_file(directory, name, path)?, entry)
     }
 
-    /// Writes a regular file. The size in the entry is not known yet.
+    /// Writes a regular file, without its large holes. The size in the entry is not known yet.
     fn file(&mut self, mut file: std::fs::File, mut entry: Entry) -> Result<(), Error> {
         let path = entry.path.clone();
-        let size = file.metadata().during("stat", &path)?.len();
-        entry.size = size;
+        let before = file.metadata().during("stat", &path)?;
+        entry.size = before.len();
+        entry.sparse = holes::pieces(&file, entry.size).during("read", &path)?;
         self.writer.entry(&entry).map_err(Error::Write)?;
+        let Some(pieces) = entry.sparse else {
+            file.rewind().during("read", &path)?;
+            return self.data(&mut file, entry.size, &path);
+        };
+        for (offset, length) in pieces {
+            file.seek(SeekFrom::Start(offset)).during("read", &path)?;
+            self.data(&mut (&mut file).take(length), length, &path)?;
+        }
+        // What came into a hole meanwhile would be lost.
+        let after = file.metadata().during("stat", &path)?;
+        if (before.len(), before.modified().ok()) != (after.len(), after.modified().ok()) {
+            return Err(Error::Changed { path });
+        }
+        Ok(())
+    }
+
+    /// Writes data of a file, which must have exactly this many bytes.
+    fn data(&mut self, file: &mut impl Read, size: u64, path: &Path) -> Result<(), Error> {
+        let changed = || Error::Changed { path: path.to_path_buf() };
         let mut left = size;
         loop {
             let count = match file.read(&mut self.buffer) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Io::new("read", &path, error).into()),
+                Err(error) => return Err(Io::new("read", path, error).into()),
             };
             if count as u64 > left || (count == 0 && left > 0) {
-                return Err(Error::Changed { path });
+                return Err(changed());
             }
             if count == 0 {
                 return Ok(());

@@ -11,6 +11,7 @@
 
 mod pax;
 mod read;
+mod whole;
 mod write;
 
 use std::ffi::OsString;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use crate::beneath::Time;
 
 pub use self::read::Reader;
+pub use self::whole::Whole;
 pub use self::write::Writer;
 
 const BLOCK: usize = 512;
@@ -139,6 +141,16 @@ impl Entry {
             size: 0,
             xattrs: Vec::new(),
             sparse: None,
+        }
+    }
+
+    /// How many bytes of data follow the header: without the holes of a sparse file.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        match (&self.kind, &self.sparse) {
+            (Kind::File, Some(pieces)) => pieces.iter().map(|(_, length)| length).sum(),
+            (Kind::File, None) => self.size,
+            _ => 0,
         }
     }
 }
@@ -289,6 +301,33 @@ mod tests {
                 rest = after;
             }
             assert!(rest.is_empty() && expanded == whole, "{format:?}");
+            // What is written again is read again, by GNU tar too.
+            let again = write_all(&entries);
+            assert!(read_all(&again).unwrap() == entries && again.len() < 300_000, "{format:?}");
+            let place = tempfile::tempdir().unwrap();
+            let mut child = std::process::Command::new("tar")
+                .args(["-xf", "-"])
+                .current_dir(place.path())
+                .stdin(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            child.stdin.take().unwrap().write_all(&again).unwrap();
+            assert!(child.wait().unwrap().success(), "{format:?}");
+            assert!(std::fs::read(place.path().join("sparse")).unwrap() == whole, "{format:?}");
         }
+    }
+
+    #[test]
+    fn a_sparse_file_has_the_name_and_attributes_of_any_other() {
+        let mut entry = Entry { size: 1 << 40, ..Entry::new("é".repeat(90), Kind::File, 0o4755) };
+        entry.sparse = Some(vec![(4096, 3), (1 << 39, 0)]);
+        entry.xattrs = vec![("user.x".into(), b"1\n2".to_vec())];
+        entry.modified = Time { seconds: 7, nanoseconds: 9 };
+        let entries = [(entry, b"abc".to_vec())];
+        let bytes = write_all(&entries);
+        assert_eq!(bytes.len() % BLOCK, 0);
+        assert_eq!(read_all(&bytes).unwrap(), entries);
+        let many = Entry { sparse: Some((0..200_000).map(|n| (n * 2, 0)).collect()), ..entries[0].0.clone() };
+        assert!(Writer::new(Vec::new()).entry(&many).is_err(), "no reader accepts so many");
     }
 }

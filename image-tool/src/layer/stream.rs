@@ -167,6 +167,7 @@ impl BufRead for Stream {
                 // If the reading thread has ended, nobody needs the buffer.
                 let _ = self.emptied.send(empty);
             }
+            crate::interrupt::check()?;
             match self.chunks.as_ref().map(Receiver::recv) {
                 Some(Ok(Ok(chunk))) => {
                     if let Some(hasher) = &mut self.hasher {

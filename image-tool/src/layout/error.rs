@@ -74,7 +74,7 @@ pub enum Error {
         candidates: Vec<String>,
     },
     /// The index has no manifest for the platform.
-    #[error("{address}: no image for {wanted} (available: {})", .offered.join(", "))]
+    #[error("{address}: no image for {wanted} ({})", available(.offered))]
     NoPlatform {
         /// The address of the image.
         address: Address,
@@ -89,6 +89,15 @@ pub enum Error {
         /// The path of the layout.
         path: PathBuf,
     },
+}
+
+/// What there is for other platforms.
+fn available(offered: &[String]) -> String {
+    if offered.is_empty() {
+        "its index names no platform".to_owned()
+    } else {
+        format!("available: {}", offered.join(", "))
+    }
 }
 
 fn pull_hint(address: &Address) -> String {

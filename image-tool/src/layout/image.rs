@@ -3,7 +3,7 @@
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
 use serde_json::Value;
 
-use super::platform::Platform;
+use super::platform::{Platform, offered};
 use super::{Error, Layout};
 use crate::address::Address;
 use crate::address::digest::Digest;
@@ -105,12 +105,7 @@ impl Layout {
         match chosen {
             Some(manifest) => self.image_of(manifest),
             None => {
-                let offered = manifests.iter().filter_map(|manifest| {
-                    let platform = manifest.platform().as_ref()?;
-                    let variant = platform.variant().as_ref().map(|text| format!("/{text}")).unwrap_or_default();
-                    Some(format!("{}/{}{variant}", platform.os(), platform.architecture()))
-                });
-                let offered = offered.filter(|text| !text.starts_with("unknown/")).collect();
+                let offered = offered(&manifests);
                 Err(Error::NoPlatform { address: address.clone(), wanted: platform.to_string(), offered })
             }
         }
@@ -205,6 +200,13 @@ impl Layout {
     }
 }
 
+/// Whether two media types are OCI's and docker's for the same document: programs that convert one often mix them.
+fn is_twin(one: &str, other: &str) -> bool {
+    let (manifest, index) = (MediaType::ImageManifest.to_string(), MediaType::ImageIndex.to_string());
+    let twins = [[manifest.as_str(), DOCKER_MANIFEST], [index.as_str(), DOCKER_LIST]];
+    twins.iter().any(|pair| pair.contains(&one) && pair.contains(&other))
+}
+
 /// Rejects a document that reads as both manifest and index, or whose `mediaType` is not that of its descriptor.
 ///
 /// # Errors
@@ -218,9 +220,10 @@ pub fn check_document(bytes: &[u8], descriptor: &Descriptor) -> Result<(), Strin
     if has("fsLayers") || has("history") {
         return Err("it has docker's schema 1, which is not supported".to_owned());
     }
+    let told = descriptor.media_type().to_string();
     match document.get("mediaType").and_then(Value::as_str) {
-        Some(own) if own != descriptor.media_type().to_string() => {
-            Err(format!("it says that it is {own}, but its descriptor says {}", descriptor.media_type()))
+        Some(own) if own != told && !is_twin(own, &told) => {
+            Err(format!("it says that it is {own}, but its descriptor says {told}"))
         }
         _ => Ok(()),
     }

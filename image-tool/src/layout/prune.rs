@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::blob::PARTIAL;
 use super::{Error, Layout, reach};
 use crate::address::digest;
+use crate::beneath::Unfinished;
 use crate::error::{During, Io};
 
 /// A file that garbage collection removed or would remove.
@@ -45,12 +46,16 @@ impl Layout {
         }
         self.collect("blobs", age, &mut garbage, |name| name.starts_with(".new-").then_some(None))?;
         self.collect(PARTIAL, age, &mut garbage, |_| Some(None))?;
+        // Whoever wrote one would hold this lock.
+        let _index = self.lock_index()?;
+        self.collect("", age, &mut garbage, |name| super::is_temporary(name).then_some(None))?;
         if !dry_run {
             for Garbage { path, .. } in &garbage {
                 let path = self.path().join(path);
                 fs::remove_file(&path).during("remove", path)?;
             }
             self.drop_partial_folder();
+            Unfinished::sweep(super::parent_of(self.path()), super::PREFIX);
         }
         Ok(garbage)
     }

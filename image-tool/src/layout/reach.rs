@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oci_spec::image::Descriptor;
+use oci_spec::image::{Descriptor, MediaType};
 use serde_json::Value;
 
 use super::image::{MANIFEST_LIMIT, is_index, is_manifest};
@@ -23,7 +23,10 @@ impl Layout {
             if found.contains_key(descriptor.digest().as_ref()) {
                 continue;
             }
-            if is_index(&descriptor) || is_manifest(&descriptor) {
+            if is_index(&descriptor)
+                || is_manifest(&descriptor)
+                || *descriptor.media_type() == MediaType::ArtifactManifest
+            {
                 let bytes = match self.read(&descriptor, MANIFEST_LIMIT) {
                     Err(Error::MissingBlob { .. }) if !needed => continue,
                     result => result?,

@@ -1,7 +1,13 @@
 //! append, config, squash, diff, export, import and index: creating images.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
+use image_tool::layer::entry::{Entry, Kind, Reader, Writer};
+use oci_spec::image::MediaType;
 use serde_json::{Value, json};
 
 use crate::work::{Work, address, gzip, tar};
@@ -89,4 +95,75 @@ fn images_are_made_of_images_trees_and_words() {
     for layout in ["images", "other", "whole"] {
         work.run(&format!("verify {layout}")).ok();
     }
+}
+
+#[test]
+fn export_and_squash_need_no_rights_and_no_disk_and_give_equal_bytes() {
+    let work = Work::new();
+    let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].to_vec();
+    let mut writer = Writer::new(Vec::new());
+    writer.entry(&Entry { mode: 0o700, ..Entry::new("./", Kind::Directory, 0) }).unwrap();
+    writer.entry(&Entry::new("dev/null", Kind::Character(1, 3), 0o666)).unwrap();
+    let ping = Entry {
+        uid: 7,
+        xattrs: vec![("security.capability".into(), capability)],
+        ..Entry::new("ping", Kind::File, 0o755)
+    };
+    writer.file(&ping, b"p").unwrap();
+    writer.file(&Entry::new("shut", Kind::File, 0), b"s").unwrap();
+    let hole = Entry { size: 1 << 40, sparse: Some(vec![(1 << 39, 1)]), ..Entry::new("hole", Kind::File, 0o600) };
+    writer.entry(&hole).unwrap();
+    writer.write_all(b"x").unwrap();
+    let layer = writer.finish().unwrap();
+    work.image("all", &[&layer, &tar(&[(".wh.ping2", "")])], MediaType::ImageLayerGzip);
+    let read = |archive: &[u8]| {
+        let mut reader = Reader::new(archive);
+        let mut found = std::collections::BTreeMap::new();
+        while let Some(entry) = reader.next_entry().unwrap() {
+            let mut data = String::new();
+            reader.read_to_string(&mut data).unwrap();
+            found.insert(entry.path.clone(), (entry, data));
+        }
+        found
+    };
+    // As somebody else where that is possible, and with no folder to write to.
+    let export = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_image-tool"));
+        command.args(["export", "images:all"]).current_dir(work.0.path()).env("TMPDIR", "/nowhere");
+        if rustix::process::geteuid().is_root() {
+            fs::set_permissions(work.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
+            command.uid(65534).gid(65534);
+        }
+        command.output().unwrap()
+    };
+    let exported = export();
+    assert!(exported.status.success() && exported.stderr.is_empty(), "{}", String::from_utf8_lossy(&exported.stderr));
+    let (expected, found) = (read(&layer), read(&exported.stdout));
+    for (path, entry) in &expected {
+        assert_eq!(found.get(path), Some(entry), "{path:?}");
+    }
+    assert_eq!(found.len(), expected.len() + 1, "and the folder that no entry names");
+    assert_eq!(exported.stdout, export().stdout);
+    work.run("squash images:all --ref flat").ok();
+    work.run("squash images:all --ref flat2").ok();
+    assert_eq!(work.run("show images:flat").ok(), work.run("show images:flat2").ok());
+    assert_eq!(work.run_bytes("export images:flat", b"").stdout, exported.stdout);
+}
+
+#[test]
+fn a_hole_does_not_become_data() {
+    let work = Work::new();
+    for folder in ["old", "new"] {
+        fs::create_dir(work.path(folder)).unwrap();
+    }
+    let file = fs::File::create(work.path("new/hole")).unwrap();
+    file.set_len(1 << 30).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"end", 1 << 30).unwrap();
+    let layer = work.run_bytes("diff old new", b"").stdout;
+    assert!(layer.len() < 200_000, "{}", layer.len());
+    work.run_with("append images:busybox --ref sparse -", &layer).ok();
+    work.run("unpack images:sparse out").ok();
+    let metadata = fs::metadata(work.path("out/hole")).unwrap();
+    assert_eq!(metadata.len(), (1 << 30) + 3);
+    assert!(metadata.blocks() * 512 < 1 << 20, "{}", metadata.blocks());
 }

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod append;
+mod artifact;
+mod convert;
 mod examples;
 mod list;
 mod save;

@@ -1,9 +1,11 @@
 //! save and load.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 
 use image_tool::address::digest;
-use image_tool::layer::entry::{Entry, Kind, Writer};
+use image_tool::layer::entry::{Entry, Kind, Reader, Writer};
+use oci_spec::image::MediaType;
 use serde_json::json;
 
 use crate::work::{Work, address, gzip, tar};
@@ -120,4 +122,86 @@ fn docker_archives_of_all_ages_are_read() {
     assert!(work.run_with("load ancient", &archive).ok().starts_with("ancient:ancient:latest@sha256:"));
     work.run("verify ancient").ok();
     assert_eq!(work.run("inspect ancient -f {{.Config.Cmd}}").ok(), "[sh]\n");
+}
+
+#[test]
+fn archives_are_read_in_every_compression_and_without_what_is_not_needed() {
+    let work = Work::new();
+    let saved = work.run_bytes("save images:python:3.8", b"").stdout;
+    let digest = address(&work, "python:3.8").split_once('@').unwrap().1.to_owned();
+    let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    bzip2.write_all(&saved).unwrap();
+    let mut xz = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
+    xz.write_all(&saved).unwrap();
+    let padded = [gzip(&saved), vec![0; 10_000]].concat();
+    for (name, archive) in [("bzip2", bzip2.finish().unwrap()), ("xz", xz.finish().unwrap()), ("padded", padded)] {
+        assert_eq!(work.run_with(&format!("load {name}"), &archive).ok(), format!("{name}:python:3.8@{digest}\n"));
+    }
+    // docker 25 lists nothing in the index for an image that was saved by its ID; some write no oci-layout.
+    let rewritten = |change: &dyn Fn(&str, Vec<u8>) -> Option<Vec<u8>>| {
+        let (mut reader, mut writer) = (Reader::new(&saved[..]), Writer::new(Vec::new()));
+        while let Some(entry) = reader.next_entry().unwrap() {
+            let mut data = Vec::new();
+            reader.read_to_end(&mut data).unwrap();
+            if let Some(data) = change(entry.path.to_str().unwrap(), data) {
+                writer.file(&Entry { size: 0, ..entry }, &data).unwrap();
+            }
+        }
+        writer.finish().unwrap()
+    };
+    let by_id = rewritten(&|path, data| {
+        Some(match path {
+            "index.json" => json!({"schemaVersion": 2, "manifests": null}).to_string().into_bytes(),
+            "manifest.json" => {
+                let mut manifest: serde_json::Value = serde_json::from_slice(&data).unwrap();
+                manifest[0]["RepoTags"] = json!(null);
+                manifest.to_string().into_bytes()
+            }
+            _ => data,
+        })
+    });
+    assert!(work.run_with("load by-id", &by_id).ok().starts_with("by-id@sha256:"));
+    work.run("verify by-id").ok();
+    let bare = rewritten(&|path, data| (path != "oci-layout").then_some(data));
+    assert_eq!(work.run_with("load bare", &bare).ok(), format!("bare:python:3.8@{digest}\n"));
+    let empty = rewritten(&|path, data| match path {
+        "index.json" => Some(json!({"schemaVersion": 2, "manifests": []}).to_string().into_bytes()),
+        "manifest.json" | "repositories" => None,
+        _ => Some(data),
+    });
+    work.run_with("load empty", &empty).fails(1, &["no image in the archive", "index.json", "lists none"]);
+}
+
+/// An archive whose large files of zeros are holes.
+fn with_holes(archive: &[u8]) -> Vec<u8> {
+    let (mut reader, mut writer) = (Reader::new(archive), Writer::new(Vec::new()));
+    while let Some(entry) = reader.next_entry().unwrap() {
+        let mut data = Vec::new();
+        reader.read_to_end(&mut data).unwrap();
+        let end = data.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+        let sparse = (end + (1 << 20) < entry.size).then(|| vec![(0, end), (entry.size, 0)]);
+        let entry = Entry { sparse, ..entry };
+        writer.entry(&entry).unwrap();
+        writer.write_all(&data[..entry.stored() as usize]).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+#[test]
+fn an_archive_with_holes_is_read() {
+    let work = Work::new();
+    let layer = {
+        let mut writer = Writer::new(Vec::new());
+        writer.file(&Entry::new("a", Kind::File, 0o644), &vec![0; 3 << 20]).unwrap();
+        writer.finish().unwrap()
+    };
+    work.image("zeros", &[&layer], MediaType::ImageLayer);
+    let sparse = with_holes(&work.run_bytes("save images:zeros", b"").stdout);
+    assert!(sparse.len() < 1 << 20, "{}", sparse.len());
+    let printed = work.run_with("load sparse", &sparse).ok();
+    assert_eq!(work.run_with("verify -", printed.as_bytes()).ok(), printed);
+    let mut writer = Writer::new(Vec::new());
+    let bomb = Entry { size: 1 << 50, sparse: Some(vec![(1 << 50, 0)]), ..Entry::new("layer.tar", Kind::File, 0o644) };
+    writer.entry(&bomb).unwrap();
+    work.run_with("load sparse", &writer.finish().unwrap()).fails(1, &["layer.tar", "nearly all are holes"]);
 }

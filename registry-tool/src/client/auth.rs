@@ -1,7 +1,6 @@
 //! Who we are in a conversation: the registry's challenge, the login, and the tokens that it is exchanged for.
 //!
-//! The crate's own way has no scopes over two repositories (which a mount needs), no identity tokens, no `expires_in`, and
-//! drops the reason when a token is refused; so tokens are fetched here, for both clients ([`Login::authorization`]).
+//! A mount needs a token whose scopes are over two repositories.
 
 use std::collections::HashMap;
 use std::sync::RwLock;

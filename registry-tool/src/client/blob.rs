@@ -1,13 +1,14 @@
-//! Blobs: whether there is one, and its bytes in either direction, streamed by the crate.
+//! Blobs: whether there is one, and its bytes in either direction, streamed.
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::TryStream;
 use reqwest::StatusCode;
 
 use super::auth::Access;
 use super::error::ClientError;
 use super::registry::Registry;
-use super::stream::{BlobStream, Failure};
+use super::stream::BlobStream;
+use super::upload::Upload;
 
 impl Registry {
     /// Whether the repository has a blob of this size.
@@ -25,14 +26,19 @@ impl Registry {
         Ok(length.is_none_or(|length: u64| length == size))
     }
 
-    /// A blob's bytes from `offset` on, by the crate.
+    /// A blob's bytes from `offset` on.
     ///
     /// # Errors
     /// As for any request; asking again is left to the caller, who knows how far it came.
     pub async fn blob(&self, digest: &str, offset: u64) -> Result<BlobStream, ClientError> {
-        let authorization = self.login().authorization(Access::Pull).await?;
-        let answer = self.streamer().get(digest, offset, authorization).await;
-        answer.map_err(|failure| self.streamed(digest, failure))
+        let url = self.repository_url(&format!("blobs/{digest}"))?;
+        let get = |http: &reqwest::Client| {
+            let get = http.get(url.clone());
+            if offset == 0 { get } else { get.header("Range", format!("bytes={offset}-")) }
+        };
+        let response = self.request(Access::Pull, false, get).await?;
+        let response = self.expect(response, digest, &[StatusCode::OK, StatusCode::PARTIAL_CONTENT]).await?;
+        BlobStream::new(self.host(), response, offset)
     }
 
     /// Asks for the head of a blob until it comes, as long apart as `Retry-After` says.
@@ -44,25 +50,14 @@ impl Registry {
         self.request(Access::Pull, true, |http| http.head(url.clone())).await.map(drop)
     }
 
-    /// Sends a whole blob in one request, by the crate.
+    /// Sends a whole blob in one request. `body` gives its bytes, again if the registry wants them again, if it can.
     ///
     /// # Errors
-    /// As for any request; sending again is left to the caller, who has the bytes.
-    pub async fn put_blob<S>(&self, digest: &str, size: u64, body: S) -> Result<(), ClientError>
+    /// As for any request; a new upload is left to the caller, who has the bytes.
+    pub async fn put_blob<S>(&self, digest: &str, size: u64, body: impl Fn() -> Option<S>) -> Result<(), ClientError>
     where
-        S: Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+        S: TryStream<Ok = Bytes, Error = std::io::Error> + Send + 'static,
     {
-        let authorization = self.login().authorization(Access::Push).await?;
-        let answer = self.streamer().put(digest, size, body, authorization).await;
-        answer.map_err(|failure| self.streamed(digest, failure))
-    }
-
-    /// A failure of the crate's client, as our own requests would have failed.
-    fn streamed(&self, what: &str, failure: Failure) -> ClientError {
-        match failure {
-            Failure::Answer { status, message } => self.answered(what, status, message),
-            Failure::Connection(error) => ClientError::cut(self.host(), &error),
-            Failure::Protocol(reason) => ClientError::protocol(self.host(), format!("{what}: {reason}")),
-        }
+        Upload::begin(self, digest, size).await?.send_all(body).await
     }
 }

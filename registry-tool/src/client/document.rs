@@ -1,7 +1,10 @@
 //! Small documents: manifests, configs, the answer of a search. Their size is limited.
 
+use std::io::Read as _;
+
 use bytes::Bytes;
-use reqwest::header::{HeaderMap, HeaderValue};
+use image_tool::layer::Decoder;
+use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{RequestBuilder, StatusCode};
 use tracing::info;
 
@@ -73,7 +76,10 @@ impl Registry {
             let response = self.expect(response, what, &[StatusCode::OK]).await?;
             let headers = response.headers().clone();
             let error = match read_limited(response, limit, self.host()).await {
-                Ok(body) => return Ok((headers, body)),
+                Ok(body) => {
+                    let body = decoded(&headers, body, limit, self.host())?;
+                    return Ok((headers, body));
+                }
                 Err(error) => error,
             };
             let wait = self.retry().wait(attempt, None).filter(|_| error.is_transient());
@@ -153,5 +159,46 @@ impl Registry {
 fn manifest_headers(headers: &HeaderMap) -> (Option<String>, Option<String>) {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let media_type = text("Content-Type").map(|full| full.split(';').next().unwrap_or_default().trim().to_owned());
-    (media_type, text("Docker-Content-Digest"))
+    // Some put the digest in quotes.
+    (media_type, text("Docker-Content-Digest").map(|digest| digest.trim().trim_matches('"').to_owned()))
+}
+
+/// The document in a body that a registry has compressed on its way, though nobody asked it to. No document begins as compressed
+/// data does, so one that is not compressed in spite of the header stays as it is.
+fn decoded(headers: &HeaderMap, body: Vec<u8>, limit: usize, host: &str) -> Result<Vec<u8>, ClientError> {
+    let broken = |error: &dyn std::fmt::Display| ClientError::protocol(host, format!("a document's encoding: {error}"));
+    if !headers.contains_key(CONTENT_ENCODING) {
+        return Ok(body);
+    }
+    let (decoder, _) = Decoder::detect(&body[..]).map_err(|error| broken(&error))?;
+    let mut document = Vec::new();
+    decoder.take(limit as u64 + 1).read_to_end(&mut document).map_err(|error| broken(&error))?;
+    if document.len() > limit {
+        return Err(ClientError::TooLarge { host: host.to_owned(), limit });
+    }
+    Ok(document)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_document_is_decoded_whatever_its_header_says() {
+        let mut gzip = image_tool::layer::pack::Gzip::new(Vec::new());
+        gzip.write_all(b"{}").unwrap();
+        let gzip = gzip.finish().unwrap();
+        let none = HeaderMap::new();
+        let encoded = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
+        assert_eq!(decoded(&encoded, gzip.clone(), 2, "x").unwrap(), b"{}");
+        assert_eq!(decoded(&encoded, b"{}".to_vec(), 2, "x").unwrap(), b"{}");
+        assert_eq!(decoded(&none, gzip.clone(), 2, "x").unwrap(), gzip);
+        assert!(matches!(decoded(&encoded, gzip.clone(), 1, "x"), Err(ClientError::TooLarge { .. })));
+        assert!(matches!(decoded(&encoded, gzip[..15].to_vec(), 2, "x"), Err(ClientError::Protocol { .. })));
+        let quoted =
+            HeaderMap::from_iter([("docker-content-digest".parse().unwrap(), "\"sha256:1\"".parse().unwrap())]);
+        assert_eq!(manifest_headers(&quoted).1.as_deref(), Some("sha256:1"));
+    }
 }

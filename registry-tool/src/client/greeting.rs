@@ -12,9 +12,7 @@ use crate::place::mirror::{Endpoint, Security};
 
 /// What the greeting showed.
 pub(super) struct Greeting {
-    /// How the registry is reached.
-    pub(super) transport: Transport,
-    /// Connections made that way.
+    /// Connections as the registry is reached.
     pub(super) http: reqwest::Client,
     /// The registry's scheme, host and port.
     pub(super) base: Url,
@@ -54,9 +52,11 @@ async fn greet_each_way(endpoint: &Endpoint, settings: &Settings, retry: Retry) 
         let error = match transport {
             Ok(transport) => match greet_through(transport, retry).await {
                 Ok(greeting) => return Ok(greeting),
+                // What is configured wrongly for one way says more than that another does not lead there.
+                Err(error @ ClientError::Setup { .. }) => return Err(error),
                 Err(error) => error,
             },
-            Err(error) => error,
+            Err(error) => return Err(error),
         };
         debug!(host = endpoint.host(), scheme, %error, "no registry");
         // The first way's reason says most: a refused connection is refused twice.
@@ -97,5 +97,5 @@ async fn greet_through(transport: Transport, retry: Retry) -> Result<Greeting, C
         });
     }
     info!(host, scheme = transport.scheme, %status, "registry found");
-    Ok(Greeting { transport, http, base, challenge })
+    Ok(Greeting { http, base, challenge })
 }

@@ -1,7 +1,8 @@
 //! Paginated lists: tags and repositories.
 
+use nom_rfc8288::complete::{LinkData, link_lenient};
 use reqwest::Url;
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, LINK};
 
 use super::answer::DOCUMENT_LIMIT;
 use super::auth::Access;
@@ -39,7 +40,7 @@ impl Registry {
             let (headers, body) = self.whole(access, what, DOCUMENT_LIMIT, |http| http.get(url.clone())).await?;
             size += body.len().max(1 << 10);
             found.extend(page(&body, key).map_err(|reason| invalid(format!("{what}: {reason}")))?);
-            match next_page(&headers, &url).map_err(|()| invalid(format!("{what}: a Link is not a valid URL")))? {
+            match next_page(&headers, &url).map_err(|reason| invalid(format!("{what}: {reason}")))? {
                 Some(next) if !self.is_own(&next) => {
                     return Err(invalid(format!("{what}: a Link leads to another host")));
                 }
@@ -60,19 +61,27 @@ fn page(body: &[u8], key: &str) -> Result<Vec<String>, String> {
     Ok(names.unwrap_or_default())
 }
 
-/// Where a page says that the next one is.
-fn next_page(headers: &HeaderMap, at: &Url) -> Result<Option<Url>, ()> {
-    let target = headers.get("Link").and_then(|value| next_link(value.to_str().ok()?));
-    target.map(|target| at.join(&target)).transpose().map_err(|_| ())
+/// Where a page says that the next one is, or what is wrong with how it says so: a list that only ended early would look complete.
+fn next_page(headers: &HeaderMap, at: &Url) -> Result<Option<Url>, &'static str> {
+    for value in headers.get_all(LINK) {
+        if let Some(target) = next_link(&String::from_utf8_lossy(value.as_bytes()))? {
+            return at.join(target.trim()).map(Some).map_err(|_| "a Link is not a valid URL");
+        }
+    }
+    Ok(None)
 }
 
 /// The target of `Link: <…>; rel="next"` (RFC 8288).
-fn next_link(header: &str) -> Option<String> {
-    header.split(',').find_map(|link| {
-        let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
-        let is_next = parameters.split(';').any(|one| matches!(one.trim(), "rel=next" | "rel=\"next\""));
-        is_next.then(|| target.to_owned())
-    })
+fn next_link(header: &str) -> Result<Option<String>, &'static str> {
+    let links = link_lenient(header).map_err(|_| "a Link header cannot be parsed")?;
+    let is_next = |link: &LinkData<'_>| {
+        // Names of parameters and of relations are compared without case, and there may be several relations (3.3). Of several
+        // parameters the first counts.
+        let relations = link.params.iter().find(|parameter| parameter.key.eq_ignore_ascii_case("rel"));
+        let relations = relations.and_then(|parameter| parameter.val.as_deref()).unwrap_or_default();
+        relations.split_ascii_whitespace().any(|relation| relation.eq_ignore_ascii_case("next"))
+    };
+    Ok(links.into_iter().flatten().find(is_next).map(|link| link.url.to_owned()))
 }
 
 #[cfg(test)]
@@ -84,10 +93,25 @@ mod tests {
         for (header, expected) in [
             ("</v2/_catalog?last=b&n=2>; rel=\"next\"", Some("/v2/_catalog?last=b&n=2")),
             ("<a>; rel=prev, <b>; rel=next", Some("b")),
+            ("<a>; title=\"a; b, <c>; rel=next\"; rel=\"next\"", Some("a")),
+            ("<a>; title=\"\\\"\"; REL=\"last Next\"", Some("a")),
+            ("<a?x=1,2;3> ; rel= next", Some("a?x=1,2;3")),
+            (", <a>;rel=next", Some("a")),
+            ("<a>; rel=prev; rel=next", None),
+            ("<a>; rel=\"nextish\"", None),
             ("<a>", None),
-            ("garbage", None),
+            ("<garbage>; rel=prev", None),
         ] {
-            assert_eq!(next_link(header).as_deref(), expected, "{header}");
+            assert_eq!(next_link(header).unwrap().as_deref(), expected, "{header}");
         }
+        for header in ["garbage", "<a; rel=next", "<a>; rel=\"next"] {
+            assert!(next_link(header).is_err(), "{header}");
+        }
+        let at = "http://a/".parse().unwrap();
+        let mut headers = HeaderMap::new();
+        for link in ["<x>; rel=last", "</y>; rel=next"] {
+            headers.append(LINK, link.parse().unwrap());
+        }
+        assert_eq!(next_page(&headers, &at).unwrap().unwrap().as_str(), "http://a/y");
     }
 }

@@ -11,7 +11,6 @@ use super::error::ClientError;
 use super::greeting::{Greeting, greet};
 use super::retry::{self, Retry};
 use super::settings::Settings;
-use super::stream::Streamer;
 use crate::place::credentials::{Credentials, credential_host};
 use crate::place::mirror::Endpoint;
 
@@ -22,7 +21,6 @@ pub struct Registry {
     base: Url,
     reference: Reference,
     login: Login,
-    streamer: Streamer,
     retry: Retry,
 }
 
@@ -52,14 +50,13 @@ impl Registry {
         // A mirror that fails is asked only once more: the next place is there for that.
         let times = if endpoint.is_mirror { settings.retry.times.min(1) } else { settings.retry.times };
         let retry = Retry { times, ..settings.retry };
-        let Greeting { transport, http, base, challenge } = greet(endpoint, settings, retry).await?;
+        let Greeting { http, base, challenge } = greet(endpoint, settings, retry).await?;
         let (host, repository) = (endpoint.host(), endpoint.reference.repository());
         let credentials = match known {
             Known::Stored => settings.credentials.find(credential_host(host), repository)?,
             Known::Given(credentials) => Some(credentials),
         };
         let reference = endpoint.reference.clone();
-        let streamer = Streamer::new(&transport, reference.clone(), credentials.as_ref())?;
         let login = Login::new(Beginning {
             http: http.clone(),
             base: base.clone(),
@@ -69,7 +66,7 @@ impl Registry {
             challenge,
             retry,
         });
-        Ok(Self { http, base, reference, login, streamer, retry })
+        Ok(Self { http, base, reference, login, retry })
     }
 
     /// The registry's host and port.
@@ -88,14 +85,6 @@ impl Registry {
     #[must_use]
     pub fn retry(&self) -> Retry {
         self.retry
-    }
-
-    pub(super) fn login(&self) -> &Login {
-        &self.login
-    }
-
-    pub(super) fn streamer(&self) -> &Streamer {
-        &self.streamer
     }
 
     /// Makes a request with the proof that `access` needs, and again where that may help: once with a fresh token after a 401,
@@ -218,13 +207,12 @@ impl Registry {
         self.url(&format!("v2/{}/{path}", self.reference.repository()))
     }
 
-    /// The target of a `Location`, against the URL that it came with.
+    /// The target of a `Location`.
     ///
     /// # Errors
     /// [`ClientError::Protocol`] if there is none.
-    pub(super) fn location(&self, headers: &HeaderMap, at: &Url) -> Result<Url, ClientError> {
-        let location = headers.get("Location").and_then(|value| value.to_str().ok());
-        location.and_then(|location| at.join(location).ok()).ok_or_else(|| {
+    pub(super) fn location(&self, response: &Response) -> Result<Url, ClientError> {
+        location_of(response.headers(), response.url()).ok_or_else(|| {
             ClientError::protocol(
                 self.host(),
                 "the response lacks the Location header that the distribution-spec requires",
@@ -235,5 +223,39 @@ impl Registry {
     /// Whether a URL is at the registry itself, so that it may see our credentials.
     pub(super) fn is_own(&self, url: &Url) -> bool {
         url.origin() == self.base.origin()
+    }
+}
+
+/// The target of a `Location`, relative to the URL of the answer that it came with, which after redirects is another than that of
+/// the request (RFC 9110, 10.2.2). `None` if there is none.
+pub(super) fn location_of(headers: &HeaderMap, at: &Url) -> Option<Url> {
+    let location = headers.get("Location")?;
+    let mut url = at.join(String::from_utf8_lossy(location.as_bytes()).trim()).ok()?;
+    url.set_fragment(None);
+    Some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_is_relative_in_every_form() {
+        let at: Url = "http://a.b:5000/v2/x/blobs/uploads/?from=y".parse().unwrap();
+        for (location, expected) in [
+            ("https://c.d/u1?s=%2F#end", Some("https://c.d/u1?s=%2F")),
+            ("//c.d:1/u1", Some("http://c.d:1/u1")),
+            ("/v2/u1", Some("http://a.b:5000/v2/u1")),
+            ("u1", Some("http://a.b:5000/v2/x/blobs/uploads/u1")),
+            ("./u1?a=b", Some("http://a.b:5000/v2/x/blobs/uploads/u1?a=b")),
+            ("../../u1", Some("http://a.b:5000/v2/x/u1")),
+            (" u1 ", Some("http://a.b:5000/v2/x/blobs/uploads/u1")),
+            ("?state=1", Some("http://a.b:5000/v2/x/blobs/uploads/?state=1")),
+            ("http://[", None),
+        ] {
+            let headers = HeaderMap::from_iter([(reqwest::header::LOCATION, location.parse().unwrap())]);
+            assert_eq!(location_of(&headers, &at).map(String::from).as_deref(), expected, "{location}");
+        }
+        assert_eq!(location_of(&HeaderMap::new(), &at), None);
     }
 }

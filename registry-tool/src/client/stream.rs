@@ -1,180 +1,49 @@
-//! Blobs by the crate `oci-client`: its client, its tokens and its errors, all in this file.
+//! A blob's bytes on their way from a registry.
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
-use oci_distribution::client::{
-    BlobResponse, Certificate, CertificateEncoding, ClientConfig, ClientProtocol, SizedStream,
-};
-use oci_distribution::errors::{DigestError, OciDistributionError, OciErrorCode};
-use oci_distribution::secrets::RegistryAuth;
-use oci_distribution::token_cache::{RegistryToken, RegistryTokenType};
-use oci_distribution::{Reference, RegistryOperation};
-use reqwest::StatusCode;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE};
+use reqwest::{Response, StatusCode};
 
-use super::answer::{message_of, printable};
-use super::auth::Authorization;
-use super::error::{ClientError, innermost};
-use super::settings::USER_AGENT;
-use super::transport::Transport;
-use crate::place::credentials::Credentials;
-
-/// The crate's client, made as ours is.
-pub(super) struct Streamer {
-    client: oci_distribution::Client,
-    reference: Reference,
-    /// The login with which the crate fetches a token itself if its cache rejects ours, which looks like a JWT and is not one.
-    fallback: RegistryAuth,
-}
-
-/// Why the crate's client did not do what was asked, in the terms in which our own requests fail.
-pub(super) enum Failure {
-    /// The registry answered, and not as hoped.
-    Answer {
-        status: StatusCode,
-        /// The registry's words.
-        message: Option<String>,
-    },
-    /// The connection failed.
-    Connection(reqwest::Error),
-    /// The answer made no sense.
-    Protocol(String),
-}
-
-impl Streamer {
-    pub(super) fn new(
-        transport: &Transport,
-        reference: Reference,
-        credentials: Option<&Credentials>,
-    ) -> Result<Self, ClientError> {
-        let authority =
-            |(_, data): &(_, Vec<u8>)| Certificate { encoding: CertificateEncoding::Pem, data: data.clone() };
-        let config = ClientConfig {
-            protocol: if transport.scheme == "http" { ClientProtocol::Http } else { ClientProtocol::Https },
-            accept_invalid_certificates: !transport.is_verified,
-            extra_root_certificates: transport.authorities.iter().map(authority).collect(),
-            use_monolithic_push: true,
-            platform_resolver: None,
-            // `auth` renews tokens when they expire by their servers' word; the crate must not go by a guess of its own.
-            default_token_expiration_secs: 24 * 60 * 60,
-            read_timeout: Some(transport.read_timeout),
-            connect_timeout: Some(transport.connect_timeout),
-            user_agent: USER_AGENT,
-            // Without these the crate's client would take the environment's proxies, for the loopback network too.
-            http_proxy: transport.proxies.http.clone(),
-            https_proxy: transport.proxies.https.clone(),
-            no_proxy: Some(transport.proxies.exceptions.clone()),
-            ..ClientConfig::default()
-        };
-        let client = oci_distribution::Client::try_from(config)
-            .map_err(|error| ClientError::Setup { reason: innermost(&error) })?;
-        let fallback = match credentials {
-            Some(Credentials::Password { username, password }) => {
-                RegistryAuth::Basic(username.clone(), password.clone())
-            }
-            Some(Credentials::RegistryToken(token)) => RegistryAuth::Bearer(token.clone()),
-            Some(Credentials::IdentityToken(_)) | None => RegistryAuth::Anonymous,
-        };
-        Ok(Self { client, reference, fallback })
-    }
-
-    /// A blob's bytes from `offset` on. The range is asked for even from 0: the crate hashes whole answers, and the bytes are
-    /// hashed where they are written already.
-    pub(super) async fn get(
-        &self,
-        digest: &str,
-        offset: u64,
-        authorization: Option<Authorization>,
-    ) -> Result<BlobStream, Failure> {
-        self.authorize(RegistryOperation::Pull, authorization).await;
-        let answer = self.client.pull_blob_stream_partial(&self.reference, digest, offset, None).await;
-        let host = self.reference.registry().to_owned();
-        Ok(match answer.map_err(failure)? {
-            BlobResponse::Full(body) => BlobStream { host, is_whole: true, body },
-            BlobResponse::Partial(body) => BlobStream { host, is_whole: false, body },
-        })
-    }
-
-    /// Sends a whole blob.
-    pub(super) async fn put<S>(
-        &self,
-        digest: &str,
-        size: u64,
-        body: S,
-        authorization: Option<Authorization>,
-    ) -> Result<(), Failure>
-    where
-        S: Stream<Item = std::io::Result<Bytes>> + Send + 'static,
-    {
-        self.authorize(RegistryOperation::Push, authorization).await;
-        let body = body.map_err(OciDistributionError::IoError);
-        self.client.push_blob_stream(&self.reference, body, digest, Some(size)).await.map(drop).map_err(failure)
-    }
-
-    /// Gives the crate's client what its next request has to carry.
-    async fn authorize(&self, operation: RegistryOperation, authorization: Option<Authorization>) {
-        let token = match authorization {
-            None => return,
-            Some(Authorization::Basic { username, password }) => RegistryTokenType::Basic(username, password),
-            Some(Authorization::Bearer(token)) => RegistryTokenType::Bearer(RegistryToken::Token { token }),
-        };
-        // The crate looks at its tokens only for a registry that it has been introduced to.
-        self.client.store_auth_if_needed(self.reference.registry(), &self.fallback).await;
-        self.client.tokens.insert(&self.reference, operation, token).await;
-    }
-}
-
-fn failure(error: OciDistributionError) -> Failure {
-    let answer = |status, message| Failure::Answer { status, message };
-    match error {
-        OciDistributionError::UnauthorizedError { .. } => answer(StatusCode::UNAUTHORIZED, None),
-        OciDistributionError::AuthenticationFailure(message) => {
-            answer(StatusCode::UNAUTHORIZED, message_of(message.as_bytes()))
-        }
-        OciDistributionError::ServerError { code, message, .. } => {
-            let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            answer(status, message_of(message.as_bytes()))
-        }
-        OciDistributionError::RegistryError { envelope, .. } => {
-            let first = envelope.errors.first();
-            let message = first.map(|error| printable(&error.message)).unwrap_or_default();
-            let words = Some(message.clone()).filter(|message| !message.is_empty());
-            // The crate keeps the document and drops the status that came with it.
-            match first.map(|error| &error.code) {
-                Some(OciErrorCode::Unauthorized) => answer(StatusCode::UNAUTHORIZED, words),
-                Some(OciErrorCode::Denied) => answer(StatusCode::FORBIDDEN, words),
-                Some(OciErrorCode::Toomanyrequests) => answer(StatusCode::TOO_MANY_REQUESTS, words),
-                Some(
-                    OciErrorCode::BlobUnknown
-                    | OciErrorCode::NotFound
-                    | OciErrorCode::NameUnknown
-                    | OciErrorCode::ManifestBlobUnknown,
-                ) => answer(StatusCode::NOT_FOUND, words),
-                _ => Failure::Protocol(message),
-            }
-        }
-        OciDistributionError::RequestError(error) => Failure::Connection(error),
-        other => Failure::Protocol(printable(&innermost(&other))),
-    }
-}
+use super::error::ClientError;
 
 /// A blob's bytes as they arrive, neither complete nor verified.
 pub struct BlobStream {
     host: String,
-    is_whole: bool,
-    body: SizedStream,
+    response: Response,
 }
 
 impl BlobStream {
-    /// Whether the registry knows no ranges and begins with the first byte, whatever was asked for.
+    /// The answer to a request for the bytes from `offset` on.
+    ///
+    /// # Errors
+    /// [`ClientError::Protocol`] if it is a part, and another one.
+    pub(super) fn new(host: &str, response: Response, offset: u64) -> Result<Self, ClientError> {
+        let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        let start = range.and_then(start_of);
+        if response.status() == StatusCode::PARTIAL_CONTENT && start.is_some_and(|start| start != offset) {
+            return Err(ClientError::protocol(host, format!("asked for a blob from byte {offset}, got another part")));
+        }
+        Ok(Self { host: host.to_owned(), response })
+    }
+
+    /// Whether the bytes begin with the first, whatever was asked for: some registries know no ranges.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.is_whole
+        self.response.status() != StatusCode::PARTIAL_CONTENT
+    }
+
+    /// Whether the registry says that it has compressed the bytes on their way, which nobody asked it to. Some only repeat what
+    /// their storage says, so the bytes may be the blob's all the same.
+    #[must_use]
+    pub fn is_encoded(&self) -> bool {
+        let encodings = self.response.headers().get_all(CONTENT_ENCODING).iter();
+        encodings.filter_map(|value| value.to_str().ok()).any(|text| !matches!(text.trim(), "" | "identity"))
     }
 
     /// How many bytes there will be, if the registry says so.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
-        self.body.content_length
+        self.response.content_length()
     }
 
     /// The next bytes; `None` at the end.
@@ -182,11 +51,25 @@ impl BlobStream {
     /// # Errors
     /// [`ClientError::Cut`].
     pub async fn next(&mut self) -> Option<Result<Bytes, ClientError>> {
-        match self.body.stream.next().await? {
-            Ok(chunk) => Some(Ok(chunk)),
-            // The crate found a wrong digest. The caller hashes the blob too, and its error says more.
-            Err(error) if error.get_ref().is_some_and(|inner| inner.is::<DigestError>()) => None,
-            Err(error) => Some(Err(ClientError::Cut { host: self.host.clone(), reason: innermost(&error) })),
+        self.response.chunk().await.map_err(|error| ClientError::cut(&self.host, &error)).transpose()
+    }
+}
+
+/// The first byte of a `Content-Range` (RFC 9110, 14.4): `bytes 100-199/200`.
+fn start_of(range: &str) -> Option<u64> {
+    range.trim().strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_says_where_it_begins() {
+        for (range, expected) in
+            [("bytes 100-199/200", Some(100)), (" bytes 0-1/*", Some(0)), ("bytes */200", None), ("", None)]
+        {
+            assert_eq!(start_of(range), expected, "{range}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How connections to one host are made: TLS, the authorities of certs.d, proxies, timeouts. Both clients are built from it.
+//! How connections to one host are made: TLS, the authorities of certs.d, proxies, timeouts.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub(super) struct Transport {
     pub(super) is_verified: bool,
     /// PEM files of certificate authorities that are trusted for this host alone, with their paths.
     pub(super) authorities: Vec<(PathBuf, Vec<u8>)>,
+    /// A PEM file of the certificate that we show to this host, with its path and its key.
+    pub(super) identity: Option<(PathBuf, Vec<u8>)>,
     pub(super) proxies: Proxies,
     pub(super) connect_timeout: Duration,
     /// How long a connection may be silent.
@@ -39,11 +41,14 @@ impl Transport {
     ) -> Result<Self, ClientError> {
         // The second and later calls fail, because there is a provider: that is what is wanted.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let Certificates { authorities, identity } =
+            if scheme == "https" { certificates(host)? } else { Certificates::default() };
         Ok(Self {
             host: host.to_owned(),
             scheme,
             is_verified,
-            authorities: if is_verified && scheme == "https" { authorities(host)? } else { Vec::new() },
+            authorities: if is_verified { authorities } else { Vec::new() },
+            identity,
             proxies: Proxies::from_environment(),
             connect_timeout: settings.connect_timeout,
             read_timeout: settings.read_timeout,
@@ -77,6 +82,12 @@ impl Transport {
                 .map_err(|_| ClientError::Setup { reason: format!("{}: not a PEM certificate", path.display()) })?;
             certificates.extend(parsed);
         }
+        if let Some((path, pem)) = &self.identity {
+            let identity = reqwest::Identity::from_pem(pem).map_err(|_| ClientError::Setup {
+                reason: format!("{}: not a PEM certificate, or its key is not one", path.display()),
+            })?;
+            builder = builder.identity(identity);
+        }
         builder.tls_certs_merge(certificates).build().map_err(invalid)
     }
 }
@@ -107,33 +118,56 @@ impl Proxies {
     }
 }
 
-/// The authorities (`*.crt`) that docker's and podman's certs.d have for a host.
-///
-/// Client certificates beside them are refused: the crate's client cannot show one, so blobs would fail where manifests
-/// had not.
-fn authorities(host: &str) -> Result<Vec<(PathBuf, Vec<u8>)>, ClientError> {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    let folders = [Path::new("/etc/containers/certs.d").to_owned(), Path::new("/etc/docker/certs.d").to_owned()];
-    let user = home.map(|home| home.join(".config/containers/certs.d"));
-    let mut found = Vec::new();
-    for folder in user.into_iter().chain(folders) {
-        let folder = folder.join(host);
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+/// What docker's and podman's certs.d have for a host.
+#[derive(Default)]
+struct Certificates {
+    authorities: Vec<(PathBuf, Vec<u8>)>,
+    identity: Option<(PathBuf, Vec<u8>)>,
+}
+
+/// The folders of certs.d, the user's first.
+fn folders() -> Vec<PathBuf> {
+    let user = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config/containers/certs.d"));
+    let system = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
+    user.into_iter().chain(system).collect()
+}
+
+/// Reads the authorities (`NAME.crt`) and the certificate that we show (`NAME.cert` with `NAME.key`) for a host. The first folder
+/// that has one decides.
+fn certificates(host: &str) -> Result<Certificates, ClientError> {
+    let setup = |path: &Path, reason: &str| ClientError::Setup { reason: format!("{}: {reason}", path.display()) };
+    let mut found = Certificates::default();
+    for folder in folders() {
+        let Ok(entries) = std::fs::read_dir(folder.join(host)) else { continue };
         let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         paths.sort();
+        let mut identities = Vec::new();
         for path in paths {
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some("crt") => {
                     let data = std::fs::read(&path).during("read", &path)?;
-                    found.push((path, data));
+                    found.authorities.push((path, data));
                 }
-                Some("cert" | "key") => {
-                    let reason = format!("{}: client certificates are not supported", path.display());
-                    return Err(ClientError::Setup { reason });
+                Some("cert") => {
+                    let key = path.with_extension("key");
+                    if !key.exists() {
+                        return Err(setup(&path, "a client certificate without its key (NAME.key beside NAME.cert)"));
+                    }
+                    let mut data = std::fs::read(&path).during("read", &path)?;
+                    data.push(b'\n');
+                    data.extend(std::fs::read(&key).during("read", &key)?);
+                    identities.push((path, data));
+                }
+                Some("key") if !path.with_extension("cert").exists() => {
+                    return Err(setup(&path, "a key without its client certificate (NAME.cert beside NAME.key)"));
                 }
                 _ => {}
             }
         }
+        if let [_, second, ..] = &identities[..] {
+            return Err(setup(&second.0, "a second client certificate for one registry (keep one)"));
+        }
+        found.identity = found.identity.or(identities.pop());
     }
     Ok(found)
 }

@@ -7,7 +7,8 @@ use tracing::debug;
 
 use super::auth::Access;
 use super::error::ClientError;
-use super::registry::Registry;
+use super::registry::{Registry, location_of};
+use super::retry;
 
 /// One blob on its way in chunks.
 pub struct Upload<'a> {
@@ -40,7 +41,7 @@ impl<'a> Upload<'a> {
         let response = registry.request(Access::Push, true, post).await?;
         let response = registry.expect(response, digest, &[StatusCode::ACCEPTED]).await?;
         let least = response.headers().get("OCI-Chunk-Min-Length").and_then(|value| value.to_str().ok()?.parse().ok());
-        let location = registry.location(response.headers(), response.url())?;
+        let location = registry.location(&response)?;
         Ok(Self { registry, digest, size, location, least_chunk: least.unwrap_or(0) })
     }
 
@@ -72,7 +73,7 @@ impl<'a> Upload<'a> {
         };
         match response.status() {
             StatusCode::ACCEPTED => {
-                self.location = self.registry.location(response.headers(), response.url())?;
+                self.moved(&response);
                 Ok(Sent::UpTo(received(&response).map_or(to, |received| received.min(to))))
             }
             status if from == 0 && is_ignorance(status) => Ok(Sent::Unsupported(status)),
@@ -96,9 +97,8 @@ impl<'a> Upload<'a> {
         let location = self.location.clone();
         let response = self.registry.request(Access::Push, true, |http| http.get(location.clone())).await?;
         if response.status() == StatusCode::NO_CONTENT {
-            let location = self.registry.location(response.headers(), response.url())?;
             if let Some(offset) = received(&response) {
-                self.location = location;
+                self.moved(&response);
                 return Ok(offset.min(self.size));
             }
         }
@@ -111,12 +111,81 @@ impl<'a> Upload<'a> {
     /// # Errors
     /// As for any request.
     pub async fn finish(self) -> Result<(), ClientError> {
-        let mut url = self.location;
-        url.query_pairs_mut().append_pair("digest", self.digest);
+        let url = self.last_url();
         let put = |http: &reqwest::Client| http.put(url.clone()).header("Content-Length", 0);
         let response = self.registry.request(Access::Push, true, put).await?;
-        self.registry.expect(response, self.digest, &[StatusCode::CREATED]).await.map(drop)
+        self.registry.expect(response, self.digest, &STORED).await.map(drop)
     }
+
+    /// Sends the whole blob, and so ends the upload. `body` gives the bytes again if the registry is busy or sends us elsewhere.
+    ///
+    /// # Errors
+    /// As for any request. What is sent through a connection that breaks may have arrived in part; that takes a new upload.
+    pub async fn send_all<S>(self, body: impl Fn() -> Option<S>) -> Result<(), ClientError>
+    where
+        S: TryStream<Ok = Bytes, Error = std::io::Error> + Send + 'static,
+    {
+        let mut url = self.last_url();
+        let (mut attempt, mut redirects, mut busy) = (0, 0, None);
+        loop {
+            let put = |http: &reqwest::Client| {
+                let put = http.put(url.clone()).header("Content-Type", "application/octet-stream");
+                let put = put.header("Content-Length", self.size);
+                match body() {
+                    Some(body) => put.body(reqwest::Body::wrap_stream(body)),
+                    None => put.body(reqwest::Body::wrap_stream(gone())),
+                }
+            };
+            let response = self.registry.request(Access::Push, false, put).await?;
+            let status = response.status();
+            if STORED.contains(&status) {
+                return Ok(());
+            }
+            // The client follows redirects only with bytes that it has itself.
+            if matches!(status.as_u16(), 307 | 308) && redirects < REDIRECTS {
+                url = self.registry.location(&response)?;
+                redirects += 1;
+                continue;
+            }
+            let asked = retry::asked_wait(response.headers());
+            let refused = self.registry.expect(response, self.digest, &STORED).await;
+            let error = refused.expect_err("another status is an error");
+            // Some forget an upload with the first refusal; a new one may go better.
+            if let Some(busy) = busy.take().filter(|_| !error.is_transient()) {
+                return Err(busy);
+            }
+            let wait = self.registry.retry().wait(attempt, asked).filter(|_| error.is_transient());
+            let Some(wait) = wait else { return Err(error.asked_to_wait(asked)) };
+            debug!(digest = self.digest, %error, ?wait, "sending again");
+            tokio::time::sleep(wait).await;
+            busy = Some(error);
+            attempt += 1;
+        }
+    }
+
+    /// Where the upload ends: its place, with all that the registry put there, and the digest.
+    fn last_url(&self) -> Url {
+        let mut url = self.location.clone();
+        url.query_pairs_mut().append_pair("digest", self.digest);
+        url
+    }
+
+    /// Where the upload goes on; where it was, if the answer does not say.
+    fn moved(&mut self, response: &Response) {
+        if let Some(location) = location_of(response.headers(), response.url()) {
+            self.location = location;
+        }
+    }
+}
+
+/// What registries answer when they have stored a blob; the distribution-spec says 201, and the `Location` with it is not needed.
+const STORED: [StatusCode; 3] = [StatusCode::CREATED, StatusCode::NO_CONTENT, StatusCode::OK];
+/// How often an upload may be sent elsewhere.
+const REDIRECTS: usize = 10;
+
+/// In place of bytes that can be sent only once: a request that fails as if the connection had been cut.
+fn gone() -> impl TryStream<Ok = Bytes, Error = std::io::Error> + Send + 'static {
+    futures_util::stream::once(std::future::ready(Err(std::io::Error::other("the bytes cannot be sent a second time"))))
 }
 
 impl Registry {
@@ -141,7 +210,7 @@ impl Registry {
             StatusCode::ACCEPTED => {
                 // The registry began an upload instead. Each way of sending begins its own, so this one is cancelled; a registry
                 // that does not support this drops it in time.
-                if let Ok(location) = self.location(response.headers(), response.url()) {
+                if let Some(location) = location_of(response.headers(), response.url()) {
                     let _ = self.request(Access::Push, false, |http| http.delete(location.clone())).await;
                 }
                 Ok(false)

@@ -54,7 +54,7 @@ pub(super) const MANUAL: Manual = Manual {
         .only(&["copy", "pull"]),
         Entry::new(
             "/etc/docker/certs.d/HOST/, /etc/containers/certs.d/HOST/, ~/.config/containers/certs.d/HOST/",
-            "Certificate authorities of a registry.",
+            "Certificate authorities of a registry (*.crt), and the client certificate for it (NAME.cert with NAME.key).",
         ),
     ],
     related: &["bundle-tool(1)", "build-tool(1)", "image-tool(1)", "skopeo(1)"],

@@ -45,7 +45,7 @@ pub enum EndpointError {
     #[error(transparent)]
     Incomplete(ClientError),
     /// The image is for other platforms.
-    #[error("{host}: no image for {wanted} (it has {}; --platform chooses another)", .offered.join(", "))]
+    #[error("{host}: no image for {wanted} ({})", has(.offered))]
     NoPlatform {
         /// The registry's host and port.
         host: String,
@@ -56,10 +56,28 @@ pub enum EndpointError {
     },
 }
 
+/// What there is for other platforms.
+fn has(offered: &[String]) -> String {
+    if offered.is_empty() {
+        return "its index names no platform".to_owned();
+    }
+    format!("it has {}; --platform chooses another", offered.join(", "))
+}
+
 impl EndpointError {
     /// Whether the place answered that it has no such thing.
     fn is_absence(&self) -> bool {
         matches!(self, Self::Client(error) if error.is_absence())
+    }
+
+    /// Whether what came is not what its digest says.
+    pub(crate) fn is_damage(&self) -> bool {
+        use super::manifest::ManifestError;
+        matches!(
+            self,
+            Self::Manifest { source: ManifestError::Unsound { .. } | ManifestError::Claim { .. }, .. }
+                | Self::Blob { .. }
+        )
     }
 
     /// The error with its causes, on one line: it is reported among others, where nobody walks its chain.

@@ -139,10 +139,15 @@ impl Manifest {
         ManifestError::Malformed { digest: self.descriptor.digest().clone(), reason }
     }
 
-    fn parse(descriptor: Descriptor, bytes: Bytes) -> Result<Self, ManifestError> {
+    fn parse(mut descriptor: Descriptor, bytes: Bytes) -> Result<Self, ManifestError> {
         let digest = descriptor.digest().clone();
         let malformed = |reason: String| ManifestError::Malformed { digest: digest.clone(), reason };
         check_document(&bytes, &descriptor).map_err(malformed)?;
+        // OCI's and docker's type for it may be mixed; what it says itself is what a registry expects with a push.
+        let own = serde_json::from_slice::<Head>(&bytes).ok().and_then(|head| head.media_type);
+        if let Some(own) = own.filter(|own| *own != descriptor.media_type().to_string()) {
+            descriptor.set_media_type(MediaType::from(own.as_str()));
+        }
         let json = |error: serde_json::Error| malformed(error.to_string());
         let content = if is_index(&descriptor) {
             let document: IndexDocument = serde_json::from_slice(&bytes).map_err(json)?;

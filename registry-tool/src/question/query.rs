@@ -1,10 +1,10 @@
 //! Questions about an image or a repository: asked of every place that may know, or of one registry.
 
 use image_tool::address::digest;
-use image_tool::layout::platform::Platform;
+use image_tool::layout::platform::{Platform, offered};
 use oci_spec::image::Descriptor;
 use thiserror::Error;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::failure::{EndpointError, Nowhere};
 use super::manifest::{Content, Manifest};
@@ -68,9 +68,23 @@ pub async fn manifest(registry: &Registry, name: &ImageName) -> Result<Manifest,
         Some(Ok(digest)) => Some(digest),
         None => None,
     };
-    let document = registry.manifest(name.digest().or(name.tag()).unwrap_or("latest")).await?;
-    Manifest::named(&document, wanted.as_ref())
-        .map_err(|source| EndpointError::Manifest { host: registry.host().to_owned(), source })
+    undamaged(async || {
+        let document = registry.manifest(name.digest().or(name.tag()).unwrap_or("latest")).await?;
+        Manifest::named(&document, wanted.as_ref())
+            .map_err(|source| EndpointError::Manifest { host: registry.host().to_owned(), source })
+    })
+    .await
+}
+
+/// Asks once more for what is not what its digest says: a byte may have been damaged on the way.
+async fn undamaged<T>(read: impl AsyncFn() -> Result<T, EndpointError>) -> Result<T, EndpointError> {
+    match read().await {
+        Err(error) if error.is_damage() => {
+            info!(error = error.line(), "asking again");
+            read().await
+        }
+        other => other,
+    }
 }
 
 /// The image that is wanted, where a manifest may be an index.
@@ -96,7 +110,15 @@ pub async fn choose(registry: &Registry, top: Manifest, choice: &Choice) -> Resu
 pub async fn config(registry: &Registry, manifest: &Manifest) -> Result<Vec<u8>, EndpointError> {
     let Content::Image(blobs) = &manifest.content else { return Ok(Vec::new()) };
     let config: &Descriptor = blobs.first().expect("an image's first blob is its config");
-    let bytes = registry.small_blob(config.digest().as_ref()).await?;
+    undamaged(async || {
+        let bytes = registry.small_blob(config.digest().as_ref()).await?;
+        verified(registry, config, bytes)
+    })
+    .await
+}
+
+/// The bytes of a blob, if they are what its digest says.
+fn verified(registry: &Registry, config: &Descriptor, bytes: Vec<u8>) -> Result<Vec<u8>, EndpointError> {
     let unsound = |source| EndpointError::Blob {
         host: registry.host().to_owned(),
         source: image_tool::layout::Error::BadBlob { digest: config.digest().clone(), source },
@@ -173,21 +195,14 @@ async fn narrow(registry: &Registry, top: Manifest, platform: &Platform) -> Resu
     }
 }
 
-/// The platforms of an index, without those of attestations.
-fn offered(manifests: &[Descriptor]) -> Vec<String> {
-    let name = |descriptor: &Descriptor| {
-        let platform = descriptor.platform().as_ref()?;
-        let variant = platform.variant().as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
-        Some(format!("{}/{}{variant}", platform.os(), platform.architecture()))
-    };
-    manifests.iter().filter_map(name).filter(|text| !text.starts_with("unknown/")).collect()
-}
-
 /// A document that an index refers to.
 async fn promised(registry: &Registry, descriptor: &Descriptor) -> Result<Manifest, EndpointError> {
-    let document = registry.manifest(descriptor.digest().as_ref()).await?;
-    let manifest = Manifest::promised(descriptor, document.bytes);
-    manifest.map_err(|source| EndpointError::Manifest { host: registry.host().to_owned(), source })
+    undamaged(async || {
+        let document = registry.manifest(descriptor.digest().as_ref()).await?;
+        let manifest = Manifest::promised(descriptor, document.bytes);
+        manifest.map_err(|source| EndpointError::Manifest { host: registry.host().to_owned(), source })
+    })
+    .await
 }
 
 /// An image that is not in an index is all that the registry has; but if a platform was asked for, its config must agree. In an

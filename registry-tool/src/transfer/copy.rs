@@ -1,7 +1,7 @@
 //! An image from one registry to another. Blobs are streamed, so nothing is written to disk.
 
 use std::io::{Error, ErrorKind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -155,7 +155,11 @@ async fn copy_blob(
     let mut attempt = 0;
     loop {
         let sent = match source.blob(&digest, 0).await {
-            Ok(body) => target.put_blob(&digest, blob.size(), checked(body, blob, watcher.clone())).await,
+            Ok(body) => {
+                let once = Mutex::new(Some(checked(body, blob, watcher.clone())));
+                let body = || once.lock().expect("no thread panics with it").take();
+                target.put_blob(&digest, blob.size(), body).await
+            }
             Err(error) => Err(error),
         };
         let Err(error) = sent else { break };

@@ -4,10 +4,11 @@
 //! where it stopped, after a cut connection as after a kill; `image-tool gc` empties that folder. A blob appears under its
 //! digest only once it is whole, has that digest, and is on disk.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use image_tool::address::digest;
+use image_tool::layer::Decoder;
 use image_tool::layout::{self, BlobWriter, Writer};
 use oci_spec::image::Descriptor;
 use thiserror::Error;
@@ -15,7 +16,7 @@ use tracing::info;
 
 use super::batch::Stopped;
 use super::event::{Event, Outcome, Watcher};
-use crate::client::{ClientError, Registry};
+use crate::client::{BlobStream, ClientError, Registry};
 
 /// An attempt that brought this much counts as a success: then a slow line that breaks often still gets there, and a server
 /// that gives a byte at a time does not hold us for ever.
@@ -60,18 +61,16 @@ pub async fn download(
         watcher(Event::Done(descriptor, Outcome::Existed));
         return Ok(());
     }
-    let mut blob = resume(writer, descriptor).await?;
-    let was_begun = blob.size() > 0;
-    if was_begun {
-        info!(digest = %descriptor.digest(), size = blob.size(), "resumed");
-    }
-    blob = fill(registry, blob, descriptor, watcher).await?;
-    match commit(blob, descriptor).await {
-        // What an earlier run left may be broken, for example by a power cut; commit has removed it. Once more from the start.
-        Err(layout::Error::BadBlob { .. }) if was_begun => {
-            let blob = resume(writer, descriptor).await?;
-            let blob = fill(registry, blob, descriptor, watcher).await?;
-            commit(blob, descriptor).await?;
+    match fetch(registry, writer, descriptor, watcher).await {
+        // A byte may have been damaged on the way, or by what an earlier run left; that is gone now. Once more from the start.
+        Err(DownloadError::Layout(error @ layout::Error::BadBlob { .. })) => {
+            let reason = match std::error::Error::source(&error) {
+                Some(source) => source.to_string(),
+                None => error.to_string(),
+            };
+            info!(digest = %descriptor.digest(), reason, "fetching again");
+            watcher(Event::Retrying(descriptor, &reason));
+            fetch(registry, writer, descriptor, watcher).await?;
         }
         other => other?,
     }
@@ -79,9 +78,25 @@ pub async fn download(
     Ok(())
 }
 
+/// Continues what an earlier run left, to the end.
+async fn fetch(
+    registry: &Registry,
+    writer: &Writer,
+    descriptor: &Descriptor,
+    watcher: &Watcher,
+) -> Result<(), DownloadError> {
+    let blob = resume(writer, descriptor).await?;
+    if blob.size() > 0 {
+        info!(digest = %descriptor.digest(), size = blob.size(), "resumed");
+    }
+    let blob = fill(registry, writer, blob, descriptor, watcher).await?;
+    Ok(commit(blob, descriptor).await?)
+}
+
 /// Appends to the blob until it has its size, asking again as often as may help.
 async fn fill(
     registry: &Registry,
+    writer: &Writer,
     mut blob: BlobWriter,
     descriptor: &Descriptor,
     watcher: &Watcher,
@@ -91,7 +106,7 @@ async fn fill(
     // A blob without bytes needs no request: every range of it is out of range.
     while blob.size() < descriptor.size() {
         let before = blob.size();
-        let error = match append(registry, &mut blob, descriptor, watcher).await {
+        let error = match append(registry, writer, &mut blob, descriptor, watcher).await {
             Ok(()) if blob.size() == descriptor.size() => break,
             Ok(()) => None,
             // A token may have expired in the middle; asking for the head fetches a new one, or is denied too.
@@ -121,7 +136,7 @@ async fn fill(
 
 /// How long to wait after an error.
 ///
-/// The crate's errors do not carry `Retry-After`: the blob's head is asked for, where that is seen and kept. If it comes at once,
+/// After a refusal the blob's head is asked for, which waits as long as `Retry-After` says. If it comes at once,
 /// the refusal had another reason; a registry that counts requests then gets four times our own wait.
 async fn settled(
     registry: &Registry,
@@ -137,6 +152,7 @@ async fn settled(
 /// One request: what it brings is appended.
 async fn append(
     registry: &Registry,
+    writer: &Writer,
     blob: &mut BlobWriter,
     descriptor: &Descriptor,
     watcher: &Watcher,
@@ -148,6 +164,13 @@ async fn append(
     let mut body = registry.blob(descriptor.digest().as_ref(), blob.size()).await?;
     if body.is_whole() {
         blob.restart()?;
+    }
+    if body.is_encoded() {
+        if !body.is_whole() && blob.size() > 0 {
+            // A part of something else than the blob; the next request asks for all of it.
+            return Ok(blob.restart()?);
+        }
+        return decode(body, writer, blob, descriptor).await;
     }
     let left = descriptor.size() - blob.size();
     if let Some(length) = body.length().filter(|length| *length > left) {
@@ -167,6 +190,48 @@ async fn append(
         watcher(Event::At(descriptor, blob.size()));
     }
     Ok(())
+}
+
+/// Takes a blob that the registry says it has compressed on its way. If the bytes are the blob's all the same, they are taken as
+/// they are.
+async fn decode(
+    mut body: BlobStream,
+    writer: &Writer,
+    blob: &mut BlobWriter,
+    descriptor: &Descriptor,
+) -> Result<(), DownloadError> {
+    let too_long = |actual| layout::Error::BadBlob {
+        digest: descriptor.digest().clone(),
+        source: digest::Error::Size { expected: descriptor.size(), actual },
+    };
+    // No encoding makes bytes much longer.
+    let limit = descriptor.size() + descriptor.size() / 8 + 64 * 1024;
+    let mut raw = writer.blob()?;
+    while let Some(chunk) = body.next().await {
+        raw.write_all(&chunk?).map_err(|error| raw.error("write", error))?;
+        if raw.size() > limit {
+            return Err(too_long(raw.size()).into());
+        }
+    }
+    let is_blob = raw.size() == descriptor.size() && raw.digest() == *descriptor.digest();
+    let copied = tokio::task::block_in_place(|| {
+        raw.read_back(|reader| {
+            if is_blob {
+                return std::io::copy(reader, blob);
+            }
+            let (decoder, _) = Decoder::detect(reader).map_err(std::io::Error::other)?;
+            std::io::copy(&mut decoder.take(descriptor.size().saturating_add(1)), blob)
+        })
+    });
+    match copied {
+        Ok(_) => Ok(()),
+        // It is longer than it should be, or not compressed as it says.
+        Err(_) => {
+            let actual = raw.size();
+            blob.restart()?;
+            Err(too_long(actual).into())
+        }
+    }
 }
 
 /// Opens what an earlier run left and hashes it, off the threads that serve the network.

@@ -100,12 +100,12 @@ struct Blob<'a> {
 }
 
 impl Blob<'_> {
-    /// In one request, by the crate; again from the start if the connection breaks.
+    /// In one request; again from the start if the connection breaks.
     async fn send_whole(&self) -> Result<(), UploadError> {
         let size = self.descriptor.size();
         let mut attempt = 0;
         loop {
-            let error = match self.registry.put_blob(self.digest, size, self.body(0, size)).await {
+            let error = match self.registry.put_blob(self.digest, size, || Some(self.body(0, size))).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };

@@ -8,7 +8,8 @@ fn lists_are_followed_over_their_pages() {
     let world = World::new();
     let server = Server::new(|request| match (request.path.as_str(), request.query.as_str()) {
         ("/v2/a/tags/list", "n=1000") => Reply::new(200, r#"{"name":"a","tags":["1","2"]}"#)
-            .header("Link", "</v2/a/tags/list?n=1000&last=2>; rel=\"next\""),
+            .header("Link", "</v2/a/tags/list?n=1>; rel=first")
+            .header("link", "</v2/a/tags/list?n=1000&last=2>; title=\"a; b, c\"; rel=\"next\""),
         ("/v2/a/tags/list", _) => Reply::new(200, "{\"name\":\"a\",\"tags\":[\"3\",\"bad\\u001b[2J\"]}"),
         ("/v2/b/tags/list", _) => Reply::new(200, r#"{"name":"b","tags":null}"#),
         ("/v2/", _) => Reply::new(200, ""),

@@ -50,8 +50,7 @@ impl Copier<'_, '_> {
             self.parents(&path);
             self.write_waiting()?;
             self.adjust(&mut entry);
-            entry.sparse = None;
-            let size = entry.size;
+            let size = entry.stored();
             let is_file = entry.kind == Kind::File;
             self.archive.entry(&entry).map_err(Error::Write)?;
             if is_file {

@@ -9,7 +9,8 @@ use oci_spec::image::{Descriptor, MediaType};
 use crate::address::digest::{self, Digest, Hasher};
 use crate::archive::Error;
 use crate::layer::Compression;
-use crate::layer::entry::{Kind, Reader};
+use crate::layer::entry::{Kind, Reader, Whole};
+use crate::layer::stream::default_limit;
 use crate::layout::{BlobWriter, MANIFEST_LIMIT, Writer};
 
 /// More files than an archive of hundreds of images has. Each large one stays open until the end.
@@ -55,11 +56,14 @@ impl<'a> Archive<'a> {
                 return Err(Error::TooMany { limit: FILES });
             }
             match entry.kind {
-                Kind::File if entry.sparse.is_some() => return Err(malformed(&path, "a sparse file")),
                 Kind::File => {
+                    // A few bytes of an archive must not fill a disk with zeros.
+                    if entry.size > default_limit(entry.stored()) {
+                        return Err(malformed(&path, format!("{} bytes, of which nearly all are holes", entry.size)));
+                    }
                     let small = entry.size <= SMALL && memory + entry.size <= MEMORY;
                     memory += if small { entry.size } else { 0 };
-                    let stored = self.store(&path, small, entry.size, &mut reader)?;
+                    let stored = self.store(&path, small, entry.size, &mut Whole::new(&mut reader, &entry))?;
                     self.links.remove(&path);
                     self.files.insert(path, stored);
                 }
@@ -79,7 +83,7 @@ impl<'a> Archive<'a> {
         Ok(())
     }
 
-    fn store<R: BufRead>(&self, path: &Path, small: bool, size: u64, reader: &mut Reader<R>) -> Result<Stored, Error> {
+    fn store(&self, path: &Path, small: bool, size: u64, reader: &mut impl BufRead) -> Result<Stored, Error> {
         let promised = promised(path);
         let mut hasher = match &promised {
             Some(digest) => Hasher::of(digest).map_err(|error| malformed(path, error))?,

@@ -7,7 +7,7 @@ use std::path::Path;
 use tar::{EntryType, Header};
 
 use super::pax::{pax_time, record};
-use super::{BLOCK, Entry, Kind};
+use super::{BLOCK, EXTENDED, Entry, Kind};
 use crate::beneath::Time;
 
 /// Writes entries as POSIX ustar, with a PAX header only if ustar is not sufficient. So equal trees give equal bytes,
@@ -24,17 +24,27 @@ impl<W: Write> Writer<W> {
         Self { inner, data: 0, padding: 0 }
     }
 
-    /// Writes the header of `entry`. For a file, exactly `size` bytes must follow through [`Write`]. Owners are
-    /// numeric, since names depend on the host. Sparse files are written whole.
+    /// Writes the header of `entry`. For a file, exactly as many bytes must follow through [`Write`] as it has stored
+    /// ([`Entry::stored`]). Owners are numeric, since names depend on the host. Sparse files are written in GNU tar's format
+    /// for PAX, version 1.0, which Go, bsdtar and Python read too.
     ///
     /// # Errors
-    /// The error of the stream; `InvalidInput` if data of the previous entry is missing.
+    /// The error of the stream; `InvalidInput` if data of the previous entry is missing, or for more holes than readers accept.
     pub fn entry(&mut self, entry: &Entry) -> io::Result<()> {
         self.end_data()?;
         let mut records = Vec::new();
         let mut header = Header::new_ustar();
         let block = header.as_mut_bytes();
-        put_path(block, &mut records, entry);
+        let pieces = entry.sparse.as_deref().filter(|_| entry.kind == Kind::File);
+        let map = pieces.map_or_else(Vec::new, sparse_map);
+        if map.len() as u64 > EXTENDED {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a sparse file has too many holes for tar"));
+        }
+        if pieces.is_some() {
+            put_sparse(block, &mut records, entry);
+        } else {
+            put_path(block, &mut records, entry);
+        }
         put_kind(block, &mut records, &entry.kind)?;
         octal(&mut block[100..108], entry.mode.into());
         for (range, key, id) in [(108..116, b"uid", entry.uid), (116..124, b"gid", entry.gid)] {
@@ -42,7 +52,8 @@ impl<W: Write> Writer<W> {
                 record(&mut records, key, id.to_string().as_bytes());
             }
         }
-        let size = if entry.kind == Kind::File { entry.size } else { 0 };
+        let stored = entry.stored();
+        let size = stored + map.len() as u64;
         if !octal(&mut block[124..136], size) {
             record(&mut records, b"size", size.to_string().as_bytes());
         }
@@ -61,8 +72,9 @@ impl<W: Write> Writer<W> {
         }
         header.set_cksum();
         self.inner.write_all(header.as_bytes())?;
-        self.data = size;
-        self.padding = (size.wrapping_neg() % BLOCK as u64) as usize;
+        self.inner.write_all(&map)?;
+        self.data = stored;
+        self.padding = (stored.wrapping_neg() % BLOCK as u64) as usize;
         Ok(())
     }
 
@@ -126,6 +138,30 @@ impl<W: Write> Write for Writer<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
+}
+
+/// The map of a sparse file, in front of its data: the number of pieces, then offset and length of each, in whole blocks.
+fn sparse_map(pieces: &[(u64, u64)]) -> Vec<u8> {
+    let mut map = format!("{}\n", pieces.len());
+    for (offset, length) in pieces {
+        map.push_str(&format!("{offset}\n{length}\n"));
+    }
+    let mut map = map.into_bytes();
+    map.resize(map.len().next_multiple_of(BLOCK), 0);
+    map
+}
+
+/// Stores the path and the size of a sparse file in records. Readers that do not know them unpack the map and the pieces as a
+/// file, so the name in the header is another.
+fn put_sparse(block: &mut [u8; BLOCK], records: &mut Vec<u8>, entry: &Entry) {
+    for (key, value) in [(&b"GNU.sparse.major"[..], &b"1"[..]), (b"GNU.sparse.minor", b"0")] {
+        record(records, key, value);
+    }
+    record(records, b"GNU.sparse.name", entry.path.as_os_str().as_bytes());
+    record(records, b"GNU.sparse.realsize", entry.size.to_string().as_bytes());
+    let last = entry.path.file_name().map_or(&b"file"[..], OsStrExt::as_bytes);
+    let name = [b"GNUSparseFile.0/", &last[..last.len().min(80)]].concat();
+    block[..name.len()].copy_from_slice(&name);
 }
 
 /// Stores the path of an entry in its header, or in a record if it does not fit.

@@ -53,12 +53,10 @@ pub(super) struct TokenServer<'a> {
 
 #[derive(Deserialize)]
 struct Answer {
-    #[serde(default)]
-    token: String,
-    #[serde(default)]
-    access_token: String,
+    token: Option<String>,
+    access_token: Option<String>,
     /// In seconds.
-    expires_in: Option<u64>,
+    expires_in: Option<f64>,
 }
 
 impl<'a> TokenServer<'a> {
@@ -141,11 +139,11 @@ impl<'a> TokenServer<'a> {
         }
         let nothing = |what| ClientError::protocol(self.registry, format!("its token server {host} gave {what}"));
         let answer: Answer = serde_json::from_slice(&body).map_err(|_| nothing("no token"))?;
-        let value = if answer.token.is_empty() { answer.access_token } else { answer.token };
-        if value.is_empty() {
-            return Err(nothing("an empty token"));
-        }
-        let life = answer.expires_in.map_or(DEFAULT_LIFE, |seconds| Duration::from_secs(seconds.clamp(60, 86_400)));
+        // Servers in Go write the fields that they do not use as null or empty.
+        let value = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.is_empty());
+        let value = value.ok_or_else(|| nothing("an empty token"))?;
+        let life =
+            answer.expires_in.map_or(DEFAULT_LIFE, |seconds| Duration::from_secs_f64(seconds.clamp(60.0, 86_400.0)));
         // A tenth earlier: the token must still be valid when the request arrives.
         Ok(Token { value, expires: Instant::now() + life.mul_f64(0.9) })
     }

@@ -112,6 +112,8 @@ pub(super) fn decode(entry: &Value) -> Result<Option<Credentials>, String> {
         return Ok(Some(Credentials::RegistryToken(token.to_owned())));
     }
     if let Some(auth) = text("auth") {
+        // Files made by base64(1) have line ends in it, which Go's decoder passes over.
+        let auth: String = auth.chars().filter(|char| !matches!(char, '\r' | '\n')).collect();
         let decoded = STANDARD.decode(auth).map_err(|_| "auth is not base64".to_owned())?;
         let decoded = String::from_utf8(decoded).map_err(|_| "auth is not UTF-8".to_owned())?;
         let (username, password) = decoded.split_once(':').ok_or("auth is not base64 of user:password")?;
@@ -148,6 +150,14 @@ mod tests {
             let mut document = Map::new();
             document.insert("auths".into(), json!({ text: {"auth": "YTpi"} }));
             let _ = longest_entry(&document, "quay.io", "team/app");
+        }
+
+        #[test]
+        fn line_ends_in_an_entry_do_not_matter(place in 0usize..9) {
+            let mut auth = "dTpwYXNz".to_owned();
+            auth.insert_str(place.min(auth.len()), "\r\n");
+            let kept = Credentials::Password { username: "u".into(), password: "pass".into() };
+            proptest::prop_assert_eq!(decode(&json!({ "auth": auth })), Ok(Some(kept)));
         }
 
         #[test]
