@@ -39,7 +39,7 @@ use self::global::{Global, name};
 pub(crate) use self::stdout::StdoutClosed;
 use self::stdout::print;
 use crate::kernel::plain::plain;
-use crate::kernel::{log, syscall};
+use crate::kernel::{descriptor, log};
 use crate::spec::SPEC_VERSION;
 
 /// Run containers from OCI bundles.
@@ -155,7 +155,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
     if let Some(preserved) = preserved {
         // No descriptor of the caller may reach a container, except those it is to inherit.
         let (listen, _) = create::activation();
-        syscall::close_from(3 + listen + preserved).context("close_range")?;
+        descriptor::close_from(3 + listen + preserved).context("close_range")?;
     }
     let options = &arguments.options;
     log::open(options.log.as_deref(), &options.log_format, options.debug)?;
@@ -172,7 +172,8 @@ pub(crate) fn run() -> Result<u8, Failure> {
     }
     let global =
         Global::new(options.root.as_deref(), &options.rootless, options.systemd_cgroup, options.criu.as_deref())?;
-    if !matches!(arguments.command, Some(Command::Document(_))) {
+    // Those that need no state do without its folder.
+    if !matches!(arguments.command, None | Some(Command::Document(_) | Command::Features(_) | Command::Spec(_))) {
         global.make_root()?;
     }
     let Some(command) = arguments.command else { return Ok(0) };

@@ -9,21 +9,20 @@ pub(crate) mod output;
 pub(crate) mod state;
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::{Hooks, Spec};
-use rustix::process::{Pid as RustixPid, PidfdFlags};
 
 use self::exit::Exit;
 use self::state::State;
 use crate::cgroup::Cgroup;
 use crate::cgroup::rdt::Resctrl;
 use crate::kernel::error::Fails;
-use crate::kernel::syscall::{self, Pid};
+use crate::kernel::process::Process;
+use crate::kernel::syscall::Pid;
 use crate::kernel::{log, procfs};
 use crate::spec;
 
@@ -120,15 +119,14 @@ impl Container {
         }
     }
 
-    /// A pidfd of its init process, certainly of no other process.
-    pub(crate) fn pidfd(&self) -> Result<OwnedFd> {
-        let pid = RustixPid::from_raw(self.state.init_process_pid).ok_or(NotRunning)?;
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|_| NotRunning)?;
-        // Checked after the pidfd was opened: from here on it stands for this process, even if the id is used again.
+    /// Its init process, certainly no other one.
+    pub(crate) fn process(&self) -> Result<Process> {
+        let process = Process::open(self.state.init_process_pid).map_err(|_| NotRunning)?;
+        // Checked after it was opened: from here on it is this process, even if the id is used again.
         if !self.is_alive() {
             return Err(NotRunning.into());
         }
-        Ok(pidfd)
+        Ok(process)
     }
 
     /// Sends a signal to its init process. A SIGKILL reaches all its processes, also if they share the host's PID namespace.
@@ -153,8 +151,7 @@ impl Container {
     }
 
     fn signal_init(&self, signal: i32) -> Result<()> {
-        let pidfd = self.pidfd()?;
-        syscall::pidfd_send_signal(pidfd.as_fd(), signal).fails(|| "unable to signal init")?;
+        self.process()?.signal(signal).fails(|| "unable to signal init")?;
         if signal == libc::SIGKILL {
             let cgroup = self.cgroup();
             // With cgroup v1 a frozen process dies only once it is thawed.
@@ -181,12 +178,9 @@ impl Container {
 
     /// Waits until the init process is gone. Returns whether it is gone within the limit.
     pub(crate) fn wait_until_gone(&self, limit: Duration) -> bool {
-        if let Ok(pidfd) = self.pidfd() {
-            let timeout =
-                rustix::event::Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };
-            let mut poll = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
-            // A signal can cut the wait short; the check below decides.
-            let _ = rustix::event::poll(&mut poll, Some(&timeout));
+        if let Ok(process) = self.process() {
+            // The check below decides.
+            let _ = process.wait(None, Some(limit));
         }
         for _ in 0..20 {
             if !self.is_alive() {

@@ -19,7 +19,6 @@ pub(crate) mod plan;
 pub(crate) mod talk;
 mod validate;
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::Result;
@@ -28,6 +27,7 @@ use libcontainer::oci_spec::runtime::Spec;
 pub(crate) use self::first::NotExecuted;
 use self::notify::Notify;
 use self::plan::Options;
+pub(crate) use self::talk::Ends;
 use crate::container::{Container, hook};
 use crate::kernel::syscall::{self, Pid};
 use crate::kernel::{file, log};
@@ -39,8 +39,8 @@ pub(crate) struct Started {
     pub(crate) container: Container,
     /// Its init process.
     pub(crate) pid: Pid,
-    /// The master of its terminal, if it has one and no console socket received it.
-    pub(crate) master: Option<OwnedFd>,
+    /// This side's ends of its streams.
+    pub(crate) ends: Ends,
     /// The socket at which it reports readiness, if the caller has a `NOTIFY_SOCKET`.
     pub(crate) notify: Option<Notify>,
 }
@@ -55,7 +55,7 @@ pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
             Some(host) => notify::prepare(&begun.container.folder, host, options.again, options.wait_for_start)?,
             None => None,
         };
-        let master = first::make(&mut begun, spec, options.wait_for_start).map_err(|error| {
+        let ends = first::make(&mut begun, spec, options.wait_for_start).map_err(|error| {
             let starved = begun.cgroup.oom_kills() > 0;
             begun.undo_groups();
             if let Err(error) = begun.container.state.rdt.destroy() {
@@ -63,10 +63,10 @@ pub(crate) fn create(spec: &Spec, mut options: Options) -> Result<Started> {
             }
             if starved { starvation(&error) } else { error }
         })?;
-        Ok((master, notify))
+        Ok((ends, notify))
     });
     match made {
-        Ok((master, notify)) => Ok(Started { container: begun.container, pid: begun.pid, master, notify }),
+        Ok((ends, notify)) => Ok(Started { container: begun.container, pid: begun.pid, ends, notify }),
         Err(error) => {
             begun.undo_folder();
             Err(error)

@@ -4,6 +4,7 @@
 //! Nothing here knows of containers, bundles or the runtime spec. This room imports no other; `plain` is image-tool's file.
 
 pub(crate) mod beneath;
+pub(crate) mod descriptor;
 pub(crate) mod device;
 pub(crate) mod error;
 pub(crate) mod file;
@@ -12,6 +13,7 @@ pub(crate) mod mountinfo;
 #[expect(unreachable_pub, reason = "in image_tool the module's functions are public")]
 #[path = "../../image-tool/src/show/plain.rs"]
 pub(crate) mod plain;
+pub(crate) mod process;
 pub(crate) mod procfs;
 pub(crate) mod security;
 pub(crate) mod set;
@@ -19,3 +21,4 @@ pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod syscall;
 pub(crate) mod terminal;
+mod walk;

@@ -21,16 +21,16 @@ use libcontainer::oci_spec::runtime::{
     Box as TerminalSize, IOPriorityClass, LinuxMemoryPolicy, LinuxSchedulerFlag, LinuxSchedulerPolicy, PosixRlimit,
     Process, Scheduler,
 };
-use rustix::fs::{Access, AtFlags, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::process::{Gid, Uid};
 
 use self::capability::Sets;
 use self::seccomp::Filter;
-use crate::kernel::device::is_null;
-use crate::kernel::error::Fails;
+use crate::kernel::device::is_pty;
+use crate::kernel::error::{Fails, lacks};
 use crate::kernel::procfs::Procfs;
 use crate::kernel::syscall::{self, SchedulerAttributes, SignalMask};
-use crate::kernel::{log, security, set};
+use crate::kernel::{descriptor, log, security, set};
 use crate::spec::{Items, memory_policy};
 
 /// A program as the configuration describes it (`process`, and parts of `linux`).
@@ -71,6 +71,8 @@ pub(crate) struct Program {
     pub(crate) rootless: bool,
     /// The signal mask to start with, if run-tool has blocked signals in the parent.
     pub(crate) mask: Option<SignalMask>,
+    /// Whether it waits for `start` before it is executed.
+    pub(crate) waits: bool,
 }
 
 impl Program {
@@ -106,6 +108,7 @@ impl Program {
             kept: 0,
             rootless,
             mask: None,
+            waits: false,
         })
     }
 
@@ -152,12 +155,17 @@ impl Program {
 
     /// Takes on the user, capabilities and filter, and looks up the program. After this only execve is left. `hand_over` sends the
     /// listener of the seccomp filter, if there is one, to the parent.
+    ///
+    /// Once the filter is installed, its profile counts for run-tool too. A profile that lets runc start its program must let
+    /// run-tool start it, so nothing but what runc does, by the same system calls, may follow.
     pub(crate) fn take_on(&mut self, hand_over: &dyn Fn(RawFd) -> Result<()>) -> Result<CString> {
         label::apply_selinux(&self.selinux)?;
-        // Before the filter, which may forbid the call.
-        syscall::close_on_exec_from(3 + self.kept).fails(|| "error closing exec fds: close_range")?;
+        descriptor::close_on_exec_from(3 + self.kept).fails(|| "error closing exec fds: close_range")?;
+        self.capabilities.limit_to_own()?;
         // Without no_new_privs it takes privilege to install a filter, so it must be done now. With it the filter comes last.
-        if !self.no_new_privileges {
+        let early = self.filter.is_some() && !self.no_new_privileges;
+        if early {
+            self.restore_signals()?;
             self.install_filter(hand_over)?;
         }
         let entered = match rustix::process::chdir(&self.cwd) {
@@ -177,10 +185,27 @@ impl Program {
         rustix::thread::set_keep_capabilities(false).fails(|| "unable to clear keep caps")?;
         self.capabilities.apply()?;
         let path = look_up(&self.arguments[0], &self.environment)?;
-        if self.no_new_privileges {
+        if !early {
+            self.restore_signals()?;
             self.install_filter(hand_over)?;
         }
         CString::new(path.as_os_str().as_bytes()).context("args[0]")
+    }
+
+    /// Gives the program's process the actions and the mask of signals that it starts with. It no longer dies with its parent.
+    fn restore_signals(&self) -> Result<()> {
+        // Rust's runtime ignores SIGPIPE. That was welcome so far: a dead parent must not kill this process before it reports an
+        // error. The program gets the default.
+        syscall::default_signal(libc::SIGPIPE);
+        if self.waits {
+            syscall::exit_on_signals();
+        }
+        if let Some(mask) = &self.mask {
+            syscall::set_signal_mask(mask).fails(|| "sigprocmask")?;
+        }
+        // A change of user clears it too. A program that runs as root must not keep it either.
+        rustix::process::set_parent_process_death_signal(None).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
+        Ok(())
     }
 
     fn chdir_failure(&self) -> String {
@@ -222,27 +247,31 @@ impl Program {
             }
         }
         let gid = Gid::from_raw(self.gid);
-        match rustix::thread::set_thread_res_gid(gid, gid, gid) {
+        match rustix::thread::set_thread_gid(gid) {
             Err(rustix::io::Errno::INVAL) => bail!("cannot setgid to unmapped gid {} in user namespace", self.gid),
             result => result.fails(|| "setgid")?,
         }
         let uid = Uid::from_raw(self.uid);
-        match rustix::thread::set_thread_res_uid(uid, uid, uid) {
+        match rustix::thread::set_thread_uid(uid) {
             Err(rustix::io::Errno::INVAL) => bail!("cannot setuid to unmapped uid {} in user namespace", self.uid),
             result => result.fails(|| "setuid")?,
         }
         Ok(())
     }
 
-    /// Gives the standard streams to the container's user, so that it can open them by name (`/dev/stderr`).
+    /// Gives the standard streams to the container's user, so that it can open them by name (`/dev/stderr`). In the foreground they
+    /// are a terminal or pipes of its own. In the background they are the caller's, who expects it as runc does it; but a device that
+    /// is no terminal (`/dev/null`, `/dev/full`, a disk) belongs to the host, and keeps its owner.
     fn own_streams(&self) -> Result<()> {
         for number in 0..3 {
             let Some(stream) = syscall::borrow_fd(number) else { continue };
             let stat = rustix::fs::fstat(stream).fails(|| format!("fstat fd {number}"))?;
-            if stat.st_uid == self.uid || is_null(&stat) {
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            let device = matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) && !is_pty(&stat);
+            if stat.st_uid == self.uid || device {
                 continue;
             }
-            match rustix::fs::chownat(stream, "", Some(Uid::from_raw(self.uid)), None, AtFlags::EMPTY_PATH) {
+            match rustix::fs::fchown(stream, Some(Uid::from_raw(self.uid)), None) {
                 // The owner has no id in this namespace, or the file system is read-only. The caller wanted it so.
                 Ok(()) | Err(rustix::io::Errno::PERM | rustix::io::Errno::ROFS | rustix::io::Errno::INVAL) => {}
                 Err(error) => return Err(error).fails(|| format!("fchown fd {number}")).map_err(Into::into),
@@ -259,14 +288,6 @@ impl Program {
         let (Ok(arguments), Ok(environment)) = (strings(&self.arguments), strings(&self.environment)) else {
             return anyhow::anyhow!("exec {:?}: argument contains a nul byte", self.arguments[0]);
         };
-        // Rust's runtime ignores SIGPIPE. That was welcome so far: a dead parent must not kill this process before it reports an
-        // error. The program gets the default.
-        syscall::default_signal(libc::SIGPIPE);
-        if let Some(mask) = &self.mask
-            && let Err(error) = syscall::set_signal_mask(mask)
-        {
-            return error.into();
-        }
         let error = syscall::execve(path, &arguments, &environment);
         anyhow::anyhow!("exec {}: {}", path.to_string_lossy(), crate::kernel::error::reason(&error))
     }
@@ -368,11 +389,11 @@ fn home_of(uid: u32) -> String {
     let mut text = Vec::new();
     // An image can have anything there: an endless device, or a fifo without a writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    if let Ok(file) = rustix::fs::open("/etc/passwd", flags, Mode::empty()).map(fs::File::from)
-        && file.metadata().is_ok_and(|metadata| metadata.is_file())
+    if let Ok(file) = rustix::fs::open("/etc/passwd", flags, Mode::empty())
+        && rustix::fs::fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
     {
         // On an error the part that was read is searched.
-        let _ = file.take(16 << 20).read_to_end(&mut text);
+        let _ = fs::File::from(file).take(16 << 20).read_to_end(&mut text);
     }
     String::from_utf8_lossy(&text)
         .lines()
@@ -397,11 +418,15 @@ fn look_up(name: &str, environment: &[String]) -> Result<PathBuf> {
     let executable = |path: &Path| -> Result<(), String> {
         let stat = rustix::fs::stat(path)
             .map_err(|error| format!("stat {}: {}", path.display(), crate::kernel::error::reason(&error.into())))?;
-        if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory {
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             return Err("is a directory".to_owned());
         }
-        let allowed = rustix::fs::accessat(rustix::fs::CWD, path, Access::EXEC_OK, AtFlags::EACCESS);
-        if allowed.is_err() || stat.st_mode & 0o111 == 0 {
+        let allowed = match rustix::fs::accessat(rustix::fs::CWD, path, Access::EXEC_OK, AtFlags::EACCESS) {
+            // Linux before 5.8 lacks the call, and profiles from then do not know it. As in Go, the mode decides.
+            Err(error) if lacks(error) => true,
+            result => result.is_ok(),
+        };
+        if !allowed || stat.st_mode & 0o111 == 0 {
             return Err("permission denied".to_owned());
         }
         Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Every path of the image is resolved beneath the root's descriptor (`beneath`). What is mounted or changed is the file that was
 //! opened; its path is never looked up again (CVE-2021-30465, CVE-2025-31133). File systems are mounted on a descriptor's path in
-//! a checked `/proc`, and bind mounts are detached trees that are moved onto a descriptor.
+//! a checked `/proc`, and bind mounts are trees that are made ready apart (`stage`) and moved onto a descriptor.
 //!
 //! `plan` decides what to set up. Everything else here runs in the container's process. This room imports `cgroup` and `program`
 //! (for labels), `spec` and `kernel`, and never `create`: what needs the parent is passed in as a function.
@@ -20,8 +20,9 @@ mod pivot;
 pub(crate) mod place;
 pub(crate) mod plan;
 pub(crate) mod root;
+pub(crate) mod stage;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 use rustix::fs::Mode;
@@ -30,10 +31,11 @@ use self::mount::Mount;
 pub(crate) use self::pivot::enter;
 use self::plan::Plan;
 use self::root::{DIRECTORY, Root};
+use self::stage::Stage;
 use crate::cgroup;
 use crate::kernel::error::Fails;
 use crate::kernel::procfs::Procfs;
-use crate::kernel::syscall::{self, MountAttributes};
+use crate::kernel::syscall::MountAttributes;
 
 /// Separates the mount namespace from the host's, and makes the mounts and devices below the root. `from_parent` asks the parent to
 /// open the source of a mount, given its index.
@@ -49,6 +51,7 @@ pub(crate) fn prepare(plan: &Plan, from_parent: &dyn Fn(usize) -> Result<OwnedFd
     rustix::mount::mount_bind_recursive(&plan.path, &plan.path)
         .fails(|| format!("error preparing rootfs: mount {}", plan.path.display()))?;
     let mut root = Root::open(&plan.path)?;
+    root.stage.begin(&plan.path)?;
     for (index, mount) in plan.mounts.iter().enumerate() {
         let late = make(plan, &root, mount, &|| from_parent(index)).with_context(|| {
             format!(
@@ -62,6 +65,7 @@ pub(crate) fn prepare(plan: &Plan, from_parent: &dyn Fn(usize) -> Result<OwnedFd
     if plan.makes_devices() {
         device::make_all(plan, &root).context("configuring container /dev")?;
     }
+    root.stage.end()?;
     Ok(root)
 }
 
@@ -71,7 +75,7 @@ pub(crate) fn prepare(plan: &Plan, from_parent: &dyn Fn(usize) -> Result<OwnedFd
 fn make(plan: &Plan, root: &Root, mount: &Mount, from_parent: &dyn Fn() -> Result<OwnedFd>) -> Result<Option<OwnedFd>> {
     match mount.kind.as_str() {
         "bind" => {
-            let tree = bind::open_tree(plan, mount, from_parent)?;
+            let tree = bind::open_tree(plan, &root.stage, mount, from_parent)?;
             bind::bind(root, mount, &tree).map(|()| None)
         }
         "cgroup" if cgroup::is_unified() => hierarchy::unified(plan, root, mount).map(|()| None),
@@ -81,14 +85,15 @@ fn make(plan: &Plan, root: &Root, mount: &Mount, from_parent: &dyn Fn() -> Resul
 }
 
 /// Makes read-only what had to be writable until now: the mounts in `late`, and the root if it is to be.
-pub(crate) fn finish(plan: &Plan, late: Vec<OwnedFd>) -> Result<()> {
+pub(crate) fn finish(plan: &Plan, stage: &Stage, late: Vec<OwnedFd>) -> Result<()> {
     let read_only = MountAttributes { set: 1, ..MountAttributes::default() };
     for tree in late {
-        syscall::mount_setattr(tree.as_fd(), false, &read_only).fails(|| "remount read-only")?;
+        stage.change(&tree, false, &read_only).fails(|| "remount read-only")?;
     }
     if plan.read_only {
         let root = rustix::fs::open("/", DIRECTORY, Mode::empty()).fails(|| "open /")?;
-        syscall::mount_setattr(root.as_fd(), false, &read_only)
+        stage
+            .change(&root, false, &read_only)
             .fails(|| "remount / read-only")
             .context("error setting rootfs as readonly")?;
     }

@@ -207,6 +207,9 @@ fn complete_linux(linux: &mut Value) -> Result<()> {
             seccomp::check_names(profile)?;
         }
     }
+    if let Some(profile) = linux.get_mut("seccomp") {
+        seccomp::complete(profile);
+    }
     for device in linux.get("devices").and_then(Value::as_array).into_iter().flatten() {
         let kind = device.get("type").map_or(Some(""), Value::as_str);
         if let Some(kind) = kind.filter(|kind| !matches!(*kind, "b" | "c" | "u" | "p")) {

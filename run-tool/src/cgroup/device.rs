@@ -175,7 +175,15 @@ pub(super) fn set_v2(path: &Path, rules: &[Rule]) -> Result<()> {
     let mut old = syscall::bpf_device_programs(cgroup.as_fd()).unwrap_or_default();
     let replaced = if old.len() == 1 { old.pop() } else { None };
     let replaced = replaced.as_ref().map(AsFd::as_fd);
-    syscall::bpf_attach_device_program(cgroup.as_fd(), program.as_fd(), replaced)
+    let attach = |old| syscall::bpf_attach_device_program(cgroup.as_fd(), program.as_fd(), old);
+    let attached = match (attach(replaced), replaced) {
+        // Linux before 5.6 cannot replace a program. With both attached only what both allow is allowed, so nothing opens meanwhile.
+        (Err(error), Some(old)) if error.raw_os_error() == Some(libc::EINVAL) => {
+            attach(None).and_then(|()| syscall::bpf_detach_device_program(cgroup.as_fd(), old))
+        }
+        (result, _) => result,
+    };
+    attached
         .fails(|| "bpf(BPF_PROG_ATTACH) of the device filter")
         .with_context(|| read(&path.join("cgroup.type")).unwrap_or_default())
 }

@@ -21,7 +21,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use crate::container::Container;
 use crate::kernel::error::{self, Fails};
 use crate::kernel::syscall::Pid;
-use crate::kernel::{log, socket};
+use crate::kernel::{log, process, socket};
 
 /// Namespaces that criu treats as external if the container joined them: the key that identifies them in the images, and the first
 /// version of criu that supports it.
@@ -73,7 +73,7 @@ impl Criu {
         if !C::LENDS_STREAMS {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         }
-        let mut child = match command.spawn() {
+        let mut child = match process::spawn(&mut command) {
             Err(error) if error.kind() == ErrorKind::NotFound && self.0.components().count() == 1 => {
                 bail!("exec: {:?}: executable file not found in $PATH", self.0)
             }

@@ -18,10 +18,10 @@ use crate::checkpoint::criu::{self, Criu};
 use crate::checkpoint::images::{self, DESCRIPTORS};
 use crate::container::Container;
 use crate::container::{hook, state};
-use crate::create::Started;
 use crate::create::begin::{self, Begun};
 use crate::create::plan::{Options, Plan};
 use crate::create::talk::{Channel, Message};
+use crate::create::{Ends, Started};
 use crate::create::{namespace, notify};
 use crate::kernel::error::Fails;
 use crate::kernel::syscall::{self, Pid};
@@ -54,7 +54,7 @@ pub(crate) fn restore(spec: &Spec, mut options: Options, restoring: Restoring) -
         run(spec, &mut begun, restoring).inspect_err(|_| begun.undo_groups())
     });
     match made {
-        Ok(master) => Ok(Started { container: begun.container, pid: begun.pid, master, notify: None }),
+        Ok(ends) => Ok(Started { container: begun.container, pid: begun.pid, ends, notify: None }),
         Err(error) => {
             begun.undo_folder();
             Err(error)
@@ -84,7 +84,7 @@ impl Drop for Place {
     }
 }
 
-fn run(spec: &Spec, begun: &mut Begun, mut restoring: Restoring) -> Result<Option<OwnedFd>> {
+fn run(spec: &Spec, begun: &mut Begun, mut restoring: Restoring) -> Result<Ends> {
     const LOG: &str = "restore.log";
     let version = restoring.criu.version()?;
     let images = File::open(&restoring.images).fails(|| format!("open {}", restoring.images.display()))?;
@@ -113,13 +113,16 @@ fn run(spec: &Spec, begun: &mut Begun, mut restoring: Restoring) -> Result<Optio
     join_namespaces(options, plan, version)?;
     make_mountpoints(plan)?;
     leave_mounts(options, plan)?;
-    inherit_pipes(options, &restoring.images.join(DESCRIPTORS))?;
+    let (lent, mut ends) =
+        inherit_pipes(options, &restoring.images.join(DESCRIPTORS), plan.foreground && !plan.terminal)?;
     begun.cgroup.create()?;
     begun.container.state.cgroup_paths.clone_from(&begun.cgroup.paths);
     let request = criu::request(Criu_req_type::RESTORE, Some(std::mem::take(options)));
     let mut restore = Restore { spec, begun, version, master: None };
     let result = restoring.criu.carry_out(request, &mut restore);
-    let master = restore.master;
+    ends.terminal = restore.master;
+    // From here on only the container holds them.
+    drop(lent);
     if let Err(error) = result {
         criu::quote_errors(&restoring.work.as_ref().unwrap_or(&restoring.images).join(LOG));
         return Err(error);
@@ -127,7 +130,7 @@ fn run(spec: &Spec, begun: &mut Begun, mut restoring: Restoring) -> Result<Optio
     if begun.pid == 0 {
         bail!("criu did not report the process that it restored");
     }
-    Ok(master)
+    Ok(ends)
 }
 
 /// Tells criu to join the namespaces that the container had joined.
@@ -185,7 +188,8 @@ fn make_in_namespace(plan: &Plan) -> Result<()> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .fails(|| "mount / private")?;
     rustix::mount::mount_bind_recursive(&plan.rootfs.path, &plan.rootfs.path).fails(|| "mount of the root")?;
-    let root = Root::open(&plan.rootfs.path)?;
+    let mut root = Root::open(&plan.rootfs.path)?;
+    root.stage.begin(&plan.rootfs.path)?;
     let on_tmpfs = |path: &Path| {
         plan.rootfs.mounts.iter().any(|mount| {
             let on = beneath::clean(&mount.destination);
@@ -198,7 +202,7 @@ fn make_in_namespace(plan: &Plan) -> Result<()> {
             continue;
         }
         let made = if mount.is_bind() {
-            bind::open_source(mount)
+            bind::open_source(&root.stage, mount)
                 .fails(|| format!("open_tree {}", mount.source.display()))
                 .map_err(Into::into)
                 .and_then(|tree| bind::bind(&root, mount, &tree))
@@ -236,19 +240,28 @@ fn leave_mounts(options: &mut Criu_opts, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Replaces standard streams that were pipes by run-tool's own.
-fn inherit_pipes(options: &mut Criu_opts, path: &Path) -> Result<()> {
+/// Replaces standard streams that were pipes: in the foreground by new ones, as `run` has them, otherwise by run-tool's own. Returns
+/// the new ones, the container's ends first.
+fn inherit_pipes(options: &mut Criu_opts, path: &Path, foreground: bool) -> Result<(Vec<OwnedFd>, Ends)> {
     let text = fs::read(path).fails(|| format!("open {}", path.display()))?;
     let names: Option<Vec<String>> = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+    let (mut lent, mut ends) = (Vec::new(), Ends::default());
     for (number, name) in (0..).zip(names.unwrap_or_default()) {
         if name.contains("pipe:") {
             let mut inherit = Inherit_fd::new();
             inherit.set_key(name);
             inherit.set_fd(number);
+            if foreground {
+                let (theirs, ours) = Ends::pipe(number)?;
+                rustix::io::fcntl_setfd(&theirs, FdFlags::empty()).fails(|| "fcntl(F_SETFD)")?;
+                inherit.set_fd(theirs.as_raw_fd());
+                ends.pipes.push((number, ours));
+                lent.push(theirs);
+            }
             options.inherit_fd.push(inherit);
         }
     }
-    Ok(())
+    Ok((lent, ends))
 }
 
 /// A restore in progress.

@@ -33,7 +33,8 @@ const MANUAL: Manual = Manual {
     environment: &[
         Entry::new(
             "XDG_RUNTIME_DIR",
-            "For users other than root, the state of containers is kept in the subdirectory run-tool of this directory.",
+            "For users other than root, the state of containers is kept in the subdirectory run-tool of this directory; by \
+             default, of /run/user/UID.",
         ),
         Entry::new(
             "NOTIFY_SOCKET",

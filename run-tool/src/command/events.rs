@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::inotify;
 use serde_json::{Value, json};
 
@@ -86,29 +85,20 @@ impl Events {
         if self.stats {
             return emit("stats", Some(container.stats()?));
         }
-        let pidfd = container.pidfd()?;
+        let process = container.process()?;
         let mut watch = Watch::new(&container)?;
         let mut next = Instant::now() + interval;
         loop {
             let left = next.saturating_duration_since(Instant::now());
-            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-            let mut polled = vec![PollFd::new(&pidfd, PollFlags::IN)];
-            if let Some(watch) = &watch {
-                polled.push(PollFd::from_borrowed_fd(watch.fd(), PollFlags::IN));
-            }
-            match rustix::event::poll(&mut polled, Some(&timeout)) {
-                Err(rustix::io::Errno::INTR) => continue,
-                result => result.fails(|| "poll")?,
-            };
-            let ended = !polled[0].revents().is_empty();
-            let noticed = polled.get(1).is_some_and(|fd| !fd.revents().is_empty());
-            drop(polled);
-            if noticed && let Some(watch) = &mut watch {
+            let event = process.wait(watch.as_ref().map(Watch::fd), Some(left)).fails(|| "poll")?;
+            if event.readable
+                && let Some(watch) = &mut watch
+            {
                 for _ in 0..watch.count() {
                     emit("oom", None)?;
                 }
             }
-            if ended {
+            if event.ended {
                 return Ok(());
             }
             if Instant::now() >= next {

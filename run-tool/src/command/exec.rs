@@ -12,7 +12,7 @@ use super::global::Global;
 use crate::container::{Container, Status};
 use crate::create::exec::{self, Options};
 use crate::kernel::error::Fails;
-use crate::kernel::{file, socket, syscall};
+use crate::kernel::{descriptor, file, socket};
 use crate::program::{self, Program};
 use crate::spec;
 use crate::supervise::foreground::Foreground;
@@ -111,18 +111,19 @@ impl Exec {
         program.environment.extend(environment);
         program.kept = program::inherited(listen, self.preserve_fds)?;
         // The container must not inherit the caller's other descriptors. They stay open for run-tool itself: --process may name one.
-        syscall::close_on_exec_from(3 + program.kept).fails(|| "close_range")?;
+        descriptor::close_on_exec_from(3 + program.kept).fails(|| "close_range")?;
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         program.mask = foreground.as_ref().map(Foreground::mask);
         let options = Options {
             terminal,
+            pipes: foreground.is_some() && !terminal,
             console: self.console_socket.as_deref().map(socket::connect).transpose()?,
             pidfd_socket: self.pidfd_socket.as_deref().map(socket::connect).transpose()?,
             sub_groups: sub_groups(&self.cgroup)?,
             affinity: process.exec_cpu_affinity().clone(),
             ..Options::default()
         };
-        let (pid, master) = exec::start(&container, program, options).context("unable to start container process")?;
+        let (pid, ends) = exec::start(&container, program, options).context("unable to start container process")?;
         if let Err(error) = file::write_pid(self.pid_file.as_deref(), pid) {
             // The error to report is the failed write.
             let _ = crate::kernel::syscall::kill(pid, libc::SIGKILL);
@@ -130,7 +131,7 @@ impl Exec {
         }
         match foreground {
             None => Ok(0),
-            Some(foreground) => Ok(foreground.serve(pid, master, None)? as u8),
+            Some(foreground) => Ok(foreground.serve(pid, ends, None)? as u8),
         }
     }
 

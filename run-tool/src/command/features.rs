@@ -28,6 +28,9 @@ impl Features {
     }
 }
 
+/// The version of runc that run-tool behaves as. Engines read it in the annotation of runc's own version, to learn what to expect.
+const RUNC_VERSION: &str = "1.5.1";
+
 const SECCOMP_FLAGS: [(&str, u64); 4] = [
     ("SECCOMP_FILTER_FLAG_TSYNC", libc::SECCOMP_FILTER_FLAG_TSYNC),
     ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW),
@@ -100,8 +103,21 @@ fn document() -> Value {
         "annotations": {
             "io.github.seccomp.libseccomp.version": libseccomp(),
             "org.opencontainers.runc.checkpoint.enabled": "true",
-            "org.opencontainers.runc.version": env!("CARGO_PKG_VERSION")
+            "org.opencontainers.runc.version": RUNC_VERSION,
+            "org.oci-tools.run-tool.version": env!("CARGO_PKG_VERSION")
         },
         "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property.", "org.criu.config"]
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_read_the_version_of_runc_that_they_may_expect() {
+        let annotations = &document()["annotations"];
+        assert_eq!(annotations["org.opencontainers.runc.version"], "1.5.1");
+        assert_eq!(annotations["org.oci-tools.run-tool.version"], env!("CARGO_PKG_VERSION"));
+    }
 }

@@ -18,6 +18,8 @@ pub(super) struct Global {
     pub(super) explicit_root: bool,
     /// Whether it is the default folder of an ordinary user.
     private_root: bool,
+    /// Whether it is root's default folder, which an ordinary user got for want of another one.
+    foreign_root: bool,
     rootless: String,
     /// Whether systemd manages the control groups.
     pub(super) systemd_cgroup: bool,
@@ -41,13 +43,20 @@ impl Global {
             }
             None => default_root(),
         };
+        let foreign_root = !explicit_root && !private_root && !rustix::process::geteuid().is_root();
         let (rootless, criu) = (rootless.to_owned(), criu.map(Path::to_owned));
-        Ok(Self { root, explicit_root, private_root, rootless, systemd_cgroup, criu })
+        Ok(Self { root, explicit_root, private_root, foreign_root, rootless, systemd_cgroup, criu })
     }
 
     /// Creates the root if it is the default one of an ordinary user, as runc does for every command. Completions and manual pages
     /// do without: a shell asks for candidates at each press of the tab key, and a package is built where there is no such folder.
     pub(super) fn make_root(&self) -> Result<()> {
+        if self.foreign_root {
+            bail!(
+                "{}: only root keeps containers there, and $XDG_RUNTIME_DIR is not set (set it to a folder of your own, or use --root)",
+                self.root.display()
+            );
+        }
         if self.private_root {
             std::fs::create_dir_all(&self.root).with_context(|| {
                 format!("{}: the path in $XDG_RUNTIME_DIR must be writable by the user", self.root.display())
@@ -100,10 +109,20 @@ pub(super) fn default_root() -> (PathBuf, bool) {
     let folder_name = if name() == "runc" { "runc" } else { "run-tool" };
     let ordinary = !rustix::process::geteuid().is_root()
         || (procfs::in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root"));
-    match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(folder) if ordinary && !folder.is_empty() => (PathBuf::from(folder).join(folder_name), true),
-        _ => (Path::new("/run").join(folder_name), false),
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    match runtime.or_else(login_folder).filter(|_| ordinary) {
+        Some(folder) => (folder.join(folder_name), true),
+        None => (Path::new("/run").join(folder_name), false),
     }
+}
+
+/// The folder that systemd makes for a user at login, whether or not this process was started from that session (su, cron).
+fn login_folder() -> Option<PathBuf> {
+    let user = rustix::process::geteuid();
+    let folder = PathBuf::from(format!("/run/user/{}", user.as_raw()));
+    let stat = rustix::fs::lstat(&folder).ok()?;
+    let own = stat.st_uid == user.as_raw() && stat.st_mode & 0o022 == 0;
+    (own && rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() && !user.is_root()).then_some(folder)
 }
 
 /// The file name of argv[0]. runc's messages begin with it, and engines show them.

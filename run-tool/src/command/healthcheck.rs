@@ -2,15 +2,13 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use jiff::Timestamp;
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
-use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 
 use super::global::Global;
@@ -19,6 +17,7 @@ use crate::container::{Container, Status};
 use crate::create::exec::{self, Options};
 use crate::kernel::error::Fails;
 use crate::kernel::file;
+use crate::kernel::process::Process;
 use crate::kernel::syscall;
 use crate::program::Program;
 use crate::spec;
@@ -175,11 +174,8 @@ fn probe(container: &Container, check: &Check) -> Result<Probe> {
 
 /// Waits for a check and returns its status. A check that exceeds its timeout is killed and has failed.
 fn wait(pid: syscall::Pid, limit: Duration) -> Result<(i32, Option<String>)> {
-    let child = Pid::from_raw(pid).context("pid")?;
-    let pidfd = rustix::process::pidfd_open(child, PidfdFlags::empty()).fails(|| "pidfd_open")?;
-    let limit_left = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };
-    let ended = rustix::event::poll(&mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)], Some(&limit_left));
-    let late = !matches!(ended, Ok(count) if count > 0);
+    let event = Process::open(pid).and_then(|child| child.wait(None, Some(limit))).fails(|| "wait for the check")?;
+    let late = !event.ended;
     if late {
         // The check may have ended just now.
         let _ = syscall::kill(pid, libc::SIGKILL);

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::global::Global;
 use super::stdout::print;
+use crate::kernel::process;
 
 /// Display the processes running inside a container.
 ///
@@ -26,7 +27,15 @@ pub(crate) struct Ps {
 impl Ps {
     pub(super) fn run(mut self, global: &Global) -> Result<()> {
         let container = global.container(&self.id)?;
-        let pids = container.cgroup().pids()?;
+        let cgroup = container.cgroup();
+        // A rootless container without permission to make a group runs in that of its caller, with all others there.
+        if container.is_alive() && !cgroup.exists() {
+            bail!(
+                "unable to get all container pids: the container has no cgroup of its own (create it with --systemd-cgroup, or with a \
+                 delegated cgroup in linux.cgroupsPath)"
+            );
+        }
+        let pids = cgroup.pids()?;
         match self.format.as_str() {
             "table" => {}
             "json" => return print(&format!("{}\n", serde_json::to_string(&pids)?)),
@@ -35,7 +44,7 @@ impl Ps {
         if self.options.is_empty() {
             self.options.push("-ef".to_owned());
         }
-        let output = Command::new("ps").args(&self.options).output().context("exec: \"ps\"")?;
+        let output = process::output(Command::new("ps").args(&self.options)).context("exec: \"ps\"")?;
         if !output.status.success() {
             let text = [output.stdout, output.stderr].concat();
             bail!("exit status {}: {}", output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text));

@@ -78,7 +78,7 @@ impl Restore {
         let started = restore::restore(&spec, options, restoring)?;
         let started = create::settle(started, |started| file::write_pid(making.pid_file.as_deref(), started.pid))?;
         let Some(foreground) = foreground else { return Ok(0) };
-        let status = foreground.serve(started.pid, started.master, started.notify);
+        let status = foreground.serve(started.pid, started.ends, started.notify);
         // The exit status is the container's, so a failure to clean up is only a warning.
         if let Err(error) = started.container.kill_and_destroy() {
             log::warn(&format!("{error:#}"));

@@ -100,12 +100,12 @@ impl Run {
         let started = create::start(&spec, options, self.making.pid_file.as_deref())?;
         let Some(foreground) = foreground else {
             if let Some(notify) = started.notify {
-                // No pidfd: the container has ended already. Whatever it sent before is still read.
-                notify::report(notify.wait(started.container.pidfd().ok(), started.pid));
+                // No process: the container has ended already. Whatever it sent before is still read.
+                notify::report(notify.wait(started.container.process().ok().as_ref(), started.pid));
             }
             return Ok(0);
         };
-        let status = foreground.serve(started.pid, started.master, started.notify);
+        let status = foreground.serve(started.pid, started.ends, started.notify);
         if self.keep {
             if let Ok(status) = status {
                 exit::record(&started.container.folder, status)?;

@@ -16,11 +16,11 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
+use crate::container::hook::MARK;
 use crate::kernel::error::Fails;
 use crate::kernel::{log, syscall};
 
 const EXE: &str = "/proc/self/exe";
-const MARK: &str = "_RUN_TOOL_SEALED";
 const OVERLAY: &str = "overlay";
 
 fn seals() -> SealFlags {
@@ -72,7 +72,7 @@ pub(crate) fn ensure(root: &Path) -> Result<()> {
         })
         .collect();
     environment.push(CString::new(format!("{MARK}={kind}")).expect("no NUL"));
-    let error = syscall::execveat(file.as_fd(), &arguments, &environment);
+    let error = syscall::execve_file(file.as_fd(), &arguments, &environment);
     Err(error).context("executing a sealed copy of run-tool")
 }
 

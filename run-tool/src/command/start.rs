@@ -1,10 +1,11 @@
 //! `start`: the program of a created container is executed. Its process waits at a fifo until then.
 
 use std::fs;
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 
 use super::global::Global;
@@ -12,6 +13,8 @@ use crate::container::hook;
 use crate::container::{Container, FIFO, Status};
 use crate::create::notify::{self, Notify};
 use crate::kernel::error::Fails;
+use crate::kernel::log;
+use crate::kernel::process::Event;
 
 /// Start the program of a created container.
 #[derive(Debug, Args)]
@@ -30,46 +33,41 @@ impl Start {
             Status::Paused => bail!("cannot start a container in the paused state"),
         }
         let notify = match notify::host() {
-            Some(host) => Some((Notify::listen(&container.folder, host)?, container.pidfd()?)),
+            Some(host) => Some((Notify::listen(&container.folder, host)?, container.process()?)),
             None => None,
         };
         release(&container)?;
         let hooks = container.hooks()?;
         let state = container.state.for_hooks("running", container.state.init_process_pid);
-        let run = hook::run("poststart", hooks.as_ref().and_then(|hooks| hooks.poststart().as_ref()), &state);
-        if run.is_err() {
-            // The error to report is the hook's.
-            let _ = container.signal(libc::SIGKILL);
-        }
-        run?;
+        let poststart = hooks.as_ref().and_then(|hooks| hooks.poststart().as_ref());
+        hook::run("poststart", poststart, &state).inspect_err(|_| {
+            // The container is stopped and deleted, with its poststop hooks (runtime-spec runtime.md, "Lifecycle", step 9). The error
+            // to report is the hook's.
+            if let Err(error) = container.kill_and_destroy() {
+                log::warn(&format!("{error:#}"));
+            }
+        })?;
         match notify {
-            Some((notify, pidfd)) => notify.wait(Some(pidfd), container.state.init_process_pid),
+            Some((notify, process)) => notify.wait(Some(&process), container.state.init_process_pid),
             None => Ok(()),
         }
     }
 }
 
 /// The time between two checks whether the fifo still exists.
-const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// Opens the reading end of the fifo and waits until the container's process has written to it or has ended.
 fn release(container: &Container) -> Result<()> {
     let path = container.folder.join(FIFO);
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     // Before the fifo is opened: from then on the program can run, and end, at any time.
-    let pidfd = container.pidfd()?;
+    let process = container.process()?;
     let fifo = rustix::fs::open(&path, flags, Mode::empty()).fails(|| format!("exec fifo: open {}", path.display()))?;
-    let mut polled = [PollFd::new(&fifo, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
-    loop {
-        match rustix::event::poll(&mut polled, Some(&MOMENT)) {
-            Err(rustix::io::Errno::INTR) => {}
-            // Another `start` read the byte before this one opened the fifo. No end of file will come; that `start` removes the fifo.
-            Ok(0) if rustix::fs::fstat(&fifo)?.st_nlink == 0 => bail!("cannot start an already running container"),
-            Ok(0) => {}
-            result => {
-                result.fails(|| "poll exec fifo")?;
-                break;
-            }
+    while process.wait(Some(fifo.as_fd()), Some(MOMENT)).fails(|| "poll exec fifo")? == Event::default() {
+        // Another `start` read the byte before this one opened the fifo. No end of file will come; that `start` removes the fifo.
+        if rustix::fs::fstat(&fifo)?.st_nlink == 0 {
+            bail!("cannot start an already running container");
         }
     }
     let mut byte = [0; 1];

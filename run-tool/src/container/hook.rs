@@ -9,20 +9,31 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::Hook;
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::MemfdFlags;
-use rustix::process::{Pid, PidfdFlags};
 
 use crate::kernel::error::Fails;
+use crate::kernel::process::{self, Process};
 use crate::spec::Items;
+
+/// The variable by which run-tool tells itself that it has been sealed.
+pub(crate) const MARK: &str = "_RUN_TOOL_SEALED";
+
+/// The environment of a hook whose configuration has no `env`. An empty `env` is one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Environment<'a> {
+    /// That of run-tool's caller, for hooks that run in the runtime's namespaces.
+    Caller,
+    /// That of the container's program, or none before it is known.
+    Program(&'a [String]),
+}
 
 /// Runs all hooks of a kind in order, and stops at the first that fails.
 pub(crate) fn run(kind: &str, hooks: Option<&Vec<Hook>>, state: &str) -> Result<()> {
-    run_with(kind, hooks, state, &[])
+    run_with(kind, hooks, state, Environment::Caller)
 }
 
-/// Like `run`, with an environment for hooks that do not set one.
-pub(crate) fn run_with(kind: &str, hooks: Option<&Vec<Hook>>, state: &str, environment: &[String]) -> Result<()> {
+/// Like `run`, for hooks that run in the container's namespaces.
+pub(crate) fn run_with(kind: &str, hooks: Option<&Vec<Hook>>, state: &str, environment: Environment<'_>) -> Result<()> {
     for (index, hook) in hooks.into_iter().flatten().enumerate() {
         run_one(hook, state, environment).with_context(|| format!("error running {kind} hook #{index}"))?;
     }
@@ -36,7 +47,7 @@ fn memory(name: &str) -> Result<File> {
     Ok(File::from(file))
 }
 
-fn run_one(hook: &Hook, state: &str, environment: &[String]) -> Result<()> {
+fn run_one(hook: &Hook, state: &str, environment: Environment<'_>) -> Result<()> {
     let mut input = memory("state")?;
     input.write_all(state.as_bytes())?;
     input.seek(SeekFrom::Start(0))?;
@@ -48,23 +59,29 @@ fn run_one(hook: &Hook, state: &str, environment: &[String]) -> Result<()> {
     if let Some(name) = arguments.next() {
         command.arg0(name);
     }
-    command.args(arguments).env_clear().stdin(input).stdout(output.try_clone()?).stderr(errors.try_clone()?);
-    let own = hook.env().items();
-    for variable in if own.is_empty() { environment } else { own } {
-        if let Some((name, value)) = variable.split_once('=') {
-            command.env(name, value);
-        }
+    command.args(arguments).stdin(input).stdout(output.try_clone()?).stderr(errors.try_clone()?);
+    let variables = match (hook.env(), environment) {
+        // startContainer hooks get the program's environment also in place of an empty one, as in runc.
+        (Some(own), Environment::Program(program)) if own.is_empty() => Some(program),
+        (Some(own), _) => Some(own.as_slice()),
+        (None, Environment::Program(program)) => Some(program),
+        (None, Environment::Caller) => None,
+    };
+    if let Some(variables) = variables {
+        command.env_clear().envs(variables.iter().filter_map(|variable| variable.split_once('=')));
+    } else {
+        // run-tool's note to itself is not the caller's.
+        command.env_remove(MARK);
     }
-    let mut child = command.spawn().fails(|| format!("fork/exec {}", path.display()))?;
-    if let Some(seconds) = hook.timeout().filter(|seconds| *seconds > 0) {
-        let pid = Pid::from_child(&child);
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).fails(|| "pidfd_open")?;
-        let limit = Timespec { tv_sec: seconds, tv_nsec: 0 };
-        let ended = rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit));
-        if !matches!(ended, Ok(count) if count > 0) {
+    let mut child = process::spawn(&mut command).fails(|| format!("fork/exec {}", path.display()))?;
+    // A timeout of zero is one, and passes at once, as in runc: the spec demands more.
+    if let Some(seconds) = hook.timeout() {
+        let limit = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        let event = Process::open(child.id().cast_signed()).and_then(|child| child.wait(None, Some(limit)));
+        if !event.is_ok_and(|event| event.ended) {
             child.kill()?;
             child.wait()?;
-            bail!("hook ran past specified timeout of {:.1}s", Duration::from_secs(seconds as u64).as_secs_f64());
+            bail!("hook ran past specified timeout of {:.1}s", limit.as_secs_f64());
         }
     }
     let status = child.wait()?;
@@ -106,6 +123,19 @@ mod tests {
     fn a_hook_reads_the_state_and_has_only_its_own_environment() {
         let hooks = hook("read x; test \"$x\" = '{\"id\":1}' && test \"$A\" = 1 && test -z \"$HOME\"", None);
         run("prestart", Some(&hooks), "{\"id\":1}\n").unwrap();
+    }
+
+    #[test]
+    fn a_hook_without_env_has_the_callers_and_one_with_an_empty_env_has_none() {
+        let script = "test -n \"$CARGO_MANIFEST_DIR\" && test -z \"$_RUN_TOOL_SEALED\"";
+        let mut hooks = hook(script, None);
+        hooks[0].set_env(None);
+        run("prestart", Some(&hooks), "{}").unwrap();
+        let variables = ["CARGO_MANIFEST_DIR=x".to_owned()];
+        run_with("startContainer", Some(&hooks), "{}", Environment::Program(&variables)).unwrap();
+        run_with("createContainer", Some(&hooks), "{}", Environment::Program(&[])).unwrap_err();
+        hooks[0].set_env(Some(Vec::new()));
+        run("prestart", Some(&hooks), "{}").unwrap_err();
     }
 
     #[test]

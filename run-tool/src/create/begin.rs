@@ -74,6 +74,7 @@ fn plan_program(spec: &Spec, process: &Process, options: &mut Options, rootless:
     program.environment.append(&mut options.environment);
     program.kept = options.kept;
     program.mask = options.mask;
+    program.waits = options.wait_for_start;
     let cpu = linux.and_then(|linux| linux.resources().as_ref()).and_then(|resources| resources.cpu().as_ref());
     program.cpuset = cpu.and_then(|cpu| cpu.cpus().as_ref()).is_some_and(|cpus| !cpus.is_empty());
     program.personality = linux.and_then(|linux| linux.personality().as_ref()).map(personality);
@@ -132,7 +133,7 @@ impl Begun {
         state.init_process_pid = self.pid;
         state.init_process_start = start;
         state.namespace_paths = namespace::paths_of(self.pid).collect();
-        state.external_descriptors = Some((0..3).map(descriptor_name).collect());
+        state.external_descriptors = Some((0..3).map(|number| descriptor_name(self.pid, number)).collect());
         self.container.save().context("unable to store init state")
     }
 
@@ -160,6 +161,6 @@ impl Begun {
     }
 }
 
-fn descriptor_name(number: i32) -> String {
-    fs::read_link(format!("/proc/self/fd/{number}")).map_or_else(|_| String::new(), |path| path.display().to_string())
+fn descriptor_name(pid: Pid, number: i32) -> String {
+    fs::read_link(format!("/proc/{pid}/fd/{number}")).map_or_else(|_| String::new(), |path| path.display().to_string())
 }

@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::{Context, Result};
 use rustix::process::{DumpableBehavior, Pid as RustixPid, PidfdFlags, Signal};
 
-use super::talk::{Channel, Message};
+use super::talk::{Channel, Ends, Message};
+use crate::kernel::device::is_null;
 use crate::kernel::error::Fails;
 use crate::kernel::syscall::{self, Pid};
 use crate::kernel::{socket, terminal};
@@ -68,6 +69,21 @@ pub(super) fn set_streams(streams: Option<[OwnedFd; 3]>) -> Result<()> {
     Ok(())
 }
 
+/// Puts pipes in place of the caller's streams and sends the other ends to the parent: what the caller has passed is not the
+/// container's, and could be truncated or given away by it. `/dev/null` stays, since nothing can be done with it.
+pub(super) fn make_pipes(channel: &Channel) -> Result<()> {
+    for number in 0..3 {
+        let stream = syscall::borrow_fd(number);
+        if stream.is_some_and(|stream| rustix::fs::fstat(stream).is_ok_and(|stat| is_null(&stat))) {
+            continue;
+        }
+        let (theirs, ours) = Ends::pipe(number)?;
+        channel.send_fd(&Message::Pipe(number), ours.as_fd())?;
+        syscall::dup_to(theirs.as_fd(), number).fails(|| "dup3")?;
+    }
+    Ok(())
+}
+
 /// Gives the program a terminal, and sends its master to the console socket or to the parent. `show` is called with the slave.
 pub(super) fn make_terminal(
     console: Option<OwnedFd>,
@@ -98,8 +114,5 @@ pub(super) fn send_pidfd(socket: Option<OwnedFd>) -> Result<()> {
 pub(super) fn take_on(program: &mut Program, channel: &Channel) -> Result<CString> {
     program.settle()?;
     channel.tell_and_wait(&Message::Ready)?;
-    let path = program.take_on(&|listener| channel.hand_over_listener(listener))?;
-    // A change of user has cleared it already. A program that runs as root must not keep it either.
-    rustix::process::set_parent_process_death_signal(None).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
-    Ok(path)
+    program.take_on(&|listener| channel.hand_over_listener(listener))
 }

@@ -3,7 +3,7 @@
 //! libcontainer's own implementation loses the seccomp filter, the user, the working directory, the limits and the OOM score.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,14 +11,16 @@ use libcontainer::oci_spec::runtime::ExecCPUAffinity;
 use rustix::fs::Mode;
 
 use super::child::{self, Child};
+use super::namespace::Namespaces;
 use super::parent::{self, Parent};
-use super::talk::{Channel, Message};
+use super::talk::{Channel, Ends, Message};
 use super::{agent, namespace};
 use crate::cgroup;
 use crate::cgroup::entrance::Entrance;
 use crate::container::Container;
 use crate::container::state;
 use crate::kernel::error::Fails;
+use crate::kernel::process::Process;
 use crate::kernel::syscall::{self, Pid};
 use crate::kernel::{log, set, terminal};
 use crate::program::seccomp::{self, Filter};
@@ -37,15 +39,17 @@ pub(crate) struct Options {
     pub(crate) sub_groups: BTreeMap<String, PathBuf>,
     /// The standard streams; `None` for those of the caller.
     pub(crate) streams: Option<[OwnedFd; 3]>,
+    /// Whether pipes stand between it and the caller's streams.
+    pub(crate) pipes: bool,
     /// `process.execCPUAffinity`.
     pub(crate) affinity: Option<ExecCPUAffinity>,
     /// How the process gets into the container's groups.
     pub(crate) entrance: Entrance,
 }
 
-/// Starts a program. Returns its process, and the terminal's master unless a console socket received it.
-pub(crate) fn start(container: &Container, program: Program, mut options: Options) -> Result<(Pid, Option<OwnedFd>)> {
-    let init = container.pidfd()?;
+/// Starts a program. Returns its process, and this side's ends of its streams; a console socket has got the terminal's.
+pub(crate) fn start(container: &Container, program: Program, mut options: Options) -> Result<(Pid, Ends)> {
+    let init = container.process()?;
     let affinity = options.affinity.take();
     let mut exec = Exec { container, program, options, flags: flags(container), init, staged: false };
     exec.restrict()?;
@@ -129,8 +133,8 @@ struct Exec<'a> {
     options: Options,
     /// The namespaces to join, as flags for setns.
     flags: i32,
-    /// A pidfd of the container's init process, whose namespaces are joined.
-    init: OwnedFd,
+    /// The container's init process, whose namespaces are joined.
+    init: Process,
     /// Whether an intermediate process has already entered the namespaces.
     staged: bool,
 }
@@ -159,7 +163,7 @@ impl Exec<'_> {
         // setns applies to later children only. This process clones no other child, so it need not go back.
         let pid_flag = self.flags & libc::CLONE_NEWPID;
         if pid_flag != 0 {
-            syscall::setns(self.init.as_fd(), pid_flag).fails(|| "failed to setns into pid namespace")?;
+            self.enter(pid_flag).context("failed to setns into pid namespace")?;
             self.flags &= !pid_flag;
         }
         if self.options.sub_groups.is_empty() {
@@ -171,6 +175,17 @@ impl Exec<'_> {
             child::run(self, &theirs)
         };
         Ok((pid, ours))
+    }
+
+    /// Enters namespaces of the container. One call does it since Linux 5.8, by a pidfd; before that, each has a file.
+    fn enter(&self, flags: i32) -> Result<()> {
+        if let Some(pidfd) = self.init.pidfd() {
+            match syscall::setns(pidfd, flags) {
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+                result => return result.fails(|| "setns").map_err(Into::into),
+            }
+        }
+        Namespaces::of(&self.init, flags)?.join(true)
     }
 
     /// Puts the child into the container's groups, and sets its affinity and OOM score.
@@ -209,13 +224,15 @@ fn join_groups(container: &Container, options: &Options, pid: Pid) -> Result<()>
 
 impl Child for Exec<'_> {
     fn enter_first(&self) -> Result<()> {
-        syscall::setns(self.init.as_fd(), self.flags).fails(|| "failed to setns into the container's namespaces")?;
-        Ok(())
+        self.enter(self.flags).context("failed to setns into the container's namespaces")
     }
 
     fn set_up(&mut self, channel: &Channel) -> Result<anyhow::Error> {
         self.isolate(channel)?;
         child::set_streams(self.options.streams.take())?;
+        if self.options.pipes {
+            child::make_pipes(channel)?;
+        }
         let (program, options) = (&mut self.program, &mut self.options);
         if options.terminal {
             child::make_terminal(options.console.take(), program.size, channel, |_| Ok(()))?;

@@ -14,7 +14,7 @@ use super::begin::Begun;
 use super::init::Init;
 use super::parent::{self, Parent};
 use super::plan::Plan;
-use super::talk::{Channel, Message};
+use super::talk::{Channel, Ends, Message};
 use super::{agent, child, namespace, netdev};
 use crate::cgroup::{self, device, rdt};
 use crate::container::{FIFO, hook};
@@ -22,7 +22,7 @@ use crate::kernel::error::Fails;
 use crate::kernel::syscall::{self, Pid};
 use crate::kernel::{log, terminal};
 use crate::program::outside;
-use crate::rootfs::bind;
+use crate::rootfs::{bind, stage};
 use crate::spec::{self, Items, Namespaces as _};
 
 /// runc's words before an error between `Go` and execve. Engines look for them.
@@ -36,8 +36,8 @@ pub(crate) struct NotExecuted(String);
 /// The container's Intel RDT configuration, and resctrl; `None` if it has none.
 type Shares = Option<(rdt::Config, rdt::Resctrl)>;
 
-/// Does everything that must be undone if it fails. Returns the terminal's master unless a console socket received it.
-pub(super) fn make(begun: &mut Begun, spec: &Spec, wait_for_start: bool) -> Result<Option<OwnedFd>> {
+/// Does everything that must be undone if it fails. Returns this side's ends of the streams; a console socket has got the terminal's.
+pub(super) fn make(begun: &mut Begun, spec: &Spec, wait_for_start: bool) -> Result<Ends> {
     begun.keep_for_exec()?;
     if wait_for_start {
         begun.plan.fifo = Some(make_fifo(&begun.container.folder.join(FIFO))?);
@@ -70,7 +70,7 @@ fn make_fifo(path: &Path) -> Result<OwnedFd> {
 }
 
 /// Clones the child, gives it what it cannot give itself, and answers it until its program runs.
-fn bring_up(begun: &mut Begun, spec: &Spec, shares: &Shares, ends: (Channel, Channel)) -> Result<Option<OwnedFd>> {
+fn bring_up(begun: &mut Begun, spec: &Spec, shares: &Shares, ends: (Channel, Channel)) -> Result<Ends> {
     let (channel, placed) = spawn(begun, ends)?;
     limit(begun, spec, shares, placed)?;
     let (plan, program, pid) = (&begun.plan, &begun.program, begun.pid);
@@ -241,7 +241,7 @@ fn send_tree(channel: &Channel, plan: &Plan, pid: Pid, index: i32) -> Result<()>
     let Some(helper) = syscall::clone(0, None).fails(|| "clone")? else {
         let open = || -> Result<()> {
             syscall::setns(mounts.as_fd(), libc::CLONE_NEWNS).fails(|| "failed to setns into mount namespace")?;
-            let tree = bind::open_source(mount).fails(|| format!("open_tree {}", mount.source.display()))?;
+            let tree = stage::lend(mount).fails(|| format!("open_tree {}", mount.source.display()))?;
             if let Some(ids) = &ids {
                 bind::map_ids(mount, &tree, ids)?;
             }

@@ -11,12 +11,14 @@ use super::child::{self, Child};
 use super::namespace;
 use super::plan::Plan;
 use super::talk::{Channel, Message};
-use crate::container::hook;
+use crate::container::hook::{self, Environment};
 use crate::kernel::error::Fails;
 use crate::kernel::procfs::Procfs;
 use crate::kernel::{log, syscall};
 use crate::program::{Program, label};
 use crate::rootfs;
+use crate::rootfs::root::Root;
+use crate::rootfs::stage::Stage;
 use crate::spec;
 
 /// The init process of a container in the making.
@@ -37,15 +39,20 @@ impl Child for Init<'_> {
         let (plan, program) = (&mut *self.plan, &mut *self.program);
         isolate(plan, program.rootless, channel)?;
         child::set_streams(plan.streams.take())?;
+        if plan.foreground && !plan.terminal {
+            child::make_pipes(channel)?;
+        }
         // Needed for the fifo later: the container's own /proc may be missing or fake.
         let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .fails(|| "open /proc")?;
-        make_file_system(plan, program, channel)?;
-        configure(plan, program)?;
+        let mut stage = make_file_system(plan, program, channel)?;
+        configure(plan, program, &stage)?;
+        stage.end()?;
+        // The stage has a descriptor of the host's `/proc`.
+        drop(stage);
         let path = child::take_on(program, channel)?;
         log::debug(|| "init: closing the pipe to signal completion".to_owned());
         if let Some(fifo) = plan.fifo.take() {
-            syscall::exit_on_signals();
             channel.send(&Message::Waiting)?;
             wait_for_start(&proc, fifo)?;
         }
@@ -54,7 +61,7 @@ impl Child for Init<'_> {
         let hooks = plan.hooks.start_container().as_ref();
         if hooks.is_some_and(|hooks| !hooks.is_empty()) {
             let state = plan.state.for_hooks("created", std::process::id() as syscall::Pid);
-            hook::run_with("startContainer", hooks, &state, &program.environment)?;
+            hook::run_with("startContainer", hooks, &state, Environment::Program(&program.environment))?;
         }
         Ok(program.execute(&path))
     }
@@ -93,28 +100,28 @@ fn isolate(plan: &mut Plan, rootless: bool, channel: &Channel) -> Result<()> {
     Ok(())
 }
 
-/// Sets up the file system, the working directory and the terminal.
-fn make_file_system(plan: &mut Plan, program: &Program, channel: &Channel) -> Result<()> {
+/// Sets up the file system, the working directory and the terminal. Returns the stage for the last mounts.
+fn make_file_system(plan: &mut Plan, program: &Program, channel: &Channel) -> Result<Stage> {
     // The files created below get exactly the requested modes.
     rustix::process::umask(Mode::empty());
-    let late = make_root(plan, channel)?;
+    let root = make_root(plan, channel)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     make_cwd(program)?;
     let mounts = plan.rootfs.mount_namespace;
     if plan.terminal {
         child::make_terminal(plan.console.take(), program.size, channel, |slave| {
-            if mounts { rootfs::device::mount_console(slave) } else { Ok(()) }
+            if mounts { rootfs::device::mount_console(&root.stage, slave) } else { Ok(()) }
         })?;
     }
     child::send_pidfd(plan.pidfd_socket.take())?;
     if mounts {
-        rootfs::finish(&plan.rootfs, late)?;
+        rootfs::finish(&plan.rootfs, &root.stage, root.late)?;
     }
-    Ok(())
+    Ok(root.stage)
 }
 
 /// Applies settings of the whole container: umask, names, AppArmor profile, sysctls, read-only and masked paths.
-fn configure(plan: &Plan, program: &Program) -> Result<()> {
+fn configure(plan: &Plan, program: &Program, stage: &Stage) -> Result<()> {
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
     if !plan.hostname.is_empty() {
         rustix::system::sethostname(plan.hostname.as_bytes()).fails(|| "sethostname")?;
@@ -124,13 +131,13 @@ fn configure(plan: &Plan, program: &Program) -> Result<()> {
     }
     program.confine()?;
     write_sysctls(plan)?;
-    rootfs::mask::make_read_only(&plan.rootfs.read_only_paths)?;
-    rootfs::mask::mask(&plan.rootfs.masked_paths, &plan.rootfs.mount_label)
+    rootfs::mask::make_read_only(stage, &plan.rootfs.read_only_paths)?;
+    rootfs::mask::mask(stage, &plan.rootfs.masked_paths, &plan.rootfs.mount_label)
 }
 
-/// Sets up the root file system and enters it; the hooks run in between. Returns the mounts that must become read-only later.
-fn make_root(plan: &Plan, channel: &Channel) -> Result<Vec<OwnedFd>> {
-    let root = rootfs::prepare(&plan.rootfs, &|index| channel.ask_for_tree(index))?;
+/// Sets up the root file system and enters it; the hooks run in between.
+fn make_root(plan: &Plan, channel: &Channel) -> Result<Root> {
+    let mut root = rootfs::prepare(&plan.rootfs, &|index| channel.ask_for_tree(index))?;
     channel.tell_and_wait(&Message::Hooks)?;
     rustix::process::fchdir(&root.fd).fails(|| format!("chdir {}", root.path.display()))?;
     run_inner_hooks(plan)?;
@@ -138,14 +145,18 @@ fn make_root(plan: &Plan, channel: &Channel) -> Result<Vec<OwnedFd>> {
     if plan.rootfs.makes_devices() {
         rootfs::device::reopen_null()?;
     }
-    Ok(root.late)
+    if plan.rootfs.mount_namespace {
+        root.stage.begin(Path::new("/"))?;
+    }
+    Ok(root)
 }
 
 fn run_inner_hooks(plan: &Plan) -> Result<()> {
     let hooks = plan.hooks.create_container().as_ref();
     if hooks.is_some_and(|hooks| !hooks.is_empty()) {
         let state = plan.state.for_hooks("creating", std::process::id() as syscall::Pid);
-        hook::run("createContainer", hooks, &state)?;
+        // They are programs of the container in the making: neither the caller's environment nor the program's is theirs.
+        hook::run_with("createContainer", hooks, &state, Environment::Program(&[]))?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 
 use crate::container::state;
 use crate::kernel::error::Fails;
+use crate::kernel::process::{self, Process};
 use crate::kernel::syscall::{self, Pid};
 use crate::spec::Namespaces as _;
 
@@ -78,6 +79,23 @@ impl Namespaces {
             }
         }
         Ok(Self { joined, new, offsets: offsets.cloned().unwrap_or_default() })
+    }
+
+    /// Opens the namespaces of a process that `flags` name.
+    pub(crate) fn of(process: &Process, flags: i32) -> Result<Self> {
+        let mut joined = Vec::new();
+        for (kind, (_, path)) in
+            ALL.into_iter().zip(paths_of(process.pid())).filter(|(kind, _)| flags & flag(*kind) != 0)
+        {
+            let fd = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .fails(|| format!("open {}", path.display()))?;
+            joined.push((kind, path, fd));
+        }
+        // Checked after they were opened: they are those of this process, even if the id is used again.
+        if process.has_ended() {
+            bail!("process {} has ended", process.pid());
+        }
+        Ok(Self { joined, new: 0, offsets: HashMap::new() })
     }
 
     /// Whether the container gets a new namespace of a kind.
@@ -229,7 +247,7 @@ fn helper(name: &str, pid: Pid, mappings: &[LinuxIdMapping]) -> Result<()> {
     for mapping in mappings {
         command.args([mapping.container_id(), mapping.host_id(), mapping.size()].map(|number| number.to_string()));
     }
-    let output = match command.output() {
+    let output = match process::output(&mut command) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             bail!("rootless container requires {name} (package uidmap) for more than one mapped id")
         }

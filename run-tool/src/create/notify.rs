@@ -18,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pipe::PipeFlags;
 
 use crate::kernel::error::Fails;
+use crate::kernel::process::Process;
 use crate::kernel::syscall::Pid;
 use crate::kernel::{log, socket};
 use crate::rootfs::mount::Mount;
@@ -105,18 +106,13 @@ impl Notify {
     }
 
     /// Waits until the container is ready or has ended, and passes readiness on with `main` as the main process.
-    pub(crate) fn wait(mut self, container: Option<OwnedFd>, main: Pid) -> Result<()> {
+    pub(crate) fn wait(mut self, container: Option<&Process>, main: Pid) -> Result<()> {
         loop {
             // Checked before the socket is read, so that a message sent just before the end counts.
-            let mut ended = container.is_none();
-            if let Some(container) = &container {
-                let mut polled = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(container, PollFlags::IN)];
-                match rustix::event::poll(&mut polled, None) {
-                    Err(rustix::io::Errno::INTR) => continue,
-                    result => result.fails(|| "poll notify socket")?,
-                };
-                ended = !polled[1].revents().is_empty();
-            }
+            let ended = match container {
+                None => true,
+                Some(process) => process.wait(Some(self.socket.as_fd()), None).fails(|| "poll notify socket")?.ended,
+            };
             if let Some(barrier) = self.serve(main)? {
                 return wait_for(&barrier);
             }

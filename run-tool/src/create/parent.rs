@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::agent;
 use super::child::{self, Child};
-use super::talk::{Channel, Message};
+use super::talk::{Channel, Ends, Message};
 use crate::kernel::error::Fails;
 use crate::kernel::syscall::{self, Pid};
 
@@ -41,11 +41,10 @@ pub(super) trait Parent {
     fn ended(&self) -> anyhow::Error;
 }
 
-/// Answers a child until its program runs or waits for `start`. The child must be in its groups and have its ids. Returns the master of
-/// the terminal, if the child sent it.
-pub(super) fn answer<P: Parent>(parent: &mut P, channel: &Channel, pid: Pid) -> Result<Option<OwnedFd>> {
+/// Answers a child until its program runs or waits for `start`. The child must be in its groups and have its ids.
+pub(super) fn answer<P: Parent>(parent: &mut P, channel: &Channel, pid: Pid) -> Result<Ends> {
     channel.send(&Message::Go)?;
-    let mut terminal = None;
+    let mut ends = Ends::default();
     let mut ready = false;
     loop {
         match channel.receive()? {
@@ -55,11 +54,12 @@ pub(super) fn answer<P: Parent>(parent: &mut P, channel: &Channel, pid: Pid) -> 
                 channel.send(&Message::Continue)?;
             }
             Some((Message::Pty, fd)) => {
-                terminal = fd;
-                if let Some(terminal) = &terminal {
+                ends.terminal = fd;
+                if let Some(terminal) = &ends.terminal {
                     parent.prepare(terminal)?;
                 }
             }
+            Some((Message::Pipe(number), Some(pipe))) => ends.pipes.push((number, pipe)),
             Some((Message::Ready, _)) => {
                 parent.ready()?;
                 ready = true;
@@ -70,10 +70,10 @@ pub(super) fn answer<P: Parent>(parent: &mut P, channel: &Channel, pid: Pid) -> 
                 channel.send(&Message::Continue)?;
                 parent.hand_on(&listener)?;
             }
-            Some((Message::Waiting, _)) => return Ok(terminal),
+            Some((Message::Waiting, _)) => return Ok(ends),
             Some((Message::Error(text), _)) => return Err(parent.failed(text, ready)),
             // execve has closed the child's end of the socket: the program runs.
-            None if ready => return Ok(terminal),
+            None if ready => return Ok(ends),
             None => return Err(parent.ended()),
             Some((message, _)) => bail!("unexpected message {message:?} from {}", P::CHILD),
         }

@@ -79,7 +79,7 @@ pub(crate) struct Plan {
     pub(crate) umask: u32,
     /// Whether the program gets a terminal.
     pub(crate) terminal: bool,
-    /// Whether that terminal is shown in the caller's.
+    /// Whether its terminal, or the pipes in place of one, lead to the caller's streams.
     pub(crate) foreground: bool,
     /// The connected console socket.
     pub(crate) console: Option<OwnedFd>,

@@ -7,7 +7,7 @@
 //! | 2 | Starts in its version 2 group. If there are version 1 groups, it moves itself there and reports with `Entered`. | Moves the child if it could not move itself. Sets limits, ids, OOM score and network devices, then sends `Go`. |
 //! | 3 | Joins namespaces and makes the mounts. For a source that it may not open, it sends `Tree`. | Answers with `Tree` and a descriptor, or with `Error`. |
 //! | 4 | The mounts are made: `Hooks`. | Runs the prestart and createRuntime hooks, then sends `Continue`. |
-//! | 5 | Enters its root. Without a console socket it sends its terminal: `Pty` with a descriptor. | Keeps the terminal. |
+//! | 5 | Enters its root. Without a console socket it sends its terminal: `Pty` with a descriptor. In the foreground without a terminal it sends the ends of pipes before 3: `Pipe`. | Keeps them. |
 //! | 6 | Everything is set up: `Ready`. | Sets the resource limits, stores the state, then sends `Continue`. |
 //! | 7 | If its seccomp filter has a listener: `SeccompListener`. | Copies the descriptor, sends `Continue`, then passes the descriptor to the agent. |
 //! | 8 | With `create`, it is about to wait for `start`: `Waiting`. | Stops listening. |
@@ -20,7 +20,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use anyhow::{Result, bail};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
+use rustix::pipe::PipeFlags;
 
 use crate::cgroup::entrance::Entrance;
 use crate::kernel::error::Fails;
@@ -54,6 +55,8 @@ pub(crate) enum Message {
     SeccompListener(i32),
     /// Child: the master of the terminal (with a descriptor).
     Pty,
+    /// Child: the other end of the pipe that is its standard stream of this number (with a descriptor).
+    Pipe(i32),
     /// Child: the index of a mount whose source the parent must open. Parent: the answer (with a descriptor).
     Tree(i32),
     /// Child: about to wait for `start`.
@@ -80,6 +83,7 @@ impl Message {
             Message::Ready => (b'r', Vec::new()),
             Message::SeccompListener(fd) => (b's', fd.to_ne_bytes().to_vec()),
             Message::Pty => (b't', Vec::new()),
+            Message::Pipe(number) => (b'o', number.to_ne_bytes().to_vec()),
             Message::Tree(index) => (b'm', index.to_ne_bytes().to_vec()),
             Message::Waiting => (b'w', Vec::new()),
             Message::Log(Level::Debug, text) => (b'0', cut(text)),
@@ -105,6 +109,7 @@ impl Message {
             b'r' => Message::Ready,
             b's' => Message::SeccompListener(number()?),
             b't' => Message::Pty,
+            b'o' => Message::Pipe(number()?),
             b'm' => Message::Tree(number()?),
             b'w' => Message::Waiting,
             b'0' => Message::Log(Level::Debug, text()),
@@ -113,6 +118,23 @@ impl Message {
             b'e' => Message::Error(text()),
             _ => return None,
         })
+    }
+}
+
+/// This side's ends of a child's standard streams, as far as the child has sent them.
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
+    /// The master of its terminal.
+    pub(crate) terminal: Option<OwnedFd>,
+    /// Pipes, with the number of the stream at the other end.
+    pub(crate) pipes: Vec<(i32, OwnedFd)>,
+}
+
+impl Ends {
+    /// Makes a pipe for the standard stream of a number: the child's end, and this side's.
+    pub(crate) fn pipe(number: i32) -> Result<(OwnedFd, OwnedFd)> {
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).fails(|| "pipe")?;
+        Ok(if number == 0 { (read, write) } else { (write, read) })
     }
 }
 
@@ -132,8 +154,7 @@ impl Channel {
     pub(crate) fn send(&self, message: &Message) -> Result<()> {
         let bytes = message.encode();
         loop {
-            // A plain write passes even a seccomp filter that traps sendmsg. SIGPIPE is ignored until right before execve, when
-            // the child sends nothing more.
+            // A plain write passes even a seccomp filter that traps sendmsg.
             match rustix::io::write(&self.0, &bytes) {
                 Err(rustix::io::Errno::INTR) => {}
                 result => {
@@ -213,9 +234,20 @@ impl Channel {
         self.expect(&Message::Continue)
     }
 
-    /// In the child: lets the parent duplicate the listener of the seccomp filter.
+    /// In the child: lets the parent duplicate the listener of the seccomp filter. Under that filter, it takes read and write only.
     pub(crate) fn hand_over_listener(&self, listener: RawFd) -> Result<()> {
-        self.tell_and_wait(&Message::SeccompListener(listener))
+        self.send(&Message::SeccompListener(listener))?;
+        let mut bytes = [0; 16];
+        let count = loop {
+            match rustix::io::read(&self.0, &mut bytes) {
+                Err(rustix::io::Errno::INTR) => {}
+                result => break result.fails(|| "read from the parent")?,
+            }
+        };
+        match Message::decode(&bytes[..count]) {
+            Some(Message::Continue) => Ok(()),
+            _ => Err(Gone(format!("{:?}", Message::Continue)).into()),
+        }
     }
 
     /// In the child: lets the parent open the source of a mount.
@@ -233,11 +265,21 @@ impl Channel {
         let text = format!("{error:#}");
         // A parent that ended while its answer was expected has reported its own error.
         let gone = error.chain().any(|cause| cause.is::<Gone>());
-        if self.send(&Message::Error(text.clone())).is_err() && !gone {
+        if self.send_last(&Message::Error(text.clone())).is_err() && !gone {
             // The parent no longer listens. As in runc, the error goes to the container's standard error.
             log::say(&text);
         }
         syscall::exit(1)
+    }
+
+    /// Sends a message without a signal if the other side is gone: shortly before execve, SIGPIPE has its default action again.
+    fn send_last(&self, message: &Message) -> Result<()> {
+        match rustix::net::send(&self.0, &message.encode(), SendFlags::NOSIGNAL) {
+            Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => bail!("the other process has ended"),
+            // The seccomp filter stops this call.
+            Err(_) => self.send(message),
+            Ok(_) => Ok(()),
+        }
     }
 
     /// Waits for one particular message.

@@ -9,6 +9,9 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::error::lacks;
+use super::walk::{self, Rules};
+
 /// Makes a path absolute and removes `.`, `..` and repeated slashes, without looking at the disk. `..` stops at the root.
 pub(crate) fn clean(path: &Path) -> PathBuf {
     let mut cleaned = PathBuf::from("/");
@@ -28,10 +31,15 @@ pub(crate) fn clean(path: &Path) -> PathBuf {
 pub(crate) fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
     let path = path.strip_prefix("/").unwrap_or(path);
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let rules = Rules { refuse_symlinks: resolve.contains(ResolveFlags::NO_SYMLINKS), ..Rules::default() };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | resolve;
     // EAGAIN: something was renamed during the walk. The tries are limited in case someone renames all the time.
     for _ in 0..128 {
-        match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        let opened = match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(error) if lacks(error) => walk::open(root, path, flags, rules),
+            result => result,
+        };
+        match opened {
             Err(Errno::AGAIN | Errno::INTR) => {}
             result => return result,
         }

@@ -42,6 +42,12 @@ pub(crate) fn reason(error: &io::Error) -> String {
     }
 }
 
+/// Whether a system call is not to be had: the kernel lacks it (ENOSYS), or the seccomp profile of an outer container forbids it
+/// (EPERM, which docker's profiles answered to calls that they did not know).
+pub(crate) fn lacks(error: rustix::io::Errno) -> bool {
+    matches!(error, rustix::io::Errno::NOSYS | rustix::io::Errno::PERM)
+}
+
 /// Adds the operation to a failed system call.
 pub(crate) trait Fails<T> {
     /// Puts `what` before the reason, as in `open /etc/passwd: permission denied`.

@@ -8,8 +8,9 @@ use anyhow::{Result, bail};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
+use super::error::{Fails, lacks};
 use super::syscall::Pid;
-use crate::kernel::error::Fails;
+use super::walk::{self, Rules};
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -49,7 +50,7 @@ impl Procfs {
 
     /// Writes a file of this procfs. Fails if something is mounted over it.
     pub(crate) fn write(&self, path: &Path, value: &str) -> Result<()> {
-        let mut file = self.file(path, OFlags::WRONLY)?;
+        let mut file = File::from(self.open_file(path, OFlags::WRONLY)?);
         file.write_all(value.as_bytes()).fails(|| format!("write /proc/{}", path.display()))?;
         Ok(())
     }
@@ -57,16 +58,30 @@ impl Procfs {
     /// Reads a file of this procfs. Fails if something is mounted over it.
     pub(crate) fn read(&self, path: &Path) -> Result<String> {
         let mut text = String::new();
-        let mut file = self.file(path, OFlags::RDONLY)?;
+        let mut file = File::from(self.open_file(path, OFlags::RDONLY)?);
         file.read_to_string(&mut text).fails(|| format!("read /proc/{}", path.display()))?;
         Ok(text)
     }
 
-    fn file(&self, path: &Path, flags: OFlags) -> Result<File> {
+    /// Opens a file of this procfs. Fails if something is mounted over it.
+    pub(crate) fn open_file(&self, path: &Path, flags: OFlags) -> Result<OwnedFd> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-        let fd = rustix::fs::openat2(self.0.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
-            .fails(|| format!("open /proc/{}", path.display()))?;
-        Ok(fd.into())
+        let opened = match rustix::fs::openat2(self.0.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(error) if lacks(error) => self.walk(path, flags),
+            result => result,
+        };
+        opened.fails(|| format!("open /proc/{}", path.display())).map_err(Into::into)
+    }
+
+    fn walk(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let mount = Some(walk::mount_id(self.0.as_fd())?);
+        walk::open(self.0.as_fd(), path, flags, Rules { mount, ..Rules::default() })
+    }
+}
+
+impl AsFd for Procfs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -107,6 +122,11 @@ mod tests {
         let proc = Procfs::mounted().unwrap();
         assert!(proc.write(Path::new("../etc/passwd"), "x").is_err());
         assert!(proc.write(Path::new("self/root/etc/passwd"), "x").is_err());
+        // The same without openat2.
+        assert!(proc.walk(Path::new("../etc/passwd"), OFlags::RDONLY).is_err());
+        assert!(proc.walk(Path::new("self/root/etc/passwd"), OFlags::RDONLY).is_err());
+        assert!(proc.walk(Path::new("self/exe"), OFlags::RDONLY).is_err());
+        proc.walk(Path::new("self/attr/current"), OFlags::PATH).unwrap();
     }
 
     #[test]

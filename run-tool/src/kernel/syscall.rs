@@ -47,8 +47,10 @@ pub(crate) fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Op
     match check(pid) {
         Ok(0) => Ok(None),
         Ok(pid) => Ok(Some(pid as Pid)),
-        // Old kernels, and the seccomp profiles of some outer containers, lack clone3.
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) && cgroup.is_none() => clone_old(flags),
+        // Linux before 5.3 lacks clone3, and some seccomp profiles forbid it. Where all of it is forbidden, clone says so again.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) && cgroup.is_none() => {
+            clone_old(flags)
+        }
         Err(error) => Err(error),
     }
 }
@@ -143,7 +145,7 @@ pub(crate) fn execve(path: &CStr, arguments: &[CString], environment: &[CString]
 }
 
 /// Executes the program that `file` refers to. Returns only if that fails.
-pub(crate) fn execveat(file: BorrowedFd<'_>, arguments: &[CString], environment: &[CString]) -> io::Error {
+pub(crate) fn execve_file(file: BorrowedFd<'_>, arguments: &[CString], environment: &[CString]) -> io::Error {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
         strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
     };
@@ -159,6 +161,14 @@ pub(crate) fn execveat(file: BorrowedFd<'_>, arguments: &[CString], environment:
             libc::AT_EMPTY_PATH,
         )
     };
+    let error = io::Error::last_os_error();
+    if !matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) {
+        return error;
+    }
+    // The same by the descriptor's name, for kernels and seccomp profiles without execveat.
+    let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).expect("digits");
+    // SAFETY: as in `execve`.
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
     io::Error::last_os_error()
 }
 
@@ -266,13 +276,13 @@ pub(crate) fn prlimit(pid: Pid, resource: c_uint, soft: u64, hard: u64) -> io::R
 }
 
 /// Sets close-on-exec on all descriptors from `first` on.
-pub(crate) fn close_on_exec_from(first: c_uint) -> io::Result<()> {
+pub(super) fn close_range_on_exec(first: c_uint) -> io::Result<()> {
     // SAFETY: CLOSE_RANGE_CLOEXEC closes nothing, so no owned descriptor becomes invalid.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) }).map(drop)
 }
 
 /// Closes all descriptors from `first` on. Only for the very beginning, when all of them were inherited.
-pub(crate) fn close_from(first: c_uint) -> io::Result<()> {
+pub(super) fn close_range(first: c_uint) -> io::Result<()> {
     // SAFETY: run-tool has not opened anything yet, so no owned descriptor becomes invalid.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, 0) }).map(drop)
 }
@@ -468,6 +478,15 @@ pub(crate) fn bpf_attach_device_program(
     };
     // SAFETY: the struct outlives the call.
     check(unsafe { libc::syscall(libc::SYS_bpf, PROG_ATTACH, &raw const attach, size_of::<Attach>()) }).map(drop)
+}
+
+/// Detaches a device program from a cgroup.
+pub(crate) fn bpf_detach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    const PROG_DETACH: c_int = 9;
+    const CGROUP_DEVICE: u32 = 6;
+    let detach = [cgroup.as_raw_fd() as u32, program.as_raw_fd() as u32, CGROUP_DEVICE, 0];
+    // SAFETY: the array is the attr's first sixteen bytes (target, program, kind, flags), and outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_bpf, PROG_DETACH, detach.as_ptr(), size_of_val(&detach)) }).map(drop)
 }
 
 /// The device programs that are attached to a cgroup, without those of its parents.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{OptionalActions, OutputModes, Termios, Winsize};
 
@@ -27,8 +27,7 @@ pub(crate) fn allocate() -> Result<(OwnedFd, OwnedFd)> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let parent = rustix::fs::open("/dev/pts", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .fails(|| "open /dev/pts")?;
-    let master = rustix::fs::openat2(&parent, "ptmx", flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
-        .fails(|| "open /dev/pts/ptmx")?;
+    let master = rustix::fs::openat(&parent, "ptmx", flags, Mode::empty()).fails(|| "open /dev/pts/ptmx")?;
     // It could have been exchanged between the check and the open, so check what is open now.
     let opened = rustix::fs::fstat(&master).fails(|| "fstat /dev/pts/ptmx")?;
     let statfs = rustix::fs::fstatfs(&master).fails(|| "fstatfs /dev/pts/ptmx")?;

@@ -1,6 +1,7 @@
 //! Capability sets of a container's process, from the names in the configuration to the kernel's bits.
 
 use anyhow::Result;
+use libcontainer::capabilities::CapabilityExt;
 use libcontainer::oci_spec::runtime::{Capabilities, LinuxCapabilities};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
@@ -63,12 +64,13 @@ pub(crate) struct Sets {
 }
 
 fn bits(names: Option<&Capabilities>) -> u64 {
-    let number = |name: String| NAMES.iter().position(|known| *known == name);
-    names
-        .into_iter()
-        .flatten()
-        .filter_map(|capability| number(capability.to_string()))
-        .fold(0, |bits, number| bits | 1 << number)
+    names.into_iter().flatten().fold(0, |bits, capability| bits | capability.to_cap().bitmask())
+}
+
+/// The names of a set in the kernel's order, as the configuration spells them.
+fn names(bits: u64) -> String {
+    let there = NAMES.iter().enumerate().filter(|(number, _)| bits & 1 << number != 0);
+    there.map(|(_, name)| format!("CAP_{name}")).collect::<Vec<_>>().join(" ")
 }
 
 impl Sets {
@@ -98,17 +100,23 @@ impl Sets {
         Ok(())
     }
 
+    /// Leaves out what cannot be granted, with a warning (runtime-spec config.md, "capabilities"): what run-tool itself lacks, in a
+    /// container or on a hardened host, and what this kernel does not know.
+    pub(crate) fn limit_to_own(&mut self) -> Result<()> {
+        let own = rustix::thread::capabilities(None).fails(|| "unable to apply caps: capget")?.permitted.bits();
+        let missing = (self.effective | self.permitted | self.inheritable) & !own;
+        if missing != 0 {
+            log::warn(&format!("ignoring unknown or unavailable capabilities: [{}]", names(missing)));
+        }
+        for set in [&mut self.effective, &mut self.permitted, &mut self.inheritable] {
+            *set &= own;
+        }
+        Ok(())
+    }
+
     /// Sets the effective, permitted, inheritable and ambient sets.
     pub(crate) fn apply(&self) -> Result<()> {
-        // Nobody can grant a capability that run-tool itself lacks (in a container, on a hardened host).
-        let own = rustix::thread::capabilities(None).fails(|| "unable to apply caps: capget")?.permitted.bits();
-        let missing = self.permitted & !own & ((1 << NAMES.len()) - 1);
-        if missing != 0 {
-            let names: Vec<_> =
-                (0..NAMES.len()).filter(|number| missing & 1 << number != 0).map(|number| NAMES[number]).collect();
-            log::debug(|| format!("capabilities that run-tool itself lacks: {}", names.join(" ")));
-        }
-        let set = |bits: u64| CapabilitySet::from_bits_retain(bits & own);
+        let set = CapabilitySet::from_bits_retain;
         let sets = CapabilitySets {
             effective: set(self.effective & self.permitted),
             permitted: set(self.permitted),
@@ -153,5 +161,6 @@ mod tests {
             serde_json::from_str(r#"{"bounding":["CAP_CHOWN","CAP_CHECKPOINT_RESTORE"]}"#).unwrap();
         assert_eq!(Sets::from_spec(&spec).bounding, 1 | 1 << 40);
         assert_eq!(NAMES.iter().position(|name| *name == "SYS_ADMIN"), Some(21));
+        assert_eq!(names(1 | 1 << 40), "CAP_CHOWN CAP_CHECKPOINT_RESTORE");
     }
 }

@@ -5,13 +5,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
-use rustix::mount::OpenTreeFlags;
 use rustix::process::{Gid, Uid};
 
 use super::node::Node;
-use super::place::move_onto;
 use super::plan::Plan;
 use super::root::{DIRECTORY, Root};
+use super::stage::Stage;
 use crate::kernel::device::is_null;
 use crate::kernel::error::Fails;
 use crate::kernel::procfs::proc_path;
@@ -63,13 +62,13 @@ fn make(plan: &Plan, root: &Root, dev: &OwnedFd, node: &Node) -> Result<()> {
         }
     };
     if plan.binds_devices {
-        return bind(parent, &name, node);
+        return bind(&root.stage, parent, &name, node);
     }
     let mode = Mode::from_raw_mode(node.mode);
     match rustix::fs::mknodat(parent, &name, node.kind, mode, node.number) {
         Ok(()) => {}
         Err(rustix::io::Errno::EXIST) => return Ok(()),
-        Err(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS) => return bind(parent, &name, node),
+        Err(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS) => return bind(&root.stage, parent, &name, node),
         Err(error) => return Err(error).fails(|| format!("mknodat {}", node.path.display())).map_err(Into::into),
     }
     // mknod applies the umask, so the mode is set again. In a shared directory the file could have been exchanged: check it.
@@ -92,19 +91,14 @@ fn make(plan: &Plan, root: &Root, dev: &OwnedFd, node: &Node) -> Result<()> {
 }
 
 /// Bind mounts the host's device, because a user namespace cannot create one.
-fn bind(parent: &OwnedFd, name: &std::ffi::OsStr, node: &Node) -> Result<()> {
+fn bind(stage: &Stage, parent: &OwnedFd, name: &std::ffi::OsStr, node: &Node) -> Result<()> {
     let fail = || format!("create device inode {}", node.path.display());
     let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;
     rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o666)).fails(fail)?;
     let target = rustix::fs::openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
         .fails(fail)?;
-    let tree = rustix::mount::open_tree(
-        rustix::fs::CWD,
-        &node.path,
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
-    )
-    .fails(|| format!("open_tree {}", node.path.display()))?;
-    move_onto(&tree, &target).fails(|| format!("mount {}", node.path.display()))?;
+    let tree = stage.copy_path(&node.path, false).fails(|| format!("open_tree {}", node.path.display()))?;
+    stage.attach(&tree, &target).fails(|| format!("mount {}", node.path.display()))?;
     Ok(())
 }
 
@@ -135,7 +129,7 @@ pub(crate) fn reopen_null() -> Result<()> {
 }
 
 /// Bind mounts the container's terminal on `/dev/console`.
-pub(crate) fn mount_console(slave: &OwnedFd) -> Result<()> {
+pub(crate) fn mount_console(stage: &Stage, slave: &OwnedFd) -> Result<()> {
     let root = rustix::fs::open("/", DIRECTORY, Mode::empty()).fails(|| "open /")?;
     let target = match beneath::open(
         root.as_fd(),
@@ -151,8 +145,7 @@ pub(crate) fn mount_console(slave: &OwnedFd) -> Result<()> {
     if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
         bail!("create /dev/console mount target: open /dev/console: too many levels of symbolic links");
     }
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    let tree = rustix::mount::open_tree(slave, "", flags).fails(|| "open_tree of the console")?;
-    move_onto(&tree, &target).fails(|| "mount console over /dev/console")?;
+    let tree = stage.copy(slave.as_fd(), false).fails(|| "open_tree of the console")?;
+    stage.attach(&tree, &target).fails(|| "mount console over /dev/console")?;
     Ok(())
 }

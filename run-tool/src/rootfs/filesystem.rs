@@ -1,18 +1,17 @@
 //! Mounts of new file systems: proc, tmpfs, devpts and the like.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags};
+use rustix::mount::MountFlags;
 
 use super::copy::copy_tree;
 use super::mount::Mount;
-use super::option::{self, Options};
 use super::place::{open_target, place};
 use super::plan::Plan;
 use super::root::Root;
+use super::stage::Stage;
 use crate::kernel::beneath;
 use crate::kernel::error::Fails;
 use crate::kernel::procfs::proc_path;
@@ -35,12 +34,13 @@ pub(super) fn make(plan: &Plan, root: &Root, mount: &Mount) -> Result<Option<Own
     let flags = mount.options.flags;
     let late = flags & libc::MS_RDONLY != 0 && mount.is_late_read_only();
     let flags = if late { flags & !libc::MS_RDONLY } else { flags };
-    let tree = new(mount, &mount.kind, &target, flags, &data, late)?;
+    let tree = new(&root.stage, mount, &mount.kind, &target, flags, &data, late)?;
     Ok(tree.filter(|_| late))
 }
 
 /// Mounts a file system of a type on a target. Returns the mount if `kept` asks for it, or if it had to be opened anyway.
 pub(super) fn new(
+    stage: &Stage,
     mount: &Mount,
     kind: &str,
     target: &OwnedFd,
@@ -65,44 +65,13 @@ pub(super) fn new(
     }
     // The mount is opened before it is attached. If it were looked up by path, someone could exchange folders of a shared volume and
     // have another directory changed or filled.
-    let tree = detached(kind, &mount.source, flags, data).fails(fail)?;
+    let tree = stage.create(kind, &mount.source, flags, data).fails(fail)?;
     if copy_up {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let below = rustix::fs::openat(target, ".", flags, Mode::empty()).fails(|| "tmpcopyup: open")?;
         copy_tree(&below, &tree)
             .with_context(|| format!("tmpcopyup: failed to copy {}", mount.destination.display()))?;
     }
-    place(mount, &tree, target, fail)?;
+    place(stage, mount, &tree, target, fail)?;
     Ok(Some(tree))
-}
-
-/// Creates a detached mount, for `place::move_onto`.
-pub(super) fn detached(kind: &str, source: &Path, flags: u64, data: &str) -> rustix::io::Result<OwnedFd> {
-    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    if !source.as_os_str().is_empty() {
-        rustix::mount::fsconfig_set_string(&context, "source", source)?;
-    }
-    // These flags belong to the file system, not only to the mount.
-    for (flag, name) in [
-        (libc::MS_RDONLY, "ro"),
-        (libc::MS_SYNCHRONOUS, "sync"),
-        (libc::MS_DIRSYNC, "dirsync"),
-        (libc::MS_LAZYTIME, "lazytime"),
-        (libc::MS_MANDLOCK, "mand"),
-    ] {
-        if flags & flag != 0 {
-            rustix::mount::fsconfig_set_flag(&context, name)?;
-        }
-    }
-    for option in option::split(data) {
-        match option.split_once('=') {
-            Some((key, value)) => rustix::mount::fsconfig_set_string(&context, key, value.trim_matches('"'))?,
-            None => rustix::mount::fsconfig_set_flag(&context, option)?,
-        }
-    }
-    rustix::mount::fsconfig_create(&context)?;
-    let options = Options { flags, ..Options::default() };
-    let attributes = option::bind_attributes(&options, true).unwrap_or_default().set;
-    let attributes = MountAttrFlags::from_bits_retain(attributes as u32);
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }

@@ -13,19 +13,19 @@ use super::filesystem;
 use super::mask::mask_directory;
 use super::mount::Mount;
 use super::option::Options;
-use super::place::{change_tree, move_onto, open_target};
+use super::place::{change_tree, open_target};
 use super::plan::Plan;
 use super::root::{DIRECTORY, Root};
 use crate::cgroup;
 use crate::kernel::error::{self, Fails};
 use crate::kernel::procfs::proc_path;
-use crate::kernel::syscall::{self, MountAttributes};
+use crate::kernel::syscall::MountAttributes;
 use crate::program::label;
 
 /// Mounts cgroup v2: a new mount of the file system, or a bind mount where the kernel does not permit that.
 pub(super) fn unified(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
     let target = open_target(root, mount, true, None)?;
-    match filesystem::new(mount, "cgroup2", &target, mount.options.flags, &mount.options.data, false) {
+    match filesystem::new(&root.stage, mount, "cgroup2", &target, mount.options.flags, &mount.options.data, false) {
         Err(error) if matches!(error::errno(&error), Some(libc::EPERM | libc::EBUSY)) => {}
         result => return result.map(drop).context("mount cgroup2"),
     }
@@ -37,10 +37,10 @@ pub(super) fn unified(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
     let options = Options { flags: libc::MS_BIND | libc::MS_REC | mount.options.flags, ..mount.options.clone() };
     let shown =
         Mount { source, destination: mount.destination.clone(), kind: "bind".to_owned(), options, id_maps: None };
-    let tree = open_source(&shown).fails(|| format!("open_tree {}", shown.source.display()));
+    let tree = open_source(&root.stage, &shown).fails(|| format!("open_tree {}", shown.source.display()));
     match tree.map_err(anyhow::Error::from).and_then(|tree| bind(root, &shown, &tree)) {
         Err(error) if plan.rootless && error::errno(&error) == Some(libc::ENOENT) => {
-            mask_directory(&target, &plan.mount_label)
+            mask_directory(&root.stage, &target, &plan.mount_label)
         }
         result => result,
     }
@@ -54,8 +54,9 @@ pub(super) fn version_1(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
     let target = open_target(root, mount, true, None)?;
     let flags = MountFlags::NOEXEC | MountFlags::NOSUID | MountFlags::NODEV;
     let data = label::mount_data("mode=755", &plan.mount_label);
-    let base = filesystem::detached("tmpfs", Path::new("tmpfs"), flags.bits().into(), &data).fails(|| "mount tmpfs")?;
-    move_onto(&base, &target).fails(|| "mount tmpfs")?;
+    let stage = &root.stage;
+    let base = stage.create("tmpfs", Path::new("tmpfs"), flags.bits().into(), &data).fails(|| "mount tmpfs")?;
+    stage.attach(&base, &target).fails(|| "mount tmpfs")?;
     let read_only = if mount.options.flags & libc::MS_RDONLY != 0 { MountFlags::RDONLY } else { MountFlags::empty() };
     for hierarchy in &hierarchies {
         let Some(name) = hierarchy.mountpoint.file_name() else { continue };
@@ -80,9 +81,9 @@ pub(super) fn version_1(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
             options,
             id_maps: None,
         };
-        let tree = open_source(&shown).fails(|| format!("open_tree {}", shown.source.display()))?;
-        set_bind_flags(&shown, &tree)?;
-        move_onto(&tree, &place).fails(|| format!("mount {}", shown.source.display()))?;
+        let tree = open_source(&root.stage, &shown).fails(|| format!("open_tree {}", shown.source.display()))?;
+        set_bind_flags(stage, &shown, &tree)?;
+        stage.attach(&tree, &place).fails(|| format!("mount {}", shown.source.display()))?;
     }
     // A hierarchy with several controllers gets a symlink for each of them.
     for hierarchy in hierarchies.iter().filter(|hierarchy| hierarchy.controllers.len() > 1) {
@@ -94,10 +95,10 @@ pub(super) fn version_1(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
             }
         }
     }
-    change_tree(mount, &base)?;
+    change_tree(stage, mount, &base)?;
     if read_only == MountFlags::RDONLY {
         let attributes = MountAttributes { set: 1, ..MountAttributes::default() };
-        syscall::mount_setattr(base.as_fd(), false, &attributes).fails(|| "remount of the cgroup tmpfs read-only")?;
+        stage.change(&base, false, &attributes).fails(|| "remount of the cgroup tmpfs read-only")?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use libcontainer::oci_spec::runtime::{LinuxIdMapping, Mount as MountSpec};
 
 use super::option::{self, Options};
-use crate::kernel::beneath;
+use crate::kernel::{beneath, log};
 use crate::spec::Items;
 
 /// A mount to be made.
@@ -47,6 +47,12 @@ impl Mount {
             options,
             id_maps: mapped.then_some(maps),
         };
+        if !mount.destination.is_absolute() {
+            log::warn(&format!(
+                "mount destination {} is not absolute. Support for non-absolute mount destinations will be removed in a future release.",
+                mount.destination.display()
+            ));
+        }
         let name = || format!("invalid mount {}", mount.destination.display());
         if bind && !mount.options.data.is_empty() {
             return Err(anyhow::anyhow!("bind mounts cannot have any filesystem-specific options applied"))
@@ -67,6 +73,11 @@ impl Mount {
     /// Whether it is a bind mount.
     pub(crate) fn is_bind(&self) -> bool {
         self.kind == "bind"
+    }
+
+    /// Whether the mounts below its source are mounted too.
+    pub(super) fn is_recursive(&self) -> bool {
+        self.options.flags & libc::MS_REC != 0
     }
 
     /// Whether a read-only one must stay writable until all other mounts and devices are made.

@@ -209,6 +209,56 @@ pub(crate) fn bind_attributes(options: &Options, keep: bool) -> Option<MountAttr
     Some(attributes)
 }
 
+/// The flags of mount(2) for a remount of a bind mount whose flags are `before` (those of statfs(2)), with the changes of
+/// `mount_setattr`. Without any for access times, the mount keeps what it has.
+pub(crate) fn remount_flags(before: u64, changes: &MountAttributes) -> u64 {
+    const ST_NOSYMFOLLOW: u64 = 8192;
+    const ST_NODIRATIME: u64 = 2048;
+    let mut flags = 0;
+    for (attribute, stored, flag) in [
+        (ATTR_RDONLY, libc::MS_RDONLY, libc::MS_RDONLY),
+        (ATTR_NOSUID, libc::MS_NOSUID, libc::MS_NOSUID),
+        (ATTR_NODEV, libc::MS_NODEV, libc::MS_NODEV),
+        (ATTR_NOEXEC, libc::MS_NOEXEC, libc::MS_NOEXEC),
+        (ATTR_NOSYMFOLLOW, ST_NOSYMFOLLOW, MS_NOSYMFOLLOW),
+    ] {
+        if changes.set & attribute != 0 || (before & stored != 0 && changes.clear & attribute == 0) {
+            flags |= flag;
+        }
+    }
+    if (changes.set | changes.clear) & (ATTR_ATIME | ATTR_NODIRATIME) != 0 {
+        flags |= match changes.set & ATTR_ATIME {
+            ATTR_NOATIME => libc::MS_NOATIME,
+            ATTR_STRICTATIME => libc::MS_STRICTATIME,
+            _ => libc::MS_RELATIME,
+        };
+        if changes.set & ATTR_NODIRATIME != 0 || (before & ST_NODIRATIME != 0 && changes.clear & ATTR_NODIRATIME == 0) {
+            flags |= libc::MS_NODIRATIME;
+        }
+    }
+    flags
+}
+
+/// The flags among `flags` that a mount from another user namespace can have locked, by the kernel's names.
+pub(crate) fn lockable(flags: u64) -> String {
+    let names = [
+        (libc::MS_RDONLY, "MS_RDONLY"),
+        (libc::MS_NOSUID, "MS_NOSUID"),
+        (libc::MS_NODEV, "MS_NODEV"),
+        (libc::MS_NOEXEC, "MS_NOEXEC"),
+    ];
+    names.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, name)| *name).collect::<Vec<_>>().join("|")
+}
+
+/// The flags for access times that a mount has whose flags are `before` (those of statfs(2)), by the kernel's names.
+pub(crate) fn access_times(before: u64) -> String {
+    const ST_RELATIME: u64 = 4096;
+    let names =
+        [(libc::MS_NOATIME, "MS_NOATIME"), (libc::MS_NODIRATIME, "MS_NODIRATIME"), (ST_RELATIME, "MS_RELATIME")];
+    let found: Vec<_> = names.iter().filter(|(flag, _)| before & flag != 0).map(|(_, name)| *name).collect();
+    if found.is_empty() { "MS_STRICTATIME".to_owned() } else { found.join("|") }
+}
+
 /// The flags for a value of `linux.rootfsPropagation`. `None`: unknown.
 pub(crate) fn propagation(name: &str) -> Option<u64> {
     PROPAGATION.iter().find(|(known, _)| *known == name).map(|(_, flag)| *flag)
@@ -256,6 +306,22 @@ mod tests {
         assert_eq!(options.data, "mode=755,size=1k");
         assert_eq!(options.propagation, [libc::MS_SLAVE | libc::MS_REC]);
         assert!(options.copy_up);
+    }
+
+    #[test]
+    fn a_remount_keeps_what_the_changes_do_not_name() {
+        let change = |text: &str, keep: bool| bind_attributes(&parse_all(text), keep).unwrap();
+        let before = libc::MS_NOSUID | libc::MS_NOEXEC | 4096;
+        assert_eq!(
+            remount_flags(before, &change("bind,ro", true)),
+            libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NOEXEC
+        );
+        assert_eq!(remount_flags(before, &change("bind,ro", false)), libc::MS_RDONLY);
+        assert_eq!(
+            remount_flags(before, &change("bind,nodev,noatime,nodiratime", false)),
+            libc::MS_NODEV | libc::MS_NOATIME | libc::MS_NODIRATIME
+        );
+        assert_eq!(lockable(before), "MS_NOSUID|MS_NOEXEC");
     }
 
     #[test]

@@ -6,53 +6,43 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FileType, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use rustix::mount::MoveMountFlags;
 
 use super::mount::Mount;
 use super::root::Root;
+use super::stage::Stage;
 use crate::kernel::beneath;
 use crate::kernel::error::Fails;
-use crate::kernel::syscall::{self, MountAttributes};
+use crate::kernel::syscall::MountAttributes;
 
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
-/// Attaches a detached mount to the file or directory that a descriptor refers to.
-pub(super) fn move_onto(tree: &OwnedFd, target: &OwnedFd) -> rustix::io::Result<()> {
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    match rustix::mount::move_mount(tree, "", target, "", flags) {
-        // A directory on a file, or a file on a directory. For that mount(2) returns ENOTDIR, and docker recognises its message
-        // to add a hint.
-        Err(Errno::INVAL) if is_directory(tree)? != is_directory(target)? => Err(Errno::NOTDIR),
-        result => result,
-    }
-}
-
-pub(super) fn is_directory(fd: &OwnedFd) -> rustix::io::Result<bool> {
-    Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Directory)
-}
-
-/// Applies the options to a detached mount and attaches it to its mount point.
-pub(super) fn place(mount: &Mount, tree: &OwnedFd, target: &OwnedFd, fail: impl Fn() -> String) -> Result<()> {
-    change_tree(mount, tree)?;
-    move_onto(tree, target).fails(fail)?;
+/// Applies the options to a mount that is not attached yet, and attaches it to its mount point.
+pub(super) fn place(
+    stage: &Stage,
+    mount: &Mount,
+    tree: &OwnedFd,
+    target: &OwnedFd,
+    fail: impl Fn() -> String,
+) -> Result<()> {
+    change_tree(stage, mount, tree)?;
+    stage.attach(tree, target).fails(fail)?;
     // Attached to a shared mount it has become shared, so the propagation is set again.
-    propagate(mount, tree)
+    propagate(stage, mount, tree)
 }
 
 /// Applies propagation and recursive attributes to a mount.
-pub(super) fn change_tree(mount: &Mount, tree: &OwnedFd) -> Result<()> {
-    propagate(mount, tree)?;
+pub(super) fn change_tree(stage: &Stage, mount: &Mount, tree: &OwnedFd) -> Result<()> {
+    propagate(stage, mount, tree)?;
     if let Some(attributes) = &mount.options.recursive {
-        syscall::mount_setattr(tree.as_fd(), true, attributes).fails(|| "mount_setattr")?;
+        stage.change(tree, true, attributes).fails(|| "mount_setattr")?;
     }
     Ok(())
 }
 
-pub(super) fn propagate(mount: &Mount, tree: &OwnedFd) -> Result<()> {
+pub(super) fn propagate(stage: &Stage, mount: &Mount, tree: &OwnedFd) -> Result<()> {
     for flag in &mount.options.propagation {
         let attributes = MountAttributes { propagation: flag & !libc::MS_REC, ..MountAttributes::default() };
-        syscall::mount_setattr(tree.as_fd(), flag & libc::MS_REC != 0, &attributes)
-            .fails(|| "change mount propagation")?;
+        stage.change(tree, flag & libc::MS_REC != 0, &attributes).fails(|| "change mount propagation")?;
     }
     Ok(())
 }

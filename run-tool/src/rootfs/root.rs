@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use rustix::fs::{Mode, OFlags};
 
+use super::stage::Stage;
 use crate::kernel::error::Fails;
 use crate::kernel::procfs::proc_path;
 
@@ -20,6 +21,8 @@ pub(crate) struct Root {
     pub(crate) path: PathBuf,
     /// Mounts below it that become read-only once everything is set up.
     pub(crate) late: Vec<OwnedFd>,
+    /// Where its mounts are made ready.
+    pub(crate) stage: Stage,
 }
 
 impl Root {
@@ -27,7 +30,7 @@ impl Root {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let fd = rustix::fs::open(path, DIRECTORY, Mode::empty())
             .fails(|| format!("open rootfs handle: open {}", path.display()))?;
-        Ok(Self { fd, path: path.to_owned(), late: Vec::new() })
+        Ok(Self { fd, path: path.to_owned(), late: Vec::new(), stage: Stage::new()? })
     }
 
     /// The path in the container of a file that was opened beneath the root.

@@ -4,7 +4,20 @@ use anyhow::{Result, bail};
 use libcontainer::oci_spec::runtime::{Arch, LinuxSeccompAction, LinuxSeccompFilterFlag, LinuxSeccompOperator};
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error as Unknown, StrDeserializer};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+/// Fills in what Go's decoder leaves at zero: the names of a rule, the number and the values of an argument.
+pub(crate) fn complete(profile: &mut Value) {
+    let calls = profile.get_mut("syscalls").and_then(Value::as_array_mut).into_iter().flatten();
+    for call in calls.filter_map(Value::as_object_mut) {
+        call.entry("names").or_insert_with(|| json!([]));
+        let arguments = call.get_mut("args").and_then(Value::as_array_mut).into_iter().flatten();
+        for argument in arguments.filter_map(Value::as_object_mut) {
+            argument.entry("index").or_insert_with(|| json!(0));
+            argument.entry("value").or_insert_with(|| json!(0));
+        }
+    }
+}
 
 /// Refuses unknown names in a profile, in runc's words.
 pub(crate) fn check_names(profile: &Value) -> Result<()> {

@@ -12,7 +12,7 @@ use libcontainer::oci_spec::runtime::Spec;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
-use rustix::process::{PidfdFlags, Signal};
+use rustix::process::Signal;
 
 use crate::container::Container;
 use crate::container::output::Settings;
@@ -22,6 +22,7 @@ use crate::create::notify::{self, Notify};
 use crate::create::plan::Options;
 use crate::create::talk::{Channel, Message};
 use crate::kernel::error::Fails;
+use crate::kernel::process::Process;
 use crate::kernel::syscall::{self, Pid, SignalMask};
 use crate::supervise::attach::Server;
 use crate::supervise::logs::Writer;
@@ -95,9 +96,8 @@ pub(crate) fn leave_behind(job: &Job<'_>) -> Result<()> {
         Some((Message::Pid(pid), socket)) => {
             // The caller waits for readiness, so that the supervisor can serve the container meanwhile.
             if let (Some(socket), Some(host)) = (socket, notify::host()) {
-                let process = rustix::process::Pid::from_raw(pid);
-                let pidfd = process.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
-                notify::report(Notify::new(socket, host).and_then(|notify| notify.wait(pidfd, pid)));
+                let process = Process::open(pid).ok();
+                notify::report(Notify::new(socket, host).and_then(|notify| notify.wait(process.as_ref(), pid)));
             }
             Ok(())
         }
@@ -188,7 +188,7 @@ impl<'a> Supervisor<'a> {
         options.log = Some(self.job.log.clone());
         let started = create::start(self.job.spec, options, self.job.pid_file.as_deref())?;
         let begun = Instant::now();
-        let (sources, terminal, input) = match started.master {
+        let (sources, terminal, input) = match started.ends.terminal {
             Some(master) => {
                 let input = master.try_clone()?;
                 (vec![(Stream::Out, master)], true, Some(input))

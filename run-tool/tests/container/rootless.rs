@@ -17,7 +17,10 @@ struct Owned(Bundle);
 impl Owned {
     fn new(arguments: &[&str], change: impl FnOnce(&mut Value)) -> Self {
         let bundle = Bundle::new(arguments);
-        fs::copy(env!("CARGO_BIN_EXE_run-tool"), bundle.path().join("tool")).unwrap();
+        // By another process: a child of another test could inherit the open file, and execve fails as long as a file is open for writing.
+        let copied =
+            Command::new("cp").arg(env!("CARGO_BIN_EXE_run-tool")).arg(bundle.path().join("tool")).status().unwrap();
+        assert!(copied.success());
         fs::create_dir(bundle.path().join("run")).unwrap();
         // The user's subordinate ids. `tool` mounts this file over /etc/subuid in its own mount namespace.
         fs::write(bundle.path().join("subids"), "nobody:300000:65536\n").unwrap();
@@ -96,6 +99,44 @@ fn the_state_of_a_users_container_is_in_the_runtime_folder() {
     eventually("its end", || owned.good(&["state", &id]).contains("\"stopped\""));
     owned.good(&["delete", &id]);
     assert!(!owned.path().join("run/run-tool").join(&id).exists());
+}
+
+#[test]
+fn ps_says_why_there_is_no_list() {
+    let owned = Owned::new(&["sleep", "1000"], |_| ());
+    let id = owned.0.id();
+    owned.good(&["run", "--detach", &id]);
+    let output = owned.tool(&["ps", &id]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    // Where the user may make groups there is a list.
+    if output.status.success() {
+        assert!(String::from_utf8_lossy(&output.stdout).contains("sleep"), "{output:?}");
+    } else {
+        assert!(text.contains("the container has no cgroup of its own"), "{text}");
+    }
+}
+
+#[test]
+fn without_a_runtime_folder_there_is_one_clear_line() {
+    let owned = Owned::new(&["true"], |_| ());
+    let script = "exec setpriv --reuid 65534 --regid 65534 --clear-groups ./tool \"$@\"";
+    let tool = |arguments: &[&str]| {
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).args(arguments).current_dir(owned.path()).env_remove("XDG_RUNTIME_DIR");
+        command.output().unwrap()
+    };
+    for command in [vec!["list"], vec!["run", "x"], vec!["state", "x"]] {
+        let output = tool(&command);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{command:?}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains("$XDG_RUNTIME_DIR is not set (set it to a folder of your own, or use --root)"), "{text}");
+    }
+    // What needs no state needs no folder.
+    for command in [vec!["--version"], vec!["features"], vec!["spec", "--bundle", "run"]] {
+        let output = tool(&command);
+        assert!(output.status.success(), "{command:?}: {output:?}");
+    }
 }
 
 #[test]

@@ -105,6 +105,59 @@ fn the_container_inherits_no_descriptor_of_the_caller() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n1\n2\n");
 }
 
+/// The profile counts for run-tool too, once it is installed. What runc does not call then, it need not allow.
+#[test]
+fn a_profile_without_the_calls_of_run_tools_own_lets_the_program_start() {
+    for no_new_privileges in [false, true] {
+        for call in [
+            "faccessat2",
+            "rt_sigprocmask",
+            "rt_sigaction",
+            "setresuid",
+            "setresgid",
+            "statx",
+            "close_range",
+            "sendto",
+            "sendmsg",
+            "recvmsg",
+            "fchownat",
+            "prctl",
+        ] {
+            // Without no_new_privs the capabilities are set under the filter, and by runc too.
+            if call == "prctl" && !no_new_privileges {
+                continue;
+            }
+            let bundle = Bundle::with(&["true"], |config| {
+                config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+                config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+                config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+                    {"names": [call], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]});
+            });
+            let id = bundle.id();
+            let output = bundle.tool(&["run", &id]);
+            assert!(output.status.success(), "{call} {no_new_privileges}: {output:?}");
+            bundle.good(&["create", &id]);
+            bundle.good(&["start", &id]);
+        }
+    }
+}
+
+#[test]
+fn a_capability_that_cannot_be_had_is_warned_of() {
+    let bundle = Bundle::with(&["grep", "CapPrm", "/proc/self/status"], |config| {
+        let names = json!(["CAP_KILL", "CAP_CHOWN"]);
+        config["process"]["capabilities"] = json!({"bounding": names, "effective": names, "permitted": names});
+    });
+    // run-tool itself lacks one of them.
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set", "-chown", "--inh-caps", "-chown", env!("CARGO_BIN_EXE_run-tool")]);
+    command.args(["--root", "state", "run", &bundle.id()]).current_dir(bundle.path()).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(out, "CapPrm:\t0000000000000020\n", "{output:?}");
+    assert!(err.contains("ignoring unknown or unavailable capabilities: [CAP_CHOWN]"), "{err}");
+}
+
 #[test]
 fn a_working_directory_outside_the_container_is_refused() {
     // CVE-2024-21626: the working directory is a descriptor that refers to the host.

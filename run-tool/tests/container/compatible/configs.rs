@@ -18,7 +18,7 @@ pub(crate) const PROBES: [(&str, &str); 3] = [
 ];
 
 #[rustfmt::skip]
-pub(crate) const ROWS: [Row; 240] = [
+pub(crate) const ROWS: [Row; 245] = [
     (r"{}", "STATUS", NONE),
     (r"{}", "MOUNTS", MOUNTS),
     (r"{}", "LIMITS", NONE),
@@ -204,7 +204,7 @@ pub(crate) const ROWS: [Row; 240] = [
         CGROUP,
         ACPI,
         FIRMWARE,
-        but("time=\"TIME\" level=warning msg=\"mount destination mnt is not absolute. Support for non-absolute mount destinations will be removed in a future release.\"\ntime=\"TIME\" level=warning msg=\"invalid configuration\" error=\"invalid mount &{Source:tmpfs Destination:mnt Device:tmpfs Flags:0 PropagationFlags:[] Data: Relabel: RecAttr:<nil> Extensions:0 PremountCmds:[] PostmountCmds:[]}: mount destination not absolute\"\n", "", WORDS),
+        but("time=\"TIME\" level=warning msg=\"invalid configuration\" error=\"invalid mount &{Source:tmpfs Destination:mnt Device:tmpfs Flags:0 PropagationFlags:[] Data: Relabel: RecAttr:<nil> Extensions:0 PremountCmds:[] PostmountCmds:[]}: mount destination not absolute\"\n", "", WORDS),
     ]),
     (r#"{"+mounts":[{"type":"tmpfs","source":"tmpfs"}]}"#, "MOUNTS", &[
         but("time=\"TIME\" level=warning msg=\"mount destination  is not absolute. Support for non-absolute mount destinations will be removed in a future release.\"\ntime=\"TIME\" level=warning msg=\"invalid configuration\" error=\"invalid mount &{Source:tmpfs Destination: Device:tmpfs Flags:0 PropagationFlags:[] Data: Relabel: RecAttr:<nil> Extensions:0 PremountCmds:[] PostmountCmds:[]}: mount destination not absolute\"\ntime=\"TIME\" level=error msg=\"runc run failed: unable to start container process: error closing exec fds: open /proc/self/fd: no such file or directory\"\n", "time=\"TIME\" level=error msg=\"runc run failed: missing field `destination`\"\n", WORDS_OF_JSON),
@@ -287,14 +287,16 @@ pub(crate) const ROWS: [Row; 240] = [
     (r#"{"linux":{"sysctl":{"net.ipv4.ip_forward":"1"},"namespaces":[{"type":"pid"},{"type":"mount"}]}}"#, "echo x", NONE),
     (r#"{"linux":{"maskedPaths":["/etc/passwd","/bin/../etc","/nosuch"],"readonlyPaths":[]}}"#, "MOUNTS", &[
         CGROUP,
-        but("/ /etc ro,relatime - tmpfs tmpfs ro", "/ /etc ro,relatime - tmpfs tmpfs rw,size=4k,nr_inodes=1", EMPTY_MASK),
+        but("/ /etc ro,relatime - tmpfs tmpfs ro", "/ /etc ro,relatime - tmpfs tmpfs ro,size=4k,nr_inodes=1", EMPTY_MASK),
     ]),
     (r#"{"linux":{"maskedPaths":[],"readonlyPaths":["/tmp","/nosuch"]},"root":{"readonly":false}}"#, "MOUNTS", CGROUPS),
     (r#"{"linux":{"maskedPaths":["etc"]}}"#, "MOUNTS", &[
         CGROUP,
-        but("/ /etc ro,relatime - tmpfs tmpfs ro", "/ /etc ro,relatime - tmpfs tmpfs rw,size=4k,nr_inodes=1", EMPTY_MASK),
+        but("/ /etc ro,relatime - tmpfs tmpfs ro", "/ /etc ro,relatime - tmpfs tmpfs ro,size=4k,nr_inodes=1", EMPTY_MASK),
     ]),
     (r#"{"linux":{"maskedPaths":"REMOVE","readonlyPaths":"REMOVE"}}"#, "MOUNTS", CGROUPS),
+    (r#"{"linux":{"maskedPaths":[""]}}"#, "MOUNTS", CGROUPS),
+    (r#"{"linux":{"readonlyPaths":[""]}}"#, "MOUNTS", MOUNTS),
     (r#"{"linux":{"maskedPaths":null,"readonlyPaths":null}}"#, "MOUNTS", CGROUPS),
     (r#"{"linux":{"rootfsPropagation":"private"}}"#, "MOUNTS", MOUNTS),
     (r#"{"linux":{"rootfsPropagation":"slave"}}"#, "MOUNTS", &[
@@ -370,6 +372,8 @@ pub(crate) const ROWS: [Row; 240] = [
     (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_NOSUCH"}}}"#, "echo x", NONE),
     (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_NOSUCH"]}}}"#, "echo x", NONE),
     (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":[],"action":"SCMP_ACT_ERRNO"}]}}}"#, "echo x", NONE),
+    (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"action":"SCMP_ACT_ERRNO"}]}}}"#, "echo x", NONE),
+    (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["kill"],"action":"SCMP_ACT_ERRNO","args":[{"op":"SCMP_CMP_EQ"}]}]}}}"#, "kill -0 1; echo $?", NONE),
     (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOSUCH"}]}}}"#, "echo x", NONE),
     (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["kill"],"action":"SCMP_ACT_ERRNO","args":[{"index":1,"value":10,"op":"SCMP_CMP_EQ"}]}]}}}"#, "kill -10 1; kill -0 1; echo $?", NONE),
     (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["kill"],"action":"SCMP_ACT_ERRNO","args":[{"index":1,"value":10,"op":"SCMP_CMP_NOSUCH"}]}]}}}"#, "echo x", NONE),
@@ -400,6 +404,9 @@ pub(crate) const ROWS: [Row; 240] = [
     ]),
     (r#"{"hooks":{"prestart":[{"path":"false"}]}}"#, "echo x", &[
         but("hook #0: fork/exec false: no such file or directory", "prestart hook #0: fork/exec false: no such file or directory", NEWER),
+    ]),
+    (r#"{"hooks":{"prestart":[{"path":"/bin/sleep","args":["sleep","10"],"timeout":0}]}}"#, "echo x", &[
+        but("hook #0: hook ran past specified timeout of 0.0s", "prestart hook #0: hook ran past specified timeout of 0.0s", NEWER),
     ]),
     (r#"{"hooks":{"prestart":[{"path":"/bin/sleep","args":["sleep","10"],"timeout":1}]}}"#, "echo x", &[
         but("hook #0: hook ran past specified timeout of 1.0s", "prestart hook #0: hook ran past specified timeout of 1.0s", NEWER),

@@ -43,12 +43,12 @@ pub(crate) const CGROUP: Deviation = but_on_1(
 );
 pub(crate) const ACPI: Deviation = but(
     "/ /proc/acpi ro,relatime - tmpfs tmpfs ro",
-    "/ /proc/acpi ro,relatime - tmpfs tmpfs rw,size=4k,nr_inodes=1",
+    "/ /proc/acpi ro,relatime - tmpfs tmpfs ro,size=4k,nr_inodes=1",
     EMPTY_MASK,
 );
 pub(crate) const FIRMWARE: Deviation = but(
     "/ /sys/firmware ro,relatime - tmpfs tmpfs ro",
-    "/ /sys/firmware ro,relatime - tmpfs tmpfs rw,size=4k,nr_inodes=1",
+    "/ /sys/firmware ro,relatime - tmpfs tmpfs ro,size=4k,nr_inodes=1",
     EMPTY_MASK,
 );
 

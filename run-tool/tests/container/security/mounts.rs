@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::RenameFlags;
 use serde_json::json;
 
-use super::{all_capabilities, mount, unmount};
+use super::{all_capabilities, mount, unmount, user_namespace};
 use crate::bundle::Bundle;
 
 #[test]
@@ -52,6 +52,34 @@ fn masked_paths_are_empty_and_read_only_paths_cannot_be_written() {
     fs::write(bundle.rootfs().join("hidden/x"), "secret\n").unwrap();
     let output = bundle.tool(&["run", &bundle.id()]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n0\ndenied\n0\n0\n");
+}
+
+#[test]
+fn a_locked_flag_that_cannot_be_cleared_is_named() {
+    let source = tempfile::tempdir().unwrap();
+    fs::set_permissions(source.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = source.path().to_str().unwrap();
+    // A mount namespace of its own, so that nothing of it stays.
+    let script = format!("mount -t tmpfs -o nosuid,nodev,noexec tmpfs {path} && exec \"$@\"");
+    for (option, named) in [("exec", "MS_NOEXEC"), ("suid", "MS_NOSUID"), ("ro", "")] {
+        let bundle = Bundle::with(&["true"], |config| {
+            user_namespace(config);
+            let entry = json!({"destination": "/m", "type": "bind", "source": path, "options": ["bind", option]});
+            mount(config, entry);
+        });
+        // The container's root cannot make the mount point in a folder of the host's root.
+        fs::create_dir(bundle.rootfs().join("m")).unwrap();
+        let output = Command::new("unshare")
+            .args(["--mount", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_run-tool"), "--root", "state", "run"])
+            .arg(bundle.id())
+            .current_dir(bundle.path())
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), named.is_empty(), "{output:?}");
+        assert!(named.is_empty() || text.contains(&format!("cannot clear locked flags {named}: ")), "{text}");
+    }
 }
 
 #[test]
