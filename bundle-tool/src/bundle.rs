@@ -28,7 +28,7 @@ use crate::rootfs;
 pub use draft::Draft;
 pub(crate) use draft::replace;
 pub(crate) use remove::remove_tree;
-pub use remove::{remove, remove_unfinished};
+pub use remove::{place, remove, remove_unfinished};
 
 /// Why a bundle cannot be created, found or removed.
 #[derive(Debug, thiserror::Error)]
@@ -188,20 +188,36 @@ impl Bundle {
     ///
     /// Found in /proc and not by asking a runtime, so that it does not matter which runtime started it or whether its state is lost.
     pub fn occupant(&self) -> Option<i32> {
-        let root = fs::metadata(self.rootfs()).ok()?;
-        let processes = fs::read_dir("/proc").ok()?;
-        processes.flatten().find_map(|entry| {
-            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let found = fs::metadata(entry.path().join("root")).ok()?;
-            ((found.dev(), found.ino()) == (root.dev(), root.ino())).then_some(pid)
-        })
+        occupant(&self.rootfs())
     }
+
+    /// Whether the process `pid` has the bundle's root file system as its root directory.
+    pub fn has_process(&self, pid: i32) -> bool {
+        fs::metadata(self.rootfs()).is_ok_and(|root| is_root_of(&root, Path::new(&format!("/proc/{pid}"))))
+    }
+}
+
+/// A process whose root directory is the root file system `rootfs`.
+pub(crate) fn occupant(rootfs: &Path) -> Option<i32> {
+    let root = fs::metadata(rootfs).ok()?;
+    let processes = fs::read_dir("/proc").ok()?;
+    processes.flatten().find_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        is_root_of(&root, &entry.path()).then_some(pid)
+    })
+}
+
+fn is_root_of(root: &fs::Metadata, process: &Path) -> bool {
+    fs::metadata(process.join("root")).is_ok_and(|found| (found.dev(), found.ino()) == (root.dev(), root.ino()))
 }
 
 /// Follows the link of a bundle that is elsewhere.
 fn resolve(path: &Path) -> PathBuf {
     fs::read_link(path).unwrap_or_else(|_| path.to_owned())
 }
+
+/// The folder in a bundle that holds copies of images which are mounted into the container.
+pub const IMAGES: &str = "images";
 
 /// The folder in a bundle that holds a shareable /dev/shm.
 pub const SHM: &str = "shm";
@@ -271,5 +287,29 @@ mod tests {
         fs::write(bundles.join("crashed/.bundle"), "").unwrap();
         assert!(remove_unfinished(&bundles, "crashed").unwrap());
         assert!(!bundles.join("crashed").exists());
+    }
+
+    #[test]
+    fn what_rm_left_of_a_bundle_is_removed_and_what_is_none_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundles = folder.path().join("bundles");
+        fs::create_dir_all(bundles.join("web/rootfs")).unwrap();
+        fs::create_dir(bundles.join("web/upper")).unwrap();
+        assert!(remove_unfinished(&bundles, "web").unwrap());
+        assert!(!bundles.join("web").exists());
+        let elsewhere = folder.path().join("elsewhere");
+        fs::create_dir_all(elsewhere.join("rootfs")).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, bundles.join("linked")).unwrap();
+        assert!(remove_unfinished(&bundles, "linked").unwrap());
+        assert!(!elsewhere.exists() && fs::symlink_metadata(bundles.join("linked")).is_err());
+        fs::create_dir_all(bundles.join("mine/rootfs")).unwrap();
+        fs::write(bundles.join("mine/precious"), "").unwrap();
+        assert!(!remove_unfinished(&bundles, "mine").unwrap() && bundles.join("mine/precious").exists());
+        fs::create_dir_all(folder.path().join("other/rootfs")).unwrap();
+        let other = folder.path().join("other");
+        assert!(
+            !remove_unfinished(&bundles, other.to_str().unwrap()).unwrap() && other.exists(),
+            "no bundle of that name"
+        );
     }
 }

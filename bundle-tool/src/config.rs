@@ -3,7 +3,8 @@
 //! It is a pure function of its input and of the host's abilities (capabilities, devices, control groups), and can be tested as one. What
 //! needs the root file system (users, volumes, the working directory) has been done before.
 //!
-//! `ociVersion` is 1.0.2: all runtimes accept it (crun refuses versions that it does not know), and nothing newer is needed.
+//! `ociVersion` is 1.0.2, which all runtimes accept (crun refuses versions that it does not know), unless something newer is used: then it
+//! is the version that has it, so that a runtime without it refuses the bundle instead of ignoring a part of it.
 //!
 //! This room also reads the image's config (`image`) and CDI descriptions (`cdi`). It knows `option`, `security` and `rootfs`, but no
 //! bundle.
@@ -26,6 +27,7 @@ use crate::option::Refused;
 use crate::option::device::{Device, Rule};
 use crate::option::environment;
 use crate::option::limit::Limits;
+use crate::option::path;
 use crate::rootfs::user::Identity;
 use crate::security::capability::{self, Capability};
 use crate::security::seccomp;
@@ -92,6 +94,8 @@ pub struct Options {
     pub entrypoint: Option<String>,
     pub command: Vec<String>,
     pub env: Vec<String>,
+    /// The variables of links, which those of the image and of options replace.
+    pub links: Vec<String>,
     pub workdir: Option<String>,
     pub hostname: Option<String>,
     pub domainname: Option<String>,
@@ -122,6 +126,7 @@ impl Default for Options {
             entrypoint: None,
             command: Vec::new(),
             env: Vec::new(),
+            links: Vec::new(),
             workdir: None,
             hostname: None,
             domainname: None,
@@ -197,16 +202,27 @@ pub fn build(container: Container<'_>) -> Result<Spec, Error> {
     root.set_readonly(options.readonly.then_some(true));
 
     let mut spec = Spec::default();
-    spec.set_version("1.0.2".into());
     spec.set_process(Some(process));
     spec.set_root(Some(root));
     spec.set_hostname(options.hostname.clone().filter(|_| options.uts == Namespace::Private));
-    spec.set_domainname(options.domainname.clone().filter(|_| options.uts == Namespace::Private));
+    // `domainname` is of version 1.1; root has the same by a kernel parameter.
+    let domainname = options.domainname.clone().filter(|_| options.uts == Namespace::Private);
+    spec.set_domainname(domainname.filter(|_| linux::is_rootless(&container)));
     spec.set_mounts(Some(mounts::mounts(&container, &confinement)));
     spec.set_linux(Some(linux));
     spec.set_hooks(options.cdi.add_hooks(container.hooks)?);
     spec.set_annotations(Some(container.annotations.into_iter().collect()));
+    spec.set_version(version(&spec).into());
     Ok(spec)
+}
+
+/// The least version of the runtime specification that has all that is used.
+fn version(spec: &Spec) -> &'static str {
+    // runtime-spec 1.1.0, config.md: "Linux mount options" and "Domainname".
+    let recursive = |option: &String| ["rro", "rrw"].contains(&option.as_str());
+    let mounts = spec.mounts().iter().flatten();
+    let newer = mounts.flat_map(|mount| mount.options().iter().flatten()).any(recursive);
+    if newer || spec.domainname().is_some() { "1.1.0" } else { "1.0.2" }
 }
 
 /// The configuration as JSON, the same for the same input, although `oci_spec` keeps sets and maps in no order.
@@ -217,8 +233,13 @@ pub fn to_json(spec: &Spec) -> Vec<u8> {
             set.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
         }
     }
-    sort(&mut value);
-    let mut bytes = serde_json::to_vec_pretty(&value).expect("a JSON value is JSON");
+    json(&mut value)
+}
+
+/// A document as config.json holds it, with sorted keys.
+pub(crate) fn json(value: &mut serde_json::Value) -> Vec<u8> {
+    sort(value);
+    let mut bytes = serde_json::to_vec_pretty(value).expect("a JSON value is JSON");
     bytes.push(b'\n');
     bytes
 }
@@ -255,9 +276,9 @@ pub fn arguments(options: &Options, image: &Runtime) -> Result<Vec<String>, Erro
     if arguments.is_empty() { Err(Error::NoCommand) } else { Ok(arguments) }
 }
 
-/// The working directory: `/` by default; a relative one is below that of the image.
+/// The working directory: `/` by default; a relative one is below that of the image. It is cleaned as text, as docker does.
 pub fn workdir(options: &Options, image: &Runtime) -> PathBuf {
-    Path::new("/").join(&image.working_dir).join(options.workdir.as_deref().unwrap_or_default())
+    path::clean(Path::new(&image.working_dir).join(options.workdir.as_deref().unwrap_or_default()))
 }
 
 fn process(
@@ -281,11 +302,9 @@ fn process(
     process.set_user(user);
     process.set_args(Some(arguments));
     process.set_env(Some(variables(container)));
-    // `join` leaves a trailing slash if the path is empty.
-    process.set_cwd(workdir(options, container.image).components().collect());
+    process.set_cwd(workdir(options, container.image));
     process.set_capabilities(Some(sets(capabilities, container.identity.uid)));
-    let limits: Vec<_> = options.limits.ulimits.iter().map(|limit| limit.to_oci()).collect();
-    process.set_rlimits(Some(limits).filter(|list| !list.is_empty()));
+    process.set_rlimits(Some(options.limits.rlimits()?).filter(|list| !list.is_empty()));
     process.set_no_new_privileges(Some(confinement.no_new_privileges));
     process.set_apparmor_profile(confinement.apparmor.clone());
     process.set_oom_score_adj(options.limits.oom_score_adj);
@@ -300,8 +319,9 @@ fn variables(container: &Container<'_>) -> Vec<String> {
     if options.tty {
         variables.push("TERM=xterm".to_owned());
     }
-    let entries = container.image.env.iter().chain(&options.env).filter(|entry| entry.contains('='));
-    environment::overlay(&mut variables, entries.cloned());
+    environment::overlay(&mut variables, options.links.iter().cloned());
+    environment::overlay(&mut variables, container.image.env.iter().filter(|entry| entry.contains('=')).cloned());
+    environment::overlay(&mut variables, options.env.iter().cloned());
     environment::overlay(&mut variables, options.cdi.env.iter().cloned());
     if environment::value(&variables, "HOME").is_none_or(str::is_empty) {
         environment::overlay(&mut variables, [format!("HOME={}", container.identity.home)]);
@@ -355,7 +375,7 @@ mod tests {
         Runtime {
             entrypoint: vec!["/entry".into()],
             cmd: vec!["default".into()],
-            env: vec!["PATH=/opt/bin".into(), "LANG=C".into()],
+            env: vec!["PATH=/opt/bin".into(), "LANG=C".into(), "GONE=image".into()],
             working_dir: "/srv".into(),
             ..Runtime::default()
         }
@@ -401,7 +421,7 @@ mod tests {
         let options = Options {
             hostname: Some("h".into()),
             tty: true,
-            env: vec!["LANG=de".into(), "A=1".into()],
+            env: vec!["LANG=de".into(), "A=1".into(), "GONE".into()],
             ..Options::default()
         };
         let config = json_of(&options, vec![]);
@@ -417,7 +437,11 @@ mod tests {
     fn a_relative_workdir_is_beneath_the_images() {
         let options = Options { workdir: Some("sub".into()), ..Options::default() };
         assert_eq!(workdir(&options, &image()), Path::new("/srv/sub"));
-        assert_eq!(workdir(&Options::default(), &Runtime::default()).components().collect::<PathBuf>(), Path::new("/"));
+        assert_eq!(workdir(&Options::default(), &Runtime::default()), Path::new("/"));
+        for (given, expected) in [("", "/srv"), ("/opt/../data", "/data"), ("/a//b/", "/a/b"), ("/../x", "/x")] {
+            let options = Options { workdir: Some(given.into()), ..Options::default() };
+            assert_eq!(workdir(&options, &image()), Path::new(expected), "{given}");
+        }
     }
 
     #[test]
@@ -436,6 +460,21 @@ mod tests {
             to_json(&serde_json::from_value(config.clone()).unwrap()),
             to_json(&serde_json::from_value(config).unwrap())
         );
+    }
+
+    #[test]
+    fn the_version_is_that_of_what_is_used() {
+        let readonly = |option: &str| vec![mount("/x", "bind", "/y", &["rbind", "ro", option])];
+        assert_eq!(json_of(&Options::default(), readonly("rprivate"))["ociVersion"], "1.0.2");
+        assert_eq!(json_of(&Options::default(), readonly("rro"))["ociVersion"], "1.1.0");
+        let config = json_of(&Options { domainname: Some("d.example".into()), ..Options::default() }, vec![]);
+        if rustix::process::geteuid().is_root() && !crate::rootfs::in_user_namespace() {
+            assert_eq!(config["ociVersion"], "1.0.2");
+            assert_eq!(config["linux"]["sysctl"]["kernel.domainname"], "d.example");
+            assert!(config.get("domainname").is_none());
+        } else {
+            assert_eq!((&config["ociVersion"], &config["domainname"]), (&json!("1.1.0"), &json!("d.example")));
+        }
     }
 
     #[test]

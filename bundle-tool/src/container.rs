@@ -10,7 +10,10 @@ mod files;
 pub mod hook;
 mod host;
 pub mod instruction;
+mod joined;
 mod layers;
+mod link;
+mod mount_point;
 mod networks;
 mod preparation;
 pub mod removal;
@@ -37,8 +40,9 @@ use crate::option::{Refused, environment, port};
 use crate::rootfs::{self, user};
 use crate::volume;
 
+pub use joined::Joins;
 pub use layers::{mount, unmount};
-pub use networks::{conflist, network_folders, write_conflist};
+pub use networks::{conflist, create_network, network_folders};
 pub use request::{Connection, Request};
 
 /// Why a bundle cannot be made or mounted.
@@ -58,6 +62,8 @@ pub enum Error {
     Volume(#[from] volume::Error),
     #[error(transparent)]
     Network(#[from] network::Error),
+    #[error(transparent)]
+    Removal(#[from] removal::Error),
     #[error(transparent)]
     Layout(#[from] layout::Error),
     #[error(transparent)]
@@ -123,12 +129,14 @@ pub fn create(home: &Home, request: &Request) -> Result<Made, Error> {
     if let Some(path) = &request.cidfile {
         files::write_new(path, plan.id.as_bytes())?;
     }
-    if let Err(error) = draft.commit(&config::to_json(&spec)) {
+    let held = joined::hold(home, &plan.id, draft.path(), &request.joins);
+    if let Err(error) = held.and_then(|()| Ok(draft.commit(&config::to_json(&spec))?)) {
+        joined::release(&plan.id);
         if let Some(path) = &request.cidfile {
             // There is no container of this id.
             let _ = fs::remove_file(path);
         }
-        return Err(error.into());
+        return Err(error);
     }
     fresh.keep();
     Ok(made)

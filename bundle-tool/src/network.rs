@@ -7,10 +7,15 @@
 //! This room knows `option` (ports), `bundle` (the grammar of names) and `rootfs` (mounts), but no container: it carries out a [`Plan`].
 
 pub mod cni;
+pub mod design;
 pub mod files;
 mod firewall;
 mod hooks;
+mod host;
+mod names;
+mod record;
 pub mod state;
+pub mod subnet;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -40,6 +45,26 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with the file.
         reason: String,
+    },
+    /// A new network cannot be what it is wanted to be.
+    #[error("{name}: {reason}")]
+    Unfit {
+        /// The name of the new network.
+        name: String,
+        /// Why it cannot be made.
+        reason: String,
+    },
+    /// The host has got an interface or a route with the network's addresses since the network was made.
+    #[error(
+        "{network}: subnet {subnet} is in use by {interface} of this host (bundle-tool network rm {network}, and create it anew)"
+    )]
+    SubnetTaken {
+        /// The name of the network.
+        network: String,
+        /// The subnet of the network.
+        subnet: String,
+        /// The interface that has its addresses.
+        interface: String,
     },
     /// A plugin is not installed.
     #[error(
@@ -127,6 +152,9 @@ pub struct Plan {
     /// Names for other containers (`--link`): the container and its name here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<(String, String)>,
+    /// The ports that the container exposes or publishes, as `PORT/PROTOCOL`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exposed: Vec<String>,
     /// The published ports, as `IP:PORT->PORT/PROTOCOL`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,

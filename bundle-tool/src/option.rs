@@ -2,13 +2,20 @@
 //!
 //! A parser reads no file unless the value names one. This room knows no other.
 
+pub mod boolean;
 pub mod csv;
 pub mod device;
+pub mod domain;
 pub mod environment;
+pub mod gpu;
+pub mod keys;
 pub mod limit;
+pub mod log;
+pub mod path;
 pub mod port;
 pub mod quantity;
 pub mod signal;
+pub mod ulimit;
 
 /// An option that cannot be honoured on Linux, on this host, or by this tool. The exit status is docker's, 125.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -15,6 +15,7 @@ pub mod user;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use image_tool::error::{During as _, Io};
@@ -251,6 +252,35 @@ pub fn is_mounted(target: &Path) -> bool {
     })
 }
 
+/// Whether something is mounted beneath the folder `path`, in the mount namespace of this process.
+pub fn has_mounts_beneath(path: &Path) -> bool {
+    let Ok(full) = fs::canonicalize(path) else { return false };
+    let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    mount_points(&table).any(|point| point != full && point.starts_with(&full))
+}
+
+/// The mount points of /proc/self/mountinfo (proc(5)), where blanks, line feeds and backslashes are octal escapes.
+fn mount_points(table: &[u8]) -> impl Iterator<Item = PathBuf> {
+    table.split(|byte| *byte == b'\n').filter_map(|line| {
+        let mut field = line.split(|byte| *byte == b' ').nth(4)?;
+        let mut path = Vec::with_capacity(field.len());
+        while let [first, rest @ ..] = field {
+            let octal = rest.get(..3).filter(|_| *first == b'\\').and_then(|digits| str::from_utf8(digits).ok());
+            match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+                Some(byte) => {
+                    path.push(byte);
+                    field = &rest[3..];
+                }
+                None => {
+                    path.push(*first);
+                    field = rest;
+                }
+            }
+        }
+        Some(PathBuf::from(std::ffi::OsString::from_vec(path)))
+    })
+}
+
 /// Unmounts all mounts at `target` and returns whether there were any.
 ///
 /// `lazily` detaches a mount that is in use, which is [`Error::Busy`] otherwise.
@@ -411,6 +441,13 @@ mod tests {
             assert!(matches!(outcome, Err(Error::Unsuitable { .. })), "{outcome:?}");
             unmount(&first, false).unwrap();
         });
+    }
+
+    #[test]
+    fn mount_points_are_read_with_their_escapes() {
+        let table = b"1 0 0:1 / / rw - ext4 a rw\n2 1 0:2 / /a\\040b\\134c rw shared:1 - tmpfs t rw\n\nshort line\n";
+        assert_eq!(mount_points(table).collect::<Vec<_>>(), [Path::new("/"), Path::new("/a b\\c")]);
+        assert!(has_mounts_beneath(Path::new("/")) && !has_mounts_beneath(Path::new("/nonexistent")));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::option::Refused;
+use crate::option::boolean;
 
 /// A `--security-opt`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,9 +43,8 @@ impl FromStr for SecurityOption {
             None => (text, ""),
         };
         let boolean = || match value {
-            "" | "true" => Ok(true),
-            "false" => Ok(false),
-            other => Err(format!("{other:?} is not a boolean (true or false)")),
+            "" => Ok(true),
+            value => boolean::parse(value).map_err(|error| error.to_string()),
         };
         match (key, value) {
             ("seccomp", "unconfined") => Ok(Self::SeccompUnconfined),
@@ -183,6 +183,7 @@ mod tests {
             ("apparmor=docker-default", SecurityOption::AppArmor("docker-default".into())),
             ("no-new-privileges", SecurityOption::NoNewPrivileges(true)),
             ("no-new-privileges:false", SecurityOption::NoNewPrivileges(false)),
+            ("no-new-privileges=1", SecurityOption::NoNewPrivileges(true)),
             ("label=type:svirt_t", SecurityOption::Label("type:svirt_t".into())),
             ("systempaths=unconfined", SecurityOption::SystemPathsUnconfined),
         ];

@@ -1,15 +1,16 @@
 //! Volumes, and what else is mounted into a container: docker's `-v`, `--mount` and `--tmpfs`.
 //!
-//! This room knows `option` (sizes) and `bundle` (the grammar of names). Mounts are written to config.json by `container` and `config`.
+//! This room knows `option` (sizes), `rootfs` (mounts) and `bundle` (the grammar of names). Mounts are written to config.json by `container` and `config`.
 
 mod copy;
+mod local;
 mod store;
 mod syntax;
 
 use std::path::PathBuf;
 
 pub(crate) use store::copy_up;
-pub use store::{About, Store, Volume};
+pub use store::{About, Hold, Store, Volume};
 
 /// Why a mount or a volume cannot be made or used.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,9 @@ pub enum Error {
         /// The name of a bundle that uses the volume.
         bundle: String,
     },
+    /// A bundle with the volume is being created, or the volume is being removed.
+    #[error("{0}: volume in use by a container that is being created (try again)")]
+    Claimed(String),
     /// A path in an image or a volume leads out of it, or is not a folder.
     #[error("{path}: {reason}")]
     Unusable {
@@ -79,6 +83,24 @@ pub enum Source {
         subpath: Option<PathBuf>,
         /// Labels for a volume that is created.
         labels: Vec<String>,
+        /// Options of the local driver for a volume that is created, as `KEY=VALUE`.
+        options: Vec<String>,
+    },
+    /// A volume of another container (`--volumes-from`), which shares it.
+    Shared {
+        /// The name.
+        name: String,
+        /// Whether it was created for the other container alone.
+        anonymous: bool,
+        /// The folder in the volume that the other container has; absent for all of it.
+        subpath: Option<PathBuf>,
+    },
+    /// The files of an image, read-only.
+    Image {
+        /// The image: a ref of the default layout, or an address.
+        reference: String,
+        /// A folder of the image to mount; absent for all of it.
+        subpath: Option<PathBuf>,
     },
     /// A tmpfs, which is gone when the container is.
     Tmpfs {
@@ -105,7 +127,7 @@ pub struct Bind {
 /// The treatment of mounts beneath a folder that is mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recursive {
-    /// They are mounted as well, read-only if the mount is and the kernel is at least 5.12.
+    /// They are mounted as well, read-only if the mount is, the kernel is at least 5.12 and there are any when the bundle is created.
     Enabled,
     /// They are not mounted.
     Disabled,

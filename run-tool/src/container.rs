@@ -4,6 +4,7 @@
 //! and `kernel`. It knows nothing of how a container is made or supervised.
 
 pub(crate) mod exit;
+pub(crate) mod health;
 pub(crate) mod hook;
 pub(crate) mod output;
 pub(crate) mod state;
@@ -262,6 +263,7 @@ impl Container {
             annotations: self.state.annotations(),
             owner: String::new(),
             exit: None,
+            health: None,
         }
     }
 }
@@ -305,6 +307,9 @@ pub(crate) struct Description {
     /// How it ended, if a supervisor or `run --keep` recorded that.
     #[serde(flatten)]
     pub(crate) exit: Option<Exit>,
+    /// The result of its health checks, if it has one and runs. Only `list` fills it in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<String>,
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub const LOG_OPTIONS: &str = "org.oci-tools.log-options";
 pub const HEALTHCHECK: &str = "org.oci-tools.healthcheck";
 /// What the network hook sets up: a [`crate::network::Plan`] in JSON.
 pub const NETWORK: &str = "org.oci-tools.network";
+/// The containers whose namespaces are joined: their ids, by the name of the namespace in /proc/PID/ns, as a JSON object.
+pub const JOINS: &str = "org.oci-tools.joins";
 /// The volumes in use, a JSON array of [`super::Used`].
 pub const VOLUMES: &str = "org.oci-tools.volumes";
 /// The digest of the image's manifest.

@@ -57,6 +57,11 @@ pub fn is_name(text: &str) -> bool {
     text.parse::<ContainerName>().is_ok()
 }
 
+/// Whether `text` is a valid id. It becomes part of a path, and config.json may come from anyone.
+pub(crate) fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// A random id as docker has them: 64 hexadecimal digits, of which the first twelve are not all decimal, since the short id may be a
 /// host name, and a host name must not look like a number.
 pub fn random_id() -> String {
@@ -216,7 +221,7 @@ mod tests {
             assert!(ContainerName::random().as_str().parse::<ContainerName>().is_ok());
             assert!(ContainerName::random_with_digit().as_str().ends_with(|c: char| c.is_ascii_digit()));
             let id = random_id();
-            assert!(id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            assert!(is_id(&id) && !is_id(&id[1..]) && !is_id(&format!("/{}", &id[1..])));
         }
     }
 

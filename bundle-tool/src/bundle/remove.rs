@@ -8,7 +8,7 @@ use image_tool::error::During as _;
 use rustix::fs::FlockOperation;
 
 use super::name::ContainerName;
-use super::{Bundle, Error, UNFINISHED, resolve, unmount};
+use super::{Bundle, Error, IMAGES, LAYERS, SHM, UNFINISHED, resolve, unmount};
 use crate::rootfs;
 
 /// Removes a bundle: its mounts, its folder, its name. Parts that do not exist are skipped.
@@ -28,31 +28,62 @@ pub fn remove(bundles: &Path, bundle: &Bundle, lazily: bool) -> Result<(), Error
     Ok(())
 }
 
-/// Removes what a crash left of a bundle that was being created, by its name or path. Returns whether there was anything.
+/// The folder that a bundle of that name or path has or had.
+pub fn place(bundles: &Path, text: &str) -> PathBuf {
+    let place = if text.parse::<ContainerName>().is_ok() && fs::symlink_metadata(bundles.join(text)).is_ok() {
+        resolve(&bundles.join(text))
+    } else {
+        PathBuf::from(text)
+    };
+    std::path::absolute(&place).unwrap_or(place)
+}
+
+/// Removes what is left of a bundle without a config.json, by its name or path: by a crash while it was being created, or by `rm -rf`, which
+/// cannot remove a mount point. Returns whether there was anything.
 pub fn remove_unfinished(bundles: &Path, text: &str) -> Result<bool, Error> {
+    let named = bundles.join(text);
+    let named = (text.parse::<ContainerName>().is_ok() && fs::symlink_metadata(&named).is_ok()).then_some(named);
+    let path = place(bundles, text);
     let mut any = false;
-    let mut places = vec![PathBuf::from(text)];
-    if text.parse::<ContainerName>().is_ok() {
-        let named = bundles.join(text);
-        places = vec![resolve(&named), PathBuf::from(text)];
-        if fs::read_link(&named).is_ok_and(|target| !target.exists()) {
-            fs::remove_file(&named).during("remove", &named)?;
-            any = true;
-        }
-    }
-    for path in places {
-        if path.join(UNFINISHED).exists() && !path.join("config.json").exists() {
-            // A locked one is still being created.
-            let folder = File::open(&path).during("open", &path)?;
-            if rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_err() {
-                continue;
-            }
+    // A folder has a bundle's name, or the mark of one.
+    let ours = path.join(UNFINISHED).exists() || (named.is_some() && is_remainder(&path));
+    if ours && !path.join("config.json").exists() {
+        // A locked one is still being created.
+        let folder = File::open(&path).during("open", &path)?;
+        if rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
             unmount(&path, &path.join("rootfs"), true)?;
             remove_tree(&path)?;
             any = true;
         }
     }
+    if let Some(link) = named
+        && fs::read_link(&link).is_ok_and(|target| !target.exists())
+    {
+        fs::remove_file(&link).during("remove", &link)?;
+        any = true;
+    }
     Ok(any)
+}
+
+/// Whether a folder holds nothing but parts of a bundle, at least one of them.
+fn is_remainder(path: &Path) -> bool {
+    const PARTS: [&str; 13] = [
+        UNFINISHED,
+        IMAGES,
+        LAYERS,
+        SHM,
+        "empty",
+        "hostname",
+        "hosts",
+        "init",
+        "mount-points",
+        "resolv.conf",
+        "rootfs",
+        "upper",
+        "work",
+    ];
+    let names: Vec<_> = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
+    !names.is_empty() && names.iter().all(|name| PARTS.iter().any(|part| name == part))
 }
 
 /// Removes a tree, but not if something is still mounted at its root: that might be somebody's volume.

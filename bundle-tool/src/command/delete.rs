@@ -52,7 +52,7 @@ impl Delete {
         match Bundle::find(&home.bundles(), name) {
             Ok(found) => removal::remove(home, &found, self.force, self.volumes).about(name),
             Err(error @ bundle::Error::NoSuchBundle(_)) => {
-                let left = bundle::remove_unfinished(&home.bundles(), name)?;
+                let left = removal::remove_lost(home, name, self.force).about(name)?;
                 if left || self.force { Ok(()) } else { Err(error.into()) }
             }
             Err(error) => Err(error.into()),

@@ -3,13 +3,15 @@ use std::net::IpAddr;
 use anyhow::{Context as _, bail};
 use bundle_tool::bundle::name::is_name;
 use bundle_tool::container;
-use bundle_tool::network::cni::{self, Conflist};
+use bundle_tool::network::cni::Conflist;
+use bundle_tool::network::design::Wanted;
 use bundle_tool::network::state::Networks;
-use clap::{Args, Subcommand};
+use bundle_tool::network::subnet::Subnet;
+use bundle_tool::option::{boolean, environment};
+use clap::{ArgAction, Args, Subcommand};
 use image_tool::address::home::Home;
 use image_tool::error::During as _;
 use image_tool::program::pipe;
-use serde_json::Value;
 
 use super::candidates;
 
@@ -28,7 +30,7 @@ pub(crate) struct Network {
 
 #[derive(Subcommand)]
 enum Command {
-    Create(Create),
+    Create(Box<Create>),
     /// List the names of networks.
     #[command(
         alias = "list",
@@ -61,26 +63,53 @@ enum Command {
 }
 
 /// Create a bridge network and print its name.
+///
+/// Subnets and bridge are chosen apart from those of this host and of other networks. Containers of other networks cannot reach it.
 #[derive(Args)]
 #[command(after_long_help = "Examples:
   bundle-tool network create shop
   bundle-tool network create --subnet 10.99.0.0/24 --gateway 10.99.0.254 shop
+  bundle-tool network create --ipv6 --subnet 10.98.0.0/24 --subnet fd00:98::/64 dual
   bundle-tool network create --internal --bridge back0 backend")]
 struct Create {
-    /// Subnet in CIDR notation [default: a free one of 10.64.0.0/16 to 10.127.0.0/16].
+    /// Subnet in CIDR notation, one of IPv4 and one of IPv6 [default: a free one of IPv4].
     #[arg(long, value_name = "CIDR")]
-    subnet: Option<String>,
-    /// Address of the host in the subnet [default: the first].
+    subnet: Vec<Subnet>,
+    /// Address of the host in a subnet [default: the first]; may be repeated.
     #[arg(long, value_name = "IP")]
-    gateway: Option<IpAddr>,
-    /// Name of the bridge interface on the host [default: the first free one of oci1, oci2 …].
+    gateway: Vec<IpAddr>,
+    /// Allocate addresses of containers from this part of a subnet; may be repeated.
+    #[arg(long, value_name = "CIDR")]
+    ip_range: Vec<Subnet>,
+    /// Address that no container gets, with an optional name for it; may be repeated.
+    #[arg(long, value_name = "[NAME=]IP", value_parser = reserved)]
+    aux_address: Vec<IpAddr>,
+    /// Enable IPv6 networking, with a random subnet unless one is given.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
+    ipv6: bool,
+    /// Name of the bridge interface on the host [default: a random one].
     #[arg(long, value_name = "NAME")]
     bridge: Option<String>,
     /// Restrict external access to the network.
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     internal: bool,
+    /// Set a label of the network; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+    /// Set an option of docker's bridge driver, such as com.docker.network.driver.mtu=1400; may be repeated.
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    opt: Vec<String>,
+    /// Driver of the network; only bridge is supported.
+    #[arg(short = 'd', long = "driver", value_name = "DRIVER", value_parser = ["bridge"], default_value = "bridge", hide_default_value = true)]
+    _driver: String,
     /// Name of the network.
     name: String,
+}
+
+/// Reads `NAME=IP` or `IP`. The name is for people.
+fn reserved(text: &str) -> Result<IpAddr, String> {
+    let address = text.split_once('=').map_or(text, |(_, address)| address);
+    address.parse().map_err(|_| format!("{address:?} is not an IP address"))
 }
 
 impl Network {
@@ -111,79 +140,42 @@ impl Network {
 
 impl Create {
     fn run(self, home: &Home) -> anyhow::Result<()> {
-        let (name, folders) = (&self.name, container::network_folders(home));
-        if ["none", "host", "default", "bridge"].contains(&name.as_str()) || !is_name(name) {
+        let name = self.name;
+        if ["none", "host", "default", "bridge"].contains(&name.as_str()) || !is_name(&name) {
             bail!("{name:?} is not a valid name for a network");
         }
-        if Conflist::find(&folders, name).is_ok() {
+        if Conflist::find(&container::network_folders(home), &name).is_ok() {
             bail!("{name}: network exists (bundle-tool network rm {name})");
         }
-        let known = Conflist::list(&folders);
-        let subnet = match self.subnet {
-            Some(subnet) => subnet,
-            None => free_subnet(&known)?,
+        let wanted = Wanted {
+            name: name.clone(),
+            subnets: self.subnet,
+            gateways: self.gateway,
+            ip_ranges: self.ip_range,
+            reserved: self.aux_address,
+            ipv6: self.ipv6,
+            internal: self.internal,
+            bridge: self.bridge,
+            labels: environment::labels(self.label).context("--label")?,
+            options: environment::labels(self.opt).context("--opt")?,
         };
-        check_subnet(&subnet)?;
-        let mut conflist = cni::default_bridge(&Networks::of_host().addresses());
-        conflist["name"] = name.clone().into();
-        let plugin = &mut conflist["plugins"][0];
-        plugin["bridge"] = bridge(self.bridge, &known)?.into();
-        plugin["ipam"]["ranges"][0][0]["subnet"] = subnet.into();
-        if let Some(gateway) = self.gateway {
-            plugin["ipam"]["ranges"][0][0]["gateway"] = gateway.to_string().into();
-        }
-        if self.internal {
-            plugin["ipMasq"] = false.into();
-            plugin["isGateway"] = false.into();
-            plugin["ipam"]["routes"] = Value::Array(Vec::new());
-        }
-        container::write_conflist(home, name, &conflist)?;
-        pipe::print_line(name)
+        container::create_network(home, &wanted)?;
+        pipe::print_line(&name)
     }
 }
 
 fn remove(home: &Home, name: &str) -> anyhow::Result<()> {
-    let path = Conflist::find(&container::network_folders(home), name)?.path;
+    if ["bridge", "host", "none"].contains(&name) {
+        bail!("{name}: a pre-defined network cannot be removed");
+    }
+    let network = Conflist::find(&container::network_folders(home), name)?;
+    let path = &network.path;
     if !path.starts_with(home.networks()) {
         bail!("{name}: network is described outside of $OCI_HOME (rm {})", path.display());
     }
-    if let Some(user) = Networks::of_host().user(name) {
+    if let Some(user) = Networks::of_host().user(&network) {
         bail!("{name}: network in use by container {user} (run-tool delete {user})");
     }
-    std::fs::remove_file(&path).during("remove", &path)?;
+    std::fs::remove_file(path).during("remove", path)?;
     pipe::print_line(name)
-}
-
-/// The name of the host's interface: the one asked for, or the next free `oci1`, `oci2` …
-fn bridge(asked: Option<String>, known: &[Conflist]) -> anyhow::Result<String> {
-    match asked {
-        // The kernel's limit for names of interfaces.
-        Some(bridge) if bridge.len() > 15 || !is_name(&bridge) => {
-            bail!("{bridge:?} is not a valid name for an interface (at most 15 letters and digits)")
-        }
-        Some(bridge) => Ok(bridge),
-        None => {
-            let mut names = (1..).map(|number| format!("oci{number}"));
-            let free = names.find(|bridge| known.iter().all(|other| other.bridge() != Some(bridge)));
-            Ok(free.expect("there are more numbers than networks"))
-        }
-    }
-}
-
-/// The first of the subnets kept for this purpose that no other network has.
-fn free_subnet(known: &[Conflist]) -> anyhow::Result<String> {
-    let taken: Vec<String> = known.iter().map(|network| network.to_value().to_string()).collect();
-    (64..128)
-        .map(|number| format!("10.{number}.0.0/16"))
-        .find(|subnet| taken.iter().all(|text| !text.contains(subnet.as_str())))
-        .context("no free subnet (choose one with --subnet)")
-}
-
-fn check_subnet(text: &str) -> anyhow::Result<()> {
-    let good = text.split_once('/').is_some_and(|(address, bits)| match (address.parse(), bits.parse::<u8>()) {
-        (Ok(IpAddr::V4(_)), Ok(bits)) => (8..=30).contains(&bits),
-        (Ok(IpAddr::V6(_)), Ok(bits)) => (16..=126).contains(&bits),
-        _ => false,
-    });
-    if good { Ok(()) } else { bail!("--subnet: {text:?} is not a valid subnet (such as 10.64.0.0/16)") }
 }

@@ -15,7 +15,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use bundle_tool::bundle::name::ContainerName;
 use bundle_tool::config::{self, Ipc};
-use bundle_tool::container::Request;
+use bundle_tool::container::{Joins, Request};
+use bundle_tool::network::Mode;
 use bundle_tool::network::files::Dns;
 use bundle_tool::option::Refused;
 use bundle_tool::option::environment;
@@ -92,6 +93,7 @@ impl Options {
             notes.push("--shm-size is ignored: /dev/shm is not the container's own".into());
         }
         let attachments = self.files.attachments(home, &base)?;
+        let joins = self.joins(home);
         let request = Request {
             address,
             platform: self.platform,
@@ -116,11 +118,23 @@ impl Options {
             dns: Dns {
                 servers: self.network.dns.clone(),
                 options: self.network.dns_option.clone(),
-                search: self.network.dns_search.clone(),
+                search: self.network.dns_search.iter().map(|domain| domain.as_str().to_owned()).collect(),
             },
-            network: self.network.connection(mode, shared)?,
+            joins,
+            network: self.network.connection(home, mode, shared)?,
         };
         Ok((request, notes))
+    }
+
+    /// The containers whose namespaces are joined.
+    fn joins(&self, home: &Home) -> Joins {
+        let network = match &self.network.network {
+            Some(Mode::Container(name)) => Some(format!("container:{name}")),
+            _ => None,
+        };
+        let all =
+            [("net", network.as_deref()), ("pid", self.security.pid.as_deref()), ("ipc", self.security.ipc.as_deref())];
+        all.into_iter().filter_map(|(kind, text)| Some((kind.to_owned(), security::joined(home, text)?))).collect()
     }
 
     /// The options that config.json alone is made from.
@@ -129,6 +143,7 @@ impl Options {
             entrypoint: self.program.entrypoint.clone(),
             command: self.operands.clone(),
             env: self.program.variables()?,
+            links: Vec::new(),
             workdir: self.program.workdir.clone(),
             hostname: self.network.hostname.clone(),
             domainname: self.network.domainname.clone(),

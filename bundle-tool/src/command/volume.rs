@@ -40,6 +40,12 @@ enum Command {
         /// Set a label of the volume; may be repeated.
         #[arg(long, value_name = "KEY=VALUE")]
         label: Vec<String>,
+        /// Set an option of the local driver: type, device and o are those of mount(8); may be repeated.
+        #[arg(short, long, value_name = "KEY=VALUE")]
+        opt: Vec<String>,
+        /// Driver of the volume; only local is supported.
+        #[arg(short = 'd', long = "driver", value_name = "DRIVER", value_parser = ["local"], default_value = "local", hide_default_value = true)]
+        _driver: String,
         /// Name of the volume [default: a random name].
         name: Option<String>,
     },
@@ -86,11 +92,12 @@ impl Volume {
         let home = Home::from_environment();
         let store = Store::new(home.volumes());
         match self.command {
-            Command::Create { label, name } => {
+            Command::Create { label, opt, _driver, name } => {
+                let options = environment::labels(opt).context("--opt")?;
                 let labels = environment::labels(label).context("--label")?;
                 let name = name.unwrap_or_else(name::random_id);
-                let about = About { created: Timestamp::now().to_string(), labels };
-                let (made, _) = store.open_or_create(&name, &about)?;
+                let about = About { created: Timestamp::now().to_string(), labels, options };
+                let (made, _hold) = store.open_or_create(&name, &about)?;
                 pipe::print_line(&made.name)
             }
             Command::Ls { quiet: _ } => {
@@ -118,7 +125,16 @@ impl Volume {
                         unused.push(volume.name);
                     }
                 }
-                each(&unused, |name| Ok(store.remove(name)?))
+                let mut removed = Vec::new();
+                for name in unused {
+                    match remove(&home, &store, &name) {
+                        Ok(()) => removed.push(name),
+                        // A container has got it since.
+                        Err(error) if is_used(&error) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                each(&removed, |_| Ok(()))
             }
         }
     }
@@ -126,7 +142,7 @@ impl Volume {
 
 fn describe(volume: &Named) -> serde_json::Value {
     let labels: &BTreeMap<String, String> = &volume.about.labels;
-    json!({"Name": volume.name, "Driver": "local", "Scope": "local", "Mountpoint": absolute(&volume.data), "CreatedAt": volume.about.created, "Labels": labels})
+    json!({"Name": volume.name, "Driver": "local", "Scope": "local", "Mountpoint": absolute(&volume.data), "CreatedAt": volume.about.created, "Labels": labels, "Options": volume.about.options})
 }
 
 fn absolute(path: &Path) -> String {
@@ -134,10 +150,11 @@ fn absolute(path: &Path) -> String {
 }
 
 fn remove(home: &Home, store: &Store, name: &str) -> anyhow::Result<()> {
-    if let Some(bundle) = removal::users_of_volume(&home.bundles(), name)?.into_iter().next() {
-        return Err(volume::Error::InUse { volume: name.into(), bundle }.into());
-    }
-    Ok(store.remove(name)?)
+    store.remove(name, || Ok(removal::users_of_volume(&home.bundles(), name)?))
+}
+
+fn is_used(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(volume::Error::InUse { .. } | volume::Error::Claimed(_)))
 }
 
 /// Acts on each and prints those for which that succeeded. Earlier failures are reported on the way, the last is returned.

@@ -1,18 +1,20 @@
 //! The Container Device Interface: devices by name (`nvidia.com/gpu=all`), described by files in /etc/cdi and /var/run/cdi.
 //!
 //! A description lists the device nodes, mounts, variables and hooks that a container needs. It comes from the host's administrator and is
-//! trusted. Only JSON is read, which all generators can write; an error mentions descriptions in YAML.
+//! trusted.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use image_tool::show::human;
 use oci_spec::runtime::{Hook, Hooks, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, Mount};
 use serde::Deserialize;
 
 use super::mounts;
 use crate::option::Refused;
 use crate::option::device;
+use crate::option::environment;
 
 /// The folders of descriptions. The second is for this boot and takes precedence.
 pub const FOLDERS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
@@ -97,15 +99,20 @@ pub fn is_name(text: &str) -> bool {
     text.split_once('=').is_some_and(|(kind, name)| !kind.starts_with('/') && kind.contains('/') && !name.is_empty())
 }
 
-/// The edits for devices of these names, which are the values of `option`.
-pub fn resolve(folders: &[PathBuf], option: &'static str, names: &[String]) -> Result<Edits, Refused> {
+/// The edits for devices of these names, each with the option that asks for it. A description that cannot be read takes only its own devices
+/// away.
+pub fn resolve(folders: &[PathBuf], names: &[(&'static str, String)]) -> Result<Edits, Refused> {
     let mut edits = Edits::default();
     if names.is_empty() {
         return Ok(edits);
     }
-    let (descriptions, unread) = read(folders, option)?;
-    let mut used: Vec<usize> = Vec::new();
-    for text in names {
+    let (descriptions, broken) = read(folders);
+    let (mut used, mut added): (Vec<usize>, Vec<&str>) = (Vec::new(), Vec::new());
+    for (option, text) in names {
+        if added.contains(&text.as_str()) {
+            continue;
+        }
+        added.push(text);
         let (kind, name) = text
             .split_once('=')
             .ok_or_else(|| Refused::new(option, format!("{text}: not a CDI name (expected VENDOR/CLASS=NAME)")))?;
@@ -116,12 +123,8 @@ pub fn resolve(folders: &[PathBuf], option: &'static str, names: &[String]) -> R
             .find(|(_, device)| device.name == name);
         let Some((index, device)) = device else {
             let places: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-            let way = if unread.is_empty() {
-                String::new()
-            } else {
-                format!("; {} is YAML, which is not supported (generate it as JSON)", unread[0].display())
-            };
-            return Err(Refused::new(option, format!("{text}: no CDI description in {}{way}", places.join(" or "))));
+            let why: String = broken.iter().map(|error| format!("; {error}")).collect();
+            return Err(Refused::new(option, format!("{text}: no CDI description in {}{why}", places.join(" or "))));
         };
         if !used.contains(&index) {
             used.push(index);
@@ -132,28 +135,42 @@ pub fn resolve(folders: &[PathBuf], option: &'static str, names: &[String]) -> R
     Ok(edits)
 }
 
-fn read(folders: &[PathBuf], option: &'static str) -> Result<(Vec<Description>, Vec<PathBuf>), Refused> {
-    let (mut descriptions, mut unread) = (Vec::new(), Vec::new());
+/// The descriptions of all folders, and what is wrong with those that cannot be read.
+fn read(folders: &[PathBuf]) -> (Vec<Description>, Vec<String>) {
+    let (mut descriptions, mut broken) = (Vec::new(), Vec::new());
     for folder in folders {
         let mut paths: Vec<PathBuf> =
             fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
         paths.sort();
         for path in paths {
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some("json") => {
-                    let wrong = |error: String| Refused::new(option, format!("{}: {error}", path.display()));
-                    let json = fs::read(&path).map_err(|error| wrong(error.to_string()))?;
-                    descriptions.push(serde_json::from_slice(&json).map_err(|error| wrong(error.to_string()))?);
+            // CDI's specification: files with these endings, in either language.
+            let parse: fn(&str) -> Result<Description, String> =
+                match path.extension().and_then(|extension| extension.to_str()) {
+                    Some("json") => |text| serde_json::from_str(text).map_err(|error| error.to_string()),
+                    Some("yaml" | "yml") => |text| serde_saphyr::from_str(text).map_err(|error| error.to_string()),
+                    _ => continue,
+                };
+            let text = fs::read_to_string(&path).map_err(|error| error.to_string());
+            match text.and_then(|text| parse(&text)) {
+                Ok(description) => descriptions.push(description),
+                Err(error) => {
+                    let line = error.lines().next().unwrap_or_default();
+                    let error = human::plain(&format!("{}: {line}", path.display()));
+                    tracing::warn!("{error}");
+                    broken.push(error);
                 }
-                Some("yaml" | "yml") => unread.push(path),
-                _ => {}
             }
         }
     }
-    Ok((descriptions, unread))
+    (descriptions, broken)
 }
 
 impl Edits {
+    /// Sets variables in addition to those of descriptions.
+    pub fn set_variables(&mut self, entries: impl IntoIterator<Item = String>) {
+        environment::overlay(&mut self.env, entries);
+    }
+
     fn add(&mut self, raw: &Raw, option: &'static str) -> Result<(), Refused> {
         self.env.extend(raw.env.iter().cloned());
         self.gids.extend(&raw.additional_gids);
@@ -283,27 +300,47 @@ mod tests {
                 "mounts": [{"hostPath": "/usr/lib/vendor", "containerPath": "/usr/lib/vendor", "options": ["ro", "nosuid"]}],
                 "hooks": [{"hookName": "createContainer", "path": "/usr/bin/vendor-hook", "args": ["vendor-hook", "ldcache"]}],
                 "env": ["ONE=1"]}}]}));
-        let edits =
-            resolve(&folders, "--device", &["vendor.com/hole=one".into(), "vendor.com/hole=one".into()]).unwrap();
-        assert_eq!(edits.env, ["ALL=1", "ONE=1", "ONE=1"]);
+        let name = || ("--device", "vendor.com/hole=one".to_owned());
+        let edits = resolve(&folders, &[name(), name()]).unwrap();
+        assert_eq!(edits.env, ["ALL=1", "ONE=1"], "a device that is named twice is one");
         assert_eq!((edits.nodes[0].0.major(), edits.nodes[0].0.minor()), (1, 3));
         assert_eq!((edits.nodes[1].0.major(), edits.nodes[1].1.access().as_deref()), (9, Some("r")));
         assert_eq!(edits.mounts[0].options().as_ref().unwrap(), &["ro", "nosuid", "rbind"]);
         let hooks = edits.add_hooks(None).unwrap().unwrap();
-        assert_eq!(hooks.create_container().as_ref().unwrap().len(), 2);
+        assert_eq!(hooks.create_container().as_ref().unwrap().len(), 1);
     }
 
     #[test]
     fn a_device_that_nobody_describes_is_refused_with_the_reason() {
         let (held, folders) = folder(&json!({"cdiVersion": "0.6.0", "kind": "vendor.com/hole", "devices": []}));
-        let message = |option, name: &str| resolve(&folders, option, &[name.into()]).unwrap_err().to_string();
+        let message = |option, name: &str| resolve(&folders, &[(option, name.to_owned())]).unwrap_err().to_string();
         assert!(
             message("--device", "vendor.com/hole=two")
                 .starts_with("--device: vendor.com/hole=two: no CDI description in ")
         );
-        fs::write(held.path().join("nvidia.yaml"), "cdiVersion: 0.6.0\n").unwrap();
-        assert!(message("--gpus", "nvidia.com/gpu=all").contains("nvidia.yaml is YAML"));
         fs::write(held.path().join("broken.json"), "{").unwrap();
-        assert!(message("--gpus", "nvidia.com/gpu=all").contains("broken.json: "));
+        fs::write(held.path().join("nvidia.yaml"), "kind: [\n").unwrap();
+        let message = message("--gpus", "nvidia.com/gpu=all");
+        assert!(message.contains("broken.json: ") && message.contains("nvidia.yaml: "), "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+    }
+
+    #[test]
+    fn a_broken_description_takes_no_other_away_and_yaml_is_read_as_json_is() {
+        let (held, folders) = folder(&json!({"cdiVersion": "0.6.0", "kind": "vendor.com/hole",
+            "devices": [{"name": "one", "containerEdits": {"env": ["ONE=1"]}}]}));
+        fs::write(held.path().join("a-broken.json"), "{bad").unwrap();
+        fs::write(held.path().join("z-broken.yaml"), "\tkind: x").unwrap();
+        let yaml = "---\ncdiVersion: 0.5.0\nkind: nvidia.com/gpu\ncontainerEdits:\n  env:\n  - ALL=1\ndevices:\n\
+            - name: \"0\"\n  containerEdits:\n    deviceNodes:\n    - path: /dev/hole\n      hostPath: /dev/null\n\
+            - name: all\n  containerEdits:\n    mounts:\n    - hostPath: /usr/lib/x\n      containerPath: /usr/lib/x\n\
+            \x20     options: [ro, nosuid]\n";
+        fs::write(held.path().join("nvidia.yaml"), yaml).unwrap();
+        let names = ["vendor.com/hole=one", "nvidia.com/gpu=0", "nvidia.com/gpu=all"];
+        let names: Vec<_> = names.iter().map(|name| ("--device", (*name).to_owned())).collect();
+        let edits = resolve(&folders, &names).unwrap();
+        assert_eq!(edits.env, ["ONE=1", "ALL=1"]);
+        assert_eq!((edits.nodes[0].0.path().as_path(), edits.nodes[0].0.minor()), (Path::new("/dev/hole"), 3));
+        assert_eq!(edits.mounts[0].options().as_ref().unwrap(), &["ro", "nosuid", "rbind"]);
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn linux(container: &Container<'_>, confinement: &Confinement) -> Res
     linux.set_resources(Some(resources));
     linux.set_devices(Some(nodes).filter(|list| !list.is_empty()));
     linux.set_sysctl(
-        Some(sysctls(options, container.id_ranges.is_some() || rootfs::in_user_namespace())?.into_iter().collect())
+        Some(sysctls(options, is_rootless(container))?.into_iter().collect())
             .filter(|map: &std::collections::HashMap<_, _>| !map.is_empty()),
     );
     let paths = |list: &[&str]| {
@@ -110,6 +110,11 @@ fn namespaces(container: &Container<'_>, host: &Host) -> Vec<LinuxNamespace> {
     list
 }
 
+/// Whether the container is in a user namespace, where most kernel parameters cannot be set.
+pub(super) fn is_rootless(container: &Container<'_>) -> bool {
+    container.id_ranges.is_some() || rootfs::in_user_namespace()
+}
+
 pub(super) fn sysctls(options: &Options, rootless: bool) -> Result<BTreeMap<String, String>, Error> {
     let mut all = BTreeMap::new();
     let own_network = options.network == Namespace::Private;
@@ -121,6 +126,9 @@ pub(super) fn sysctls(options: &Options, rootless: bool) -> Result<BTreeMap<Stri
             // The kernel refuses groups that the user namespace lacks.
             all.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
         }
+    }
+    if let Some(domain) = options.domainname.as_ref().filter(|_| options.uts == Namespace::Private && !rootless) {
+        all.insert("kernel.domainname".to_owned(), domain.clone());
     }
     for (name, value) in &options.sysctls {
         let ipc = name.starts_with("fs.mqueue.")

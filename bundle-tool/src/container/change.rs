@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use image_tool::address::{Address, RefName};
 use image_tool::beneath::{self, Root};
@@ -17,7 +17,7 @@ use image_tool::layer::{self, Compression};
 use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Image, Layout};
 
-use super::{instruction, layers};
+use super::{instruction, layers, mount_point};
 use crate::bundle::annotation;
 use crate::bundle::{self, Bundle};
 
@@ -83,12 +83,12 @@ pub fn write<W: Write>(bundle: &Bundle, output: W, options: &diff::Options) -> R
     let sources = Source::of_image(&origin.layout, &origin.image)?;
     cache::apply_all(&sources, Root::open(folder.path())?, apply::Options::tree())?;
     let mut options = options.clone();
-    options.exclude.extend(unchanged_mount_points(bundle)?);
+    options.exclude.extend(unchanged(bundle)?);
     Ok(diff::trees(&Root::open(folder.path())?, &Root::open(bundle.rootfs())?, output, &options)?)
 }
 
-/// The mount points that were created in a plain tree and are still empty.
-fn unchanged_mount_points(bundle: &Bundle) -> Result<BTreeSet<PathBuf>, Error> {
+/// What was created in a plain tree beside the image's files and is still unchanged.
+fn unchanged(bundle: &Bundle) -> Result<BTreeSet<PathBuf>, Error> {
     let file = bundle.path().join(layers::MADE);
     let text = match fs::read_to_string(&file) {
         Ok(text) => text,
@@ -96,14 +96,7 @@ fn unchanged_mount_points(bundle: &Bundle) -> Result<BTreeSet<PathBuf>, Error> {
         Err(error) => Err(error).during("read", &file)?,
     };
     let rootfs = Root::open(bundle.rootfs())?;
-    let empty = |path: &Path| match rootfs.lstat(path) {
-        Ok(Some(stat)) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() => {
-            rootfs.names(path).is_ok_and(|names| names.is_empty())
-        }
-        Ok(Some(stat)) => stat.st_size == 0,
-        _ => false,
-    };
-    Ok(text.lines().map(PathBuf::from).filter(|path| empty(path)).collect())
+    Ok(text.lines().map(PathBuf::from).filter(|path| mount_point::is_unchanged(&rootfs, path)).collect())
 }
 
 /// What a commit records and changes beside the new layer.

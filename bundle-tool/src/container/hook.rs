@@ -7,8 +7,7 @@ use image_tool::address::home::Home;
 use serde::Deserialize;
 
 use super::{networks, removal};
-use crate::bundle::annotation;
-use crate::bundle::{self, Bundle};
+use crate::bundle::{self, Bundle, annotation, name};
 use crate::network;
 use crate::network::Plan;
 use crate::network::state::{Networks, Newcomer};
@@ -66,14 +65,21 @@ pub fn run(home: &Home, action: Action, state: &[u8]) -> Result<(), Error> {
 
 fn up(home: &Home, bundle: &Bundle, pid: i32) -> Result<(), Error> {
     let missing = || Error::NoPlan(bundle.path().to_owned());
-    let id = bundle.annotation(annotation::ID).filter(|id| removal::is_id(id)).ok_or_else(missing)?;
+    let id = bundle.annotation(annotation::ID).filter(|id| name::is_id(id)).ok_or_else(missing)?;
     let plan: Plan =
         bundle.annotation(annotation::NETWORK).and_then(|text| serde_json::from_str(text).ok()).ok_or_else(missing)?;
     let network = networks::conflist(home, &plan.network)?;
     let name = bundle.name();
     let hostname = bundle.config().get("hostname").and_then(|name| name.as_str()).unwrap_or(&id[..12]);
-    let newcomer = Newcomer { id, name: &name, hostname, bundle: bundle.path(), pid };
+    let domain = domain_of(bundle.config());
+    let newcomer = Newcomer { id, name: &name, hostname, domain, bundle: bundle.path(), pid };
     Ok(Networks::of_host().up(&newcomer, &plan, &network)?)
+}
+
+/// The domain name in config.json, in either of its forms.
+fn domain_of(config: &serde_json::Value) -> &str {
+    let parameter = config.pointer("/linux/sysctl/kernel.domainname");
+    config.get("domainname").or(parameter).and_then(|domain| domain.as_str()).unwrap_or_default()
 }
 
 fn down(home: &Home, bundle: &Bundle) -> Result<(), Error> {
@@ -81,7 +87,7 @@ fn down(home: &Home, bundle: &Bundle) -> Result<(), Error> {
         // By force, since the runtime may still hold mounts.
         return Ok(removal::remove(home, bundle, true, true)?);
     }
-    if let Some(id) = bundle.annotation(annotation::ID).filter(|id| removal::is_id(id)) {
+    if let Some(id) = bundle.annotation(annotation::ID).filter(|id| name::is_id(id)) {
         Networks::of_host().down(id)?;
     }
     Ok(())

@@ -5,21 +5,21 @@
 //! would include an empty /etc/resolv.conf and a new time of /etc. On top is `upper`, which holds only what the container changed.
 
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use image_tool::address::home::Home;
-use image_tool::beneath::{Root, Time};
+use image_tool::beneath::Root;
 use image_tool::error::During as _;
 use image_tool::layer::apply;
 use image_tool::layer::cache::{Cache, Layer, Source};
 use image_tool::layout::{Image, Layout};
 use oci_spec::runtime::Mount;
 
-use super::Error;
+use super::{Error, joined, link, mount_point};
 use crate::bundle::{self, Bundle, LAYERS, annotation};
 use crate::rootfs::{self, Overlay};
+use crate::volume::Store;
 
 /// The root file system of a bundle that is not complete.
 pub(super) struct Tree {
@@ -85,10 +85,11 @@ impl Tree {
         overlay(&self.folder, lower, top)
     }
 
-    /// Creates the mount points that the image lacks, and mounts the root file system as the container gets it.
+    /// Creates the mount points and the files of docker that the image lacks, and mounts the root file system as the container gets it.
     pub(super) fn finish(&self, mounts: &[Mount]) -> Result<(), Error> {
         let root = self.root()?;
-        let made = make_mount_points(&root, mounts)?;
+        let mut made = mount_point::make(&root, mounts)?;
+        made.extend(mount_point::furnish(&root)?);
         let Some(layers) = &self.layers else {
             let text: String = made.iter().map(|path| format!("{}\n", path.display())).collect();
             let path = self.folder.join(MADE);
@@ -108,7 +109,7 @@ impl Tree {
     }
 }
 
-/// The file that lists the mount points that were created in a plain tree, which are not changes of the container.
+/// The file that lists what was created in a plain tree beside the image's files, which are not changes of the container.
 pub(crate) const MADE: &str = "mount-points";
 
 fn make(path: &Path, mode: u32) -> Result<(), Error> {
@@ -165,45 +166,6 @@ fn probe(folder: &Path) -> Result<(), rootfs::Error> {
     outcome
 }
 
-/// Creates missing mount points and returns their paths. The times of their parents are kept.
-fn make_mount_points(root: &Root, mounts: &[Mount]) -> Result<Vec<PathBuf>, Error> {
-    let mut made = Vec::new();
-    let covered =
-        |path: &Path| mounts.iter().any(|other| other.destination() != path && path.starts_with(other.destination()));
-    for mount in mounts.iter().filter(|mount| !covered(mount.destination())) {
-        let path = mount.destination();
-        let inside = path.strip_prefix("/").unwrap_or(path);
-        let failed = |source| Error::MountPoint { path: path.clone(), source };
-        if inside.as_os_str().is_empty() || root.stat(inside).map_err(failed)?.is_some() {
-            continue;
-        }
-        let bind = mount.options().iter().flatten().any(|option| option == "bind" || option == "rbind");
-        let file =
-            bind && mount.source().as_ref().is_some_and(|source| source.metadata().is_ok_and(|found| !found.is_dir()));
-        // The lowest parent that exists.
-        let mut above = inside.parent().unwrap_or(Path::new(""));
-        while root.stat(above).map_err(failed)?.is_none() {
-            above = above.parent().unwrap_or(Path::new(""));
-        }
-        let stat = root.stat(above).map_err(failed)?;
-        if file {
-            let parent = root.create_directories(inside.parent().unwrap_or(Path::new("")), 0o755).map_err(failed)?;
-            Root::from(parent).create(inside.file_name().unwrap_or_default(), 0o644).map_err(failed)?;
-        } else {
-            root.create_directories(inside, 0o755).map_err(failed)?;
-        }
-        if let Some(stat) = stat {
-            let folder = root.directory(above).map_err(failed)?;
-            let time = Time::modified(&stat);
-            let stamp = rustix::fs::Timespec { tv_sec: time.seconds, tv_nsec: i64::from(time.nanoseconds) };
-            let stamps = rustix::fs::Timestamps { last_access: stamp, last_modification: stamp };
-            rustix::fs::futimens(folder.as_fd(), &stamps).during("set time of", above)?;
-        }
-        made.push(inside.to_owned());
-    }
-    Ok(made)
-}
-
 /// Mounts a shareable /dev/shm on the host, where other containers can use it.
 pub(super) fn mount_shm(folder: &Path, size: u64) -> Result<(), Error> {
     let path = folder.join(bundle::SHM);
@@ -218,8 +180,23 @@ fn shm_size(bundle: &Bundle) -> Option<u64> {
     Some(size.unwrap_or(64 << 20))
 }
 
-/// Mounts a bundle's root file system, for example after a reboot. Returns false if it was mounted.
+/// Mounts a bundle's root file system, for example after a reboot, and renews what changes with each start: the namespaces of other
+/// containers and the addresses of links. Returns false if the root file system was mounted.
 pub fn mount(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
+    let mounted = mount_rootfs(home, bundle)?;
+    let store = Store::new(home.volumes());
+    for used in bundle.volumes() {
+        // A volume that was removed by force is missed by the runtime.
+        if let Ok(volume) = store.open(&used.name) {
+            store.mount(&volume)?;
+        }
+    }
+    joined::renew(home, bundle)?;
+    link::renew(home, bundle)?;
+    Ok(mounted)
+}
+
+fn mount_rootfs(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
     if let Some(size) = shm_size(bundle)
         && !rootfs::is_mounted(&bundle.path().join(bundle::SHM))
     {

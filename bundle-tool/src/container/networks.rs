@@ -1,5 +1,6 @@
 //! The network of a new container: its conflist, and the container's ports and names.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -11,10 +12,11 @@ use super::Error;
 use super::request::Request;
 use crate::bundle;
 use crate::network::cni::{self, Conflist};
+use crate::network::design::{self, Wanted};
 use crate::network::state::{self, Networks};
 use crate::network::{self, Plan};
 use crate::option::Refused;
-use crate::option::port::{self, Expose};
+use crate::option::port::{self, Expose, Protocol, Publish};
 
 /// Plans the connection to a CNI network: addresses, names and ports, and these as docker ps shows them.
 pub(super) fn connect(
@@ -33,6 +35,8 @@ pub(super) fn connect(
     // A missing plugin is better reported here than by a runtime whose hook fails.
     cni::check_plugins(&conflist)?;
     let mappings = state::assign_ports(&networks, &connection.publish, expose, connection.publish_all)?;
+    let published = connection.publish.iter().flat_map(Publish::container_ports);
+    let exposed: BTreeSet<(u16, Protocol)> = expose.iter().flat_map(Expose::ports).chain(published).collect();
     let mut names: Vec<String> = request.name.iter().map(ToString::to_string).collect();
     names.push(id[..12].to_owned());
     names.extend(connection.aliases.iter().cloned());
@@ -45,6 +49,7 @@ pub(super) fn connect(
         names,
         gateway_names: gateway.collect(),
         links: connection.links.clone(),
+        exposed: exposed.iter().map(|(port, protocol)| format!("{port}/{protocol}")).collect(),
         ports: mappings.iter().map(ToString::to_string).collect(),
     };
     Ok((plan, port::summary(&mappings, expose)))
@@ -61,11 +66,25 @@ pub fn conflist(home: &Home, name: &str) -> Result<Conflist, network::Error> {
     if name != "bridge" || !matches!(found, Err(network::Error::NoNetwork { .. })) {
         return found;
     }
-    Conflist::read(&write_conflist(home, name, &cni::default_bridge(&Networks::of_host().addresses()))?)
+    let networks = Networks::of_host();
+    let path = networks.choose(&[], Some(design::DEFAULT_BRIDGE), |taken| {
+        let conflist = Wanted::default_network(taken).conflist(taken, &networks.addresses())?;
+        write_conflist(home, name, &conflist)
+    })?;
+    Conflist::read(&path)
+}
+
+/// Creates a network of these options.
+pub fn create_network(home: &Home, wanted: &Wanted) -> Result<(), network::Error> {
+    let networks = Networks::of_host();
+    networks.choose(&Conflist::list(&network_folders(home)), None, |taken| {
+        write_conflist(home, &wanted.name, &wanted.conflist(taken, &networks.addresses())?)
+    })?;
+    Ok(())
 }
 
 /// Writes the conflist of a network and returns its path.
-pub fn write_conflist(home: &Home, name: &str, conflist: &serde_json::Value) -> Result<PathBuf, network::Error> {
+fn write_conflist(home: &Home, name: &str, conflist: &serde_json::Value) -> Result<PathBuf, network::Error> {
     let folder = home.networks();
     fs::create_dir_all(&folder).during("create", &folder)?;
     let file = format!("{name}.conflist");

@@ -9,12 +9,13 @@ use image_tool::beneath::Root;
 use image_tool::error::During as _;
 use image_tool::layout::platform::Platform;
 use image_tool::layout::{Image, Layout};
+use image_tool::show::human;
 use oci_spec::runtime::{Hooks, Mount, Spec};
 
-use super::attachment::{self, Fresh};
+use super::attachment::{self, Fresh, Place};
 use super::layers::Tree;
 use super::request::Request;
-use super::{Error, files, host, networks};
+use super::{Error, files, host, joined, link, networks};
 use crate::bundle::name::{self, ContainerName};
 use crate::bundle::{self, Used, annotation};
 use crate::config::image::{Healthcheck, Runtime};
@@ -39,9 +40,26 @@ impl Subject {
         let platform = request.platform.clone().unwrap_or_else(Platform::host);
         let image = layout.image(&request.address, &platform)?;
         let runtime = Runtime::from_config(image.config_bytes())?;
+        if let Some(wanted) = &request.platform {
+            check_platform(wanted, &image)?;
+        }
         host::check_architecture(&image.config().architecture().to_string())?;
         Ok(Self { layout, image, runtime })
     }
+}
+
+/// Refuses an image for another platform than the one that was asked for, which an address of a single image does not choose by.
+fn check_platform(wanted: &Platform, image: &Image) -> Result<(), Error> {
+    let config = image.config();
+    let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
+    let variant = config.variant().as_deref();
+    if architecture.is_empty() || wanted.rank(&os, &architecture, variant).is_some() {
+        return Ok(());
+    }
+    let variant = variant.map(|variant| format!("/{variant}")).unwrap_or_default();
+    let actual = human::plain(&format!("{os}/{architecture}{variant}"));
+    Err(Refused::new("--platform", format!("{wanted}: the image is for {actual} (pull it with --platform {wanted})"))
+        .into())
 }
 
 /// A container before it is made: what can be refused without touching the disk has been.
@@ -70,8 +88,17 @@ impl<'a> Preparation<'a> {
         let subject = Subject::open(request)?;
         volume::check_targets(&request.attachments)?;
         config::arguments(&request.options, &subject.runtime)?;
-        if let Some(workdir) = request.options.workdir.as_deref().filter(|path| !path.starts_with('/')) {
+        if let Some(workdir) =
+            request.options.workdir.as_deref().filter(|path| !path.is_empty() && !path.starts_with('/'))
+        {
             return Err(Refused::new("--workdir", format!("{workdir:?} is not an absolute path")).into());
+        }
+        for (option, name) in [("--hostname", &request.options.hostname), ("--domainname", &request.options.domainname)]
+        {
+            // __NEW_UTS_LEN of the kernel.
+            if name.as_ref().is_some_and(|name| name.len() > 64) {
+                return Err(Refused::new(option, "longer than 64 bytes, which the kernel refuses").into());
+            }
         }
         if let Some(label) = request.labels.keys().find(|label| label.starts_with(annotation::PREFIX)) {
             return Err(Refused::new("--label", format!("{label}: names with this prefix are reserved")).into());
@@ -179,11 +206,16 @@ impl<'a> Preparation<'a> {
         if request.shareable {
             options.ipc = Ipc::Shared { namespace: Namespace::Private, shm: path.join(bundle::SHM) };
         }
+        self.join(&mut options)?;
+        if let Some(plan) = &self.network {
+            options.links = link::variables(self.home, name.as_str(), plan);
+        }
         let mut mounts = files::mounts(request, path)?;
         if fresh.is_some() {
             files::write(request, self.hostname.as_deref(), tree.folder())?;
         }
-        let (attached, volumes) = self.attach(&rootfs, fresh.take())?;
+        let place = Place { home: self.home, bundle: path, rootfs: &rootfs, created: &self.created };
+        let (attached, volumes) = self.attach(&place, fresh.take())?;
         mounts.retain(|known| attached.iter().all(|mount| mount.destination() != known.destination()));
         mounts.extend(attached);
         if let Some(init) = &request.init {
@@ -206,6 +238,21 @@ impl<'a> Preparation<'a> {
             annotations,
             id_ranges: self.id_ranges.clone(),
         })?)
+    }
+
+    /// Puts the places of joined namespaces where their option has those of a process.
+    fn join(&self, options: &mut config::Options) -> Result<(), Error> {
+        for (kind, other) in &self.request.joins {
+            let Some(path) = joined::path(self.home, &self.id, kind, other)? else { continue };
+            let space = Namespace::Path(path);
+            match (kind.as_str(), &mut options.ipc) {
+                ("net", _) => options.network = space,
+                ("pid", _) => options.pid = space,
+                (_, Ipc::Shared { namespace, .. }) => *namespace = space,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn identity(&self, rootfs: &Root) -> Result<Identity, Error> {
@@ -260,6 +307,7 @@ impl<'a> Preparation<'a> {
         set(annotation::COMMAND, Some(json(&config::arguments(&request.options, &subject.runtime)?)));
         set(annotation::PORTS, Some(self.ports.clone()).filter(|ports| !ports.is_empty()));
         set(annotation::NETWORK, self.network.as_ref().map(json));
+        set(annotation::JOINS, Some(&request.joins).filter(|joins| !joins.is_empty()).map(json));
         set(annotation::IPC, request.shareable.then(|| "shareable".into()));
         set(annotation::SHM_SIZE, request.shareable.then(|| request.options.shm_size.to_string()));
         set(annotation::RM, request.rm.then(|| "true".into()));
@@ -286,7 +334,7 @@ impl<'a> Preparation<'a> {
     }
 
     /// The mounts of attachments and of the image's volumes, and the volumes in use.
-    fn attach(&self, rootfs: &Root, mut fresh: Option<&mut Fresh>) -> Result<(Vec<Mount>, Vec<Used>), Error> {
+    fn attach(&self, place: &Place<'_>, mut fresh: Option<&mut Fresh>) -> Result<(Vec<Mount>, Vec<Used>), Error> {
         let mut attachments = self.request.attachments.clone();
         for target in self.subject.runtime.volumes.keys() {
             let volume = Attachment::from_volume(target, Path::new("/"))?;
@@ -295,8 +343,8 @@ impl<'a> Preparation<'a> {
             }
         }
         let (mut mounts, mut used) = (Vec::new(), Vec::new());
-        for each in &attachments {
-            let (mount, volume) = attachment::mount(self.home, each, rootfs, &self.created, fresh.as_deref_mut())?;
+        for (index, each) in attachments.iter().enumerate() {
+            let (mount, volume) = attachment::mount(place, index, each, fresh.as_deref_mut())?;
             mounts.push(mount);
             used.extend(volume);
         }

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use image_tool::address::home::Home;
 
-use crate::bundle::annotation;
-use crate::bundle::{self, Bundle};
+use super::joined;
+use crate::bundle::{self, Bundle, Used, annotation, name};
 use crate::network;
 use crate::network::state::Networks;
+use crate::rootfs;
 use crate::volume::{self, Store};
 
 /// Why a container cannot be removed.
@@ -32,26 +33,55 @@ pub fn remove(home: &Home, bundle: &Bundle, force: bool, volumes: bool) -> Resul
     {
         return Err(bundle::Error::Running { path: bundle.path().to_owned(), pid }.into());
     }
-    if let Some(id) = bundle.annotation(annotation::ID).filter(|id| is_id(id)) {
+    if let Some(id) = bundle.annotation(annotation::ID).filter(|id| name::is_id(id)) {
         Networks::of_host().down(id)?;
+        joined::release(id);
     }
-    let own: Vec<String> = bundle.volumes().into_iter().filter(|used| used.anonymous).map(|used| used.name).collect();
+    let used = bundle.volumes();
+    let own: Vec<String> = used.iter().filter(|used| used.anonymous).map(|used| used.name.clone()).collect();
     bundle::remove(&home.bundles(), bundle, force)?;
+    unmount_unused(home, &used)?;
     if volumes || bundle.annotation(annotation::RM) == Some("true") {
         let store = Store::new(home.volumes());
         for name in own {
-            match store.remove(&name) {
-                Ok(()) | Err(volume::Error::NoVolume(_)) => {}
-                Err(error) => return Err(error.into()),
+            match store.remove(&name, || users_of_volume(&home.bundles(), &name)) {
+                // Other containers may share it (`--volumes-from`); the last of them removes it.
+                Ok(())
+                | Err(Error::Volume(
+                    volume::Error::NoVolume(_) | volume::Error::InUse { .. } | volume::Error::Claimed(_),
+                )) => {}
+                Err(error) => return Err(error),
             }
         }
     }
     Ok(())
 }
 
-/// Whether an annotation is a valid id. It becomes part of a path, and config.json may come from anyone.
-pub(crate) fn is_id(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+/// Unmounts the file systems of volumes that no bundle uses any more.
+fn unmount_unused(home: &Home, used: &[Used]) -> Result<(), Error> {
+    let store = Store::new(home.volumes());
+    for volume in used.iter().filter_map(|used| store.open(&used.name).ok()) {
+        if !volume.about.options.is_empty() && users_of_volume(&home.bundles(), &volume.name)?.is_empty() {
+            store.unmount(&volume)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what is left of a container whose bundle has no config.json any more, by its name or path: its network, mounts and files.
+/// Returns whether there was anything.
+pub fn remove_lost(home: &Home, text: &str, force: bool) -> Result<bool, Error> {
+    let place = bundle::place(&home.bundles(), text);
+    if !force
+        && rootfs::is_mounted(&place.join("rootfs"))
+        && let Some(pid) = bundle::occupant(&place.join("rootfs"))
+    {
+        return Err(bundle::Error::Running { path: place, pid }.into());
+    }
+    let network = Networks::of_host().down_lost(&place, text)?;
+    joined::release_lost(&place);
+    let files = bundle::remove_unfinished(&home.bundles(), text)?;
+    Ok(network || files)
 }
 
 /// The names of the bundles that use a volume.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use image_tool::address::Address;
 use image_tool::layout::platform::Platform;
 
+use super::joined::Joins;
 use crate::bundle::name::ContainerName;
 use crate::config::Options;
 use crate::config::image::Healthcheck;
@@ -32,6 +33,8 @@ pub struct Request {
     pub attachments: Vec<Attachment>,
     pub labels: BTreeMap<String, String>,
     pub network: Connection,
+    /// The containers whose namespaces are joined.
+    pub joins: Joins,
     pub extra_hosts: Vec<ExtraHost>,
     pub dns: Dns,
     pub healthcheck: Option<Healthcheck>,

@@ -33,6 +33,9 @@ pub struct State {
     /// The exit status of the program; absent while it runs, or if unknown.
     #[serde(default)]
     pub exit_status: Option<i32>,
+    /// The result of the health checks: `starting`, `healthy` or `unhealthy`; absent without a check.
+    #[serde(default)]
+    pub health: Option<String>,
     /// When the program ended (RFC 3339); absent while it runs, or if unknown.
     #[serde(default)]
     pub exit_time: Option<String>,
@@ -133,7 +136,15 @@ impl Container {
         let since =
             |text: &str| text.parse::<Timestamp>().map(|time| human::duration(now.as_second() - time.as_second()));
         match state.status.as_str() {
-            "running" => format!("Up {}", since(&state.created).unwrap_or_default()),
+            "running" => {
+                let health = match state.health.as_deref() {
+                    Some("starting") => " (health: starting)",
+                    Some("healthy") => " (healthy)",
+                    Some("unhealthy") => " (unhealthy)",
+                    _ => "",
+                };
+                format!("Up {}{health}", since(&state.created).unwrap_or_default())
+            }
             "paused" => format!("Up {} (Paused)", since(&state.created).unwrap_or_default()),
             "stopped" => {
                 let status = state.exit_status.map(|status| format!(" ({status})")).unwrap_or_default();
@@ -244,6 +255,23 @@ mod tests {
         assert_eq!(rows[0], ("newer".into(), "Created".into(), false));
         assert_eq!(rows[1].0, "foreign");
         assert_eq!(rows[2], ("older".into(), "Exited (137) 5 minutes ago".into(), false));
+    }
+
+    #[test]
+    fn the_health_of_what_runs_is_dockers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = bundle(folder.path(), "checked", "2026-01-01T00:00:00Z");
+        for (health, shown) in [
+            ("starting", "Up 4 seconds (health: starting)"),
+            ("healthy", "Up 4 seconds (healthy)"),
+            ("unhealthy", "Up 4 seconds (unhealthy)"),
+            ("\u{1b}[31m", "Up 4 seconds"),
+        ] {
+            let mut listed = state("checked", "running", &path);
+            listed["health"] = json!(health);
+            let all = join(folder.path(), read_list(json!([listed]).to_string().as_bytes()).unwrap()).unwrap();
+            assert_eq!(all[0].fields("2026-01-01T00:00:05Z".parse().unwrap(), true)["Status"], shown);
+        }
     }
 
     #[test]

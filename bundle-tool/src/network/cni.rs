@@ -10,6 +10,7 @@ use image_tool::error::During as _;
 use serde_json::{Map, Value, json};
 
 use super::Error;
+use super::subnet::Subnet;
 use crate::bundle::name::is_name;
 
 /// A conflist, which describes a network.
@@ -23,32 +24,6 @@ pub struct Conflist {
     pub plugins: Vec<Map<String, Value>>,
     /// The path of the file that describes it.
     pub path: PathBuf,
-}
-
-/// The conflist of the network `bridge`, docker's default.
-pub fn default_bridge(ipam: &Path) -> Value {
-    json!({
-        "cniVersion": "1.0.0",
-        "name": "bridge",
-        "plugins": [
-            {
-                "type": "bridge",
-                "bridge": "oci0",
-                "isGateway": true,
-                "ipMasq": true,
-                "hairpinMode": true,
-                "capabilities": {"mac": true, "ips": true},
-                "ipam": {
-                    "type": "host-local",
-                    "dataDir": ipam,
-                    "ranges": [[{"subnet": "10.63.0.0/16"}]],
-                    "routes": [{"dst": "0.0.0.0/0"}]
-                }
-            },
-            {"type": "portmap", "capabilities": {"portMappings": true}, "snat": true},
-            {"type": "firewall"}
-        ]
-    })
 }
 
 impl Conflist {
@@ -126,6 +101,28 @@ impl Conflist {
     pub fn bridge(&self) -> Option<&str> {
         let plugin = self.plugins.iter().find(|plugin| plugin.get("type").is_some_and(|kind| kind == "bridge"))?;
         Some(plugin.get("bridge").and_then(Value::as_str).unwrap_or("cni0"))
+    }
+
+    fn ipam(&self) -> impl Iterator<Item = &Value> {
+        self.plugins.iter().filter_map(|plugin| plugin.get("ipam"))
+    }
+
+    /// The subnets that host-local gives addresses of.
+    pub fn subnets(&self) -> Vec<Subnet> {
+        let sets = self.ipam().filter_map(|ipam| ipam.get("ranges")?.as_array()).flatten();
+        let ranges = sets.filter_map(Value::as_array).flatten();
+        // The form before ranges has the subnet itself.
+        let all = ranges.chain(self.ipam()).filter_map(|range| range.get("subnet")?.as_str()?.parse().ok());
+        let mut subnets: Vec<Subnet> = all.collect();
+        subnets.sort_unstable();
+        subnets.dedup();
+        subnets
+    }
+
+    /// The folder in which host-local keeps the addresses of the network that are in use.
+    pub fn leases(&self) -> Option<PathBuf> {
+        let folder = self.ipam().find_map(|ipam| ipam.get("dataDir")?.as_str())?;
+        Some(Path::new(folder).join(&self.name))
     }
 
     /// The conflist as JSON, for the record of a network that is up: it is taken down by the configuration that it was brought up with,
@@ -288,6 +285,23 @@ mod tests {
         Attachment { id: "abc", namespace: Path::new("/run/netns/x"), capabilities, plugins: vec![folder.into()] }
     }
 
+    fn bridge() -> Value {
+        let ipam = json!({"type": "host-local", "dataDir": "/leases/oci0",
+            "ranges": [[{"subnet": "10.63.0.0/16"}, {"subnet": "10.63.0.0/16"}], [{"subnet": "fd00::/64"}]]});
+        json!({"name": "bridge", "plugins": [{"type": "bridge", "bridge": "oci0", "ipam": ipam}, {"type": "portmap"}]})
+    }
+
+    #[test]
+    fn a_conflist_tells_its_subnets_and_leases() {
+        let read = |json: &Value| Conflist::from_value(json).unwrap();
+        let subnets: Vec<String> = read(&bridge()).subnets().iter().map(ToString::to_string).collect();
+        assert_eq!(subnets, ["10.63.0.0/16", "fd00::/64"]);
+        assert_eq!(read(&bridge()).leases().unwrap(), Path::new("/leases/oci0/bridge"));
+        let old = json!({"name": "old", "type": "bridge", "ipam": {"type": "host-local", "subnet": "10.1.0.0/16"}});
+        assert_eq!(read(&old).subnets()[0].to_string(), "10.1.0.0/16");
+        assert_eq!(read(&old).leases(), None);
+    }
+
     fn network(folder: &Path, plugins: Value) -> Conflist {
         let json = json!({"cniVersion": "1.0.0", "name": "test", "plugins": plugins});
         fs::write(folder.join("test.conflist"), json.to_string()).unwrap();
@@ -349,8 +363,8 @@ mod tests {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let write = |folder: &Path, file: &str, json: Value| fs::write(folder.join(file), json.to_string()).unwrap();
         write(second.path(), "10-any.conf", json!({"name": "single", "type": "loopback"}));
-        write(second.path(), "bridge.conflist", default_bridge(Path::new("/ipam")));
-        let mut edited = default_bridge(Path::new("/ipam"));
+        write(second.path(), "bridge.conflist", bridge());
+        let mut edited = bridge();
         edited["plugins"][0]["bridge"] = json!("mine0");
         write(first.path(), "bridge.conflist", edited);
         let folders = [first.path().to_owned(), second.path().to_owned()];

@@ -62,6 +62,15 @@ pub fn hosts(extra: &[ExtraHost], gateway: Option<IpAddr>) -> String {
     text
 }
 
+/// The names in the line of a container's own address: the host name with its domain, then, if that is different, its first label.
+pub fn host_names(hostname: &str, domain: &str) -> String {
+    let full = if domain.is_empty() { hostname.to_owned() } else { format!("{hostname}.{domain}") };
+    match full.split_once('.') {
+        Some((short, _)) => format!("{full} {short}"),
+        None => full,
+    }
+}
+
 /// The host's resolv.conf with the options applied. In a network of the container's own, servers on the loopback network are left out,
 /// since nothing listens there; the fallback is docker's, Google's servers.
 pub fn resolv_conf(host: &str, dns: &Dns, own_network: bool) -> String {
@@ -137,6 +146,18 @@ mod tests {
         let text = hosts(&extra, Some("10.9.0.1".parse().unwrap()));
         assert!(text.starts_with("127.0.0.1\tlocalhost\n") && text.ends_with("10.0.0.2\tdb\n10.9.0.1\tme\n"));
         assert!(!hosts(&extra, None).contains("\tme"));
+    }
+
+    #[test]
+    fn a_host_name_with_a_domain_has_a_short_form() {
+        for (hostname, domain, expected) in [
+            ("plain", "", "plain"),
+            ("host.example.com", "", "host.example.com host"),
+            ("h1", "d.example", "h1.d.example h1"),
+            ("a.b", "d", "a.b.d a"),
+        ] {
+            assert_eq!(host_names(hostname, domain), expected);
+        }
     }
 
     #[test]

@@ -115,6 +115,43 @@ fn remove_empty_chain(program: &str, table: &str, chain: &str, from: &[&str], ru
     }
 }
 
+/// Removes the rules by which the firewall plugin keeps other networks off a bridge, which it leaves with the last container. The chains
+/// go with the last of them.
+pub(super) fn remove_isolation(bridge: &str) {
+    const STAGES: [&str; 2] = ["CNI-ISOLATION-STAGE-1", "CNI-ISOLATION-STAGE-2"];
+    for program in ["iptables", "ip6tables"] {
+        let Some(rules) = run(program, &["-t", "filter", "-S"]) else { continue };
+        if !rules.contains(STAGES[0]) {
+            continue;
+        }
+        for rule in rules.lines().filter(|rule| STAGES.iter().any(|stage| rule.starts_with(&format!("-A {stage} ")))) {
+            let words = words(rule);
+            let names = |flag: &str| words.windows(2).any(|pair| pair[0] == flag && pair[1] == bridge);
+            if names("-i") || names("-o") {
+                delete(program, "filter", rule);
+            }
+        }
+        let Some(rules) = run(program, &["-t", "filter", "-S"]) else { continue };
+        // What stays in each chain of a firewall without networks is its return.
+        let used = |rule: &str| {
+            STAGES.iter().any(|stage| rule.starts_with(&format!("-A {stage} "))) && !rule.ends_with("-j RETURN")
+        };
+        if rules.lines().any(used) {
+            continue;
+        }
+        for rule in
+            rules.lines().filter(|rule| rule.starts_with("-A FORWARD ") && rule.ends_with(&format!("-j {}", STAGES[0])))
+        {
+            delete(program, "filter", rule);
+        }
+        for step in ["-F", "-X"] {
+            for stage in STAGES {
+                run(program, &["-t", "filter", step, stage]);
+            }
+        }
+    }
+}
+
 /// Removes a bridge without ports.
 pub(super) fn remove_bridge(name: &str) {
     let ports = Path::new("/sys/class/net").join(name).join("brif");

@@ -7,16 +7,16 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use image_tool::error::During as _;
 use rustix::fs::FlockOperation;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
 
-use super::cni::{self, Attachment, Conflist};
-use super::{Error, Plan, firewall};
+use super::cni::Conflist;
+use super::design::Taken;
+use super::record::{self, Record};
+use super::{Error, Plan, firewall, host, names};
 use crate::option::port::{self, Mapping};
 use crate::rootfs;
 
@@ -24,29 +24,6 @@ use crate::rootfs;
 #[derive(Clone, Debug)]
 pub struct Networks {
     folder: PathBuf,
-}
-
-/// The record of a container's network, `state.json`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Record {
-    /// The 64-digit id of the container.
-    id: String,
-    /// The name of the container.
-    name: String,
-    /// The absolute path of the bundle.
-    bundle: PathBuf,
-    /// The first process of the container.
-    pid: i32,
-    /// The conflist that the network was set up with.
-    network: Value,
-    /// The capabilities that the plugins got.
-    capabilities: Map<String, Value>,
-    /// The result of the last plugin; absent until it has run.
-    result: Option<Value>,
-    /// What is set up.
-    plan: Plan,
-    /// The lines that were added to hosts files, with the path of the file.
-    lines: Vec<(PathBuf, String)>,
 }
 
 /// A container whose network is to be brought up.
@@ -58,6 +35,8 @@ pub struct Newcomer<'a> {
     pub name: &'a str,
     /// The host name inside the container.
     pub hostname: &'a str,
+    /// The domain of the container (`--domainname`); empty for none.
+    pub domain: &'a str,
     /// The absolute path of the bundle.
     pub bundle: &'a Path,
     /// The first process of the container, whose network namespace is set up.
@@ -84,7 +63,7 @@ impl Networks {
     pub fn taken(&self) -> Vec<Mapping> {
         self.records()
             .iter()
-            .filter(|record| record.alive(self))
+            .filter(|record| self.is_alive(record))
             .flat_map(|record| record.plan.mappings().unwrap_or_default())
             .collect()
     }
@@ -92,7 +71,7 @@ impl Networks {
     fn check_taken(&self, mapping: &Mapping, except: Option<&str>) -> Result<(), Error> {
         for record in self.records() {
             let other = Some(record.id.as_str()) != except;
-            if other && record.alive(self) && record.plan.mappings()?.iter().any(|other| other.collides(mapping)) {
+            if other && self.is_alive(&record) && record.plan.mappings()?.iter().any(|other| other.collides(mapping)) {
                 let port = format!("{}/{}", std::net::SocketAddr::new(mapping.ip, mapping.host), mapping.protocol);
                 return Err(Error::PortTaken { port, container: record.name });
             }
@@ -114,22 +93,24 @@ impl Networks {
         let mut record = Record {
             id: newcomer.id.into(),
             name: newcomer.name.into(),
+            hostname: newcomer.hostname.into(),
+            domain: newcomer.domain.into(),
             bundle: newcomer.bundle.into(),
             pid: newcomer.pid,
             network: network.to_value(),
-            capabilities: capabilities(plan, &mappings),
+            capabilities: record::capabilities(plan, &mappings),
             result: None,
             plan: plan.clone(),
-            lines: Vec::new(),
+            hosts: Vec::new(),
         };
         // A random name was not known when the plan was made.
         if !record.plan.names.iter().any(|name| name == newcomer.name) {
             record.plan.names.insert(0, newcomer.name.into());
         }
-        let outcome = self.set_up(&mut record, newcomer, network);
+        let outcome = self.set_up(&mut record, newcomer, network).and_then(|()| self.refresh(Some(newcomer.id)));
         if outcome.is_err() {
             // The first error is the one to report; what could not be taken down stays on record for `delete`.
-            let _ = self.take_down(newcomer.id);
+            let _ = self.take_down(newcomer.id).and_then(|()| self.refresh(None));
         }
         outcome
     }
@@ -142,60 +123,67 @@ impl Networks {
         File::create(&namespace).during("create", &namespace)?;
         let source = format!("/proc/{}/ns/net", newcomer.pid);
         rustix::mount::mount_bind(source.as_str(), &namespace).during("mount", &namespace)?;
-        let result = record.attachment(&namespace).add(network)?;
-        record.result = Some(result);
-        self.write(record)?;
-        self.name(record, newcomer)
+        let bridge = network.bridge();
+        let before = bridge.and_then(host::index);
+        if before.is_none() {
+            check_free(network)?;
+        }
+        let result = record.attachment(&namespace).add(network);
+        if let Some(bridge) = bridge
+            && before.is_none()
+        {
+            self.own(bridge)?;
+        }
+        record.result = Some(result?);
+        self.write(record)
     }
 
-    /// Writes addresses to hosts files: that of the container, and those of other containers on the network. As in docker, containers on
-    /// `bridge` do not know each other's names unless they are linked.
-    fn name(&self, record: &mut Record, newcomer: &Newcomer<'_>) -> Result<(), Error> {
-        let own = newcomer.bundle.join("hosts");
-        let mut lines = Vec::new();
-        for address in record.addresses() {
-            lines.push((own.clone(), format!("{address}\t{}", newcomer.hostname)));
+    /// Records that the bridge plugin has just made a bridge, which is then removed with the last container of its network. One that was
+    /// there before is somebody else's.
+    fn own(&self, bridge: &str) -> Result<(), Error> {
+        let Some(index) = host::index(bridge) else { return Ok(()) };
+        let folder = self.folder.join("bridges");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).during("create", &folder)?;
+        let path = folder.join(bridge);
+        Ok(fs::write(&path, index.to_string()).during("write", &path)?)
+    }
+
+    /// Whether a bridge was made here.
+    fn is_own(&self, bridge: &str) -> bool {
+        let recorded = fs::read_to_string(self.folder.join("bridges").join(bridge)).ok();
+        host::index(bridge).map(|index| index.to_string()).is_some_and(|index| recorded == Some(index))
+    }
+
+    /// Removes a bridge that was made here, unless something is attached to it.
+    fn disown(&self, bridge: &str) {
+        if self.is_own(bridge) {
+            firewall::remove_bridge(bridge);
         }
-        if let Some(gateway) = record.gateway() {
-            lines.extend(record.plan.gateway_names.iter().map(|name| (own.clone(), format!("{gateway}\t{name}"))));
-        }
-        let neighbours: Vec<Record> = self
-            .records()
-            .into_iter()
-            .filter(|other| other.id != record.id && other.plan.network == record.plan.network)
-            .collect();
-        for neighbour in &neighbours {
-            let linked: Vec<&str> = record
-                .plan
-                .links
-                .iter()
-                .filter(|(container, _)| neighbour.is(container))
-                .map(|(_, name)| name.as_str())
-                .collect();
-            for address in neighbour.addresses() {
-                let mut names: Vec<&str> = linked.clone();
-                if record.plan.network != "bridge" {
-                    names.extend(neighbour.plan.names.iter().map(String::as_str));
-                }
-                if !names.is_empty() {
-                    lines.push((own.clone(), format!("{address}\t{}", names.join(" "))));
-                }
+        // Nothing is lost if this fails: the number is not given again.
+        let _ = fs::remove_file(self.folder.join("bridges").join(bridge));
+    }
+
+    /// Makes the lines of all hosts files anew. `newcomer` is the container whose file must be there.
+    fn refresh(&self, newcomer: Option<&str>) -> Result<(), Error> {
+        let all = self.records();
+        for record in all.iter().filter(|record| record.result.is_some()) {
+            let wanted = names::lines(record, &all);
+            if wanted == record.hosts {
+                continue;
             }
-            if record.plan.network != "bridge" && !record.plan.names.is_empty() {
-                let theirs = neighbour.bundle.join("hosts");
-                lines.extend(
-                    record
-                        .addresses()
-                        .iter()
-                        .map(|address| (theirs.clone(), format!("{address}\t{}", record.plan.names.join(" ")))),
-                );
+            // Recorded before and after, so that every line that was written is removed again.
+            let mut next = record.clone();
+            next.hosts.extend(wanted.iter().cloned());
+            self.write(&next)?;
+            let edited = edit(&record.bundle.join("hosts"), |text| names::replace(text, &record.hosts, &wanted));
+            match edited {
+                Err(error) if newcomer == Some(record.id.as_str()) => return Err(error),
+                // Somebody has removed the folder of its bundle.
+                Err(error) => tracing::warn!("{}: {error}", record.name),
+                Ok(()) => {}
             }
-        }
-        // Recorded first, so that every line that was written is removed again.
-        record.lines = lines;
-        self.write(record)?;
-        for (file, line) in &record.lines {
-            edit(file, |text| text + line + "\n")?;
+            next.hosts = wanted;
+            self.write(&next)?;
         }
         Ok(())
     }
@@ -206,7 +194,21 @@ impl Networks {
             return Ok(());
         }
         let _lock = self.lock()?;
-        self.take_down(id)
+        self.take_down(id)?;
+        self.refresh(None)
+    }
+
+    /// Takes down the networks of containers whose bundle is or was the folder `bundle`, or which have the name `name` and no bundle any
+    /// more. Returns whether there were any.
+    pub fn down_lost(&self, bundle: &Path, name: &str) -> Result<bool, Error> {
+        let lost = |record: &Record| {
+            record.bundle == bundle || (record.name == name && !record.bundle.join("config.json").exists())
+        };
+        let ids: Vec<String> = self.records().into_iter().filter(lost).map(|record| record.id).collect();
+        for id in &ids {
+            self.down(id)?;
+        }
+        Ok(!ids.is_empty())
     }
 
     fn take_down(&self, id: &str) -> Result<(), Error> {
@@ -217,10 +219,8 @@ impl Networks {
         let namespace = folder.join("netns");
         let record = self.read(id);
         if let Some(record) = &record {
-            for (file, line) in &record.lines {
-                // Another container's bundle may no longer exist, and ours is about to be removed.
-                let _ = edit(file, |text| text.replace(&format!("{line}\n"), ""));
-            }
+            // The bundle may no longer exist, or is about to be removed.
+            let _ = edit(&record.bundle.join("hosts"), |text| names::replace(text, &record.hosts, &[]));
             let network = Conflist::from_value(&record.network)?;
             let held = rootfs::is_mounted(&namespace);
             // Addresses and rules are outside of the namespace and must be removed even if that no longer exists.
@@ -245,9 +245,19 @@ impl Networks {
         Ok(())
     }
 
-    /// The name of a container that uses a network; `None` if none does.
-    pub fn user(&self, network: &str) -> Option<String> {
-        self.records().into_iter().find(|record| record.plan.network == network).map(|record| record.name)
+    /// The name of a container that uses a network; `None` if none does. Networks of another home may have the same name.
+    pub fn user(&self, network: &Conflist) -> Option<String> {
+        let same = |record: &Record| is_of(record, network);
+        self.records().into_iter().find(same).map(|record| record.name)
+    }
+
+    /// The addresses of a container whose network is up; empty if it is not.
+    pub fn addresses_of(&self, id: &str) -> Vec<IpAddr> {
+        self.read(id).filter(|record| self.is_alive(record)).map(|record| record.addresses()).unwrap_or_default()
+    }
+
+    fn is_alive(&self, record: &Record) -> bool {
+        record.alive(&self.place(&record.id).join("netns"))
     }
 
     /// Takes down the networks of containers that died without their runtime calling the hook.
@@ -258,32 +268,87 @@ impl Networks {
 
     /// Does the work of [`Self::prune`] under the lock.
     fn reap(&self) -> Result<(), Error> {
-        for record in self.records().into_iter().filter(|record| !record.alive(self)) {
+        let dead: Vec<Record> = self.records().into_iter().filter(|record| !self.is_alive(record)).collect();
+        for record in &dead {
             self.take_down(&record.id)?;
         }
-        Ok(())
+        if dead.is_empty() { Ok(()) } else { self.refresh(None) }
     }
 
     /// Removes what plugins leave after the last container of a network: the bridge, and the chains in the firewall.
     fn sweep(&self, network: &Conflist) {
-        let same = |record: &Record| record.network.get("name").and_then(Value::as_str) == Some(network.name.as_str());
         let records = self.records();
-        if !records.iter().any(same) {
+        if !records.iter().any(|record| is_of(record, network)) {
             if let Some(bridge) = network.bridge() {
-                firewall::remove_bridge(bridge);
+                firewall::remove_isolation(bridge);
+                self.disown(bridge);
             }
             // No address of the network is in use any more.
-            let _ = fs::remove_dir_all(self.addresses().join(&network.name));
+            if let Some(leases) = network.leases().filter(|leases| leases.starts_with(self.addresses())) {
+                let _ = fs::remove_dir_all(&leases);
+                let _ = leases.parent().map(fs::remove_dir);
+            }
         }
         if records.is_empty() {
             firewall::remove_empty_chains();
             // Removed only if they are empty.
             let _ = fs::remove_dir(self.addresses());
             let _ = fs::remove_dir(self.folder.join("networks"));
+            let _ = fs::remove_dir(self.folder.join("bridges"));
         }
     }
 
-    fn place(&self, id: &str) -> PathBuf {
+    /// Calls `make` with what a new network must not have, and records the network that it returns the file of, so that networks of other
+    /// homes are chosen apart from it even while it is not up. `known` are those of this home; `shared` is a bridge that it may have with
+    /// them.
+    pub fn choose(
+        &self,
+        known: &[Conflist],
+        shared: Option<&str>,
+        make: impl FnOnce(&Taken) -> Result<PathBuf, Error>,
+    ) -> Result<PathBuf, Error> {
+        // A user who is not root may have no folder for it, and no networks that come up.
+        let _lock = self.lock().ok();
+        let mut taken = Taken::default();
+        let claimed: Vec<Conflist> = self.claims().iter().filter_map(|path| Conflist::read(path).ok()).collect();
+        let apart = known.iter().chain(&claimed).filter(|network| shared.is_none() || network.bridge() != shared);
+        for network in apart {
+            taken.bridges.extend(network.bridge().map(str::to_owned));
+            taken.subnets.extend(network.subnets());
+        }
+        let own = |name: &str| shared == Some(name) && self.is_own(name);
+        taken.subnets.extend(host::subnets().into_iter().filter(|(_, name)| !own(name)).map(|(subnet, _)| subnet));
+        taken.bridges.extend(host::names().into_iter().filter(|name| !own(name)));
+        let path = make(&taken)?;
+        self.claim(&path);
+        Ok(path)
+    }
+
+    /// The files of networks of all homes that were made since the host started.
+    fn claims(&self) -> Vec<PathBuf> {
+        let text = fs::read_to_string(self.folder.join("claims")).unwrap_or_default();
+        text.lines().map(PathBuf::from).filter(|path| path.exists()).collect()
+    }
+
+    fn claim(&self, path: &Path) {
+        let mut claims = self.claims();
+        if let Ok(path) = std::path::absolute(path)
+            && !claims.contains(&path)
+        {
+            claims.push(path);
+        }
+        let text: String = claims.iter().filter_map(|path| Some(format!("{}\n", path.to_str()?))).collect();
+        // Only a network that is not up could then be chosen twice, and the second is refused when it comes up.
+        let _ = fs::write(self.folder.join("claims"), text);
+    }
+
+    /// The folder of the namespaces that containers have joined.
+    pub fn joined(&self) -> PathBuf {
+        self.folder.join("joined")
+    }
+
+    /// The folder of a container's record, and of its network namespace as long as it is up.
+    pub fn place(&self, id: &str) -> PathBuf {
         self.folder.join("networks").join(id)
     }
 
@@ -315,71 +380,28 @@ impl Networks {
     }
 }
 
-impl Record {
-    fn attachment<'a>(&'a self, namespace: &'a Path) -> Attachment<'a> {
-        Attachment { id: &self.id, namespace, capabilities: self.capabilities.clone(), plugins: cni::plugin_folders() }
-    }
-
-    /// Whether the container's first process still runs in the network namespace.
-    fn alive(&self, networks: &Networks) -> bool {
-        fs::metadata(format!("/proc/{}/ns/net", self.pid)).is_ok_and(|own| {
-            // Another process that has got this pid since is in another namespace.
-            self.namespace_inode(networks).is_none_or(|inode| inode == own.ino())
-        })
-    }
-
-    fn namespace_inode(&self, networks: &Networks) -> Option<u64> {
-        let place = networks.place(&self.id).join("netns");
-        if rootfs::is_mounted(&place) { fs::metadata(place).ok().map(|found| found.ino()) } else { None }
-    }
-
-    fn is(&self, container: &str) -> bool {
-        self.name == container || (!container.is_empty() && self.id.starts_with(container))
-    }
-
-    fn ips(&self) -> impl Iterator<Item = &Value> {
-        self.result.as_ref().and_then(|result| result.get("ips")).and_then(Value::as_array).into_iter().flatten()
-    }
-
-    /// The addresses of the container.
-    fn addresses(&self) -> Vec<IpAddr> {
-        let text = |ip: &Value| {
-            ip.get("address").and_then(Value::as_str).and_then(|text| text.split('/').next()?.parse().ok())
-        };
-        self.ips().filter_map(text).collect()
-    }
-
-    fn gateway(&self) -> Option<IpAddr> {
-        self.ips().find_map(|ip| ip.get("gateway").and_then(Value::as_str)?.parse().ok())
-    }
+/// Whether a container is on this network. Those of two homes may have one name, but not one bridge.
+fn is_of(record: &Record, network: &Conflist) -> bool {
+    record.plan.network == network.name
+        && Conflist::from_value(&record.network).is_ok_and(|other| other.bridge() == network.bridge())
 }
 
-fn capabilities(plan: &Plan, mappings: &[Mapping]) -> Map<String, Value> {
-    let mut all = Map::new();
-    if !mappings.is_empty() {
-        let ports = mappings.iter().map(|mapping| {
-            let mut port = json!({"hostPort": mapping.host, "containerPort": mapping.container, "protocol": mapping.protocol.as_str()});
-            if !mapping.ip.is_unspecified() {
-                port["hostIP"] = mapping.ip.to_string().into();
-            }
-            port
-        });
-        all.insert("portMappings".into(), ports.collect());
+/// Refuses a network whose bridge is yet to be made if the host has its addresses already.
+fn check_free(network: &Conflist) -> Result<(), Error> {
+    let taken = host::interfaces();
+    for subnet in network.subnets() {
+        if let Some((_, interface)) = taken.iter().find(|(other, _)| other.overlaps(subnet)) {
+            let (subnet, interface) = (subnet.to_string(), interface.clone());
+            return Err(Error::SubnetTaken { network: network.name.clone(), subnet, interface });
+        }
     }
-    if let Some(mac) = &plan.mac {
-        all.insert("mac".into(), mac.clone().into());
-    }
-    let ips: Vec<Value> = [plan.ip, plan.ip6].into_iter().flatten().map(|ip| ip.to_string().into()).collect();
-    if !ips.is_empty() {
-        all.insert("ips".into(), ips.into());
-    }
-    all
+    Ok(())
 }
 
 /// Changes a hosts file in place: it must stay the same file, since it is mounted into a container.
-fn edit(path: &Path, change: impl FnOnce(String) -> String) -> Result<(), Error> {
+fn edit(path: &Path, change: impl FnOnce(&str) -> String) -> Result<(), Error> {
     let text = fs::read_to_string(path).during("read", path)?;
-    let new = change(text.clone());
+    let new = change(&text);
     if new != text {
         fs::write(path, new).during("write", path)?;
     }

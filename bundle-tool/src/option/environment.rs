@@ -75,14 +75,23 @@ pub fn resolve(entry: &str, caller: impl Fn(&str) -> Option<OsString>) -> Result
     }
 }
 
-/// Sets `entries` in `base`: an existing variable keeps its place and gets the new value, others are appended.
+/// Sets `entries` in `base`: an existing variable keeps its place and gets the new value, others are appended. A name without `=` removes
+/// the variable.
 pub fn overlay(base: &mut Vec<String>, entries: impl IntoIterator<Item = String>) {
     for entry in entries {
-        let name = name_of(&entry);
-        match base.iter_mut().find(|old| name_of(old) == name) {
-            Some(old) => *old = entry,
-            None => base.push(entry),
+        if entry.contains('=') {
+            put(base, entry);
+        } else {
+            base.retain(|old| name_of(old) != entry);
         }
+    }
+}
+
+/// Puts an entry, which may be a name without `=`, in the place of that of the same name, or at the end.
+pub fn put(entries: &mut Vec<String>, entry: String) {
+    match entries.iter_mut().find(|old| name_of(old) == name_of(&entry)) {
+        Some(old) => *old = entry,
+        None => entries.push(entry),
     }
 }
 
@@ -150,6 +159,8 @@ mod tests {
         assert_eq!(base, ["PATH=/sbin", "A=1", "B=3"]);
         assert_eq!(value(&base, "B"), Some("3"));
         assert_eq!(value(&base, "PAT"), None);
+        overlay(&mut base, ["A".to_owned(), "NONE".to_owned()]);
+        assert_eq!(base, ["PATH=/sbin", "B=3"], "a bare name removes the variable");
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! Limits of memory, CPUs, processes, block devices, and rlimits, as docker's options set them.
+//! Limits of memory, CPUs, processes and block devices, as docker's options set them.
 //!
 //! A limit that this host's control groups lack is refused by name: a container without the limit that its owner asked for is worse
 //! than none.
@@ -10,11 +10,12 @@ use std::str::FromStr;
 
 use oci_spec::runtime::{
     LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPidsBuilder, LinuxResources, LinuxThrottleDevice,
-    LinuxThrottleDeviceBuilder, LinuxWeightDeviceBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
+    LinuxThrottleDeviceBuilder, LinuxWeightDeviceBuilder, PosixRlimit,
 };
 
 use crate::option::Refused;
 use crate::option::quantity::{CpuSet, Processors, Size};
+use crate::option::ulimit::{self, Ulimit};
 
 /// The values of docker's resource options.
 #[derive(Clone, Debug, Default)]
@@ -37,88 +38,58 @@ pub struct Limits {
     pub cpuset_mems: Option<CpuSet>,
     pub pids: Option<i64>,
     pub blkio_weight: Option<u16>,
-    pub blkio_weight_device: Vec<DeviceRate>,
+    pub blkio_weight_device: Vec<DeviceCount>,
     pub device_read_bps: Vec<DeviceRate>,
     pub device_write_bps: Vec<DeviceRate>,
-    pub device_read_iops: Vec<DeviceRate>,
-    pub device_write_iops: Vec<DeviceRate>,
+    pub device_read_iops: Vec<DeviceCount>,
+    pub device_write_iops: Vec<DeviceCount>,
     pub ulimits: Vec<Ulimit>,
 }
 
-/// A limit for a block device: PATH:VALUE.
+/// A limit for a block device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceRate {
+struct DeviceLimit {
     path: PathBuf,
     value: u64,
 }
+
+impl DeviceLimit {
+    fn parse(text: &str, value: impl Fn(&str) -> Result<u64, String>) -> Result<Self, String> {
+        let (path, limit) =
+            text.rsplit_once(':').ok_or_else(|| format!("{text:?} is not valid (expected DEVICE:VALUE)"))?;
+        if !path.starts_with("/dev/") {
+            return Err(format!("{path:?} is not a path in /dev"));
+        }
+        Ok(Self { path: path.into(), value: value(limit)? })
+    }
+}
+
+/// A limit in bytes for a block device: PATH:BYTES.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceRate(DeviceLimit);
 
 impl FromStr for DeviceRate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (path, value) =
-            text.rsplit_once(':').ok_or_else(|| format!("{text:?} is not valid (expected DEVICE:VALUE)"))?;
-        if !path.starts_with("/dev/") {
-            return Err(format!("{path:?} is not a path in /dev"));
-        }
-        let size: Size = value.parse().map_err(|error| format!("{error}"))?;
-        let value = u64::try_from(size.bytes()).map_err(|_| format!("{value:?} is negative"))?;
-        Ok(Self { path: path.into(), value })
+        let bytes = |value: &str| {
+            let size: Size = value.parse().map_err(|error| format!("{error}"))?;
+            u64::try_from(size.bytes()).map_err(|_| format!("{value:?} is negative"))
+        };
+        DeviceLimit::parse(text, bytes).map(Self)
     }
 }
 
-/// A resource limit: NAME=SOFT[:HARD], where -1 means unlimited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ulimit {
-    kind: PosixRlimitType,
-    soft: u64,
-    hard: u64,
-}
+/// A number, of operations or as a weight, for a block device: PATH:NUMBER.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceCount(DeviceLimit);
 
-impl FromStr for Ulimit {
+impl FromStr for DeviceCount {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        use PosixRlimitType as Kind;
-        let (name, values) =
-            text.split_once('=').ok_or_else(|| format!("{text:?} is not valid (expected NAME=SOFT[:HARD])"))?;
-        let kind = match name {
-            "core" => Kind::RlimitCore,
-            "cpu" => Kind::RlimitCpu,
-            "data" => Kind::RlimitData,
-            "fsize" => Kind::RlimitFsize,
-            "locks" => Kind::RlimitLocks,
-            "memlock" => Kind::RlimitMemlock,
-            "msgqueue" => Kind::RlimitMsgqueue,
-            "nice" => Kind::RlimitNice,
-            "nofile" => Kind::RlimitNofile,
-            "nproc" => Kind::RlimitNproc,
-            "rss" => Kind::RlimitRss,
-            "rtprio" => Kind::RlimitRtprio,
-            "rttime" => Kind::RlimitRttime,
-            "sigpending" => Kind::RlimitSigpending,
-            "stack" => Kind::RlimitStack,
-            _ => return Err(format!("{name:?} is not a resource limit (such as nofile or nproc; see getrlimit(2))")),
-        };
-        let number = |value: &str| match value {
-            "-1" => Ok(u64::MAX),
-            value => value.parse::<u64>().map_err(|_| format!("{value:?} is not a number")),
-        };
-        let (soft, hard) = values.split_once(':').unwrap_or((values, values));
-        let (soft, hard) = (number(soft)?, number(hard)?);
-        if soft > hard {
-            Err(format!("the soft limit {soft} exceeds the hard limit {hard}"))
-        } else {
-            Ok(Self { kind, soft, hard })
-        }
-    }
-}
-
-impl Ulimit {
-    /// The limit as config.json holds it.
-    pub fn to_oci(self) -> PosixRlimit {
-        let limit = PosixRlimitBuilder::default().typ(self.kind).soft(self.soft).hard(self.hard);
-        limit.build().expect("kind and limits are set")
+        let number = |value: &str| value.parse().map_err(|_| format!("{value:?} is not a positive whole number"));
+        DeviceLimit::parse(text, number).map(Self)
     }
 }
 
@@ -156,6 +127,11 @@ impl Host {
 const MEMORY_MINIMUM: i64 = 6 << 20;
 
 impl Limits {
+    /// The rlimits as config.json holds them: one of a kind (runtime-spec config.md, "rlimits"), the last that was asked for.
+    pub fn rlimits(&self) -> Result<Vec<PosixRlimit>, Refused> {
+        ulimit::rlimits(&self.ulimits)
+    }
+
     /// The limits as config.json holds them, without devices.
     pub fn resources(&self, host: &Host) -> Result<LinuxResources, Refused> {
         let mut resources = LinuxResources::default();
@@ -193,6 +169,9 @@ impl Limits {
             memory.set_limit(Some(limit));
         }
         if let Some(reservation) = reservation {
+            if reservation != -1 && reservation < MEMORY_MINIMUM {
+                return Err(Refused::new("--memory-reservation", "the minimum is 6m"));
+            }
             if limit.is_some_and(|limit| limit > 0 && reservation > limit) {
                 return Err(Refused::new("--memory-reservation", "exceeds --memory"));
             }
@@ -240,8 +219,14 @@ impl Limits {
 
     fn cpu(&self, host: &Host) -> Result<Option<LinuxCpu>, Refused> {
         let mut cpu = LinuxCpu::default();
-        cpu.set_shares(self.cpu_shares.filter(|shares| *shares != 0));
-        if let Some(cpus) = self.cpus {
+        if let Some(shares) = self.cpu_shares.filter(|shares| *shares != 0) {
+            // The kernel's limits, beyond which a runtime finds another value than it wrote.
+            if !(2..=262_144).contains(&shares) {
+                return Err(Refused::new("--cpu-shares", "must be between 2 and 262144"));
+            }
+            cpu.set_shares(Some(shares));
+        }
+        if let Some(cpus) = self.cpus.filter(|cpus| !cpus.is_unlimited()) {
             if self.cpu_period.is_some() || self.cpu_quota.is_some() {
                 return Err(Refused::new(
                     "--cpus",
@@ -279,6 +264,8 @@ impl Limits {
         }
         cpu.set_realtime_period(self.cpu_rt_period);
         cpu.set_realtime_runtime(self.cpu_rt_runtime);
+        check_online("--cpuset-cpus", self.cpuset_cpus.as_ref(), "/sys/devices/system/cpu/online")?;
+        check_online("--cpuset-mems", self.cpuset_mems.as_ref(), "/sys/devices/system/node/online")?;
         cpu.set_cpus(self.cpuset_cpus.as_ref().map(|set| set.as_str().to_owned()));
         cpu.set_mems(self.cpuset_mems.as_ref().map(|set| set.as_str().to_owned()));
         Ok((cpu != LinuxCpu::default()).then_some(cpu))
@@ -303,22 +290,39 @@ impl Limits {
             block.set_weight(Some(weight("--blkio-weight", value.into())?));
         }
         let mut weights = Vec::new();
-        for rate in &self.blkio_weight_device {
+        for DeviceCount(rate) in &self.blkio_weight_device {
             let (major, minor) = rate.numbers("--blkio-weight-device")?;
             let device = LinuxWeightDeviceBuilder::default().major(major).minor(minor);
             let device = device.weight(weight("--blkio-weight-device", rate.value)?).build();
             weights.push(device.expect("numbers and weight are set"));
         }
         block.set_weight_device(Some(weights).filter(|list| !list.is_empty()));
-        block.set_throttle_read_bps_device(throttle("--device-read-bps", &self.device_read_bps)?);
-        block.set_throttle_write_bps_device(throttle("--device-write-bps", &self.device_write_bps)?);
-        block.set_throttle_read_iops_device(throttle("--device-read-iops", &self.device_read_iops)?);
-        block.set_throttle_write_iops_device(throttle("--device-write-iops", &self.device_write_iops)?);
+        let bytes = |option, rates: &[DeviceRate]| throttle(option, rates.iter().map(|rate| &rate.0));
+        block.set_throttle_read_bps_device(bytes("--device-read-bps", &self.device_read_bps)?);
+        block.set_throttle_write_bps_device(bytes("--device-write-bps", &self.device_write_bps)?);
+        let operations = |option, counts: &[DeviceCount]| throttle(option, counts.iter().map(|count| &count.0));
+        block.set_throttle_read_iops_device(operations("--device-read-iops", &self.device_read_iops)?);
+        block.set_throttle_write_iops_device(operations("--device-write-iops", &self.device_write_iops)?);
         Ok((block != LinuxBlockIo::default()).then_some(block))
     }
 }
 
-fn throttle(option: &'static str, rates: &[DeviceRate]) -> Result<Option<Vec<LinuxThrottleDevice>>, Refused> {
+/// Refuses CPUs or memory nodes that this host has not.
+fn check_online(option: &'static str, wanted: Option<&CpuSet>, file: &str) -> Result<(), Refused> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    let online: Option<CpuSet> = fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
+    match online {
+        Some(online) if !wanted.is_within(&online) => {
+            Err(Refused::new(option, format!("{} is not available, {} is", wanted.as_str(), online.as_str())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn throttle<'a>(
+    option: &'static str,
+    rates: impl Iterator<Item = &'a DeviceLimit>,
+) -> Result<Option<Vec<LinuxThrottleDevice>>, Refused> {
     let mut list = Vec::new();
     for rate in rates {
         let (major, minor) = rate.numbers(option)?;
@@ -328,7 +332,7 @@ fn throttle(option: &'static str, rates: &[DeviceRate]) -> Result<Option<Vec<Lin
     Ok(Some(list).filter(|list| !list.is_empty()))
 }
 
-impl DeviceRate {
+impl DeviceLimit {
     fn numbers(&self, option: &'static str) -> Result<(i64, i64), Refused> {
         let found = fs::metadata(&self.path)
             .map_err(|error| Refused::new(option, format!("{}: {error}", self.path.display())))?;
@@ -392,6 +396,7 @@ mod tests {
                 V2,
                 "--memory-swappiness: this host has cgroup v2, which has no such limit",
             ),
+            (Limits { memory_reservation: Some(size("1m")), ..none() }, V1, "--memory-reservation: the minimum is 6m"),
             (Limits { memory_swappiness: Some(101), ..none() }, V1, "--memory-swappiness: must be between 0 and 100"),
             (
                 Limits { oom_kill_disable: true, ..none() },
@@ -399,6 +404,7 @@ mod tests {
                 "--oom-kill-disable: this host has cgroup v2, which has no such limit",
             ),
             (Limits { cpus: "5".parse().ok(), ..none() }, V1, "--cpus: this host has 4 CPUs"),
+            (Limits { cpu_shares: Some(1), ..none() }, V1, "--cpu-shares: must be between 2 and 262144"),
             (
                 Limits { cpus: "1".parse().ok(), cpu_quota: Some(5000), ..none() },
                 V1,
@@ -424,29 +430,34 @@ mod tests {
     #[test]
     fn processors_and_processes() {
         let limits =
-            Limits { cpus: "1.5".parse().ok(), cpuset_cpus: "0-1".parse().ok(), pids: Some(0), ..Limits::default() };
+            Limits { cpus: "1.5".parse().ok(), cpuset_cpus: "0".parse().ok(), pids: Some(0), ..Limits::default() };
         let resources = limits.resources(&V1).unwrap();
         let cpu = resources.cpu().as_ref().unwrap();
-        assert_eq!((cpu.quota(), cpu.period(), cpu.cpus().as_deref()), (Some(150_000), Some(100_000), Some("0-1")));
+        assert_eq!((cpu.quota(), cpu.period(), cpu.cpus().as_deref()), (Some(150_000), Some(100_000), Some("0")));
         assert_eq!(resources.pids().unwrap().limit(), -1);
     }
 
     #[test]
-    fn ulimits_are_read_as_docker_reads_them() {
-        let read: Ulimit = "nofile=1024:2048".parse().unwrap();
-        assert_eq!((read.kind, read.soft, read.hard), (PosixRlimitType::RlimitNofile, 1024, 2048));
-        assert_eq!("core=-1".parse::<Ulimit>().unwrap().hard, u64::MAX);
-        assert_eq!("cpu=5".parse::<Ulimit>().unwrap().hard, 5);
-        for text in ["nofile", "bogus=1", "nofile=2:1", "nofile=x", "nofile=-2", "nofile=1:2:3", "=1", "nofile="] {
-            assert!(text.parse::<Ulimit>().is_err(), "{text}");
+    fn no_processors_are_no_limit() {
+        for text in ["0", "0.0"] {
+            let limits = Limits { cpus: text.parse().ok(), ..Limits::default() };
+            assert_eq!(limits.resources(&V1).unwrap().cpu(), &None, "{text}");
+        }
+    }
+
+    #[test]
+    fn operations_are_counted_and_bytes_have_units() {
+        assert!("/dev/sda:1k".parse::<DeviceRate>().is_ok() && "/dev/sda:1000".parse::<DeviceCount>().is_ok());
+        for text in ["/dev/sda:1k", "/dev/sda:-1", "/dev/sda:", "/dev/sda", "sda:1", "/dev/sda:1.5"] {
+            assert!(text.parse::<DeviceCount>().is_err(), "{text}");
         }
     }
 
     proptest! {
         #[test]
         fn no_text_makes_a_parser_panic(text in "\\PC{0,20}") {
-            let _ = text.parse::<Ulimit>();
             let _ = text.parse::<DeviceRate>();
+            let _ = text.parse::<DeviceCount>();
         }
     }
 }

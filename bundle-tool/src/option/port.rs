@@ -147,7 +147,8 @@ impl FromStr for Publish {
             },
         };
         let host = match host {
-            None | Some("") => None,
+            // For docker, 0 is any port, as for bind(2).
+            None | Some("" | "0") => None,
             Some(host) => Some(range(host).ok_or_else(wrong)?),
         };
         // A range of host ports for a single container port means any of them.
@@ -348,6 +349,8 @@ mod tests {
             ("[::1]:80:81/sctp", (v4("::1"), Some(80..=80), 81..=81, Protocol::Sctp)),
             ("8000-8001:80-81", (None, Some(8000..=8001), 80..=81, Protocol::Tcp)),
             ("8000-8010:80", (None, Some(8000..=8010), 80..=80, Protocol::Tcp)),
+            ("0:80", (None, None, 80..=80, Protocol::Tcp)),
+            ("127.0.0.1:0:80/udp", (v4("127.0.0.1"), None, 80..=80, Protocol::Udp)),
         ];
         for (text, (ip, host, container, protocol)) in cases {
             assert_eq!(publish(text), Publish { ip, host, container, protocol }, "{text}");
@@ -367,6 +370,8 @@ mod tests {
             "8000-8001:80-82",
             "-1",
             "+1",
+            "0-1:80",
+            "0:0",
         ] {
             assert!(text.parse::<Publish>().is_err(), "{text}");
         }

@@ -41,8 +41,8 @@ impl Size {
 impl FromStr for Size {
     type Err = Error;
 
-    /// Parses as docker's `RAMInBytes` (go-units): a decimal number, an optional blank, a binary unit in either case, optionally
-    /// followed by `b` or `ib`.
+    /// Parses as docker's `RAMInBytes` (go-units 0.4): a decimal number, an optional blank, an optional binary unit, an optional `i`, an
+    /// optional `b`, all in either case.
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = || Error::Size(text.into());
         if text == "-1" {
@@ -51,16 +51,16 @@ impl FromStr for Size {
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(end);
         let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
-        let power =
-            match unit.strip_suffix("ib").filter(|rest| !rest.is_empty()).or(unit.strip_suffix('b')).unwrap_or(&unit) {
-                "" => 0,
-                "k" => 10,
-                "m" => 20,
-                "g" => 30,
-                "t" => 40,
-                "p" => 50,
-                _ => return Err(wrong()),
-            };
+        let unit = unit.strip_suffix('b').unwrap_or(&unit);
+        let power = match unit.strip_suffix('i').unwrap_or(unit) {
+            "" => 0,
+            "k" => 10,
+            "m" => 20,
+            "g" => 30,
+            "t" => 40,
+            "p" => 50,
+            _ => return Err(wrong()),
+        };
         let multiple = 1i64 << power;
         if let Ok(whole) = number.parse::<i64>() {
             return whole.checked_mul(multiple).map(Self).ok_or_else(wrong);
@@ -79,7 +79,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// A number of CPUs in billionths, docker's `NanoCPUs`.
+/// A number of CPUs in billionths, docker's `NanoCPUs`; 0 is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Processors(u64);
 
@@ -91,24 +91,50 @@ impl Processors {
     pub fn quota(self) -> i64 {
         i64::try_from(self.0 / (1_000_000_000 / Self::PERIOD)).unwrap_or(i64::MAX)
     }
+
+    /// Whether it limits nothing.
+    pub fn is_unlimited(self) -> bool {
+        self.0 == 0
+    }
 }
 
 impl FromStr for Processors {
     type Err = Error;
 
+    /// Parses as docker does with Go's `big.Rat`: a fraction (`1/2`) or a decimal number, optionally with an exponent (`1e-1`). It must be
+    /// a whole number of billionths.
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = || Error::Processors(text.into());
-        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        if !digits(whole) || !digits(fraction) || whole.len() + fraction.len() == 0 || fraction.len() > 9 {
+        let (numerator, denominator) = match text.split_once('/') {
+            Some((above, below)) => ((integer(above).ok_or_else(wrong)?, 1), integer(below).ok_or_else(wrong)?),
+            None => (decimal(text).ok_or_else(wrong)?, 1),
+        };
+        let billionths = numerator.0.checked_mul(1_000_000_000).ok_or_else(wrong)?;
+        let divisor = numerator.1.checked_mul(denominator).ok_or_else(wrong)?;
+        if divisor == 0 || billionths % divisor != 0 {
             return Err(wrong());
         }
-        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| wrong())? };
-        let fraction: u64 = format!("{fraction:0<9}").parse().map_err(|_| wrong())?;
-        let nano = whole.checked_mul(1_000_000_000).and_then(|whole| whole.checked_add(fraction)).ok_or_else(wrong)?;
+        let nano = u64::try_from(billionths / divisor).map_err(|_| wrong())?;
         // The kernel refuses quotas below a millisecond.
-        if nano >= 10_000_000 { Ok(Self(nano)) } else { Err(wrong()) }
+        if nano == 0 || nano >= 10_000_000 { Ok(Self(nano)) } else { Err(wrong()) }
     }
+}
+
+fn integer(text: &str) -> Option<u128> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+/// Reads `1`, `1.5`, `.5`, `2.` or `1e-1` as a fraction.
+fn decimal(text: &str) -> Option<(u128, u128)> {
+    let (number, exponent) = match text.split_once(['e', 'E']) {
+        Some((number, exponent)) => (number, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = integer(&format!("{whole}{fraction}"))?;
+    let exponent = exponent.checked_sub(i32::try_from(fraction.len()).ok()?)?;
+    let power = 10u128.checked_pow(exponent.unsigned_abs())?;
+    if exponent < 0 { Some((digits, power)) } else { Some((digits.checked_mul(power)?, 1)) }
 }
 
 /// A duration in Go's syntax, such as `1m30s`.
@@ -162,6 +188,30 @@ impl CpuSet {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The ranges of the list.
+    fn ranges(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.0.split(',').filter_map(|part| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            Some((first.parse().ok()?, last.parse().ok()?))
+        })
+    }
+
+    /// Whether each number of the list is one of `other`.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.ranges().all(|(first, last)| {
+            // Not number by number: a range may have four thousand million.
+            let mut next = u64::from(first);
+            let mut all: Vec<(u32, u32)> = other.ranges().collect();
+            all.sort_unstable();
+            for (from, to) in all {
+                if u64::from(from) <= next {
+                    next = next.max(u64::from(to) + 1);
+                }
+            }
+            next > u64::from(last)
+        })
+    }
 }
 
 impl FromStr for CpuSet {
@@ -194,6 +244,8 @@ mod tests {
             ("32kb", 32 << 10),
             ("32KiB", 32 << 10),
             ("32 mb", 32 << 20),
+            ("64Mi", 64 << 20),
+            ("1ib", 1),
             ("64m", 64 << 20),
             ("1.5g", 3 << 29),
             ("1T", 1 << 40),
@@ -204,17 +256,42 @@ mod tests {
         for (text, bytes) in cases {
             assert_eq!(text.parse::<Size>().map(Size::bytes), Ok(bytes), "{text}");
         }
-        for text in ["", "m", "-2", "1x", "1mm", "1.2.3m", ".", ".5m", "9999999p", "1e3", "1 k b", "ib", "1ib", "inf"] {
+        for text in ["", "m", "-2", "1x", "1mm", "1.2.3m", ".", ".5m", "9999999p", "1e3", "1 k b", "ib", "1bi", "inf"] {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn processors_become_a_quota() {
-        for (text, quota) in [("1", 100_000), ("1.5", 150_000), (".5", 50_000), ("0.01", 1_000), ("2.", 200_000)] {
+        for (text, quota) in [
+            ("1", 100_000),
+            ("1.5", 150_000),
+            (".5", 50_000),
+            ("0.01", 1_000),
+            ("2.", 200_000),
+            ("1/2", 50_000),
+            ("1e-1", 10_000),
+            ("1.5E1", 1_500_000),
+            ("0", 0),
+            ("0.0", 0),
+        ] {
             assert_eq!(text.parse::<Processors>().map(Processors::quota), Ok(quota), "{text}");
         }
-        for text in ["", ".", "0", "-1", "1e2", "0.001", "1.0000000001", "99999999999999999999"] {
+        for text in [
+            "",
+            ".",
+            "-1",
+            "1/0",
+            "1/3",
+            "/2",
+            "1/",
+            "1e",
+            "1e99",
+            "0.001",
+            "1.0000000001",
+            "99999999999999999999",
+            "+1",
+        ] {
             assert!(text.parse::<Processors>().is_err(), "{text}");
         }
     }
@@ -237,6 +314,17 @@ mod tests {
         }
         for text in ["", ",", "a", "3-1", "1-", "-1", "0;1", "0-1-2", "+1"] {
             assert!(text.parse::<CpuSet>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_within_another_if_all_its_numbers_are() {
+        let within = |list: &str, all: &str| list.parse::<CpuSet>().unwrap().is_within(&all.parse().unwrap());
+        for (list, all) in [("0", "0"), ("0-1", "0-3"), ("2,0", "0-3"), ("0-3", "2-3,0-1"), ("1-2", "0-1,1-4")] {
+            assert!(within(list, all), "{list} {all}");
+        }
+        for (list, all) in [("1", "0"), ("0-7", "0-1"), ("0-3", "0-1,3"), ("0-4294967295", "0-1"), ("0,5", "0-4")] {
+            assert!(!within(list, all), "{list} {all}");
         }
     }
 

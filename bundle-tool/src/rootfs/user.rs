@@ -43,7 +43,7 @@ pub struct Identity {
     pub uid: u32,
     /// The numeric id of the primary group.
     pub gid: u32,
-    /// The ids of supplementary groups, sorted.
+    /// The ids of supplementary groups, among them the primary one, sorted.
     pub groups: Vec<u32>,
     /// The home directory from /etc/passwd, else `/`.
     pub home: String,
@@ -75,7 +75,7 @@ pub fn resolve_in(passwd: &str, group: &str, specification: &str, more: &[String
     let (uid, mut gid, home, name) = match (&entry, number) {
         (Some(entry), _) => (entry.uid, entry.gid, entry.home, Some(entry.name)),
         (None, Some(number)) => (number, 0, "/", None),
-        (None, None) if user.is_empty() => (0, 0, "/root", None),
+        (None, None) if user.is_empty() => (0, 0, "/", None),
         (None, None) => return Err(Error::NoUser(user.into())),
     };
     let mut all = Vec::new();
@@ -90,6 +90,8 @@ pub fn resolve_in(passwd: &str, group: &str, specification: &str, more: &[String
     for each in more {
         all.push(group_id(group, each)?);
     }
+    // A process whose supplementary groups lack its primary one could gain access where that group has none (CVE-2022-36109).
+    all.push(gid);
     all.sort_unstable();
     all.dedup();
     let home = if home.is_empty() { "/" } else { home };
@@ -189,17 +191,17 @@ mod tests {
     fn users_and_groups_resolve_as_in_docker() {
         type Case = (&'static str, &'static [&'static str], (u32, u32, &'static [u32], &'static str));
         let cases: &[Case] = &[
-            ("", &[], (0, 0, &[4], "/root")),
-            ("root", &[], (0, 0, &[4], "/root")),
-            ("www-data", &[], (33, 33, &[4, 44], "/var/www")),
-            ("33", &[], (33, 33, &[4, 44], "/var/www")),
-            ("www-data:video", &[], (33, 44, &[], "/var/www")),
+            ("", &[], (0, 0, &[0, 4], "/root")),
+            ("root", &[], (0, 0, &[0, 4], "/root")),
+            ("www-data", &[], (33, 33, &[4, 33, 44], "/var/www")),
+            ("33", &[], (33, 33, &[4, 33, 44], "/var/www")),
+            ("www-data:video", &[], (33, 44, &[44], "/var/www")),
             ("www-data:12", &["adm", "12"], (33, 12, &[4, 12], "/var/www")),
-            ("1000", &[], (1000, 0, &[], "/")),
-            ("1000:1000", &[], (1000, 1000, &[], "/")),
-            (":video", &[], (0, 44, &[], "/root")),
-            ("www-data:", &[], (33, 33, &[4, 44], "/var/www")),
-            ("7", &[], (1007, 1008, &[], "/seven")),
+            ("1000", &[], (1000, 0, &[0], "/")),
+            ("1000:1000", &[], (1000, 1000, &[1000], "/")),
+            (":video", &[], (0, 44, &[44], "/root")),
+            ("www-data:", &[], (33, 33, &[4, 33, 44], "/var/www")),
+            ("7", &[], (1007, 1008, &[1008], "/seven")),
         ];
         for (specification, more, (uid, gid, groups, home)) in cases {
             let more: Vec<String> = more.iter().map(|each| (*each).to_owned()).collect();
@@ -228,7 +230,7 @@ mod tests {
 
     #[test]
     fn an_image_without_files_has_root_and_numbers() {
-        assert_eq!(resolve_in("", "", "", &[]).unwrap().home, "/root");
+        assert_eq!(resolve_in("", "", "", &[]).unwrap().home, "/", "as runc's default");
         assert_eq!(resolve_in("", "", "5:6", &[]).unwrap().gid, 6);
         assert!(resolve_in("", "", "root", &[]).is_err());
     }

@@ -99,8 +99,8 @@ impl FromStr for Capability {
 
 /// The capabilities of a container, sorted by name.
 ///
-/// As in docker, an addition takes precedence over dropping `ALL`, a drop over adding `ALL`, and a capability that is both added and
-/// dropped is dropped. `held` are the capabilities that the caller can give. A runtime that is asked for more fails or warns, so `ALL`
+/// As in docker, drops come first and additions then, so that a capability that is both dropped and added is kept, unless `ALL` is added:
+/// then drops take precedence. `held` are the capabilities that the caller can give. A runtime that is asked for more fails or warns, so `ALL`
 /// means these; a capability that is added by name is kept.
 pub fn resolve(
     privileged: bool,
@@ -111,19 +111,19 @@ pub fn resolve(
     if privileged {
         return held.clone();
     }
-    let mut set: BTreeSet<&'static str> = if add.contains(&Capability::All) {
-        held.clone()
-    } else if drop.contains(&Capability::All) {
-        BTreeSet::new()
-    } else {
-        DEFAULT.into_iter().collect()
-    };
-    let single = |list: &[Capability]| -> Vec<&'static str> {
+    let all = add.contains(&Capability::All);
+    let mut set: BTreeSet<&'static str> = if all { held.clone() } else { DEFAULT.into_iter().collect() };
+    let single = |list: &[Capability]| -> BTreeSet<&'static str> {
         list.iter().filter_map(|each| if let Capability::One(name) = each { Some(*name) } else { None }).collect()
     };
-    set.extend(single(add));
-    for name in single(drop) {
-        set.remove(name);
+    if all {
+        set.extend(single(add));
+    } else if drop.contains(&Capability::All) {
+        set.clear();
+    }
+    set.retain(|name| !drop.contains(&Capability::One(*name)));
+    if !all {
+        set.extend(single(add));
     }
     set
 }
@@ -174,7 +174,9 @@ mod tests {
         assert_eq!(set("ALL", "").len(), 41);
         assert_eq!(set("ALL", "MKNOD").len(), 40);
         assert_eq!(set("", "ALL").len(), 0);
-        assert!(!set("KILL", "KILL").contains("CAP_KILL"));
+        assert!(set("KILL", "KILL").contains("CAP_KILL"), "dropped first, then added");
+        assert!(!set("ALL KILL", "KILL").contains("CAP_KILL"));
+        assert_eq!(set("KILL", "ALL KILL"), BTreeSet::from(["CAP_KILL"]));
         assert_eq!(set("SYS_TIME", "CHOWN").len(), 14);
     }
 

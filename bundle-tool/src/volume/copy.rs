@@ -21,6 +21,11 @@ pub(super) fn copy_tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<
     copy_folder(&from, &to, &mut Links::new())
 }
 
+/// Copies the owner, mode, times and extended attributes of the folder `from` to the folder `to`.
+pub(super) fn copy_attributes_of(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
+    finish(from, to, &rustix::fs::fstat(from)?)
+}
+
 fn copy_folder(from: &OwnedFd, to: &OwnedFd, links: &mut Links) -> io::Result<()> {
     for entry in Dir::read_from(from)? {
         let entry = entry?;

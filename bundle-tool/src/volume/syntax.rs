@@ -4,7 +4,9 @@ use std::path::{Component, Path, PathBuf};
 
 use super::{Attachment, Bind, Error, Recursive, Source};
 use crate::bundle::name::is_name;
+use crate::option::boolean;
 use crate::option::csv;
+use crate::option::path;
 use crate::option::quantity::Size;
 
 fn wrong(text: &str, reason: impl Into<String>) -> Error {
@@ -16,16 +18,7 @@ fn target(text: &str, path: &str) -> Result<PathBuf, Error> {
     if !path.starts_with('/') {
         return Err(wrong(text, format!("the path in the container must be absolute: {path:?}")));
     }
-    let mut clean = PathBuf::from("/");
-    for part in Path::new(path).components() {
-        match part {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => {
-                clean.pop();
-            }
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
+    let clean = path::clean(path);
     if clean == Path::new("/") { Err(wrong(text, "the target must not be the root")) } else { Ok(clean) }
 }
 
@@ -49,15 +42,19 @@ pub(super) fn volume(text: &str, base: &Path) -> Result<Attachment, Error> {
     };
     let target = target(text, path)?;
     let mut source = match source {
-        None => Source::Volume { name: None, copy: true, subpath: None, labels: Vec::new() },
+        None => Source::Volume { name: None, copy: true, subpath: None, labels: Vec::new(), options: Vec::new() },
         Some("") => return Err(wrong(text, "missing source before the colon")),
         Some(path) if path.starts_with('/') => Source::Bind(bind(path.into(), true)),
         Some(path) if path == "." || path == ".." || path.starts_with("./") || path.starts_with("../") => {
             Source::Bind(bind(base.join(path), true))
         }
-        Some(name) if is_name(name) => {
-            Source::Volume { name: Some(name.into()), copy: true, subpath: None, labels: Vec::new() }
-        }
+        Some(name) if is_name(name) => Source::Volume {
+            name: Some(name.into()),
+            copy: true,
+            subpath: None,
+            labels: Vec::new(),
+            options: Vec::new(),
+        },
         Some(name) => {
             return Err(wrong(text, format!("{name:?} is not a valid volume name (a path begins with / or ./)")));
         }
@@ -113,17 +110,17 @@ pub(super) fn mount(text: &str, base: &Path) -> Result<Attachment, Error> {
             "type" => kind = given()?.to_ascii_lowercase(),
             "source" | "src" => source = Some(given()?),
             "target" | "dst" | "destination" => path = Some(given()?),
-            "readonly" | "ro" => readonly = boolean(text, &key, value.as_deref())?,
+            "readonly" | "ro" => readonly = switch(text, &key, value.as_deref())?,
             "consistency" => match given()?.as_str() {
                 "consistent" | "cached" | "delegated" | "default" => {}
                 other => return Err(wrong(text, format!("{other:?} is not a valid consistency"))),
             },
             "bind-nonrecursive" | "volume-nocopy" | "bind-create-src" => {
-                let value = boolean(text, &key, value.as_deref())?;
+                let value = switch(text, &key, value.as_deref())?;
                 rest.push((key, value.to_string()));
             }
             "bind-propagation" | "bind-recursive" | "volume-label" | "volume-driver" | "volume-opt"
-            | "volume-subpath" | "tmpfs-size" | "tmpfs-mode" => {
+            | "volume-subpath" | "image-subpath" | "tmpfs-size" | "tmpfs-mode" => {
                 rest.push((key.clone(), given()?));
             }
             _ => return Err(wrong(text, format!("{key:?} is not a valid key"))),
@@ -139,10 +136,17 @@ pub(super) fn mount(text: &str, base: &Path) -> Result<Attachment, Error> {
         "volume" => mount_volume(text, source, &rest)?,
         "tmpfs" if source.is_some() => return Err(wrong(text, "a tmpfs has no source")),
         "tmpfs" => Source::Tmpfs { options: mount_tmpfs(text, &rest)? },
-        "image" | "npipe" | "cluster" => {
-            return Err(wrong(text, format!("type={kind} is not supported (bind, volume and tmpfs are)")));
+        "image" => {
+            let reference = source.ok_or_else(|| wrong(text, "missing source"))?;
+            let subpath = rest.last().map(|(key, value)| subpath(text, key, value)).transpose()?;
+            // Its files are the image's; what a container writes would be lost.
+            readonly = true;
+            Source::Image { reference, subpath }
         }
-        _ => return Err(wrong(text, format!("{kind:?} is not a valid type (bind, volume or tmpfs)"))),
+        "npipe" | "cluster" => {
+            return Err(wrong(text, format!("type={kind} is not supported (bind, volume, tmpfs and image are)")));
+        }
+        _ => return Err(wrong(text, format!("{kind:?} is not a valid type (bind, volume, tmpfs or image)"))),
     };
     if matches!(&source, Source::Bind(Bind { recursive: Recursive::Readonly, .. })) && !readonly {
         return Err(wrong(text, "bind-recursive=readonly needs readonly"));
@@ -179,28 +183,31 @@ fn mount_volume(text: &str, source: Option<String>, rest: &[(String, String)]) -
     if let Some(name) = source.as_deref().filter(|name| !is_name(name)) {
         return Err(wrong(text, format!("{name:?} is not a valid volume name (type=bind mounts a folder)")));
     }
-    let (mut copy, mut subpath, mut labels) = (true, None, Vec::new());
+    let (mut copy, mut folder, mut labels, mut options) = (true, None, Vec::new(), Vec::new());
     for (key, value) in rest {
         match key.as_str() {
             "volume-nocopy" => copy = value != "true",
             "volume-label" => labels.push(value.clone()),
-            "volume-subpath" => {
-                let path = Path::new(value);
-                if !path.components().all(|part| matches!(part, Component::Normal(_))) {
-                    return Err(wrong(text, "volume-subpath must not leave the volume"));
-                }
-                subpath = Some(path.to_owned());
-            }
+            "volume-subpath" => folder = Some(subpath(text, key, value)?),
             "volume-driver" if value == "local" => {}
             "volume-driver" => {
                 return Err(wrong(text, format!("volume driver {value:?} is not supported (only local is)")));
             }
-            _ => {
-                return Err(wrong(text, "volume-opt is not supported (mount it, then use type=bind)"));
-            }
+            _ if value.contains('=') => options.push(value.clone()),
+            _ => return Err(wrong(text, format!("volume-opt: {value:?} is not KEY=VALUE"))),
         }
     }
-    Ok(Source::Volume { name: source, copy, subpath, labels })
+    Ok(Source::Volume { name: source, copy, subpath: folder, labels, options })
+}
+
+/// A folder within a volume or an image.
+fn subpath(text: &str, key: &str, value: &str) -> Result<PathBuf, Error> {
+    let path = Path::new(value);
+    if path.components().all(|part| matches!(part, Component::Normal(_))) {
+        Ok(path.to_owned())
+    } else {
+        Err(wrong(text, format!("{key} must be a relative path without \"..\"")))
+    }
 }
 
 fn mount_tmpfs(text: &str, rest: &[(String, String)]) -> Result<Vec<String>, Error> {
@@ -263,11 +270,10 @@ pub(super) fn tmpfs(text: &str) -> Result<Attachment, Error> {
     Ok(Attachment { target, readonly, source: Source::Tmpfs { options } })
 }
 
-fn boolean(text: &str, key: &str, value: Option<&str>) -> Result<bool, Error> {
+fn switch(text: &str, key: &str, value: Option<&str>) -> Result<bool, Error> {
     match value {
-        None | Some("true" | "1") => Ok(true),
-        Some("false" | "0") => Ok(false),
-        Some(other) => Err(wrong(text, format!("{other:?} is not a valid value of {key} (true or false)"))),
+        None => Ok(true),
+        Some(value) => boolean::parse(value).map_err(|error| wrong(text, format!("{key}: {error}"))),
     }
 }
 
@@ -281,7 +287,13 @@ mod tests {
     }
 
     fn named(name: Option<&str>) -> Source {
-        Source::Volume { name: name.map(str::to_owned), copy: true, subpath: None, labels: Vec::new() }
+        Source::Volume {
+            name: name.map(str::to_owned),
+            copy: true,
+            subpath: None,
+            labels: Vec::new(),
+            options: Vec::new(),
+        }
     }
 
     #[test]
@@ -302,7 +314,7 @@ mod tests {
                 "v:/x:nocopy",
                 "/x",
                 false,
-                Source::Volume { name: Some("v".into()), copy: false, subpath: None, labels: vec![] },
+                Source::Volume { name: Some("v".into()), copy: false, subpath: None, labels: vec![], options: vec![] },
             ),
         ];
         for (text, target, readonly, source) in cases {
@@ -311,7 +323,7 @@ mod tests {
             let source = if let Source::Volume { name: Some(name), .. } = &source
                 && name == "v"
             {
-                Source::Volume { name: Some("vv".into()), copy: false, subpath: None, labels: vec![] }
+                Source::Volume { name: Some("vv".into()), copy: false, subpath: None, labels: vec![], options: vec![] }
             } else {
                 source
             };
@@ -350,6 +362,12 @@ mod tests {
         let tmpfs = mount("type=tmpfs,dst=/x,tmpfs-size=64m,tmpfs-mode=1770", base()).unwrap();
         let options = ["nosuid", "nodev", "noexec", "size=67108864", "mode=1770"].map(str::to_owned).to_vec();
         assert_eq!(tmpfs.source, Source::Tmpfs { options });
+        let image = mount("type=image,src=bb:1,dst=/x,image-subpath=etc", base()).unwrap();
+        assert_eq!(image.source, Source::Image { reference: "bb:1".into(), subpath: Some("etc".into()) });
+        assert!(image.readonly);
+        let local = mount("type=volume,src=vol,dst=/x,volume-opt=type=tmpfs,\"volume-opt=o=size=1m,uid=5\"", base());
+        let options = vec!["type=tmpfs".to_owned(), "o=size=1m,uid=5".to_owned()];
+        assert!(matches!(local.unwrap().source, Source::Volume { options: given, .. } if given == options));
         for (text, reason) in [
             ("type=bind,dst=/x", "missing source"),
             ("type=bind,src=rel,dst=/x", "the source must be an absolute path"),
@@ -357,10 +375,13 @@ mod tests {
             ("type=bind,src=/a,dst=/x,volume-nocopy", "volume-nocopy is not valid for type=bind"),
             ("type=tmpfs,src=/a,dst=/x", "a tmpfs has no source"),
             ("type=volume,src=/a,dst=/x", "is not a valid volume name"),
-            ("type=volume,dst=/x,volume-subpath=../x", "volume-subpath must not leave the volume"),
+            ("type=volume,dst=/x,volume-subpath=../x", "volume-subpath must be a relative path"),
+            ("type=image,dst=/x", "missing source"),
+            ("type=image,src=bb:1,dst=/x,image-subpath=/etc", "image-subpath must be a relative path"),
+            ("type=volume,dst=/x,volume-opt=size", "is not KEY=VALUE"),
             ("type=volume,dst=/x,volume-driver=nfs", "only local is"),
             ("type=npipe,dst=/x", "type=npipe is not supported"),
-            ("type=bind,src=/a,dst=/x,ro=maybe", "is not a valid value of ro"),
+            ("type=bind,src=/a,dst=/x,ro=maybe", "ro: \"maybe\" is not a boolean"),
             ("foo=bar", "is not a valid key"),
             ("\"type=bind", "missing closing quote"),
             ("type=bind,src=/a,dst=/x,bind-recursive=readonly", "needs readonly"),

@@ -23,7 +23,10 @@ fn create_prints_the_path_of_a_whole_bundle() {
         assert_eq!(config["process"]["args"], json!(["echo", "hi"]));
         assert_eq!(config["annotations"]["org.oci-tools.image"], "python:3.8");
         assert!(config["annotations"].get("org.oci-tools.rm").is_none(), "an image does not decide about its bundle");
-        for target in ["proc", "dev", "sys", "etc/hosts", "etc/resolv.conf"] {
+        assert_eq!(fs::read_link(bundle.join("rootfs/etc/mtab")).unwrap(), Path::new("/proc/mounts"));
+        let changes = work.words(&["diff", "web"], b"");
+        assert!(!changes.ok().contains("dockerenv") && !changes.stdout.contains("mtab"), "they are no changes");
+        for target in ["proc", "dev", "sys", "etc/hosts", "etc/resolv.conf", ".dockerenv"] {
             assert!(bundle.join("rootfs").join(target).exists(), "{target}");
         }
         work.run("delete web").ok();
@@ -113,6 +116,33 @@ fn what_is_wrong_is_told_in_one_line_and_nothing_is_left() {
 }
 
 #[test]
+fn values_that_docker_refuses_are_refused() {
+    let work = Work::new();
+    let cases: &[(&str, i32, &[&str])] = &[
+        (
+            "--health-cmd x --health-interval 1us images:python:3.8",
+            125,
+            &["--health-interval: cannot be less than 1ms"],
+        ),
+        ("--memory-reservation 1m images:python:3.8", 125, &["--memory-reservation: the minimum is 6m"]),
+        ("--platform linux/riscv64 images:python:3.8", 125, &["--platform: linux/riscv64: the image is for linux/"]),
+        ("--platform bogus images:python:3.8", 125, &["--platform: linux/bogus"]),
+        ("--link nosuch:x images:python:3.8", 125, &["--link: nosuch: no such bundle"]),
+        ("--link : images:python:3.8", 125, &["--link: \":\" is not CONTAINER[:ALIAS]"]),
+        ("--ulimit nofile=99999999999 images:python:3.8", 125, &["--ulimit: nofile=99999999999: exceeds"]),
+        ("--gpus x images:python:3.8", 2, &["\"x\" is not a number of GPUs"]),
+        ("--dns-search=-a images:python:3.8", 2, &["\"-a\" is not a valid domain"]),
+        ("--device-read-iops /dev/null:1k images:python:3.8", 2, &["\"1k\" is not a positive whole number"]),
+        ("--detach-keys ctrl-? images:python:3.8", 2, &["\"ctrl-?\" is not a key sequence"]),
+        ("--rm=maybe images:python:3.8", 2, &["\"maybe\" is not a boolean"]),
+    ];
+    for (words, status, expected) in cases {
+        work.run(&format!("create --network none {words}")).fails(*status, expected);
+        work.is_clean();
+    }
+}
+
+#[test]
 fn a_name_is_given_once() {
     let work = Work::new();
     work.run("create --network none --name taken images:python:3.8").ok();
@@ -167,5 +197,39 @@ fn an_id_file_is_written_once() {
     assert_eq!(fs::read_to_string(work.path("id")).unwrap(), work.run("find --id one").ok());
     work.run("create --network none --cidfile id images:python:3.8").fails(1, &["--cidfile: id: file exists"]);
     work.run("delete one").ok();
+    work.is_clean();
+}
+
+#[test]
+fn what_rm_left_of_a_bundle_can_be_deleted() {
+    let work = Work::new();
+    for how in ["", "--copy"] {
+        work.run(&format!("create {how} --network none --name web images:python:3.8")).ok();
+        let bundle = work.path("oci/bundles/web");
+        // rm -rf stops at the mounted root file system and has removed the files beside it.
+        for name in ["config.json", ".bundle", "hosts", "hostname", "resolv.conf"] {
+            fs::remove_file(bundle.join(name)).unwrap();
+        }
+        work.run("find web").fails(1, &["web: no such bundle"]);
+        work.run("create --network none --name web images:python:3.8").fails(1, &["bundle-tool delete web"]);
+        work.run("delete web").ok();
+        assert!(!bundle.exists());
+        work.run("delete web").fails(1, &["web: no such bundle"]);
+        work.is_clean();
+    }
+}
+
+#[test]
+fn an_image_is_mounted_read_only_by_its_ref() {
+    let work = Work::new();
+    work.run("create --network none --name box --mount type=image,src=images:user,dst=/other,image-subpath=data images:python:3.8")
+        .ok();
+    let config: Value = serde_json::from_str(work.run("inspect box").ok()).unwrap();
+    let mount = mount(&config, "/other");
+    assert_eq!(mount["options"], json!(["rbind", "rprivate", "ro"]));
+    let source = Path::new(mount["source"].as_str().unwrap());
+    assert_eq!(fs::read_to_string(source.join("seed")).unwrap(), "from the image\n");
+    work.run("create --network none --mount type=image,src=absent,dst=/x images:python:3.8").fails(1, &["absent"]);
+    work.run("delete box").ok();
     work.is_clean();
 }

@@ -16,8 +16,20 @@ fn networks_are_files_that_can_be_edited() {
     assert_eq!(work.run("network create --subnet 10.99.0.0/24 mine").ok(), "mine");
     let conflist: Value = serde_json::from_str(work.run("network inspect mine").ok()).unwrap();
     assert_eq!(conflist["plugins"][0]["ipam"]["ranges"][0][0]["subnet"], "10.99.0.0/24");
+    assert_eq!(conflist["plugins"][2]["ingressPolicy"], "same-bridge");
     work.run("network create mine").fails(1, &["mine: network exists"]);
+    work.run("network create --subnet 10.99.0.128/25 other").fails(1, &["other: --subnet 10.99.0.128/25: overlaps"]);
+    let bridge = conflist["plugins"][0]["bridge"].as_str().unwrap();
+    work.run(&format!("network create --bridge {bridge} other")).fails(1, &["other: ", "an interface of that name"]);
+    work.run("network create --opt com.docker.network.bridge.enable_icc=false other").fails(1, &["enable_icc"]);
+    work.run("network create --driver macvlan other").fails(2, &["macvlan"]);
+    work.run("network create --ipv6 --subnet fd77:5::/64 --label a=b -o com.docker.network.driver.mtu=1400 six").ok();
+    let six: Value = serde_json::from_str(work.run("network inspect six").ok()).unwrap();
+    assert_eq!((&six["labels"]["a"], &six["plugins"][0]["mtu"]), (&json!("b"), &json!(1400)));
+    assert_eq!(six["plugins"][0]["ipam"]["routes"].as_array().unwrap().len(), 2);
+    work.run("network rm six").ok();
     work.run("network create host").fails(1, &["\"host\" is not a valid name"]);
+    work.run("network rm bridge").fails(1, &["bridge: a pre-defined network cannot be removed"]);
     assert_eq!(work.run("network rm mine").ok(), "mine");
     work.run("network inspect mine").fails(1, &["mine: no such network"]);
     if root() {
@@ -107,4 +119,88 @@ fn hooks_bring_a_network_up_and_down_and_a_crash_is_cleaned_up() {
     work.run("delete web next").ok();
     assert!(!record.exists() && rules(&id).is_empty());
     work.is_clean();
+}
+
+#[test]
+fn a_name_leads_to_the_container_that_has_it_now() {
+    if !root() {
+        return;
+    }
+    let work = Work::new();
+    work.run("network create shop").ok();
+    let create =
+        |name: &str| work.run(&format!("create --network shop --name {name} images:python:3.8")).ok().to_owned();
+    let bundles = ["db", "app", "late"].map(create);
+    let hosts = |bundle: &str| fs::read_to_string(Path::new(bundle).join("hosts")).unwrap();
+    let address = |bundle: &str, name: &str| {
+        let text = hosts(bundle);
+        let lines: Vec<&str> =
+            text.lines().filter(|line| line.split_whitespace().skip(1).any(|word| word == name)).collect();
+        assert!(lines.len() < 2, "{text}");
+        lines.first().map(|line| line.split_whitespace().next().unwrap().to_owned())
+    };
+    let up = |index: usize| {
+        let container = Sleeper::new();
+        work.run_with("hook up", &container.state(&bundles[index])).ok();
+        container
+    };
+    let down = |index: usize, container: &Sleeper| {
+        work.run_with("hook down", &container.state(&bundles[index])).ok();
+    };
+    let (first, app) = (up(0), up(1));
+    let before = address(&bundles[1], "db").unwrap();
+    assert!(address(&bundles[0], "app").is_some());
+    down(0, &first);
+    assert_eq!(address(&bundles[1], "db"), None, "what is gone has no name");
+    let late = up(2);
+    let again = up(0);
+    let after = address(&bundles[1], "db").unwrap();
+    assert_ne!(before, after);
+    assert_eq!(address(&bundles[2], "db"), Some(after));
+    work.run("network rm shop").fails(1, &["shop: network in use by container"]);
+    for (index, container) in [(0, &again), (1, &app), (2, &late)] {
+        down(index, container);
+    }
+    work.run("delete db app late").ok();
+    work.run("network rm shop").ok();
+    work.is_clean();
+}
+
+#[test]
+fn a_bridge_of_the_hosts_stays() {
+    if !root() {
+        return;
+    }
+    let work = Work::new();
+    let ip = |words: &str| Command::new("ip").args(words.split(' ')).status().unwrap().success();
+    assert!(ip("link add case-host0 type bridge"));
+    let _removed = Removed("case-host0");
+    // A person may put containers on a bridge that is there; it is not made here, and so not removed.
+    work.run("network create --bridge case-mine0 mine").ok();
+    let path = work.path("oci/networks/mine.conflist");
+    fs::write(&path, fs::read_to_string(&path).unwrap().replace("case-mine0", "case-host0")).unwrap();
+    for (bridge, stays) in [("case-host0", true), ("case-mine0", false)] {
+        let bundle = work.run("create --network mine --name web images:python:3.8").ok().to_owned();
+        let container = Sleeper::new();
+        work.run_with("hook up", &container.state(&bundle)).ok();
+        assert!(ip(&format!("link show {bridge}")));
+        work.run_with("hook down", &container.state(&bundle)).ok();
+        assert_eq!(Path::new("/sys/class/net").join(bridge).exists(), stays, "{bridge}");
+        work.run("delete web").ok();
+        // The plugin has given it the network's address.
+        assert!(!stays || ip(&format!("link delete {bridge}")));
+        fs::write(&path, fs::read_to_string(&path).unwrap().replace("case-host0", "case-mine0")).unwrap();
+    }
+    work.run("network rm mine").ok();
+    work.is_clean();
+}
+
+/// An interface of the host that is removed at the end of a test.
+struct Removed(&'static str);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        // The test may have failed before it was there.
+        let _ = Command::new("ip").args(["link", "delete", self.0]).status();
+    }
 }

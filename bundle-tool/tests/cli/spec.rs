@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::work::{Work, mount, strings};
+use crate::work::{Work, mount, root, strings};
 
 #[test]
 fn options_of_the_program_are_dockers() {
@@ -25,12 +25,12 @@ fn options_of_the_program_are_dockers() {
             "HOME=/srv"
         ])
     );
-    assert_eq!(config["process"]["user"], json!({"uid": 33, "gid": 44, "additionalGids": [7]}));
+    assert_eq!(config["process"]["user"], json!({"uid": 33, "gid": 44, "additionalGids": [7, 44]}));
     assert_eq!((&config["process"]["terminal"], &config["hostname"]), (&json!(true), &json!("box")));
 
     let config = work.spec("images:user");
     assert_eq!(config["process"]["args"], json!(["/entry", "x"]));
-    assert_eq!(config["process"]["user"], json!({"uid": 33, "gid": 34, "additionalGids": [44]}));
+    assert_eq!(config["process"]["user"], json!({"uid": 33, "gid": 34, "additionalGids": [34, 44]}));
     assert_eq!(config["process"]["cwd"], "/srv/app");
     assert_eq!(config["annotations"]["org.oci-tools.stop-signal"], "SIGQUIT");
     assert!(mount(&config, "/data")["source"].as_str().unwrap().ends_with("/_data"), "the image's volume");
@@ -82,6 +82,70 @@ fn options_of_confinement_and_limits_reach_the_configuration() {
         config["linux"].get("maskedPaths").is_none()
             && config["linux"]["devices"].as_array().is_some_and(|list| list.len() > 1)
     );
+}
+
+#[test]
+fn what_is_unset_given_twice_or_unclean_is_read_as_docker_reads_it() {
+    let work = Work::new();
+    let config = work.spec(
+        "-e LANG -e ABSENT --cap-drop CHOWN --cap-add CHOWN --ulimit nofile=20:30 --ulimit nofile=10 -w /data/../srv//x/ \
+         --hostname h1 --domainname d.example images:python:3.8",
+    );
+    let env = strings(&config["process"]["env"]);
+    assert!(!env.iter().any(|entry| entry.starts_with("LANG") || entry.starts_with("ABSENT")), "{env:?}");
+    assert!(strings(&config["process"]["capabilities"]["bounding"]).contains(&"CAP_CHOWN"));
+    assert_eq!(config["process"]["rlimits"], json!([{"type": "RLIMIT_NOFILE", "hard": 10, "soft": 10}]));
+    assert_eq!(config["process"]["cwd"], "/srv/x");
+    if root() {
+        assert_eq!(config["linux"]["sysctl"]["kernel.domainname"], "d.example");
+        assert_eq!(config["ociVersion"], "1.0.2", "nothing newer is used");
+    }
+    assert_eq!(work.words(&["spec", "--network", "none", "-w", "", "images:user"], b"").status, 0);
+}
+
+#[test]
+fn values_that_docker_takes_are_taken() {
+    let work = Work::new();
+    for words in [
+        "--cpus 0",
+        "--cpus 1/2",
+        "--cpus 1e-1",
+        "-m 64Mi",
+        "--rm=1",
+        "--rm=f",
+        "--read-only=T",
+        "--tty=False",
+        "--detach-keys ctrl-x,x",
+        "--dns-search example.com.",
+        "--dns-search .",
+        "--health-cmd x --health-interval 1ms",
+        "--tmpfs /a:size=1Mi",
+        "--mount type=tmpfs,dst=/x,ro=t",
+        "--platform linux/amd64",
+    ] {
+        let words = words.replace("linux/amd64", &image_tool::layout::platform::Platform::host().to_string());
+        work.spec(&format!("{words} images:python:3.8"));
+    }
+}
+
+#[test]
+fn mounts_keep_the_images_modes_and_need_nothing_new() {
+    let work = Work::new();
+    let outside = work.path("outside");
+    fs::create_dir(&outside).unwrap();
+    let config = work.spec(&format!(
+        "--tmpfs /data --tmpfs /new --mount type=tmpfs,dst=/etc,tmpfs-mode=700 -v {}:/x:ro images:python:3.8",
+        outside.display()
+    ));
+    for (target, mode) in [("/data", "mode=700"), ("/new", "mode=1777"), ("/etc", "mode=700")] {
+        assert!(strings(&mount(&config, target)["options"]).contains(&mode), "{target}: {config}");
+    }
+    assert_eq!(mount(&config, "/x")["options"], json!(["rbind", "rprivate", "ro"]));
+    assert_eq!(config["ociVersion"], "1.0.2");
+    let source = format!("type=bind,src={},dst=/x,readonly,bind-recursive=readonly", outside.display());
+    let config = work.spec(&format!("--mount {source} images:python:3.8"));
+    assert!(strings(&mount(&config, "/x")["options"]).contains(&"rro"));
+    assert_eq!(config["ociVersion"], "1.1.0");
 }
 
 #[test]

@@ -104,6 +104,7 @@ impl Work {
             .env("OCI_HOME", self.path("oci"))
             .env("GIVEN", "by the caller")
             .env_remove("OCI_LAYOUT")
+            .env_remove("LANG")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

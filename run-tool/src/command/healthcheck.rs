@@ -1,4 +1,4 @@
-//! `healthcheck`: a container's health check, run once. Whoever wants it at intervals calls the command from a timer.
+//! `healthcheck`: a container's health check, run once. The supervisor of a detached container runs it at its intervals.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::global::Global;
 use super::stdout::{print, print_json};
+use crate::container::health::FILE;
 use crate::container::{Container, Status};
 use crate::create::exec::{self, Options};
 use crate::kernel::error::Fails;
@@ -21,9 +22,6 @@ use crate::kernel::process::Process;
 use crate::kernel::syscall;
 use crate::program::Program;
 use crate::spec;
-
-/// The file in a container's folder with the results of its checks.
-const FILE: &str = "health.json";
 
 /// Run a container's health check once and print the result.
 ///
@@ -44,6 +42,7 @@ pub(crate) struct Healthcheck {
 #[serde(rename_all = "PascalCase", default)]
 struct Check {
     test: Vec<String>,
+    interval: u64,
     timeout: u64,
     start_period: u64,
     retries: u64,
@@ -125,21 +124,45 @@ impl Healthcheck {
             print_json(&(serde_json::to_string(&Health::load(&container))? + "\n"))?;
             return Ok(0);
         }
-        if container.status() != Status::Running {
-            bail!("{}: container is {}", self.id, container.status().name());
-        }
-        let check = Check::of(&container)?;
-        let probe = probe(&container, &check)?;
-        let created: Timestamp = container.state.created.parse().context("state.json: created")?;
-        let age = Timestamp::now().duration_since(created);
-        let starting = age.as_nanos() < i128::from(check.start_period);
-        let passed = probe.exit_code == 0;
-        let mut health = Health::load(&container);
-        health.add(probe, &check, starting);
-        file::replace(&container.folder.join(FILE), &serde_json::to_vec(&health)?)?;
+        let (health, passed) = check(&container)?;
         print(&format!("{}\n", health.status))?;
         Ok(u8::from(!passed))
     }
+}
+
+/// Runs a container's check once and records the result. Returns also whether it passed.
+fn check(container: &Container) -> Result<(Health, bool)> {
+    if container.status() != Status::Running {
+        bail!("{}: container is {}", container.state.id, container.status().name());
+    }
+    let check = Check::of(container)?;
+    let probe = probe(container, &check)?;
+    let created: Timestamp = container.state.created.parse().context("state.json: created")?;
+    let age = Timestamp::now().duration_since(created);
+    let starting = age.as_nanos() < i128::from(check.start_period);
+    let passed = probe.exit_code == 0;
+    let mut health = Health::load(container);
+    health.add(probe, &check, starting);
+    file::replace(&container.folder.join(FILE), &serde_json::to_vec(&health)?)?;
+    Ok((health, passed))
+}
+
+/// Runs the check of the container `id` for its supervisor. One that cannot be run now, of a paused container, says nothing.
+pub(super) fn check_on(global: &Global, id: &str) {
+    if let Err(error) = global.named(id).and_then(|container| check(&container)) {
+        crate::kernel::log::debug(|| format!("{error:#}"));
+    }
+}
+
+/// The time between two checks; `None` if the annotation of config.json has no check.
+pub(super) fn interval(annotation: Option<&str>) -> Result<Option<Duration>> {
+    let Some(text) = annotation else { return Ok(None) };
+    let check: Check = serde_json::from_str(text).context("org.oci-tools.healthcheck")?;
+    if check.test.first().is_none_or(|kind| kind == "NONE") {
+        return Ok(None);
+    }
+    // Docker's default.
+    Ok(Some(Duration::from_nanos(if check.interval == 0 { 30_000_000_000 } else { check.interval })))
 }
 
 fn probe(container: &Container, check: &Check) -> Result<Probe> {
@@ -190,6 +213,17 @@ mod tests {
 
     fn result(exit_code: i32) -> Probe {
         Probe { start: String::new(), end: String::new(), exit_code, output: String::new() }
+    }
+
+    #[test]
+    fn an_interval_is_that_of_the_check_or_dockers() {
+        let of = |text: &str| interval(Some(text)).unwrap();
+        assert_eq!(of(r#"{"Test":["CMD","true"],"Interval":1000000}"#), Some(Duration::from_millis(1)));
+        assert_eq!(of(r#"{"Test":["CMD-SHELL","true"]}"#), Some(Duration::from_secs(30)));
+        assert_eq!(of(r#"{"Test":["NONE"]}"#), None);
+        assert_eq!(of("{}"), None);
+        assert_eq!(interval(None).unwrap(), None);
+        assert!(interval(Some("x")).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::global::Global;
-use crate::container::NotRunning;
+use crate::container::{Container, NotRunning, exit};
 use crate::kernel::signal;
 
 /// Send a signal to a container's init process.
@@ -25,9 +25,19 @@ impl Kill {
         let container = global.container(&self.id)?;
         // runc takes an empty name for SIGTERM.
         let signal = signal::parse(if self.signal.is_empty() { "SIGTERM" } else { &self.signal })?;
+        if ends(signal, &container)? {
+            exit::mark_stopped(&container.folder)?;
+        }
         match container.signal(signal) {
             Err(error) if self.all && error.downcast_ref::<NotRunning>().is_some() => Ok(()),
             result => result,
         }
     }
+}
+
+/// Whether a signal is meant to end the container: SIGKILL, or the one that stops it. Then it is not restarted, whatever its policy.
+fn ends(sent: i32, container: &Container) -> Result<bool> {
+    let annotations = container.state.annotations();
+    let stop = annotations.get("org.oci-tools.stop-signal").and_then(|value| value.as_str()).unwrap_or("SIGTERM");
+    Ok(sent == libc::SIGKILL || sent == signal::parse(stop)?)
 }

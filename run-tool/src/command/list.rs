@@ -9,9 +9,10 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::global::Global;
+use super::healthcheck;
 use super::stdout::{print, print_json};
 use crate::container::{Container, Description, Status};
-use crate::container::{exit, state};
+use crate::container::{exit, health, state};
 use crate::kernel::error::Fails;
 use crate::kernel::log;
 use crate::kernel::plain::plain;
@@ -72,6 +73,13 @@ fn containers(global: &Global) -> Result<Vec<Description>> {
         };
         let mut description = container.describe();
         description.owner = owners.entry(metadata.uid()).or_insert_with_key(|uid| owner(*uid)).clone();
+        let annotations = container.state.annotations();
+        let check = annotations.get("org.oci-tools.healthcheck").and_then(|value| value.as_str());
+        if description.status == Status::Running.name()
+            && healthcheck::interval(check).is_ok_and(|check| check.is_some())
+        {
+            description.health = Some(health::status(&container.folder));
+        }
         if description.status == Status::Stopped.name() {
             description.exit = exit::of(&container.folder);
         }

@@ -9,12 +9,13 @@ use libcontainer::oci_spec::runtime::Spec;
 
 use super::create::Making;
 use super::global::{Global, name};
+use super::healthcheck;
 use crate::container::exit;
 use crate::container::output::Settings;
 use crate::create::{self, notify};
 use crate::kernel::log;
 use crate::supervise::foreground::Foreground;
-use crate::supervise::monitor::{self, Job};
+use crate::supervise::monitor::{self, Health, Job};
 use crate::supervise::signals;
 
 /// Create and run a container.
@@ -128,11 +129,15 @@ impl Run {
             bail!("--keep: not needed with --detach (a detached container is always kept)");
         }
         let bundle = std::env::current_dir().context("getwd")?;
+        let check = || healthcheck::check_on(global, &self.id);
+        let annotation = spec.annotations().as_ref().and_then(|all| all.get("org.oci-tools.healthcheck"));
+        let interval = healthcheck::interval(annotation.map(String::as_str))?;
         monitor::leave_behind(&Job {
             spec,
             log: Settings::parse(driver, &self.log_opt, &bundle, &self.id)?,
             pid_file: self.making.pid_file.clone(),
             options: &|| self.making.options(global, &self.id),
+            health: interval.map(|interval| Health { interval, check: &check }),
         })?;
         Ok(0)
     }

@@ -1,6 +1,5 @@
 //! `stop` and `wait`: a container is asked to end, or its end is awaited. `wait` needs the status that a supervisor records.
 
-use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,6 @@ use super::global::Global;
 use super::stdout::print;
 use crate::container::exit;
 use crate::container::{Container, NotRunning, Status};
-use crate::kernel::error::Fails;
 use crate::kernel::signal;
 
 /// Stop containers: send a signal, and SIGKILL after a timeout.
@@ -50,9 +48,7 @@ impl Stop {
         let annotations = container.state.annotations();
         let annotation =
             |name: &str| annotations.get(&format!("org.oci-tools.{name}")).and_then(|value| value.as_str());
-        // Tells the supervisor not to restart the container, whatever its restart policy.
-        let mark = container.folder.join(exit::STOPPED);
-        fs::write(&mark, "").fails(|| format!("write {}", mark.display()))?;
+        exit::mark_stopped(&container.folder)?;
         let status = container.status();
         if status == Status::Stopped {
             return Ok(());

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::error::Fails;
 use crate::kernel::file;
 
 /// The file in a container's folder that records how it ended.
@@ -29,6 +30,12 @@ pub(crate) struct Exit {
 pub(crate) fn record(folder: &Path, status: i32) -> Result<()> {
     let exit = Exit { status, time: jiff::Timestamp::now().to_string() };
     file::replace(&folder.join(EXIT), &serde_json::to_vec(&exit)?)
+}
+
+/// Tells the supervisor not to restart the container, whatever its restart policy.
+pub(crate) fn mark_stopped(folder: &Path) -> Result<()> {
+    let mark = folder.join(STOPPED);
+    Ok(fs::write(&mark, "").fails(|| format!("write {}", mark.display()))?)
 }
 
 /// How a container ended, if that has been recorded.

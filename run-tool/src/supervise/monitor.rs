@@ -16,7 +16,7 @@ use rustix::process::Signal;
 
 use crate::container::Container;
 use crate::container::output::Settings;
-use crate::container::{exit, state};
+use crate::container::{exit, health, state};
 use crate::create;
 use crate::create::notify::{self, Notify};
 use crate::create::plan::Options;
@@ -69,6 +69,16 @@ pub(crate) struct Job<'a> {
     pub(crate) pid_file: Option<PathBuf>,
     /// Makes the options for a start. Each start consumes its own.
     pub(crate) options: &'a dyn Fn() -> Result<Options>,
+    /// Its health check, if it has one.
+    pub(crate) health: Option<Health<'a>>,
+}
+
+/// A health check.
+pub(crate) struct Health<'a> {
+    /// The time from the start to the first check, and between two checks.
+    pub(crate) interval: Duration,
+    /// Runs the check once and records its result.
+    pub(crate) check: &'a dyn Fn(),
 }
 
 impl Job<'_> {
@@ -224,6 +234,19 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
+    /// Checks the container's health at intervals, in a process of its own that ends with the supervisor or by its signal.
+    fn check_for_ever(&self) -> ! {
+        let ready = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_ok()
+            && syscall::set_signal_mask(&self.mask).is_ok();
+        // It never ends by itself, so that its id stays its own until it is killed.
+        loop {
+            std::thread::sleep(self.job.health.as_ref().map_or(Duration::MAX, |health| health.interval));
+            if let (true, Some(health)) = (ready, &self.job.health) {
+                (health.check)();
+            }
+        }
+    }
+
     /// Watches the container through all its lives.
     fn watch(&mut self, mut life: Life) -> Result<()> {
         let mut times = 0;
@@ -232,7 +255,21 @@ impl<'a> Supervisor<'a> {
             // The socket for readiness stays open as long as the container may write to it.
             let Life { container, pid, begun, notify: _socket, sources, server } = life;
             let folder = &container.folder;
+            health::forget(folder);
+            let checker =
+                match self.job.health.as_ref().map(|_| syscall::clone(0, None).fails(|| "clone")).transpose()? {
+                    Some(None) => {
+                        // A client that closes the container's input must be the last to have it.
+                        drop((sources, server));
+                        self.check_for_ever()
+                    }
+                    other => other.flatten(),
+                };
             let status = serve(pid, sources, &self.signals, &mut self.writer, server)?;
+            if let Some(checker) = checker {
+                // The container may be gone, and the next one has a checker of its own.
+                let _ = syscall::kill(checker, libc::SIGKILL);
+            }
             if !folder.exists() {
                 return Ok(());
             }

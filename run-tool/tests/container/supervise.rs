@@ -81,6 +81,50 @@ fn stop_kills_after_the_timeout_and_overrides_the_restart_policy() {
 }
 
 #[test]
+fn a_container_that_was_killed_is_not_restarted() {
+    for signal in ["KILL", "TERM"] {
+        let bundle =
+            Bundle::with(&["sh", "-c", "trap 'exit 7' TERM; echo run; while :; do sleep 0.1; done"], |config| {
+                config["annotations"] = json!({"org.oci-tools.restart": "always"});
+            });
+        let id = bundle.id();
+        bundle.good(&["run", "--detach", "--log-driver", "json-file", &id]);
+        eventually("a run", || bundle.good(&["logs", &id]) == "run\n");
+        bundle.good(&["kill", &id, signal]);
+        assert_eq!(bundle.good(&["wait", &id]), if signal == "KILL" { "137\n" } else { "7\n" });
+        // A restart would come after a tenth of a second.
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!((bundle.status().as_str(), bundle.good(&["logs", &id]).as_str()), ("stopped", "run\n"), "{signal}");
+    }
+}
+
+#[test]
+fn a_supervised_container_is_checked_at_its_interval() {
+    let bundle = Bundle::with(&["sleep", "1000"], |config| {
+        let test = json!(["CMD-SHELL", "echo checked >>/tmp/checks; test -e /tmp/well"]);
+        let check = json!({"Test": test, "Interval": 50_000_000, "Retries": 2}).to_string();
+        config["annotations"] = json!({"org.oci-tools.healthcheck": check});
+    });
+    let id = bundle.id();
+    let health = |of: &str| {
+        let listed: serde_json::Value = serde_json::from_str(&bundle.good(&["list", "--format", "json"])).unwrap();
+        listed[0]["health"] == of
+    };
+    bundle.good(&["run", "--detach", "--log-driver", "none", &id]);
+    eventually("two failures", || health("unhealthy"));
+    fs::write(bundle.rootfs().join("tmp/well"), "").unwrap();
+    eventually("a success", || health("healthy"));
+    bundle.good(&["stop", "--time", "0", &id]);
+    let checks = || fs::read_to_string(bundle.rootfs().join("tmp/checks")).unwrap();
+    assert_eq!(bundle.good(&["wait", &id]), "137\n");
+    let before = checks();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(checks(), before, "checks end with the container");
+    let listed: serde_json::Value = serde_json::from_str(&bundle.good(&["list", "--format", "json"])).unwrap();
+    assert!(listed[0].get("health").is_none(), "{listed}");
+}
+
+#[test]
 fn a_failing_container_is_restarted_as_often_as_its_policy_allows() {
     let bundle = Bundle::with(&["sh", "-c", "echo run; exit 1"], |config| {
         config["annotations"] = json!({"org.oci-tools.restart": "on-failure:2"});

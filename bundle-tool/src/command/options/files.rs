@@ -6,9 +6,11 @@ use anyhow::Context as _;
 use bundle_tool::bundle::Bundle;
 use bundle_tool::config;
 use bundle_tool::config::cdi::{self, Edits};
+use bundle_tool::option::boolean;
 use bundle_tool::option::device::{Device, Rule};
+use bundle_tool::option::gpu::GpuRequest;
 use bundle_tool::option::quantity::Size;
-use bundle_tool::volume::{Attachment, Bind, Recursive, Source};
+use bundle_tool::volume::{Attachment, Bind, Recursive, Source, Store};
 use clap::{ArgAction, ValueHint};
 use image_tool::address::home::Home;
 
@@ -20,8 +22,8 @@ pub(super) struct Files {
     /// Bind mount a file or directory of the host, or mount a volume; may be repeated.
     #[arg(short, long, value_name = "[SOURCE:]TARGET[:OPTIONS]")]
     pub(super) volume: Vec<String>,
-    /// Attach a file system mount to the container: type=bind|volume|tmpfs,source=SOURCE,target=TARGET[,…]; may be repeated.
-    #[arg(long, value_name = "MOUNT", add = candidates::words(&["type=bind,source=", "type=volume,source=", "type=tmpfs,target="]))]
+    /// Attach a file system mount to the container: type=bind|volume|tmpfs|image,source=SOURCE,target=TARGET[,…]; may be repeated.
+    #[arg(long, value_name = "MOUNT", add = candidates::words(&["type=bind,source=", "type=volume,source=", "type=tmpfs,target=", "type=image,source="]))]
     pub(super) mount: Vec<String>,
     /// Mount a tmpfs; may be repeated.
     #[arg(long, value_name = "TARGET[:OPTIONS]")]
@@ -33,7 +35,7 @@ pub(super) struct Files {
     #[arg(long, value_name = "DRIVER", add = candidates::words(&["local"]))]
     pub(super) volume_driver: Option<String>,
     /// Mount the container's root file system read-only.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     pub(super) read_only: bool,
     /// Size of /dev/shm, such as 64m [default: 64m].
     #[arg(long, value_name = "BYTES")]
@@ -47,9 +49,9 @@ pub(super) struct Files {
     /// Add a rule to the devices that the cgroup allows, such as "c 42:* rmw"; may be repeated.
     #[arg(long, value_name = "RULE")]
     pub(super) device_cgroup_rule: Vec<Rule>,
-    /// GPU devices to add to the container: all, a number, or device=NAME[,…].
-    #[arg(long, value_name = "REQUEST", add = candidates::words(&["all", "device="]))]
-    pub(super) gpus: Option<String>,
+    /// GPU devices to add to the container: all, a number, or device=NAME[,…]; may be repeated.
+    #[arg(long, value_name = "REQUEST", allow_hyphen_values = true, add = candidates::words(&["all", "device="]))]
+    pub(super) gpus: Vec<GpuRequest>,
 }
 
 impl Files {
@@ -73,28 +75,13 @@ impl Files {
     /// The edits of the devices that are named for CDI: those of `--device`, and GPUs.
     pub(super) fn edits(&self) -> anyhow::Result<Edits> {
         let folders = cdi::FOLDERS.map(PathBuf::from);
-        let names: Vec<String> = self.device.iter().filter(|text| cdi::is_name(text)).cloned().collect();
-        let Some(request) = &self.gpus else { return Ok(cdi::resolve(&folders, "--device", &names)?) };
-        // `all`, `device=0,1`, a number: nvidia's names for CDI. Other capabilities are the driver's description's to choose.
-        let gpus: Vec<String> = match request.trim_matches('"').split_once('=') {
-            None | Some(("count", "all" | "-1")) if request.contains("all") || request.contains("-1") => {
-                vec!["all".into()]
-            }
-            Some(("device", devices)) => devices.split(',').map(str::to_owned).collect(),
-            None | Some(("count", _)) => {
-                let count = request.rsplit('=').next().unwrap_or_default().parse::<usize>();
-                let count = count.or_else(|_| {
-                    refuse("--gpus", format!("{request:?} is not a GPU request (all, a number or device=NAME,…)"))
-                })?;
-                (0..count).map(|number| number.to_string()).collect()
-            }
-            Some((key, _)) => {
-                return refuse("--gpus", format!("{key:?} is not supported (device and count are)"));
-            }
-        };
-        let mut all: Vec<String> = gpus.into_iter().map(|name| format!("nvidia.com/gpu={name}")).collect();
-        all.extend(names);
-        Ok(cdi::resolve(&folders, "--gpus", &all)?)
+        let named = self.device.iter().filter(|text| cdi::is_name(text)).map(|text| ("--device", text.clone()));
+        let gpus = self.gpus.iter().flat_map(GpuRequest::devices).map(|name| ("--gpus", name));
+        let names: Vec<(&'static str, String)> = gpus.chain(named).collect();
+        let mut edits = cdi::resolve(&folders, &names)?;
+        // As the last word of two requests, after the variables of descriptions.
+        edits.set_variables(self.gpus.iter().filter_map(GpuRequest::variable));
+        Ok(edits)
     }
 
     pub(super) fn attachments(&self, home: &Home, base: &Path) -> anyhow::Result<Vec<Attachment>> {
@@ -139,6 +126,9 @@ pub(super) fn volumes_of(home: &Home, text: &str) -> anyhow::Result<Vec<Attachme
         _ => (text, false),
     };
     let bundle = Bundle::find(&home.bundles(), name).context("--volumes-from")?;
+    // A volume stays one, so that it counts as used by each container that has it.
+    let store = Store::new(std::path::absolute(home.volumes()).context("--volumes-from")?);
+    let volumes = bundle.volumes();
     let mut all = Vec::new();
     for mount in bundle.config().get("mounts").and_then(|mounts| mounts.as_array()).into_iter().flatten() {
         let text = |key: &str| mount.get(key).and_then(|value| value.as_str()).unwrap_or_default();
@@ -154,13 +144,16 @@ pub(super) fn volumes_of(home: &Home, text: &str) -> anyhow::Result<Vec<Attachme
         if own || !options.iter().any(|option| ["bind", "rbind"].contains(option)) {
             continue;
         }
-        let source = Source::Bind(Bind {
-            path: text("source").into(),
-            create: false,
-            propagation: "rprivate",
-            recursive: Recursive::Enabled,
-            relabel: false,
+        let path = Path::new(text("source"));
+        let volume = store.containing(path).and_then(|(name, subpath)| {
+            let used = volumes.iter().find(|used| used.name == name)?;
+            Some(Source::Shared { name: name.into(), anonymous: used.anonymous, subpath: subpath.map(Path::to_owned) })
         });
+        let bind = || {
+            let recursive = Recursive::Enabled;
+            Source::Bind(Bind { path: path.into(), create: false, propagation: "rprivate", recursive, relabel: false })
+        };
+        let source = volume.unwrap_or_else(bind);
         all.push(Attachment {
             target: text("destination").into(),
             readonly: readonly || options.contains(&"ro"),

@@ -1,6 +1,7 @@
 //! The health check, which the runtime runs.
 
 use bundle_tool::config::image::Healthcheck;
+use bundle_tool::option::boolean;
 use bundle_tool::option::quantity::Span;
 use clap::{ArgAction, ValueHint};
 
@@ -25,7 +26,7 @@ pub(super) struct Health {
     #[arg(long, value_name = "N")]
     pub(super) health_retries: Option<u64>,
     /// Disable any health check of the image.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     pub(super) no_healthcheck: bool,
 }
 
@@ -44,6 +45,17 @@ impl Health {
         }
         if !given {
             return Ok(None);
+        }
+        // Docker's table of what is too short.
+        const LEAST: u64 = 1_000_000;
+        let times = [
+            ("--health-interval", self.health_interval),
+            ("--health-timeout", self.health_timeout),
+            ("--health-start-period", self.health_start_period),
+        ];
+        let short = |span: &Option<Span>| span.is_some_and(|span| (1..LEAST).contains(&span.nanoseconds()));
+        if let Some((option, _)) = times.iter().find(|(_, span)| short(span)) {
+            return refuse(option, "cannot be less than 1ms");
         }
         let nanoseconds = |span: Option<Span>| span.map_or(0, Span::nanoseconds);
         Ok(Some(Healthcheck {

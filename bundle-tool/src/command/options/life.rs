@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use bundle_tool::bundle::annotation;
+use bundle_tool::option::boolean;
 use bundle_tool::option::environment;
+use bundle_tool::option::keys::Keys;
+use bundle_tool::option::log;
 use bundle_tool::option::signal;
 use clap::{ArgAction, ValueHint};
 
@@ -15,7 +18,7 @@ use super::{candidates, refuse};
 #[command(next_help_heading = "Life cycle")]
 pub(super) struct Life {
     /// Remove the bundle when the container is deleted.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     pub(super) rm: bool,
     /// Set a label of the container; may be repeated.
     #[arg(short, long, value_name = "KEY=VALUE")]
@@ -32,7 +35,7 @@ pub(super) struct Life {
     /// Restart policy to apply when the container exits: no, on-failure[:N], always or unless-stopped [default: no].
     #[arg(long, value_name = "POLICY", add = candidates::words(&["no", "on-failure", "always", "unless-stopped"]))]
     pub(super) restart: Option<String>,
-    /// Logging driver for the container: none, json-file, local or journald.
+    /// Logging driver for the container: none, json-file, local (kept as json-file, with rotation) or journald.
     #[arg(long, value_name = "DRIVER", add = candidates::words(&["none", "json-file", "local", "journald"]))]
     pub(super) log_driver: Option<String>,
     /// Log driver option: max-size=SIZE, max-file=N, path=FILE or, for journald, tag=TEXT; may be repeated.
@@ -82,17 +85,10 @@ impl Life {
                 all.insert(annotation::RESTART.into(), policy.clone());
             }
         }
-        if let Some(driver) = &self.log_driver {
-            if !["none", "json-file", "local", "journald"].contains(&driver.as_str()) {
-                return refuse(
-                    "--log-driver",
-                    format!("{driver:?} is not supported (none, json-file, local and journald are)"),
-                );
-            }
-            all.insert(annotation::LOG_DRIVER.into(), driver.clone());
-        }
-        if !self.log_opt.is_empty() {
-            let options = environment::labels(self.log_opt.clone()).context("--log-opt")?;
+        let options = environment::labels(self.log_opt.clone()).context("--log-opt")?;
+        let (driver, options) = log::settings(self.log_driver.as_deref(), options)?;
+        all.extend(driver.map(|driver| (annotation::LOG_DRIVER.to_owned(), driver)));
+        if !options.is_empty() {
             all.insert(annotation::LOG_OPTIONS.into(), serde_json::to_string(&options)?);
         }
         Ok(all)
@@ -104,22 +100,22 @@ impl Life {
 #[command(next_help_heading = "Left to the runtime")]
 pub(super) struct Running {
     /// Run the container in the background.
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     pub(super) detach: bool,
     /// Attach to stdin, stdout or stderr; may be repeated.
     #[arg(short, long, value_name = "STREAM", value_parser = ["stdin", "stdout", "stderr"], ignore_case = true)]
     pub(super) attach: Vec<String>,
     /// Override the key sequence for detaching from the container [default: ctrl-p,ctrl-q].
     #[arg(long, value_name = "KEYS")]
-    pub(super) detach_keys: Option<String>,
+    pub(super) detach_keys: Option<Keys>,
     /// Forward received signals to the container [default: true].
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_name = "BOOL")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse)]
     pub(super) sig_proxy: Option<bool>,
     /// Runtime to use for the container.
     #[arg(long, value_name = "PROGRAM", value_hint = ValueHint::CommandName)]
     pub(super) runtime: Option<String>,
     /// Skip image verification; only true is supported, since registry-tool verifies when it pulls.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     pub(super) disable_content_trust: bool,
 }
 
@@ -135,7 +131,7 @@ impl Running {
         let all = [
             (annotation::DETACH, self.detach.then(|| "true".into())),
             (annotation::ATTACH, attach),
-            (annotation::DETACH_KEYS, self.detach_keys.clone()),
+            (annotation::DETACH_KEYS, self.detach_keys.as_ref().map(|keys| keys.as_str().to_owned())),
             (annotation::SIGNAL_PROXY, self.sig_proxy.map(|on| on.to_string())),
             (annotation::RUNTIME, self.runtime.clone()),
         ];

@@ -1,7 +1,9 @@
 //! Limits of memory, CPUs, block I/O and processes.
 
-use bundle_tool::option::limit::{DeviceRate, Limits, Ulimit};
+use bundle_tool::option::boolean;
+use bundle_tool::option::limit::{DeviceCount, DeviceRate, Limits};
 use bundle_tool::option::quantity::{CpuSet, Processors, Size};
+use bundle_tool::option::ulimit::Ulimit;
 use clap::ArgAction;
 
 use super::candidates;
@@ -25,12 +27,12 @@ pub(super) struct Resources {
     #[arg(long, value_name = "BYTES")]
     pub(super) kernel_memory: Option<Size>,
     /// Disable the OOM killer.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     pub(super) oom_kill_disable: bool,
     /// Tune the host's OOM preferences, between -1000 and 1000.
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i32).range(-1000..=1000))]
     pub(super) oom_score_adj: Option<i32>,
-    /// Number of CPUs, such as 1.5.
+    /// Number of CPUs, such as 1.5 or 1/2.
     #[arg(long, value_name = "N")]
     pub(super) cpus: Option<Processors>,
     /// Limit the period of the CPU quota, in microseconds.
@@ -62,19 +64,19 @@ pub(super) struct Resources {
     pub(super) blkio_weight: Option<u16>,
     /// Block I/O weight of a device, between 10 and 1000; may be repeated.
     #[arg(long, value_name = "DEVICE:WEIGHT")]
-    pub(super) blkio_weight_device: Vec<DeviceRate>,
+    pub(super) blkio_weight_device: Vec<DeviceCount>,
     /// Limit the read rate of a device, in bytes per second; may be repeated.
     #[arg(long, value_name = "DEVICE:BYTES")]
     pub(super) device_read_bps: Vec<DeviceRate>,
     /// Limit the read rate of a device, in operations per second; may be repeated.
     #[arg(long, value_name = "DEVICE:N")]
-    pub(super) device_read_iops: Vec<DeviceRate>,
+    pub(super) device_read_iops: Vec<DeviceCount>,
     /// Limit the write rate of a device, in bytes per second; may be repeated.
     #[arg(long, value_name = "DEVICE:BYTES")]
     pub(super) device_write_bps: Vec<DeviceRate>,
     /// Limit the write rate of a device, in operations per second; may be repeated.
     #[arg(long, value_name = "DEVICE:N")]
-    pub(super) device_write_iops: Vec<DeviceRate>,
+    pub(super) device_write_iops: Vec<DeviceCount>,
     /// Set a resource limit of the program; may be repeated.
     #[arg(long, value_name = "NAME=SOFT[:HARD]", add = candidates::words(candidates::ULIMITS))]
     pub(super) ulimit: Vec<Ulimit>,

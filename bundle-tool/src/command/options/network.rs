@@ -4,10 +4,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use bundle_tool::bundle::Bundle;
 use bundle_tool::config::Namespace;
 use bundle_tool::container::Connection;
 use bundle_tool::network::Mode;
 use bundle_tool::network::files::ExtraHost;
+use bundle_tool::option::boolean;
+use bundle_tool::option::domain::Domain;
 use bundle_tool::option::port::{Expose, Publish};
 use bundle_tool::rootfs;
 use clap::{ArgAction, ValueHint};
@@ -27,7 +30,7 @@ pub(super) struct Network {
     #[arg(short, long, value_name = "[[IP:]PORT:]PORT[/PROTOCOL]")]
     pub(super) publish: Vec<Publish>,
     /// Publish all exposed ports to random ports of the host.
-    #[arg(short = 'P', long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(short = 'P', long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     pub(super) publish_all: bool,
     /// Expose a port or a range of ports; may be repeated.
     #[arg(long, value_name = "PORT[-PORT][/PROTOCOL]")]
@@ -49,7 +52,7 @@ pub(super) struct Network {
     pub(super) dns_option: Vec<String>,
     /// Set a custom DNS search domain; may be repeated.
     #[arg(long, value_name = "DOMAIN")]
-    pub(super) dns_search: Vec<String>,
+    pub(super) dns_search: Vec<Domain>,
     /// IPv4 address of the container.
     #[arg(long, value_name = "IP")]
     pub(super) ip: Option<std::net::Ipv4Addr>,
@@ -88,7 +91,7 @@ impl Network {
         })
     }
 
-    pub(super) fn connection(&self, mode: Mode, shared: Option<PathBuf>) -> anyhow::Result<Connection> {
+    pub(super) fn connection(&self, home: &Home, mode: Mode, shared: Option<PathBuf>) -> anyhow::Result<Connection> {
         if !self.link_local_ip.is_empty() {
             return refuse("--link-local-ip", "not supported by CNI's bridge plugin");
         }
@@ -103,10 +106,7 @@ impl Network {
                 );
             }
         }
-        let links = self.link.iter().map(|link| {
-            let (container, name) = link.split_once(':').unwrap_or((link, link));
-            (container.to_owned(), name.to_owned())
-        });
+        let links: anyhow::Result<Vec<_>> = self.link.iter().map(|link| linked(home, link)).collect();
         Ok(Connection {
             mode,
             shared,
@@ -117,7 +117,20 @@ impl Network {
             ip6: self.ip6.map(IpAddr::V6),
             mac: self.mac_address.clone(),
             aliases: self.network_alias.clone(),
-            links: links.collect(),
+            links: links?,
         })
+    }
+}
+
+/// Reads `CONTAINER[:ALIAS]`: the container's name, and its name for the new container.
+fn linked(home: &Home, text: &str) -> anyhow::Result<(String, String)> {
+    let (container, alias) = text.split_once(':').unwrap_or((text, text));
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    if container.is_empty() || alias.is_empty() || !alias.bytes().all(word) {
+        return refuse("--link", format!("{text:?} is not CONTAINER[:ALIAS]"));
+    }
+    match Bundle::find(&home.bundles(), container) {
+        Ok(bundle) => Ok((bundle.name(), alias.to_owned())),
+        Err(error) => refuse("--link", error.to_string()),
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use bundle_tool::option::boolean;
 use bundle_tool::option::environment;
 use clap::{ArgAction, ValueHint};
 
@@ -14,7 +15,8 @@ pub(super) struct Program {
     /// Overwrite the entrypoint of the image; "" removes it.
     #[arg(long, value_name = "PROGRAM")]
     pub(super) entrypoint: Option<String>,
-    /// Set an environment variable; NAME alone takes the caller's value; may be repeated.
+    /// Set an environment variable; NAME alone takes the caller's value, or removes the image's if the caller has none; may be
+    /// repeated.
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub(super) env: Vec<String>,
     /// Read environment variables from a file, one per line; may be repeated.
@@ -30,28 +32,32 @@ pub(super) struct Program {
     #[arg(long, value_name = "GROUP")]
     pub(super) group_add: Vec<String>,
     /// Allocate a pseudo-TTY.
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     pub(super) tty: bool,
     /// Keep standard input open for the program.
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     pub(super) interactive: bool,
     /// Run an init inside the container that forwards signals and reaps processes.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     pub(super) init: bool,
 }
 
 impl Program {
     pub(super) fn variables(&self) -> anyhow::Result<Vec<String>> {
-        let mut entries = Vec::new();
-        for file in &self.env_file {
-            entries.extend(environment::read_file(file).context("--env-file")?);
-        }
-        entries.extend(self.env.iter().cloned());
+        let caller = |name: &str| std::env::var_os(name);
         let mut variables = Vec::new();
-        for entry in &entries {
-            // A name without a value of the caller's sets nothing.
-            let resolved = environment::resolve(entry, |name| std::env::var_os(name)).context("--env")?;
-            environment::overlay(&mut variables, resolved);
+        for file in &self.env_file {
+            for entry in environment::read_file(file).context("--env-file")? {
+                // A name of a file for which the caller has no value sets nothing.
+                if let Some(entry) = environment::resolve(&entry, caller).context("--env-file")? {
+                    environment::put(&mut variables, entry);
+                }
+            }
+        }
+        for entry in &self.env {
+            let resolved = environment::resolve(entry, caller).context("--env")?;
+            // A name of an option for which the caller has no value removes the image's variable.
+            environment::put(&mut variables, resolved.unwrap_or_else(|| entry.clone()));
         }
         Ok(variables)
     }

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use bundle_tool::bundle::annotation;
 use bundle_tool::bundle::{self, Bundle};
 use bundle_tool::config::{Ipc, Namespace};
+use bundle_tool::option::boolean;
 use bundle_tool::security::SecurityOption;
 use bundle_tool::security::capability::Capability;
 use clap::ArgAction;
@@ -15,7 +16,7 @@ use super::{candidates, refuse};
 #[command(next_help_heading = "Confinement")]
 pub(super) struct Security {
     /// Give the container all capabilities and devices, and do not confine it.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     pub(super) privileged: bool,
     /// Add a Linux capability; ALL adds all; may be repeated.
     #[arg(long, value_name = "CAPABILITY", add = candidates::capabilities())]
@@ -132,4 +133,10 @@ pub(super) fn namespace(
             None => refuse(option, format!("{text:?} is not supported (host and container:NAME are)")),
         },
     }
+}
+
+/// The id of the container whose namespace is joined, if `text` names one that has an id.
+pub(super) fn joined(home: &Home, text: Option<&str>) -> Option<String> {
+    let bundle = Bundle::find(&home.bundles(), text?.strip_prefix("container:")?).ok()?;
+    bundle.annotation(annotation::ID).map(str::to_owned)
 }

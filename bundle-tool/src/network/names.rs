@@ -1,0 +1,119 @@
+//! The names by which containers find each other: the lines of their hosts files.
+//!
+//! A container's lines follow from the records of all containers that are up. Whenever one comes or goes, the lines of all are made anew, so
+//! that a name leads to the container that has it now, and to nothing once that is gone.
+
+use super::files;
+use super::record::Record;
+
+/// The network whose containers know each other by `--link` alone, as in docker.
+const LINKS_ONLY: &str = "bridge";
+
+/// The lines that belong into the hosts file of `own`: its own address, names for the host, and other containers of its network.
+pub(super) fn lines(own: &Record, all: &[Record]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let others = all.iter().filter(|other| other.id != own.id && other.plan.network == own.plan.network);
+    for other in others {
+        let names = names(own, other);
+        if !names.is_empty() {
+            lines.extend(other.addresses().iter().map(|address| format!("{address}\t{}", names.join(" "))));
+        }
+    }
+    if let Some(gateway) = own.gateway() {
+        lines.extend(own.plan.gateway_names.iter().map(|name| format!("{gateway}\t{name}")));
+    }
+    let hostname = files::host_names(&own.hostname, &own.domain);
+    lines.extend(own.addresses().iter().map(|address| format!("{address}\t{hostname}")));
+    lines
+}
+
+/// The names by which `own` knows `other`.
+fn names<'a>(own: &'a Record, other: &'a Record) -> Vec<&'a str> {
+    let links = own.plan.links.iter().filter(|(container, _)| other.is(container));
+    let mut names: Vec<&str> = links.map(|(_, alias)| alias.as_str()).collect();
+    if own.plan.network != LINKS_ONLY {
+        names.extend(other.plan.names.iter().map(String::as_str));
+        names.push(&other.hostname);
+    } else if !names.is_empty() {
+        // Docker adds these to the name of a link.
+        names.extend([other.hostname.as_str(), other.name.as_str()]);
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| !name.is_empty() && seen.insert(*name));
+    names
+}
+
+/// A hosts file with the lines `new` instead of the lines `old`. What else is in it, such as what the container wrote, stays.
+pub(super) fn replace(text: &str, old: &[String], new: &[String]) -> String {
+    let mut kept = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        if !old.iter().any(|each| line.strip_suffix('\n') == Some(each)) {
+            kept += line;
+        }
+    }
+    if !kept.is_empty() && !kept.ends_with('\n') {
+        kept.push('\n');
+    }
+    for line in new {
+        kept += line;
+        kept.push('\n');
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::Plan;
+    use serde_json::{Map, Value, json};
+
+    fn record(name: &str, network: &str, address: &str) -> Record {
+        Record {
+            id: format!("{name:0<64}"),
+            name: name.into(),
+            hostname: format!("host-{name}"),
+            domain: String::new(),
+            bundle: format!("/bundles/{name}").into(),
+            pid: 1,
+            network: Value::Null,
+            capabilities: Map::new(),
+            result: Some(json!({"ips": [{"address": format!("{address}/16"), "gateway": "10.9.0.1"}]})),
+            plan: Plan { network: network.into(), names: vec![name.into()], ..Plan::default() },
+            hosts: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn containers_of_a_network_know_each_other_by_all_names() {
+        let mut db = record("db", "shop", "10.9.0.2");
+        db.plan.names.push("database".into());
+        let app = record("app", "shop", "10.9.0.3");
+        let all = [db, app.clone(), record("far", "other", "10.10.0.2")];
+        assert_eq!(lines(&app, &all), ["10.9.0.2\tdb database host-db", "10.9.0.3\thost-app"]);
+        let again = [record("db", "shop", "10.9.0.7"), app.clone()];
+        assert_eq!(lines(&app, &again)[0], "10.9.0.7\tdb host-db", "it came back with another address");
+        assert_eq!(lines(&app, &[app.clone()]), ["10.9.0.3\thost-app"], "what is gone has no line");
+    }
+
+    #[test]
+    fn on_the_default_network_a_link_is_needed() {
+        let db = record("db", "bridge", "10.9.0.2");
+        let mut app = record("app", "bridge", "10.9.0.3");
+        assert_eq!(lines(&app, &[db.clone(), app.clone()]), ["10.9.0.3\thost-app"]);
+        app.plan.links.push(("db".into(), "store".into()));
+        app.plan.gateway_names.push("docker-host".into());
+        app.domain = "d.example".into();
+        assert_eq!(
+            lines(&app, &[db, app.clone()]),
+            ["10.9.0.2\tstore host-db db", "10.9.0.1\tdocker-host", "10.9.0.3\thost-app.d.example host-app"]
+        );
+    }
+
+    #[test]
+    fn lines_are_replaced_whole_and_the_rest_stays() {
+        let text = "127.0.0.1\tlocalhost\n10.9.0.2\tdb\n110.9.0.2\tdb\n10.9.0.2\tdb mine\nno line feed";
+        let new = replace(text, &["10.9.0.2\tdb".into()], &["10.9.0.7\tdb".into()]);
+        assert_eq!(new, "127.0.0.1\tlocalhost\n110.9.0.2\tdb\n10.9.0.2\tdb mine\nno line feed\n10.9.0.7\tdb\n");
+        assert_eq!(replace("", &[], &["a".into()]), "a\n");
+    }
+}

@@ -1,0 +1,104 @@
+//! The record of a container's network, by which it is taken down again and by which others find the container.
+
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::Plan;
+use super::cni::{self, Attachment};
+use crate::option::port::Mapping;
+use crate::rootfs;
+
+/// The record of a container's network, `state.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// The 64-digit id of the container.
+    pub(super) id: String,
+    /// The name of the container.
+    pub(super) name: String,
+    /// The host name of the container.
+    #[serde(default)]
+    pub(super) hostname: String,
+    /// The domain of the container; empty for none.
+    #[serde(default)]
+    pub(super) domain: String,
+    /// The absolute path of the bundle.
+    pub(super) bundle: PathBuf,
+    /// The first process of the container.
+    pub(super) pid: i32,
+    /// The conflist that the network was set up with.
+    pub(super) network: Value,
+    /// The capabilities that the plugins got.
+    pub(super) capabilities: Map<String, Value>,
+    /// The result of the last plugin; absent until it has run.
+    pub(super) result: Option<Value>,
+    /// What is set up.
+    pub(super) plan: Plan,
+    /// The lines that were added to the container's hosts file.
+    #[serde(default)]
+    pub(super) hosts: Vec<String>,
+}
+
+impl Record {
+    pub(super) fn attachment<'a>(&'a self, namespace: &'a Path) -> Attachment<'a> {
+        Attachment { id: &self.id, namespace, capabilities: self.capabilities.clone(), plugins: cni::plugin_folders() }
+    }
+
+    /// Whether the container's first process still runs in the network namespace, which is held at `namespace`.
+    pub(super) fn alive(&self, namespace: &Path) -> bool {
+        let held = || if rootfs::is_mounted(namespace) { fs::metadata(namespace).ok() } else { None };
+        fs::metadata(format!("/proc/{}/ns/net", self.pid)).is_ok_and(|own| {
+            // Another process that has got this pid since is in another namespace.
+            held().is_none_or(|held| held.ino() == own.ino())
+        })
+    }
+
+    /// Whether `container` is its name or the first digits of its id.
+    pub(super) fn is(&self, container: &str) -> bool {
+        self.name == container || (!container.is_empty() && self.id.starts_with(container))
+    }
+
+    fn ips(&self) -> impl Iterator<Item = &Value> {
+        self.result.as_ref().and_then(|result| result.get("ips")).and_then(Value::as_array).into_iter().flatten()
+    }
+
+    /// The addresses of the container.
+    pub(super) fn addresses(&self) -> Vec<IpAddr> {
+        let text = |ip: &Value| {
+            ip.get("address").and_then(Value::as_str).and_then(|text| text.split('/').next()?.parse().ok())
+        };
+        self.ips().filter_map(text).collect()
+    }
+
+    /// The address of the host on the network.
+    pub(super) fn gateway(&self) -> Option<IpAddr> {
+        self.ips().find_map(|ip| ip.get("gateway").and_then(Value::as_str)?.parse().ok())
+    }
+}
+
+/// What the plugins get for a plan.
+pub(super) fn capabilities(plan: &Plan, mappings: &[Mapping]) -> Map<String, Value> {
+    let mut all = Map::new();
+    if !mappings.is_empty() {
+        let ports = mappings.iter().map(|mapping| {
+            let mut port = json!({"hostPort": mapping.host, "containerPort": mapping.container, "protocol": mapping.protocol.as_str()});
+            if !mapping.ip.is_unspecified() {
+                port["hostIP"] = mapping.ip.to_string().into();
+            }
+            port
+        });
+        all.insert("portMappings".into(), ports.collect());
+    }
+    if let Some(mac) = &plan.mac {
+        all.insert("mac".into(), mac.clone().into());
+    }
+    let ips: Vec<Value> = [plan.ip, plan.ip6].into_iter().flatten().map(|ip| ip.to_string().into()).collect();
+    if !ips.is_empty() {
+        all.insert("ips".into(), ips.into());
+    }
+    all
+}
