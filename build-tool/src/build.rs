@@ -3,6 +3,7 @@
 //! A layout sees nothing of a build but the finished image: layers come in as links from the step cache, then config,
 //! manifest and index, in that order. This room may import every other one but the command line.
 
+mod epoch;
 mod error;
 mod export;
 mod schedule;
@@ -21,6 +22,7 @@ use crate::run::interrupt::Interrupt;
 use crate::run::runtime;
 use crate::source::context::Context;
 use crate::source::digests::Digests;
+use crate::source::named::Named;
 use crate::step::session::{self, Session};
 
 pub use crate::step::session::{Options, SecretSource};
@@ -30,12 +32,18 @@ pub use error::Error;
 pub fn build(options: &Options) -> Result<Address, Error> {
     let progress = Progress::new(options.show);
     let home = Home::from_environment();
-    let context = Context::open(&options.context, options.dockerfile.as_deref(), &home)?;
+    let access = options.access()?;
+    let context = options.open_context(&access, &home)?;
+    let contexts = Named::new(&options.contexts);
     let platform = options.platform.clone().unwrap_or_else(Platform::host);
-    let plan = plan(options, &platform, &context, &progress)?;
+    let mut plan = plan(options, &platform, &context, &progress)?;
+    let sources = epoch::Sources { context: &context, contexts: &contexts, access: &access, home: &home };
+    let options = &epoch::settle(options, &mut plan, &sources)?;
     let builds = home.builds();
     let session = Session {
         options,
+        contexts,
+        access,
         platform,
         now: options.timestamp(),
         cache: Cache::open(&home, !options.no_cache)?,
@@ -59,6 +67,7 @@ fn plan(options: &Options, platform: &Platform, context: &Context, progress: &Pr
     let task = progress.start(format!("[internal] load build definition from {file}"));
     let parsed = Dockerfile::parse(file, source)?;
     let mut plan = Plan::new(file, &parsed, &|name| options.argument(platform, name))?;
+    plan.set_names(&options.contexts.iter().map(|(name, place)| (name.clone(), place.stage())).collect())?;
     if let Some(target) = &options.target {
         plan.set_target(target)?;
     }
@@ -78,7 +87,10 @@ fn warn_of_unused_arguments(session: &Session<'_>, plan: &Plan) {
             || plan.stages.iter().flat_map(|stage| &stage.steps).any(|step| declares(&step.instruction, name))
     };
     let predefined = |name: &str| {
-        session::is_proxy(name) || options.predefined(platform, name).is_some() || name == "SOURCE_DATE_EPOCH"
+        session::is_proxy(name)
+            || options.predefined(platform, name).is_some()
+            || name == "SOURCE_DATE_EPOCH"
+            || name == session::KEEP_GIT_DIR
     };
     for name in options.arguments.keys().filter(|name| !declared(name) && !predefined(name)) {
         session.progress.warn(&format!("--build-arg {name}: no ARG of that name"));

@@ -5,6 +5,7 @@
 //! do the work.
 
 mod config;
+mod context;
 mod copy;
 mod error;
 mod expose;
@@ -19,6 +20,7 @@ use crate::dockerfile::instruction::Instruction;
 use crate::dockerfile::plan::{Base, Plan};
 use crate::dockerfile::{Dockerfile, Step};
 
+pub use context::files;
 pub use error::{Error, Failure};
 use session::Session;
 use title::{Titles, shorten};

@@ -2,10 +2,12 @@
 
 use std::io;
 
+use image_tool::error::Io;
 use image_tool::layout;
 
+use super::epoch;
 use crate::dockerfile;
-use crate::dockerfile::plan::NoTarget;
+use crate::dockerfile::plan::{BadName, NoTarget};
 use crate::source::context;
 use crate::step;
 
@@ -19,6 +21,15 @@ pub enum Error {
     /// `--target` names no stage.
     #[error(transparent)]
     Target(#[from] NoTarget),
+    /// A name of `--build-context` cannot stand for what it is to stand for.
+    #[error(transparent)]
+    Name(#[from] BadName),
+    /// The time of `SOURCE_DATE_EPOCH` is not known.
+    #[error("SOURCE_DATE_EPOCH")]
+    Epoch(#[from] epoch::Error),
+    /// A secret cannot be read.
+    #[error(transparent)]
+    Secret(#[from] Io),
     /// The context cannot be read.
     #[error(transparent)]
     Context(#[from] context::Error),

@@ -7,13 +7,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
-use image_tool::address::name;
+use image_tool::address::{Address, name};
+use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
 
 use super::error::Error;
 use crate::cache::Key;
 use crate::dockerfile::plan::{Base, Plan};
 use crate::progress::Show;
+use crate::source::place::Place;
 use crate::stage::base;
 use crate::stage::draft::Draft;
 use crate::step::session::Session;
@@ -74,6 +76,7 @@ impl Scheduler<'_> {
             Base::Scratch => Ok(None),
             Base::Stage(number) => self.stage(*number).map(Some).map_err(|Failed| step::Error::Failed),
             Base::Image(name) => self.image(name, platform).map(Some),
+            Base::Context(name) => self.context(name, platform),
         }
     }
 
@@ -90,19 +93,62 @@ impl Scheduler<'_> {
         Failed
     }
 
+    /// Returns what a context with a name holds: an image, or files as the only layer.
+    fn context(&self, name: &str, platform: &Platform) -> Result<Option<Arc<Built>>, step::Error> {
+        match self.session.contexts.place(name) {
+            Some(Place::Image(image)) if image == "scratch" => Ok(None),
+            Some(Place::Image(image)) => self.image(image, platform).map(Some),
+            Some(Place::Layout(address)) => {
+                let found = || self.in_layout(address, platform);
+                self.once(format!("oci-layout://{address}"), platform, found).map(Some)
+            }
+            _ => self.once(format!("context {name}"), platform, || step::files(self.session, name, platform)).map(Some),
+        }
+    }
+
+    /// Finds an image in a layout, where nothing is pulled.
+    fn in_layout(&self, address: &Address, platform: &Platform) -> Result<Built, step::Error> {
+        let task = self.session.progress.start(format!("[internal] load metadata for oci-layout://{address}"));
+        let draft = || -> Result<Draft, base::Error> {
+            let layout = Layout::of(address)?;
+            let image = layout.image(address, platform)?;
+            Ok(Draft::of_image(&layout, &image)?)
+        };
+        match draft() {
+            Ok(draft) => {
+                task.done();
+                Ok(image_of(draft))
+            }
+            Err(error) => {
+                task.failed(&error.to_string());
+                Err(error.into())
+            }
+        }
+    }
+
     /// Finds or pulls an image by its name, once for each platform.
     fn image(&self, name: &str, platform: &Platform) -> Result<Arc<Built>, step::Error> {
-        let key = (name.to_owned(), platform.to_string());
+        self.once(name.to_owned(), platform, || Ok(self.find(name, platform)?))
+    }
+
+    /// Makes what `name` stands for, once for each platform.
+    fn once(
+        &self,
+        name: String,
+        platform: &Platform,
+        make: impl FnOnce() -> Result<Built, step::Error>,
+    ) -> Result<Arc<Built>, step::Error> {
+        let key = (name, platform.to_string());
         let cell = Arc::clone(self.images.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default());
         let mut error = None;
         let found = cell.get_or_init(|| {
-            self.find(name, platform).map(Arc::new).map_err(|found| {
+            make().map(Arc::new).map_err(|found| {
                 error = Some(found);
                 Failed
             })
         });
         match error {
-            Some(error) => Err(error.into()),
+            Some(error) => Err(error),
             None => found.clone().map_err(|Failed| step::Error::Failed),
         }
     }
@@ -117,9 +163,7 @@ impl Scheduler<'_> {
         match found {
             Ok(draft) => {
                 task.done();
-                let mut key = Key::builder("image");
-                key.list(draft.layers.iter().map(|layer| layer.diff_id.to_string()));
-                Ok(Built { draft, key: key.finish() })
+                Ok(image_of(draft))
             }
             Err(error) => {
                 task.failed(&error.to_string());
@@ -127,6 +171,13 @@ impl Scheduler<'_> {
             }
         }
     }
+}
+
+/// An image as a stage that is finished.
+fn image_of(draft: Draft) -> Built {
+    let mut key = Key::builder("image");
+    key.list(draft.layers.iter().map(|layer| layer.diff_id.to_string()));
+    Built { draft, key: key.finish() }
 }
 
 /// An image's name as BuildKit shows it.

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use build_tool::build::{self, Options, SecretSource};
 use build_tool::namespace;
 use build_tool::progress::Show;
 use build_tool::run::network::Network;
+use build_tool::source::place::Place;
 use build_tool::stage::base::Pull;
 use bundle_tool::option::csv;
 use clap::builder::PossibleValue;
@@ -28,9 +28,18 @@ use super::words;
   build-tool build -t images:cat -f docker/Dockerfile --build-arg VERSION=2 --target release .
   tar -C src -c . | SOURCE_DATE_EPOCH=1700000000 build-tool build -q -t :cat - | image-tool verify -")]
 pub(crate) struct Build {
-    /// Directory of the context, or - to read a tar archive of it, or a Dockerfile alone, from standard input.
+    /// Directory of the context, or its URL, or - to read a tar archive of it, or a Dockerfile alone, from standard input.
+    ///
+    /// A URL is that of a git repository (https://HOST/REPO.git#REF:FOLDER, git@HOST:REPO, ssh://...), or of a tar archive or a
+    /// Dockerfile.
     #[arg(value_hint = ValueHint::DirPath)]
     context: PathBuf,
+    /// Give a name to a further context, for FROM, COPY --from and RUN --mount=from; may be repeated.
+    ///
+    /// PLACE is a directory, a URL like that of the context, docker-image://NAME, oci-layout://LAYOUT[:REF], or target:STAGE. The name
+    /// counts before that of a stage or an image.
+    #[arg(long = "build-context", value_name = "NAME=PLACE")]
+    build_contexts: Vec<String>,
     /// Name the image, LAYOUT:REF or :REF in the default layout; may be repeated.
     #[arg(short, long = "tag", value_name = "ADDRESS")]
     tags: Vec<Address>,
@@ -115,18 +124,25 @@ impl Build {
             labels.insert(name.to_owned(), value.to_owned());
         }
         let secrets = self.secrets.iter().map(|text| secret(text)).collect::<Result<_>>()?;
-        let epoch =
-            match arguments.get("SOURCE_DATE_EPOCH").cloned().or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok()) {
-                Some(text) if !text.is_empty() => Some(
-                    i64::from_str(&text)
-                        .with_context(|| format!("SOURCE_DATE_EPOCH: {text:?} is not a number of seconds"))?,
-                ),
-                _ => None,
-            };
+        // As in docker, the variable of the environment is an argument, and an empty one counts as not set.
+        if let Some(epoch) = std::env::var("SOURCE_DATE_EPOCH").ok().filter(|text| !text.is_empty()) {
+            arguments.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert(epoch);
+        }
+        let mut contexts = BTreeMap::new();
+        for text in self.build_contexts {
+            match text.split_once('=') {
+                Some((name, place)) if !name.is_empty() => {
+                    let place = Place::of_named(place).with_context(|| format!("--build-context {text}"))?;
+                    contexts.insert(name.to_owned(), place);
+                }
+                _ => bail!("--build-context {text}: expected NAME=PLACE"),
+            }
+        }
         let quiet = self.quiet || self.progress == Style::Quiet;
         let options = Options {
             tags: self.tags,
-            context: self.context,
+            context: Place::of_context(&self.context)?,
+            contexts,
             dockerfile: self.file,
             arguments,
             labels,
@@ -138,7 +154,7 @@ impl Build {
             platform: self.platform,
             network: self.network,
             show: if quiet { Show::Quiet } else { Show::Plain },
-            epoch,
+            epoch: None,
         };
         let address = build::build(&options)?;
         pipe::print_line(&address.to_string())

@@ -18,7 +18,8 @@ use sha2::Digest as _;
 use super::error::Error;
 use super::input::Input;
 use super::options::Options;
-use crate::source::digests::{Digests, Sha256};
+use crate::source::archive;
+use crate::source::digests::{self, Digests, Sha256};
 use crate::source::files::{File, Files, Source};
 use crate::stage::contents::{Node, NodeKind};
 use crate::stage::tree::Tree;
@@ -41,7 +42,7 @@ pub struct Copier<'a, 'b> {
     waiting: BTreeMap<PathBuf, (Entry, Data<'a>)>,
     /// Directories that are already in the layer.
     written: HashSet<PathBuf>,
-    /// The first name of each file that has several, by device and inode.
+    /// The first name that an input gives to each file with several, by device and inode.
     links: HashMap<(u64, u64), PathBuf>,
 }
 
@@ -62,30 +63,35 @@ impl<'a, 'b> Copier<'a, 'b> {
 
     /// Copies all inputs and ends the archive.
     pub fn copy(mut self, inputs: &'a [Input<'a>]) -> Result<pack::Packer, Error> {
-        let several = inputs.len() > 1;
         for input in inputs {
+            self.links.clear();
             match input {
                 Input::Nothing => drop(self.directory_destination()?),
-                Input::Files { files, source, found } => self.files(files, source, found, several)?,
+                Input::Files { files, source, found } => self.files(files, source, found)?,
+                Input::Parents { files, found } => self.parents_of(files, found)?,
+                Input::Repository(repository) => {
+                    let tree = repository.tree()?;
+                    self.directory(&tree.files, &tree.found)?;
+                }
                 Input::Bytes { name, bytes, mode } => {
-                    let path = self.file_destination(name.as_ref(), several)?;
+                    let path = self.file_destination(name.as_ref())?;
                     let entry = Entry { size: bytes.len() as u64, ..Entry::new(&path, Kind::File, *mode) };
                     self.file(&path, entry, Data::Bytes(bytes))?;
                 }
-                Input::Download { name, file, modified, .. } => {
-                    let path = self.file_destination(name.as_ref(), several)?;
-                    let size = file.metadata().map_err(|source| Error::Read { name: name.clone(), source })?.len();
-                    let entry = Entry {
-                        size,
-                        modified: seconds(modified.unwrap_or(0)),
-                        ..Entry::new(&path, Kind::File, 0o600)
-                    };
-                    self.file(&path, entry, Data::Download(file))?;
+                Input::Download { remote, unpack } => {
+                    let (download, url) = (remote.get()?, remote.shown());
+                    let failed = |source| Error::Read { name: url.clone(), source };
+                    if *unpack && archive::is_archive(&download.file).map_err(failed)? {
+                        self.unpack(&download.file, &url)?;
+                        continue;
+                    }
+                    let path = self.file_destination(remote.name().as_ref())?;
+                    let size = download.file.metadata().map_err(failed)?.len();
+                    let modified = seconds(download.modified.unwrap_or(0));
+                    let entry = Entry { size, modified, ..Entry::new(&path, Kind::File, 0o600) };
+                    self.file(&path, entry, Data::Download(&download.file))?;
                 }
-                Input::Archive { file, name, .. } => {
-                    self.write_waiting()?;
-                    self.unpack(file, name)?;
-                }
+                Input::Archive { file, name, .. } => self.unpack(file, name)?,
             }
         }
         self.write_waiting()?;
@@ -95,52 +101,80 @@ impl<'a, 'b> Copier<'a, 'b> {
     /// The destination directory with links followed, created if it is missing.
     fn directory_destination(&mut self) -> Result<PathBuf, Error> {
         let path = self.tree.resolve(Path::new(&self.options.destination))?;
-        self.make_directory(&path)?;
+        self.make_directory(&path, self.options.made())?;
         Ok(path)
     }
 
-    /// The path that a file of that name is copied to.
-    fn file_destination(&mut self, name: &Path, several: bool) -> Result<PathBuf, Error> {
-        let destination = Path::new(&self.options.destination);
-        let resolved = self.tree.resolve(destination)?;
-        if self.options.destination.ends_with('/') || several || self.tree.is_directory(&resolved) {
+    /// The path that a file of that name is copied to. A link of that name in a directory is replaced, not followed.
+    fn file_destination(&mut self, name: &Path) -> Result<PathBuf, Error> {
+        let resolved = self.tree.resolve(Path::new(&self.options.destination))?;
+        if self.options.destination.ends_with('/') || self.tree.is_directory(&resolved) {
             let directory = self.directory_destination()?;
-            return Ok(self.tree.resolve(&directory.join(name))?);
+            return Ok(directory.join(name.file_name().unwrap_or_default()));
         }
         if let Some(parent) = resolved.parent() {
-            self.make_directory(parent)?;
+            self.make_directory(parent, self.options.made())?;
         }
         Ok(resolved)
     }
 
-    fn files(&mut self, files: &'a Files, source: &Source, found: &'a [File], several: bool) -> Result<(), Error> {
-        let base = if self.options.parents {
-            let mut base = self.directory_destination()?;
-            let named: PathBuf = source.named.components().skip(source.pivot).collect();
-            base = self.tree.resolve(&base.join(named))?;
-            base.parent().map(|parent| self.make_directory(parent)).transpose()?;
-            base
-        } else if source.directory {
-            let destination = &self.options.destination;
-            let base = self.tree.resolve(Path::new(destination))?;
-            if destination.ends_with('/') {
-                self.make_directory(&base)?;
-            } else if let Some(parent) = base.parent() {
-                self.make_directory(parent)?;
-            }
-            base
-        } else {
-            let name = source.named.file_name().unwrap_or_default().to_owned();
-            self.file_destination(Path::new(&name), several)?
-        };
-        for File { below, path, stat } in found {
-            let target = if below.as_os_str().is_empty() { base.clone() } else { base.join(below) };
-            self.found(files, &target, path, *stat, below.as_os_str().is_empty())?;
+    fn files(&mut self, files: &'a Files, source: &Source, found: &'a [File]) -> Result<(), Error> {
+        if source.directory {
+            return self.directory(files, found);
+        }
+        for File { path, stat, .. } in found {
+            let target = self.file_destination(Path::new(source.named.file_name().unwrap_or_default()))?;
+            self.found(files, &target, path, *stat)?;
         }
         Ok(())
     }
 
-    fn found(&mut self, files: &'a Files, target: &Path, path: &'a Path, stat: Stat, top: bool) -> Result<(), Error> {
+    /// Copies what is in a directory; the first of `found` is the directory itself.
+    fn directory(&mut self, files: &'a Files, found: &'a [File]) -> Result<(), Error> {
+        let base = self.tree.resolve(Path::new(&self.options.destination))?;
+        let made = self.options.made();
+        // The destination is made like any other directory, but has the time of its source.
+        let modified = found.first().map_or(made.modified, |top| seconds(self.options.latest(top.stat.st_mtime)));
+        if let Some(parent) = base.parent() {
+            self.make_directory(parent, made.clone())?;
+        }
+        self.make_directory(&base, Made { modified, ..made })?;
+        for File { below, path, stat, .. } in found.iter().skip(1) {
+            self.found(files, &base.join(below), path, *stat)?;
+        }
+        Ok(())
+    }
+
+    /// Copies what `--parents` has found, and the directories on the way there.
+    fn parents_of(&mut self, files: &'a Files, found: &'a [File]) -> Result<(), Error> {
+        for File { below, path, stat, way } in found {
+            if below.as_os_str().is_empty() {
+                self.directory_destination()?;
+                continue;
+            }
+            let base = self.tree.resolve(Path::new(&self.options.destination))?;
+            let target = base.join(below);
+            if *way && self.tree.is_directory(&target) {
+                self.set_mode(&target, stat.st_mode & 0o7777);
+            } else {
+                self.found(files, &target, path, *stat)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives an existing directory another mode; all else stays.
+    fn set_mode(&mut self, path: &Path, mode: u32) {
+        let Some(node) = self.tree.get(path).map(|found| found.node.clone()) else { return };
+        if node.mode != mode {
+            self.parents(path);
+            let Node { uid, gid, modified, xattrs, .. } = node;
+            let entry = Entry { uid, gid, modified, xattrs, ..Entry::new(path, Kind::Directory, mode) };
+            self.insert(path, entry, Data::None);
+        }
+    }
+
+    fn found(&mut self, files: &'a Files, target: &Path, path: &'a Path, stat: Stat) -> Result<(), Error> {
         let kind = FileType::from_raw_mode(stat.st_mode);
         let (uid, gid) = match (self.options.owner, self.options.keep_owners) {
             (Some(owner), _) => owner,
@@ -169,7 +203,7 @@ impl<'a, 'b> Copier<'a, 'b> {
         entry.modified = seconds(stat.st_mtime);
         entry.size = if matches!(entry.kind, Kind::File) { stat.st_size as u64 } else { 0 };
         if entry.kind == Kind::Directory {
-            return self.directory(target, entry, top);
+            return self.directory_entry(target, entry);
         }
         if stat.st_nlink > 1 {
             match self.links.get(&(stat.st_dev, stat.st_ino)) {
@@ -187,10 +221,7 @@ impl<'a, 'b> Copier<'a, 'b> {
     }
 
     /// Adds a directory that is copied.
-    fn directory(&mut self, path: &Path, mut entry: Entry, top: bool) -> Result<(), Error> {
-        if self.tree.is_directory(path) && (top || path.as_os_str().is_empty()) {
-            return Ok(());
-        }
+    fn directory_entry(&mut self, path: &Path, mut entry: Entry) -> Result<(), Error> {
         match self.tree.get(path).map(|found| &found.node.kind) {
             Some(NodeKind::Symlink(_)) => {
                 return Err(Error::OverOther { path: absolute(path), what: "a symbolic link" });
@@ -235,9 +266,7 @@ impl<'a, 'b> Copier<'a, 'b> {
         if let (Some(mode), false) = (&self.options.mode, matches!(entry.kind, Kind::Symlink(_))) {
             entry.mode = mode.apply(entry.mode, entry.kind == Kind::Directory);
         }
-        if let Some(epoch) = self.options.epoch {
-            entry.modified.seconds = entry.modified.seconds.min(epoch);
-        }
+        entry.modified.seconds = self.options.latest(entry.modified.seconds);
     }
 
     fn insert(&mut self, path: &Path, entry: Entry, data: Data<'a>) {
@@ -248,23 +277,43 @@ impl<'a, 'b> Copier<'a, 'b> {
         };
         let Entry { mode, uid, gid, modified, .. } = entry;
         self.tree.add(path, Node { kind, mode, uid, gid, modified, xattrs: Vec::new() });
-        self.waiting.insert(path.to_owned(), (entry, data));
+        if let Some((_, old)) = self.waiting.insert(path.to_owned(), (entry, data)) {
+            self.rescue(path, old);
+        }
+    }
+
+    /// Gives the data of a file that was replaced to the first of its hard links; the others lead there now.
+    fn rescue(&mut self, replaced: &Path, data: Data<'a>) {
+        let links = |entry: &Entry| matches!(&entry.kind, Kind::HardLink(target) if target == replaced);
+        let Data::File { stat, .. } = &data else { return };
+        let size = stat.st_size as u64;
+        let mut heir: Option<PathBuf> = None;
+        let mut data = Some(data);
+        for (path, (entry, place)) in self.waiting.iter_mut().filter(|(_, (entry, _))| links(entry)) {
+            match &heir {
+                Some(heir) => entry.kind = Kind::HardLink(heir.clone()),
+                None => {
+                    (entry.kind, entry.size) = (Kind::File, size);
+                    *place = data.take().expect("there is one heir");
+                    heir = Some(path.clone());
+                }
+            }
+        }
     }
 
     /// Creates `path` and what is above it, unless they are directories already.
-    fn make_directory(&mut self, path: &Path) -> Result<(), Error> {
+    fn make_directory(&mut self, path: &Path, made: Made) -> Result<(), Error> {
         if !self.tree.is_directory(path) {
             if self.tree.get(path).is_some() {
                 return Err(Error::OverOther { path: absolute(path), what: "a file" });
             }
             if let Some(parent) = path.parent() {
-                self.make_directory(parent)?;
+                self.make_directory(parent, made.clone())?;
             }
             self.check_name(path)?;
             self.parents(path);
-            let (uid, gid) = self.options.owner.unwrap_or((0, 0));
-            let modified = seconds(self.options.epoch.unwrap_or(0));
-            self.insert(path, Entry { uid, gid, modified, ..Entry::new(path, Kind::Directory, 0o755) }, Data::None);
+            let Made { mode, owner: (uid, gid), modified } = made;
+            self.insert(path, Entry { uid, gid, modified, ..Entry::new(path, Kind::Directory, mode) }, Data::None);
         }
         Ok(())
     }
@@ -287,15 +336,17 @@ impl<'a, 'b> Copier<'a, 'b> {
 
     fn write_waiting(&mut self) -> Result<(), Error> {
         let mut buffer = vec![0; 1 << 17];
-        for (path, (entry, data)) in std::mem::take(&mut self.waiting) {
+        for (path, (mut entry, data)) in std::mem::take(&mut self.waiting) {
             match data {
                 Data::None => self.archive.entry(&entry).map_err(Error::Write)?,
                 Data::Bytes(bytes) => self.archive.file(&entry, bytes).map_err(Error::Write)?,
                 Data::File { files, path, stat } => {
                     let mut file = files.open(path)?;
+                    let capability = digests::capability(&file).map_err(|error| files.io("read", path, error))?;
+                    entry.xattrs.extend(capability.clone().map(|value| (digests::CAPABILITY.into(), value)));
                     self.archive.entry(&entry).map_err(Error::Write)?;
-                    let digest = self.stream(&mut file, entry.size, &mut buffer, path)?;
-                    self.digests.put(&stat, digest);
+                    let content = self.stream(&mut file, entry.size, &mut buffer, path)?;
+                    self.digests.put(&stat, digests::with_capability(content, capability.as_deref()));
                 }
                 Data::Download(mut file) => {
                     io::Seek::rewind(&mut file)
@@ -331,6 +382,20 @@ impl<'a, 'b> Copier<'a, 'b> {
             self.archive.write_all(&buffer[..count]).map_err(Error::Write)?;
             left -= count as u64;
         }
+    }
+}
+
+/// What directories that are made get.
+#[derive(Clone)]
+struct Made {
+    mode: u32,
+    owner: (u32, u32),
+    modified: Time,
+}
+
+impl Options {
+    fn made(&self) -> Made {
+        Made { mode: self.made_mode(), owner: self.owner.unwrap_or((0, 0)), modified: seconds(self.epoch.unwrap_or(0)) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use image_tool::layer::{diff, entry};
 
-use crate::source::files;
+use crate::source::{download, files, git};
 use crate::stage::tree;
 
 /// Why a copy cannot be made.
@@ -15,6 +15,12 @@ pub enum Error {
     /// A source is missing or cannot be read.
     #[error(transparent)]
     Files(#[from] files::Error),
+    /// A URL cannot be fetched.
+    #[error(transparent)]
+    Download(#[from] download::Error),
+    /// A repository cannot be fetched.
+    #[error(transparent)]
+    Git(#[from] git::Error),
     /// The destination cannot be resolved.
     #[error(transparent)]
     Tree(#[from] tree::Error),
@@ -29,6 +35,14 @@ pub enum Error {
     /// A file would replace a directory.
     #[error("{}: a file cannot replace a directory", .0.display())]
     OverDirectory(PathBuf),
+    /// An archive has a hard link to a file that it does not hold.
+    #[error("{}: a hard link to {}, which the archive does not hold", .path.display(), .target.display())]
+    Link {
+        /// The path of the link in the image.
+        path: PathBuf,
+        /// The path that it leads to.
+        target: PathBuf,
+    },
     /// The name marks a deletion (`.wh.…`).
     #[error("{}: cannot be in a layer: its name would read as a deletion", .0.display())]
     Whiteout(PathBuf),

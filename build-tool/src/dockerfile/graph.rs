@@ -42,7 +42,7 @@ fn drawing(plan: &Plan) -> Drawing {
             let from = match source {
                 Base::Scratch => continue,
                 Base::Stage(stage) => stage,
-                Base::Image(name) => {
+                Base::Image(name) | Base::Context(name) => {
                     let node = *images.entry(name.clone()).or_insert_with(|| {
                         nodes.push(Node { label: plain(&name), image: true, needed: false, target: false, depth: 0 });
                         nodes.len() - 1

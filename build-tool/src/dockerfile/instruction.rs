@@ -147,8 +147,8 @@ pub struct Copy {
     pub exclude: Vec<String>,
     /// The value of `--checksum` (ADD): the digest of a download.
     pub checksum: Option<String>,
-    /// `--keep-git-dir` (ADD), which has no effect: git sources are not fetched.
-    pub keep_git_dir: bool,
+    /// The value of `--keep-git-dir` (ADD): whether a repository is copied with its `.git`.
+    pub keep_git_dir: Option<bool>,
     /// The value of `--unpack` (ADD). By default, local archives are unpacked and remote ones are not.
     pub unpack: Option<bool>,
 }

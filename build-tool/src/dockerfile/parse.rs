@@ -284,7 +284,7 @@ fn copy(line: &Line, keyword: &'static str, flags: &mut Flags<'_>) -> Result<Cop
         parents: is_copy && flags.boolean("parents")?.unwrap_or(false),
         exclude: flags.strings("exclude")?,
         checksum: only(!is_copy, "checksum")?,
-        keep_git_dir: !is_copy && flags.boolean("keep-git-dir")?.unwrap_or(false),
+        keep_git_dir: if is_copy { None } else { flags.boolean("keep-git-dir")? },
         unpack: if is_copy { None } else { flags.boolean("unpack")? },
     })
 }

@@ -1,6 +1,8 @@
 //! The stages of a Dockerfile: what each begins with, what it takes from, and which of them the target needs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use image_tool::address::name;
 
 use super::expand::{self, Quoting};
 use super::instruction::{Argument, From, Instruction};
@@ -21,6 +23,8 @@ pub struct Plan {
     pub globals: Vec<(String, Option<String>)>,
     /// The file's escape character.
     pub escape: char,
+    /// What names stand for that `--build-context` gives: a context, or a stage.
+    named: BTreeMap<String, Base>,
 }
 
 /// One stage.
@@ -49,6 +53,25 @@ pub enum Base {
     Stage(usize),
     /// An image by its name.
     Image(String),
+    /// A context that the caller has given a name.
+    Context(String),
+}
+
+/// Why a name of `--build-context` cannot stand for a stage.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadName {
+    /// There is no such stage.
+    #[error("--build-context {name}=target:{stage}: no such stage")]
+    NoStage {
+        /// The name.
+        name: String,
+        /// The stage that it is to stand for.
+        stage: String,
+    },
+    /// Then a stage would need itself.
+    #[error("--build-context: with these names, the stage {0} needs itself")]
+    Circle(String),
 }
 
 /// `--target` names no stage.
@@ -76,7 +99,7 @@ impl Plan {
     /// in errors.
     pub fn new(name: &str, file: &Dockerfile, lookup: &expand::Lookup<'_>) -> Result<Self, Error> {
         let (stages, globals, escape) = (Vec::new(), Vec::new(), file.directives.escape);
-        let mut plan = Self { stages, target: 0, globals, escape };
+        let mut plan = Self { stages, target: 0, globals, escape, named: BTreeMap::new() };
         for step in &file.steps {
             plan.add(step, lookup).map_err(|problem| Error {
                 file: name.to_owned(),
@@ -159,15 +182,83 @@ impl Plan {
         Ok(())
     }
 
+    /// Gives names to contexts, or with `Some` to stages. Such a name counts before that of a stage or an image.
+    pub fn set_names(&mut self, names: &BTreeMap<String, Option<String>>) -> Result<(), BadName> {
+        for (name, stage) in names {
+            let base = match stage {
+                None => Base::Context(name.clone()),
+                Some(stage) => {
+                    let lower = stage.to_lowercase();
+                    let by_name = self.stages.iter().rposition(|stage| stage.name.as_deref() == Some(&lower));
+                    let by_number = || stage.parse().ok().filter(|number| *number < self.stages.len());
+                    let missing = || BadName::NoStage { name: name.clone(), stage: stage.clone() };
+                    Base::Stage(by_name.or_else(by_number).ok_or_else(missing)?)
+                }
+            };
+            self.named.insert(full_name(name), base);
+        }
+        for number in 0..self.stages.len() {
+            let own = self.stages[number].name.as_deref().and_then(|name| self.named(name));
+            let base = match &self.stages[number].base {
+                Base::Image(name) => self.named(name),
+                _ => None,
+            };
+            if let Some(own) = own {
+                // A context takes the place of the stage: its instructions are not carried out.
+                self.stages[number].base = own;
+                self.stages[number].steps.clear();
+            } else if let Some(base) = base {
+                self.stages[number].base = base;
+            }
+        }
+        match (0..self.stages.len()).find(|stage| self.needs_itself(*stage)) {
+            Some(stage) => {
+                let name = self.stages[stage].name.clone();
+                Err(BadName::Circle(name.unwrap_or_else(|| stage.to_string())))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What a name stands for that the caller has given.
+    fn named(&self, name: &str) -> Option<Base> {
+        // These two are words of the language.
+        let reserved = ["scratch", "context"].iter().any(|word| name.eq_ignore_ascii_case(word));
+        if reserved { None } else { self.named.get(&full_name(name)).cloned() }
+    }
+
+    fn needs_itself(&self, stage: usize) -> bool {
+        let below = |stage: usize| {
+            self.sources(stage)
+                .into_iter()
+                .filter_map(|base| if let Base::Stage(stage) = base { Some(stage) } else { None })
+        };
+        let mut seen = BTreeSet::new();
+        let mut waiting: Vec<usize> = below(stage).collect();
+        while let Some(next) = waiting.pop() {
+            if next == stage {
+                return true;
+            }
+            if seen.insert(next) {
+                waiting.extend(below(next));
+            }
+        }
+        false
+    }
+
     /// What `--from=name` means in the stage `current`: an earlier stage by name or number, or else an image.
     pub fn from(&self, name: &str, current: usize) -> Base {
         let lower = name.to_lowercase();
         let earlier = &self.stages[..current];
         let by_name = earlier.iter().rposition(|stage| stage.name.as_deref() == Some(&lower));
         match by_name.or_else(|| name.parse().ok().filter(|number| *number < current)) {
-            Some(stage) => Base::Stage(stage),
+            // A stage that a context has taken the place of has no instructions.
+            Some(stage) => match &self.stages[stage].base {
+                context @ Base::Context(_) if self.stages[stage].steps.is_empty() => context.clone(),
+                _ => Base::Stage(stage),
+            },
             None if name == "scratch" => Base::Scratch,
-            None => Base::Image(name.to_owned()),
+            None => self.named(name).unwrap_or_else(|| Base::Image(name.to_owned())),
         }
     }
 
@@ -212,6 +303,12 @@ impl Plan {
     }
 }
 
+/// A name as docker fills it in, which is how names of contexts are compared.
+pub fn full_name(text: &str) -> String {
+    let (repository, tag) = name::canonical(text);
+    format!("{repository}:{tag}").to_lowercase()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,5 +349,27 @@ mod tests {
         ] {
             assert_eq!(plan(source).unwrap_err(), expected, "{source}");
         }
+    }
+
+    #[test]
+    fn a_name_of_the_caller_counts_before_stages_and_images() {
+        let source = "FROM alpine AS base\nRUN x\nFROM base AS main\nCOPY --from=docker.io/library/tools:latest /x /x\nCOPY --from=base /y /y\nFROM scratch\n";
+        let names = |pairs: &[(&str, Option<&str>)]| {
+            pairs.iter().map(|(name, stage)| ((*name).to_owned(), stage.map(str::to_owned))).collect()
+        };
+        let mut plan = plan(source).unwrap();
+        plan.set_names(&names(&[("alpine", None), ("Tools", None), ("scratch", None)])).unwrap();
+        assert_eq!(plan.stages[0].base, Base::Context("alpine".into()));
+        assert_eq!(plan.stages[2].base, Base::Scratch, "a word of the language");
+        assert_eq!(plan.sources(1), [Base::Stage(0), Base::Context("Tools".into()), Base::Stage(0)]);
+        plan.set_names(&names(&[("base", None)])).unwrap();
+        assert!(plan.stages[0].steps.is_empty());
+        assert_eq!(plan.sources(1)[2], Base::Context("base".into()));
+        plan.set_names(&names(&[("tools", Some("2"))])).unwrap();
+        assert_eq!(plan.sources(1)[1], Base::Stage(2));
+        let error = plan.set_names(&names(&[("tools", Some("main"))])).unwrap_err().to_string();
+        assert_eq!(error, "--build-context: with these names, the stage main needs itself");
+        let error = plan.set_names(&names(&[("x", Some("none"))])).unwrap_err().to_string();
+        assert_eq!(error, "--build-context x=target:none: no such stage");
     }
 }

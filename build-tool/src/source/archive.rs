@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 
-use image_tool::layer::entry::Reader;
+use image_tool::layer::entry::{Kind, Reader};
 
 /// Decompresses the archive in `file`.
 pub fn decoder(mut file: File) -> io::Result<Box<dyn Read>> {
@@ -57,6 +57,21 @@ impl Compression {
             _ => Self::None,
         }
     }
+}
+
+/// The time of the newest file of an archive, in seconds since 1970; `None` if `file` is not an archive, or holds no file.
+pub fn newest(file: &File) -> io::Result<Option<i64>> {
+    if !is_archive(file)? {
+        return Ok(None);
+    }
+    let mut reader = Reader::new(BufReader::new(decoder(file.try_clone()?)?));
+    let mut newest = None;
+    while let Some(entry) = reader.next_entry().map_err(io::Error::other)? {
+        if entry.kind == Kind::File {
+            newest = newest.max(Some(entry.modified.seconds));
+        }
+    }
+    Ok(newest)
 }
 
 /// Whether ADD unpacks `file`: its first entry can be read. Anything else is copied as a file.

@@ -1,4 +1,7 @@
 //! The context of a build: the files that COPY may take, and the Dockerfile.
+//!
+//! A context that is not a folder is brought into a temporary folder first, whole. Its `.dockerignore` counts all the same, so an
+//! image does not depend on where its context comes from.
 
 use std::fs;
 use std::io::{self, Read};
@@ -8,21 +11,54 @@ use image_tool::address::home::Home;
 use image_tool::beneath::{self, Root};
 use image_tool::error::{During, Io};
 use image_tool::layer;
+use rustix::fs::FileType;
 
+use super::access::Access;
 use super::archive;
-use super::files::Files;
+use super::download;
+use super::files::{self, Files};
+use super::git;
 use super::ignore::{self, Ignore};
+use super::place::{self, Place};
 use crate::cache::folder::Folder;
 
 /// An open context, its Dockerfile read.
 #[derive(Debug)]
 pub struct Context {
-    files: Files,
-    path: PathBuf,
+    tree: Tree,
     dockerfile: Vec<u8>,
     dockerfile_name: String,
-    /// The folder that a tar from standard input was unpacked into.
+}
+
+/// The files of a context.
+#[derive(Debug)]
+pub struct Tree {
+    /// The files, without those that `.dockerignore` excludes.
+    pub files: Files,
+    path: PathBuf,
+    time: Time,
+    /// The folder that the files were brought into.
     _temporary: Option<Folder>,
+}
+
+/// What is known of the time of a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Time {
+    /// Nothing: a folder or a tar on standard input.
+    Unknown,
+    /// The time of a commit, or the server's `Last-Modified`.
+    At(i64),
+    /// The time of the newest file of an archive.
+    OfNewest,
+}
+
+/// A context as it is opened.
+struct Brought {
+    path: PathBuf,
+    temporary: Option<Folder>,
+    time: Time,
+    /// The Dockerfile, if the context is one.
+    dockerfile: Option<(String, Vec<u8>)>,
 }
 
 /// Why a context cannot be used.
@@ -62,66 +98,85 @@ pub enum Error {
     /// Standard input is a terminal.
     #[error("standard input is a terminal, not a tar of the context (tar -c . | build-tool build -)")]
     Terminal,
-    /// Standard input is not a tar.
-    #[error("the context on standard input")]
-    Tar(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What was read is not a tar, or cannot be unpacked.
+    #[error("the context {}", if .name == "-" { "on standard input" } else { .name })]
+    Tar {
+        /// The context's URL, or `-`.
+        name: String,
+        /// The reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The word for the context is wrong.
+    #[error(transparent)]
+    Place(#[from] place::Error),
+    /// The repository cannot be fetched.
+    #[error(transparent)]
+    Git(#[from] git::Error),
+    /// The URL cannot be fetched.
+    #[error(transparent)]
+    Download(#[from] download::Error),
+    /// The files cannot be listed.
+    #[error(transparent)]
+    Files(#[from] files::Error),
 }
 
 /// The largest Dockerfile that is read.
 const LIMIT: u64 = 16 << 20;
 
 impl Context {
-    /// Opens the directory `path`, or for `-` reads a tar from standard input. The Dockerfile is `dockerfile`, or else
-    /// the one in the context.
+    /// Opens the context that `path` means, with no credentials. The Dockerfile is `dockerfile`, or else the one in the
+    /// context.
     pub fn open(path: &Path, dockerfile: Option<&Path>, home: &Home) -> Result<Self, Error> {
-        let from_stdin = path == Path::new("-");
+        Self::open_with(&Place::of_context(path)?, dockerfile, home, &Access::default(), false)
+    }
+
+    /// Opens the context at a place; of a repository, `.git` too if it is to be kept.
+    pub fn open_with(
+        place: &Place,
+        dockerfile: Option<&Path>,
+        home: &Home,
+        access: &Access,
+        keep_git_dir: bool,
+    ) -> Result<Self, Error> {
         let dockerfile_from_stdin = dockerfile == Some(Path::new("-"));
-        if from_stdin && dockerfile_from_stdin {
+        if *place == Place::Input && dockerfile_from_stdin {
             return Err(Error::Twice);
         }
-        let (temporary, text) = if from_stdin {
-            let (folder, text) = from_standard_input(home)?;
-            (Some(folder), text)
-        } else {
-            (None, None)
+        let mut brought = bring(place, access, home, keep_git_dir)?;
+        let shown = match place {
+            Place::Folder(path) => path.clone(),
+            Place::Url(url) => download::shown(url).into(),
+            Place::Repository(address) => address.shown().into(),
+            _ => PathBuf::from("-"),
         };
-        let directory = temporary.as_ref().map_or(path, |temporary| temporary.path());
-        let open = |path: &Path| Root::open(path).map_err(|source| Error::Open { path: path.into(), source });
-        let root = open(directory)?;
-        let (name, bytes, ignore_beside) = if let Some(text) = text {
-            ("-".to_owned(), text, None)
-        } else if dockerfile_from_stdin {
+        let root = open_root(&brought.path)?;
+        let (name, bytes, ignore_beside) = if dockerfile_from_stdin {
             let mut bytes = Vec::new();
             io::stdin().lock().take(LIMIT).read_to_end(&mut bytes).during("read", "-")?;
             ("-".to_owned(), bytes, None)
+        } else if let Some((name, text)) = brought.dockerfile.take() {
+            (name, text, None)
         } else {
-            find(&root, directory, dockerfile, from_stdin)?
+            find(&root, &brought.path, &shown, dockerfile, place.is_brought())?
         };
-        let (ignore_name, text) = match ignore_beside {
-            Some((name, text)) => (name, text),
-            None => {
-                let text = match root.read(".dockerignore", LIMIT) {
-                    Ok(text) => text,
-                    Err(error) if error.is_not_found() => Vec::new(),
-                    Err(source) => return Err(Error::Open { path: directory.join(".dockerignore"), source }),
-                };
-                (".dockerignore".to_owned(), text)
-            }
-        };
-        let ignore = Ignore::parse(&String::from_utf8_lossy(&text))
-            .map_err(|source| Error::Ignore { name: ignore_name, source })?;
-        let files = Files::new(root, ignore, format!("the context {}", path.display()));
-        Ok(Self { files, path: directory.to_owned(), dockerfile: bytes, dockerfile_name: name, _temporary: temporary })
+        let tree = brought.into_tree(root, format!("the context {}", shown.display()), ignore_beside)?;
+        Ok(Self { tree, dockerfile: bytes, dockerfile_name: name })
     }
 
     /// The files, without those that `.dockerignore` excludes.
     pub fn files(&self) -> &Files {
-        &self.files
+        &self.tree.files
     }
 
     /// The context's directory.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.tree.path
+    }
+
+    /// The time of the context, in seconds since 1970: that of the commit, of the download, or of the newest file in a downloaded
+    /// archive. A folder has none.
+    pub fn time(&self) -> Result<Option<i64>, Error> {
+        self.tree.time()
     }
 
     /// The Dockerfile's text.
@@ -135,12 +190,62 @@ impl Context {
     }
 }
 
+impl Tree {
+    /// Opens a context that has a name.
+    pub(super) fn of_named(name: &str, place: &Place, access: &Access, home: &Home) -> Result<Self, Error> {
+        let brought = bring(place, access, home, false)?;
+        let root = open_root(&brought.path)?;
+        brought.into_tree(root, format!("the context {name}"), None)
+    }
+
+    /// The time of the context, as in [`Context::time`].
+    pub fn time(&self) -> Result<Option<i64>, Error> {
+        match self.time {
+            Time::Unknown => Ok(None),
+            Time::At(seconds) => Ok(Some(seconds)),
+            Time::OfNewest => {
+                let all = Files::new(open_root(&self.path)?, Ignore::default(), "the archive");
+                let root = all.sources(".")?.remove(0);
+                let found = all.walk(&root, &Ignore::default())?;
+                let is_file = |mode| FileType::from_raw_mode(mode) == FileType::RegularFile;
+                let times = found.iter().filter(|file| is_file(file.stat.st_mode)).map(|file| file.stat.st_mtime);
+                Ok(times.max())
+            }
+        }
+    }
+}
+
+impl Brought {
+    /// Reads the ignore rules, unless they lie beside the Dockerfile.
+    fn into_tree(self, root: Root, name: String, beside: Option<(String, Vec<u8>)>) -> Result<Tree, Error> {
+        let Self { path, temporary, time, .. } = self;
+        let (ignore_name, text) = match beside {
+            Some((name, text)) => (name, text),
+            None => {
+                let text = match root.read(".dockerignore", LIMIT) {
+                    Ok(text) => text,
+                    Err(error) if error.is_not_found() => Vec::new(),
+                    Err(source) => return Err(Error::Open { path: path.join(".dockerignore"), source }),
+                };
+                (".dockerignore".to_owned(), text)
+            }
+        };
+        let ignore = Ignore::parse(&String::from_utf8_lossy(&text))
+            .map_err(|source| Error::Ignore { name: ignore_name, source })?;
+        Ok(Tree { files: Files::new(root, ignore, name), path, time, _temporary: temporary })
+    }
+}
+
+fn open_root(path: &Path) -> Result<Root, Error> {
+    Root::open(path).map_err(|source| Error::Open { path: path.into(), source })
+}
+
 type Found = (String, Vec<u8>, Option<(String, Vec<u8>)>);
 
 /// Finds the Dockerfile and, if it has one of its own, its `.dockerignore`.
-fn find(root: &Root, directory: &Path, given: Option<&Path>, from_stdin: bool) -> Result<Found, Error> {
+fn find(root: &Root, directory: &Path, shown: &Path, given: Option<&Path>, is_brought: bool) -> Result<Found, Error> {
     if let Some(given) = given
-        && !from_stdin
+        && !is_brought
     {
         // A path of the host, as in docker, wherever it leads.
         let read = |path: &Path| {
@@ -181,31 +286,65 @@ fn find(root: &Root, directory: &Path, given: Option<&Path>, from_stdin: bool) -
             }
         }
     }
-    let context = if from_stdin { PathBuf::from("-") } else { directory.to_owned() };
-    Err(Error::NoDockerfile { name: names[0].display().to_string(), context })
+    Err(Error::NoDockerfile { name: names[0].display().to_string(), context: shown.to_owned() })
 }
 
-/// Unpacks a tar, compressed or not, from standard input; or reads a Dockerfile without a context.
-fn from_standard_input(home: &Home) -> Result<(Folder, Option<Vec<u8>>), Error> {
-    use std::io::IsTerminal;
-    if io::stdin().is_terminal() {
-        return Err(Error::Terminal);
+/// Brings the files of a place here, unless it is a folder.
+fn bring(place: &Place, access: &Access, home: &Home, keep_git_dir: bool) -> Result<Brought, Error> {
+    let builds = home.builds();
+    if place.is_brought() {
+        fs::create_dir_all(&builds).during("create", &builds)?;
     }
-    let failed = |error: io::Error| Error::Tar(error.into());
-    fs::create_dir_all(home.builds()).map_err(failed)?;
-    let folder = Folder::new(&home.builds()).map_err(|error| Error::Tar(error.into()))?;
-    let mut head = archive::head(&mut io::stdin()).map_err(failed)?;
+    match place {
+        Place::Folder(path) => {
+            Ok(Brought { path: path.clone(), temporary: None, time: Time::Unknown, dockerfile: None })
+        }
+        Place::Repository(address) => {
+            let keep_git_dir = address.keep_git_dir.unwrap_or(keep_git_dir);
+            let checkout = git::resolve(address, access, &builds)?.checkout(keep_git_dir, access, &builds)?;
+            let time = Time::At(checkout.committed);
+            let (temporary, path) = checkout.into_parts();
+            Ok(Brought { path, temporary: Some(temporary), time, dockerfile: None })
+        }
+        Place::Url(url) => {
+            let mut fetched = download::fetch(url, None, access, &builds)?;
+            io::Seek::rewind(&mut fetched.file).during("read", url)?;
+            let brought = unpack("context", &download::shown(url), fetched.file, &builds)?;
+            Ok(Brought { time: fetched.modified.map_or(Time::OfNewest, Time::At), ..brought })
+        }
+        _ => {
+            use std::io::IsTerminal;
+            if io::stdin().is_terminal() {
+                return Err(Error::Terminal);
+            }
+            unpack("-", "-", io::stdin(), &builds)
+        }
+    }
+}
+
+/// Unpacks a tar, compressed or not, into a temporary folder. Anything else is a Dockerfile without a context: with a `file` name
+/// other than `-`, it is the one file of the context.
+fn unpack(file: &str, name: &str, mut stream: impl Read + 'static, builds: &Path) -> Result<Brought, Error> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Tar { name: name.to_owned(), source };
+    let folder = Folder::new(builds)?;
+    let mut head = archive::head(&mut stream).map_err(|error| failed(error.into()))?;
+    let path = folder.path().to_owned();
     if archive::is_text(&head) {
-        io::stdin().lock().take(LIMIT).read_to_end(&mut head).map_err(failed)?;
-        return Ok((folder, Some(head)));
+        stream.take(LIMIT).read_to_end(&mut head).map_err(|error| failed(error.into()))?;
+        if file != "-" {
+            let path = path.join(file);
+            fs::write(&path, &head).during("write", &path)?;
+        }
+        let dockerfile = Some((file.to_owned(), head));
+        return Ok(Brought { path, temporary: Some(folder), time: Time::Unknown, dockerfile });
     }
-    let decoder = archive::decode(head, io::stdin()).map_err(failed)?;
-    let root = Root::open(folder.path()).map_err(|error| Error::Tar(error.into()))?;
+    let decoder = archive::decode(head, stream).map_err(|error| failed(error.into()))?;
+    let root = Root::open(&path).map_err(|error| failed(error.into()))?;
     let mut applier = layer::apply::Applier::new(root, layer::apply::Options::tree());
     let mut reader = io::BufReader::with_capacity(1 << 17, decoder);
-    applier.layer(&mut reader).map_err(|error| Error::Tar(error.into()))?;
-    applier.finish().map_err(|error| Error::Tar(error.into()))?;
+    applier.layer(&mut reader).map_err(|error| failed(error.into()))?;
+    applier.finish().map_err(|error| failed(error.into()))?;
     // The writer has more to write, as archives are padded; a closed pipe would make it fail.
-    io::copy(&mut reader, &mut io::sink()).map_err(failed)?;
-    Ok((folder, None))
+    io::copy(&mut reader, &mut io::sink()).map_err(|error| failed(error.into()))?;
+    Ok(Brought { path, temporary: Some(folder), time: Time::Unknown, dockerfile: None })
 }

@@ -3,6 +3,8 @@
 //! A file whose device, inode, size, modification and change time are those seen before holds the bytes seen before,
 //! since nobody can set a change time. So a build reads nothing of a context that did not change. `builds/digests`
 //! holds records of a fixed size, each appended whole; the latest one of a file counts.
+//!
+//! A digest covers a file's capabilities too, the one extended attribute that is copied: they change with the change time.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -12,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Stat;
+use rustix::io::Errno;
 use sha2::Digest as _;
 
 /// A SHA-256 digest.
@@ -98,7 +101,7 @@ impl Digests {
                 count => hasher.update(&buffer[..count]),
             }
         }
-        let digest = hasher.finalize().into();
+        let digest = with_capability(hasher.finalize().into(), capability(&file)?.as_deref());
         self.put(stat, digest);
         Ok(digest)
     }
@@ -114,6 +117,29 @@ impl Digests {
                 .open(&self.path)
                 .and_then(|mut file| file.write_all(&new));
         }
+    }
+}
+
+/// The attribute that holds a file's capabilities.
+pub const CAPABILITY: &str = "security.capability";
+
+/// The capabilities of an open file, as the attribute stores them.
+pub fn capability(file: &File) -> io::Result<Option<Vec<u8>>> {
+    // The largest version, 3, has 24 bytes.
+    let mut value = [0; 64];
+    match rustix::fs::fgetxattr(file, CAPABILITY, &mut value[..]) {
+        Ok(length) => Ok(Some(value[..length].to_vec())),
+        // There are none, or the file system has no attributes, or they are for the root of another user namespace.
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::OVERFLOW) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The digest of a file with that content and those capabilities.
+pub fn with_capability(content: Sha256, capability: Option<&[u8]>) -> Sha256 {
+    match capability {
+        None => content,
+        Some(capability) => sha2::Sha256::new().chain_update(content).chain_update(capability).finalize().into(),
     }
 }
 

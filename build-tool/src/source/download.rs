@@ -1,11 +1,16 @@
 //! ADD of URLs: http and https, streamed into an unnamed file and hashed on the way.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use image_tool::address::digest::{self, Digest, Hasher};
+use percent_encoding::percent_decode_str;
+use ureq::config::RedirectAuthHeaders;
+
+use super::access::Access;
 
 /// A file that was downloaded.
 #[derive(Debug)]
@@ -14,8 +19,6 @@ pub struct Download {
     pub file: File,
     /// The content's digest, by the algorithm of `--checksum`, else SHA-256.
     pub digest: Digest,
-    /// The last component of the URL's path; empty if it has none.
-    pub name: String,
     /// The server's `Last-Modified`, in seconds since 1970.
     pub modified: Option<i64>,
 }
@@ -68,10 +71,54 @@ pub fn is_url(source: &str) -> bool {
         .any(|scheme| source.len() > scheme.len() && source[..scheme.len()].eq_ignore_ascii_case(scheme))
 }
 
+/// A URL that is fetched only if its content is needed.
+#[derive(Debug)]
+pub struct Remote<'a> {
+    url: &'a str,
+    checksum: Option<Digest>,
+    access: &'a Access,
+    folder: &'a Path,
+    fetched: OnceCell<Download>,
+}
+
+impl<'a> Remote<'a> {
+    /// A URL whose content has that digest, by `--checksum`; it is put into an unnamed file in `folder`.
+    pub fn new(url: &'a str, checksum: Option<&str>, access: &'a Access, folder: &'a Path) -> Result<Self, Error> {
+        let checksum = checksum.map(digest::parse).transpose().map_err(Error::BadChecksum)?;
+        Ok(Self { url, checksum, access, folder, fetched: OnceCell::new() })
+    }
+
+    /// The URL without user and password.
+    pub fn shown(&self) -> String {
+        shown(self.url)
+    }
+
+    /// The name of the file: the last component of the URL's path. Empty if it has none.
+    pub fn name(&self) -> String {
+        name(self.url)
+    }
+
+    /// The digest of the content. It is fetched for that only if there is no checksum.
+    pub fn digest(&self) -> Result<Digest, Error> {
+        match &self.checksum {
+            Some(checksum) => Ok(checksum.clone()),
+            None => Ok(self.get()?.digest.clone()),
+        }
+    }
+
+    /// The content, fetched now if it was not before.
+    pub fn get(&self) -> Result<&Download, Error> {
+        if let Some(fetched) = self.fetched.get() {
+            return Ok(fetched);
+        }
+        let fetched = fetch(self.url, self.checksum.as_ref(), self.access, self.folder)?;
+        Ok(self.fetched.get_or_init(|| fetched))
+    }
+}
+
 /// Fetches `url` into an unnamed file in `folder`.
-pub fn fetch(url: &str, checksum: Option<&str>, folder: &Path) -> Result<Download, Error> {
+pub fn fetch(url: &str, expected: Option<&Digest>, access: &Access, folder: &Path) -> Result<Download, Error> {
     let shown = shown(url);
-    let expected = checksum.map(digest::parse).transpose().map_err(Error::BadChecksum)?;
     // A process chooses its provider of cryptography once; if it was chosen before, that one is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let tls = ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build();
@@ -80,14 +127,19 @@ pub fn fetch(url: &str, checksum: Option<&str>, folder: &Path) -> Result<Downloa
         .timeout_connect(Some(Duration::from_secs(30)))
         .timeout_recv_response(Some(Duration::from_secs(60)))
         .user_agent(concat!("build-tool/", env!("CARGO_PKG_VERSION")))
+        // Credentials do not follow a redirection to another host.
+        .redirect_auth_headers(RedirectAuthHeaders::SameHost)
         .build()
         .into();
-    let response =
-        agent.get(url).call().map_err(|error| Error::Http { url: shown.clone(), source: Box::new(error) })?;
+    let mut request = agent.get(url);
+    if let Some(value) = access.http(host(url)) {
+        request = request.header("Authorization", value);
+    }
+    let response = request.call().map_err(|error| Error::Http { url: shown.clone(), source: Box::new(error) })?;
     let modified = response.headers().get("last-modified").and_then(|value| value.to_str().ok()).and_then(seconds);
     let transfer = |source| Error::Transfer { url: shown.clone(), source };
     let mut file = tempfile::tempfile_in(folder).map_err(transfer)?;
-    let mut hasher = expected.as_ref().map_or_else(|| Ok(Hasher::sha256()), Hasher::of).map_err(Error::BadChecksum)?;
+    let mut hasher = expected.map_or_else(|| Ok(Hasher::sha256()), Hasher::of).map_err(Error::BadChecksum)?;
     let mut body = response.into_body().into_reader();
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -100,29 +152,43 @@ pub fn fetch(url: &str, checksum: Option<&str>, folder: &Path) -> Result<Downloa
         }
     }
     let digest = hasher.finish();
-    if let Some(expected) = expected.filter(|expected| *expected != digest) {
-        return Err(Error::Checksum { url: shown, expected, actual: digest });
+    if let Some(expected) = expected.filter(|expected| **expected != digest) {
+        return Err(Error::Checksum { url: shown, expected: expected.clone(), actual: digest });
     }
-    Ok(Download { file, digest, name: name(url), modified })
+    Ok(Download { file, digest, modified })
 }
 
-/// The last component of the URL's path; empty if it has none.
+/// The last component of the URL's path, decoded; empty if it has none.
 fn name(url: &str) -> String {
+    let (_, path) = split(url);
+    let path = percent_decode_str(path.split(['?', '#']).next().unwrap_or_default()).decode_utf8_lossy();
+    match path.trim_end_matches('/').rsplit('/').next().unwrap_or_default() {
+        "." | ".." => String::new(),
+        name => name.to_owned(),
+    }
+}
+
+/// The authority of a URL, and what follows it.
+fn split(url: &str) -> (&str, &str) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let path = rest.split(['?', '#']).next().unwrap_or_default();
-    match path.split_once('/') {
-        Some((_, path)) => path.rsplit('/').next().unwrap_or_default().to_owned(),
-        None => String::new(),
+    rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()))
+}
+
+/// The host of a URL, without user and port.
+fn host(url: &str) -> &str {
+    let host = split(url).0.rsplit('@').next().unwrap_or_default();
+    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => host.split(':').next().unwrap_or_default(),
     }
 }
 
 /// The URL without user and password, as errors show it.
 pub fn shown(url: &str) -> String {
     match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let end = rest.find('/').unwrap_or(rest.len());
-            let host = rest[..end].rsplit('@').next().unwrap_or_default();
-            format!("{scheme}://{host}{}", &rest[end..])
+        Some((scheme, _)) => {
+            let (authority, rest) = split(url);
+            format!("{scheme}://{}{rest}", authority.rsplit('@').next().unwrap_or_default())
         }
         None => url.to_owned(),
     }
@@ -139,12 +205,23 @@ mod tests {
 
     #[test]
     fn urls_name_files_and_hide_passwords() {
-        for (url, expected) in
-            [("http://h/a/b.tar?x=/y", "b.tar"), ("http://h", ""), ("http://h/", ""), ("https://h/a", "a")]
-        {
+        for (url, expected) in [
+            ("http://h/a/b.tar?x=/y", "b.tar"),
+            ("http://h", ""),
+            ("http://h/", ""),
+            ("https://h/a", "a"),
+            ("https://h/a/", "a"),
+            ("https://h/a%20b?c", "a b"),
+            ("https://h/a%2F..%2f..", ""),
+            ("https://h?x=/y", ""),
+        ] {
             assert_eq!(name(url), expected, "{url}");
         }
         assert_eq!(shown("http://me:secret@h/x@y"), "http://h/x@y");
+        assert_eq!(
+            (host("http://me:secret@h:8/x@y"), host("http://[::1]:8/x"), host("http://h?@x")),
+            ("h", "::1", "h")
+        );
         assert!(is_url("HTTPS://h/x") && !is_url("http") && !is_url("a/b"));
         assert_eq!(seconds("Thu, 01 Jan 1970 00:00:10 GMT"), Some(10));
     }

@@ -33,8 +33,6 @@ pub struct Source {
     pub path: PathBuf,
     /// Whether the path is a directory.
     pub directory: bool,
-    /// The number of components before a `/./` in the name, which `--parents` drops.
-    pub pivot: usize,
 }
 
 /// A file, directory or link, found at or below a source.
@@ -46,6 +44,8 @@ pub struct File {
     pub path: PathBuf,
     /// The metadata when it was found.
     pub stat: Stat,
+    /// Whether it is only a directory on the way to something that is copied with its parents.
+    pub way: bool,
 }
 
 /// Why a source cannot be copied.
@@ -127,21 +127,48 @@ impl Files {
         Error::NotFound { path: written.to_owned(), name: self.name.clone(), near }
     }
 
-    /// The sources that a word of COPY means: the path itself, or what its wildcards match.
+    /// The sources that a word means, of which there must be one.
     pub fn sources(&self, written: &str) -> Result<Vec<Source>, Error> {
-        let path = inside(written);
-        let pivot = written.find("/./").map_or(0, |at| inside(&written[..at]).components().count());
-        let is_pattern = written.contains(['*', '?', '[', '\\']);
-        // A file may have the name `a[1]`: if the literal name exists, it is meant.
-        if !is_pattern || self.root.lstat(&path).ok().flatten().is_some() {
-            return Ok(vec![Source { pivot, ..self.source(written, &path)? }]);
+        let found = self.matching(written)?;
+        if found.is_empty() {
+            return Err(Error::NotFound { path: written.to_owned(), name: self.name.clone(), near: None });
         }
+        Ok(found)
+    }
+
+    /// The sources that a word of COPY means: the path itself, which must exist, or what its wildcards match, which may
+    /// be nothing.
+    pub fn matching(&self, written: &str) -> Result<Vec<Source>, Error> {
+        let path = inside(written);
+        // A file may have the name `a[1]`: if the literal name exists, it is meant.
+        if !is_pattern(written) || self.root.lstat(&path).ok().flatten().is_some() {
+            return Ok(vec![self.source(written, &path)?]);
+        }
+        let mut sources = Vec::new();
+        for path in self.expand(&path)? {
+            match self.source(&path.to_string_lossy(), &path) {
+                Ok(source) => sources.push(source),
+                // A dangling link is not what `*` is meant to match, nor is a file that is not in the context.
+                Err(Error::Ignored { .. } | Error::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sources)
+    }
+
+    /// The paths that a pattern matches, sorted. Links are followed only before the first wildcard.
+    fn expand(&self, path: &Path) -> Result<Vec<PathBuf>, Error> {
         let mut found = vec![PathBuf::new()];
+        let mut wild = false;
         for component in path.components() {
             let component = component.as_os_str().to_string_lossy();
             let pattern = Pattern::path(&component)?;
             let mut next = Vec::new();
             for folder in found {
+                let is_link = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+                if wild && self.root.lstat(&folder).ok().flatten().is_some_and(is_link) {
+                    continue;
+                }
                 // A file, or a dangling link, has no names below it.
                 for name in self.root.names(&folder).unwrap_or_default() {
                     if pattern.matches(&name.to_string_lossy()) {
@@ -149,25 +176,11 @@ impl Files {
                     }
                 }
             }
+            wild |= !pattern.is_literal();
             found = next;
         }
         found.sort();
-        let mut sources = Vec::new();
-        let mut ignored = false;
-        for path in found {
-            match self.source(&path.to_string_lossy(), &path) {
-                Ok(source) => sources.push(Source { pivot, ..source }),
-                Err(Error::Ignored { .. }) => ignored = true,
-                // A dangling link is not what `*` is meant to match.
-                Err(Error::NotFound { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        match (sources.is_empty(), ignored) {
-            (true, true) => Err(Error::Ignored { path: written.to_owned(), name: self.name.clone() }),
-            (true, false) => Err(Error::NotFound { path: written.to_owned(), name: self.name.clone(), near: None }),
-            _ => Ok(sources),
-        }
+        Ok(found)
     }
 
     fn source(&self, written: &str, named: &Path) -> Result<Source, Error> {
@@ -176,11 +189,15 @@ impl Files {
             return Err(self.not_found(written, named));
         };
         let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        let hidden = |path: &Path| self.ignore.excludes(path) && !(directory && self.ignore.reaches_below(path));
-        if hidden(&path) || hidden(named) {
+        if self.hides(&path, directory) || self.hides(named, directory) {
             return Err(Error::Ignored { path: written.to_owned(), name: self.name.clone() });
         }
-        Ok(Source { named: named.to_owned(), path, directory, pivot: 0 })
+        Ok(Source { named: named.to_owned(), path, directory })
+    }
+
+    /// Whether the ignore rules leave out a path and all that is below it. The root itself is never left out.
+    fn hides(&self, path: &Path, directory: bool) -> bool {
+        !path.as_os_str().is_empty() && self.ignore.excludes(path) && !(directory && self.ignore.reaches_below(path))
     }
 
     /// Follows the links of `path` inside the root, so that ignore rules see where it really leads.
@@ -217,17 +234,47 @@ impl Files {
     }
 
     /// Lists a source and everything below it, parents before children and names sorted, without what the ignore rules
-    /// or `exclude` leave out.
+    /// or `exclude` leave out. The patterns of `exclude` are relative to the source; a file has only its name.
     pub fn walk(&self, source: &Source, exclude: &Ignore) -> Result<Vec<File>, Error> {
         let Some(stat) = self.root.lstat(&source.path).map_err(|error| self.failed(error))? else {
             return Err(self.not_found(&source.named.to_string_lossy(), &source.path));
         };
-        let found = vec![File { below: PathBuf::new(), path: source.path.clone(), stat }];
-        let mut walk = Walk { files: self, exclude, found };
+        if !source.directory && exclude.excludes(Path::new(source.named.file_name().unwrap_or_default())) {
+            return Ok(Vec::new());
+        }
+        let found = vec![File { below: PathBuf::new(), path: source.path.clone(), stat, way: false }];
+        let mut walk = Walk { files: self, include: None, exclude, found };
         if source.directory {
-            walk.descend(Path::new(""), &source.path, 0)?;
+            walk.descend(Path::new(""), &source.path, 0, true)?;
         }
         Ok(walk.found)
+    }
+
+    /// Lists what a word of `COPY --parents` means, and the directories on the way there from the pivot `/./`, or else
+    /// from the root. The patterns of `exclude` count from the same place.
+    pub fn walk_parents(&self, written: &str, exclude: &Ignore) -> Result<Vec<File>, Error> {
+        let (pivot, pattern) = written.split_once("/./").unwrap_or(("", written));
+        let wanted = inside(pattern);
+        let include = Include::new(&wanted)?;
+        let mut all = Vec::new();
+        let mut found_any = false;
+        for base in self.matching(pivot)? {
+            let Some(stat) = self.root.lstat(&base.path).map_err(|error| self.failed(error))? else { continue };
+            let found = vec![File { below: PathBuf::new(), path: base.path.clone(), stat, way: true }];
+            let mut walk = Walk { files: self, include: Some(&include), exclude, found };
+            if base.directory {
+                walk.descend(Path::new(""), &base.path, 0, wanted.as_os_str().is_empty())?;
+            }
+            found_any |= walk.found.iter().any(|file| !file.way) || wanted.as_os_str().is_empty();
+            all.extend(walk.found);
+        }
+        // A path without wildcards must exist.
+        if !found_any && !is_pattern(written) && exclude.is_empty() {
+            let path = inside(pivot).join(&wanted);
+            self.source(written, &path)?;
+            return Err(self.not_found(written, &path));
+        }
+        Ok(all)
     }
 
     /// Opens a file found by [`Self::walk`]; refuses a link that has taken its place.
@@ -242,8 +289,7 @@ impl Files {
 
     /// Whether the ignore rules leave out everything that a source names.
     pub fn leaves_out(&self, written: &str) -> bool {
-        let path = inside(written);
-        !path.as_os_str().is_empty() && self.ignore.excludes(&path) && !self.ignore.reaches_below(&path)
+        self.hides(&inside(written), true)
     }
 
     /// Whether there are no ignore rules.
@@ -253,7 +299,7 @@ impl Files {
 
     /// Copies one entry that was found, without what is below it, to its place below `target`.
     pub fn copy_to(&self, file: &File, target: &Root) -> Result<(), Error> {
-        let File { below, path, stat } = file;
+        let File { below, path, stat, .. } = file;
         if below.as_os_str().is_empty() {
             return Ok(());
         }
@@ -282,16 +328,52 @@ impl Files {
     }
 }
 
+/// The pattern of a `COPY --parents`, `**` included.
+struct Include {
+    pattern: Pattern,
+    /// The patterns of the components before the first `**`.
+    components: Vec<Pattern>,
+    /// Whether there is a `**`, which matches at any depth.
+    deep: bool,
+}
+
+impl Include {
+    fn new(path: &Path) -> Result<Self, BadPattern> {
+        let text = path.to_string_lossy();
+        let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
+        let fixed = parts.iter().take_while(|part| !part.contains("**"));
+        let components = fixed.map(|part| Pattern::path(part)).collect::<Result<Vec<_>, _>>()?;
+        let deep = components.len() < parts.len();
+        Ok(Self { pattern: Pattern::ignore(&text)?, components, deep })
+    }
+
+    /// Whether something below the directory `below` may match.
+    fn reaches_below(&self, below: &Path) -> bool {
+        let mut depth = 0;
+        for part in below.components() {
+            let Some(pattern) = self.components.get(depth) else { return self.deep };
+            if !pattern.matches(&part.as_os_str().to_string_lossy()) {
+                return false;
+            }
+            depth += 1;
+        }
+        self.deep || depth < self.components.len()
+    }
+}
+
 /// A walk through the files below a source.
 struct Walk<'a> {
     files: &'a Files,
+    /// With `--parents`, what is copied.
+    include: Option<&'a Include>,
     exclude: &'a Ignore,
     found: Vec<File>,
 }
 
 impl Walk<'_> {
-    /// Lists the directory `path` of the tree, which is `below` the source.
-    fn descend(&mut self, below: &Path, path: &Path, depth: usize) -> Result<(), Error> {
+    /// Lists the directory `path` of the tree, which is `below` the source. Everything in it is copied if it is
+    /// `included`.
+    fn descend(&mut self, below: &Path, path: &Path, depth: usize, included: bool) -> Result<(), Error> {
         if depth > DEPTH {
             return Err(Error::Deep(path.to_owned()));
         }
@@ -301,6 +383,11 @@ impl Walk<'_> {
         names.sort();
         for name in names {
             let (below, path) = (below.join(&name), path.join(&name));
+            let included =
+                included || self.include.is_none_or(|include| include.pattern.matches(&below.to_string_lossy()));
+            if !included && !self.include.is_some_and(|include| include.reaches_below(&below)) {
+                continue;
+            }
             let stat = match rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
                 // It was removed after it was listed.
@@ -310,16 +397,20 @@ impl Walk<'_> {
             let kind = FileType::from_raw_mode(stat.st_mode);
             let directory = kind == FileType::Directory;
             let excluded = self.excludes(&below, &path);
-            if kind == FileType::Socket || (excluded && !(directory && self.reaches_below(&below, &path))) {
+            if kind == FileType::Socket
+                || (excluded && !(directory && self.reaches_below(&below, &path)))
+                || !(included || directory)
+            {
                 continue;
             }
             let length = self.found.len();
-            self.found.push(File { below: below.clone(), path: path.clone(), stat });
+            self.found.push(File { below: below.clone(), path: path.clone(), stat, way: !included });
             if directory {
-                self.descend(&below, &path, depth + 1)?;
+                self.descend(&below, &path, depth + 1, included)?;
             }
-            // An excluded directory is needed only if an exception includes something below it.
-            if excluded && self.found.len() == length + 1 {
+            // An excluded directory is needed only if an exception includes something below it, and one on the way only
+            // if it leads somewhere.
+            if (excluded || !included) && self.found.len() == length + 1 {
                 self.found.pop();
             }
         }
@@ -334,6 +425,11 @@ impl Walk<'_> {
     fn reaches_below(&self, below: &Path, path: &Path) -> bool {
         self.files.ignore.reaches_below(path) || self.exclude.reaches_below(below)
     }
+}
+
+/// Whether a word holds a wildcard, or an escape for one.
+fn is_pattern(written: &str) -> bool {
+    written.contains(['*', '?', '[', '\\'])
 }
 
 /// A path as COPY reads it: relative to the root even if it begins with `/`; `..` stops at the root.
@@ -400,8 +496,57 @@ mod tests {
         let (_folder, files) = files("c.txt");
         let message = |source: &str| files.sources(source).unwrap_err().to_string();
         assert_eq!(message("a.pz"), "a.pz: not found in the context . (did you mean a.py?)");
-        assert_eq!(message("*.go"), "*.go: not found in the context .");
+        assert_eq!(message("*.go"), "*.go: not found in the context .", "where there must be one");
         assert_eq!(message("c.txt"), "c.txt: excluded from the context . by .dockerignore");
+    }
+
+    #[test]
+    fn wildcards_may_match_nothing_and_enter_no_links() {
+        let (_folder, files) = files("*.txt");
+        for written in ["*.go", "nowhere/*", "*.txt", "a.py/*", "*/nothing", "l*/x.py"] {
+            assert_eq!(files.matching(written).unwrap(), [], "{written}");
+        }
+        assert_eq!(paths(&files, "link/*.py"), ["src/x.py"], "but before the first wildcard they are followed");
+        assert!(files.matching("nowhere").is_err());
+    }
+
+    #[test]
+    fn the_root_is_never_left_out() {
+        for ignore in ["*\n!src", "**\n!src", "/*\n!/src/", "**/*\n!src/**", "*\n!src/*", ".*\n*\n!src/", "*"] {
+            let (_folder, files) = files(ignore);
+            let source = files.sources(".").unwrap().remove(0);
+            let found = files.walk(&source, &Ignore::default()).unwrap();
+            let found: Vec<_> = found.iter().map(|file| file.below.to_string_lossy().into_owned()).collect();
+            let expected =
+                if ignore == "*" { &[""][..] } else { &["", "src", "src/deep", "src/deep/y.py", "src/x.py"] };
+            assert_eq!(found, expected, "{ignore:?}");
+        }
+    }
+
+    #[test]
+    fn parents_lead_from_the_pivot_to_what_matches() {
+        let (_folder, files) = files("");
+        for (written, exclude, expected) in [
+            ("./src/**/*.py", "", "+ +src +src/deep src/deep/y.py src/x.py"),
+            ("src/deep", "", "+ +src src/deep src/deep/y.py"),
+            ("/src/./deep/y.py", "", "+ +deep deep/y.py"),
+            ("s*/./*/y.py", "", "+ +deep deep/y.py"),
+            ("src/*/y.py", "", "+ +src +src/deep src/deep/y.py"),
+            ("**/y.py", "", "+ +src +src/deep src/deep/y.py"),
+            ("src", "src/deep", "+ src src/x.py"),
+            ("src", "deep", "+ src src/deep src/deep/y.py src/x.py"),
+            ("src/./deep", "deep/*.py", "+ deep"),
+            ("src/.", "", "+ src src/deep src/deep/y.py src/x.py"),
+            ("no*/./x", "", ""),
+            ("src/*.go", "", "+"),
+        ] {
+            let found = files.walk_parents(written, &Ignore::parse(exclude).unwrap()).unwrap();
+            let mark = |file: &File| format!("{}{}", if file.way { "+" } else { "" }, file.below.display());
+            assert_eq!(found.iter().map(mark).collect::<Vec<_>>().join(" "), expected, "{written} without {exclude:?}");
+        }
+        for written in ["src/none", "none/x", "src/./none", "out"] {
+            assert_eq!(files.walk_parents(written, &Ignore::default()).is_err(), written != "out", "{written}");
+        }
     }
 
     #[test]

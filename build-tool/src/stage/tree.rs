@@ -109,6 +109,11 @@ impl Tree {
         self.nodes.get(path.strip_prefix(b"/").unwrap_or(path))
     }
 
+    /// Whether the node at `path` was added since the last layer was closed.
+    pub fn is_new(&self, path: &Path) -> bool {
+        self.get(path).is_some_and(|found| found.layer == self.layers)
+    }
+
     /// Whether `path` is a directory.
     pub fn is_directory(&self, path: &Path) -> bool {
         let key = path.as_os_str().as_bytes();

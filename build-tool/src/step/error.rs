@@ -9,8 +9,7 @@ use crate::copy::chmod::BadMode;
 use crate::dockerfile::pattern::BadPattern;
 use crate::dockerfile::{self, Problem};
 use crate::run;
-use crate::source::download;
-use crate::source::files;
+use crate::source::{context, download, files, git};
 use crate::stage::base;
 use crate::stage::contents;
 use crate::stage::owner;
@@ -77,12 +76,30 @@ pub enum Error {
     /// The value of `RUN --mount` is not valid.
     #[error("--mount: {0}")]
     Mount(String),
-    /// A source of ADD is a git repository, which this tool does not fetch.
-    #[error("{0}: git sources are not supported (clone it into the context)")]
-    Git(String),
-    /// COPY has several sources, and its destination is not a directory.
-    #[error("with several sources, the destination must be a directory and end in /")]
-    Several,
+    /// The address of a git repository is wrong.
+    #[error(transparent)]
+    Address(#[from] git::BadAddress),
+    /// A git repository cannot be fetched.
+    #[error(transparent)]
+    Git(#[from] git::Error),
+    /// A context with a name cannot be opened.
+    #[error(transparent)]
+    Context(#[from] context::Error),
+    /// A source of COPY is a URL or a repository.
+    #[error("{0}: COPY takes files only (ADD takes URLs and git repositories)")]
+    RemoteCopy(String),
+    /// `--checksum` of a file, which is not remote.
+    #[error("--checksum is for a URL or a git repository, not for a file of the context")]
+    LocalChecksum,
+    /// `--checksum` with several sources.
+    #[error("--checksum is for one source only")]
+    SeveralChecksum,
+    /// `--checksum` of a repository is no commit, or is another one than the address says.
+    #[error("--checksum: {0}: expected the hash of one commit, or its beginning")]
+    GitChecksum(String),
+    /// The flag says one thing, the address another.
+    #[error("--keep-git-dir: the address says otherwise")]
+    KeepGitDir,
     /// EXPOSE names something that is not a port.
     #[error("{0:?} is not a valid port (80, 80/tcp, 8000-8010/udp)")]
     Port(String),

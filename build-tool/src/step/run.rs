@@ -106,7 +106,9 @@ impl Work<'_> {
                 for source in files.sources(source)? {
                     let found = files.walk(&source, &Ignore::default())?;
                     let input = [Input::Files { files, source, found }];
-                    copy::add_to_key(key, &input, &copy::Options::default(), &self.session.digests, true)?;
+                    // A command may well copy the times.
+                    let options = copy::Options { epoch: self.session.options.epoch, ..copy::Options::default() };
+                    copy::add_to_key(key, &input, &options, &self.session.digests, true)?;
                 }
             }
             Kind::Cache { id, sharing, .. } => {

@@ -2,11 +2,13 @@
 //! kept, and progress.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use image_tool::address::Address;
 use image_tool::address::home::Home;
-use image_tool::error::Io;
+use image_tool::error::{During, Io};
 use image_tool::layer;
 use image_tool::layout::platform::Platform;
 
@@ -15,8 +17,11 @@ use crate::cache::folder::Folder;
 use crate::progress::{Progress, Show};
 use crate::run::interrupt::Interrupt;
 use crate::run::network::Network;
-use crate::source::context::Context;
+use crate::source::access::Access;
+use crate::source::context::{self, Context};
 use crate::source::digests::Digests;
+use crate::source::named::Named;
+use crate::source::place::Place;
 use crate::stage::base::Pull;
 
 /// The options of a build.
@@ -24,8 +29,10 @@ use crate::stage::base::Pull;
 pub struct Options {
     /// The names of the image. Without any, it goes to the default layout and has only its digest.
     pub tags: Vec<Address>,
-    /// The context: a directory, or `-` for a tar on standard input.
-    pub context: PathBuf,
+    /// The context.
+    pub context: Place,
+    /// The contexts of `--build-context`, by name.
+    pub contexts: BTreeMap<String, Place>,
     /// The Dockerfile, if it is not the context's own; `-` is standard input.
     pub dockerfile: Option<PathBuf>,
     /// The values of `--build-arg` by name.
@@ -48,7 +55,8 @@ pub struct Options {
     pub network: Network,
     /// How much progress is shown.
     pub show: Show,
-    /// `SOURCE_DATE_EPOCH`: the time of the image, and the latest time of anything in its layers.
+    /// `SOURCE_DATE_EPOCH`, once it is known: the time of the image, and the latest time of anything in its layers. The build
+    /// sets it by the argument of that name.
     pub epoch: Option<i64>,
 }
 
@@ -95,6 +103,42 @@ impl Options {
     }
 }
 
+/// The argument that keeps `.git` of a context that is a repository.
+pub const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+
+impl SecretSource {
+    /// Reads the secret; `None` if the variable is not set.
+    pub fn read(&self) -> Result<Option<Vec<u8>>, Io> {
+        match self {
+            Self::File(path) => Ok(Some(fs::read(path).during("read the secret", path)?)),
+            Self::Variable(name) => Ok(std::env::var_os(name).map(OsStringExt::into_vec)),
+        }
+    }
+}
+
+impl Options {
+    /// The credentials among the secrets. The agent is the caller's, if the context is reached by ssh.
+    pub fn access(&self) -> Result<Access, Io> {
+        let mut access = Access::default();
+        for (id, source) in self.secrets.iter().filter(|(id, _)| Access::is_credential(id)) {
+            if let Some(secret) = source.read()? {
+                access.add(id, &secret);
+            }
+        }
+        if self.context.is_ssh() || self.contexts.values().any(Place::is_ssh) {
+            access.agent = std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from);
+        }
+        Ok(access)
+    }
+
+    /// Opens the context.
+    pub fn open_context(&self, access: &Access, home: &Home) -> Result<Context, context::Error> {
+        let keep = self.arguments.get(KEEP_GIT_DIR);
+        let keep = keep.is_some_and(|value| ["1", "t", "T", "true", "True", "TRUE"].contains(&value.as_str()));
+        Context::open_with(&self.context, self.dockerfile.as_deref(), home, access, keep)
+    }
+}
+
 /// Build arguments that RUN sees without an ARG and that are no part of a key.
 const PROXIES: [&str; 10] = [
     "HTTP_PROXY",
@@ -131,6 +175,10 @@ pub struct Session<'a> {
     pub layers: layer::cache::Cache,
     /// The context.
     pub context: Context,
+    /// The contexts that have a name.
+    pub contexts: Named,
+    /// The credentials for sources over the network.
+    pub access: Access,
     /// The digests of files that were read.
     pub digests: Digests,
     /// Where progress is shown.

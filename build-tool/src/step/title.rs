@@ -51,7 +51,7 @@ pub(super) fn base(stage: &Stage) -> String {
             .find(|word| !word.starts_with("--") && !word.eq_ignore_ascii_case("from"))
             .unwrap_or_default()
             .to_owned(),
-        Base::Image(name) => name.clone(),
+        Base::Image(name) | Base::Context(name) => name.clone(),
     }
 }
 

@@ -35,7 +35,7 @@ pub type Sources<'a> = dyn Fn(&Base, &Platform) -> Result<Option<Arc<Built>>, Er
 pub(super) struct Work<'a> {
     pub(super) session: &'a Session<'a>,
     pub(super) plan: &'a Plan,
-    number: usize,
+    pub(super) number: usize,
     sources: &'a Sources<'a>,
     platform: Platform,
     pub(super) draft: Draft,

@@ -7,7 +7,9 @@
 mod build;
 mod cache;
 mod check;
+mod context;
 mod copy;
+mod git;
 mod run;
 
 use std::collections::BTreeMap;

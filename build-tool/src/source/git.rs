@@ -1,0 +1,13 @@
+//! Git repositories as sources: their addresses, and fetching them with git(1).
+//!
+//! `address` is the grammar, which opens nothing. `checkout` resolves an address to a commit and checks that out. `command` is
+//! how git is started: a repository is not trusted, so git gets none of the user's configuration, no hooks, and only the
+//! protocols of the list; and nothing from an address can be taken for an option.
+
+mod address;
+mod checkout;
+mod command;
+
+pub use address::{Address, BadAddress};
+pub use checkout::{Checkout, Pin, resolve};
+pub use command::Error;

@@ -1,0 +1,122 @@
+//! Contexts that are not a folder, and contexts with a name.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+
+/// Serves one body to every request, and says where.
+fn serve(body: Vec<u8>) -> String {
+    serve_counted(body).0
+}
+
+/// Serves one body to every request; says where, and how often it was asked for.
+fn serve_counted(body: Vec<u8>) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            counter.fetch_add(1, Ordering::SeqCst);
+            let mut request = [0; 2048];
+            let _ = stream.read(&mut request);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+        }
+    });
+    (format!("http://127.0.0.1:{port}/context"), count)
+}
+
+fn tar(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut tar = Writer::new(Vec::new());
+    for (name, text) in files {
+        let mut entry = Entry { size: text.len() as u64, ..Entry::new(*name, Kind::File, 0o644) };
+        entry.modified.seconds = 1_500_000_000;
+        tar.file(&entry, text.as_bytes()).unwrap();
+    }
+    tar.finish().unwrap()
+}
+
+#[test]
+fn a_url_is_a_context() {
+    let work = Work::new();
+    let files = tar(&[("Dockerfile", "FROM scratch\nCOPY . /c/\n"), ("a", "1"), (".dockerignore", "*\n!a\n")]);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&files).unwrap();
+    for body in [files, gzip.finish().unwrap()] {
+        let url = serve(body);
+        work.run(&["build", "-q", "-t", "images:built", &url]).ok();
+        assert_eq!(work.top().keys().map(String::as_str).collect::<Vec<_>>(), ["c", "c/a"]);
+        work.run(&["build", "-q", "-t", "images:built", "--build-arg", "SOURCE_DATE_EPOCH=context", &url]).ok();
+        assert_eq!(work.config()["created"], "2017-07-14T02:40:00Z", "the newest file's time");
+    }
+    let url = serve(b"FROM scratch\nCOPY context /x\n".to_vec());
+    work.run(&["build", "-q", "-t", "images:built", &url]).ok();
+    assert!(text(&work.top(), "x").starts_with("FROM scratch"), "the Dockerfile is the only file");
+    work.is_clean();
+}
+
+#[test]
+fn contexts_have_names() {
+    let work = Work::with_base();
+    work.file("other/f", "other");
+    work.file("other/no.log", "");
+    work.file("other/.dockerignore", "*.log\n");
+    work.file("other/etc/os", "os");
+    let url = serve(tar(&[("f", "fetched")]));
+    let build = |dockerfile: &str, contexts: &[&str]| {
+        let mut more = Vec::new();
+        contexts.iter().for_each(|context| more.extend(["--build-context", context]));
+        work.build_with(dockerfile, &more)
+    };
+    for (context, expected) in [
+        ("src=other".to_owned(), "other"),
+        (format!("src={url}"), "fetched"),
+        ("src=oci-layout://images:base".into(), ""),
+    ] {
+        let from = if expected.is_empty() { "/usr/lib/here" } else { "f" };
+        build(&format!("FROM scratch\nCOPY --from=src {from} /x\n"), &[&context]).ok();
+        assert_eq!(text(&work.top(), "x"), expected, "{context}");
+    }
+    // As a base, as a mount, in the place of a stage, and in the place of an image.
+    build("FROM src\nCOPY --from=src . /d/\n", &["src=other"]).ok();
+    let layers = work.layers();
+    assert_eq!(layers.len(), 2);
+    assert!(layers[0].contains_key("etc/os") && !layers[0].contains_key("no.log"));
+    assert!(layers[1].contains_key("d/etc/os") && !layers[1].contains_key("d/no.log"));
+    let run = build("FROM base\nRUN --mount=from=src,target=/m cat /m/f /m/etc/os\n", &["src=other"]).ok();
+    assert!(run.shows("otheros"), "{}", run.stderr);
+    build("FROM nosuch AS stage\nRUN false\nFROM scratch\nCOPY --from=stage /f /x\n", &["stage=other"]).ok();
+    assert_eq!(text(&work.top(), "x"), "other");
+    build("FROM docker.io/library/nosuch:latest\nRUN echo > /made\n", &["nosuch=docker-image://base"]).ok();
+    assert!(work.top().contains_key("made"));
+    let dockerfile = "FROM scratch AS dev\nCOPY --from=src f /f\nFROM nosuch\nCOPY --from=nosuch /f /g\n";
+    build(dockerfile, &["src=other", "nosuch=target:dev"]).ok();
+    assert_eq!(text(&work.top(), "g"), "other");
+    build("FROM scratch\nCOPY --from=a f /\n", &["a=target:none"])
+        .fails("--build-context a=target:none: no such stage");
+    build("FROM scratch\nCOPY --from=src f /\n", &["src=nowhere"]).fails(
+        "Dockerfile:2: COPY --from=src f /: context nowhere: open nowhere: No such file or directory (os error 2)",
+    );
+    assert_eq!(build("FROM scratch\n", &["nothing"]).status, 1);
+    work.is_clean();
+}
+
+#[test]
+fn a_url_with_a_checksum_is_fetched_once_and_unpacked_where_that_is_wanted() {
+    let work = Work::new();
+    let body = tar(&[("f", "unpacked")]);
+    let checksum = image_tool::address::digest::sha256(&body);
+    let (url, count) = serve_counted(body);
+    let dockerfile = format!("FROM scratch\nARG SUM={checksum}\nADD --unpack --checksum=$SUM {url} /d/\n");
+    work.build(&dockerfile).ok();
+    assert_eq!(text(&work.top(), "d/f"), "unpacked");
+    let again = work.build(&dockerfile).ok();
+    assert!(again.shows("CACHED") && count.load(Ordering::SeqCst) == 1, "{}", again.stderr);
+    work.build(&dockerfile.replace("--unpack ", "")).ok();
+    assert!(work.top().contains_key("d/context"));
+    let run = work.build(&format!("FROM scratch\nADD --checksum={checksum} {url} {url} /d/\n"));
+    assert!(run.status == 1 && run.stderr.contains("--checksum is for one source only"), "{}", run.stderr);
+}
