@@ -250,7 +250,7 @@ mod tests {
         let descriptor =
             writer.put(MediaType::Other("application/vnd.docker.image.rootfs.diff.tar".into()), &[0; 1024]).unwrap();
         let layer = Layer { layout: layout.clone(), descriptor, diff_id: digest::sha256(&[0; 1024]) };
-        let mut draft = Draft::scratch(&"linux/arm64/v8".parse().unwrap());
+        let mut draft = Draft::scratch(&"linux/arm/v6".parse().unwrap());
         draft.set_member("Labels", "a", "b");
         draft.record("RUN x", "1970-01-01T00:00:00Z", Some(layer));
         draft.record("CMD y", "1970-01-01T00:00:00Z", None);
@@ -260,6 +260,6 @@ mod tests {
         assert_eq!(image.manifest().layers()[0].media_type(), &MediaType::ImageLayer);
         let again = Draft::of_image(&layout, &image).unwrap();
         assert_eq!(again.write(&writer, "1970-01-01T00:00:00Z").unwrap().digest(), descriptor.digest());
-        assert_eq!(again.platform(), ("linux".into(), "arm64".into(), Some("v8".into())));
+        assert_eq!(again.platform(), ("linux".into(), "arm".into(), Some("v6".into())));
     }
 }

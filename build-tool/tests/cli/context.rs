@@ -68,7 +68,9 @@ fn contexts_have_names() {
     let url = serve(tar(&[("f", "fetched")]));
     let build = |dockerfile: &str, contexts: &[&str]| {
         let mut more = Vec::new();
-        contexts.iter().for_each(|context| more.extend(["--build-context", context]));
+        for context in contexts {
+            more.extend(["--build-context", context]);
+        }
         work.build_with(dockerfile, &more)
     };
     for (context, expected) in [

@@ -121,7 +121,8 @@ pub fn resolve(
     } else if drop.contains(&Capability::All) {
         set.clear();
     }
-    set.retain(|name| !drop.contains(&Capability::One(*name)));
+    let dropped = single(drop);
+    set.retain(|name| !dropped.contains(name));
     if !all {
         set.extend(single(add));
     }

@@ -86,7 +86,7 @@ impl Pump {
 
     /// Reads what is available. An error counts as the end: a terminal that has hung up returns EIO.
     fn fill(&mut self) {
-        let mut bytes = [0; BUFFER];
+        let mut bytes = [0; 16 * 1024];
         match rustix::io::read(&self.from, &mut bytes) {
             Ok(0) => self.ended = true,
             Ok(count) => self.waiting.extend(&bytes[..count]),
