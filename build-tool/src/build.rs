@@ -3,23 +3,30 @@
 //! A layout sees nothing of a build but the finished image: layers come in as links from the step cache, then config,
 //! manifest and index, in that order. This room may import every other one but the command line.
 
+mod carry;
 mod epoch;
 mod error;
 mod export;
+pub mod lint;
+pub mod output;
 mod schedule;
 
-use image_tool::address::Address;
+use std::sync::{Mutex, PoisonError};
+
 use image_tool::address::home::Home;
 use image_tool::layer;
 use image_tool::layout::platform::Platform;
+use image_tool::show::human::plain;
 
 use crate::cache::{Cache, folder};
-use crate::dockerfile::Dockerfile;
+use crate::dockerfile::excerpt::excerpt;
 use crate::dockerfile::instruction::Instruction;
 use crate::dockerfile::plan::Plan;
-use crate::progress::Progress;
+use crate::dockerfile::{Dockerfile, Span, Warning};
+use crate::progress::{Progress, Show};
 use crate::run::interrupt::Interrupt;
 use crate::run::runtime;
+use crate::source::access::Access;
 use crate::source::context::Context;
 use crate::source::digests::Digests;
 use crate::source::named::Named;
@@ -27,24 +34,112 @@ use crate::step::session::{self, Session};
 
 pub use crate::step::session::{Options, SecretSource};
 pub use error::Error;
+use export::Finished;
+pub use export::Outcome;
+use output::Delivery;
 
-/// Builds an image and returns its address.
-pub fn build(options: &Options) -> Result<Address, Error> {
+/// Builds an image and delivers it.
+pub fn build(options: &Options, delivery: &Delivery) -> Result<Outcome, Error> {
     let progress = Progress::new(options.show);
     let home = Home::from_environment();
     let access = options.access()?;
     let context = options.open_context(&access, &home)?;
     let contexts = Named::new(&options.contexts);
-    let platform = options.platform.clone().unwrap_or_else(Platform::host);
-    let mut plan = plan(options, &platform, &context, &progress)?;
+    let task = progress.start(format!("[internal] load build definition from {}", context.dockerfile_name()));
+    task.note(&format!("transferring dockerfile: {}B done", context.dockerfile().len()));
+    task.done();
     let sources = epoch::Sources { context: &context, contexts: &contexts, access: &access, home: &home };
-    let options = &epoch::settle(options, &mut plan, &sources)?;
+    let ready = match ready(options, &sources) {
+        Ok(ready) => ready,
+        Err(error) => {
+            show_lines(&progress, &context, &error);
+            return Err(error);
+        }
+    };
+    let mut session = session(&ready, Opened { home, context, contexts, access }, progress)?;
+    for place in &delivery.cache_from {
+        carry::import(&session, place);
+    }
+    let delivered = make(&mut session, &ready.plans).and_then(|made| {
+        let outcome = export::write(&session, &made, delivery)?;
+        for order in &delivery.cache_to {
+            carry::export(&session, &made, order)?;
+        }
+        Ok(outcome)
+    });
+    show_warnings(&session, &ready.warnings);
+    if let Err(error) = &delivered {
+        show_lines(&session.progress, &session.context, error);
+    }
+    delivered
+}
+
+/// A Dockerfile that was read and checked, and what was planned.
+struct Ready {
+    /// The options with the time in them.
+    options: Options,
+    warnings: Vec<Warning>,
+    /// The name of the target stage.
+    stage: String,
+    /// The platforms, each with its plan.
+    plans: Vec<(Platform, Plan)>,
+}
+
+/// What a build takes from.
+struct Opened {
+    home: Home,
+    context: Context,
+    contexts: Named,
+    access: Access,
+}
+
+fn ready(options: &Options, sources: &epoch::Sources<'_>) -> Result<Ready, Error> {
+    let context = sources.context;
+    let name = context.dockerfile_name();
+    let file = Dockerfile::parse(name, context.dockerfile())?;
+    let last = file.steps.iter().rev().find_map(|step| match &step.instruction {
+        Instruction::From(from) => Some(from.name.clone()),
+        _ => None,
+    });
+    let stage = options.target.clone().or(last.flatten()).unwrap_or_else(|| "default".to_owned());
+    let layout = options.tags.first().map_or("", |tag| tag.layout());
+    let given = options.arguments.get(lint::ARGUMENT).map(String::as_str);
+    let (warnings, error) = lint::lint(context, &file, layout, given)?;
+    if error && !warnings.is_empty() {
+        let mut rules: Vec<&'static str> = warnings.iter().map(|warning| warning.rule).collect();
+        rules.sort_unstable();
+        rules.dedup();
+        return Err(Error::Lint { file: name.to_owned(), rules });
+    }
+    let mut platforms = options.platforms.clone();
+    if platforms.is_empty() {
+        platforms.push(Platform::host());
+    }
+    let (mut settled, mut plans) = (options.clone(), Vec::new());
+    for platform in platforms {
+        let mut plan = Plan::new(name, &file, &|name| settled.argument(&platform, &stage, name))?;
+        plan.set_names(&options.contexts.iter().map(|(name, place)| (name.clone(), place.stage())).collect())?;
+        if let Some(target) = &options.target {
+            plan.set_target(target)?;
+        }
+        settled = epoch::settle(&settled, &mut plan, sources)?;
+        plans.push((platform, plan));
+    }
+    Ok(Ready { options: settled, warnings, stage, plans })
+}
+
+fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<'_>, Error> {
+    let Opened { home, context, contexts, access } = opened;
+    let options = &ready.options;
     let builds = home.builds();
-    let session = Session {
+    Ok(Session {
         options,
+        platform: Platform::host(),
+        stage: ready.stage.clone(),
+        triggered: Mutex::default(),
+        bases: Mutex::default(),
         contexts,
         access,
-        platform,
         now: options.timestamp(),
         cache: Cache::open(&home, !options.no_cache)?,
         layers: layer::cache::Cache::of(&home),
@@ -53,46 +148,69 @@ pub fn build(options: &Options) -> Result<Address, Error> {
         digests: Digests::open(&builds),
         progress,
         interrupt: Interrupt::listen().map_err(Error::Signals)?,
-    };
-    folder::sweep(&builds, runtime::end_orphan);
-    warn_of_unused_arguments(&session, &plan);
-    let made = schedule::make(&session, &plan);
-    session.digests.save();
-    Ok(export::write(&session, &made?.draft)?)
+    })
 }
 
-/// Reads the Dockerfile and plans its stages.
-fn plan(options: &Options, platform: &Platform, context: &Context, progress: &Progress) -> Result<Plan, Error> {
-    let (file, source) = (context.dockerfile_name(), context.dockerfile());
-    let task = progress.start(format!("[internal] load build definition from {file}"));
-    let parsed = Dockerfile::parse(file, source)?;
-    let mut plan = Plan::new(file, &parsed, &|name| options.argument(platform, name))?;
-    plan.set_names(&options.contexts.iter().map(|(name, place)| (name.clone(), place.stage())).collect())?;
-    if let Some(target) = &options.target {
-        plan.set_target(target)?;
+/// Makes the target for each platform, one after the other.
+fn make(session: &mut Session<'_>, plans: &[(Platform, Plan)]) -> Result<Vec<Finished>, Error> {
+    folder::sweep(&session.home.builds(), runtime::end_orphan);
+    let mut finished = Vec::new();
+    for (platform, plan) in plans {
+        session.platform = platform.clone();
+        let made = schedule::make(session, plan);
+        if finished.is_empty() {
+            warn_of_unused_arguments(session, plan);
+        }
+        session.digests.save();
+        finished.push(Finished { platform: platform.clone(), built: made? });
     }
-    task.note(&format!("transferring dockerfile: {}B done", source.len()));
-    task.done();
-    for warning in &parsed.warnings {
-        progress.warn(&format!("{}: {} ({file}:{})", warning.rule, warning.message, warning.line));
+    Ok(finished)
+}
+
+/// Shows the lines of the Dockerfile that an error is about.
+fn show_lines(progress: &Progress, context: &Context, error: &Error) {
+    if let Some(lines) = error.lines() {
+        progress.block(&excerpt(context.dockerfile_name(), context.dockerfile(), lines));
     }
-    Ok(plan)
+}
+
+/// Counts the findings of the lint, and says where there is more about them.
+fn show_warnings(session: &Session<'_>, warnings: &[Warning]) {
+    let context = &session.context;
+    if warnings.is_empty() || session.options.show == Show::Quiet {
+        return;
+    }
+    let (count, s) = (warnings.len(), if warnings.len() == 1 { "" } else { "s" });
+    let debug = session.options.debug;
+    let more = if debug { "" } else { " (build-tool check shows the lines, and so does --debug)" };
+    let mut text = format!("\n {count} warning{s} found{more}:\n");
+    for Warning { line, rule, message } in warnings {
+        text += &plain(&format!(" - {rule}: {message} (line {line})"));
+        text.push('\n');
+        if debug {
+            let lines = Span { start: *line, end: *line };
+            text += &excerpt(context.dockerfile_name(), context.dockerfile(), lines);
+        }
+    }
+    session.progress.block(&text);
 }
 
 fn warn_of_unused_arguments(session: &Session<'_>, plan: &Plan) {
-    let Session { options, platform, .. } = session;
+    let Session { options, platform, stage, .. } = session;
     let declares = |instruction: &Instruction, name: &str| matches!(instruction, Instruction::Arg(arguments) if arguments.iter().any(|argument| argument.name == name));
     let declared = |name: &str| {
         plan.globals.iter().any(|(global, _)| global == name)
             || plan.stages.iter().flat_map(|stage| &stage.steps).any(|step| declares(&step.instruction, name))
     };
+    let triggered = session.triggered.lock().unwrap_or_else(PoisonError::into_inner);
     let predefined = |name: &str| {
         session::is_proxy(name)
-            || options.predefined(platform, name).is_some()
-            || name == "SOURCE_DATE_EPOCH"
-            || name == session::KEEP_GIT_DIR
+            || options.predefined(platform, stage, name).is_some()
+            || ["SOURCE_DATE_EPOCH", lint::ARGUMENT, session::KEEP_GIT_DIR].contains(&name)
     };
-    for name in options.arguments.keys().filter(|name| !declared(name) && !predefined(name)) {
+    for name in
+        options.arguments.keys().filter(|name| !declared(name) && !triggered.contains(*name) && !predefined(name))
+    {
         session.progress.warn(&format!("--build-arg {name}: no ARG of that name"));
     }
 }

@@ -7,12 +7,15 @@
 //!
 //! This room knows what a layer is ([`crate::stage::layer`]) and imports nothing else.
 
+pub mod exchange;
 pub mod folder;
 pub mod prune;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use image_tool::address::digest::{self, Digest, Hasher};
 use image_tool::address::home::Home;
@@ -110,6 +113,8 @@ pub struct Cache {
     writer: Writer,
     path: PathBuf,
     read: bool,
+    /// The keys of the steps that were taken or stored.
+    used: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Cache {
@@ -117,7 +122,7 @@ impl Cache {
     pub fn open(home: &Home, read: bool) -> Result<Self, layout::Error> {
         let path = home.builds();
         let writer = Layout::create(&path)?.writer()?;
-        Ok(Self { writer, path, read })
+        Ok(Self { writer, path, read, used: Arc::default() })
     }
 
     /// The layout's writer, which takes new layers.
@@ -144,8 +149,7 @@ impl Cache {
         if !self.read {
             return None;
         }
-        // A record that cannot be read counts as missing.
-        let record: Record = serde_json::from_slice(&fs::read(self.step_path(key)).ok()?).ok()?;
+        let record = self.record(key.hex())?;
         let layer = match &record.layer {
             None => None,
             Some(layer) => {
@@ -157,18 +161,38 @@ impl Cache {
                 Some(Layer { layout, descriptor: layer.descriptor.clone(), diff_id })
             }
         };
+        self.note(key.hex());
         Some((record, layer))
+    }
+
+    fn note(&self, key: &str) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned());
+    }
+
+    /// The keys of the steps that were taken or stored since the cache was opened, in order.
+    fn used(&self) -> BTreeSet<String> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The record of a key; one that cannot be read counts as missing.
+    fn record(&self, key: &str) -> Option<Record> {
+        serde_json::from_slice(&fs::read(self.path.join("steps").join(key)).ok()?).ok()
     }
 
     /// Stores what a step did.
     pub fn put(&self, key: &Key, record: &Record) -> Result<(), Io> {
+        self.note(key.hex());
+        self.keep(key.hex(), record)
+    }
+
+    fn keep(&self, key: &str, record: &Record) -> Result<(), Io> {
         let write = || -> io::Result<()> {
             let folder = self.path.join("steps");
             fs::create_dir_all(&folder)?;
             let mut file = tempfile::NamedTempFile::new_in(&folder)?;
             serde_json::to_writer(&mut file, record)?;
             file.flush()?;
-            file.persist(self.step_path(key)).map_err(|error| error.error)?;
+            file.persist(folder.join(key)).map_err(|error| error.error)?;
             Ok(())
         };
         write().during("write the step cache", &self.path)
@@ -218,7 +242,8 @@ mod tests {
     fn a_record_without_its_blob_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::create(folder.path()).unwrap();
-        let cache = Cache { writer: layout.writer().unwrap(), path: folder.path().into(), read: true };
+        let cache =
+            Cache { writer: layout.writer().unwrap(), path: folder.path().into(), read: true, used: Arc::default() };
         let descriptor = cache.writer().put(MediaType::ImageLayer, b"layer").unwrap();
         let layer = RecordedLayer { descriptor: descriptor.clone(), diff_id: digest::sha256(b"x").to_string() };
         let record = Record { created: "2020-01-01T00:00:00Z".into(), layer: Some(layer), step: "RUN x".into() };

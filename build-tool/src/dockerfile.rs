@@ -4,6 +4,7 @@
 //! functions. BuildKit's parser is the reference, and its test files are part of the tests.
 
 pub mod check;
+pub mod excerpt;
 pub mod expand;
 mod flag;
 pub mod graph;
@@ -12,6 +13,7 @@ pub mod instruction;
 pub mod lex;
 pub mod mount;
 mod near;
+pub mod outline;
 mod parse;
 pub mod pattern;
 pub mod plan;
@@ -44,6 +46,9 @@ pub struct Step {
     pub span: Span,
     /// Its text on one line, with continuations joined.
     pub text: String,
+    /// The comments directly above it, without `#`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub comments: Vec<String>,
 }
 
 /// A lint finding at a line.
@@ -76,7 +81,7 @@ impl Dockerfile {
                 line: line.span.start,
                 problem,
             })?;
-            steps.push(Step { instruction, span: line.span, text: line.original });
+            steps.push(Step { instruction, span: line.span, text: line.original, comments: line.comments });
         }
         Ok(Self { directives, steps, warnings })
     }
@@ -90,7 +95,7 @@ impl Dockerfile {
                 line: 0,
                 problem,
             })?;
-            steps.push(Step { instruction, span: line.span, text: line.original });
+            steps.push(Step { instruction, span: line.span, text: line.original, comments: line.comments });
         }
         Ok(steps)
     }

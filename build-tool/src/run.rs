@@ -11,6 +11,7 @@
 //! layers.
 
 pub mod cache_mount;
+pub mod emulation;
 mod error;
 pub mod interrupt;
 pub mod mount;

@@ -16,6 +16,8 @@ mod variables;
 mod work;
 mod workdir;
 
+use std::sync::PoisonError;
+
 use crate::dockerfile::instruction::Instruction;
 use crate::dockerfile::plan::{Base, Plan};
 use crate::dockerfile::{Dockerfile, Step};
@@ -30,25 +32,32 @@ pub use work::{Built, Sources};
 /// Makes the stage of that number; `sources` returns what it takes from.
 pub fn stage(session: &Session<'_>, plan: &Plan, number: usize, sources: &Sources<'_>) -> Result<Built, Failure> {
     let stage = &plan.stages[number];
-    let failure = |source| Failure { line: stage.span.start, text: shorten(&stage.text), source };
+    let failure = |source| Failure { lines: stage.span, text: shorten(&stage.text), source };
     let mut work = Work::begin(session, plan, number, sources).map_err(failure)?;
-    let mut titles = Titles::of(plan, number);
-    if stage.base != Base::Scratch {
-        session.progress.start(titles.from(stage)).done();
-    }
+    let mut titles = Titles::of(plan, number, Some(work.platform()).filter(|_| session.options.platforms.len() > 1));
+    let mut triggers = Vec::new();
     for trigger in work.draft.take_triggers() {
         let name = format!("ONBUILD of {}", title::base(stage));
         let steps = Dockerfile::parse_trigger(&name, &trigger, plan.escape).map_err(|error| failure(error.into()))?;
-        for step in steps {
-            carry_out(&step, &mut work, &mut titles).map_err(|source| Failure {
-                line: stage.span.start,
-                text: format!("{}: ONBUILD {}", shorten(&stage.text), shorten(&step.text)),
-                source,
-            })?;
+        triggers.extend(steps);
+    }
+    titles.add(&triggers);
+    if stage.base != Base::Scratch {
+        session.progress.start(titles.from(stage)).done();
+    }
+    for step in triggers {
+        if let Instruction::Arg(arguments) = &step.instruction {
+            let names = arguments.iter().map(|argument| argument.name.clone());
+            session.triggered.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
         }
+        carry_out(&step, &mut work, &mut titles).map_err(|source| Failure {
+            lines: stage.span,
+            text: format!("{}: ONBUILD {}", shorten(&stage.text), shorten(&step.text)),
+            source,
+        })?;
     }
     for step in &stage.steps {
-        let failure = |source| Failure { line: step.span.start, text: shorten(&step.text), source };
+        let failure = |source| Failure { lines: step.span, text: shorten(&step.text), source };
         carry_out(step, &mut work, &mut titles).map_err(failure)?;
     }
     Ok(work.built())
@@ -82,7 +91,7 @@ fn carry_out(step: &Step, work: &mut Work<'_>, titles: &mut Titles) -> Result<()
 }
 
 /// Joins an error and its causes into one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -133,3 +133,26 @@ fn a_tarball_goes_through_a_pipe() {
     );
     assert_eq!(work.sh("image-tool list copy | image-tool verify -").ok().lines().count(), 2);
 }
+
+#[test]
+fn a_build_is_pushed_and_its_steps_come_back() {
+    let registry = Registry::empty();
+    let address = registry.address();
+    let work = Workdir::new();
+    work.write("app/Dockerfile", "FROM scratch\nCOPY f /f\nCOPY f /g\n");
+    work.write("app/f", "f");
+    let cache = format!("type=registry,ref={address}/app:cache");
+    let built =
+        work.sh(&format!("build-tool build --push -t images:{address}/app:1 --cache-to {cache},mode=max app")).ok();
+    let digest = work.sh(&format!("registry-tool digest {address}/app:1")).ok();
+    assert!(built.contains(digest.trim().rsplit('@').next().unwrap_or_default()), "{built} {digest}");
+    let again = format!("OCI_HOME=$PWD/elsewhere build-tool build --cache-from {cache} -t other:app app 2>&1");
+    let seen = work.sh(&again).ok();
+    assert_eq!(seen.matches("CACHED").count(), 2, "{seen}");
+    let folder = "OCI_HOME=$PWD/third build-tool build --cache-to type=local,dest=steps -t third:app app && \
+                  OCI_HOME=$PWD/fourth build-tool build --cache-from type=local,src=steps -t fourth:app app 2>&1";
+    let seen = work.sh(folder).ok();
+    assert_eq!(seen.matches("CACHED").count(), 2, "{seen}");
+    let missing = work.sh("build-tool build --cache-from type=local,src=nowhere -t fifth:app app 2>&1").ok();
+    assert!(missing.contains("ERROR: cache nowhere: "), "a cache that is not there is no reason to fail: {missing}");
+}

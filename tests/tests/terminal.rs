@@ -77,6 +77,8 @@ fn workdir() -> Workdir {
     work.set("NAME", NAME);
     // The tools' own colours are not the matter here.
     work.set("NO_COLOR", "1");
+    // Nor is build-tool's picture, which moves the cursor; it has a test of its own.
+    work.set("BUILDKIT_PROGRESS", "plain");
     work
 }
 
@@ -524,6 +526,14 @@ fn a_command_in_a_build_colours_its_lines_and_moves_no_cursor() {
     assert!(status.success(), "{seen}");
     assert!(seen.contains("\u{1b}[31mred\u{1b}[m"), "{seen:?}");
     for part in ["\u{1b}]", "\u{7}", "\u{1b}[2J", "\u{1b}[3A"] {
+        assert!(!seen.contains(part), "{part:?}: {seen:?}");
+    }
+    // The picture of the running steps has its own cursor, and no colours of theirs.
+    let mut command = work.command("sh");
+    command.args(["-c", "build-tool build --progress tty --no-cache --network none -t images:run run"]);
+    let (seen, status) = Pty::spawn(&command).finish();
+    assert!(status.success() && seen.contains("[+] Building"), "{seen}");
+    for part in ["\u{1b}]", "\u{7}", "\u{1b}[2J", "\u{1b}[31m"] {
         assert!(!seen.contains(part), "{part:?}: {seen:?}");
     }
     // Whoever reads a pipe gets what the command printed, as from BuildKit.

@@ -5,8 +5,9 @@ use std::io;
 use image_tool::error::Io;
 use image_tool::layout;
 
-use super::epoch;
+use super::{carry, epoch, export};
 use crate::dockerfile;
+use crate::dockerfile::Span;
 use crate::dockerfile::plan::{BadName, NoTarget};
 use crate::source::context;
 use crate::step;
@@ -39,19 +40,44 @@ pub enum Error {
     /// No handler for signals can be installed.
     #[error("listen for signals")]
     Signals(#[source] io::Error),
+    /// The finished build cannot be delivered.
+    #[error(transparent)]
+    Export(#[from] export::Error),
+    /// The steps cannot be stored elsewhere.
+    #[error(transparent)]
+    Carry(#[from] carry::Error),
     /// A step failed.
-    #[error("{file}:{line}: {text}")]
+    #[error("{file}:{}: {text}", .lines.start)]
     Step {
         /// The Dockerfile's name, as the user wrote it.
         file: String,
-        /// The line of the instruction, counted from 1.
-        line: usize,
+        /// The lines of the instruction.
+        lines: Span,
         /// The instruction, shortened to one line.
         text: String,
         /// Why the step failed.
         source: Box<step::Error>,
     },
+    /// The lint found something, and the Dockerfile asks for that to be an error.
+    #[error("{file}: lint violation found for rules: {} (build-tool check shows where)", .rules.join(", "))]
+    Lint {
+        /// The Dockerfile's name.
+        file: String,
+        /// The rules that are broken.
+        rules: Vec<&'static str>,
+    },
     /// A signal ended the build.
     #[error("interrupted by signal {0}")]
     Interrupted(i32),
+}
+
+impl Error {
+    /// The lines of the Dockerfile that the error is about.
+    pub(super) fn lines(&self) -> Option<Span> {
+        match self {
+            Self::Dockerfile(error) if error.line > 0 => Some(Span { start: error.line, end: error.line }),
+            Self::Step { lines, .. } => Some(*lines),
+            _ => None,
+        }
+    }
 }

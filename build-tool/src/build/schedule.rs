@@ -16,7 +16,7 @@ use crate::cache::Key;
 use crate::dockerfile::plan::{Base, Plan};
 use crate::progress::Show;
 use crate::source::place::Place;
-use crate::stage::base;
+use crate::stage::base::{self, Query};
 use crate::stage::draft::Draft;
 use crate::step::session::Session;
 use crate::step::{self, Built, Failure};
@@ -82,11 +82,11 @@ impl Scheduler<'_> {
 
     /// Keeps the first error, and stops everything else that is under way.
     fn fail(&self, failure: Failure) -> Failed {
-        let Failure { line, text, source } = failure;
+        let Failure { lines, text, source } = failure;
         if !matches!(source, step::Error::Failed) {
             let file = self.session.context.dockerfile_name().to_owned();
             let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert(Error::Step { file, line, text, source: Box::new(source) });
+            first.get_or_insert(Error::Step { file, lines, text, source: Box::new(source) });
             drop(first);
             self.session.interrupt.set();
         }
@@ -157,9 +157,16 @@ impl Scheduler<'_> {
         let options = self.session.options;
         let layout = options.tags.first().map_or("", |tag| tag.layout());
         let task = self.session.progress.start(format!("[internal] load metadata for {}", full_name(name)));
-        let quiet = options.show == Show::Quiet;
-        let found = base::find(layout, name, platform, options.pull, quiet)
-            .and_then(|(layout, image)| Ok(Draft::of_image(&layout, &image)?));
+        let report: &dyn Fn(&str) = &|line| task.note(line);
+        let slip = self.plan.slips.get(name).map(String::as_str);
+        let report = (options.show != Show::Quiet).then_some(report);
+        let found = base::find(&Query { layout, name, platform, pull: options.pull, slip, report }).and_then(
+            |(layout, image)| {
+                let mut bases = self.session.bases.lock().unwrap_or_else(PoisonError::into_inner);
+                bases.insert((name.to_owned(), platform.to_string()), image.descriptor().digest().to_string());
+                Ok(Draft::of_image(&layout, &image)?)
+            },
+        );
         match found {
             Ok(draft) => {
                 task.done();

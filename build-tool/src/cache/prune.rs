@@ -91,7 +91,7 @@ pub fn prune(home: &Home, keep: impl Fn(&Entry) -> bool, mounts: bool) -> Result
 }
 
 /// Whether a file's name is a step's key. A build that was killed may leave a file that it had not finished writing.
-fn is_key(name: &str) -> bool {
+pub(super) fn is_key(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 

@@ -1,7 +1,18 @@
+//! `build-tool build`, and the values of its options. `output` and `cache` read what has fields, `call` answers instead of
+//! building, and `report` prints and writes afterwards. Only this room knows docker's words for them.
+
+mod attest;
+mod cache;
+mod call;
+mod output;
+mod report;
+
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use build_tool::build::output::{Delivery, Output};
 use build_tool::build::{self, Options, SecretSource};
 use build_tool::namespace;
 use build_tool::progress::Show;
@@ -13,7 +24,6 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum, ValueHint};
 use image_tool::address::Address;
 use image_tool::layout::platform::Platform;
-use image_tool::program::pipe;
 
 use super::words;
 
@@ -26,6 +36,8 @@ use super::words;
 #[command(after_long_help = "Examples:
   build-tool build -t :cat:1.0 .
   build-tool build -t images:cat -f docker/Dockerfile --build-arg VERSION=2 --target release .
+  build-tool build -o out --target files .
+  build-tool build --platform linux/amd64,linux/arm64 --push -t images:localhost:5000/cat:1.0 .
   tar -C src -c . | SOURCE_DATE_EPOCH=1700000000 build-tool build -q -t :cat - | image-tool verify -")]
 pub(crate) struct Build {
     /// Directory of the context, or its URL, or - to read a tar archive of it, or a Dockerfile alone, from standard input.
@@ -55,9 +67,55 @@ pub(crate) struct Build {
     /// Build this stage, by name or number, instead of the last one.
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
+    /// Where the result goes: type=image|registry|docker|oci|tar|local with dest=PATH, a folder for its files, or - for a tar; may be
+    /// repeated.
+    ///
+    /// The default is type=image: a layout. With another one nothing is put into a layout, and the paths that were written are printed.
+    #[arg(short, long = "output", value_name = "OUTPUT", value_hint = ValueHint::AnyPath)]
+    outputs: Vec<String>,
+    /// Put the image into its layout, as by default; also beside other outputs.
+    #[arg(long)]
+    load: bool,
+    /// Push the image to the registry in its name: type=registry.
+    #[arg(long)]
+    push: bool,
+    /// Set an annotation of the image's manifest, or of manifest:, index:, manifest-descriptor: or index-descriptor:; may be repeated.
+    #[arg(long = "annotation", value_name = "[DOCUMENT,…:]KEY=VALUE")]
+    annotations: Vec<String>,
+    /// Let the image say how it was made or what is in it: type=provenance with mode=min or max, or type=sbom; may be repeated.
+    #[arg(long = "attest", value_name = "ATTESTATION")]
+    attestations: Vec<String>,
+    /// Let the image say how it was made (SLSA provenance): --attest=type=provenance.
+    #[arg(long, value_name = "true|false|mode=MODE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    provenance: Option<String>,
+    /// Let the image say which packages of dpkg, apk and pip are in it (SPDX): --attest=type=sbom.
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    sbom: Option<String>,
+    /// Write the image's ID to this file.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    iidfile: Option<PathBuf>,
+    /// Write what is known of the result to this file, as JSON.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    metadata_file: Option<PathBuf>,
+    /// Say something about the Dockerfile instead of building: check, outline or targets, each with ,format=json.
+    #[arg(long, value_name = "METHOD")]
+    call: Option<String>,
+    /// Check the Dockerfile instead of building: --call=check.
+    #[arg(long, conflicts_with = "call")]
+    check: bool,
+    /// Take steps from a registry or a folder: type=registry,ref=NAME or type=local,src=FOLDER; may be repeated.
+    #[arg(long = "cache-from", value_name = "PLACE")]
+    cache_from: Vec<String>,
+    /// Store the steps in a registry or a folder: type=registry,ref=NAME or type=local,dest=FOLDER, with mode=max all of them and not
+    /// only the image's; may be repeated.
+    #[arg(long = "cache-to", value_name = "PLACE")]
+    cache_to: Vec<String>,
     /// Run every step, even if the cache holds its result.
     #[arg(long)]
     no_cache: bool,
+    /// Run every step of this stage; may be repeated.
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    no_cache_filter: Vec<String>,
     /// When to pull base images; --pull alone means always.
     #[arg(long, value_name = "WHEN", default_value = "missing", default_missing_value = "always", num_args = 0..=1, require_equals = true,
         value_parser = words::<Pull>([
@@ -69,9 +127,9 @@ pub(crate) struct Build {
     /// OCI runtime for RUN commands [default: run-tool, else runc, else crun].
     #[arg(long, value_name = "PROGRAM", value_hint = ValueHint::CommandName)]
     runtime: Option<PathBuf>,
-    /// Build for this platform [default: this machine's].
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    platform: Option<Platform>,
+    /// Build for this platform [default: this machine's]; may be repeated, for an index of several.
+    #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
+    platforms: Vec<Platform>,
     /// Connect RUN commands to this network.
     ///
     /// With `host`, a command can reach what this machine can reach, as in BuildKit without a CNI network. RUN --network=none has no
@@ -89,24 +147,100 @@ pub(crate) struct Build {
     /// Show no progress, only the output of a command that fails.
     #[arg(short, long)]
     quiet: bool,
-    /// How to show progress on standard error.
-    #[arg(long, value_name = "STYLE", value_enum, default_value_t = Style::Auto)]
-    progress: Style,
+    /// Show the findings of the lint with their lines.
+    #[arg(short = 'D', long)]
+    debug: bool,
+    /// How to show progress on standard error [default: $BUILDKIT_PROGRESS, else auto].
+    #[arg(long, value_name = "STYLE", value_enum)]
+    progress: Option<Style>,
+    /// The builder, of which there is one: default.
+    #[arg(long, value_name = "NAME", value_parser = ["default"])]
+    builder: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Style {
-    /// The same as plain.
+    /// tty on a terminal, else plain.
     Auto,
+    /// A picture of the running steps.
+    Tty,
     /// Lines, as BuildKit writes them.
     Plain,
+    /// BuildKit's events as lines of JSON.
+    Rawjson,
     /// Nothing; the same as --quiet.
     Quiet,
 }
 
 impl Build {
     pub(crate) fn run(self) -> Result<()> {
+        if let Some(call) = self.call.clone().or_else(|| self.check.then(|| "check".to_owned())) {
+            return self.answer(&call);
+        }
         namespace::enter(std::env::args_os().skip(1)).context("start in a user namespace")?;
+        let delivery = self.delivery()?;
+        let (iidfile, metadata_file) = (self.iidfile.clone(), self.metadata_file.clone());
+        if iidfile.is_some() && !delivery.outputs.iter().any(Output::is_image) {
+            bail!("--iidfile: only an image has an ID (type=image, oci or docker)");
+        }
+        let outcome = build::build(&self.options()?, &delivery)?;
+        if let Some(path) = iidfile {
+            report::id(&path, &outcome)?;
+        }
+        if let Some(path) = metadata_file {
+            report::metadata(&path, &outcome)?;
+        }
+        if delivery.outputs.iter().any(Output::is_stdout) {
+            return Ok(());
+        }
+        report::print(&outcome)
+    }
+
+    /// What is to be delivered.
+    fn delivery(&self) -> Result<Delivery> {
+        let mut outputs = self.outputs.iter().map(|text| output::output(text)).collect::<Result<Vec<_>>>()?;
+        if self.push {
+            outputs.retain(|output| *output != Output::Image);
+            outputs.push(Output::Push);
+        }
+        if outputs.is_empty() || (self.load && !outputs.contains(&Output::Push)) {
+            outputs.push(Output::Image);
+        }
+        // Several times the same is once.
+        let mut once: Vec<Output> = Vec::new();
+        for output in outputs {
+            if !once.contains(&output) {
+                once.push(output);
+            }
+        }
+        let outputs = once;
+        if outputs.iter().filter(|output| output.is_stdout()).count() > 1 {
+            bail!("--output: only one of them can go to standard output (dest=FILE)");
+        }
+        let mut annotations = Vec::new();
+        for text in &self.annotations {
+            annotations.extend(output::annotations(text)?);
+        }
+        let cache_from = self.cache_from.iter().map(|text| cache::from(text)).collect::<Result<_>>()?;
+        let cache_to = self.cache_to.iter().map(|text| cache::to(text)).collect::<Result<_>>()?;
+        let mut delivery = Delivery { outputs, annotations, cache_from, cache_to, ..Delivery::default() };
+        for text in &self.attestations {
+            attest::attest(text, &mut delivery)?;
+        }
+        if let Some(text) = &self.provenance {
+            attest::provenance(text, &mut delivery).with_context(|| format!("--provenance {text}"))?;
+        }
+        if let Some(text) = &self.sbom {
+            attest::sbom(text, &mut delivery).with_context(|| format!("--sbom {text}"))?;
+        }
+        if (delivery.sbom || delivery.provenance.is_some()) && !delivery.outputs.iter().any(Output::is_image) {
+            bail!("--attest: only an image has attestations (type=image, registry or oci)");
+        }
+        Ok(delivery)
+    }
+
+    /// The options of the build itself.
+    fn options(self) -> Result<Options> {
         if let Some(tag) = self.tags.iter().find(|tag| tag.digest().is_some()) {
             bail!("--tag {tag}: expected a name, not a digest (LAYOUT:REF)");
         }
@@ -138,8 +272,14 @@ impl Build {
                 _ => bail!("--build-context {text}: expected NAME=PLACE"),
             }
         }
-        let quiet = self.quiet || self.progress == Style::Quiet;
-        let options = Options {
+        let show = if self.quiet { Show::Quiet } else { show(self.progress)? };
+        let mut platforms: Vec<Platform> = Vec::new();
+        for platform in self.platforms {
+            if !platforms.contains(&platform) {
+                platforms.push(platform);
+            }
+        }
+        Ok(Options {
             tags: self.tags,
             context: Place::of_context(&self.context)?,
             contexts,
@@ -149,16 +289,35 @@ impl Build {
             secrets,
             target: self.target,
             no_cache: self.no_cache,
+            no_cache_stages: self.no_cache_filter.iter().map(|stage| stage.to_lowercase()).collect(),
             pull: self.pull,
             runtime: self.runtime,
-            platform: self.platform,
+            platforms,
             network: self.network,
-            show: if quiet { Show::Quiet } else { Show::Plain },
+            show,
+            debug: self.debug,
             epoch: None,
-        };
-        let address = build::build(&options)?;
-        pipe::print_line(&address.to_string())
+        })
     }
+}
+
+/// How progress is shown where an option, the environment, or neither says so.
+fn show(style: Option<Style>) -> Result<Show> {
+    let style = match (style, std::env::var("BUILDKIT_PROGRESS")) {
+        (Some(style), _) => style,
+        (None, Ok(text)) if !text.is_empty() => Style::from_str(&text, false)
+            .map_err(|_| anyhow!("BUILDKIT_PROGRESS={text}: unknown style (auto, tty, plain, rawjson, quiet)"))?,
+        _ => Style::Auto,
+    };
+    let terminal = std::io::stderr().is_terminal();
+    Ok(match style {
+        Style::Auto if terminal => Show::Terminal,
+        Style::Auto | Style::Plain => Show::Plain,
+        Style::Tty if terminal => Show::Terminal,
+        Style::Tty => bail!("--progress tty: standard error is not a terminal (--progress plain)"),
+        Style::Rawjson => Show::Json,
+        Style::Quiet => Show::Quiet,
+    })
 }
 
 /// Reads `id=NAME,src=FILE` or `id=NAME,env=VARIABLE`. With neither, the secret is the variable of that name, or else the file.

@@ -2,14 +2,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use build_tool::build::lint;
 use build_tool::dockerfile::Dockerfile;
-use build_tool::dockerfile::check;
 use build_tool::source::context::Context;
-use build_tool::stage::base::{self, Pull};
-use build_tool::stage::draft::Draft;
 use clap::{Args, ValueHint};
 use image_tool::address::home::Home;
-use image_tool::layout::platform::Platform;
 use image_tool::program::pipe;
 use image_tool::show::human::plain;
 
@@ -36,12 +33,7 @@ impl Check {
         let context = Context::open(&self.context, self.file.as_deref(), &Home::from_environment())?;
         let (name, source) = (context.dockerfile_name(), context.dockerfile());
         let file = Dockerfile::parse(name, source)?;
-        // What a base image sets is known if it is here; for a lint nothing is fetched.
-        let environment = |base: &str| {
-            let (layout, image) = base::find("", base, &Platform::host(), Pull::Never, true).ok()?;
-            Some(Draft::of_image(&layout, &image).ok()?.env())
-        };
-        let found = check::check(&file, &|source| context.files().leaves_out(source), &environment);
+        let (found, _) = lint::lint(&context, &file, "", None)?;
         let text = String::from_utf8_lossy(source);
         let lines: Vec<&str> = text.lines().collect();
         let mut out = Vec::new();

@@ -29,6 +29,7 @@ pub(super) const MANUAL: Manual = Manual {
         )
         .only(&["build"]),
         Entry::new("NO_COLOR", "If set, progress has no colours.").only(&["build"]),
+        Entry::new("BUILDKIT_PROGRESS", "The style of progress, unless --progress gives one.").only(&["build"]),
         Entry::new(
             "CNI_PATH",
             "The directories of CNI plugins for --network=bridge, separated by colons. Default: \

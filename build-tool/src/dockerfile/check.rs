@@ -5,64 +5,46 @@
 //! reported only if it looks like a typing error.
 
 mod found;
+mod settings;
 mod stage;
 
 use std::collections::BTreeSet;
 
 use self::found::Found;
-use super::instruction::{CommandLine, Instruction};
+use super::instruction::Instruction;
 use super::{Dockerfile, Step, Warning};
 
+pub use self::settings::Settings;
+
+/// What is known of a base image.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Its variables, as `NAME=VALUE`.
+    pub env: Vec<String>,
+    /// Whether it has a shell of its own.
+    pub shell: bool,
+}
+
+/// What the lint asks about what is outside of the file.
+pub struct Outside<'a> {
+    /// Whether the context leaves out a source of COPY.
+    pub left_out: &'a dyn Fn(&str) -> bool,
+    /// What a base image sets, if that is known.
+    pub image: &'a dyn Fn(&str) -> Option<Known>,
+}
+
 /// Returns the findings in a file, in the order of its lines.
-///
-/// `left_out` says whether the context leaves out a source of COPY. `environment` returns the variables that a base
-/// image sets, if they are known.
-pub fn check(
-    file: &Dockerfile,
-    left_out: &dyn Fn(&str) -> bool,
-    environment: &dyn Fn(&str) -> Option<Vec<String>>,
-) -> Vec<Warning> {
-    let mut found = Found { warnings: file.warnings.clone() };
+pub fn check(file: &Dockerfile, settings: &Settings, outside: &Outside<'_>) -> Vec<Warning> {
+    let warnings = file.warnings.iter().filter(|warning| settings.reports(warning.rule)).cloned().collect();
+    let mut found = Found { warnings, settings };
     casing(file, &mut found);
     stages(file, &mut found);
     for step in &file.steps {
-        instruction(step, left_out, &mut found);
+        instruction(step, &mut found);
     }
-    stage::check(file, environment, &mut found);
-    let settings = Settings::parse(file.directives.check.as_deref().unwrap_or_default());
-    found.warnings.retain(|warning| !settings.skips(warning.rule));
+    stage::check(file, outside, &mut found);
     found.warnings.sort_by_key(|warning| warning.line);
     found.warnings
-}
-
-/// Whether the file asks for findings to be errors (`# check=error=true`).
-pub fn is_error(file: &Dockerfile) -> bool {
-    Settings::parse(file.directives.check.as_deref().unwrap_or_default()).error
-}
-
-/// The settings in `# check=`: `skip=Rule,Rule;error=true`.
-#[derive(Debug, Default, PartialEq)]
-struct Settings {
-    skip: BTreeSet<String>,
-    error: bool,
-}
-
-impl Settings {
-    fn parse(text: &str) -> Self {
-        let mut settings = Self::default();
-        for (key, value) in text.split(';').filter_map(|part| part.split_once('=')) {
-            match key.trim() {
-                "skip" => settings.skip.extend(value.split(',').map(|rule| rule.trim().to_lowercase())),
-                "error" => settings.error = value.trim() == "true",
-                _ => {}
-            }
-        }
-        settings
-    }
-
-    fn skips(&self, rule: &str) -> bool {
-        self.skip.contains("all") || self.skip.contains(&rule.to_lowercase())
-    }
 }
 
 /// The keyword as written.
@@ -79,19 +61,22 @@ fn is_lower(word: &str) -> bool {
 }
 
 /// Keywords are all in upper case or all in lower case, whichever most of them are.
-fn casing(file: &Dockerfile, found: &mut Found) {
-    let uppers = file.steps.iter().filter(|step| is_upper(keyword(step))).count();
-    let lowers = file.steps.iter().filter(|step| is_lower(keyword(step))).count();
+fn casing(file: &Dockerfile, found: &mut Found<'_>) {
+    // The ARGs before the first FROM do not count.
+    let first = file.steps.iter().position(|step| matches!(step.instruction, Instruction::From(_)));
+    let steps = &file.steps[first.unwrap_or(file.steps.len())..];
+    let uppers = steps.iter().filter(|step| is_upper(keyword(step))).count();
+    let lowers = steps.iter().filter(|step| is_lower(keyword(step))).count();
     let (right, name): (fn(&str) -> bool, _) =
         if uppers >= lowers { (is_upper, "uppercase") } else { (is_lower, "lowercase") };
-    for step in file.steps.iter().filter(|step| !right(keyword(step))) {
+    for step in steps.iter().filter(|step| !right(keyword(step))) {
         let message = format!("Command '{}' should match the case of the command majority ({name})", keyword(step));
         found.push(step, "ConsistentInstructionCasing", message);
     }
 }
 
 /// Rules about FROM: names, platforms and casing.
-fn stages(file: &Dockerfile, found: &mut Found) {
+fn stages(file: &Dockerfile, found: &mut Found<'_>) {
     let mut names = BTreeSet::new();
     for step in &file.steps {
         let Instruction::From(from) = &step.instruction else { continue };
@@ -125,7 +110,8 @@ fn stages(file: &Dockerfile, found: &mut Found) {
                                behavior";
                 found.push(step, "RedundantTargetPlatform", message);
             }
-            Some(platform) if !platform.contains('$') => {
+            // A stage whose name says for what platform it is means it.
+            Some(platform) if !platform.contains('$') && !names_platform(from.name.as_deref(), platform) => {
                 let message = format!("FROM --platform flag should not use constant value {platform:?}");
                 found.push(step, "FromPlatformFlagConstDisallowed", message);
             }
@@ -134,18 +120,27 @@ fn stages(file: &Dockerfile, found: &mut Found) {
     }
 }
 
+/// Whether a stage's name holds the operating system or the architecture of a platform.
+fn names_platform(name: Option<&str>, platform: &str) -> bool {
+    let mut parts = platform.split('/').take(2).filter(|part| !part.is_empty());
+    name.is_some_and(|name| parts.any(|part| name.contains(part)))
+}
+
 /// Words in the name of a variable that holds a secret.
 const SECRETS: [&str; 10] =
     ["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
 
+/// Words in the name of a variable that holds none after all: a path, a number.
+const PUBLIC: [&str; 3] = ["public", "file", "version"];
+
 fn is_secret(name: &str) -> bool {
     let lower = name.to_lowercase();
     let words: Vec<&str> = lower.split('_').collect();
-    words.iter().any(|word| SECRETS.contains(word)) && !words.contains(&"public")
+    words.iter().any(|word| SECRETS.contains(word)) && !words.iter().any(|word| PUBLIC.contains(word))
 }
 
 /// Rules about one instruction by itself.
-fn instruction(step: &Step, left_out: &dyn Fn(&str) -> bool, found: &mut Found) {
+fn instruction(step: &Step, found: &mut Found<'_>) {
     match &step.instruction {
         Instruction::Maintainer(_) => {
             found.push(
@@ -154,6 +149,7 @@ fn instruction(step: &Step, left_out: &dyn Fn(&str) -> bool, found: &mut Found) 
                 "Maintainer instruction is deprecated in favor of using label (LABEL org.opencontainers.image.authors=…)",
             );
         }
+        Instruction::From(from) => described(step, from.name.as_slice(), found),
         Instruction::Env(pairs) | Instruction::Label(pairs) => {
             let name = step.instruction.keyword();
             if pairs.iter().any(|pair| pair.legacy) {
@@ -171,44 +167,27 @@ fn instruction(step: &Step, left_out: &dyn Fn(&str) -> bool, found: &mut Found) 
             for argument in arguments.iter().filter(|argument| is_secret(&argument.name)) {
                 secret(step, "ARG", &argument.name, found);
             }
-        }
-        Instruction::Expose(ports) => expose(step, ports, found),
-        Instruction::Cmd(CommandLine::Shell(_)) | Instruction::Entrypoint(CommandLine::Shell(_)) => {
-            let name = step.instruction.keyword();
-            let message =
-                format!("JSON arguments recommended for {name} to prevent unintended behavior related to OS signals");
-            found.push(step, "JSONArgsRecommended", message);
-        }
-        Instruction::Copy(copy) | Instruction::Add(copy) if copy.from.is_none() => {
-            let literal = |source: &&String| !source.contains(['$', '*', '?', '[']) && !source.contains("://");
-            for source in copy.sources.iter().filter(literal).filter(|source| left_out(source)) {
-                let name = step.instruction.keyword();
-                found.push(
-                    step,
-                    "CopyIgnoredFile",
-                    format!("Attempting to {name} file {source:?} that is excluded by .dockerignore"),
-                );
-            }
+            let names: Vec<String> = arguments.iter().map(|argument| argument.name.clone()).collect();
+            described(step, &names, found);
         }
         _ => {}
     }
 }
 
-fn expose(step: &Step, ports: &[String], found: &mut Found) {
-    for port in ports.iter().filter(|port| !port.contains('$')) {
-        let (range, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-        if !is_lower(protocol) {
-            let message = format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase");
-            found.push(step, "ExposeProtoCasing", message);
-        }
-        if range.contains(':') {
-            let what = "EXPOSE instruction should not define an IP address or host-port mapping";
-            found.push(step, "ExposeInvalidFormat", format!("{what}, found '{port}'"));
-        }
+/// A comment directly above a named stage or an ARG describes it, and begins with its name.
+fn described(step: &Step, names: &[String], found: &mut Found<'_>) {
+    let (Some(comment), Some(first)) = (step.comments.last(), names.first()) else { return };
+    let word = comment.split(' ').next().unwrap_or_default();
+    if names.iter().any(|name| name == word) {
+        return;
     }
+    let what = if step.instruction.keyword() == "ARG" { "ARG" } else { "FROM" };
+    let name = if names.len() > 1 { "<arg_key>" } else { first };
+    let message = format!("Comment for {what} should follow the format: `# {name} <description>`");
+    found.push(step, "InvalidDefinitionDescription", message);
 }
 
-fn secret(step: &Step, keyword: &str, name: &str, found: &mut Found) {
+fn secret(step: &Step, keyword: &str, name: &str, found: &mut Found<'_>) {
     let message = format!(
         "Do not use ARG or ENV instructions for sensitive data ({keyword} {name:?}; see RUN --mount=type=secret)"
     );
@@ -221,11 +200,12 @@ mod tests {
 
     fn rules(source: &str) -> Vec<(usize, &'static str)> {
         let file = Dockerfile::parse("D", source.as_bytes()).unwrap();
-        let environment = |name: &str| (name == "known").then(|| vec!["PATH=/bin".to_owned()]);
-        check(&file, &|source| source == "ignored", &environment)
-            .into_iter()
-            .map(|warning| (warning.line, warning.rule))
-            .collect()
+        let image = |name: &str| {
+            name.starts_with("known").then(|| Known { env: vec!["PATH=/bin".to_owned()], shell: name == "knownshell" })
+        };
+        let outside = Outside { left_out: &|source| source == "ignored", image: &image };
+        let settings = Settings::of(&file, None).unwrap();
+        check(&file, &settings, &outside).into_iter().map(|warning| (warning.line, warning.rule)).collect()
     }
 
     #[test]
@@ -239,6 +219,9 @@ mod tests {
             ("FROM a AS b\nFROM c AS b\n", vec![(2, "DuplicateStageName")]),
             ("FROM --platform=$TARGETPLATFORM a\n", vec![(1, "RedundantTargetPlatform")]),
             ("FROM --platform=linux/arm64 a\n", vec![(1, "FromPlatformFlagConstDisallowed")]),
+            ("FROM --platform=linux/arm64 a AS build-arm64\n", vec![]),
+            ("arg X\nFROM a\n", vec![]),
+            ("FROM --platform=$BUILDPLATFROM a\n", vec![(1, "UndefinedArgInFrom")]),
             ("FROM --platform=$BUILDPLATFORM a\n", vec![]),
             ("FROM a\nMAINTAINER me\n", vec![(2, "MaintainerDeprecated")]),
             ("FROM a\nENV A b\n", vec![(2, "LegacyKeyValueFormat")]),
@@ -247,13 +230,25 @@ mod tests {
                 vec![(2, "SecretsUsedInArgOrEnv"), (3, "SecretsUsedInArgOrEnv")],
             ),
             ("FROM a\nEXPOSE 80/TCP 1.2.3.4:80:80\n", vec![(2, "ExposeInvalidFormat"), (2, "ExposeProtoCasing")]),
+            ("FROM a\nENV TOKEN_FILE=/x KEY_VERSION=1\nARG AUTH_VERSION\n", vec![]),
+            ("FROM a\nARG P=80/TCP\nEXPOSE $P\n", vec![(3, "ExposeProtoCasing")]),
+            ("ARG P=1:2\nFROM a\nARG P\nENV Q=${P}\nEXPOSE ${Q}\n", vec![(5, "ExposeInvalidFormat")]),
+            ("FROM known\nEXPOSE $NONE\n", vec![]),
             ("FROM a\nCMD x\n", vec![(2, "JSONArgsRecommended")]),
+            ("FROM a\nSHELL [\"/bin/bash\", \"-c\"]\nCMD x\nENTRYPOINT y\n", vec![]),
+            ("FROM a AS b\nSHELL [\"/bin/bash\", \"-c\"]\nFROM b\nCMD x\n", vec![]),
+            ("FROM knownshell\nCMD x\n", vec![]),
             ("FROM a\nCOPY ignored kept /x/\n", vec![(2, "CopyIgnoredFile")]),
+            ("FROM a\nARG I=ignored\nADD $I /x/\n", vec![(3, "CopyIgnoredFile")]),
+            ("FROM a AS b\nFROM c\nCOPY --from=b ignored /x/\n", vec![]),
             ("FROM a\nRUN x \\\n\n y\n", vec![(2, "NoEmptyContinuation")]),
             ("FROM a\nCMD [\"x\"]\nCMD [\"y\"]\n", vec![(2, "MultipleInstructionsDisallowed")]),
             ("FROM a\nWORKDIR x\n", vec![(2, "WorkdirRelativePath")]),
             ("FROM a\nWORKDIR /x\nWORKDIR y\n", vec![]),
             ("FROM known\nLABEL a=$NONE b=$PATH c=${OTHER:-x}\n", vec![(2, "UndefinedVar")]),
+            ("FROM known\nRUN --mount=type=tmpfs,target=$NONE x\n", vec![(2, "UndefinedVar")]),
+            ("FROM known\nCOPY <<E /x\n$NONE\nE\n", vec![(2, "UndefinedVar")]),
+            ("FROM unknown\nENV Version=1\nLABEL a=$VERSION\n", vec![(3, "UndefinedVar")]),
             ("FROM unknown\nENV VERSION=1\nLABEL a=$VERSON b=$WHATEVER\n", vec![(3, "UndefinedVar")]),
             ("FROM a AS one\nENV V=1\nFROM one\nLABEL a=$V\n", vec![]),
             ("ARG VERSION=1\nFROM a:$VERSIN\n", vec![(2, "UndefinedArgInFrom")]),
@@ -269,6 +264,27 @@ mod tests {
         assert_eq!(rules("# check=skip=JSONArgsRecommended\nFROM a as b\nCMD x\n"), [(2, "FromAsCasing")]);
         assert!(rules("# check=skip=all;error=true\nFROM a as b\nCMD x\n").is_empty());
         let file = Dockerfile::parse("D", b"# check=error=true\nFROM a\n").unwrap();
-        assert!(is_error(&file));
+        assert!(Settings::of(&file, None).unwrap().error);
+        assert!(!Settings::of(&file, Some("skip=all")).unwrap().error);
+    }
+
+    #[test]
+    fn the_comment_above_an_instruction_skips_there() {
+        let source =
+            "FROM a\n# check=skip=JSONArgsRecommended no signals here\nCMD x\nFROM a as b\n# check=skip=all\nCMD y\n";
+        assert_eq!(rules(source), [(4, "FromAsCasing")]);
+        assert_eq!(
+            rules("FROM a AS b\n# check=skip=StageNameCasing\nFROM a AS Foo\nFROM a AS Bar\n"),
+            [(4, "StageNameCasing")]
+        );
+    }
+
+    #[test]
+    fn what_is_experimental_is_asked_for() {
+        let source = "# other\nFROM a AS b\n# b is it\nARG b\n# no\nARG c d\n";
+        assert!(rules(source).is_empty());
+        let asked = format!("# check=experimental=all\n{source}");
+        let expected = [(3, "InvalidDefinitionDescription"), (7, "InvalidDefinitionDescription")];
+        assert_eq!(rules(&asked), expected);
     }
 }

@@ -93,6 +93,46 @@ impl Flags<'_> {
 mod tests {
     use super::*;
 
+    /// The rows of the README's table: an instruction or a flag, and the names of tests.
+    fn table() -> Vec<(String, Vec<String>)> {
+        let page = include_str!("../../README.md");
+        let (_, section) = page.split_once("\n## Instructions\n").expect("the README has the section");
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        rows.map(|row| {
+            let (what, tests) = row.split_once("` | ").expect("a row has two cells");
+            let tests = tests.trim_end_matches([' ', '|']).split(", ").map(|test| test.trim_matches('`').to_owned());
+            (what.to_owned(), tests.collect())
+        })
+        .collect()
+    }
+
+    #[test]
+    fn every_flag_is_in_the_readme_with_a_test() {
+        let table = table();
+        let rows: Vec<&str> = table.iter().map(|(what, _)| what.as_str()).collect();
+        let keywords = crate::dockerfile::instruction::KEYWORDS.map(str::to_owned);
+        let flags =
+            FLAGS.iter().flat_map(|(keyword, flags)| flags.iter().map(move |flag| format!("{keyword} --{flag}")));
+        let mut expected: Vec<String> = keywords.into_iter().chain(flags).collect();
+        expected.sort();
+        assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn the_tests_in_the_readme_exist() {
+        let crate_folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let files = ["src", "tests"].into_iter().flat_map(|folder| walkdir::WalkDir::new(crate_folder.join(folder)));
+        let files = files.flatten().filter(|entry| entry.path().extension().is_some_and(|end| end == "rs"));
+        let sources: String = files.filter_map(|entry| std::fs::read_to_string(entry.path()).ok()).collect();
+        for (what, tests) in table() {
+            assert!(!tests.is_empty(), "{what}");
+            for test in tests {
+                assert!(sources.contains(&format!("fn {test}() {{")), "{what}: {test}");
+            }
+        }
+    }
+
     #[test]
     fn durations_are_gos() {
         for (text, expected) in [

@@ -223,7 +223,7 @@ impl Head {
 }
 
 /// Splits `# key=value`; `None` if the line has another form.
-fn directive(line: &str) -> Option<(&str, &str)> {
+pub(super) fn directive(line: &str) -> Option<(&str, &str)> {
     let (key, value) = line.strip_prefix('#')?.split_once('=')?;
     let (key, value) = (key.trim(), value.trim());
     let well_formed =

@@ -18,6 +18,16 @@ pub struct Mount {
     pub read_only: bool,
 }
 
+impl Mount {
+    /// The stage or image that it takes from.
+    pub fn from(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Bind { from, .. } | Kind::Cache { from, .. } => from.as_deref(),
+            _ => None,
+        }
+    }
+}
+
 /// The types of `--mount`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {

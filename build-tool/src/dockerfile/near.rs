@@ -2,12 +2,13 @@
 
 /// The member of `names` that differs least from `word`, if the difference is small enough for a typing error.
 pub fn near<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.to_lowercase();
+    let lower = word.to_lowercase();
     let limit = (word.chars().count() / 3).max(1);
     names
         .into_iter()
-        .map(|name| (distance(&word, &name.to_lowercase()), name))
-        .filter(|(distance, _)| (1..=limit).contains(distance))
+        .filter(|name| *name != word)
+        .map(|name| (distance(&lower, &name.to_lowercase()), name))
+        .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
@@ -38,9 +39,13 @@ mod tests {
 
     #[test]
     fn near_misses_are_near() {
-        for (word, expected) in
-            [("cpoy", Some("COPY")), ("ENTRYPONT", Some("ENTRYPOINT")), ("COPY", None), ("zzz", None)]
-        {
+        for (word, expected) in [
+            ("cpoy", Some("COPY")),
+            ("copy", Some("COPY")),
+            ("ENTRYPONT", Some("ENTRYPOINT")),
+            ("COPY", None),
+            ("zzz", None),
+        ] {
             assert_eq!(near(word, KEYWORDS), expected, "{word}");
         }
     }

@@ -182,24 +182,45 @@ impl Pattern {
         }
     }
 
-    /// `text` with the first, or every, longest match replaced.
+    /// `text` with the first, or every, longest match replaced. As in Go, an empty match counts, unless it is at the end
+    /// of the match before.
     pub fn replace(&self, text: &str, replacement: &str, all: bool) -> String {
         let mut result = String::new();
         let mut rest = text;
-        while let Some(c) = rest.chars().next() {
-            let after = self.trim_prefix(rest, true);
-            if after.len() == rest.len() {
-                result.push(c);
-                rest = &rest[c.len_utf8()..];
-                continue;
+        let mut adjacent = false;
+        loop {
+            let after = self.longest(rest).map(|length| &rest[length..]);
+            match after {
+                Some(after) if after.len() < rest.len() || !adjacent => {
+                    result.push_str(replacement);
+                    if !all {
+                        return result + after;
+                    }
+                    adjacent = after.len() < rest.len();
+                    rest = after;
+                    if adjacent {
+                        continue;
+                    }
+                }
+                _ => adjacent = false,
             }
-            result.push_str(replacement);
-            rest = after;
-            if !all {
-                break;
+            let Some(c) = rest.chars().next() else { return result };
+            result.push(c);
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+
+    /// The length of the longest prefix of `text` that matches, perhaps 0.
+    fn longest(&self, text: &str) -> Option<usize> {
+        let mut states = self.start();
+        let mut found = states[self.tokens.len()].then_some(0);
+        for (at, c) in text.char_indices() {
+            states = self.step(&states, c);
+            if states[self.tokens.len()] {
+                found = Some(at + c.len_utf8());
             }
         }
-        result + rest
+        found
     }
 
     fn start(&self) -> Vec<bool> {
@@ -305,6 +326,22 @@ mod tests {
     fn broken_patterns_are_refused() {
         for pattern in ["[a", "a\\", "[", "[a-", "[]"] {
             assert!(Pattern::path(pattern).is_err(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn empty_matches_are_replaced_as_in_go() {
+        for (pattern, text, all, expected) in [
+            ("*", "", false, "X"),
+            ("*", "ab", true, "X"),
+            ("", "ab", false, "Xab"),
+            ("", "ab", true, "XaXbX"),
+            ("", "", true, "X"),
+            ("b", "abba", true, "aXXa"),
+            ("b*", "abc", true, "aX"),
+            ("é", "éé", true, "XX"),
+        ] {
+            assert_eq!(Pattern::shell(pattern).unwrap().replace(text, "X", all), expected, "{pattern} in {text}");
         }
     }
 

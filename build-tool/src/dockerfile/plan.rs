@@ -1,4 +1,8 @@
 //! The stages of a Dockerfile: what each begins with, what it takes from, and which of them the target needs.
+//!
+//! `slip` knows the names that are probably meant as stages. The room uses the rest of the language, but not the lint.
+
+mod slip;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +27,8 @@ pub struct Plan {
     pub globals: Vec<(String, Option<String>)>,
     /// The file's escape character.
     pub escape: char,
+    /// Names of images that are probably meant as stages, and what was meant.
+    pub slips: BTreeMap<String, String>,
     /// What names stand for that `--build-context` gives: a context, or a stage.
     named: BTreeMap<String, Base>,
 }
@@ -99,7 +105,7 @@ impl Plan {
     /// in errors.
     pub fn new(name: &str, file: &Dockerfile, lookup: &expand::Lookup<'_>) -> Result<Self, Error> {
         let (stages, globals, escape) = (Vec::new(), Vec::new(), file.directives.escape);
-        let mut plan = Self { stages, target: 0, globals, escape, named: BTreeMap::new() };
+        let mut plan = Self { stages, target: 0, globals, escape, slips: BTreeMap::new(), named: BTreeMap::new() };
         for step in &file.steps {
             plan.add(step, lookup).map_err(|problem| Error {
                 file: name.to_owned(),
@@ -111,7 +117,21 @@ impl Plan {
             return Err(Error { file: name.to_owned(), line: 0, problem: Problem::Empty });
         }
         plan.target = plan.stages.len() - 1;
+        for number in 0..plan.stages.len() {
+            plan.check_sources(number).map_err(|(line, problem)| Error { file: name.to_owned(), line, problem })?;
+        }
+        plan.slips = slip::find(&plan);
         Ok(plan)
+    }
+
+    /// Checks what the steps of a stage take from, by name or number.
+    fn check_sources(&self, number: usize) -> Result<(), (usize, Problem)> {
+        for step in &self.stages[number].steps {
+            for from in froms(&step.instruction) {
+                self.from(&from, number).map_err(|problem| (step.span.start, problem))?;
+            }
+        }
+        Ok(())
     }
 
     fn add(&mut self, step: &Step, lookup: &expand::Lookup<'_>) -> Result<(), Problem> {
@@ -246,43 +266,47 @@ impl Plan {
         false
     }
 
-    /// What `--from=name` means in the stage `current`: an earlier stage by name or number, or else an image.
-    pub fn from(&self, name: &str, current: usize) -> Base {
+    /// What `--from=name` means in the stage `current`: an earlier stage by name or number, a name of the caller's, or else
+    /// an image. A stage that cannot be taken from is never an image.
+    pub fn from(&self, name: &str, current: usize) -> Result<Base, Problem> {
+        if name.contains('$') {
+            return Err(Problem::VariableInFrom(name.to_owned()));
+        }
         let lower = name.to_lowercase();
-        let earlier = &self.stages[..current];
-        let by_name = earlier.iter().rposition(|stage| stage.name.as_deref() == Some(&lower));
-        match by_name.or_else(|| name.parse().ok().filter(|number| *number < current)) {
-            // A stage that a context has taken the place of has no instructions.
-            Some(stage) => match &self.stages[stage].base {
-                context @ Base::Context(_) if self.stages[stage].steps.is_empty() => context.clone(),
-                _ => Base::Stage(stage),
-            },
-            None if name == "scratch" => Base::Scratch,
-            None => self.named(name).unwrap_or_else(|| Base::Image(name.to_owned())),
+        let is_named = |stage: &Stage| stage.name.as_deref() == Some(&lower);
+        if let Some(stage) = self.stages[..current].iter().rposition(is_named) {
+            return Ok(self.taken(stage));
+        }
+        if let Some(base) = self.named(name) {
+            return Ok(base);
+        }
+        let number = self.stages.iter().position(is_named).or_else(|| name.parse().ok());
+        match number {
+            Some(number) if number >= self.stages.len() => {
+                Err(Problem::StageIndex { index: name.to_owned(), stages: self.stages.len() })
+            }
+            Some(number) if number == current => Err(Problem::Circular { name: name.to_owned() }),
+            Some(number) if number > current => Err(Problem::LaterStage { name: name.to_owned() }),
+            Some(number) => Ok(self.taken(number)),
+            None if name == "scratch" => Ok(Base::Scratch),
+            None => Ok(Base::Image(name.to_owned())),
+        }
+    }
+
+    /// An earlier stage; or the context that has taken its place, which leaves it no instructions.
+    fn taken(&self, stage: usize) -> Base {
+        match &self.stages[stage].base {
+            context @ Base::Context(_) if self.stages[stage].steps.is_empty() => context.clone(),
+            _ => Base::Stage(stage),
         }
     }
 
     /// What the stage takes from, its base first.
     pub fn sources(&self, stage: usize) -> Vec<Base> {
         let mut sources = vec![self.stages[stage].base.clone()];
-        for step in &self.stages[stage].steps {
-            match &step.instruction {
-                Instruction::Copy(copy) => sources.extend(copy.from.as_deref().map(|from| self.from(from, stage))),
-                Instruction::Run(run) => {
-                    for text in &run.mounts {
-                        // A mount that holds a variable is parsed again when the variable has a value; its `from` holds
-                        // none.
-                        if let Ok(
-                            mount::Mount { kind: mount::Kind::Bind { from: Some(from), .. }, .. }
-                            | mount::Mount { kind: mount::Kind::Cache { from: Some(from), .. }, .. },
-                        ) = mount::parse(text)
-                        {
-                            sources.push(self.from(&from, stage));
-                        }
-                    }
-                }
-                _ => {}
-            }
+        for from in self.stages[stage].steps.iter().flat_map(|step| froms(&step.instruction)) {
+            // Names that cannot be were refused when the file was planned.
+            sources.extend(self.from(&from, stage).ok());
         }
         sources
     }
@@ -300,6 +324,18 @@ impl Plan {
             }
         }
         needed
+    }
+}
+
+/// The values of `from` in an instruction: of `COPY --from` and of RUN's mounts.
+fn froms(instruction: &Instruction) -> Vec<String> {
+    match instruction {
+        Instruction::Copy(copy) => copy.from.iter().cloned().collect(),
+        // A mount that holds a variable is parsed again when the variable has a value; its `from` may hold none.
+        Instruction::Run(run) => {
+            run.mounts.iter().filter_map(|text| mount::parse(text).ok()?.from().map(str::to_owned)).collect()
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -322,7 +358,7 @@ mod tests {
     #[test]
     fn only_needed_stages_are_built() {
         let mut plan = plan(
-            "FROM a AS base\nFROM base AS unused\nRUN x\nFROM b AS tools\nFROM base AS main\nCOPY --from=tools /x /x\nRUN --mount=from=3,target=/y z\nFROM scratch\nCOPY --from=main / /\n",
+            "FROM a AS base\nFROM base AS unused\nRUN x\nFROM b AS tools\nFROM base AS main\nCOPY --from=tools /x /x\nRUN --mount=from=2,target=/y z\nFROM scratch\nCOPY --from=main / /\n",
         )
         .unwrap();
         assert_eq!(plan.needed(), BTreeSet::from([0, 2, 3, 4]));
@@ -346,6 +382,25 @@ mod tests {
             ("RUN x\nFROM y", "D:1: RUN before the first FROM"),
             ("ARG X\nFROM $X", "D:2: FROM: $X is empty (give its ARGs before the first FROM, or with --build-arg)"),
             ("ARG X", "D: no instructions"),
+            ("FROM x AS a\nCOPY --from=A /x /", "D:2: from=A: circular dependency: a stage cannot take from itself"),
+            (
+                "FROM x\nRUN --mount=from=0,target=/x y",
+                "D:2: from=0: circular dependency: a stage cannot take from itself",
+            ),
+            ("FROM x\nCOPY --from=3 /x /", "D:2: from=3: invalid stage index (there is one stage, 0)"),
+            ("FROM x\nFROM y\nCOPY --from=2 /x /", "D:3: from=2: invalid stage index (there are 2 stages, from 0)"),
+            (
+                "FROM x\n\nRUN --mount=from=b,target=/x y\nFROM y AS b",
+                "D:3: from=b: this stage comes later (move its FROM before this one)",
+            ),
+            (
+                "FROM x\nCOPY --from=1 /x /\nFROM y",
+                "D:2: from=1: this stage comes later (move its FROM before this one)",
+            ),
+            (
+                "FROM x\nCOPY --from=$B /x /",
+                "D:2: from=$B: variables are not expanded here (give the variable to a FROM … AS NAME, and take from NAME)",
+            ),
         ] {
             assert_eq!(plan(source).unwrap_err(), expected, "{source}");
         }

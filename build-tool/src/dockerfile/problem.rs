@@ -108,6 +108,32 @@ pub enum Problem {
     /// FROM gives the stage a name that it may not have.
     #[error("{0:?} is not a valid stage name (a letter, then letters, digits, -, _ and .)")]
     StageName(String),
+    /// A stage takes from itself.
+    #[error("from={name}: circular dependency: a stage cannot take from itself")]
+    Circular {
+        /// The stage as written.
+        name: String,
+    },
+    /// A stage takes from a later one.
+    #[error("from={name}: this stage comes later (move its FROM before this one)")]
+    LaterStage {
+        /// The stage as written.
+        name: String,
+    },
+    /// `--from` is a number, and no stage has it.
+    #[error("from={index}: invalid stage index (there {})", count(*.stages))]
+    StageIndex {
+        /// The number as written.
+        index: String,
+        /// How many stages there are.
+        stages: usize,
+    },
+    /// `--from` holds a variable.
+    #[error("from={0}: variables are not expanded here (give the variable to a FROM … AS NAME, and take from NAME)")]
+    VariableInFrom(String),
+    /// `# check=` holds an unknown setting.
+    #[error("# check={0}: {1} (expected skip=RULE,…, experimental=RULE,… and error=true, separated by ;)")]
+    CheckOption(String, &'static str),
     /// An instruction comes before the first FROM.
     #[error("{0} before the first FROM")]
     BeforeFrom(&'static str),
@@ -122,4 +148,8 @@ pub enum Problem {
         /// What is not allowed.
         reason: String,
     },
+}
+
+fn count(stages: usize) -> String {
+    if stages == 1 { "is one stage, 0".to_owned() } else { format!("are {stages} stages, from 0") }
 }

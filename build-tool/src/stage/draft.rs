@@ -3,6 +3,8 @@
 //! The config is kept as JSON, so that fields of a base image which this tool does not know survive. The names are
 //! docker's, which the image-spec's config.md adopted.
 
+use std::collections::BTreeMap;
+
 use image_tool::address::digest;
 use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Image, Layout, Writer};
@@ -114,6 +116,11 @@ impl Draft {
         }
     }
 
+    /// Whether a SHELL is set.
+    pub fn has_shell(&self) -> bool {
+        !self.strings("Shell").is_empty()
+    }
+
     /// Whether a CMD is set.
     pub fn has_command(&self) -> bool {
         self.config.get("Cmd").is_some_and(|command| !command.is_null())
@@ -162,6 +169,19 @@ impl Draft {
         (text("os").unwrap_or_default(), text("architecture").unwrap_or_default(), text("variant"))
     }
 
+    /// Makes the image one for another platform, whatever its base is for.
+    pub fn set_platform(&mut self, platform: &Platform) {
+        let (os, architecture, _) = self.platform();
+        let same = os == platform.os() && architecture == platform.architecture();
+        self.document.insert("os".into(), platform.os().into());
+        self.document.insert("architecture".into(), platform.architecture().into());
+        match platform.variant() {
+            Some(variant) => drop(self.document.insert("variant".into(), variant.into())),
+            None if !same => drop(self.document.remove("variant")),
+            None => {}
+        }
+    }
+
     /// When the image was made: the time of its latest step, or `now` if no step has one.
     pub fn created(&self, now: &str) -> String {
         let times = self.history.iter().filter_map(|entry| entry.get("created")?.as_str());
@@ -180,7 +200,12 @@ impl Draft {
     }
 
     /// Writes the image into a layout: layers, config, manifest. Returns the manifest's descriptor, for the index.
-    pub fn write(&self, writer: &Writer, created: &str) -> Result<Descriptor, layout::Error> {
+    pub fn write(
+        &self,
+        writer: &Writer,
+        created: &str,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Descriptor, layout::Error> {
         let mut layers = Vec::new();
         for layer in &self.layers {
             if layer.layout.path() != writer.layout().path() {
@@ -198,12 +223,15 @@ impl Draft {
         document.insert("history".into(), self.history.clone().into());
         let config = serde_json::to_vec(&document).expect("a JSON value is serialisable");
         let config = writer.put(MediaType::ImageConfig, &config)?;
-        let manifest = json!({
+        let mut manifest = json!({
             "schemaVersion": 2,
             "mediaType": MediaType::ImageManifest.to_string(),
             "config": config,
             "layers": layers,
         });
+        if !annotations.is_empty() {
+            manifest["annotations"] = json!(annotations);
+        }
         let manifest = serde_json::to_vec(&manifest).expect("a JSON value is serialisable");
         let mut descriptor = writer.put(MediaType::ImageManifest, &manifest)?;
         let (os, architecture, variant) = self.platform();
@@ -254,12 +282,18 @@ mod tests {
         draft.set_member("Labels", "a", "b");
         draft.record("RUN x", "1970-01-01T00:00:00Z", Some(layer));
         draft.record("CMD y", "1970-01-01T00:00:00Z", None);
-        let descriptor = draft.write(&writer, "1970-01-01T00:00:00Z").unwrap();
+        let none = BTreeMap::new();
+        let descriptor = draft.write(&writer, "1970-01-01T00:00:00Z", &none).unwrap();
         let image = layout.image_of(&descriptor).unwrap();
         assert_eq!(image.layers().count(), 1);
         assert_eq!(image.manifest().layers()[0].media_type(), &MediaType::ImageLayer);
         let again = Draft::of_image(&layout, &image).unwrap();
-        assert_eq!(again.write(&writer, "1970-01-01T00:00:00Z").unwrap().digest(), descriptor.digest());
+        assert_eq!(again.write(&writer, "1970-01-01T00:00:00Z", &none).unwrap().digest(), descriptor.digest());
         assert_eq!(again.platform(), ("linux".into(), "arm".into(), Some("v6".into())));
+        let mut other = again;
+        other.set_platform(&"linux/arm/v5".parse().unwrap());
+        assert_eq!(other.platform().2.as_deref(), Some("v5"));
+        other.set_platform(&"linux/amd64".parse().unwrap());
+        assert_eq!(other.platform(), ("linux".into(), "amd64".into(), None));
     }
 }

@@ -1,5 +1,6 @@
 //! Instructions that change no file: they set fields of the config and add themselves to the history.
 
+use bundle_tool::option::signal;
 use serde_json::{Value, json};
 
 use super::error::Error;
@@ -64,7 +65,7 @@ impl Work<'_> {
                 self.note(&format!("SHELL {}", quoted(shell)));
                 self.draft.set("Shell", shell.clone());
             }
-            Instruction::StopSignal(signal) => self.set_text("StopSignal", "STOPSIGNAL", signal)?,
+            Instruction::StopSignal(signal) => self.stop_signal(signal)?,
             Instruction::User(user) => self.set_text("User", "USER", user)?,
             Instruction::Volume(volumes) => {
                 let volumes =
@@ -73,6 +74,14 @@ impl Work<'_> {
             }
         }
         Ok(())
+    }
+
+    fn stop_signal(&mut self, text: &str) -> Result<(), Error> {
+        let name = self.variables.expand(text)?;
+        if signal::number(&name).is_none() {
+            return Err(Error::Signal(name));
+        }
+        self.set_text("StopSignal", "STOPSIGNAL", text)
     }
 
     fn expose(&mut self, ports: &[String]) -> Result<(), Error> {

@@ -39,7 +39,10 @@ impl<'a> Work<'a> {
     pub(super) fn copy(&mut self, copy: &Copy, add: bool, task: &Task<'_>) -> Result<bool, Error> {
         let request = self.request(copy, add)?;
         let below = self.key.clone();
-        let from = copy.from.as_deref().map(|name| (name, self.plan.from(name, self.number)));
+        let from = match copy.from.as_deref() {
+            Some(name) => Some((name, self.plan.from(name, self.number)?)),
+            None => None,
+        };
         let cached = match from {
             None => self.copy_files(request, self.session.context.files(), task)?,
             Some((_, Base::Context(name))) if self.session.contexts.is_tree(&name) => {

@@ -7,7 +7,7 @@ use image_tool::layout::platform;
 use crate::copy;
 use crate::copy::chmod::BadMode;
 use crate::dockerfile::pattern::BadPattern;
-use crate::dockerfile::{self, Problem};
+use crate::dockerfile::{self, Problem, Span};
 use crate::run;
 use crate::source::{context, download, files, git};
 use crate::stage::base;
@@ -76,6 +76,9 @@ pub enum Error {
     /// The value of `RUN --mount` is not valid.
     #[error("--mount: {0}")]
     Mount(String),
+    /// STOPSIGNAL names something that is not a signal.
+    #[error("invalid signal: {0} (SIGTERM, TERM, SIGRTMIN+3 or 15)")]
+    Signal(String),
     /// The address of a git repository is wrong.
     #[error(transparent)]
     Address(#[from] git::BadAddress),
@@ -103,6 +106,11 @@ pub enum Error {
     /// EXPOSE names something that is not a port.
     #[error("{0:?} is not a valid port (80, 80/tcp, 8000-8010/udp)")]
     Port(String),
+    /// The command is for another architecture.
+    #[error(
+        "this machine cannot run commands for {0} (register an interpreter with the flag F in /proc/sys/fs/binfmt_misc, as qemu-user-static does)"
+    )]
+    Foreign(String),
     /// The kernel refused something on this host.
     #[error(transparent)]
     Io(#[from] image_tool::error::Io),
@@ -117,8 +125,8 @@ pub enum Error {
 /// A step that failed, and its place in the Dockerfile.
 #[derive(Debug)]
 pub struct Failure {
-    /// The instruction's line, counted from 1.
-    pub line: usize,
+    /// The instruction's lines.
+    pub lines: Span,
     /// The instruction, shortened to one line.
     pub text: String,
     /// Why it failed.

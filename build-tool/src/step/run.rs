@@ -18,7 +18,7 @@ use crate::dockerfile::instruction::{CommandLine, Run};
 use crate::dockerfile::mount::{self, Kind, Mount};
 use crate::progress::Task;
 use crate::run::network::Network;
-use crate::run::{self, Job, runtime};
+use crate::run::{self, Job, emulation, runtime};
 use crate::source::ignore::Ignore;
 use crate::stage::layer::Layer;
 
@@ -128,6 +128,10 @@ impl Work<'_> {
     /// Runs the command, and packs what it changed.
     fn run_layer(&self, request: Request, task: &Task<'_>) -> Result<Layer, Error> {
         let session = self.session;
+        let (os, architecture, _) = self.draft.platform();
+        if !emulation::runs(&architecture) {
+            return Err(Error::Foreign(format!("{os}/{architecture}")));
+        }
         let mut preparation = Preparation::new(self);
         let lower = preparation.unpack(&self.draft.layers)?;
         let folder = session.folder()?;
@@ -146,7 +150,6 @@ impl Work<'_> {
             }
         }
         let runtime = session.options.runtime.clone().unwrap_or_else(runtime::find);
-        let (_, architecture, _) = self.draft.platform();
         let job = Job {
             lower,
             arguments: request.arguments,

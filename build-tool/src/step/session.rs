@@ -1,10 +1,11 @@
 //! The session: what all steps of a build share and none changes. It holds the options, the place where things are
 //! kept, and progress.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use image_tool::address::Address;
 use image_tool::address::home::Home;
@@ -45,16 +46,20 @@ pub struct Options {
     pub target: Option<String>,
     /// Whether every step is done, even if the cache holds its result.
     pub no_cache: bool,
+    /// The stages whose steps are done in any case, in lower case.
+    pub no_cache_stages: Vec<String>,
     /// When base images are pulled.
     pub pull: Pull,
     /// The OCI runtime's program; `None` is run-tool, else runc or crun.
     pub runtime: Option<PathBuf>,
-    /// The platform of the image; `None` is this machine's.
-    pub platform: Option<Platform>,
+    /// The platforms of the image; none means this machine's, and that of its base image.
+    pub platforms: Vec<Platform>,
     /// The network of RUN, unless the instruction chooses another.
     pub network: Network,
     /// How much progress is shown.
     pub show: Show,
+    /// Whether the findings of the lint are shown with their lines.
+    pub debug: bool,
     /// `SOURCE_DATE_EPOCH`, once it is known: the time of the image, and the latest time of anything in its layers. The build
     /// sets it by the argument of that name.
     pub epoch: Option<i64>,
@@ -71,12 +76,12 @@ pub enum SecretSource {
 
 impl Options {
     /// The value of an argument: that of `--build-arg`, or the predefined one.
-    pub fn argument(&self, platform: &Platform, name: &str) -> Option<String> {
-        self.arguments.get(name).cloned().or_else(|| self.predefined(platform, name))
+    pub fn argument(&self, platform: &Platform, stage: &str, name: &str) -> Option<String> {
+        self.arguments.get(name).cloned().or_else(|| self.predefined(platform, stage, name))
     }
 
-    /// The value of a predefined argument.
-    pub fn predefined(&self, platform: &Platform, name: &str) -> Option<String> {
+    /// The value of a predefined argument; `stage` is the target's name.
+    pub fn predefined(&self, platform: &Platform, stage: &str, name: &str) -> Option<String> {
         let host = Platform::host();
         let variant = |platform: &Platform| platform.variant().unwrap_or_default().to_owned();
         Some(match name {
@@ -88,7 +93,8 @@ impl Options {
             "BUILDOS" => host.os().to_owned(),
             "BUILDARCH" => host.architecture().to_owned(),
             "BUILDVARIANT" => variant(&host),
-            "TARGETSTAGE" => self.target.clone().unwrap_or_else(|| "default".to_owned()),
+            "TARGETOSVERSION" | "BUILDOSVERSION" => String::new(),
+            "TARGETSTAGE" => stage.to_owned(),
             "SOURCE_DATE_EPOCH" => self.epoch?.to_string(),
             _ => return None,
         })
@@ -165,6 +171,12 @@ pub struct Session<'a> {
     pub options: &'a Options,
     /// The platform of the image.
     pub platform: Platform,
+    /// The name of the stage that becomes the image, `default` if it has none.
+    pub stage: String,
+    /// The arguments that base images' triggers declare.
+    pub triggered: Mutex<BTreeSet<String>>,
+    /// The digests of the images that were taken, by name and platform.
+    pub bases: Mutex<BTreeMap<(String, String), String>>,
     /// When the build began, or the epoch, as RFC 3339.
     pub now: String,
     /// The data folder, `$OCI_HOME`.
@@ -188,6 +200,11 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
+    /// The value of an argument: that of `--build-arg`, or the predefined one.
+    pub fn argument(&self, name: &str) -> Option<String> {
+        self.options.argument(&self.platform, &self.stage, name)
+    }
+
     /// Creates a temporary folder on the layer cache's file system.
     pub fn folder(&self) -> Result<Folder, Io> {
         Folder::new(&self.home.builds())

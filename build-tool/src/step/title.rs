@@ -1,19 +1,22 @@
 //! The titles of steps, in progress (`[build 2/3] RUN make`) and in errors.
 
+use image_tool::layout::platform::Platform;
+
 use crate::dockerfile::Step;
 use crate::dockerfile::instruction::Instruction;
 use crate::dockerfile::plan::{Base, Plan, Stage};
 
 /// The titles of a stage's steps, numbered as they come.
 pub(super) struct Titles {
-    /// The stage's name and a space; empty if it is the only one.
+    /// The platform and the stage's name, each with a space; empty if there is only one.
     stage: String,
     done: usize,
     total: usize,
 }
 
 impl Titles {
-    pub(super) fn of(plan: &Plan, number: usize) -> Self {
+    /// `platform` begins the titles, if the image is for several.
+    pub(super) fn of(plan: &Plan, number: usize, platform: Option<&Platform>) -> Self {
         let stage = &plan.stages[number];
         let several = plan.needed().len() > 1;
         let label = match (&stage.name, several) {
@@ -22,11 +25,17 @@ impl Titles {
             (_, false) => String::new(),
         };
         let total = 1 + stage.steps.iter().filter(|step| step.instruction.makes_layer()).count();
-        Self { stage: label, done: 1, total }
+        let platform = platform.map(|platform| format!("{platform} ")).unwrap_or_default();
+        Self { stage: platform + &label, done: 1, total }
     }
 
     fn title(&self, text: &str) -> String {
         format!("[{}{}/{}] {text}", self.stage, self.done.min(self.total), self.total)
+    }
+
+    /// Counts the steps that the base image's triggers add.
+    pub(super) fn add<'s>(&mut self, steps: impl IntoIterator<Item = &'s Step>) {
+        self.total += steps.into_iter().filter(|step| step.instruction.makes_layer()).count();
     }
 
     /// The title of FROM, the first step.

@@ -19,6 +19,9 @@ use crate::stage::layer::Layer;
 use crate::stage::owner;
 use crate::stage::tree::Tree;
 
+/// The PATH of an image that has none.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// A finished stage, or an image that was found.
 #[derive(Debug)]
 pub struct Built {
@@ -37,6 +40,7 @@ pub(super) struct Work<'a> {
     pub(super) plan: &'a Plan,
     pub(super) number: usize,
     sources: &'a Sources<'a>,
+    /// The platform of its FROM, or else the image's.
     platform: Platform,
     pub(super) draft: Draft,
     pub(super) key: Key,
@@ -62,14 +66,22 @@ impl<'a> Work<'a> {
             Some(text) => text.parse()?,
             None => session.platform.clone(),
         };
-        let (draft, key) = match sources(&stage.base, &platform)? {
+        let (mut draft, key) = match sources(&stage.base, &platform)? {
             Some(built) => (built.draft.clone(), built.key.clone()),
             None => (Draft::scratch(&platform), Key::builder("scratch").finish()),
         };
+        if draft.variable("PATH").is_none() && platform.os() != "windows" {
+            draft.set_variable("PATH", PATH);
+        }
         let created = draft.created(&session.now);
         let variables = Variables::of_image(&draft.env(), plan.escape);
         let (tree, command_set) = (None, false);
         Ok(Self { session, plan, number, sources, platform, draft, key, variables, command_set, tree, created })
+    }
+
+    /// The platform of the stage.
+    pub(super) fn platform(&self) -> &Platform {
+        &self.platform
     }
 
     /// Ends the stage.
@@ -79,14 +91,15 @@ impl<'a> Work<'a> {
 
     /// What `--from=name` means in this stage.
     pub(super) fn from(&self, name: &str) -> Result<Option<Arc<Built>>, Error> {
-        (self.sources)(&self.plan.from(name, self.number), &self.platform)
+        // As in BuildKit, an image is the target's, even where the stage has a platform of its own.
+        (self.sources)(&self.plan.from(name, self.number)?, &self.session.platform)
     }
 
     /// The value of an ARG that has no default of its own.
     pub(super) fn inherited(&self, name: &str) -> Option<String> {
         match self.plan.globals.iter().rev().find(|(global, _)| global == name) {
             Some((_, value)) => value.clone(),
-            None => self.session.options.argument(&self.platform, name),
+            None => self.session.argument(name),
         }
     }
 
@@ -144,6 +157,10 @@ impl<'a> Work<'a> {
 
     /// Takes a step from the cache; `false` if it is not there.
     pub(super) fn cached(&mut self, key: &Key, text: &str) -> Result<bool, Error> {
+        let stage = self.plan.stages[self.number].name.as_ref();
+        if stage.is_some_and(|stage| self.session.options.no_cache_stages.contains(stage)) {
+            return Ok(false);
+        }
         let Some((record, layer)) = self.session.cache.get(key) else { return Ok(false) };
         if let (Some(tree), Some(layer)) = (&mut self.tree, &layer) {
             tree.apply(&Contents::of(layer, &self.session.home)?);

@@ -81,6 +81,14 @@ fn errors_name_the_line_and_the_way_out() {
         ),
         ("FROM base\nRUN [\"nosuch\"]\n", "Dockerfile:2: RUN [\"nosuch\"]: exit status 1"),
         (
+            "FROM base\nSTOPSIGNAL SIGFOO\n",
+            "Dockerfile:2: STOPSIGNAL SIGFOO: invalid signal: SIGFOO (SIGTERM, TERM, SIGRTMIN+3 or 15)",
+        ),
+        (
+            "FROM base AS a\nCOPY --from=a /x /\n",
+            "Dockerfile:2: from=a: circular dependency: a stage cannot take from itself",
+        ),
+        (
             "FROM base\nADD --checksum=sha256:00 present.txt /x\n",
             "Dockerfile:2: ADD --checksum=sha256:00 present.txt /x: --checksum is for a URL or a git repository, not for a file of the context",
         ),
@@ -200,4 +208,90 @@ fn names_go_to_several_layouts_or_to_none() {
     let run = work.run(&["build", "context"]).ok();
     assert!(run.stdout.starts_with("@sha256:"), "{}", run.stdout);
     assert!(work.path("home/images/index.json").exists());
+}
+
+#[test]
+fn an_error_shows_its_lines_and_the_last_output() {
+    let work = Work::with_base();
+    let run = work.build("FROM base\nRUN <<E\necho seen\nexit 7\nE\nCMD x\n");
+    let (before, end) = run.stderr.split_once("------\n > ").unwrap();
+    assert!(before.contains("#4 ERROR: exit status 7"), "{before}");
+    let (tail, lines) = end.split_once("------\n").unwrap();
+    assert!(tail.starts_with("[2/2] RUN <<E (echo seen...):\n") && tail.ends_with("seen\n"), "{tail}");
+    let expected = "Dockerfile:2\n--------------------\n   1 |     FROM base\n   2 | >>> RUN <<E\n   3 | >>> echo seen\n   \
+                    4 | >>> exit 7\n   5 | >>> E\n   6 |     CMD x\n--------------------\n";
+    assert!(lines.contains(expected), "{lines}");
+    run.fails("Dockerfile:2: RUN <<E: exit status 7");
+    let run = work.build("FROM base\n\nRUM ls\n");
+    assert!(run.stderr.contains("   3 | >>> RUM ls\n"), "{}", run.stderr);
+}
+
+#[test]
+fn a_mistyped_stage_is_never_pulled() {
+    let work = Work::with_base();
+    for (dockerfile, line) in [
+        (
+            "FROM base AS build\nFROM base\nCOPY --from=biuld /x /\n",
+            "Dockerfile:3: COPY --from=biuld /x /: biuld: neither a stage nor an image that is here (did you mean the stage build?; \
+             for an image: registry-tool pull biuld images)",
+        ),
+        (
+            "FROM base AS build\nFROM biuld\n",
+            "Dockerfile:2: FROM biuld: biuld: neither a stage nor an image that is here (did you mean the stage build?; for an \
+             image: registry-tool pull biuld images)",
+        ),
+    ] {
+        work.file("context/Dockerfile", dockerfile);
+        let run = work.run(&["build", "-t", "images:built", "context"]);
+        run.fails(line);
+    }
+    work.build("FROM base AS biuld\nLABEL a=b\n").ok();
+}
+
+#[test]
+fn the_target_is_known_to_every_stage() {
+    let work = Work::with_base();
+    work.build("FROM base AS Fin\nARG TARGETSTAGE\nLABEL stage=$TARGETSTAGE\n").ok();
+    assert_eq!(work.config()["config"]["Labels"]["stage"], "fin");
+    work.build("FROM base\nARG TARGETSTAGE\nLABEL stage=$TARGETSTAGE\n").ok();
+    assert_eq!(work.config()["config"]["Labels"]["stage"], "default");
+    let dockerfile = "FROM base AS a\nARG TARGETSTAGE\nLABEL stage=$TARGETSTAGE\nFROM a AS b\n";
+    work.build_with(dockerfile, &["--target", "a"]).ok();
+    assert_eq!(work.config()["config"]["Labels"]["stage"], "a");
+    work.build("FROM scratch\nENV N=banana B=\nENV one=${B/*/X} all=${N///x}\n").ok();
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let expected = serde_json::json!([path, "N=banana", "B=", "one=X", "all=xbxaxnxaxnxax"]);
+    assert_eq!(work.config()["config"]["Env"], expected);
+}
+
+#[test]
+fn every_instruction_may_be_a_trigger() {
+    let work = Work::with_base();
+    work.file("context/app", "app");
+    let parent = "FROM base\nONBUILD ARG WHO=nobody\nONBUILD ENV WHO=$WHO\nONBUILD COPY app /app/$WHO\nONBUILD ADD [\"app\", \"/added\"]\n\
+        ONBUILD COPY --from=tools /tool /tool\nONBUILD COPY <<E /here\nhi $WHO\nE\nONBUILD run <<E\necho $A >/ran\nE\n\
+        ONBUILD WORKDIR /w\nONBUILD USER app\nONBUILD LABEL l=$WHO\nONBUILD EXPOSE 80\nONBUILD VOLUME /v\nONBUILD SHELL [\"/bin/sh\", \"-c\"]\n\
+        ONBUILD STOPSIGNAL 9\nONBUILD HEALTHCHECK CMD x\nONBUILD CMD [\"c\"]\nONBUILD ENTRYPOINT [\"e\"]\n";
+    work.file("context/Dockerfile", parent);
+    work.run(&["build", "-q", "-t", "images:parent", "--runtime", "runc", "context"]).ok();
+    let child = "FROM base AS tools\nRUN echo tool >/tool\nFROM parent\n";
+    let run = work.build_with(child, &["--build-arg", "WHO=me"]).ok();
+    assert!(run.shows("7/7] WORKDIR /w"), "{}", run.stderr);
+    assert!(!run.shows("no ARG of that name"), "{}", run.stderr);
+    let files: Files = work.layers().into_iter().flatten().collect();
+    for (name, content) in
+        [("app/me", "app"), ("added", "app"), ("tool", "tool\n"), ("here", "hi me\n"), ("ran", "base\n")]
+    {
+        assert_eq!(text(&files, name), content, "{name}");
+    }
+    let config = work.config()["config"].clone();
+    for (field, value) in [("User", "app"), ("WorkingDir", "/w"), ("StopSignal", "9")] {
+        assert_eq!(config[field], value, "{field}");
+    }
+    assert_eq!(config["Labels"]["l"], "me");
+    assert!(config.get("OnBuild").is_none());
+    for (trigger, why) in [("FROM x", "FROM"), ("ONBUILD RUN x", "ONBUILD"), ("MAINTAINER x", "MAINTAINER")] {
+        work.build(&format!("FROM base\nONBUILD {trigger}\n"))
+            .fails(&format!("Dockerfile:2: {why} is not allowed as an ONBUILD trigger"));
+    }
 }

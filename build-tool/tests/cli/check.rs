@@ -20,3 +20,58 @@ fn a_dockerfile_is_checked_parsed_and_drawn() {
     work.file("context/Dockerfile", "FROM scratch\nCMD [\"x\"]\n");
     assert_eq!(work.run(&["check", "context"]).ok().stdout, "");
 }
+
+#[test]
+fn a_build_tells_of_findings_and_fails_where_the_file_asks_for_it() {
+    let work = Work::new();
+    work.file("context/Dockerfile", "FROM scratch as a\nLABEL a=b\nCMD x\n");
+    let run = work.run(&["build", "context"]).ok();
+    let end = " 2 warnings found (build-tool check shows the lines, and so does --debug):\n \
+               - FromAsCasing: 'as' and 'FROM' keywords' casing do not match (line 1)\n \
+               - JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals (line 3)\n";
+    assert!(run.stderr.ends_with(end), "{}", run.stderr);
+    let run = work.run(&["build", "-D", "context"]).ok();
+    assert!(run.shows("   1 | >>> FROM scratch as a"), "{}", run.stderr);
+    assert!(!work.run(&["build", "-q", "context"]).ok().shows("warning"));
+
+    for (dockerfile, line) in [
+        (
+            "# check=error=true\nFROM scratch as a\nCMD x\n",
+            "Dockerfile: lint violation found for rules: FromAsCasing, JSONArgsRecommended (build-tool check shows where)",
+        ),
+        (
+            "# check=skipp=all\nFROM scratch\n",
+            "Dockerfile: # check=skipp=all: unknown setting (expected skip=RULE,…, experimental=RULE,… and error=true, separated by ;)",
+        ),
+    ] {
+        work.file("context/Dockerfile", dockerfile);
+        work.run(&["build", "context"]).fails(line);
+    }
+    work.file("context/Dockerfile", "# check=error=true\nFROM scratch as a\nLABEL a=b\n");
+    let skipped = ["build", "--build-arg", "BUILDKIT_DOCKERFILE_CHECK=skip=FromAsCasing", "context"];
+    assert!(!work.run(&skipped).ok().shows("WARNING"));
+    work.file("context/Dockerfile", "# check=error=true\n# check=x\nFROM scratch\nLABEL a=b\n");
+    work.run(&["build", "context"]).fails("Dockerfile:2: the directive check may be given only once");
+}
+
+#[test]
+fn calls_say_what_a_dockerfile_offers() {
+    let work = Work::new();
+    let dockerfile = "# V is a version\nARG V=1\n# one is first\nFROM scratch AS one\nFROM one AS two\nARG V\n";
+    work.file("context/Dockerfile", dockerfile);
+    let targets = "TARGET        DESCRIPTION\none           is first\ntwo (default)\n";
+    assert_eq!(work.run(&["build", "--call", "targets", "context"]).ok().stdout, targets);
+    let outline = work.run(&["build", "--call=outline", "--build-arg", "V=2", "context"]).ok().stdout;
+    assert_eq!(outline, "TARGET: two\n\nBUILD ARG   VALUE   DESCRIPTION\nV           2       is a version\n\n");
+    let outline = work.run(&["build", "--call=outline,format=json", "--target", "one", "context"]).ok().stdout;
+    assert_eq!(serde_json::from_str::<Value>(&outline).unwrap()["args"][0]["value"], "1");
+    assert_eq!(work.run(&["build", "--check", "context"]).ok().stdout, "Check complete, no warnings found.\n");
+    work.file("context/Dockerfile", "FROM scratch as a\nLABEL a=b\n");
+    let run = work.run(&["build", "--call=check", "context"]);
+    assert_eq!(run.status, 1);
+    let start = "Check complete, 1 warning has been found!\n\nWARNING: FromAsCasing\n'as' and 'FROM' keywords' casing do not match\n\
+                 Dockerfile:1\n--------------------\n   1 | >>> FROM scratch as a\n";
+    assert!(run.stdout.starts_with(start), "{}", run.stdout);
+    work.run(&["build", "--call", "lints", "context"]).fails("--call lints: unknown method (check, outline, targets)");
+    assert!(!work.path("home/builds/steps").exists(), "nothing is built");
+}

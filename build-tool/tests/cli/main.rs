@@ -10,6 +10,8 @@ mod check;
 mod context;
 mod copy;
 mod git;
+mod instruction;
+mod output;
 mod run;
 
 use std::collections::BTreeMap;

@@ -1,14 +1,19 @@
 //! What the rules have found so far.
 
+use super::settings::Settings;
 use crate::dockerfile::{Step, Warning};
 
 /// The findings so far.
-pub(super) struct Found {
+pub(super) struct Found<'a> {
     pub(super) warnings: Vec<Warning>,
+    pub(super) settings: &'a Settings,
 }
 
-impl Found {
+impl Found<'_> {
+    /// Adds a finding, unless the file or the comments above the instruction skip the rule.
     pub(super) fn push(&mut self, step: &Step, rule: &'static str, message: impl Into<String>) {
-        self.warnings.push(Warning { line: step.span.start, rule, message: message.into() });
+        if self.settings.reports(rule) && !Settings::of_comments(&step.comments).skips(rule) {
+            self.warnings.push(Warning { line: step.span.start, rule, message: message.into() });
+        }
     }
 }

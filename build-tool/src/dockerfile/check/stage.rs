@@ -3,21 +3,24 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Outside;
 use super::found::Found;
 use crate::dockerfile::expand::{self, Quoting};
-use crate::dockerfile::instruction::{Copy, Instruction};
+use crate::dockerfile::instruction::{CommandLine, Copy, Instruction};
 use crate::dockerfile::near::near;
 use crate::dockerfile::problem::Problem;
 use crate::dockerfile::{Dockerfile, Step};
 
-/// Arguments that have a value without being set in the file.
-const PREDEFINED: [&str; 9] = [
+/// Arguments that have a value without being set in the file, before the first FROM.
+const PREDEFINED: [&str; 11] = [
     "TARGETPLATFORM",
     "TARGETOS",
+    "TARGETOSVERSION",
     "TARGETARCH",
     "TARGETVARIANT",
     "BUILDPLATFORM",
     "BUILDOS",
+    "BUILDOSVERSION",
     "BUILDARCH",
     "BUILDVARIANT",
     "TARGETSTAGE",
@@ -26,10 +29,40 @@ const PREDEFINED: [&str; 9] = [
 /// What a stage has set by its end, for the stages that begin with it.
 #[derive(Clone, Default)]
 struct State {
-    variables: BTreeSet<String>,
+    /// The variables, with their values as far as they are known.
+    variables: BTreeMap<String, String>,
     /// Whether the base image's variables are known, and among them.
     complete: bool,
     workdir: bool,
+    /// Whether there is a shell other than the default one.
+    shell: bool,
+}
+
+impl State {
+    /// The state at the beginning of a stage.
+    fn of_base(base: &str, earlier: &BTreeMap<String, State>, outside: &Outside<'_>) -> Self {
+        if let Some(state) = earlier.get(&base.to_lowercase()) {
+            return state.clone();
+        }
+        if base == "scratch" {
+            // PATH is set in any case.
+            return Self { variables: [("PATH".to_owned(), String::new())].into(), complete: true, ..Self::default() };
+        }
+        let known = (outside.image)(base);
+        let (complete, known) = (known.is_some(), known.unwrap_or_default());
+        let pairs = known.env.iter().filter_map(|pair| pair.split_once('='));
+        let mut variables: BTreeMap<String, String> =
+            pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        if complete {
+            variables.entry("PATH".to_owned()).or_default();
+        }
+        Self { variables, complete, workdir: false, shell: known.shell }
+    }
+
+    /// Expands a word; what cannot be expanded is the build's to report.
+    fn expand(&self, text: &str, escape: char) -> String {
+        expand::word(text, escape, Quoting::Strip, &|name| self.variables.get(name).cloned()).unwrap_or_default()
+    }
 }
 
 /// The arguments before the first FROM.
@@ -47,7 +80,7 @@ impl Globals {
 }
 
 /// Checks the stages in order.
-pub(super) fn check(file: &Dockerfile, environment: &dyn Fn(&str) -> Option<Vec<String>>, found: &mut Found) {
+pub(super) fn check(file: &Dockerfile, outside: &Outside<'_>, found: &mut Found<'_>) {
     let escape = file.directives.escape;
     let mut globals = Globals { escape, declared: PREDEFINED.map(str::to_owned).into(), values: BTreeMap::new() };
     let mut stages: BTreeMap<String, State> = BTreeMap::new();
@@ -60,19 +93,9 @@ pub(super) fn check(file: &Dockerfile, environment: &dyn Fn(&str) -> Option<Vec<
                     stages.insert(name, state);
                 }
                 commands.clear();
+                platform(step, from.platform.as_deref().unwrap_or_default(), &globals, found);
                 let base = base(step, &from.base, &globals, found);
-                let state = match stages.get(&base.to_lowercase()) {
-                    Some(state) => state.clone(),
-                    None if base == "scratch" => State { complete: true, ..State::default() },
-                    None => {
-                        let known = environment(&base);
-                        let complete = known.is_some();
-                        let names =
-                            known.into_iter().flatten().filter_map(|pair| Some(pair.split_once('=')?.0.to_owned()));
-                        State { variables: names.collect(), complete, workdir: false }
-                    }
-                };
-                current = Some((from.name.clone(), state));
+                current = Some((from.name.clone(), State::of_base(&base, &stages, outside)));
             }
             (Instruction::Arg(arguments), None) => {
                 for argument in arguments {
@@ -92,24 +115,18 @@ pub(super) fn check(file: &Dockerfile, environment: &dyn Fn(&str) -> Option<Vec<
                     );
                     found.push(earlier, "MultipleInstructionsDisallowed", message);
                 }
-                inside(step, state, escape, found);
+                undefined(step, state, escape, found);
+                inside(step, state, escape, outside, found);
+                set(step, state, &globals);
             }
         }
     }
 }
 
 /// The base image's name, expanded with the defaults of global arguments.
-fn base(step: &Step, text: &str, globals: &Globals, found: &mut Found) -> String {
-    let used = RefCell::new(BTreeSet::new());
-    let name = expand::word(text, globals.escape, Quoting::Strip, &|name| {
-        used.borrow_mut().insert(name.to_owned());
-        globals.values.get(name).cloned()
-    });
-    let (name, used) = (name.unwrap_or_default(), used.take());
-    for missing in used.difference(&globals.declared) {
-        let near = hint(missing, &globals.declared);
-        found.push(step, "UndefinedArgInFrom", format!("FROM argument '{missing}' is not declared{near}"));
-    }
+fn base(step: &Step, text: &str, globals: &Globals, found: &mut Found<'_>) -> String {
+    let (name, used) = used(text, globals);
+    undeclared(step, &used, globals, found);
     let invalid = name.is_empty() || name.ends_with([':', '/', '@']) || name.starts_with([':', '/']);
     if invalid && !used.is_empty() && used.is_subset(&globals.declared) {
         let message = format!("Default value for {text} results in empty or invalid base image name");
@@ -118,56 +135,147 @@ fn base(step: &Step, text: &str, globals: &Globals, found: &mut Found) -> String
     name
 }
 
-fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a String>) -> String {
-    near(name, known.into_iter().map(String::as_str)).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default()
+/// The arguments in `--platform` are declared, too.
+fn platform(step: &Step, text: &str, globals: &Globals, found: &mut Found<'_>) {
+    undeclared(step, &used(text, globals).1, globals, found);
 }
 
-/// Checks one instruction of a stage.
-fn inside(step: &Step, state: &mut State, escape: char, found: &mut Found) {
-    let copy = |copy: &Copy| -> Vec<String> {
-        let flags = [&copy.chown, &copy.chmod].into_iter().flatten();
-        copy.sources.iter().chain([&copy.destination]).chain(flags).cloned().collect()
-    };
-    let words: Vec<String> = match &step.instruction {
+/// Expands a word of FROM, and lists the arguments in it.
+fn used(text: &str, globals: &Globals) -> (String, BTreeSet<String>) {
+    let used = RefCell::new(BTreeSet::new());
+    let value = expand::word(text, globals.escape, Quoting::Strip, &|name| {
+        used.borrow_mut().insert(name.to_owned());
+        globals.values.get(name).cloned()
+    });
+    (value.unwrap_or_default(), used.take())
+}
+
+fn undeclared(step: &Step, used: &BTreeSet<String>, globals: &Globals, found: &mut Found<'_>) {
+    for missing in used.difference(&globals.declared) {
+        let near = hint(missing, &globals.declared, "");
+        found.push(step, "UndefinedArgInFrom", format!("FROM argument '{missing}' is not declared{near}"));
+    }
+}
+
+fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a String>, sign: &str) -> String {
+    let near = near(name, known.into_iter().map(String::as_str));
+    near.map(|near| format!(" (did you mean {sign}{near}?)")).unwrap_or_default()
+}
+
+/// The words of an instruction that are expanded, and whether quotes are ordinary characters in them.
+fn words(instruction: &Instruction) -> Vec<(&str, Quoting)> {
+    fn plain<'a>(words: impl IntoIterator<Item = &'a String>) -> Vec<(&'a str, Quoting)> {
+        words.into_iter().map(|word| (word.as_str(), Quoting::Strip)).collect()
+    }
+    match instruction {
         Instruction::Env(pairs) | Instruction::Label(pairs) => {
-            pairs.iter().flat_map(|pair| [pair.name.clone(), pair.value.clone()]).collect()
+            plain(pairs.iter().flat_map(|pair| [&pair.name, &pair.value]))
         }
-        Instruction::Arg(arguments) => arguments.iter().filter_map(|argument| argument.default.clone()).collect(),
-        Instruction::Add(each) | Instruction::Copy(each) => copy(each),
-        Instruction::Workdir(text) | Instruction::User(text) | Instruction::StopSignal(text) => vec![text.clone()],
-        Instruction::Expose(words) | Instruction::Volume(words) => words.clone(),
+        Instruction::Arg(arguments) => plain(arguments.iter().filter_map(|argument| argument.default.as_ref())),
+        Instruction::Add(copy) | Instruction::Copy(copy) => copied(copy),
+        Instruction::Workdir(text) | Instruction::User(text) | Instruction::StopSignal(text) => plain([text]),
+        Instruction::Volume(words) => plain(words),
+        Instruction::Run(run) => plain(&run.mounts),
         _ => Vec::new(),
-    };
+    }
+}
+
+fn copied(copy: &Copy) -> Vec<(&str, Quoting)> {
+    let flags = [&copy.chown, &copy.chmod, &copy.checksum].into_iter().flatten();
+    let plain = copy.sources.iter().chain([&copy.destination]).chain(flags);
+    let bodies = copy.heredocs.iter().filter(|heredoc| heredoc.expand);
+    let bodies = bodies.map(|heredoc| (heredoc.content.as_str(), Quoting::Literal));
+    plain.map(|word| (word.as_str(), Quoting::Strip)).chain(bodies).collect()
+}
+
+/// Variables are set before they are used.
+fn undefined(step: &Step, state: &State, escape: char, found: &mut Found<'_>) {
     let missing = RefCell::new(BTreeSet::new());
-    for word in &words {
+    for (word, quoting) in words(&step.instruction) {
         let lookup = |name: &str| -> Option<String> {
             // `${v:-w}` and the like say themselves what an unset variable means.
             let provided = ["-", "+", "?", ":"].iter().any(|operator| word.contains(&format!("${{{name}{operator}")));
-            if !state.variables.contains(name) && !provided {
+            if !state.variables.contains_key(name) && !provided {
                 missing.borrow_mut().insert(name.to_owned());
             }
             Some(String::new())
         };
         // A word that cannot be expanded is the build's to report.
-        let _ = expand::word(word, escape, Quoting::Strip, &lookup);
+        let _ = expand::word(word, escape, quoting, &lookup);
     }
     for name in missing.take() {
-        let near = hint(&name, &state.variables);
+        let near = hint(&name, state.variables.keys(), "$");
         if state.complete || !near.is_empty() {
             found.push(step, "UndefinedVar", format!("Usage of undefined variable '${name}'{near}"));
         }
     }
+}
+
+/// Checks one instruction of a stage with the values that its variables have there.
+fn inside(step: &Step, state: &State, escape: char, outside: &Outside<'_>, found: &mut Found<'_>) {
     match &step.instruction {
-        Instruction::Env(pairs) => state.variables.extend(pairs.iter().map(|pair| pair.name.clone())),
-        Instruction::Arg(arguments) => state.variables.extend(arguments.iter().map(|argument| argument.name.clone())),
-        Instruction::Workdir(path) => {
-            if !state.workdir && !path.starts_with(['/', '$']) {
-                let message =
-                    format!("Relative workdir {path:?} can have unexpected results if the base image changes");
-                found.push(step, "WorkdirRelativePath", message);
-            }
-            state.workdir = true;
+        Instruction::Cmd(CommandLine::Shell(_)) | Instruction::Entrypoint(CommandLine::Shell(_)) if !state.shell => {
+            let name = step.instruction.keyword();
+            let message =
+                format!("JSON arguments recommended for {name} to prevent unintended behavior related to OS signals");
+            found.push(step, "JSONArgsRecommended", message);
         }
+        Instruction::Workdir(path)
+            if !state.workdir && !state.expand(path, escape).starts_with('/') && !path.starts_with('$') =>
+        {
+            let message = format!("Relative workdir {path:?} can have unexpected results if the base image changes");
+            found.push(step, "WorkdirRelativePath", message);
+        }
+        Instruction::Expose(ports) => {
+            for port in ports {
+                expose(step, &state.expand(port, escape), found);
+            }
+        }
+        Instruction::Copy(copy) | Instruction::Add(copy) if copy.from.is_none() => {
+            let verb = if step.instruction.keyword() == "ADD" { "Add" } else { "Copy" };
+            let sources = copy.sources.iter().map(|source| state.expand(source, escape));
+            let literal =
+                |source: &String| !source.is_empty() && !source.contains(['*', '?', '[']) && !source.contains("://");
+            for source in sources.filter(literal).filter(|source| (outside.left_out)(source)) {
+                let message = format!("Attempting to {verb} file {source:?} that is excluded by .dockerignore");
+                found.push(step, "CopyIgnoredFile", message);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn expose(step: &Step, port: &str, found: &mut Found<'_>) {
+    let (range, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+    if protocol != protocol.to_ascii_lowercase() {
+        let message = format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase");
+        found.push(step, "ExposeProtoCasing", message);
+    }
+    if range.contains(':') {
+        let what = "EXPOSE instruction should not define an IP address or host-port mapping";
+        found.push(step, "ExposeInvalidFormat", format!("{what}, found '{port}'"));
+    }
+}
+
+/// Notes what an instruction sets for those after it.
+fn set(step: &Step, state: &mut State, globals: &Globals) {
+    match &step.instruction {
+        Instruction::Env(pairs) => {
+            let values = pairs.iter().map(|pair| (pair.name.clone(), state.expand(&pair.value, globals.escape)));
+            let values: Vec<_> = values.collect();
+            state.variables.extend(values);
+        }
+        Instruction::Arg(arguments) => {
+            for argument in arguments {
+                let value = match &argument.default {
+                    Some(default) => state.expand(default, globals.escape),
+                    None => globals.values.get(&argument.name).cloned().unwrap_or_default(),
+                };
+                state.variables.insert(argument.name.clone(), value);
+            }
+        }
+        Instruction::Workdir(_) => state.workdir = true,
+        Instruction::Shell(_) => state.shell = true,
         _ => {}
     }
 }

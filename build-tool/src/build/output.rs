@@ -1,0 +1,121 @@
+//! What a build is to deliver: where its result goes, and what is written into it beside the image.
+
+use std::path::PathBuf;
+
+use image_tool::archive::Format;
+use image_tool::layout::platform::Platform;
+
+/// What a build is to deliver.
+#[derive(Debug, Clone, Default)]
+pub struct Delivery {
+    /// Where the result goes. If empty, nothing is kept but the step cache.
+    pub outputs: Vec<Output>,
+    /// Annotations of the image's documents.
+    pub annotations: Vec<Annotation>,
+    /// Whether and how the image says how it was made.
+    pub provenance: Option<Provenance>,
+    /// Whether the image says which packages are in it.
+    pub sbom: bool,
+    /// Where steps are taken from before the build.
+    pub cache_from: Vec<CachePlace>,
+    /// Where steps are stored after it.
+    pub cache_to: Vec<CacheExport>,
+}
+
+/// Where steps are kept outside of this machine's cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CachePlace {
+    /// A repository, by the image's name.
+    Registry(String),
+    /// A folder.
+    Folder(PathBuf),
+}
+
+/// What is stored there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheExport {
+    /// The place.
+    pub place: CachePlace,
+    /// Whether all steps are stored, or only those whose layers are in the image.
+    pub all: bool,
+    /// Whether the build succeeds even if nothing can be stored.
+    pub optional: bool,
+}
+
+/// Where the result of a build goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Into layouts, under the names of the image.
+    Image,
+    /// Into layouts, and from there to the registries in the names.
+    Push,
+    /// An archive of the image.
+    Archive {
+        /// Docker's format or OCI's.
+        format: Format,
+        /// The file.
+        to: Target,
+    },
+    /// A new layout in a folder, under the image's names.
+    Layout(PathBuf),
+    /// The files of the image as a tar archive.
+    Tar(Target),
+    /// The files of the image, into a folder.
+    Files(PathBuf),
+}
+
+/// A file, or standard output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Standard output, unless it is a terminal.
+    Stdout,
+    /// A file, which appears once it is complete.
+    File(PathBuf),
+}
+
+impl Output {
+    /// Whether it goes to standard output.
+    pub fn is_stdout(&self) -> bool {
+        matches!(self, Self::Archive { to: Target::Stdout, .. } | Self::Tar(Target::Stdout))
+    }
+
+    /// Whether it is an image, with a digest.
+    pub fn is_image(&self) -> bool {
+        !matches!(self, Self::Tar(_) | Self::Files(_))
+    }
+}
+
+/// An annotation and its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Annotation {
+    /// The document that it is in.
+    pub level: Level,
+    /// The platform whose image has it; `None` means all.
+    pub platform: Option<Platform>,
+    /// The key.
+    pub name: String,
+    /// The value.
+    pub value: String,
+}
+
+/// The documents that have annotations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// The manifest of an image.
+    Manifest,
+    /// The index of images.
+    Index,
+    /// The descriptor of a manifest.
+    ManifestDescriptor,
+    /// The descriptor of the index, in the layout's `index.json`.
+    IndexDescriptor,
+}
+
+/// How much the image says about how it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provenance {
+    /// What it was made from, without build arguments.
+    Min,
+    /// Build arguments and the Dockerfile too.
+    Max,
+}

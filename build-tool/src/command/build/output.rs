@@ -1,0 +1,191 @@
+//! The values of `--output` and `--annotation`.
+
+use anyhow::{Context, Result, bail};
+use build_tool::build::output::{Annotation, Level, Output, Target};
+use bundle_tool::option::csv;
+use image_tool::archive::Format;
+use image_tool::layout::platform::Platform;
+
+/// Reads a value of `--output`: `type=tar,dest=FILE`, or a folder, or `-`.
+pub(super) fn output(text: &str) -> Result<Output> {
+    let wrong = || format!("--output {text}");
+    let fields = csv::fields(text).with_context(wrong)?;
+    if let [path] = &fields[..]
+        && !path.contains('=')
+    {
+        return match path.as_str() {
+            "" => bail!("--output: missing type=TYPE or a folder"),
+            "-" => Ok(Output::Tar(Target::Stdout)),
+            path => Ok(Output::Files(path.into())),
+        };
+    }
+    let fields = Fields::read(&fields).with_context(wrong)?;
+    fields.output().with_context(wrong)
+}
+
+/// The fields of a value, as written.
+#[derive(Default)]
+struct Fields<'a> {
+    kind: &'a str,
+    dest: Option<&'a str>,
+    push: bool,
+    tar: bool,
+}
+
+impl<'a> Fields<'a> {
+    fn read(fields: &'a [String]) -> Result<Self> {
+        let mut read = Self { tar: true, ..Self::default() };
+        for field in fields {
+            let Some((key, value)) = field.split_once('=') else {
+                bail!("{field}: expected KEY=VALUE");
+            };
+            match key.trim().to_lowercase().as_str() {
+                "type" => read.kind = value,
+                "dest" => read.dest = Some(value),
+                "push" => read.push = boolean(key, value)?,
+                "tar" => read.tar = boolean(key, value)?,
+                // What is always so may be asked for.
+                "oci-mediatypes" if value == "true" => {}
+                "compression" if value == "gzip" => {}
+                "oci-mediatypes" => bail!("{field}: images are written with OCI's media types only"),
+                "compression" => bail!("{field}: layers are compressed with gzip only"),
+                "name" => bail!("{field}: not supported here (-t names the image)"),
+                _ => bail!("{key}: unknown key (type, dest, push, tar, oci-mediatypes, compression)"),
+            }
+        }
+        Ok(read)
+    }
+
+    fn output(&self) -> Result<Output> {
+        let takes = |keys: &[&str]| {
+            for (key, given) in [("dest", self.dest.is_some()), ("push", self.push), ("tar", !self.tar)] {
+                if given && !keys.contains(&key) {
+                    bail!("type={} takes no {key}=", self.kind);
+                }
+            }
+            Ok(())
+        };
+        let target = || match self.dest {
+            None | Some("-") => Target::Stdout,
+            Some(path) => Target::File(path.into()),
+        };
+        let folder = || match self.dest {
+            None | Some("" | "-") => bail!("type={} needs dest=FOLDER", self.kind),
+            Some(path) => Ok(path.into()),
+        };
+        match self.kind {
+            "" => bail!("missing type=TYPE (image, registry, docker, oci, tar, local)"),
+            "image" => takes(&["push"]).map(|()| if self.push { Output::Push } else { Output::Image }),
+            "registry" => takes(&["push"]).map(|()| Output::Push),
+            // What docker would load into its store belongs into the layout here.
+            "docker" if self.dest.is_none() => takes(&[]).map(|()| Output::Image),
+            "docker" => takes(&["dest"]).map(|()| Output::Archive { format: Format::Docker, to: target() }),
+            "oci" if !self.tar => takes(&["dest", "tar"]).and_then(|()| Ok(Output::Layout(folder()?))),
+            "oci" => takes(&["dest"]).map(|()| Output::Archive { format: Format::Oci, to: target() }),
+            "tar" => takes(&["dest"]).map(|()| Output::Tar(target())),
+            "local" => takes(&["dest"]).and_then(|()| Ok(Output::Files(folder()?))),
+            other => bail!("type={other}: unknown type (image, registry, docker, oci, tar, local)"),
+        }
+    }
+}
+
+fn boolean(key: &str, value: &str) -> Result<bool> {
+    match value {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => bail!("{key}={value}: neither true nor false"),
+    }
+}
+
+/// Reads a value of `--annotation`: `KEY=VALUE`, after the documents that it is for: `index,manifest[linux/amd64]:`.
+pub(super) fn annotations(text: &str) -> Result<Vec<Annotation>> {
+    let wrong = || format!("--annotation {text}");
+    let Some((key, value)) = text.split_once('=') else { bail!("--annotation {text}: expected KEY=VALUE") };
+    let (levels, name) = match key.split_once(':') {
+        Some((levels, name)) => (levels, name),
+        None => ("manifest", key),
+    };
+    if name.is_empty() {
+        bail!("--annotation {text}: the key is empty");
+    }
+    let one = |level: &str| -> Result<Annotation> {
+        let (level, platform) = match level.strip_suffix(']').and_then(|level| level.split_once('[')) {
+            Some((level, platform)) => (level, Some(platform.parse::<Platform>().with_context(wrong)?)),
+            None => (level, None),
+        };
+        let level = match level {
+            "manifest" => Level::Manifest,
+            "index" => Level::Index,
+            "manifest-descriptor" => Level::ManifestDescriptor,
+            "index-descriptor" => Level::IndexDescriptor,
+            _ => bail!(
+                "--annotation {text}: {level}: unknown document (manifest, index, manifest-descriptor, index-descriptor)"
+            ),
+        };
+        if platform.is_some() && matches!(level, Level::Index | Level::IndexDescriptor) {
+            bail!("--annotation {text}: an index is for all platforms");
+        }
+        Ok(Annotation { level, platform, name: name.to_owned(), value: value.to_owned() })
+    };
+    levels.split(',').map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_dockers() {
+        let file = |name: &str| Target::File(name.into());
+        for (text, expected) in [
+            ("out", Output::Files("out".into())),
+            ("-", Output::Tar(Target::Stdout)),
+            ("type=local,dest=out", Output::Files("out".into())),
+            ("type=tar", Output::Tar(Target::Stdout)),
+            ("type=tar,dest=a.tar", Output::Tar(file("a.tar"))),
+            ("type=oci,dest=a.tar", Output::Archive { format: Format::Oci, to: file("a.tar") }),
+            ("type=oci,tar=false,dest=l", Output::Layout("l".into())),
+            ("type=docker", Output::Image),
+            ("type=docker,dest=-", Output::Archive { format: Format::Docker, to: Target::Stdout }),
+            ("type=image", Output::Image),
+            ("type=image,push=true", Output::Push),
+            ("type=registry", Output::Push),
+            ("\"type=tar\",\"dest=a,b\"", Output::Tar(file("a,b"))),
+        ] {
+            assert_eq!(output(text).unwrap(), expected, "{text}");
+        }
+        for (text, expected) in [
+            ("", "--output: missing type=TYPE or a folder"),
+            ("type=tarr", "type=tarr: unknown type (image, registry, docker, oci, tar, local)"),
+            ("type=local", "type=local needs dest=FOLDER"),
+            ("dest=x", "missing type=TYPE (image, registry, docker, oci, tar, local)"),
+            ("type=image,dest=x", "type=image takes no dest="),
+            ("type=tar,push=true", "type=tar takes no push="),
+            ("type=image,unpack=true", "unpack: unknown key (type, dest, push, tar, oci-mediatypes, compression)"),
+            ("type=image,compression=zstd", "compression=zstd: layers are compressed with gzip only"),
+        ] {
+            assert_eq!(output(text).unwrap_err().root_cause().to_string(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn annotations_name_their_documents() {
+        let one = |level, platform: Option<&str>| Annotation {
+            level,
+            platform: platform.map(|platform| platform.parse().unwrap()),
+            name: "k".into(),
+            value: "v=w".into(),
+        };
+        for (text, expected) in [
+            ("k=v=w", vec![one(Level::Manifest, None)]),
+            ("index,manifest:k=v=w", vec![one(Level::Index, None), one(Level::Manifest, None)]),
+            ("manifest[linux/arm64]:k=v=w", vec![one(Level::Manifest, Some("linux/arm64"))]),
+            ("manifest-descriptor:k=v=w", vec![one(Level::ManifestDescriptor, None)]),
+        ] {
+            assert_eq!(annotations(text).unwrap(), expected, "{text}");
+        }
+        for text in ["k", "=v", "x:k=v", "index[linux/amd64]:k=v", "manifest[]:k=v", "index:=v"] {
+            assert!(annotations(text).is_err(), "{text}");
+        }
+    }
+}

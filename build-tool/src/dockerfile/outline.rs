@@ -1,0 +1,251 @@
+//! What a Dockerfile offers to those who build it: its targets, and the arguments and secrets of one of them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::expand::Lookup;
+use super::instruction::{Argument, Instruction};
+use super::mount::{self, Kind};
+use super::plan::{NoTarget, Plan};
+use super::{Dockerfile, Error, Step};
+use image_tool::show::human::plain;
+
+/// A stage that can be built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TargetStage {
+    /// Its name; empty if it has none.
+    pub name: String,
+    /// Whether it is built without `--target`.
+    pub default: bool,
+    /// What the comment above its FROM says.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// The image or stage that it begins with, as written.
+    pub base: String,
+}
+
+/// The arguments and secrets of a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Outline {
+    /// The target's name; empty if it has none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// What the comment above its FROM says.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// The arguments, in the order of the file.
+    pub args: Vec<Variable>,
+    /// The secrets, by name.
+    pub secrets: Vec<Secret>,
+}
+
+/// A build argument.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// The value that it would have.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub value: String,
+    /// What the comment above its ARG says.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+}
+
+/// A secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Secret {
+    /// Its id.
+    pub name: String,
+    /// Whether the build fails without it.
+    pub required: bool,
+}
+
+/// Why there is no outline.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoOutline {
+    /// The file cannot be planned.
+    #[error(transparent)]
+    Dockerfile(#[from] Error),
+    /// There is no such target.
+    #[error(transparent)]
+    Target(#[from] NoTarget),
+}
+
+/// The stages of a file, in its order.
+pub fn targets(file: &Dockerfile) -> Vec<TargetStage> {
+    let mut targets: Vec<TargetStage> = Vec::new();
+    for step in &file.steps {
+        if let Instruction::From(from) = &step.instruction {
+            let name = from.name.clone().unwrap_or_default();
+            let description = described(step, &name);
+            targets.push(TargetStage { name, default: false, description, base: from.base.clone() });
+        }
+    }
+    if let Some(last) = targets.last_mut() {
+        last.default = true;
+    }
+    // A stage without a name cannot be named, but the last one is built without.
+    targets.retain(|target| target.default || !target.name.is_empty());
+    targets
+}
+
+/// The targets as a table.
+pub fn table_of_targets(targets: &[TargetStage]) -> String {
+    let mut rows = vec![vec!["TARGET".to_owned(), "DESCRIPTION".to_owned()]];
+    for target in targets {
+        let name = match (target.name.as_str(), target.default) {
+            ("", _) => "(default)".to_owned(),
+            (name, true) => format!("{name} (default)"),
+            (name, false) => name.to_owned(),
+        };
+        rows.push(vec![name, target.description.clone()]);
+    }
+    table(&rows, 1)
+}
+
+impl Outline {
+    /// The outline of a target. `lookup` gives the values of arguments as for a build; `given` only those of
+    /// `--build-arg`.
+    pub fn of(
+        name: &str,
+        file: &Dockerfile,
+        target: Option<&str>,
+        lookup: &Lookup<'_>,
+        given: &Lookup<'_>,
+    ) -> Result<Self, NoOutline> {
+        let mut plan = Plan::new(name, file, lookup)?;
+        if let Some(target) = target {
+            plan.set_target(target)?;
+        }
+        let stage = &plan.stages[plan.target];
+        let head = file.steps.iter().find(|step| step.span == stage.span);
+        let title = stage.name.clone().unwrap_or_default();
+        let mut args: BTreeMap<usize, Vec<Variable>> = BTreeMap::new();
+        let mut secrets: BTreeMap<String, bool> = BTreeMap::new();
+        let globals = file.steps.iter().take_while(|step| !matches!(step.instruction, Instruction::From(_)));
+        let global =
+            |name: &str| plan.globals.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+        for step in globals {
+            let values = |argument: &Argument| global(&argument.name).flatten();
+            args.insert(step.span.start, variables(step, &|_| true, &values));
+        }
+        for number in plan.needed() {
+            for step in &plan.stages[number].steps {
+                let value = |argument: &Argument| given(&argument.name).or_else(|| argument.default.clone());
+                // Without a default, it is one of those before the first FROM, or a predefined one.
+                let is_own = |argument: &Argument| {
+                    let name = argument.name.as_str();
+                    argument.default.is_some()
+                        || (global(name).is_none() && (given(name).is_some() || lookup(name).is_none()))
+                };
+                args.insert(step.span.start, variables(step, &is_own, &value));
+                if let Instruction::Run(run) = &step.instruction {
+                    for mount in run.mounts.iter().filter_map(|text| mount::parse(text).ok()) {
+                        if let Kind::Secret { id, required, .. } = mount.kind {
+                            *secrets.entry(id).or_default() |= required;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(Self {
+            description: head.map(|step| described(step, &title)).unwrap_or_default(),
+            name: title,
+            args: args.into_values().flatten().collect(),
+            secrets: secrets.into_iter().map(|(name, required)| Secret { name, required }).collect(),
+        })
+    }
+
+    /// The outline as tables.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        if !self.name.is_empty() || !self.description.is_empty() {
+            let name = if self.name.is_empty() { "(default)" } else { &self.name };
+            let mut rows = vec![vec!["TARGET:".to_owned(), name.to_owned()]];
+            if !self.description.is_empty() {
+                rows.push(vec!["DESCRIPTION:".to_owned(), self.description.clone()]);
+            }
+            text += &(table(&rows, 1) + "\n");
+        }
+        if !self.args.is_empty() {
+            let mut rows = vec![["BUILD ARG", "VALUE", "DESCRIPTION"].map(str::to_owned).to_vec()];
+            rows.extend(
+                self.args.iter().map(|each| vec![each.name.clone(), each.value.clone(), each.description.clone()]),
+            );
+            text += &(table(&rows, 3) + "\n");
+        }
+        if !self.secrets.is_empty() {
+            let mut rows = vec![["SECRET", "REQUIRED"].map(str::to_owned).to_vec()];
+            let required = |secret: &Secret| if secret.required { "true".to_owned() } else { String::new() };
+            rows.extend(self.secrets.iter().map(|each| vec![each.name.clone(), required(each)]));
+            text += &(table(&rows, 3) + "\n");
+        }
+        text
+    }
+}
+
+/// The arguments of an ARG that `keep` keeps.
+fn variables(
+    step: &Step,
+    keep: &dyn Fn(&Argument) -> bool,
+    value: &dyn Fn(&Argument) -> Option<String>,
+) -> Vec<Variable> {
+    let Instruction::Arg(arguments) = &step.instruction else { return Vec::new() };
+    let variable = |argument: &Argument| Variable {
+        name: argument.name.clone(),
+        value: value(argument).unwrap_or_default(),
+        description: described(step, &argument.name),
+    };
+    arguments.iter().filter(|argument| keep(argument)).map(variable).collect()
+}
+
+/// What the comment directly above says of a name that it begins with.
+fn described(step: &Step, name: &str) -> String {
+    let begins = |comment: &&String| !name.is_empty() && comment.split(' ').next() == Some(name);
+    let comment = step.comments.iter().rev().find(begins);
+    comment.map(|comment| comment[name.len()..].trim().to_owned()).unwrap_or_default()
+}
+
+/// Rows with their columns under each other, `space` apart; everything is safe for a terminal.
+fn table(rows: &[Vec<String>], space: usize) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default() + space).collect();
+    let line = |row: &Vec<String>| {
+        let cells: String = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        cells.trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "# VERSION is the one of Python\nARG VERSION=3\n# tools compiles\nFROM a:$VERSION AS tools\nARG DEBUG=no\nRUN --mount=type=secret,id=key,required x\nFROM b AS other\nARG UNSEEN=1\n# main runs it\nFROM tools AS main\nARG VERSION TARGETARCH FREE\n";
+
+    #[test]
+    fn targets_have_their_comments() {
+        let file = Dockerfile::parse("D", FILE.as_bytes()).unwrap();
+        let text = "TARGET         DESCRIPTION\ntools          compiles\nother\nmain (default) runs it\n";
+        assert_eq!(table_of_targets(&targets(&file)), text);
+        let file = Dockerfile::parse("D", b"FROM a\nFROM b\n").unwrap();
+        assert_eq!(table_of_targets(&targets(&file)), "TARGET    DESCRIPTION\n(default)\n");
+    }
+
+    #[test]
+    fn an_outline_has_what_the_target_needs() {
+        let file = Dockerfile::parse("D", FILE.as_bytes()).unwrap();
+        let given = |name: &str| (name == "DEBUG").then(|| "yes".to_owned());
+        let lookup = |name: &str| given(name).or_else(|| (name == "TARGETARCH").then(|| "x".to_owned()));
+        let outline = Outline::of("D", &file, None, &lookup, &given).unwrap();
+        let text = "TARGET:      main\nDESCRIPTION: runs it\n\nBUILD ARG   VALUE   DESCRIPTION\nVERSION     3       is the one of Python\nDEBUG       \
+                    yes\nFREE\n\nSECRET   REQUIRED\nkey      true\n\n";
+        assert_eq!(outline.text(), text);
+        assert!(Outline::of("D", &file, Some("nosuch"), &lookup, &given).is_err());
+    }
+}

@@ -1,0 +1,244 @@
+//! `build --output` and what else a build writes: archives, folders, several platforms, annotations, metadata.
+
+use std::io::Cursor;
+
+use super::*;
+
+/// The files of a tar archive.
+fn archive(bytes: Vec<u8>) -> BTreeMap<String, Vec<u8>> {
+    let mut reader = Reader::new(std::io::BufReader::new(Cursor::new(bytes)));
+    let mut files = BTreeMap::new();
+    while let Some(entry) = reader.next_entry().unwrap() {
+        let mut data = Vec::new();
+        reader.read_to_end(&mut data).unwrap();
+        files.insert(entry.path.to_str().unwrap().trim_start_matches("./").trim_end_matches('/').to_owned(), data);
+    }
+    files
+}
+
+fn json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+/// A work with a context that needs no base image.
+fn work() -> Work {
+    let work = Work::new();
+    work.file("context/app", "app\n");
+    work.file("context/Dockerfile", "FROM scratch\nCOPY app /bin/app\nCMD [\"/bin/app\"]\n");
+    work
+}
+
+#[test]
+fn files_go_into_a_folder_or_a_tar() {
+    let work = work();
+    work.file("out/kept", "kept");
+    work.file("out/bin/other", "other");
+    symlink("/nowhere", work.path("out/bin/app")).unwrap();
+    let run = work.run(&["build", "-o", "out", "context"]).ok();
+    assert_eq!(run.stdout, "out\n");
+    assert_eq!(fs::read_to_string(work.path("out/bin/app")).unwrap(), "app\n", "a link in the way is replaced");
+    assert!(work.path("out/kept").exists() && work.path("out/bin/other").exists(), "what was there stays");
+    assert!(!work.path("home/images").exists(), "no image is made");
+
+    work.run(&["build", "--output", "type=tar,dest=out.tar", "context"]).ok();
+    assert_eq!(archive(fs::read(work.path("out.tar")).unwrap())["bin/app"], b"app\n");
+    let output = work.command(&["build", "-q", "-o", "-", "context"]).output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(archive(output.stdout)["bin/app"], b"app\n");
+
+    work.run(&["build", "-o", "both", "--platform", "linux/amd64,linux/arm64", "context"]).ok();
+    for folder in ["linux_amd64", "linux_arm64"] {
+        assert_eq!(fs::read_to_string(work.path(&format!("both/{folder}/bin/app"))).unwrap(), "app\n");
+    }
+    work.is_clean();
+}
+
+#[test]
+fn archives_are_dockers_or_ocis() {
+    let work = work();
+    let run = work.run(&["build", "-t", "images:app:1", "-o", "type=docker,dest=docker.tar", "context"]).ok();
+    assert_eq!(run.stdout, "docker.tar\n");
+    let files = archive(fs::read(work.path("docker.tar")).unwrap());
+    assert_eq!(json(&files["manifest.json"])[0]["RepoTags"][0], "docker.io/library/app:1");
+    work.run(&["build", "-t", "images:app:1", "-o", "type=oci,dest=oci.tar", "context"]).ok();
+    let files = archive(fs::read(work.path("oci.tar")).unwrap());
+    assert!(files.contains_key("oci-layout") && !files.contains_key("manifest.json"));
+    assert!(!work.path("images").exists(), "the image is in the archives only");
+    work.run(&["build", "-t", "images:app:1", "-o", "type=oci,tar=false,dest=layout", "context"]).ok();
+    let layout = Layout::open(&work.path("layout")).unwrap();
+    layout.image(&"layout:app:1".parse().unwrap(), &Platform::host()).unwrap();
+    let arguments = ["build", "-o", "type=docker,dest=x.tar", "--platform", "linux/amd64,linux/arm64", "context"];
+    work.run(&arguments)
+        .fails("type=docker: an archive in docker's format is for one platform (type=oci takes several)");
+    assert!(!work.path("x.tar").exists());
+    for (arguments, line) in [
+        (
+            &["-o", "type=zip"][..],
+            "--output type=zip: type=zip: unknown type (image, registry, docker, oci, tar, local)",
+        ),
+        (&["-o", "type=local"], "--output type=local: type=local needs dest=FOLDER"),
+        (&["-o", "-", "-o", "type=oci"], "--output: only one of them can go to standard output (dest=FILE)"),
+        (&["--push"], "--push: the image has no name (-t LAYOUT:REF)"),
+        (&["--iidfile", "id", "-o", "out"], "--iidfile: only an image has an ID (type=image, oci or docker)"),
+        (&["--progress", "tty"], "--progress tty: standard error is not a terminal (--progress plain)"),
+    ] {
+        work.run(&[&["build"], arguments, &["context"]].concat()).fails(line);
+    }
+    assert_eq!(work.run(&["build", "--builder", "other", "context"]).status, 2);
+    assert_eq!(work.run(&["build", "--progress", "loud", "context"]).status, 2);
+    work.is_clean();
+}
+
+#[test]
+fn ids_and_metadata_are_buildxs() {
+    let work = work();
+    let arguments =
+        ["build", "-t", "images:built", "-t", "images:b", "--iidfile", "id", "--metadata-file", "meta.json", "context"];
+    work.run(&arguments).ok();
+    let image = work.image().1;
+    let id = image.manifest().config().digest().to_string();
+    assert_eq!(fs::read_to_string(work.path("id")).unwrap(), id);
+    let metadata = json(&fs::read(work.path("meta.json")).unwrap());
+    assert_eq!(metadata["containerimage.config.digest"], id);
+    assert_eq!(metadata["containerimage.digest"], image.descriptor().digest().to_string());
+    assert_eq!(metadata["containerimage.descriptor"]["size"], image.descriptor().size());
+    assert_eq!(metadata["image.name"], "built,b");
+}
+
+#[test]
+fn several_platforms_make_an_index() {
+    let work = work();
+    work.file("context/Dockerfile", "FROM scratch\nCOPY app /bin/app\nARG TARGETARCH\nLABEL arch=$TARGETARCH\n");
+    let arguments = [
+        "build",
+        "-t",
+        "images:built",
+        "--platform",
+        "linux/amd64",
+        "--platform",
+        "linux/arm64",
+        "--annotation",
+        "a=1",
+        "--annotation",
+        "index:b=2",
+        "--annotation",
+        "manifest[linux/arm64]:c=3",
+        "--annotation",
+        "manifest-descriptor:d=4",
+        "--iidfile",
+        "id",
+        "context",
+    ];
+    let run = work.run(&arguments).ok();
+    assert!(run.shows("[linux/arm64 1/2] COPY app /bin/app") || run.shows("[linux/arm64 2/2] COPY"), "{}", run.stderr);
+    let layout = Layout::open(&work.path("images")).unwrap();
+    let address: Address = "images:built".parse().unwrap();
+    let index = layout.resolve(&address).unwrap();
+    assert_eq!(fs::read_to_string(work.path("id")).unwrap(), index.digest().to_string());
+    let document = json(&layout.read(&index, 1 << 20).unwrap());
+    assert_eq!(document["annotations"], serde_json::json!({"b": "2"}));
+    assert_eq!(document["manifests"][1]["annotations"], serde_json::json!({"d": "4"}));
+    for (platform, annotations) in
+        [("linux/amd64", serde_json::json!({"a": "1"})), ("linux/arm64", serde_json::json!({"a": "1", "c": "3"}))]
+    {
+        let image = layout.image(&address, &platform.parse().unwrap()).unwrap();
+        assert_eq!(json(image.config_bytes())["config"]["Labels"]["arch"], platform.split_once('/').unwrap().1);
+        assert_eq!(json(image.manifest_bytes())["annotations"], annotations);
+    }
+    work.run(&["build", "--annotation", "index:b=2", "context"])
+        .fails("--annotation b: the image has no index (it is for one platform)");
+}
+
+#[test]
+fn a_foreign_platform_is_never_taken_for_another() {
+    let work = Work::with_base();
+    work.build("FROM --platform=linux/s390x base\n").fails(
+        "Dockerfile:1: FROM --platform=linux/s390x base: base: no image for linux/s390x (available: linux/amd64)"
+            .replace("amd64", Platform::host().architecture())
+            .as_str(),
+    );
+    work.build_with("FROM base\nRUN x\n", &["--platform", "linux/s390x"]).fails(
+        "Dockerfile:1: FROM base: base: no image for linux/s390x (available: linux/amd64)"
+            .replace("amd64", Platform::host().architecture())
+            .as_str(),
+    );
+    let dockerfile = "FROM --platform=$BUILDPLATFORM base AS cross\nARG TARGETARCH\nRUN echo $TARGETARCH >/arch\n\
+                      FROM scratch\nCOPY --from=cross /arch /arch\n";
+    work.build_with(dockerfile, &["--platform", "linux/s390x"]).ok();
+    let layout = Layout::open(&work.path("images")).unwrap();
+    let image = layout.image(&"images:built".parse().unwrap(), &"linux/s390x".parse().unwrap()).unwrap();
+    assert_eq!(json(image.config_bytes())["architecture"], "s390x");
+    assert_eq!(text(&work.top(), "arch"), "s390x\n", "the compiler's stage knows the target");
+    if !Path::new("/proc/sys/fs/binfmt_misc/qemu-s390x").exists() {
+        work.file("context/sh", "");
+        let run = work.build_with("FROM scratch\nCOPY sh /bin/sh\nRUN x\n", &["--platform", "linux/s390x"]);
+        let line = run.stderr.lines().last().unwrap_or_default();
+        assert!(line.contains("RUN x: this machine cannot run commands for linux/s390x (register"), "{line}");
+    }
+    work.is_clean();
+}
+
+#[test]
+fn a_stage_can_be_done_again() {
+    let work = Work::with_base();
+    let dockerfile = "FROM base AS one\nRUN echo one\nFROM one AS two\nRUN echo two\n";
+    work.build(dockerfile).ok();
+    let run = work.build_with(dockerfile, &["--no-cache-filter", "TWO"]).ok();
+    assert_eq!(run.stderr.lines().filter(|line| line.ends_with("CACHED")).count(), 1, "{}", run.stderr);
+    assert!(run.stderr.lines().any(|line| line.ends_with(" two")), "{}", run.stderr);
+}
+
+#[test]
+fn progress_is_json_where_that_is_asked_for() {
+    let work = Work::with_base();
+    let run = work.build_with("FROM base\nRUN echo hello\nRUN exit 3\n", &["--progress", "rawjson"]);
+    let (error, events) = run.stderr.trim_end().rsplit_once('\n').map(|(events, error)| (error, events)).unwrap();
+    assert_eq!(error, "build-tool: Dockerfile:3: RUN exit 3: exit status 3");
+    let events: Vec<Value> = events.lines().map(|line| json(line.as_bytes())).collect();
+    assert!(events.iter().any(|event| event["logs"][0]["data"] == "aGVsbG8K"));
+    assert!(events.iter().any(|event| event["vertexes"][0]["error"] == "exit status 3"));
+}
+
+#[test]
+fn an_image_says_how_it_was_made_and_what_is_in_it() {
+    let work = Work::with_base();
+    work.file("context/status", "Package: a\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n");
+    work.file("context/METADATA", "Name: requests\nVersion: 2\n");
+    let dockerfile = "FROM base\nARG WORD\nCOPY status /var/lib/dpkg/status\nCOPY METADATA /usr/lib/python3/requests-2.dist-info/METADATA\n";
+    work.build_with(dockerfile, &["--provenance=mode=max", "--sbom", "--build-arg", "WORD=w", "--iidfile", "id"]).ok();
+    let layout = Layout::open(&work.path("images")).unwrap();
+    let index = layout.resolve(&"images:built".parse().unwrap()).unwrap();
+    let document = json(&layout.read(&index, 1 << 20).unwrap());
+    let [image, attestation] = &document["manifests"].as_array().unwrap()[..] else { panic!("{document}") };
+    assert_eq!(attestation["platform"], serde_json::json!({"os": "unknown", "architecture": "unknown"}));
+    assert_eq!(attestation["annotations"]["vnd.docker.reference.digest"], image["digest"]);
+    let manifest = serde_json::from_value(attestation.clone()).unwrap();
+    let manifest = json(&layout.read(&manifest, 1 << 20).unwrap());
+    let statements: BTreeMap<String, Value> = manifest["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|layer| {
+            let descriptor = serde_json::from_value(layer.clone()).unwrap();
+            let statement = json(&layout.read(&descriptor, 1 << 20).unwrap());
+            assert_eq!(layer["annotations"]["in-toto.io/predicate-type"], statement["predicateType"]);
+            assert_eq!(
+                statement["subject"][0]["digest"]["sha256"].as_str(),
+                image["digest"].as_str().unwrap().strip_prefix("sha256:")
+            );
+            (statement["predicateType"].as_str().unwrap().to_owned(), statement["predicate"].clone())
+        })
+        .collect();
+    let provenance = &statements["https://slsa.dev/provenance/v1"]["buildDefinition"];
+    assert_eq!(provenance["externalParameters"]["args"]["WORD"], "w");
+    assert!(
+        provenance["resolvedDependencies"][0]["uri"].as_str().unwrap().starts_with("pkg:docker/base?platform=linux%2F")
+    );
+    let packages = &statements["https://spdx.dev/Document"]["packages"];
+    let names: Vec<&str> = packages.as_array().unwrap().iter().filter_map(|package| package["name"].as_str()).collect();
+    assert_eq!(names, ["a", "requests"]);
+    let image = layout.image(&"images:built".parse().unwrap(), &Platform::host()).unwrap();
+    assert_eq!(fs::read_to_string(work.path("id")).unwrap(), image.manifest().config().digest().to_string());
+    work.run(&["build", "--sbom", "-o", "out", "context"])
+        .fails("--attest: only an image has attestations (type=image, registry or oci)");
+}
