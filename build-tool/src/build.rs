@@ -11,7 +11,7 @@ pub mod lint;
 pub mod output;
 mod schedule;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use image_tool::address::home::Home;
 use image_tool::layer;
@@ -24,12 +24,14 @@ use crate::dockerfile::instruction::Instruction;
 use crate::dockerfile::plan::Plan;
 use crate::dockerfile::{Dockerfile, Span, Warning};
 use crate::progress::{Progress, Show};
+use crate::run::agent::Agents;
 use crate::run::interrupt::Interrupt;
 use crate::run::runtime;
 use crate::source::access::Access;
 use crate::source::context::Context;
 use crate::source::digests::Digests;
 use crate::source::named::Named;
+use crate::step;
 use crate::step::session::{self, Session};
 
 pub use crate::step::session::{Options, SecretSource};
@@ -129,9 +131,13 @@ fn ready(options: &Options, sources: &epoch::Sources<'_>) -> Result<Ready, Error
 }
 
 fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<'_>, Error> {
-    let Opened { home, context, contexts, access } = opened;
+    let Opened { home, context, contexts, mut access } = opened;
     let options = &ready.options;
+    let agents = Agents::find(&options.ssh, std::env::var_os("SSH_AUTH_SOCK").map(Into::into))?;
     let builds = home.builds();
+    if access.agent.is_none() {
+        access.agent = agents.socket("default", &builds)?;
+    }
     Ok(Session {
         options,
         platform: Platform::host(),
@@ -148,11 +154,18 @@ fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<
         digests: Digests::open(&builds),
         progress,
         interrupt: Interrupt::listen().map_err(Error::Signals)?,
+        agents,
+        watch: OnceLock::new(),
+        empty: OnceLock::new(),
+        common: Mutex::default(),
     })
 }
 
 /// Makes the target for each platform, one after the other.
 fn make(session: &mut Session<'_>, plans: &[(Platform, Plan)]) -> Result<Vec<Finished>, Error> {
+    for (_, plan) in plans {
+        check_entitlements(session, plan)?;
+    }
     folder::sweep(&session.home.builds(), runtime::end_orphan);
     let mut finished = Vec::new();
     for (platform, plan) in plans {
@@ -195,6 +208,24 @@ fn show_warnings(session: &Session<'_>, warnings: &[Warning]) {
     session.progress.block(&text);
 }
 
+/// Refuses a Dockerfile that asks for what is not granted before any of it is done. The triggers of base images are
+/// checked when they are reached.
+fn check_entitlements(session: &Session<'_>, plan: &Plan) -> Result<(), Error> {
+    let needed = plan.needed().into_iter().map(|stage| &plan.stages[stage]);
+    for step in needed.flat_map(|stage| &stage.steps) {
+        let Instruction::Run(run) = &step.instruction else { continue };
+        let (insecure, network) = session.asks(run);
+        let granted = &session.options.granted;
+        granted.check(insecure, session.options.sandbox.network, network).map_err(|source| Error::Step {
+            file: session.context.dockerfile_name().to_owned(),
+            lines: step.span,
+            text: step::shorten(&step.text),
+            source: Box::new(source.into()),
+        })?;
+    }
+    Ok(())
+}
+
 fn warn_of_unused_arguments(session: &Session<'_>, plan: &Plan) {
     let Session { options, platform, stage, .. } = session;
     let declares = |instruction: &Instruction, name: &str| matches!(instruction, Instruction::Arg(arguments) if arguments.iter().any(|argument| argument.name == name));
@@ -206,7 +237,7 @@ fn warn_of_unused_arguments(session: &Session<'_>, plan: &Plan) {
     let predefined = |name: &str| {
         session::is_proxy(name)
             || options.predefined(platform, stage, name).is_some()
-            || ["SOURCE_DATE_EPOCH", lint::ARGUMENT, session::KEEP_GIT_DIR].contains(&name)
+            || ["SOURCE_DATE_EPOCH", lint::ARGUMENT, session::KEEP_GIT_DIR, session::HOSTNAME].contains(&name)
     };
     for name in
         options.arguments.keys().filter(|name| !declared(name) && !triggered.contains(*name) && !predefined(name))

@@ -190,8 +190,7 @@ impl Cache {
             let folder = self.path.join("steps");
             fs::create_dir_all(&folder)?;
             let mut file = tempfile::NamedTempFile::new_in(&folder)?;
-            serde_json::to_writer(&mut file, record)?;
-            file.flush()?;
+            file.write_all(&serde_json::to_vec(record)?)?;
             file.persist(folder.join(key)).map_err(|error| error.error)?;
             Ok(())
         };

@@ -6,6 +6,7 @@ mod check;
 mod graph;
 mod manual;
 mod parse;
+mod watch;
 
 use std::ffi::OsString;
 use std::str::FromStr;
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Parse(parse::Parse),
     Graph(graph::Graph),
     Cache(cache::Cache),
+    #[command(hide = true, name = build_tool::run::watch::COMMAND)]
+    Watch(watch::Watch),
     #[command(flatten)]
     Document(Document),
 }
@@ -67,6 +70,7 @@ impl Command {
             Self::Parse(command) => command.run(),
             Self::Graph(command) => command.run(),
             Self::Cache(command) => command.run(),
+            Self::Watch(command) => command.run(),
             Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES),
         }
     }

@@ -4,6 +4,7 @@
 //! functions. BuildKit's parser is the reference, and its test files are part of the tests.
 
 pub mod check;
+pub mod device;
 pub mod excerpt;
 pub mod expand;
 mod flag;

@@ -3,21 +3,27 @@
 //!
 //! A thread makes the mounts in a private mount namespace and starts the runtime from there, so they vanish with it,
 //! whatever happens. The container gets what BuildKit gives it: docker's default capabilities and seccomp filter, the
-//! host name `buildkitsandbox`, the host's resolv.conf. Mount points that the image lacks are put *below* its layers,
+//! host name `buildkitsandbox`, the host's resolv.conf; what is beyond, its caller must have granted. Mount points that the image lacks are put *below* its layers,
 //! so they are never created in the upper directory and cannot end up in the layer.
 //!
 //! This room may import [`crate::source`], [`crate::stage`], [`crate::cache`], the words of
-//! [`crate::dockerfile::mount`] and [`crate::progress`]. It knows no step: it is told which command to run over which
+//! [`crate::dockerfile::mount`] and [`crate::dockerfile::device`], and [`crate::progress`]. It knows no step: it is told which command to run over which
 //! layers.
 
+pub mod agent;
 pub mod cache_mount;
+pub mod common;
 pub mod emulation;
+pub mod entitlement;
 mod error;
 pub mod interrupt;
 pub mod mount;
 pub mod network;
+mod place;
 mod rootfs;
 pub mod runtime;
+pub mod sandbox;
+pub mod watch;
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -25,21 +31,24 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use bundle_tool::config::cdi::Edits;
 use bundle_tool::config::image;
 use bundle_tool::config::{self, Container, Options};
+use bundle_tool::option::limit::Limits;
 use bundle_tool::rootfs::private_namespace;
 use bundle_tool::rootfs::user;
 use image_tool::address::home::Home;
-use image_tool::beneath::Root;
 use image_tool::error::During;
 use oci_spec::runtime::Mount;
 
+use common::Common;
 pub use error::Error;
 use interrupt::Interrupt;
-use mount::{HOSTNAME, Mounts, Prepared};
+use mount::{Mounts, Prepared};
 use network::Network;
 use rootfs::Rootfs;
 use runtime::Runtime;
+use sandbox::Sandbox;
 
 use crate::progress::Task;
 
@@ -64,6 +73,12 @@ pub struct Job<'a> {
     pub network: Network,
     /// Whether everything is allowed: `--security=insecure`.
     pub insecure: bool,
+    /// What the devices of this command need.
+    pub devices: Edits,
+    /// What all commands of the build get.
+    pub sandbox: &'a Sandbox,
+    /// What they have in common.
+    pub common: &'a Common,
     /// The OCI runtime's program.
     pub runtime: &'a Path,
     /// The data folder.
@@ -83,47 +98,55 @@ pub fn run(job: &Job<'_>, task: &Task<'_>, interrupt: &Interrupt) -> Result<(), 
 
 fn in_namespace(job: &Job<'_>, task: &Task<'_>, interrupt: &Interrupt) -> Result<(), Error> {
     private_namespace()?;
-    let mut mounts = Mounts::new(job.folder);
-    mounts.network(job.network)?;
+    let files = job.common.files(job.network, job.folder, job.sandbox)?;
+    let mut mounts = Mounts::new(job.folder, &files, job.network);
     for (number, mount) in job.mounts.iter().enumerate() {
         mounts.add(number, mount)?;
     }
     let Mounts { entries, places, .. } = mounts;
-    let rootfs = Rootfs::mount(job.folder, &job.lower, &places)?;
-    let name = format!("build{}", job.folder.file_name().unwrap_or_default().to_string_lossy().replace('.', "-"));
-    configure(job, &name, rootfs.root(), entries)?;
-    let runtime = Runtime { program: job.runtime, state: job.home.builds().join("state"), bundle: job.folder };
+    let rootfs = Rootfs::mount(job.folder, &job.lower, &places, job.common)?;
+    let name = runtime::name(job.folder);
+    configure(job, &name, &rootfs, entries)?;
+    let runtime = Runtime { program: job.runtime, bundle: job.folder };
     let status = runtime.run(&name, task, interrupt)?;
     rootfs.unmount()?;
     if interrupt.is_set() { Err(Error::Interrupted) } else { outcome(status, job.runtime) }
 }
 
 /// Writes the container's config.json.
-fn configure(job: &Job<'_>, name: &str, root: &Root, mounts: Vec<Mount>) -> Result<(), Error> {
-    let identity = user::resolve(root.as_fd(), job.user, &[])
+fn configure(job: &Job<'_>, name: &str, rootfs: &Rootfs, mounts: Vec<Mount>) -> Result<(), Error> {
+    let identity = user::resolve(rootfs.root().as_fd(), job.user, &[])
         .map_err(|source| Error::User { name: job.user.to_owned(), source })?;
+    rootfs.make_workdir(&job.workdir, identity.uid, identity.gid)?;
     let image = image::Runtime { env: job.env.clone(), working_dir: job.workdir.clone(), ..image::Runtime::default() };
-    let network = job.network.settings(job.home)?;
+    let mut network = job.network.settings(job.home, job.sandbox.gateway_names())?;
+    network.annotations.insert(runtime::ANNOTATION.to_owned(), job.runtime.display().to_string());
+    let default = Options::default();
     let options = Options {
         entrypoint: job.arguments.first().cloned(),
         command: job.arguments.get(1..).unwrap_or_default().to_vec(),
-        hostname: Some(HOSTNAME.to_owned()),
         privileged: job.insecure,
         network: network.namespace,
-        ..Options::default()
+        limits: Limits { ulimits: job.sandbox.ulimits.clone(), ..Limits::default() },
+        shm_size: job.sandbox.shm_size.unwrap_or(default.shm_size),
+        cgroup_parent: job.sandbox.cgroup_parent.clone(),
+        cdi: job.devices.clone(),
+        ..default
     };
-    let spec = config::build(Container {
+    let mut spec = config::build(Container {
         name,
         options: &options,
         image: &image,
         architecture: job.architecture,
         identity: &identity,
-        rootfs: Path::new("rootfs"),
+        rootfs: rootfs.path(),
         mounts,
         hooks: network.hooks,
         annotations: network.annotations,
         id_ranges: None,
     })?;
+    // As an option it would be the variable HOSTNAME too, which BuildKit does not set.
+    spec.set_hostname(Some(job.sandbox.hostname.clone()));
     let path = job.folder.join("config.json");
     Ok(fs::write(&path, config::to_json(&spec)).during("write", &path)?)
 }

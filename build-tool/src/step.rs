@@ -25,7 +25,8 @@ use crate::dockerfile::{Dockerfile, Step};
 pub use context::files;
 pub use error::{Error, Failure};
 use session::Session;
-use title::{Titles, shorten};
+use title::Titles;
+pub use title::shorten;
 use work::Work;
 pub use work::{Built, Sources};
 

@@ -191,7 +191,7 @@ fn image_tool_names_what_is_wrong() {
 }
 
 /// Answers every request to it by a function, until the test program ends. Returns its address.
-fn serve(answer: impl Fn(&str, &str) -> (u16, Vec<(&'static str, String)>, Vec<u8>) + Send + Sync + 'static) -> String {
+fn serve(answer: impl Fn(&str, &str) -> Answer + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let answer = std::sync::Arc::new(answer);
@@ -207,27 +207,27 @@ fn serve(answer: impl Fn(&str, &str) -> (u16, Vec<(&'static str, String)>, Vec<u
     address
 }
 
+/// A status, headers and a body.
+type Answer = (u16, Vec<(&'static str, String)>, Vec<u8>);
+
 fn converse(
     mut stream: TcpStream,
-    answer: &dyn Fn(&str, &str) -> (u16, Vec<(&'static str, String)>, Vec<u8>),
+    answer: &dyn Fn(&str, &str) -> Answer,
 ) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
-    while let Some(first) = lines.next() {
-        let first = first?;
-        let mut words = first.split(' ');
-        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        // The bodies of requests are left unread: the connection ends with the answer.
-        while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-        let (status, headers, body) = answer(method, path);
-        let mut head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
-        for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
-        }
-        stream.write_all((head + "\r\n").as_bytes())?;
-        if method != "HEAD" {
-            stream.write_all(&body)?;
-        }
-        return Ok(());
+    let Some(first) = lines.next().transpose()? else { return Ok(()) };
+    let mut words = first.split(' ');
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    // The bodies of requests are left unread: the connection ends with the answer.
+    while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+    let (status, headers, body) = answer(method, path);
+    let mut head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    stream.write_all((head + "\r\n").as_bytes())?;
+    if method != "HEAD" {
+        stream.write_all(&body)?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::{carry, epoch, export};
 use crate::dockerfile;
 use crate::dockerfile::Span;
 use crate::dockerfile::plan::{BadName, NoTarget};
+use crate::run::agent;
 use crate::source::context;
 use crate::step;
 
@@ -37,6 +38,9 @@ pub enum Error {
     /// The target layout or the step cache cannot be used.
     #[error(transparent)]
     Layout(#[from] layout::Error),
+    /// An SSH agent is not there.
+    #[error(transparent)]
+    Agent(#[from] agent::Error),
     /// No handler for signals can be installed.
     #[error("listen for signals")]
     Signals(#[source] io::Error),

@@ -19,6 +19,7 @@ use build_tool::progress::Show;
 use build_tool::run::network::Network;
 use build_tool::source::place::Place;
 use build_tool::stage::base::Pull;
+use build_tool::step::session;
 use bundle_tool::option::csv;
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum, ValueHint};
@@ -26,6 +27,10 @@ use image_tool::address::Address;
 use image_tool::layout::platform::Platform;
 
 use super::words;
+
+mod commands;
+
+use commands::Commands;
 
 /// Build an image and print its address.
 ///
@@ -141,6 +146,8 @@ pub(crate) struct Build {
             PossibleValue::new("bridge").help("The network bridge of bundle-tool, docker's default"),
         ]))]
     network: Network,
+    #[command(flatten)]
+    commands: Commands,
     /// Provide a secret, a file or an environment variable, to RUN --mount=type=secret; may be repeated.
     #[arg(long = "secret", value_name = "id=NAME[,src=FILE|,env=VARIABLE]")]
     secrets: Vec<String>,
@@ -257,6 +264,7 @@ impl Build {
             let (name, value) = text.split_once('=').unwrap_or((&text, ""));
             labels.insert(name.to_owned(), value.to_owned());
         }
+        let sandbox = self.commands.sandbox(self.network, arguments.get(session::HOSTNAME).cloned())?;
         let secrets = self.secrets.iter().map(|text| secret(text)).collect::<Result<_>>()?;
         // As in docker, the variable of the environment is an argument, and an empty one counts as not set.
         if let Some(epoch) = std::env::var("SOURCE_DATE_EPOCH").ok().filter(|text| !text.is_empty()) {
@@ -293,7 +301,9 @@ impl Build {
             pull: self.pull,
             runtime: self.runtime,
             platforms,
-            network: self.network,
+            sandbox,
+            granted: self.commands.allow.into_iter().collect(),
+            ssh: self.commands.ssh,
             show,
             debug: self.debug,
             epoch: None,
@@ -322,20 +332,32 @@ fn show(style: Option<Style>) -> Result<Show> {
 
 /// Reads `id=NAME,src=FILE` or `id=NAME,env=VARIABLE`. With neither, the secret is the variable of that name, or else the file.
 fn secret(text: &str) -> Result<(String, SecretSource)> {
-    let (mut id, mut source) = (None, None);
+    let (mut id, mut file, mut variable, mut kind) = (None, None, None, None);
     for field in csv::fields(text).with_context(|| format!("--secret {text}"))? {
         match field.split_once('=') {
             Some(("id", value)) => id = Some(value.to_owned()),
-            Some(("src" | "source", value)) => source = Some(SecretSource::File(value.into())),
-            Some(("env", value)) => source = Some(SecretSource::Variable(value.to_owned())),
-            Some(("type", "file" | "env")) => {}
+            Some(("src" | "source", value)) => file = Some(value.to_owned()),
+            Some(("env", value)) => variable = Some(value.to_owned()),
+            Some(("type", value @ ("file" | "env"))) => kind = Some(value.to_owned()),
             _ => bail!("--secret {text}: expected id=NAME, src=FILE or env=VARIABLE, not {field:?}"),
         }
     }
-    let Some(id) = id else { bail!("--secret {text}: missing id=NAME") };
-    let source = source.unwrap_or_else(|| match std::env::var_os(&id) {
-        Some(_) => SecretSource::Variable(id.clone()),
-        None => SecretSource::File(id.clone().into()),
-    });
+    let Some(id) = id.filter(|id| !id.is_empty()) else { bail!("--secret {text}: missing id=NAME") };
+    let source = match (kind.as_deref(), file, variable) {
+        (_, Some(_), Some(_)) => bail!("--secret {text}: expected src= or env=, not both"),
+        // As in docker, the source of a variable may be spelled src=.
+        (Some("env"), Some(name), None) | (None | Some("env"), None, Some(name)) => SecretSource::Variable(name),
+        (Some(_), None, Some(_)) => bail!("--secret {text}: expected src=, not env=, with type=file"),
+        (_, Some(path), None) => SecretSource::File(path.into()),
+        (Some("env"), None, None) => SecretSource::Variable(id.clone()),
+        (None, None, None) if std::env::var_os(&id).is_some() => SecretSource::Variable(id.clone()),
+        (_, None, None) => SecretSource::File(id.clone().into()),
+    };
+    if let SecretSource::File(path) = &source {
+        let found = std::fs::metadata(path).with_context(|| format!("--secret {text}: {}", path.display()))?;
+        if found.is_dir() {
+            bail!("--secret {text}: {}: is a directory", path.display());
+        }
+    }
     Ok((id, source))
 }

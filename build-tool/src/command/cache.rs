@@ -1,7 +1,8 @@
 use std::io::Write;
 
 use anyhow::Result;
-use build_tool::cache::prune;
+use build_tool::cache::{folder, prune};
+use build_tool::run::runtime;
 use clap::{Args, Subcommand};
 use image_tool::address::home::Home;
 use image_tool::program::{pipe, say};
@@ -94,6 +95,7 @@ impl Prune {
             let created = entry.record.created.parse::<Timestamp>().ok();
             since.is_some_and(|since| created.is_some_and(|created| created >= since))
         };
+        folder::sweep(&home.builds(), runtime::end_orphan);
         let freed = prune::prune(home, keep, self.mounts)?;
         say(&format!("{} removed", human::size(freed)));
         Ok(())

@@ -17,7 +17,7 @@ const FLAGS: [(&str, &[&str]); 5] = [
     ("COPY", &["from", "chown", "chmod", "link", "parents", "exclude"]),
     ("FROM", &["platform"]),
     ("HEALTHCHECK", &["interval", "timeout", "start-period", "start-interval", "retries"]),
-    ("RUN", &["mount", "network", "security"]),
+    ("RUN", &["mount", "network", "security", "device"]),
 ];
 
 impl Flags<'_> {

@@ -117,6 +117,9 @@ pub struct Run {
     pub heredocs: Vec<Heredoc>,
     /// The values of `--mount`, in order, for [`super::mount::parse`] once variables are expanded.
     pub mounts: Vec<String>,
+    /// The values of `--device`, in order, for [`super::device::parse`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
     /// The value of `--network`: `default`, `host` or `none`.
     pub network: Option<String>,
     /// The value of `--security`: `sandbox` or `insecure`.

@@ -143,7 +143,9 @@ impl Outline {
                 };
                 args.insert(step.span.start, variables(step, &is_own, &value));
                 if let Instruction::Run(run) = &step.instruction {
-                    for mount in run.mounts.iter().filter_map(|text| mount::parse(text).ok()) {
+                    for mount in
+                        run.mounts.iter().filter_map(|text| mount::parse(text, &|word| Ok(word.to_owned())).ok())
+                    {
                         if let Kind::Secret { id, required, .. } = mount.kind {
                             *secrets.entry(id).or_default() |= required;
                         }

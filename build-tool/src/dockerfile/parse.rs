@@ -1,5 +1,6 @@
 //! From the words of a logical line to an instruction.
 
+use super::device;
 use super::expand::{self, Quoting};
 use super::flag::Flags;
 use super::heredoc;
@@ -229,10 +230,12 @@ fn run(line: &Line, flags: &mut Flags<'_>) -> Result<Instruction, Problem> {
         return Err(Problem::Arguments("RUN", "a command"));
     }
     let mounts = flags.strings("mount")?;
-    // A mount that holds a variable is checked when the variable has a value. Where a mount comes from is needed
-    // earlier, for the plan.
-    for text in mounts.iter().filter(|text| !text.contains('$')) {
-        mount::parse(text).map_err(|reason| flags.bad("mount", reason.to_string()))?;
+    for text in &mounts {
+        mount::check(text).map_err(|reason| flags.bad("mount", reason.to_string()))?;
+    }
+    let devices = flags.strings("device")?;
+    for text in &devices {
+        device::parse(text).map_err(|reason| flags.bad("device", reason.to_string()))?;
     }
     let network = flags.string("network")?;
     if let Some(other) = network.as_deref().filter(|network| !["default", "host", "none"].contains(network)) {
@@ -242,7 +245,8 @@ fn run(line: &Line, flags: &mut Flags<'_>) -> Result<Instruction, Problem> {
     if let Some(other) = security.as_deref().filter(|security| !["sandbox", "insecure"].contains(security)) {
         return Err(flags.bad("security", format!("{other:?} is neither sandbox nor insecure")));
     }
-    Ok(Instruction::Run(Run { command, heredocs: line.heredocs.clone(), mounts, network, security }))
+    let heredocs = line.heredocs.clone();
+    Ok(Instruction::Run(Run { command, heredocs, mounts, devices, network, security }))
 }
 
 fn copy(line: &Line, keyword: &'static str, flags: &mut Flags<'_>) -> Result<Copy, Problem> {

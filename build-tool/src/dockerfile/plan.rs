@@ -331,10 +331,8 @@ impl Plan {
 fn froms(instruction: &Instruction) -> Vec<String> {
     match instruction {
         Instruction::Copy(copy) => copy.from.iter().cloned().collect(),
-        // A mount that holds a variable is parsed again when the variable has a value; its `from` may hold none.
-        Instruction::Run(run) => {
-            run.mounts.iter().filter_map(|text| mount::parse(text).ok()?.from().map(str::to_owned)).collect()
-        }
+        // A mount may hold variables that have no value yet; its `from` holds none.
+        Instruction::Run(run) => run.mounts.iter().filter_map(|text| mount::from(text)).collect(),
         _ => Vec::new(),
     }
 }

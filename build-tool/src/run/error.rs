@@ -4,9 +4,12 @@ use std::io;
 use std::path::PathBuf;
 
 use bundle_tool::config;
+use bundle_tool::option::Refused;
 use bundle_tool::rootfs;
 use bundle_tool::rootfs::user;
 use image_tool::beneath;
+
+use super::agent;
 
 /// Why a command failed, or could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +57,23 @@ pub enum Error {
     /// The container's config.json cannot be made.
     #[error(transparent)]
     Config(#[from] config::Error),
+    /// The command asks for something that the caller of the build does not grant.
+    #[error("{flag} is not allowed (build --allow {entitlement})")]
+    NotAllowed {
+        /// The flag of RUN.
+        flag: &'static str,
+        /// What `--allow` has to name.
+        entitlement: &'static str,
+    },
+    /// The command asks for a device that the caller of the build does not grant.
+    #[error("--device={0} is not allowed (build --allow device={0})")]
+    DeviceNotAllowed(String),
+    /// A device is not described, or its description is not valid.
+    #[error(transparent)]
+    Device(#[from] Refused),
+    /// An SSH agent cannot be reached or started.
+    #[error(transparent)]
+    Agent(#[from] agent::Error),
     /// The source of a mount does not exist.
     #[error("--mount: {}: not found in its source", .0.display())]
     MountSource(PathBuf),

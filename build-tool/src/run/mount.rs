@@ -5,8 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use bundle_tool::config;
-use bundle_tool::network::files::{Dns, host_resolv_conf, resolv_conf};
-use bundle_tool::rootfs::{Overlay, in_user_namespace};
+use bundle_tool::rootfs::{Overlay, has_mounts_beneath, in_user_namespace};
 use image_tool::beneath::Root;
 use image_tool::error::During;
 use oci_spec::runtime::Mount;
@@ -14,12 +13,9 @@ use rustix::mount::{MountFlags, MountPropagationFlags};
 
 use super::error::Error;
 use super::network::Network;
-use super::rootfs::Place;
+use super::place::{FILES, Place};
 use crate::source::files::Files;
 use crate::source::ignore::Ignore;
-
-/// The host name in every RUN.
-pub(super) const HOSTNAME: &str = "buildkitsandbox";
 
 /// A mount whose source is known.
 #[derive(Debug)]
@@ -53,6 +49,8 @@ pub enum Source {
     Cache(PathBuf),
     /// A file system in memory, with its limit in bytes.
     Tmpfs(Option<u64>),
+    /// A socket of this host.
+    Socket(PathBuf),
     /// A file that only this command sees and that is never written to a disk.
     Secret {
         /// The content.
@@ -69,39 +67,22 @@ pub(super) struct Mounts<'a> {
     folder: &'a Path,
     /// The entries of config.json.
     pub(super) entries: Vec<Mount>,
-    /// The mount points of the entries.
+    /// The mount points that not every container has.
     pub(super) places: Vec<Place>,
 }
 
 impl<'a> Mounts<'a> {
-    /// The mounts that every container has. Files are written into `folder`.
-    pub(super) fn new(folder: &'a Path) -> Self {
-        let places = ["/proc", "/dev", "/sys"].map(Place::directory).to_vec();
-        Self { folder, entries: Vec::new(), places }
-    }
-
-    /// Adds the files and file systems that go with a network.
-    pub(super) fn network(&mut self, network: Network) -> Result<(), Error> {
-        let resolv = resolv_conf(&host_resolv_conf(), &Dns::default(), network == Network::Bridge);
-        self.file("resolv.conf", "/etc/resolv.conf", resolv.as_bytes())?;
-        let hosts = format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-        self.file("hosts", "/etc/hosts", hosts.as_bytes())?;
+    /// The mounts that every container has: those that go with its network. `files` is the folder of its files in /etc.
+    pub(super) fn new(folder: &'a Path, files: &Path, network: Network) -> Self {
+        let options = ["rbind", "rprivate", "ro", "nosuid", "nodev", "noexec"];
+        let file = |(name, target): (&str, &str)| config::mount(target, "bind", files.join(name), &options);
+        let mut entries: Vec<Mount> = FILES.map(file).to_vec();
         if in_user_namespace() && network == Network::Host {
             // Only the owner of a network namespace may mount sysfs, so the host's is bound instead.
             let options = ["rbind", "rprivate", "nosuid", "noexec", "nodev", "ro"];
-            self.entries.extend(["/sys", "/sys/fs/cgroup"].map(|path| config::mount(path, "bind", path, &options)));
+            entries.extend(["/sys", "/sys/fs/cgroup"].map(|path| config::mount(path, "bind", path, &options)));
         }
-        Ok(())
-    }
-
-    fn file(&mut self, name: &str, target: &str, bytes: &[u8]) -> Result<(), Error> {
-        let path = self.folder.join(name);
-        fs::write(&path, bytes).during("write", &path)?;
-        // Every user of the container may read it, whatever the caller's umask is.
-        fs::set_permissions(&path, Permissions::from_mode(0o644)).during("chmod", &path)?;
-        self.entries.push(config::mount(target, "bind", path, &["rbind", "rprivate", "ro"]));
-        self.places.push(Place { path: target.to_owned(), is_file: true });
-        Ok(())
+        Self { folder, entries, places: Vec::new() }
     }
 
     /// Adds the command's mount of that number.
@@ -110,12 +91,21 @@ impl<'a> Mounts<'a> {
         let (entry, is_file) = match &mount.source {
             Source::Tmpfs(size) => {
                 let size = size.map(|size| format!("size={size}"));
-                let options: Vec<&str> = ["nosuid", "nodev", mode].into_iter().chain(size.as_deref()).collect();
-                (config::mount(&mount.target, "tmpfs", "tmpfs", &options), false)
+                // The mode is given, since a runtime would take that of the mount point.
+                let options = ["nosuid", "nodev", "mode=1777", mode].into_iter().chain(size.as_deref());
+                (config::mount(&mount.target, "tmpfs", "tmpfs", &options.collect::<Vec<_>>()), false)
             }
             source => {
                 let (path, is_file) = self.find(number, source, mount.read_only)?;
-                (config::mount(&mount.target, "bind", path, &["rbind", "rprivate", mode]), is_file)
+                let mut options = vec!["rbind", "rprivate", mode];
+                options.extend(match source {
+                    // What is mounted below a directory of this host is to be read-only as well.
+                    Source::Bind { .. } if mount.read_only && has_mounts_beneath(&path) => &["rro"][..],
+                    Source::Secret { mode, .. } if mode & 0o111 == 0 => &["nosuid", "nodev", "noexec"],
+                    Source::Secret { .. } => &["nosuid", "nodev"],
+                    _ => &[],
+                });
+                (config::mount(&mount.target, "bind", path, &options), is_file)
             }
         };
         self.entries.push(entry);
@@ -128,6 +118,7 @@ impl<'a> Mounts<'a> {
         match source {
             Source::Tmpfs(_) => unreachable!("it has no path"),
             Source::Cache(path) => Ok((path.clone(), false)),
+            Source::Socket(path) => Ok((path.clone(), true)),
             Source::Bind { root, path } if read_only => beneath_root(root, path),
             Source::Bind { root, path } => self.scratch_over(number, vec![root.clone()], path),
             Source::Layers { lower, path } if read_only => {

@@ -46,8 +46,9 @@ pub struct Settings {
 }
 
 impl Network {
-    /// The network's part of config.json. Fails if the network cannot be set up here.
-    pub fn settings(self, home: &Home) -> Result<Settings, network::Error> {
+    /// The network's part of config.json. `gateway_names` are names for this host's address on the network. Fails if the
+    /// network cannot be set up here.
+    pub fn settings(self, home: &Home, gateway_names: Vec<String>) -> Result<Settings, network::Error> {
         let (namespace, none) = match self {
             Self::Host => (Namespace::Host, true),
             Self::None => (Namespace::Private, true),
@@ -57,7 +58,7 @@ impl Network {
             return Ok(Settings { namespace, hooks: None, annotations: BTreeMap::new() });
         }
         cni::check_plugins(&container::conflist(home, "bridge")?)?;
-        let plan = Plan { network: "bridge".to_owned(), ..Plan::default() };
+        let plan = Plan { network: "bridge".to_owned(), gateway_names, ..Plan::default() };
         let plan = serde_json::to_string(&plan).expect("a plan is JSON");
         let annotations = [(annotation::ID, name::random_id()), (annotation::NETWORK, plan)];
         Ok(Settings {

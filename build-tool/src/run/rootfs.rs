@@ -1,36 +1,33 @@
 //! The root file system of one command: an overlay over the layers, with the mount points that the image lacks below
 //! them.
+//!
+//! A mount point is where the image's links lead, and only the stack of layers tells where. So the stack is mounted, and
+//! if a mount point is missing because a link leads elsewhere, it is put there and the stack is mounted again.
 
-use std::fs::{self, File, Permissions};
-use std::io;
+use std::fs::{self, Permissions};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use bundle_tool::rootfs::{self, Overlay};
 use image_tool::beneath::{Root, Time};
 use image_tool::error::During;
+use rustix::fs::FileType;
 
+use super::common::Common;
 use super::error::Error;
+use super::place::{self, Place, stub};
 use crate::source::files;
 
-/// A mount point.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    /// The absolute path in the root file system.
-    pub(super) path: String,
-    /// Whether it is a file; otherwise it is a directory.
-    pub(super) is_file: bool,
-}
-
-impl Place {
-    pub(super) fn directory(path: &str) -> Self {
-        Self { path: path.to_owned(), is_file: false }
-    }
-
-    /// The path relative to the root.
-    fn relative(&self) -> PathBuf {
-        files::inside(&self.path)
-    }
+/// A mount point that the runtime will create in the upper directory, since a deletion in the image hides it below.
+#[derive(Debug)]
+struct Made {
+    /// The path relative to the root, its links followed.
+    path: PathBuf,
+    is_file: bool,
+    /// The directory above it that is there already, and its modification time.
+    above: PathBuf,
+    modified: Time,
 }
 
 /// The root file system, mounted.
@@ -38,13 +35,13 @@ pub(super) struct Rootfs {
     root: Root,
     target: PathBuf,
     upper: PathBuf,
-    /// The mount points that the runtime will create in the upper directory.
-    made: Vec<Place>,
+    made: Vec<Made>,
 }
 
 impl Rootfs {
-    /// Mounts the directories `lower`, the lowest first, at `rootfs` in `folder`. What changes goes to `upper` there.
-    pub(super) fn mount(folder: &Path, lower: &[PathBuf], places: &[Place]) -> Result<Self, Error> {
+    /// Mounts the directories `lower`, the lowest first, where the commands' root file systems are. What changes goes to
+    /// `upper` in `folder`. `places` are the command's own mount points.
+    pub(super) fn mount(folder: &Path, lower: &[PathBuf], places: &[Place], common: &Common) -> Result<Self, Error> {
         let make = |name: &str, mode: u32| -> Result<PathBuf, Error> {
             let path = folder.join(name);
             fs::create_dir(&path).during("create", &path)?;
@@ -52,7 +49,6 @@ impl Rootfs {
             Ok(path)
         };
         let (upper, work) = (make("upper", 0o755)?, make("work", 0o700)?);
-        let (target, stubs) = (make("rootfs", 0o755)?, make("stubs", 0o755)?);
         if let Some(top) = lower.last() {
             // The root directory of an overlay takes owner and mode from its upper directory.
             let metadata = fs::metadata(top).during("stat", top)?;
@@ -60,21 +56,56 @@ impl Rootfs {
             let mode = Permissions::from_mode(metadata.mode() & 0o7777);
             fs::set_permissions(&upper, mode).during("chmod", &upper)?;
         }
-        for place in places {
-            stub(&stubs, place)?;
+        let mut stack = vec![common.stubs()];
+        let stubs = folder.join("stubs");
+        if !places.is_empty() {
+            stack.insert(0, make("stubs", 0o755)?);
         }
-        let lower = std::iter::once(stubs).chain(lower.iter().cloned()).collect();
-        Overlay::new(lower).writable(&upper, &work).mount(&target)?;
-        let root = Root::open(&target)?;
-        // A mount point that is still missing is hidden by a deletion or a link of the image. The runtime will create
-        // it, so it is removed afterwards.
-        let mut made = Vec::new();
         for place in places {
-            if root.stat(place.relative())?.is_none() {
-                made.push(place.clone());
+            stub(&stubs, &place.relative(), place.is_file)?;
+        }
+        stack.extend_from_slice(lower);
+        let target = common.rootfs();
+        let mount = |stack: &[PathBuf]| -> Result<Root, Error> {
+            Overlay::new(stack.to_vec()).writable(&upper, &work).mount(&target)?;
+            Ok(Root::open(&target)?)
+        };
+        let mut root = mount(&stack)?;
+        let mut all = place::places();
+        all.extend_from_slice(places);
+        let mut elsewhere = Vec::new();
+        for place in missing(&root, &all)? {
+            let path = follow(&root, &place.relative())?;
+            if path != place.relative() {
+                elsewhere.push((path, place.is_file));
             }
         }
+        if !elsewhere.is_empty() {
+            drop(root);
+            rootfs::unmount(&target, true)?;
+            if places.is_empty() {
+                stack.insert(0, make("stubs", 0o755)?);
+            }
+            elsewhere.iter().try_for_each(|(path, is_file)| stub(&stubs, path, *is_file))?;
+            root = mount(&stack)?;
+        }
+        let missing = missing(&root, &all)?.into_iter();
+        let made = missing.map(|place| Made::of(&root, place)).collect::<Result<_, _>>()?;
         Ok(Self { root, target, upper, made })
+    }
+
+    /// Creates the working directory if a layer or an earlier command has left none; it belongs to the command's user.
+    pub(super) fn make_workdir(&self, path: &str, uid: u32, gid: u32) -> Result<(), Error> {
+        let path = files::inside(path);
+        if self.root.stat(&path)?.is_none() {
+            drop(self.root.create_directories(&path, 0o755)?);
+            self.root.set_owner(&path, uid, gid)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.target
     }
 
     pub(super) fn root(&self) -> &Root {
@@ -85,65 +116,155 @@ impl Rootfs {
     pub(super) fn unmount(self) -> Result<(), Error> {
         drop(self.root);
         rootfs::unmount(&self.target, true)?;
-        remove_made(&self.upper, &self.made)
+        if !self.made.is_empty() {
+            let upper = Root::open(&self.upper)?;
+            self.made.iter().try_for_each(|made| made.remove(&upper))?;
+        }
+        Ok(())
     }
 }
 
-/// Creates an empty file or directory at `place`, and the directories above it.
-fn stub(stubs: &Path, place: &Place) -> Result<(), Error> {
-    let is_file = place.is_file;
-    let place = place.relative();
-    let mut path = stubs.to_owned();
-    for name in place.components() {
-        path.push(name);
-        let last = path == stubs.join(&place);
-        let made = if is_file && last { File::create_new(&path).map(drop) } else { fs::create_dir(&path) };
-        match made {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-            other => other.during("create", &path)?,
+/// The mount points that are not there.
+fn missing<'a>(root: &Root, places: &'a [Place]) -> Result<Vec<&'a Place>, Error> {
+    let mut missing = Vec::new();
+    for place in places {
+        if root.stat(place.relative())?.is_none() {
+            missing.push(place);
         }
-        let mode = if is_file && last { 0o644 } else { 0o755 };
-        fs::set_permissions(&path, Permissions::from_mode(mode)).during("chmod", &path)?;
     }
-    Ok(())
+    Ok(missing)
 }
 
-/// Removes the mount points that the runtime created from the upper directory. What the command has put into one is
-/// kept.
-fn remove_made(upper: &Path, made: &[Place]) -> Result<(), Error> {
-    let root = Root::open(upper)?;
-    for place in made {
-        let is_file = place.is_file;
-        let place = place.relative();
-        let Some(stat) = root.lstat(&place)? else { continue };
-        let before = place.parent().and_then(|parent| Some((parent, root.lstat(parent).ok().flatten()?)));
-        let removed = match is_file {
-            true if stat.st_size == 0 => root.remove(&place).is_ok(),
-            true => false,
-            false => root.names(&place).is_ok_and(|names| names.is_empty()) && root.remove(&place).is_ok(),
-        };
-        if let (true, Some((parent, stat))) = (removed, before) {
-            root.set_modified(parent, Time::modified(&stat))?;
+/// The part of a path that exists, links followed.
+fn existing<'a>(root: &Root, path: &'a Path) -> Result<&'a Path, Error> {
+    let mut above = path;
+    while root.stat(above)?.is_none() {
+        above = above.parent().unwrap_or(Path::new(""));
+    }
+    Ok(above)
+}
+
+/// Where a path leads that does not exist: its links followed inside the root, the last of which may be dangling.
+fn follow(root: &Root, path: &Path) -> Result<PathBuf, Error> {
+    // As for the kernel, more links are a loop.
+    const LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        let above = existing(root, &path)?;
+        let below = path.strip_prefix(above).expect("it is a part of the path");
+        let mut rest = below.components();
+        let real = real(root, above)?;
+        let Some(name) = rest.next() else { return Ok(real) };
+        match root.lstat(real.join(name)) {
+            Ok(Some(stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
+                let link = root.read_link(real.join(name))?;
+                let from = if link.is_absolute() { Path::new("") } else { &real };
+                path = files::inside(&from.join(link).join(rest.as_path()).to_string_lossy());
+            }
+            // To join an empty rest would append a slash.
+            _ => return Ok(real.join(below)),
         }
     }
-    Ok(())
+    Ok(path)
+}
+
+/// The path of what is at `path`, without links, relative to the root.
+fn real(root: &Root, path: &Path) -> Result<PathBuf, Error> {
+    let name = |fd: BorrowedFd<'_>| {
+        let link = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        fs::read_link(&link).during("read", &link)
+    };
+    // Nothing can be mounted below a file; the runtime will say so.
+    let Ok(directory) = root.directory(path) else { return Ok(path.to_owned()) };
+    let whole = name(directory.as_fd())?;
+    Ok(whole.strip_prefix(name(root.as_fd())?).map_or_else(|_| path.to_owned(), Path::to_owned))
+}
+
+impl Made {
+    fn of(root: &Root, place: &Place) -> Result<Self, Error> {
+        let path = follow(root, &place.relative())?;
+        let above = existing(root, &path)?.to_owned();
+        let stat = root.stat(&above)?;
+        let modified = stat.map_or(Time { seconds: 0, nanoseconds: 0 }, |stat| Time::modified(&stat));
+        Ok(Self { path, is_file: place.is_file, above, modified })
+    }
+
+    /// Removes what the runtime created from the upper directory. What the command has put into it is kept.
+    fn remove(&self, upper: &Root) -> Result<(), Error> {
+        let Some(stat) = upper.lstat(&self.path)? else { return Ok(()) };
+        let before = upper.lstat(&self.above)?;
+        let empty = |path: &Path| upper.names(path).is_ok_and(|names| names.is_empty());
+        let unused = if self.is_file { stat.st_size == 0 } else { empty(&self.path) };
+        if !unused || upper.remove(&self.path).is_err() {
+            return Ok(());
+        }
+        let mut parent = self.path.parent();
+        while let Some(path) = parent.filter(|path| *path != self.above && empty(path)) {
+            upper.remove(path)?;
+            parent = path.parent();
+        }
+        if let Some(before) = before {
+            // In a directory that holds nothing else, nothing was changed.
+            let time = if empty(&self.above) { self.modified } else { Time::modified(&before) };
+            upper.set_modified(&self.above, time)?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
+
+    fn place(path: &str, is_file: bool) -> Place {
+        Place { path: path.to_owned(), is_file }
+    }
 
     #[test]
     fn stubs_are_made_and_unmade() {
         let folder = tempfile::tempdir().unwrap();
-        let place = |path: &str, is_file| Place { path: path.to_owned(), is_file };
-        stub(folder.path(), &place("/etc/hosts", true)).unwrap();
-        stub(folder.path(), &place("/run/x", false)).unwrap();
-        assert!(folder.path().join("etc/hosts").is_file() && folder.path().join("run/x").is_dir());
+        let root = Root::open(folder.path()).unwrap();
+        fs::create_dir(folder.path().join("etc")).unwrap();
+        let places = [("/etc/hosts", true), ("/run/x/y", false), ("/etc/kept", true), ("/none", true)];
+        let places = places.map(|(path, is_file)| place(path, is_file));
+        let modified = Time::modified(&root.stat("etc").unwrap().unwrap());
+        let made: Vec<Made> = places.iter().map(|place| Made::of(&root, place).unwrap()).collect();
+        for place in &places[..3] {
+            stub(folder.path(), &place.relative(), place.is_file).unwrap();
+        }
+        assert!(folder.path().join("etc/hosts").is_file() && folder.path().join("run/x/y").is_dir());
         fs::write(folder.path().join("etc/kept"), "x").unwrap();
-        let made = [("/etc/hosts", true), ("/run/x", false), ("/etc/kept", true), ("/none", true)];
-        remove_made(folder.path(), &made.map(|(path, is_file)| place(path, is_file))).unwrap();
-        assert!(!folder.path().join("etc/hosts").exists() && !folder.path().join("run/x").exists());
-        assert!(folder.path().join("etc/kept").exists());
+        for made in &made {
+            made.remove(&root).unwrap();
+        }
+        assert_eq!(root.names("").unwrap(), ["etc"]);
+        assert_eq!(root.names("etc").unwrap(), ["kept"]);
+        fs::remove_file(folder.path().join("etc/kept")).unwrap();
+        stub(folder.path(), Path::new("etc/hosts"), true).unwrap();
+        made[0].remove(&root).unwrap();
+        assert_eq!(Time::modified(&root.stat("etc").unwrap().unwrap()), modified);
+    }
+
+    #[test]
+    fn links_are_followed_inside_the_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir_all(path("usr/lib")).unwrap();
+        for (target, link) in [("/run", "var"), ("usr/lib", "lib"), ("../../up", "usr/lib/up"), ("loop", "loop")] {
+            symlink(target, path(link)).unwrap();
+        }
+        let root = Root::open(folder.path()).unwrap();
+        for (from, expected) in [
+            ("var/lock", "run/lock"),
+            ("lib/x/y", "usr/lib/x/y"),
+            ("lib/up/x", "up/x"),
+            ("plain/x", "plain/x"),
+            ("usr/lib", "usr/lib"),
+        ] {
+            assert_eq!(follow(&root, Path::new(from)).unwrap(), Path::new(expected), "{from}");
+        }
+        assert!(follow(&root, Path::new("loop/x")).is_err(), "a loop is one for the runtime too");
     }
 }

@@ -10,6 +10,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use image_tool::error::During;
 use rustix::fs::Access;
+use rustix::process::{Pid, Signal};
 
 use super::error::Error;
 use super::interrupt::Interrupt;
@@ -34,43 +35,69 @@ fn is_program(path: &Path) -> bool {
     rustix::fs::access(path, Access::EXEC_OK).is_ok() && path.is_file()
 }
 
-/// The file in a job's folder that names the runtime, its state folder, and the container.
-const RUNNING: &str = "running";
+/// The annotation of a container with the runtime's program.
+pub(super) const ANNOTATION: &str = "build-tool.runtime";
+
+/// The name of the container in a job's folder, as random as that of the folder.
+pub(super) fn name(folder: &Path) -> String {
+    format!("build{}", folder.file_name().unwrap_or_default().to_string_lossy().replace('.', "-"))
+}
+
+/// The value of `--root`. All builds share it, but with no one else: a runtime may keep in it what helps the next
+/// container, such as run-tool's compiled filters.
+fn state(folder: &Path) -> PathBuf {
+    folder.parent().unwrap_or(Path::new(".")).join("state")
+}
 
 /// Ends the container that a killed build left running in its folder.
 pub fn end_orphan(folder: &Path) {
-    let Ok(text) = fs::read_to_string(folder.join(RUNNING)) else { return };
-    let [runtime, state, name] = text.lines().collect::<Vec<_>>()[..] else { return };
+    let Ok(config) = fs::read(folder.join("config.json")) else { return };
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap_or_default();
+    let Some(runtime) = config["annotations"][ANNOTATION].as_str() else { return };
+    let name = name(folder);
+    // The runtime may only be about to create the container.
+    for process in started(&name) {
+        let _ = rustix::process::kill_process(process, Signal::KILL);
+    }
     let mut command = Command::new(runtime);
-    command.args(["--root", state, "delete", "--force", name]);
+    command.arg("--root").arg(state(folder)).args(["delete", "--force", &name]);
     // It may have ended by itself.
     let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 
-/// A runtime, its state and the bundle.
+/// The processes whose last argument is the name of a container, which is random.
+fn started(name: &str) -> Vec<Pid> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let process = entry.file_name().to_str().and_then(|number| number.parse().ok()).and_then(Pid::from_raw);
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let last = line.strip_suffix(b"\0").unwrap_or(&line).rsplit(|byte| *byte == 0).next();
+        found.extend(process.filter(|_| last == Some(name.as_bytes())));
+    }
+    found
+}
+
+/// A runtime and the bundle.
 pub(super) struct Runtime<'a> {
     pub(super) program: &'a Path,
-    /// The value of `--root`. All builds share it, but with no one else: a runtime may keep in it what helps the next
-    /// container, such as run-tool's compiled filters.
-    pub(super) state: PathBuf,
     pub(super) bundle: &'a Path,
 }
 
 impl Runtime<'_> {
     /// Runs the container under that name, passes on its output line by line, and waits for its end.
     pub(super) fn run(&self, name: &str, task: &Task<'_>, interrupt: &Interrupt) -> Result<ExitStatus, Error> {
-        let Self { program, state, bundle } = self;
+        let Self { program, bundle } = self;
+        let state = &state(bundle);
         let failed = |source| Error::Runtime { runtime: program.to_path_buf(), source };
         DirBuilder::new().mode(0o700).recursive(true).create(state).during("create", state)?;
-        let note = bundle.join(RUNNING);
-        let text = format!("{}\n{}\n{name}\n", program.display(), state.display());
-        fs::write(&note, text).during("write", &note)?;
         let (reader, writer) = io::pipe().map_err(failed)?;
         let mut command = Command::new(program);
         command.arg("--root").arg(state).arg("run").arg("--bundle").arg(bundle).arg(name);
         // A build step is not the service that a supervisor waits for, and the socket's folder must not get into the
         // image.
         command.env_remove("NOTIFY_SOCKET");
+        // Nor are the sockets that a supervisor passes to the build for the command; a runtime would hand them on.
+        command.env_remove("LISTEN_FDS").env_remove("LISTEN_PID").env_remove("LISTEN_FDNAMES");
         command.stdin(Stdio::null()).stdout(writer.try_clone().map_err(failed)?).stderr(writer);
         // An interrupt from the terminal is for the build, which then ends the container in an orderly way.
         command.process_group(0);

@@ -79,6 +79,9 @@ pub enum Error {
     /// STOPSIGNAL names something that is not a signal.
     #[error("invalid signal: {0} (SIGTERM, TERM, SIGRTMIN+3 or 15)")]
     Signal(String),
+    /// The value of `RUN --device` is not valid.
+    #[error("--device: {0}")]
+    Device(String),
     /// The address of a git repository is wrong.
     #[error(transparent)]
     Address(#[from] git::BadAddress),

@@ -4,7 +4,10 @@
 
 mod prepare;
 
+use std::path::PathBuf;
+
 use image_tool::beneath::Root;
+use image_tool::layer::cache::Layer as Unpacked;
 use image_tool::layer::{Compression, diff, pack};
 
 use self::prepare::Preparation;
@@ -13,10 +16,12 @@ use super::session;
 use super::work::Work;
 use crate::cache::{Key, KeyBuilder};
 use crate::copy::{self, Input};
+use crate::dockerfile::device::{self, Device};
 use crate::dockerfile::heredoc;
 use crate::dockerfile::instruction::{CommandLine, Run};
 use crate::dockerfile::mount::{self, Kind, Mount};
 use crate::progress::Task;
+use crate::run::cache_mount;
 use crate::run::network::Network;
 use crate::run::{self, Job, emulation, runtime};
 use crate::source::ignore::Ignore;
@@ -29,6 +34,7 @@ struct Request {
     /// The name and the text of a heredoc that begins with `#!`.
     script: Option<(String, String)>,
     mounts: Vec<Mount>,
+    devices: Vec<Device>,
     network: Network,
     insecure: bool,
     /// The text for the history.
@@ -44,51 +50,69 @@ impl Work<'_> {
             return Ok(true);
         }
         let text = request.text.clone();
-        let layer = self.run_layer(request, task)?;
+        let lower = self.unpack()?;
+        let (layer, unpacked) = self.run_layer(request, lower, task)?;
         self.forget_tree();
         self.finish(key, &text, Some(layer))?;
+        self.keep(unpacked);
         Ok(false)
     }
 
     fn run_request(&self, run: &Run) -> Result<Request, Error> {
         let (command, script) = command_of(run)?;
         let arguments = self.command(&command);
-        let mounts = run.mounts.iter().map(|text| self.mount(text)).collect::<Result<Vec<_>, _>>()?;
-        let network = match run.network.as_deref() {
-            Some("none") => Network::None,
-            Some("host") => Network::Host,
-            _ => self.session.options.network,
-        };
-        let insecure = run.security.as_deref() == Some("insecure");
+        let mut mounts = run.mounts.iter().map(|text| self.mount(text)).collect::<Result<Vec<_>, _>>()?;
+        let sockets = mounts.iter_mut().filter(|mount| matches!(mount.kind, Kind::Ssh { .. }));
+        for (number, mount) in sockets.enumerate().filter(|(_, mount)| mount.target.is_empty()) {
+            mount.target = format!("/run/buildkit/ssh_agent.{number}");
+        }
+        let devices = run.devices.iter().map(|text| device::parse(text)).collect::<Result<_, _>>();
+        let devices = devices.map_err(|error| Error::Device(error.to_string()))?;
+        let (insecure, network) = self.session.asks(run);
+        self.session.options.granted.check(insecure, self.session.options.sandbox.network, network)?;
         let given = self.variables.arguments();
         let given = if given.is_empty() { String::new() } else { format!("|{} {} ", given.len(), given.join(" ")) };
         let text = format!("RUN {given}{}", arguments.join(" "));
-        Ok(Request { arguments, script, mounts, network, insecure, text })
+        Ok(Request { arguments, script, mounts, devices, network, insecure, text })
     }
 
     fn mount(&self, text: &str) -> Result<Mount, Error> {
-        let text = self.variables.expand(text)?;
-        let mut mount = mount::parse(&text).map_err(|error| Error::Mount(error.to_string()))?;
-        if !mount.target.is_empty() {
-            mount.target = self.absolute(&mount.target);
-            if mount.target.len() > 1 {
-                mount.target = mount.target.trim_end_matches('/').to_owned();
-            }
-            if mount.target == "/" {
-                return Err(Error::Mount("target=/ would hide everything".to_owned()));
-            }
+        let mut mount = mount::parse(text, &|value| self.variables.expand(value))
+            .map_err(|error| Error::Mount(error.to_string()))?;
+        // A secret and a socket have a place of their own; everything else is mounted at the working directory.
+        if mount.target.is_empty() && matches!(mount.kind, Kind::Secret { .. } | Kind::Ssh { .. }) {
+            return Ok(mount);
         }
-        Ok(mount)
+        let given = !mount.target.is_empty();
+        let target = self.absolute(&mount.target);
+        mount.target = format!("/{}", target.trim_matches('/'));
+        match (mount.target.as_str(), given) {
+            ("/", true) => Err(Error::Mount("target=/ would hide everything".to_owned())),
+            ("/", false) => Err(Error::Mount("missing target= (the working directory is /)".to_owned())),
+            _ => Ok(mount),
+        }
+    }
+
+    /// The name of the cache that a mount is.
+    fn cache_name(&self, mount: &Mount) -> Result<String, Error> {
+        let Kind::Cache { id, from, source, owner, .. } = &mount.kind else { return Ok(String::new()) };
+        let built = from.as_deref().map(|from| self.from(from)).transpose()?;
+        let key = built.as_ref().map(|built| built.as_ref().map_or("", |built| built.key.hex()));
+        Ok(cache_mount::name(id, key.map(|key| (key, source.as_str())), *owner))
     }
 
     fn run_key(&self, request: &Request) -> Result<Key, Error> {
-        let Request { arguments, script, mounts, network, insecure, .. } = request;
+        let Request { arguments, script, mounts, devices, network, insecure, .. } = request;
         let script = script.as_ref().map_or("", |(_, text)| text);
         let mut key = self.begin_key("run");
         key.list(arguments.iter()).list(self.variables.pairs().iter()).add(self.draft.workdir()).add(self.draft.user());
         key.add([u8::from(*network == Network::None), u8::from(*insecure)]).add(script);
+        self.session.options.sandbox.add_to_key(&mut key);
         for mount in mounts {
             self.add_mount(&mut key, mount)?;
+        }
+        for device in devices {
+            key.add("device").add(&device.name);
         }
         Ok(key.finish())
     }
@@ -111,8 +135,8 @@ impl Work<'_> {
                     copy::add_to_key(key, &input, &options, &self.session.digests, true)?;
                 }
             }
-            Kind::Cache { id, sharing, .. } => {
-                key.add("cache").add(id.as_deref().unwrap_or(&mount.target)).add(format!("{sharing:?}"));
+            Kind::Cache { .. } => {
+                key.add("cache").add(self.cache_name(mount)?);
             }
             Kind::Tmpfs { size } => {
                 key.add("tmpfs").add(format!("{size:?}"));
@@ -121,34 +145,34 @@ impl Work<'_> {
             Kind::Secret { id, env, .. } => {
                 key.add("secret").add(id).add(env.as_deref().unwrap_or_default());
             }
+            Kind::Ssh { id, .. } => {
+                key.add("ssh").add(id);
+            }
         }
         Ok(())
     }
 
     /// Runs the command, and packs what it changed.
-    fn run_layer(&self, request: Request, task: &Task<'_>) -> Result<Layer, Error> {
+    fn run_layer(
+        &self,
+        request: Request,
+        lower: Vec<PathBuf>,
+        task: &Task<'_>,
+    ) -> Result<(Layer, Option<Unpacked>), Error> {
         let session = self.session;
         let (os, architecture, _) = self.draft.platform();
         if !emulation::runs(&architecture) {
             return Err(Error::Foreign(format!("{os}/{architecture}")));
         }
-        let mut preparation = Preparation::new(self);
-        let lower = preparation.unpack(&self.draft.layers)?;
         let folder = session.folder()?;
+        // Dropped before the folder, in which it may have sockets.
+        let mut preparation = Preparation::new(self);
+        let common = session.common()?;
         if let Some((name, text)) = &request.script {
             preparation.script(folder.path(), name, text)?;
         }
-        for mount in request.mounts {
-            preparation.mount(mount)?;
-        }
-        let mut env = self.variables.pairs();
-        env.extend(preparation.take_variables());
-        // Proxies say how to reach something, not what, so they are no part of the key.
-        for (name, value) in session.options.arguments.iter().filter(|(name, _)| session::is_proxy(name)) {
-            if self.variables.get(name).is_none() {
-                env.push(format!("{name}={value}"));
-            }
-        }
+        preparation.mounts(&request.mounts, folder.path())?;
+        let env = self.environment(&request.mounts, preparation.take_variables());
         let runtime = session.options.runtime.clone().unwrap_or_else(runtime::find);
         let job = Job {
             lower,
@@ -160,21 +184,50 @@ impl Work<'_> {
             mounts: preparation.take_mounts(),
             network: request.network,
             insecure: request.insecure,
+            devices: session.options.granted.devices(&request.devices)?,
+            sandbox: &session.options.sandbox,
+            common: &common,
             runtime: &runtime,
             home: &session.home,
             folder: folder.path(),
         };
+        session.watch();
         run::run(&job, task, &session.interrupt)?;
         let upper = folder.path().join("upper");
         let options = diff::Options { latest: session.options.epoch, ..diff::Options::default() };
+        let root = Root::open(&upper)?;
+        let unchanged = root.names("")?.is_empty();
+        if unchanged && let Some((descriptor, diff_id)) = session.empty.get() {
+            return Ok((session.cache.layer(descriptor.clone(), diff_id.clone()), None));
+        }
         let packer = pack::Packer::new(session.cache.writer(), Compression::Gzip)?;
-        let (descriptor, diff_id) = diff::upper(&Root::open(&upper)?, packer, &options)?.finish()?;
+        let (descriptor, diff_id) = diff::upper(&root, packer, &options)?.finish()?;
+        if unchanged {
+            // Another stage may have been faster, with the same layer.
+            let _ = session.empty.set((descriptor.clone(), diff_id.clone()));
+        }
         // With the epoch, files are packed with other times than they have on disk, and the directory would not match
         // the diff id.
-        if session.options.epoch.is_none() {
-            session.layers.adopt(&diff_id, &upper)?;
+        let unpacked = match session.options.epoch {
+            None => Some(session.layers.adopt(&diff_id, &upper)?),
+            Some(_) => None,
+        };
+        Ok((session.cache.layer(descriptor, diff_id), unpacked))
+    }
+}
+
+impl Work<'_> {
+    /// The variables of a command: the stage's, the socket of an agent, proxies, and secrets.
+    fn environment(&self, mounts: &[Mount], secrets: Vec<String>) -> Vec<String> {
+        let mut env = self.variables.pairs();
+        let socket = mounts.iter().find(|mount| matches!(mount.kind, Kind::Ssh { .. }));
+        if let (Some(mount), None) = (socket, self.variables.get("SSH_AUTH_SOCK")) {
+            env.push(format!("SSH_AUTH_SOCK={}", mount.target));
         }
-        Ok(session.cache.layer(descriptor, diff_id))
+        // Proxies say how to reach something, not what, so they are no part of the key.
+        env.extend(session::proxies(&self.session.options.arguments));
+        env.extend(secrets);
+        env
     }
 }
 

@@ -2,22 +2,31 @@
 //! kept, and progress.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use image_tool::address::Address;
+use image_tool::address::digest::Digest;
 use image_tool::address::home::Home;
 use image_tool::error::{During, Io};
 use image_tool::layer;
 use image_tool::layout::platform::Platform;
+use oci_spec::image::Descriptor;
 
 use crate::cache::Cache;
 use crate::cache::folder::Folder;
+use crate::dockerfile::instruction::Run;
 use crate::progress::{Progress, Show};
+use crate::run::agent::Agents;
+use crate::run::common::Common;
+use crate::run::entitlement::Granted;
 use crate::run::interrupt::Interrupt;
 use crate::run::network::Network;
+use crate::run::sandbox::Sandbox;
+use crate::run::watch::Watch;
 use crate::source::access::Access;
 use crate::source::context::{self, Context};
 use crate::source::digests::Digests;
@@ -54,8 +63,12 @@ pub struct Options {
     pub runtime: Option<PathBuf>,
     /// The platforms of the image; none means this machine's, and that of its base image.
     pub platforms: Vec<Platform>,
-    /// The network of RUN, unless the instruction chooses another.
-    pub network: Network,
+    /// What every RUN gets.
+    pub sandbox: Sandbox,
+    /// What a RUN may have if it asks for it.
+    pub granted: Granted,
+    /// The values of `--ssh`: `default`, or `ID[=PATH[,PATH…]]`.
+    pub ssh: Vec<String>,
     /// How much progress is shown.
     pub show: Show,
     /// Whether the findings of the lint are shown with their lines.
@@ -112,11 +125,19 @@ impl Options {
 /// The argument that keeps `.git` of a context that is a repository.
 pub const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 
+/// The largest secret; BuildKit's limit.
+pub const SECRET_LIMIT: u64 = 500 << 10;
+
 impl SecretSource {
-    /// Reads the secret; `None` if the variable is not set.
+    /// Reads the secret, and of a file that exceeds the limit one byte more; `None` if the variable is not set.
     pub fn read(&self) -> Result<Option<Vec<u8>>, Io> {
         match self {
-            Self::File(path) => Ok(Some(fs::read(path).during("read the secret", path)?)),
+            Self::File(path) => {
+                let mut bytes = Vec::new();
+                let read = File::open(path).and_then(|file| file.take(SECRET_LIMIT + 1).read_to_end(&mut bytes));
+                read.during("read the secret", path)?;
+                Ok(Some(bytes))
+            }
             Self::Variable(name) => Ok(std::env::var_os(name).map(OsStringExt::into_vec)),
         }
     }
@@ -145,23 +166,28 @@ impl Options {
     }
 }
 
-/// Build arguments that RUN sees without an ARG and that are no part of a key.
-const PROXIES: [&str; 10] = [
-    "HTTP_PROXY",
-    "http_proxy",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "FTP_PROXY",
-    "ftp_proxy",
-    "NO_PROXY",
-    "no_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-];
+/// Build arguments that RUN sees without an ARG and that are no part of a key, each in capitals and in small letters.
+const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+
+/// The build argument for the host name of RUN.
+pub const HOSTNAME: &str = "BUILDKIT_SANDBOX_HOSTNAME";
 
 /// Whether RUN sees this build argument without an ARG.
 pub fn is_proxy(name: &str) -> bool {
-    PROXIES.contains(&name)
+    PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
+}
+
+/// The variables that these build arguments give to RUN, in both spellings, since some programs read only one of them.
+pub fn proxies(arguments: &BTreeMap<String, String>) -> Vec<String> {
+    let mut variables = Vec::new();
+    for proxy in PROXIES {
+        // Of two spellings, the last one in the order of names counts, which is the one in small letters.
+        if let Some((_, value)) = arguments.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case(proxy)) {
+            variables.push(format!("{proxy}={value}"));
+            variables.push(format!("{}={value}", proxy.to_ascii_lowercase()));
+        }
+    }
+    variables
 }
 
 /// What the steps of one build share.
@@ -197,6 +223,14 @@ pub struct Session<'a> {
     pub progress: Progress,
     /// Signals, and the containers to kill at one.
     pub interrupt: Interrupt,
+    /// The SSH agents that the caller gives.
+    pub agents: Agents,
+    /// Ends the containers if the build is killed; started with the first of them.
+    pub watch: OnceLock<Option<Watch>>,
+    /// The layer of a command that changes nothing, once there was one.
+    pub empty: OnceLock<(Descriptor, Digest)>,
+    /// What the commands have in common, made with the first of them.
+    pub common: Mutex<Option<Arc<Common>>>,
 }
 
 impl Session<'_> {
@@ -208,5 +242,53 @@ impl Session<'_> {
     /// Creates a temporary folder on the layer cache's file system.
     pub fn folder(&self) -> Result<Folder, Io> {
         Folder::new(&self.home.builds())
+    }
+
+    /// What the commands have in common.
+    pub fn common(&self) -> Result<Arc<Common>, Io> {
+        let mut common = self.common.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(common) = &*common {
+            return Ok(Arc::clone(common));
+        }
+        let made = Arc::new(Common::new(&self.home.builds(), &self.options.sandbox)?);
+        Ok(Arc::clone(common.insert(made)))
+    }
+
+    /// Starts the watch, unless it runs.
+    pub fn watch(&self) {
+        self.watch.get_or_init(|| match Watch::start(&self.home.builds()) {
+            Ok(watch) => Some(watch),
+            Err(error) => {
+                tracing::warn!("a killed build will leave its containers to the next one: {error}");
+                None
+            }
+        });
+    }
+
+    /// What a RUN asks for: whether everything is to be allowed, and its network.
+    pub fn asks(&self, run: &Run) -> (bool, Network) {
+        let network = match run.network.as_deref() {
+            Some("none") => Network::None,
+            Some("host") => Network::Host,
+            _ => self.options.sandbox.network,
+        };
+        (run.security.as_deref() == Some("insecure"), network)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_comes_in_both_spellings() {
+        let arguments =
+            |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        assert_eq!(
+            proxies(&arguments(&[("http_proxy", "a"), ("HTTP_PROXY", "b"), ("NO_PROXY", "c"), ("OTHER", "d")])),
+            ["HTTP_PROXY=a", "http_proxy=a", "NO_PROXY=c", "no_proxy=c"]
+        );
+        assert!(is_proxy("All_Proxy") && !is_proxy("PROXY"));
+        assert!(proxies(&arguments(&[])).is_empty());
     }
 }

@@ -77,7 +77,7 @@ fn summary(instruction: &Instruction) -> String {
 }
 
 /// The beginning of an instruction, on one line.
-pub(super) fn shorten(text: &str) -> String {
+pub fn shorten(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(120) {
         Some((at, _)) => format!("{}…", &text[..at]),

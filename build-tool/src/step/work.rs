@@ -1,7 +1,9 @@
 //! A stage in the making: its draft, its variables and its key, and how a step's layer gets into image and cache.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use image_tool::layer::cache::Layer as Unpacked;
 use image_tool::layer::{Compression, pack};
 use image_tool::layout::platform::Platform;
 
@@ -15,7 +17,7 @@ use crate::dockerfile::plan::{Base, Plan};
 use crate::source::files;
 use crate::stage::contents::Contents;
 use crate::stage::draft::Draft;
-use crate::stage::layer::Layer;
+use crate::stage::layer::{self, Layer};
 use crate::stage::owner;
 use crate::stage::tree::Tree;
 
@@ -49,6 +51,8 @@ pub(super) struct Work<'a> {
     pub(super) command_set: bool,
     /// The merged contents of the layers, once they are needed.
     tree: Option<Tree>,
+    /// The first of the layers, unpacked; they stay until the stage is done.
+    unpacked: Vec<Unpacked>,
     /// When the latest layer was made, RFC 3339.
     created: String,
 }
@@ -75,8 +79,21 @@ impl<'a> Work<'a> {
         }
         let created = draft.created(&session.now);
         let variables = Variables::of_image(&draft.env(), plan.escape);
-        let (tree, command_set) = (None, false);
-        Ok(Self { session, plan, number, sources, platform, draft, key, variables, command_set, tree, created })
+        let (tree, unpacked, command_set) = (None, Vec::new(), false);
+        Ok(Self {
+            session,
+            plan,
+            number,
+            sources,
+            platform,
+            draft,
+            key,
+            variables,
+            command_set,
+            tree,
+            unpacked,
+            created,
+        })
     }
 
     /// The platform of the stage.
@@ -134,6 +151,20 @@ impl<'a> Work<'a> {
     /// Drops the merged contents, after a layer was added by other means than a copy.
     pub(super) fn forget_tree(&mut self) {
         self.tree = None;
+    }
+
+    /// The directories of the layers so far, all unpacked.
+    pub(super) fn unpack(&mut self) -> Result<Vec<PathBuf>, Error> {
+        let missing = &self.draft.layers[self.unpacked.len()..];
+        self.unpacked.extend(layer::unpack(missing, &self.session.layers)?);
+        Ok(self.unpacked.iter().map(|layer| layer.path().to_owned()).collect())
+    }
+
+    /// Keeps the directory of the layer that was just added.
+    pub(super) fn keep(&mut self, unpacked: Option<Unpacked>) {
+        if self.unpacked.len() + 1 == self.draft.layers.len() {
+            self.unpacked.extend(unpacked);
+        }
     }
 
     /// The ids of an owner, which `--chown` or USER names.

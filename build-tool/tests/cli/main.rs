@@ -10,6 +10,7 @@ mod check;
 mod context;
 mod copy;
 mod git;
+mod grant;
 mod instruction;
 mod output;
 mod run;
@@ -60,7 +61,7 @@ impl Work {
         fs::copy("/bin/busybox", work.path("base/rootfs/usr/bin/busybox")).expect("busybox-static is installed");
         for name in [
             "sh", "cat", "echo", "id", "touch", "ls", "rm", "env", "mkdir", "false", "sleep", "ln", "mount", "grep",
-            "printf",
+            "printf", "true", "stat", "pwd", "rmdir",
         ] {
             symlink("busybox", work.path("base/rootfs/usr/bin").join(name)).unwrap();
         }
@@ -84,7 +85,8 @@ impl Work {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_build-tool"));
         command.args(arguments).current_dir(self.0.path()).env("OCI_HOME", self.path("home"));
-        command.env_remove("OCI_LAYOUT").env_remove("SOURCE_DATE_EPOCH").stdin(Stdio::null());
+        command.env_remove("OCI_LAYOUT").env_remove("SOURCE_DATE_EPOCH");
+        command.env_remove("SSH_AUTH_SOCK").stdin(Stdio::null());
         command
     }
 

@@ -3,6 +3,7 @@
 //! A description lists the device nodes, mounts, variables and hooks that a container needs. It comes from the host's administrator and is
 //! trusted.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -37,6 +38,8 @@ struct Description {
     devices: Vec<Named>,
     #[serde(default)]
     container_edits: Raw,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -45,6 +48,8 @@ struct Named {
     name: String,
     #[serde(default)]
     container_edits: Raw,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -97,6 +102,42 @@ struct RawHook {
 /// Whether a `--device` is a CDI name: `vendor/class=name`.
 pub fn is_name(text: &str) -> bool {
     text.split_once('=').is_some_and(|(kind, name)| !kind.starts_with('/') && kind.contains('/') && !name.is_empty())
+}
+
+/// A device that this host describes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The full name, `VENDOR/CLASS=NAME`.
+    pub name: String,
+    /// The annotations of the description and of the device, which takes precedence.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Listed {
+    /// `VENDOR/CLASS`.
+    pub fn kind(&self) -> &str {
+        self.name.split_once('=').map_or(&self.name, |(kind, _)| kind)
+    }
+
+    /// The value of an annotation.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.get(key).map(String::as_str)
+    }
+}
+
+/// The devices that are described in these folders, by name. Of several descriptions of a device, the last counts, as it does for
+/// [`resolve`].
+pub fn list(folders: &[PathBuf]) -> Vec<Listed> {
+    let mut all = BTreeMap::new();
+    for Description { kind, devices, annotations, .. } in read(folders).0 {
+        for device in devices {
+            let mut annotations = annotations.clone();
+            annotations.extend(device.annotations);
+            let name = format!("{kind}={}", device.name);
+            all.insert(name.clone(), Listed { name, annotations });
+        }
+    }
+    all.into_values().collect()
 }
 
 /// The edits for devices of these names, each with the option that asks for it. A description that cannot be read takes only its own devices
@@ -308,6 +349,23 @@ mod tests {
         assert_eq!(edits.mounts[0].options().as_ref().unwrap(), &["ro", "nosuid", "rbind"]);
         let hooks = edits.add_hooks(None).unwrap().unwrap();
         assert_eq!(hooks.create_container().as_ref().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn devices_are_listed_with_what_is_noted_of_them() {
+        let (_held, folders) =
+            folder(&json!({"cdiVersion": "0.6.0", "kind": "vendor.com/hole", "annotations": {"a": "1", "b": "1"},
+            "devices": [{"name": "two", "annotations": {"b": "2"}}, {"name": "one"}]}));
+        let listed = list(&folders);
+        let names: Vec<(&str, &str, Option<&str>)> =
+            listed.iter().map(|device| (device.name.as_str(), device.kind(), device.annotation("b"))).collect();
+        assert_eq!(
+            names,
+            [
+                ("vendor.com/hole=one", "vendor.com/hole", Some("1")),
+                ("vendor.com/hole=two", "vendor.com/hole", Some("2"))
+            ]
+        );
     }
 
     #[test]

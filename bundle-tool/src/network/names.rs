@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(lines(&app, &all), ["10.9.0.2\tdb database host-db", "10.9.0.3\thost-app"]);
         let again = [record("db", "shop", "10.9.0.7"), app.clone()];
         assert_eq!(lines(&app, &again)[0], "10.9.0.7\tdb host-db", "it came back with another address");
-        assert_eq!(lines(&app, &[app.clone()]), ["10.9.0.3\thost-app"], "what is gone has no line");
+        assert_eq!(lines(&app, std::slice::from_ref(&app)), ["10.9.0.3\thost-app"], "what is gone has no line");
     }
 
     #[test]

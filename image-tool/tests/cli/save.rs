@@ -124,6 +124,9 @@ fn docker_archives_of_all_ages_are_read() {
     assert_eq!(work.run("inspect ancient -f {{.Config.Cmd}}").ok(), "[sh]\n");
 }
 
+/// What becomes of a file of an archive, by its path and data; `None` leaves it out.
+type Change<'a> = &'a dyn Fn(&str, Vec<u8>) -> Option<Vec<u8>>;
+
 #[test]
 fn archives_are_read_in_every_compression_and_without_what_is_not_needed() {
     let work = Work::new();
@@ -138,7 +141,7 @@ fn archives_are_read_in_every_compression_and_without_what_is_not_needed() {
         assert_eq!(work.run_with(&format!("load {name}"), &archive).ok(), format!("{name}:python:3.8@{digest}\n"));
     }
     // docker 25 lists nothing in the index for an image that was saved by its ID; some write no oci-layout.
-    let rewritten = |change: &dyn Fn(&str, Vec<u8>) -> Option<Vec<u8>>| {
+    let rewritten = |change: Change| {
         let (mut reader, mut writer) = (Reader::new(&saved[..]), Writer::new(Vec::new()));
         while let Some(entry) = reader.next_entry().unwrap() {
             let mut data = Vec::new();

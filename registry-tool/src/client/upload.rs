@@ -96,11 +96,11 @@ impl<'a> Upload<'a> {
     pub async fn resume(&mut self) -> Result<u64, ClientError> {
         let location = self.location.clone();
         let response = self.registry.request(Access::Push, true, |http| http.get(location.clone())).await?;
-        if response.status() == StatusCode::NO_CONTENT {
-            if let Some(offset) = received(&response) {
-                self.moved(&response);
-                return Ok(offset.min(self.size));
-            }
+        if response.status() == StatusCode::NO_CONTENT
+            && let Some(offset) = received(&response)
+        {
+            self.moved(&response);
+            return Ok(offset.min(self.size));
         }
         *self = Self::begin(self.registry, self.digest, self.size).await?;
         Ok(0)

@@ -1,7 +1,7 @@
 //! What a command needs while it runs: the sources of its mounts, and the locks and folders that keep them.
 
-use std::fs::{self, File, Permissions};
-use std::os::unix::ffi::OsStringExt;
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -10,29 +10,34 @@ use image_tool::error::During;
 
 use crate::cache::folder::Folder;
 use crate::dockerfile::mount::{Kind, Mount, Owner};
-use crate::run::cache_mount::{self, Seed};
+use crate::run;
+use crate::run::agent::Forward;
+use crate::run::cache_mount::{CacheMount, Seed};
 use crate::run::mount::{Prepared, Source};
 use crate::source::files;
 use crate::source::ignore::Ignore;
 use crate::stage::layer::{self, Layer};
 use crate::step::error::Error;
-use crate::step::session::SecretSource;
+use crate::step::session::SECRET_LIMIT;
 use crate::step::work::Work;
 
-/// The mounts and variables so far. Layers, locks and folders are held until the value is dropped.
+/// The mounts and variables so far. Layers, caches, sockets and folders are held until the value is dropped.
 pub(super) struct Preparation<'w> {
     work: &'w Work<'w>,
     mounts: Vec<Prepared>,
     variables: Vec<String>,
     layers: Vec<image_tool::layer::cache::Layer>,
-    locks: Vec<File>,
+    /// By name.
+    caches: BTreeMap<String, CacheMount>,
+    sockets: Vec<Forward>,
     folders: Vec<Folder>,
 }
 
 impl<'w> Preparation<'w> {
     pub(super) fn new(work: &'w Work<'w>) -> Self {
-        let (mounts, variables, layers, locks, folders) = Default::default();
-        Self { work, mounts, variables, layers, locks, folders }
+        let (mounts, variables, layers, folders) = Default::default();
+        let (caches, sockets) = Default::default();
+        Self { work, mounts, variables, layers, caches, sockets, folders }
     }
 
     /// Takes the mounts, their sources found.
@@ -75,63 +80,113 @@ impl<'w> Preparation<'w> {
         Ok(())
     }
 
-    /// Finds the source of a mount.
-    pub(super) fn mount(&mut self, mount: Mount) -> Result<(), Error> {
+    /// Finds the sources of the mounts. `folder` is the command's own.
+    pub(super) fn mounts(&mut self, mounts: &[Mount], folder: &Path) -> Result<(), Error> {
+        self.lock_caches(mounts)?;
+        for mount in mounts {
+            self.mount(mount, folder)?;
+        }
+        Ok(())
+    }
+
+    /// Locks the caches in the order of their names, so that no two commands ever wait for each other. Several mounts of
+    /// one cache share it.
+    fn lock_caches(&mut self, mounts: &[Mount]) -> Result<(), Error> {
+        let session = self.work.session;
+        let mut wanted = BTreeMap::new();
+        for mount in mounts {
+            if let Kind::Cache { sharing, .. } = &mount.kind {
+                wanted.entry(self.work.cache_name(mount)?).or_insert(*sharing);
+            }
+        }
+        for (name, sharing) in wanted {
+            let cache = CacheMount::lock(&session.cache, &name, sharing, &session.interrupt)?;
+            self.caches.insert(name, cache);
+        }
+        Ok(())
+    }
+
+    /// The directory of a cache, filled if it is new.
+    fn cache(&mut self, mount: &Mount) -> Result<Option<PathBuf>, Error> {
+        let Kind::Cache { from, source, owner, .. } = &mount.kind else { return Ok(None) };
+        let name = self.work.cache_name(mount)?;
+        if self.caches.get(&name).is_some_and(CacheMount::is_new) {
+            let seed = match from {
+                Some(from) => Some(Seed { lower: self.lower(from)?, path: source.clone() }),
+                None => None,
+            };
+            self.caches.get(&name).map_or(Ok(()), |cache| cache.fill(*owner, seed))?;
+        }
+        Ok(self.caches.get(&name).map(CacheMount::data))
+    }
+
+    fn mount(&mut self, mount: &Mount, folder: &Path) -> Result<(), Error> {
         let Mount { kind, target, read_only } = mount;
         let source = match kind {
             Kind::Bind { from: None, source } => {
-                let found = self.work.session.context.files().sources(&source)?;
+                let found = self.work.session.context.files().sources(source)?;
                 let path = found.first().map(|source| source.path.clone()).unwrap_or_default();
                 Source::Bind { root: self.context()?, path }
             }
             Kind::Bind { from: Some(from), source } => {
-                Source::Layers { lower: self.lower(&from)?, path: files::inside(&source) }
+                Source::Layers { lower: self.lower(from)?, path: files::inside(source) }
             }
-            Kind::Cache { id, sharing, from, source, owner } => {
-                let id = id.unwrap_or_else(|| target.clone());
-                let seed = match from {
-                    Some(from) => Some(Seed { lower: self.lower(&from)?, path: source }),
-                    None => None,
-                };
-                let (path, lock) = cache_mount::directory(&self.work.session.cache, &id, sharing, owner, seed)?;
-                self.locks.push(lock);
-                Source::Cache(path)
-            }
-            Kind::Tmpfs { size } => Source::Tmpfs(size),
+            Kind::Cache { .. } => Source::Cache(self.cache(mount)?.unwrap_or_default()),
+            Kind::Tmpfs { size } => Source::Tmpfs(*size),
             Kind::Secret { id, required, env, owner } => {
-                return match self.secret(&id)? {
+                return match self.secret(id)? {
                     Some(bytes) => {
-                        self.give_secret(&id, bytes, target, env.as_deref(), owner);
+                        self.give_secret(id, bytes, target, env.as_deref(), *owner);
                         Ok(())
                     }
-                    None if required => {
+                    None if *required => {
                         Err(Error::Mount(format!("secret {id} is required (--secret id={id},src=FILE)")))
                     }
                     None => Ok(()),
                 };
             }
+            Kind::Ssh { id, required, owner } => {
+                let agent = self.work.session.agents.socket(id, &self.work.session.home.builds());
+                return match agent.map_err(run::Error::from)? {
+                    Some(agent) => self.give_socket(agent, target, *owner, folder),
+                    None if *required => Err(Error::Mount(format!("SSH agent {id} is required (--ssh {id})"))),
+                    None => Ok(()),
+                };
+            }
         };
-        self.mounts.push(Prepared { target, read_only, source });
+        self.mounts.push(Prepared { target: target.clone(), read_only: *read_only, source });
+        Ok(())
+    }
+
+    /// Adds a socket that is forwarded to an agent.
+    fn give_socket(&mut self, agent: PathBuf, target: &str, owner: Owner, folder: &Path) -> Result<(), Error> {
+        let name = format!("ssh-{}", self.sockets.len());
+        let forward = Forward::start(folder, &name, agent, owner)?;
+        let source = Source::Socket(forward.path().to_owned());
+        self.mounts.push(Prepared { target: target.to_owned(), read_only: false, source });
+        self.sockets.push(forward);
         Ok(())
     }
 
     fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, Error> {
-        Ok(match self.work.session.options.secrets.get(id) {
-            None => None,
-            Some(SecretSource::File(path)) => Some(fs::read(path).during("read the secret", path)?),
-            Some(SecretSource::Variable(name)) => std::env::var_os(name).map(OsStringExt::into_vec),
-        })
+        let Some(source) = self.work.session.options.secrets.get(id) else { return Ok(None) };
+        let secret = source.read()?;
+        if secret.as_ref().is_some_and(|bytes| bytes.len() as u64 > SECRET_LIMIT) {
+            return Err(Error::Mount(format!("secret {id} is larger than 500 KiB")));
+        }
+        Ok(secret)
     }
 
     /// Adds a secret as a variable, as a file, or as both.
-    fn give_secret(&mut self, id: &str, bytes: Vec<u8>, target: String, variable: Option<&str>, owner: Owner) {
+    fn give_secret(&mut self, id: &str, bytes: Vec<u8>, target: &str, variable: Option<&str>, owner: Owner) {
         if let Some(name) = variable {
             self.variables.push(format!("{name}={}", String::from_utf8_lossy(&bytes)));
             if target.is_empty() {
                 return;
             }
         }
-        let target = if target.is_empty() { format!("/run/secrets/{id}") } else { target };
+        let name = id.rsplit('/').next().unwrap_or(id);
+        let target = if target.is_empty() { format!("/run/secrets/{name}") } else { target.to_owned() };
         let (owner, mode) = ((owner.uid.unwrap_or(0), owner.gid.unwrap_or(0)), owner.mode.unwrap_or(0o400));
         self.mounts.push(Prepared { target, read_only: true, source: Source::Secret { bytes, owner, mode } });
     }
