@@ -191,7 +191,10 @@ fn is_artifact(layout: &Layout, descriptor: &Descriptor) -> bool {
     let config = serde_json::from_value::<Descriptor>(config.clone()).ok();
     let config = config.and_then(|config| layout.read(&config, MANIFEST_LIMIT).ok());
     let config = config.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-    config.is_some_and(|config| config.is_object() && config["rootfs"]["diff_ids"].is_null())
+    // An index under the name of a config is nothing that one could judge either.
+    config.is_some_and(|config| {
+        config.is_object() && config["manifests"].is_null() && config["rootfs"]["diff_ids"].is_null()
+    })
 }
 
 /// Verifies one blob. With a diff ID it is read as a layer.

@@ -5,9 +5,20 @@ use std::path::Path;
 use tests::engine::{Daemon, PODMAN, docker};
 use tests::{Registry, Workdir, layout, tree};
 
-/// The mount points that a runtime creates in a root filesystem that lacks them.
-const MOUNT_POINTS: [&str; 9] =
-    ["dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf", "run", "dev/console", "run/.containerenv"];
+/// What a bundle adds to the image: the mount points that it lacks, and two files that docker puts into every container.
+const ADDED: [&str; 11] = [
+    "dev",
+    "proc",
+    "sys",
+    "etc/hosts",
+    "etc/hostname",
+    "etc/resolv.conf",
+    "run",
+    "dev/console",
+    "run/.containerenv",
+    ".dockerenv",
+    "etc/mtab",
+];
 
 fn python(work: &Workdir) {
     work.sh("registry-tool pull --quiet python:3.8 images").ok();
@@ -37,7 +48,7 @@ fn the_odd_image_unpacks_as_with_umoci_and_podman() {
     for how in ["", "--copy"] {
         work.sh(&format!("bundle-tool create {how} --network none --bundle bundle odd:odd && {{ mountpoint -q bundle/rootfs || bundle-tool mount bundle; }}"))
             .ok();
-        tree::assert_equal(&work.path("bundle/rootfs"), &work.path("theirs/rootfs"), &MOUNT_POINTS);
+        tree::assert_equal(&work.path("bundle/rootfs"), &work.path("theirs/rootfs"), &ADDED);
         work.sh("bundle-tool delete bundle").ok();
     }
 }

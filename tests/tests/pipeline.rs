@@ -149,8 +149,8 @@ fn a_build_is_pushed_and_its_steps_come_back() {
     let again = format!("OCI_HOME=$PWD/elsewhere build-tool build --cache-from {cache} -t other:app app 2>&1");
     let seen = work.sh(&again).ok();
     assert_eq!(seen.matches("CACHED").count(), 2, "{seen}");
-    let folder = "OCI_HOME=$PWD/third build-tool build --cache-to type=local,dest=steps -t third:app app && \
-                  OCI_HOME=$PWD/fourth build-tool build --cache-from type=local,src=steps -t fourth:app app 2>&1";
+    let folder = "OCI_HOME=$PWD/home3 build-tool build --cache-to type=local,dest=steps -t third:app app && \
+                  OCI_HOME=$PWD/home4 build-tool build --cache-from type=local,src=steps -t fourth:app app 2>&1";
     let seen = work.sh(folder).ok();
     assert_eq!(seen.matches("CACHED").count(), 2, "{seen}");
     let missing = work.sh("build-tool build --cache-from type=local,src=nowhere -t fifth:app app 2>&1").ok();

@@ -210,10 +210,7 @@ fn serve(answer: impl Fn(&str, &str) -> Answer + Send + Sync + 'static) -> Strin
 /// A status, headers and a body.
 type Answer = (u16, Vec<(&'static str, String)>, Vec<u8>);
 
-fn converse(
-    mut stream: TcpStream,
-    answer: &dyn Fn(&str, &str) -> Answer,
-) -> std::io::Result<()> {
+fn converse(mut stream: TcpStream, answer: &dyn Fn(&str, &str) -> Answer) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let Some(first) = lines.next().transpose()? else { return Ok(()) };
     let mut words = first.split(' ');

@@ -11,10 +11,12 @@ use build_tool::run::watch;
 pub(crate) struct Watch {
     /// The folder of builds.
     builds: PathBuf,
+    /// The process of the build.
+    build: u32,
 }
 
 impl Watch {
     pub(crate) fn run(self) -> Result<()> {
-        watch::watch(&self.builds).context("standard input")
+        watch::watch(&self.builds, self.build).context("standard input")
     }
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
 
 use crate::cache::folder;
 
@@ -27,7 +28,13 @@ impl Watch {
     /// Starts a watch over the folders of builds.
     pub fn start(builds: &Path) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(COMMAND).arg(builds).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg(COMMAND)
+            .arg(builds)
+            .arg(std::process::id().to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         // What is sent to the build's group is not meant for it.
         command.process_group(0);
         let mut child = command.spawn()?;
@@ -44,9 +51,14 @@ impl Drop for Watch {
     }
 }
 
-/// Watches: returns once the build has ended, and what it left behind is gone.
-pub fn watch(builds: &Path) -> io::Result<()> {
+/// Watches the build whose process has this number: returns once it has ended, and what it left behind is gone.
+pub fn watch(builds: &Path, build: u32) -> io::Result<()> {
     io::copy(&mut io::stdin().lock(), &mut io::sink())?;
+    // A process that is killed closes its files one after the other: the pipe may end while the folders are still locked.
+    // Its children get another parent when all are closed.
+    while std::os::unix::process::parent_id() == build {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     folder::sweep(builds, runtime::end_orphan);
     Ok(())
 }

@@ -101,8 +101,9 @@ fn a_container_that_was_killed_is_not_restarted() {
 #[test]
 fn a_supervised_container_is_checked_at_its_interval() {
     let bundle = Bundle::with(&["sleep", "1000"], |config| {
-        let test = json!(["CMD-SHELL", "echo checked >>/tmp/checks; test -e /tmp/well"]);
+        let test = json!(["CMD-SHELL", "echo checked >>/checks; test -e /well"]);
         let check = json!({"Test": test, "Interval": 50_000_000, "Retries": 2}).to_string();
+        config["root"]["readonly"] = json!(false);
         config["annotations"] = json!({"org.oci-tools.healthcheck": check});
     });
     let id = bundle.id();
@@ -112,10 +113,10 @@ fn a_supervised_container_is_checked_at_its_interval() {
     };
     bundle.good(&["run", "--detach", "--log-driver", "none", &id]);
     eventually("two failures", || health("unhealthy"));
-    fs::write(bundle.rootfs().join("tmp/well"), "").unwrap();
+    fs::write(bundle.rootfs().join("well"), "").unwrap();
     eventually("a success", || health("healthy"));
     bundle.good(&["stop", "--time", "0", &id]);
-    let checks = || fs::read_to_string(bundle.rootfs().join("tmp/checks")).unwrap();
+    let checks = || fs::read_to_string(bundle.rootfs().join("checks")).unwrap();
     assert_eq!(bundle.good(&["wait", &id]), "137\n");
     let before = checks();
     std::thread::sleep(Duration::from_millis(200));
