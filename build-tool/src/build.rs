@@ -157,7 +157,7 @@ fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<
         agents,
         watch: OnceLock::new(),
         empty: OnceLock::new(),
-        common: Mutex::default(),
+        site: Mutex::default(),
     })
 }
 

@@ -12,7 +12,6 @@
 
 pub mod agent;
 pub mod cache_mount;
-pub mod common;
 pub mod emulation;
 pub mod entitlement;
 mod error;
@@ -23,6 +22,7 @@ mod place;
 mod rootfs;
 pub mod runtime;
 pub mod sandbox;
+pub mod site;
 pub mod watch;
 
 use std::fs;
@@ -41,7 +41,6 @@ use image_tool::address::home::Home;
 use image_tool::error::During;
 use oci_spec::runtime::Mount;
 
-use common::Common;
 pub use error::Error;
 use interrupt::Interrupt;
 use mount::{Mounts, Prepared};
@@ -49,6 +48,7 @@ use network::Network;
 use rootfs::Rootfs;
 use runtime::Runtime;
 use sandbox::Sandbox;
+use site::Site;
 
 use crate::progress::Task;
 
@@ -78,7 +78,7 @@ pub struct Job<'a> {
     /// What all commands of the build get.
     pub sandbox: &'a Sandbox,
     /// What they have in common.
-    pub common: &'a Common,
+    pub site: &'a Site,
     /// The OCI runtime's program.
     pub runtime: &'a Path,
     /// The data folder.
@@ -98,13 +98,13 @@ pub fn run(job: &Job<'_>, task: &Task<'_>, interrupt: &Interrupt) -> Result<(), 
 
 fn in_namespace(job: &Job<'_>, task: &Task<'_>, interrupt: &Interrupt) -> Result<(), Error> {
     private_namespace()?;
-    let files = job.common.files(job.network, job.folder, job.sandbox)?;
+    let files = job.site.files(job.network, job.folder, job.sandbox)?;
     let mut mounts = Mounts::new(job.folder, &files, job.network);
     for (number, mount) in job.mounts.iter().enumerate() {
         mounts.add(number, mount)?;
     }
     let Mounts { entries, places, .. } = mounts;
-    let rootfs = Rootfs::mount(job.folder, &job.lower, &places, job.common)?;
+    let rootfs = Rootfs::mount(job.folder, &job.lower, &places, job.site)?;
     let name = runtime::name(job.folder);
     configure(job, &name, &rootfs, entries)?;
     let runtime = Runtime { program: job.runtime, bundle: job.folder };

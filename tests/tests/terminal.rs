@@ -158,7 +158,7 @@ fn image_tool_names_what_is_wrong() {
     work.sh("tar cf archive.tar -C archive manifest.json; mkdir -p \"old/$NAME\"; mkfifo \"old/$NAME/fifo\"").ok();
     work.sh("mkdir sockets; python3 -c 'import socket, os; socket.socket(socket.AF_UNIX).bind(\"sockets/\" + os.environ[\"NAME\"])'");
     let cases = [
-        "image-tool verify hostile:layer-type",
+        "image-tool verify hostile:layer-type; echo finis",
         "image-tool verify hostile:digest; echo finis",
         "image-tool verify hostile; echo finis",
         "image-tool -vv verify hostile; echo finis",
@@ -667,7 +667,7 @@ fn docker_repeats_no_word_raw() {
     hostile(&work);
     let cases = [
         "docker \"$EVIL\"",
-        "docker '\\033]0;owned\\007'",
+        "docker '\\033]0;owned\\007finis'",
         "docker rm \"$NAME\"",
         "docker inspect \"$NAME\"",
         "OCI_LAYOUT=hostile docker history all",

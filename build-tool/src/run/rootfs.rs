@@ -14,9 +14,9 @@ use image_tool::beneath::{Root, Time};
 use image_tool::error::During;
 use rustix::fs::FileType;
 
-use super::common::Common;
 use super::error::Error;
 use super::place::{self, Place, stub};
+use super::site::Site;
 use crate::source::files;
 
 /// A mount point that the runtime will create in the upper directory, since a deletion in the image hides it below.
@@ -41,7 +41,7 @@ pub(super) struct Rootfs {
 impl Rootfs {
     /// Mounts the directories `lower`, the lowest first, where the commands' root file systems are. What changes goes to
     /// `upper` in `folder`. `places` are the command's own mount points.
-    pub(super) fn mount(folder: &Path, lower: &[PathBuf], places: &[Place], common: &Common) -> Result<Self, Error> {
+    pub(super) fn mount(folder: &Path, lower: &[PathBuf], places: &[Place], site: &Site) -> Result<Self, Error> {
         let make = |name: &str, mode: u32| -> Result<PathBuf, Error> {
             let path = folder.join(name);
             fs::create_dir(&path).during("create", &path)?;
@@ -56,7 +56,7 @@ impl Rootfs {
             let mode = Permissions::from_mode(metadata.mode() & 0o7777);
             fs::set_permissions(&upper, mode).during("chmod", &upper)?;
         }
-        let mut stack = vec![common.stubs()];
+        let mut stack = vec![site.stubs()];
         let stubs = folder.join("stubs");
         if !places.is_empty() {
             stack.insert(0, make("stubs", 0o755)?);
@@ -65,7 +65,7 @@ impl Rootfs {
             stub(&stubs, &place.relative(), place.is_file)?;
         }
         stack.extend_from_slice(lower);
-        let target = common.rootfs();
+        let target = site.rootfs();
         let mount = |stack: &[PathBuf]| -> Result<Root, Error> {
             Overlay::new(stack.to_vec()).writable(&upper, &work).mount(&target)?;
             Ok(Root::open(&target)?)

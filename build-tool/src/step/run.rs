@@ -167,7 +167,7 @@ impl Work<'_> {
         let folder = session.folder()?;
         // Dropped before the folder, in which it may have sockets.
         let mut preparation = Preparation::new(self);
-        let common = session.common()?;
+        let site = session.site()?;
         if let Some((name, text)) = &request.script {
             preparation.script(folder.path(), name, text)?;
         }
@@ -186,7 +186,7 @@ impl Work<'_> {
             insecure: request.insecure,
             devices: session.options.granted.devices(&request.devices)?,
             sandbox: &session.options.sandbox,
-            common: &common,
+            site: &site,
             runtime: &runtime,
             home: &session.home,
             folder: folder.path(),

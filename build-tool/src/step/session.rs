@@ -21,11 +21,11 @@ use crate::cache::folder::Folder;
 use crate::dockerfile::instruction::Run;
 use crate::progress::{Progress, Show};
 use crate::run::agent::Agents;
-use crate::run::common::Common;
 use crate::run::entitlement::Granted;
 use crate::run::interrupt::Interrupt;
 use crate::run::network::Network;
 use crate::run::sandbox::Sandbox;
+use crate::run::site::Site;
 use crate::run::watch::Watch;
 use crate::source::access::Access;
 use crate::source::context::{self, Context};
@@ -230,7 +230,7 @@ pub struct Session<'a> {
     /// The layer of a command that changes nothing, once there was one.
     pub empty: OnceLock<(Descriptor, Digest)>,
     /// What the commands have in common, made with the first of them.
-    pub common: Mutex<Option<Arc<Common>>>,
+    pub site: Mutex<Option<Arc<Site>>>,
 }
 
 impl Session<'_> {
@@ -245,13 +245,13 @@ impl Session<'_> {
     }
 
     /// What the commands have in common.
-    pub fn common(&self) -> Result<Arc<Common>, Io> {
-        let mut common = self.common.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(common) = &*common {
-            return Ok(Arc::clone(common));
+    pub fn site(&self) -> Result<Arc<Site>, Io> {
+        let mut site = self.site.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(site) = &*site {
+            return Ok(Arc::clone(site));
         }
-        let made = Arc::new(Common::new(&self.home.builds(), &self.options.sandbox)?);
-        Ok(Arc::clone(common.insert(made)))
+        let made = Arc::new(Site::new(&self.home.builds(), &self.options.sandbox)?);
+        Ok(Arc::clone(site.insert(made)))
     }
 
     /// Starts the watch, unless it runs.

@@ -175,7 +175,9 @@ fn the_working_directory_is_there_for_its_user() {
 #[test]
 fn a_killed_build_takes_its_command_along() {
     let work = Work::with_base();
-    work.file("context/Dockerfile", "FROM base\nRUN echo begun; sleep 1000.75\n");
+    // A time that no other process sleeps for.
+    let time = format!("1000.{}", std::process::id());
+    work.file("context/Dockerfile", &format!("FROM base\nRUN echo begun; sleep {time}\n"));
     let mut child = work
         .command(&["build", "--runtime", "runc", "-t", "images:built", "context"])
         .stderr(Stdio::piped())
@@ -191,7 +193,8 @@ fn a_killed_build_takes_its_command_along() {
     child.wait().unwrap();
     let sleeps = || {
         fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-            fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.windows(7).any(|part| part == b"1000.75"))
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).any(|word| word == time.as_bytes())
         })
     };
     let left = || {

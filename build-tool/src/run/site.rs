@@ -1,4 +1,4 @@
-//! What the commands of one build have in common, made once: the place where the root file system is mounted, the mount
+//! The site of a build: what its commands have in common, made once: the place where the root file system is mounted, the mount
 //! points that every command needs, and its files in /etc.
 //!
 //! Each command mounts in a namespace of its own, so all of them can mount at one place at the same time. A file system
@@ -15,27 +15,27 @@ use super::place::{FILES, places, stub};
 use super::sandbox::{self, Sandbox};
 use crate::cache::folder::Folder;
 
-/// The folder of what commands have in common, removed when the value is dropped.
+/// A folder, removed when the value is dropped.
 #[derive(Debug)]
-pub struct Common {
+pub struct Site {
     folder: Folder,
 }
 
-impl Common {
+impl Site {
     /// Makes the folder below `builds`.
     pub fn new(builds: &Path, sandbox: &Sandbox) -> Result<Self, Io> {
-        let common = Self { folder: Folder::new(builds)? };
+        let site = Self { folder: Folder::new(builds)? };
         for name in ["rootfs", "stubs", "host", "none"] {
-            let path = common.folder.path().join(name);
+            let path = site.folder.path().join(name);
             fs::create_dir(&path).during("create", &path)?;
             fs::set_permissions(&path, Permissions::from_mode(0o755)).during("chmod", &path)?;
         }
         for place in places() {
-            stub(&common.stubs(), &place.relative(), place.is_file)?;
+            stub(&site.stubs(), &place.relative(), place.is_file)?;
         }
-        write(&common.folder.path().join("host"), Network::Host, sandbox)?;
-        write(&common.folder.path().join("none"), Network::None, sandbox)?;
-        Ok(common)
+        write(&site.folder.path().join("host"), Network::Host, sandbox)?;
+        write(&site.folder.path().join("none"), Network::None, sandbox)?;
+        Ok(site)
     }
 
     /// The directory to mount root file systems at.
