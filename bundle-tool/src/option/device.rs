@@ -9,7 +9,7 @@ use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType};
 
 use crate::option::Refused;
 
-/// A `--device`: HOST[:CONTAINER][:rwm].
+/// A `--device`: `HOST[:CONTAINER][:rwm]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     host: PathBuf,

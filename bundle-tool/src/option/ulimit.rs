@@ -8,7 +8,7 @@ use rustix::process::Resource;
 
 use super::Refused;
 
-/// A resource limit: NAME=SOFT[:HARD], where -1 means unlimited.
+/// A resource limit: `NAME=SOFT[:HARD]`, where -1 means unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ulimit {
     kind: PosixRlimitType,

@@ -1,6 +1,6 @@
 //! Merging layers: the whole tree of an image as one archive, as a stream.
 //!
-//! No file is written. The layers are read twice: first for their headers, from which [`tree`] makes the tree in memory, then for
+//! No file is written. The layers are read twice: first for their headers, from which `tree` makes the tree in memory, then for
 //! the data of the files that are left in it. So the result does not depend on the rights of the caller or on a file system:
 //! devices, capabilities, owners and files without any permission are what the layers say.
 //!

@@ -90,10 +90,10 @@ pub fn lines(mut reader: impl BufRead) -> impl Iterator<Item = Result<String, Er
     })
 }
 
-/// Prints one line on standard output and makes sure that it is gone. As [`print`], but on a terminal it stays one line.
+/// Prints one line on standard output and makes sure that it is gone. As [`print()`], but on a terminal it stays one line.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_line(line: &str) -> anyhow::Result<()> {
     let line = if io::stdout().is_terminal() { human::plain(line) } else { line.to_owned() };
     print_exactly(line + "\n")
@@ -113,11 +113,11 @@ pub fn print(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
     print_exactly(text)
 }
 
-/// As [`print`], byte for byte on a terminal too: for text in which the caller has escaped all that is not the user's own, as
+/// As [`print()`], byte for byte on a terminal too: for text in which the caller has escaped all that is not the user's own, as
 /// [`Template::lines`](crate::show::template::Template::lines) does.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_exactly(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()).map_err(stdout_error).context("standard output")

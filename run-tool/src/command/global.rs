@@ -125,7 +125,7 @@ fn login_folder() -> Option<PathBuf> {
     (own && rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() && !user.is_root()).then_some(folder)
 }
 
-/// The file name of argv[0]. runc's messages begin with it, and engines show them.
+/// The file name of `argv[0]`. runc's messages begin with it, and engines show them.
 pub(super) fn name() -> String {
     std::env::args_os()
         .next()

@@ -36,7 +36,7 @@ pub(crate) struct Run {
     ///
     /// json-file is docker's format, file is the plain bytes, and journald is an entry in systemd's journal for each line. A
     /// supervisor process stays behind. It also records the exit status for `wait` and restarts the container according to the
-    /// annotation org.oci-tools.restart (no, on-failure[:N], always or unless-stopped).
+    /// annotation org.oci-tools.restart (no, on-failure or on-failure:N, always or unless-stopped).
     #[arg(long, value_name = "DRIVER", requires = "detach")]
     log_driver: Option<String>,
     /// Log driver option: max-size=SIZE, max-file=N, path=FILE or, for journald, tag=TEXT; may be repeated.
