@@ -131,13 +131,10 @@ fn ready(options: &Options, sources: &epoch::Sources<'_>) -> Result<Ready, Error
 }
 
 fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<'_>, Error> {
-    let Opened { home, context, contexts, mut access } = opened;
+    let Opened { home, context, contexts, access } = opened;
     let options = &ready.options;
     let agents = Agents::find(&options.ssh, std::env::var_os("SSH_AUTH_SOCK").map(Into::into))?;
     let builds = home.builds();
-    if access.agent.is_none() {
-        access.agent = agents.socket("default", &builds)?;
-    }
     Ok(Session {
         options,
         platform: Platform::host(),
@@ -155,6 +152,7 @@ fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<
         progress,
         interrupt: Interrupt::listen().map_err(Error::Signals)?,
         agents,
+        added: OnceLock::new(),
         watch: OnceLock::new(),
         empty: OnceLock::new(),
         site: Mutex::default(),

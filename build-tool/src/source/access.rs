@@ -21,6 +21,12 @@ impl Access {
         PREFIXES.iter().any(|prefix| id.starts_with(prefix))
     }
 
+    /// The same with another agent, or with none.
+    #[must_use]
+    pub fn with_agent(&self, agent: Option<PathBuf>) -> Self {
+        Self { agent, ..self.clone() }
+    }
+
     /// Adds a secret. A newline at its end, as editors write it, is no part of it.
     pub fn add(&mut self, id: &str, secret: &[u8]) {
         let secret = String::from_utf8_lossy(secret).trim_end_matches(['\r', '\n']).to_owned();

@@ -157,8 +157,9 @@ impl<'a> Work<'a> {
                 let keep_git_dir = keep_git_dir(copy, &address)?;
                 address.checksum = same_checksum(&address, checksum.as_deref())?;
                 task.note(&format!("resolving {}", address.shown()));
-                let pin = git::resolve(&address, &session.access, builds)?;
-                inputs.push(Input::Repository(Repository::new(pin, keep_git_dir, exclude, &session.access, builds)));
+                let access = session.added().map_err(crate::run::Error::from)?;
+                let pin = git::resolve(&address, access, builds)?;
+                inputs.push(Input::Repository(Repository::new(pin, keep_git_dir, exclude, access, builds)));
             } else if *add && download::is_url(source) {
                 let remote = Remote::new(source, checksum.as_deref(), &session.access, builds)?;
                 if remote.name().is_empty() && options.destination.ends_with('/') {

@@ -20,7 +20,7 @@ use crate::cache::Cache;
 use crate::cache::folder::Folder;
 use crate::dockerfile::instruction::Run;
 use crate::progress::{Progress, Show};
-use crate::run::agent::Agents;
+use crate::run::agent::{self, Agents};
 use crate::run::entitlement::Granted;
 use crate::run::interrupt::Interrupt;
 use crate::run::network::Network;
@@ -225,6 +225,8 @@ pub struct Session<'a> {
     pub interrupt: Interrupt,
     /// The SSH agents that the caller gives.
     pub agents: Agents,
+    /// What ADD of a repository may use, made with the first of them.
+    pub added: OnceLock<Access>,
     /// Ends the containers if the build is killed; started with the first of them.
     pub watch: OnceLock<Option<Watch>>,
     /// The layer of a command that changes nothing, once there was one.
@@ -252,6 +254,16 @@ impl Session<'_> {
         }
         let made = Arc::new(Site::new(&self.home.builds(), &self.options.sandbox)?);
         Ok(Arc::clone(site.insert(made)))
+    }
+
+    /// What ADD of a repository may use. Its agent is that of `--ssh default`: a context that is reached by ssh gives the Dockerfile no
+    /// right to the caller's.
+    pub fn added(&self) -> Result<&Access, agent::Error> {
+        if let Some(access) = self.added.get() {
+            return Ok(access);
+        }
+        let agent = self.agents.socket("default", &self.home.builds())?;
+        Ok(self.added.get_or_init(|| self.access.with_agent(agent)))
     }
 
     /// Starts the watch, unless it runs.

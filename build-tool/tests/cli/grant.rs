@@ -66,6 +66,15 @@ fn a_device_that_this_host_lacks_is_refused_if_it_is_required() {
 }
 
 #[test]
+fn an_agent_for_keys_is_started_only_where_it_is_needed() {
+    let work = Work::with_base();
+    work.file("key", "no key");
+    work.build_with("FROM base\nRUN true\n", &["--ssh", "default=key"]).ok();
+    assert!(work.build_with("FROM base\nRUN --mount=type=ssh true\n", &["--ssh", "default=key"]).status != 0);
+    work.is_clean();
+}
+
+#[test]
 fn run_gets_what_the_options_say() {
     let work = Work::with_base();
     let dockerfile = "FROM base\nRUN cat /etc/hosts /proc/sys/kernel/hostname; ulimit -n; mount | grep /dev/shm; env\n";

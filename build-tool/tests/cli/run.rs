@@ -1,5 +1,8 @@
 //! RUN: what a command is given, what of it is left, and what ends it.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStderr};
+
 use super::*;
 
 #[test]
@@ -172,23 +175,30 @@ fn the_working_directory_is_there_for_its_user() {
     assert_eq!((entry(&top, "w/d").uid, entry(&top, "w/d/f").uid), (1000, 1000));
 }
 
+/// A build whose command has written `begun`, and the rest of what it writes.
+fn begun(work: &Work) -> (Child, BufReader<ChildStderr>) {
+    let mut child = work
+        .command(&["build", "--runtime", "runc", "-t", "images:built", "context"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    // Not the line of the step, which is also the instruction's.
+    while !line.ends_with(" begun\n") {
+        line.clear();
+        assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "the build ended");
+    }
+    (child, stderr)
+}
+
 #[test]
 fn a_killed_build_takes_its_command_along() {
     let work = Work::with_base();
     // A time that no other process sleeps for.
     let time = format!("1000.{}", std::process::id());
     work.file("context/Dockerfile", &format!("FROM base\nRUN echo begun; sleep {time}\n"));
-    let mut child = work
-        .command(&["build", "--runtime", "runc", "-t", "images:built", "context"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.ends_with(" begun\n") {
-        line.clear();
-        assert_ne!(std::io::BufRead::read_line(&mut stderr, &mut line).unwrap(), 0, "the build ended");
-    }
+    let (mut child, _stderr) = begun(&work);
     child.kill().unwrap();
     child.wait().unwrap();
     let sleeps = || {
@@ -215,17 +225,7 @@ fn a_killed_build_takes_its_command_along() {
 fn an_interrupt_ends_command_and_build() {
     let work = Work::with_base();
     work.file("context/Dockerfile", "FROM base\nRUN echo begun; sleep 1000.5\n");
-    let mut child = work
-        .command(&["build", "--runtime", "runc", "-t", "images:built", "context"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("begun") {
-        line.clear();
-        assert_ne!(std::io::BufRead::read_line(&mut stderr, &mut line).unwrap(), 0, "the build ended");
-    }
+    let (mut child, mut stderr) = begun(&work);
     let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let mut rest = String::new();
