@@ -35,7 +35,7 @@ pub use remove::{place, remove, remove_unfinished};
 #[non_exhaustive]
 pub enum Error {
     /// A container of that name exists.
-    #[error("{name}: name in use by {} (bundle-tool delete {name}, or another --name)", .path.display())]
+    #[error("{name}: name already in use by {} (bundle-tool delete {name}, or another --name)", .path.display())]
     NameInUse {
         /// The name that was asked for.
         name: String,
@@ -261,7 +261,7 @@ mod tests {
             assert!(matches!(Bundle::find(&bundles, text), Err(Error::NoSuchBundle(_))), "{text}");
         }
         let message = Draft::create(&bundles, Some(name("web")), None).unwrap_err().to_string();
-        assert!(message.starts_with("web: name in use by "), "{message}");
+        assert!(message.starts_with("web: name already in use by "), "{message}");
         assert!(matches!(Draft::create(&bundles, Some(name("other")), Some(&path)), Err(Error::PathInUse(_))));
         assert!(!bundles.join("other").exists());
 

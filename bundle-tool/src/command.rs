@@ -11,6 +11,7 @@ use bundle_tool::{config, container};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use image_tool::address::home::Home;
 use image_tool::program::Tool;
+use image_tool::program::caller;
 use image_tool::program::document::Document;
 use image_tool::program::pipe;
 
@@ -19,6 +20,8 @@ mod commit;
 mod create;
 mod delete;
 mod diff;
+mod docker;
+mod exec;
 mod find;
 mod hook;
 mod inspect;
@@ -27,6 +30,8 @@ mod mount;
 mod network;
 mod options;
 mod ps;
+mod pull;
+mod shell;
 mod spec;
 mod unit;
 mod unmount;
@@ -70,6 +75,8 @@ pub(crate) enum Command {
     Commit(commit::Commit),
     Ps(ps::Ps),
     Find(find::Find),
+    Exec(Box<exec::Exec>),
+    Docker(docker::Docker),
     Inspect(inspect::Inspect),
     Volume(volume::Volume),
     Network(network::Network),
@@ -91,6 +98,8 @@ impl Command {
             Self::Commit(command) => command.run(),
             Self::Ps(command) => command.run(),
             Self::Find(command) => command.run(),
+            Self::Exec(command) => command.run(),
+            Self::Docker(command) => command.run(),
             Self::Inspect(command) => command.run(),
             Self::Volume(command) => command.run(),
             Self::Network(command) => command.run(),
@@ -118,8 +127,29 @@ pub(crate) fn note(text: &str) {
     TOOL.say(text);
 }
 
-/// The exit status for an error: docker's 125 for an option that cannot be honoured, else 1.
+/// An error with an exit status of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Rejected {
+    text: String,
+    status: u8,
+}
+
+impl Rejected {
+    /// Gives an error its status.
+    pub(crate) fn new(error: anyhow::Error, status: u8) -> Self {
+        Self { text: format!("{error:#}"), status }
+    }
+}
+
+/// The exit status for an error: its own, docker's 125 for an option that cannot be honoured and for all that docker run refuses, else 1.
 pub(crate) fn status(error: &anyhow::Error) -> u8 {
+    if let Some(Rejected { status, .. }) = error.downcast_ref() {
+        return *status;
+    }
+    if caller::caller().is_some_and(|name| name == "docker run") {
+        return 125;
+    }
     let refused = error.chain().any(|cause| {
         cause.is::<Refused>()
             || matches!(

@@ -1,18 +1,21 @@
 //! `exec`: a further program in a running container, under the container's restrictions.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use libcontainer::oci_spec::runtime::{Capability, LinuxCapabilities, Process};
+use rustix::fs::{Mode, OFlags};
 
 use super::create::activation;
 use super::global::Global;
-use crate::container::{Container, Status};
+use crate::container::{Container, DoesNotExist, Status};
+use crate::create::Ends;
 use crate::create::exec::{self, Options};
 use crate::kernel::error::Fails;
-use crate::kernel::{descriptor, file, socket};
+use crate::kernel::{descriptor, file, socket, syscall};
 use crate::program::{self, Program};
 use crate::spec;
 use crate::supervise::foreground::Foreground;
@@ -74,6 +77,10 @@ pub(crate) struct Exec {
     /// Allow exec in a paused container; the process starts once the container is resumed.
     #[arg(long)]
     ignore_paused: bool,
+    /// Do as docker exec does: the caller needs no terminal, what is detached has none of its streams, and a program that cannot be started
+    /// ends the command with 126.
+    #[arg(long)]
+    client: bool,
     /// ID of the container.
     id: String,
     /// Program to execute, and its arguments.
@@ -82,6 +89,11 @@ pub(crate) struct Exec {
 }
 
 impl Exec {
+    /// Whether docker's exit statuses are wanted.
+    pub(super) fn is_client(&self) -> bool {
+        self.client
+    }
+
     pub(super) fn run(self, global: &Global) -> Result<u8> {
         self.start(global).context("exec failed")
     }
@@ -100,7 +112,7 @@ impl Exec {
         }
         let process = self.process(&container)?;
         let terminal = process.terminal().unwrap_or(false);
-        if self.detach && terminal && self.console_socket.is_none() {
+        if self.detach && terminal && self.console_socket.is_none() && !self.client {
             bail!("cannot allocate tty if runc will detach without setting console socket");
         }
         if (!self.detach || !terminal) && self.console_socket.is_some() {
@@ -112,10 +124,16 @@ impl Exec {
         program.kept = program::inherited(listen, self.preserve_fds)?;
         // The container must not inherit the caller's other descriptors. They stay open for run-tool itself: --process may name one.
         descriptor::close_on_exec_from(3 + program.kept).fails(|| "close_range")?;
-        let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
+        let foreground = match (self.detach, self.client) {
+            (true, _) => None,
+            (false, true) => Some(Foreground::begin_if_there_is_a_terminal(terminal)?),
+            (false, false) => Some(Foreground::begin(terminal)?),
+        };
         program.mask = foreground.as_ref().map(Foreground::mask);
+        let streams = if self.detach && self.client { Some(nothing()?) } else { None };
         let options = Options {
             terminal,
+            streams,
             pipes: foreground.is_some() && !terminal,
             console: self.console_socket.as_deref().map(socket::connect).transpose()?,
             pidfd_socket: self.pidfd_socket.as_deref().map(socket::connect).transpose()?,
@@ -130,6 +148,7 @@ impl Exec {
             return Err(error);
         }
         match foreground {
+            None if self.client && terminal => read_for_ever(ends),
             None => Ok(0),
             Some(foreground) => Ok(foreground.serve(pid, ends, None)? as u8),
         }
@@ -194,6 +213,35 @@ impl Exec {
         spec::check_process(&process)?;
         Ok(process)
     }
+}
+
+/// docker's exit status for a program that cannot be started.
+pub(super) fn docker_status(error: &anyhow::Error) -> u8 {
+    let lacks_container = error.is::<DoesNotExist>() || format!("{error:#}").contains("cannot exec in a ");
+    if lacks_container { 1 } else { 126 }
+}
+
+/// Three streams without content.
+fn nothing() -> Result<[OwnedFd; 3]> {
+    let null =
+        rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).fails(|| "open /dev/null")?;
+    Ok([null.try_clone()?, null.try_clone()?, null])
+}
+
+/// Leaves a process behind that reads what a program writes to its terminal, which hangs up when nobody has its other end.
+fn read_for_ever(ends: Ends) -> Result<u8> {
+    let (Some(master), null) = (ends.terminal, nothing()?) else { return Ok(0) };
+    if syscall::clone(0, None).fails(|| "clone")?.is_some() {
+        return Ok(0);
+    }
+    // Nothing of the caller stays with it.
+    let _ = rustix::process::setsid();
+    for (number, stream) in null.iter().enumerate() {
+        let _ = syscall::dup_to(stream.as_fd(), number as i32);
+    }
+    let mut bytes = [0; 4096];
+    while rustix::io::read(&master, &mut bytes).is_ok_and(|count| count > 0) {}
+    syscall::exit(0)
 }
 
 /// Adds capabilities to the bounding, effective and permitted sets, and to the ambient set if there is an inheritable one.
