@@ -17,11 +17,13 @@ use image_tool::program::pipe;
 
 mod candidates;
 mod commit;
+mod cp;
 mod create;
 mod delete;
 mod diff;
 mod docker;
 mod exec;
+mod export;
 mod find;
 mod hook;
 mod inspect;
@@ -29,12 +31,16 @@ mod manual;
 mod mount;
 mod network;
 mod options;
+mod port;
 mod ps;
 mod pull;
+mod rename;
 mod shell;
 mod spec;
 mod unit;
 mod unmount;
+mod update;
+mod users;
 mod volume;
 
 /// The name that messages begin with.
@@ -76,6 +82,12 @@ pub(crate) enum Command {
     Ps(ps::Ps),
     Find(find::Find),
     Exec(Box<exec::Exec>),
+    Cp(cp::Cp),
+    Export(export::Export),
+    Port(port::Port),
+    Rename(rename::Rename),
+    Update(Box<update::Update>),
+    Users(users::Users),
     Docker(docker::Docker),
     Inspect(inspect::Inspect),
     Volume(volume::Volume),
@@ -99,6 +111,12 @@ impl Command {
             Self::Ps(command) => command.run(),
             Self::Find(command) => command.run(),
             Self::Exec(command) => command.run(),
+            Self::Cp(command) => command.run(),
+            Self::Export(command) => command.run(),
+            Self::Port(command) => command.run(),
+            Self::Rename(command) => command.run(),
+            Self::Update(command) => command.run(),
+            Self::Users(command) => command.run(),
             Self::Docker(command) => command.run(),
             Self::Inspect(command) => command.run(),
             Self::Volume(command) => command.run(),

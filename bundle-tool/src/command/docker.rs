@@ -12,7 +12,7 @@ mod table;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
-use bundle_tool::bundle::Bundle;
+use bundle_tool::bundle::{Bundle, annotation};
 use clap::ValueHint;
 use image_tool::address::home::Home;
 use image_tool::address::name as reference;
@@ -72,17 +72,42 @@ fn read(words: &[OsString]) -> Result<Answer, Wrong> {
         return Ok(answer.help(&usage.help(&typed)));
     }
     if name::is_read_elsewhere(path) && !asks_for_help(rest) {
-        return Ok(answer.with("command", path).operands(rest));
+        return Ok(answer.with("command", path.replace(' ', "_")).operands(rest));
     }
     let line = Line::read(&usage, &typed, rest)?;
     if line.help {
         return Ok(answer.help(&usage.help(&typed)));
     }
     if name::is_read_elsewhere(path) {
-        return Ok(answer.with("command", path).operands(rest));
+        return Ok(answer.with("command", path.replace(' ', "_")).operands(rest));
     }
-    let answer = answer.with("command", &path.replace(' ', "_")).options(&usage, &line);
+    let mut line = line;
+    name::MEANINGLESS.iter().filter(|(command, _)| *command == path).for_each(|(_, option)| {
+        line.values.remove(option);
+    });
+    if path.ends_with("build") {
+        for tag in line.values.get_mut("tag").into_iter().flatten() {
+            *tag = new_name(tag)?;
+        }
+    }
+    let mut answer = answer.with("command", path.replace(' ', "_")).options(&usage, &line);
+    match (path, line.operands.first()) {
+        ("pull" | "push", Some(word)) => answer = answer.with("reference", full(&word.to_string_lossy())?),
+        ("commit", _) => answer = answer.with("layout", Home::from_environment().images()),
+        _ => {}
+    }
     Ok(answer.operands(&operands(&usage, &line)?))
+}
+
+/// The name of an image in full, as docker prints it.
+fn full(word: &str) -> Result<String, Wrong> {
+    let (name, digest) = word.split_once('@').map_or((word, None), |(name, digest)| (name, Some(digest)));
+    reference::check(name).map_err(|why| Wrong { message: format!("docker: {why}"), status: 1 })?;
+    let (repository, tag) = reference::canonical(name);
+    Ok(match digest {
+        Some(digest) => format!("{repository}@{digest}"),
+        None => format!("{repository}:{tag}"),
+    })
 }
 
 /// The options before the command: the folder of the config, and what asks for another daemon.
@@ -137,7 +162,11 @@ fn container(home: &Home, word: &OsStr) -> OsString {
     let text = text.strip_prefix('/').unwrap_or(text);
     // The path of a folder is no name of docker's.
     let found = if text.contains('/') { None } else { Bundle::find(&home.bundles(), text).ok() };
-    let mut pair = OsString::from(found.map_or_else(String::new, |bundle| bundle.name()));
+    // Nor is the name that it had before it was renamed.
+    let is_meant = |bundle: &Bundle| {
+        bundle.name() == text || bundle.annotation(annotation::ID).is_some_and(|id| id.starts_with(text))
+    };
+    let mut pair = OsString::from(found.filter(is_meant).map_or_else(String::new, |bundle| bundle.runtime_id()));
     pair.push(":");
     pair.push(word);
     pair

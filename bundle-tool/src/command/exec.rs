@@ -74,7 +74,7 @@ impl Exec {
         // docker's status for a program that cannot be started.
         let process = exec::process(&bundle, &wish).about(&self.container).map_err(|error| Rejected::new(error, 126))?;
         let yes = |on: bool| if on { "true" } else { "" };
-        let name = bundle.name();
+        let name = bundle.runtime_id();
         let answer = shell::assignments(&[
             ("name", &name),
             ("detach", yes(self.detach)),

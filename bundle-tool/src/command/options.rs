@@ -28,6 +28,9 @@ use image_tool::program::pipe;
 
 use super::candidates;
 
+pub(crate) use self::life::restart_policy;
+pub(crate) use self::limits::Resources;
+
 /// The options of docker run. A switch takes `=true` and `=false` as well.
 #[derive(clap::Args)]
 pub(crate) struct Options {

@@ -27,7 +27,7 @@ pub(super) fn assignments(variables: &[(&str, &str)]) -> String {
 /// What a script needs to run a container: `id`, `name` and `bundle`, and what was said of it when it was created.
 pub(super) fn container(bundle: &Bundle) -> String {
     let text = |key: &str| bundle.annotation(key).unwrap_or_default();
-    let name = bundle.name();
+    let name = bundle.runtime_id();
     let terminal = bundle.config().pointer("/process/terminal") == Some(&true.into());
     assignments(&[
         ("id", text(annotation::ID)),

@@ -98,6 +98,7 @@ impl Container {
     /// The name of the container.
     pub fn name(&self) -> String {
         match (&self.state, &self.bundle) {
+            (_, Some(bundle)) if bundle.annotation(annotation::NAME).is_some() => bundle.name(),
             (Some(state), _) => state.id.clone(),
             (None, Some(bundle)) => bundle.name(),
             (None, None) => String::new(),

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::global::Global;
 use super::stdout::StdoutClosed;
-use crate::container::{Container, exit};
+use crate::container::{Container, exit, supervisor};
 use crate::kernel::error::Fails;
 use crate::kernel::syscall;
 use crate::supervise::attach;
@@ -78,7 +78,7 @@ pub(super) fn attach(container: &Container, client: &Client) -> Result<u8> {
         bail!("{id}: container not running");
     }
     let process = container.process()?;
-    let socket = attach::connect(&container.folder)?;
+    let socket = supervisor::connect(&container.folder)?;
     syscall::block_signals().fails(|| "sigprocmask")?;
     let end = client.serve(&socket, Some(&process));
     Ok(status(end, &container.folder).with_context(|| id.clone())?)

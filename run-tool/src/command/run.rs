@@ -12,7 +12,8 @@ use super::create::Making;
 use super::global::{Global, name};
 use super::{attach, healthcheck};
 use crate::container::output::Settings;
-use crate::container::{Container, DoesNotExist, Status, exit};
+use crate::container::supervisor::{self, PATIENCE};
+use crate::container::{Container, DoesNotExist, Status, exit, hook};
 use crate::create::plan::Options;
 use crate::create::{self, notify};
 use crate::kernel::error::Fails;
@@ -113,7 +114,7 @@ impl Run {
     fn start(mut self, global: &Global) -> Result<u8> {
         let spec = self.making.load()?;
         if self.supervise {
-            return self.serve(global, &spec);
+            return self.serve(global, &spec).inspect_err(|_| discard(&spec, &self.id));
         }
         if let Some(driver) = &self.log_driver {
             self.leave(global, &spec, driver, &self.log_opt, None)?;
@@ -204,6 +205,7 @@ impl Run {
             // Of another bundle: creating it fails, because its id is taken.
             return Ok((container.state.bundle().map(Path::new) == Some(&bundle)).then_some(container));
         }
+        supervisor::wait(&container.folder, PATIENCE);
         container.destroy()?;
         Ok(None)
     }
@@ -236,6 +238,17 @@ impl Run {
             health: interval.map(|interval| Health { interval, check: &check }),
         };
         monitor::leave_behind(&job, mask)
+    }
+}
+
+/// Runs the poststop hooks of a container with `--rm` that could not be started, which remove its bundle: it has no state to delete.
+fn discard(spec: &Spec, id: &str) {
+    let is_temporary = spec.annotations().as_ref().and_then(|all| all.get("org.oci-tools.rm")).is_some_and(|rm| rm == "true");
+    let (Some(hooks), true, Ok(bundle)) = (spec.hooks(), is_temporary, std::env::current_dir()) else { return };
+    let state = serde_json::json!({"ociVersion": spec.version(), "id": id, "status": "stopped", "bundle": bundle});
+    // The error to report is that of the start.
+    if let Err(error) = hook::run("poststop", hooks.poststop().as_ref(), &state.to_string()) {
+        log::warn(&format!("{error:#}"));
     }
 }
 

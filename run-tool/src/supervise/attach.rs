@@ -8,15 +8,12 @@ use anyhow::{Context, Result};
 use rustix::event::PollFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::termios::Winsize;
 
+use crate::container::supervisor::{SOCKET, address, open};
 use crate::kernel::error::Fails;
-use crate::kernel::procfs::proc_path;
 use crate::supervise::record::Stream;
-
-/// The socket's name in the container's folder.
-pub(crate) const SOCKET: &str = "attach.sock";
 
 /// The greatest number of bytes of input or output in a packet.
 pub(crate) const LIMIT: usize = 16 * 1024;
@@ -95,26 +92,6 @@ pub(crate) fn receive<'a>(socket: BorrowedFd<'_>, buffer: &'a mut [u8]) -> rusti
     }
 }
 
-/// The address of the socket in a folder, by a path that is short enough for a socket address.
-fn address(folder: &OwnedFd) -> Result<SocketAddrUnix> {
-    let path = format!("{}/{SOCKET}", proc_path(folder.as_fd()));
-    SocketAddrUnix::new(path.as_str()).fails(|| path).map_err(Into::into)
-}
-
-fn open(folder: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(folder, flags, Mode::empty()).fails(|| format!("open {}", folder.display())).map_err(Into::into)
-}
-
-/// Connects to the supervisor of the container in a folder.
-pub(crate) fn connect(folder: &Path) -> Result<OwnedFd> {
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .fails(|| "socket")?;
-    rustix::net::connect(&socket, &address(&open(folder)?)?)
-        .fails(|| format!("connect {}", folder.join(SOCKET).display()))?;
-    Ok(socket)
-}
-
 /// A client of a supervisor.
 #[derive(Debug)]
 struct Client {
@@ -160,10 +137,11 @@ pub(crate) struct Server {
     ended: bool,
 }
 
-/// The clients of a container that has ended. They see the end of the supervisor's work when this is dropped.
+/// Those who wait for the end of the supervisor's work. They see it when this is dropped.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Witnesses {
+    _listener: OwnedFd,
     _clients: Vec<Client>,
 }
 
@@ -296,7 +274,7 @@ impl Server {
     /// Tells all clients that the container has ended.
     pub(crate) fn end(mut self, status: i32) -> Witnesses {
         self.clients.retain_mut(|client| client.tell(&Packet::Exit(status)));
-        Witnesses { _clients: self.clients }
+        Witnesses { _listener: self.listener, _clients: self.clients }
     }
 }
 

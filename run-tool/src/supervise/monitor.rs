@@ -25,6 +25,7 @@ use crate::create::talk::{Channel, Message};
 use crate::kernel::error::Fails;
 use crate::kernel::process::Process;
 use crate::kernel::syscall::{self, Pid, SignalMask};
+use crate::spec;
 use crate::supervise::attach::{Server, Witnesses};
 use crate::supervise::logs::Writer;
 use crate::supervise::record::Stream;
@@ -283,6 +284,15 @@ impl<'a> Supervisor<'a> {
         }
     }
 
+    /// The restart policy, which may have been changed in the bundle since the container was started.
+    fn policy(&self) -> Policy {
+        let now = spec::load().ok().and_then(|spec| {
+            let text = spec.annotations().as_ref().and_then(|all| all.get("org.oci-tools.restart")).cloned();
+            Policy::parse(&text.unwrap_or_default()).ok()
+        });
+        now.unwrap_or(self.policy)
+    }
+
     /// Watches the container through all its lives.
     fn watch(&mut self, mut life: Life) -> Result<()> {
         let mut times = 0;
@@ -311,7 +321,7 @@ impl<'a> Supervisor<'a> {
                 return Ok(());
             }
             exit::record(folder, status)?;
-            if folder.join(exit::STOPPED).exists() || !self.policy.restarts(status, times) {
+            if folder.join(exit::STOPPED).exists() || !self.policy().restarts(status, times) {
                 return self.job.end(&container);
             }
             times += 1;

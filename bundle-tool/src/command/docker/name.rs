@@ -95,6 +95,18 @@ const IMPOSSIBLE: [(&str, &str); 8] = [
     ("trust", "docker's notary is not supported (signatures are checked by /etc/containers/policy.json)"),
 ];
 
+/// Options that mean nothing here: what the classic builder did with its containers, signatures (which a policy asks for), and intermediate
+/// images, of which there are none.
+pub(super) const MEANINGLESS: [(&str, &str); 7] = [
+    ("build", "rm"),
+    ("build", "force-rm"),
+    ("build", "compress"),
+    ("build", "disable-content-trust"),
+    ("push", "disable-content-trust"),
+    ("images", "all"),
+    ("rmi", "no-prune"),
+];
+
 impl<'a> Name<'a> {
     /// Finds the command at the head of the words.
     pub(super) fn find(words: &'a [OsString]) -> Result<Self, Wrong> {
@@ -126,7 +138,7 @@ impl<'a> Name<'a> {
 
 /// Whether a tool has the command under docker's own options, and reads its words itself.
 pub(super) fn is_read_elsewhere(path: &str) -> bool {
-    ["run", "create", "exec", "ps", "images", "inspect", "container inspect", "image inspect"].contains(&path)
+    ["run", "create", "exec", "ps", "inspect", "container inspect", "image inspect"].contains(&path)
 }
 
 /// The names in docker's descriptions.

@@ -96,7 +96,7 @@ impl Usage {
 
     /// Whether its options end at the first operand, since what follows belongs to another program.
     pub(super) fn ends_options(&self) -> bool {
-        ["run", "create", "exec", "top"].contains(&self.path)
+        ["run", "create", "exec", "top", "tag"].contains(&self.path)
     }
 
     /// The operands one by one: `CONTAINER` and `[CONTAINER...]`.

@@ -66,24 +66,11 @@ impl Life {
     pub(super) fn annotations(&self) -> anyhow::Result<BTreeMap<String, String>> {
         let mut all = BTreeMap::new();
         if let Some(policy) = &self.restart {
-            let known = match policy.split_once(':') {
-                Some(("on-failure", count)) => count.parse::<u32>().is_ok(),
-                Some(_) => false,
-                None => ["no", "", "on-failure", "always", "unless-stopped"].contains(&policy.as_str()),
-            };
-            if !known {
-                return refuse(
-                    "--restart",
-                    format!("{policy:?} is not a restart policy (no, on-failure[:N], always or unless-stopped)"),
-                );
-            }
-            let never = ["no", ""].contains(&policy.as_str());
-            if self.rm && !never {
+            let policy = restart_policy(policy)?;
+            if self.rm && policy.is_some() {
                 return refuse("--restart", "cannot be combined with --rm");
             }
-            if !never {
-                all.insert(annotation::RESTART.into(), policy.clone());
-            }
+            all.extend(policy.map(|policy| (annotation::RESTART.to_owned(), policy)));
         }
         let options = environment::labels(self.log_opt.clone()).context("--log-opt")?;
         let (driver, options) = log::settings(self.log_driver.as_deref(), options)?;
@@ -93,6 +80,22 @@ impl Life {
         }
         Ok(all)
     }
+}
+
+/// A restart policy; `None` for none.
+pub(crate) fn restart_policy(policy: &str) -> anyhow::Result<Option<String>> {
+    let known = match policy.split_once(':') {
+        Some(("on-failure", count)) => count.parse::<u32>().is_ok(),
+        Some(_) => false,
+        None => ["no", "", "on-failure", "always", "unless-stopped"].contains(&policy),
+    };
+    if !known {
+        return refuse(
+            "--restart",
+            format!("{policy:?} is not a restart policy (no, on-failure[:N], always or unless-stopped)"),
+        );
+    }
+    Ok(Some(policy.to_owned()).filter(|policy| !["no", ""].contains(&policy.as_str())))
 }
 
 /// What docker run does itself, and the runtime must do here; annotations of the bundle say so.

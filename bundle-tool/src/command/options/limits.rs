@@ -10,7 +10,7 @@ use super::candidates;
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Limits")]
-pub(super) struct Resources {
+pub(crate) struct Resources {
     /// Memory limit, such as 256m.
     #[arg(short, long, value_name = "BYTES", allow_hyphen_values = true)]
     pub(super) memory: Option<Size>,
@@ -86,7 +86,7 @@ pub(super) struct Resources {
 }
 
 impl Resources {
-    pub(super) fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         Limits {
             memory: self.memory,
             memory_reservation: self.memory_reservation,
