@@ -5,7 +5,7 @@
 use std::io;
 
 use anyhow::Context as _;
-use bundle_tool::bundle::Bundle;
+use bundle_tool::bundle::{Bundle, Error};
 use bundle_tool::option::Refused;
 use bundle_tool::{config, container};
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -137,7 +137,10 @@ pub(crate) fn bundle(operand: &str) -> anyhow::Result<Bundle> {
     } else {
         operand
     };
-    Ok(Bundle::find(&Home::from_environment().bundles(), text)?)
+    match Bundle::find(&Home::from_environment().bundles(), text) {
+        Err(Error::NoSuchBundle(_)) if caller::caller().is_some() => anyhow::bail!("No such container: {text}"),
+        result => Ok(result?),
+    }
 }
 
 /// Tells people something that is not an error.
@@ -166,7 +169,13 @@ pub(crate) fn status(error: &anyhow::Error) -> u8 {
         return *status;
     }
     if caller::caller().is_some_and(|name| name == "docker run") {
-        return 125;
+        // As docker's client has it, which looks at the message of its daemon.
+        let text = format!("{error:#}").to_lowercase();
+        return match () {
+            () if text.contains("no such file or directory") => 127,
+            () if text.contains("permission denied") => 126,
+            () => 125,
+        };
     }
     let refused = error.chain().any(|cause| {
         cause.is::<Refused>()

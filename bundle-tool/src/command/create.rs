@@ -3,7 +3,7 @@ use std::io::IsTerminal as _;
 use anyhow::Context as _;
 use bundle_tool::bundle::Bundle;
 use bundle_tool::container::{self, Made, Request};
-use bundle_tool::option::boolean;
+use bundle_tool::option::{Refused, boolean};
 use clap::ArgAction;
 use image_tool::address::home::Home;
 use image_tool::layout;
@@ -46,7 +46,7 @@ impl Create {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let home = Home::from_environment();
         if self.shell {
-            self.check_streams()?;
+            self.check_client()?;
         }
         let pull = self.pull.unwrap_or(if self.shell { When::Missing } else { When::Never });
         let (request, notes) = self.options.request(&home, self.shell)?;
@@ -60,7 +60,14 @@ impl Create {
     }
 
     /// What docker's client refuses before it asks a daemon.
-    fn check_streams(&self) -> anyhow::Result<()> {
+    fn check_client(&self) -> anyhow::Result<()> {
+        // docker's own names for the runtime of its daemon are those of ours.
+        if let Some(runtime) = self.options.runtime()
+            && !["", "runc", "io.containerd.runc.v2", "run-tool"].contains(&runtime)
+        {
+            let reason = format!("unknown runtime specified {runtime} (run-tool is the one; another runs the bundle of bundle-tool create)");
+            return Err(Refused::new("--runtime", reason).into());
+        }
         let streams = self.options.streams();
         if streams.detach && streams.attach {
             return Err(Rejected::new(anyhow::anyhow!("Conflicting options: -a and -d"), 1).into());

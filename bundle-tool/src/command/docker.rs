@@ -63,12 +63,15 @@ fn read(words: &[OsString]) -> Result<Answer, Wrong> {
     if all.value("version") == "true" {
         return Ok(answer.with("command", "--version"));
     }
-    if all.help || all.operands.is_empty() {
+    // `docker help ps` is `docker ps --help`.
+    let is_help = all.operands.first().is_some_and(|word| word == "help");
+    let words = &all.operands[usize::from(is_help)..];
+    if all.help || words.is_empty() {
         return Ok(answer.help(&main.help("")));
     }
-    let Name { path, typed, rest } = Name::find(&all.operands)?;
+    let Name { path, typed, rest } = Name::find(words)?;
     let usage = Usage::find(path).expect("every name has a description");
-    if usage.is_group() {
+    if usage.is_group() || is_help {
         return Ok(answer.help(&usage.help(&typed)));
     }
     if name::is_read_elsewhere(path) && !asks_for_help(rest) {
@@ -91,6 +94,10 @@ fn read(words: &[OsString]) -> Result<Answer, Wrong> {
         }
     }
     let mut answer = answer.with("command", path.replace(' ', "_")).options(&usage, &line);
+    if path.ends_with("prune") {
+        // What is left to a tool; the rest is for the script.
+        answer = answer.with("filters", answer::words(&usage, &line, |flag| flag == "filter"));
+    }
     match (path, line.operands.first()) {
         ("pull" | "push", Some(word)) => answer = answer.with("reference", full(&word.to_string_lossy())?),
         ("commit", _) => answer = answer.with("layout", Home::from_environment().images()),
@@ -203,7 +210,7 @@ mod tests {
     fn a_command_line_becomes_variables() {
         let stop = answer("container stop -t 1 nosuch");
         assert!(stop.starts_with("command='stop'\n"), "{stop}");
-        for part in ["\ntime='1'\n", "\nsignal=''\n", "\noptions=\"'--time=1'\"\n", "\nset -- ':nosuch'\n"] {
+        for part in ["\ntime='1'\n", "\nsignal=''\n", "\noptions=''\\''--time=1'\\'''\n", "\nset -- ':nosuch'\n"] {
             assert!(stop.contains(part), "{part} in {stop}");
         }
         let tag = answer("-D image tag bb:1 it's");

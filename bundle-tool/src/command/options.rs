@@ -104,6 +104,11 @@ fn refuse<T>(option: &'static str, reason: impl Into<String>) -> anyhow::Result<
 }
 
 impl Options {
+    /// The runtime that is asked for.
+    pub(crate) fn runtime(&self) -> Option<&str> {
+        self.running.runtime.as_deref()
+    }
+
     /// What is asked for of the caller's streams.
     pub(crate) fn streams(&self) -> Streams {
         let attach = &self.running.attach;

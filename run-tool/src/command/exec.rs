@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -12,8 +12,8 @@ use rustix::fs::{Mode, OFlags};
 use super::create::activation;
 use super::global::Global;
 use crate::container::{Container, DoesNotExist, Status};
-use crate::create::Ends;
 use crate::create::exec::{self, Options};
+use crate::create::talk::{Channel, Message};
 use crate::kernel::error::Fails;
 use crate::kernel::{descriptor, file, socket, syscall};
 use crate::program::{self, Program};
@@ -141,6 +141,9 @@ impl Exec {
             affinity: process.exec_cpu_affinity().clone(),
             ..Options::default()
         };
+        if self.detach && self.client {
+            return leave_behind(&container, program, options, self.pid_file.as_deref());
+        }
         let (pid, ends) = exec::start(&container, program, options).context("unable to start container process")?;
         if let Err(error) = file::write_pid(self.pid_file.as_deref(), pid) {
             // The error to report is the failed write.
@@ -148,7 +151,6 @@ impl Exec {
             return Err(error);
         }
         match foreground {
-            None if self.client && terminal => read_for_ever(ends),
             None => Ok(0),
             Some(foreground) => Ok(foreground.serve(pid, ends, None)? as u8),
         }
@@ -228,19 +230,50 @@ fn nothing() -> Result<[OwnedFd; 3]> {
     Ok([null.try_clone()?, null.try_clone()?, null])
 }
 
-/// Leaves a process behind that reads what a program writes to its terminal, which hangs up when nobody has its other end.
-fn read_for_ever(ends: Ends) -> Result<u8> {
-    let (Some(master), null) = (ends.terminal, nothing()?) else { return Ok(0) };
-    if syscall::clone(0, None).fails(|| "clone")?.is_some() {
-        return Ok(0);
+/// Starts a program and leaves a process behind that waits for its end, and reads what it writes to its terminal. The container's own processes
+/// do not reap it, and as long as nobody does, the container cannot end.
+fn leave_behind(container: &Container, program: Program, options: Options, pid_file: Option<&Path>) -> Result<u8> {
+    let (ours, theirs) = Channel::pair()?;
+    let Some(child) = syscall::clone(0, None).fails(|| "clone")? else {
+        drop(ours);
+        attend(container, program, options, pid_file, &theirs)
+    };
+    drop(theirs);
+    match ours.receive()? {
+        Some((Message::Pid(_), _)) => Ok(0),
+        Some((Message::Error(text), _)) => {
+            syscall::wait(child, true)?;
+            bail!(text)
+        }
+        _ => bail!("the process that starts the program ended unexpectedly"),
     }
+}
+
+/// The process that stays behind.
+fn attend(container: &Container, program: Program, options: Options, pid_file: Option<&Path>, channel: &Channel) -> ! {
+    let started = exec::start(container, program, options).context("unable to start container process");
+    let started = started.and_then(|(pid, ends)| file::write_pid(pid_file, pid).map(|()| (pid, ends)));
+    let (pid, ends) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            // If the caller is gone there is nobody to tell.
+            let _ = channel.send(&Message::Error(format!("{error:#}")));
+            syscall::exit(1)
+        }
+    };
     // Nothing of the caller stays with it.
     let _ = rustix::process::setsid();
-    for (number, stream) in null.iter().enumerate() {
-        let _ = syscall::dup_to(stream.as_fd(), number as i32);
+    if let Ok(null) = nothing() {
+        for (number, stream) in null.iter().enumerate() {
+            let _ = syscall::dup_to(stream.as_fd(), number as i32);
+        }
     }
-    let mut bytes = [0; 4096];
-    while rustix::io::read(&master, &mut bytes).is_ok_and(|count| count > 0) {}
+    let _ = channel.send(&Message::Pid(pid));
+    if let Some(master) = ends.terminal {
+        let mut bytes = [0; 4096];
+        while rustix::io::read(&master, &mut bytes).is_ok_and(|count| count > 0) {}
+    }
+    let _ = syscall::wait(pid, true);
     syscall::exit(0)
 }
 

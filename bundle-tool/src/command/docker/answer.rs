@@ -41,42 +41,16 @@ impl Answer {
 
     /// Adds each option of a command as a variable, empty where it is not given, and all that are given as words in `options`.
     pub(super) fn options(mut self, usage: &Usage, line: &Line) -> Self {
-        let mut words = Vec::new();
         for flag in &usage.flags {
-            let variable = flag.long.replace('-', "_");
             let value = line.value(flag.long);
-            match flag.kind {
-                Kind::Switch(default) => {
-                    let on = if value.is_empty() { default } else { value == "true" };
-                    self.assign(&variable, OsStr::new(if on { "true" } else { "" }));
-                    if on && !default {
-                        words.push(quoted(OsStr::new(&format!("--{}", flag.long))));
-                    } else if !on && default {
-                        words.push(quoted(OsStr::new(&format!("--{}=false", flag.long))));
-                    }
-                }
-                _ => {
-                    self.assign(&variable, value);
-                    for value in line.values.get(flag.long).into_iter().flatten() {
-                        let mut word = OsString::from(format!("--{}=", flag.long));
-                        word.push(value);
-                        words.push(quoted(&word));
-                    }
-                }
-            }
+            let value = match flag.kind {
+                Kind::Switch(default) if is_on(value, default) => OsStr::new("true"),
+                Kind::Switch(_) => OsStr::new(""),
+                _ => value,
+            };
+            self.assign(&flag.long.replace('-', "_"), value);
         }
-        // In double quotes, in which the shell would still expand four characters.
-        let mut all = Vec::new();
-        for byte in words.join(OsStr::new(" ")).into_vec() {
-            if b"\\\"$`".contains(&byte) {
-                all.push(b'\\');
-            }
-            all.push(byte);
-        }
-        self.0.extend(b"options=\"");
-        self.0.extend(all);
-        self.0.extend(b"\"\n");
-        self
+        self.with("options", words(usage, line, |_| true))
     }
 
     /// Sets the positional parameters.
@@ -91,6 +65,31 @@ impl Answer {
     }
 }
 
+fn is_on(value: &OsStr, default: bool) -> bool {
+    if value.is_empty() { default } else { value == "true" }
+}
+
+/// The options that are given, in one spelling, as words in quotes.
+pub(super) fn words(usage: &Usage, line: &Line, wanted: impl Fn(&str) -> bool) -> OsString {
+    let mut words = Vec::new();
+    for flag in usage.flags.iter().filter(|flag| wanted(flag.long)) {
+        if let Kind::Switch(default) = flag.kind {
+            match is_on(line.value(flag.long), default) {
+                true if !default => words.push(quoted(OsStr::new(&format!("--{}", flag.long)))),
+                false if default => words.push(quoted(OsStr::new(&format!("--{}=false", flag.long)))),
+                _ => {}
+            }
+            continue;
+        }
+        for value in line.values.get(flag.long).into_iter().flatten() {
+            let mut word = OsString::from(format!("--{}=", flag.long));
+            word.push(value);
+            words.push(quoted(&word));
+        }
+    }
+    words.join(OsStr::new(" "))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStrExt as _;
@@ -102,7 +101,7 @@ mod tests {
         let words = ["", "a b", "it's", "$HOME `id` \\ \"x\"", "line\nbreak", "\t*?[~"].map(OsString::from);
         let usage = Usage::find("commit").unwrap();
         let given: Vec<OsString> =
-            words.iter().map(|word| [OsStr::new("--change="), word].concat().into()).chain(["c".into()]).collect();
+            words.iter().map(|word| [OsStr::new("--change="), word].join(OsStr::new(""))).chain(["c".into()]).collect();
         let line = Line::read(&usage, "commit", &given).unwrap();
         let answer = Answer::default().options(&usage, &line).operands(&words);
         let mut script = answer.into_bytes();
