@@ -24,9 +24,11 @@ mod diff;
 mod docker;
 mod exec;
 mod export;
+mod filter;
 mod find;
 mod hook;
 mod inspect;
+mod joined;
 mod manual;
 mod mount;
 mod network;
@@ -84,12 +86,12 @@ pub(crate) enum Command {
     Exec(Box<exec::Exec>),
     Cp(cp::Cp),
     Export(export::Export),
-    Port(port::Port),
     Rename(rename::Rename),
     Update(Box<update::Update>),
     Users(users::Users),
     Docker(docker::Docker),
     Inspect(inspect::Inspect),
+    Port(port::Port),
     Volume(volume::Volume),
     Network(network::Network),
     Unit(unit::Unit),
@@ -113,12 +115,12 @@ impl Command {
             Self::Exec(command) => command.run(),
             Self::Cp(command) => command.run(),
             Self::Export(command) => command.run(),
-            Self::Port(command) => command.run(),
             Self::Rename(command) => command.run(),
             Self::Update(command) => command.run(),
             Self::Users(command) => command.run(),
             Self::Docker(command) => command.run(),
             Self::Inspect(command) => command.run(),
+            Self::Port(command) => command.run(),
             Self::Volume(command) => command.run(),
             Self::Network(command) => command.run(),
             Self::Unit(command) => command.run(),
@@ -163,7 +165,8 @@ impl Rejected {
     }
 }
 
-/// The exit status for an error: its own, docker's 125 for an option that cannot be honoured and for all that docker run refuses, else 1.
+/// The exit status for an error: its own, docker's 125 for an option that cannot be honoured and for what docker run refuses, its 64 for a
+/// template that cannot be parsed, else 1.
 pub(crate) fn status(error: &anyhow::Error) -> u8 {
     if let Some(Rejected { status, .. }) = error.downcast_ref() {
         return *status;
@@ -184,7 +187,11 @@ pub(crate) fn status(error: &anyhow::Error) -> u8 {
                 Some(container::Error::Refused(_) | container::Error::Config(config::Error::Refused(_)))
             )
     });
-    if refused { 125 } else { 1 }
+    match (refused, error.is::<inspect::BadTemplate>()) {
+        (true, _) => 125,
+        (false, true) => 64,
+        (false, false) => 1,
+    }
 }
 
 /// Adds the subject of an error.

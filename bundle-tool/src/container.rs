@@ -20,6 +20,7 @@ mod networks;
 mod preparation;
 pub mod removal;
 mod request;
+mod settings;
 pub mod status;
 pub mod update;
 

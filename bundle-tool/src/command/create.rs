@@ -1,7 +1,7 @@
 use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
-use bundle_tool::bundle::Bundle;
+use bundle_tool::bundle::{Bundle, annotation};
 use bundle_tool::container::{self, Made, Request};
 use bundle_tool::option::{Refused, boolean};
 use clap::ArgAction;
@@ -49,7 +49,8 @@ impl Create {
             self.check_client()?;
         }
         let pull = self.pull.unwrap_or(if self.shell { When::Missing } else { When::Never });
-        let (request, notes) = self.options.request(&home, self.shell)?;
+        let (mut request, notes) = self.options.request(&home, self.shell)?;
+        request.annotations.insert(annotation::ARGUMENTS.into(), arguments());
         let made = make(&home, &request, pull, self.quiet)?;
         notes.iter().chain(&made.notes).for_each(|text| note(text));
         if self.shell {
@@ -104,6 +105,13 @@ fn is_missing(error: &container::Error) -> bool {
         container::Error::Refused(refused) => refused.option == "--platform",
         _ => false,
     }
+}
+
+/// The words after `create`, from which `inspect` reads docker's options again, as a JSON array.
+fn arguments() -> String {
+    let words = std::env::args_os().skip_while(|word| word != "create").skip(1);
+    let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    serde_json::to_string(&words).expect("strings are JSON")
 }
 
 /// Adds the image to an error that is about it and does not name it.

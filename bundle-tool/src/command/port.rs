@@ -1,51 +1,49 @@
-use anyhow::{Context as _, bail};
-use bundle_tool::bundle::annotation;
-use bundle_tool::network::Plan;
+use anyhow::bail;
+use bundle_tool::option::port::Expose;
+use image_tool::address::home::Home;
 use image_tool::program::pipe;
 
-use super::candidates;
+use super::{candidates, joined};
 
 /// List the published ports of a container, or where one of them leads from.
+///
+/// Reads a runtime's list of containers from standard input.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
-  bundle-tool port web
-  bundle-tool port web 80/tcp")]
+  run-tool list --format json | bundle-tool port web
+  run-tool list --format json | bundle-tool port web 8000/tcp")]
 pub(crate) struct Port {
-    /// Container name, ID prefix or bundle path.
-    #[arg(add = candidates::containers())]
-    bundle: String,
-    /// A port of the container, PORT[/PROTOCOL].
-    port: Option<String>,
+    /// Name or ID of the container.
+    #[arg(value_name = "CONTAINER", add = candidates::containers())]
+    container: String,
+    /// Port of the container, as PORT or PORT/PROTOCOL.
+    #[arg(value_name = "PORT")]
+    port: Option<Expose>,
 }
 
 impl Port {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let bundle = super::bundle(&self.bundle)?;
-        let plan: Option<Plan> =
-            bundle.annotation(annotation::NETWORK).and_then(|text| serde_json::from_str(text).ok());
-        // Ports lead nowhere while the container does not run.
-        let mappings = match plan.filter(|_| bundle.occupant().is_some()) {
-            Some(plan) => plan.mappings()?,
-            None => Vec::new(),
+        let all = joined::containers(&Home::from_environment(), "port")?;
+        let Some(container) = joined::find(&all, &self.container)? else {
+            bail!("No such container: {}", self.container);
         };
-        let wanted = self.port.as_deref().map(|text| text.split_once('/').unwrap_or((text, "tcp")));
-        let mut lines: Vec<(u16, String)> = Vec::new();
-        for mapping in mappings {
-            let address = std::net::SocketAddr::new(mapping.ip, mapping.host);
-            let place = format!("{}/{}", mapping.container, mapping.protocol);
-            match wanted {
-                None => lines.push((mapping.container, format!("{place} -> {address}\n"))),
-                Some((port, protocol)) if place == format!("{port}/{protocol}") => {
-                    lines.push((mapping.container, format!("{address}\n")));
+        let plan = container.plan().filter(|_| container.is_up()).unwrap_or_default();
+        let mut lines = Vec::new();
+        for mapping in plan.mappings()? {
+            let host = format!("{}:{}", mapping.ip, mapping.host);
+            match &self.port {
+                None => {
+                    lines.push((mapping.container, format!("{}/{} -> {host}\n", mapping.container, mapping.protocol)))
+                }
+                Some(wanted) if wanted.ports().any(|own| own == (mapping.container, mapping.protocol)) => {
+                    lines.push((mapping.container, host + "\n"));
                 }
                 Some(_) => {}
             }
         }
-        if let Some((port, protocol)) = wanted {
-            port.parse::<u16>().with_context(|| format!("Invalid port: {port:?}"))?;
-            if lines.is_empty() {
-                bail!("No public port '{port}/{protocol}' published for {}", self.bundle);
-            }
+        if let (true, Some(wanted)) = (lines.is_empty(), &self.port) {
+            let shown: Vec<String> = wanted.ports().map(|(port, protocol)| format!("{port}/{protocol}")).collect();
+            bail!("No public port '{}' published for {}", shown.join(", "), self.container);
         }
         lines.sort();
         pipe::print(lines.into_iter().map(|(_, line)| line).collect::<String>())

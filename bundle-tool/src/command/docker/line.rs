@@ -52,8 +52,7 @@ impl Line {
             .action(ArgAction::Append)
             .num_args(0..)
             .value_parser(value_parser!(OsString))
-            .trailing_var_arg(ends_options)
-            .allow_hyphen_values(ends_options);
+            .trailing_var_arg(ends_options);
         let command = Command::new("docker")
             .no_binary_name(true)
             .disable_help_flag(true)
