@@ -5,7 +5,7 @@
 use std::io;
 
 use anyhow::Context as _;
-use bundle_tool::bundle::{Bundle, Error};
+use bundle_tool::bundle::{Bundle, Error, annotation};
 use bundle_tool::option::Refused;
 use bundle_tool::{config, container};
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -125,6 +125,11 @@ impl Command {
             Self::Network(command) => command.run(),
             Self::Unit(command) => command.run(),
             Self::Hook(command) => command.run(),
+            Self::Document(Document::Man(man)) => {
+                docker::page::write(&man.folder)
+                    .map_err(|(path, error)| anyhow::Error::new(error).context(path.display().to_string()))?;
+                Document::Man(man).run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES)
+            }
             Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES),
         }
     }
@@ -143,6 +148,12 @@ pub(crate) fn bundle(operand: &str) -> anyhow::Result<Bundle> {
         Err(Error::NoSuchBundle(_)) if caller::caller().is_some() => anyhow::bail!("No such container: {text}"),
         result => Ok(result?),
     }
+}
+
+/// Whether docker would know a container by this word: its name now, or the first digits of its id.
+pub(crate) fn is_dockers_name(bundle: &Bundle, text: &str) -> bool {
+    let text = text.strip_prefix('/').unwrap_or(text);
+    bundle.name() == text || bundle.annotation(annotation::ID).is_some_and(|id| id.starts_with(text))
 }
 
 /// Tells people something that is not an error.

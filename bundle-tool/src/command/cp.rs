@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn a_container_stands_before_a_colon_unless_the_path_is_this_hosts() {
-        let read = |text: &'static str| of_container(Path::new(text)).map(|(name, path)| (name, path.to_str().unwrap()));
+        let read =
+            |text: &'static str| of_container(Path::new(text)).map(|(name, path)| (name, path.to_str().unwrap()));
         assert_eq!(read("web:/etc"), Some(("web", "/etc")));
         assert_eq!(read("web:a:b"), Some(("web", "a:b")));
         for text in ["/a:b", "./a:b", "../a:b", "a", "-"] {

@@ -66,7 +66,9 @@ impl Create {
         if let Some(runtime) = self.options.runtime()
             && !["", "runc", "io.containerd.runc.v2", "run-tool"].contains(&runtime)
         {
-            let reason = format!("unknown runtime specified {runtime} (run-tool is the one; another runs the bundle of bundle-tool create)");
+            let reason = format!(
+                "unknown runtime specified {runtime} (run-tool is the one; another runs the bundle of bundle-tool create)"
+            );
             return Err(Refused::new("--runtime", reason).into());
         }
         let streams = self.options.streams();

@@ -1,18 +1,20 @@
 //! docker's command line, read for the shell script that carries it out.
 //!
 //! `table` holds docker's own descriptions of its commands, `line` reads a command line by them, `answer` writes what was read as
-//! assignments of shell variables, and `name` knows the short and long forms of commands and what cannot be. The words of `run`, `create`,
+//! assignments of shell variables, and `name` knows the short and long forms of commands and what cannot be; `complete` and `page` are its completions and manual page. The words of `run`, `create`,
 //! `exec` and of those commands that a tool has under docker's options are left to that tool, which is called next.
 
 mod answer;
+mod complete;
 mod line;
 mod name;
+pub(crate) mod page;
 mod table;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
-use bundle_tool::bundle::{Bundle, annotation};
+use bundle_tool::bundle::Bundle;
 use clap::ValueHint;
 use image_tool::address::home::Home;
 use image_tool::address::name as reference;
@@ -22,6 +24,7 @@ use self::answer::Answer;
 use self::line::{Line, Wrong};
 use self::name::Name;
 use self::table::Usage;
+use super::is_dockers_name;
 
 /// Read a docker command line and print it as assignments of shell variables.
 ///
@@ -43,6 +46,15 @@ pub(crate) struct Docker {
 
 impl Docker {
     pub(crate) fn run(self) -> anyhow::Result<()> {
+        // `__complete INDEX -- WORD…`, as a shell's script asks the tools.
+        if let [first, index, words @ ..] = self.words.as_slice()
+            && first == "__complete"
+        {
+            // Behind the dashes stands the program's name.
+            let words = words.strip_prefix(&[OsString::from("--")]).unwrap_or(words).get(1..).unwrap_or_default();
+            let count = index.to_string_lossy().parse().unwrap_or(words.len()).min(words.len());
+            return pipe::print_exactly(complete::lines(&words[..count]));
+        }
         match read(&self.words) {
             Ok(answer) => pipe::print_exactly(answer.into_bytes()),
             Err(wrong) => {
@@ -170,10 +182,8 @@ fn container(home: &Home, word: &OsStr) -> OsString {
     // The path of a folder is no name of docker's.
     let found = if text.contains('/') { None } else { Bundle::find(&home.bundles(), text).ok() };
     // Nor is the name that it had before it was renamed.
-    let is_meant = |bundle: &Bundle| {
-        bundle.name() == text || bundle.annotation(annotation::ID).is_some_and(|id| id.starts_with(text))
-    };
-    let mut pair = OsString::from(found.filter(is_meant).map_or_else(String::new, |bundle| bundle.runtime_id()));
+    let found = found.filter(|bundle| is_dockers_name(bundle, text));
+    let mut pair = OsString::from(found.map_or_else(String::new, |bundle| bundle.runtime_id()));
     pair.push(":");
     pair.push(word);
     pair
@@ -187,7 +197,8 @@ fn address(word: &OsStr) -> OsString {
 
 /// The address of an image that is to have this name.
 fn new_name(word: &OsStr) -> Result<OsString, Wrong> {
-    let refuse = |why: String| Wrong { message: format!("Error parsing reference: {:?}: {why}", word.display()), status: 1 };
+    let refuse =
+        |why: String| Wrong { message: format!("Error parsing reference: {:?}: {why}", word.display()), status: 1 };
     match reference::check(&word.to_string_lossy()) {
         Ok(()) => Ok(address(word)),
         Err(why) => Err(refuse(why.to_string())),

@@ -6,6 +6,7 @@ use bundle_tool::option::boolean;
 use bundle_tool::option::environment;
 use bundle_tool::option::keys::Keys;
 use clap::{ArgAction, ValueHint};
+use image_tool::program::caller::caller;
 use image_tool::program::pipe;
 
 use super::{About as _, Rejected, candidates, shell};
@@ -60,6 +61,10 @@ pub(crate) struct Exec {
 impl Exec {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let bundle = super::bundle(&self.container)?;
+        // For docker the name that it had before it was renamed is none.
+        if caller().is_some() && !super::is_dockers_name(&bundle, &self.container) {
+            anyhow::bail!("No such container: {}", self.container);
+        }
         if self.interactive && self.tty && !self.detach && !std::io::stdin().is_terminal() {
             anyhow::bail!("the input device is not a TTY");
         }
@@ -72,7 +77,8 @@ impl Exec {
             privileged: self.privileged,
         };
         // docker's status for a program that cannot be started.
-        let process = exec::process(&bundle, &wish).about(&self.container).map_err(|error| Rejected::new(error, 126))?;
+        let process =
+            exec::process(&bundle, &wish).about(&self.container).map_err(|error| Rejected::new(error, 126))?;
         let yes = |on: bool| if on { "true" } else { "" };
         let name = bundle.runtime_id();
         let answer = shell::assignments(&[

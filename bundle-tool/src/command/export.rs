@@ -40,8 +40,12 @@ impl Export {
         match &self.output {
             Some(path) => {
                 let file = File::create(path).with_context(|| path.display().to_string())?;
-                let written = diff::tree(&root, BufWriter::with_capacity(1 << 16, file), &options).about(&self.bundle)?;
-                written.into_inner().map_err(io::IntoInnerError::into_error).with_context(|| path.display().to_string())?;
+                let written =
+                    diff::tree(&root, BufWriter::with_capacity(1 << 16, file), &options).about(&self.bundle)?;
+                written
+                    .into_inner()
+                    .map_err(io::IntoInnerError::into_error)
+                    .with_context(|| path.display().to_string())?;
                 Ok(())
             }
             None => match diff::tree(&root, BufWriter::with_capacity(1 << 16, io::stdout().lock()), &options) {

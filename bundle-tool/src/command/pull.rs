@@ -58,8 +58,9 @@ pub(super) fn image(address: &Address, platform: Option<&Platform>, quiet: bool)
     }
     // Its address is not ours to print; what it says to people is on standard error.
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
-    let status = status
-        .with_context(|| format!("start registry-tool to pull {reference} (install it beside bundle-tool or in PATH)"))?;
+    let status = status.with_context(|| {
+        format!("start registry-tool to pull {reference} (install it beside bundle-tool or in PATH)")
+    })?;
     if status.success() { Ok(()) } else { bail!("{reference}: not pulled ({status})") }
 }
 

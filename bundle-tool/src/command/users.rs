@@ -6,7 +6,6 @@ use image_tool::layout::Layout;
 use image_tool::program::pipe;
 use image_tool::show::summary::Summary;
 
-
 /// Print the containers that were made from an image.
 ///
 /// With --last the command fails if there are any and the image would go with the name: a container whose image is gone cannot be committed.
@@ -33,10 +32,13 @@ impl Users {
         let all = Bundle::list(&Home::from_environment().bundles())?;
         let users: Vec<&Bundle> = all
             .iter()
-            .filter(|bundle| bundle.annotation(annotation::DIGEST).is_some_and(|own| digests.iter().any(|known| known == own)))
+            .filter(|bundle| {
+                bundle.annotation(annotation::DIGEST).is_some_and(|own| digests.iter().any(|known| known == own))
+            })
             .collect();
         let entries = layout.index()?.entries()?;
-        let names = entries.iter().filter(|(name, entry)| name.is_some() && entry.digest() == descriptor.digest()).count();
+        let names =
+            entries.iter().filter(|(name, entry)| name.is_some() && entry.digest() == descriptor.digest()).count();
         if let Some(user) = users.first().filter(|_| self.last && names < 2) {
             let short = |text: &str| text.trim_start_matches("sha256:").chars().take(12).collect::<String>();
             let name = self.address.reference().map_or_else(|| self.address.to_string(), ToString::to_string);

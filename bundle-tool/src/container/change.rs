@@ -129,9 +129,10 @@ fn upper_names(upper: &Root, folder: &Path, found: &mut Vec<(char, PathBuf)>) ->
             found.push(('D', path));
             continue;
         }
-        let is_copied = upper.xattrs(&path)?.iter().any(|(key, _)| {
-            apply::is_overlay_mark(key) && key.as_encoded_bytes().ends_with(b".origin")
-        });
+        let is_copied = upper
+            .xattrs(&path)?
+            .iter()
+            .any(|(key, _)| apply::is_overlay_mark(key) && key.as_encoded_bytes().ends_with(b".origin"));
         found.push((if is_copied { 'C' } else { 'A' }, path.clone()));
         if kind == FileType::Directory {
             upper_names(upper, &path, found)?;

@@ -252,14 +252,7 @@ struct Pack {
 }
 
 impl Pack {
-    fn write(
-        mut self,
-        from: &Side,
-        source: &Path,
-        stat: &Stat,
-        place: &Path,
-        output: impl Write,
-    ) -> Result<(), Error> {
+    fn write(mut self, from: &Side, source: &Path, stat: &Stat, place: &Path, output: impl Write) -> Result<(), Error> {
         let mut writer = Writer::new(io::BufWriter::with_capacity(1 << 16, output));
         self.node(&from.root, source, stat, place, &mut writer)?;
         writer.finish().and_then(|mut output| output.flush()).map_err(Error::Write)

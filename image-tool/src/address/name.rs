@@ -166,8 +166,22 @@ mod tests {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for bad in [
-            "", "case:.1", "case:-1", "case:", "case___x", "-case", "case-", "case.", "/case", "case/", "case//x",
-            "case:a:b", "case x", "a..b", "host:x/case", "case@sha256:12",
+            "",
+            "case:.1",
+            "case:-1",
+            "case:",
+            "case___x",
+            "-case",
+            "case-",
+            "case.",
+            "/case",
+            "case/",
+            "case//x",
+            "case:a:b",
+            "case x",
+            "a..b",
+            "host:x/case",
+            "case@sha256:12",
         ] {
             assert_eq!(check(bad), Err(Error::Form), "{bad}");
         }

@@ -82,7 +82,8 @@ impl Rm {
         layout.replace_index(&lock, &index)?;
         if !is_listed(&index)? {
             // docker's ID is that of the config.
-            let digest = if caller().is_some() { id.as_ref().unwrap_or(descriptor.digest()) } else { descriptor.digest() };
+            let digest =
+                if caller().is_some() { id.as_ref().unwrap_or(descriptor.digest()) } else { descriptor.digest() };
             tell(&format!("Deleted: {digest}"))?;
         }
         Ok(())

@@ -30,7 +30,9 @@ pub fn words(message: &str) -> String {
     let Some((before, hint)) = message.strip_suffix(')').and_then(|rest| rest.rsplit_once(" (")) else {
         return message.to_owned();
     };
-    let is_ours = |text: &str| ["image", "bundle", "build", "registry", "run"].iter().any(|tool| text.contains(&format!("{tool}-tool")));
+    let is_ours = |text: &str| {
+        ["image", "bundle", "build", "registry", "run"].iter().any(|tool| text.contains(&format!("{tool}-tool")))
+    };
     if !is_ours(hint) {
         return message.to_owned();
     }
@@ -46,7 +48,10 @@ mod tests {
     fn hints_name_the_commands_that_a_person_has() {
         for (message, shown) in [
             (":nope: no such image (registry-tool pull nope)", "nope: no such image (docker pull nope)"),
-            ("x: name in use by /b (bundle-tool delete x, or another --name)", "x: name in use by /b (docker rm x, or another --name)"),
+            (
+                "x: name in use by /b (bundle-tool delete x, or another --name)",
+                "x: name in use by /b (docker rm x, or another --name)",
+            ),
             ("a: broken (image-tool verify a)", "a: broken"),
             ("a (b)", "a (b)"),
             ("plain", "plain"),

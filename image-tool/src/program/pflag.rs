@@ -31,7 +31,9 @@ pub fn reason(error: &clap::Error) -> String {
                 }
             }
         }
-        ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::NoEquals if !error.to_string().contains("value is required") => {
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::NoEquals
+            if !error.to_string().contains("value is required") =>
+        {
             let why = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
             format!("invalid argument {:?} for {:?} flag{why}", text(ContextKind::InvalidValue), option())
         }

@@ -243,7 +243,8 @@ impl Run {
 
 /// Runs the poststop hooks of a container with `--rm` that could not be started, which remove its bundle: it has no state to delete.
 fn discard(spec: &Spec, id: &str) {
-    let is_temporary = spec.annotations().as_ref().and_then(|all| all.get("org.oci-tools.rm")).is_some_and(|rm| rm == "true");
+    let is_temporary =
+        spec.annotations().as_ref().and_then(|all| all.get("org.oci-tools.rm")).is_some_and(|rm| rm == "true");
     let (Some(hooks), true, Ok(bundle)) = (spec.hooks(), is_temporary, std::env::current_dir()) else { return };
     let state = serde_json::json!({"ociVersion": spec.version(), "id": id, "status": "stopped", "bundle": bundle});
     // The error to report is that of the start.

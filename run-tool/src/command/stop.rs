@@ -8,8 +8,8 @@ use clap::Args;
 
 use super::global::Global;
 use super::stdout::print;
-use crate::container::{exit, supervisor};
 use crate::container::{Container, NotRunning, Status};
+use crate::container::{exit, supervisor};
 use crate::kernel::signal;
 
 /// Stop containers: send a signal, and SIGKILL after a timeout.

@@ -168,7 +168,8 @@ impl Server {
             let flags = rustix::fs::fcntl_getfl(input).fails(|| "fcntl")?;
             rustix::fs::fcntl_setfl(input, flags | OFlags::NONBLOCK).fails(|| "fcntl")?;
         }
-        let mut server = Self { listener, clients: Vec::new(), terminal, input, waiting: VecDeque::new(), ended: false };
+        let mut server =
+            Self { listener, clients: Vec::new(), terminal, input, waiting: VecDeque::new(), ended: false };
         if let Some(socket) = first {
             let flags = rustix::fs::fcntl_getfl(&socket).fails(|| "fcntl")?;
             rustix::fs::fcntl_setfl(&socket, flags | OFlags::NONBLOCK).fails(|| "fcntl")?;

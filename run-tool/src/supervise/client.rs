@@ -87,13 +87,7 @@ impl Client {
         self.pass(socket, &signals, process, host.as_ref())
     }
 
-    fn pass(
-        &self,
-        socket: &OwnedFd,
-        signals: &OwnedFd,
-        process: Option<&Process>,
-        host: Option<&Host>,
-    ) -> Result<End> {
+    fn pass(&self, socket: &OwnedFd, signals: &OwnedFd, process: Option<&Process>, host: Option<&Host>) -> Result<End> {
         let stdin = rustix::stdio::stdin();
         let mut reads = self.streams.input;
         let mut matched = 0;

@@ -114,8 +114,7 @@ pub(crate) fn leave_behind(job: &Job<'_>, attached: Option<SignalMask>) -> Resul
     let (ours, theirs) = Channel::pair()?;
     let (socket, first) = match attached {
         Some(_) => {
-            let pair =
-                rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+            let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
             let (ours, theirs) = pair.fails(|| "socketpair")?;
             (Some(ours), Some(theirs))
         }

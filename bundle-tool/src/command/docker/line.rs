@@ -66,11 +66,9 @@ impl Line {
         let mut line = Self { help: matches.get_flag(HELP), ..Self::default() };
         for flag in flags.iter().filter(|flag| !is_help(flag)) {
             let values: Vec<OsString> = match flag.kind {
-                Kind::Switch(_) => matches
-                    .get_one::<bool>(flag.long)
-                    .map(|on| OsString::from(on.to_string()))
-                    .into_iter()
-                    .collect(),
+                Kind::Switch(_) => {
+                    matches.get_one::<bool>(flag.long).map(|on| OsString::from(on.to_string())).into_iter().collect()
+                }
                 Kind::Number => matches
                     .get_one::<i64>(flag.long)
                     .map(|number| OsString::from(number.to_string()))

@@ -17,9 +17,10 @@ pub(super) struct Name<'a> {
 
 /// The commands that stand alone.
 const PLAIN: [&str; 40] = [
-    "attach", "build", "commit", "cp", "create", "diff", "events", "exec", "export", "history", "images", "import", "info",
-    "inspect", "kill", "load", "login", "logout", "logs", "pause", "port", "ps", "pull", "push", "rename", "restart", "rm",
-    "rmi", "run", "save", "search", "start", "stats", "stop", "tag", "top", "unpause", "update", "version", "wait",
+    "attach", "build", "commit", "cp", "create", "diff", "events", "exec", "export", "history", "images", "import",
+    "info", "inspect", "kill", "load", "login", "logout", "logs", "pause", "port", "ps", "pull", "push", "rename",
+    "restart", "rm", "rmi", "run", "save", "search", "start", "stats", "stop", "tag", "top", "unpause", "update",
+    "version", "wait",
 ];
 
 /// The groups, with their commands and what these are called in docker's descriptions.
@@ -28,37 +29,82 @@ const GROUPS: [(&str, &str, &[(&str, &str)]); 10] = [
         "container",
         "container",
         &[
-            ("attach", "attach"), ("commit", "commit"), ("cp", "cp"), ("create", "create"), ("diff", "diff"), ("exec", "exec"),
-            ("export", "export"), ("inspect", "container inspect"), ("kill", "kill"), ("logs", "logs"), ("ls", "ps"), ("list", "ps"),
-            ("ps", "ps"), ("pause", "pause"), ("port", "port"), ("prune", "container prune"), ("rename", "rename"),
-            ("restart", "restart"), ("rm", "rm"), ("remove", "rm"), ("run", "run"), ("start", "start"), ("stats", "stats"),
-            ("stop", "stop"), ("top", "top"), ("unpause", "unpause"), ("update", "update"), ("wait", "wait"),
+            ("attach", "attach"),
+            ("commit", "commit"),
+            ("cp", "cp"),
+            ("create", "create"),
+            ("diff", "diff"),
+            ("exec", "exec"),
+            ("export", "export"),
+            ("inspect", "container inspect"),
+            ("kill", "kill"),
+            ("logs", "logs"),
+            ("ls", "ps"),
+            ("list", "ps"),
+            ("ps", "ps"),
+            ("pause", "pause"),
+            ("port", "port"),
+            ("prune", "container prune"),
+            ("rename", "rename"),
+            ("restart", "restart"),
+            ("rm", "rm"),
+            ("remove", "rm"),
+            ("run", "run"),
+            ("start", "start"),
+            ("stats", "stats"),
+            ("stop", "stop"),
+            ("top", "top"),
+            ("unpause", "unpause"),
+            ("update", "update"),
+            ("wait", "wait"),
         ],
     ),
     (
         "image",
         "image",
         &[
-            ("build", "build"), ("history", "history"), ("import", "import"), ("inspect", "image inspect"), ("load", "load"),
-            ("ls", "images"), ("list", "images"), ("prune", "image prune"), ("pull", "pull"), ("push", "push"), ("rm", "rmi"),
-            ("remove", "rmi"), ("save", "save"), ("tag", "tag"),
+            ("build", "build"),
+            ("history", "history"),
+            ("import", "import"),
+            ("inspect", "image inspect"),
+            ("load", "load"),
+            ("ls", "images"),
+            ("list", "images"),
+            ("prune", "image prune"),
+            ("pull", "pull"),
+            ("push", "push"),
+            ("rm", "rmi"),
+            ("remove", "rmi"),
+            ("save", "save"),
+            ("tag", "tag"),
         ],
     ),
     (
         "network",
         "network",
         &[
-            ("connect", "network connect"), ("create", "network create"), ("disconnect", "network disconnect"),
-            ("inspect", "network inspect"), ("ls", "network ls"), ("list", "network ls"), ("prune", "network prune"),
-            ("rm", "network rm"), ("remove", "network rm"),
+            ("connect", "network connect"),
+            ("create", "network create"),
+            ("disconnect", "network disconnect"),
+            ("inspect", "network inspect"),
+            ("ls", "network ls"),
+            ("list", "network ls"),
+            ("prune", "network prune"),
+            ("rm", "network rm"),
+            ("remove", "network rm"),
         ],
     ),
     (
         "volume",
         "volume",
         &[
-            ("create", "volume create"), ("inspect", "volume inspect"), ("ls", "volume ls"), ("list", "volume ls"),
-            ("prune", "volume prune"), ("rm", "volume rm"), ("remove", "volume rm"),
+            ("create", "volume create"),
+            ("inspect", "volume inspect"),
+            ("ls", "volume ls"),
+            ("list", "volume ls"),
+            ("prune", "volume prune"),
+            ("rm", "volume rm"),
+            ("remove", "volume rm"),
         ],
     ),
     ("system", "system", &[("df", "system df"), ("events", "events"), ("info", "info"), ("prune", "system prune")]),
@@ -67,15 +113,22 @@ const GROUPS: [(&str, &str, &[(&str, &str)]); 10] = [
         "buildx",
         "buildx",
         &[
-            ("b", "buildx build"), ("build", "buildx build"), ("inspect", "buildx inspect"), ("ls", "buildx ls"),
-            ("prune", "builder prune"), ("version", "buildx version"),
+            ("b", "buildx build"),
+            ("build", "buildx build"),
+            ("inspect", "buildx inspect"),
+            ("ls", "buildx ls"),
+            ("prune", "builder prune"),
+            ("version", "buildx version"),
         ],
     ),
     (
         "context",
         "context",
         &[
-            ("inspect", "context inspect"), ("ls", "context ls"), ("list", "context ls"), ("show", "context show"),
+            ("inspect", "context inspect"),
+            ("ls", "context ls"),
+            ("list", "context ls"),
+            ("show", "context show"),
             ("use", "context use"),
         ],
     ),
@@ -84,10 +137,13 @@ const GROUPS: [(&str, &str, &[(&str, &str)]); 10] = [
 ];
 
 /// Commands that cannot be, and why.
-const IMPOSSIBLE: [(&str, &str); 8] = [
+pub(super) const IMPOSSIBLE: [(&str, &str); 8] = [
     ("swarm", "there is no daemon that could join a swarm"),
     ("node", "there is no swarm"),
-    ("service", "there is no swarm (docker run -d --restart always, or bundle-tool unit for one that outlives a reboot)"),
+    (
+        "service",
+        "there is no swarm (docker run -d --restart always, or bundle-tool unit for one that outlives a reboot)",
+    ),
     ("stack", "there is no swarm"),
     ("secret", "there is no swarm (docker run -v FILE:/run/secrets/NAME:ro)"),
     ("config", "there is no swarm (docker run -v FILE:/NAME:ro)"),
@@ -127,11 +183,15 @@ impl<'a> Name<'a> {
         }
         match commands.iter().find(|(known, _)| *known == second) {
             Some((_, path)) => Ok(Self { path, typed: format!("{word} {second}"), rest: &words[2..] }),
-            None if word == "plugin" => Err(refuse(format!("docker: plugin {second}: there is no daemon that could load plugins"))),
+            None if word == "plugin" => {
+                Err(refuse(format!("docker: plugin {second}: there is no daemon that could load plugins")))
+            }
             None if word == "context" || word == "buildx" => {
                 Err(refuse(format!("docker: {word} {second}: there is no daemon, and so one {word} only, default")))
             }
-            None => Err(refuse(format!("docker: '{word} {second}' is not a docker command.\nSee 'docker {word} --help'"))),
+            None => {
+                Err(refuse(format!("docker: '{word} {second}' is not a docker command.\nSee 'docker {word} --help'")))
+            }
         }
     }
 }
@@ -144,8 +204,8 @@ pub(super) fn is_read_elsewhere(path: &str) -> bool {
 /// The names in docker's descriptions.
 #[cfg(test)]
 pub(super) fn all() -> impl Iterator<Item = &'static str> {
-    let grouped = GROUPS.iter().flat_map(|(_, group, commands)| {
-        std::iter::once(*group).chain(commands.iter().map(|(_, path)| *path))
-    });
+    let grouped = GROUPS
+        .iter()
+        .flat_map(|(_, group, commands)| std::iter::once(*group).chain(commands.iter().map(|(_, path)| *path)));
     PLAIN.into_iter().chain(grouped)
 }

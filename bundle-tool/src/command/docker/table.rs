@@ -89,6 +89,23 @@ impl Usage {
         self.text.split("\n\n").take(2).collect::<Vec<_>>().join("\n\n")
     }
 
+    /// The commands that it leads to, with what they do.
+    pub(super) fn commands(&self) -> Vec<(String, String)> {
+        let mut is_list = false;
+        let mut found = Vec::new();
+        for line in self.text.lines() {
+            match line.strip_prefix("  ") {
+                Some(row) if is_list => {
+                    let (name, about) = row.split_once(' ').unwrap_or((row, ""));
+                    found.push((name.to_owned(), about.trim_start().to_owned()));
+                }
+                Some(_) => {}
+                None => is_list = line.ends_with("Commands:"),
+            }
+        }
+        found
+    }
+
     /// Whether it only leads to further commands.
     pub(super) fn is_group(&self) -> bool {
         self.operands == "COMMAND"
@@ -130,6 +147,11 @@ impl Usage {
         let least = parts.iter().filter(|part| !optional(part)).count();
         Count { least, most: if several { usize::MAX } else { parts.len() } }
     }
+}
+
+/// All commands, docker itself last.
+pub(super) fn all() -> impl Iterator<Item = Usage> {
+    texts().map(Usage::read)
 }
 
 const HEAD: &str = "Usage:  docker ";
