@@ -16,8 +16,7 @@ pub fn reason(error: &clap::Error) -> String {
     // `-t, --time <time>`
     let option = || {
         let whole = text(ContextKind::InvalidArg);
-        let name = whole.split([' ', '[', '=', '<']).find(|word| word.starts_with("--")).unwrap_or(&whole).to_owned();
-        name
+        whole.split([' ', '[', '=', '<']).find(|word| word.starts_with("--")).unwrap_or(&whole).to_owned()
     };
     match error.kind() {
         ErrorKind::UnknownArgument => {
