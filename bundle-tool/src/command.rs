@@ -18,10 +18,13 @@ mod candidates;
 mod commit;
 mod create;
 mod delete;
+mod df;
 mod diff;
+mod events;
 mod filter;
 mod find;
 mod hook;
+mod host;
 mod inspect;
 mod joined;
 mod manual;
@@ -31,6 +34,8 @@ mod options;
 mod port;
 mod ps;
 mod spec;
+mod stats;
+mod top;
 mod unit;
 mod unmount;
 mod volume;
@@ -75,6 +80,12 @@ pub(crate) enum Command {
     Find(find::Find),
     Inspect(inspect::Inspect),
     Port(port::Port),
+    Stats(stats::Stats),
+    Top(top::Top),
+    Events(events::Events),
+    Df(df::Df),
+    Info(host::Info),
+    Version(host::Version),
     Volume(volume::Volume),
     Network(network::Network),
     Unit(unit::Unit),
@@ -97,6 +108,12 @@ impl Command {
             Self::Find(command) => command.run(),
             Self::Inspect(command) => command.run(),
             Self::Port(command) => command.run(),
+            Self::Stats(command) => command.run(),
+            Self::Top(command) => command.run(),
+            Self::Events(command) => command.run(),
+            Self::Df(command) => command.run(),
+            Self::Info(command) => command.run(),
+            Self::Version(command) => command.run(),
             Self::Volume(command) => command.run(),
             Self::Network(command) => command.run(),
             Self::Unit(command) => command.run(),
