@@ -20,13 +20,16 @@ mod commit;
 mod cp;
 mod create;
 mod delete;
+mod df;
 mod diff;
 mod docker;
+mod events;
 mod exec;
 mod export;
 mod filter;
 mod find;
 mod hook;
+mod host;
 mod inspect;
 mod joined;
 mod manual;
@@ -39,6 +42,8 @@ mod pull;
 mod rename;
 mod shell;
 mod spec;
+mod stats;
+mod top;
 mod unit;
 mod unmount;
 mod update;
@@ -92,6 +97,12 @@ pub(crate) enum Command {
     Docker(docker::Docker),
     Inspect(inspect::Inspect),
     Port(port::Port),
+    Stats(stats::Stats),
+    Top(top::Top),
+    Events(events::Events),
+    Df(df::Df),
+    Info(host::Info),
+    Version(host::Version),
     Volume(volume::Volume),
     Network(network::Network),
     Unit(unit::Unit),
@@ -121,6 +132,12 @@ impl Command {
             Self::Docker(command) => command.run(),
             Self::Inspect(command) => command.run(),
             Self::Port(command) => command.run(),
+            Self::Stats(command) => command.run(),
+            Self::Top(command) => command.run(),
+            Self::Events(command) => command.run(),
+            Self::Df(command) => command.run(),
+            Self::Info(command) => command.run(),
+            Self::Version(command) => command.run(),
             Self::Volume(command) => command.run(),
             Self::Network(command) => command.run(),
             Self::Unit(command) => command.run(),

@@ -37,8 +37,9 @@ use self::attachment::Fresh;
 use self::layers::Tree;
 use self::preparation::Preparation;
 use crate::bundle::name::ContainerName;
-use crate::bundle::{self, Draft};
+use crate::bundle::{self, Draft, annotation};
 use crate::config;
+use crate::journal;
 use crate::network;
 use crate::option::{Refused, environment, port};
 use crate::rootfs::{self, user};
@@ -143,6 +144,10 @@ pub fn create(home: &Home, request: &Request) -> Result<Made, Error> {
         return Err(error);
     }
     fresh.keep();
+    let annotations = spec.annotations().clone().unwrap_or_default();
+    let annotation = |key: &str| annotations.get(key).map(String::as_str);
+    let name = annotation(annotation::NAME).unwrap_or_default();
+    journal::record_container(home, "create", name, annotation);
     Ok(made)
 }
 

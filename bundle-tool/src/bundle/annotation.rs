@@ -32,6 +32,8 @@ pub const LOG_DRIVER: &str = "org.oci-tools.log-driver";
 pub const LOG_OPTIONS: &str = "org.oci-tools.log-options";
 /// The health check, in the JSON form of docker's image config.
 pub const HEALTHCHECK: &str = "org.oci-tools.healthcheck";
+/// The path of the journal in which what happens to the container is recorded, for `bundle-tool events`.
+pub const EVENTS: &str = "org.oci-tools.events";
 /// docker's network mode: `none`, `host`, `container:ID` or the name of a network.
 pub const NETWORK_MODE: &str = "org.oci-tools.network-mode";
 /// What the network hook sets up: a [`crate::network::Plan`] in JSON.

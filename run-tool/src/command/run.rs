@@ -13,7 +13,7 @@ use super::global::{Global, name};
 use super::{attach, healthcheck};
 use crate::container::output::Settings;
 use crate::container::supervisor::{self, PATIENCE};
-use crate::container::{Container, DoesNotExist, Status, exit, hook};
+use crate::container::{Container, DoesNotExist, Status, event, exit, hook};
 use crate::create::plan::Options;
 use crate::create::{self, notify};
 use crate::kernel::error::Fails;
@@ -128,6 +128,7 @@ impl Run {
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         options.mask = foreground.as_ref().map(Foreground::mask);
         let started = create::start(&spec, options, self.making.pid_file.as_deref())?;
+        event::record(&started.container.state, "start", &[]);
         let Some(foreground) = foreground else {
             if let Some(notify) = started.notify {
                 // No process: the container has ended already. Whatever it sent before is still read.
@@ -136,6 +137,9 @@ impl Run {
             return Ok(0);
         };
         let status = foreground.serve(started.pid, started.ends, started.notify);
+        if let Ok(status) = &status {
+            event::record(&started.container.state, "die", &[("exitCode", status.to_string())]);
+        }
         if self.keep {
             if let Ok(status) = status {
                 exit::record(&started.container.folder, status)?;

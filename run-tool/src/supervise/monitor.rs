@@ -17,7 +17,7 @@ use rustix::process::Signal;
 
 use crate::container::Container;
 use crate::container::output::Settings;
-use crate::container::{exit, health, state};
+use crate::container::{event, exit, health, state};
 use crate::create;
 use crate::create::notify::{self, Notify};
 use crate::create::plan::Options;
@@ -233,6 +233,7 @@ impl<'a> Supervisor<'a> {
         options.again = again;
         options.log = Some(self.job.log.clone());
         let started = create::start(self.job.spec, options, self.job.pid_file.as_deref())?;
+        event::record(&started.container.state, "start", &[]);
         let begun = Instant::now();
         let (sources, terminal, input) = match started.ends.terminal {
             Some(master) => {
@@ -316,6 +317,7 @@ impl<'a> Supervisor<'a> {
                 // The container may be gone, and the next one has a checker of its own.
                 let _ = syscall::kill(checker, libc::SIGKILL);
             }
+            event::record(&container.state, "die", &[("exitCode", status.to_string())]);
             if !folder.exists() {
                 return Ok(());
             }

@@ -11,7 +11,7 @@ struct Row {
 }
 
 fn rows() -> Vec<Row> {
-    include_str!("expected.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    serde_json::from_str(include_str!("expected.json")).unwrap()
 }
 
 fn container() -> Value {
@@ -108,5 +108,29 @@ fn no_template_exhausts_the_machine() {
     ] {
         let error = filled_in(&template).unwrap_err();
         assert!(error.contains(reason), "{reason}: {}", &error[..error.len().min(200)]);
+    }
+}
+
+mod any {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Pieces of which templates are made, so that some of them are valid.
+    const PIECES: [&str; 60] = [
+        "{{", "}}", "{{- ", " -}}", "{{/*", "*/}}", " ", "\n", ".", "$", "|", ":=", "=", ",", "(", ")", "\"", "'", "`", "\\", "if ", "else ",
+        "{{end}}", "range ", "with ", "define ", "template ", "block ", "break", "continue", ".ID", ".Names", ".State.Pid", ".Any.list", "$x",
+        "$y", "\"a\"", "1", "-2", "1.5", "nil", "true", "eq ", "index ", "slice ", "len ", "printf ", "\"%v %5d%[2]*x\"", "json ", "join ",
+        "split ", "pad ", "truncate ", "title ", "and ", "not ", "lt ", "js ", "é漢\u{1f600}", "\u{0}",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn text_is_filled_in_or_refused(pieces in proptest::collection::vec(prop::sample::select(PIECES.to_vec()), 0..24)) {
+            let _ = filled_in(&pieces.concat());
+            let _ = filled_in(&format!("{{{{{}}}}}", pieces.concat()));
+        }
     }
 }
