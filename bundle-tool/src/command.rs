@@ -200,9 +200,10 @@ pub(crate) fn status(error: &anyhow::Error) -> u8 {
         return *status;
     }
     if caller::caller().is_some_and(|name| name == "docker run") {
-        // As docker's client has it, which looks at the message of its daemon.
+        // As docker's client has it, which looks at the message of its daemon. What it reads itself is none of them.
         let text = format!("{error:#}").to_lowercase();
         return match () {
+            () if ["--env", "--label", "seccomp"].iter().any(|own| text.contains(own)) => 125,
             () if text.contains("no such file or directory") => 127,
             () if text.contains("permission denied") => 126,
             () => 125,

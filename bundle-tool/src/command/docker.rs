@@ -165,7 +165,8 @@ fn operands(usage: &Usage, line: &Line) -> Result<Vec<OsString>, Wrong> {
     let read = |(index, word): (usize, &OsString)| {
         let part = parts.get(index).or(parts.last()).map_or("", |part| part.trim_start_matches('['));
         match part.split(['[', ']', '.']).next().unwrap_or_default() {
-            "CONTAINER" => Ok(container(&home, word)),
+            // stats has names as they are, because it shows them so.
+            "CONTAINER" if usage.path != "stats" => Ok(container(&home, word)),
             "IMAGE" | "SOURCE_IMAGE" => Ok(address(word)),
             "TARGET_IMAGE" => new_name(word),
             "REPOSITORY" if ["commit", "import"].contains(&usage.path) => new_name(word),
