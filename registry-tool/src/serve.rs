@@ -7,12 +7,15 @@
 //! Within: `route` and `range` parse, `store` knows one layout and no HTTP, `pull`, `list`, `push`, `publish` and `remove` carry
 //! requests out, `dispatch` chooses among them, and `server` holds the connections.
 
+mod access;
 mod ask;
 mod content;
 mod dispatch;
 mod failure;
 mod list;
+mod metrics;
 mod namespace;
+mod page;
 mod publish;
 mod pull;
 mod push;
@@ -24,8 +27,10 @@ mod server;
 mod settings;
 mod store;
 mod stream;
+pub mod tls;
 mod visit;
 
+pub use self::access::{Access, AccessError};
 pub use self::namespace::{Namespace, NamespaceError};
 pub use self::server::Server;
 pub use self::settings::Settings;

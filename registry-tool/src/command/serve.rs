@@ -12,7 +12,8 @@ use image_tool::address::home::Home;
 use image_tool::program::pipe::print_line;
 use image_tool::program::say;
 use jiff::Timestamp;
-use registry_tool::serve::{Namespace, Server, Settings, Visit};
+use listenfd::ListenFd;
+use registry_tool::serve::{Access, Namespace, Server, Settings, Visit, tls};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -33,14 +34,33 @@ pub(crate) struct Serve {
     #[arg(value_name = "LAYOUT", value_hint = ValueHint::DirPath)]
     layouts: Vec<PathBuf>,
     /// Address and port to listen on; port 0 means any free one.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000", value_hint = ValueHint::Other)]
+    ///
+    /// May be given more than once. Without it, sockets that systemd passes are used, else 127.0.0.1:5000.
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address, value_hint = ValueHint::Other)]
     listen: Vec<SocketAddr>,
+    /// Speak https, with this certificate and those that vouch for it (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_key", value_hint = ValueHint::FilePath)]
+    tls_cert: Option<PathBuf>,
+    /// The key of the certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert", value_hint = ValueHint::FilePath)]
+    tls_key: Option<PathBuf>,
+    /// Serve only the users of this file, which htpasswd -B makes.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    htpasswd: Option<PathBuf>,
+    /// Let everybody pull; only pushing and deleting need a password.
+    #[arg(long, requires = "htpasswd")]
+    anonymous_pull: bool,
     /// Take each LAYOUT for a folder of layouts, even if it is empty.
     #[arg(long)]
     folder: bool,
     /// Refuse what would change anything.
     #[arg(long)]
     read_only: bool,
+    /// Take images that lack blobs.
+    ///
+    /// Without it, a manifest is refused until all that it names has been pushed.
+    #[arg(long)]
+    sparse: bool,
     /// Log no requests.
     #[arg(short, long)]
     quiet: bool,
@@ -81,6 +101,7 @@ impl Serve {
         let namespace = Namespace::open(&layouts, self.folder, self.read_only, patience)?;
         let settings = Settings {
             is_read_only: self.read_only,
+            is_sparse: self.sparse,
             max_blob: self.max_blob,
             max_connections: usize::from(self.max_connections),
             timeout: Duration::from_secs_f64(self.timeout),
@@ -92,8 +113,10 @@ impl Serve {
                 say(&line(visit));
             }
         };
+        let access = self.htpasswd.map(|path| Access::read(&path, self.anonymous_pull)).transpose()?;
+        let tls = self.tls_cert.zip(self.tls_key).map(|(certificate, key)| tls::settings(&certificate, &key));
         let listeners = listen(&self.listen)?;
-        let server = Server::new(namespace, settings, None, Arc::new(watcher));
+        let server = Server::new(namespace, settings, access, tls.transpose()?, Arc::new(watcher));
         block_on(async {
             let stop = stop().context("listen for signals")?;
             let listeners = listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
@@ -105,13 +128,29 @@ impl Serve {
     }
 }
 
+/// An address and a port; every address of this machine, if it is left out.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
+    full.parse().map_err(|_| "not an address and a port, such as 127.0.0.1:5000 or :5000".to_owned())
+}
+
+/// The sockets to accept connections on.
 fn listen(addresses: &[SocketAddr]) -> anyhow::Result<Vec<StdListener>> {
-    let bind = |address: &SocketAddr| {
-        let listener = StdListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        Ok::<_, io::Error>(listener)
-    };
-    addresses.iter().map(|address| bind(address).with_context(|| format!("listen on {address}"))).collect()
+    let mut listeners = Vec::new();
+    let mut passed = ListenFd::from_env();
+    for number in 0..passed.len() {
+        let listener = passed.take_tcp_listener(number).context("a socket that was passed is not for TCP")?;
+        listeners.extend(listener);
+    }
+    let usual = [SocketAddr::from(([127, 0, 0, 1], 5000))];
+    let addresses = if addresses.is_empty() && listeners.is_empty() { &usual[..] } else { addresses };
+    for address in addresses {
+        listeners.push(StdListener::bind(address).with_context(|| format!("listen on {address}"))?);
+    }
+    for listener in &listeners {
+        listener.set_nonblocking(true).context("a socket that was passed")?;
+    }
+    Ok(listeners)
 }
 
 /// Is ready at the first signal that asks the program to stop. The second one ends it at once.

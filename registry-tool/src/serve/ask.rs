@@ -7,7 +7,9 @@ use hyper::{HeaderMap, Method};
 use image_tool::address::digest::{self, Digest};
 use oci_distribution::errors::OciErrorCode;
 
+use super::access::Access;
 use super::failure::Failure;
+use super::metrics::Metrics;
 use super::namespace::{Namespace, Place};
 use super::route::Query;
 use super::settings::Settings;
@@ -17,6 +19,10 @@ use crate::reference::{is_repository, is_tag};
 pub(super) struct Hall {
     pub(super) namespace: Namespace,
     pub(super) settings: Settings,
+    /// Who may come in; everybody, if there is none.
+    pub(super) access: Option<Access>,
+    pub(super) is_encrypted: bool,
+    pub(super) metrics: Metrics,
 }
 
 /// A request without its body.

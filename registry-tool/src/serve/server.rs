@@ -8,6 +8,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
@@ -25,8 +26,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 
+use super::access::Access;
 use super::ask::Hall;
 use super::dispatch;
+use super::metrics::Metrics;
 use super::namespace::Namespace;
 use super::route::Route;
 use super::settings::Settings;
@@ -46,10 +49,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// A registry of a namespace. `watcher` is told of each request.
+    /// A registry of a namespace, for everybody unless `access` says for whom. `watcher` is told of each request.
     #[must_use]
-    pub fn new(namespace: Namespace, settings: Settings, tls: Option<Arc<ServerConfig>>, watcher: Watcher) -> Self {
-        let hall = Arc::new(Hall { namespace, settings });
+    pub fn new(
+        namespace: Namespace,
+        settings: Settings,
+        access: Option<Access>,
+        tls: Option<Arc<ServerConfig>>,
+        watcher: Watcher,
+    ) -> Self {
+        let is_encrypted = tls.is_some();
+        let hall = Arc::new(Hall { namespace, settings, access, is_encrypted, metrics: Metrics::default() });
         Self { hall, tls: tls.map(TlsAcceptor::from), watcher }
     }
 
@@ -114,6 +124,8 @@ impl Server {
         // Answers are written whole, so there is nothing to be gained by waiting for more; where it fails, all is only slower.
         let _ = stream.set_nodelay(true);
         let timeout = self.hall.settings.timeout;
+        let hall = Arc::clone(&self.hall);
+        hall.metrics.connections.fetch_add(1, Ordering::Relaxed);
         let mut stream = TimeoutStream::new(stream);
         // Reading has no limit here: a request whose blob is being written to a slow disk is silent too.
         stream.set_write_timeout(Some(timeout));
@@ -126,6 +138,7 @@ impl Server {
                 Err(_) => tracing::info!("{peer}: TLS: no handshake"),
             },
         }
+        hall.metrics.connections.fetch_sub(1, Ordering::Relaxed);
         drop(slot);
     }
 
@@ -165,9 +178,14 @@ impl Server {
             is_whole: false,
             took: Duration::ZERO,
         };
-        let answer = dispatch::answer(&self.hall, route, request).await;
+        let answer = dispatch::answer(&self.hall, route, request, &mut visit.user).await;
         visit.status = answer.status().as_u16();
-        answer.map(|content| Told::new(content, visit, since, Arc::clone(&self.watcher)))
+        let (hall, watcher) = (Arc::clone(&self.hall), Arc::clone(&self.watcher));
+        let told = move |visit: &Visit| {
+            hall.metrics.count(visit);
+            watcher(visit);
+        };
+        answer.map(|content| Told::new(content, visit, since, Arc::new(told)))
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Settings {
     /// Whether nothing can be pushed or deleted.
     pub is_read_only: bool,
+    /// Whether an image may be pushed that lacks blobs.
+    pub is_sparse: bool,
     /// The largest blob that can be pushed, in bytes.
     pub max_blob: Option<u64>,
     /// How many connections are served at once; others wait.
@@ -21,6 +23,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             is_read_only: false,
+            is_sparse: false,
             max_blob: None,
             max_connections: 512,
             timeout: Duration::from_secs(60),
