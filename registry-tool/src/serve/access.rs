@@ -239,8 +239,12 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_user_is_who_has_the_password_or_a_token() {
+    #[test]
+    fn a_user_is_who_has_the_password_or_a_token() {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(users());
+    }
+
+    async fn users() {
         let (folder, access) = access(LINE, true);
         let access = access.unwrap();
         let basic = |pair: &str| with(&format!("Basic {}", STANDARD.encode(pair)));

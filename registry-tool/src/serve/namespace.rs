@@ -181,6 +181,11 @@ impl Namespace {
         Ok(found)
     }
 
+    /// How often to look for what nobody waits for any more.
+    pub(super) fn round(&self) -> Duration {
+        (self.patience / 4).clamp(Duration::from_millis(50), Duration::from_secs(15))
+    }
+
     /// The layouts that requests have opened so far.
     pub(super) fn opened(&self) -> Vec<Arc<Store>> {
         let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);

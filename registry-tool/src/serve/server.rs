@@ -38,9 +38,6 @@ use super::visit::{Told, Visit, Watcher};
 /// How much of a request's head, or of an answer, is kept in memory for a connection.
 const BUFFER: usize = 64 << 10;
 
-/// How often what nobody waits for any more is looked for.
-const ROUND: Duration = Duration::from_secs(15);
-
 /// A registry, ready to serve.
 pub struct Server {
     hall: Arc<Hall>,
@@ -200,7 +197,7 @@ fn is_fleeting(error: &io::Error) -> bool {
 /// Gives up, again and again, what nobody waits for any more.
 async fn sweep(hall: Arc<Hall>) {
     loop {
-        tokio::time::sleep(ROUND).await;
+        tokio::time::sleep(hall.namespace.round()).await;
         for store in hall.namespace.opened() {
             // The next round tries again.
             let _ = tokio::task::spawn_blocking(move || store.sweep()).await;

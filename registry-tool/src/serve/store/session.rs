@@ -85,11 +85,12 @@ impl Sessions {
 
     /// Gives up the uploads that nobody has continued in a while, those of former servers too.
     pub(super) fn expire(&self, lease: &Lease) {
-        let late = |open: &HashMap<String, (Session, Instant)>| -> Vec<(String, Session)> {
+        let late: Vec<(String, Session)> = {
+            let open = self.open();
             let late = open.iter().filter(|(_, (_, since))| since.elapsed() >= self.patience);
             late.map(|(id, (session, _))| (id.clone(), Arc::clone(session))).collect()
         };
-        for (id, session) in late(&self.open()) {
+        for (id, session) in late {
             // One that a request holds is in use, however slowly.
             let Ok(mut held) = session.try_lock() else { continue };
             if let Some(upload) = held.take() {
