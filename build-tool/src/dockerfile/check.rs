@@ -5,6 +5,7 @@
 //! reported only if it looks like a typing error.
 
 mod found;
+pub mod rule;
 mod settings;
 mod stage;
 
@@ -31,6 +32,8 @@ pub struct Outside<'a> {
     pub left_out: &'a dyn Fn(&str) -> bool,
     /// What a base image sets, if that is known.
     pub image: &'a dyn Fn(&str) -> Option<Known>,
+    /// Whether the stage of that number is looked into. Of the others, only what every reader of the file sees is checked.
+    pub needed: &'a dyn Fn(usize) -> bool,
 }
 
 /// Returns the findings in a file, in the order of its lines.
@@ -39,11 +42,18 @@ pub fn check(file: &Dockerfile, settings: &Settings, outside: &Outside<'_>) -> V
     let mut found = Found { warnings, settings };
     casing(file, &mut found);
     stages(file, &mut found);
+    let mut stage = None;
     for step in &file.steps {
-        instruction(step, &mut found);
+        if matches!(step.instruction, Instruction::From(_)) {
+            stage = Some(stage.map_or(0, |stage| stage + 1));
+        }
+        written(step, &mut found);
+        if stage.is_some_and(outside.needed) {
+            instruction(step, &mut found);
+        }
     }
     stage::check(file, outside, &mut found);
-    found.warnings.sort_by_key(|warning| warning.line);
+    found.warnings.sort_by_key(|warning| warning.lines.start);
     found.warnings
 }
 
@@ -139,17 +149,24 @@ fn is_secret(name: &str) -> bool {
     words.iter().any(|word| SECRETS.contains(word)) && !words.iter().any(|word| PUBLIC.contains(word))
 }
 
-/// Rules about one instruction by itself.
-fn instruction(step: &Step, found: &mut Found<'_>) {
+/// Rules about how an instruction is written.
+fn written(step: &Step, found: &mut Found<'_>) {
     match &step.instruction {
         Instruction::Maintainer(_) => {
-            found.push(
-                step,
-                "MaintainerDeprecated",
-                "Maintainer instruction is deprecated in favor of using label (LABEL org.opencontainers.image.authors=…)",
-            );
+            found.push(step, "MaintainerDeprecated", "Maintainer instruction is deprecated in favor of using label");
         }
         Instruction::From(from) => described(step, from.name.as_slice(), found),
+        Instruction::Arg(arguments) => {
+            let names: Vec<String> = arguments.iter().map(|argument| argument.name.clone()).collect();
+            described(step, &names, found);
+        }
+        _ => {}
+    }
+}
+
+/// Rules about one instruction of a stage by itself.
+fn instruction(step: &Step, found: &mut Found<'_>) {
+    match &step.instruction {
         Instruction::Env(pairs) | Instruction::Label(pairs) => {
             let name = step.instruction.keyword();
             if pairs.iter().any(|pair| pair.legacy) {
@@ -167,8 +184,6 @@ fn instruction(step: &Step, found: &mut Found<'_>) {
             for argument in arguments.iter().filter(|argument| is_secret(&argument.name)) {
                 secret(step, "ARG", &argument.name, found);
             }
-            let names: Vec<String> = arguments.iter().map(|argument| argument.name.clone()).collect();
-            described(step, &names, found);
         }
         _ => {}
     }
@@ -188,9 +203,7 @@ fn described(step: &Step, names: &[String], found: &mut Found<'_>) {
 }
 
 fn secret(step: &Step, keyword: &str, name: &str, found: &mut Found<'_>) {
-    let message = format!(
-        "Do not use ARG or ENV instructions for sensitive data ({keyword} {name:?}; see RUN --mount=type=secret)"
-    );
+    let message = format!("Do not use ARG or ENV instructions for sensitive data ({keyword} {name:?})");
     found.push(step, "SecretsUsedInArgOrEnv", message);
 }
 
@@ -203,9 +216,9 @@ mod tests {
         let image = |name: &str| {
             name.starts_with("known").then(|| Known { env: vec!["PATH=/bin".to_owned()], shell: name == "knownshell" })
         };
-        let outside = Outside { left_out: &|source| source == "ignored", image: &image };
+        let outside = Outside { left_out: &|source| source == "ignored", image: &image, needed: &|_| true };
         let settings = Settings::of(&file, None).unwrap();
-        check(&file, &settings, &outside).into_iter().map(|warning| (warning.line, warning.rule)).collect()
+        check(&file, &settings, &outside).into_iter().map(|warning| (warning.lines.start, warning.rule)).collect()
     }
 
     #[test]
@@ -241,7 +254,7 @@ mod tests {
             ("FROM a\nCOPY ignored kept /x/\n", vec![(2, "CopyIgnoredFile")]),
             ("FROM a\nARG I=ignored\nADD $I /x/\n", vec![(3, "CopyIgnoredFile")]),
             ("FROM a AS b\nFROM c\nCOPY --from=b ignored /x/\n", vec![]),
-            ("FROM a\nRUN x \\\n\n y\n", vec![(2, "NoEmptyContinuation")]),
+            ("FROM a\nRUN x \\\n\n y\n", vec![(4, "NoEmptyContinuation")]),
             ("FROM a\nCMD [\"x\"]\nCMD [\"y\"]\n", vec![(2, "MultipleInstructionsDisallowed")]),
             ("FROM a\nWORKDIR x\n", vec![(2, "WorkdirRelativePath")]),
             ("FROM a\nWORKDIR /x\nWORKDIR y\n", vec![]),

@@ -8,7 +8,7 @@ use super::expand::Lookup;
 use super::instruction::{Argument, Instruction};
 use super::mount::{self, Kind};
 use super::plan::{NoTarget, Plan};
-use super::{Dockerfile, Error, Step};
+use super::{Dockerfile, Error, Span, Step};
 use image_tool::show::human::plain;
 
 /// A stage that can be built.
@@ -23,6 +23,37 @@ pub struct TargetStage {
     pub description: String,
     /// The image or stage that it begins with, as written.
     pub base: String,
+    /// The platform of its FROM, as written.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub platform: String,
+    /// The lines of its FROM.
+    pub location: Location,
+}
+
+/// Lines of the Dockerfile, in the form of BuildKit's protocol: a range for each of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Location {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ranges: Vec<Range>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct Range {
+    start: Position,
+    end: Position,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct Position {
+    line: usize,
+}
+
+impl Location {
+    /// The lines of a span.
+    pub fn of(lines: Span) -> Self {
+        let range = |line| Range { start: Position { line }, end: Position { line } };
+        Self { ranges: (lines.start..=lines.end).map(range).collect() }
+    }
 }
 
 /// The arguments and secrets of a target.
@@ -36,8 +67,12 @@ pub struct Outline {
     pub description: String,
     /// The arguments, in the order of the file.
     pub args: Vec<Variable>,
-    /// The secrets, by name.
-    pub secrets: Vec<Secret>,
+    /// The secrets, in the order of the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Need>,
+    /// The SSH agents, in the order of the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ssh: Vec<Need>,
 }
 
 /// A build argument.
@@ -51,15 +86,40 @@ pub struct Variable {
     /// What the comment above its ARG says.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub description: String,
+    /// The lines of its ARG.
+    pub location: Location,
 }
 
-/// A secret.
+/// A secret or an agent that commands ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Secret {
+pub struct Need {
     /// Its id.
     pub name: String,
     /// Whether the build fails without it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub required: bool,
+    /// The lines of the first command that asks for it.
+    pub location: Location,
+}
+
+/// What is needed so far, by its id: whether it is required, and the lines of the first command that asks for it.
+type Needs = BTreeMap<String, (bool, Span)>;
+
+/// Notes that the command of a step asks for something.
+fn note(needs: &mut Needs, id: String, required: bool, lines: Span) {
+    let need = needs.entry(id).or_insert((false, lines));
+    need.0 |= required;
+    if lines.start < need.1.start {
+        need.1 = lines;
+    }
+}
+
+/// The needs in the order of the file.
+fn in_order(needs: Needs) -> Vec<Need> {
+    let mut needs: Vec<_> = needs.into_iter().collect();
+    needs.sort_by_key(|(_, (_, lines))| lines.start);
+    let need = |(name, (required, lines))| Need { name, required, location: Location::of(lines) };
+    needs.into_iter().map(need).collect()
 }
 
 /// Why there is no outline.
@@ -81,7 +141,15 @@ pub fn targets(file: &Dockerfile) -> Vec<TargetStage> {
         if let Instruction::From(from) = &step.instruction {
             let name = from.name.clone().unwrap_or_default();
             let description = described(step, &name);
-            targets.push(TargetStage { name, default: false, description, base: from.base.clone() });
+            let (base, platform) = (from.base.clone(), from.platform.clone().unwrap_or_default());
+            targets.push(TargetStage {
+                name,
+                default: false,
+                description,
+                base,
+                platform,
+                location: Location::of(step.span),
+            });
         }
     }
     if let Some(last) = targets.last_mut() {
@@ -124,7 +192,7 @@ impl Outline {
         let head = file.steps.iter().find(|step| step.span == stage.span);
         let title = stage.name.clone().unwrap_or_default();
         let mut args: BTreeMap<usize, Vec<Variable>> = BTreeMap::new();
-        let mut secrets: BTreeMap<String, bool> = BTreeMap::new();
+        let (mut secrets, mut ssh) = (Needs::new(), Needs::new());
         let globals = file.steps.iter().take_while(|step| !matches!(step.instruction, Instruction::From(_)));
         let global =
             |name: &str| plan.globals.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone());
@@ -146,8 +214,10 @@ impl Outline {
                     for mount in
                         run.mounts.iter().filter_map(|text| mount::parse(text, &|word| Ok(word.to_owned())).ok())
                     {
-                        if let Kind::Secret { id, required, .. } = mount.kind {
-                            *secrets.entry(id).or_default() |= required;
+                        match mount.kind {
+                            Kind::Secret { id, required, .. } => note(&mut secrets, id, required, step.span),
+                            Kind::Ssh { id, required, .. } => note(&mut ssh, id, required, step.span),
+                            _ => {}
                         }
                     }
                 }
@@ -157,7 +227,8 @@ impl Outline {
             description: head.map(|step| described(step, &title)).unwrap_or_default(),
             name: title,
             args: args.into_values().flatten().collect(),
-            secrets: secrets.into_iter().map(|(name, required)| Secret { name, required }).collect(),
+            secrets: in_order(secrets),
+            ssh: in_order(ssh),
         })
     }
 
@@ -179,10 +250,13 @@ impl Outline {
             );
             text += &(table(&rows, 3) + "\n");
         }
-        if !self.secrets.is_empty() {
-            let mut rows = vec![["SECRET", "REQUIRED"].map(str::to_owned).to_vec()];
-            let required = |secret: &Secret| if secret.required { "true".to_owned() } else { String::new() };
-            rows.extend(self.secrets.iter().map(|each| vec![each.name.clone(), required(each)]));
+        for (title, needs) in [("SECRET", &self.secrets), ("SSH", &self.ssh)] {
+            if needs.is_empty() {
+                continue;
+            }
+            let mut rows = vec![[title, "REQUIRED"].map(str::to_owned).to_vec()];
+            let required = |need: &Need| if need.required { "true".to_owned() } else { String::new() };
+            rows.extend(needs.iter().map(|each| vec![each.name.clone(), required(each)]));
             text += &(table(&rows, 3) + "\n");
         }
         text
@@ -200,6 +274,7 @@ fn variables(
         name: argument.name.clone(),
         value: value(argument).unwrap_or_default(),
         description: described(step, &argument.name),
+        location: Location::of(step.span),
     };
     arguments.iter().filter(|argument| keep(argument)).map(variable).collect()
 }

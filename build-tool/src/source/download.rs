@@ -143,6 +143,9 @@ pub fn fetch(url: &str, expected: Option<&Digest>, access: &Access, folder: &Pat
     let mut body = response.into_body().into_reader();
     let mut buffer = vec![0; 1 << 16];
     loop {
+        if access.transfers.is_ended() {
+            return Err(transfer(io::Error::other("interrupted")));
+        }
         match body.read(&mut buffer).map_err(transfer)? {
             0 => break,
             count => {

@@ -287,9 +287,15 @@ impl Files {
             .map_err(|errno| self.io("open", path, errno.into()))
     }
 
-    /// Whether the ignore rules leave out everything that a source names.
+    /// Whether the ignore rules leave out everything that a source names, as far as the lint can tell. With exceptions it cannot: a file
+    /// may be there that it does not know.
     pub fn leaves_out(&self, written: &str) -> bool {
-        self.hides(&inside(written), true)
+        let path = inside(written);
+        match (self.ignore.has_exceptions(), path.as_os_str().is_empty()) {
+            (true, _) => false,
+            (false, true) => self.ignore.excludes_everything(),
+            (false, false) => self.ignore.excludes(&path),
+        }
     }
 
     /// Whether there are no ignore rules.

@@ -46,6 +46,8 @@ impl Work<'_> {
     pub(super) fn run(&mut self, run: &Run, task: &Task<'_>) -> Result<bool, Error> {
         let request = self.run_request(run)?;
         let key = self.run_key(&request)?;
+        // The same command may be under way for another platform.
+        let _turn = self.session.turns.take(&key);
         if self.cached(&key, &request.text)? {
             return Ok(true);
         }

@@ -18,6 +18,7 @@ use oci_spec::image::Descriptor;
 
 use crate::cache::Cache;
 use crate::cache::folder::Folder;
+use crate::cache::turn::Turns;
 use crate::dockerfile::instruction::Run;
 use crate::progress::{Progress, Show};
 use crate::run::agent::{self, Agents};
@@ -195,8 +196,6 @@ pub fn proxies(arguments: &BTreeMap<String, String>) -> Vec<String> {
 pub struct Session<'a> {
     /// The options of the build.
     pub options: &'a Options,
-    /// The platform of the image.
-    pub platform: Platform,
     /// The name of the stage that becomes the image, `default` if it has none.
     pub stage: String,
     /// The arguments that base images' triggers declare.
@@ -209,6 +208,10 @@ pub struct Session<'a> {
     pub home: Home,
     /// The step cache.
     pub cache: Cache,
+    /// The commands that are being run, so that none is run twice for two platforms.
+    pub turns: Turns,
+    /// Held while an image is looked up or pulled, by its name: its images for two platforms are put under one name.
+    pub pulls: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
     /// The cache of unpacked layers.
     pub layers: layer::cache::Cache,
     /// The context.
@@ -236,9 +239,9 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// The value of an argument: that of `--build-arg`, or the predefined one.
-    pub fn argument(&self, name: &str) -> Option<String> {
-        self.options.argument(&self.platform, &self.stage, name)
+    /// The value of an argument: that of `--build-arg`, or the predefined one. `platform` is the image's.
+    pub fn argument(&self, platform: &Platform, name: &str) -> Option<String> {
+        self.options.argument(platform, &self.stage, name)
     }
 
     /// Creates a temporary folder on the layer cache's file system.

@@ -13,7 +13,7 @@ impl Found<'_> {
     /// Adds a finding, unless the file or the comments above the instruction skip the rule.
     pub(super) fn push(&mut self, step: &Step, rule: &'static str, message: impl Into<String>) {
         if self.settings.reports(rule) && !Settings::of_comments(&step.comments).skips(rule) {
-            self.warnings.push(Warning { line: step.span.start, rule, message: message.into() });
+            self.warnings.push(Warning { lines: step.span, rule, message: message.into() });
         }
     }
 }

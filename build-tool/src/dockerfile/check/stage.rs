@@ -86,11 +86,13 @@ pub(super) fn check(file: &Dockerfile, outside: &Outside<'_>, found: &mut Found<
     let mut stages: BTreeMap<String, State> = BTreeMap::new();
     let mut current: Option<(Option<String>, State)> = None;
     let mut commands: BTreeMap<&'static str, &Step> = BTreeMap::new();
+    let mut stage = 0;
     for step in &file.steps {
         match (&step.instruction, &mut current) {
             (Instruction::From(from), _) => {
-                if let Some((Some(name), state)) = current.take() {
-                    stages.insert(name, state);
+                if let Some((name, state)) = current.take() {
+                    stages.extend(name.map(|name| (name, state)));
+                    stage += 1;
                 }
                 commands.clear();
                 platform(step, from.platform.as_deref().unwrap_or_default(), &globals, found);
@@ -106,6 +108,7 @@ pub(super) fn check(file: &Dockerfile, outside: &Outside<'_>, found: &mut Found<
                 }
             }
             (_, None) => {}
+            _ if !(outside.needed)(stage) => {}
             (_, Some((_, state))) => {
                 if let name @ ("CMD" | "ENTRYPOINT" | "HEALTHCHECK") = step.instruction.keyword()
                     && let Some(earlier) = commands.insert(name, step)
@@ -129,7 +132,7 @@ fn base(step: &Step, text: &str, globals: &Globals, found: &mut Found<'_>) -> St
     undeclared(step, &used, globals, found);
     let invalid = name.is_empty() || name.ends_with([':', '/', '@']) || name.starts_with([':', '/']);
     if invalid && !used.is_empty() && used.is_subset(&globals.declared) {
-        let message = format!("Default value for {text} results in empty or invalid base image name");
+        let message = format!("Default value for ARG {text} results in empty or invalid base image name");
         found.push(step, "InvalidDefaultArgInFrom", message);
     }
     name
@@ -234,14 +237,31 @@ fn inside(step: &Step, state: &State, escape: char, outside: &Outside<'_>, found
         Instruction::Copy(copy) | Instruction::Add(copy) if copy.from.is_none() => {
             let verb = if step.instruction.keyword() == "ADD" { "Add" } else { "Copy" };
             let sources = copy.sources.iter().map(|source| state.expand(source, escape));
-            let literal =
-                |source: &String| !source.is_empty() && !source.contains(['*', '?', '[']) && !source.contains("://");
-            for source in sources.filter(literal).filter(|source| (outside.left_out)(source)) {
+            let local = sources.filter(|source| !source.contains("://")).map(|source| clean(&source));
+            for source in local.filter(|source| (outside.left_out)(source)) {
                 let message = format!("Attempting to {verb} file {source:?} that is excluded by .dockerignore");
                 found.push(step, "CopyIgnoredFile", message);
             }
         }
         _ => {}
+    }
+}
+
+/// A path without `.`, `..` and doubled slashes, as Go's `filepath.Clean` gives it.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
+            ".." if path.starts_with('/') => {}
+            part => parts.push(part),
+        }
+    }
+    match (path.starts_with('/'), parts.is_empty()) {
+        (true, _) => format!("/{}", parts.join("/")),
+        (false, true) => ".".to_owned(),
+        (false, false) => parts.join("/"),
     }
 }
 
