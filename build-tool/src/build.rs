@@ -30,6 +30,7 @@ use crate::progress::{Progress, Show};
 use crate::run::agent::Agents;
 use crate::run::interrupt::Interrupt;
 use crate::run::runtime;
+use crate::run::watch::Watch;
 use crate::source::access::Access;
 use crate::source::context::Context;
 use crate::source::digests::Digests;
@@ -57,6 +58,10 @@ fn attempt(options: &Options, delivery: &Delivery, interrupt: Interrupt) -> Resu
     let home = Home::from_environment();
     let mut access = options.access()?;
     access.transfers = interrupt.transfers();
+    let watch = OnceLock::new();
+    if options.context.is_brought() {
+        watch.get_or_init(|| session::watch(&home.builds()));
+    }
     let context = options.open_context(&access, &home)?;
     let contexts = Named::new(&options.contexts);
     let task = progress.start(format!("[internal] load build definition from {}", context.dockerfile_name()));
@@ -70,7 +75,7 @@ fn attempt(options: &Options, delivery: &Delivery, interrupt: Interrupt) -> Resu
             return Err(error);
         }
     };
-    let session = session(&ready, Opened { home, context, contexts, access, interrupt }, progress)?;
+    let session = session(&ready, Opened { home, context, contexts, access, interrupt, watch }, progress)?;
     for place in &delivery.cache_from {
         carry::import(&session, place);
     }
@@ -106,6 +111,7 @@ struct Opened {
     contexts: Named,
     access: Access,
     interrupt: Interrupt,
+    watch: OnceLock<Option<Watch>>,
 }
 
 fn ready(options: &Options, sources: &epoch::Sources<'_>) -> Result<Ready, Error> {
@@ -127,14 +133,11 @@ fn ready(options: &Options, sources: &epoch::Sources<'_>) -> Result<Ready, Error
     let layout = options.tags.first().map_or("", |tag| tag.layout());
     let given = options.arguments.get(lint::ARGUMENT).map(String::as_str);
     let needed = plans[0].1.needed();
-    let (warnings, error) = lint::lint(context, &file, layout, given, Some(&needed))?;
-    if error && !warnings.is_empty() {
-        let mut rules: Vec<&'static str> = warnings.iter().map(|warning| warning.rule).collect();
-        rules.sort_unstable();
-        rules.dedup();
-        return Err(Error::Lint { file: name.to_owned(), rules });
+    let linted = lint::lint(context, &file, layout, given, Some(&needed))?;
+    if let Some(error) = linted.fatal(name) {
+        return Err(error);
     }
-    Ok(Ready { options: settled, warnings, stage: target_of(options, &file), plans })
+    Ok(Ready { options: settled, warnings: linted.warnings, stage: target_of(options, &file), plans })
 }
 
 /// The name of the target stage, `default` if it has none.
@@ -158,7 +161,7 @@ fn plan(options: &Options, name: &str, file: &Dockerfile, platform: &Platform) -
 }
 
 fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<'_>, Error> {
-    let Opened { home, context, contexts, access, interrupt } = opened;
+    let Opened { home, context, contexts, access, interrupt, watch } = opened;
     let options = &ready.options;
     let agents = Agents::find(&options.ssh, std::env::var_os("SSH_AUTH_SOCK").map(Into::into))?;
     let builds = home.builds();
@@ -181,7 +184,7 @@ fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<
         interrupt,
         agents,
         added: OnceLock::new(),
-        watch: OnceLock::new(),
+        watch,
         empty: OnceLock::new(),
         site: Mutex::default(),
     })

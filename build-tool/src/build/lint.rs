@@ -6,7 +6,7 @@ use image_tool::layout::platform::Platform;
 
 use super::Error;
 use crate::dockerfile::check::{self, Known, Outside, Settings};
-use crate::dockerfile::{Dockerfile, Error as NoDockerfile, Span, Warning};
+use crate::dockerfile::{Dockerfile, Error as NoDockerfile, Problem, Span, Warning};
 use crate::source::context::Context;
 use crate::stage::base::{self, Pull, Query};
 use crate::stage::draft::Draft;
@@ -37,11 +37,42 @@ pub fn report(options: &Options, context: &Context) -> Result<Report, NoDockerfi
     let needed = plan.as_ref().ok().filter(|_| options.target.is_some()).map(super::Plan::needed);
     let layout = options.tags.first().map_or("", |tag| tag.layout());
     let given = options.arguments.get(ARGUMENT).map(String::as_str);
-    let (warnings, _) = lint(context, &file, layout, given, needed.as_ref())?;
-    Ok(Report { warnings, error: plan.err().as_ref().and_then(said) })
+    let linted = lint(context, &file, layout, given, needed.as_ref())?;
+    let fatal = linted.fatal(name);
+    let Linted { warnings, problem, .. } = linted;
+    let error = match (plan, problem) {
+        (Err(error), _) => said(&error),
+        (Ok(_), Some((lines, problem))) => Some((format!("{name}:{}: {problem}", lines.start), Some(lines))),
+        (Ok(_), None) => fatal.as_ref().and_then(said),
+    };
+    Ok(Report { warnings, error })
 }
 
-/// The findings in a Dockerfile, and whether they are errors. `layout` is where base images are looked up, `given` the value of
+/// What the lint has found.
+#[derive(Debug)]
+pub struct Linted {
+    /// The findings.
+    pub warnings: Vec<Warning>,
+    /// Whether they are errors.
+    are_errors: bool,
+    /// The first word that cannot be expanded, and the lines of its instruction.
+    problem: Option<(Span, Problem)>,
+}
+
+impl Linted {
+    /// The error that the findings are, if the file asks for that.
+    pub fn fatal(&self, file: &str) -> Option<Error> {
+        if !self.are_errors || self.warnings.is_empty() {
+            return None;
+        }
+        let mut rules: Vec<&'static str> = self.warnings.iter().map(|warning| warning.rule).collect();
+        rules.sort_unstable();
+        rules.dedup();
+        Some(Error::Lint { file: file.to_owned(), rules })
+    }
+}
+
+/// The findings in a Dockerfile. `layout` is where base images are looked up, `given` the value of
 /// [`ARGUMENT`], and `needed` the stages that are looked into, if not all are.
 pub fn lint(
     context: &Context,
@@ -49,7 +80,7 @@ pub fn lint(
     layout: &str,
     given: Option<&str>,
     needed: Option<&BTreeSet<usize>>,
-) -> Result<(Vec<Warning>, bool), NoDockerfile> {
+) -> Result<Linted, NoDockerfile> {
     let failed = |problem| NoDockerfile { file: context.dockerfile_name().to_owned(), line: 0, problem };
     let settings = Settings::of(file, given).map_err(failed)?;
     let platform = Platform::host();
@@ -61,5 +92,6 @@ pub fn lint(
     };
     let needed = |stage| needed.is_none_or(|needed| needed.contains(&stage));
     let outside = Outside { left_out: &|source| context.files().leaves_out(source), image: &image, needed: &needed };
-    Ok((check::check(file, &settings, &outside), settings.error))
+    let (warnings, problem) = check::check(file, &settings, &outside);
+    Ok(Linted { warnings, are_errors: settings.error, problem })
 }

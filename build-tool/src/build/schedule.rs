@@ -86,7 +86,8 @@ impl Scheduler<'_> {
     /// Keeps the first error, and stops everything else that is under way.
     fn fail(&self, failure: Failure) -> Failed {
         let Failure { lines, text, source } = failure;
-        if !matches!(source, step::Error::Failed) {
+        // What was interrupted is not what went wrong: that is a signal, or the failure of another stage or platform.
+        if !source.is_interrupt() && !matches!(source, step::Error::Failed) {
             let file = self.session.context.dockerfile_name().to_owned();
             let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
             first.get_or_insert(Error::Step { file, lines, text, source: Box::new(source) });

@@ -33,7 +33,7 @@ impl Check {
         let context = Context::open(&self.context, self.file.as_deref(), &Home::from_environment())?;
         let (name, source) = (context.dockerfile_name(), context.dockerfile());
         let file = Dockerfile::parse(name, source)?;
-        let (found, _) = lint::lint(&context, &file, "", None, None)?;
+        let found = lint::lint(&context, &file, "", None, None)?.warnings;
         let text = String::from_utf8_lossy(source);
         let lines: Vec<&str> = text.lines().collect();
         let mut out = Vec::new();

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use self::found::Found;
 use super::instruction::Instruction;
-use super::{Dockerfile, Step, Warning};
+use super::{Dockerfile, Problem, Span, Step, Warning};
 
 pub use self::settings::Settings;
 
@@ -36,10 +36,10 @@ pub struct Outside<'a> {
     pub needed: &'a dyn Fn(usize) -> bool,
 }
 
-/// Returns the findings in a file, in the order of its lines.
-pub fn check(file: &Dockerfile, settings: &Settings, outside: &Outside<'_>) -> Vec<Warning> {
+/// Returns the findings in a file, in the order of its lines, and the first word that cannot be expanded.
+pub fn check(file: &Dockerfile, settings: &Settings, outside: &Outside<'_>) -> (Vec<Warning>, Option<(Span, Problem)>) {
     let warnings = file.warnings.iter().filter(|warning| settings.reports(warning.rule)).cloned().collect();
-    let mut found = Found { warnings, settings };
+    let mut found = Found { warnings, settings, problem: None };
     casing(file, &mut found);
     stages(file, &mut found);
     let mut stage = None;
@@ -54,7 +54,7 @@ pub fn check(file: &Dockerfile, settings: &Settings, outside: &Outside<'_>) -> V
     }
     stage::check(file, outside, &mut found);
     found.warnings.sort_by_key(|warning| warning.lines.start);
-    found.warnings
+    (found.warnings, found.problem)
 }
 
 /// The keyword as written.
@@ -115,9 +115,10 @@ fn stages(file: &Dockerfile, found: &mut Found<'_>) {
             }
         }
         match from.platform.as_deref() {
-            Some("$TARGETPLATFORM" | "${TARGETPLATFORM}") => {
-                let message = "Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default \
-                               behavior";
+            Some(written @ ("$TARGETPLATFORM" | "${TARGETPLATFORM}")) => {
+                let message = format!(
+                    "Setting platform to predefined {written} in FROM is redundant as this is the default behavior"
+                );
                 found.push(step, "RedundantTargetPlatform", message);
             }
             // A stage whose name says for what platform it is means it.
@@ -218,7 +219,7 @@ mod tests {
         };
         let outside = Outside { left_out: &|source| source == "ignored", image: &image, needed: &|_| true };
         let settings = Settings::of(&file, None).unwrap();
-        check(&file, &settings, &outside).into_iter().map(|warning| (warning.lines.start, warning.rule)).collect()
+        check(&file, &settings, &outside).0.into_iter().map(|warning| (warning.lines.start, warning.rule)).collect()
     }
 
     #[test]
@@ -258,6 +259,10 @@ mod tests {
             ("FROM a\nCMD [\"x\"]\nCMD [\"y\"]\n", vec![(2, "MultipleInstructionsDisallowed")]),
             ("FROM a\nWORKDIR x\n", vec![(2, "WorkdirRelativePath")]),
             ("FROM a\nWORKDIR /x\nWORKDIR y\n", vec![]),
+            ("FROM a\nENV D=x\nWORKDIR \"${D}\"\n", vec![(3, "WorkdirRelativePath")]),
+            ("FROM a\nENV D=/x\nWORKDIR \"${D}\"\n", vec![]),
+            ("FROM unknown\nWORKDIR \"${HOME}\"\n", vec![]),
+            ("FROM known\nWORKDIR ${HOME}x\n", vec![(2, "UndefinedVar"), (2, "WorkdirRelativePath")]),
             ("FROM known\nLABEL a=$NONE b=$PATH c=${OTHER:-x}\n", vec![(2, "UndefinedVar")]),
             ("FROM known\nRUN --mount=type=tmpfs,target=$NONE x\n", vec![(2, "UndefinedVar")]),
             ("FROM known\nCOPY <<E /x\n$NONE\nE\n", vec![(2, "UndefinedVar")]),
@@ -267,8 +272,25 @@ mod tests {
             ("ARG VERSION=1\nFROM a:$VERSIN\n", vec![(2, "UndefinedArgInFrom")]),
             ("ARG BASE\nFROM $BASE\n", vec![(2, "InvalidDefaultArgInFrom")]),
             ("ARG BASE=a\nFROM ${BASE}\n", vec![]),
+            ("ARG V\nFROM docker:${V}-dind\n", vec![(2, "InvalidDefaultArgInFrom")]),
+            ("ARG V=1\nFROM docker:${V}-dind\n", vec![]),
         ] {
             assert_eq!(rules(source), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_cannot_be_expanded_is_an_error_with_its_line() {
+        for (source, expected) in [
+            ("FROM a\nENV A=1\nENV B='a\\\\'b'\n", Some(3)),
+            ("FROM a\nLABEL a=\"$B${A?}\"\n", None),
+            ("FROM a\nLABEL a=${A^}\n", Some(2)),
+        ] {
+            let file = Dockerfile::parse("D", source.as_bytes()).unwrap();
+            let settings = Settings::of(&file, None).unwrap();
+            let outside = Outside { left_out: &|_| false, image: &|_| None, needed: &|_| true };
+            let (_, problem) = check(&file, &settings, &outside);
+            assert_eq!(problem.map(|(lines, _)| lines.start), expected, "{source}");
         }
     }
 

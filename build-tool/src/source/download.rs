@@ -66,9 +66,10 @@ pub enum Error {
 
 /// Whether a source of ADD is a URL that this tool fetches.
 pub fn is_url(source: &str) -> bool {
-    ["http://", "https://"]
-        .iter()
-        .any(|scheme| source.len() > scheme.len() && source[..scheme.len()].eq_ignore_ascii_case(scheme))
+    ["http://", "https://"].iter().any(|scheme| {
+        let head = source.get(..scheme.len()).filter(|_| source.len() > scheme.len());
+        head.is_some_and(|head| head.eq_ignore_ascii_case(scheme))
+    })
 }
 
 /// A URL that is fetched only if its content is needed.
@@ -225,7 +226,8 @@ mod tests {
             (host("http://me:secret@h:8/x@y"), host("http://[::1]:8/x"), host("http://h?@x")),
             ("h", "::1", "h")
         );
-        assert!(is_url("HTTPS://h/x") && !is_url("http") && !is_url("a/b"));
+        assert!(is_url("HTTPS://h/x") && !is_url("http") && !is_url("http://") && !is_url("a/b"));
+        assert!(!is_url("test-äöü.txt") && !is_url("http:/ä"), "a character may go across the length of a scheme");
         assert_eq!(seconds("Thu, 01 Jan 1970 00:00:10 GMT"), Some(10));
     }
 }

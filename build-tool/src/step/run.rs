@@ -193,7 +193,6 @@ impl Work<'_> {
             home: &session.home,
             folder: folder.path(),
         };
-        session.watch();
         run::run(&job, task, &session.interrupt)?;
         let upper = folder.path().join("upper");
         let options = diff::Options { latest: session.options.epoch, ..diff::Options::default() };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use image_tool::address::Address;
@@ -191,6 +191,17 @@ pub fn proxies(arguments: &BTreeMap<String, String>) -> Vec<String> {
     variables
 }
 
+/// Starts a watch over a build that is about to make temporary folders.
+pub fn watch(builds: &Path) -> Option<Watch> {
+    match Watch::start(builds) {
+        Ok(watch) => Some(watch),
+        Err(error) => {
+            tracing::warn!("a killed build will leave its containers and folders to the next one: {error}");
+            None
+        }
+    }
+}
+
 /// What the steps of one build share.
 #[derive(Debug)]
 pub struct Session<'a> {
@@ -230,7 +241,7 @@ pub struct Session<'a> {
     pub agents: Agents,
     /// What ADD of a repository may use, made with the first of them.
     pub added: OnceLock<Access>,
-    /// Ends the containers if the build is killed; started with the first of them.
+    /// Ends the containers if the build is killed, and removes its folders; started before the first of them.
     pub watch: OnceLock<Option<Watch>>,
     /// The layer of a command that changes nothing, once there was one.
     pub empty: OnceLock<(Descriptor, Digest)>,
@@ -244,8 +255,9 @@ impl Session<'_> {
         self.options.argument(platform, &self.stage, name)
     }
 
-    /// Creates a temporary folder on the layer cache's file system.
+    /// Creates a temporary folder on the layer cache's file system, which is watched.
     pub fn folder(&self) -> Result<Folder, Io> {
+        self.watch.get_or_init(|| watch(&self.home.builds()));
         Folder::new(&self.home.builds())
     }
 
@@ -267,17 +279,6 @@ impl Session<'_> {
         }
         let agent = self.agents.socket("default", &self.home.builds())?;
         Ok(self.added.get_or_init(|| self.access.with_agent(agent)))
-    }
-
-    /// Starts the watch, unless it runs.
-    pub fn watch(&self) {
-        self.watch.get_or_init(|| match Watch::start(&self.home.builds()) {
-            Ok(watch) => Some(watch),
-            Err(error) => {
-                tracing::warn!("a killed build will leave its containers to the next one: {error}");
-                None
-            }
-        });
     }
 
     /// What a RUN asks for: whether everything is to be allowed, and its network.

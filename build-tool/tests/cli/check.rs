@@ -100,6 +100,19 @@ fn a_check_in_json_is_buildkits() {
     assert_eq!(found["buildError"]["location"]["ranges"], serde_json::json!([line(4)]), "{}", run.stdout);
     assert_eq!(found["sources"][0]["filename"], "Dockerfile");
 
+    for (dockerfile, message) in [
+        ("# check=error=true\nFROM scratch as a\n", "lint violation found for rules: FromAsCasing"),
+        ("FROM --platform=$NONE scratch\n", "Dockerfile:1: FROM: --platform=$NONE is empty"),
+        ("FROM scratch\nLABEL a=${B^}\n", "Dockerfile:2: "),
+        ("FROM scratch\nBADCMD\n", "Dockerfile:2: unknown instruction: BADCMD"),
+    ] {
+        work.file("context/Dockerfile", dockerfile);
+        let run = work.run(&["build", "--call=check,format=json", "context"]);
+        let found: Value = serde_json::from_str(&run.stdout).unwrap();
+        assert!(found["buildError"]["message"].as_str().unwrap().contains(message), "{}", run.stdout);
+        assert_eq!(run.status, 1);
+    }
+
     let dockerfile = "FROM scratch AS tools\nRUN --mount=type=ssh,id=hub --mount=type=secret,id=k x\nCMD x\nFROM scratch\nLABEL a b\n";
     work.file("context/Dockerfile", dockerfile);
     let outline = work.run(&["build", "--call=outline,format=json", "--target=tools", "context"]).ok().stdout;

@@ -149,3 +149,13 @@ fn a_url_with_a_checksum_is_fetched_once_and_unpacked_where_that_is_wanted() {
     let run = work.build(&format!("FROM scratch\nADD --checksum={checksum} {url} {url} /d/\n"));
     assert!(run.status == 1 && run.stderr.contains("--checksum is for one source only"), "{}", run.stderr);
 }
+
+#[test]
+fn an_image_with_a_name_has_its_triggers() {
+    let work = Work::with_base();
+    work.file("base/Dockerfile", "FROM base\nONBUILD COPY --from=first /etc/passwd /seen\n");
+    work.run(&["build", "-q", "-t", "images:trigger", "base"]).ok();
+    let dockerfile = "FROM base AS first\nFROM src AS second\nFROM scratch\nCOPY --from=second /seen /x\n";
+    work.build_with(dockerfile, &["--build-context", "src=oci-layout://images:trigger"]).ok();
+    assert!(text(&work.top(), "x").starts_with("root:"));
+}

@@ -1,12 +1,14 @@
 //! What the rules have found so far.
 
 use super::settings::Settings;
-use crate::dockerfile::{Step, Warning};
+use crate::dockerfile::{Problem, Span, Step, Warning};
 
 /// The findings so far.
 pub(super) struct Found<'a> {
     pub(super) warnings: Vec<Warning>,
     pub(super) settings: &'a Settings,
+    /// The first word that cannot be expanded, and the lines of its instruction.
+    pub(super) problem: Option<(Span, Problem)>,
 }
 
 impl Found<'_> {
