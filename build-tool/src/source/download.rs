@@ -198,9 +198,14 @@ pub fn shown(url: &str) -> String {
     }
 }
 
-/// Parses an HTTP date, to seconds since 1970.
+/// Parses an HTTP date in one of its three forms (RFC 9110, section 5.6.7), to seconds since 1970.
 fn seconds(text: &str) -> Option<i64> {
-    jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp().as_second())
+    if let Ok(time) = jiff::fmt::rfc2822::parse(text) {
+        return Some(time.timestamp().as_second());
+    }
+    let old = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let time = old.iter().find_map(|form| jiff::civil::DateTime::strptime(form, text).ok())?;
+    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
 }
 
 #[cfg(test)]
@@ -228,6 +233,9 @@ mod tests {
         );
         assert!(is_url("HTTPS://h/x") && !is_url("http") && !is_url("http://") && !is_url("a/b"));
         assert!(!is_url("test-äöü.txt") && !is_url("http:/ä"), "a character may go across the length of a scheme");
-        assert_eq!(seconds("Thu, 01 Jan 1970 00:00:10 GMT"), Some(10));
+        for date in ["Thu, 01 Jan 1970 00:00:10 GMT", "Thursday, 01-Jan-70 00:00:10 GMT", "Thu Jan  1 00:00:10 1970"] {
+            assert_eq!(seconds(date), Some(10), "{date}");
+        }
+        assert_eq!(seconds("yesterday"), None);
     }
 }

@@ -240,6 +240,15 @@ fn submodules_come_along_unless_they_are_hostile() {
     assert!(!top.contains_key("r/sub/.git"));
     work.build(&format!("FROM scratch\nADD {main_url}?submodules=false /r/\n")).ok();
     assert!(!work.top().contains_key("r/sub/a.txt"));
+    // A server of plain files gives no part of a history.
+    git(&main, FIRST, &["update-server-info"]);
+    git(&path, FIRST, &["update-server-info"]);
+    let plain = Server::start(work.path("served"), false);
+    git(&main, FIRST, &["config", "-f", ".gitmodules", "submodule.sub.url", &plain.url("repo.git/.git")]);
+    git(&main, FIRST, &["commit", "-qam", "plain"]);
+    git(&main, FIRST, &["update-server-info"]);
+    work.build(&format!("FROM scratch\nADD {} /r/\n", plain.url("main.git/.git"))).ok();
+    assert_eq!(text(&work.top(), "r/sub/a.txt"), "one");
     // Files of this machine are none of a repository's business.
     for hostile in [path.to_str().unwrap(), "ext::sh -c touch% owned"] {
         git(&main, FIRST, &["config", "-f", ".gitmodules", "submodule.sub.url", hostile]);
