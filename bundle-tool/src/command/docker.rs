@@ -33,6 +33,7 @@ use super::is_dockers_name;
 /// container's name and the word that was given; the name is empty if there is no such container. An image is an address.
 #[derive(clap::Args)]
 #[command(
+    hide = true,
     disable_help_flag = true,
     after_long_help = "Examples:
   bundle-tool docker stop --time=1 web

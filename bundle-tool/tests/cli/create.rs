@@ -147,7 +147,7 @@ fn a_name_is_given_once() {
     let work = Work::new();
     work.run("create --network none --name taken images:python:3.8").ok();
     work.run("create --network none --name taken images:python:3.8")
-        .fails(1, &["taken: name in use", "bundle-tool delete taken"]);
+        .fails(1, &["taken: name already in use", "bundle-tool delete taken"]);
     assert!(work.path("oci/bundles/taken/config.json").exists(), "the first is unharmed");
     let drawn = work.run("create --network none images:python:3.8").ok().to_owned();
     let name = Path::new(&drawn).file_name().unwrap().to_str().unwrap();
