@@ -45,7 +45,7 @@ impl Users {
             bail!(
                 "conflict: unable to remove repository reference \"{name}\" (must force) - container {} is using its referenced image {}",
                 short(user.annotation(annotation::ID).unwrap_or_default()),
-                short(&image.manifest().config().digest().to_string())
+                short(image.manifest().config().digest().as_ref())
             );
         }
         pipe::print(users.iter().map(|bundle| bundle.name() + "\n").collect::<String>())

@@ -81,7 +81,7 @@ pub(super) fn attach(container: &Container, client: &Client) -> Result<u8> {
     let socket = supervisor::connect(&container.folder)?;
     syscall::block_signals().fails(|| "sigprocmask")?;
     let end = client.serve(&socket, Some(&process));
-    Ok(status(end, &container.folder).with_context(|| id.clone())?)
+    status(end, &container.folder).with_context(|| id.clone())
 }
 
 /// The exit status for the end of an attachment.

@@ -23,8 +23,11 @@ const PLAIN: [&str; 40] = [
     "version", "wait",
 ];
 
-/// The groups, with their commands and what these are called in docker's descriptions.
-const GROUPS: [(&str, &str, &[(&str, &str)]); 10] = [
+/// A group's name, twice, and its commands with their names in docker's descriptions.
+type Group = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+/// The groups.
+const GROUPS: [Group; 10] = [
     (
         "container",
         "container",
