@@ -1,11 +1,13 @@
-//! The life of a container: [`create`] makes a bundle, hooks bring its network up and down, `status` lists it, `change` extracts what it
-//! wrote, `removal` removes it. This room knows all others.
+//! The life of a container: [`create`] makes a bundle, hooks bring its network up and down, `status` lists it, `exec` describes a further
+//! program in it, `copy` carries files in and out, `change` extracts what it wrote, `removal` removes it. This room knows all others.
 //!
 //! `create` first refuses whatever it can without touching the disk. Then it takes the name, makes the root file system, looks up users,
 //! fills volumes, creates mount points, and writes config.json last. If a step fails, dropping the draft undoes those before.
 
 mod attachment;
 pub mod change;
+pub mod copy;
+pub mod exec;
 mod files;
 pub mod hook;
 mod host;
@@ -20,6 +22,7 @@ pub mod removal;
 mod request;
 mod settings;
 pub mod status;
+pub mod update;
 
 use std::fs;
 use std::path::PathBuf;

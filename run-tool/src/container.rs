@@ -9,6 +9,7 @@ pub(crate) mod health;
 pub(crate) mod hook;
 pub(crate) mod output;
 pub(crate) mod state;
+pub(crate) mod supervisor;
 
 use std::fs;
 use std::path::{Path, PathBuf};

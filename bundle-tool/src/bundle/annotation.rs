@@ -12,6 +12,8 @@ pub const PORTS: &str = "org.oci-tools.ports";
 pub const COMMAND: &str = "org.oci-tools.command";
 /// The container's name, which is its id for the runtime.
 pub const NAME: &str = "org.oci-tools.name";
+/// The id for the runtime of a container that has been renamed; absent if it is the name.
+pub const RUNTIME_ID: &str = "org.oci-tools.runtime-id";
 /// The container's id as docker has one: 64 hexadecimal digits.
 pub const ID: &str = "org.oci-tools.id";
 /// The signal that stops the container, by name or number.

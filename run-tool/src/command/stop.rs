@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::global::Global;
 use super::stdout::print;
-use crate::container::{Container, NotRunning, Status, event, exit};
+use crate::container::{Container, NotRunning, Status, event, exit, supervisor};
 use crate::kernel::signal;
 
 /// Stop containers: send a signal, and SIGKILL after a timeout.
@@ -38,7 +38,10 @@ pub(crate) struct Wait {
 impl Stop {
     pub(super) fn run(self, global: &Global) -> Result<()> {
         for id in &self.ids {
-            self.stop(&global.named(id)?).with_context(|| id.clone())?;
+            let container = global.named(id)?;
+            self.stop(&container).with_context(|| id.clone())?;
+            // So that it can be started again at once.
+            supervisor::wait(&container.folder, supervisor::PATIENCE);
         }
         Ok(())
     }
