@@ -104,15 +104,13 @@ fn append(path: &Path, mut event: Event) {
     if fs::metadata(path).is_ok_and(|metadata| metadata.len() > LARGEST) {
         let _ = fs::rename(path, older(path));
     }
+    // Neither a link nor a pipe that nobody reads can be in the place of the file.
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
     // One write of a short line to the end of a file is not mixed with others.
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(libc_nofollow()).open(path);
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path);
     if let Err(error) = file.and_then(|mut file| file.write_all((json + "\n").as_bytes())) {
         tracing::debug!("record {} in {}: {error}", event.action, path.display());
     }
-}
-
-fn libc_nofollow() -> i32 {
-    i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default()
 }
 
 /// Reads the journal from its begin, and then waits for more.
@@ -144,7 +142,7 @@ impl Reader {
     }
 
     /// The next event that is recorded already; `None` if there is no more. Lines that are no events are left out.
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn event(&mut self) -> Option<Event> {
         loop {
             let Some(file) = &mut self.file else {
                 self.file = Some(BufReader::new(File::open(&self.path).ok()?));
@@ -209,19 +207,19 @@ mod tests {
         append(&path, event("create"));
         let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
         let mut reader = Reader { path: path.clone(), file: None, begun: String::new(), watch };
-        assert_eq!(reader.next().unwrap().action, "create");
-        assert_eq!(reader.next(), None);
+        assert_eq!(reader.event().unwrap().action, "create");
+        assert_eq!(reader.event(), None);
         fs::write(folder.path().join("more"), "").unwrap();
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"no event\n\xff\n{\"Type\":\"volume\",\"Act").unwrap();
-        assert_eq!(reader.next(), None);
+        assert_eq!(reader.event(), None);
         file.write_all(b"ion\":\"mount\"}\n").unwrap();
-        assert_eq!(reader.next().unwrap().action, "mount");
+        assert_eq!(reader.event().unwrap().action, "mount");
         fs::rename(&path, older(&path)).unwrap();
         append(&path, event("destroy"));
-        let last = reader.next().unwrap();
+        let last = reader.event().unwrap();
         assert_eq!((last.action.as_str(), last.scope.as_str()), ("destroy", "local"));
         assert!(last.time > 0 && last.time_nano / 1_000_000_000 == last.time);
-        assert_eq!(reader.next(), None);
+        assert_eq!(reader.event(), None);
     }
 }

@@ -68,7 +68,7 @@ impl Events {
         let until = time(&self.until).context("--until")?.map(Timestamp::as_nanosecond);
         let mut reader = Reader::open(&Home::from_environment())?;
         loop {
-            while let Some(event) = reader.next() {
+            while let Some(event) = reader.event() {
                 let time = i128::from(event.time_nano);
                 if time >= since && until.is_none_or(|until| time <= until) && wants(&event, filters) {
                     pipe::print_exactly(line(&event, template.as_ref())? + "\n")?;

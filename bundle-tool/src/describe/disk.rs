@@ -180,7 +180,7 @@ impl Disk {
 }
 
 fn kind(name: &str, count: usize, active: usize, size: u64, reclaimable: u64) -> Value {
-    let share = if size > 0 { format!(" ({}%)", reclaimable * 100 / size) } else { String::new() };
+    let share = (reclaimable * 100).checked_div(size).map(|share| format!(" ({share}%)")).unwrap_or_default();
     Struct::new("*formatter.diskUsageContext")
         .with("Active", active.to_string())
         .with("Reclaimable", format!("{}{share}", human::exact_size(reclaimable)))

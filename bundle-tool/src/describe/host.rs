@@ -118,21 +118,23 @@ fn images(home: &Home) -> usize {
 /// The document of `docker info`.
 #[must_use]
 pub fn info(home: &Home, containers: &[Container]) -> Value {
-    let count = |states: &[&str]| containers.iter().filter(|container| states.contains(&container.state())).count();
     let host = Host::detect();
-    let cgroup = if host.unified { "2" } else { "1" };
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let number = |path: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == "1");
-    let swarm = Struct::new("swarm.Info")
-        .with("NodeID", "")
-        .with("NodeAddr", "")
-        .with("LocalNodeState", "inactive")
-        .with("ControlAvailable", false)
-        .with("Error", "")
-        .with("RemoteManagers", Value::List(None));
-    let commit = || Struct::new("types.Commit").with("ID", "").with("Expected", "");
-    let base = Struct::new("*system.info")
-        .with("ID", identity("host", fs::read_to_string("/etc/machine-id").unwrap_or_default().trim()))
+    let base = counts(Struct::new("*system.info"), home, containers);
+    let base = abilities(base, &host);
+    let base = system(base, &host);
+    let base = programs(base, home, &host);
+    let client = Struct::new("*system.clientInfo")
+        .with("Debug", false)
+        .with("Context", "default")
+        .with("Plugins", Value::list::<Value>([]))
+        .with("Warnings", Value::List(None));
+    base.with("ClientInfo", client).into()
+}
+
+fn counts(base: Struct, home: &Home, containers: &[Container]) -> Struct {
+    let count = |states: &[&str]| containers.iter().filter(|container| states.contains(&container.state())).count();
+    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    base.with("ID", identity("host", machine.trim()))
         .with("Containers", containers.len())
         .with("ContainersRunning", count(&["running", "restarting"]))
         .with("ContainersPaused", count(&["paused"]))
@@ -140,35 +142,32 @@ pub fn info(home: &Home, containers: &[Container]) -> Value {
         .with("Images", images(home))
         .with("Driver", "overlay2")
         .with("DriverStatus", Value::list([Value::list(["Supports d_type", "true"])]))
-        .with("Plugins", plugins());
-    let base = [
-        "MemoryLimit",
-        "SwapLimit",
-        "KernelMemory",
-        "KernelMemoryTCP",
-        "CpuCfsPeriod",
-        "CpuCfsQuota",
-        "CPUShares",
-        "CPUSet",
-        "PidsLimit",
-    ]
-    .into_iter()
-    .fold(base, |base, key| {
-        let has = match key {
-            "SwapLimit" => host.swap,
-            "KernelMemory" | "KernelMemoryTCP" => !host.unified,
-            _ => true,
-        };
-        base.with(key, has)
-    });
-    let base = base
-        .with("IPv4Forwarding", number("/proc/sys/net/ipv4/ip_forward"))
-        .with("BridgeNfIptables", number("/proc/sys/net/bridge/bridge-nf-call-iptables"))
-        .with("BridgeNfIp6tables", number("/proc/sys/net/bridge/bridge-nf-call-ip6tables"))
+        .with("Plugins", plugins())
+}
+
+/// What control groups and the network can do.
+fn abilities(base: Struct, host: &Host) -> Struct {
+    let is_on = |path: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == "1");
+    base.with("MemoryLimit", true)
+        .with("SwapLimit", host.swap)
+        .with("KernelMemory", !host.unified)
+        .with("KernelMemoryTCP", !host.unified)
+        .with("CpuCfsPeriod", true)
+        .with("CpuCfsQuota", true)
+        .with("CPUShares", true)
+        .with("CPUSet", true)
+        .with("PidsLimit", true)
+        .with("IPv4Forwarding", is_on("/proc/sys/net/ipv4/ip_forward"))
+        .with("BridgeNfIptables", is_on("/proc/sys/net/bridge/bridge-nf-call-iptables"))
+        .with("BridgeNfIp6tables", is_on("/proc/sys/net/bridge/bridge-nf-call-ip6tables"))
         .with("Debug", false)
         .with("NFd", 0)
         .with("OomKillDisable", !host.unified)
-        .with("NGoroutines", 0)
+}
+
+fn system(base: Struct, host: &Host) -> Struct {
+    let cgroup = if host.unified { "2" } else { "1" };
+    base.with("NGoroutines", 0)
         .with("SystemTime", Timestamp::now().to_string())
         .with("LoggingDriver", "json-file")
         .with("CgroupDriver", "cgroupfs")
@@ -184,7 +183,19 @@ pub fn info(home: &Home, containers: &[Container]) -> Value {
         .with("NCPU", std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
         .with("MemTotal", memory())
         .with("GenericResources", Value::List(None))
-        .with("DockerRootDir", home.path().display().to_string())
+}
+
+fn programs(base: Struct, home: &Home, host: &Host) -> Struct {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let swarm = Struct::new("swarm.Info")
+        .with("NodeID", "")
+        .with("NodeAddr", "")
+        .with("LocalNodeState", "inactive")
+        .with("ControlAvailable", false)
+        .with("Error", "")
+        .with("RemoteManagers", Value::List(None));
+    let commit = || Struct::new("types.Commit").with("ID", "").with("Expected", "");
+    base.with("DockerRootDir", home.path().display().to_string())
         .with("HttpProxy", "")
         .with("HttpsProxy", "")
         .with("NoProxy", "")
@@ -202,13 +213,7 @@ pub fn info(home: &Home, containers: &[Container]) -> Value {
         .with("RuncCommit", commit())
         .with("InitCommit", commit())
         .with("SecurityOptions", Value::list(security(host.unified)))
-        .with("Warnings", Value::List(None));
-    let client = Struct::new("*system.clientInfo")
-        .with("Debug", false)
-        .with("Context", "default")
-        .with("Plugins", Value::list::<Value>([]))
-        .with("Warnings", Value::List(None));
-    base.with("ClientInfo", client).into()
+        .with("Warnings", Value::List(None))
 }
 
 fn plugins() -> Struct {

@@ -18,8 +18,9 @@ pub(super) const MANUAL: Manual = Manual {
             "OCI_HOME",
             "The data directory of the tools. Default: /var/lib/oci for root, else $XDG_DATA_HOME/oci, else ~/.local/share/oci.",
         )
-        .only(&["pull", "push"]),
-        Entry::new("OCI_LAYOUT", "The layout of addresses without LAYOUT. Default: $OCI_HOME/images.").only(&["pull", "push"]),
+        .only(&["pull", "push", "serve"]),
+        Entry::new("OCI_LAYOUT", "The layout of addresses without LAYOUT. Default: $OCI_HOME/images.").only(&["pull", "push", "serve"]),
+        Entry::new("LISTEN_FDS, LISTEN_PID", "The sockets that systemd passes.").only(&["serve"]),
         Entry::new("REGISTRY_AUTH_FILE", "The only file with credentials, instead of docker's and podman's."),
         Entry::new("DOCKER_CONFIG", "The directory of docker's config.json. Default: ~/.docker."),
         Entry::new(

@@ -14,6 +14,7 @@ use image_tool::program::say;
 use jiff::Timestamp;
 use listenfd::ListenFd;
 use registry_tool::serve::{Access, Namespace, Server, Settings, Visit, tls};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -27,8 +28,13 @@ use super::{block_on, seconds};
 #[derive(Args)]
 #[command(after_long_help = "Examples:
   registry-tool serve
-  registry-tool serve --listen 127.0.0.1:0 images
-  registry-tool serve --read-only --listen 0.0.0.0:5000 /srv/layouts")]
+  registry-tool serve --listen :5000 --read-only images
+  registry-tool serve --listen :443 --tls-cert cert.pem --tls-key key.pem --htpasswd users --anonymous-pull /srv/images
+  registry-tool serve --folder /srv/repositories
+
+A unit for systemd, with a socket unit of the same name that has ListenStream=5000:
+  [Service]
+  ExecStart=/usr/local/bin/registry-tool serve /srv/images")]
 pub(crate) struct Serve {
     /// Layouts, or folders of layouts. What is not there or is empty becomes a layout [default: $OCI_LAYOUT, else $OCI_HOME/images].
     #[arg(value_name = "LAYOUT", value_hint = ValueHint::DirPath)]
@@ -116,6 +122,7 @@ impl Serve {
         let access = self.htpasswd.map(|path| Access::read(&path, self.anonymous_pull)).transpose()?;
         let tls = self.tls_cert.zip(self.tls_key).map(|(certificate, key)| tls::settings(&certificate, &key));
         let listeners = listen(&self.listen)?;
+        open_more_files();
         let server = Server::new(namespace, settings, access, tls.transpose()?, Arc::new(watcher));
         block_on(async {
             let stop = stop().context("listen for signals")?;
@@ -151,6 +158,13 @@ fn listen(addresses: &[SocketAddr]) -> anyhow::Result<Vec<StdListener>> {
         listener.set_nonblocking(true).context("a socket that was passed")?;
     }
     Ok(listeners)
+}
+
+/// Lets the program have as many files open as it may: each connection and each upload is one. The usual limit is for programs that
+/// call select(2); if it stays, clients wait.
+fn open_more_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// Is ready at the first signal that asks the program to stop. The second one ends it at once.

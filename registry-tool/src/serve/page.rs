@@ -133,7 +133,7 @@ fn show(text: &mut String, layout: &Layout, descriptor: &Descriptor) {
         Ok(image) => layers(text, &image),
         // Charts, signatures and attestations are no container images, and an index may name more than there is.
         Err(_) if layout.has(descriptor) => {
-            let media_type = escape(&descriptor.media_type().to_string());
+            let media_type = escape(descriptor.media_type().as_ref());
             let _ = writeln!(text, "<p>Not a container image: <code>{short}</code>, {media_type}</p>");
         }
         Err(_) => {

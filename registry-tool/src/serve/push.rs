@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderName, HeaderValue, LOCATION, RANGE};
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderName, HeaderValue, LOCATION, RANGE, RETRY_AFTER};
 use image_tool::address::digest::{Digest, Hasher};
 use image_tool::layout::{self, BlobWriter};
 use oci_distribution::errors::OciErrorCode;
@@ -24,6 +24,9 @@ use super::store::{OCTETS, Store};
 /// How long a request waits for another one to the same upload: a client that lost its connection comes back before the server has
 /// noticed.
 const TURN: Duration = Duration::from_secs(10);
+
+/// How many uploads a layout may have in progress: each is an open file.
+const UPLOADS: usize = 1000;
 
 /// The upload of a request, which no other one can get meanwhile.
 type Held = OwnedMutexGuard<Option<BlobWriter>>;
@@ -64,6 +67,14 @@ pub(super) async fn begin(ask: Arc<Ask>, name: String, body: Incoming) -> Result
     let (asked, repository) = (Arc::clone(&ask), name.clone());
     let (store, id, session) = blocking(move || {
         let store = target(&asked, &repository)?.store;
+        if store.sessions.count() >= UPLOADS {
+            let failure = Failure::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                OciErrorCode::Toomanyrequests,
+                format!("{UPLOADS} uploads are in progress"),
+            );
+            return Err(failure.with(RETRY_AFTER, HeaderValue::from(10)));
+        }
         let (id, session) = store.sessions.begin(&store.lease)?;
         Ok((store, id, session))
     })

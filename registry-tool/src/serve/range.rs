@@ -26,7 +26,7 @@ pub(super) fn wanted(header: Option<&str>, size: u64) -> Wanted {
             Wanted::Part(size.saturating_sub(count)..=size - 1)
         }
         // Of a part that ends before it begins nothing can be sent, though the RFC would also allow to ignore it.
-        (Ok(_), Ok(_)) | (Err(_), Ok(_)) => Wanted::Nothing,
+        (Ok(_) | Err(_), Ok(_)) => Wanted::Nothing,
         (Ok(_), Err(_)) if last.is_empty() => Wanted::Nothing,
         _ => Wanted::Whole,
     }

@@ -18,8 +18,10 @@ pub(crate) fn record(state: &State, action: &str, more: &[(&str, String)]) {
     let text = |key: &str| annotations.get(&format!("org.oci-tools.{key}")).and_then(Value::as_str);
     let Some(path) = text("events").filter(|path| path.starts_with('/')) else { return };
     let line = document(&annotations, &state.id, action, more, jiff::Timestamp::now());
+    // Neither a link nor a pipe that nobody reads can be in the place of the file.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     // One write of a short line to the end of a file is not mixed with others.
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path);
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path);
     if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
         log::debug(|| format!("record {action} in {path}: {error}"));
     }

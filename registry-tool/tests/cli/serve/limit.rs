@@ -44,6 +44,18 @@ fn an_image_may_lack_blobs_if_that_is_allowed() {
 }
 
 #[test]
+fn there_are_only_so_many_uploads_at_once() {
+    let world = World::new();
+    let served = Served::start(&world, &["--quiet", "images"]);
+    for _ in 0..1000 {
+        served.ask("POST", "/v2/a/blobs/uploads/", &[], b"").is(202);
+    }
+    let refused = served.ask("POST", "/v2/a/blobs/uploads/", &[], b"");
+    assert_eq!(refused.refused(429, "TOOMANYREQUESTS").header("Retry-After"), "10");
+    served.get("/v2/").is(200);
+}
+
+#[test]
 fn a_silent_client_is_left() {
     let world = World::new();
     let served = Served::start(&world, &["--timeout", "0.3", "images"]);
