@@ -241,12 +241,13 @@ pub struct Session<'a> {
     pub agents: Agents,
     /// What ADD of a repository may use, made with the first of them.
     pub added: OnceLock<Access>,
-    /// Ends the containers if the build is killed, and removes its folders; started before the first of them.
-    pub watch: OnceLock<Option<Watch>>,
     /// The layer of a command that changes nothing, once there was one.
     pub empty: OnceLock<(Descriptor, Digest)>,
     /// What the commands have in common, made with the first of them.
     pub site: Mutex<Option<Arc<Site>>>,
+    /// Ends the containers if the build is killed, and removes its folders; started before the first of them, and dropped after the
+    /// last, so it is the last field.
+    pub watch: OnceLock<Option<Watch>>,
 }
 
 impl Session<'_> {

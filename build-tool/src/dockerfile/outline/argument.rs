@@ -134,7 +134,9 @@ impl<'a> Arguments<'a> {
             (None, None) => None,
         };
         let inherited = || global.map(|global| global.variable.value.clone()).or_else(|| (self.lookup)(name));
-        if value.is_some() || inherited().is_none() {
+        // One before the first FROM has the value of `--build-arg` too, and perhaps a description.
+        let is_global = default.is_none() && global.is_some();
+        if !is_global && (value.is_some() || inherited().is_none()) {
             let declared = Declared { variable: variable(step, name, value.clone()), needs: BTreeSet::new() };
             used.declared.insert(name.clone(), declared);
         }
