@@ -8,6 +8,7 @@ pub mod candidates;
 pub mod completion;
 pub mod document;
 pub mod manual;
+pub mod meter;
 pub mod pipe;
 pub mod usage;
 

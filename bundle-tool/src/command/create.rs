@@ -1,6 +1,8 @@
 use anyhow::Context as _;
 use bundle_tool::container;
 use image_tool::address::home::Home;
+use image_tool::layer::progress;
+use image_tool::program::meter::Meter;
 use image_tool::program::pipe;
 
 use super::note;
@@ -28,8 +30,11 @@ impl Create {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let home = Home::from_environment();
         let (request, notes) = self.options.request(&home)?;
+        let meter = Meter::of_layers(|| (progress::now().bytes, progress::now().entries));
         // The library's errors do not name the image.
-        let made = container::create(&home, &request).map_err(|error| about(error, &request.address))?;
+        let made = container::create(&home, &request).map_err(|error| about(error, &request.address));
+        drop(meter);
+        let made = made?;
         notes.iter().chain(&made.notes).for_each(|text| note(text));
         let path = made.bundle.to_str().context("the bundle's path is not UTF-8")?;
         pipe::print_line(path)
