@@ -135,6 +135,9 @@ fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<
     let options = &ready.options;
     let agents = Agents::find(&options.ssh, std::env::var_os("SSH_AUTH_SOCK").map(Into::into))?;
     let builds = home.builds();
+    let layers = layer::cache::Cache::of(&home);
+    // What a killed build left mounted.
+    layer::stack::sweep(&layers);
     Ok(Session {
         options,
         platform: Platform::host(),
@@ -145,7 +148,7 @@ fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<
         access,
         now: options.timestamp(),
         cache: Cache::open(&home, !options.no_cache)?,
-        layers: layer::cache::Cache::of(&home),
+        layers,
         home,
         context,
         digests: Digests::open(&builds),
