@@ -175,7 +175,7 @@ fn a_killed_creation_is_repeated() {
     work.sh("registry-tool pull --quiet python:3.8 images").ok();
     for step in 0..8 {
         let text = format!(
-            "rm -rf $OCI_HOME/layers; setsid timeout --signal=KILL 0.0{step}5 {CREATE} --name cc images:python:3.8 >/dev/null 2>&1; \
+            "rm -rf $OCI_HOME/layers; timeout --foreground --signal=KILL 0.0{step}5 {CREATE} --name cc images:python:3.8 >/dev/null 2>&1; \
              bundle-tool delete --force cc >/dev/null 2>&1; {CREATE} --name cc images:python:3.8 >/dev/null && bundle-tool delete cc"
         );
         work.sh(&text).ok();
