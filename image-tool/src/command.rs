@@ -25,7 +25,6 @@ mod rm;
 mod save;
 mod show;
 mod squash;
-mod table;
 mod tag;
 mod tree;
 mod unmount;

@@ -24,6 +24,7 @@ mod progress;
 mod pull;
 mod push;
 mod search;
+mod serve;
 mod tags;
 
 /// The name that messages begin with.
@@ -55,6 +56,7 @@ pub(crate) enum Command {
     Digest(digest::Digest),
     Delete(delete::Delete),
     Search(search::Search),
+    Serve(serve::Serve),
     Login(login::Login),
     Logout(logout::Logout),
     #[command(flatten)]
@@ -73,6 +75,7 @@ impl Command {
             Self::Digest(command) => command.run(),
             Self::Delete(command) => command.run(),
             Self::Search(command) => command.run(),
+            Self::Serve(command) => command.run(),
             Self::Login(command) => command.run(),
             Self::Logout(command) => command.run(),
             Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES),

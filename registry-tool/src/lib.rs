@@ -1,12 +1,13 @@
 //! Between OCI registries and image layouts.
 //!
-//! Five rooms, each of which knows only those before it:
+//! Six rooms, each of which knows only those before it:
 //!
 //! - [`reference`](mod@reference): the names that people type;
 //! - [`place`]: where a name may be found, whether it may be used, and as whom;
 //! - [`client`]: the HTTP conversation with one registry;
 //! - [`question`]: what is asked without moving an image;
-//! - [`transfer`]: images to a layout, from one, or past it.
+//! - [`transfer`]: images to a layout, from one, or past it;
+//! - [`serve`]: a layout as a registry; of the others it knows only the names.
 //!
 //! Nothing here prints: whoever wants to watch a transfer is told by [`event`](transfer::event)s.
 //!
@@ -29,4 +30,5 @@ pub mod client;
 pub mod place;
 pub mod question;
 pub mod reference;
+pub mod serve;
 pub mod transfer;

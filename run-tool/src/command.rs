@@ -16,6 +16,7 @@ mod healthcheck;
 mod kill;
 mod list;
 mod logs;
+mod moment;
 mod pause;
 mod ps;
 mod restore;
@@ -186,6 +187,10 @@ pub(crate) fn run() -> Result<u8, Failure> {
         Command::Create(command) => Ok(command.run(&global)?),
         Command::Delete(command) => done(command.run(&global)),
         Command::Events(command) => done(command.run(&global)),
+        Command::Exec(command) if command.is_client() => command.run(&global).map_err(|error| {
+            let status = exec::docker_status(&error);
+            Failure { error, status, ours: true }
+        }),
         Command::Exec(command) => command.run(&global).map_err(|error| Failure { error, status: 255, ours: false }),
         Command::Features(command) => done(command.run()),
         Command::Healthcheck(command) => command.run(&global).map_err(Failure::ours),
@@ -196,6 +201,10 @@ pub(crate) fn run() -> Result<u8, Failure> {
         Command::Ps(command) => done(command.run(&global)),
         Command::Restore(command) => Ok(command.run(&global)?),
         Command::Resume(command) => done(command.run(&global)),
+        Command::Run(command) if command.is_supervised() => command.run(&global).map_err(|error| {
+            let status = run::docker_status(&error);
+            Failure { error, status, ours: true }
+        }),
         Command::Run(command) => Ok(command.run(&global)?),
         Command::Spec(command) => done(command.run()),
         Command::Start(command) => done(command.run(&global)),

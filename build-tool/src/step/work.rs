@@ -40,6 +40,8 @@ pub type Sources<'a> = dyn Fn(&Base, &Platform) -> Result<Option<Arc<Built>>, Er
 /// A stage in the making.
 pub(super) struct Work<'a> {
     pub(super) session: &'a Session<'a>,
+    /// The image's platform.
+    target: &'a Platform,
     pub(super) plan: &'a Plan,
     pub(super) number: usize,
     sources: &'a Sources<'a>,
@@ -62,6 +64,7 @@ impl<'a> Work<'a> {
     /// Begins the stage of that number.
     pub(super) fn begin(
         session: &'a Session<'a>,
+        target: &'a Platform,
         plan: &'a Plan,
         number: usize,
         sources: &'a Sources<'a>,
@@ -69,7 +72,7 @@ impl<'a> Work<'a> {
         let stage = &plan.stages[number];
         let platform = match &stage.platform {
             Some(text) => text.parse()?,
-            None => session.platform.clone(),
+            None => target.clone(),
         };
         let (mut draft, key) = match sources(&stage.base, &platform)? {
             Some(built) => (built.draft.clone(), built.key.clone()),
@@ -81,7 +84,21 @@ impl<'a> Work<'a> {
         let created = draft.created(&session.now);
         let variables = Variables::of_image(&draft.env(), plan.escape);
         let (tree, stack, command_set) = (None, None, false);
-        Ok(Self { session, plan, number, sources, platform, draft, key, variables, command_set, tree, stack, created })
+        Ok(Self {
+            session,
+            target,
+            plan,
+            number,
+            sources,
+            platform,
+            draft,
+            key,
+            variables,
+            command_set,
+            tree,
+            stack,
+            created,
+        })
     }
 
     /// The platform of the stage.
@@ -97,14 +114,14 @@ impl<'a> Work<'a> {
     /// What `--from=name` means in this stage.
     pub(super) fn from(&self, name: &str) -> Result<Option<Arc<Built>>, Error> {
         // As in BuildKit, an image is the target's, even where the stage has a platform of its own.
-        (self.sources)(&self.plan.from(name, self.number)?, &self.session.platform)
+        (self.sources)(&self.plan.from(name, self.number)?, self.target)
     }
 
     /// The value of an ARG that has no default of its own.
     pub(super) fn inherited(&self, name: &str) -> Option<String> {
         match self.plan.globals.iter().rev().find(|(global, _)| global == name) {
             Some((_, value)) => value.clone(),
-            None => self.session.argument(name),
+            None => self.session.argument(self.target, name),
         }
     }
 
@@ -186,7 +203,8 @@ impl<'a> Work<'a> {
     /// Takes a step from the cache; `false` if it is not there.
     pub(super) fn cached(&mut self, key: &Key, text: &str) -> Result<bool, Error> {
         let stage = self.plan.stages[self.number].name.as_ref();
-        if stage.is_some_and(|stage| self.session.options.no_cache_stages.contains(stage)) {
+        let afresh = stage.is_some_and(|stage| self.session.options.no_cache_stages.contains(stage));
+        if afresh && !self.session.cache.made(key) {
             return Ok(false);
         }
         let Some((record, layer)) = self.session.cache.get(key) else { return Ok(false) };

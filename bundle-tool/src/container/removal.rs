@@ -8,6 +8,7 @@ use image_tool::layer::stack;
 
 use super::joined;
 use crate::bundle::{self, Bundle, Used, annotation, name};
+use crate::journal;
 use crate::network;
 use crate::network::state::Networks;
 use crate::rootfs;
@@ -43,6 +44,7 @@ pub fn remove(home: &Home, bundle: &Bundle, force: bool, volumes: bool) -> Resul
     let own: Vec<String> = used.iter().filter(|used| used.anonymous).map(|used| used.name.clone()).collect();
     bundle::remove(&home.bundles(), bundle, force)?;
     stack::sweep(&Cache::of(home));
+    journal::record_container(home, "destroy", &bundle.name(), |key| bundle.annotation(key));
     unmount_unused(home, &used)?;
     if volumes || bundle.annotation(annotation::RM) == Some("true") {
         let store = Store::new(home.volumes());

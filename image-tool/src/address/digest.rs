@@ -97,6 +97,18 @@ impl Hasher {
         }
     }
 
+    /// A hasher for an algorithm by its name, sha256 or sha512.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`].
+    pub fn named(algorithm: &str) -> Result<Self, Error> {
+        match algorithm {
+            "sha256" => Ok(Self::sha256()),
+            "sha512" => Ok(Self(Algorithm::Sha512(sha2::Sha512::new()))),
+            other => Err(Error::Unsupported { algorithm: other.chars().take(80).collect() }),
+        }
+    }
+
     /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {

@@ -1,5 +1,7 @@
 //! Writing blobs: hashed while they are written, visible only when they are complete and on disk.
 
+mod upload;
+
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,6 +15,8 @@ use super::{Error, Layout};
 use crate::address::RefName;
 use crate::address::digest::{self, Digest, Hasher};
 use crate::error::{During, Io};
+
+pub use self::upload::Upload;
 
 /// The folder for interrupted downloads. Garbage collection empties it.
 pub(crate) const PARTIAL: &str = ".partial";

@@ -120,6 +120,14 @@ impl Index {
         self.manifests.len() < before
     }
 
+    /// Removes the entry of an image that has no ref; returns whether it existed.
+    pub fn remove_unnamed(&mut self, digest: &Digest) -> bool {
+        let before = self.manifests.len();
+        let digest = digest.to_string();
+        self.manifests.retain(|entry| Self::entry_ref(entry).is_some() || entry["digest"] != digest.as_str());
+        self.manifests.len() < before
+    }
+
     /// Removes all entries of an image; returns their refs.
     pub fn remove_image(&mut self, digest: &Digest) -> Vec<String> {
         let digest = digest.to_string();

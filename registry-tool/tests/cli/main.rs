@@ -14,6 +14,7 @@ mod place;
 mod pull;
 mod push;
 mod search;
+mod serve;
 mod server;
 mod tls;
 mod world;

@@ -14,7 +14,7 @@ use crate::server::{Image, Request, noise};
 use crate::world::World;
 
 /// A certificate for this machine and its key, for both sides.
-fn certificate(world: &World) -> (String, String) {
+pub(crate) fn certificate(world: &World) -> (String, String) {
     let made = Command::new("openssl")
         .args(
             "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key -out cert -days 9"

@@ -1,0 +1,221 @@
+//! `registry-tool serve`.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, ValueHint};
+use image_tool::address::home::Home;
+use image_tool::program::pipe::print_line;
+use image_tool::program::say;
+use jiff::Timestamp;
+use listenfd::ListenFd;
+use registry_tool::serve::{Access, Namespace, Server, Settings, Visit, tls};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{block_on, seconds};
+
+/// Serve a layout, or a folder of layouts, as a registry.
+///
+/// A layout is the whole registry: its ref python:3.8 is the tag 3.8 of the repositories python and library/python. In a folder of
+/// layouts each layout is a repository, named after its path. Several operands are served under the names of their folders. The
+/// address is printed once connections are accepted; requests are logged on standard error.
+#[derive(Args)]
+#[command(after_long_help = "Examples:
+  registry-tool serve
+  registry-tool serve --listen 127.0.0.1:0 images
+  registry-tool serve --read-only --listen 0.0.0.0:5000 /srv/layouts")]
+pub(crate) struct Serve {
+    /// Layouts, or folders of layouts. What is not there or is empty becomes a layout [default: $OCI_LAYOUT, else $OCI_HOME/images].
+    #[arg(value_name = "LAYOUT", value_hint = ValueHint::DirPath)]
+    layouts: Vec<PathBuf>,
+    /// Address and port to listen on; port 0 means any free one.
+    ///
+    /// May be given more than once. Without it, sockets that systemd passes are used, else 127.0.0.1:5000.
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address, value_hint = ValueHint::Other)]
+    listen: Vec<SocketAddr>,
+    /// Speak https, with this certificate and those that vouch for it (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_key", value_hint = ValueHint::FilePath)]
+    tls_cert: Option<PathBuf>,
+    /// The key of the certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert", value_hint = ValueHint::FilePath)]
+    tls_key: Option<PathBuf>,
+    /// Serve only the users of this file, which htpasswd -B makes.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    htpasswd: Option<PathBuf>,
+    /// Let everybody pull; only pushing and deleting need a password.
+    #[arg(long, requires = "htpasswd")]
+    anonymous_pull: bool,
+    /// Take each LAYOUT for a folder of layouts, even if it is empty.
+    #[arg(long)]
+    folder: bool,
+    /// Refuse what would change anything.
+    #[arg(long)]
+    read_only: bool,
+    /// Take images that lack blobs.
+    ///
+    /// Without it, a manifest is refused until all that it names has been pushed.
+    #[arg(long)]
+    sparse: bool,
+    /// Log no requests.
+    #[arg(short, long)]
+    quiet: bool,
+    /// Serve at most this many connections at once; others wait.
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Limits")]
+    max_connections: u16,
+    /// Take no blob larger than this, such as 500M or 20G [default: no limit].
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
+    max_blob: Option<u64>,
+    /// Give up an upload, or a blob without a manifest, that no client has asked for in this many seconds.
+    ///
+    /// Until then image-tool gc says that the layout is in use.
+    #[arg(long, value_name = "SECONDS", default_value_t = 900.0, value_parser = seconds, help_heading = "Limits")]
+    upload_timeout: f64,
+    /// Close a connection that is silent for this many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds, help_heading = "Limits")]
+    timeout: f64,
+    /// Let requests that are in progress go on for this many seconds after SIGTERM or SIGINT.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds, help_heading = "Limits")]
+    grace: f64,
+}
+
+/// A size in bytes, with docker's binary units.
+fn size(text: &str) -> Result<u64, String> {
+    let units = [("k", 10), ("m", 20), ("g", 30), ("t", 40)];
+    let lower = text.to_ascii_lowercase();
+    let lower = lower.strip_suffix('b').unwrap_or(&lower);
+    let unit = units.iter().find_map(|(unit, shift)| Some((lower.strip_suffix(unit)?, *shift)));
+    let (number, shift) = unit.unwrap_or((lower, 0));
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    bytes.ok_or_else(|| "not a valid size (500M, 20G)".to_owned())
+}
+
+impl Serve {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let layouts = if self.layouts.is_empty() { vec![Home::from_environment().images()] } else { self.layouts };
+        let patience = Duration::from_secs_f64(self.upload_timeout);
+        let namespace = Namespace::open(&layouts, self.folder, self.read_only, patience)?;
+        let settings = Settings {
+            is_read_only: self.read_only,
+            is_sparse: self.sparse,
+            max_blob: self.max_blob,
+            max_connections: usize::from(self.max_connections),
+            timeout: Duration::from_secs_f64(self.timeout),
+            grace: Duration::from_secs_f64(self.grace),
+        };
+        let is_quiet = self.quiet;
+        let watcher = move |visit: &Visit| {
+            if !is_quiet {
+                say(&line(visit));
+            }
+        };
+        let access = self.htpasswd.map(|path| Access::read(&path, self.anonymous_pull)).transpose()?;
+        let tls = self.tls_cert.zip(self.tls_key).map(|(certificate, key)| tls::settings(&certificate, &key));
+        let listeners = listen(&self.listen)?;
+        let server = Server::new(namespace, settings, access, tls.transpose()?, Arc::new(watcher));
+        block_on(async {
+            let stop = stop().context("listen for signals")?;
+            let listeners = listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
+            for listener in &listeners {
+                print_line(&listener.local_addr()?.to_string())?;
+            }
+            Ok(server.serve(listeners, stop).await?)
+        })
+    }
+}
+
+/// An address and a port; every address of this machine, if it is left out.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
+    full.parse().map_err(|_| "not an address and a port, such as 127.0.0.1:5000 or :5000".to_owned())
+}
+
+/// The sockets to accept connections on.
+fn listen(addresses: &[SocketAddr]) -> anyhow::Result<Vec<StdListener>> {
+    let mut listeners = Vec::new();
+    let mut passed = ListenFd::from_env();
+    for number in 0..passed.len() {
+        let listener = passed.take_tcp_listener(number).context("a socket that was passed is not for TCP")?;
+        listeners.extend(listener);
+    }
+    let usual = [SocketAddr::from(([127, 0, 0, 1], 5000))];
+    let addresses = if addresses.is_empty() && listeners.is_empty() { &usual[..] } else { addresses };
+    for address in addresses {
+        listeners.push(StdListener::bind(address).with_context(|| format!("listen on {address}"))?);
+    }
+    for listener in &listeners {
+        listener.set_nonblocking(true).context("a socket that was passed")?;
+    }
+    Ok(listeners)
+}
+
+/// Is ready at the first signal that asks the program to stop. The second one ends it at once.
+fn stop() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        let (terminate_first, interrupt_first) = (Box::pin(terminate.recv()), Box::pin(interrupt.recv()));
+        futures_util::future::select(terminate_first, interrupt_first).await;
+        tokio::spawn(async move {
+            futures_util::future::select(Box::pin(terminate.recv()), Box::pin(interrupt.recv())).await;
+            std::process::exit(1);
+        });
+    })
+}
+
+/// A request as a line in the Combined Log Format of web servers, and its duration in seconds.
+fn line(visit: &Visit) -> String {
+    let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+    let peer = visit.peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string());
+    let user = visit.user.as_deref().map_or_else(|| "-".to_owned(), quoted);
+    let time = Timestamp::now().strftime("%d/%b/%Y:%H:%M:%S +0000");
+    let agent = visit.agent.as_deref().unwrap_or("-");
+    let broken = if visit.is_whole { "" } else { " broken" };
+    format!(
+        "{peer} - {user} [{time}] \"{} {}\" {} {} \"-\" \"{}\" {:.3}{broken}",
+        visit.method,
+        quoted(&visit.target),
+        visit.status,
+        visit.sent,
+        quoted(agent),
+        visit.took.as_secs_f64()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_has_dockers_units() {
+        for (text, bytes) in [("0", 0), ("500", 500), ("1k", 1024), ("2MB", 2 << 20), ("20G", 20 << 30)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "M", "1.5G", "-1", "99999999999T"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_log_has_nothing_that_could_be_two() {
+        let visit = Visit {
+            peer: Some([127, 0, 0, 1].into()),
+            user: Some("a\"b".into()),
+            method: "GET".into(),
+            target: "/v2/".into(),
+            agent: Some("x\\\"y".into()),
+            kind: "base",
+            status: 200,
+            sent: 2,
+            is_whole: false,
+            took: Duration::from_millis(1500),
+        };
+        let line = line(&visit);
+        assert!(line.starts_with("127.0.0.1 - a\\\"b ["), "{line}");
+        assert!(line.ends_with("] \"GET /v2/\" 200 2 \"-\" \"x\\\\\\\"y\" 1.500 broken"), "{line}");
+    }
+}
