@@ -165,6 +165,9 @@ fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<
     let options = &ready.options;
     let agents = Agents::find(&options.ssh, std::env::var_os("SSH_AUTH_SOCK").map(Into::into))?;
     let builds = home.builds();
+    let layers = layer::cache::Cache::of(&home);
+    // What a killed build left mounted.
+    layer::stack::sweep(&layers);
     Ok(Session {
         options,
         stage: ready.stage.clone(),
@@ -176,7 +179,7 @@ fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<
         cache: Cache::open(&home, !options.no_cache)?,
         turns: Turns::default(),
         pulls: Mutex::default(),
-        layers: layer::cache::Cache::of(&home),
+        layers,
         home,
         context,
         digests: Digests::open(&builds),

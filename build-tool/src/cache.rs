@@ -161,7 +161,7 @@ impl Cache {
                     return None;
                 }
                 let diff_id = digest::parse(&layer.diff_id).ok()?;
-                Some(Layer { layout, descriptor: layer.descriptor.clone(), diff_id })
+                Some(Layer { layout, descriptor: layer.descriptor.clone(), diff_id, built: true })
             }
         };
         self.note(key.hex());
@@ -215,7 +215,7 @@ impl Cache {
 
     /// A layer that was just written into the cache.
     pub fn layer(&self, descriptor: Descriptor, diff_id: Digest) -> Layer {
-        Layer { layout: self.writer.layout().clone(), descriptor, diff_id }
+        Layer { layout: self.writer.layout().clone(), descriptor, diff_id, built: true }
     }
 }
 

@@ -257,9 +257,13 @@ pub const IMAGES: &str = "images";
 /// The folder in a bundle that holds a shareable /dev/shm.
 pub const SHM: &str = "shm";
 
-/// Unmounts a bundle's root file system and its shareable /dev/shm.
+/// The folder in which an overlay is tried before layers are stored for one; its mount point is `target` in it.
+pub const PROBE: &str = "probe";
+
+/// Unmounts a bundle's root file system, its shareable /dev/shm, and what a killed creation was trying.
 fn unmount(folder: &Path, rootfs: &Path, lazily: bool) -> Result<(), rootfs::Error> {
     rootfs::unmount(rootfs, lazily)?;
+    rootfs::unmount(&folder.join(PROBE).join("target"), true)?;
     // Lazily: a container that shares the memory has a mount of its own.
     rootfs::unmount(&folder.join(SHM), true).map(drop)
 }

@@ -30,7 +30,8 @@ use std::path::PathBuf;
 use image_tool::address::home::Home;
 use image_tool::beneath;
 use image_tool::error::During as _;
-use image_tool::layer::cache;
+use image_tool::layer::cache::{self, Cache};
+use image_tool::layer::stack;
 use image_tool::layout;
 
 use self::attachment::Fresh;
@@ -74,6 +75,8 @@ pub enum Error {
     #[error(transparent)]
     Layers(#[from] cache::Error),
     #[error(transparent)]
+    Stack(#[from] stack::Error),
+    #[error(transparent)]
     Image(#[from] config::image::Error),
     #[error(transparent)]
     Environment(#[from] environment::Error),
@@ -114,6 +117,15 @@ pub struct Made {
 
 /// Makes a bundle.
 pub fn create(home: &Home, request: &Request) -> Result<Made, Error> {
+    let made = make(home, request);
+    if made.is_err() {
+        // The draft was unmounted last, and the image below it not at all.
+        stack::sweep(&Cache::of(home));
+    }
+    made
+}
+
+fn make(home: &Home, request: &Request) -> Result<Made, Error> {
     let plan = Preparation::new(home, request)?;
     if let Some(path) = &request.cidfile
         && path.exists()

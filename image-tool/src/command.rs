@@ -18,6 +18,7 @@ mod inspect;
 mod list;
 mod load;
 mod manual;
+mod mount;
 mod operand;
 mod publish;
 mod rm;
@@ -26,6 +27,7 @@ mod show;
 mod squash;
 mod tag;
 mod tree;
+mod unmount;
 mod unpack;
 mod verify;
 
@@ -64,6 +66,8 @@ pub(crate) enum Command {
     Save(save::Save),
     Load(load::Load),
     Unpack(unpack::Unpack),
+    Mount(mount::Mount),
+    Unmount(unmount::Unmount),
     Append(append::Append),
     Config(config::Config),
     Squash(squash::Squash),
@@ -91,6 +95,8 @@ impl Command {
             Self::Save(command) => command.run(),
             Self::Load(command) => command.run(),
             Self::Unpack(command) => command.run(),
+            Self::Mount(command) => command.run(),
+            Self::Unmount(command) => command.run(),
             Self::Append(command) => command.run(),
             Self::Config(command) => command.run(),
             Self::Squash(command) => command.run(),

@@ -2,21 +2,27 @@
 //!
 //! This file knows the media types and compressions. [`stream`] reads the blob of a layer, [`entry`] is the syntax of
 //! the archive, [`apply`] turns an archive into a directory and [`diff`] a directory into an archive, [`merge`] turns many
-//! layers into one archive, [`whiteout`] names deletions, [`owner`] maps users, and [`cache`] keeps unpacked layers. The room may know `address`, `beneath`,
-//! `error` and `layout`.
+//! layers into one archive or one EROFS image, which [`erofs`] writes and [`mount`] mounts; [`whiteout`] names deletions, [`owner`] maps
+//! users, [`cache`] keeps layers, [`progress`] counts what is read, and [`stack`] has an image's layers as the directories of an overlay. The room may know `address`,
+//! `beneath`, `error` and `layout`.
 
 pub mod apply;
 pub mod cache;
 pub mod diff;
 pub mod entry;
+pub mod erofs;
 pub mod merge;
+pub mod mount;
 pub mod owner;
 pub mod pack;
+pub mod progress;
 pub mod size;
+pub mod stack;
 pub mod stream;
 pub mod whiteout;
 
 mod members;
+mod parallel;
 
 use std::fmt;
 use std::io::{self, BufReader, Read};

@@ -9,6 +9,7 @@ pub mod candidates;
 pub mod completion;
 pub mod document;
 pub mod manual;
+pub mod meter;
 pub mod pflag;
 pub mod pipe;
 pub mod usage;

@@ -216,6 +216,36 @@ fn times_of_directories_are_what_the_layer_says_and_others_stay() {
 }
 
 #[test]
+fn directories_made_for_a_dangling_link_do_not_depend_on_the_clock() {
+    let link = |target: &str| (Entry::new("a", Kind::Symlink(target.into()), 0o777), b"".as_slice());
+    // The link leads elsewhere when the times are set.
+    let folder = applied(&[archive(&[link("b"), file("a/c/f", "")]), archive(&[link("/elsewhere")])]);
+    for path in ["b", "b/c"] {
+        assert_eq!(fs::metadata(folder.path().join(path)).unwrap().mtime(), 5, "{path}");
+    }
+}
+
+#[test]
+fn a_directory_that_is_named_again_has_the_last_attributes_only() {
+    let named = |xattrs: &[(&str, &str)]| {
+        let xattrs = xattrs.iter().map(|(key, value)| ((*key).into(), value.as_bytes().to_vec())).collect();
+        (Entry { xattrs, ..Entry::new("d/", Kind::Directory, 0o755) }, b"".as_slice())
+    };
+    let folder =
+        applied(&[archive(&[named(&[("user.a", "1"), ("user.b", "2")])]), archive(&[named(&[("user.b", "3")])])]);
+    assert_eq!(Root::open(folder.path()).unwrap().xattrs("d").unwrap(), [("user.b".into(), b"3".to_vec())]);
+}
+
+#[test]
+fn a_device_of_overlayfs_deletes_and_a_loop_holds_nothing_to_delete() {
+    let whiteout = (Entry::new("a", Kind::Character(0, 0), 0), b"".as_slice());
+    let folder = applied(&[archive(&[file("a", "")]), archive(&[whiteout])]);
+    assert!(!folder.path().join("a").exists());
+    let link = (Entry::new("l", Kind::Symlink("l".into()), 0o777), b"".as_slice());
+    applied(&[archive(&[link]), archive(&[file("l/.wh.x", "")])]);
+}
+
+#[test]
 fn modes_owners_and_attributes_are_kept() {
     let entry = |path: &str, kind, mode| Entry {
         uid: 100_000,
@@ -254,7 +284,10 @@ fn modes_owners_and_attributes_are_kept() {
             let mut xattrs = Root::open(folder.path()).unwrap().xattrs("closed/setuid").unwrap();
             assert_eq!(xattrs.iter().any(|(key, _)| key == "user.rootlesscontainers"), !kept);
             xattrs.retain(|(key, _)| key != "user.rootlesscontainers");
-            assert_eq!(xattrs, [("user.note".into(), b"a\nb\0".to_vec())], "overlayfs's marks are not content");
+            xattrs.sort();
+            let data = ("user.overlay.redirect".into(), b"/etc".to_vec());
+            let expected = [("user.note".into(), b"a\nb\0".to_vec()), data];
+            assert_eq!(xattrs, expected, "a mark of root's overlays is not content, that of others is");
         }
         // So that it can be removed.
         fs::set_permissions(folder.path().join("closed"), fs::Permissions::from_mode(0o755)).unwrap();

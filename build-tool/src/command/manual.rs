@@ -46,7 +46,7 @@ pub(super) const MANUAL: Manual = Manual {
         )
         .only(&["build", "check"]),
         Entry::new("$OCI_HOME/builds/", "The step cache, itself an OCI layout.").only(&["build", "cache"]),
-        Entry::new("$OCI_HOME/layers/", "Unpacked layers by diff ID, shared with bundle-tool: a cache.").only(&["build"]),
+        Entry::new("$OCI_HOME/layers/", "Layers by diff ID, as archives or unpacked, shared with bundle-tool: a cache.").only(&["build"]),
     ],
     related: &["buildah-build(1)", "bundle-tool(1)", "docker-build(1)", "image-tool(1)", "registry-tool(1)", "run-tool(1)"],
 };

@@ -16,7 +16,10 @@ use image_tool::address::home::Home;
 use image_tool::beneath::{self, Root, Time};
 use image_tool::error::{During, Io};
 use image_tool::layer;
+use image_tool::layer::apply;
+use image_tool::layer::cache::Archive;
 use image_tool::layer::entry::{self, Entry, Kind, Reader};
+use image_tool::layer::merge;
 use image_tool::layer::stream::{self, Stream};
 use image_tool::layer::whiteout::{self, Whiteout};
 use image_tool::layout;
@@ -86,7 +89,15 @@ pub enum Error {
         /// What is wrong with it.
         source: entry::Error,
     },
-    /// The cache of unpacked layers cannot be used.
+    /// The stored archive is not valid.
+    #[error("layer {digest}")]
+    Stored {
+        /// The blob's digest.
+        digest: Digest,
+        /// What is wrong with it.
+        source: apply::Error,
+    },
+    /// The cache of layers cannot be used.
     #[error(transparent)]
     Unpacked(#[from] layer::cache::Error),
     /// The unpacked layer cannot be read.
@@ -95,18 +106,30 @@ pub enum Error {
 }
 
 impl Contents {
-    /// Returns the contents of `layer`, from the cache in `builds/`, its unpacked directory, or its blob.
+    /// Returns the contents of `layer`, from the cache in `builds/`, its unpacked directory, its stored archive, or its blob.
     pub fn of(layer: &Layer, home: &Home) -> Result<Self, Error> {
         let path = home.builds().join("contents").join(layer.diff_id.digest());
         if let Some(contents) = fs::File::open(&path).ok().and_then(|file| Self::read(BufReader::new(file))) {
             return Ok(contents);
         }
-        let contents = match layer.unpacked(home)? {
-            Some(unpacked) => Self::of_directory(unpacked.path())?,
-            None => Self::of_blob(layer)?,
+        let contents = match (layer.unpacked(home)?, layer.archive(home)?) {
+            (Some(unpacked), _) => Self::of_directory(unpacked.path())?,
+            (None, Some(archive)) => Self::of_archive(layer, &archive)?,
+            (None, None) => Self::of_blob(layer)?,
         };
         // A disk that is full or read-only costs time, but not the build.
         let _ = contents.save(&path);
+        Ok(contents)
+    }
+
+    /// Reads the headers of a stored archive, which was verified.
+    fn of_archive(layer: &Layer, archive: &Archive) -> Result<Self, Error> {
+        let archive = merge::Archive { diff_id: archive.diff_id(), file: archive.file(), size: archive.size() };
+        let failed = |source| Error::Stored { digest: layer.descriptor.digest().clone(), source };
+        let mut contents = Self::default();
+        for (entry, _) in merge::entries(archive, apply::ENTRIES).map_err(failed)? {
+            contents.push(entry);
+        }
         Ok(contents)
     }
 
@@ -133,6 +156,10 @@ impl Contents {
             Some(at) => (&path[..at], &path[at + 1..]),
             None => (&b""[..], &path[..]),
         };
+        if entry.kind == entry::WHITEOUT {
+            self.deleted.push(path);
+            return;
+        }
         match whiteout::parse(std::ffi::OsStr::from_bytes(name)) {
             Some(Whiteout::Of(name)) => {
                 let separator: &[u8] = if parent.is_empty() { b"" } else { b"/" };

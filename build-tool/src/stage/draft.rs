@@ -50,7 +50,7 @@ impl Draft {
         let mut layers = Vec::new();
         for (descriptor, diff_id) in image.layers() {
             let diff_id = digest::parse(diff_id).map_err(|error| malformed(error.to_string()))?;
-            layers.push(Layer { layout: layout.clone(), descriptor: descriptor.clone(), diff_id });
+            layers.push(Layer { layout: layout.clone(), descriptor: descriptor.clone(), diff_id, built: false });
         }
         let config = match document.remove("config") {
             Some(Value::Object(config)) => config,
@@ -278,7 +278,7 @@ mod tests {
         let writer = layout.writer().unwrap();
         let descriptor =
             writer.put(MediaType::Other("application/vnd.docker.image.rootfs.diff.tar".into()), &[0; 1024]).unwrap();
-        let layer = Layer { layout: layout.clone(), descriptor, diff_id: digest::sha256(&[0; 1024]) };
+        let layer = Layer { layout: layout.clone(), descriptor, diff_id: digest::sha256(&[0; 1024]), built: true };
         let mut draft = Draft::scratch(&"linux/arm/v6".parse().unwrap());
         draft.set_member("Labels", "a", "b");
         draft.record("RUN x", "1970-01-01T00:00:00Z", Some(layer));

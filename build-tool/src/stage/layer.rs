@@ -2,7 +2,8 @@
 
 use image_tool::address::digest::Digest;
 use image_tool::address::home::Home;
-use image_tool::layer::cache::{self, Cache, Source};
+use image_tool::layer::cache::{self, Archive, Cache, Source};
+use image_tool::layer::stack::{self, Stack};
 use image_tool::layout::Layout;
 use oci_spec::image::Descriptor;
 
@@ -15,6 +16,8 @@ pub struct Layer {
     pub descriptor: Descriptor,
     /// The digest of the uncompressed archive.
     pub diff_id: Digest,
+    /// Whether a step made it; else it is a base image's.
+    pub built: bool,
 }
 
 impl Layer {
@@ -25,21 +28,37 @@ impl Layer {
         let path = home.layers().join(self.diff_id.algorithm().as_ref()).join(self.diff_id.digest());
         if path.is_dir() { Cache::of(home).get(&self.diff_id) } else { Ok(None) }
     }
+
+    /// The archive of the layer, if it is stored as one. It stays as long as the value lives.
+    pub fn archive(&self, home: &Home) -> Result<Option<Archive>, cache::Error> {
+        Cache::of(home).archive_if_there(&self.diff_id)
+    }
+
+    /// The layer's blob, opened.
+    fn source(&self) -> Result<Source, cache::Error> {
+        let blob = self.layout.open_blob(&self.descriptor)?;
+        Ok(Source { blob, descriptor: self.descriptor.clone(), diff_id: self.diff_id.clone() })
+    }
 }
 
-/// Unpacks the layers that are not unpacked yet, and returns all of them. They stay as long as the values live.
-pub fn unpack(layers: &[Layer], cache: &Cache) -> Result<Vec<cache::Layer>, cache::Error> {
-    let mut found = Vec::new();
-    let mut missing = Vec::new();
-    for Layer { layout, descriptor, diff_id } in layers {
-        let unpacked = cache.get(diff_id)?;
-        // If the layer is unpacked, its blob is not even opened.
-        if unpacked.is_none() {
-            let blob = layout.open_blob(descriptor)?;
-            missing.push(Source { blob, descriptor: descriptor.clone(), diff_id: diff_id.clone() });
-        }
-        found.push(unpacked);
+/// The layers as directories, stored and mounted or unpacked if they are not yet. They stay as long as the value lives.
+///
+/// A base image's layers become one image, which all builds on it share. Those of steps are unpacked, if the step has not left its
+/// directory: an image of them would be of use to this build alone.
+pub fn stack(layers: &[Layer], cache: &Cache) -> Result<Stack, stack::Error> {
+    let base = layers.iter().take_while(|layer| !layer.built).count();
+    let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+    Stack::new(cache, &diff_ids, base, &|number| layers[number].source())
+}
+
+/// Adds layers to a stack.
+pub fn extend(stack: &mut Stack, layers: &[Layer], cache: &Cache) -> Result<(), stack::Error> {
+    for layer in layers {
+        stack.push(match cache.get(&layer.diff_id)? {
+            Some(unpacked) => unpacked,
+            // If the layer is unpacked, its blob is not even opened.
+            None => cache.layer_of(&layer.diff_id, || layer.source())?,
+        });
     }
-    let mut made = cache.layers(&missing)?.into_iter();
-    Ok(found.into_iter().filter_map(|found| found.or_else(|| made.next())).collect())
+    Ok(())
 }

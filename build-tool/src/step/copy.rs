@@ -204,10 +204,9 @@ impl<'a> Work<'a> {
         if let Some(text) = request.chown.as_deref().filter(|_| request.options.owner.is_none()) {
             request.options.owner = Some(self.owner(text)?);
         }
-        let unpacked = layer::unpack(&built.draft.layers, &session.layers)?;
+        let stack = layer::stack(&built.draft.layers, &session.layers)?;
         let folder = session.folder()?;
-        let lower = unpacked.iter().map(|layer| layer.path().to_owned()).collect();
-        let root = snapshot::open(lower, folder.path())?;
+        let root = snapshot::open(stack.lower(), folder.path())?;
         let files = Files::new(root, Ignore::default(), format!("{name} (--from)"));
         let exclude = std::mem::take(&mut request.exclude);
         let sources = std::mem::take(&mut request.sources);

@@ -58,6 +58,9 @@ pub enum Error {
     /// A layer cannot be unpacked.
     #[error(transparent)]
     Unpack(#[from] layer::cache::Error),
+    /// The layers cannot be stored or mounted.
+    #[error(transparent)]
+    Stack(#[from] layer::stack::Error),
     /// The root file system of a stage cannot be mounted.
     #[error(transparent)]
     Rootfs(#[from] bundle_tool::rootfs::Error),

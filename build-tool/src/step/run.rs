@@ -52,7 +52,7 @@ impl Work<'_> {
             return Ok(true);
         }
         let text = request.text.clone();
-        let lower = self.unpack()?;
+        let lower = self.lower()?;
         let (layer, unpacked) = self.run_layer(request, lower, task)?;
         self.forget_tree();
         self.finish(key, &text, Some(layer))?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use image_tool::layer::cache::Layer as Unpacked;
+use image_tool::layer::stack::Stack;
 use image_tool::layer::{Compression, pack};
 use image_tool::layout::platform::Platform;
 
@@ -53,8 +54,8 @@ pub(super) struct Work<'a> {
     pub(super) command_set: bool,
     /// The merged contents of the layers, once they are needed.
     tree: Option<Tree>,
-    /// The first of the layers, unpacked; they stay until the stage is done.
-    unpacked: Vec<Unpacked>,
+    /// The first of the layers, as directories; they stay until the stage is done.
+    stack: Option<Stack>,
     /// When the latest layer was made, RFC 3339.
     created: String,
 }
@@ -82,7 +83,7 @@ impl<'a> Work<'a> {
         }
         let created = draft.created(&session.now);
         let variables = Variables::of_image(&draft.env(), plan.escape);
-        let (tree, unpacked, command_set) = (None, Vec::new(), false);
+        let (tree, stack, command_set) = (None, None, false);
         Ok(Self {
             session,
             target,
@@ -95,7 +96,7 @@ impl<'a> Work<'a> {
             variables,
             command_set,
             tree,
-            unpacked,
+            stack,
             created,
         })
     }
@@ -157,17 +158,26 @@ impl<'a> Work<'a> {
         self.tree = None;
     }
 
-    /// The directories of the layers so far, all unpacked.
-    pub(super) fn unpack(&mut self) -> Result<Vec<PathBuf>, Error> {
-        let missing = &self.draft.layers[self.unpacked.len()..];
-        self.unpacked.extend(layer::unpack(missing, &self.session.layers)?);
-        Ok(self.unpacked.iter().map(|layer| layer.path().to_owned()).collect())
+    /// The directories of the layers so far.
+    pub(super) fn lower(&mut self) -> Result<Vec<PathBuf>, Error> {
+        let (layers, cache) = (&self.draft.layers, &self.session.layers);
+        let stack = match self.stack.take() {
+            Some(mut stack) => {
+                let more = &layers[stack.len()..];
+                layer::extend(&mut stack, more, cache)?;
+                stack
+            }
+            None => layer::stack(layers, cache)?,
+        };
+        Ok(self.stack.insert(stack).lower())
     }
 
     /// Keeps the directory of the layer that was just added.
     pub(super) fn keep(&mut self, unpacked: Option<Unpacked>) {
-        if self.unpacked.len() + 1 == self.draft.layers.len() {
-            self.unpacked.extend(unpacked);
+        if let (Some(stack), Some(unpacked)) = (&mut self.stack, unpacked)
+            && stack.len() + 1 == self.draft.layers.len()
+        {
+            stack.push(unpacked);
         }
     }
 

@@ -6,7 +6,9 @@ use bundle_tool::container::{self, Made, Request};
 use bundle_tool::option::{Refused, boolean};
 use clap::ArgAction;
 use image_tool::address::home::Home;
+use image_tool::layer::progress;
 use image_tool::layout;
+use image_tool::program::meter::Meter;
 use image_tool::program::pipe;
 
 use super::options::Options;
@@ -87,7 +89,10 @@ fn make(home: &Home, request: &Request, pull: When, quiet: bool) -> anyhow::Resu
     if pull == When::Always {
         pull::image(&request.address, request.platform.as_ref(), quiet)?;
     }
-    let create = || container::create(home, request);
+    let create = || {
+        let _meter = Meter::of_layers(|| (progress::now().bytes, progress::now().entries));
+        container::create(home, request)
+    };
     let made = match create() {
         Err(error) if pull == When::Missing && is_missing(&error) && pull::is_name(&request.address) => {
             pull::image(&request.address, request.platform.as_ref(), quiet)?;

@@ -41,8 +41,11 @@ pub(super) const MANUAL: Manual = Manual {
     files: &[
         Entry::new("$OCI_HOME/bundles/NAME/", "The bundle of the container NAME.")
             .only(&["commit", "create", "delete", "diff", "find", "inspect", "mount", "ps", "spec", "unit", "unmount"]),
-        Entry::new("$OCI_HOME/layers/", "Unpacked layers by diff ID, shared by all bundles: a cache.")
-            .only(&["create", "mount", "spec"]),
+        Entry::new(
+            "$OCI_HOME/layers/",
+            "Layers by diff ID, as archives or unpacked, and mounted images, shared by all bundles: a cache.",
+        )
+        .only(&["create", "mount", "spec"]),
         Entry::new("$OCI_HOME/volumes/NAME/_data", "The files of the volume NAME.")
             .only(&["create", "delete", "volume"]),
         Entry::new("$OCI_HOME/networks/, /etc/cni/net.d/", "Networks, as CNI conflists.")

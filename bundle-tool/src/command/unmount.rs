@@ -1,5 +1,6 @@
 use anyhow::Context as _;
 use bundle_tool::container;
+use image_tool::address::home::Home;
 use image_tool::program::pipe;
 
 use super::{About as _, candidates};
@@ -23,7 +24,7 @@ pub(crate) struct Unmount {
 impl Unmount {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let bundle = super::bundle(&self.bundle)?;
-        container::unmount(&bundle, self.force).about(&self.bundle)?;
+        container::unmount(&Home::from_environment(), &bundle, self.force).about(&self.bundle)?;
         pipe::print_line(bundle.path().to_str().context("the path is not UTF-8")?)
     }
 }

@@ -1,6 +1,7 @@
 //! The root file system of a bundle: an overlay on the image's layers, or a plain tree, which is a copy of the image.
 //!
-//! An overlay has three parts. At the bottom are the image's layers, unpacked once for all bundles. On them is `init`, a layer of the
+//! An overlay has three parts. At the bottom are the image's layers: one EROFS image that all bundles share, or a directory for each
+//! layer, unpacked once for all bundles ([`image_tool::layer::stack`] chooses). On them is `init`, a layer of the
 //! bundle with the mount points that the image lacks. If runtimes created these in the writable layer, the changes of every container
 //! would include an empty /etc/resolv.conf and a new time of /etc. On top is `upper`, which holds only what the container changed.
 
@@ -12,7 +13,8 @@ use image_tool::address::home::Home;
 use image_tool::beneath::Root;
 use image_tool::error::During as _;
 use image_tool::layer::apply;
-use image_tool::layer::cache::{Cache, Layer, Source};
+use image_tool::layer::cache::{self, Cache, Source};
+use image_tool::layer::stack::{self, Stack};
 use image_tool::layout::{Image, Layout};
 use oci_spec::runtime::Mount;
 
@@ -24,8 +26,8 @@ use crate::volume::Store;
 /// The root file system of a bundle that is not complete.
 pub(super) struct Tree {
     folder: PathBuf,
-    /// The image's layers; absent for a plain tree.
-    layers: Option<Vec<Layer>>,
+    /// The image's layers, with their diff IDs; absent for a plain tree.
+    layers: Option<(Stack, Vec<String>)>,
     note: Option<String>,
 }
 
@@ -38,8 +40,9 @@ impl Tree {
         if !copy {
             match probe(folder) {
                 Ok(()) => {
-                    let layers = Cache::of(home).image(layout, image)?;
-                    tree.layers = Some(layers);
+                    let stack = Stack::of_image(&Cache::of(home), layout, image)?;
+                    let diff_ids = image.layers().map(|(_, diff_id)| diff_id.to_owned()).collect();
+                    tree.layers = Some((stack, diff_ids));
                     tree.mount("init")?;
                     return Ok(tree);
                 }
@@ -75,7 +78,7 @@ impl Tree {
 
     /// Mounts the layers with the folder `top` as the writable one.
     fn mount(&self, top: &str) -> Result<(), Error> {
-        let layers: Vec<PathBuf> = self.layers.iter().flatten().map(|layer| layer.path().to_owned()).collect();
+        let layers = self.layers.as_ref().map(|(stack, _)| stack.lower()).unwrap_or_default();
         let init = self.folder.join("init");
         make_like(&self.folder.join(top), &layers)?;
         let mut lower = layers;
@@ -90,7 +93,7 @@ impl Tree {
         let root = self.root()?;
         let mut made = mount_point::make(&root, mounts)?;
         made.extend(mount_point::furnish(&root)?);
-        let Some(layers) = &self.layers else {
+        let Some((_, diff_ids)) = &self.layers else {
             let text: String = made.iter().map(|path| format!("{}\n", path.display())).collect();
             let path = self.folder.join(MADE);
             return Ok(fs::write(&path, text).during("write", &path)?);
@@ -102,7 +105,7 @@ impl Tree {
         }
         // A work directory cannot be used with another upper directory.
         bundle::remove_tree(&self.folder.join("work"))?;
-        let text: String = layers.iter().map(|layer| format!("{}\n", layer.diff_id())).collect();
+        let text: String = diff_ids.iter().map(|diff_id| format!("{diff_id}\n")).collect();
         let path = self.folder.join(LAYERS);
         fs::write(&path, text).during("write", &path)?;
         self.mount("upper")
@@ -152,7 +155,7 @@ fn overlay(folder: &Path, mut lower: Vec<PathBuf>, top: &str) -> Result<(), Erro
 
 /// Tries an overlay in the bundle's folder before layers are unpacked for one.
 fn probe(folder: &Path) -> Result<(), rootfs::Error> {
-    let test = folder.join("probe");
+    let test = folder.join(bundle::PROBE);
     let paths = ["lower", "upper", "work", "target"].map(|name| test.join(name));
     let [lower, upper, work, target] = &paths;
     let made = paths.iter().try_for_each(fs::create_dir_all);
@@ -206,17 +209,20 @@ fn mount_rootfs(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
     if rootfs::is_mounted(&bundle.rootfs()) {
         return Ok(false);
     }
-    let cache = Cache::of(home);
-    let mut layers = Vec::new();
-    for text in digests {
-        let missing = || {
-            let image = bundle.annotation(annotation::IMAGE).unwrap_or_default();
-            Error::NoLayer { digest: text.clone(), remedy: format!("unpack it again with bundle-tool create {image}") }
-        };
-        let digest = image_tool::address::digest::parse(&text).map_err(|_| missing())?;
-        layers.push(cache.get(&digest)?.ok_or_else(missing)?);
-    }
-    let mut lower: Vec<PathBuf> = layers.iter().map(|layer| layer.path().to_owned()).collect();
+    let missing = |digest: &str| {
+        let image = bundle.annotation(annotation::IMAGE).unwrap_or_default();
+        Error::NoLayer { digest: digest.to_owned(), remedy: format!("unpack it again with bundle-tool create {image}") }
+    };
+    let parsed: Result<Vec<_>, Error> =
+        digests.iter().map(|text| image_tool::address::digest::parse(text).map_err(|_| missing(text))).collect();
+    // The layers are needed as they are: the image may be gone.
+    let none = |number: usize| Err(cache::Error::Missing { diff_id: digests[number].clone() });
+    let diff_ids = parsed?;
+    let stack = Stack::new(&Cache::of(home), &diff_ids, diff_ids.len(), &none).map_err(|error| match error {
+        stack::Error::Cache(cache::Error::Missing { diff_id }) => missing(&diff_id),
+        error => error.into(),
+    })?;
+    let mut lower = stack.lower();
     let init = bundle.path().join("init");
     if init.exists() {
         lower.push(init);
@@ -225,7 +231,9 @@ fn mount_rootfs(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Unmounts a bundle's root file system. Returns false if it was not mounted.
-pub fn unmount(bundle: &Bundle, lazily: bool) -> Result<bool, Error> {
-    Ok(rootfs::unmount(&bundle.rootfs(), lazily)?)
+/// Unmounts a bundle's root file system, and its image if no other bundle uses it. Returns false if it was not mounted.
+pub fn unmount(home: &Home, bundle: &Bundle, lazily: bool) -> Result<bool, Error> {
+    let unmounted = rootfs::unmount(&bundle.rootfs(), lazily)?;
+    stack::sweep(&Cache::of(home));
+    Ok(unmounted)
 }

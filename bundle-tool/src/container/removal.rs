@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use image_tool::address::home::Home;
+use image_tool::layer::cache::Cache;
+use image_tool::layer::stack;
 
 use super::joined;
 use crate::bundle::{self, Bundle, Used, annotation, name};
@@ -41,6 +43,7 @@ pub fn remove(home: &Home, bundle: &Bundle, force: bool, volumes: bool) -> Resul
     let used = bundle.volumes();
     let own: Vec<String> = used.iter().filter(|used| used.anonymous).map(|used| used.name.clone()).collect();
     bundle::remove(&home.bundles(), bundle, force)?;
+    stack::sweep(&Cache::of(home));
     journal::record_container(home, "destroy", &bundle.name(), |key| bundle.annotation(key));
     unmount_unused(home, &used)?;
     if volumes || bundle.annotation(annotation::RM) == Some("true") {
@@ -83,6 +86,7 @@ pub fn remove_lost(home: &Home, text: &str, force: bool) -> Result<bool, Error> 
     let network = Networks::of_host().down_lost(&place, text)?;
     joined::release_lost(&place);
     let files = bundle::remove_unfinished(&home.bundles(), text)?;
+    stack::sweep(&Cache::of(home));
     Ok(network || files)
 }
 

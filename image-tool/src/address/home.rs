@@ -37,7 +37,7 @@ impl Home {
         }
     }
 
-    /// Unpacked layers by diff ID: `layers/sha256/HEX`.
+    /// Layers by diff ID, as archives or unpacked: `layers/sha256/HEX`.
     #[must_use]
     pub fn layers(&self) -> PathBuf {
         self.0.join("layers")

@@ -25,10 +25,23 @@ impl Root {
     /// # Errors
     /// [`Error::Io`], [`Error::DotDot`], [`Error::Loop`].
     pub fn create_directories(&self, path: impl AsRef<Path>, mode: u32) -> Result<OwnedFd> {
-        self.create_directories_from(&clean(path.as_ref())?, mode, 40)
+        self.create_directories_noting(path, mode, &mut Vec::new())
     }
 
-    fn create_directories_from(&self, path: &Path, mode: u32, links: u32) -> Result<OwnedFd> {
+    /// Like [`Self::create_directories`]; adds the paths of those that it has created to `made`, the highest first.
+    ///
+    /// # Errors
+    /// Those of [`Self::create_directories`]. What was created by then is in `made`.
+    pub fn create_directories_noting(
+        &self,
+        path: impl AsRef<Path>,
+        mode: u32,
+        made: &mut Vec<PathBuf>,
+    ) -> Result<OwnedFd> {
+        self.create_directories_from(&clean(path.as_ref())?, mode, 40, made)
+    }
+
+    fn create_directories_from(&self, path: &Path, mode: u32, links: u32, made: &mut Vec<PathBuf>) -> Result<OwnedFd> {
         let mut missing = Vec::new();
         let mut next = path;
         // Not recursive: a hostile path can have two thousand components.
@@ -44,7 +57,8 @@ impl Root {
         for path in missing.into_iter().rev() {
             let name = path.file_name().unwrap_or_default();
             match rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(mode)) {
-                Ok(()) | Err(Errno::EXIST) => {}
+                Ok(()) => made.push(path.to_path_buf()),
+                Err(Errno::EXIST) => {}
                 Err(errno) => return Err(Io::new("make directory", path, errno).into()),
             }
             directory = match self.directory(path) {
@@ -54,7 +68,7 @@ impl Root {
                     let target = rustix::fs::readlinkat(&directory, name, Vec::new()).during("read link", path)?;
                     let above = path.parent().unwrap_or(Path::new(""));
                     let target = lexical(above, Path::new(OsStr::from_bytes(target.as_bytes())));
-                    drop(self.create_directories_from(&target, mode, links)?);
+                    drop(self.create_directories_from(&target, mode, links, made)?);
                     self.directory(path)?
                 }
                 result => result?,

@@ -38,6 +38,8 @@ pub(super) const MANUAL: Manual = Manual {
     files: &[
         Entry::new("LAYOUT/index.json", "The images of a layout by name, as the image spec defines it."),
         Entry::new("LAYOUT/blobs/", "Manifests, configs and layers by digest."),
+        Entry::new("$OCI_HOME/layers/", "Layers by diff ID and mounted images, shared with bundle-tool: a cache.")
+            .only(&["mount", "unmount"]),
         Entry::new("LAYOUT/.partial/", "Interrupted downloads, which registry-tool resumes and gc removes.")
             .only(&["gc"]),
     ],

@@ -8,8 +8,10 @@ use image_tool::interrupt;
 use image_tool::layer::apply::Options;
 use image_tool::layer::cache::{Source, apply_all};
 use image_tool::layer::owner::{IdMap, Owners};
+use image_tool::layer::progress;
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
+use image_tool::program::meter::Meter;
 use image_tool::program::pipe;
 
 use super::TOOL;
@@ -68,11 +70,13 @@ impl Unpack {
         };
         let sources = sources().map_err(|error| named(error, &address))?;
         interrupt::listen().context("signals")?;
+        let meter = Meter::of_layers(|| (progress::now().bytes, progress::now().entries));
         let skipped = into(&self.directory, |path| {
             let root = Root::open(path)?;
             apply_all(&sources, root, options).with_context(|| address.to_string())
-        })?;
-        for (what, count) in skipped {
+        });
+        drop(meter);
+        for (what, count) in skipped? {
             TOOL.say(&format!("{address}: {count} × {what} left out"));
         }
         pipe::print_line(&self.directory.display().to_string())

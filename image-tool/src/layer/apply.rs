@@ -21,18 +21,22 @@ mod place;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
+use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io::BufRead;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::LazyLock;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use self::place::{Existing, Place, Spot};
-use super::entry::{self, Entry, Kind, Reader};
+use super::entry::{self, Entry, Kind, Reader, WHITEOUT};
 use super::owner::{Owners, Unmapped, in_user_namespace};
+use super::progress;
 use super::whiteout::{self, Whiteout};
 use crate::beneath::{self, Root, Time, clean, open_in_root};
 use crate::error::{During, Io};
@@ -170,12 +174,13 @@ impl Options {
 /// often.
 pub type Skipped = BTreeMap<String, u64>;
 
-/// Whether an attribute is a mark of overlayfs. In a layer it is not content, because overlayfs hides its marks in a
-/// mounted tree, but an attack on the mount of the layer.
+/// Whether an attribute is a mark of overlayfs, as mounts by this process read them. In a layer it is not content, because overlayfs
+/// hides its marks in a mounted tree, but an attack on the mount of the layer. To root of the host, `user.overlay.*` is data.
 #[must_use]
 pub fn is_overlay_mark(name: &OsStr) -> bool {
+    static HERE: LazyLock<Marks> = LazyLock::new(Marks::here);
     let name = name.as_bytes();
-    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
+    name.starts_with(b"trusted.overlay.") || (name.starts_with(b"user.overlay.") && *HERE == Marks::User)
 }
 
 /// A directory whose time is set at the end; also its mode, if that locks out the caller.
@@ -193,6 +198,8 @@ struct Link {
 /// Applies layers to a directory.
 pub struct Applier {
     root: Root,
+    /// The path of the root on this host.
+    base: PathBuf,
     options: Options,
     /// Whether the caller is root of the host, to whom nothing is refused.
     privileged: bool,
@@ -212,8 +219,10 @@ impl Applier {
     #[must_use]
     pub fn new(root: Root, options: Options) -> Self {
         let privileged = rustix::process::geteuid().is_root() && !in_user_namespace();
+        let base = fs::read_link(beneath::self_fd(&root)).unwrap_or_default();
         Self {
             root,
+            base,
             options,
             privileged,
             umask: umask(),
@@ -240,6 +249,7 @@ impl Applier {
             if count > self.options.entries {
                 return Err(Error::TooMany { limit: self.options.entries });
             }
+            progress::add_entry();
             self.entry(&entry, &mut reader)?;
         }
         for Link { path, target } in std::mem::take(&mut self.links) {
@@ -277,6 +287,13 @@ impl Applier {
         Ok(self.skipped)
     }
 
+    /// The path of an open directory from the root, without the links that led there: they may change before the end.
+    fn real(&self, fd: impl AsFd, path: &Path) -> PathBuf {
+        let found = fs::read_link(beneath::self_fd(fd)).ok();
+        let inside = found.as_deref().and_then(|found| found.strip_prefix(&self.base).ok());
+        inside.unwrap_or(path).to_path_buf()
+    }
+
     /// The hash of a name for [`Self::brought`].
     fn key(&self, at: &Spot<'_>) -> u128 {
         let half = |state: &RandomState| u128::from(state.hash_one((at.place.inode, at.name.as_bytes())));
@@ -301,6 +318,9 @@ impl Applier {
                 Whiteout::Of(target) => self.whiteout(above, target, entry.modified),
             };
         }
+        if entry.kind == WHITEOUT {
+            return self.whiteout(above, name, entry.modified);
+        }
         let place = self.place(above, entry.modified)?;
         if let Kind::HardLink(target) = &entry.kind {
             if !self.link(&path, target)? {
@@ -321,7 +341,7 @@ impl Applier {
 /// The umask of this process. Only /proc shows it without changing it for all threads. If it is unknown, assume the
 /// strictest.
 fn umask() -> u32 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     line.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o777)
 }

@@ -1,4 +1,6 @@
-//! The cache of unpacked layers, shared by all bundles and builds: `layers/sha256/HEX`, by diff ID.
+//! The cache of layers, shared by all bundles and builds: `layers/sha256/HEX`, by diff ID.
+//!
+//! A layer is stored once: as its plain archive where images are mounted (`archive`, `stack`), or unpacked.
 //!
 //! Each folder is a lower directory for overlayfs ([`Target::Lower`](super::apply::Target::Lower)). It is created under
 //! a temporary name beside its final one and renamed when the last byte of its blob has been verified. So a folder
@@ -12,22 +14,24 @@
 //! state to `durable`. A layer of an earlier boot that is not durable is unpacked again.
 //!
 //! **Locks.** flock(2) is taken on `HEX.state`: exclusively while a layer is unpacked or removed, shared while a
-//! [`Layer`] exists. A mounted bundle holds no lock, since the process that made it has ended: [`Cache::prune`] is told
+//! [`Layer`] or an [`Archive`] exists. A mounted bundle holds no lock, since the process that made it has ended: [`Cache::prune`] is told
 //! what to keep.
+
+mod archive;
+mod source;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use oci_spec::image::Descriptor;
 use rustix::fs::FlockOperation;
 
-use super::apply::{self, Applier, Options, Skipped};
-use super::stream::{self, Stream, default_limit};
+pub use self::archive::Archive;
+pub use self::source::{Source, Started, apply_all};
+use super::apply::{self, Applier, Options};
+use super::{parallel, stream};
 use crate::address::digest::Digest;
 use crate::address::home::Home;
 use crate::beneath::{self, Root, Unfinished};
@@ -66,107 +70,15 @@ pub enum Error {
     /// The tree could not be opened or removed.
     #[error(transparent)]
     Beneath(#[from] beneath::Error),
+    /// The layer is not in the cache, and nobody knows its blob.
+    #[error("layer {diff_id} is not stored")]
+    Missing {
+        /// The diff ID.
+        diff_id: String,
+    },
     /// The config of an image has an invalid diff ID.
     #[error("diff id")]
     DiffId(#[source] crate::address::digest::Error),
-}
-
-/// A layer to unpack.
-#[derive(Debug)]
-pub struct Source {
-    /// The opened blob.
-    pub blob: File,
-    /// The descriptor of the blob.
-    pub descriptor: Descriptor,
-    /// The expected diff ID.
-    pub diff_id: Digest,
-}
-
-impl Source {
-    /// The layers of an image, the lowest first, with their blobs opened.
-    ///
-    /// # Errors
-    /// [`Error::Layout`], [`Error::DiffId`].
-    pub fn of_image(layout: &Layout, image: &Image) -> Result<Vec<Self>, Error> {
-        let open = |(descriptor, diff_id): (&Descriptor, &str)| {
-            let diff_id = crate::address::digest::parse(diff_id).map_err(Error::DiffId)?;
-            Ok(Self { blob: layout.open_blob(descriptor)?, descriptor: descriptor.clone(), diff_id })
-        };
-        image.layers().map(open).collect()
-    }
-
-    /// Applies the layer with `applier`. It is verified only at the end, when all files have been written.
-    ///
-    /// # Errors
-    /// [`Error::Blob`], [`Error::Apply`].
-    pub fn apply(&self, applier: &mut Applier) -> Result<(), Error> {
-        self.start()?.apply(applier)
-    }
-
-    /// Starts a thread that reads and decompresses the blob.
-    ///
-    /// # Errors
-    /// [`Error::Io`], [`Error::Blob`].
-    pub fn start(&self) -> Result<Started, Error> {
-        let digest = self.descriptor.digest().clone();
-        let mut blob = self.blob.try_clone().during("open", Path::new(digest.digest()))?;
-        blob.rewind().during("rewind", Path::new(digest.digest()))?;
-        let limit = default_limit(self.descriptor.size());
-        match Stream::open(blob, &self.descriptor, Some(&self.diff_id), limit) {
-            Ok(stream) => Ok(Started { stream, digest }),
-            Err(source) => Err(Error::Blob { digest, source }),
-        }
-    }
-}
-
-/// A layer whose blob is being read ahead.
-pub struct Started {
-    stream: Stream,
-    digest: Digest,
-}
-
-impl Started {
-    /// The archive, for another use; it is verified when the stream is finished.
-    pub(crate) fn into_stream(self) -> Stream {
-        self.stream
-    }
-
-    /// Applies the layer, and verifies its blob and its archive.
-    ///
-    /// # Errors
-    /// [`Error::Blob`], [`Error::Apply`].
-    pub fn apply(mut self, applier: &mut Applier) -> Result<(), Error> {
-        let digest = self.digest;
-        let applied = applier.layer(&mut self.stream);
-        // Report the corrupt blob, not the broken archive that results from it. But if the file system is to blame, do
-        // not read the rest of the blob first.
-        if let Err(source @ (apply::Error::File(_) | apply::Error::Io(_))) = applied {
-            return Err(Error::Apply { digest, source });
-        }
-        match (self.stream.finish(), applied) {
-            (Err(source), _) => Err(Error::Blob { digest, source }),
-            (Ok(_), Err(source)) => Err(Error::Apply { digest, source }),
-            (Ok(_), Ok(())) => Ok(()),
-        }
-    }
-}
-
-/// Applies all layers of an image to one directory, the lowest first. While one is applied, the next blob is read
-/// ahead.
-///
-/// # Errors
-/// [`Error`]. The directory is then incomplete.
-pub fn apply_all(sources: &[Source], root: Root, options: Options) -> Result<Skipped, Error> {
-    let mut applier = Applier::new(root, options);
-    let mut next = sources.first().map(Source::start).transpose()?;
-    for index in 0..sources.len() {
-        let current = next.take();
-        next = sources.get(index + 1).map(Source::start).transpose()?;
-        if let Some(current) = current {
-            current.apply(&mut applier)?;
-        }
-    }
-    applier.finish().map_err(Error::Tree)
 }
 
 /// A layer in the cache. It cannot be removed while this value exists.
@@ -191,7 +103,7 @@ impl Layer {
     }
 }
 
-/// The cache of unpacked layers.
+/// The cache of layers.
 #[derive(Debug, Clone)]
 pub struct Cache {
     folder: PathBuf,
@@ -211,6 +123,18 @@ impl Cache {
         Self { folder: folder.into(), options }
     }
 
+    /// The folder of the cache.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether a layer is unpacked. It may have gone when it is asked for.
+    #[must_use]
+    pub fn is_unpacked(&self, diff_id: &Digest) -> bool {
+        self.path(diff_id).is_dir()
+    }
+
     /// The layers of an image, the lowest first; unpacked if necessary.
     ///
     /// # Errors
@@ -224,41 +148,7 @@ impl Cache {
     /// # Errors
     /// [`Error`], the first one.
     pub fn layers(&self, sources: &[Source]) -> Result<Vec<Layer>, Error> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(sources.len());
-        let next = AtomicUsize::new(0);
-        let results: Vec<Mutex<Option<Result<Layer, Error>>>> = sources.iter().map(|_| Mutex::new(None)).collect();
-        let work = || {
-            while let Some((source, result)) = {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                sources.get(index).zip(results.get(index))
-            } {
-                let layer = self.layer(source);
-                if layer.is_err() {
-                    // The image is incomplete: start nothing more.
-                    next.store(sources.len(), Ordering::Relaxed);
-                }
-                *result.lock().expect("no thread panics with the lock") = Some(layer);
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(work);
-            }
-            work();
-        });
-        let mut layers = Vec::with_capacity(sources.len());
-        let mut failure = None;
-        for result in results {
-            match result.into_inner().expect("no thread panics with the lock") {
-                Some(Ok(layer)) => layers.push(layer),
-                Some(Err(error)) => failure = failure.or(Some(error)),
-                None => {}
-            }
-        }
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(layers),
-        }
+        parallel::map(sources, |source| self.layer(source))
     }
 
     /// One layer; unpacked if necessary.
@@ -266,6 +156,22 @@ impl Cache {
     /// # Errors
     /// [`Error`].
     pub fn layer(&self, source: &Source) -> Result<Layer, Error> {
+        self.layer_of(&source.diff_id, || source.again())
+    }
+
+    /// Like [`Self::layer`], but the blob is not opened where it is not needed: a stored archive becomes a directory without it.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn layer_of(&self, diff_id: &Digest, source: impl FnOnce() -> Result<Source, Error>) -> Result<Layer, Error> {
+        let source = match self.archive_if_there(diff_id)? {
+            Some(archive) => archive.source().during("open", archive.path())?,
+            None => source()?,
+        };
+        self.unpacked(&source)
+    }
+
+    fn unpacked(&self, source: &Source) -> Result<Layer, Error> {
         self.ensure(&source.diff_id, |temporary| {
             let mut applier = Applier::new(Root::open(temporary)?, self.options.clone());
             source.apply(&mut applier)?;
@@ -369,22 +275,26 @@ impl Cache {
 
     /// Locks the state file of a layer. If it was removed while we waited, its successor is locked.
     fn lock(&self, diff_id: &Digest, operation: FlockOperation) -> Result<File, Error> {
-        let path = self.state(diff_id);
-        let folder = path.parent().expect("a layer's path has a folder");
+        self.lock_file(&self.state(diff_id), operation)
+    }
+
+    /// Locks a file of the cache, which is made if it is not there.
+    pub(super) fn lock_file(&self, path: &Path, operation: FlockOperation) -> Result<File, Error> {
+        let folder = path.parent().expect("a file of the cache has a folder");
         // Users of the host must not reach setuid programs of an image.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).during("create", &self.folder)?;
         fs::DirBuilder::new().recursive(true).mode(0o755).create(folder).during("create", folder)?;
         loop {
             let open =
-                fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-            let file = open.during("open", &path)?;
+                fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+            let file = open.during("open", path)?;
             match rustix::fs::flock(&file, operation) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::INTR) => continue,
-                Err(errno) => return Err(Io::new("lock", &path, errno).into()),
+                Err(errno) => return Err(Io::new("lock", path, errno).into()),
             }
-            let ours = file.metadata().during("stat", &path)?;
-            if fs::symlink_metadata(&path).is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
+            let ours = file.metadata().during("stat", path)?;
+            if fs::symlink_metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
                 return Ok(file);
             }
         }

@@ -103,6 +103,10 @@ pub enum Kind {
     Fifo,
 }
 
+/// The device by which overlayfs marks a deletion. In a layer it means one too: made as a file, it would hide others as soon as an
+/// overlay lies on it.
+pub const WHITEOUT: Kind = Kind::Character(0, 0);
+
 /// An entry of an archive, without the data of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {

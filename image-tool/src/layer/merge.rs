@@ -1,6 +1,6 @@
 //! Merging layers: the whole tree of an image as one archive, as a stream.
 //!
-//! No file is written. The layers are read twice: first for their headers, from which `tree` makes the tree in memory, then for
+//! [`merge`] writes no file. The layers are read twice: first for their headers, from which `tree` makes the tree in memory, then for
 //! the data of the files that are left in it. So the result does not depend on the rights of the caller or on a file system:
 //! devices, capabilities, owners and files without any permission are what the layers say.
 //!
@@ -9,20 +9,25 @@
 //! layer has one. Nothing depends on the clock.
 //!
 //! Both times the digest of every blob and the diff ID of every archive are verified: in the first reading before anything is
-//! written, in the second before the archive is ended. The room is one of `layer`; it knows `apply`'s rules, but no file system.
+//! written, in the second before the archive is ended.
+//!
+//! [`index`] makes the same tree of layers whose archives are files, and writes it as an EROFS image that refers to them. The room is
+//! one of `layer`; it knows `apply`'s rules, but no file system.
 
+mod index;
 mod tree;
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+pub use self::index::{Archive, entries, index};
 use self::tree::Tree;
 use super::apply::{self, is_overlay_mark};
 use super::cache::{self, Source};
 use super::entry::{self, Entry, Kind, Reader, Writer};
+use super::erofs;
+use super::parallel;
 use super::stream::Stream;
 use crate::address::digest::Digest;
 use crate::beneath::Time;
@@ -51,6 +56,9 @@ pub enum Error {
     /// The archive could not be written.
     #[error("write the archive")]
     Write(#[source] io::Error),
+    /// The tree cannot be written as an EROFS image.
+    #[error(transparent)]
+    Index(#[from] erofs::Error),
 }
 
 /// How to merge layers.
@@ -100,44 +108,21 @@ pub fn merge<W: Write>(sources: &[Source], output: W, options: &Options) -> Resu
     output.writer.finish().map_err(Error::Write)
 }
 
-/// The entries of one layer.
-type Headers = Result<Vec<Entry>, Error>;
-
-/// The entries of all layers, without their data; read on as many threads as there are processors.
+/// The entries of all layers, without their data.
 fn headers(sources: &[Source], options: &Options) -> Result<Vec<Vec<Entry>>, Error> {
-    let next = AtomicUsize::new(0);
-    let results: Vec<Mutex<Option<Headers>>> = sources.iter().map(|_| Mutex::new(None)).collect();
-    let work = || {
-        while let Some((source, result)) = {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            sources.get(index).zip(results.get(index))
-        } {
-            let entries = read(source, |stream| {
-                let mut reader = Reader::new(stream);
-                let mut entries = Vec::new();
-                while let Some(entry) = reader.next_entry()? {
-                    if entries.len() as u64 == options.entries {
-                        return Err(apply::Error::TooMany { limit: options.entries }.into());
-                    }
-                    entries.push(entry);
+    parallel::map(sources, |source| {
+        read(source, |stream| {
+            let mut reader = Reader::new(stream);
+            let mut entries = Vec::new();
+            while let Some(entry) = reader.next_entry()? {
+                if entries.len() as u64 == options.entries {
+                    return Err(apply::Error::TooMany { limit: options.entries }.into());
                 }
-                Ok(entries)
-            });
-            if entries.is_err() {
-                next.store(sources.len(), Ordering::Relaxed);
+                entries.push(entry);
             }
-            *result.lock().expect("no thread panics with the lock") = Some(entries);
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..std::thread::available_parallelism().map_or(1, usize::from).min(sources.len()) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    let results = results.into_iter().map(|result| result.into_inner().expect("no thread panics with the lock"));
-    // If one failed, some after it were not read; it is the one that collecting ends with.
-    results.flatten().collect()
+            Ok(entries)
+        })
+    })
 }
 
 /// Why reading the entries of a layer stopped.

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use oci_spec::image::Descriptor;
 
-use super::{Compression, Decoder};
+use super::{Compression, Decoder, progress};
 use crate::address::digest::{self, Digest, Hasher, Verifier};
 
 /// Why a layer is not what its descriptor says.
@@ -174,6 +174,7 @@ impl BufRead for Stream {
                         hasher.update(&chunk);
                     }
                     self.length += chunk.len() as u64;
+                    progress::add_bytes(chunk.len());
                     self.current = chunk;
                 }
                 Some(Ok(Err(error))) => {

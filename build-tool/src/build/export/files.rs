@@ -41,7 +41,7 @@ pub(super) fn unpack_one(finished: &Finished, folder: &Path) -> Result<PathBuf, 
 
 fn sources(layers: &[Layer]) -> Result<Vec<Source>, Error> {
     let open = |layer: &Layer| {
-        let Layer { layout, descriptor, diff_id } = layer;
+        let Layer { layout, descriptor, diff_id, .. } = layer;
         let blob = layout.open_blob(descriptor)?;
         Ok(Source { blob, descriptor: descriptor.clone(), diff_id: diff_id.clone() })
     };

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use image_tool::beneath::Root;
 use image_tool::error::During;
+use image_tool::layer::stack::Stack;
 
 use crate::cache::folder::Folder;
 use crate::dockerfile::mount::{Kind, Mount, Owner};
@@ -26,7 +27,7 @@ pub(super) struct Preparation<'w> {
     work: &'w Work<'w>,
     mounts: Vec<Prepared>,
     variables: Vec<String>,
-    layers: Vec<image_tool::layer::cache::Layer>,
+    stacks: Vec<Stack>,
     /// By name.
     caches: BTreeMap<String, CacheMount>,
     sockets: Vec<Forward>,
@@ -35,9 +36,9 @@ pub(super) struct Preparation<'w> {
 
 impl<'w> Preparation<'w> {
     pub(super) fn new(work: &'w Work<'w>) -> Self {
-        let (mounts, variables, layers, folders) = Default::default();
+        let (mounts, variables, stacks, folders) = Default::default();
         let (caches, sockets) = Default::default();
-        Self { work, mounts, variables, layers, caches, sockets, folders }
+        Self { work, mounts, variables, stacks, caches, sockets, folders }
     }
 
     /// Takes the mounts, their sources found.
@@ -50,18 +51,18 @@ impl<'w> Preparation<'w> {
         std::mem::take(&mut self.variables)
     }
 
-    /// Unpacks layers, and returns their directories.
-    pub(super) fn unpack(&mut self, layers: &[Layer]) -> Result<Vec<PathBuf>, Error> {
-        let unpacked = layer::unpack(layers, &self.work.session.layers)?;
-        let paths = unpacked.iter().map(|layer| layer.path().to_owned()).collect();
-        self.layers.extend(unpacked);
+    /// The directories of layers.
+    fn directories(&mut self, layers: &[Layer]) -> Result<Vec<PathBuf>, Error> {
+        let stack = layer::stack(layers, &self.work.session.layers)?;
+        let paths = stack.lower();
+        self.stacks.push(stack);
         Ok(paths)
     }
 
     /// The directories of a stage or an image.
     fn lower(&mut self, from: &str) -> Result<Vec<PathBuf>, Error> {
         match self.work.from(from)? {
-            Some(built) => self.unpack(&built.draft.layers),
+            Some(built) => self.directories(&built.draft.layers),
             None => Ok(Vec::new()),
         }
     }

@@ -18,7 +18,7 @@ impl Applier {
             // Do not create directories just to delete from them.
             let fd = match open_in_root(&self.root, above, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
                 Ok(fd) => fd,
-                Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
                 Err(errno) => return Err(Io::new("open", above, errno).into()),
             };
             let place = self.remember(above, fd)?;

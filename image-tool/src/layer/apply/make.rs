@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
@@ -54,7 +55,7 @@ impl Applier {
             existing = self.existing(at)?;
             match existing {
                 Existing::Directory if entry.kind == Kind::Directory => {
-                    self.directory(at, entry)?;
+                    self.directory_again(at, entry)?;
                     return Ok(existing);
                 }
                 Existing::Nothing => {}
@@ -70,6 +71,7 @@ impl Applier {
 
     pub(super) fn root_entry(&mut self, entry: &Entry) -> Result<(), Error> {
         let place = self.place(Path::new(""), entry.modified)?;
+        strip(place.fd.as_fd(), entry).during("remove attributes of", Path::new(""))?;
         self.dress_directory(place.fd.as_fd(), place.inode, Path::new(""), entry)?;
         // The setgid bit may be new.
         self.places.remove(Path::new(""));
@@ -83,6 +85,14 @@ impl Applier {
         self.dress_directory(fd.as_fd(), inode, at.path, entry)?;
         self.places.remove(at.path);
         Ok(())
+    }
+
+    /// A directory that is named again has the attributes of the last entry and no others.
+    fn directory_again(&mut self, at: &Spot<'_>, entry: &Entry) -> Result<(), Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&at.place.fd, at.name, flags, Mode::empty()).during("open", at.path)?;
+        strip(fd.as_fd(), entry).during("remove attributes of", at.path)?;
+        self.directory(at, entry)
     }
 
     pub(super) fn dress_directory(
@@ -100,7 +110,7 @@ impl Applier {
         let mode = if later { entry.mode | 0o700 } else { entry.mode };
         rustix::fs::fchmod(fd, Mode::from_raw_mode(mode)).during("set mode of", path)?;
         self.attributes(entry, path, |key, value| rustix::fs::fsetxattr(fd, key, value, XattrFlags::empty()))?;
-        let pending = Pending { path: path.to_path_buf(), time: entry.modified, mode: later.then_some(entry.mode) };
+        let pending = Pending { path: self.real(fd, path), time: entry.modified, mode: later.then_some(entry.mode) };
         self.pending.insert(inode, pending);
         Ok(())
     }
@@ -274,6 +284,31 @@ impl Applier {
         self.brought.insert(self.key(&at));
         Ok(true)
     }
+}
+
+/// Removes the extended attributes of a directory that an entry does not have, except those of the host and the marks of overlayfs.
+fn strip(fd: BorrowedFd<'_>, entry: &Entry) -> rustix::io::Result<()> {
+    const HOST: [&[u8]; 4] = [b"security.selinux", b"security.ima", b"security.evm", b"system."];
+    // XATTR_LIST_MAX: no list is longer.
+    let mut names = vec![0; 65536];
+    let size = match rustix::fs::flistxattr(fd, &mut names[..]) {
+        Err(Errno::OPNOTSUPP) => 0,
+        other => other?,
+    };
+    for name in names[..size].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let is_kept = entry.xattrs.iter().any(|(key, _)| key.as_bytes() == name)
+            || HOST.iter().any(|host| name.starts_with(host))
+            || name.starts_with(b"trusted.overlay.")
+            || name.starts_with(b"user.overlay.");
+        if !is_kept {
+            match rustix::fs::fremovexattr(fd, name) {
+                // Only root of the host may.
+                Ok(()) | Err(Errno::PERM | Errno::NODATA) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+    Ok(())
 }
 
 fn same_file(a: &Stat, b: &Stat) -> bool {

@@ -1,8 +1,8 @@
 //! The directories that entries go into: opened, created if missing, and cached.
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -68,11 +68,10 @@ impl Applier {
     pub(super) fn remember(&mut self, path: &Path, fd: OwnedFd) -> Result<Rc<Place>, Error> {
         let stat = rustix::fs::fstat(&fd).during("stat", path)?;
         let place = Rc::new(Place { fd, inode: stat.st_ino, setgid: stat.st_mode & 0o2000 != 0 });
-        self.pending.entry(stat.st_ino).or_insert_with(|| Pending {
-            path: path.to_path_buf(),
-            time: Time::modified(&stat),
-            mode: None,
-        });
+        if !self.pending.contains_key(&stat.st_ino) {
+            let path = self.real(&place.fd, path);
+            self.pending.insert(stat.st_ino, Pending { path, time: Time::modified(&stat), mode: None });
+        }
         if self.places.len() >= 128 {
             self.places.clear();
         }
@@ -90,7 +89,10 @@ impl Applier {
             // The target of a dangling link (/var/run -> /run before /run exists) is created; everything else is
             // replaced.
             Existing::Other if rustix::fs::readlinkat(&above.fd, name, Vec::new()).is_ok() => {
-                match self.root.create_directories(path, 0o755) {
+                let mut made = Vec::new();
+                let created = self.root.create_directories_noting(path, 0o755, &mut made);
+                self.dress_made(made, time)?;
+                match created {
                     Ok(fd) => return Ok(fd),
                     Err(_) => self.remove(&at)?,
                 }
@@ -108,6 +110,22 @@ impl Applier {
             }
         }
         Ok(open_in_root(&self.root, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).during("open", path)?)
+    }
+
+    /// Gives directories that were made for a link what those have that no entry names.
+    fn dress_made(&mut self, made: Vec<PathBuf>, time: Time) -> Result<(), Error> {
+        for path in made {
+            let fd = self.root.directory(&path)?;
+            let inode = rustix::fs::fstat(&fd).during("stat", &path)?.st_ino;
+            let above = self.root.directory(path.parent().unwrap_or(Path::new("")))?;
+            let above_inode = rustix::fs::fstat(&above).during("stat", &path)?.st_ino;
+            let entry = Entry { modified: time, ..Entry::new(&path, Kind::Directory, 0o755) };
+            self.dress_directory(fd.as_fd(), inode, &path, &entry)?;
+            let place = Place { fd: above, inode: above_inode, setgid: false };
+            let name = path.file_name().unwrap_or_default();
+            self.brought.insert(self.key(&Spot { place: &place, name, path: &path }));
+        }
+        Ok(())
     }
 
     /// Returns what is at the name.

@@ -1,7 +1,7 @@
 //! Reading entries.
 
 use std::ffi::OsString;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Seek};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
@@ -240,6 +240,22 @@ impl<R: BufRead> Reader<R> {
             }
         }
         Ok(pairs(&numbers[1..]))
+    }
+
+    /// Skips the data of the last entry without reading them.
+    ///
+    /// # Errors
+    /// [`Error::Io`]. That the archive ends before does not show until the next entry is read.
+    pub fn skip_data(&mut self) -> Result<(), Error>
+    where
+        R: Seek,
+    {
+        let rest = self.data.saturating_add(self.padding);
+        let distance = i64::try_from(rest).map_err(|_| Error::Truncated)?;
+        self.inner.seek_relative(distance)?;
+        self.offset = self.offset.saturating_add(rest);
+        (self.data, self.padding) = (0, 0);
+        Ok(())
     }
 
     fn set_data(&mut self, size: u64) {

@@ -10,12 +10,13 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::beneath::{Time, clean};
 use crate::layer::apply::Error;
-use crate::layer::entry::{Entry, Kind};
+use crate::layer::entry::{Entry, Kind, WHITEOUT};
 use crate::layer::whiteout::{self, Whiteout};
 
 /// How many links may be on the way of a path, as for the kernel.
 const LINKS: usize = 40;
-const ROOT: usize = 0;
+/// The number of the root.
+pub(super) const ROOT: usize = 0;
 
 /// The tree of the layers that have been added.
 pub(super) struct Tree {
@@ -97,6 +98,12 @@ impl Tree {
                 return Ok(());
             }
         }
+        if entry.kind == WHITEOUT {
+            if let Some(folder) = self.find(above) {
+                self.delete(folder, name);
+            }
+            return Ok(());
+        }
         let folder = self.place(above, entry.modified);
         if let Kind::HardLink(target) = &entry.kind {
             if !self.link(&path, target)? {
@@ -137,6 +144,17 @@ impl Tree {
     /// The layer of a node, and the number of its entry there.
     pub(super) fn origin(&self, node: usize) -> Option<(usize, usize)> {
         self.nodes[node].origin
+    }
+
+    /// How many nodes there are, with those that no name leads to any more.
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The directory above a directory, and its names with what they stand for, in the order of their bytes; `None` for a file.
+    pub(super) fn folder(&self, node: usize) -> Option<(usize, impl Iterator<Item = (&OsStr, usize)>)> {
+        let folder = self.nodes[node].folder.as_ref()?;
+        Some((folder.parent, folder.names.iter().map(|(name, below)| (name.as_os_str(), below.node))))
     }
 
     /// Visits every name in the order of the paths, a directory before its content.

@@ -1,0 +1,123 @@
+//! The layers of images as they are in a layout: blobs to be read, verified and applied.
+
+use std::fs::File;
+use std::io::Seek;
+use std::path::Path;
+
+use oci_spec::image::Descriptor;
+
+use super::Error;
+use crate::address::digest::Digest;
+use crate::beneath::Root;
+use crate::error::During;
+use crate::layer::apply::{self, Applier, Options, Skipped};
+use crate::layer::stream::{Stream, default_limit};
+use crate::layout::{Image, Layout};
+
+/// A layer to unpack.
+#[derive(Debug)]
+pub struct Source {
+    /// The opened blob.
+    pub blob: File,
+    /// The descriptor of the blob.
+    pub descriptor: Descriptor,
+    /// The expected diff ID.
+    pub diff_id: Digest,
+}
+
+impl Source {
+    /// The layers of an image, the lowest first, with their blobs opened.
+    ///
+    /// # Errors
+    /// [`Error::Layout`], [`Error::DiffId`].
+    pub fn of_image(layout: &Layout, image: &Image) -> Result<Vec<Self>, Error> {
+        let open = |(descriptor, diff_id): (&Descriptor, &str)| {
+            let diff_id = crate::address::digest::parse(diff_id).map_err(Error::DiffId)?;
+            Ok(Self { blob: layout.open_blob(descriptor)?, descriptor: descriptor.clone(), diff_id })
+        };
+        image.layers().map(open).collect()
+    }
+
+    /// The same layer once more.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn again(&self) -> Result<Self, Error> {
+        let digest = self.descriptor.digest();
+        let blob = self.blob.try_clone().during("open", Path::new(digest.digest()))?;
+        Ok(Self { blob, descriptor: self.descriptor.clone(), diff_id: self.diff_id.clone() })
+    }
+
+    /// Applies the layer with `applier`. It is verified only at the end, when all files have been written.
+    ///
+    /// # Errors
+    /// [`Error::Blob`], [`Error::Apply`].
+    pub fn apply(&self, applier: &mut Applier) -> Result<(), Error> {
+        self.start()?.apply(applier)
+    }
+
+    /// Starts a thread that reads and decompresses the blob.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Blob`].
+    pub fn start(&self) -> Result<Started, Error> {
+        let digest = self.descriptor.digest().clone();
+        let mut blob = self.blob.try_clone().during("open", Path::new(digest.digest()))?;
+        blob.rewind().during("rewind", Path::new(digest.digest()))?;
+        let limit = default_limit(self.descriptor.size());
+        match Stream::open(blob, &self.descriptor, Some(&self.diff_id), limit) {
+            Ok(stream) => Ok(Started { stream, digest }),
+            Err(source) => Err(Error::Blob { digest, source }),
+        }
+    }
+}
+
+/// A layer whose blob is being read ahead.
+pub struct Started {
+    stream: Stream,
+    digest: Digest,
+}
+
+impl Started {
+    /// The archive, for another use; it is verified when the stream is finished.
+    pub(crate) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
+    /// Applies the layer, and verifies its blob and its archive.
+    ///
+    /// # Errors
+    /// [`Error::Blob`], [`Error::Apply`].
+    pub fn apply(mut self, applier: &mut Applier) -> Result<(), Error> {
+        let digest = self.digest;
+        let applied = applier.layer(&mut self.stream);
+        // Report the corrupt blob, not the broken archive that results from it. But if the file system is to blame, do
+        // not read the rest of the blob first.
+        if let Err(source @ (apply::Error::File(_) | apply::Error::Io(_))) = applied {
+            return Err(Error::Apply { digest, source });
+        }
+        match (self.stream.finish(), applied) {
+            (Err(source), _) => Err(Error::Blob { digest, source }),
+            (Ok(_), Err(source)) => Err(Error::Apply { digest, source }),
+            (Ok(_), Ok(())) => Ok(()),
+        }
+    }
+}
+
+/// Applies all layers of an image to one directory, the lowest first. While one is applied, the next blob is read
+/// ahead.
+///
+/// # Errors
+/// [`Error`]. The directory is then incomplete.
+pub fn apply_all(sources: &[Source], root: Root, options: Options) -> Result<Skipped, Error> {
+    let mut applier = Applier::new(root, options);
+    let mut next = sources.first().map(Source::start).transpose()?;
+    for index in 0..sources.len() {
+        let current = next.take();
+        next = sources.get(index + 1).map(Source::start).transpose()?;
+        if let Some(current) = current {
+            current.apply(&mut applier)?;
+        }
+    }
+    applier.finish().map_err(Error::Tree)
+}

@@ -1,0 +1,371 @@
+//! The layers of an image as lower directories of an overlay: one EROFS image, or a directory for each layer.
+//!
+//! Layers whose archives are stored are merged into an image ([`super::merge`]), `layers/images/KEY.erofs`, whose name is the digest of
+//! their diff IDs in order. It is mounted once, at `layers/images/KEY`, and shared by everybody: every mount has a page cache of its
+//! own, so a thousand containers with a mount each would read every file a thousand times. Whoever goes last unmounts it.
+//!
+//! Layers that are unpacked stay in use: those of an older data folder, and those that build-tool made of an upper directory. They lie
+//! above the image, so the layers from the first unpacked one on are taken as directories. Where no image can be mounted, all are.
+//!
+//! **Who uses a mount** is known to the kernel alone, and survives no crash in a wrong state: the overlays in /proc/self/mountinfo
+//! name their lower directories. While a mount is being made, used or removed, flock(2) is held on `KEY.state`.
+//!
+//! **What is trusted.** The state records size and digest of the image, which is hashed before every mount; so are the archives
+//! unless they are known to be unchanged ([`super::cache::Archive`]). A damaged image is made anew from the archives.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use super::cache::{self, Archive, Cache, Layer, Source};
+use super::{erofs, merge, mount, parallel};
+use crate::address::digest::{self, Digest, Hasher};
+use crate::beneath::Unfinished;
+use crate::error::{During, Io};
+use crate::layout::{Image, Layout};
+
+/// Why the layers of an image cannot be had as directories.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A layer is corrupt, or could not be stored.
+    #[error(transparent)]
+    Cache(#[from] cache::Error),
+    /// The layers cannot be merged.
+    #[error(transparent)]
+    Merge(#[from] merge::Error),
+    /// The image cannot be mounted.
+    #[error(transparent)]
+    Mount(#[from] mount::Error),
+    /// A system call on the cache's own files failed.
+    #[error(transparent)]
+    Io(#[from] Io),
+}
+
+impl Error {
+    /// Whether unpacked layers may do where an image does not: the fault is not the layers'.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Mount(mount::Error::Io(_) | mount::Error::Busy(_)) | Self::Cache(_) | Self::Io(_) => false,
+            Self::Mount(_) => true,
+            Self::Merge(merge::Error::Index(error)) => {
+                matches!(error, erofs::Error::Unfit { .. } | erofs::Error::TooMany { .. })
+            }
+            Self::Merge(_) => false,
+        }
+    }
+}
+
+/// The layers of an image, as directories. They stay as long as this value exists, and then as long as an overlay lies on them.
+#[derive(Debug)]
+pub struct Stack {
+    image: Option<Shared>,
+    /// How many layers the image holds.
+    merged: usize,
+    layers: Vec<Layer>,
+    note: Option<String>,
+}
+
+impl Stack {
+    /// The layers of an image; stored and mounted, or unpacked, if necessary.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn of_image(cache: &Cache, layout: &Layout, image: &Image) -> Result<Self, Error> {
+        let sources = Source::of_image(layout, image)?;
+        let diff_ids: Vec<Digest> = sources.iter().map(|source| source.diff_id.clone()).collect();
+        Self::new(cache, &diff_ids, diff_ids.len(), &|number| sources[number].again())
+    }
+
+    /// Layers by their diff IDs, the lowest first, of which not more than `most` are to be in an image. `source` opens the blob of the
+    /// layer of a number, if it is needed.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn new(cache: &Cache, diff_ids: &[Digest], most: usize, source: &Open<'_>) -> Result<Self, Error> {
+        let below = diff_ids.iter().take(most).take_while(|diff_id| !cache.is_unpacked(diff_id)).count();
+        let (mut image, mut note) = (None, None);
+        if below > 0 {
+            match Shared::new(cache, &diff_ids[..below], source) {
+                Ok(shared) => image = Some(shared),
+                Err(error) if error.is_refusal() => note = Some(said(&error)),
+                Err(error) => return Err(error),
+            }
+        }
+        let merged = if image.is_some() { below } else { 0 };
+        let numbers: Vec<usize> = (merged..diff_ids.len()).collect();
+        let layers = parallel::map(&numbers, |number| match cache.get(&diff_ids[*number])? {
+            Some(layer) => Ok(layer),
+            None => cache.layer_of(&diff_ids[*number], || source(*number)),
+        })?;
+        let stack = Self { image, merged, layers, note };
+        tracing::info!("{}", stack.description());
+        Ok(stack)
+    }
+
+    /// How many layers there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.merged + self.layers.len()
+    }
+
+    /// Whether there is no layer.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds an unpacked layer on top.
+    pub fn push(&mut self, layer: Layer) {
+        self.layers.push(layer);
+    }
+
+    /// The directories, the lowest first.
+    #[must_use]
+    pub fn lower(&self) -> Vec<PathBuf> {
+        let image = self.image.iter().map(|image| image.path.clone());
+        image.chain(self.layers.iter().map(|layer| layer.path().to_owned())).collect()
+    }
+
+    /// Why the layers are unpacked although they might have been mounted.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    fn description(&self) -> String {
+        let unpacked = match self.layers.len() {
+            1 => "1 unpacked layer".to_owned(),
+            count => format!("{count} unpacked layers"),
+        };
+        match (&self.image, &self.note) {
+            (Some(image), _) if self.layers.is_empty() => format!("using the EROFS image {}", image.path.display()),
+            (Some(image), _) => format!("using the EROFS image {} below {unpacked}", image.path.display()),
+            (None, Some(note)) => format!("using {unpacked} instead of an EROFS image: {note}"),
+            (None, None) => format!("using {unpacked}"),
+        }
+    }
+}
+
+/// Opens the blob of the layer of a number.
+pub type Open<'a> = dyn Fn(usize) -> Result<Source, cache::Error> + Sync + 'a;
+
+/// An error with its reasons, in one line.
+fn said(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(reason) = next {
+        text = format!("{text}: {reason}");
+        next = reason.source();
+    }
+    text
+}
+
+/// Unmounts the images that no overlay of this mount namespace lies on and nobody is about to use. What cannot be unmounted
+/// is left to the next.
+pub fn sweep(cache: &Cache) {
+    let folder = cache.folder().join(IMAGES);
+    for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_none() && path.is_dir() {
+            release(cache, &path);
+        }
+    }
+}
+
+/// Unmounts one image, if nobody uses it.
+fn release(cache: &Cache, place: &Path) {
+    let Ok(lock) = cache.lock_file(&place.with_extension("state"), FlockOperation::NonBlockingLockExclusive) else {
+        return;
+    };
+    if !mount::is_mounted(place) || (!mount::is_under_overlay(place) && mount::unmount(place, false).is_ok()) {
+        // In another mount namespace it may be a mount point.
+        let _ = fs::remove_dir(place);
+    }
+    drop(lock);
+}
+
+/// Mounts the merged layers of an image at any place, for this caller alone.
+///
+/// # Errors
+/// [`Error`].
+pub fn mount_image(cache: &Cache, layout: &Layout, image: &Image, target: &Path) -> Result<(), Error> {
+    let sources = Source::of_image(layout, image)?;
+    let diff_ids: Vec<Digest> = sources.iter().map(|source| source.diff_id.clone()).collect();
+    let merged = Merged::new(cache, &diff_ids);
+    let lock = cache.lock_file(&merged.state(), FlockOperation::LockExclusive)?;
+    merged.make(cache, &diff_ids, &|number| sources[number].again(), lock)?.attach(target)?;
+    Ok(())
+}
+
+/// The folder of merged images in the cache.
+const IMAGES: &str = "images";
+/// How the names of folders begin that are not complete.
+const TEMPORARY: &str = ".image-";
+/// Beside the diff IDs, what the bytes of an image depend on.
+const FORMAT: &str = "erofs 1\n";
+
+/// An image that is mounted for all.
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    cache: Cache,
+    /// Held shared; given up before the mount is.
+    lock: Option<File>,
+}
+
+impl Shared {
+    fn new(cache: &Cache, diff_ids: &[Digest], source: &Open<'_>) -> Result<Self, Error> {
+        let merged = Merged::new(cache, diff_ids);
+        let state = merged.state();
+        let found = |lock| Self { path: merged.place.clone(), cache: cache.clone(), lock: Some(lock) };
+        if mount::is_mounted(&merged.place) {
+            let lock = cache.lock_file(&state, FlockOperation::LockShared)?;
+            if mount::is_erofs(&merged.place) {
+                return Ok(found(lock));
+            }
+        }
+        let lock = cache.lock_file(&state, FlockOperation::LockExclusive)?;
+        let copy = lock.try_clone().during("open", &state)?;
+        // Another process may have mounted it meanwhile.
+        if !mount::is_erofs(&merged.place) {
+            let mount = merged.make(cache, diff_ids, source, lock)?;
+            match fs::create_dir(&merged.place) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other.during("create", &merged.place)?,
+            }
+            mount.attach(&merged.place)?;
+        }
+        // Without releasing it, so that nobody unmounts the image in between.
+        rustix::fs::flock(&copy, FlockOperation::LockShared).during("lock", &state)?;
+        Ok(found(copy))
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.lock = None;
+        release(&self.cache, &self.path);
+    }
+}
+
+/// The files of a merged image.
+struct Merged {
+    key: Digest,
+    /// Where it is mounted for all.
+    place: PathBuf,
+}
+
+impl Merged {
+    /// The image of layers, which need not be there.
+    fn new(cache: &Cache, diff_ids: &[Digest]) -> Self {
+        let names: String = diff_ids.iter().map(|diff_id| format!("{diff_id}\n")).collect();
+        let key = digest::sha256(format!("{FORMAT}{names}").as_bytes());
+        let place = cache.folder().join(IMAGES).join(key.digest());
+        Self { key, place }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.place.with_extension("state")
+    }
+
+    fn path(&self) -> PathBuf {
+        self.place.with_extension("erofs")
+    }
+
+    /// Mounts the image, which is made before if necessary. `lock` is that of its state, held exclusively.
+    fn make(
+        &self,
+        cache: &Cache,
+        diff_ids: &[Digest],
+        source: &Open<'_>,
+        mut lock: File,
+    ) -> Result<mount::Mount, Error> {
+        let folder = self.place.parent().expect("the image is in a folder");
+        // Before anything is stored for an image that cannot be mounted.
+        mount::probe(folder)?;
+        let numbers: Vec<usize> = (0..diff_ids.len()).collect();
+        let archives = parallel::map(&numbers, |number| cache.archive(&diff_ids[*number], || source(*number)))?;
+        let path = self.path();
+        let file = match found(&path, &mut lock).during("read", &path)? {
+            Some(file) => file,
+            None => self.write(&archives, &mut lock)?,
+        };
+        let devices: io::Result<Vec<File>> = archives.iter().map(|archive| archive.file().try_clone()).collect();
+        Ok(mount::Mount::new(&path, &file, &devices.during("open", &path)?)?)
+    }
+
+    /// Writes the image and its state.
+    fn write(&self, archives: &[Archive], lock: &mut File) -> Result<File, Error> {
+        let path = self.path();
+        let folder = path.parent().expect("the image is in a folder");
+        Unfinished::sweep(folder, TEMPORARY);
+        let unfinished = Unfinished::create(folder, TEMPORARY, 0o700)?;
+        let new = unfinished.path().join("image");
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&new).during("create", &new)?;
+        let parts: Vec<merge::Archive<'_>> = archives
+            .iter()
+            .map(|archive| merge::Archive { diff_id: archive.diff_id(), file: archive.file(), size: archive.size() })
+            .collect();
+        let mut uuid = [0; 16];
+        for (byte, pair) in uuid.iter_mut().zip(self.key.digest().as_bytes().chunks(2)) {
+            let text = str::from_utf8(pair).unwrap_or_default();
+            *byte = u8::from_str_radix(text, 16).unwrap_or_default();
+        }
+        let mut output = Hashed { inner: BufWriter::with_capacity(64 * 1024, file), hasher: Hasher::sha256(), size: 0 };
+        merge::index(&parts, uuid, &mut output, &merge::Options::default())?;
+        let Hashed { mut inner, hasher, size } = output;
+        inner.flush().during("write", &new)?;
+        drop(inner);
+        fs::rename(&new, &path).during("rename", &path)?;
+        let text = format!("image {size} {}\n", hasher.finish());
+        lock.rewind()
+            .and_then(|()| lock.set_len(0))
+            .and_then(|()| lock.write_all(text.as_bytes()))
+            .during("write", &path)?;
+        Ok(File::open(&path).during("open", &path)?)
+    }
+}
+
+/// The image, if it is as its state says.
+fn found(path: &Path, lock: &mut File) -> io::Result<Option<File>> {
+    let mut state = String::new();
+    lock.rewind()?;
+    lock.take(200).read_to_string(&mut state)?;
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let size = file.metadata()?.len();
+    if !state.starts_with(&format!("image {size} ")) {
+        return Ok(None);
+    }
+    let mut hashed = Hashed { inner: io::sink(), hasher: Hasher::sha256(), size: 0 };
+    io::copy(&mut file, &mut hashed)?;
+    let is_whole = state == format!("image {size} {}\n", hashed.hasher.finish());
+    Ok(is_whole.then_some(file))
+}
+
+/// A stream that is hashed.
+struct Hashed<W> {
+    inner: W,
+    hasher: Hasher,
+    size: u64,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

@@ -1,0 +1,186 @@
+//! Images that are mounted, not unpacked: one mount for all containers, sound after any accident, and unpacked where the kernel or the
+//! file system cannot mount.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use tests::{Registry, Workdir, layout};
+
+const CREATE: &str = "bundle-tool -v create --network none";
+
+/// A working directory with an image, and whether images are mounted here.
+fn work() -> (Workdir, bool) {
+    let work = Workdir::new();
+    let tar =
+        layout::Tar::new().folder("./").folder("etc/").file("etc/os", "this").file("big", &"x".repeat(100_000)).bytes();
+    let top = layout::Tar::new().file("etc/more", "that").symlink("lib", "etc").file("lib/linked", "through").bytes();
+    layout::Builder::new(&work.path("images"))
+        .layer(&tar)
+        .layer(&top)
+        .image("one", serde_json::json!({ "Cmd": ["/x"] }));
+    let said = work.sh(&format!("{CREATE} --name first images:one && bundle-tool delete first"));
+    said.ok();
+    let is_mounted = said_erofs(&work.sh(&format!("{CREATE} --name first images:one")).stderr);
+    work.sh("bundle-tool delete first").ok();
+    (work, is_mounted)
+}
+
+fn said_erofs(stderr: &str) -> bool {
+    stderr.contains("using the EROFS image")
+}
+
+/// How many images are mounted below this working directory.
+fn mounts(work: &Workdir) -> usize {
+    let folder = work.folder().to_str().unwrap();
+    let table = fs::read_to_string("/proc/self/mounts").unwrap();
+    table.lines().filter(|line| line.contains(folder) && line.contains(" erofs ")).count()
+}
+
+#[test]
+fn containers_at_once_share_one_mount_of_their_image() {
+    let (work, is_mounted) = work();
+    if !is_mounted {
+        return;
+    }
+    let text = format!(
+        "for n in $(seq 24); do {CREATE} --name c$n images:one >$n 2>&1 & jobs=\"$jobs $!\"; done; \
+         for job in $jobs; do wait $job || exit 1; done"
+    );
+    work.sh(&text).ok();
+    assert_eq!(mounts(&work), 1);
+    work.sh("for n in $(seq 23); do bundle-tool delete c$n >/dev/null & jobs=\"$jobs $!\"; done; wait $jobs").ok();
+    assert_eq!(mounts(&work), 1, "one container is left");
+    assert_eq!(work.sh("cat $(bundle-tool find c24)/rootfs/lib/linked").ok(), "through");
+    work.sh("bundle-tool unmount c24").ok();
+    assert_eq!(mounts(&work), 0);
+    work.sh("bundle-tool mount c24 && test -e $(bundle-tool find c24)/rootfs/etc/linked").ok();
+    assert_eq!(mounts(&work), 1);
+    work.sh("bundle-tool delete c24").ok();
+    assert_eq!((mounts(&work), work.leaks()), (0, Vec::new()));
+}
+
+#[test]
+fn a_layer_that_was_damaged_is_stored_again() {
+    let (work, is_mounted) = work();
+    if !is_mounted {
+        return;
+    }
+    let layers = work.folder().join("oci/layers");
+    let archive = || {
+        let files = fs::read_dir(layers.join("sha256")).unwrap().map(|entry| entry.unwrap().path());
+        files.max_by_key(|path| path.metadata().unwrap().len()).unwrap()
+    };
+    let image = || {
+        let mut files = fs::read_dir(layers.join("images")).unwrap().map(|entry| entry.unwrap().path());
+        files.find(|path| path.extension().is_some_and(|extension| extension == "erofs")).unwrap()
+    };
+    let forget = |path: &Path| fs::write(path.with_extension("state"), "").unwrap();
+    let shorten = |path: &Path| {
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    };
+    let change = |path: &Path| {
+        let mut bytes = fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    // Somebody writes to them, or the power fails before they are on the disk.
+    let accidents: [(&str, &dyn Fn()); 7] = [
+        ("changed archive", &|| change(&archive())),
+        ("shortened archive", &|| shorten(&archive())),
+        ("archive of unknown state", &|| forget(&archive())),
+        ("no archive", &|| fs::remove_file(archive()).unwrap()),
+        ("changed image", &|| change(&image())),
+        ("shortened image", &|| shorten(&image())),
+        ("image of unknown state", &|| forget(&image())),
+    ];
+    for (what, accident) in accidents {
+        accident();
+        let made = work.sh(&format!("{CREATE} --name again images:one"));
+        assert!(said_erofs(&made.stderr), "{what}: {made}");
+        let seen = work.sh("cd $(bundle-tool find again)/rootfs && cat etc/os etc/linked && wc -c <big").ok();
+        assert_eq!(seen, "thisthrough100000\n", "{what}");
+        assert_eq!(archive().metadata().unwrap().permissions().mode() & 0o777, 0o400, "{what}");
+        work.sh("bundle-tool delete again").ok();
+    }
+}
+
+#[test]
+fn where_no_image_can_be_mounted_layers_are_unpacked() {
+    let (mut work, is_mounted) = work();
+    // A tmpfs cannot back EROFS. There may be none here.
+    let Ok(memory) = tempfile::Builder::new().prefix("oci-tools-").tempdir_in("/dev/shm") else { return };
+    work.set("OCI_HOME", memory.path().to_str().unwrap());
+    let made = work.sh(&format!("{CREATE} --name cc images:one"));
+    assert!(
+        made.stderr.contains("unpacked layers") && (!is_mounted || made.stderr.contains("cannot back EROFS")),
+        "{made}"
+    );
+    let seen =
+        work.sh("cat $(bundle-tool find cc)/rootfs/etc/os; ls $OCI_HOME/layers/sha256 | grep -v state | wc -l").ok();
+    assert_eq!(seen, "this2\n");
+    let said = work.sh("mkdir m; image-tool mount images:one m");
+    assert!(said.status == 1 && said.stderr.contains("image-tool unpack"), "{said}");
+    work.sh("bundle-tool delete cc").ok();
+}
+
+#[test]
+fn layers_that_are_unpacked_already_are_not_stored_once_more() {
+    let (work, is_mounted) = work();
+    if !is_mounted {
+        return;
+    }
+    // As an older version left it.
+    let text = "cd $OCI_HOME/layers && rm -rf images && cd sha256 && for tar in $(ls | grep -v state); do \
+                mv $tar old && rm $tar.state && mkdir $tar && tar -xf old -C $tar && rm -f old && echo durable >$tar.state; done";
+    work.sh(text).ok();
+    let made = work.sh(&format!("{CREATE} --name old images:one"));
+    assert!(made.stderr.contains("using 2 unpacked layers"), "{made}");
+    assert_eq!(work.sh("find $OCI_HOME/layers -maxdepth 2 -type f ! -name '*.state' | wc -l").ok().trim(), "0");
+    work.sh("bundle-tool delete old").ok();
+    // Where the top one is unpacked, it lies on an image of the others.
+    let text =
+        "cd $OCI_HOME/layers/sha256 && for d in $(ls | grep -v state); do [ ! -e $d/big ] || rm -rf $d $d.state; done";
+    work.sh(text).ok();
+    let made = work.sh(&format!("{CREATE} --name both images:one"));
+    assert!(said_erofs(&made.stderr) && made.stderr.contains("below 1 unpacked layer"), "{made}");
+    work.sh("test -e $(bundle-tool find both)/rootfs/big && bundle-tool delete both").ok();
+    assert_eq!(mounts(&work), 0);
+}
+
+#[test]
+fn an_image_is_mounted_and_unmounted() {
+    let (work, is_mounted) = work();
+    if !is_mounted {
+        return;
+    }
+    layout::odd(&work.path("odd"));
+    for address in ["images:one", "odd:odd"] {
+        work.sh(&format!("rm -rf tree; mkdir -p m; image-tool unpack {address} tree && image-tool mount {address} m"))
+            .ok();
+        tests::tree::assert_equal(&work.path("m"), &work.path("tree"), &[""]);
+        assert!(fs::write(work.path("m/new"), "").is_err());
+        work.sh("image-tool unmount m").ok();
+    }
+    assert!(work.sh("image-tool unmount m").stderr.contains("no image is mounted here"));
+    assert_eq!(mounts(&work), 0);
+}
+
+#[test]
+fn a_killed_creation_is_repeated() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry.address());
+    work.sh("registry-tool pull --quiet python:3.8 images").ok();
+    for step in 0..8 {
+        let text = format!(
+            "rm -rf $OCI_HOME/layers; timeout --foreground --signal=KILL 0.0{step}5 {CREATE} --name cc images:python:3.8 >/dev/null 2>&1; \
+             bundle-tool delete --force cc >/dev/null 2>&1; {CREATE} --name cc images:python:3.8 >/dev/null && bundle-tool delete cc"
+        );
+        work.sh(&text).ok();
+        assert_eq!((mounts(&work), work.leaks()), (0, Vec::new()), "{step}");
+    }
+    let left = work.sh("find $OCI_HOME/layers -name '.*' -mindepth 1").ok();
+    assert_eq!(left, "", "what a killed process left is swept");
+}
