@@ -7,7 +7,7 @@ BUILT = target/release
 BUILDING = gcc libc6-dev libseccomp-dev pkg-config
 RUNNING = containernetworking-plugins iproute2 iptables
 IMAGES = busybox-static ca-certificates curl docker-registry mmdebstrap python3-pip skopeo umoci
-TESTING = attr bsdutils buildah containerd criu crun dbus-daemon docker.io fish g++ git mandoc openssl passt podman runc strace systemd \
+TESTING = attr bsdutils buildah containerd criu crun dbus-daemon docker.io fish g++ git mandoc openssl passt podman python3-venv runc strace systemd \
 	uidmap util-linux zsh
 LINTING = git shellcheck
 
@@ -62,6 +62,8 @@ completions: build ## Write the completions of bash, fish and zsh into target/co
 	mkdir -p target/completions
 	for tool in $(TOOLS); do for shell in bash fish zsh; do \
 	$(BUILT)/$$tool completions $$shell >target/completions/$$tool.$$shell || exit 1; done; done
+	for shell in bash fish zsh; do \
+	sed 's/bundle-tool/oci-docker/g; s/bundle_tool/oci_docker/g' target/completions/bundle-tool.$$shell >target/completions/oci-docker.$$shell; done
 
 BIN = $(DESTDIR)$(PREFIX)/bin
 MAN = $(DESTDIR)$(PREFIX)/share/man/man1
@@ -74,12 +76,12 @@ install: man completions ## Install tools, oci-docker, manual pages and completi
 	install -m755 $(addprefix $(BUILT)/,$(TOOLS)) $(BIN)
 	install -m755 tests/docker $(BIN)/oci-docker
 	install -m644 target/man/*.1 $(MAN)
-	for tool in $(TOOLS); do c=target/completions/$$tool && install -m644 $$c.bash $(BASH)/$$tool && \
+	for tool in $(TOOLS) oci-docker; do c=target/completions/$$tool && install -m644 $$c.bash $(BASH)/$$tool && \
 	install -m644 $$c.zsh $(ZSH)/_$$tool && install -m644 $$c.fish $(FISH)/$$tool.fish || exit 1; done
 
 uninstall: ## Remove what install installed
 	rm -f $(addprefix $(BIN)/,$(TOOLS) oci-docker)
-	for tool in $(TOOLS); do rm -f $(MAN)/$$tool.1 $(MAN)/$$tool-*.1 $(BASH)/$$tool $(ZSH)/_$$tool $(FISH)/$$tool.fish; done
+	for tool in $(TOOLS) oci-docker; do rm -f $(MAN)/$$tool.1 $(MAN)/$$tool-*.1 $(BASH)/$$tool $(ZSH)/_$$tool $(FISH)/$$tool.fish; done
 
 clean: ## Remove all that was built
 	cargo clean

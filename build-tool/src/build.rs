@@ -11,22 +11,26 @@ pub mod lint;
 pub mod output;
 mod schedule;
 
+use std::panic::resume_unwind;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
 
 use image_tool::address::home::Home;
 use image_tool::layer;
 use image_tool::layout::platform::Platform;
 use image_tool::show::human::plain;
 
+use crate::cache::turn::Turns;
 use crate::cache::{Cache, folder};
 use crate::dockerfile::excerpt::excerpt;
 use crate::dockerfile::instruction::Instruction;
 use crate::dockerfile::plan::Plan;
-use crate::dockerfile::{Dockerfile, Span, Warning};
+use crate::dockerfile::{Dockerfile, Warning};
 use crate::progress::{Progress, Show};
 use crate::run::agent::Agents;
 use crate::run::interrupt::Interrupt;
 use crate::run::runtime;
+use crate::run::watch::Watch;
 use crate::source::access::Access;
 use crate::source::context::Context;
 use crate::source::digests::Digests;
@@ -42,9 +46,22 @@ use output::Delivery;
 
 /// Builds an image and delivers it.
 pub fn build(options: &Options, delivery: &Delivery) -> Result<Outcome, Error> {
+    let interrupt = Interrupt::listen().map_err(Error::Signals)?;
+    attempt(options, delivery, interrupt.clone()).map_err(|error| match interrupt.signal() {
+        Some(signal) => Error::Interrupted(signal),
+        None => error,
+    })
+}
+
+fn attempt(options: &Options, delivery: &Delivery, interrupt: Interrupt) -> Result<Outcome, Error> {
     let progress = Progress::new(options.show);
     let home = Home::from_environment();
-    let access = options.access()?;
+    let mut access = options.access()?;
+    access.transfers = interrupt.transfers();
+    let watch = OnceLock::new();
+    if options.context.is_brought() {
+        watch.get_or_init(|| session::watch(&home.builds()));
+    }
     let context = options.open_context(&access, &home)?;
     let contexts = Named::new(&options.contexts);
     let task = progress.start(format!("[internal] load build definition from {}", context.dockerfile_name()));
@@ -58,11 +75,11 @@ pub fn build(options: &Options, delivery: &Delivery) -> Result<Outcome, Error> {
             return Err(error);
         }
     };
-    let mut session = session(&ready, Opened { home, context, contexts, access }, progress)?;
+    let session = session(&ready, Opened { home, context, contexts, access, interrupt, watch }, progress)?;
     for place in &delivery.cache_from {
         carry::import(&session, place);
     }
-    let delivered = make(&mut session, &ready.plans).and_then(|made| {
+    let delivered = make(&session, &ready.plans).and_then(|made| {
         let outcome = export::write(&session, &made, delivery)?;
         for order in &delivery.cache_to {
             carry::export(&session, &made, order)?;
@@ -93,51 +110,63 @@ struct Opened {
     context: Context,
     contexts: Named,
     access: Access,
+    interrupt: Interrupt,
+    watch: OnceLock<Option<Watch>>,
 }
 
 fn ready(options: &Options, sources: &epoch::Sources<'_>) -> Result<Ready, Error> {
     let context = sources.context;
     let name = context.dockerfile_name();
     let file = Dockerfile::parse(name, context.dockerfile())?;
-    let last = file.steps.iter().rev().find_map(|step| match &step.instruction {
-        Instruction::From(from) => Some(from.name.clone()),
-        _ => None,
-    });
-    let stage = options.target.clone().or(last.flatten()).unwrap_or_else(|| "default".to_owned());
-    let layout = options.tags.first().map_or("", |tag| tag.layout());
-    let given = options.arguments.get(lint::ARGUMENT).map(String::as_str);
-    let (warnings, error) = lint::lint(context, &file, layout, given)?;
-    if error && !warnings.is_empty() {
-        let mut rules: Vec<&'static str> = warnings.iter().map(|warning| warning.rule).collect();
-        rules.sort_unstable();
-        rules.dedup();
-        return Err(Error::Lint { file: name.to_owned(), rules });
-    }
     let mut platforms = options.platforms.clone();
     if platforms.is_empty() {
         platforms.push(Platform::host());
     }
     let (mut settled, mut plans) = (options.clone(), Vec::new());
     for platform in platforms {
-        let mut plan = Plan::new(name, &file, &|name| settled.argument(&platform, &stage, name))?;
-        plan.set_names(&options.contexts.iter().map(|(name, place)| (name.clone(), place.stage())).collect())?;
-        if let Some(target) = &options.target {
-            plan.set_target(target)?;
-        }
-        settled = epoch::settle(&settled, &mut plan, sources)?;
+        let mut plan = plan(&settled, name, &file, &platform)?;
+        let stage = target_of(options, &file);
+        let predefined = |name: &str| options.predefined(&platform, &stage, name);
+        settled = epoch::settle(&settled, &mut plan, sources, &predefined)?;
         plans.push((platform, plan));
     }
-    Ok(Ready { options: settled, warnings, stage, plans })
+    let layout = options.tags.first().map_or("", |tag| tag.layout());
+    let given = options.arguments.get(lint::ARGUMENT).map(String::as_str);
+    let needed = plans[0].1.needed();
+    let linted = lint::lint(context, &file, layout, given, Some(&needed))?;
+    if let Some(error) = linted.fatal(name) {
+        return Err(error);
+    }
+    Ok(Ready { options: settled, warnings: linted.warnings, stage: target_of(options, &file), plans })
+}
+
+/// The name of the target stage, `default` if it has none.
+fn target_of(options: &Options, file: &Dockerfile) -> String {
+    let last = file.steps.iter().rev().find_map(|step| match &step.instruction {
+        Instruction::From(from) => Some(from.name.clone()),
+        _ => None,
+    });
+    options.target.clone().or(last.flatten()).unwrap_or_else(|| "default".to_owned())
+}
+
+/// Plans the stages of a Dockerfile for a platform.
+fn plan(options: &Options, name: &str, file: &Dockerfile, platform: &Platform) -> Result<Plan, Error> {
+    let stage = target_of(options, file);
+    let mut plan = Plan::new(name, file, &|name| options.argument(platform, &stage, name))?;
+    plan.set_names(&options.contexts.iter().map(|(name, place)| (name.clone(), place.stage())).collect())?;
+    if let Some(target) = &options.target {
+        plan.set_target(target)?;
+    }
+    Ok(plan)
 }
 
 fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<'_>, Error> {
-    let Opened { home, context, contexts, access } = opened;
+    let Opened { home, context, contexts, access, interrupt, watch } = opened;
     let options = &ready.options;
     let agents = Agents::find(&options.ssh, std::env::var_os("SSH_AUTH_SOCK").map(Into::into))?;
     let builds = home.builds();
     Ok(Session {
         options,
-        platform: Platform::host(),
         stage: ready.stage.clone(),
         triggered: Mutex::default(),
         bases: Mutex::default(),
@@ -145,37 +174,48 @@ fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<
         access,
         now: options.timestamp(),
         cache: Cache::open(&home, !options.no_cache)?,
+        turns: Turns::default(),
+        pulls: Mutex::default(),
         layers: layer::cache::Cache::of(&home),
         home,
         context,
         digests: Digests::open(&builds),
         progress,
-        interrupt: Interrupt::listen().map_err(Error::Signals)?,
+        interrupt,
         agents,
         added: OnceLock::new(),
-        watch: OnceLock::new(),
+        watch,
         empty: OnceLock::new(),
         site: Mutex::default(),
     })
 }
 
-/// Makes the target for each platform, one after the other.
-fn make(session: &mut Session<'_>, plans: &[(Platform, Plan)]) -> Result<Vec<Finished>, Error> {
+/// Makes the target for all platforms at the same time.
+fn make(session: &Session<'_>, plans: &[(Platform, Plan)]) -> Result<Vec<Finished>, Error> {
     for (_, plan) in plans {
         check_entitlements(session, plan)?;
     }
     folder::sweep(&session.home.builds(), runtime::end_orphan);
-    let mut finished = Vec::new();
-    for (platform, plan) in plans {
-        session.platform = platform.clone();
-        let made = schedule::make(session, plan);
-        if finished.is_empty() {
-            warn_of_unused_arguments(session, plan);
-        }
-        session.digests.save();
-        finished.push(Finished { platform: platform.clone(), built: made? });
+    let made = |(platform, plan): &(Platform, Plan)| -> Result<Finished, Error> {
+        let built = schedule::make(session, platform, plan)?;
+        Ok(Finished { platform: platform.clone(), built })
+    };
+    let results: Vec<Result<Finished, Error>> = match plans {
+        [only] => vec![made(only)],
+        _ => thread::scope(|scope| {
+            let running: Vec<_> = plans.iter().map(|plan| scope.spawn(|| made(plan))).collect();
+            let end = |made: thread::ScopedJoinHandle<'_, _>| made.join().unwrap_or_else(|panic| resume_unwind(panic));
+            running.into_iter().map(end).collect()
+        }),
+    };
+    if let Some((platform, plan)) = plans.first() {
+        warn_of_unused_arguments(session, platform, plan);
     }
-    Ok(finished)
+    session.digests.save();
+    let (finished, mut errors): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    // One that was ended because of another's error is not what went wrong.
+    errors.sort_by_key(|result| matches!(result, Err(Error::Interrupted(0))));
+    errors.into_iter().next().into_iter().chain(finished).collect()
 }
 
 /// Shows the lines of the Dockerfile that an error is about.
@@ -195,12 +235,11 @@ fn show_warnings(session: &Session<'_>, warnings: &[Warning]) {
     let debug = session.options.debug;
     let more = if debug { "" } else { " (build-tool check shows the lines, and so does --debug)" };
     let mut text = format!("\n {count} warning{s} found{more}:\n");
-    for Warning { line, rule, message } in warnings {
-        text += &plain(&format!(" - {rule}: {message} (line {line})"));
+    for Warning { lines, rule, message } in warnings {
+        text += &plain(&format!(" - {rule}: {message} (line {})", lines.start));
         text.push('\n');
         if debug {
-            let lines = Span { start: *line, end: *line };
-            text += &excerpt(context.dockerfile_name(), context.dockerfile(), lines);
+            text += &excerpt(context.dockerfile_name(), context.dockerfile(), *lines);
         }
     }
     session.progress.block(&text);
@@ -224,8 +263,8 @@ fn check_entitlements(session: &Session<'_>, plan: &Plan) -> Result<(), Error> {
     Ok(())
 }
 
-fn warn_of_unused_arguments(session: &Session<'_>, plan: &Plan) {
-    let Session { options, platform, stage, .. } = session;
+fn warn_of_unused_arguments(session: &Session<'_>, platform: &Platform, plan: &Plan) {
+    let Session { options, stage, .. } = session;
     let declares = |instruction: &Instruction, name: &str| matches!(instruction, Instruction::Arg(arguments) if arguments.iter().any(|argument| argument.name == name));
     let declared = |name: &str| {
         plan.globals.iter().any(|(global, _)| global == name)

@@ -10,6 +10,7 @@
 pub mod exchange;
 pub mod folder;
 pub mod prune;
+pub mod turn;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -115,14 +116,16 @@ pub struct Cache {
     read: bool,
     /// The keys of the steps that were taken or stored.
     used: Arc<Mutex<BTreeSet<String>>>,
+    /// Those of them that were stored.
+    made: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Cache {
-    /// Opens the cache, or creates it. Without `read` (`--no-cache`) it stores steps but never returns one.
+    /// Opens the cache, or creates it. Without `read` (`--no-cache`) it returns only steps that were stored since.
     pub fn open(home: &Home, read: bool) -> Result<Self, layout::Error> {
         let path = home.builds();
         let writer = Layout::create(&path)?.writer()?;
-        Ok(Self { writer, path, read, used: Arc::default() })
+        Ok(Self { writer, path, read, used: Arc::default(), made: Arc::default() })
     }
 
     /// The layout's writer, which takes new layers.
@@ -146,7 +149,7 @@ impl Cache {
 
     /// Looks up a step; `None` if it, or its layer, is not there.
     pub fn get(&self, key: &Key) -> Option<(Record, Option<Layer>)> {
-        if !self.read {
+        if !self.read && !self.made(key) {
             return None;
         }
         let record = self.record(key.hex())?;
@@ -163,6 +166,11 @@ impl Cache {
         };
         self.note(key.hex());
         Some((record, layer))
+    }
+
+    /// Whether the step was stored since the cache was opened.
+    pub fn made(&self, key: &Key) -> bool {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).contains(key.hex())
     }
 
     fn note(&self, key: &str) {
@@ -182,7 +190,9 @@ impl Cache {
     /// Stores what a step did.
     pub fn put(&self, key: &Key, record: &Record) -> Result<(), Io> {
         self.note(key.hex());
-        self.keep(key.hex(), record)
+        self.keep(key.hex(), record)?;
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(key.hex().to_owned());
+        Ok(())
     }
 
     fn keep(&self, key: &str, record: &Record) -> Result<(), Io> {
@@ -241,8 +251,9 @@ mod tests {
     fn a_record_without_its_blob_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::create(folder.path()).unwrap();
-        let cache =
-            Cache { writer: layout.writer().unwrap(), path: folder.path().into(), read: true, used: Arc::default() };
+        let writer = layout.writer().unwrap();
+        let (used, made) = (Arc::default(), Arc::default());
+        let cache = Cache { writer, path: folder.path().into(), read: true, used, made };
         let descriptor = cache.writer().put(MediaType::ImageLayer, b"layer").unwrap();
         let layer = RecordedLayer { descriptor: descriptor.clone(), diff_id: digest::sha256(b"x").to_string() };
         let record = Record { created: "2020-01-01T00:00:00Z".into(), layer: Some(layer), step: "RUN x".into() };
@@ -250,7 +261,9 @@ mod tests {
         assert!(cache.get(&key).is_none());
         cache.put(&key, &record).unwrap();
         assert_eq!(cache.get(&key).unwrap().0, record);
-        assert!(Cache { read: false, ..cache.clone() }.get(&key).is_none());
+        let without = |made| Cache { read: false, made, ..cache.clone() };
+        assert!(without(Arc::default()).get(&key).is_none());
+        assert_eq!(without(Arc::clone(&cache.made)).get(&key).unwrap().0, record, "it was made since");
         fs::remove_file(folder.path().join(Layout::blob_path(descriptor.digest()))).unwrap();
         assert!(cache.get(&key).is_none());
     }

@@ -55,8 +55,8 @@ pub struct Step {
 /// A lint finding at a line.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Warning {
-    /// The line, counted from 1.
-    pub line: usize,
+    /// The lines that it is about.
+    pub lines: Span,
     /// The rule's name, which is BuildKit's.
     pub rule: &'static str,
     /// What is questionable, without file and line.
@@ -73,9 +73,9 @@ impl Dockerfile {
         let mut warnings = Vec::new();
         let mut steps = Vec::new();
         for line in lines {
-            if line.empty_continuation {
-                let message = format!("Empty continuation line found in: {}", line.original);
-                warnings.push(Warning { line: line.span.start, rule: "NoEmptyContinuation", message });
+            if let Some(end) = line.empty_continuation {
+                let (lines, message) = (Span { start: end, end }, "Empty continuation line".to_owned());
+                warnings.push(Warning { lines, rule: "NoEmptyContinuation", message });
             }
             let instruction = parse::instruction(&line, directives.escape).map_err(|problem| Error {
                 file: name.to_owned(),
@@ -126,7 +126,7 @@ mod tests {
     fn empty_continuations_are_warned_of() {
         let file = Dockerfile::parse("x", b"FROM a\nRUN x \\\n\n y\n").unwrap();
         assert_eq!(file.warnings[0].rule, "NoEmptyContinuation");
-        assert_eq!(file.warnings[0].line, 2);
+        assert_eq!(file.warnings[0].lines, Span { start: 4, end: 4 });
     }
 
     /// A line of a valid Dockerfile, its words joined by spaces or continuations.

@@ -14,3 +14,4 @@ pub mod git;
 pub mod ignore;
 pub mod named;
 pub mod place;
+pub mod transfer;

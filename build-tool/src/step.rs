@@ -18,6 +18,8 @@ mod workdir;
 
 use std::sync::PoisonError;
 
+use image_tool::layout::platform::Platform;
+
 use crate::dockerfile::instruction::Instruction;
 use crate::dockerfile::plan::{Base, Plan};
 use crate::dockerfile::{Dockerfile, Step};
@@ -30,11 +32,17 @@ pub use title::shorten;
 use work::Work;
 pub use work::{Built, Sources};
 
-/// Makes the stage of that number; `sources` returns what it takes from.
-pub fn stage(session: &Session<'_>, plan: &Plan, number: usize, sources: &Sources<'_>) -> Result<Built, Failure> {
+/// Makes the stage of that number; `target` is the image's platform, and `sources` returns what the stage takes from.
+pub fn stage(
+    session: &Session<'_>,
+    target: &Platform,
+    plan: &Plan,
+    number: usize,
+    sources: &Sources<'_>,
+) -> Result<Built, Failure> {
     let stage = &plan.stages[number];
     let failure = |source| Failure { lines: stage.span, text: shorten(&stage.text), source };
-    let mut work = Work::begin(session, plan, number, sources).map_err(failure)?;
+    let mut work = Work::begin(session, target, plan, number, sources).map_err(failure)?;
     let mut titles = Titles::of(plan, number, Some(work.platform()).filter(|_| session.options.platforms.len() > 1));
     let mut triggers = Vec::new();
     for trigger in work.draft.take_triggers() {

@@ -13,6 +13,7 @@ pub mod name;
 mod remove;
 pub mod unit;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -35,7 +36,7 @@ pub use remove::{place, remove, remove_unfinished};
 #[non_exhaustive]
 pub enum Error {
     /// A container of that name exists.
-    #[error("{name}: name in use by {} (bundle-tool delete {name}, or another --name)", .path.display())]
+    #[error("{name}: name already in use by {} (bundle-tool delete {name}, or another --name)", .path.display())]
     NameInUse {
         /// The name that was asked for.
         name: String,
@@ -110,6 +111,7 @@ impl Bundle {
     pub fn find(bundles: &Path, text: &str) -> Result<Self, Error> {
         if text.parse::<ContainerName>().is_ok()
             && let Ok(found) = Self::open(&resolve(&bundles.join(text)))
+            && (found.annotation(annotation::NAME).is_none_or(|name| name == text) || found.runtime_id() == text)
         {
             return Ok(found);
         }
@@ -138,7 +140,12 @@ impl Bundle {
         };
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         paths.sort();
-        Ok(paths.iter().filter_map(|path| Self::open(&resolve(path)).ok()).collect())
+        // A container that was renamed has a folder and a link.
+        let mut seen = BTreeSet::new();
+        let places = paths.iter().map(|path| resolve(path)).filter(|place| seen.insert(place.clone()));
+        let mut all: Vec<Self> = places.filter_map(|place| Self::open(&place).ok()).collect();
+        all.sort_by_key(Self::name);
+        Ok(all)
     }
 
     /// The bundle's folder.
@@ -161,6 +168,34 @@ impl Bundle {
         let folder = || self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         // config.json may come from anyone, and a name becomes part of paths and units.
         self.annotation(annotation::NAME).filter(|name| name::is_name(name)).map_or_else(folder, str::to_owned)
+    }
+
+    /// The container's id for the runtime: the name that it was created with.
+    pub fn runtime_id(&self) -> String {
+        let first = self.annotation(annotation::RUNTIME_ID).filter(|name| name::is_name(name));
+        first.map_or_else(|| self.name(), str::to_owned)
+    }
+
+    /// Gives the container another name. Its folder stays where it is, since a supervisor may work in it, and so does its id for the runtime.
+    pub fn rename(&self, bundles: &Path, name: &ContainerName) -> Result<(), Error> {
+        let place = bundles.join(name.as_str());
+        let taken = |path: PathBuf| Error::NameInUse { name: name.to_string(), path };
+        let path = std::path::absolute(&self.path).during("find", &self.path)?;
+        if place != path {
+            match std::os::unix::fs::symlink(&path, &place) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(taken(place)),
+                result => result.during("create", &place)?,
+            }
+        }
+        let (old, runtime_id) = (bundles.join(self.name()), self.runtime_id());
+        let mut config = self.config.clone();
+        config["annotations"][annotation::NAME] = name.as_str().into();
+        config["annotations"][annotation::RUNTIME_ID] = runtime_id.into();
+        replace(&self.path, "config.json", &crate::config::json(&mut config), 0o600)?;
+        if fs::read_link(&old).is_ok_and(|target| target == path) {
+            fs::remove_file(&old).during("remove", &old)?;
+        }
+        Ok(())
     }
 
     /// The volumes that the container uses.
@@ -261,7 +296,7 @@ mod tests {
             assert!(matches!(Bundle::find(&bundles, text), Err(Error::NoSuchBundle(_))), "{text}");
         }
         let message = Draft::create(&bundles, Some(name("web")), None).unwrap_err().to_string();
-        assert!(message.starts_with("web: name in use by "), "{message}");
+        assert!(message.starts_with("web: name already in use by "), "{message}");
         assert!(matches!(Draft::create(&bundles, Some(name("other")), Some(&path)), Err(Error::PathInUse(_))));
         assert!(!bundles.join("other").exists());
 
@@ -269,6 +304,31 @@ mod tests {
         remove(&bundles, &bundle, false).unwrap();
         remove(&bundles, &bundle, false).unwrap();
         assert!(!path.exists() && fs::symlink_metadata(bundles.join("web")).is_err());
+    }
+
+    #[test]
+    fn a_container_keeps_its_folder_under_another_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundles = folder.path().join("bundles");
+        for (text, id) in [("web", "abc123"), ("other", "def456")] {
+            let draft = Draft::create(&bundles, Some(name(text)), None).unwrap();
+            let config = format!(r#"{{"annotations":{{"org.oci-tools.name":"{text}","org.oci-tools.id":"{id}"}}}}"#);
+            draft.commit(config.as_bytes()).unwrap();
+        }
+        let bundle = Bundle::find(&bundles, "web").unwrap();
+        assert!(matches!(bundle.rename(&bundles, &name("other")), Err(Error::NameInUse { .. })));
+        bundle.rename(&bundles, &name("site")).unwrap();
+        let bundle = Bundle::find(&bundles, "site").unwrap();
+        assert_eq!((bundle.name().as_str(), bundle.runtime_id().as_str()), ("site", "web"));
+        assert_eq!(Bundle::list(&bundles).unwrap().len(), 2);
+        bundle.rename(&bundles, &name("page")).unwrap();
+        assert!(fs::symlink_metadata(bundles.join("site")).is_err());
+        let bundle = Bundle::find(&bundles, "page").unwrap();
+        bundle.rename(&bundles, &name("web")).unwrap();
+        let bundle = Bundle::find(&bundles, "web").unwrap();
+        bundle.rename(&bundles, &name("last")).unwrap();
+        remove(&bundles, &Bundle::find(&bundles, "last").unwrap(), false).unwrap();
+        assert_eq!(fs::read_dir(&bundles).unwrap().count(), 1);
     }
 
     #[test]

@@ -5,23 +5,31 @@
 use std::io;
 
 use anyhow::Context as _;
-use bundle_tool::bundle::Bundle;
+use bundle_tool::bundle::{Bundle, Error, annotation};
 use bundle_tool::option::Refused;
 use bundle_tool::{config, container};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use image_tool::address::home::Home;
 use image_tool::program::Tool;
+use image_tool::program::caller;
 use image_tool::program::document::Document;
 use image_tool::program::pipe;
 
 mod candidates;
 mod commit;
+mod cp;
 mod create;
 mod delete;
+mod df;
 mod diff;
+mod docker;
+mod events;
+mod exec;
+mod export;
 mod filter;
 mod find;
 mod hook;
+mod host;
 mod inspect;
 mod joined;
 mod manual;
@@ -30,9 +38,16 @@ mod network;
 mod options;
 mod port;
 mod ps;
+mod pull;
+mod rename;
+mod shell;
 mod spec;
+mod stats;
+mod top;
 mod unit;
 mod unmount;
+mod update;
+mod users;
 mod volume;
 
 /// The name that messages begin with.
@@ -73,8 +88,21 @@ pub(crate) enum Command {
     Commit(commit::Commit),
     Ps(ps::Ps),
     Find(find::Find),
+    Exec(Box<exec::Exec>),
+    Cp(cp::Cp),
+    Export(export::Export),
+    Rename(rename::Rename),
+    Update(Box<update::Update>),
+    Users(users::Users),
+    Docker(docker::Docker),
     Inspect(inspect::Inspect),
     Port(port::Port),
+    Stats(stats::Stats),
+    Top(top::Top),
+    Events(events::Events),
+    Df(df::Df),
+    Info(host::Info),
+    Version(host::Version),
     Volume(volume::Volume),
     Network(network::Network),
     Unit(unit::Unit),
@@ -95,12 +123,30 @@ impl Command {
             Self::Commit(command) => command.run(),
             Self::Ps(command) => command.run(),
             Self::Find(command) => command.run(),
+            Self::Exec(command) => command.run(),
+            Self::Cp(command) => command.run(),
+            Self::Export(command) => command.run(),
+            Self::Rename(command) => command.run(),
+            Self::Update(command) => command.run(),
+            Self::Users(command) => command.run(),
+            Self::Docker(command) => command.run(),
             Self::Inspect(command) => command.run(),
             Self::Port(command) => command.run(),
+            Self::Stats(command) => command.run(),
+            Self::Top(command) => command.run(),
+            Self::Events(command) => command.run(),
+            Self::Df(command) => command.run(),
+            Self::Info(command) => command.run(),
+            Self::Version(command) => command.run(),
             Self::Volume(command) => command.run(),
             Self::Network(command) => command.run(),
             Self::Unit(command) => command.run(),
             Self::Hook(command) => command.run(),
+            Self::Document(Document::Man(man)) => {
+                docker::page::write(&man.folder)
+                    .map_err(|(path, error)| anyhow::Error::new(error).context(path.display().to_string()))?;
+                Document::Man(man).run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES)
+            }
             Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES),
         }
     }
@@ -115,7 +161,16 @@ pub(crate) fn bundle(operand: &str) -> anyhow::Result<Bundle> {
     } else {
         operand
     };
-    Ok(Bundle::find(&Home::from_environment().bundles(), text)?)
+    match Bundle::find(&Home::from_environment().bundles(), text) {
+        Err(Error::NoSuchBundle(_)) if caller::caller().is_some() => anyhow::bail!("No such container: {text}"),
+        result => Ok(result?),
+    }
+}
+
+/// Whether docker would know a container by this word: its name now, or the first digits of its id.
+pub(crate) fn is_dockers_name(bundle: &Bundle, text: &str) -> bool {
+    let text = text.strip_prefix('/').unwrap_or(text);
+    bundle.name() == text || bundle.annotation(annotation::ID).is_some_and(|id| id.starts_with(text))
 }
 
 /// Tells people something that is not an error.
@@ -123,8 +178,37 @@ pub(crate) fn note(text: &str) {
     TOOL.say(text);
 }
 
-/// The exit status for an error: docker's 125 for an option that cannot be honoured, its 64 for a template that cannot be parsed, else 1.
+/// An error with an exit status of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Rejected {
+    text: String,
+    status: u8,
+}
+
+impl Rejected {
+    /// Gives an error its status.
+    pub(crate) fn new(error: anyhow::Error, status: u8) -> Self {
+        Self { text: format!("{error:#}"), status }
+    }
+}
+
+/// The exit status for an error: its own, docker's 125 for an option that cannot be honoured and for what docker run refuses, its 64 for a
+/// template that cannot be parsed, else 1.
 pub(crate) fn status(error: &anyhow::Error) -> u8 {
+    if let Some(Rejected { status, .. }) = error.downcast_ref() {
+        return *status;
+    }
+    if caller::caller().is_some_and(|name| name == "docker run") {
+        // As docker's client has it, which looks at the message of its daemon. What it reads itself is none of them.
+        let text = format!("{error:#}").to_lowercase();
+        return match () {
+            () if ["--env", "--label", "seccomp"].iter().any(|own| text.contains(own)) => 125,
+            () if text.contains("no such file or directory") => 127,
+            () if text.contains("permission denied") => 126,
+            () => 125,
+        };
+    }
     let refused = error.chain().any(|cause| {
         cause.is::<Refused>()
             || matches!(

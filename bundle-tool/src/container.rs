@@ -1,11 +1,13 @@
-//! The life of a container: [`create`] makes a bundle, hooks bring its network up and down, `status` lists it, `change` extracts what it
-//! wrote, `removal` removes it. This room knows all others.
+//! The life of a container: [`create`] makes a bundle, hooks bring its network up and down, `status` lists it, `exec` describes a further
+//! program in it, `copy` carries files in and out, `change` extracts what it wrote, `removal` removes it. This room knows all others.
 //!
 //! `create` first refuses whatever it can without touching the disk. Then it takes the name, makes the root file system, looks up users,
 //! fills volumes, creates mount points, and writes config.json last. If a step fails, dropping the draft undoes those before.
 
 mod attachment;
 pub mod change;
+pub mod copy;
+pub mod exec;
 mod files;
 pub mod hook;
 mod host;
@@ -20,6 +22,7 @@ pub mod removal;
 mod request;
 mod settings;
 pub mod status;
+pub mod update;
 
 use std::fs;
 use std::path::PathBuf;
@@ -34,8 +37,9 @@ use self::attachment::Fresh;
 use self::layers::Tree;
 use self::preparation::Preparation;
 use crate::bundle::name::ContainerName;
-use crate::bundle::{self, Draft};
+use crate::bundle::{self, Draft, annotation};
 use crate::config;
+use crate::journal;
 use crate::network;
 use crate::option::{Refused, environment, port};
 use crate::rootfs::{self, user};
@@ -140,6 +144,10 @@ pub fn create(home: &Home, request: &Request) -> Result<Made, Error> {
         return Err(error);
     }
     fresh.keep();
+    let annotations = spec.annotations().clone().unwrap_or_default();
+    let annotation = |key: &str| annotations.get(key).map(String::as_str);
+    let name = annotation(annotation::NAME).unwrap_or_default();
+    journal::record_container(home, "create", name, annotation);
     Ok(made)
 }
 

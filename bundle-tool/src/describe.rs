@@ -5,12 +5,15 @@
 //! commands know it.
 
 pub mod container;
+pub mod disk;
+pub mod host;
 mod host_config;
 mod identity;
 pub mod mount;
 pub mod network;
 pub mod row;
 pub mod size;
+pub mod usage;
 pub mod volume;
 mod words;
 

@@ -6,6 +6,7 @@
 //! - [`security`]: capabilities, the seccomp policy, `--security-opt`.
 //! - [`rootfs`]: overlay mounts, and the users of a root file system.
 //! - [`bundle`]: bundles on disk, their names and annotations.
+//! - [`journal`]: what happens, recorded for `events`.
 //! - [`volume`]: volumes, and what else is mounted into a container.
 //! - [`network`]: CNI networks.
 //! - [`config`]: an image's config and docker's options as config.json.
@@ -16,6 +17,7 @@ pub mod bundle;
 pub mod config;
 pub mod container;
 pub mod describe;
+pub mod journal;
 pub mod network;
 pub mod option;
 pub mod rootfs;

@@ -46,7 +46,7 @@ pub enum Error {
 
 /// The name of an image in a layout: `org.opencontainers.image.ref.name` by the grammar of image-spec annotations.md.
 ///
-/// Runs of separators such as `a__b` are accepted, because the names of docker have them.
+/// Runs of separators such as `a__b` and tags such as `a:1.` are accepted, because the names of docker have them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RefName(String);
 
@@ -79,7 +79,7 @@ impl FromStr for RefName {
                 && component.ends_with(|last: char| last.is_ascii_alphanumeric())
                 && component.chars().all(|char| char.is_ascii_alphanumeric() || "-._:@+".contains(char))
         };
-        if text.len() > 512 || !text.split('/').all(word) {
+        if text.len() > 512 || !(text.split('/').all(word) || name::check(text).is_ok()) {
             return Err(Error::Reference { text: text.chars().take(80).collect() });
         }
         if split_digest(text).is_some() {

@@ -4,10 +4,12 @@
 //! from an image, a registry or a file is escaped there, an error is one line, and the exit status is 0, 1 or 2. This room knows
 //! `clap` and `anyhow`, which the rest of the library does not; of layouts it knows only what completion offers.
 
+pub mod caller;
 pub mod candidates;
 pub mod completion;
 pub mod document;
 pub mod manual;
+pub mod pflag;
 pub mod pipe;
 pub mod usage;
 
@@ -30,6 +32,11 @@ use crate::show::human::plain;
 /// The crates whose events `-v` shows. Others stay silent: an HTTP client's log would show URLs that can hold secrets.
 const CRATES: [&str; 4] = ["image_tool", "registry_tool", "bundle_tool", "build_tool"];
 
+/// An error that has been told already. The program ends with this status and says no more.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("exit status {0}")]
+pub struct Said(pub u8);
+
 /// A command-line program, by the name that its messages begin with.
 #[derive(Debug, Clone, Copy)]
 pub struct Tool(pub &'static str);
@@ -49,6 +56,7 @@ impl Tool {
             Err(error) => self.usage(&error, &usage::called(A::command(), std::env::args_os())),
             Ok(Ok(())) => ExitCode::SUCCESS,
             Ok(Err(error)) if pipe::is_stdout_closed(error.as_ref()) => ExitCode::SUCCESS,
+            Ok(Err(error)) if error.is::<Said>() => ExitCode::from(error.downcast::<Said>().map_or(1, |said| said.0)),
             Ok(Err(error)) => {
                 interrupt::finish();
                 self.say(&format!("{error:#}"));
@@ -57,14 +65,24 @@ impl Tool {
         }
     }
 
-    /// Writes one line to standard error, after the program's name.
+    /// Writes one line to standard error, after the program's name, or that of the [`caller`].
     pub fn say(self, text: &str) {
-        say(&format!("{}: {text}", self.0));
+        match caller::caller() {
+            Some(name) => {
+                say(&format!("{}: {}", name.split(' ').next().unwrap_or_default(), caller::words(text)));
+            }
+            None => say(&format!("{}: {text}", self.0)),
+        }
     }
 
     /// Prints help and version on standard output, and what is wrong with a command line as one line on standard error.
     fn usage(self, error: &clap::Error, called: &str) -> ExitCode {
         if error.use_stderr() {
+            if let Some(name) = caller::caller() {
+                say(&pflag::reason(error));
+                say(&format!("See '{name} --help'."));
+                return ExitCode::from(pflag::STATUS);
+            }
             self.say(&usage::reason(error, self.0, called));
             return ExitCode::from(2);
         }

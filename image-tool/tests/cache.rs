@@ -145,3 +145,26 @@ fn what_a_killed_process_left_is_swept() {
     work.cache.prune(|_| true).unwrap();
     assert!(!left.exists());
 }
+
+#[test]
+fn a_layer_that_another_made_and_keeps_is_not_waited_for() {
+    let work = Work::new();
+    let source = work.source("x");
+    let shared = std::sync::Arc::new((work, source, std::sync::Barrier::new(8)));
+    let (sender, receiver) = std::sync::mpsc::channel();
+    for _ in 0..8 {
+        let (shared, sender) = (std::sync::Arc::clone(&shared), sender.clone());
+        std::thread::spawn(move || {
+            let (work, source, all) = &*shared;
+            all.wait();
+            let layer = work.cache.layer(source).unwrap();
+            sender.send(()).unwrap();
+            // As stages of a build that wait for each other.
+            all.wait();
+            drop(layer);
+        });
+    }
+    for _ in 0..8 {
+        receiver.recv_timeout(Duration::from_secs(20)).expect("all have the layer at the same time");
+    }
+}

@@ -16,6 +16,7 @@ mod healthcheck;
 mod kill;
 mod list;
 mod logs;
+mod moment;
 mod pause;
 mod ps;
 mod restore;
@@ -186,6 +187,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
         Command::Create(command) => Ok(command.run(&global)?),
         Command::Delete(command) => done(command.run(&global)),
         Command::Events(command) => done(command.run(&global)),
+        Command::Exec(command) if command.is_client() => as_docker(command.run(&global), exec::docker_status),
         Command::Exec(command) => command.run(&global).map_err(|error| Failure { error, status: 255, ours: false }),
         Command::Features(command) => done(command.run()),
         Command::Healthcheck(command) => command.run(&global).map_err(Failure::ours),
@@ -196,6 +198,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
         Command::Ps(command) => done(command.run(&global)),
         Command::Restore(command) => Ok(command.run(&global)?),
         Command::Resume(command) => done(command.run(&global)),
+        Command::Run(command) if command.is_supervised() => as_docker(command.run(&global), run::docker_status),
         Command::Run(command) => Ok(command.run(&global)?),
         Command::Spec(command) => done(command.run()),
         Command::Start(command) => done(command.run(&global)),
@@ -208,6 +211,11 @@ pub(crate) fn run() -> Result<u8, Failure> {
             document.run(&command).map(|()| 0).map_err(Failure::ours)
         }
     }
+}
+
+/// What docker's command would end with.
+fn as_docker(result: Result<u8>, status: fn(&anyhow::Error) -> u8) -> Result<u8, Failure> {
+    result.map_err(|error| Failure { status: status(&error), error, ours: true })
 }
 
 fn done(result: Result<()>) -> Result<u8, Failure> {

@@ -3,11 +3,13 @@
 //! This room holds what is on disk of a container and everything that can be done with that alone. It imports `cgroup`, `spec`
 //! and `kernel`. It knows nothing of how a container is made or supervised.
 
+pub(crate) mod event;
 pub(crate) mod exit;
 pub(crate) mod health;
 pub(crate) mod hook;
 pub(crate) mod output;
 pub(crate) mod state;
+pub(crate) mod supervisor;
 
 use std::fs;
 use std::path::{Path, PathBuf};

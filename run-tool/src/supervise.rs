@@ -5,6 +5,7 @@
 //! of the command line.
 
 pub(crate) mod attach;
+pub(crate) mod client;
 pub(crate) mod foreground;
 pub(crate) mod journal;
 pub(crate) mod logs;

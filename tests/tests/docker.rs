@@ -15,7 +15,7 @@ fn a_container_in_the_background_lives_and_ends() {
     let run = "docker run -d --network none --name c1 --log-opt max-size=1m --log-opt max-file=3";
     let id = work.sh(&format!("{run} busybox sh -c 'echo one; echo two >&2; sleep 1000'")).ok();
     let found = work.sh(&format!("docker inspect --format '{{{{.Name}}}}' {}", &id[..12])).ok();
-    assert_eq!(found, "c1\n", "the first digits of an id serve as a name");
+    assert_eq!(found, "/c1\n", "the first digits of an id serve as a name");
     assert_eq!(work.sh("sleep 0.3; docker logs c1 2>/dev/null").ok(), "one\n");
     assert_eq!(work.sh("docker logs --tail 1 c1 2>&1").ok(), "two\n");
     assert_eq!(work.sh("docker exec -w /tmp -e A=b c1 sh -c 'echo $PWD $A'").ok(), "/tmp b\n");

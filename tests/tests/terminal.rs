@@ -403,16 +403,16 @@ fn bundle_tool_shows_bundles_volumes_and_networks() {
             Data,
         ),
         ("bundle-tool ps --all --format 'table {{.ID}}\\t{{.Labels}}\\t{{.Networks}}' <list.json", Shown),
-        ("bundle-tool inspect foreign", Data),
+        ("bundle-tool inspect foreign </dev/null", Shown),
         (
-            "bundle-tool inspect --format '{{.Name}}{{.ID}}{{.Image}}{{.Hostname}}{{.Labels}}{{.Volumes}}{{json .Config}}' foreign",
+            "bundle-tool inspect --format '{{.Name}}{{.ID}}{{.Config.Image}}{{.Config.Hostname}}{{.Config.Labels}}{{json .Config}}' foreign </dev/null",
             Data,
         ),
         ("bundle-tool find --id foreign", Data),
         ("bundle-tool unit --runtime /bin/true foreign", Shown),
         ("bundle-tool volume ls; bundle-tool volume inspect finis", Shown),
         ("bundle-tool network ls", Data),
-        ("bundle-tool network inspect finis", Data),
+        ("bundle-tool network inspect finis </dev/null", Shown),
     ];
     check(&work, cases);
     work.sh("bundle-tool volume rm finis").ok();
@@ -458,7 +458,7 @@ fn bundle_tool_names_what_is_wrong() {
         "printf '%s' \"$NAME\" | bundle-tool unmount -",
         "bundle-tool ps --all <list.json; bundle-tool find \"$NAME\"",
         "bundle-tool hook up <state.json; bundle-tool find \"$NAME\"",
-        "bundle-tool volume inspect \"$NAME\"; bundle-tool volume create \"$EVIL\"; bundle-tool network inspect \"$NAME\"",
+        "bundle-tool volume inspect \"$NAME\"; bundle-tool volume create \"$EVIL\"; bundle-tool network inspect \"$NAME\" </dev/null",
         "bundle-tool network create --subnet \"$EVIL\" net; bundle-tool network create --bridge \"$EVIL\" net",
         "bundle-tool commit foreign \"images:$NAME\"; bundle-tool commit --change \"$EVIL\" foreign images:new",
     ];

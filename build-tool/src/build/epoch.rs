@@ -66,12 +66,24 @@ pub(super) struct Sources<'a> {
     pub(super) home: &'a Home,
 }
 
+/// The values of arguments before the first FROM and of predefined ones.
+struct Globals<'a> {
+    plan: &'a Plan,
+    given: &'a BTreeMap<String, String>,
+    predefined: &'a dyn Fn(&str) -> Option<String>,
+}
+
 /// The options with the epoch in them. The argument has the number wherever it is seen from now on, or is not set.
-pub(super) fn settle(options: &Options, plan: &mut Plan, sources: &Sources<'_>) -> Result<Options, Error> {
+pub(super) fn settle(
+    options: &Options,
+    plan: &mut Plan,
+    sources: &Sources<'_>,
+    predefined: &dyn Fn(&str) -> Option<String>,
+) -> Result<Options, Error> {
     let mut options = options.clone();
     let global = plan.globals.iter().rev().find(|(name, _)| name == NAME).and_then(|(_, value)| value.clone());
     let Some(value) = options.arguments.get(NAME).cloned().or(global) else { return Ok(options) };
-    options.epoch = resolve(&value, &options.arguments, plan, sources)?;
+    options.epoch = resolve(&value, &Globals { plan, given: &options.arguments, predefined }, sources)?;
     let text = options.epoch.map(|seconds| seconds.to_string());
     match &text {
         Some(text) => drop(options.arguments.insert(NAME.to_owned(), text.clone())),
@@ -83,12 +95,8 @@ pub(super) fn settle(options: &Options, plan: &mut Plan, sources: &Sources<'_>) 
     Ok(options)
 }
 
-fn resolve(
-    value: &str,
-    arguments: &BTreeMap<String, String>,
-    plan: &Plan,
-    sources: &Sources<'_>,
-) -> Result<Option<i64>, Error> {
+fn resolve(value: &str, globals: &Globals<'_>, sources: &Sources<'_>) -> Result<Option<i64>, Error> {
+    let Globals { plan, given, .. } = globals;
     if value.is_empty() {
         return Ok(None);
     }
@@ -116,16 +124,16 @@ fn resolve(
     for step in &stage.steps {
         let Instruction::Arg(declared) = &step.instruction else { continue };
         for Argument { name, default } in declared {
-            let value = match (arguments.get(name), default) {
+            let value = match (given.get(name), default) {
                 (Some(value), _) => value.clone(),
-                (None, Some(default)) => word(default, plan, &variables)?,
+                (None, Some(default)) => globals.word(default, &variables)?,
                 (None, None) => continue,
             };
             variables.insert(name.clone(), value);
         }
     }
-    let checksum = add.checksum.as_deref().map(|text| word(text, plan, &variables)).transpose()?;
-    let source = word(&add.sources[0], plan, &variables)?;
+    let checksum = add.checksum.as_deref().map(|text| globals.word(text, &variables)).transpose()?;
+    let source = globals.word(&add.sources[0], &variables)?;
     remote_time(&source, checksum, sources)?
         .ok_or(Error::Stage { name: value.to_owned(), reason: "adds neither a URL nor a git repository" })
 }
@@ -149,8 +157,11 @@ fn source_of(stage: &Stage) -> Result<&Copy, &'static str> {
     found.ok_or("adds nothing")
 }
 
-fn word(text: &str, plan: &Plan, variables: &BTreeMap<String, String>) -> Result<String, Problem> {
-    expand::word(text, plan.escape, Quoting::Strip, &|name| variables.get(name).cloned())
+impl Globals<'_> {
+    fn word(&self, text: &str, variables: &BTreeMap<String, String>) -> Result<String, Problem> {
+        let lookup = |name: &str| variables.get(name).cloned().or_else(|| (self.predefined)(name));
+        expand::word(text, self.plan.escape, Quoting::Strip, &lookup)
+    }
 }
 
 /// The time of a remote source; `Some(None)` if it has none, `None` if it is not remote.

@@ -30,6 +30,8 @@ type Cell = OnceLock<Result<Arc<Built>, Failed>>;
 
 struct Scheduler<'a> {
     session: &'a Session<'a>,
+    /// The image's platform.
+    platform: &'a Platform,
     plan: &'a Plan,
     stages: Vec<Cell>,
     /// By name and platform.
@@ -39,9 +41,9 @@ struct Scheduler<'a> {
 }
 
 /// Makes the stages that the target needs, and returns the target.
-pub(super) fn make(session: &Session<'_>, plan: &Plan) -> Result<Arc<Built>, Error> {
+pub(super) fn make(session: &Session<'_>, platform: &Platform, plan: &Plan) -> Result<Arc<Built>, Error> {
     let stages = plan.stages.iter().map(|_| Cell::new()).collect();
-    let scheduler = &Scheduler { session, plan, stages, images: Mutex::default(), error: Mutex::default() };
+    let scheduler = &Scheduler { session, platform, plan, stages, images: Mutex::default(), error: Mutex::default() };
     let target = plan.target;
     let made = thread::scope(|scope| {
         for stage in plan.needed().into_iter().filter(|stage| *stage != target) {
@@ -64,7 +66,8 @@ impl Scheduler<'_> {
     /// Returns the stage of that number, made now if nobody has made it yet.
     fn stage(&self, number: usize) -> Result<Arc<Built>, Failed> {
         let made = self.stages[number].get_or_init(|| {
-            let made = step::stage(self.session, self.plan, number, &|base, platform| self.source(base, platform));
+            let sources = |base: &Base, platform: &Platform| self.source(base, platform);
+            let made = step::stage(self.session, self.platform, self.plan, number, &sources);
             made.map(Arc::new).map_err(|failure| self.fail(failure))
         });
         made.clone()
@@ -83,7 +86,8 @@ impl Scheduler<'_> {
     /// Keeps the first error, and stops everything else that is under way.
     fn fail(&self, failure: Failure) -> Failed {
         let Failure { lines, text, source } = failure;
-        if !matches!(source, step::Error::Failed) {
+        // What was interrupted is not what went wrong: that is a signal, or the failure of another stage or platform.
+        if !source.is_interrupt() && !matches!(source, step::Error::Failed) {
             let file = self.session.context.dockerfile_name().to_owned();
             let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
             first.get_or_insert(Error::Step { file, lines, text, source: Box::new(source) });
@@ -112,6 +116,7 @@ impl Scheduler<'_> {
         let draft = || -> Result<Draft, base::Error> {
             let layout = Layout::of(address)?;
             let image = layout.image(address, platform)?;
+            base::fits(&address.to_string(), &image, platform)?;
             Ok(Draft::of_image(&layout, &image)?)
         };
         match draft() {
@@ -160,6 +165,10 @@ impl Scheduler<'_> {
         let report: &dyn Fn(&str) = &|line| task.note(line);
         let slip = self.plan.slips.get(name).map(String::as_str);
         let report = (options.show != Show::Quiet).then_some(report);
+        let turn = Arc::clone(
+            self.session.pulls.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default(),
+        );
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         let found = base::find(&Query { layout, name, platform, pull: options.pull, slip, report }).and_then(
             |(layout, image)| {
                 let mut bases = self.session.bases.lock().unwrap_or_else(PoisonError::into_inner);

@@ -112,7 +112,8 @@ mod tests {
 
     fn cache(folder: &std::path::Path) -> Cache {
         let layout = Layout::create(folder).unwrap();
-        Cache { writer: layout.writer().unwrap(), path: folder.into(), read: true, used: Arc::default() }
+        let (used, made) = (Arc::default(), Arc::default());
+        Cache { writer: layout.writer().unwrap(), path: folder.into(), read: true, used, made }
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub(crate) struct Build {
     context: PathBuf,
     /// Give a name to a further context, for FROM, COPY --from and RUN --mount=from; may be repeated.
     ///
-    /// PLACE is a directory, a URL like that of the context, docker-image://NAME, oci-layout://LAYOUT[:REF], or target:STAGE. The name
+    /// PLACE is a directory, a git repository, the URL of a file, docker-image://NAME, oci-layout://LAYOUT[:REF], or target:STAGE. The name
     /// counts before that of a stage or an image.
     #[arg(long = "build-context", value_name = "NAME=PLACE")]
     build_contexts: Vec<String>,
@@ -75,7 +75,7 @@ pub(crate) struct Build {
     /// Where the result goes: type=image|registry|docker|oci|tar|local with dest=PATH, a folder for its files, or - for a tar; may be
     /// repeated.
     ///
-    /// The default is type=image: a layout. With another one nothing is put into a layout, and the paths that were written are printed.
+    /// With name=NAME an image has that name too, in the layout of the first one. The default is type=image: a layout. With another one nothing is put into a layout, and the paths that were written are printed.
     #[arg(short, long = "output", value_name = "OUTPUT", value_hint = ValueHint::AnyPath)]
     outputs: Vec<String>,
     /// Put the image into its layout, as by default; also beside other outputs.
@@ -251,6 +251,13 @@ impl Build {
         if let Some(tag) = self.tags.iter().find(|tag| tag.digest().is_some()) {
             bail!("--tag {tag}: expected a name, not a digest (LAYOUT:REF)");
         }
+        let mut tags = self.tags;
+        let layout = tags.first().map_or("", Address::layout).to_owned();
+        for text in &self.outputs {
+            for name in output::names(text)? {
+                tags.push(Address::new(&layout, Some(name), None)?);
+            }
+        }
         let mut arguments = BTreeMap::new();
         for text in self.build_args {
             match text.split_once('=') {
@@ -288,7 +295,7 @@ impl Build {
             }
         }
         Ok(Options {
-            tags: self.tags,
+            tags,
             context: Place::of_context(&self.context)?,
             contexts,
             dockerfile: self.file,

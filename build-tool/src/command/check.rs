@@ -33,13 +33,13 @@ impl Check {
         let context = Context::open(&self.context, self.file.as_deref(), &Home::from_environment())?;
         let (name, source) = (context.dockerfile_name(), context.dockerfile());
         let file = Dockerfile::parse(name, source)?;
-        let (found, _) = lint::lint(&context, &file, "", None)?;
+        let found = lint::lint(&context, &file, "", None, None)?.warnings;
         let text = String::from_utf8_lossy(source);
         let lines: Vec<&str> = text.lines().collect();
         let mut out = Vec::new();
         for warning in &found {
-            let finding = format!("{name}:{}: {}: {}", warning.line, warning.rule, warning.message);
-            let line = lines.get(warning.line - 1).unwrap_or(&"").trim_end().replace('\t', "    ");
+            let finding = format!("{name}:{}: {}: {}", warning.lines.start, warning.rule, warning.message);
+            let line = lines.get(warning.lines.start - 1).unwrap_or(&"").trim_end().replace('\t', "    ");
             writeln!(out, "{}\n    {}", plain(&finding), plain(&line))?;
         }
         pipe::print(out)?;

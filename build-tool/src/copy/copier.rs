@@ -191,8 +191,9 @@ impl<'a, 'b> Copier<'a, 'b> {
             FileType::Fifo => (Kind::Fifo, Data::None),
             FileType::CharacterDevice => (Kind::Character(device().0, device().1), Data::None),
             FileType::BlockDevice => (Kind::Block(device().0, device().1), Data::None),
-            // A socket is of no use without the process that listens on it.
-            FileType::Socket | FileType::Unknown => return Ok(()),
+            // A socket is of no use without the process that listens on it; as in BuildKit, an empty file takes its place.
+            FileType::Socket => (Kind::File, Data::None),
+            FileType::Unknown => return Ok(()),
         };
         let mut entry = Entry::new(
             target,
@@ -201,7 +202,7 @@ impl<'a, 'b> Copier<'a, 'b> {
         );
         (entry.uid, entry.gid) = (uid, gid);
         entry.modified = seconds(stat.st_mtime);
-        entry.size = if matches!(entry.kind, Kind::File) { stat.st_size as u64 } else { 0 };
+        entry.size = if matches!(data, Data::File { .. }) { stat.st_size as u64 } else { 0 };
         if entry.kind == Kind::Directory {
             return self.directory_entry(target, entry);
         }

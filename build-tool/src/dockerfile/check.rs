@@ -5,6 +5,7 @@
 //! reported only if it looks like a typing error.
 
 mod found;
+pub mod rule;
 mod settings;
 mod stage;
 
@@ -12,7 +13,7 @@ use std::collections::BTreeSet;
 
 use self::found::Found;
 use super::instruction::Instruction;
-use super::{Dockerfile, Step, Warning};
+use super::{Dockerfile, Problem, Span, Step, Warning};
 
 pub use self::settings::Settings;
 
@@ -31,20 +32,29 @@ pub struct Outside<'a> {
     pub left_out: &'a dyn Fn(&str) -> bool,
     /// What a base image sets, if that is known.
     pub image: &'a dyn Fn(&str) -> Option<Known>,
+    /// Whether the stage of that number is looked into. Of the others, only what every reader of the file sees is checked.
+    pub needed: &'a dyn Fn(usize) -> bool,
 }
 
-/// Returns the findings in a file, in the order of its lines.
-pub fn check(file: &Dockerfile, settings: &Settings, outside: &Outside<'_>) -> Vec<Warning> {
+/// Returns the findings in a file, in the order of its lines, and the first word that cannot be expanded.
+pub fn check(file: &Dockerfile, settings: &Settings, outside: &Outside<'_>) -> (Vec<Warning>, Option<(Span, Problem)>) {
     let warnings = file.warnings.iter().filter(|warning| settings.reports(warning.rule)).cloned().collect();
-    let mut found = Found { warnings, settings };
+    let mut found = Found { warnings, settings, problem: None };
     casing(file, &mut found);
     stages(file, &mut found);
+    let mut stage = None;
     for step in &file.steps {
-        instruction(step, &mut found);
+        if matches!(step.instruction, Instruction::From(_)) {
+            stage = Some(stage.map_or(0, |stage| stage + 1));
+        }
+        written(step, &mut found);
+        if stage.is_some_and(outside.needed) {
+            instruction(step, &mut found);
+        }
     }
     stage::check(file, outside, &mut found);
-    found.warnings.sort_by_key(|warning| warning.line);
-    found.warnings
+    found.warnings.sort_by_key(|warning| warning.lines.start);
+    (found.warnings, found.problem)
 }
 
 /// The keyword as written.
@@ -105,9 +115,10 @@ fn stages(file: &Dockerfile, found: &mut Found<'_>) {
             }
         }
         match from.platform.as_deref() {
-            Some("$TARGETPLATFORM" | "${TARGETPLATFORM}") => {
-                let message = "Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default \
-                               behavior";
+            Some(written @ ("$TARGETPLATFORM" | "${TARGETPLATFORM}")) => {
+                let message = format!(
+                    "Setting platform to predefined {written} in FROM is redundant as this is the default behavior"
+                );
                 found.push(step, "RedundantTargetPlatform", message);
             }
             // A stage whose name says for what platform it is means it.
@@ -139,17 +150,24 @@ fn is_secret(name: &str) -> bool {
     words.iter().any(|word| SECRETS.contains(word)) && !words.iter().any(|word| PUBLIC.contains(word))
 }
 
-/// Rules about one instruction by itself.
-fn instruction(step: &Step, found: &mut Found<'_>) {
+/// Rules about how an instruction is written.
+fn written(step: &Step, found: &mut Found<'_>) {
     match &step.instruction {
         Instruction::Maintainer(_) => {
-            found.push(
-                step,
-                "MaintainerDeprecated",
-                "Maintainer instruction is deprecated in favor of using label (LABEL org.opencontainers.image.authors=…)",
-            );
+            found.push(step, "MaintainerDeprecated", "Maintainer instruction is deprecated in favor of using label");
         }
         Instruction::From(from) => described(step, from.name.as_slice(), found),
+        Instruction::Arg(arguments) => {
+            let names: Vec<String> = arguments.iter().map(|argument| argument.name.clone()).collect();
+            described(step, &names, found);
+        }
+        _ => {}
+    }
+}
+
+/// Rules about one instruction of a stage by itself.
+fn instruction(step: &Step, found: &mut Found<'_>) {
+    match &step.instruction {
         Instruction::Env(pairs) | Instruction::Label(pairs) => {
             let name = step.instruction.keyword();
             if pairs.iter().any(|pair| pair.legacy) {
@@ -167,8 +185,6 @@ fn instruction(step: &Step, found: &mut Found<'_>) {
             for argument in arguments.iter().filter(|argument| is_secret(&argument.name)) {
                 secret(step, "ARG", &argument.name, found);
             }
-            let names: Vec<String> = arguments.iter().map(|argument| argument.name.clone()).collect();
-            described(step, &names, found);
         }
         _ => {}
     }
@@ -188,9 +204,7 @@ fn described(step: &Step, names: &[String], found: &mut Found<'_>) {
 }
 
 fn secret(step: &Step, keyword: &str, name: &str, found: &mut Found<'_>) {
-    let message = format!(
-        "Do not use ARG or ENV instructions for sensitive data ({keyword} {name:?}; see RUN --mount=type=secret)"
-    );
+    let message = format!("Do not use ARG or ENV instructions for sensitive data ({keyword} {name:?})");
     found.push(step, "SecretsUsedInArgOrEnv", message);
 }
 
@@ -203,9 +217,9 @@ mod tests {
         let image = |name: &str| {
             name.starts_with("known").then(|| Known { env: vec!["PATH=/bin".to_owned()], shell: name == "knownshell" })
         };
-        let outside = Outside { left_out: &|source| source == "ignored", image: &image };
+        let outside = Outside { left_out: &|source| source == "ignored", image: &image, needed: &|_| true };
         let settings = Settings::of(&file, None).unwrap();
-        check(&file, &settings, &outside).into_iter().map(|warning| (warning.line, warning.rule)).collect()
+        check(&file, &settings, &outside).0.into_iter().map(|warning| (warning.lines.start, warning.rule)).collect()
     }
 
     #[test]
@@ -241,10 +255,14 @@ mod tests {
             ("FROM a\nCOPY ignored kept /x/\n", vec![(2, "CopyIgnoredFile")]),
             ("FROM a\nARG I=ignored\nADD $I /x/\n", vec![(3, "CopyIgnoredFile")]),
             ("FROM a AS b\nFROM c\nCOPY --from=b ignored /x/\n", vec![]),
-            ("FROM a\nRUN x \\\n\n y\n", vec![(2, "NoEmptyContinuation")]),
+            ("FROM a\nRUN x \\\n\n y\n", vec![(4, "NoEmptyContinuation")]),
             ("FROM a\nCMD [\"x\"]\nCMD [\"y\"]\n", vec![(2, "MultipleInstructionsDisallowed")]),
             ("FROM a\nWORKDIR x\n", vec![(2, "WorkdirRelativePath")]),
             ("FROM a\nWORKDIR /x\nWORKDIR y\n", vec![]),
+            ("FROM a\nENV D=x\nWORKDIR \"${D}\"\n", vec![(3, "WorkdirRelativePath")]),
+            ("FROM a\nENV D=/x\nWORKDIR \"${D}\"\n", vec![]),
+            ("FROM unknown\nWORKDIR \"${HOME}\"\n", vec![]),
+            ("FROM known\nWORKDIR ${HOME}x\n", vec![(2, "UndefinedVar"), (2, "WorkdirRelativePath")]),
             ("FROM known\nLABEL a=$NONE b=$PATH c=${OTHER:-x}\n", vec![(2, "UndefinedVar")]),
             ("FROM known\nRUN --mount=type=tmpfs,target=$NONE x\n", vec![(2, "UndefinedVar")]),
             ("FROM known\nCOPY <<E /x\n$NONE\nE\n", vec![(2, "UndefinedVar")]),
@@ -254,8 +272,25 @@ mod tests {
             ("ARG VERSION=1\nFROM a:$VERSIN\n", vec![(2, "UndefinedArgInFrom")]),
             ("ARG BASE\nFROM $BASE\n", vec![(2, "InvalidDefaultArgInFrom")]),
             ("ARG BASE=a\nFROM ${BASE}\n", vec![]),
+            ("ARG V\nFROM docker:${V}-dind\n", vec![(2, "InvalidDefaultArgInFrom")]),
+            ("ARG V=1\nFROM docker:${V}-dind\n", vec![]),
         ] {
             assert_eq!(rules(source), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_cannot_be_expanded_is_an_error_with_its_line() {
+        for (source, expected) in [
+            ("FROM a\nENV A=1\nENV B='a\\\\'b'\n", Some(3)),
+            ("FROM a\nLABEL a=\"$B${A?}\"\n", None),
+            ("FROM a\nLABEL a=${A^}\n", Some(2)),
+        ] {
+            let file = Dockerfile::parse("D", source.as_bytes()).unwrap();
+            let settings = Settings::of(&file, None).unwrap();
+            let outside = Outside { left_out: &|_| false, image: &|_| None, needed: &|_| true };
+            let (_, problem) = check(&file, &settings, &outside);
+            assert_eq!(problem.map(|(lines, _)| lines.start), expected, "{source}");
         }
     }
 

@@ -54,8 +54,8 @@ pub struct Line {
     pub heredocs: Vec<Heredoc>,
     /// The comments directly above, without `#`, for the lint.
     pub comments: Vec<String>,
-    /// Whether a continuation holds an empty line, which BuildKit plans to refuse.
-    pub empty_continuation: bool,
+    /// The line where the continuations end, if one of them is an empty line, which BuildKit plans to refuse.
+    pub empty_continuation: Option<usize>,
 }
 
 /// Splits a Dockerfile into its directives and logical lines. `name` is the file's name in errors.
@@ -129,6 +129,7 @@ fn logical<'a>(
         logical.push_str(part);
         continues = more;
     }
+    let empty_continuation = empty_continuation.then_some(end);
     Some(Line { span: Span { start: number, end }, empty_continuation, ..split(&logical, escape) })
 }
 
@@ -179,7 +180,7 @@ pub(super) fn split(logical: &str, escape: char) -> Line {
         original: trimmed.to_owned(),
         heredocs: Vec::new(),
         comments: Vec::new(),
-        empty_continuation: false,
+        empty_continuation: None,
     }
 }
 
@@ -309,7 +310,7 @@ mod tests {
         let found = lex("RUN a \\\n  # not here\n\n  b \\ \t\n c\nCMD x\n");
         assert_eq!(found[0].rest, "a   b  c");
         assert_eq!(found[0].span, Span { start: 1, end: 5 });
-        assert!(found[0].empty_continuation);
+        assert_eq!(found[0].empty_continuation, Some(5));
         assert_eq!(found[1].span, Span { start: 6, end: 6 });
     }
 

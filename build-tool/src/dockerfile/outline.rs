@@ -1,14 +1,17 @@
 //! What a Dockerfile offers to those who build it: its targets, and the arguments and secrets of one of them.
 
+mod argument;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use self::argument::Arguments;
 use super::expand::Lookup;
-use super::instruction::{Argument, Instruction};
+use super::instruction::Instruction;
 use super::mount::{self, Kind};
 use super::plan::{NoTarget, Plan};
-use super::{Dockerfile, Error, Step};
+use super::{Dockerfile, Error, Span, Step};
 use image_tool::show::human::plain;
 
 /// A stage that can be built.
@@ -23,6 +26,41 @@ pub struct TargetStage {
     pub description: String,
     /// The image or stage that it begins with, as written.
     pub base: String,
+    /// The platform of its FROM, as written.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub platform: String,
+    /// The lines of its FROM.
+    pub location: Location,
+}
+
+/// Lines of the Dockerfile, in the form of BuildKit's protocol: a range for each of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Location {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ranges: Vec<Range>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct Range {
+    start: Position,
+    end: Position,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct Position {
+    line: usize,
+}
+
+impl Location {
+    /// The lines of a span.
+    pub fn of(lines: Span) -> Self {
+        let range = |line| Range { start: Position { line }, end: Position { line } };
+        Self { ranges: (lines.start..=lines.end).map(range).collect() }
+    }
+
+    fn first_line(&self) -> usize {
+        self.ranges.first().map_or(0, |range| range.start.line)
+    }
 }
 
 /// The arguments and secrets of a target.
@@ -36,8 +74,12 @@ pub struct Outline {
     pub description: String,
     /// The arguments, in the order of the file.
     pub args: Vec<Variable>,
-    /// The secrets, by name.
-    pub secrets: Vec<Secret>,
+    /// The secrets, in the order of the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Need>,
+    /// The SSH agents, in the order of the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ssh: Vec<Need>,
 }
 
 /// A build argument.
@@ -51,15 +93,40 @@ pub struct Variable {
     /// What the comment above its ARG says.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub description: String,
+    /// The lines of its ARG.
+    pub location: Location,
 }
 
-/// A secret.
+/// A secret or an agent that commands ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Secret {
+pub struct Need {
     /// Its id.
     pub name: String,
     /// Whether the build fails without it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub required: bool,
+    /// The lines of the first command that asks for it.
+    pub location: Location,
+}
+
+/// What is needed so far, by its id: whether it is required, and the lines of the first command that asks for it.
+type Needs = BTreeMap<String, (bool, Span)>;
+
+/// Notes that the command of a step asks for something.
+fn note(needs: &mut Needs, id: String, required: bool, lines: Span) {
+    let need = needs.entry(id).or_insert((false, lines));
+    need.0 |= required;
+    if lines.start < need.1.start {
+        need.1 = lines;
+    }
+}
+
+/// The needs in the order of the file.
+fn in_order(needs: Needs) -> Vec<Need> {
+    let mut needs: Vec<_> = needs.into_iter().collect();
+    needs.sort_by_key(|(_, (_, lines))| lines.start);
+    let need = |(name, (required, lines))| Need { name, required, location: Location::of(lines) };
+    needs.into_iter().map(need).collect()
 }
 
 /// Why there is no outline.
@@ -81,21 +148,28 @@ pub fn targets(file: &Dockerfile) -> Vec<TargetStage> {
         if let Instruction::From(from) = &step.instruction {
             let name = from.name.clone().unwrap_or_default();
             let description = described(step, &name);
-            targets.push(TargetStage { name, default: false, description, base: from.base.clone() });
+            let (base, platform) = (from.base.clone(), from.platform.clone().unwrap_or_default());
+            targets.push(TargetStage {
+                name,
+                default: false,
+                description,
+                base,
+                platform,
+                location: Location::of(step.span),
+            });
         }
     }
     if let Some(last) = targets.last_mut() {
         last.default = true;
     }
-    // A stage without a name cannot be named, but the last one is built without.
-    targets.retain(|target| target.default || !target.name.is_empty());
     targets
 }
 
 /// The targets as a table.
 pub fn table_of_targets(targets: &[TargetStage]) -> String {
     let mut rows = vec![vec!["TARGET".to_owned(), "DESCRIPTION".to_owned()]];
-    for target in targets {
+    // A stage without a name cannot be named, but the last one is built without.
+    for target in targets.iter().filter(|target| target.default || !target.name.is_empty()) {
         let name = match (target.name.as_str(), target.default) {
             ("", _) => "(default)".to_owned(),
             (name, true) => format!("{name} (default)"),
@@ -123,41 +197,25 @@ impl Outline {
         let stage = &plan.stages[plan.target];
         let head = file.steps.iter().find(|step| step.span == stage.span);
         let title = stage.name.clone().unwrap_or_default();
-        let mut args: BTreeMap<usize, Vec<Variable>> = BTreeMap::new();
-        let mut secrets: BTreeMap<String, bool> = BTreeMap::new();
-        let globals = file.steps.iter().take_while(|step| !matches!(step.instruction, Instruction::From(_)));
-        let global =
-            |name: &str| plan.globals.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone());
-        for step in globals {
-            let values = |argument: &Argument| global(&argument.name).flatten();
-            args.insert(step.span.start, variables(step, &|_| true, &values));
-        }
-        for number in plan.needed() {
-            for step in &plan.stages[number].steps {
-                let value = |argument: &Argument| given(&argument.name).or_else(|| argument.default.clone());
-                // Without a default, it is one of those before the first FROM, or a predefined one.
-                let is_own = |argument: &Argument| {
-                    let name = argument.name.as_str();
-                    argument.default.is_some()
-                        || (global(name).is_none() && (given(name).is_some() || lookup(name).is_none()))
-                };
-                args.insert(step.span.start, variables(step, &is_own, &value));
-                if let Instruction::Run(run) = &step.instruction {
-                    for mount in
-                        run.mounts.iter().filter_map(|text| mount::parse(text, &|word| Ok(word.to_owned())).ok())
-                    {
-                        if let Kind::Secret { id, required, .. } = mount.kind {
-                            *secrets.entry(id).or_default() |= required;
-                        }
-                    }
+        let mut arguments = Arguments::new(file, &plan, lookup, given);
+        let args = arguments.of_target();
+        let (mut secrets, mut ssh) = (Needs::new(), Needs::new());
+        for step in plan.needed().into_iter().flat_map(|number| &plan.stages[number].steps) {
+            let Instruction::Run(run) = &step.instruction else { continue };
+            for mount in run.mounts.iter().filter_map(|text| mount::parse(text, &|word| Ok(word.to_owned())).ok()) {
+                match mount.kind {
+                    Kind::Secret { id, required, .. } => note(&mut secrets, id, required, step.span),
+                    Kind::Ssh { id, required, .. } => note(&mut ssh, id, required, step.span),
+                    _ => {}
                 }
             }
         }
         Ok(Self {
             description: head.map(|step| described(step, &title)).unwrap_or_default(),
             name: title,
-            args: args.into_values().flatten().collect(),
-            secrets: secrets.into_iter().map(|(name, required)| Secret { name, required }).collect(),
+            args,
+            secrets: in_order(secrets),
+            ssh: in_order(ssh),
         })
     }
 
@@ -179,29 +237,17 @@ impl Outline {
             );
             text += &(table(&rows, 3) + "\n");
         }
-        if !self.secrets.is_empty() {
-            let mut rows = vec![["SECRET", "REQUIRED"].map(str::to_owned).to_vec()];
-            let required = |secret: &Secret| if secret.required { "true".to_owned() } else { String::new() };
-            rows.extend(self.secrets.iter().map(|each| vec![each.name.clone(), required(each)]));
+        for (title, needs) in [("SECRET", &self.secrets), ("SSH", &self.ssh)] {
+            if needs.is_empty() {
+                continue;
+            }
+            let mut rows = vec![[title, "REQUIRED"].map(str::to_owned).to_vec()];
+            let required = |need: &Need| if need.required { "true".to_owned() } else { String::new() };
+            rows.extend(needs.iter().map(|each| vec![each.name.clone(), required(each)]));
             text += &(table(&rows, 3) + "\n");
         }
         text
     }
-}
-
-/// The arguments of an ARG that `keep` keeps.
-fn variables(
-    step: &Step,
-    keep: &dyn Fn(&Argument) -> bool,
-    value: &dyn Fn(&Argument) -> Option<String>,
-) -> Vec<Variable> {
-    let Instruction::Arg(arguments) = &step.instruction else { return Vec::new() };
-    let variable = |argument: &Argument| Variable {
-        name: argument.name.clone(),
-        value: value(argument).unwrap_or_default(),
-        description: described(step, &argument.name),
-    };
-    arguments.iter().filter(|argument| keep(argument)).map(variable).collect()
 }
 
 /// What the comment directly above says of a name that it begins with.
@@ -247,6 +293,18 @@ mod tests {
         let outline = Outline::of("D", &file, None, &lookup, &given).unwrap();
         let text = "TARGET:      main\nDESCRIPTION: runs it\n\nBUILD ARG   VALUE   DESCRIPTION\nVERSION     3       is the one of Python\nDEBUG       \
                     yes\nFREE\n\nSECRET   REQUIRED\nkey      true\n\n";
+        assert_eq!(outline.text(), text);
+        // Those that nothing uses do not count, those that others use do, and values are expanded.
+        let source = "ARG UNUSED=1\nARG A=1\nARG B=x$A\nFROM a:$B AS one\nENV E=e\nARG C=$E-$B\nARG B\nARG D=$E$B\nFROM one\nARG D=2\n";
+        let file = Dockerfile::parse("D", source.as_bytes()).unwrap();
+        let given = |name: &str| (name == "A").then(|| "7".to_owned());
+        let outline = Outline::of("D", &file, None, &given, &given).unwrap();
+        let values: Vec<(&str, &str)> =
+            outline.args.iter().map(|each| (each.name.as_str(), each.value.as_str())).collect();
+        assert_eq!(values, [("A", "7"), ("B", "x7"), ("C", "e-"), ("D", "2")]);
+        let file = Dockerfile::parse("D", FILE.as_bytes()).unwrap();
+        let given = |name: &str| (name == "DEBUG").then(|| "yes".to_owned());
+        let outline = Outline::of("D", &file, None, &lookup, &given).unwrap();
         assert_eq!(outline.text(), text);
         assert!(Outline::of("D", &file, Some("nosuch"), &lookup, &given).is_err());
     }

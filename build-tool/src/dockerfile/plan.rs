@@ -44,6 +44,8 @@ pub struct Stage {
     pub platform: Option<String>,
     /// The instructions after FROM.
     pub steps: Vec<Step>,
+    /// Whether a context of the stage's name has taken its place.
+    replaced: bool,
     /// The lines of its FROM.
     pub span: Span,
     /// The text of its FROM.
@@ -163,6 +165,11 @@ impl Plan {
             return Err(Problem::Invalid { instruction: "FROM", reason });
         }
         let platform = from.platform.as_deref().map(|text| self.expand(text, lookup)).transpose()?;
+        if let (Some(""), Some(written)) = (platform.as_deref(), &from.platform) {
+            let reason =
+                format!("--platform={written} is empty (give its ARGs before the first FROM, or with --build-arg)");
+            return Err(Problem::Invalid { instruction: "FROM", reason });
+        }
         let lower = base.to_lowercase();
         Ok(Stage {
             name: from.name.clone(),
@@ -171,8 +178,9 @@ impl Plan {
                 None if base == "scratch" => Base::Scratch,
                 None => Base::Image(base),
             },
-            platform: platform.filter(|platform| !platform.is_empty()),
+            platform,
             steps: Vec::new(),
+            replaced: false,
             span: step.span,
             text: step.text.clone(),
         })
@@ -227,6 +235,7 @@ impl Plan {
                 // A context takes the place of the stage: its instructions are not carried out.
                 self.stages[number].base = own;
                 self.stages[number].steps.clear();
+                self.stages[number].replaced = true;
             } else if let Some(base) = base {
                 self.stages[number].base = base;
             }
@@ -293,10 +302,11 @@ impl Plan {
         }
     }
 
-    /// An earlier stage; or the context that has taken its place, which leaves it no instructions.
+    /// An earlier stage, or the context that has taken its place. A stage that begins with a context is one even without
+    /// instructions: the context may be an image with triggers.
     fn taken(&self, stage: usize) -> Base {
         match &self.stages[stage].base {
-            context @ Base::Context(_) if self.stages[stage].steps.is_empty() => context.clone(),
+            context @ Base::Context(_) if self.stages[stage].replaced => context.clone(),
             _ => Base::Stage(stage),
         }
     }

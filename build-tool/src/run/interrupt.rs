@@ -1,9 +1,13 @@
-//! Interrupts: SIGINT, SIGTERM and SIGHUP kill the running containers; then the build ends like any other that failed.
+//! Interrupts: SIGINT, SIGTERM and SIGHUP kill the running containers and end what is being fetched; then the build ends like any
+//! other that failed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::source::transfer::Transfers;
 
 /// Whether the build is to end, and the containers to kill then.
 #[derive(Debug, Clone, Default)]
@@ -16,7 +20,11 @@ struct Shared {
     set: AtomicBool,
     signal: AtomicI32,
     running: Mutex<Vec<Container>>,
+    transfers: Transfers,
 }
+
+/// How long a build may take to end after a signal. What waits for someone else, such as standard input, cannot be ended.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, PartialEq)]
 struct Container {
@@ -40,15 +48,25 @@ impl Interrupt {
                 }
                 // Killing takes a while, and a second signal must be noticed meanwhile.
                 let listener = listener.clone();
-                std::thread::spawn(move || listener.set());
+                std::thread::spawn(move || {
+                    listener.set();
+                    std::thread::sleep(PATIENCE);
+                    std::process::exit(128 + signal);
+                });
             }
         })?;
         Ok(interrupt)
     }
 
-    /// Kills the running containers, and lets no other start.
+    /// What is being fetched, and ended with the containers.
+    pub fn transfers(&self) -> Transfers {
+        self.shared.transfers.clone()
+    }
+
+    /// Kills the running containers and ends what is being fetched, and lets nothing more start.
     pub fn set(&self) {
         self.shared.set.store(true, Ordering::SeqCst);
+        self.shared.transfers.end();
         let running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for container in &running {
             self.end(container);
@@ -78,7 +96,7 @@ impl Interrupt {
             if !running() || command.status().is_ok_and(|status| status.success()) {
                 break;
             }
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 

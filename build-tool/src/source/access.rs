@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::transfer::Transfers;
+
 /// The secrets that hold credentials, and the rights that the caller gives.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
@@ -10,6 +12,8 @@ pub struct Access {
     secrets: BTreeMap<String, String>,
     /// The socket of the ssh agent.
     pub agent: Option<PathBuf>,
+    /// What is being fetched.
+    pub transfers: Transfers,
 }
 
 /// The ids of secrets that hold credentials, which the name of the host follows.

@@ -1,10 +1,11 @@
 //! The context of a build: the files that COPY may take, and the Dockerfile.
 //!
-//! A context that is not a folder is brought into a temporary folder first, whole. Its `.dockerignore` counts all the same, so an
-//! image does not depend on where its context comes from.
+//! A context that is not a folder is brought into a temporary folder first, whole. As in BuildKit, its `.dockerignore` does not count
+//! then: it says what is not worth sending, and whoever made the archive or the commit has decided that already.
 
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use image_tool::address::home::Home;
@@ -48,9 +49,14 @@ enum Time {
     Unknown,
     /// The time of a commit, or the server's `Last-Modified`.
     At(i64),
-    /// The time of the newest file of an archive.
+    /// The time of the newest file of an archive that was unpacked.
     OfNewest,
+    /// The time of the newest file in the archive that is the only file.
+    OfArchive,
 }
+
+/// The name of the only file of a context that is one.
+const FILE: &str = "context";
 
 /// A context as it is opened.
 struct Brought {
@@ -150,7 +156,7 @@ impl Context {
             _ => PathBuf::from("-"),
         };
         let root = open_root(&brought.path)?;
-        let (name, bytes, ignore_beside) = if dockerfile_from_stdin {
+        let (name, bytes, beside) = if dockerfile_from_stdin {
             let mut bytes = Vec::new();
             io::stdin().lock().take(LIMIT).read_to_end(&mut bytes).during("read", "-")?;
             ("-".to_owned(), bytes, None)
@@ -159,7 +165,8 @@ impl Context {
         } else {
             find(&root, &brought.path, &shown, dockerfile, place.is_brought())?
         };
-        let tree = brought.into_tree(root, format!("the context {}", shown.display()), ignore_beside)?;
+        let ignore = if place.is_brought() { Ignore::default() } else { read_ignore(&root, &brought.path, beside)? };
+        let tree = brought.into_tree(root, format!("the context {}", shown.display()), ignore);
         Ok(Self { tree, dockerfile: bytes, dockerfile_name: name })
     }
 
@@ -193,9 +200,14 @@ impl Context {
 impl Tree {
     /// Opens a context that has a name.
     pub(super) fn of_named(name: &str, place: &Place, access: &Access, home: &Home) -> Result<Self, Error> {
-        let brought = bring(place, access, home, false)?;
+        let brought = match place {
+            // As in BuildKit, what is downloaded for a name is a file, archive or not.
+            Place::Url(url) => download_file(url, access, home)?,
+            _ => bring(place, access, home, false)?,
+        };
         let root = open_root(&brought.path)?;
-        brought.into_tree(root, format!("the context {name}"), None)
+        let ignore = if place.is_brought() { Ignore::default() } else { read_ignore(&root, &brought.path, None)? };
+        Ok(brought.into_tree(root, format!("the context {name}"), ignore))
     }
 
     /// The time of the context, as in [`Context::time`].
@@ -211,29 +223,36 @@ impl Tree {
                 let times = found.iter().filter(|file| is_file(file.stat.st_mode)).map(|file| file.stat.st_mtime);
                 Ok(times.max())
             }
+            Time::OfArchive => {
+                let path = self.path.join(FILE);
+                let file = fs::File::open(&path).during("open", &path)?;
+                Ok(archive::newest(&file).during("read", &path)?)
+            }
         }
     }
 }
 
 impl Brought {
-    /// Reads the ignore rules, unless they lie beside the Dockerfile.
-    fn into_tree(self, root: Root, name: String, beside: Option<(String, Vec<u8>)>) -> Result<Tree, Error> {
+    fn into_tree(self, root: Root, name: String, ignore: Ignore) -> Tree {
         let Self { path, temporary, time, .. } = self;
-        let (ignore_name, text) = match beside {
-            Some((name, text)) => (name, text),
-            None => {
-                let text = match root.read(".dockerignore", LIMIT) {
-                    Ok(text) => text,
-                    Err(error) if error.is_not_found() => Vec::new(),
-                    Err(source) => return Err(Error::Open { path: path.join(".dockerignore"), source }),
-                };
-                (".dockerignore".to_owned(), text)
-            }
-        };
-        let ignore = Ignore::parse(&String::from_utf8_lossy(&text))
-            .map_err(|source| Error::Ignore { name: ignore_name, source })?;
-        Ok(Tree { files: Files::new(root, ignore, name), path, time, _temporary: temporary })
+        Tree { files: Files::new(root, ignore, name), path, time, _temporary: temporary }
     }
+}
+
+/// Reads the ignore rules of a folder, unless there are others beside the Dockerfile.
+fn read_ignore(root: &Root, path: &Path, beside: Option<(String, Vec<u8>)>) -> Result<Ignore, Error> {
+    let (name, text) = match beside {
+        Some((name, text)) => (name, text),
+        None => {
+            let text = match root.read(".dockerignore", LIMIT) {
+                Ok(text) => text,
+                Err(error) if error.is_not_found() => Vec::new(),
+                Err(source) => return Err(Error::Open { path: path.join(".dockerignore"), source }),
+            };
+            (".dockerignore".to_owned(), text)
+        }
+    };
+    Ignore::parse(&String::from_utf8_lossy(&text)).map_err(|source| Error::Ignore { name, source })
 }
 
 fn open_root(path: &Path) -> Result<Root, Error> {
@@ -309,7 +328,7 @@ fn bring(place: &Place, access: &Access, home: &Home, keep_git_dir: bool) -> Res
         Place::Url(url) => {
             let mut fetched = download::fetch(url, None, access, &builds)?;
             io::Seek::rewind(&mut fetched.file).during("read", url)?;
-            let brought = unpack("context", &download::shown(url), fetched.file, &builds)?;
+            let brought = unpack(FILE, &download::shown(url), fetched.file, &builds)?;
             Ok(Brought { time: fetched.modified.map_or(Time::OfNewest, Time::At), ..brought })
         }
         _ => {
@@ -320,6 +339,27 @@ fn bring(place: &Place, access: &Access, home: &Home, keep_git_dir: bool) -> Res
             unpack("-", "-", io::stdin(), &builds)
         }
     }
+}
+
+/// Downloads a URL as the only file of a context.
+fn download_file(url: &str, access: &Access, home: &Home) -> Result<Brought, Error> {
+    let builds = home.builds();
+    fs::create_dir_all(&builds).during("create", &builds)?;
+    let mut fetched = download::fetch(url, None, access, &builds)?;
+    let folder = Folder::new(&builds)?;
+    let path = folder.path().join(FILE);
+    let mut copy = || -> io::Result<()> {
+        io::Seek::rewind(&mut fetched.file)?;
+        io::copy(&mut fetched.file, &mut fs::File::create(&path)?)?;
+        if let Some(seconds) = fetched.modified.and_then(|seconds| u64::try_from(seconds).ok()) {
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            fs::File::options().write(true).open(&path)?.set_modified(time)?;
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+    };
+    copy().during("write", &path)?;
+    let time = fetched.modified.map_or(Time::OfArchive, Time::At);
+    Ok(Brought { path: folder.path().to_owned(), temporary: Some(folder), time, dockerfile: None })
 }
 
 /// Unpacks a tar, compressed or not, into a temporary folder. Anything else is a Dockerfile without a context: with a `file` name

@@ -66,9 +66,10 @@ pub enum Error {
 
 /// Whether a source of ADD is a URL that this tool fetches.
 pub fn is_url(source: &str) -> bool {
-    ["http://", "https://"]
-        .iter()
-        .any(|scheme| source.len() > scheme.len() && source[..scheme.len()].eq_ignore_ascii_case(scheme))
+    ["http://", "https://"].iter().any(|scheme| {
+        let head = source.get(..scheme.len()).filter(|_| source.len() > scheme.len());
+        head.is_some_and(|head| head.eq_ignore_ascii_case(scheme))
+    })
 }
 
 /// A URL that is fetched only if its content is needed.
@@ -143,6 +144,9 @@ pub fn fetch(url: &str, expected: Option<&Digest>, access: &Access, folder: &Pat
     let mut body = response.into_body().into_reader();
     let mut buffer = vec![0; 1 << 16];
     loop {
+        if access.transfers.is_ended() {
+            return Err(transfer(io::Error::other("interrupted")));
+        }
         match body.read(&mut buffer).map_err(transfer)? {
             0 => break,
             count => {
@@ -194,9 +198,14 @@ pub fn shown(url: &str) -> String {
     }
 }
 
-/// Parses an HTTP date, to seconds since 1970.
+/// Parses an HTTP date in one of its three forms (RFC 9110, section 5.6.7), to seconds since 1970.
 fn seconds(text: &str) -> Option<i64> {
-    jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp().as_second())
+    if let Ok(time) = jiff::fmt::rfc2822::parse(text) {
+        return Some(time.timestamp().as_second());
+    }
+    let old = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let time = old.iter().find_map(|form| jiff::civil::DateTime::strptime(form, text).ok())?;
+    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
 }
 
 #[cfg(test)]
@@ -222,7 +231,11 @@ mod tests {
             (host("http://me:secret@h:8/x@y"), host("http://[::1]:8/x"), host("http://h?@x")),
             ("h", "::1", "h")
         );
-        assert!(is_url("HTTPS://h/x") && !is_url("http") && !is_url("a/b"));
-        assert_eq!(seconds("Thu, 01 Jan 1970 00:00:10 GMT"), Some(10));
+        assert!(is_url("HTTPS://h/x") && !is_url("http") && !is_url("http://") && !is_url("a/b"));
+        assert!(!is_url("test-äöü.txt") && !is_url("http:/ä"), "a character may go across the length of a scheme");
+        for date in ["Thu, 01 Jan 1970 00:00:10 GMT", "Thursday, 01-Jan-70 00:00:10 GMT", "Thu Jan  1 00:00:10 1970"] {
+            assert_eq!(seconds(date), Some(10), "{date}");
+        }
+        assert_eq!(seconds("yesterday"), None);
     }
 }

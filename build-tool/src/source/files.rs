@@ -287,9 +287,15 @@ impl Files {
             .map_err(|errno| self.io("open", path, errno.into()))
     }
 
-    /// Whether the ignore rules leave out everything that a source names.
+    /// Whether the ignore rules leave out everything that a source names, as far as the lint can tell. With exceptions it cannot: a file
+    /// may be there that it does not know.
     pub fn leaves_out(&self, written: &str) -> bool {
-        self.hides(&inside(written), true)
+        let path = inside(written);
+        match (self.ignore.has_exceptions(), path.as_os_str().is_empty()) {
+            (true, _) => false,
+            (false, true) => self.ignore.excludes_everything(),
+            (false, false) => self.ignore.excludes(&path),
+        }
     }
 
     /// Whether there are no ignore rules.
@@ -397,10 +403,7 @@ impl Walk<'_> {
             let kind = FileType::from_raw_mode(stat.st_mode);
             let directory = kind == FileType::Directory;
             let excluded = self.excludes(&below, &path);
-            if kind == FileType::Socket
-                || (excluded && !(directory && self.reaches_below(&below, &path)))
-                || !(included || directory)
-            {
+            if (excluded && !(directory && self.reaches_below(&below, &path))) || !(included || directory) {
                 continue;
             }
             let length = self.found.len();
@@ -550,11 +553,19 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_left_out_if_nothing_below_it_comes_back() {
-        let (_folder, files) = files("src\n!src/deep/y.py\n*.txt");
-        for (source, expected) in [("c.txt", true), ("/c.txt", true), ("src", false), ("src/x.py", true), (".", false)]
-        {
-            assert_eq!(files.leaves_out(source), expected, "{source}");
+    fn a_source_is_left_out_only_where_no_exception_could_bring_it_back() {
+        for (rules, source, expected) in [
+            ("src\n*.txt", "c.txt", true),
+            ("src\n*.txt", "/c.txt", true),
+            ("src\n*.txt", "src", true),
+            ("src\n*.txt", "src/x.py", true),
+            ("src\n*.txt", ".", false),
+            ("**/*", ".", true),
+            ("src\n!src/deep/y.py", "src", false),
+            ("src\n!src/deep/y.py", "src/x.py", false),
+        ] {
+            let (_folder, files) = files(rules);
+            assert_eq!(files.leaves_out(source), expected, "{rules:?} {source}");
         }
     }
 

@@ -17,6 +17,8 @@ pub struct Ignore {
 struct Rule {
     exception: bool,
     pattern: Pattern,
+    /// Whether it is a pattern that all files match.
+    everything: bool,
 }
 
 /// A line that cannot be parsed.
@@ -63,7 +65,8 @@ impl Ignore {
         let cleaned = clean(line);
         // `.` would exclude the context itself.
         if !cleaned.is_empty() {
-            self.rules.push(Rule { exception, pattern: Pattern::ignore(&cleaned)? });
+            let everything = ["*", "**", "**/*"].contains(&cleaned.as_str());
+            self.rules.push(Rule { exception, pattern: Pattern::ignore(&cleaned)?, everything });
         }
         Ok(())
     }
@@ -71,6 +74,16 @@ impl Ignore {
     /// Whether there are no rules.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+
+    /// Whether some rule is an exception, with `!`.
+    pub fn has_exceptions(&self) -> bool {
+        self.rules.iter().any(|rule| rule.exception)
+    }
+
+    /// Whether some rule excludes all files.
+    pub fn excludes_everything(&self) -> bool {
+        self.rules.iter().any(|rule| rule.everything && !rule.exception)
     }
 
     /// Whether `path`, relative to the context, is excluded.

@@ -105,7 +105,7 @@ impl Place {
     }
 
     /// Whether its files are brought here first, so that nothing outside of them can be meant.
-    pub(super) fn is_brought(&self) -> bool {
+    pub fn is_brought(&self) -> bool {
         !matches!(self, Self::Folder(_))
     }
 }

@@ -153,7 +153,7 @@ pub fn find(query: &Query<'_>) -> Result<(Layout, Image), Error> {
 }
 
 /// Refuses an image for another platform. One that does not say what it is for is taken.
-fn fits(name: &str, image: &Image, platform: &Platform) -> Result<(), Error> {
+pub fn fits(name: &str, image: &Image, platform: &Platform) -> Result<(), Error> {
     let config: serde_json::Value = serde_json::from_slice(image.config_bytes()).unwrap_or_default();
     let text = |key: &str| config[key].as_str().unwrap_or_default().to_owned();
     let (os, architecture) = (text("os"), text("architecture"));

@@ -34,7 +34,8 @@ impl Draft {
         if let Some(variant) = platform.variant() {
             document.insert("variant".into(), variant.into());
         }
-        Self { document, config: Map::new(), history: Vec::new(), layers: Vec::new() }
+        let config = Map::from_iter([("WorkingDir".to_owned(), "/".into())]);
+        Self { document, config, history: Vec::new(), layers: Vec::new() }
     }
 
     /// Continues from an image.

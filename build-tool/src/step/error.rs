@@ -125,6 +125,13 @@ pub enum Error {
     Interrupted,
 }
 
+impl Error {
+    /// Whether the step was ended because the build ends.
+    pub fn is_interrupt(&self) -> bool {
+        matches!(self, Self::Interrupted | Self::Run(run::Error::Interrupted))
+    }
+}
+
 /// A step that failed, and its place in the Dockerfile.
 #[derive(Debug)]
 pub struct Failure {

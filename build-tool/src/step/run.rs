@@ -46,6 +46,8 @@ impl Work<'_> {
     pub(super) fn run(&mut self, run: &Run, task: &Task<'_>) -> Result<bool, Error> {
         let request = self.run_request(run)?;
         let key = self.run_key(&request)?;
+        // The same command may be under way for another platform.
+        let _turn = self.session.turns.take(&key);
         if self.cached(&key, &request.text)? {
             return Ok(true);
         }
@@ -191,7 +193,6 @@ impl Work<'_> {
             home: &session.home,
             folder: folder.path(),
         };
-        session.watch();
         run::run(&job, task, &session.interrupt)?;
         let upper = folder.path().join("upper");
         let options = diff::Options { latest: session.options.epoch, ..diff::Options::default() };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use image_tool::address::Address;
@@ -18,6 +18,7 @@ use oci_spec::image::Descriptor;
 
 use crate::cache::Cache;
 use crate::cache::folder::Folder;
+use crate::cache::turn::Turns;
 use crate::dockerfile::instruction::Run;
 use crate::progress::{Progress, Show};
 use crate::run::agent::{self, Agents};
@@ -190,13 +191,22 @@ pub fn proxies(arguments: &BTreeMap<String, String>) -> Vec<String> {
     variables
 }
 
+/// Starts a watch over a build that is about to make temporary folders.
+pub fn watch(builds: &Path) -> Option<Watch> {
+    match Watch::start(builds) {
+        Ok(watch) => Some(watch),
+        Err(error) => {
+            tracing::warn!("a killed build will leave its containers and folders to the next one: {error}");
+            None
+        }
+    }
+}
+
 /// What the steps of one build share.
 #[derive(Debug)]
 pub struct Session<'a> {
     /// The options of the build.
     pub options: &'a Options,
-    /// The platform of the image.
-    pub platform: Platform,
     /// The name of the stage that becomes the image, `default` if it has none.
     pub stage: String,
     /// The arguments that base images' triggers declare.
@@ -209,6 +219,10 @@ pub struct Session<'a> {
     pub home: Home,
     /// The step cache.
     pub cache: Cache,
+    /// The commands that are being run, so that none is run twice for two platforms.
+    pub turns: Turns,
+    /// Held while an image is looked up or pulled, by its name: its images for two platforms are put under one name.
+    pub pulls: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
     /// The cache of unpacked layers.
     pub layers: layer::cache::Cache,
     /// The context.
@@ -227,22 +241,24 @@ pub struct Session<'a> {
     pub agents: Agents,
     /// What ADD of a repository may use, made with the first of them.
     pub added: OnceLock<Access>,
-    /// Ends the containers if the build is killed; started with the first of them.
-    pub watch: OnceLock<Option<Watch>>,
     /// The layer of a command that changes nothing, once there was one.
     pub empty: OnceLock<(Descriptor, Digest)>,
     /// What the commands have in common, made with the first of them.
     pub site: Mutex<Option<Arc<Site>>>,
+    /// Ends the containers if the build is killed, and removes its folders; started before the first of them, and dropped after the
+    /// last, so it is the last field.
+    pub watch: OnceLock<Option<Watch>>,
 }
 
 impl Session<'_> {
-    /// The value of an argument: that of `--build-arg`, or the predefined one.
-    pub fn argument(&self, name: &str) -> Option<String> {
-        self.options.argument(&self.platform, &self.stage, name)
+    /// The value of an argument: that of `--build-arg`, or the predefined one. `platform` is the image's.
+    pub fn argument(&self, platform: &Platform, name: &str) -> Option<String> {
+        self.options.argument(platform, &self.stage, name)
     }
 
-    /// Creates a temporary folder on the layer cache's file system.
+    /// Creates a temporary folder on the layer cache's file system, which is watched.
     pub fn folder(&self) -> Result<Folder, Io> {
+        self.watch.get_or_init(|| watch(&self.home.builds()));
         Folder::new(&self.home.builds())
     }
 
@@ -264,17 +280,6 @@ impl Session<'_> {
         }
         let agent = self.agents.socket("default", &self.home.builds())?;
         Ok(self.added.get_or_init(|| self.access.with_agent(agent)))
-    }
-
-    /// Starts the watch, unless it runs.
-    pub fn watch(&self) {
-        self.watch.get_or_init(|| match Watch::start(&self.home.builds()) {
-            Ok(watch) => Some(watch),
-            Err(error) => {
-                tracing::warn!("a killed build will leave its containers to the next one: {error}");
-                None
-            }
-        });
     }
 
     /// What a RUN asks for: whether everything is to be allowed, and its network.

@@ -39,6 +39,8 @@ pub type Sources<'a> = dyn Fn(&Base, &Platform) -> Result<Option<Arc<Built>>, Er
 /// A stage in the making.
 pub(super) struct Work<'a> {
     pub(super) session: &'a Session<'a>,
+    /// The image's platform.
+    target: &'a Platform,
     pub(super) plan: &'a Plan,
     pub(super) number: usize,
     sources: &'a Sources<'a>,
@@ -61,6 +63,7 @@ impl<'a> Work<'a> {
     /// Begins the stage of that number.
     pub(super) fn begin(
         session: &'a Session<'a>,
+        target: &'a Platform,
         plan: &'a Plan,
         number: usize,
         sources: &'a Sources<'a>,
@@ -68,7 +71,7 @@ impl<'a> Work<'a> {
         let stage = &plan.stages[number];
         let platform = match &stage.platform {
             Some(text) => text.parse()?,
-            None => session.platform.clone(),
+            None => target.clone(),
         };
         let (mut draft, key) = match sources(&stage.base, &platform)? {
             Some(built) => (built.draft.clone(), built.key.clone()),
@@ -82,6 +85,7 @@ impl<'a> Work<'a> {
         let (tree, unpacked, command_set) = (None, Vec::new(), false);
         Ok(Self {
             session,
+            target,
             plan,
             number,
             sources,
@@ -109,14 +113,14 @@ impl<'a> Work<'a> {
     /// What `--from=name` means in this stage.
     pub(super) fn from(&self, name: &str) -> Result<Option<Arc<Built>>, Error> {
         // As in BuildKit, an image is the target's, even where the stage has a platform of its own.
-        (self.sources)(&self.plan.from(name, self.number)?, &self.session.platform)
+        (self.sources)(&self.plan.from(name, self.number)?, self.target)
     }
 
     /// The value of an ARG that has no default of its own.
     pub(super) fn inherited(&self, name: &str) -> Option<String> {
         match self.plan.globals.iter().rev().find(|(global, _)| global == name) {
             Some((_, value)) => value.clone(),
-            None => self.session.argument(name),
+            None => self.session.argument(self.target, name),
         }
     }
 
@@ -189,7 +193,8 @@ impl<'a> Work<'a> {
     /// Takes a step from the cache; `false` if it is not there.
     pub(super) fn cached(&mut self, key: &Key, text: &str) -> Result<bool, Error> {
         let stage = self.plan.stages[self.number].name.as_ref();
-        if stage.is_some_and(|stage| self.session.options.no_cache_stages.contains(stage)) {
+        let afresh = stage.is_some_and(|stage| self.session.options.no_cache_stages.contains(stage));
+        if afresh && !self.session.cache.made(key) {
             return Ok(false);
         }
         let Some((record, layer)) = self.session.cache.get(key) else { return Ok(false) };

@@ -69,9 +69,81 @@ fn calls_say_what_a_dockerfile_offers() {
     work.file("context/Dockerfile", "FROM scratch as a\nLABEL a=b\n");
     let run = work.run(&["build", "--call=check", "context"]);
     assert_eq!(run.status, 1);
-    let start = "Check complete, 1 warning has been found!\n\nWARNING: FromAsCasing\n'as' and 'FROM' keywords' casing do not match\n\
+    let start = "Check complete, 1 warning has been found!\n\n\
+                 WARNING: FromAsCasing - https://docs.docker.com/go/dockerfile/rule/from-as-casing/\n'as' and 'FROM' keywords' casing do not match\n\
                  Dockerfile:1\n--------------------\n   1 | >>> FROM scratch as a\n";
     assert!(run.stdout.starts_with(start), "{}", run.stdout);
     work.run(&["build", "--call", "lints", "context"]).fails("--call lints: unknown method (check, outline, targets)");
     assert!(!work.path("home/builds/steps").exists(), "nothing is built");
+}
+
+#[test]
+fn a_check_in_json_is_buildkits() {
+    let work = Work::new();
+    let dockerfile = "FROM scratch AS Bad\nMAINTAINER \\\n me\nFROM ${NONE} AS base\n";
+    work.file("context/Dockerfile", dockerfile);
+    let run = work.run(&["build", "--call=check,format=json", "context"]);
+    assert_eq!(run.status, 1);
+    let found: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(
+        found["warnings"][0],
+        serde_json::json!({
+            "ruleName": "StageNameCasing", "description": "Stage names should be lowercase",
+            "url": "https://docs.docker.com/go/dockerfile/rule/stage-name-casing/",
+            "detail": "Stage name 'Bad' should be lowercase",
+            "location": {"ranges": [{"start": {"line": 1}, "end": {"line": 1}}]},
+        })
+    );
+    let line = |line: u32| serde_json::json!({"start": {"line": line}, "end": {"line": line}});
+    assert_eq!(found["warnings"][1]["location"]["ranges"], serde_json::json!([line(2), line(3)]));
+    assert_eq!(found["warnings"][2]["ruleName"], "UndefinedArgInFrom");
+    assert_eq!(found["buildError"]["location"]["ranges"], serde_json::json!([line(4)]), "{}", run.stdout);
+    assert_eq!(found["sources"][0]["filename"], "Dockerfile");
+
+    for (dockerfile, message) in [
+        ("# check=error=true\nFROM scratch as a\n", "lint violation found for rules: FromAsCasing"),
+        ("FROM --platform=$NONE scratch\n", "Dockerfile:1: FROM: --platform=$NONE is empty"),
+        ("FROM scratch\nLABEL a=${B^}\n", "Dockerfile:2: "),
+        ("FROM scratch\nBADCMD\n", "Dockerfile:2: unknown instruction: BADCMD"),
+    ] {
+        work.file("context/Dockerfile", dockerfile);
+        let run = work.run(&["build", "--call=check,format=json", "context"]);
+        let found: Value = serde_json::from_str(&run.stdout).unwrap();
+        assert!(found["buildError"]["message"].as_str().unwrap().contains(message), "{}", run.stdout);
+        assert_eq!(run.status, 1);
+    }
+
+    let dockerfile = "FROM scratch AS tools\nRUN --mount=type=ssh,id=hub --mount=type=secret,id=k x\nCMD x\nFROM scratch\nLABEL a b\n";
+    work.file("context/Dockerfile", dockerfile);
+    let outline = work.run(&["build", "--call=outline,format=json", "--target=tools", "context"]).ok().stdout;
+    let outline: Value = serde_json::from_str(&outline).unwrap();
+    assert_eq!(outline["ssh"], serde_json::json!([{"name": "hub", "location": {"ranges": [line(2)]}}]));
+    assert_eq!(outline["secrets"][0]["name"], "k");
+    // Only what the target needs is looked into.
+    let run = work.run(&["build", "-o", "out", "context"]).ok();
+    assert!(run.shows("LegacyKeyValueFormat") && !run.shows("JSONArgsRecommended"), "{}", run.stderr);
+    let run = work.run(&["build", "--check", "--target=tools", "context"]);
+    assert!(!run.stdout.contains("LegacyKeyValueFormat") && run.stdout.contains("JSONArgs"), "{}", run.stdout);
+    assert!(work.run(&["build", "--check", "context"]).stdout.contains("2 warnings"));
+}
+
+#[test]
+fn what_the_ignore_rules_leave_out_is_told_as_far_as_that_is_known() {
+    let work = Work::new();
+    for (ignore, source, expected) in [
+        ("out\n", "out", true),
+        ("out\n", "./out/", true),
+        ("out\n", "out/file", true),
+        ("out\n!out/file\n", "out/file", false),
+        ("*\n!in\n", ".", false),
+        ("*\n", ".", true),
+        ("*.log\n", ".", false),
+        ("*.log\n", "*.log", true),
+        ("out\n", "in", false),
+    ] {
+        work.file("context/.dockerignore", ignore);
+        work.file("context/Dockerfile", &format!("FROM scratch\nCOPY {source} /d/\n"));
+        let run = work.run(&["build", "--check", "context"]);
+        assert_eq!(run.stdout.contains("CopyIgnoredFile"), expected, "{ignore:?} {source}: {}", run.stdout);
+    }
 }

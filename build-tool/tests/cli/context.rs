@@ -48,7 +48,8 @@ fn a_url_is_a_context() {
     for body in [files, gzip.finish().unwrap()] {
         let url = serve(body);
         work.run(&["build", "-q", "-t", "images:built", &url]).ok();
-        assert_eq!(work.top().keys().map(String::as_str).collect::<Vec<_>>(), ["c", "c/a"]);
+        let all = ["c", "c/.dockerignore", "c/Dockerfile", "c/a"];
+        assert_eq!(work.top().keys().map(String::as_str).collect::<Vec<_>>(), all, "nothing is left out");
         work.run(&["build", "-q", "-t", "images:built", "--build-arg", "SOURCE_DATE_EPOCH=context", &url]).ok();
         assert_eq!(work.config()["created"], "2017-07-14T02:40:00Z", "the newest file's time");
     }
@@ -65,7 +66,7 @@ fn contexts_have_names() {
     work.file("other/no.log", "");
     work.file("other/.dockerignore", "*.log\n");
     work.file("other/etc/os", "os");
-    let url = serve(tar(&[("f", "fetched")]));
+    let url = serve(b"fetched".to_vec());
     let build = |dockerfile: &str, contexts: &[&str]| {
         let mut more = Vec::new();
         for context in contexts {
@@ -78,7 +79,11 @@ fn contexts_have_names() {
         (format!("src={url}"), "fetched"),
         ("src=oci-layout://images:base".into(), ""),
     ] {
-        let from = if expected.is_empty() { "/usr/lib/here" } else { "f" };
+        let from = match expected {
+            "" => "/usr/lib/here",
+            "fetched" => "context",
+            _ => "f",
+        };
         build(&format!("FROM scratch\nCOPY --from=src {from} /x\n"), &[&context]).ok();
         assert_eq!(text(&work.top(), "x"), expected, "{context}");
     }
@@ -107,6 +112,28 @@ fn contexts_have_names() {
 }
 
 #[test]
+fn what_is_downloaded_for_a_name_is_a_file() {
+    let work = Work::new();
+    let url = serve(tar(&[("f", "packed")]));
+    let named = format!("src={url}");
+    let dockerfile = "ARG SOURCE_DATE_EPOCH=src\nFROM scratch\nADD --from=src context /\n";
+    work.build_with(&dockerfile.replace("ADD", "COPY"), &["--build-context", &named]).ok();
+    assert_eq!(work.top()["context"].1, tar(&[("f", "packed")]));
+    assert_eq!(work.config()["created"], "2017-07-14T02:40:00Z", "the time of the newest file in it");
+}
+
+#[test]
+fn a_layout_as_a_context_has_the_platform_that_is_built() {
+    let work = Work::with_base();
+    let arguments =
+        ["build", "--platform", "linux/s390x", "--build-context", "src=oci-layout://images:base", "context"];
+    work.file("context/Dockerfile", "FROM src\nLABEL a=b\n");
+    let host = Platform::host();
+    work.run(&arguments)
+        .fails(&format!("Dockerfile:1: FROM src: images:base: no image for linux/s390x (available: {host})"));
+}
+
+#[test]
 fn a_url_with_a_checksum_is_fetched_once_and_unpacked_where_that_is_wanted() {
     let work = Work::new();
     let body = tar(&[("f", "unpacked")]);
@@ -121,4 +148,14 @@ fn a_url_with_a_checksum_is_fetched_once_and_unpacked_where_that_is_wanted() {
     assert!(work.top().contains_key("d/context"));
     let run = work.build(&format!("FROM scratch\nADD --checksum={checksum} {url} {url} /d/\n"));
     assert!(run.status == 1 && run.stderr.contains("--checksum is for one source only"), "{}", run.stderr);
+}
+
+#[test]
+fn an_image_with_a_name_has_its_triggers() {
+    let work = Work::with_base();
+    work.file("base/Dockerfile", "FROM base\nONBUILD COPY --from=first /etc/passwd /seen\n");
+    work.run(&["build", "-q", "-t", "images:trigger", "base"]).ok();
+    let dockerfile = "FROM base AS first\nFROM src AS second\nFROM scratch\nCOPY --from=second /seen /x\n";
+    work.build_with(dockerfile, &["--build-context", "src=oci-layout://images:trigger"]).ok();
+    assert!(text(&work.top(), "x").starts_with("root:"));
 }

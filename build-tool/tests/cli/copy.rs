@@ -319,3 +319,16 @@ fn with_the_epoch_an_image_does_not_depend_on_the_cache() {
         assert_eq!(build(&[]), build(&["--no-cache"]), "no hard links");
     }
 }
+
+#[test]
+fn names_may_hold_any_characters_and_a_socket_becomes_a_file() {
+    let work = Work::new();
+    work.file("context/test-äöü.txt", "here");
+    work.file("context/http:/ä", "no url");
+    let _socket = std::os::unix::net::UnixListener::bind(work.path("context/socket")).unwrap();
+    work.build("FROM scratch\nCOPY test-äöü.txt /\nADD http:/ä /x\nCOPY . /all/\n").ok();
+    let layers = work.layers();
+    assert_eq!((text(&layers[0], "test-äöü.txt"), text(&layers[1], "x")), ("here".to_owned(), "no url".to_owned()));
+    assert_eq!((&entry(&layers[2], "all/socket").kind, text(&layers[2], "all/socket")), (&Kind::File, String::new()));
+    assert_eq!(work.config()["config"]["WorkingDir"], "/");
+}

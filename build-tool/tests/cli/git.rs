@@ -240,6 +240,15 @@ fn submodules_come_along_unless_they_are_hostile() {
     assert!(!top.contains_key("r/sub/.git"));
     work.build(&format!("FROM scratch\nADD {main_url}?submodules=false /r/\n")).ok();
     assert!(!work.top().contains_key("r/sub/a.txt"));
+    // A server of plain files gives no part of a history.
+    git(&main, FIRST, &["update-server-info"]);
+    git(&path, FIRST, &["update-server-info"]);
+    let plain = Server::start(work.path("served"), false);
+    git(&main, FIRST, &["config", "-f", ".gitmodules", "submodule.sub.url", &plain.url("repo.git/.git")]);
+    git(&main, FIRST, &["commit", "-qam", "plain"]);
+    git(&main, FIRST, &["update-server-info"]);
+    work.build(&format!("FROM scratch\nADD {} /r/\n", plain.url("main.git/.git"))).ok();
+    assert_eq!(text(&work.top(), "r/sub/a.txt"), "one");
     // Files of this machine are none of a repository's business.
     for hostile in [path.to_str().unwrap(), "ext::sh -c touch% owned"] {
         git(&main, FIRST, &["config", "-f", ".gitmodules", "submodule.sub.url", hostile]);
@@ -261,7 +270,7 @@ fn a_repository_is_a_context() {
     build(&[&url]).ok();
     let top = work.top();
     assert_eq!(text(&top, "c/a.txt"), "two");
-    assert!(!top.contains_key("c/x.log") && !top.contains_key("c/.git"), "its ignore rules count");
+    assert!(top.contains_key("c/x.log") && !top.contains_key("c/.git"), "its ignore rules do not count");
     build(&[&format!("{url}#v1")]).ok();
     assert_eq!(text(&work.top(), "c/a.txt"), "one");
     build(&["--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1", &format!("{url}#{first}")]).ok();
@@ -313,4 +322,42 @@ fn a_repository_is_a_context() {
     work.file("D", "ARG SOURCE_DATE_EPOCH=time\nFROM scratch AS time\nCOPY x /\nFROM scratch\nLABEL a=b\n");
     build(&["-f", "D", "context"]).fails("SOURCE_DATE_EPOCH: the stage time does more than ADD");
     work.is_clean();
+}
+
+#[test]
+fn an_interrupt_ends_git() {
+    let work = Work::new();
+    // A server that never answers.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/repo.git", listener.local_addr().unwrap());
+    work.file("context/Dockerfile", &format!("FROM scratch\nADD {url} /\n"));
+    for context in ["context", &url] {
+        let mut child = work.command(&["build", context]).stderr(Stdio::piped()).spawn().unwrap();
+        let _asked = listener.accept().unwrap();
+        let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let mut stderr = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(128 + 15), "{stderr}");
+        assert!(stderr.ends_with("build-tool: interrupted by signal 15\n"), "{stderr}");
+        let runs = fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            line.starts_with(b"git") && String::from_utf8_lossy(&line).contains(&url)
+        });
+        assert!(!runs, "git goes on");
+    }
+    work.is_clean();
+}
+
+#[test]
+fn a_time_may_come_from_a_stage_with_predefined_arguments() {
+    let work = Work::new();
+    let (_, [first, _]) = repository(&work);
+    let server = Server::start(work.path("served"), true);
+    let dockerfile = format!(
+        "ARG SOURCE_DATE_EPOCH=time\nFROM scratch AS time\nADD {}#${{TARGETOS:+{first}}} /\nFROM scratch\nLABEL a=b\n",
+        server.url("repo.git")
+    );
+    work.build(&dockerfile).ok();
+    assert_eq!(work.config()["created"], "2020-09-13T12:26:40Z");
 }

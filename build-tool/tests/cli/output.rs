@@ -242,3 +242,33 @@ fn an_image_says_how_it_was_made_and_what_is_in_it() {
     work.run(&["build", "--sbom", "-o", "out", "context"])
         .fails("--attest: only an image has attestations (type=image, registry or oci)");
 }
+
+#[test]
+fn an_output_may_name_the_image() {
+    let work = work();
+    let arguments =
+        ["build", "-t", "images:app:0", "-o", "type=image,name=app:1", "-o", "type=oci,name=app:3,dest=app.tar"];
+    work.run(&[&arguments[..], &["context"]].concat()).ok();
+    let index = json(&fs::read(work.path("images/index.json")).unwrap());
+    let names = index["manifests"].as_array().unwrap().iter();
+    let mut names: Vec<&str> =
+        names.filter_map(|entry| entry["annotations"]["org.opencontainers.image.ref.name"].as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["app:0", "app:1", "app:3"]);
+}
+
+#[test]
+fn what_fails_for_one_platform_is_what_is_told() {
+    let work = Work::with_base();
+    let foreign = if cfg!(target_arch = "s390x") { "linux/riscv64" } else { "linux/s390x" };
+    let host = Platform::host().to_string();
+    // The host's image is there, the other one is not.
+    work.file("context/Dockerfile", "FROM base\nRUN sleep 30\n");
+    let both = format!("{host},{foreign}");
+    let run =
+        work.run(&["build", "-t", "images:x", "--runtime", "runc", "--pull=never", "--platform", &both, "context"]);
+    assert_eq!(run.status, 1);
+    let last = run.stderr.lines().last().unwrap_or_default();
+    assert!(last.contains(&format!("no image for {foreign}")), "{}", run.stderr);
+    work.is_clean();
+}

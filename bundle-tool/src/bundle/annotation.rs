@@ -12,6 +12,8 @@ pub const PORTS: &str = "org.oci-tools.ports";
 pub const COMMAND: &str = "org.oci-tools.command";
 /// The container's name, which is its id for the runtime.
 pub const NAME: &str = "org.oci-tools.name";
+/// The id for the runtime of a container that has been renamed; absent if it is the name.
+pub const RUNTIME_ID: &str = "org.oci-tools.runtime-id";
 /// The container's id as docker has one: 64 hexadecimal digits.
 pub const ID: &str = "org.oci-tools.id";
 /// The signal that stops the container, by name or number.
@@ -30,6 +32,8 @@ pub const LOG_DRIVER: &str = "org.oci-tools.log-driver";
 pub const LOG_OPTIONS: &str = "org.oci-tools.log-options";
 /// The health check, in the JSON form of docker's image config.
 pub const HEALTHCHECK: &str = "org.oci-tools.healthcheck";
+/// The path of the journal in which what happens to the container is recorded, for `bundle-tool events`.
+pub const EVENTS: &str = "org.oci-tools.events";
 /// docker's network mode: `none`, `host`, `container:ID` or the name of a network.
 pub const NETWORK_MODE: &str = "org.oci-tools.network-mode";
 /// What the network hook sets up: a [`crate::network::Plan`] in JSON.

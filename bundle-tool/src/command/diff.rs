@@ -1,9 +1,10 @@
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 
 use anyhow::bail;
 use bundle_tool::container::change;
 use image_tool::layer::diff::Options;
-use image_tool::program::pipe::stdout_error;
+use image_tool::program::pipe::{self, stdout_error};
 
 use super::{About as _, candidates};
 
@@ -15,6 +16,9 @@ use super::{About as _, candidates};
   bundle-tool diff box | tar t
   bundle-tool diff box | image-tool append images:alpine -")]
 pub(crate) struct Diff {
+    /// Print a line for each path instead, as docker diff does: A for what was added, C for what was changed, D for what was deleted.
+    #[arg(long)]
+    names: bool,
     /// Container name, ID prefix or bundle path, or - to read one from standard input.
     #[arg(add = candidates::containers())]
     bundle: String,
@@ -40,6 +44,11 @@ impl io::Write for Stdout {
 
 impl Diff {
     pub(crate) fn run(self) -> anyhow::Result<()> {
+        if self.names {
+            let lines = change::names(&super::bundle(&self.bundle)?).about(&self.bundle)?;
+            let line = |(what, path): &(char, PathBuf)| format!("{what} /{}\n", path.display());
+            return pipe::print(lines.iter().map(line).collect::<String>());
+        }
         if io::stdout().is_terminal() {
             bail!("an archive is not written to a terminal (bundle-tool diff {} | tar t)", self.bundle);
         }

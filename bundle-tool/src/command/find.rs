@@ -11,7 +11,7 @@ use super::candidates;
   bundle-tool find --id web
   bundle-tool find --name 4f2a")]
 pub(crate) struct Find {
-    /// Print the container's name, which is its ID for the runtime, instead of the path.
+    /// Print the container's ID for the runtime, which is the name that it was created with, instead of the path.
     #[arg(long)]
     name: bool,
     /// Print the container's 64-digit ID instead of the path.
@@ -26,7 +26,7 @@ impl Find {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let bundle = super::bundle(&self.container)?;
         if self.name {
-            return pipe::print_line(&bundle.name());
+            return pipe::print_line(&bundle.runtime_id());
         }
         if self.id {
             let id = bundle.annotation(annotation::ID);

@@ -44,7 +44,7 @@ const TYPES: [&str; 4] = ["container", "image", "network", "volume"];
 /// A template that cannot be parsed, for which docker has an exit status of its own.
 #[derive(Debug, thiserror::Error)]
 #[error("template parsing error: {0}")]
-pub(crate) struct BadTemplate(#[from] image_tool::show::template::Error);
+pub(crate) struct BadTemplate(#[from] pub(super) image_tool::show::template::Error);
 
 /// What is shown so far, and what went wrong.
 #[derive(Default)]
@@ -130,6 +130,8 @@ impl Inspect {
 /// The image of the default layout that docker would mean by a name.
 fn image(name: &str) -> anyhow::Result<Option<Value>> {
     use image_tool::layout::Error;
+    // An id is found by its digits.
+    let name = name.strip_prefix("sha256:").unwrap_or(name);
     let Ok(address) = format!(":{name}").parse() else { return Ok(None) };
     match document::image(&address, None) {
         Ok(found) => Ok(Some(found)),

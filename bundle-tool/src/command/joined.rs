@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 use anyhow::{Context as _, bail};
 use bundle_tool::container::status::{self, Container};
 use image_tool::address::home::Home;
+use rustix::fs::FileType;
 
 /// A list of ten thousand containers is smaller.
 const LIMIT: u64 = 256 << 20;
@@ -25,9 +26,16 @@ pub(super) fn containers(home: &Home, command: &str) -> anyhow::Result<Vec<Conta
     Ok(status::join(&home.bundles(), states)?)
 }
 
-/// The containers as far as they can be known: without a list, none of them runs.
+/// The containers as far as they can be known. Without a list, as on a terminal or with an empty file, none of them runs; a pipe must have
+/// one, since its other end may have failed.
 pub(super) fn containers_or_bundles(home: &Home, command: &str) -> anyhow::Result<Vec<Container>> {
-    if io::stdin().is_terminal() { Ok(status::join(&home.bundles(), Vec::new())?) } else { containers(home, command) }
+    let stat = rustix::fs::fstat(rustix::stdio::stdin());
+    let has_list = stat.is_ok_and(|stat| match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo | FileType::Socket => true,
+        FileType::RegularFile => stat.st_size > 0,
+        _ => false,
+    });
+    if has_list { containers(home, command) } else { Ok(status::join(&home.bundles(), Vec::new())?) }
 }
 
 /// The container that a word means: by its name, its id or the first digits of its id.

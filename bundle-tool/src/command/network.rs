@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use anyhow::{Context as _, bail};
 use bundle_tool::bundle::name::is_name;
 use bundle_tool::container;
+use bundle_tool::describe::identity;
 use bundle_tool::describe::network as described;
+use bundle_tool::journal;
 use bundle_tool::network::cni::Conflist;
 use bundle_tool::network::design::Wanted;
 use bundle_tool::network::state::Networks;
@@ -224,6 +226,8 @@ impl Create {
             options: environment::labels(self.opt).context("--opt")?,
         };
         container::create_network(home, &wanted)?;
+        let id = identity("network", &name);
+        journal::record(home, "network", "create", &id, &[("name", &name), ("type", "bridge")]);
         pipe::print_line(&name)
     }
 }
@@ -241,5 +245,6 @@ fn remove(home: &Home, name: &str) -> anyhow::Result<()> {
         bail!("{name}: network in use by container {user} (run-tool delete {user})");
     }
     std::fs::remove_file(path).during("remove", path)?;
+    journal::record(home, "network", "destroy", &identity("network", name), &[("name", name), ("type", "bridge")]);
     pipe::print_line(name)
 }

@@ -21,12 +21,15 @@ use bundle_tool::network::files::Dns;
 use bundle_tool::option::Refused;
 use bundle_tool::option::environment;
 use clap::{ArgAction, ValueHint};
-use image_tool::address::Address;
 use image_tool::address::home::Home;
+use image_tool::address::{Address, name};
 use image_tool::layout::platform::Platform;
 use image_tool::program::pipe;
 
 use super::candidates;
+
+pub(crate) use self::life::restart_policy;
+pub(crate) use self::limits::Resources;
 
 /// The options of docker run. A switch takes `=true` and `=false` as well.
 #[derive(clap::Args)]
@@ -43,16 +46,16 @@ pub(crate) struct Options {
     #[arg(long)]
     name: Option<ContainerName>,
     /// Create the bundle at this path instead of $OCI_HOME/bundles/NAME.
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "PATH", allow_hyphen_values = true, value_hint = ValueHint::DirPath)]
     bundle: Option<PathBuf>,
     /// Copy the image instead of mounting an overlay on its layers.
     #[arg(long)]
     copy: bool,
     /// Write the container's ID to this file, which must not exist.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true, value_hint = ValueHint::FilePath)]
     cidfile: Option<PathBuf>,
     /// Use the image for this platform [default: this machine's].
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]", add = candidates::words(candidates::PLATFORMS))]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", allow_hyphen_values = true, add = candidates::words(candidates::PLATFORMS))]
     platform: Option<Platform>,
 
     #[command(flatten)]
@@ -73,15 +76,57 @@ pub(crate) struct Options {
     running: life::Running,
 }
 
+/// The caller's streams, as docker's client looks at them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Streams {
+    /// Whether the container runs in the background.
+    pub(crate) detach: bool,
+    /// Whether streams were chosen.
+    pub(crate) attach: bool,
+    /// Whether the program gets a terminal.
+    pub(crate) terminal: bool,
+    /// Whether standard input is attached.
+    pub(crate) input: bool,
+}
+
+/// The address of an image that docker's grammar names.
+fn named(text: &str) -> anyhow::Result<String> {
+    let name = text.split_once('@').map_or(text, |(name, _)| name);
+    let is_id = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_id {
+        name::check(name).with_context(|| text.to_owned())?;
+    }
+    Ok(format!(":{text}"))
+}
+
 fn refuse<T>(option: &'static str, reason: impl Into<String>) -> anyhow::Result<T> {
     Err(Refused::new(option, reason).into())
 }
 
 impl Options {
-    /// What the library makes a container from, and what the user should know.
-    pub(crate) fn request(mut self, home: &Home) -> anyhow::Result<(Request, Vec<String>)> {
+    /// The runtime that is asked for.
+    pub(crate) fn runtime(&self) -> Option<&str> {
+        self.running.runtime.as_deref()
+    }
+
+    /// What is asked for of the caller's streams.
+    pub(crate) fn streams(&self) -> Streams {
+        let attach = &self.running.attach;
+        Streams {
+            detach: self.running.detach,
+            attach: !attach.is_empty(),
+            terminal: self.program.tty,
+            input: self.program.interactive
+                && (attach.is_empty() || attach.iter().any(|stream| stream.eq_ignore_ascii_case("stdin"))),
+        }
+    }
+
+    /// What the library makes a container from, and what the user should know. With `docker` the image is docker's name or ID of one in the
+    /// default layout, and not an address.
+    pub(crate) fn request(mut self, home: &Home, docker: bool) -> anyhow::Result<(Request, Vec<String>)> {
         let mut notes = Vec::new();
         let address = match self.operands.remove(0) {
+            text if docker => named(&text)?,
             dash if dash == "-" => pipe::first_line(rustix::stdio::stdin())?,
             text => text,
         };

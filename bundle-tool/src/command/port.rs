@@ -33,7 +33,7 @@ impl Port {
             let host = format!("{}:{}", mapping.ip, mapping.host);
             match &self.port {
                 None => {
-                    lines.push((mapping.container, format!("{}/{} -> {host}\n", mapping.container, mapping.protocol)))
+                    lines.push((mapping.container, format!("{}/{} -> {host}\n", mapping.container, mapping.protocol)));
                 }
                 Some(wanted) if wanted.ports().any(|own| own == (mapping.container, mapping.protocol)) => {
                     lines.push((mapping.container, host + "\n"));

@@ -3,7 +3,7 @@ use std::io;
 use anyhow::bail;
 use bundle_tool::container::status::Container;
 use bundle_tool::describe::mount::attached;
-use bundle_tool::describe::{Words, identity, row, size};
+use bundle_tool::describe::{identity, row, size};
 use bundle_tool::option::port::Expose;
 use image_tool::address::home::Home;
 use image_tool::program::pipe;
@@ -108,8 +108,9 @@ impl Ps {
         let format = self.chosen();
         let sizes = self.size || format.names(".Size") || format.names("json");
         let now = Timestamp::now();
-        let row =
-            |container: &Container| row::row(container, &home, now, !self.no_trunc, sizes.then(|| size::of(container)));
+        let row = |container: &Container| {
+            row::row(container, &home, now, !self.no_trunc, sizes.then(|| size::of(container, &home)))
+        };
         let rows: Vec<Value> = all.iter().map(row).collect();
         pipe::print_exactly(format.lines(&rows, row::LIST, &io::stdout())?)
     }
@@ -176,7 +177,7 @@ fn wants(container: &Container, home: &Home, filters: Filters<'_>) -> bool {
     let name = container.name();
     let exit = container.runtime().and_then(|state| state.exit_status);
     let has_volume = |value: &str| {
-        let mounts = attached(container, home, &Words::default());
+        let mounts = attached(container, home);
         mounts.iter().any(|mount| mount.label() == value || mount.destination == value)
     };
     let is_on = |value: &str| {

@@ -23,7 +23,7 @@ pub(crate) struct Spec {
 impl Spec {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let home = Home::from_environment();
-        let (request, _) = self.options.request(&home)?;
+        let (request, _) = self.options.request(&home, false)?;
         let json = container::spec(&home, &request).map_err(|error| super::create::about(error, &request.address))?;
         pipe::print(json)
     }

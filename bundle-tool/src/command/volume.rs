@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use bundle_tool::bundle::name;
 use bundle_tool::container::removal;
 use bundle_tool::describe::volume as described;
+use bundle_tool::journal;
 use bundle_tool::option::{boolean, environment};
 use bundle_tool::volume::{self, About, Store};
 use clap::{Args, Subcommand};
@@ -92,7 +93,11 @@ impl Volume {
                 let labels = environment::labels(label).context("--label")?;
                 let name = name.unwrap_or_else(name::random_id);
                 let about = About { created: Timestamp::now().to_string(), labels, options };
+                let is_new = store.open(&name).is_err();
                 let (made, _hold) = store.open_or_create(&name, &about)?;
+                if is_new {
+                    journal::record(&home, "volume", "create", &made.name, &[("driver", "local")]);
+                }
                 pipe::print_line(&made.name)
             }
             Command::Ls(list) => list.run(&home, &store),
@@ -179,7 +184,9 @@ impl List {
 }
 
 fn remove(home: &Home, store: &Store, name: &str) -> anyhow::Result<()> {
-    store.remove(name, || Ok(removal::users_of_volume(&home.bundles(), name)?))
+    store.remove(name, || Ok::<_, anyhow::Error>(removal::users_of_volume(&home.bundles(), name)?))?;
+    journal::record(home, "volume", "destroy", name, &[("driver", "local")]);
+    Ok(())
 }
 
 fn is_used(error: &anyhow::Error) -> bool {

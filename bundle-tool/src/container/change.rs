@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use image_tool::address::{Address, RefName};
 use image_tool::beneath::{self, Root};
@@ -12,10 +12,13 @@ use image_tool::error::During as _;
 use image_tool::layer::apply;
 use image_tool::layer::cache::{self, Source};
 use image_tool::layer::diff;
+use image_tool::layer::entry::{self, Reader};
 use image_tool::layer::pack::Packer;
+use image_tool::layer::whiteout::{self, Whiteout};
 use image_tool::layer::{self, Compression};
 use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Image, Layout};
+use rustix::fs::FileType;
 
 use super::{instruction, layers, mount_point};
 use crate::bundle::annotation;
@@ -40,6 +43,8 @@ pub enum Error {
     Layer(#[from] layer::Error),
     #[error(transparent)]
     Append(#[from] append::Error),
+    #[error(transparent)]
+    Entry(#[from] entry::Error),
     /// Another tool made the bundle.
     #[error("{}: config.json does not name the bundle's image", .0.display())]
     NoImage(PathBuf),
@@ -85,6 +90,55 @@ pub fn write<W: Write>(bundle: &Bundle, output: W, options: &diff::Options) -> R
     let mut options = options.clone();
     options.exclude.extend(unchanged(bundle)?);
     Ok(diff::trees(&Root::open(folder.path())?, &Root::open(bundle.rootfs())?, output, &options)?)
+}
+
+/// The paths that were changed, with docker's letters: `A` for added, `C` for changed, `D` for deleted. Parents come first.
+pub fn names(bundle: &Bundle) -> Result<Vec<(char, PathBuf)>, Error> {
+    let mut found = Vec::new();
+    if bundle.layers()?.is_some() {
+        upper_names(&Root::open(bundle.path().join("upper"))?, Path::new(""), &mut found)?;
+        return Ok(found);
+    }
+    let origin = Origin::of(bundle)?;
+    let folder = tempfile::Builder::new().prefix(".diff-").tempdir_in(bundle.path());
+    let folder = folder.during("create a folder in", bundle.path())?;
+    let sources = Source::of_image(&origin.layout, &origin.image)?;
+    cache::apply_all(&sources, Root::open(folder.path())?, apply::Options::tree())?;
+    let options = diff::Options { exclude: unchanged(bundle)?, ..diff::Options::default() };
+    let lower = Root::open(folder.path())?;
+    let archive = diff::trees(&lower, &Root::open(bundle.rootfs())?, Vec::new(), &options)?;
+    let mut reader = Reader::new(archive.as_slice());
+    while let Some(entry) = reader.next_entry()? {
+        let path = beneath::clean(&entry.path)?;
+        match path.file_name().and_then(whiteout::parse) {
+            Some(Whiteout::Of(name)) => found.push(('D', path.with_file_name(name))),
+            _ if path.as_os_str().is_empty() => {}
+            _ => found.push((if lower.lstat(&path)?.is_some() { 'C' } else { 'A' }, path)),
+        }
+    }
+    Ok(found)
+}
+
+/// The names in the upper directory of an overlay. Overlayfs marks what it has copied up from a lower one (`overlay.origin`).
+fn upper_names(upper: &Root, folder: &Path, found: &mut Vec<(char, PathBuf)>) -> Result<(), Error> {
+    for name in upper.names(folder)? {
+        let path = folder.join(&name);
+        let Some(stat) = upper.lstat(&path)? else { continue };
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::CharacterDevice && stat.st_rdev == 0 {
+            found.push(('D', path));
+            continue;
+        }
+        let is_copied = upper
+            .xattrs(&path)?
+            .iter()
+            .any(|(key, _)| apply::is_overlay_mark(key) && key.as_encoded_bytes().ends_with(b".origin"));
+        found.push((if is_copied { 'C' } else { 'A' }, path.clone()));
+        if kind == FileType::Directory {
+            upper_names(upper, &path, found)?;
+        }
+    }
+    Ok(())
 }
 
 /// What was created in a plain tree beside the image's files and is still unchanged.

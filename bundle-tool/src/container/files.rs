@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -16,6 +17,9 @@ use crate::config;
 use crate::network::Mode;
 use crate::network::files;
 use crate::option::Refused;
+
+/// The host's address on docker's own default network.
+const DOCKERS_GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 17, 0, 1));
 
 /// The host name of the container in a bundle.
 pub(super) fn host_name_of(bundle: &Path) -> Option<String> {
@@ -70,11 +74,9 @@ pub(super) fn write(request: &Request, hostname: Option<&str>, folder: &Path) ->
     }
     let mode = &request.network.mode;
     let own = !matches!(mode, Mode::Host);
-    let hosts = if own { files::hosts(&request.extra_hosts, None) } else { hosts_of_host(request) };
-    if matches!(mode, Mode::None) && request.extra_hosts.iter().any(|host| host.address.is_none()) {
-        let reason = "host-gateway: the container has no network";
-        return Err(Refused::new("--add-host", reason).into());
-    }
+    // Without a network it leads nowhere, but its name is known, as in docker.
+    let gateway = matches!(mode, Mode::None).then_some(DOCKERS_GATEWAY);
+    let hosts = if own { files::hosts(&request.extra_hosts, gateway) } else { hosts_of_host(request) };
     let resolv = files::resolv_conf(&files::host_resolv_conf(), &request.dns, own);
     let hostname = format!("{}\n", hostname.unwrap_or_default());
     for (name, text) in [("hosts", hosts), ("resolv.conf", resolv), ("hostname", hostname)] {

@@ -302,6 +302,7 @@ impl<'a> Preparation<'a> {
         set(annotation::DIGEST, Some(subject.image.descriptor().digest().to_string()));
         set(annotation::IMAGE_ID, Some(subject.image.manifest().config().digest().to_string()));
         set(annotation::SETTINGS, Some(self.settings(healthcheck.as_ref()).to_string()));
+        set(annotation::EVENTS, std::path::absolute(self.home.events()).ok().map(|path| path.display().to_string()));
         set(annotation::NETWORK_MODE, Some(self.network_mode()));
         set(annotation::LAYOUT, Some(layout.display().to_string()));
         set(annotation::CREATED, Some(self.created.clone()));

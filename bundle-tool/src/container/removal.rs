@@ -6,6 +6,7 @@ use image_tool::address::home::Home;
 
 use super::joined;
 use crate::bundle::{self, Bundle, Used, annotation, name};
+use crate::journal;
 use crate::network;
 use crate::network::state::Networks;
 use crate::rootfs;
@@ -40,6 +41,7 @@ pub fn remove(home: &Home, bundle: &Bundle, force: bool, volumes: bool) -> Resul
     let used = bundle.volumes();
     let own: Vec<String> = used.iter().filter(|used| used.anonymous).map(|used| used.name.clone()).collect();
     bundle::remove(&home.bundles(), bundle, force)?;
+    journal::record_container(home, "destroy", &bundle.name(), |key| bundle.annotation(key));
     unmount_unused(home, &used)?;
     if volumes || bundle.annotation(annotation::RM) == Some("true") {
         let store = Store::new(home.volumes());

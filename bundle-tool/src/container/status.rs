@@ -174,7 +174,9 @@ impl Container {
         let folder = || Some(self.bundle.as_ref()?.file_name()?.to_string_lossy().into_owned());
         let own = || self.annotation(annotation::NAME).filter(|name| bundle::name::is_name(name)).map(str::to_owned);
         let runtime = self.state.as_ref().map(|state| state.id.clone());
-        runtime.or_else(own).or_else(folder).unwrap_or_default()
+        // One that was renamed has its first name for the runtime.
+        let renamed = self.annotation(annotation::RUNTIME_ID).and_then(|_| own());
+        renamed.or(runtime).or_else(own).or_else(folder).unwrap_or_default()
     }
 
     /// Whether a word is its name, its id or the first digits of its id.

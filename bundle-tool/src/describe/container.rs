@@ -68,12 +68,12 @@ pub fn document(subject: &Subject<'_>) -> Value {
         .with("HostConfig", host_config(container, &config, words))
         .with("GraphDriver", graph_driver(container, home));
     let base = if *sizes {
-        let size = size::of(container);
+        let size = size::of(container, home);
         base.with("SizeRw", size.own).with("SizeRootFs", size.all)
     } else {
         base.hidden("SizeRw", Value::NilPointer).hidden("SizeRootFs", Value::NilPointer)
     };
-    let mounts = attached(container, home, words);
+    let mounts = attached(container, home);
     base.with("Mounts", Value::list(mounts.iter().map(|mount: &mount::Attached| mount.document(words))))
         .with("Config", settings(container, &config, words))
         .with("NetworkSettings", network_settings(container, words))
@@ -242,10 +242,4 @@ pub fn ports(container: &Container, is_up: bool) -> Value {
             (port, if bindings.is_empty() { Value::List(None) } else { Value::list(bindings) })
         }),
     )
-}
-
-/// docker's default for `--cgroupns`: with the second version of control groups a namespace of the container's own.
-#[must_use]
-pub fn default_cgroup_namespace() -> &'static str {
-    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "private" } else { "host" }
 }

@@ -54,7 +54,7 @@ fn life(base: Struct, container: &Container, words: &Words) -> Struct {
 
 fn isolation(base: Struct, words: &Words) -> Struct {
     let cgroup = match words.last("cgroupns") {
-        "" => crate::describe::container::default_cgroup_namespace(),
+        "" => default_cgroup_namespace(),
         own => own,
     };
     let ipc = match words.last("ipc") {
@@ -274,4 +274,9 @@ fn mounts(words: &Words) -> Value {
 fn tmpfs_size(text: &str) -> Option<i64> {
     let value = text.split(',').find_map(|field| field.strip_prefix("tmpfs-size="))?;
     value.parse::<crate::option::quantity::Size>().ok().map(|size| size.bytes())
+}
+
+/// docker's default for `--cgroupns`: with the second version of control groups a namespace of the container's own.
+fn default_cgroup_namespace() -> &'static str {
+    if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "private" } else { "host" }
 }

@@ -6,6 +6,7 @@ use image_tool::address::home::Home;
 use image_tool::show::template::{Struct, Value};
 
 use super::words::Words;
+use crate::bundle::annotation;
 use crate::config;
 use crate::container::status::{Container, Mount};
 use crate::volume::Store;
@@ -44,26 +45,20 @@ pub struct Attached {
 
 /// The mounts that the user or the image asked for, by destination. Those of `--tmpfs` are not among them, as in docker.
 #[must_use]
-pub fn attached(container: &Container, home: &Home, words: &Words) -> Vec<Attached> {
+pub fn attached(container: &Container, home: &Home) -> Vec<Attached> {
     let store = home.volumes();
     let store = std::path::absolute(&store).unwrap_or(store);
+    let arguments: Vec<String> = container.json(annotation::ARGUMENTS).unwrap_or_default();
     let is_plain_tmpfs = |mount: &Mount| {
-        let path = |text: &String| text.split(':').next().unwrap_or_default() == mount.destination;
-        mount.kind == "tmpfs" && words.all("tmpfs").iter().any(path)
+        let asks = |word: &String| word.contains("type=tmpfs") && word.contains(&mount.destination);
+        mount.kind == "tmpfs" && !arguments.iter().any(asks)
     };
     let bundle = container.bundle().map(Path::to_owned).unwrap_or_default();
     let is_own = |mount: &Mount| {
-        // What is mounted over one of docker's files comes from the bundle, unless the user gave another.
-        OWN.contains(&mount.destination.as_str())
-            && (mount.kind != "bind"
-                || Path::new(&mount.source).starts_with(&bundle)
-                || !mount.source.starts_with('/')
-                || mount.destination == config::INIT
-                || mount.source == "/dev/shm"
-                || mount.source == "/sys/fs/cgroup"
-                || mount.source == "/proc"
-                || mount.source == "/sys"
-                || mount.source == "/dev/mqueue")
+        // What lies over one of them comes from the bundle or is the host's own, unless the user gave another.
+        let is_usual = OWN.contains(&mount.source.as_str()) || mount.destination == config::INIT;
+        let is_given = mount.kind == "bind" && mount.source.starts_with('/') && !is_usual;
+        OWN.contains(&mount.destination.as_str()) && (!is_given || Path::new(&mount.source).starts_with(&bundle))
     };
     let mounts = container.mounts().iter().filter(|mount| !is_own(mount) && !is_plain_tmpfs(mount));
     let mut all: Vec<Attached> = mounts.map(|mount| Attached::of(mount, &store)).collect();

@@ -8,7 +8,6 @@ use jiff::Timestamp;
 
 use super::mount::attached;
 use super::size::Size;
-use super::words::Words;
 use crate::bundle::annotation;
 use crate::container::status::Container;
 
@@ -44,7 +43,7 @@ pub fn row(container: &Container, home: &Home, now: Timestamp, truncates: bool, 
     let labels = container.labels();
     let shown: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let created = container.created();
-    let mounts = attached(container, home, &Words::default());
+    let mounts = attached(container, home);
     let names: Vec<String> = mounts.iter().map(|mount| short(mount.label(), 15)).collect();
     let volumes = mounts.iter().filter(|mount| mount.kind == "volume").count();
     let health = Some(container.health()).filter(|health| *health != "none").unwrap_or_default().to_owned();

@@ -7,10 +7,11 @@ use std::path::Path;
 
 use image_tool::address::Address;
 use image_tool::address::digest;
+use image_tool::address::home::Home;
 use image_tool::layout::Layout;
 use image_tool::show::summary::Summary;
 
-use crate::bundle::annotation;
+use crate::bundle::{self, annotation};
 use crate::container::status::Container;
 
 /// The size of a container's own files, and that of all its files.
@@ -24,11 +25,17 @@ pub struct Size {
 
 /// The size of a container. A file system that is a copy of its image counts as written.
 #[must_use]
-pub fn of(container: &Container) -> Size {
+pub fn of(container: &Container, home: &Home) -> Size {
     let Some(bundle) = container.bundle() else { return Size::default() };
-    let upper = bundle.join("upper");
-    let own = folder(if upper.exists() { &upper } else { Path::new("/nonexistent") });
-    Size { own, all: own + image(container).unwrap_or(0) }
+    let own = folder(&bundle.join("upper"));
+    Size { own, all: own + layers(container, home).or_else(|| image(container)).unwrap_or(0) }
+}
+
+/// The size of the files of the layers beneath, if they are unpacked.
+fn layers(container: &Container, home: &Home) -> Option<u64> {
+    let listed = fs::read_to_string(container.bundle()?.join(bundle::LAYERS)).ok()?;
+    let place = |digest: &str| Some(home.layers().join(digest.replace(':', "/"))).filter(|path| path.is_dir());
+    listed.lines().map(|digest| place(digest).map(|path| folder(&path))).sum()
 }
 
 /// The size of the image's layers.

@@ -61,6 +61,25 @@ pub fn read_file(path: &Path) -> Result<Vec<String>, Error> {
     Ok(found)
 }
 
+/// The variables of `--env-file` and `--env` together, with the caller's values where names stand alone. A name of an option for which the
+/// caller has none stays, and removes a variable where these are put; a name of a file sets nothing then.
+pub fn given(files: &[PathBuf], entries: &[String]) -> Result<Vec<String>, Error> {
+    let caller = |name: &str| std::env::var_os(name);
+    let mut variables = Vec::new();
+    for file in files {
+        for entry in read_file(file)? {
+            if let Some(entry) = resolve(&entry, caller)? {
+                put(&mut variables, entry);
+            }
+        }
+    }
+    for entry in entries {
+        let resolved = resolve(entry, caller)?;
+        put(&mut variables, resolved.unwrap_or_else(|| entry.clone()));
+    }
+    Ok(variables)
+}
+
 /// Completes a `NAME` without `=` with the caller's value; `None` if the caller has none.
 pub fn resolve(entry: &str, caller: impl Fn(&str) -> Option<OsString>) -> Result<Option<String>, Error> {
     match entry.split_once('=') {

@@ -54,16 +54,16 @@ fn a_terminal_is_told_by_a_template_only_what_it_cannot_obey() {
     let work = Work::new();
     work.image("labels", &[&work.base()], json!({"Cmd": ["sh"], "Labels": {"title": EVIL}}));
     work.run("create --network none --name web images:labels").ok();
-    let template = "{{.Name}}|{{index .Labels \"title\"}}";
-    let piped = work.words(&["inspect", "--format", template, "web"], b"");
-    assert_eq!(piped.ok(), format!("web|{EVIL}"), "whoever is no terminal gets the text itself");
+    let template = "{{.Name}}|{{index .Config.Labels \"title\"}}";
+    let piped = work.words(&["inspect", "--format", template, "web"], b"null");
+    assert_eq!(piped.ok(), format!("/web|{EVIL}"), "whoever is no terminal gets the text itself");
     // script(1) gives its command a terminal.
     let line = format!("{} inspect --format '{template}' web", env!("CARGO_BIN_EXE_bundle-tool"));
     let mut script = Command::new("script");
     script.args(["-qec", &line, "/dev/null"]).env("OCI_HOME", work.path("oci"));
     let output = script.stdin(std::process::Stdio::null()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("web|\\u{1b}]0;owned\\u{7}"), "{text:?}");
+    assert!(text.contains("/web|\\u{1b}]0;owned\\u{7}"), "{text:?}");
     assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
     work.run("delete web").ok();
 }

@@ -61,6 +61,12 @@ impl Home {
         self.0.join("networks")
     }
 
+    /// The journal of what happens to containers, volumes and networks: docker's event documents, one JSON line each.
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        self.0.join("events.jsonl")
+    }
+
     /// The step cache of build-tool.
     #[must_use]
     pub fn builds(&self) -> PathBuf {

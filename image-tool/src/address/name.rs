@@ -4,6 +4,79 @@
 //! `python:3.8`, `docker.io/library/python:3.8`), and programs write them in full; this module compares them. It does
 //! not contact registries or parse references that go over the network: registry-tool has a strict parser for those.
 
+/// Why a text is not a name that docker gives an image.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A letter of the repository is upper case.
+    #[error("invalid reference format: repository name must be lowercase")]
+    UpperCase,
+    /// The text is an image's ID.
+    #[error("invalid repository name ({0}), cannot specify 64-byte hexadecimal strings")]
+    Identity(String),
+    /// The text has another form.
+    #[error("invalid reference format")]
+    Form,
+}
+
+/// Checks a name by docker's grammar (distribution's reference.md): `[HOST[:PORT]/]PATH[:TAG]`, without a digest.
+///
+/// # Errors
+/// [`Error`].
+pub fn check(name: &str) -> Result<(), Error> {
+    let (repository, tag) = split_tag(name);
+    let (host, path) = match repository.split_once('/') {
+        Some((host, path)) if is_host(host) => (Some(host), path),
+        _ => (None, repository),
+    };
+    if path.len() == 64 && host.is_none() && path.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        return Err(Error::Identity(path.to_owned()));
+    }
+    let lower = path.to_ascii_lowercase();
+    let is_path = repository.len() <= 255 && lower.split('/').all(is_component);
+    if !is_path || !host.is_none_or(is_host_name) || !tag.is_none_or(is_tag) {
+        return Err(Error::Form);
+    }
+    if lower == path { Ok(()) } else { Err(Error::UpperCase) }
+}
+
+/// Words of lower-case letters and digits, with `.`, `_`, `__` or dashes between them.
+fn is_component(component: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = component.as_bytes();
+    if !bytes.first().copied().is_some_and(is_word) || !bytes.last().copied().is_some_and(is_word) {
+        return false;
+    }
+    let separators = component.split(|character: char| character.is_ascii_lowercase() || character.is_ascii_digit());
+    separators.into_iter().all(|run| matches!(run, "" | "." | "_" | "__") || run.bytes().all(|byte| byte == b'-'))
+}
+
+fn is_tag(tag: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let first = tag.bytes().next().is_some_and(word);
+    first && tag.len() <= 128 && tag.bytes().all(|byte| word(byte) || b".-".contains(&byte))
+}
+
+fn is_host_name(host: &str) -> bool {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    let is_port = port.is_none_or(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
+    let word = |part: &str| {
+        let bytes = part.as_bytes();
+        bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+            && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
+            && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+    };
+    let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let is_name = match inner {
+        Some(address) => !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':'),
+        None => name.split('.').all(word),
+    };
+    is_port && is_name
+}
+
 /// The repository and tag of a name, with docker's defaults filled in: `python` is `("docker.io/library/python",
 /// "latest")`.
 #[must_use]
@@ -71,6 +144,51 @@ mod tests {
         {
             assert!(!equal(one, other), "{one} {other}");
         }
+    }
+
+    #[test]
+    fn names_have_dockers_grammar() {
+        for good in [
+            "case",
+            "case:1.",
+            "case:_1",
+            "case:A.b-c_d",
+            "case/x",
+            "case__x",
+            "case.x",
+            "case-x",
+            "case--x",
+            "127.0.0.1:5000/case:1",
+            "[::1]:5000/case",
+            "CASE.example/x",
+            "localhost/case",
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "case:.1",
+            "case:-1",
+            "case:",
+            "case___x",
+            "-case",
+            "case-",
+            "case.",
+            "/case",
+            "case/",
+            "case//x",
+            "case:a:b",
+            "case x",
+            "a..b",
+            "host:x/case",
+            "case@sha256:12",
+        ] {
+            assert_eq!(check(bad), Err(Error::Form), "{bad}");
+        }
+        assert_eq!(check("UPPER"), Err(Error::UpperCase));
+        assert_eq!(check("x/UPPER:x"), Err(Error::UpperCase));
+        assert!(matches!(check(&"0".repeat(64)), Err(Error::Identity(_))));
+        assert_eq!(check(&format!("case:{}", "0".repeat(129))), Err(Error::Form));
     }
 
     #[test]

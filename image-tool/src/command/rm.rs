@@ -3,7 +3,9 @@ use clap::Args;
 use image_tool::address::name;
 use image_tool::address::{Address, RefName};
 use image_tool::layout::{self, Index, Layout};
-use image_tool::program::say;
+use image_tool::program::caller::caller;
+use image_tool::program::{pipe, say};
+use image_tool::show::summary::Summary;
 
 use super::TOOL;
 use super::operand::named;
@@ -25,6 +27,9 @@ pub(crate) struct Rm {
     /// Remove all names of an image that is given by its ID, and ignore images that do not exist.
     #[arg(short, long)]
     force: bool,
+    /// Keep an image without a name when its last one goes.
+    #[arg(long)]
+    keep: bool,
 }
 
 impl Rm {
@@ -57,30 +62,48 @@ impl Rm {
         let names = names_of(&index, descriptor.digest())?;
         let named = address.reference().filter(|wanted| names.iter().any(|known| name::equal(known, wanted.as_str())));
         match named {
-            Some(reference) if address.digest().is_none() => untag(&mut index, reference),
+            Some(reference) if address.digest().is_none() => untag(&mut index, reference)?,
             _ => {
                 if names.len() > 1 && !self.force {
                     bail!("{} names for this image (choose one or use --force): {}", names.len(), names.join(" "));
                 }
                 for name in index.remove_image(descriptor.digest()) {
-                    say(&format!("Untagged: {}", name::short(&name)));
+                    tell(&format!("Untagged: {}", name::short(&name)))?;
                 }
             }
         }
+        let is_listed = |index: &Index| -> Result<bool> {
+            Ok(index.descriptors()?.iter().any(|entry| entry.digest() == descriptor.digest()))
+        };
+        if self.keep && !is_listed(&index)? {
+            index.add(&descriptor);
+        }
+        let id = Summary::image(&layout, &descriptor).map(|image| image.manifest().config().digest().clone());
         layout.replace_index(&lock, &index)?;
-        if names_of(&index, descriptor.digest())?.is_empty()
-            && !index.descriptors()?.iter().any(|entry| entry.digest() == descriptor.digest())
-        {
-            say(&format!("Deleted: {}", descriptor.digest()));
+        if !is_listed(&index)? {
+            // docker's ID is that of the config.
+            let digest =
+                if caller().is_some() { id.as_ref().unwrap_or(descriptor.digest()) } else { descriptor.digest() };
+            tell(&format!("Deleted: {digest}"))?;
         }
         Ok(())
     }
 }
 
-fn untag(index: &mut Index, reference: &RefName) {
+fn untag(index: &mut Index, reference: &RefName) -> Result<()> {
     if index.remove(reference) {
-        say(&format!("Untagged: {}", name::short(reference.as_str())));
+        tell(&format!("Untagged: {}", name::short(reference.as_str())))?;
     }
+    Ok(())
+}
+
+/// Says what was done, to people; docker's command has it on standard output.
+fn tell(line: &str) -> Result<()> {
+    if caller().is_some() {
+        return pipe::print_line(line);
+    }
+    say(line);
+    Ok(())
 }
 
 fn names_of(index: &Index, digest: &image_tool::address::digest::Digest) -> Result<Vec<String>> {

@@ -411,10 +411,20 @@ impl Cache {
     fn ensure(&self, diff_id: &Digest, make: impl FnOnce(&Path) -> Result<(), Error>) -> Result<Layer, Error> {
         let state = self.state(diff_id);
         let found = |lock: File| self.found(diff_id, lock).during("read", &state);
-        if let Some(layer) = found(self.lock(diff_id, FlockOperation::LockShared)?)? {
-            return Ok(layer);
-        }
-        let lock = self.lock(diff_id, FlockOperation::LockExclusive)?;
+        let lock = loop {
+            if let Some(layer) = found(self.lock(diff_id, FlockOperation::LockShared)?)? {
+                return Ok(layer);
+            }
+            // Whoever was faster keeps the layer once it is there, perhaps for as long as we keep others waiting: it must not be
+            // waited for.
+            match self.lock(diff_id, FlockOperation::NonBlockingLockExclusive) {
+                Ok(lock) => break lock,
+                Err(Error::Io(refused)) if refused.kind() == io::ErrorKind::WouldBlock => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(error) => return Err(error),
+            }
+        };
         let mut writer = lock.try_clone().during("open", &state)?;
         // Another process may have unpacked it meanwhile.
         if let Some(layer) = found(lock)? {

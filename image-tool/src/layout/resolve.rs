@@ -8,8 +8,8 @@ use crate::address::{Address, RefName, name};
 impl Layout {
     /// The descriptor of an address, in `index.json` or an index in it. A digest, if given, takes precedence.
     ///
-    /// A ref is first compared exactly, then as a docker name ([`name::equal`]). If it is hexadecimal, it may also be
-    /// the beginning of an ID: the digest of a manifest or a config.
+    /// A ref is first compared exactly, then as a docker name ([`name::equal`]). If it is hexadecimal, with or without `sha256:`
+    /// before it, it may also be the beginning of an ID: the digest of a manifest or a config.
     ///
     /// # Errors
     /// [`Error::NoSuchImage`], [`Error::Ambiguous`].
@@ -54,7 +54,8 @@ impl Layout {
         }
     }
 
-    fn by_identity<'a>(&self, entries: &'a [Descriptor], hex: &str) -> Vec<&'a Descriptor> {
+    fn by_identity<'a>(&self, entries: &'a [Descriptor], text: &str) -> Vec<&'a Descriptor> {
+        let hex = text.strip_prefix("sha256:").unwrap_or(text);
         if hex.len() < 4 || hex.len() > 64 || !hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
             return Vec::new();
         }

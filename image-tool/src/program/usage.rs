@@ -20,14 +20,7 @@ pub fn reason(error: &clap::Error, tool: &str, called: &str) -> String {
             "missing command".to_owned()
         }
         ErrorKind::MissingRequiredArgument => format!("missing {}", text(ContextKind::InvalidArg).join(" ")),
-        _ => {
-            let whole = error.to_string();
-            // The first paragraph says what is wrong; tips and usage follow.
-            let first = whole.split("\n\n").next().unwrap_or_default();
-            let words: Vec<&str> = first.strip_prefix("error: ").unwrap_or(first).split_whitespace().collect();
-            let line = words.join(" ");
-            line.strip_suffix(" found").map_or(line.clone(), str::to_owned)
-        }
+        _ => first_paragraph(error),
     };
     let similar =
         [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue].map(text).concat();
@@ -35,6 +28,16 @@ pub fn reason(error: &clap::Error, tool: &str, called: &str) -> String {
     let command = if called.is_empty() { String::new() } else { format!("{called}: ") };
     let help = [tool, called, "--help"].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
     format!("{command}{what} ({hint}{help})")
+}
+
+/// The paragraph of clap's message that says what is wrong, in one line; tips and usage follow it.
+#[must_use]
+pub fn first_paragraph(error: &clap::Error) -> String {
+    let whole = error.to_string();
+    let first = whole.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first.strip_prefix("error: ").unwrap_or(first).split_whitespace().collect();
+    let line = words.join(" ");
+    line.strip_suffix(" found").map_or(line.clone(), str::to_owned)
 }
 
 /// The names of the command and subcommand that a command line calls.

@@ -1,4 +1,4 @@
-//! Images and networks of containers as docker's API describes them: documents with docker 20.10's fields in docker's order.
+//! Images as docker's API describes them, and what containers have of the same form: docker 20.10's fields in docker's order.
 
 use serde_json::Value as Json;
 
@@ -56,7 +56,7 @@ pub fn image(address: &Address, platform: Option<&Platform>) -> Result<Value, la
         .unless_empty("OsVersion", text("os.version"))
         .with("Size", summary.size)
         .with("VirtualSize", summary.size)
-        .with("GraphDriver", graph_driver(Value::Map(None)))
+        .with("GraphDriver", graph_driver(Value::map::<String, String>([])))
         .with("RootFS", root)
         .with("Metadata", Struct::new("types.ImageMetadata").with("LastTagTime", NEVER))
         .with("Descriptor", serde_json::to_value(image.descriptor()).unwrap_or_default())

@@ -121,7 +121,10 @@ mod tests {
             ("{{.ID}}", "ec4c86b8a163\n1\n"),
             ("{{.ID}}\\t{{len .Names}}", "ec4c86b8a163\t5\n1\t5\n"),
             ("table {{.ID}}\\t{{.Names}}", "CONTAINER ID   NAMES\nec4c86b8a163   eager\n1              a\\nb\\u{9b}\n"),
-            ("table {{upper .Names}}\t{{.ID}}", "NAMES      CONTAINER ID\nEAGER      ec4c86b8a163\nA\\NB\\U{9B}   1\n"),
+            (
+                "table {{upper .Names}}\t{{.ID}}",
+                "NAMES        CONTAINER ID\nEAGER        ec4c86b8a163\nA\\NB\\U{9B}   1\n",
+            ),
             ("json", "{\"ID\":\"ec4c86b8a163\",\"Names\":\"eager\"}\n{\"ID\":\"1\",\"Names\":\"a\\nb\\u009b\"}\n"),
             ("plain", "plain\nplain\n"),
         ] {

@@ -7,24 +7,38 @@ pub use super::plain::{json, lines, plain};
 /// A size in decimal units with three significant digits: `72.9MB`, `13.3kB`.
 #[must_use]
 pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
-    let mut value = bytes as f64;
+    scaled(bytes as f64, 3, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB"])
+}
+
+/// A size in decimal units with four significant digits: `1.982MB`.
+#[must_use]
+pub fn exact_size(bytes: u64) -> String {
+    scaled(bytes as f64, 4, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB"])
+}
+
+/// A size in binary units with four significant digits: `23.54GiB`.
+#[must_use]
+pub fn binary_size(bytes: u64) -> String {
+    scaled(bytes as f64, 4, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB"])
+}
+
+fn scaled(mut value: f64, digits: i32, base: f64, units: &[&str]) -> String {
     let mut unit = 0;
     // Compare what will be shown: 999.9kB would print as "1e+03kB".
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
+    let most = if base > 1000.0 { base } else { base - 0.5 * 10_f64.powi(3 - digits) };
+    while value >= most && unit + 1 < units.len() {
+        value /= base;
         unit += 1;
     }
-    let digits = match value {
-        value if value >= 99.95 => 0,
-        value if value >= 9.995 => 1,
-        _ => 2,
-    };
-    let mut text = format!("{value:.digits$}");
+    let before = (0..digits - 1)
+        .take_while(|power| value >= 10_f64.powi(power + 1) - 0.5 * 10_f64.powi(power + 2 - digits))
+        .count();
+    let after = usize::try_from(digits).unwrap_or_default().saturating_sub(before + 1);
+    let mut text = format!("{value:.after$}");
     if text.contains('.') {
         text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
     }
-    text + UNITS[unit]
+    text + units[unit]
 }
 
 /// A duration in the words of docker: `About a minute`, `5 weeks`.
@@ -70,6 +84,21 @@ mod tests {
             (2_050_000, "2.05MB"),
         ] {
             assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn sizes_have_as_many_digits_as_dockers() {
+        for (bytes, exact, binary) in [
+            (0, "0B", "0B"),
+            (1_982_317, "1.982MB", "1.89MiB"),
+            (610_304, "610.3kB", "596KiB"),
+            (25_276_063_744, "25.28GB", "23.54GiB"),
+            (1110, "1.11kB", "1.084KiB"),
+            (1023, "1.023kB", "1023B"),
+            (67_108_864, "67.11MB", "64MiB"),
+        ] {
+            assert_eq!((exact_size(bytes).as_str(), binary_size(bytes).as_str()), (exact, binary));
         }
     }
 

@@ -7,6 +7,7 @@
 //!
 //! A crate such as gtmpl would not do: it lacks `break`, `continue`, `slice`, `else with` and the positions in errors of evaluation.
 
+mod error;
 mod evaluator;
 mod functions;
 mod lexer;
@@ -18,40 +19,10 @@ mod value;
 
 use std::io::IsTerminal;
 
+pub use self::error::Error;
 pub use self::quote::quote;
 pub use self::value::{Struct, Value};
 use super::human;
-
-/// What is wrong with a template, in Go's words.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The template is longer than a mebibyte.
-    #[error("template: longer than {LONGEST} bytes")]
-    Long,
-    /// The template cannot be parsed.
-    #[error("template: :{line}: {reason}")]
-    Parse {
-        /// The line, counted from 1.
-        line: usize,
-        /// Go's words.
-        reason: String,
-    },
-    /// The template does not fit the value.
-    #[error("template: :{line}:{column}: executing {template} at <{node}>: {reason}")]
-    Execute {
-        /// The line, counted from 1.
-        line: usize,
-        /// The byte in the line, counted from 0.
-        column: usize,
-        /// The name of the template, in quotes; empty for the text itself.
-        template: String,
-        /// The part of the template.
-        node: String,
-        /// Go's words.
-        reason: String,
-    },
-}
 
 /// The longest template.
 const LONGEST: usize = 1 << 20;
@@ -68,7 +39,7 @@ impl std::str::FromStr for Template {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         if text.len() > LONGEST {
-            return Err(Error::Long);
+            return Err(Error::Long { limit: LONGEST });
         }
         Ok(Self { text: text.to_owned(), trees: parser::parse(text)? })
     }

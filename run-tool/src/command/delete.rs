@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::global::Global;
-use crate::container::{DoesNotExist, Status};
+use crate::container::{DoesNotExist, NotRunning, Status, exit, supervisor};
+use crate::kernel::log;
 
 /// Delete any resources held by a container that has stopped or was never started.
 #[derive(Debug, Args)]
@@ -30,6 +31,22 @@ impl Delete {
             }
             result => result?,
         };
+        let is_supervised = container.state.log.is_some();
+        if self.force && is_supervised {
+            // Its supervisor would start it again, and then takes away what it held, with --rm also the container.
+            exit::mark_stopped(&container.folder)?;
+            match container.signal(libc::SIGKILL) {
+                Err(error) if !error.is::<NotRunning>() => log::debug(|| format!("{error:#}")),
+                _ => {}
+            }
+            container.wait_until_gone(supervisor::PATIENCE);
+        }
+        if is_supervised && !container.is_alive() {
+            supervisor::wait(&container.folder, supervisor::PATIENCE);
+            if !container.folder.exists() {
+                return Ok(());
+            }
+        }
         if self.force {
             return container.kill_and_destroy();
         }

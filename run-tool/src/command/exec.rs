@@ -1,18 +1,21 @@
 //! `exec`: a further program in a running container, under the container's restrictions.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use libcontainer::oci_spec::runtime::{Capability, LinuxCapabilities, Process};
+use rustix::fs::{Mode, OFlags};
 
 use super::create::activation;
 use super::global::Global;
-use crate::container::{Container, Status};
+use crate::container::{Container, DoesNotExist, Status};
 use crate::create::exec::{self, Options};
+use crate::create::talk::{Channel, Message};
 use crate::kernel::error::Fails;
-use crate::kernel::{descriptor, file, socket};
+use crate::kernel::{descriptor, file, socket, syscall};
 use crate::program::{self, Program};
 use crate::spec;
 use crate::supervise::foreground::Foreground;
@@ -74,6 +77,10 @@ pub(crate) struct Exec {
     /// Allow exec in a paused container; the process starts once the container is resumed.
     #[arg(long)]
     ignore_paused: bool,
+    /// Do as docker exec does: the caller needs no terminal, what is detached has none of its streams, and a program that cannot be started
+    /// ends the command with 126.
+    #[arg(long)]
+    client: bool,
     /// ID of the container.
     id: String,
     /// Program to execute, and its arguments.
@@ -82,6 +89,11 @@ pub(crate) struct Exec {
 }
 
 impl Exec {
+    /// Whether docker's exit statuses are wanted.
+    pub(super) fn is_client(&self) -> bool {
+        self.client
+    }
+
     pub(super) fn run(self, global: &Global) -> Result<u8> {
         self.start(global).context("exec failed")
     }
@@ -100,7 +112,7 @@ impl Exec {
         }
         let process = self.process(&container)?;
         let terminal = process.terminal().unwrap_or(false);
-        if self.detach && terminal && self.console_socket.is_none() {
+        if self.detach && terminal && self.console_socket.is_none() && !self.client {
             bail!("cannot allocate tty if runc will detach without setting console socket");
         }
         if (!self.detach || !terminal) && self.console_socket.is_some() {
@@ -112,10 +124,16 @@ impl Exec {
         program.kept = program::inherited(listen, self.preserve_fds)?;
         // The container must not inherit the caller's other descriptors. They stay open for run-tool itself: --process may name one.
         descriptor::close_on_exec_from(3 + program.kept).fails(|| "close_range")?;
-        let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
+        let foreground = match (self.detach, self.client) {
+            (true, _) => None,
+            (false, true) => Some(Foreground::begin_if_there_is_a_terminal(terminal)?),
+            (false, false) => Some(Foreground::begin(terminal)?),
+        };
         program.mask = foreground.as_ref().map(Foreground::mask);
+        let streams = if self.detach && self.client { Some(nothing()?) } else { None };
         let options = Options {
             terminal,
+            streams,
             pipes: foreground.is_some() && !terminal,
             console: self.console_socket.as_deref().map(socket::connect).transpose()?,
             pidfd_socket: self.pidfd_socket.as_deref().map(socket::connect).transpose()?,
@@ -123,6 +141,9 @@ impl Exec {
             affinity: process.exec_cpu_affinity().clone(),
             ..Options::default()
         };
+        if self.detach && self.client {
+            return leave_behind(&container, program, options, self.pid_file.as_deref());
+        }
         let (pid, ends) = exec::start(&container, program, options).context("unable to start container process")?;
         if let Err(error) = file::write_pid(self.pid_file.as_deref(), pid) {
             // The error to report is the failed write.
@@ -194,6 +215,66 @@ impl Exec {
         spec::check_process(&process)?;
         Ok(process)
     }
+}
+
+/// docker's exit status for a program that cannot be started.
+pub(super) fn docker_status(error: &anyhow::Error) -> u8 {
+    let lacks_container = error.is::<DoesNotExist>() || format!("{error:#}").contains("cannot exec in a ");
+    if lacks_container { 1 } else { 126 }
+}
+
+/// Three streams without content.
+fn nothing() -> Result<[OwnedFd; 3]> {
+    let null =
+        rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).fails(|| "open /dev/null")?;
+    Ok([null.try_clone()?, null.try_clone()?, null])
+}
+
+/// Starts a program and leaves a process behind that waits for its end, and reads what it writes to its terminal. The container's own processes
+/// do not reap it, and as long as nobody does, the container cannot end.
+fn leave_behind(container: &Container, program: Program, options: Options, pid_file: Option<&Path>) -> Result<u8> {
+    let (ours, theirs) = Channel::pair()?;
+    let Some(child) = syscall::clone(0, None).fails(|| "clone")? else {
+        drop(ours);
+        attend(container, program, options, pid_file, &theirs)
+    };
+    drop(theirs);
+    match ours.receive()? {
+        Some((Message::Pid(_), _)) => Ok(0),
+        Some((Message::Error(text), _)) => {
+            syscall::wait(child, true)?;
+            bail!(text)
+        }
+        _ => bail!("the process that starts the program ended unexpectedly"),
+    }
+}
+
+/// The process that stays behind.
+fn attend(container: &Container, program: Program, options: Options, pid_file: Option<&Path>, channel: &Channel) -> ! {
+    let started = exec::start(container, program, options).context("unable to start container process");
+    let started = started.and_then(|(pid, ends)| file::write_pid(pid_file, pid).map(|()| (pid, ends)));
+    let (pid, ends) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            // If the caller is gone there is nobody to tell.
+            let _ = channel.send(&Message::Error(format!("{error:#}")));
+            syscall::exit(1)
+        }
+    };
+    // Nothing of the caller stays with it.
+    let _ = rustix::process::setsid();
+    if let Ok(null) = nothing() {
+        for (number, stream) in null.iter().enumerate() {
+            let _ = syscall::dup_to(stream.as_fd(), number as i32);
+        }
+    }
+    let _ = channel.send(&Message::Pid(pid));
+    if let Some(master) = ends.terminal {
+        let mut bytes = [0; 4096];
+        while rustix::io::read(&master, &mut bytes).is_ok_and(|count| count > 0) {}
+    }
+    let _ = syscall::wait(pid, true);
+    syscall::exit(0)
 }
 
 /// Adds capabilities to the bounding, effective and permitted sets, and to the ambient set if there is an inheritable one.

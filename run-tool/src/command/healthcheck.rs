@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::global::Global;
 use super::stdout::{print, print_json};
 use crate::container::health::FILE;
-use crate::container::{Container, Status};
+use crate::container::{Container, Status, event};
 use crate::create::exec::{self, Options};
 use crate::kernel::error::Fails;
 use crate::kernel::file;
@@ -142,8 +142,12 @@ fn check(container: &Container) -> Result<(Health, bool)> {
     let starting = age.as_nanos() < i128::from(check.start_period);
     let passed = probe.exit_code == 0;
     let mut health = Health::load(container);
+    let before = health.status.clone();
     health.add(probe, &check, starting);
     file::replace(&container.folder.join(FILE), &serde_json::to_vec(&health)?)?;
+    if health.status != before {
+        event::record(&container.state, &format!("health_status: {}", health.status), &[]);
+    }
     Ok((health, passed))
 }
 

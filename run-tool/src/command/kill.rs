@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::global::Global;
-use crate::container::{Container, NotRunning, exit};
+use crate::container::{Container, NotRunning, event, exit};
 use crate::kernel::signal;
 
 /// Send a signal to a container's init process.
@@ -28,7 +28,10 @@ impl Kill {
         if ends(signal, &container)? {
             exit::mark_stopped(&container.folder)?;
         }
-        match container.signal(signal) {
+        match container
+            .signal(signal)
+            .inspect(|()| event::record(&container.state, "kill", &[("signal", signal.to_string())]))
+        {
             Err(error) if self.all && error.downcast_ref::<NotRunning>().is_some() => Ok(()),
             result => result,
         }

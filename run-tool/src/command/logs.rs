@@ -13,6 +13,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::global::Global;
+use super::moment;
 use super::stdout::StdoutClosed;
 
 /// Print the output of a container.
@@ -30,26 +31,17 @@ pub(crate) struct Logs {
     /// Print the time before each line.
     #[arg(short, long)]
     timestamps: bool,
-    /// Print output since a time (RFC 3339) or a duration ago (10m).
+    /// Print what a log driver stores beside the line, before a space.
+    #[arg(long)]
+    details: bool,
+    /// Print output since a time (2026-01-02T03:04:05Z, any part of it from the left, or seconds since 1970) or a duration ago (10m).
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Print output up to a time (RFC 3339) or a duration ago (10m).
+    /// Print output up to a time or a duration ago.
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     /// ID of the container.
     id: String,
-}
-
-fn time(text: &str) -> Result<Timestamp> {
-    if let Ok(time) = text.parse() {
-        return Ok(time);
-    }
-    if let Ok(seconds) = text.parse::<i64>() {
-        return Timestamp::from_second(seconds).with_context(|| text.to_owned());
-    }
-    let ago = super::events::duration(text)
-        .map_err(|_| anyhow::anyhow!("{text}: not a valid time (use RFC 3339, or a duration such as 10m)"))?;
-    Timestamp::now().checked_sub(ago.unwrap_or_default()).with_context(|| text.to_owned())
 }
 
 /// A reader for each kind of log.
@@ -94,8 +86,8 @@ impl Logs {
         if settings.driver == Driver::None {
             bail!("{}: container has no log (it was started with --log-driver none)", self.id);
         }
-        let since = self.since.as_deref().map(time).transpose()?;
-        let until = self.until.as_deref().map(time).transpose()?;
+        let since = self.since.as_deref().map(moment::parse).transpose()?;
+        let until = self.until.as_deref().map(moment::parse).transpose()?;
         let limit = match self.tail.as_str() {
             "all" | "-1" => None,
             text => Some(text.parse::<usize>().with_context(|| format!("--tail {text}: expected a number or all"))?),
@@ -144,11 +136,14 @@ impl Logs {
     }
 
     fn show(&self, record: &Record) -> Result<()> {
-        let text = if self.timestamps && !record.time.is_empty() {
-            format!("{} {}", record.time, record.log)
-        } else {
-            record.log.clone()
+        // The drivers store nothing beside the line, and docker prints the space all the same.
+        let details = if self.details { " " } else { "" };
+        let time = match record.time.parse::<Timestamp>() {
+            // All nine digits, so that the columns stay in line.
+            Ok(time) if self.timestamps => format!("{time:.9} "),
+            _ => String::new(),
         };
+        let text = format!("{time}{details}{}", record.log);
         let result = if record.stream == "stderr" {
             std::io::stderr().write_all(text.as_bytes())
         } else {

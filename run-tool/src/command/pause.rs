@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::global::Global;
-use crate::container::{NotRunning, Status};
+use crate::container::{NotRunning, Status, event};
 
 /// Suspend all processes of a container.
 #[derive(Debug, Args)]
@@ -24,7 +24,11 @@ impl Pause {
     pub(super) fn run(self, global: &Global) -> Result<()> {
         let container = global.container(&self.id)?;
         match container.status() {
-            Status::Running | Status::Created => container.cgroup().freeze(true),
+            Status::Running | Status::Created => {
+                container.cgroup().freeze(true)?;
+                event::record(&container.state, "pause", &[]);
+                Ok(())
+            }
             Status::Paused | Status::Stopped => Err(NotRunning.into()),
         }
     }
@@ -36,6 +40,8 @@ impl Resume {
         if container.status() != Status::Paused {
             bail!("container not paused");
         }
-        container.cgroup().freeze(false)
+        container.cgroup().freeze(false)?;
+        event::record(&container.state, "unpause", &[]);
+        Ok(())
     }
 }

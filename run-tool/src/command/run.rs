@@ -1,5 +1,6 @@
 //! `run`: create and start in one, in the foreground, detached, or under a supervisor.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -9,11 +10,17 @@ use libcontainer::oci_spec::runtime::Spec;
 
 use super::create::Making;
 use super::global::{Global, name};
-use super::healthcheck;
-use crate::container::exit;
+use super::{attach, healthcheck};
 use crate::container::output::Settings;
+use crate::container::supervisor::{self, PATIENCE};
+use crate::container::{Container, DoesNotExist, Status, event, exit, hook};
+use crate::create::plan::Options;
 use crate::create::{self, notify};
+use crate::kernel::error::Fails;
 use crate::kernel::log;
+use crate::kernel::syscall::{self, SignalMask};
+use crate::kernel::terminal::Host;
+use crate::supervise::client::{Client, Streams};
 use crate::supervise::foreground::Foreground;
 use crate::supervise::monitor::{self, Health, Job};
 use crate::supervise::signals;
@@ -42,6 +49,19 @@ pub(crate) struct Run {
     /// Log driver option: max-size=SIZE, max-file=N, path=FILE or, for journald, tag=TEXT; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", requires = "log_driver")]
     log_opt: Vec<String>,
+    /// Leave a supervisor behind, with the log driver that the bundle's annotations name, and attach to the container.
+    ///
+    /// This is what docker's commands run and start do. The annotations org.oci-tools.log-driver, log-options, attach, detach-keys and
+    /// sig-proxy of config.json are docker run's options of these names; what a stopped container of this ID has left is removed first, and one
+    /// that runs is attached to. The exit status is the container's, or 125, 126 or 127 if it cannot be started, as docker has it.
+    #[arg(long, conflicts_with_all = ["log_driver", "keep"])]
+    supervise: bool,
+    /// With --supervise, attach to these streams: stdin, stdout and stderr, separated by commas.
+    #[arg(long, value_name = "STREAMS", requires = "supervise", conflicts_with = "detach")]
+    attach: Option<String>,
+    /// With --supervise, the key sequence that detaches, as in docker.
+    #[arg(long, value_name = "KEYS", requires = "supervise")]
+    detach_keys: Option<String>,
     /// Do not become a subreaper, which reaps reparented processes.
     #[arg(long)]
     no_subreaper: bool,
@@ -79,6 +99,11 @@ impl Run {
         self.making.preserve_fds
     }
 
+    /// Whether docker's exit statuses are wanted.
+    pub(super) fn is_supervised(&self) -> bool {
+        self.supervise
+    }
+
     pub(super) fn run(mut self, global: &Global) -> Result<u8> {
         if self.making.bundle.as_deref() == Some(Path::new("-")) {
             self.making.bundle = Some(PathBuf::from(read_line()?));
@@ -88,8 +113,12 @@ impl Run {
 
     fn start(mut self, global: &Global) -> Result<u8> {
         let spec = self.making.load()?;
+        if self.supervise {
+            return self.serve(global, &spec).inspect_err(|_| discard(&spec, &self.id));
+        }
         if let Some(driver) = &self.log_driver {
-            return self.supervise(global, &spec, driver);
+            self.leave(global, &spec, driver, &self.log_opt, None)?;
+            return Ok(0);
         }
         let terminal = self.making.check_terminal(&spec, self.detach)?;
         let mut options = self.making.options(global, &self.id)?;
@@ -99,6 +128,7 @@ impl Run {
         let foreground = if self.detach { None } else { Some(Foreground::begin(terminal)?) };
         options.mask = foreground.as_ref().map(Foreground::mask);
         let started = create::start(&spec, options, self.making.pid_file.as_deref())?;
+        event::record(&started.container.state, "start", &[]);
         let Some(foreground) = foreground else {
             if let Some(notify) = started.notify {
                 // No process: the container has ended already. Whatever it sent before is still read.
@@ -107,6 +137,9 @@ impl Run {
             return Ok(0);
         };
         let status = foreground.serve(started.pid, started.ends, started.notify);
+        if let Ok(status) = &status {
+            event::record(&started.container.state, "die", &[("exitCode", status.to_string())]);
+        }
         if self.keep {
             if let Ok(status) = status {
                 exit::record(&started.container.folder, status)?;
@@ -120,10 +153,78 @@ impl Run {
         Ok(status? as u8)
     }
 
-    /// Leaves a supervisor process behind, which keeps the output.
-    fn supervise(&self, global: &Global, spec: &Spec, driver: &str) -> Result<u8> {
+    /// Does what docker's run and start do.
+    fn serve(&self, global: &Global, spec: &Spec) -> Result<u8> {
+        let annotation = |name: &str| {
+            let all = spec.annotations().as_ref()?;
+            all.get(&format!("org.oci-tools.{name}")).map(String::as_str)
+        };
+        let is_interactive = annotation("interactive") == Some("true");
+        let mut streams = match self.attach.as_deref().or(annotation("attach")) {
+            Some(text) => Streams::parse(text)?,
+            None => Streams { input: true, output: true, error: true },
+        };
+        streams.input &= is_interactive;
+        let sig_proxy = annotation("sig-proxy") != Some("false");
+        if let Some(container) = self.left_over(global)? {
+            if self.detach {
+                return Ok(0);
+            }
+            return attach::attach(
+                &container,
+                &attach::client(&container, streams, self.detach_keys.as_deref(), sig_proxy)?,
+            );
+        }
+        let driver = annotation("log-driver").unwrap_or("json-file");
+        let options: BTreeMap<String, String> = match annotation("log-options") {
+            Some(text) => serde_json::from_str(text).context("org.oci-tools.log-options")?,
+            None => BTreeMap::new(),
+        };
+        let options: Vec<String> = options.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        if self.detach {
+            self.leave(global, spec, driver, &options, None)?;
+            return Ok(0);
+        }
+        let client = Client {
+            streams,
+            keys: attach::keys_of(self.detach_keys.as_deref().or(annotation("detach-keys")))?,
+            sig_proxy,
+            to_the_end: annotation("rm") == Some("true"),
+        };
+        // From before the container exists: a signal that comes early is for it too.
+        let mask = syscall::block_signals().fails(|| "sigprocmask")?;
+        let left = self.leave(global, spec, driver, &options, Some(mask))?;
+        let socket = left.socket.context("no socket to the supervisor")?;
+        attach::status(client.serve(&socket, left.process.as_ref()), &global.root.join(&self.id))
+    }
+
+    /// Removes what a stopped container of this id has left. Returns one that runs in this bundle.
+    fn left_over(&self, global: &Global) -> Result<Option<Container>> {
+        let container = match global.container(&self.id) {
+            Err(error) if error.is::<DoesNotExist>() => return Ok(None),
+            result => result?,
+        };
+        let bundle = std::env::current_dir().context("getwd")?;
+        if container.status() != Status::Stopped {
+            // Of another bundle: creating it fails, because its id is taken.
+            return Ok((container.state.bundle().map(Path::new) == Some(&bundle)).then_some(container));
+        }
+        supervisor::wait(&container.folder, PATIENCE);
+        container.destroy()?;
+        Ok(None)
+    }
+
+    /// Leaves a supervisor process behind, which keeps the output. With a `mask`, this process is to be attached.
+    fn leave(
+        &self,
+        global: &Global,
+        spec: &Spec,
+        driver: &str,
+        log_options: &[String],
+        mask: Option<SignalMask>,
+    ) -> Result<monitor::Left> {
         if self.making.console_socket.is_some() {
-            bail!("--console-socket: not supported with --log-driver (the supervisor has the terminal)");
+            bail!("--console-socket: not supported with a supervisor (which has the terminal)");
         }
         if self.keep {
             bail!("--keep: not needed with --detach (a detached container is always kept)");
@@ -132,13 +233,57 @@ impl Run {
         let check = || healthcheck::check_on(global, &self.id);
         let annotation = spec.annotations().as_ref().and_then(|all| all.get("org.oci-tools.healthcheck"));
         let interval = healthcheck::interval(annotation.map(String::as_str))?;
-        monitor::leave_behind(&Job {
+        let size = mask.and_then(|_| Host::find().ok()?.size());
+        let job = Job {
             spec,
-            log: Settings::parse(driver, &self.log_opt, &bundle, &self.id)?,
+            log: Settings::parse(driver, log_options, &bundle, &self.id)?,
             pid_file: self.making.pid_file.clone(),
-            options: &|| self.making.options(global, &self.id),
+            options: &|| Ok(Options { size, ..self.making.options(global, &self.id)? }),
             health: interval.map(|interval| Health { interval, check: &check }),
-        })?;
-        Ok(0)
+        };
+        monitor::leave_behind(&job, mask)
+    }
+}
+
+/// Runs the poststop hooks of a container with `--rm` that could not be started, which remove its bundle: it has no state to delete.
+fn discard(spec: &Spec, id: &str) {
+    let is_temporary =
+        spec.annotations().as_ref().and_then(|all| all.get("org.oci-tools.rm")).is_some_and(|rm| rm == "true");
+    let (Some(hooks), true, Ok(bundle)) = (spec.hooks(), is_temporary, std::env::current_dir()) else { return };
+    let state = serde_json::json!({"ociVersion": spec.version(), "id": id, "status": "stopped", "bundle": bundle});
+    // The error to report is that of the start.
+    if let Err(error) = hook::run("poststop", hooks.poststop().as_ref(), &state.to_string()) {
+        log::warn(&format!("{error:#}"));
+    }
+}
+
+/// docker's exit status for a container that cannot be started, by the reason as docker looks at it.
+pub(super) fn docker_status(error: &anyhow::Error) -> u8 {
+    let text = format!("{error:#}");
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if says(&["executable file not found", "no such file or directory"]) {
+        127
+    } else if says(&["permission denied", "is a directory"]) {
+        126
+    } else {
+        125
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_says_why_a_container_does_not_start() {
+        for (reason, status) in [
+            ("exec: \"nosuch\": executable file not found in $PATH", 127),
+            ("exec /nosuch: no such file or directory", 127),
+            ("exec: \"/etc\": is a directory", 126),
+            ("exec /f: permission denied", 126),
+            ("container with given ID already exists", 125),
+        ] {
+            assert_eq!(docker_status(&anyhow::anyhow!(reason)), status, "{reason}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::global::Global;
 use crate::container::hook;
-use crate::container::{Container, FIFO, Status};
+use crate::container::{Container, FIFO, Status, event};
 use crate::create::notify::{self, Notify};
 use crate::kernel::error::Fails;
 use crate::kernel::log;
@@ -37,6 +37,7 @@ impl Start {
             None => None,
         };
         release(&container)?;
+        event::record(&container.state, "start", &[]);
         let hooks = container.hooks()?;
         let state = container.state.for_hooks("running", container.state.init_process_pid);
         let poststart = hooks.as_ref().and_then(|hooks| hooks.poststart().as_ref());

@@ -8,8 +8,7 @@ use clap::Args;
 
 use super::global::Global;
 use super::stdout::print;
-use crate::container::exit;
-use crate::container::{Container, NotRunning, Status};
+use crate::container::{Container, NotRunning, Status, event, exit, supervisor};
 use crate::kernel::signal;
 
 /// Stop containers: send a signal, and SIGKILL after a timeout.
@@ -39,7 +38,10 @@ pub(crate) struct Wait {
 impl Stop {
     pub(super) fn run(self, global: &Global) -> Result<()> {
         for id in &self.ids {
-            self.stop(&global.named(id)?).with_context(|| id.clone())?;
+            let container = global.named(id)?;
+            self.stop(&container).with_context(|| id.clone())?;
+            // So that it can be started again at once.
+            supervisor::wait(&container.folder, supervisor::PATIENCE);
         }
         Ok(())
     }
@@ -68,16 +70,33 @@ impl Stop {
             Err(error) if error.is::<NotRunning>() => return Ok(()),
             result => result?,
         }
+        let kill = |signal: i32| event::record(&container.state, "kill", &[("signal", signal.to_string())]);
+        kill(signal);
         let limit = u64::try_from(seconds).map_or(Duration::from_secs(u64::from(u32::MAX)), Duration::from_secs);
-        if container.wait_until_gone(limit) {
-            return Ok(());
+        if !container.wait_until_gone(limit) {
+            match container.signal(libc::SIGKILL) {
+                Err(error) if error.is::<NotRunning>() => {}
+                result => {
+                    result?;
+                    kill(libc::SIGKILL);
+                    if !container.wait_until_gone(Duration::from_secs(10)) {
+                        bail!("container init still running");
+                    }
+                }
+            }
         }
-        match container.signal(libc::SIGKILL) {
-            Err(error) if error.is::<NotRunning>() => Ok(()),
-            Ok(()) if container.wait_until_gone(Duration::from_secs(10)) => Ok(()),
-            Ok(()) => bail!("container init still running"),
-            result => result,
-        }
+        await_record(container);
+        event::record(&container.state, "stop", &[]);
+        Ok(())
+    }
+}
+
+/// Waits a moment until the supervisor has recorded how the container ended, so that whoever asks next is told.
+fn await_record(container: &Container) {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    let is_recorded = || exit::of(&container.folder).is_some() || !container.folder.exists();
+    while container.state.log.is_some() && !is_recorded() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

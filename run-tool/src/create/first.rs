@@ -196,7 +196,11 @@ impl Parent for Begun {
     }
 
     fn prepare(&mut self, terminal: &OwnedFd) -> Result<()> {
-        if self.plan.foreground { terminal::prepare(terminal) } else { Ok(()) }
+        match self.plan.size {
+            _ if self.plan.foreground => terminal::prepare(terminal),
+            Some((columns, rows)) => terminal::resize(terminal.as_fd(), columns, rows),
+            None => Ok(()),
+        }
     }
 
     fn ready(&mut self) -> Result<()> {

@@ -54,6 +54,8 @@ pub(crate) struct Options {
     pub(crate) notify: Option<OsString>,
     /// The log settings of a container with a supervisor.
     pub(crate) log: Option<output::Settings>,
+    /// The columns and rows that its terminal has at first, unless config.json says so.
+    pub(crate) size: Option<(u16, u16)>,
 }
 
 /// Everything that the child needs to know, decided before the clone.
@@ -81,6 +83,8 @@ pub(crate) struct Plan {
     pub(crate) terminal: bool,
     /// Whether its terminal, or the pipes in place of one, lead to the caller's streams.
     pub(crate) foreground: bool,
+    /// The columns and rows that its terminal has at first.
+    pub(crate) size: Option<(u16, u16)>,
     /// The connected console socket.
     pub(crate) console: Option<OwnedFd>,
     /// The connected pidfd socket.
@@ -128,6 +132,7 @@ impl Plan {
             umask: process.and_then(|process| process.user().umask()).unwrap_or(0o022),
             terminal: process.and_then(|process| process.terminal()).unwrap_or(false),
             foreground: options.mask.is_some() && options.log.is_none(),
+            size: options.size,
             console,
             pidfd_socket,
             entrance: Entrance::default(),

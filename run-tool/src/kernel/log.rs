@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use anyhow::{Result, bail};
 
 use super::error::Fails;
-use super::plain;
+use super::{caller, plain};
 
 struct Log {
     file: Option<File>,
@@ -170,13 +170,16 @@ pub(crate) fn bare(message: &str) {
     say(message);
 }
 
-/// Writes an error of a command that runc does not have: `run-tool: message` on standard error, and an error record too if the log
+/// Writes an error of a command that runc does not have: `run-tool: message` on standard error (for the docker command, `docker: message`), and an error record too if the log
 /// is elsewhere.
 pub(crate) fn ours(message: &str) {
     if !to_stderr() {
         record(Level::Error, message);
     }
-    say(&format!("run-tool: {message}"));
+    match caller::caller() {
+        Some(name) => say(&format!("{}: {}", name.split(' ').next().unwrap_or_default(), caller::words(message))),
+        None => say(&format!("run-tool: {message}")),
+    }
 }
 
 #[cfg(test)]

@@ -5,17 +5,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use rustix::event::PollFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::termios::Winsize;
 
+use crate::container::supervisor::{SOCKET, address, open};
 use crate::kernel::error::Fails;
-use crate::kernel::procfs::proc_path;
 use crate::supervise::record::Stream;
-
-/// The socket's name in the container's folder.
-pub(crate) const SOCKET: &str = "attach.sock";
 
 /// The greatest number of bytes of input or output in a packet.
 pub(crate) const LIMIT: usize = 16 * 1024;
@@ -94,31 +92,44 @@ pub(crate) fn receive<'a>(socket: BorrowedFd<'_>, buffer: &'a mut [u8]) -> rusti
     }
 }
 
-/// The address of the socket in a folder, by a path that is short enough for a socket address.
-fn address(folder: &OwnedFd) -> Result<SocketAddrUnix> {
-    let path = format!("{}/{SOCKET}", proc_path(folder.as_fd()));
-    SocketAddrUnix::new(path.as_str()).fails(|| path).map_err(Into::into)
+/// A client of a supervisor.
+#[derive(Debug)]
+struct Client {
+    socket: OwnedFd,
+    /// Packets that it has not taken yet.
+    queue: VecDeque<Vec<u8>>,
+    /// Whether the container was started with it, and its input is the container's: that ends with the client.
+    is_first: bool,
 }
 
-fn open(folder: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(folder, flags, Mode::empty()).fails(|| format!("open {}", folder.display())).map_err(Into::into)
-}
+impl Client {
+    /// Sends what is queued, as far as possible without waiting. Returns whether the client is still there.
+    fn flush(&mut self) -> bool {
+        while let Some(packet) = self.queue.front() {
+            match rustix::net::send(&self.socket, packet, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Ok(_) => drop(self.queue.pop_front()),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return true,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
 
-/// Connects to the supervisor of the container in a folder.
-pub(crate) fn connect(folder: &Path) -> Result<OwnedFd> {
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .fails(|| "socket")?;
-    rustix::net::connect(&socket, &address(&open(folder)?)?)
-        .fails(|| format!("connect {}", folder.join(SOCKET).display()))?;
-    Ok(socket)
+    /// Sends a packet after those before it. Returns whether the client is still there.
+    fn tell(&mut self, packet: &Packet<'_>) -> bool {
+        self.queue.push_back(packet.encode());
+        self.flush()
+    }
 }
 
 /// The supervisor's side: a listener and the attached clients.
+///
+/// A client that does not read holds the container up, as in docker: while a packet waits for it, no further output is read.
 #[derive(Debug)]
 pub(crate) struct Server {
     listener: OwnedFd,
-    clients: Vec<OwnedFd>,
+    clients: Vec<Client>,
     terminal: bool,
     /// Where input is written to: the terminal, or the pipe that is the container's standard input. `None`: nowhere.
     input: Option<OwnedFd>,
@@ -126,9 +137,22 @@ pub(crate) struct Server {
     ended: bool,
 }
 
+/// Those who wait for the end of the supervisor's work. They see it when this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Witnesses {
+    _listener: OwnedFd,
+    _clients: Vec<Client>,
+}
+
 impl Server {
-    /// Listens in a container's folder.
-    pub(crate) fn listen(folder: &Path, terminal: bool, input: Option<OwnedFd>) -> Result<Self> {
+    /// Listens in a container's folder. `first` is the socket of a client that the container is started with.
+    pub(crate) fn listen(
+        folder: &Path,
+        terminal: bool,
+        input: Option<OwnedFd>,
+        first: Option<OwnedFd>,
+    ) -> Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let listener =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).fails(|| "socket")?;
@@ -144,18 +168,40 @@ impl Server {
             let flags = rustix::fs::fcntl_getfl(input).fails(|| "fcntl")?;
             rustix::fs::fcntl_setfl(input, flags | OFlags::NONBLOCK).fails(|| "fcntl")?;
         }
-        Ok(Self { listener, clients: Vec::new(), terminal, input, waiting: VecDeque::new(), ended: false })
+        let mut server =
+            Self { listener, clients: Vec::new(), terminal, input, waiting: VecDeque::new(), ended: false };
+        if let Some(socket) = first {
+            let flags = rustix::fs::fcntl_getfl(&socket).fails(|| "fcntl")?;
+            rustix::fs::fcntl_setfl(&socket, flags | OFlags::NONBLOCK).fails(|| "fcntl")?;
+            server.add(socket, true);
+        }
+        Ok(server)
     }
 
-    /// The descriptors to poll, and whether for writing: the listener, the clients while there is room for more input, and the
-    /// container if there is input for it.
-    pub(crate) fn watched(&self) -> Vec<(BorrowedFd<'_>, bool)> {
-        let mut watched = vec![(self.listener.as_fd(), false)];
-        if self.waiting.len() < QUEUE {
-            watched.extend(self.clients.iter().map(|client| (client.as_fd(), false)));
+    fn add(&mut self, socket: OwnedFd, is_first: bool) {
+        let mut client = Client { socket, queue: VecDeque::new(), is_first };
+        if client.tell(&Packet::Hello(self.terminal)) {
+            self.clients.push(client);
+        }
+    }
+
+    /// Whether output waits for a client, so that no more may be read.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.clients.iter().any(|client| !client.queue.is_empty())
+    }
+
+    /// The descriptors to poll, and for what: the listener, the clients, and the container if there is input for it.
+    pub(crate) fn watched(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
+        let mut watched = vec![(self.listener.as_fd(), PollFlags::IN)];
+        let room = self.waiting.len() < QUEUE;
+        for client in &self.clients {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::IN, room);
+            flags.set(PollFlags::OUT, !client.queue.is_empty());
+            watched.push((client.socket.as_fd(), flags));
         }
         if let (false, Some(input)) = (self.waiting.is_empty(), &self.input) {
-            watched.push((input.as_fd(), true));
+            watched.push((input.as_fd(), PollFlags::OUT));
         }
         watched
     }
@@ -163,19 +209,23 @@ impl Server {
     /// Accepts clients, takes their packets and writes input, as far as possible without waiting.
     pub(crate) fn serve(&mut self) {
         while let Ok(client) = rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            if send(client.as_fd(), &Packet::Hello(self.terminal)).is_ok() {
-                self.clients.push(client);
-            }
+            self.add(client, false);
         }
+        self.clients.retain_mut(Client::flush);
         let mut buffer = vec![0; LIMIT + 1];
         let mut index = 0;
         while index < self.clients.len() && self.waiting.len() < QUEUE {
-            let packet = receive(self.clients[index].as_fd(), &mut buffer);
+            let packet = receive(self.clients[index].socket.as_fd(), &mut buffer);
             match packet.map(|bytes| (bytes.is_empty(), Packet::decode(bytes))) {
                 Ok((false, Some(packet))) => self.take(&packet),
                 Err(Errno::AGAIN) => index += 1,
                 // The client is gone, or does not follow the protocol.
-                _ => drop(self.clients.remove(index)),
+                _ => {
+                    let gone = self.clients.remove(index);
+                    if gone.is_first {
+                        self.take(&Packet::InputEnd);
+                    }
+                }
             }
         }
         self.feed();
@@ -215,19 +265,17 @@ impl Server {
         }
     }
 
-    /// Sends output to all clients. Those that do not read in time are dropped.
+    /// Sends output to all clients.
     pub(crate) fn show(&mut self, stream: Stream, bytes: &[u8]) {
         for piece in bytes.chunks(LIMIT) {
-            self.clients.retain(|client| send(client.as_fd(), &Packet::Output(stream, piece)).is_ok());
+            self.clients.retain_mut(|client| client.tell(&Packet::Output(stream, piece)));
         }
     }
 
     /// Tells all clients that the container has ended.
-    pub(crate) fn end(self, status: i32) {
-        for client in &self.clients {
-            // The client may be gone.
-            let _ = send(client.as_fd(), &Packet::Exit(status));
-        }
+    pub(crate) fn end(mut self, status: i32) -> Witnesses {
+        self.clients.retain_mut(|client| client.tell(&Packet::Exit(status)));
+        Witnesses { _listener: self.listener, _clients: self.clients }
     }
 }
 

@@ -132,7 +132,16 @@ fn roomy(to: OwnedFd) -> (OwnedFd, usize) {
 impl Foreground {
     /// Blocks signals, to read them from a descriptor, and finds the caller's terminal if the container has one.
     pub(crate) fn begin(terminal: bool) -> Result<Self> {
-        let host = if terminal { Some(Host::find()?) } else { None };
+        Self::begin_with(if terminal { Some(Host::find()?) } else { None })
+    }
+
+    /// As `begin`, but the caller needs no terminal. One that reads nothing from it keeps its settings.
+    pub(crate) fn begin_if_there_is_a_terminal(terminal: bool) -> Result<Self> {
+        let reads = terminal && rustix::termios::isatty(rustix::stdio::stdin());
+        Self::begin_with(if reads { Host::find().ok() } else { None })
+    }
+
+    fn begin_with(host: Option<Host>) -> Result<Self> {
         let mask = syscall::block_signals().fails(|| "sigprocmask")?;
         let signals = syscall::signalfd().fails(|| "signalfd")?;
         Ok(Self { signals, mask, host, notify: None })

@@ -11,12 +11,13 @@ use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::Spec;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
 use rustix::process::Signal;
 
 use crate::container::Container;
 use crate::container::output::Settings;
-use crate::container::{exit, health, state};
+use crate::container::{event, exit, health, state};
 use crate::create;
 use crate::create::notify::{self, Notify};
 use crate::create::plan::Options;
@@ -24,7 +25,8 @@ use crate::create::talk::{Channel, Message};
 use crate::kernel::error::Fails;
 use crate::kernel::process::Process;
 use crate::kernel::syscall::{self, Pid, SignalMask};
-use crate::supervise::attach::Server;
+use crate::spec;
+use crate::supervise::attach::{Server, Witnesses};
 use crate::supervise::logs::Writer;
 use crate::supervise::record::Stream;
 use crate::supervise::signals::{reap, signals_in};
@@ -86,30 +88,52 @@ impl Job<'_> {
         self.spec.annotations().as_ref().and_then(|all| all.get(name)).map(String::as_str)
     }
 
-    /// Deletes the container after its last end, if the annotation `org.oci-tools.rm` is set.
+    /// What follows the container's last end: it is deleted if the annotation `org.oci-tools.rm` is set; else only what it held is
+    /// released, such as its network, and its status and log stay.
     fn end(&self, container: &Container) -> Result<()> {
-        if self.annotation("org.oci-tools.rm") == Some("true") { container.kill_and_destroy() } else { Ok(()) }
+        if self.annotation("org.oci-tools.rm") == Some("true") {
+            container.kill_and_destroy()
+        } else {
+            container.recycle()
+        }
     }
 }
 
-/// Leaves a supervisor behind. Returns once the container is running, or fails with the supervisor's error.
-pub(crate) fn leave_behind(job: &Job<'_>) -> Result<()> {
+/// What is known of a container that a supervisor has started.
+pub(crate) struct Left {
+    /// Its init process.
+    pub(crate) process: Option<Process>,
+    /// The caller's end of the socket to the supervisor, if the caller was to be attached.
+    pub(crate) socket: Option<OwnedFd>,
+}
+
+/// Leaves a supervisor behind. Returns once the container is running, or fails with the supervisor's error. With `attached` the
+/// caller is the container's first client, and misses none of its output; `mask` is then the signal mask from before it blocked signals.
+pub(crate) fn leave_behind(job: &Job<'_>, attached: Option<SignalMask>) -> Result<Left> {
     let policy = Policy::parse(job.annotation("org.oci-tools.restart").unwrap_or_default())?;
     let (ours, theirs) = Channel::pair()?;
+    let (socket, first) = match attached {
+        Some(_) => {
+            let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+            let (ours, theirs) = pair.fails(|| "socketpair")?;
+            (Some(ours), Some(theirs))
+        }
+        None => (None, None),
+    };
     let caller = rustix::process::getpid();
     let Some(child) = syscall::clone(0, None).fails(|| "clone")? else {
-        drop(ours);
-        supervise(job, policy, theirs, caller)
+        drop((ours, socket));
+        supervise(job, policy, theirs, Caller { pid: caller, first, mask: attached })
     };
-    drop(theirs);
+    drop((theirs, first));
     match ours.receive()? {
-        Some((Message::Pid(pid), socket)) => {
+        Some((Message::Pid(pid), ready)) => {
+            let process = Process::open(pid).ok();
             // The caller waits for readiness, so that the supervisor can serve the container meanwhile.
-            if let (Some(socket), Some(host)) = (socket, notify::host()) {
-                let process = Process::open(pid).ok();
-                notify::report(Notify::new(socket, host).and_then(|notify| notify.wait(process.as_ref(), pid)));
+            if let (Some(ready), Some(host)) = (ready, notify::host()) {
+                notify::report(Notify::new(ready, host).and_then(|notify| notify.wait(process.as_ref(), pid)));
             }
-            Ok(())
+            Ok(Left { process, socket })
         }
         Some((Message::Error(text), _)) => {
             syscall::wait(child, true)?;
@@ -119,9 +143,18 @@ pub(crate) fn leave_behind(job: &Job<'_>) -> Result<()> {
     }
 }
 
+/// What the supervisor has of its caller.
+struct Caller {
+    pid: rustix::process::Pid,
+    /// The caller's socket, if it is to be attached.
+    first: Option<OwnedFd>,
+    /// The signal mask from before the caller blocked signals; `None`: it has not.
+    mask: Option<SignalMask>,
+}
+
 /// Runs the supervisor. Errors of the first start are reported to the caller. For later ones there is nobody to report to.
-fn supervise(job: &Job<'_>, policy: Policy, channel: Channel, caller: rustix::process::Pid) -> ! {
-    let begun = Supervisor::begin(job, policy, caller).and_then(|supervisor| {
+fn supervise(job: &Job<'_>, policy: Policy, channel: Channel, caller: Caller) -> ! {
+    let begun = Supervisor::begin(job, policy, caller).and_then(|mut supervisor| {
         let life = supervisor.start(false)?;
         if let Some(life) = &life {
             supervisor.let_go(&channel, life)?;
@@ -149,6 +182,8 @@ struct Supervisor<'a> {
     signals: OwnedFd,
     writer: Writer,
     null: OwnedFd,
+    /// The socket of the client that the container is first started with.
+    first: Option<OwnedFd>,
 }
 
 /// One life of the container, from a start to the end of its init process.
@@ -162,26 +197,27 @@ struct Life {
 }
 
 impl<'a> Supervisor<'a> {
-    fn begin(job: &'a Job<'a>, policy: Policy, caller: rustix::process::Pid) -> Result<Self> {
+    fn begin(job: &'a Job<'a>, policy: Policy, caller: Caller) -> Result<Self> {
         // Until the container is running the supervisor dies with the caller. A container that appeared after its caller was killed
         // would survive a `delete` in between.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).fails(|| "prctl(PR_SET_PDEATHSIG)")?;
-        if rustix::process::getppid() != Some(caller) {
+        if rustix::process::getppid() != Some(caller.pid) {
             bail!("the caller is gone");
         }
         rustix::process::setsid().fails(|| "setsid")?;
         let own = rustix::process::Pid::from_raw(1);
         rustix::process::set_child_subreaper(own).fails(|| "prctl(PR_SET_CHILD_SUBREAPER)")?;
-        let mask = syscall::block_signals().fails(|| "sigprocmask")?;
+        let blocked = syscall::block_signals().fails(|| "sigprocmask")?;
+        let mask = caller.mask.unwrap_or(blocked);
         let signals = syscall::signalfd().fails(|| "signalfd")?;
         let writer = Writer::open(job.log.clone())?;
         let null =
             rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).fails(|| "open /dev/null")?;
-        Ok(Self { job, policy, mask, signals, writer, null })
+        Ok(Self { job, policy, mask, signals, writer, null, first: caller.first })
     }
 
     /// Starts the container. `None`: someone deleted it right away.
-    fn start(&self, again: bool) -> Result<Option<Life>> {
+    fn start(&mut self, again: bool) -> Result<Option<Life>> {
         let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).fails(|| "pipe");
         let ((out, out_end), (err, err_end)) = (pipe()?, pipe()?);
         let mut options = (self.job.options)()?;
@@ -197,6 +233,7 @@ impl<'a> Supervisor<'a> {
         options.again = again;
         options.log = Some(self.job.log.clone());
         let started = create::start(self.job.spec, options, self.job.pid_file.as_deref())?;
+        event::record(&started.container.state, "start", &[]);
         let begun = Instant::now();
         let (sources, terminal, input) = match started.ends.terminal {
             Some(master) => {
@@ -206,7 +243,7 @@ impl<'a> Supervisor<'a> {
             None => (vec![(Stream::Out, out), (Stream::Err, err)], false, typed),
         };
         let folder = &started.container.folder;
-        let server = match Server::listen(folder, terminal, input) {
+        let server = match Server::listen(folder, terminal, input, self.first.take()) {
             Ok(server) => server,
             // Someone has deleted the container already.
             Err(_) if !folder.exists() => return Ok(None),
@@ -247,6 +284,15 @@ impl<'a> Supervisor<'a> {
         }
     }
 
+    /// The restart policy, which may have been changed in the bundle since the container was started.
+    fn policy(&self) -> Policy {
+        let now = spec::load().ok().and_then(|spec| {
+            let text = spec.annotations().as_ref().and_then(|all| all.get("org.oci-tools.restart")).cloned();
+            Policy::parse(&text.unwrap_or_default()).ok()
+        });
+        now.unwrap_or(self.policy)
+    }
+
     /// Watches the container through all its lives.
     fn watch(&mut self, mut life: Life) -> Result<()> {
         let mut times = 0;
@@ -265,16 +311,18 @@ impl<'a> Supervisor<'a> {
                     }
                     other => other.flatten(),
                 };
-            let status = serve(pid, sources, &self.signals, &mut self.writer, server)?;
+            // The clients are released last: one that waits for the end of a container may rely on it.
+            let (status, _witnesses) = serve(pid, sources, &self.signals, &mut self.writer, server)?;
             if let Some(checker) = checker {
                 // The container may be gone, and the next one has a checker of its own.
                 let _ = syscall::kill(checker, libc::SIGKILL);
             }
+            event::record(&container.state, "die", &[("exitCode", status.to_string())]);
             if !folder.exists() {
                 return Ok(());
             }
             exit::record(folder, status)?;
-            if folder.join(exit::STOPPED).exists() || !self.policy.restarts(status, times) {
+            if folder.join(exit::STOPPED).exists() || !self.policy().restarts(status, times) {
                 return self.job.end(&container);
             }
             times += 1;
@@ -304,20 +352,20 @@ fn serve(
     signals: &OwnedFd,
     writer: &mut Writer,
     mut server: Server,
-) -> Result<i32> {
+) -> Result<(i32, Witnesses)> {
     let mut status = None;
     let mut deadline = None;
     loop {
-        if status.is_some() && (sources.is_empty() || deadline.is_some_and(|deadline| Instant::now() > deadline)) {
+        // What a client has not taken yet is not lost, however long it takes.
+        let late = deadline.is_some_and(|deadline| Instant::now() > deadline);
+        if status.is_some() && !server.is_behind() && (sources.is_empty() || late) {
             break;
         }
         let tick = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
         let mut polled = vec![PollFd::new(signals, PollFlags::IN)];
-        polled.extend(sources.iter().map(|(_, source)| PollFd::new(source, PollFlags::IN)));
-        for (fd, to_write) in server.watched() {
-            let flags = if to_write { PollFlags::OUT } else { PollFlags::IN };
-            polled.push(PollFd::from_borrowed_fd(fd, flags));
-        }
+        let wanted = if server.is_behind() { PollFlags::empty() } else { PollFlags::IN };
+        polled.extend(sources.iter().map(|(_, source)| PollFd::new(source, wanted)));
+        polled.extend(server.watched().into_iter().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
         match rustix::event::poll(&mut polled, status.map(|_| &tick)) {
             Err(rustix::io::Errno::INTR) => continue,
             result => result.fails(|| "poll")?,
@@ -344,8 +392,7 @@ fn serve(
         let _ = writer.flush(stream);
     }
     let status = status.unwrap_or(255);
-    server.end(status);
-    Ok(status)
+    Ok((status, server.end(status)))
 }
 
 /// Stores what a stream has, and sends it to attached clients. Returns false at the end of the stream.

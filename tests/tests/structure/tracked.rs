@@ -32,7 +32,7 @@ pub(crate) fn belongs(path: &str) -> bool {
         [tool, file] if TOOLS.contains(tool) => ["Cargo.toml", "README.md", "build.rs", "layout.ld"].contains(file),
         // Templates of the scripts that a shell loads.
         [tool, "src", .., "completion", "bash" | "fish" | "zsh"] if TOOLS.contains(tool) => true,
-        [tool, "src", .., file] if TOOLS.contains(tool) => has_extension(file, &["rs", "json", "rules", "tsv"]),
+        [tool, "src", .., file] if TOOLS.contains(tool) => has_extension(file, &["rs", "json", "rules", "tsv", "txt"]),
         [tool, "tests", .., file] if TOOLS.contains(tool) => has_extension(file, &["rs"]),
         _ => false,
     }

@@ -25,6 +25,7 @@ pub(super) fn provenance(text: &str, delivery: &mut Delivery) -> Result<()> {
             "true" | "1" | "disabled=false" | "mode=min" | "version=v1" => {}
             "false" | "0" | "disabled=true" => delivery.provenance = None,
             "mode=max" => delivery.provenance = Some(Provenance::Max),
+            "version=v0.2" => bail!("{field}: provenance is written as SLSA v1 only (version=v1)"),
             _ => bail!("{field}: expected true, false, mode=min or mode=max"),
         }
     }

@@ -78,6 +78,10 @@ impl<'a> Place<'a> {
             ("local", None, Some(path)) => Ok(CachePlace::Folder(path.into())),
             ("local", _, _) => bail!("type=local takes {path}=FOLDER"),
             ("", _, _) => bail!("missing type=registry or type=local"),
+            ("inline", _, _) => bail!("type=inline: an image holds no steps here (type=registry,ref=NAME beside it)"),
+            (kind @ ("gha" | "s3" | "azblob"), _, _) => {
+                bail!("type={kind}: a service that is not supported (type=registry or type=local)")
+            }
             (other, _, _) => bail!("type={other}: unknown type (registry, local)"),
         }
     }
@@ -103,8 +107,9 @@ mod tests {
     #[test]
     fn what_is_unknown_is_named() {
         for (text, expected) in [
-            ("type=gha", "type=gha: unknown type (registry, local)"),
-            ("type=inline", "type=inline: unknown type (registry, local)"),
+            ("type=gha", "type=gha: a service that is not supported (type=registry or type=local)"),
+            ("type=inline", "type=inline: an image holds no steps here (type=registry,ref=NAME beside it)"),
+            ("type=tape", "type=tape: unknown type (registry, local)"),
             ("type=local", "type=local takes dest=FOLDER"),
             ("type=registry,dest=x", "type=registry takes ref=NAME"),
             ("mode=max", "missing type=registry or type=local"),

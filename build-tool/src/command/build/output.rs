@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use build_tool::build::output::{Annotation, Level, Output, Target};
 use bundle_tool::option::csv;
+use image_tool::address::RefName;
 use image_tool::archive::Format;
 use image_tool::layout::platform::Platform;
 
@@ -23,6 +24,16 @@ pub(super) fn output(text: &str) -> Result<Output> {
     fields.output().with_context(wrong)
 }
 
+/// The names that a value of `--output` gives to the image: `name=NAME`, or several with commas in between.
+pub(super) fn names(text: &str) -> Result<Vec<RefName>> {
+    let wrong = || format!("--output {text}");
+    let fields = csv::fields(text).with_context(wrong)?;
+    let names = fields.iter().filter_map(|field| field.split_once('='));
+    let names =
+        names.filter(|(key, _)| key.trim().eq_ignore_ascii_case("name")).flat_map(|(_, names)| names.split(','));
+    names.map(|name| name.trim().parse().with_context(wrong)).collect()
+}
+
 /// The fields of a value, as written.
 #[derive(Default)]
 struct Fields<'a> {
@@ -30,6 +41,7 @@ struct Fields<'a> {
     dest: Option<&'a str>,
     push: bool,
     tar: bool,
+    name: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -49,8 +61,8 @@ impl<'a> Fields<'a> {
                 "compression" if value == "gzip" => {}
                 "oci-mediatypes" => bail!("{field}: images are written with OCI's media types only"),
                 "compression" => bail!("{field}: layers are compressed with gzip only"),
-                "name" => bail!("{field}: not supported here (-t names the image)"),
-                _ => bail!("{key}: unknown key (type, dest, push, tar, oci-mediatypes, compression)"),
+                "name" => read.name = true,
+                _ => bail!("{key}: unknown key (type, dest, name, push, tar, oci-mediatypes, compression)"),
             }
         }
         Ok(read)
@@ -58,7 +70,9 @@ impl<'a> Fields<'a> {
 
     fn output(&self) -> Result<Output> {
         let takes = |keys: &[&str]| {
-            for (key, given) in [("dest", self.dest.is_some()), ("push", self.push), ("tar", !self.tar)] {
+            for (key, given) in
+                [("dest", self.dest.is_some()), ("push", self.push), ("tar", !self.tar), ("name", self.name)]
+            {
                 if given && !keys.contains(&key) {
                     bail!("type={} takes no {key}=", self.kind);
                 }
@@ -75,13 +89,13 @@ impl<'a> Fields<'a> {
         };
         match self.kind {
             "" => bail!("missing type=TYPE (image, registry, docker, oci, tar, local)"),
-            "image" => takes(&["push"]).map(|()| if self.push { Output::Push } else { Output::Image }),
-            "registry" => takes(&["push"]).map(|()| Output::Push),
+            "image" => takes(&["push", "name"]).map(|()| if self.push { Output::Push } else { Output::Image }),
+            "registry" => takes(&["push", "name"]).map(|()| Output::Push),
             // What docker would load into its store belongs into the layout here.
-            "docker" if self.dest.is_none() => takes(&[]).map(|()| Output::Image),
-            "docker" => takes(&["dest"]).map(|()| Output::Archive { format: Format::Docker, to: target() }),
-            "oci" if !self.tar => takes(&["dest", "tar"]).and_then(|()| Ok(Output::Layout(folder()?))),
-            "oci" => takes(&["dest"]).map(|()| Output::Archive { format: Format::Oci, to: target() }),
+            "docker" if self.dest.is_none() => takes(&["name"]).map(|()| Output::Image),
+            "docker" => takes(&["dest", "name"]).map(|()| Output::Archive { format: Format::Docker, to: target() }),
+            "oci" if !self.tar => takes(&["dest", "tar", "name"]).and_then(|()| Ok(Output::Layout(folder()?))),
+            "oci" => takes(&["dest", "name"]).map(|()| Output::Archive { format: Format::Oci, to: target() }),
             "tar" => takes(&["dest"]).map(|()| Output::Tar(target())),
             "local" => takes(&["dest"]).and_then(|()| Ok(Output::Files(folder()?))),
             other => bail!("type={other}: unknown type (image, registry, docker, oci, tar, local)"),
@@ -161,11 +175,23 @@ mod tests {
             ("dest=x", "missing type=TYPE (image, registry, docker, oci, tar, local)"),
             ("type=image,dest=x", "type=image takes no dest="),
             ("type=tar,push=true", "type=tar takes no push="),
-            ("type=image,unpack=true", "unpack: unknown key (type, dest, push, tar, oci-mediatypes, compression)"),
+            (
+                "type=image,unpack=true",
+                "unpack: unknown key (type, dest, name, push, tar, oci-mediatypes, compression)",
+            ),
+            ("type=tar,name=x", "type=tar takes no name="),
             ("type=image,compression=zstd", "compression=zstd: layers are compressed with gzip only"),
         ] {
             assert_eq!(output(text).unwrap_err().root_cause().to_string(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn outputs_may_name_the_image() {
+        let given: Vec<String> =
+            names("type=image,\"name=a:1,h:5000/b\"").unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(given, ["a:1", "h:5000/b"]);
+        assert!(names("out").unwrap().is_empty() && names("type=image,name=").is_err());
     }
 
     #[test]

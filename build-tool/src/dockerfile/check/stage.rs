@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use image_tool::address::name;
+
 use super::Outside;
 use super::found::Found;
 use crate::dockerfile::expand::{self, Quoting};
@@ -59,6 +61,18 @@ impl State {
         Self { variables, complete, workdir: false, shell: known.shell }
     }
 
+    /// Expands a word; `None` if the base image may set a variable in it.
+    fn known(&self, text: &str, escape: char) -> Option<String> {
+        let missing = RefCell::new(false);
+        let lookup = |name: &str| {
+            let value = self.variables.get(name).cloned();
+            *missing.borrow_mut() |= value.is_none();
+            value
+        };
+        let value = expand::word(text, escape, Quoting::Strip, &lookup).ok()?;
+        (self.complete || !missing.take()).then_some(value)
+    }
+
     /// Expands a word; what cannot be expanded is the build's to report.
     fn expand(&self, text: &str, escape: char) -> String {
         expand::word(text, escape, Quoting::Strip, &|name| self.variables.get(name).cloned()).unwrap_or_default()
@@ -86,11 +100,13 @@ pub(super) fn check(file: &Dockerfile, outside: &Outside<'_>, found: &mut Found<
     let mut stages: BTreeMap<String, State> = BTreeMap::new();
     let mut current: Option<(Option<String>, State)> = None;
     let mut commands: BTreeMap<&'static str, &Step> = BTreeMap::new();
+    let mut stage = 0;
     for step in &file.steps {
         match (&step.instruction, &mut current) {
             (Instruction::From(from), _) => {
-                if let Some((Some(name), state)) = current.take() {
-                    stages.insert(name, state);
+                if let Some((name, state)) = current.take() {
+                    stages.extend(name.map(|name| (name, state)));
+                    stage += 1;
                 }
                 commands.clear();
                 platform(step, from.platform.as_deref().unwrap_or_default(), &globals, found);
@@ -106,6 +122,7 @@ pub(super) fn check(file: &Dockerfile, outside: &Outside<'_>, found: &mut Found<
                 }
             }
             (_, None) => {}
+            _ if !(outside.needed)(stage) => {}
             (_, Some((_, state))) => {
                 if let name @ ("CMD" | "ENTRYPOINT" | "HEALTHCHECK") = step.instruction.keyword()
                     && let Some(earlier) = commands.insert(name, step)
@@ -127,12 +144,34 @@ pub(super) fn check(file: &Dockerfile, outside: &Outside<'_>, found: &mut Found<
 fn base(step: &Step, text: &str, globals: &Globals, found: &mut Found<'_>) -> String {
     let (name, used) = used(text, globals);
     undeclared(step, &used, globals, found);
-    let invalid = name.is_empty() || name.ends_with([':', '/', '@']) || name.starts_with([':', '/']);
-    if invalid && !used.is_empty() && used.is_subset(&globals.declared) {
-        let message = format!("Default value for {text} results in empty or invalid base image name");
+    if !is_reference(&name) && !used.is_empty() && used.is_subset(&globals.declared) {
+        let message = format!("Default value for ARG {text} results in empty or invalid base image name");
         found.push(step, "InvalidDefaultArgInFrom", message);
     }
     name
+}
+
+/// Whether a name has the form of docker's: `HOST:PORT/PATH:TAG@DIGEST`, as distribution's `reference` reads it.
+fn is_reference(name: &str) -> bool {
+    let (name, digest) = name.split_once('@').map_or((name, None), |(name, digest)| (name, Some(digest)));
+    let (repository, tag) = name::split_tag(name);
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let tag = tag.is_none_or(|tag| {
+        tag.len() <= 128 && tag.starts_with(word) && tag.chars().all(|c| word(c) || c == '.' || c == '-')
+    });
+    let digest = digest.is_none_or(|digest| {
+        let (kind, hex) = digest.split_once(':').unwrap_or_default();
+        !kind.is_empty() && hex.len() >= 32 && hex.chars().all(|c| c.is_ascii_hexdigit())
+    });
+    let path = match repository.split_once('/') {
+        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => path,
+        _ => repository,
+    };
+    let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let component = |part: &str| {
+        part.starts_with(lower) && part.ends_with(lower) && part.chars().all(|c| lower(c) || "._-".contains(c))
+    };
+    tag && digest && path.split('/').all(component)
 }
 
 /// The arguments in `--platform` are declared, too.
@@ -200,8 +239,11 @@ fn undefined(step: &Step, state: &State, escape: char, found: &mut Found<'_>) {
             }
             Some(String::new())
         };
-        // A word that cannot be expanded is the build's to report.
-        let _ = expand::word(word, escape, quoting, &lookup);
+        match expand::word(word, escape, quoting, &lookup) {
+            // Whether the variable has a value is not known here.
+            Ok(_) | Err(Problem::Required { .. }) => {}
+            Err(problem) => drop(found.problem.get_or_insert((step.span, problem))),
+        }
     }
     for name in missing.take() {
         let near = hint(&name, state.variables.keys(), "$");
@@ -220,11 +262,12 @@ fn inside(step: &Step, state: &State, escape: char, outside: &Outside<'_>, found
                 format!("JSON arguments recommended for {name} to prevent unintended behavior related to OS signals");
             found.push(step, "JSONArgsRecommended", message);
         }
-        Instruction::Workdir(path)
-            if !state.workdir && !state.expand(path, escape).starts_with('/') && !path.starts_with('$') =>
-        {
-            let message = format!("Relative workdir {path:?} can have unexpected results if the base image changes");
-            found.push(step, "WorkdirRelativePath", message);
+        Instruction::Workdir(path) if !state.workdir => {
+            if let Some(path) = state.known(path, escape).filter(|path| !path.starts_with('/')) {
+                let message =
+                    format!("Relative workdir {path:?} can have unexpected results if the base image changes");
+                found.push(step, "WorkdirRelativePath", message);
+            }
         }
         Instruction::Expose(ports) => {
             for port in ports {
@@ -234,14 +277,31 @@ fn inside(step: &Step, state: &State, escape: char, outside: &Outside<'_>, found
         Instruction::Copy(copy) | Instruction::Add(copy) if copy.from.is_none() => {
             let verb = if step.instruction.keyword() == "ADD" { "Add" } else { "Copy" };
             let sources = copy.sources.iter().map(|source| state.expand(source, escape));
-            let literal =
-                |source: &String| !source.is_empty() && !source.contains(['*', '?', '[']) && !source.contains("://");
-            for source in sources.filter(literal).filter(|source| (outside.left_out)(source)) {
+            let local = sources.filter(|source| !source.contains("://")).map(|source| clean(&source));
+            for source in local.filter(|source| (outside.left_out)(source)) {
                 let message = format!("Attempting to {verb} file {source:?} that is excluded by .dockerignore");
                 found.push(step, "CopyIgnoredFile", message);
             }
         }
         _ => {}
+    }
+}
+
+/// A path without `.`, `..` and doubled slashes, as Go's `filepath.Clean` gives it.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
+            ".." if path.starts_with('/') => {}
+            part => parts.push(part),
+        }
+    }
+    match (path.starts_with('/'), parts.is_empty()) {
+        (true, _) => format!("/{}", parts.join("/")),
+        (false, true) => ".".to_owned(),
+        (false, false) => parts.join("/"),
     }
 }
 

@@ -117,7 +117,10 @@ impl Pin {
         git.run(&["read-tree", "--reset", "-u", "HEAD"])?;
         let committed = git.run(&["log", "-1", "--format=%ct", "HEAD"])?.trim().parse().unwrap_or(0);
         if address.submodules && tree.join(".gitmodules").is_file() {
-            git.run(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])?;
+            let update = ["submodule", "--quiet", "update", "--init", "--recursive"];
+            // A server of plain files cannot give a part of the history.
+            let all = |_| git.run(&update);
+            git.run(&[&update[..], &["--depth=1"]].concat()).or_else(all)?;
         }
         let keep_git_dir = keep_git_dir && address.folder.is_empty();
         if keep_git_dir {

@@ -25,6 +25,12 @@ pub enum Error {
         /// The kernel's reason.
         source: io::Error,
     },
+    /// The build was interrupted.
+    #[error("{remote}: interrupted")]
+    Ended {
+        /// The repository, without user and password.
+        remote: String,
+    },
     /// Git says no.
     #[error("{remote}: git {verb}: {reason}")]
     Git {
@@ -131,7 +137,8 @@ impl<'a> Git<'a> {
         self.environment(&mut command);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let start = |source| Error::Start { remote: self.address.shown(), source };
-        let mut child = command.spawn().map_err(start)?;
+        let ended = || Error::Ended { remote: self.address.shown() };
+        let (mut child, running) = self.access.transfers.start(&mut command).map_err(start)?.ok_or_else(ended)?;
         let mut errors = child.stderr.take().expect("it is piped");
         let errors = thread::spawn(move || {
             let mut text = Vec::new();
@@ -141,8 +148,13 @@ impl<'a> Git<'a> {
         });
         let mut output = Vec::new();
         let read = child.stdout.take().expect("it is piped").read_to_end(&mut output);
+        // Once it is waited for, its number may be another's.
+        drop(running);
         let status = child.wait().and_then(|status| read.map(|_| status)).map_err(start)?;
         let errors = errors.join().unwrap_or_default();
+        if self.access.transfers.is_ended() {
+            return Err(ended());
+        }
         if status.success() {
             return Ok(String::from_utf8_lossy(&output).into_owned());
         }

@@ -20,34 +20,34 @@ use super::{candidates, refuse};
 #[command(next_help_heading = "Files")]
 pub(super) struct Files {
     /// Bind mount a file or directory of the host, or mount a volume; may be repeated.
-    #[arg(short, long, value_name = "[SOURCE:]TARGET[:OPTIONS]")]
+    #[arg(short, long, value_name = "[SOURCE:]TARGET[:OPTIONS]", allow_hyphen_values = true)]
     pub(super) volume: Vec<String>,
     /// Attach a file system mount to the container: type=bind|volume|tmpfs|image,source=SOURCE,target=TARGET[,…]; may be repeated.
-    #[arg(long, value_name = "MOUNT", add = candidates::words(&["type=bind,source=", "type=volume,source=", "type=tmpfs,target=", "type=image,source="]))]
+    #[arg(long, value_name = "MOUNT", allow_hyphen_values = true, add = candidates::words(&["type=bind,source=", "type=volume,source=", "type=tmpfs,target=", "type=image,source="]))]
     pub(super) mount: Vec<String>,
     /// Mount a tmpfs; may be repeated.
-    #[arg(long, value_name = "TARGET[:OPTIONS]")]
+    #[arg(long, value_name = "TARGET[:OPTIONS]", allow_hyphen_values = true)]
     pub(super) tmpfs: Vec<String>,
     /// Mount the volumes of another container; may be repeated.
-    #[arg(long, value_name = "CONTAINER[:ro]", add = candidates::containers())]
+    #[arg(long, value_name = "CONTAINER[:ro]", allow_hyphen_values = true, add = candidates::containers())]
     pub(super) volumes_from: Vec<String>,
     /// Volume driver for the container; only local is supported.
-    #[arg(long, value_name = "DRIVER", add = candidates::words(&["local"]))]
+    #[arg(long, value_name = "DRIVER", allow_hyphen_values = true, add = candidates::words(&["local"]))]
     pub(super) volume_driver: Option<String>,
     /// Mount the container's root file system read-only.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     pub(super) read_only: bool,
     /// Size of /dev/shm, such as 64m [default: 64m].
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     pub(super) shm_size: Option<Size>,
     /// Storage driver option for the container; not supported.
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", allow_hyphen_values = true)]
     pub(super) storage_opt: Vec<String>,
     /// Add a host device to the container, as HOST[:CONTAINER][:rwm] or by its CDI name, VENDOR/CLASS=NAME; may be repeated.
-    #[arg(long, value_name = "DEVICE", value_hint = ValueHint::AnyPath)]
+    #[arg(long, value_name = "DEVICE", allow_hyphen_values = true, value_hint = ValueHint::AnyPath)]
     pub(super) device: Vec<String>,
     /// Add a rule to the devices that the cgroup allows, such as "c 42:* rmw"; may be repeated.
-    #[arg(long, value_name = "RULE")]
+    #[arg(long, value_name = "RULE", allow_hyphen_values = true)]
     pub(super) device_cgroup_rule: Vec<Rule>,
     /// GPU devices to add to the container: all, a number, or device=NAME[,…]; may be repeated.
     #[arg(long, value_name = "REQUEST", allow_hyphen_values = true, add = candidates::words(&["all", "device="]))]

@@ -11,19 +11,19 @@ use super::refuse;
 #[command(next_help_heading = "Health")]
 pub(super) struct Health {
     /// Command to run to check health.
-    #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
+    #[arg(long, value_name = "COMMAND", allow_hyphen_values = true, value_hint = ValueHint::CommandString)]
     pub(super) health_cmd: Option<String>,
     /// Time between two checks, such as 30s or 1m [default: the image's, or 30s].
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub(super) health_interval: Option<Span>,
     /// Maximum time to allow one check to run [default: the image's, or 30s].
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub(super) health_timeout: Option<Span>,
     /// Time for the container to initialize before failures are counted [default: the image's, or 0s].
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub(super) health_start_period: Option<Span>,
     /// Consecutive failures needed to report unhealthy [default: the image's, or 3].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) health_retries: Option<u64>,
     /// Disable any health check of the image.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]

@@ -21,25 +21,25 @@ pub(super) struct Life {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     pub(super) rm: bool,
     /// Set a label of the container; may be repeated.
-    #[arg(short, long, value_name = "KEY=VALUE")]
+    #[arg(short, long, value_name = "KEY=VALUE", allow_hyphen_values = true)]
     pub(super) label: Vec<String>,
     /// Read labels from a file, one per line; may be repeated.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true, value_hint = ValueHint::FilePath)]
     pub(super) label_file: Vec<PathBuf>,
     /// Signal to stop the container [default: the image's, or SIGTERM].
-    #[arg(long, value_name = "SIGNAL", add = candidates::words(candidates::SIGNALS))]
+    #[arg(long, value_name = "SIGNAL", allow_hyphen_values = true, add = candidates::words(candidates::SIGNALS))]
     pub(super) stop_signal: Option<String>,
     /// Time to wait for the container to stop before it is killed; -1 waits forever [default: 10].
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub(super) stop_timeout: Option<i64>,
     /// Restart policy to apply when the container exits: no, on-failure[:N], always or unless-stopped [default: no].
-    #[arg(long, value_name = "POLICY", add = candidates::words(&["no", "on-failure", "always", "unless-stopped"]))]
+    #[arg(long, value_name = "POLICY", allow_hyphen_values = true, add = candidates::words(&["no", "on-failure", "always", "unless-stopped"]))]
     pub(super) restart: Option<String>,
     /// Logging driver for the container: none, json-file, local (kept as json-file, with rotation) or journald.
-    #[arg(long, value_name = "DRIVER", add = candidates::words(&["none", "json-file", "local", "journald"]))]
+    #[arg(long, value_name = "DRIVER", allow_hyphen_values = true, add = candidates::words(&["none", "json-file", "local", "journald"]))]
     pub(super) log_driver: Option<String>,
     /// Log driver option: max-size=SIZE, max-file=N, path=FILE or, for journald, tag=TEXT; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE", add = candidates::words(&["max-size=", "max-file=", "path="]))]
+    #[arg(long, value_name = "KEY=VALUE", allow_hyphen_values = true, add = candidates::words(&["max-size=", "max-file=", "path="]))]
     pub(super) log_opt: Vec<String>,
 }
 
@@ -66,24 +66,11 @@ impl Life {
     pub(super) fn annotations(&self) -> anyhow::Result<BTreeMap<String, String>> {
         let mut all = BTreeMap::new();
         if let Some(policy) = &self.restart {
-            let known = match policy.split_once(':') {
-                Some(("on-failure", count)) => count.parse::<u32>().is_ok(),
-                Some(_) => false,
-                None => ["no", "", "on-failure", "always", "unless-stopped"].contains(&policy.as_str()),
-            };
-            if !known {
-                return refuse(
-                    "--restart",
-                    format!("{policy:?} is not a restart policy (no, on-failure[:N], always or unless-stopped)"),
-                );
-            }
-            let never = ["no", ""].contains(&policy.as_str());
-            if self.rm && !never {
+            let policy = restart_policy(policy)?;
+            if self.rm && policy.is_some() {
                 return refuse("--restart", "cannot be combined with --rm");
             }
-            if !never {
-                all.insert(annotation::RESTART.into(), policy.clone());
-            }
+            all.extend(policy.map(|policy| (annotation::RESTART.to_owned(), policy)));
         }
         let options = environment::labels(self.log_opt.clone()).context("--log-opt")?;
         let (driver, options) = log::settings(self.log_driver.as_deref(), options)?;
@@ -95,6 +82,22 @@ impl Life {
     }
 }
 
+/// A restart policy; `None` for none.
+pub(crate) fn restart_policy(policy: &str) -> anyhow::Result<Option<String>> {
+    let known = match policy.split_once(':') {
+        Some(("on-failure", count)) => count.parse::<u32>().is_ok(),
+        Some(_) => false,
+        None => ["no", "", "on-failure", "always", "unless-stopped"].contains(&policy),
+    };
+    if !known {
+        return refuse(
+            "--restart",
+            format!("{policy:?} is not a restart policy (no, on-failure[:N], always or unless-stopped)"),
+        );
+    }
+    Ok(Some(policy.to_owned()).filter(|policy| !["no", ""].contains(&policy.as_str())))
+}
+
 /// What docker run does itself, and the runtime must do here; annotations of the bundle say so.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Left to the runtime")]
@@ -103,16 +106,16 @@ pub(super) struct Running {
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     pub(super) detach: bool,
     /// Attach to stdin, stdout or stderr; may be repeated.
-    #[arg(short, long, value_name = "STREAM", value_parser = ["stdin", "stdout", "stderr"], ignore_case = true)]
+    #[arg(short, long, value_name = "STREAM", allow_hyphen_values = true, value_parser = ["stdin", "stdout", "stderr"], ignore_case = true)]
     pub(super) attach: Vec<String>,
     /// Override the key sequence for detaching from the container [default: ctrl-p,ctrl-q].
-    #[arg(long, value_name = "KEYS")]
+    #[arg(long, value_name = "KEYS", allow_hyphen_values = true)]
     pub(super) detach_keys: Option<Keys>,
     /// Forward received signals to the container [default: true].
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse)]
     pub(super) sig_proxy: Option<bool>,
     /// Runtime to use for the container.
-    #[arg(long, value_name = "PROGRAM", value_hint = ValueHint::CommandName)]
+    #[arg(long, value_name = "PROGRAM", allow_hyphen_values = true, value_hint = ValueHint::CommandName)]
     pub(super) runtime: Option<String>,
     /// Skip image verification; only true is supported, since registry-tool verifies when it pulls.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]

@@ -10,12 +10,12 @@ use super::candidates;
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Limits")]
-pub(super) struct Resources {
+pub(crate) struct Resources {
     /// Memory limit, such as 256m.
-    #[arg(short, long, value_name = "BYTES")]
+    #[arg(short, long, value_name = "BYTES", allow_hyphen_values = true)]
     pub(super) memory: Option<Size>,
     /// Memory soft limit, such as 128m.
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     pub(super) memory_reservation: Option<Size>,
     /// Limit of memory plus swap, such as 512m; -1 for unlimited swap.
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
@@ -24,7 +24,7 @@ pub(super) struct Resources {
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) memory_swappiness: Option<i64>,
     /// Kernel memory limit; not supported since Linux 5.16.
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     pub(super) kernel_memory: Option<Size>,
     /// Disable the OOM killer.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
@@ -33,60 +33,60 @@ pub(super) struct Resources {
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i32).range(-1000..=1000))]
     pub(super) oom_score_adj: Option<i32>,
     /// Number of CPUs, such as 1.5 or 1/2.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) cpus: Option<Processors>,
     /// Limit the period of the CPU quota, in microseconds.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) cpu_period: Option<u64>,
     /// Limit CPU time in each period, in microseconds.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) cpu_quota: Option<i64>,
     /// Limit the period of the real-time CPU quota, in microseconds.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) cpu_rt_period: Option<u64>,
     /// Limit real-time CPU time in each period, in microseconds.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) cpu_rt_runtime: Option<i64>,
     /// CPU shares, a weight relative to 1024.
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", allow_hyphen_values = true)]
     pub(super) cpu_shares: Option<u64>,
     /// CPUs in which to allow execution, such as 0-3,7.
-    #[arg(long, value_name = "LIST")]
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     pub(super) cpuset_cpus: Option<CpuSet>,
     /// Memory nodes in which to allow execution, such as 0,1.
-    #[arg(long, value_name = "LIST")]
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     pub(super) cpuset_mems: Option<CpuSet>,
     /// Limit the number of processes; -1 for unlimited.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) pids_limit: Option<i64>,
     /// Block I/O weight, between 10 and 1000.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) blkio_weight: Option<u16>,
     /// Block I/O weight of a device, between 10 and 1000; may be repeated.
-    #[arg(long, value_name = "DEVICE:WEIGHT")]
+    #[arg(long, value_name = "DEVICE:WEIGHT", allow_hyphen_values = true)]
     pub(super) blkio_weight_device: Vec<DeviceCount>,
     /// Limit the read rate of a device, in bytes per second; may be repeated.
-    #[arg(long, value_name = "DEVICE:BYTES")]
+    #[arg(long, value_name = "DEVICE:BYTES", allow_hyphen_values = true)]
     pub(super) device_read_bps: Vec<DeviceRate>,
     /// Limit the read rate of a device, in operations per second; may be repeated.
-    #[arg(long, value_name = "DEVICE:N")]
+    #[arg(long, value_name = "DEVICE:N", allow_hyphen_values = true)]
     pub(super) device_read_iops: Vec<DeviceCount>,
     /// Limit the write rate of a device, in bytes per second; may be repeated.
-    #[arg(long, value_name = "DEVICE:BYTES")]
+    #[arg(long, value_name = "DEVICE:BYTES", allow_hyphen_values = true)]
     pub(super) device_write_bps: Vec<DeviceRate>,
     /// Limit the write rate of a device, in operations per second; may be repeated.
-    #[arg(long, value_name = "DEVICE:N")]
+    #[arg(long, value_name = "DEVICE:N", allow_hyphen_values = true)]
     pub(super) device_write_iops: Vec<DeviceCount>,
     /// Set a resource limit of the program; may be repeated.
-    #[arg(long, value_name = "NAME=SOFT[:HARD]", add = candidates::words(candidates::ULIMITS))]
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", allow_hyphen_values = true, add = candidates::words(candidates::ULIMITS))]
     pub(super) ulimit: Vec<Ulimit>,
     /// Parent cgroup for the container, a path or a systemd slice.
-    #[arg(long, value_name = "CGROUP")]
+    #[arg(long, value_name = "CGROUP", allow_hyphen_values = true)]
     pub(super) cgroup_parent: Option<String>,
 }
 
 impl Resources {
-    pub(super) fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         Limits {
             memory: self.memory,
             memory_reservation: self.memory_reservation,

@@ -24,52 +24,52 @@ use super::{candidates, refuse};
 pub(super) struct Network {
     /// Connect the container to a network: bridge, none, host, container:NAME or the name of a network [default: bridge
     /// for root, else host].
-    #[arg(long, alias = "net", value_name = "NETWORK", add = candidates::network_modes())]
+    #[arg(long, alias = "net", value_name = "NETWORK", allow_hyphen_values = true, add = candidates::network_modes())]
     pub(super) network: Option<Mode>,
     /// Publish a container's port, or a range of ports, to the host; may be repeated.
-    #[arg(short, long, value_name = "[[IP:]PORT:]PORT[/PROTOCOL]")]
+    #[arg(short, long, value_name = "[[IP:]PORT:]PORT[/PROTOCOL]", allow_hyphen_values = true)]
     pub(super) publish: Vec<Publish>,
     /// Publish all exposed ports to random ports of the host.
     #[arg(short = 'P', long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     pub(super) publish_all: bool,
     /// Expose a port or a range of ports; may be repeated.
-    #[arg(long, value_name = "PORT[-PORT][/PROTOCOL]")]
+    #[arg(long, value_name = "PORT[-PORT][/PROTOCOL]", allow_hyphen_values = true)]
     pub(super) expose: Vec<Expose>,
     /// Container host name [default: the first digits of its ID].
-    #[arg(short = 'h', long, value_name = "NAME", value_hint = ValueHint::Hostname)]
+    #[arg(short = 'h', long, value_name = "NAME", allow_hyphen_values = true, value_hint = ValueHint::Hostname)]
     pub(super) hostname: Option<String>,
     /// Container NIS domain name.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub(super) domainname: Option<String>,
     /// Add a custom host-to-IP mapping; the address host-gateway means this host; may be repeated.
-    #[arg(long, value_name = "NAME:ADDRESS")]
+    #[arg(long, value_name = "NAME:ADDRESS", allow_hyphen_values = true)]
     pub(super) add_host: Vec<ExtraHost>,
     /// Set a custom DNS server; may be repeated.
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", allow_hyphen_values = true)]
     pub(super) dns: Vec<IpAddr>,
     /// Set a DNS option; may be repeated.
-    #[arg(long, alias = "dns-opt", value_name = "OPTION")]
+    #[arg(long, alias = "dns-opt", value_name = "OPTION", allow_hyphen_values = true)]
     pub(super) dns_option: Vec<String>,
     /// Set a custom DNS search domain; may be repeated.
-    #[arg(long, value_name = "DOMAIN")]
+    #[arg(long, value_name = "DOMAIN", allow_hyphen_values = true)]
     pub(super) dns_search: Vec<Domain>,
     /// IPv4 address of the container.
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", allow_hyphen_values = true)]
     pub(super) ip: Option<std::net::Ipv4Addr>,
     /// IPv6 address of the container.
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", allow_hyphen_values = true)]
     pub(super) ip6: Option<std::net::Ipv6Addr>,
     /// Link-local address of the container; not supported.
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", allow_hyphen_values = true)]
     pub(super) link_local_ip: Vec<IpAddr>,
     /// MAC address of the container.
-    #[arg(long, value_name = "MAC")]
+    #[arg(long, value_name = "MAC", allow_hyphen_values = true)]
     pub(super) mac_address: Option<String>,
     /// Add an alias for the container on its network; may be repeated.
-    #[arg(long, alias = "net-alias", value_name = "NAME")]
+    #[arg(long, alias = "net-alias", value_name = "NAME", allow_hyphen_values = true)]
     pub(super) network_alias: Vec<String>,
     /// Add a link to another container; may be repeated.
-    #[arg(long, value_name = "CONTAINER[:ALIAS]", add = candidates::containers())]
+    #[arg(long, value_name = "CONTAINER[:ALIAS]", allow_hyphen_values = true, add = candidates::containers())]
     pub(super) link: Vec<String>,
 }
 

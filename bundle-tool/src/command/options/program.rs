@@ -13,23 +13,23 @@ use super::refuse;
 #[command(next_help_heading = "Program")]
 pub(super) struct Program {
     /// Overwrite the entrypoint of the image; "" removes it.
-    #[arg(long, value_name = "PROGRAM")]
+    #[arg(long, value_name = "PROGRAM", allow_hyphen_values = true)]
     pub(super) entrypoint: Option<String>,
     /// Set an environment variable; NAME alone takes the caller's value, or removes the image's if the caller has none; may be
     /// repeated.
-    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    #[arg(short, long, value_name = "NAME[=VALUE]", allow_hyphen_values = true)]
     pub(super) env: Vec<String>,
     /// Read environment variables from a file, one per line; may be repeated.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true, value_hint = ValueHint::FilePath)]
     pub(super) env_file: Vec<PathBuf>,
     /// Working directory inside the container, created if it is missing.
-    #[arg(short, long, value_name = "PATH")]
+    #[arg(short, long, value_name = "PATH", allow_hyphen_values = true)]
     pub(super) workdir: Option<String>,
     /// User, and optionally group, by name or ID; names are looked up in the image's /etc/passwd and /etc/group.
-    #[arg(short, long, value_name = "USER[:GROUP]")]
+    #[arg(short, long, value_name = "USER[:GROUP]", allow_hyphen_values = true)]
     pub(super) user: Option<String>,
     /// Add an additional group to join; may be repeated.
-    #[arg(long, value_name = "GROUP")]
+    #[arg(long, value_name = "GROUP", allow_hyphen_values = true)]
     pub(super) group_add: Vec<String>,
     /// Allocate a pseudo-TTY.
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
@@ -44,22 +44,7 @@ pub(super) struct Program {
 
 impl Program {
     pub(super) fn variables(&self) -> anyhow::Result<Vec<String>> {
-        let caller = |name: &str| std::env::var_os(name);
-        let mut variables = Vec::new();
-        for file in &self.env_file {
-            for entry in environment::read_file(file).context("--env-file")? {
-                // A name of a file for which the caller has no value sets nothing.
-                if let Some(entry) = environment::resolve(&entry, caller).context("--env-file")? {
-                    environment::put(&mut variables, entry);
-                }
-            }
-        }
-        for entry in &self.env {
-            let resolved = environment::resolve(entry, caller).context("--env")?;
-            // A name of an option for which the caller has no value removes the image's variable.
-            environment::put(&mut variables, resolved.unwrap_or_else(|| entry.clone()));
-        }
-        Ok(variables)
+        environment::given(&self.env_file, &self.env).context("--env")
     }
 }
 

@@ -19,35 +19,35 @@ pub(super) struct Security {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     pub(super) privileged: bool,
     /// Add a Linux capability; ALL adds all; may be repeated.
-    #[arg(long, value_name = "CAPABILITY", add = candidates::capabilities())]
+    #[arg(long, value_name = "CAPABILITY", allow_hyphen_values = true, add = candidates::capabilities())]
     pub(super) cap_add: Vec<Capability>,
     /// Drop a Linux capability; ALL drops all; may be repeated.
-    #[arg(long, value_name = "CAPABILITY", add = candidates::capabilities())]
+    #[arg(long, value_name = "CAPABILITY", allow_hyphen_values = true, add = candidates::capabilities())]
     pub(super) cap_drop: Vec<Capability>,
     /// Security option: seccomp=FILE|unconfined, apparmor=PROFILE, label=disable, no-new-privileges, systempaths=unconfined or
     /// writable-cgroups; may be repeated.
-    #[arg(long, value_name = "OPTION", add = candidates::words(candidates::SECURITY_OPTIONS))]
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true, add = candidates::words(candidates::SECURITY_OPTIONS))]
     pub(super) security_opt: Vec<SecurityOption>,
     /// Set a namespaced kernel parameter; may be repeated.
-    #[arg(long, value_name = "NAME=VALUE")]
+    #[arg(long, value_name = "NAME=VALUE", allow_hyphen_values = true)]
     pub(super) sysctl: Vec<String>,
     /// PID namespace to use: host or container:NAME.
-    #[arg(long, value_name = "NAMESPACE", add = candidates::namespaces(&["host"]))]
+    #[arg(long, value_name = "NAMESPACE", allow_hyphen_values = true, add = candidates::namespaces(&["host"]))]
     pub(super) pid: Option<String>,
     /// IPC mode to use: private, shareable, none, host or container:NAME.
-    #[arg(long, value_name = "NAMESPACE", add = candidates::namespaces(&["private", "shareable", "none", "host"]))]
+    #[arg(long, value_name = "NAMESPACE", allow_hyphen_values = true, add = candidates::namespaces(&["private", "shareable", "none", "host"]))]
     pub(super) ipc: Option<String>,
     /// UTS namespace to use: host.
-    #[arg(long, value_name = "NAMESPACE", add = candidates::words(&["host"]))]
+    #[arg(long, value_name = "NAMESPACE", allow_hyphen_values = true, add = candidates::words(&["host"]))]
     pub(super) uts: Option<String>,
     /// User namespace to use: host.
-    #[arg(long, value_name = "NAMESPACE", add = candidates::words(&["host"]))]
+    #[arg(long, value_name = "NAMESPACE", allow_hyphen_values = true, add = candidates::words(&["host"]))]
     pub(super) userns: Option<String>,
     /// Cgroup namespace to use: host or private.
-    #[arg(long, value_name = "NAMESPACE", add = candidates::words(&["host", "private"]))]
+    #[arg(long, value_name = "NAMESPACE", allow_hyphen_values = true, add = candidates::words(&["host", "private"]))]
     pub(super) cgroupns: Option<String>,
     /// Container isolation technology: default.
-    #[arg(long, value_name = "TECHNOLOGY", add = candidates::words(&["default"]))]
+    #[arg(long, value_name = "TECHNOLOGY", allow_hyphen_values = true, add = candidates::words(&["default"]))]
     pub(super) isolation: Option<String>,
 }
 

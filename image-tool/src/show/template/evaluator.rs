@@ -1,10 +1,11 @@
 //! Fills in a template: walks its tree as Go's text/template/exec.go does, with its errors.
 
+use super::error::Error;
 use super::functions::{self, Kind};
 use super::node::{Branch, Call, Command, Node, Operand, Pipe, Term};
 use super::parser::Trees;
 use super::value::Value;
-use super::{Error, print, quote};
+use super::{print, quote};
 
 /// How deep templates, branches and loops may be in each other. A template that calls itself ends here.
 const DEPTH: usize = 200;

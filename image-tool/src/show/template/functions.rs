@@ -245,7 +245,7 @@ fn equal(first: &Value, others: &[Value]) -> Result<bool, String> {
         let is_equal = match (first, other) {
             (Value::Bool(one), Value::Bool(two)) => one == two,
             (Value::Integer(one), Value::Integer(two)) => one == two,
-            (Value::Float(one), Value::Float(two)) => one == two,
+            (Value::Float(one), Value::Float(two)) => one.partial_cmp(two) == Some(Ordering::Equal),
             (Value::Text(one), Value::Text(two)) => one == two,
             (Value::Missing | Value::Null, _) | (_, Value::Missing | Value::Null) => first.is_nil() && other.is_nil(),
             _ if is_basic(first) || is_basic(other) => return Err(incompatible(first, other)),
@@ -349,9 +349,9 @@ fn title(text: &str) -> String {
             _ => before.is_whitespace(),
         };
         if is_separated {
-            titled.extend(character.to_uppercase())
+            titled.extend(character.to_uppercase());
         } else {
-            titled.push(character)
+            titled.push(character);
         }
         before = character;
     }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::error::Error;
 use super::lexer::{Kind, Lexer, Token};
 use super::node::{Branch, Call, Command, Node, Number, Operand, Pipe, Term};
-use super::{Error, functions, quote};
+use super::{functions, quote};
 
 /// How deep parts and parentheses may be nested. Go allows more of it, but nobody writes that.
 const DEPTH: usize = 100;

@@ -15,13 +15,6 @@ pub(super) fn print(value: &Value) -> String {
     text
 }
 
-/// A value as `%+v` prints it.
-pub(super) fn verbose(value: &Value) -> String {
-    let mut text = String::new();
-    append(&mut text, value, true);
-    text
-}
-
 /// Several values as Go's Sprint: with a blank between two of which neither is a string.
 pub(super) fn sprint(values: &[Value]) -> String {
     let mut text = String::new();

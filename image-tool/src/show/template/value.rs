@@ -116,7 +116,7 @@ impl Struct {
 
 impl std::fmt::Debug for Value {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&super::print::verbose(self))
+        formatter.write_str(&serde_json::to_string(self).unwrap_or_default())
     }
 }
 

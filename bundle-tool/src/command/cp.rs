@@ -1,0 +1,94 @@
+use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use bundle_tool::container::copy::{self, Options, Side};
+use clap::ValueHint;
+use image_tool::address::home::Home;
+use image_tool::program::pipe::stdout_error;
+
+use super::About as _;
+
+/// Copy files between a container and this host, as docker cp does.
+///
+/// A folder is copied with what is in it, and `FOLDER/.` is its content alone. With - as the source, a tar archive is read from standard input
+/// and unpacked into a folder of the container; with - as the destination one is written to standard output. The container may run or not.
+#[derive(clap::Args)]
+#[command(after_long_help = "Examples:
+  bundle-tool cp web:/etc/nginx conf
+  bundle-tool cp page.html web:/srv/
+  tar c site | bundle-tool cp - web:/srv")]
+pub(crate) struct Cp {
+    /// Keep the owners of files; else they belong to root in the container, and to the caller on this host.
+    #[arg(short, long)]
+    archive: bool,
+    /// Follow the source if it is a symbolic link.
+    #[arg(short = 'L', long)]
+    follow_link: bool,
+    /// CONTAINER:PATH, a path of this host, or -.
+    #[arg(value_hint = ValueHint::AnyPath)]
+    source: PathBuf,
+    /// CONTAINER:PATH, a path of this host, or -.
+    #[arg(value_hint = ValueHint::AnyPath)]
+    destination: PathBuf,
+}
+
+/// The container and the path in it, if an operand names one. A path that begins with a slash or a dot is this host's.
+fn of_container(operand: &Path) -> Option<(&str, &Path)> {
+    let text = operand.to_str()?;
+    if text.starts_with(['/', '.']) {
+        return None;
+    }
+    text.split_once(':').map(|(container, path)| (container, Path::new(path)))
+}
+
+impl Cp {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let home = Home::from_environment();
+        let options = Options { archive: self.archive, follow: self.follow_link };
+        let side = |(container, path): (&str, &Path)| -> anyhow::Result<Side> {
+            if path.as_os_str().is_empty() {
+                bail!("{container}: missing path (CONTAINER:PATH)");
+            }
+            Ok(Side::container(&home, &super::bundle(container)?, path)?)
+        };
+        let shown = |path: &Path| path.display().to_string();
+        match (of_container(&self.source), of_container(&self.destination)) {
+            (Some(_), Some(_)) => bail!("copying between containers is not supported"),
+            (None, None) => bail!("must specify at least one container source"),
+            (Some(from), None) if self.destination == Path::new("-") => {
+                if io::stdout().is_terminal() {
+                    bail!("an archive is not written to a terminal (redirect it)");
+                }
+                match copy::write(&side(from)?, io::stdout().lock(), options) {
+                    Err(copy::Error::Write(error)) => Err(stdout_error(error)).context("standard output"),
+                    result => result.about(from.0),
+                }
+            }
+            (Some(from), None) => {
+                let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+                copy::copy(&side(from)?, &Side::host(&self.destination)?, own, options).about(from.0)
+            }
+            (None, Some(to)) if self.source == Path::new("-") => copy::read(&side(to)?, io::stdin().lock()).about(to.0),
+            (None, Some(to)) => {
+                copy::copy(&Side::host(&self.source)?, &side(to)?, (0, 0), options).about(shown(&self.source))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_stands_before_a_colon_unless_the_path_is_this_hosts() {
+        let read =
+            |text: &'static str| of_container(Path::new(text)).map(|(name, path)| (name, path.to_str().unwrap()));
+        assert_eq!(read("web:/etc"), Some(("web", "/etc")));
+        assert_eq!(read("web:a:b"), Some(("web", "a:b")));
+        for text in ["/a:b", "./a:b", "../a:b", "a", "-"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+use std::io;
+
+use bundle_tool::describe::disk::{self, Disk};
+use bundle_tool::describe::{row, volume};
+use image_tool::address::home::Home;
+use image_tool::program::pipe;
+use image_tool::show::format::{Format, List};
+use image_tool::show::human;
+use image_tool::show::template::Value;
+use jiff::Timestamp;
+
+use super::joined;
+
+/// Show what images, containers, volumes and the build cache take on disk, as `docker system df` does.
+///
+/// Reads a runtime's list of containers from standard input, unless that is a terminal.
+#[derive(clap::Args)]
+#[command(after_long_help = "Examples:
+  run-tool list --format json | bundle-tool df
+  run-tool list --format json | bundle-tool df --verbose")]
+pub(crate) struct Df {
+    /// Format each kind with a Go template, or as `json`.
+    ///
+    /// The fields are .Type, .TotalCount, .Active, .Size and .Reclaimable. A template that begins with `table` aligns them in columns.
+    #[arg(long, value_name = "TEMPLATE", conflicts_with = "verbose")]
+    format: Option<Format>,
+    /// Show each image, container and volume.
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+impl Df {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let home = Home::from_environment();
+        let disk = Disk::measure(&home, joined::containers_or_bundles(&home, "df")?);
+        if !self.verbose {
+            let format = self.format.filter(|format| !format.is_plain_table());
+            let format =
+                format.unwrap_or_else(|| Format::columns(&["Type", "TotalCount", "Active", "Size", "Reclaimable"]));
+            return pipe::print_exactly(format.lines(&disk.rows(), disk::LIST, &io::stdout())?);
+        }
+        let now = Timestamp::now();
+        let table =
+            |rows: &[Value], list: List<'_>, fields: &[&str]| Format::columns(fields).lines(rows, list, &io::stdout());
+        let images =
+            ["Repository", "Tag", "ID", "CreatedSince", "VirtualSize", "SharedSize", "UniqueSize", "Containers"];
+        let containers = ["ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names"];
+        pipe::print_exactly(format!(
+            "Images space usage:\n\n{}\nContainers space usage:\n\n{}\nLocal Volumes space usage:\n\n{}\nBuild cache usage: {}\n\n",
+            table(&disk.image_rows(now), disk::IMAGES, &images)?,
+            table(&disk.container_rows(&home, now), row::LIST, &containers)?,
+            table(&disk.volume_rows(), volume::LIST, &["Name", "Links", "Size"])?,
+            human::exact_size(disk.cache()),
+        ))
+    }
+}

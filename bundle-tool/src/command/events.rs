@@ -1,0 +1,209 @@
+use std::io;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bundle_tool::journal::{Event, Reader};
+use image_tool::address::home::Home;
+use image_tool::program::pipe;
+use image_tool::show::human;
+use image_tool::show::template::{Struct, Template, Value};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::filter::{Filter, Filters};
+
+/// Print what happens to containers, volumes and networks, as `docker events` does.
+///
+/// Events come from the journal events.jsonl in $OCI_HOME, in which each program records what it does; no program has to run for that.
+/// Without --until, waits for more.
+#[derive(clap::Args)]
+#[command(after_long_help = "Examples:
+  bundle-tool events --since 1h --until 0s
+  bundle-tool events --filter container=web --filter event=die --format '{{json .}}'")]
+pub(crate) struct Events {
+    /// Show only matching events; may be repeated.
+    ///
+    /// The keys are container, event, image, label (KEY or KEY=VALUE), network, scope, type and volume.
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    filter: Vec<Filter>,
+    /// Format each event with a Go template, or as `json`.
+    #[arg(long, value_name = "TEMPLATE")]
+    format: Option<String>,
+    /// Begin with events of this time: a date, seconds since 1970, or how long ago, such as 10m [default: now].
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// End at this time.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+/// docker's keys of filters. Those of swarm and plugins fit no event.
+const KEYS: [&str; 13] = [
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "node",
+    "plugin",
+    "scope",
+    "secret",
+    "type",
+    "volume",
+];
+
+impl Events {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let filters = Filters::of(&self.filter, &KEYS)?;
+        let template: Option<Template> = match self.format.as_deref() {
+            None | Some("") => None,
+            Some("json") => Some("{{json .}}".parse()?),
+            Some(text) => Some(text.parse().context("template parsing error")?),
+        };
+        let now = Timestamp::now();
+        let time = |text: &Option<String>| text.as_deref().map(|text| moment(text, now)).transpose();
+        let since = time(&self.since).context("--since")?.unwrap_or(now).as_nanosecond();
+        let until = time(&self.until).context("--until")?.map(Timestamp::as_nanosecond);
+        let mut reader = Reader::open(&Home::from_environment())?;
+        loop {
+            while let Some(event) = reader.event() {
+                let time = i128::from(event.time_nano);
+                if time >= since && until.is_none_or(|until| time <= until) && wants(&event, filters) {
+                    pipe::print_exactly(line(&event, template.as_ref())? + "\n")?;
+                }
+            }
+            let left = until.map(|until| until - Timestamp::now().as_nanosecond());
+            let left = match left {
+                Some(..=0) => return Ok(()),
+                left => left.map(|left| Duration::from_nanos(u64::try_from(left).unwrap_or(u64::MAX))),
+            };
+            reader.wait(left).context("wait for events")?;
+        }
+    }
+}
+
+fn line(event: &Event, template: Option<&Template>) -> anyhow::Result<String> {
+    if let Some(template) = template {
+        return template.fill_in(&value(event), &io::stdout()).context("template parsing error");
+    }
+    let time = Timestamp::from_nanosecond(event.time_nano.into()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let time = time.to_zoned(TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%.9f%:z").to_string();
+    let attributes: Vec<String> = event.actor.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let attributes = if attributes.is_empty() { String::new() } else { format!(" ({})", attributes.join(", ")) };
+    let text =
+        format!("{} {} {} {}{attributes}", time.replace("+00:00", "Z"), event.kind, event.action, event.actor.id);
+    Ok(human::plain(&text))
+}
+
+/// docker's `events.Message`.
+fn value(event: &Event) -> Value {
+    let actor = Struct::new("events.Actor")
+        .with("ID", &event.actor.id)
+        .with("Attributes", Value::map(event.actor.attributes.clone()));
+    Struct::new("events.Message")
+        .unless_empty("status", event.status.as_str())
+        .hidden("Status", event.status.as_str())
+        .unless_empty("id", event.id.as_str())
+        .hidden("ID", event.id.as_str())
+        .unless_empty("from", event.from.as_str())
+        .hidden("From", event.from.as_str())
+        .with("Type", event.kind.as_str())
+        .with("Action", event.action.as_str())
+        .with("Actor", actor)
+        .with("scope", event.scope.as_str())
+        .hidden("Scope", event.scope.as_str())
+        .with("time", event.time)
+        .hidden("Time", event.time)
+        .with("timeNano", event.time_nano)
+        .hidden("TimeNano", event.time_nano)
+        .into()
+}
+
+fn wants(event: &Event, filters: Filters<'_>) -> bool {
+    let attribute = |key: &str| event.actor.attributes.get(key).map(String::as_str).unwrap_or_default();
+    let is_actor = |kind: &str, value: &str| {
+        event.kind == kind
+            && (event.actor.id == value
+                || attribute("name") == value
+                || (value.len() >= 4 && event.actor.id.starts_with(value)))
+    };
+    let is_image = |value: &str| {
+        let image = if event.kind == "image" { attribute("name") } else { attribute("image") };
+        image == value || image.rsplit_once(':').is_some_and(|(repository, _)| repository == value)
+    };
+    filters.any("event", |value| event.action == value || event.action.split(':').next() == Some(value))
+        && filters.any("type", |value| event.kind == value)
+        && filters.any("scope", |value| event.scope == value)
+        && filters.any("container", |value| is_actor("container", value))
+        && filters.any("volume", |value| is_actor("volume", value))
+        && filters.any("network", |value| is_actor("network", value))
+        && filters.any("image", is_image)
+        && filters.labels(&event.actor.attributes)
+        && ["config", "daemon", "node", "plugin", "secret"].iter().all(|key| filters.any(key, |_| false))
+}
+
+/// Reads a time as docker does: RFC 3339, with less of it in the local time zone, seconds since 1970, or a duration before now.
+fn moment(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    if let Ok(date) = text.parse::<jiff::civil::DateTime>() {
+        return Ok(date.to_zoned(TimeZone::system())?.timestamp());
+    }
+    if let Ok(date) = text.parse::<jiff::civil::Date>() {
+        return Ok(date.to_zoned(TimeZone::system())?.timestamp());
+    }
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Ok(Timestamp::from_nanosecond((seconds * 1e9) as i128)?);
+    }
+    let duration: jiff::SignedDuration =
+        text.parse().with_context(|| format!("{text:?} is neither a time nor a duration"))?;
+    Ok(now.checked_sub(duration)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_dockers() {
+        let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
+        for (text, expected) in [
+            ("2026-01-01T12:00:00Z", "2026-01-01T12:00:00Z"),
+            ("1767225600", "2026-01-01T00:00:00Z"),
+            ("1767225600.5", "2026-01-01T00:00:00.5Z"),
+            ("1h", "2026-01-01T23:00:00Z"),
+            ("0s", "2026-01-02T00:00:00Z"),
+            ("1h30m", "2026-01-01T22:30:00Z"),
+        ] {
+            assert_eq!(moment(text, now).unwrap().to_string(), expected, "{text}");
+        }
+        assert!(moment("2026-01-01", now).is_ok() && moment("soon", now).is_err());
+    }
+
+    #[test]
+    fn a_line_is_dockers_and_filters_choose() {
+        let mut event =
+            Event { kind: "container".into(), action: "die".into(), time_nano: 1_500_000_000, ..Event::default() };
+        event.actor.id = "0123456789".into();
+        event.actor.attributes =
+            [("name", "web"), ("image", "bb:1"), ("a", "b")].map(|(key, value)| (key.into(), value.into())).into();
+        let shown = line(&event, None).unwrap();
+        assert!(shown.ends_with(" container die 0123456789 (a=b, image=bb:1, name=web)"), "{shown}");
+        for (filter, expected) in [
+            ("container=web", true),
+            ("container=0123", true),
+            ("container=db", false),
+            ("event=die", true),
+            ("type=volume", false),
+            ("image=bb", true),
+            ("label=a=b", true),
+            ("label=c", false),
+        ] {
+            let filters: Vec<Filter> = vec![filter.parse().unwrap()];
+            assert_eq!(wants(&event, Filters::of(&filters, &KEYS).unwrap()), expected, "{filter}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+use bundle_tool::bundle::name::ContainerName;
+use image_tool::address::home::Home;
+
+use super::{About as _, candidates};
+
+/// Give a container another name.
+///
+/// The container may run. Its ID for the runtime stays the name that it was created with.
+#[derive(clap::Args)]
+#[command(after_long_help = "Examples:
+  bundle-tool rename web old-web")]
+pub(crate) struct Rename {
+    /// Container name, ID prefix or bundle path.
+    #[arg(add = candidates::containers())]
+    bundle: String,
+    /// New name.
+    name: ContainerName,
+}
+
+impl Rename {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let bundle = super::bundle(&self.bundle)?;
+        bundle.rename(&Home::from_environment().bundles(), &self.name).about(&self.bundle)
+    }
+}

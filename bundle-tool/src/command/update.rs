@@ -1,0 +1,42 @@
+use bundle_tool::bundle::annotation;
+use bundle_tool::container::update;
+use image_tool::program::pipe;
+
+use super::options::{self, Resources};
+use super::{About as _, candidates};
+
+/// Change the limits and the restart policy of a container.
+///
+/// The bundle is changed. If the container runs, its new limits are printed for `run-tool update --resources -`.
+#[derive(clap::Args)]
+#[command(
+    args_override_self = true,
+    after_long_help = "Examples:
+  bundle-tool update --restart always web
+  bundle-tool update --memory 128m web | run-tool update --resources - web"
+)]
+pub(crate) struct Update {
+    #[command(flatten)]
+    resources: Resources,
+    /// Restart policy to apply when the container exits: no, on-failure[:N], always or unless-stopped.
+    #[arg(long, value_name = "POLICY", add = candidates::words(&["no", "on-failure", "always", "unless-stopped"]))]
+    restart: Option<String>,
+    /// Container name, ID prefix or bundle path.
+    #[arg(add = candidates::containers())]
+    bundle: String,
+}
+
+impl Update {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let bundle = super::bundle(&self.bundle)?;
+        let policy = self.restart.as_deref().map(options::restart_policy).transpose()?;
+        if policy.as_ref().is_some_and(Option::is_some) && bundle.annotation(annotation::RM) == Some("true") {
+            anyhow::bail!("{}: a container with --rm is not restarted", self.bundle);
+        }
+        let limits = update::update(&bundle, &self.resources.limits(), policy).about(&self.bundle)?;
+        match limits.filter(|_| bundle.occupant().is_some()) {
+            Some(limits) => pipe::print_line(&limits.to_string()),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The command that a person typed, where it is not the tool's own: the docker command is a script over the tools.
+//!
+//! `$OCI_CALLER` names it (`docker run`). Messages then begin with its name, hints name its commands, and a wrong command line is told
+//! in docker's words with docker's exit status. run-tool, which links no sibling, has this file as a module of its own: it knows nothing
+//! but the standard library.
+
+/// The command that a person typed, such as `docker run`; `None`: the tool itself.
+#[must_use]
+pub fn caller() -> Option<String> {
+    std::env::var("OCI_CALLER").ok().filter(|name| !name.is_empty())
+}
+
+/// Commands of the tools that hints name, and docker's in their place.
+const HINTS: [(&str, &str); 9] = [
+    ("registry-tool pull ", "docker pull "),
+    ("registry-tool login ", "docker login "),
+    ("bundle-tool delete ", "docker rm "),
+    ("bundle-tool network ", "docker network "),
+    ("bundle-tool ps -a", "docker ps -a"),
+    ("bundle-tool volume ", "docker volume "),
+    ("image-tool list", "docker images"),
+    ("run-tool list", "docker ps -a"),
+    ("run-tool logs ", "docker logs "),
+];
+
+/// A message of a tool as one of docker's: with the hint at its end in docker's words, or without it, and with images by name.
+#[must_use]
+pub fn words(message: &str) -> String {
+    let message = message.strip_prefix(':').unwrap_or(message);
+    let Some((before, hint)) = message.strip_suffix(')').and_then(|rest| rest.rsplit_once(" (")) else {
+        return message.to_owned();
+    };
+    let is_ours = |text: &str| {
+        ["image", "bundle", "build", "registry", "run"].iter().any(|tool| text.contains(&format!("{tool}-tool")))
+    };
+    if !is_ours(hint) {
+        return message.to_owned();
+    }
+    let translated = HINTS.iter().fold(hint.to_owned(), |text, (ours, dockers)| text.replace(ours, dockers));
+    if is_ours(&translated) { before.to_owned() } else { format!("{before} ({translated})") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_name_the_commands_that_a_person_has() {
+        for (message, shown) in [
+            (":nope: no such image (registry-tool pull nope)", "nope: no such image (docker pull nope)"),
+            (
+                "x: name in use by /b (bundle-tool delete x, or another --name)",
+                "x: name in use by /b (docker rm x, or another --name)",
+            ),
+            ("a: broken (image-tool verify a)", "a: broken"),
+            ("a (b)", "a (b)"),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(words(message), shown, "{message}");
+        }
+    }
+}

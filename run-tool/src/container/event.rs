@@ -1,0 +1,79 @@
+//! Events of containers, in the journal that a bundle names: docker's event documents, one JSON line each.
+//!
+//! The annotation `org.oci-tools.events` holds the path of the journal. bundle-tool reads it (`bundle-tool events`), and writes to it what
+//! happens to bundles. Without the annotation nothing is recorded, as for any bundle of another tool.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use serde_json::{Map, Value, json};
+
+use super::state::State;
+use crate::kernel::log;
+
+/// Records what happened to a container. An event that cannot be recorded is lost: the container matters more.
+pub(crate) fn record(state: &State, action: &str, more: &[(&str, String)]) {
+    let annotations = state.annotations();
+    let text = |key: &str| annotations.get(&format!("org.oci-tools.{key}")).and_then(Value::as_str);
+    let Some(path) = text("events").filter(|path| path.starts_with('/')) else { return };
+    let line = document(&annotations, &state.id, action, more, jiff::Timestamp::now());
+    // Neither a link nor a pipe that nobody reads can be in the place of the file.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    // One write of a short line to the end of a file is not mixed with others.
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path);
+    if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
+        log::debug(|| format!("record {action} in {path}: {error}"));
+    }
+}
+
+fn document(
+    annotations: &Map<String, Value>,
+    name: &str,
+    action: &str,
+    more: &[(&str, String)],
+    now: jiff::Timestamp,
+) -> String {
+    let text = |key: &str| annotations.get(&format!("org.oci-tools.{key}")).and_then(Value::as_str).unwrap_or_default();
+    let mut attributes: Map<String, Value> = serde_json::from_str(text("labels")).unwrap_or_default();
+    attributes.insert("image".into(), text("image").into());
+    attributes.insert("name".into(), name.into());
+    attributes.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.as_str().into())));
+    let event = json!({
+        "status": action, "id": text("id"), "from": text("image"), "Type": "container", "Action": action,
+        "Actor": {"ID": text("id"), "Attributes": attributes},
+        "scope": "local", "time": now.as_second(), "timeNano": i64::try_from(now.as_nanosecond()).unwrap_or_default(),
+    });
+    event.to_string() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_dockers_document_in_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = folder.path().join("events.jsonl");
+        let mut state = State { id: "web".into(), ..State::default() };
+        record(&state, "start", &[]);
+        assert!(!journal.exists());
+        state.config.labels = vec![
+            format!("org.oci-tools.events={}", journal.display()),
+            "org.oci-tools.id=abc".into(),
+            "org.oci-tools.image=bb:1".into(),
+            "org.oci-tools.labels={\"a\":\"b\"}".into(),
+        ];
+        record(&state, "start", &[]);
+        record(&state, "die", &[("exitCode", "3".into())]);
+        let text = std::fs::read_to_string(&journal).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(
+            (&lines[0]["Action"], &lines[0]["id"], &lines[0]["from"]),
+            (&json!("start"), &json!("abc"), &json!("bb:1"))
+        );
+        let attributes = &lines[1]["Actor"]["Attributes"];
+        assert_eq!(attributes, &json!({"a": "b", "exitCode": "3", "image": "bb:1", "name": "web"}));
+    }
+}
