@@ -1,4 +1,5 @@
-//! Writing blobs: hashed while they are written, visible only when they are complete and on disk.
+//! Writing blobs: hashed while they are written, visible only when they are complete and on disk. Those whose digest is told only at
+//! the end are in `upload`.
 
 mod upload;
 
