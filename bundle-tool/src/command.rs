@@ -26,6 +26,7 @@ mod manual;
 mod mount;
 mod network;
 mod options;
+mod proxy;
 mod ps;
 mod spec;
 mod unit;
@@ -75,6 +76,7 @@ pub(crate) enum Command {
     Network(network::Network),
     Unit(unit::Unit),
     Hook(hook::Hook),
+    Proxy(proxy::Proxy),
     #[command(flatten)]
     Document(Document),
 }
@@ -96,6 +98,7 @@ impl Command {
             Self::Network(command) => command.run(),
             Self::Unit(command) => command.run(),
             Self::Hook(command) => command.run(),
+            Self::Proxy(command) => command.run(),
             Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES),
         }
     }

@@ -13,6 +13,8 @@ mod firewall;
 mod hooks;
 mod host;
 mod names;
+mod native;
+pub mod proxy;
 mod record;
 pub mod state;
 pub mod subnet;
@@ -84,6 +86,30 @@ pub enum Error {
         /// The plugin's message, in one line.
         reason: String,
     },
+    /// The kernel refused an interface or a rule.
+    #[error("{what}")]
+    Kernel {
+        /// What was to be made or removed.
+        what: String,
+        /// The kernel's reason.
+        source: std::io::Error,
+    },
+    /// A container cannot have the address that it asks for.
+    #[error("{network}: address {address}: {reason}")]
+    Address {
+        /// The name of the network.
+        network: String,
+        /// The address.
+        address: IpAddr,
+        /// Why the container cannot have it.
+        reason: &'static str,
+    },
+    /// All addresses of a network are in use.
+    #[error("{network}: no free address (remove containers, or create a larger network)")]
+    NoAddress {
+        /// The name of the network.
+        network: String,
+    },
     /// A port leads to another container.
     #[error("port {port} leads to container {container} (publish another, or run-tool delete {container})")]
     PortTaken {
@@ -92,6 +118,9 @@ pub enum Error {
         /// The name of the container.
         container: String,
     },
+    /// The program that carries ports cannot do it.
+    #[error("published ports: {0}")]
+    Proxy(String),
     /// A port cannot be published.
     #[error(transparent)]
     Port(#[from] port::Error),

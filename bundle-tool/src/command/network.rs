@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail};
 use bundle_tool::bundle::name::is_name;
 use bundle_tool::container;
 use bundle_tool::network::cni::Conflist;
-use bundle_tool::network::design::Wanted;
+use bundle_tool::network::design::{Driver, Wanted};
 use bundle_tool::network::state::Networks;
 use bundle_tool::network::subnet::Subnet;
 use bundle_tool::option::{boolean, environment};
@@ -62,7 +62,7 @@ enum Command {
     Prune,
 }
 
-/// Create a bridge network and print its name.
+/// Create a network and print its name.
 ///
 /// Subnets and bridge are chosen apart from those of this host and of other networks. Containers of other networks cannot reach it.
 #[derive(Args)]
@@ -70,7 +70,8 @@ enum Command {
   bundle-tool network create shop
   bundle-tool network create --subnet 10.99.0.0/24 --gateway 10.99.0.254 shop
   bundle-tool network create --ipv6 --subnet 10.98.0.0/24 --subnet fd00:98::/64 dual
-  bundle-tool network create --internal --bridge back0 backend")]
+  bundle-tool network create --internal --bridge back0 backend
+  bundle-tool network create -d macvlan --subnet 192.168.1.0/24 -o parent=eth0 lan")]
 struct Create {
     /// Subnet in CIDR notation, one of IPv4 and one of IPv6 [default: a free one of IPv4].
     #[arg(long, value_name = "CIDR")]
@@ -96,14 +97,26 @@ struct Create {
     /// Set a label of the network; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     label: Vec<String>,
-    /// Set an option of docker's bridge driver, such as com.docker.network.driver.mtu=1400; may be repeated.
+    /// Set an option of the driver by docker's name, such as com.docker.network.driver.mtu=1400 or parent=eth0; may be repeated.
     #[arg(short, long, value_name = "KEY=VALUE")]
     opt: Vec<String>,
-    /// Driver of the network; only bridge is supported.
-    #[arg(short = 'd', long = "driver", value_name = "DRIVER", value_parser = ["bridge"], default_value = "bridge", hide_default_value = true)]
-    _driver: String,
+    /// Driver of the network: bridge, macvlan or ipvlan.
+    #[arg(short, long, value_name = "DRIVER", value_parser = driver, default_value = "bridge")]
+    driver: Driver,
+    /// Let containers be attached while they run, as all networks do.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
+    attachable: bool,
     /// Name of the network.
     name: String,
+}
+
+fn driver(text: &str) -> Result<Driver, String> {
+    match text {
+        "bridge" => Ok(Driver::Bridge),
+        "macvlan" => Ok(Driver::Macvlan),
+        "ipvlan" => Ok(Driver::Ipvlan),
+        _ => Err("not one of bridge, macvlan, ipvlan".into()),
+    }
 }
 
 /// Reads `NAME=IP` or `IP`. The name is for people.
@@ -147,8 +160,12 @@ impl Create {
         if Conflist::find(&container::network_folders(home), &name).is_ok() {
             bail!("{name}: network exists (bundle-tool network rm {name})");
         }
+        if !self.attachable {
+            bail!("--attachable=false: containers can be attached to any network");
+        }
         let wanted = Wanted {
             name: name.clone(),
+            driver: self.driver,
             subnets: self.subnet,
             gateways: self.gateway,
             ip_ranges: self.ip_range,

@@ -11,7 +11,7 @@ use image_tool::error::During as _;
 use super::Error;
 use super::request::Request;
 use crate::bundle;
-use crate::network::cni::{self, Conflist};
+use crate::network::cni::Conflist;
 use crate::network::design::{self, Wanted};
 use crate::network::state::{self, Networks};
 use crate::network::{self, Plan};
@@ -33,8 +33,9 @@ pub(super) fn connect(
         error => error.into(),
     })?;
     // A missing plugin is better reported here than by a runtime whose hook fails.
-    cni::check_plugins(&conflist)?;
-    let mappings = state::assign_ports(&networks, &connection.publish, expose, connection.publish_all)?;
+    networks.check_plugins(&conflist)?;
+    let mappings =
+        state::assign_ports(&networks, &connection.publish, expose, connection.publish_all, conflist.binding())?;
     let published = connection.publish.iter().flat_map(Publish::container_ports);
     let exposed: BTreeSet<(u16, Protocol)> = expose.iter().flat_map(Expose::ports).chain(published).collect();
     let mut names: Vec<String> = request.name.iter().map(ToString::to_string).collect();

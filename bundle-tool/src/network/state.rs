@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 
 use image_tool::error::During as _;
 use rustix::fs::FlockOperation;
+use serde_json::Value;
 
-use super::cni::Conflist;
+use super::cni::{self, Conflist};
 use super::design::Taken;
+use super::native::{self, Failure, Member, Wish};
 use super::record::{self, Record};
-use super::{Error, Plan, firewall, host, names};
+use super::{Error, Plan, firewall, host, names, proxy};
 use crate::option::port::{self, Mapping};
 use crate::rootfs;
 
@@ -101,6 +103,9 @@ impl Networks {
             capabilities: record::capabilities(plan, &mappings),
             result: None,
             plan: plan.clone(),
+            interface: record::first_interface(),
+            native: false,
+            proxy: None,
             hosts: Vec::new(),
         };
         // A random name was not known when the plan was made.
@@ -128,14 +133,66 @@ impl Networks {
         if before.is_none() {
             check_free(network)?;
         }
-        let result = record.attachment(&namespace).add(network);
+        let result = match self.add(record, network, &namespace)? {
+            Some(result) => Ok(result),
+            None => self.add_by_plugins(record, network, &namespace),
+        };
         if let Some(bridge) = bridge
             && before.is_none()
         {
             self.own(bridge)?;
         }
         record.result = Some(result?);
+        self.write(record)?;
+        record.proxy = proxy::start(&record.plan.mappings()?, &record.addresses(), record.pid)?;
         self.write(record)
+    }
+
+    /// Brings the network up without plugins; `None` if that cannot be.
+    fn add(&self, record: &mut Record, network: &Conflist, namespace: &Path) -> Result<Option<Value>, Error> {
+        let Some(native) = native::Network::of(network, &self.addresses()) else { return Ok(None) };
+        record.native = true;
+        self.write(record)?;
+        let ports = record.plan.mappings()?;
+        let ips: Vec<IpAddr> = [record.plan.ip, record.plan.ip6].into_iter().flatten().collect();
+        let others = self
+            .records()
+            .into_iter()
+            .filter(|other| other.native && other.key() != record.key() && is_of(other, network));
+        let others: Vec<_> =
+            others.map(|other| (other.plan.mappings().unwrap_or_default(), other.addresses())).collect();
+        let member = Member { id: &record.id, interface: &record.interface, ports: &ports };
+        let wish = Wish { namespace, ips: &ips, mac: record.plan.mac.as_deref(), others: &others };
+        match native.add(&member, &wish) {
+            Ok(result) => Ok(Some(result)),
+            Err(Failure::Failed(error)) => Err(error),
+            Err(Failure::Unsupported(error)) => {
+                tracing::info!("{}: brought up by CNI's plugins: nf_tables of this kernel: {error}", network.name);
+                record.native = false;
+                self.write(record)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Fails if a plugin is needed for the network that is not installed.
+    pub fn check_plugins(&self, network: &Conflist) -> Result<(), Error> {
+        match native::Network::of(network, &self.addresses()) {
+            Some(_) => Ok(()),
+            None => cni::check_plugins(network),
+        }
+    }
+
+    fn add_by_plugins(&self, record: &Record, network: &Conflist, namespace: &Path) -> Result<Value, Error> {
+        // What plugins leave in the firewall takes processes to look for.
+        let mark = self.plugins_mark();
+        fs::write(&mark, "").during("write", &mark)?;
+        record.attachment(namespace).add(network)
+    }
+
+    /// The file that is there while plugins may have left something in the firewall.
+    fn plugins_mark(&self) -> PathBuf {
+        self.folder.join("plugins")
     }
 
     /// Records that the bridge plugin has just made a bridge, which is then removed with the last container of its network. One that was
@@ -156,8 +213,10 @@ impl Networks {
 
     /// Removes a bridge that was made here, unless something is attached to it.
     fn disown(&self, bridge: &str) {
-        if self.is_own(bridge) {
-            firewall::remove_bridge(bridge);
+        if self.is_own(bridge)
+            && let Err(error) = native::remove_bridge(bridge)
+        {
+            tracing::debug!("bridge {bridge}: {error}");
         }
         // Nothing is lost if this fails: the number is not given again.
         let _ = fs::remove_file(self.folder.join("bridges").join(bridge));
@@ -222,14 +281,7 @@ impl Networks {
             // The bundle may no longer exist, or is about to be removed.
             let _ = edit(&record.bundle.join("hosts"), |text| names::replace(text, &record.hosts, &[]));
             let network = Conflist::from_value(&record.network)?;
-            let held = rootfs::is_mounted(&namespace);
-            // Addresses and rules are outside of the namespace and must be removed even if that no longer exists.
-            let attachment = record.attachment(if held { &namespace } else { Path::new("") });
-            let deleted = attachment.delete(&network, record.result.as_ref());
-            if !held || deleted.is_err() {
-                firewall::forget(id);
-            }
-            deleted?;
+            self.disconnect(record, &network, &namespace)?;
         }
         match rootfs::unmount(&namespace, true) {
             Ok(_) => {}
@@ -243,6 +295,31 @@ impl Networks {
             self.sweep(&network);
         }
         Ok(())
+    }
+
+    /// Removes what was made for a container outside of its namespace, which must go even if that no longer exists.
+    fn disconnect(&self, record: &Record, network: &Conflist, namespace: &Path) -> Result<(), Error> {
+        if let Some(proxy) = record.proxy {
+            proxy.end();
+        }
+        if record.native {
+            let native = native::Network::of(network, &self.addresses()).ok_or_else(|| Error::Conflist {
+                path: self.place(&record.key()),
+                reason: "not a network of this tool".into(),
+            })?;
+            let last = !self.records().iter().any(|other| other.key() != record.key() && is_of(other, network));
+            let own = network.bridge().is_some_and(|bridge| self.is_own(bridge));
+            let ports = record.plan.mappings()?;
+            let member = Member { id: &record.id, interface: &record.interface, ports: &ports };
+            return native.delete(&member, &record.addresses(), last, own);
+        }
+        let held = rootfs::is_mounted(namespace);
+        let deleted =
+            record.attachment(if held { namespace } else { Path::new("") }).delete(network, record.result.as_ref());
+        if !held || deleted.is_err() {
+            firewall::forget(&record.id);
+        }
+        deleted
     }
 
     /// The name of a container that uses a network; `None` if none does. Networks of another home may have the same name.
@@ -280,7 +357,9 @@ impl Networks {
         let records = self.records();
         if !records.iter().any(|record| is_of(record, network)) {
             if let Some(bridge) = network.bridge() {
-                firewall::remove_isolation(bridge);
+                if self.plugins_mark().exists() {
+                    firewall::remove_isolation(bridge);
+                }
                 self.disown(bridge);
             }
             // No address of the network is in use any more.
@@ -290,7 +369,10 @@ impl Networks {
             }
         }
         if records.is_empty() {
-            firewall::remove_empty_chains();
+            if self.plugins_mark().exists() {
+                firewall::remove_empty_chains();
+                let _ = fs::remove_file(self.plugins_mark());
+            }
             // Removed only if they are empty.
             let _ = fs::remove_dir(self.addresses());
             let _ = fs::remove_dir(self.folder.join("networks"));
@@ -317,7 +399,7 @@ impl Networks {
             taken.subnets.extend(network.subnets());
         }
         let own = |name: &str| shared == Some(name) && self.is_own(name);
-        taken.subnets.extend(host::subnets().into_iter().filter(|(_, name)| !own(name)).map(|(subnet, _)| subnet));
+        taken.host.extend(host::subnets().into_iter().filter(|(_, name)| !own(name)).map(|(subnet, _)| subnet));
         taken.bridges.extend(host::names().into_iter().filter(|name| !own(name)));
         let path = make(&taken)?;
         self.claim(&path);
@@ -383,7 +465,8 @@ impl Networks {
 /// Whether a container is on this network. Those of two homes may have one name, but not one bridge.
 fn is_of(record: &Record, network: &Conflist) -> bool {
     record.plan.network == network.name
-        && Conflist::from_value(&record.network).is_ok_and(|other| other.bridge() == network.bridge())
+        && Conflist::from_value(&record.network)
+            .is_ok_and(|other| other.bridge() == network.bridge() && other.leases() == network.leases())
 }
 
 /// Refuses a network whose bridge is yet to be made if the host has its addresses already.
@@ -408,14 +491,16 @@ fn edit(path: &Path, change: impl FnOnce(&str) -> String) -> Result<(), Error> {
     Ok(())
 }
 
-/// Assigns host ports, and fails before anything is made if one is not free.
+/// Assigns host ports, and fails before anything is made if one is not free. `default` is the address of ports that are published on none in
+/// particular; all if absent.
 pub fn assign_ports(
     networks: &Networks,
     publish: &[port::Publish],
     expose: &[port::Expose],
     all: bool,
+    default: Option<IpAddr>,
 ) -> Result<Vec<Mapping>, Error> {
-    match port::assign(publish, expose, all, &networks.taken()) {
+    match port::assign(publish, expose, all, default, &networks.taken()) {
         Ok(mappings) => Ok(mappings),
         Err(error) => {
             // If another container has the port, say which.
