@@ -19,13 +19,16 @@ mod commit;
 mod create;
 mod delete;
 mod diff;
+mod filter;
 mod find;
 mod hook;
 mod inspect;
+mod joined;
 mod manual;
 mod mount;
 mod network;
 mod options;
+mod port;
 mod proxy;
 mod ps;
 mod spec;
@@ -72,6 +75,7 @@ pub(crate) enum Command {
     Ps(ps::Ps),
     Find(find::Find),
     Inspect(inspect::Inspect),
+    Port(port::Port),
     Volume(volume::Volume),
     Network(network::Network),
     Unit(unit::Unit),
@@ -94,6 +98,7 @@ impl Command {
             Self::Ps(command) => command.run(),
             Self::Find(command) => command.run(),
             Self::Inspect(command) => command.run(),
+            Self::Port(command) => command.run(),
             Self::Volume(command) => command.run(),
             Self::Network(command) => command.run(),
             Self::Unit(command) => command.run(),
@@ -121,7 +126,7 @@ pub(crate) fn note(text: &str) {
     TOOL.say(text);
 }
 
-/// The exit status for an error: docker's 125 for an option that cannot be honoured, else 1.
+/// The exit status for an error: docker's 125 for an option that cannot be honoured, its 64 for a template that cannot be parsed, else 1.
 pub(crate) fn status(error: &anyhow::Error) -> u8 {
     let refused = error.chain().any(|cause| {
         cause.is::<Refused>()
@@ -130,7 +135,11 @@ pub(crate) fn status(error: &anyhow::Error) -> u8 {
                 Some(container::Error::Refused(_) | container::Error::Config(config::Error::Refused(_)))
             )
     });
-    if refused { 125 } else { 1 }
+    match (refused, error.is::<inspect::BadTemplate>()) {
+        (true, _) => 125,
+        (false, true) => 64,
+        (false, false) => 1,
+    }
 }
 
 /// Adds the subject of an error.

@@ -18,6 +18,7 @@ mod networks;
 mod preparation;
 pub mod removal;
 mod request;
+mod settings;
 pub mod status;
 
 use std::fs;

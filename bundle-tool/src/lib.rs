@@ -10,10 +10,12 @@
 //! - [`network`]: CNI networks.
 //! - [`config`]: an image's config and docker's options as config.json.
 //! - [`container`]: the life of a container, from `create` to `delete`.
+//! - [`describe`]: all of them in docker's documents and lists.
 
 pub mod bundle;
 pub mod config;
 pub mod container;
+pub mod describe;
 pub mod network;
 pub mod option;
 pub mod rootfs;

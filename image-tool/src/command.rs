@@ -24,7 +24,6 @@ mod rm;
 mod save;
 mod show;
 mod squash;
-mod table;
 mod tag;
 mod tree;
 mod unpack;

@@ -3,8 +3,11 @@
 //! The room only reads. It may know `address`, `beneath`, `layer` and `layout`; only commands and `program` may know
 //! it.
 
+pub mod document;
+pub mod format;
 pub mod human;
 mod plain;
 pub mod summary;
+pub mod table;
 pub mod template;
 pub mod tree;

@@ -7,8 +7,9 @@
 //!
 //! # One client
 //!
-//! All requests go through reqwest, of which the crate `oci-client` (known as `oci-distribution` before) is made too: that crate
-//! knows the names of images ([`crate::reference`]), but its client has no limits on what it reads, drops the headers that count
+//! The crate `oci-client` (known as `oci-distribution` before) gives the names of images ([`crate::reference`]) and the documents in
+//! which a registry refuses something, with the codes that decide what a refusal means ([`ClientError`]). Requests go through
+//! reqwest, of which that crate is made too: its own client has no limits on what it reads, drops the headers that count
 //! (`Retry-After`, `Link`, `Range`, `Content-Encoding`), resolves no relative `Location`, shows no client certificate, and fetches
 //! tokens for one repository at a time, while a mount needs two.
 //!

@@ -264,6 +264,9 @@ impl Container {
             owner: String::new(),
             exit: None,
             health: None,
+            health_checks: None,
+            restart_count: 0,
+            restarting: false,
         }
     }
 }
@@ -310,6 +313,20 @@ pub(crate) struct Description {
     /// The result of its health checks, if it has one and runs. Only `list` fills it in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) health: Option<String>,
+    /// The results of its last health checks, as docker's `State.Health` object. Only `list` fills it in.
+    #[serde(rename = "healthChecks", skip_serializing_if = "Option::is_none")]
+    pub(crate) health_checks: Option<serde_json::Value>,
+    /// How often its supervisor has restarted it. Only `list` fills it in.
+    #[serde(rename = "restartCount", skip_serializing_if = "is_zero")]
+    pub(crate) restart_count: u32,
+    /// Whether its supervisor is about to restart it. Only `list` fills it in.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) restarting: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 #[cfg(test)]

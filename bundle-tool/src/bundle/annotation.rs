@@ -30,6 +30,8 @@ pub const LOG_DRIVER: &str = "org.oci-tools.log-driver";
 pub const LOG_OPTIONS: &str = "org.oci-tools.log-options";
 /// The health check, in the JSON form of docker's image config.
 pub const HEALTHCHECK: &str = "org.oci-tools.healthcheck";
+/// docker's network mode: `none`, `host`, `container:ID` or the name of a network.
+pub const NETWORK_MODE: &str = "org.oci-tools.network-mode";
 /// What the network hook sets up: a [`crate::network::Plan`] in JSON.
 pub const NETWORK: &str = "org.oci-tools.network";
 /// The containers whose namespaces are joined: their ids, by the name of the namespace in /proc/PID/ns, as a JSON object.
@@ -38,6 +40,13 @@ pub const JOINS: &str = "org.oci-tools.joins";
 pub const VOLUMES: &str = "org.oci-tools.volumes";
 /// The digest of the image's manifest.
 pub const DIGEST: &str = "org.oci-tools.digest";
+/// The id of the image: the digest of its config.
+pub const IMAGE_ID: &str = "org.oci-tools.image-id";
+/// The words of the command line that the container was created by, as a JSON array: docker's options are read from them again for
+/// `inspect`.
+pub const ARGUMENTS: &str = "org.oci-tools.arguments";
+/// What the container has of its image's config and the environment: docker's `Config` with the fields that options do not say, in JSON.
+pub const SETTINGS: &str = "org.oci-tools.settings";
 /// The absolute path of the layout that holds the image.
 pub const LAYOUT: &str = "org.oci-tools.layout";
 

@@ -1,4 +1,5 @@
 use anyhow::Context as _;
+use bundle_tool::bundle::annotation;
 use bundle_tool::container;
 use image_tool::address::home::Home;
 use image_tool::program::pipe;
@@ -27,13 +28,21 @@ pub(crate) struct Create {
 impl Create {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let home = Home::from_environment();
-        let (request, notes) = self.options.request(&home)?;
+        let (mut request, notes) = self.options.request(&home)?;
+        request.annotations.insert(annotation::ARGUMENTS.into(), arguments());
         // The library's errors do not name the image.
         let made = container::create(&home, &request).map_err(|error| about(error, &request.address))?;
         notes.iter().chain(&made.notes).for_each(|text| note(text));
         let path = made.bundle.to_str().context("the bundle's path is not UTF-8")?;
         pipe::print_line(path)
     }
+}
+
+/// The words after `create`, from which `inspect` reads docker's options again, as a JSON array.
+fn arguments() -> String {
+    let words = std::env::args_os().skip_while(|word| word != "create").skip(1);
+    let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    serde_json::to_string(&words).expect("strings are JSON")
 }
 
 /// Adds the image to an error that is about it and does not name it.

@@ -1,53 +1,157 @@
 use std::io;
 
 use bundle_tool::bundle::annotation;
+use bundle_tool::container::status::Container;
+use bundle_tool::describe::container::{self, Subject};
+use bundle_tool::describe::network::Network;
+use bundle_tool::describe::{Words, volume};
+use bundle_tool::volume::Store;
+use clap::{Args as _, Command};
+use image_tool::address::home::Home;
 use image_tool::program::pipe;
-use image_tool::show::human;
-use image_tool::show::template::Template;
-use serde_json::{Value, json};
+use image_tool::show::document;
+use image_tool::show::template::{Template, Value};
 
-use super::candidates;
+use super::{candidates, create, joined, note};
 
-/// Print the config.json of bundles, or some of its fields.
+/// Print the details of containers, images, networks and volumes as JSON, as `docker inspect` does.
+///
+/// Reads a runtime's list of containers from standard input, from which the state of a container comes. A name can be that of a
+/// container, an image of the default layout, a network or a volume, in this order.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
-  bundle-tool inspect web
-  bundle-tool inspect --format '{{.Name}} {{.Image}}' web db
-  bundle-tool inspect --format '{{json .Config.process.args}}' web")]
+  run-tool list --format json | bundle-tool inspect web
+  run-tool list --format json | bundle-tool inspect --format '{{.Name}} {{.State.Status}}' web db
+  bundle-tool inspect --type image --format '{{json .Config.Env}}' python:3.8")]
 pub(crate) struct Inspect {
-    /// Format each bundle with a Go template, such as '{{.Name}} {{.Image}}'.
-    ///
-    /// The fields are .Name, .ID, .Image, .Created, .Path, .Hostname, .Labels, .Volumes and, for config.json itself, .Config.
+    /// Format each with a Go template, such as '{{.Name}} {{.State.Status}}', or as `json`.
     #[arg(short, long, value_name = "TEMPLATE")]
-    format: Option<Template>,
-    /// Container names, ID prefixes or bundle paths.
-    #[arg(required = true, value_name = "BUNDLE", add = candidates::containers())]
-    bundles: Vec<String>,
+    format: Option<String>,
+    /// Only look for things of this type: container, image, network or volume.
+    #[arg(long, value_name = "TYPE")]
+    r#type: Option<String>,
+    /// Add the sizes of containers.
+    #[arg(short, long)]
+    size: bool,
+    /// Names or IDs.
+    #[arg(required = true, value_name = "NAME", add = candidates::containers())]
+    names: Vec<String>,
+}
+
+/// The types that can be shown, in the order in which they are looked for.
+const TYPES: [&str; 4] = ["container", "image", "network", "volume"];
+
+/// A template that cannot be parsed, for which docker has an exit status of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("template parsing error: {0}")]
+pub(crate) struct BadTemplate(#[from] image_tool::show::template::Error);
+
+/// What is shown so far, and what went wrong.
+#[derive(Default)]
+pub(super) struct Shown {
+    documents: Vec<Value>,
+    text: String,
+    wrong: Vec<String>,
+}
+
+/// Shows documents as docker does: those that are found, and then what is wrong with the others.
+pub(super) fn show(
+    format: Option<&str>,
+    names: &[String],
+    find: impl Fn(&str) -> anyhow::Result<Option<Value>>,
+    missing: impl Fn(&str) -> String,
+) -> anyhow::Result<()> {
+    let format = format.unwrap_or_default();
+    let template: Option<Template> = match format {
+        "" | "json" => None,
+        text => Some(text.parse().map_err(BadTemplate)?),
+    };
+    let mut shown = Shown::default();
+    for name in names {
+        match (find(name), &template) {
+            (Ok(Some(document)), None) => shown.documents.push(document),
+            (Ok(Some(document)), Some(template)) => match template.inspect(&document, &io::stdout()) {
+                Ok(line) => shown.text += &(line + "\n"),
+                Err(error) => shown.wrong.push(format!("template parsing error: {error}")),
+            },
+            (Ok(None), _) => shown.wrong.push(missing(name)),
+            (Err(error), _) => shown.wrong.push(format!("{error:#}")),
+        }
+    }
+    if template.is_none() {
+        pipe::print(document::array(&shown.documents, format == "json"))?;
+    } else {
+        // docker prints an empty line for nothing.
+        pipe::print_exactly(if shown.text.is_empty() { "\n" } else { &shown.text })?;
+    }
+    let Some(last) = shown.wrong.pop() else { return Ok(()) };
+    shown.wrong.iter().for_each(|text| note(text));
+    Err(anyhow::anyhow!(last))
 }
 
 impl Inspect {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let (mut files, mut values) = (Vec::new(), Vec::new());
-        for operand in &self.bundles {
-            let bundle = super::bundle(operand)?;
-            if self.format.is_none() {
-                files.extend(std::fs::read(bundle.path().join("config.json"))?);
-                continue;
-            }
-            let text = |key: &str| bundle.annotation(key).unwrap_or_default().to_owned();
-            let labels: Value = serde_json::from_str(&text(annotation::LABELS)).unwrap_or_else(|_| json!({}));
-            let volumes: Vec<String> = bundle.volumes().into_iter().map(|used| used.name).collect();
-            values.push(json!({
-                "Name": bundle.name(), "ID": text(annotation::ID), "Id": text(annotation::ID), "Image": text(annotation::IMAGE),
-                "Created": text(annotation::CREATED), "Path": bundle.path(), "Hostname": bundle.config()["hostname"],
-                "Labels": labels, "Volumes": volumes, "Config": bundle.config(),
-            }));
+        let kind = self.r#type.as_deref().unwrap_or_default();
+        if !kind.is_empty() && !TYPES.contains(&kind) {
+            anyhow::bail!("{kind:?} is not a valid value for --type (expected {})", TYPES.join(", "));
         }
-        match &self.format {
-            Some(template) => {
-                pipe::print_exactly(template.lines(&values, str::to_owned, human::table, &io::stdout())?)
+        let home = Home::from_environment();
+        let needs_list = kind != "image" && kind != "volume";
+        let containers = if needs_list { joined::containers_or_bundles(&home, "inspect")? } else { Vec::new() };
+        let wants = |wanted: &str| kind.is_empty() || kind == wanted;
+        let find = |name: &str| -> anyhow::Result<Option<Value>> {
+            if wants("container")
+                && let Some(found) = joined::find(&containers, name)?
+            {
+                return Ok(Some(self.container(found, &home)));
             }
-            None => pipe::print(files),
-        }
+            if wants("image")
+                && let Some(found) = image(name)?
+            {
+                return Ok(Some(found));
+            }
+            if wants("network")
+                && let Some(found) = Network::find(&home, name)
+            {
+                return Ok(Some(found.document(&containers)));
+            }
+            let found = if wants("volume") { Store::new(home.volumes()).open(name).ok() } else { None };
+            Ok(found.as_ref().map(volume::document))
+        };
+        let noun = if kind.is_empty() { "object" } else { kind };
+        show(self.format.as_deref(), &self.names, find, |name| format!("No such {noun}: {name}"))
     }
+
+    fn container(&self, container: &Container, home: &Home) -> Value {
+        container::document(&Subject { container, words: words(container), home, sizes: self.size })
+    }
+}
+
+/// The image of the default layout that docker would mean by a name.
+fn image(name: &str) -> anyhow::Result<Option<Value>> {
+    use image_tool::layout::Error;
+    let Ok(address) = format!(":{name}").parse() else { return Ok(None) };
+    match document::image(&address, None) {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::NoSuchImage { .. } | Error::NoLayout { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The words of docker's options by which a container was created.
+pub(super) fn words(container: &Container) -> Words {
+    let arguments: Vec<String> = container.json(annotation::ARGUMENTS).unwrap_or_default();
+    let command = create::Create::augment_args(Command::new("create").no_binary_name(true));
+    let ids: Vec<String> = command.get_arguments().map(|argument| argument.get_id().to_string()).collect();
+    let mut words = Words::default();
+    // Words of an older version may no longer be valid. Then the defaults are shown.
+    let Ok(matches) = command.try_get_matches_from(arguments) else { return words };
+    for id in ids {
+        if matches.value_source(&id) != Some(clap::parser::ValueSource::CommandLine) {
+            continue;
+        }
+        let raw = matches.try_get_raw(&id).ok().flatten().into_iter().flatten();
+        words.insert(&id.replace('_', "-"), raw.map(|text| text.to_string_lossy().into_owned()).collect());
+    }
+    words
 }

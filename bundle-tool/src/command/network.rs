@@ -1,8 +1,10 @@
+use std::io::{self, IsTerminal as _};
 use std::net::IpAddr;
 
 use anyhow::{Context as _, bail};
 use bundle_tool::bundle::name::is_name;
 use bundle_tool::container;
+use bundle_tool::describe::network as described;
 use bundle_tool::network::cni::Conflist;
 use bundle_tool::network::design::{Driver, Wanted};
 use bundle_tool::network::state::Networks;
@@ -12,8 +14,11 @@ use clap::{ArgAction, Args, Subcommand};
 use image_tool::address::home::Home;
 use image_tool::error::During as _;
 use image_tool::program::pipe;
+use image_tool::show::format::Format;
+use image_tool::show::template::Value;
 
-use super::candidates;
+use super::filter::{self, Filter, Filters};
+use super::{candidates, inspect, joined};
 
 /// Manage networks.
 ///
@@ -31,18 +36,22 @@ pub(crate) struct Network {
 #[derive(Subcommand)]
 enum Command {
     Create(Box<Create>),
-    /// List the names of networks.
+    Ls(List),
+    /// Print networks as JSON, as `docker network inspect` does.
+    ///
+    /// Reads a runtime's list of containers from standard input, unless that is a terminal, for the containers that are on a network.
+    /// What a network is made from is the file NAME.conflist in $OCI_HOME/networks.
     #[command(
-        alias = "list",
-        after_long_help = "Examples:\n  bundle-tool network ls\n  bundle-tool network ls | xargs bundle-tool network inspect"
-    )]
-    Ls,
-    /// Print the conflist of networks.
-    #[command(
-        after_long_help = "Examples:\n  bundle-tool network inspect bridge\n  bundle-tool network inspect bridge | jq '.plugins[0].ipam'"
+        after_long_help = "Examples:\n  bundle-tool network inspect bridge\n  run-tool list --format json | bundle-tool network inspect --format '{{json .IPAM.Config}}' bridge"
     )]
     Inspect {
-        /// Networks to print.
+        /// Format each network with a Go template, such as '{{json .IPAM.Config}}', or as `json`.
+        #[arg(short, long, value_name = "TEMPLATE")]
+        format: Option<String>,
+        /// Print more about services, of which there are none.
+        #[arg(short, long)]
+        verbose: bool,
+        /// Names or IDs of networks.
         #[arg(required = true, value_name = "NETWORK", add = candidates::networks())]
         names: Vec<String>,
     },
@@ -130,24 +139,79 @@ impl Network {
         let home = Home::from_environment();
         match self.command {
             Command::Create(create) => create.run(&home),
-            Command::Ls => {
-                // `bridge` is listed even if nothing has used it yet.
-                container::conflist(&home, "bridge")?;
-                let known = Conflist::list(&container::network_folders(&home));
-                let names: String = known.iter().map(|network| format!("{}\n", network.name)).collect();
-                pipe::print(names)
-            }
-            Command::Inspect { names } => {
-                let mut output = Vec::new();
-                for name in names {
-                    let path = container::conflist(&home, &name)?.path;
-                    output.extend(std::fs::read(&path).during("read", &path)?);
-                }
-                pipe::print(output)
+            Command::Ls(list) => list.run(&home),
+            Command::Inspect { format, verbose: _, names } => {
+                let containers = joined::containers_or_bundles(&home, "network inspect")?;
+                let find = |name: &str| Ok(described::Network::find(&home, name).map(|own| own.document(&containers)));
+                inspect::show(format.as_deref(), &names, find, |name| format!("No such network: {name}"))
             }
             Command::Rm { names } => names.iter().try_for_each(|name| remove(&home, name)),
             Command::Prune => Ok(Networks::of_host().prune()?),
         }
+    }
+}
+
+/// List networks.
+///
+/// Prints one name per line, or docker's table on a terminal.
+#[derive(Args)]
+#[command(
+    alias = "list",
+    after_long_help = "Examples:\n  bundle-tool network ls\n  bundle-tool network ls --filter driver=bridge --format '{{.Name}} {{.ID}}'"
+)]
+struct List {
+    /// Print the table even if standard output is not a terminal.
+    #[arg(long)]
+    table: bool,
+    /// Print only IDs.
+    #[arg(short, long)]
+    quiet: bool,
+    /// Print IDs in full.
+    #[arg(long)]
+    no_trunc: bool,
+    /// List only matching networks: driver=DRIVER, id=DIGITS, label=KEY[=VALUE], name=TEXT, scope=local, type=builtin|custom or
+    /// dangling=BOOL; may be repeated.
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    filter: Vec<Filter>,
+    /// Format each network with a Go template, or as `json`.
+    ///
+    /// The fields are .ID, .Name, .Driver, .Scope, .IPv6, .Internal, .Labels, .Label "KEY" and .CreatedAt. A template that begins with
+    /// `table` aligns them in columns.
+    #[arg(long, value_name = "TEMPLATE")]
+    format: Option<Format>,
+}
+
+impl List {
+    fn run(self, home: &Home) -> anyhow::Result<()> {
+        let filters = Filters::of(&self.filter, &["driver", "id", "label", "name", "scope", "type", "dangling"])?;
+        let mut all = described::Network::list(home);
+        all.retain(|network| {
+            filters.any("driver", |value| network.driver() == value)
+                && filters.any("id", |value| network.id().contains(value))
+                && filters.any("name", |value| filter::fits(value, &network.name))
+                && filters.any("scope", |value| value == "local")
+                && filters.any("type", |value| value == if network.is_builtin() { "builtin" } else { "custom" })
+                && filters.any("dangling", |value| {
+                    let used = || {
+                        Conflist::find(&container::network_folders(home), &network.name)
+                            .is_ok_and(|own| Networks::of_host().user(&own).is_some())
+                    };
+                    boolean::parse(value).is_ok_and(|wanted| wanted == (!network.is_builtin() && !used()))
+                })
+                && filters.labels(&network.labels())
+        });
+        if !self.table && !self.quiet && self.format.is_none() && !io::stdout().is_terminal() {
+            return pipe::print(all.iter().map(|network| format!("{}\n", network.name)).collect::<String>());
+        }
+        let rows: Vec<Value> = all.iter().map(|network| network.row(!self.no_trunc)).collect();
+        if self.quiet && self.format.is_none() {
+            return pipe::print(
+                rows.iter().filter_map(|row| row.text_of("ID")).map(|id| format!("{id}\n")).collect::<String>(),
+            );
+        }
+        let format = self.format.filter(|format| !format.is_plain_table());
+        let format = format.unwrap_or_else(|| Format::columns(&["ID", "Name", "Driver", "Scope"]));
+        pipe::print_exactly(format.lines(&rows, described::LIST, &io::stdout())?)
     }
 }
 

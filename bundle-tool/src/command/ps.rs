@@ -1,15 +1,18 @@
-use std::io::{self, IsTerminal as _, Read as _};
+use std::io;
 
-use anyhow::{Context as _, bail};
-use bundle_tool::container::status::{self, Container};
+use anyhow::bail;
+use bundle_tool::container::status::Container;
+use bundle_tool::describe::mount::attached;
+use bundle_tool::describe::{Words, identity, row, size};
+use bundle_tool::option::port::Expose;
 use image_tool::address::home::Home;
 use image_tool::program::pipe;
-use image_tool::show::human;
-use image_tool::show::template::Template;
+use image_tool::show::format::Format;
+use image_tool::show::template::Value;
 use jiff::Timestamp;
-use serde_json::Value;
 
-use super::candidates;
+use super::filter::{self, Filter, Filters};
+use super::{candidates, joined};
 
 /// List containers as `docker ps` does.
 ///
@@ -30,145 +33,178 @@ pub(crate) struct Ps {
     /// Print IDs and commands in full.
     #[arg(long)]
     no_trunc: bool,
-    /// Show only matching containers: name=TEXT, id=DIGITS, status=running|paused|created|exited, label=KEY[=VALUE] or
-    /// ancestor=IMAGE; may be repeated.
-    #[arg(short, long, value_name = "KEY=VALUE", value_parser = filter, add = candidates::words(candidates::FILTERS))]
+    /// Show sizes: what each container has written, and that with its image.
+    #[arg(short, long)]
+    size: bool,
+    /// Show only matching containers; may be repeated.
+    ///
+    /// The keys are ancestor (an image), before and since (a container), exited (a status), expose and publish (a port or a range),
+    /// health, id, label (KEY or KEY=VALUE), name, network, status and volume.
+    #[arg(short, long, value_name = "KEY=VALUE", add = candidates::words(candidates::FILTERS))]
     filter: Vec<Filter>,
-    /// Show the N most recently created containers, running or not.
-    #[arg(short = 'n', long, value_name = "N")]
-    last: Option<usize>,
+    /// Show the N most recently created containers, running or not; all of them if N is negative.
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
+    last: Option<i64>,
     /// Show the most recently created container, running or not.
     #[arg(short, long)]
     latest: bool,
-    /// Format each container with a Go template, or as `json`.
+    /// Format each container with a Go template, or as `json` or `raw`.
     ///
-    /// The fields are .ID, .Names, .Image, .Command, .RunningFor, .Status, .State, .Ports, .CreatedAt, .Labels, .Mounts, .Networks and
-    /// .Bundle. A template that begins with `table` aligns them in columns.
-    #[arg(long, value_name = "TEMPLATE", add = candidates::words(&["json", "table"]))]
-    format: Option<Template>,
+    /// The fields are .ID, .Names, .Image, .Command, .RunningFor, .Status, .State, .Ports, .CreatedAt, .Size, .Labels, .Label "KEY",
+    /// .Mounts, .LocalVolumes, .Networks, .HealthStatus, .Platform and .Bundle. A template that begins with `table` aligns them in
+    /// columns.
+    #[arg(long, value_name = "TEMPLATE", add = candidates::words(&["json", "raw", "table"]))]
+    format: Option<Format>,
 }
 
-#[derive(Clone)]
-enum Filter {
-    Name(String),
-    Id(String),
-    Status(String),
-    Label(String, Option<String>),
-    Ancestor(String),
-}
+/// docker's keys of filters.
+const KEYS: [&str; 15] = [
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
+];
 
-fn filter(text: &str) -> Result<Filter, String> {
-    match text.split_once('=') {
-        Some(("name", name)) => Ok(Filter::Name(name.trim_start_matches('/').into())),
-        Some(("id", id)) => Ok(Filter::Id(id.into())),
-        Some(("status", status)) if ["running", "paused", "created", "exited"].contains(&status) => {
-            Ok(Filter::Status(status.into()))
-        }
-        Some(("label", label)) => Ok(match label.split_once('=') {
-            Some((name, value)) => Filter::Label(name.into(), Some(value.into())),
-            None => Filter::Label(label.into(), None),
-        }),
-        Some(("ancestor", image)) => Ok(Filter::Ancestor(image.into())),
-        _ => Err("not a filter (expected name=, id=, status=, label= or ancestor=)".into()),
-    }
-}
+/// docker's states.
+const STATES: [&str; 7] = ["paused", "restarting", "removing", "running", "dead", "created", "exited"];
 
-/// A list of ten thousand containers is smaller.
-const LIMIT: u64 = 256 << 20;
+/// docker's format `raw`.
+const RAW: &str = "container_id: {{.ID}}
+image: {{.Image}}
+command: {{.Command}}
+created_at: {{.CreatedAt}}
+state: {{- pad .State 1 0}}
+status: {{- pad .Status 1 0}}
+names: {{.Names}}
+labels: {{- pad .Labels 1 0}}
+ports: {{- pad .Ports 1 0}}
+";
 
 impl Ps {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        if io::stdin().is_terminal() {
-            bail!("standard input is a terminal (run-tool list --format json | bundle-tool ps)");
-        }
-        let mut json = Vec::new();
-        io::stdin().lock().take(LIMIT).read_to_end(&mut json).context("read standard input")?;
-        if json.iter().all(u8::is_ascii_whitespace) {
-            bail!("standard input is empty (run-tool list --format json | bundle-tool ps)");
-        }
-        let states =
-            status::read_list(&json).context("standard input is not a runtime's list (run-tool list --format json)")?;
-        let mut all = status::join(&Home::from_environment().bundles(), states)?;
-        let chosen = self.filter.iter().any(|filter| matches!(filter, Filter::Status(_)));
-        let last = if self.latest { Some(1) } else { self.last };
-        all.retain(|container| (self.all || chosen || last.is_some() || container.is_up()) && self.wants(container));
-        all.truncate(last.unwrap_or(usize::MAX));
-        let now = Timestamp::now();
-        let rows: Vec<Value> = all.iter().map(|container| container.fields(now, !self.no_trunc)).collect();
-        match &self.format {
-            Some(template) => pipe::print_exactly(template.lines(&rows, heading, align, &io::stdout())?),
-            None => pipe::print(self.columns(&rows)),
-        }
-    }
-
-    fn wants(&self, container: &Container) -> bool {
-        // Filters of one kind are alternatives, except for labels.
-        let any = |test: &dyn Fn(&Filter) -> Option<bool>| {
-            let mut verdicts = self.filter.iter().filter_map(test).peekable();
-            verdicts.peek().is_none() || verdicts.any(|verdict| verdict)
+        let filters = Filters::of(&self.filter, &KEYS)?;
+        check(filters)?;
+        let home = Home::from_environment();
+        let mut all = joined::containers(&home, "ps")?;
+        let limit = match (self.latest, self.last) {
+            (true, _) => Some(1),
+            (false, last) => last.filter(|last| *last != 0).map(|last| usize::try_from(last).unwrap_or(usize::MAX)),
         };
-        let labels = container.labels();
-        any(&|filter| {
-            if let Filter::Name(name) = filter { Some(container.name().contains(name.as_str())) } else { None }
-        }) && any(&|filter| {
-            if let Filter::Id(id) = filter { Some(container.id().starts_with(id.as_str())) } else { None }
-        }) && any(&|filter| if let Filter::Status(status) = filter { Some(container.state() == status) } else { None })
-            && any(&|filter| if let Filter::Ancestor(image) = filter { Some(container.is_of(image)) } else { None })
-            && self.filter.iter().all(|filter| match filter {
-                Filter::Label(name, value) => {
-                    labels.get(name).is_some_and(|own| value.as_ref().is_none_or(|value| value == own))
-                }
-                _ => true,
-            })
+        let is_all = self.all || limit.is_some() || filters.values("status").next().is_some();
+        between(&mut all, filters)?;
+        all.retain(|container| (is_all || container.is_up()) && wants(container, &home, filters));
+        all.truncate(limit.unwrap_or(usize::MAX));
+        let format = self.chosen();
+        let sizes = self.size || format.names(".Size") || format.names("json");
+        let now = Timestamp::now();
+        let row =
+            |container: &Container| row::row(container, &home, now, !self.no_trunc, sizes.then(|| size::of(container)));
+        let rows: Vec<Value> = all.iter().map(row).collect();
+        pipe::print_exactly(format.lines(&rows, row::LIST, &io::stdout())?)
     }
 
-    fn columns(&self, rows: &[Value]) -> String {
-        let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
-        if self.quiet {
-            return rows.iter().map(|row| text(row, "ID") + "\n").collect();
+    fn chosen(&self) -> Format {
+        let parsed = |text: &str| text.parse().unwrap_or_else(|never: std::convert::Infallible| match never {});
+        match &self.format {
+            Some(format) if format.is("raw") && self.quiet => parsed("container_id: {{.ID}}"),
+            _ if self.quiet => parsed("{{.ID}}"),
+            Some(format) if format.is("raw") => {
+                let size = if self.size { "size: {{.Size}}\n" } else { "" };
+                parsed(&format!("{RAW}{size}"))
+            }
+            Some(format) if !format.is_plain_table() => format.clone(),
+            _ => {
+                let mut fields = vec!["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
+                fields.extend(self.size.then_some("Size"));
+                Format::columns(&fields)
+            }
         }
-        let fields = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
-        let mut table = vec![fields.map(heading).to_vec()];
-        table.extend(rows.iter().map(|row| fields.map(|field| text(row, field)).to_vec()));
-        align(&table)
     }
 }
 
-/// docker ps's headings.
-fn heading(field: &str) -> String {
-    match field {
-        "ID" => "CONTAINER ID".into(),
-        "RunningFor" => "CREATED".into(),
-        "CreatedAt" => "CREATED AT".into(),
-        other => other.to_uppercase(),
+/// Refuses values that docker refuses.
+fn check(filters: Filters<'_>) -> anyhow::Result<()> {
+    let health = ["starting", "healthy", "unhealthy", "none"];
+    for (key, known) in [("status", STATES.as_slice()), ("health", health.as_slice()), ("is-task", &["true", "false"])]
+    {
+        if let Some(value) = filters.values(key).find(|value| !known.contains(value)) {
+            bail!("invalid filter {key}={value} (expected {})", known.join(", "));
+        }
     }
+    if let Some(value) = filters.values("exited").find(|value| value.parse::<i64>().is_err()) {
+        bail!("invalid filter exited={value}: not a number");
+    }
+    for key in ["expose", "publish"] {
+        if let Some(value) = filters.values(key).find(|value| value.parse::<Expose>().is_err()) {
+            bail!("invalid filter {key}={value}: not a port or a range of ports");
+        }
+    }
+    Ok(())
 }
 
-/// Aligns columns as docker ps does: three blanks apart, at least ten wide, the last one as long as it is. No cell can drive a terminal.
-fn align(rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| human::plain(cell)).collect()).collect();
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count() + 3).max().unwrap_or(0).max(10)
+/// Leaves those that were created before and since the containers that filters name.
+fn between(all: &mut Vec<Container>, filters: Filters<'_>) -> anyhow::Result<()> {
+    for key in ["before", "since"] {
+        let Some(word) = filters.values(key).last() else { continue };
+        let Some(found) = joined::find(all, word)? else {
+            bail!("no such container: {word} (docker ps -a lists them)")
+        };
+        let id = found.id();
+        // The newest is the first.
+        let at = all.iter().position(|container| container.id() == id).unwrap_or_default();
+        if key == "before" {
+            all.drain(..=at);
+        } else {
+            all.truncate(at);
+        }
+    }
+    Ok(())
+}
+
+fn wants(container: &Container, home: &Home, filters: Filters<'_>) -> bool {
+    let name = container.name();
+    let exit = container.runtime().and_then(|state| state.exit_status);
+    let has_volume = |value: &str| {
+        let mounts = attached(container, home, &Words::default());
+        mounts.iter().any(|mount| mount.label() == value || mount.destination == value)
     };
-    let mut text = String::new();
-    for row in &rows {
-        for (column, cell) in row.iter().enumerate() {
-            let last = column + 1 == row.len();
-            text += &if last { cell.clone() } else { format!("{cell:0$}", width(column)) };
-        }
-        text.push('\n');
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_as_wide_as_they_need_to_be() {
-        let rows = [["CONTAINER ID", "IMAGE", "NAMES"], ["ec4c86b8a163", "python:3.8", "eager"]]
-            .map(|row| row.map(str::to_owned).to_vec());
-        assert_eq!(align(&rows), "CONTAINER ID   IMAGE        NAMES\nec4c86b8a163   python:3.8   eager\n");
-    }
+    let is_on = |value: &str| {
+        row::network(container).is_some_and(|own| own == value || identity("network", &own).starts_with(value))
+    };
+    let has_port = |value: &str, published: bool| {
+        let Some(plan) = container.plan().filter(|_| container.is_up()) else { return false };
+        let Ok(wanted) = value.parse::<Expose>() else { return false };
+        let mappings = plan.mappings().unwrap_or_default();
+        wanted.ports().any(|(port, protocol)| {
+            let is_published = mappings.iter().any(|own| own.container == port && own.protocol == protocol);
+            is_published || (!published && plan.exposed.contains(&format!("{port}/{protocol}")))
+        })
+    };
+    filters.any("name", |value| filter::fits(value, &name) || filter::fits(value, &format!("/{name}")))
+        && filters.any("id", |value| filter::fits(&format!("^{}", value.trim_start_matches('^')), &container.id()))
+        && filters.any("status", |value| container.state() == value)
+        && filters.any("health", |value| container.health() == value)
+        && filters.any("exited", |value| {
+            container.state() == "exited"
+                && value.parse().is_ok_and(|wanted: i64| exit.is_some_and(|own| i64::from(own) == wanted))
+        })
+        && filters.any("ancestor", |value| container.is_of(value))
+        && filters.any("volume", has_volume)
+        && filters.any("network", is_on)
+        && filters.any("publish", |value| has_port(value, true))
+        && filters.any("expose", |value| has_port(value, false))
+        && filters.any("is-task", |value| value == "false")
+        && filters.any("isolation", |value| value == "default")
+        && filters.labels(&container.labels())
 }

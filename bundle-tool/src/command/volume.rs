@@ -1,19 +1,20 @@
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::io::{self, IsTerminal as _};
 
 use anyhow::Context as _;
 use bundle_tool::bundle::name;
 use bundle_tool::container::removal;
-use bundle_tool::option::environment;
-use bundle_tool::volume::{self, About, Store, Volume as Named};
+use bundle_tool::describe::volume as described;
+use bundle_tool::option::{boolean, environment};
+use bundle_tool::volume::{self, About, Store};
 use clap::{Args, Subcommand};
 use image_tool::address::home::Home;
 use image_tool::program::pipe;
-use image_tool::show::human;
+use image_tool::show::format::Format;
+use image_tool::show::template::Value;
 use jiff::Timestamp;
-use serde_json::json;
 
-use super::{candidates, note};
+use super::filter::{self, Filter, Filters};
+use super::{candidates, inspect, note};
 
 /// Manage volumes.
 ///
@@ -49,21 +50,15 @@ enum Command {
         /// Name of the volume [default: a random name].
         name: Option<String>,
     },
-    /// List the names of volumes.
+    Ls(List),
+    /// Print volumes as JSON, as `docker volume inspect` does.
     #[command(
-        alias = "list",
-        after_long_help = "Examples:\n  bundle-tool volume ls\n  bundle-tool volume ls | xargs bundle-tool volume inspect"
-    )]
-    Ls {
-        /// Print only names, which is the default.
-        #[arg(short, long)]
-        quiet: bool,
-    },
-    /// Print volumes as JSON lines.
-    #[command(
-        after_long_help = "Examples:\n  bundle-tool volume inspect data\n  bundle-tool volume inspect data | jq -r .Mountpoint"
+        after_long_help = "Examples:\n  bundle-tool volume inspect data\n  bundle-tool volume inspect --format '{{.Mountpoint}}' data"
     )]
     Inspect {
+        /// Format each volume with a Go template, such as '{{.Mountpoint}}', or as `json`.
+        #[arg(short, long, value_name = "TEMPLATE")]
+        format: Option<String>,
         /// Volumes to print.
         #[arg(required = true, value_name = "VOLUME", add = candidates::volumes())]
         names: Vec<String>,
@@ -100,17 +95,10 @@ impl Volume {
                 let (made, _hold) = store.open_or_create(&name, &about)?;
                 pipe::print_line(&made.name)
             }
-            Command::Ls { quiet: _ } => {
-                let names: String = store.list()?.iter().map(|volume| format!("{}\n", volume.name)).collect();
-                pipe::print(names)
-            }
-            Command::Inspect { names } => {
-                let mut lines = String::new();
-                for name in &names {
-                    lines += &human::json(&describe(&store.open(name)?).to_string());
-                    lines.push('\n');
-                }
-                pipe::print(lines)
+            Command::Ls(list) => list.run(&home, &store),
+            Command::Inspect { format, names } => {
+                let find = |name: &str| Ok(store.open(name).ok().as_ref().map(described::document));
+                inspect::show(format.as_deref(), &names, find, |name| format!("No such volume: {name}"))
             }
             Command::Rm { force, names } => each(&names, |name| match remove(&home, &store, name) {
                 Err(error) if force && matches!(error.downcast_ref(), Some(volume::Error::NoVolume(_))) => Ok(()),
@@ -140,13 +128,54 @@ impl Volume {
     }
 }
 
-fn describe(volume: &Named) -> serde_json::Value {
-    let labels: &BTreeMap<String, String> = &volume.about.labels;
-    json!({"Name": volume.name, "Driver": "local", "Scope": "local", "Mountpoint": absolute(&volume.data), "CreatedAt": volume.about.created, "Labels": labels, "Options": volume.about.options})
+/// List volumes.
+///
+/// Prints one name per line, or docker's table on a terminal.
+#[derive(Args)]
+#[command(
+    alias = "list",
+    after_long_help = "Examples:\n  bundle-tool volume ls\n  bundle-tool volume ls --filter dangling=true --format '{{.Name}}'"
+)]
+struct List {
+    /// Print the table even if standard output is not a terminal.
+    #[arg(long)]
+    table: bool,
+    /// Print only names.
+    #[arg(short, long)]
+    quiet: bool,
+    /// List only matching volumes: dangling=BOOL, driver=local, label=KEY[=VALUE] or name=TEXT; may be repeated.
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    filter: Vec<Filter>,
+    /// Format each volume with a Go template, or as `json`.
+    ///
+    /// The fields are .Name, .Driver, .Scope, .Mountpoint, .Labels and .Label "KEY". A template that begins with `table` aligns them in
+    /// columns.
+    #[arg(long, value_name = "TEMPLATE")]
+    format: Option<Format>,
 }
 
-fn absolute(path: &Path) -> String {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+impl List {
+    fn run(self, home: &Home, store: &Store) -> anyhow::Result<()> {
+        let filters = Filters::of(&self.filter, &["dangling", "driver", "label", "name"])?;
+        let mut found = Vec::new();
+        for volume in store.list()? {
+            let is_wanted = filters.any("driver", |value| value == "local")
+                && filters.any("name", |value| filter::fits(value, &volume.name))
+                && filters.labels(&volume.about.labels);
+            let wanted = filters.values("dangling").last().map(boolean::parse).transpose().context("dangling")?;
+            let is_unused = || removal::users_of_volume(&home.bundles(), &volume.name).map(|users| users.is_empty());
+            if is_wanted && wanted.map_or(Ok(true), |wanted| is_unused().map(|unused| unused == wanted))? {
+                found.push(volume);
+            }
+        }
+        if self.quiet || (!self.table && self.format.is_none() && !io::stdout().is_terminal()) {
+            return pipe::print(found.iter().map(|volume| format!("{}\n", volume.name)).collect::<String>());
+        }
+        let rows: Vec<Value> = found.iter().map(|volume| described::row(volume, "N/A", "N/A")).collect();
+        let format = self.format.filter(|format| !format.is_plain_table());
+        let format = format.unwrap_or_else(|| Format::columns(&["Driver", "Name"]));
+        pipe::print_exactly(format.lines(&rows, described::LIST, &io::stdout())?)
+    }
 }
 
 fn remove(home: &Home, store: &Store, name: &str) -> anyhow::Result<()> {

@@ -15,7 +15,7 @@ use oci_spec::runtime::{Hooks, Mount, Spec};
 use super::attachment::{self, Fresh, Place};
 use super::layers::Tree;
 use super::request::Request;
-use super::{Error, files, host, joined, link, networks};
+use super::{Error, files, host, joined, link, networks, settings};
 use crate::bundle::name::{self, ContainerName};
 use crate::bundle::{self, Used, annotation};
 use crate::config::image::{Healthcheck, Runtime};
@@ -300,6 +300,9 @@ impl<'a> Preparation<'a> {
         };
         set(annotation::IMAGE, Some(image));
         set(annotation::DIGEST, Some(subject.image.descriptor().digest().to_string()));
+        set(annotation::IMAGE_ID, Some(subject.image.manifest().config().digest().to_string()));
+        set(annotation::SETTINGS, Some(self.settings(healthcheck.as_ref()).to_string()));
+        set(annotation::NETWORK_MODE, Some(self.network_mode()));
         set(annotation::LAYOUT, Some(layout.display().to_string()));
         set(annotation::CREATED, Some(self.created.clone()));
         set(annotation::NAME, Some(name.to_string()));
@@ -318,6 +321,29 @@ impl<'a> Preparation<'a> {
         set(annotation::LABELS, Some(labels).filter(|labels| !labels.is_empty()).as_ref().map(json));
         all.extend(request.annotations.clone());
         Ok(all)
+    }
+
+    fn network_mode(&self) -> String {
+        match &self.request.network.mode {
+            Mode::None => "none".into(),
+            Mode::Host => "host".into(),
+            Mode::Container(name) => format!("container:{}", self.request.joins.get("net").unwrap_or(name)),
+            // docker calls that of `--network default` and of no option so.
+            Mode::Named(name) if name == "bridge" => "bridge".into(),
+            Mode::Named(name) => name.clone(),
+        }
+    }
+
+    /// docker's `Config` of the container, for `inspect`.
+    fn settings(&self, healthcheck: Option<&Healthcheck>) -> serde_json::Value {
+        let (request, subject) = (self.request, &self.subject);
+        settings::settings(
+            request,
+            &subject.runtime,
+            subject.image.config_bytes(),
+            self.hostname.as_deref(),
+            healthcheck,
+        )
     }
 
     /// The health check of options and image combined; absent if neither has a command.

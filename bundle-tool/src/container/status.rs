@@ -1,27 +1,31 @@
-//! The rows of docker ps: bundles joined with a runtime's list of containers.
+//! Containers as they are: bundles joined with a runtime's list of containers.
 //!
-//! The list is that of runc and compatible runtimes (`list --format json`): an array of states, or `null` for none. run-tool adds
-//! `exitStatus` and `exitTime` if it knows them.
+//! The list is that of runc and compatible runtimes (`list --format json`): an array of states, or `null` for none. run-tool adds what
+//! it knows in addition: how a container ended, its health, and how often it was restarted.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use image_tool::address::name;
-use image_tool::show::human;
+use image_tool::error::During as _;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::bundle::annotation;
-use crate::bundle::{self, Bundle};
+use crate::bundle::{self, Used, annotation};
+use crate::network::Plan;
 
 /// An entry of a runtime's list.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
     /// The id for the runtime, which is the container's name.
     pub id: String,
+    /// The init process; 0 if it has ended.
+    #[serde(default)]
+    pub pid: i32,
     /// The state: `creating`, `created`, `running`, `paused` or `stopped`.
     pub status: String,
     /// The path of the bundle; empty if unknown.
@@ -33,12 +37,21 @@ pub struct State {
     /// The exit status of the program; absent while it runs, or if unknown.
     #[serde(default)]
     pub exit_status: Option<i32>,
-    /// The result of the health checks: `starting`, `healthy` or `unhealthy`; absent without a check.
-    #[serde(default)]
-    pub health: Option<String>,
     /// When the program ended (RFC 3339); absent while it runs, or if unknown.
     #[serde(default)]
     pub exit_time: Option<String>,
+    /// The result of the health checks: `starting`, `healthy` or `unhealthy`; absent without a check.
+    #[serde(default)]
+    pub health: Option<String>,
+    /// The results of the last health checks, as docker's `State.Health` object; absent without one.
+    #[serde(default)]
+    pub health_checks: Option<Value>,
+    /// How often the supervisor has restarted the container.
+    #[serde(default)]
+    pub restart_count: u32,
+    /// Whether the supervisor is about to restart it.
+    #[serde(default)]
+    pub restarting: bool,
 }
 
 /// Parses a runtime's list.
@@ -46,11 +59,43 @@ pub fn read_list(json: &[u8]) -> Result<Vec<State>, serde_json::Error> {
     Ok(serde_json::from_slice::<Option<Vec<State>>>(json)?.unwrap_or_default())
 }
 
+/// A mount of config.json.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Mount {
+    /// The path in the container.
+    pub destination: String,
+    /// The type of the file system; `bind` for a part of the host's.
+    #[serde(default, rename = "type")]
+    pub kind: String,
+    /// The path on the host, or the device.
+    #[serde(default)]
+    pub source: String,
+    /// The options.
+    #[serde(default)]
+    pub options: Vec<String>,
+}
+
+/// The part of a bundle's config.json that lists show. The rest, which is much longer, is passed over.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Brief {
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+    #[serde(default)]
+    mounts: Vec<Mount>,
+}
+
 /// A container, of which a bundle, a state, or both are known.
 #[derive(Clone, Debug)]
 pub struct Container {
-    bundle: Option<Bundle>,
+    /// The folder of the bundle; absent if it cannot be read.
+    bundle: Option<PathBuf>,
+    brief: Brief,
     state: Option<State>,
+}
+
+/// Reads the bundle at `path`, if it is one.
+fn brief(path: &Path) -> Option<Brief> {
+    serde_json::from_slice(&fs::read(path.join("config.json")).ok()?).ok()
 }
 
 /// Joins the bundles of a folder with a runtime's list, newest first.
@@ -65,26 +110,55 @@ pub fn join(bundles: &Path, states: Vec<State>) -> Result<Vec<Container>, bundle
             std::collections::btree_map::Entry::Occupied(_) => rest.push(state),
         }
     }
+    let entries = match fs::read_dir(bundles) {
+        Ok(entries) => Some(entries),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Err(error).during("read", bundles)?,
+    };
     let mut all: Vec<Container> = Vec::new();
-    for bundle in Bundle::list(bundles)? {
-        let state = by_path.remove(&canonical(bundle.path()));
-        all.push(Container { bundle: Some(bundle), state });
+    for entry in entries.into_iter().flatten().flatten() {
+        let path = entry.path();
+        // A bundle that is elsewhere is a link.
+        let path = fs::read_link(&path).unwrap_or(path);
+        if let Some(brief) = brief(&path) {
+            let state = by_path.remove(&canonical(&path));
+            all.push(Container { bundle: Some(path), brief, state });
+        }
     }
     // Bundles of other tools, or without a name in this folder.
     rest.extend(by_path.into_values());
-    all.extend(
-        rest.into_iter().map(|state| Container { bundle: Bundle::open(&state.bundle).ok(), state: Some(state) }),
-    );
-    all.sort_by_key(|container| std::cmp::Reverse(container.created()));
+    all.extend(rest.into_iter().map(|state| {
+        let brief = brief(&state.bundle);
+        let bundle = brief.is_some().then(|| state.bundle.clone());
+        Container { bundle, brief: brief.unwrap_or_default(), state: Some(state) }
+    }));
+    all.sort_by_key(|container| (std::cmp::Reverse(container.created()), container.name()));
     Ok(all)
 }
 
 impl Container {
-    fn annotation(&self, key: &str) -> Option<&str> {
-        self.bundle.as_ref()?.annotation(key)
+    /// The value of an annotation of config.json.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.brief.annotations.get(key).map(String::as_str)
     }
 
-    fn created(&self) -> Option<Timestamp> {
+    /// The folder of the bundle; absent if it cannot be read.
+    pub fn bundle(&self) -> Option<&Path> {
+        self.bundle.as_deref()
+    }
+
+    /// What the runtime says; absent if it does not know the container.
+    pub fn runtime(&self) -> Option<&State> {
+        self.state.as_ref()
+    }
+
+    /// The mounts of config.json.
+    pub fn mounts(&self) -> &[Mount] {
+        &self.brief.mounts
+    }
+
+    /// When the container was created; absent if unknown.
+    pub fn created(&self) -> Option<Timestamp> {
         let own = self.annotation(annotation::CREATED).and_then(|text| text.parse().ok());
         own.or_else(|| self.state.as_ref()?.created.parse().ok())
     }
@@ -97,105 +171,84 @@ impl Container {
 
     /// The name of the container.
     pub fn name(&self) -> String {
-        match (&self.state, &self.bundle) {
-            (Some(state), _) => state.id.clone(),
-            (None, Some(bundle)) => bundle.name(),
-            (None, None) => String::new(),
-        }
+        let folder = || Some(self.bundle.as_ref()?.file_name()?.to_string_lossy().into_owned());
+        let own = || self.annotation(annotation::NAME).filter(|name| bundle::name::is_name(name)).map(str::to_owned);
+        let runtime = self.state.as_ref().map(|state| state.id.clone());
+        runtime.or_else(own).or_else(folder).unwrap_or_default()
+    }
+
+    /// Whether a word is its name, its id or the first digits of its id.
+    pub fn is(&self, word: &str) -> bool {
+        let word = word.strip_prefix('/').unwrap_or(word);
+        self.name() == word || (!word.is_empty() && self.id().starts_with(word))
     }
 
     /// Docker's word for the state.
     pub fn state(&self) -> &str {
-        match self.state.as_ref().map(|state| state.status.as_str()) {
-            None | Some("creating") => "created",
-            Some("stopped") => "exited",
-            Some(other) => other,
+        match self.state.as_ref() {
+            None => "created",
+            Some(state) if state.restarting => "restarting",
+            Some(state) => match state.status.as_str() {
+                "creating" => "created",
+                "stopped" => "exited",
+                other => other,
+            },
         }
     }
 
     /// Whether docker ps lists it without `--all`.
     pub fn is_up(&self) -> bool {
-        ["running", "paused"].contains(&self.state())
+        ["running", "paused", "restarting"].contains(&self.state())
+    }
+
+    /// docker's word for its health: `none` without a check.
+    pub fn health(&self) -> &str {
+        let known = |text: &&str| ["starting", "healthy", "unhealthy"].contains(text);
+        self.state.as_ref().and_then(|state| state.health.as_deref()).filter(known).unwrap_or("none")
     }
 
     /// The labels of image and options together.
     pub fn labels(&self) -> BTreeMap<String, String> {
-        self.annotation(annotation::LABELS).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
+        self.json(annotation::LABELS).unwrap_or_default()
+    }
+
+    /// The program and its arguments.
+    pub fn command(&self) -> Vec<String> {
+        self.json(annotation::COMMAND).unwrap_or_default()
+    }
+
+    /// The network that hooks set up; absent without one.
+    pub fn plan(&self) -> Option<Plan> {
+        self.json(annotation::NETWORK)
+    }
+
+    /// The volumes that it uses.
+    pub fn volumes(&self) -> Vec<Used> {
+        self.json(annotation::VOLUMES).unwrap_or_default()
+    }
+
+    /// The value of an annotation that is JSON; absent if it is not valid.
+    pub fn json<T: serde::de::DeserializeOwned>(&self, key: &str) -> Option<T> {
+        serde_json::from_str(self.annotation(key)?).ok()
     }
 
     /// Whether its image has that name or digest.
     pub fn is_of(&self, image: &str) -> bool {
-        let digest = self.annotation(annotation::DIGEST).unwrap_or_default();
+        let hex = image.strip_prefix("sha256:").unwrap_or(image);
+        let begins = |key: &str| {
+            let digest = self.annotation(key).unwrap_or_default();
+            hex.len() >= 4 && digest.strip_prefix("sha256:").is_some_and(|own| own.starts_with(hex))
+        };
         self.annotation(annotation::IMAGE).is_some_and(|own| name::equal(own, image))
-            || digest == image
-            || (image.len() >= 4 && digest.strip_prefix("sha256:").is_some_and(|hex| hex.starts_with(image)))
+            || begins(annotation::DIGEST)
+            || begins(annotation::IMAGE_ID)
     }
-
-    fn status(&self, now: Timestamp) -> String {
-        let Some(state) = &self.state else { return "Created".into() };
-        let since =
-            |text: &str| text.parse::<Timestamp>().map(|time| human::duration(now.as_second() - time.as_second()));
-        match state.status.as_str() {
-            "running" => {
-                let health = match state.health.as_deref() {
-                    Some("starting") => " (health: starting)",
-                    Some("healthy") => " (healthy)",
-                    Some("unhealthy") => " (unhealthy)",
-                    _ => "",
-                };
-                format!("Up {}{health}", since(&state.created).unwrap_or_default())
-            }
-            "paused" => format!("Up {} (Paused)", since(&state.created).unwrap_or_default()),
-            "stopped" => {
-                let status = state.exit_status.map(|status| format!(" ({status})")).unwrap_or_default();
-                let time = state.exit_time.as_deref().and_then(|text| since(text).ok());
-                format!("Exited{status}{}", time.map(|time| format!(" {time} ago")).unwrap_or_default())
-            }
-            _ => "Created".into(),
-        }
-    }
-
-    /// The fields of docker's `--format`, with text of an image, a bundle or a runtime as it is.
-    pub fn fields(&self, now: Timestamp, truncate: bool) -> Value {
-        let short = |text: String, length: usize| if truncate { ellipsis(&text, length) } else { text };
-        let words: Vec<String> =
-            self.annotation(annotation::COMMAND).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-        let command = words.join(" ");
-        let id: String = if truncate { self.id().chars().take(12).collect() } else { self.id() };
-        let plan: Option<crate::network::Plan> =
-            self.annotation(annotation::NETWORK).and_then(|json| serde_json::from_str(json).ok());
-        let volumes = self.bundle.as_ref().map(Bundle::volumes).unwrap_or_default();
-        let labels: Vec<String> = self.labels().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let created = self.created();
-        json!({
-            "ID": id,
-            "Names": self.name(),
-            "Image": self.annotation(annotation::IMAGE).unwrap_or_default(),
-            "Command": format!("\"{}\"", short(command, 20).replace('\\', "\\\\").replace('"', "\\\"")),
-            "CreatedAt": created.map(|time| time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()).unwrap_or_default(),
-            "RunningFor": created.map(|time| human::ago(time, now)).unwrap_or_default(),
-            "Status": self.status(now),
-            "State": self.state(),
-            // Ports lead nowhere while the container does not run.
-            "Ports": if self.is_up() { self.annotation(annotation::PORTS).unwrap_or_default() } else { "" },
-            "Labels": labels.join(","),
-            "Mounts": volumes.into_iter().map(|used| short(used.name, 15)).collect::<Vec<_>>().join(","),
-            "Networks": plan.map(|plan| plan.network).unwrap_or_default(),
-            "Bundle": self.bundle.as_ref().map(|bundle| bundle.path().display().to_string()).unwrap_or_default(),
-        })
-    }
-}
-
-/// Truncates text to `length` characters, the last of which is then an ellipsis.
-fn ellipsis(text: &str, length: usize) -> String {
-    if text.chars().count() <= length {
-        return text.to_owned();
-    }
-    text.chars().take(length.saturating_sub(1)).chain(['…']).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn bundle(folder: &Path, name: &str, created: &str) -> PathBuf {
@@ -215,25 +268,17 @@ mod tests {
     }
 
     #[test]
-    fn a_row_reads_as_dockers() {
+    fn a_bundle_is_joined_with_its_state() {
         let folder = tempfile::tempdir().unwrap();
         let path = bundle(folder.path(), "eager_wilson", "2026-01-01T00:00:00Z");
         let list = json!([state("eager_wilson", "running", &path)]).to_string();
         let all = join(folder.path(), read_list(list.as_bytes()).unwrap()).unwrap();
-        let fields = all[0].fields("2026-01-01T00:00:05Z".parse().unwrap(), true);
-        let expected = [
-            ("ID", "eager_wilson"),
-            ("Image", "python:3.8"),
-            ("Command", "\"python /docker_test…\""),
-            ("RunningFor", "5 seconds ago"),
-            ("Status", "Up 4 seconds"),
-            ("Ports", "0.0.0.0:5000->5000/tcp"),
-            ("Names", "eager_wilson"),
-            ("State", "running"),
-        ];
-        for (field, value) in expected {
-            assert_eq!(fields[field], value, "{field}");
-        }
+        let container = &all[0];
+        assert_eq!((container.name().as_str(), container.state()), ("eager_wilson", "running"));
+        assert_eq!(container.command(), ["python", "/docker_test/hello.py"]);
+        assert_eq!(container.labels()["a"], "1");
+        assert!(container.is("eager_wilson") && container.is("/eager_wilson") && container.is(&container.id()[..4]));
+        assert!(!container.is("") && !container.is("eager_wilsons"));
         assert!(all[0].is_of("docker.io/library/python:3.8") && !all[0].is_of("python:3.9"));
     }
 
@@ -247,31 +292,11 @@ mod tests {
         stopped["exitTime"] = json!("2026-01-03T00:00:00Z");
         let list = json!([stopped, state("foreign", "running", Path::new("/nowhere"))]).to_string();
         let all = join(folder.path(), read_list(list.as_bytes()).unwrap()).unwrap();
-        let now = "2026-01-03T00:05:00Z".parse().unwrap();
-        let rows: Vec<(String, String, bool)> = all
-            .iter()
-            .map(|each| (each.name(), each.fields(now, true)["Status"].as_str().unwrap().to_owned(), each.is_up()))
-            .collect();
-        assert_eq!(rows[0], ("newer".into(), "Created".into(), false));
-        assert_eq!(rows[1].0, "foreign");
-        assert_eq!(rows[2], ("older".into(), "Exited (137) 5 minutes ago".into(), false));
-    }
-
-    #[test]
-    fn the_health_of_what_runs_is_dockers() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = bundle(folder.path(), "checked", "2026-01-01T00:00:00Z");
-        for (health, shown) in [
-            ("starting", "Up 4 seconds (health: starting)"),
-            ("healthy", "Up 4 seconds (healthy)"),
-            ("unhealthy", "Up 4 seconds (unhealthy)"),
-            ("\u{1b}[31m", "Up 4 seconds"),
-        ] {
-            let mut listed = state("checked", "running", &path);
-            listed["health"] = json!(health);
-            let all = join(folder.path(), read_list(json!([listed]).to_string().as_bytes()).unwrap()).unwrap();
-            assert_eq!(all[0].fields("2026-01-01T00:00:05Z".parse().unwrap(), true)["Status"], shown);
-        }
+        let rows: Vec<(String, String, bool)> =
+            all.iter().map(|each| (each.name(), each.state().to_owned(), each.is_up())).collect();
+        assert_eq!(rows[0], ("newer".into(), "created".into(), false));
+        assert_eq!(rows[1], ("foreign".into(), "running".into(), true));
+        assert_eq!(rows[2], ("older".into(), "exited".into(), false));
     }
 
     #[test]

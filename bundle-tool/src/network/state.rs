@@ -333,6 +333,11 @@ impl Networks {
         self.read(id).filter(|record| self.is_alive(record)).map(|record| record.addresses()).unwrap_or_default()
     }
 
+    /// What the last plugin said of a container's network (CNI specification, "Section 5: Result Types"); absent if it is not up.
+    pub fn result_of(&self, id: &str) -> Option<serde_json::Value> {
+        self.read(id).filter(|record| self.is_alive(record)).and_then(|record| record.result)
+    }
+
     fn is_alive(&self, record: &Record) -> bool {
         record.alive(&self.place(&record.id).join("netns"))
     }

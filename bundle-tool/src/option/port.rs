@@ -118,6 +118,16 @@ impl Publish {
         self.container.clone().map(|port| (port, self.protocol))
     }
 
+    /// Each of the container's ports, with the host's address and port if they are given (docker's `PortBindings`).
+    pub fn bindings(&self) -> Vec<(u16, Protocol, Option<IpAddr>, Option<u16>)> {
+        let host = |index: usize| match &self.host {
+            Some(host) if host.len() == self.container.len() => host.clone().nth(index),
+            _ => None,
+        };
+        let ports = self.container.clone().enumerate();
+        ports.map(|(index, port)| (port, self.protocol, self.ip, host(index))).collect()
+    }
+
     /// The mappings whose host port is given.
     pub(crate) fn fixed(&self) -> Vec<Mapping> {
         match &self.host {

@@ -1,19 +1,33 @@
 use std::io;
 
 use anyhow::Result;
-use clap::{Args, ValueHint};
+use clap::{ArgAction, Args, ValueHint};
 use image_tool::address::Address;
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
 use image_tool::program::pipe;
+use image_tool::show::format::{Format, List};
 use image_tool::show::summary::{Summary, layer_size};
-use image_tool::show::template::Template;
+use image_tool::show::table;
+use image_tool::show::template::{Struct, Value};
 use image_tool::{address::digest, show::human};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Value as Json, json};
 
 use super::operand::{Operand, named};
-use super::table::heading;
+
+/// docker's list.
+const LIST: List<'static> = List {
+    headings: &[
+        ("ID", "IMAGE"),
+        ("CreatedSince", "CREATED"),
+        ("CreatedAt", "CREATED AT"),
+        ("CreatedBy", "CREATED BY"),
+        ("Size", "SIZE"),
+        ("Comment", "COMMENT"),
+    ],
+    narrowest: table::WIDE,
+};
 
 /// Show how an image was built.
 ///
@@ -31,13 +45,16 @@ pub(crate) struct History {
     /// The fields are .ID, .CreatedSince, .CreatedAt, .CreatedBy, .Size and .Comment. A template that begins with `table` aligns
     /// them in columns.
     #[arg(long, value_name = "TEMPLATE", value_hint = ValueHint::Other)]
-    format: Option<Template>,
+    format: Option<Format>,
     /// Print IDs and commands in full.
     #[arg(long)]
     no_trunc: bool,
     /// Print only IDs.
     #[arg(short, long)]
     quiet: bool,
+    /// Print sizes and dates for people, or as bytes and RFC 3339 with =false.
+    #[arg(short = 'H', long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set, value_parser = boolean, hide_default_value = true, hide_possible_values = true)]
+    human: bool,
     /// Use the image for this platform [default: this machine's].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
@@ -47,18 +64,14 @@ impl History {
     pub(crate) fn run(self) -> Result<()> {
         let address = self.address.clone().address()?;
         let values = self.values(&address).map_err(|error| named(error, &address))?;
-        if let Some(template) = &self.format {
-            return pipe::print_exactly(template.lines(&values, heading, human::table, &io::stdout())?);
-        }
-        let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
         if self.quiet {
-            return pipe::print(values.iter().map(|value| text(value, "ID") + "\n").collect::<String>());
+            let lines = values.iter().filter_map(|value| value.text_of("ID"));
+            return pipe::print(lines.map(|id| format!("{id}\n")).collect::<String>());
         }
-        let fields = ["ID", "CreatedSince", "CreatedBy", "Size", "Comment"];
-        let mut table: Vec<Vec<String>> =
-            vec![fields.iter().map(|field| if *field == "ID" { "IMAGE".into() } else { heading(field) }).collect()];
-        table.extend(values.iter().map(|value| fields.iter().map(|field| text(value, field)).collect()));
-        pipe::print(human::table(&table))
+        let format = self.format.filter(|format| !format.is_plain_table());
+        let created = if self.human { "CreatedSince" } else { "CreatedAt" };
+        let format = format.unwrap_or_else(|| Format::columns(&["ID", created, "CreatedBy", "Size", "Comment"]));
+        pipe::print_exactly(format.lines(&values, LIST, &io::stdout())?)
     }
 
     fn values(&self, address: &Address) -> Result<Vec<Value>> {
@@ -68,14 +81,16 @@ impl History {
             None => Summary::image(&layout, &layout.resolve(address)?)?,
         };
         let now = Timestamp::now();
-        let config: Value = serde_json::from_slice(image.config_bytes())?;
+        let config: Json = serde_json::from_slice(image.config_bytes())?;
         let mut layers = image.manifest().layers().iter();
         let mut steps = config["history"].as_array().cloned().unwrap_or_default();
         let told = steps.iter().filter(|step| step["empty_layer"] != true).count();
         // The history may be shorter than the list of layers, or missing.
         steps.extend((told..image.manifest().layers().len()).map(|_| json!({})));
+        let config_digest = image.manifest().config().digest();
+        let last = steps.len().saturating_sub(1);
         let mut values = Vec::new();
-        for step in steps {
+        for (index, step) in steps.into_iter().enumerate() {
             let layer = if step["empty_layer"] == true { None } else { layers.next() };
             let size = layer.map_or(0, |layer| layer_size(&layout, layer));
             let created: Option<Timestamp> = step["created"].as_str().and_then(|text| text.parse().ok());
@@ -83,20 +98,33 @@ impl History {
             if !self.no_trunc && created_by.chars().count() > 45 {
                 created_by = created_by.chars().take(44).chain(['…']).collect();
             }
-            values.push(json!({
-                "ID": "<missing>",
-                "CreatedSince": created.map_or("N/A".into(), |created| human::ago(created, now)),
-                "CreatedAt": created.map_or("N/A".into(), |created| created.to_string()),
-                "CreatedBy": created_by,
-                "Size": human::size(size),
-                "Comment": step["comment"].as_str().unwrap_or_default(),
-            }));
-        }
-        if let Some(last) = values.last_mut() {
-            let id = image.manifest().config().digest();
-            last["ID"] = if self.no_trunc { id.to_string() } else { digest::short(id).to_owned() }.into();
+            let id = match (index == last, self.no_trunc) {
+                (false, _) => "<missing>".to_owned(),
+                (true, true) => config_digest.to_string(),
+                (true, false) => digest::short(config_digest).to_owned(),
+            };
+            let seconds = |created: Timestamp| created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+            let at = created.map_or("N/A".into(), seconds);
+            let since = created.filter(|_| self.human).map(|created| human::ago(created, now));
+            let row = Struct::new("*image.historyContext")
+                .with("Comment", step["comment"].as_str().unwrap_or_default())
+                .with("CreatedAt", at.as_str())
+                .with("CreatedBy", created_by)
+                .with("CreatedSince", since.unwrap_or(at))
+                .with("ID", id)
+                .with("Size", if self.human { human::size(size) } else { size.to_string() });
+            values.push(row.into());
         }
         values.reverse();
         Ok(values)
+    }
+}
+
+/// Go's words for a switch.
+fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("neither true nor false".into()),
     }
 }

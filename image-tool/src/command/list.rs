@@ -6,15 +6,15 @@ use clap::{Args, ValueHint};
 use image_tool::address::Address;
 use image_tool::layout::Layout;
 use image_tool::program::pipe;
+use image_tool::show::format::{self, Format};
 use image_tool::show::summary::Summary;
-use image_tool::show::template::Template;
+use image_tool::show::table;
+use image_tool::show::template::{Struct, Value};
 use image_tool::{address::digest, address::name, show::human};
 use jiff::Timestamp;
 use oci_spec::image::Descriptor;
-use serde_json::{Value, json};
 
 use super::operand::LayoutOperand;
-use super::table::heading;
 
 /// List images.
 ///
@@ -39,9 +39,9 @@ pub(crate) struct List {
     /// Format each image with a Go template, such as "{{.Repository}}:{{.Tag}}".
     ///
     /// The fields are .ID, .Repository, .Tag, .Digest, .CreatedSince, .CreatedAt, .Size and .Address. A template that begins with
-    /// `table` aligns them in columns.
+    /// `table` aligns them in columns; `json` prints all fields.
     #[arg(long, value_name = "TEMPLATE", value_hint = ValueHint::Other)]
-    format: Option<Template>,
+    format: Option<Format>,
     /// Print only IDs.
     #[arg(short, long)]
     quiet: bool,
@@ -51,7 +51,10 @@ pub(crate) struct List {
     /// Print IDs in full.
     #[arg(long)]
     no_trunc: bool,
-    /// List only matching images: reference=PATTERN, label=KEY[=VALUE] or dangling=BOOL; may be repeated.
+    /// List the images between the steps of a build as well, of which a layout has none.
+    #[arg(short, long)]
+    all: bool,
+    /// List only matching images: reference=PATTERN, label=KEY[=VALUE], dangling=BOOL, before=IMAGE or since=IMAGE; may be repeated.
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = filter, value_hint = ValueHint::Other)]
     filter: Vec<Filter>,
 }
@@ -61,6 +64,8 @@ enum Filter {
     Reference(String),
     Label(String, Option<String>),
     Dangling(bool),
+    Before(String),
+    Since(String),
 }
 
 fn filter(text: &str) -> Result<Filter, String> {
@@ -72,7 +77,10 @@ fn filter(text: &str) -> Result<Filter, String> {
         }),
         Some(("dangling", "true" | "1")) => Ok(Filter::Dangling(true)),
         Some(("dangling", "false" | "0")) => Ok(Filter::Dangling(false)),
-        _ => Err("not a valid filter (reference=PATTERN, label=KEY[=VALUE], dangling=true)".into()),
+        Some(("before", image)) => Ok(Filter::Before(image.into())),
+        Some(("since", image)) => Ok(Filter::Since(image.into())),
+        _ => Err("not a valid filter (reference=PATTERN, label=KEY[=VALUE], dangling=true, before=IMAGE, since=IMAGE)"
+            .into()),
     }
 }
 
@@ -83,40 +91,91 @@ struct Row {
     summary: Option<Summary>,
 }
 
+/// docker's list, with the address in addition.
+const LIST: format::List<'static> = format::List {
+    headings: &[
+        ("ID", "IMAGE ID"),
+        ("Repository", "REPOSITORY"),
+        ("Tag", "TAG"),
+        ("Digest", "DIGEST"),
+        ("CreatedSince", "CREATED"),
+        ("CreatedAt", "CREATED AT"),
+        ("Size", "SIZE"),
+        ("Containers", "CONTAINERS"),
+        ("VirtualSize", "SIZE"),
+        ("SharedSize", "SHARED SIZE"),
+        ("UniqueSize", "UNIQUE SIZE"),
+        ("Address", "ADDRESS"),
+    ],
+    narrowest: table::WIDE,
+};
+
 impl List {
     pub(crate) fn run(self) -> Result<()> {
         let layout = self.operand.open()?;
         let columns = self.table || self.quiet || self.format.is_some() || (!self.json && io::stdout().is_terminal());
-        let labels = self.filter.iter().any(|filter| matches!(filter, Filter::Label(..)));
+        // All are heads: see the option.
+        let _ = self.all;
+        let needs_summary =
+            |filter: &Filter| matches!(filter, Filter::Label(..) | Filter::Before(_) | Filter::Since(_));
+        let summaries = columns || self.filter.iter().any(needs_summary);
         let mut rows = Vec::new();
         if let Some(layout) = &layout {
+            let bounds = self.bounds(layout)?;
             for (reference, descriptor) in layout.index()?.entries()? {
-                let row = self.row(layout, reference, descriptor, columns || labels)?;
-                if self.wants(&row) {
+                let row = self.row(layout, reference, descriptor, summaries)?;
+                if self.wants(&row) && bounds.hold(&row) {
                     rows.push(row);
                 }
             }
         }
         if !columns {
-            let mut lines = String::new();
-            for row in rows {
-                let line = if self.json {
-                    human::json(&serde_json::to_string(&row.descriptor)?)
-                } else {
-                    row.address.to_string()
-                };
-                lines.push_str(&line);
-                lines.push('\n');
-            }
-            return pipe::print(lines);
+            return self.addresses(&rows);
         }
         rows.sort_by_key(|row| Reverse(row.summary.as_ref().and_then(|summary| summary.created)));
         let now = Timestamp::now();
         let values: Vec<Value> = rows.iter().map(|row| self.value(row, now)).collect();
-        match &self.format {
-            Some(template) => pipe::print_exactly(template.lines(&values, heading, human::table, &io::stdout())?),
-            None => pipe::print(self.columns(&values)),
+        if self.quiet {
+            let mut lines: Vec<&str> = values.iter().filter_map(|value| value.text_of("ID")).collect();
+            lines.dedup();
+            return pipe::print(lines.iter().map(|line| format!("{line}\n")).collect::<String>());
         }
+        let format = self.format.clone().filter(|format| !format.is_plain_table());
+        let format = format.unwrap_or_else(|| {
+            let mut fields = vec!["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"];
+            fields.retain(|field| self.digests || *field != "Digest");
+            Format::columns(&fields)
+        });
+        pipe::print_exactly(format.lines(&values, LIST, &io::stdout())?)
+    }
+
+    fn addresses(&self, rows: &[Row]) -> Result<()> {
+        let mut lines = String::new();
+        for row in rows {
+            if self.json {
+                lines.push_str(&human::json(&serde_json::to_string(&row.descriptor)?));
+            } else {
+                lines.push_str(&row.address.to_string());
+            }
+            lines.push('\n');
+        }
+        pipe::print(lines)
+    }
+
+    /// The times of the images that `before` and `since` name.
+    fn bounds(&self, layout: &Layout) -> Result<Bounds> {
+        let mut bounds = Bounds::default();
+        for filter in &self.filter {
+            let (Filter::Before(image) | Filter::Since(image)) = filter else { continue };
+            let address: Address = format!("{}:{image}", self.operand.layout).parse()?;
+            let found = Summary::image(layout, &layout.resolve(&address)?)?;
+            let created = Summary::of(layout, &found).created;
+            match filter {
+                Filter::Before(_) => bounds.before = Some(created),
+                _ => bounds.since = Some(created),
+            }
+        }
+        Ok(bounds)
     }
 
     fn row(&self, layout: &Layout, reference: Option<String>, descriptor: Descriptor, summary: bool) -> Result<Row> {
@@ -136,10 +195,19 @@ impl List {
                 let any_tag = name::split_tag(wanted.as_str()).1.is_none();
                 name::equal(reference, wanted.as_str())
                     || (any_tag && name::canonical(reference).0 == name::canonical(wanted.as_str()).0)
+                    || is_like(wanted.as_str(), reference)
             }),
             Some((None, None)) => true,
         };
+        // Patterns are alternatives, as in docker; labels are not.
+        let mut patterns = self.filter.iter().filter_map(|filter| match filter {
+            Filter::Reference(pattern) => Some(pattern),
+            _ => None,
+        });
+        let is_like = |pattern: &String| reference.is_some_and(|reference| is_like(pattern, reference));
+        let fits = patterns.clone().next().is_none() || patterns.any(is_like);
         named
+            && fits
             && self.filter.iter().all(|filter| match filter {
                 Filter::Dangling(wanted) => reference.is_none() == *wanted,
                 Filter::Label(key, value) => row.summary.as_ref().is_some_and(|summary| {
@@ -148,29 +216,8 @@ impl List {
                         .iter()
                         .any(|(known, text)| known == key && value.as_ref().is_none_or(|value| value == text))
                 }),
-                Filter::Reference(pattern) => reference.is_some_and(|reference| {
-                    let (repository, tag) = name::familiar(reference);
-                    let whole = format!("{repository}:{tag}");
-                    fits(pattern, &repository) || fits(pattern, &whole) || fits(pattern, reference)
-                }),
+                Filter::Reference(_) | Filter::Before(_) | Filter::Since(_) => true,
             })
-    }
-
-    fn columns(&self, values: &[Value]) -> String {
-        let mut fields = vec!["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"];
-        if !self.digests {
-            fields.retain(|field| *field != "Digest");
-        }
-        if self.quiet {
-            let mut lines: Vec<&str> = values.iter().filter_map(|value| value["ID"].as_str()).collect();
-            lines.dedup();
-            return lines.iter().map(|line| format!("{line}\n")).collect();
-        }
-        let mut table = vec![fields.iter().map(|field| heading(field)).collect()];
-        for value in values {
-            table.push(fields.iter().map(|field| value[*field].as_str().unwrap_or_default().to_owned()).collect());
-        }
-        human::table(&table)
     }
 
     fn value(&self, row: &Row, now: Timestamp) -> Value {
@@ -182,21 +229,49 @@ impl List {
             }
             None => (none(), none()),
         };
-        let (id, since, at, size) = match &row.summary {
-            Some(summary) => (
-                if self.no_trunc { summary.id.to_string() } else { digest::short(&summary.id).to_owned() },
-                summary.created.map(|created| human::ago(created, now)),
-                summary.created.map(created_at),
-                Some(human::size(summary.size)),
-            ),
-            None => (none(), None, None, None),
-        };
+        let summary = row.summary.as_ref();
         let known = |text: Option<String>| text.unwrap_or_else(|| "N/A".into());
-        json!({
-            "Repository": repository, "Tag": tag, "ID": id, "CreatedSince": known(since), "CreatedAt": known(at), "Size": known(size),
-            "Digest": row.descriptor.digest().to_string(), "Address": row.address.to_string(),
-        })
+        let id = summary.map_or_else(none, |summary| {
+            if self.no_trunc { summary.id.to_string() } else { digest::short(&summary.id).to_owned() }
+        });
+        let created = summary.and_then(|summary| summary.created);
+        let size = known(summary.map(|summary| human::size(summary.size)));
+        // The order of JSON is that of docker's fields, sorted.
+        Struct::new("*formatter.imageContext")
+            .with("Containers", "N/A")
+            .with("CreatedAt", known(created.map(created_at)))
+            .with("CreatedSince", known(created.map(|created| human::ago(created, now))))
+            .with("Digest", row.descriptor.digest().to_string())
+            .with("ID", id)
+            .with("Repository", repository)
+            .with("SharedSize", "N/A")
+            .with("Size", size.as_str())
+            .with("Tag", tag)
+            .with("UniqueSize", "N/A")
+            .with("VirtualSize", size)
+            .hidden("Address", row.address.to_string())
+            .into()
     }
+}
+
+/// The times of creation between which images are listed. `Some(None)` is that of an image without a time.
+#[derive(Default)]
+struct Bounds {
+    before: Option<Option<Timestamp>>,
+    since: Option<Option<Timestamp>>,
+}
+
+impl Bounds {
+    fn hold(&self, row: &Row) -> bool {
+        let created = row.summary.as_ref().and_then(|summary| summary.created);
+        self.before.is_none_or(|before| created < before) && self.since.is_none_or(|since| created > since)
+    }
+}
+
+/// Whether a ref fits a pattern of docker's: its repository, its repository and tag, or the ref as it is.
+fn is_like(pattern: &str, reference: &str) -> bool {
+    let (repository, tag) = name::familiar(reference);
+    fits(pattern, &repository) || fits(pattern, &format!("{repository}:{tag}")) || fits(pattern, reference)
 }
 
 fn created_at(created: Timestamp) -> String {

@@ -6,7 +6,7 @@ use image_tool::program::pipe;
 use image_tool::show::summary::Summary;
 use image_tool::show::tree::page::page;
 use image_tool::show::tree::{Node, Tree as Survey};
-use image_tool::{layout, show::human};
+use image_tool::{layout, show::human, show::table};
 
 use super::operand::{Operand, named};
 
@@ -77,7 +77,7 @@ fn text(address: &str, tree: &Survey, depth: usize) -> String {
             created_by.chars().take(60).collect(),
         ]);
     }
-    text += &human::table(&rows);
+    text += &table::of(&rows);
     if !tree.waste.is_empty() {
         rows = vec![["WASTED", "IN LAYER", "GONE IN", "PATH"].map(str::to_owned).to_vec()];
         for waste in tree.waste.iter().take(20) {
@@ -88,11 +88,11 @@ fn text(address: &str, tree: &Survey, depth: usize) -> String {
                 format!("/{}", waste.path.to_string_lossy()),
             ]);
         }
-        text += &format!("\n{}", human::table(&rows));
+        text += &format!("\n{}", table::of(&rows));
     }
     rows = vec![["SIZE", "LAYER", "PATH"].map(str::to_owned).to_vec()];
     folders(&mut rows, &tree.root, "", depth);
-    text + "\n" + &human::table(&rows)
+    text + "\n" + &table::of(&rows)
 }
 
 /// The folders up to a depth, the largest first, except those with less than a hundredth of their parent.

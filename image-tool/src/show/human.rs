@@ -1,7 +1,5 @@
 //! Sizes, times and text in the style of docker.
 
-use std::fmt::Write;
-
 use jiff::Timestamp;
 
 pub use super::plain::{json, lines, plain};
@@ -54,29 +52,6 @@ pub fn ago(time: Timestamp, now: Timestamp) -> String {
     format!("{} ago", duration(now.as_second() - time.as_second()))
 }
 
-/// Columns as docker aligns them: padded to the widest cell, three spaces apart, at least twenty wide. Cells go through
-/// [`plain`], so that no text can drive a terminal or break a line.
-#[must_use]
-pub fn table(rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(|column| (width(column) + 3).max(20)).collect();
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            // Writing to a String cannot fail.
-            let _ = write!(line, "{cell:width$}");
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,10 +90,5 @@ mod tests {
         ] {
             assert_eq!(duration(seconds), text);
         }
-    }
-
-    #[test]
-    fn a_cell_cannot_drive_a_terminal() {
-        assert_eq!(table(&[vec!["\u{9b}".into(), "a\nb".into()]]), format!("{:20}a\\nb\n", "\\u{9b}"));
     }
 }

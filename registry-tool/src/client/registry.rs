@@ -1,11 +1,12 @@
 //! An open conversation: connecting, and the one way in which requests are made.
 
 use oci_distribution::Reference;
+use oci_distribution::errors::OciErrorCode;
 use reqwest::header::HeaderMap;
 use reqwest::{Request, RequestBuilder, Response, StatusCode, Url};
 use tracing::{debug, info};
 
-use super::answer::read_message;
+use super::answer::Refusal;
 use super::auth::{Access, Beginning, Challenge, Login};
 use super::error::ClientError;
 use super::greeting::{Greeting, greet};
@@ -113,12 +114,12 @@ impl Registry {
                     return Err(self.answered(
                         &path,
                         StatusCode::UNAUTHORIZED,
-                        read_message(response, self.host()).await,
+                        Refusal::read(response, self.host()).await,
                     ));
                 }
                 Ok(response) if may_repeat && retry::is_transient(response.status()) => {
                     let (status, asked) = (response.status(), retry::asked_wait(response.headers()));
-                    (asked, self.answered(&path, status, read_message(response, self.host()).await))
+                    (asked, self.answered(&path, status, Refusal::read(response, self.host()).await))
                 }
                 Ok(response) => return Ok(response),
                 Err(error) if may_repeat => (None, error),
@@ -171,17 +172,18 @@ impl Registry {
         if wanted.contains(&status) {
             return Ok(response);
         }
-        Err(self.answered(what, status, read_message(response, self.host()).await))
+        Err(self.answered(what, status, Refusal::read(response, self.host()).await))
     }
 
-    /// The error that an unexpected status means.
-    pub(super) fn answered(&self, what: &str, status: StatusCode, message: Option<String>) -> ClientError {
-        match status {
+    /// The error that a refusal means.
+    pub(super) fn answered(&self, what: &str, status: StatusCode, refusal: Refusal) -> ClientError {
+        let message = refusal.message;
+        match meaning(status, refusal.code.as_ref()) {
             StatusCode::NOT_FOUND => ClientError::NotFound { host: self.host().to_owned(), what: what.to_owned() },
             StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
                 ClientError::denied(self.host(), self.login.credentials().is_some(), message)
             }
-            _ => ClientError::status(self.host(), what, status, message),
+            status => ClientError::status(self.host(), what, status, message),
         }
     }
 
@@ -226,6 +228,18 @@ impl Registry {
     }
 }
 
+/// The status that a refusal means. The code is the spec's, while statuses are often those of a gateway or of a general handler: of
+/// a client's errors (4xx) the code decides, if it says one of these things.
+fn meaning(status: StatusCode, code: Option<&OciErrorCode>) -> StatusCode {
+    use OciErrorCode::{BlobUnknown, ManifestUnknown, NameUnknown, Toomanyrequests};
+    match code {
+        _ if !status.is_client_error() => status,
+        Some(Toomanyrequests) => StatusCode::TOO_MANY_REQUESTS,
+        Some(BlobUnknown | ManifestUnknown | NameUnknown) => StatusCode::NOT_FOUND,
+        _ => status,
+    }
+}
+
 /// The target of a `Location`, relative to the URL of the answer that it came with, which after redirects is another than that of
 /// the request (RFC 9110, 10.2.2). `None` if there is none.
 pub(super) fn location_of(headers: &HeaderMap, at: &Url) -> Option<Url> {
@@ -238,6 +252,22 @@ pub(super) fn location_of(headers: &HeaderMap, at: &Url) -> Option<Url> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_code_of_a_refusal_decides_what_a_clients_error_means() {
+        use OciErrorCode::{Denied, ManifestUnknown, Toomanyrequests, Unsupported};
+        for (status, code, expected) in [
+            (400, Some(ManifestUnknown), 404),
+            (403, Some(Toomanyrequests), 429),
+            (404, Some(Denied), 404),
+            (405, Some(Unsupported), 405),
+            (404, None, 404),
+            (503, Some(Denied), 503),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(meaning(status, code.as_ref()).as_u16(), expected, "{status} {code:?}");
+        }
+    }
 
     #[test]
     fn a_location_is_relative_in_every_form() {

@@ -5,10 +5,10 @@ use std::io::{self, IsTerminal};
 use anyhow::bail;
 use clap::{Args, ValueHint};
 use image_tool::program::pipe;
-use image_tool::show::human;
-use image_tool::show::template::{self, Template};
+use image_tool::show::format::{Format, List};
+use image_tool::show::table;
+use image_tool::show::template::{self, Struct, Value};
 use registry_tool::question::search::{Found, search};
-use serde_json::{Value, json};
 
 use super::{Network, block_on, mirrors};
 
@@ -38,7 +38,7 @@ pub(crate) struct Search {
     ///
     /// The fields are .Name, .Description, .StarCount, .IsOfficial and .IsAutomated. A template that begins with `table` aligns them
     /// in columns.
-    #[arg(long, value_name = "TEMPLATE", value_parser = format, value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "TEMPLATE", value_hint = ValueHint::Other)]
     format: Option<Format>,
     #[command(flatten)]
     network: Network,
@@ -77,19 +77,20 @@ impl Filter {
     }
 }
 
-/// A template, and whether it shows JSON: docker's marks are words there.
-#[derive(Clone)]
-struct Format {
-    template: Template,
-    is_json: bool,
-}
+/// docker's columns.
+const COLUMNS: [&str; 5] = ["Name", "Description", "StarCount", "IsOfficial", "IsAutomated"];
 
-fn format(text: &str) -> Result<Format, template::Error> {
-    let text = if text == "table" { STANDARD } else { text };
-    Ok(Format { template: text.parse()?, is_json: text.contains("json") })
-}
-
-const STANDARD: &str = "table {{.Name}}\t{{.Description}}\t{{.StarCount}}\t{{.IsOfficial}}\t{{.IsAutomated}}";
+/// docker's list.
+const LIST: List<'static> = List {
+    headings: &[
+        ("Name", "NAME"),
+        ("Description", "DESCRIPTION"),
+        ("StarCount", "STARS"),
+        ("IsOfficial", "OFFICIAL"),
+        ("IsAutomated", "AUTOMATED"),
+    ],
+    narrowest: table::WIDE,
+};
 
 impl Search {
     pub(crate) fn run(self) -> anyhow::Result<()> {
@@ -99,21 +100,9 @@ impl Search {
         let (mirrors, settings) = (mirrors()?, self.network.settings());
         let found = block_on(async { Ok(search(&self.term, self.limit, &mirrors, &settings).await?) })?;
         let found = found.iter().filter(|one| self.filter.iter().all(|filter| filter.fits(one)));
-        let format = match self.format {
-            Some(format) => format,
-            None => format(STANDARD)?,
-        };
-        let values: Vec<Value> = found.map(|one| value(one, self.no_trunc, format.is_json)).collect();
-        pipe::print_exactly(lines(&format.template, &values, &io::stdout())?)
-    }
-}
-
-fn heading(field: &str) -> String {
-    match field {
-        "StarCount" => "STARS".to_owned(),
-        "IsOfficial" => "OFFICIAL".to_owned(),
-        "IsAutomated" => "AUTOMATED".to_owned(),
-        other => other.to_uppercase(),
+        let format = self.format.filter(|format| !format.is_plain_table()).unwrap_or_else(|| Format::columns(&COLUMNS));
+        let values: Vec<Value> = found.map(|one| value(one, self.no_trunc, format.names("json"))).collect();
+        pipe::print_exactly(lines(&format, &values, &io::stdout())?)
     }
 }
 
@@ -125,13 +114,13 @@ fn value(found: &Found, no_trunc: bool, is_json: bool) -> Value {
     };
     // docker's own words for a description of several lines.
     let description = found.description.replace(['\r', '\n'], " ");
-    json!({
-        "Name": found.name,
-        "Description": if no_trunc || is_json { description } else { ellipsis(&description, 45) },
-        "StarCount": found.star_count.to_string(),
-        "IsOfficial": mark(found.is_official),
-        "IsAutomated": mark(found.is_automated),
-    })
+    Struct::new("*registry.searchContext")
+        .with("Name", &found.name)
+        .with("Description", if no_trunc || is_json { description } else { ellipsis(&description, 45) })
+        .with("StarCount", found.star_count.to_string())
+        .with("IsOfficial", mark(found.is_official))
+        .with("IsAutomated", mark(found.is_automated))
+        .into()
 }
 
 /// docker's own cut: 45 columns, the last of which is the ellipsis.
@@ -142,8 +131,8 @@ fn ellipsis(text: &str, width: usize) -> String {
     text.chars().take(width - 1).chain(['…']).collect()
 }
 
-fn lines(template: &Template, values: &[Value], output: &impl IsTerminal) -> Result<String, template::Error> {
-    template.lines(values, heading, human::table, output)
+fn lines(format: &Format, values: &[Value], output: &impl IsTerminal) -> Result<String, template::Error> {
+    format.lines(values, LIST, output)
 }
 
 #[cfg(test)]
@@ -155,9 +144,9 @@ mod tests {
     }
 
     fn shown(text: &str, all: &[Found]) -> String {
-        let format = format(text).unwrap();
-        let values: Vec<Value> = all.iter().map(|one| value(one, false, format.is_json)).collect();
-        lines(&format.template, &values, &tempfile::tempfile().unwrap()).unwrap()
+        let format: Format = text.parse().unwrap();
+        let values: Vec<Value> = all.iter().map(|one| value(one, false, format.names("json"))).collect();
+        lines(&format, &values, &tempfile::tempfile().unwrap()).unwrap()
     }
 
     #[test]
@@ -174,10 +163,11 @@ mod tests {
         ];
         let expected = "\
 NAME                             DESCRIPTION                                     STARS               OFFICIAL            AUTOMATED
-python                           Python is an interpreted, interactive, objec…   5757                [OK]
+python                           Python is an interpreted, interactive, objec…   5757                [OK]                
 joyzoursky/python-chromedriver   Python with Chromedriver, for running automa…   57                                      [OK]
 ";
-        assert_eq!(shown("table", &all), expected);
+        let table = "table {{.Name}}\t{{.Description}}\t{{.StarCount}}\t{{.IsOfficial}}\t{{.IsAutomated}}";
+        assert_eq!(shown(table, &all), expected);
     }
 
     #[test]
@@ -195,7 +185,7 @@ joyzoursky/python-chromedriver   Python with Chromedriver, for running automa…
 
     #[test]
     fn a_description_cannot_disturb_a_terminal() {
-        let row = shown("table", &[found("a", "x\u{1b}[2J\ny", 0, false, false)]);
+        let row = shown("table {{.Name}}\t{{.Description}}", &[found("a", "x\u{1b}[2J\ny", 0, false, false)]);
         assert!(!row.contains('\u{1b}') && row.lines().count() == 2, "{row:?}");
     }
 }

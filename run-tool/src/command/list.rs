@@ -75,13 +75,17 @@ fn containers(global: &Global) -> Result<Vec<Description>> {
         description.owner = owners.entry(metadata.uid()).or_insert_with_key(|uid| owner(*uid)).clone();
         let annotations = container.state.annotations();
         let check = annotations.get("org.oci-tools.healthcheck").and_then(|value| value.as_str());
-        if description.status == Status::Running.name()
-            && healthcheck::interval(check).is_ok_and(|check| check.is_some())
-        {
-            description.health = Some(health::status(&container.folder));
+        if healthcheck::interval(check).is_ok_and(|check| check.is_some()) {
+            description.health_checks = health::results(&container.folder);
+            if description.status == Status::Running.name() {
+                description.health = Some(health::status(description.health_checks.as_ref()));
+            }
         }
+        let restarts = exit::restarts(&container.folder);
+        description.restart_count = restarts.count;
         if description.status == Status::Stopped.name() {
             description.exit = exit::of(&container.folder);
+            description.restarting = restarts.pending;
         }
         described.push(description);
     }

@@ -42,3 +42,39 @@ pub(crate) fn mark_stopped(folder: &Path) -> Result<()> {
 pub(crate) fn of(folder: &Path) -> Option<Exit> {
     serde_json::from_slice(&fs::read(folder.join(EXIT)).ok()?).ok()
 }
+
+/// The file in a container's folder that counts how often its supervisor has restarted it.
+const RESTARTS: &str = "restarts.json";
+
+/// How often a container was restarted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Restarts {
+    /// The number of restarts, with the one that is pending.
+    pub(crate) count: u32,
+    /// Whether the next is about to happen.
+    pub(crate) pending: bool,
+}
+
+/// Records how often a container was restarted.
+pub(crate) fn record_restarts(folder: &Path, restarts: Restarts) -> Result<()> {
+    file::replace(&folder.join(RESTARTS), &serde_json::to_vec(&restarts)?)
+}
+
+/// How often a container was restarted. One that never was has no file.
+pub(crate) fn restarts(folder: &Path) -> Restarts {
+    let read = || serde_json::from_slice(&fs::read(folder.join(RESTARTS)).ok()?).ok();
+    read().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restarts_are_counted_from_none() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(restarts(folder.path()), Restarts::default());
+        record_restarts(folder.path(), Restarts { count: 2, pending: true }).unwrap();
+        assert_eq!(restarts(folder.path()), Restarts { count: 2, pending: true });
+    }
+}

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde_json::Value;
 
 /// The file in a container's folder with the results of its checks, as docker's `State.Health` object.
 pub(crate) const FILE: &str = "health.json";
@@ -14,15 +14,14 @@ pub(crate) fn forget(folder: &Path) {
     let _ = fs::remove_file(folder.join(FILE));
 }
 
-/// `starting`, `healthy` or `unhealthy`.
-pub(crate) fn status(folder: &Path) -> String {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Results {
-        status: String,
-    }
-    let text = fs::read(folder.join(FILE)).unwrap_or_default();
-    serde_json::from_slice(&text).map_or_else(|_| "starting".to_owned(), |results: Results| results.status)
+/// The results, as docker's `State.Health` object; absent before the first.
+pub(crate) fn results(folder: &Path) -> Option<Value> {
+    serde_json::from_slice(&fs::read(folder.join(FILE)).ok()?).ok()
+}
+
+/// `starting`, `healthy` or `unhealthy`, from the results.
+pub(crate) fn status(results: Option<&Value>) -> String {
+    results.and_then(|results| results.get("Status")?.as_str()).unwrap_or("starting").to_owned()
 }
 
 #[cfg(test)]
@@ -32,11 +31,11 @@ mod tests {
     #[test]
     fn a_container_is_starting_until_its_first_result() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(status(folder.path()), "starting");
+        assert_eq!(status(results(folder.path()).as_ref()), "starting");
         fs::write(folder.path().join(FILE), r#"{"Status":"unhealthy","FailingStreak":3,"Log":[]}"#).unwrap();
-        assert_eq!(status(folder.path()), "unhealthy");
+        assert_eq!(status(results(folder.path()).as_ref()), "unhealthy");
         forget(folder.path());
         forget(folder.path());
-        assert_eq!(status(folder.path()), "starting");
+        assert_eq!(status(results(folder.path()).as_ref()), "starting");
     }
 }

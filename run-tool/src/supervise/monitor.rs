@@ -278,6 +278,7 @@ impl<'a> Supervisor<'a> {
                 return self.job.end(&container);
             }
             times += 1;
+            exit::record_restarts(folder, exit::Restarts { count: times, pending: true })?;
             // As in docker: after a run of ten seconds the pause starts at its minimum again.
             pause = if begun.elapsed() > Duration::from_secs(10) { Duration::from_millis(100) } else { pause };
             std::thread::sleep(pause);
@@ -289,6 +290,7 @@ impl<'a> Supervisor<'a> {
             }
             container.recycle()?;
             let Some(next) = self.start(true)? else { return Ok(()) };
+            exit::record_restarts(&next.container.folder, exit::Restarts { count: times, pending: false })?;
             life = next;
         }
     }

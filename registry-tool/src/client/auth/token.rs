@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use reqwest::{RequestBuilder, Response, Url};
 use serde::Deserialize;
 
-use crate::client::answer::{message_of, read_limited};
+use crate::client::answer::{Refusal, read_limited};
 use crate::client::error::{ClientError, innermost};
 use crate::place::credentials::Credentials;
 
@@ -132,10 +132,10 @@ impl<'a> TokenServer<'a> {
         let status = response.status();
         let body = read_limited(response, ANSWER_LIMIT, host).await?;
         if matches!(status.as_u16(), 400 | 401 | 403) {
-            return Err(ClientError::denied(self.registry, has_login, message_of(&body)));
+            return Err(ClientError::denied(self.registry, has_login, Refusal::of(&body).message));
         }
         if !status.is_success() {
-            return Err(ClientError::status(host, "token", status, message_of(&body)));
+            return Err(ClientError::status(host, "token", status, Refusal::of(&body).message));
         }
         let nothing = |what| ClientError::protocol(self.registry, format!("its token server {host} gave {what}"));
         let answer: Answer = serde_json::from_slice(&body).map_err(|_| nothing("no token"))?;

@@ -1,0 +1,103 @@
+//! docker's filters, `KEY=VALUE`.
+
+/// A filter: its key and its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Filter {
+    pub(super) key: String,
+    pub(super) value: String,
+}
+
+impl std::str::FromStr for Filter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => {
+                Ok(Self { key: key.trim().to_ascii_lowercase(), value: value.trim().to_owned() })
+            }
+            _ => Err("bad format of filter (expected name=value)".into()),
+        }
+    }
+}
+
+/// All filters of a command.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filters<'a>(&'a [Filter]);
+
+impl<'a> Filters<'a> {
+    /// Refuses filters with other keys than these.
+    pub(super) fn of(filters: &'a [Filter], known: &[&str]) -> anyhow::Result<Self> {
+        match filters.iter().find(|filter| !known.contains(&filter.key.as_str())) {
+            Some(filter) => anyhow::bail!("invalid filter {:?} (expected {})", filter.key, known.join(", ")),
+            None => Ok(Self(filters)),
+        }
+    }
+
+    /// The values of a key.
+    pub(super) fn values(self, key: &str) -> impl Iterator<Item = &'a str> + Clone {
+        let key = key.to_owned();
+        self.0.iter().filter(move |filter| filter.key == key).map(|filter| filter.value.as_str())
+    }
+
+    /// Whether there is no filter with this key, or the test holds for the value of one.
+    pub(super) fn any(self, key: &str, test: impl Fn(&str) -> bool) -> bool {
+        let mut values = self.values(key).peekable();
+        values.peek().is_none() || values.any(test)
+    }
+
+    /// Whether the labels have all that is asked for, as `NAME` or `NAME=VALUE`.
+    pub(super) fn labels(self, labels: &std::collections::BTreeMap<String, String>) -> bool {
+        self.values("label").all(|wanted| match wanted.split_once('=') {
+            Some((name, value)) => labels.get(name).is_some_and(|own| own == value),
+            None => labels.contains_key(wanted),
+        })
+    }
+}
+
+/// docker's match of a filter on a name: a part of it, or with `^` and `$` its begin and end.
+pub(super) fn fits(pattern: &str, text: &str) -> bool {
+    let (pattern, at_begin) = pattern.strip_prefix('^').map_or((pattern, false), |rest| (rest, true));
+    let (pattern, at_end) = pattern.strip_suffix('$').map_or((pattern, false), |rest| (rest, true));
+    match (at_begin, at_end) {
+        (true, true) => text == pattern,
+        (true, false) => text.starts_with(pattern),
+        (false, true) => text.ends_with(pattern),
+        (false, false) => text.contains(pattern),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_of_one_key_are_alternatives_but_labels_are_not() {
+        let filters: Vec<Filter> =
+            ["name=a", "name=b", "label=x", "label=y=1"].map(|text| text.parse().unwrap()).to_vec();
+        let all = Filters::of(&filters, &["name", "label"]).unwrap();
+        assert!(all.any("name", |value| value == "b") && !all.any("name", |value| value == "c"));
+        assert!(all.any("id", |_| false));
+        let labels = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        assert!(all.labels(&labels(&[("x", "7"), ("y", "1")])) && !all.labels(&labels(&[("x", ""), ("y", "2")])));
+        assert!(
+            Filters::of(&filters, &["name"]).is_err()
+                && "bogus".parse::<Filter>().is_err()
+                && "=x".parse::<Filter>().is_err()
+        );
+    }
+
+    #[test]
+    fn a_name_fits_in_part_or_with_anchors() {
+        for (pattern, text, expected) in [
+            ("eb", "web", true),
+            ("^eb", "web", false),
+            ("^we", "web", true),
+            ("^web$", "web", true),
+            ("eb$", "web1", false),
+        ] {
+            assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+}
