@@ -5,6 +5,7 @@ use anyhow::{Context as _, bail};
 use bundle_tool::bundle::name::is_name;
 use bundle_tool::container;
 use bundle_tool::describe::network as described;
+use bundle_tool::network::Endpoint;
 use bundle_tool::network::cni::Conflist;
 use bundle_tool::network::design::{Driver, Wanted};
 use bundle_tool::network::state::Networks;
@@ -18,6 +19,7 @@ use image_tool::show::format::Format;
 use image_tool::show::template::Value;
 
 use super::filter::{self, Filter, Filters};
+use super::options::linked;
 use super::{candidates, inspect, joined};
 
 /// Manage networks.
@@ -63,6 +65,22 @@ enum Command {
         /// Networks to remove.
         #[arg(required = true, value_name = "NETWORK", add = candidates::networks())]
         names: Vec<String>,
+    },
+    Connect(Box<Connect>),
+    /// Disconnect a container from a network.
+    #[command(
+        after_long_help = "Examples:\n  bundle-tool network disconnect shop web\n  bundle-tool network disconnect bridge web"
+    )]
+    Disconnect {
+        /// Disconnect it even if it does not run, which makes no difference here.
+        #[arg(short, long)]
+        force: bool,
+        /// Name of the network.
+        #[arg(value_name = "NETWORK", add = candidates::networks())]
+        network: String,
+        /// Bundle of the container.
+        #[arg(value_name = "BUNDLE", add = candidates::containers())]
+        container: String,
     },
     /// Take down what crashed containers left of their networks.
     #[command(
@@ -146,8 +164,59 @@ impl Network {
                 inspect::show(format.as_deref(), &names, find, |name| format!("No such network: {name}"))
             }
             Command::Rm { names } => names.iter().try_for_each(|name| remove(&home, name)),
+            Command::Connect(connect) => connect.run(&home),
+            Command::Disconnect { force: _, network, container } => {
+                let network = described::Network::find(&home, &network).map_or(network, |own| own.name);
+                Ok(container::leave_network(&super::bundle(&container)?, &network)?)
+            }
             Command::Prune => Ok(Networks::of_host().prune()?),
         }
+    }
+}
+
+/// Connect a container to one more network.
+///
+/// If the container runs, it has the new interface at once. It is connected again whenever it starts.
+#[derive(Args)]
+#[command(after_long_help = "Examples:
+  bundle-tool network connect shop web
+  bundle-tool network connect --alias store --ip 10.99.0.5 shop web")]
+struct Connect {
+    /// Add an alias for the container on the network; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    alias: Vec<String>,
+    /// IPv4 address of the container.
+    #[arg(long, value_name = "IP")]
+    ip: Option<std::net::Ipv4Addr>,
+    /// IPv6 address of the container.
+    #[arg(long, value_name = "IP")]
+    ip6: Option<std::net::Ipv6Addr>,
+    /// Add a link to another container; may be repeated.
+    #[arg(long, value_name = "CONTAINER[:ALIAS]", add = candidates::containers())]
+    link: Vec<String>,
+    /// Name of the network.
+    #[arg(value_name = "NETWORK", add = candidates::networks())]
+    network: String,
+    /// Bundle of the container.
+    #[arg(value_name = "BUNDLE", add = candidates::containers())]
+    container: String,
+}
+
+impl Connect {
+    fn run(self, home: &Home) -> anyhow::Result<()> {
+        let network = described::Network::find(home, &self.network).map_or(self.network, |own| own.name);
+        if ["host", "none"].contains(&network.as_str()) {
+            bail!("{network}: a running container cannot be connected to it");
+        }
+        let links = self.link.iter().map(|link| linked(home, link)).collect::<anyhow::Result<_>>()?;
+        let endpoint = Endpoint {
+            network,
+            aliases: self.alias,
+            ip: self.ip.map(IpAddr::V4),
+            ip6: self.ip6.map(IpAddr::V6),
+            mac: None,
+        };
+        Ok(container::join_network(home, &super::bundle(&self.container)?, &endpoint, links)?)
     }
 }
 

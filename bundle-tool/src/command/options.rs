@@ -28,6 +28,8 @@ use image_tool::program::pipe;
 
 use super::candidates;
 
+pub(super) use self::network::linked;
+
 /// The options of docker run. A switch takes `=true` and `=false` as well.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -128,7 +130,7 @@ impl Options {
 
     /// The containers whose namespaces are joined.
     fn joins(&self, home: &Home) -> Joins {
-        let network = match &self.network.network {
+        let network = match self.network.network.first().map(|choice| &choice.mode) {
             Some(Mode::Container(name)) => Some(format!("container:{name}")),
             _ => None,
         };

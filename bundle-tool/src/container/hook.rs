@@ -68,12 +68,15 @@ fn up(home: &Home, bundle: &Bundle, pid: i32) -> Result<(), Error> {
     let id = bundle.annotation(annotation::ID).filter(|id| name::is_id(id)).ok_or_else(missing)?;
     let plan: Plan =
         bundle.annotation(annotation::NETWORK).and_then(|text| serde_json::from_str(text).ok()).ok_or_else(missing)?;
-    let network = networks::conflist(home, &plan.network)?;
-    let name = bundle.name();
+    let plans = plan.all().map(|each| Ok((each, networks::conflist(home, &each.network)?)));
+    let plans: Vec<_> = plans.collect::<Result<_, network::Error>>()?;
+    Ok(Networks::of_host().up(&newcomer(bundle, id, &bundle.name(), pid), &plans)?)
+}
+
+/// What networks must know of a container that runs.
+pub(super) fn newcomer<'a>(bundle: &'a Bundle, id: &'a str, name: &'a str, pid: i32) -> Newcomer<'a> {
     let hostname = bundle.config().get("hostname").and_then(|name| name.as_str()).unwrap_or(&id[..12]);
-    let domain = domain_of(bundle.config());
-    let newcomer = Newcomer { id, name: &name, hostname, domain, bundle: bundle.path(), pid };
-    Ok(Networks::of_host().up(&newcomer, &plan, &network)?)
+    Newcomer { id, name, hostname, domain: domain_of(bundle.config()), bundle: bundle.path(), pid }
 }
 
 /// The domain name in config.json, in either of its forms.

@@ -271,6 +271,19 @@ impl Network {
         ]))
     }
 
+    /// Gives a container a way out by this network, if it has no other.
+    pub(super) fn lead_out(&self, namespace: &Path, interface: &str, ips: &[IpAddr]) -> Result<(), Error> {
+        let namespace = File::open(namespace).during("open", namespace)?;
+        let ranges = self.sets.iter().filter_map(|set| set.first());
+        let gateways: Vec<IpAddr> = ranges
+            .filter(|range| ips.iter().any(|ip| range.subnet.contains(*ip)))
+            .filter(|range| self.routes.iter().any(|route| route.is_ipv6() == range.subnet.is_ipv6()))
+            .map(|range| range.gateway)
+            .collect();
+        let inside = Socket::within(namespace.as_fd(), |socket| link::configure(socket, interface, &[], &gateways));
+        kernel("interface", interface, inside)
+    }
+
     /// Lets the kernel forward packets of the network.
     fn forward(&self, ports: &[Mapping]) -> Result<(), Error> {
         if !self.gateway {

@@ -53,15 +53,24 @@ pub(super) struct Record {
     pub(super) hosts: Vec<String>,
 }
 
-/// The name of the interface of a container that has one network.
-pub(super) fn first_interface() -> String {
-    cni::INTERFACE.into()
+fn first_interface() -> String {
+    interface(0)
+}
+
+/// The name of the interface in a container to its network number `index`.
+pub(super) fn interface(index: usize) -> String {
+    format!("eth{index}")
 }
 
 impl Record {
-    /// The name of the record's folder. That of the first network is the container's id.
-    pub(super) fn key(&self) -> String {
-        if self.interface == cni::INTERFACE { self.id.clone() } else { format!("{}.{}", self.id, self.interface) }
+    /// The name of the record's file, in the folder of its container.
+    pub(super) fn file_name(&self) -> String {
+        if self.interface == first_interface() { "state.json".into() } else { format!("{}.json", self.interface) }
+    }
+
+    /// Whether both are of the same connection.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id && self.interface == other.interface
     }
 
     pub(super) fn attachment<'a>(&'a self, namespace: &'a Path) -> Attachment<'a> {
