@@ -76,6 +76,36 @@ ls /run/bundle-tool
 }
 
 #[test]
+fn datagrams_lead_to_the_container_that_has_the_port_now() {
+    let work = Workdir::new();
+    let script = r#"
+serve() {
+	docker run -d --name "$1" -p 5300:53/udp bb sleep 600 >/dev/null
+	nsenter --net=/run/bundle-tool/networks/"$(bundle-tool find --id "$1")"/netns python3 -c 'import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("", 53))
+while True: s.sendto(sys.argv[1].encode(), s.recvfrom(99)[1])' "$1" &
+	server=$!
+	sleep 0.5
+}
+client() {
+	outside python3 -c 'import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("", 4000)); s.settimeout(0.5); s.connect(("10.99.0.1", 5300))
+for _ in range(8):
+    try:
+        s.send(b"?"); print(s.recv(99).decode().strip()); break
+    except OSError: pass
+else: print("nothing")'
+}
+serve one; client; kill $server
+docker rm -f one >/dev/null
+serve two; client; kill $server
+docker rm -f two >/dev/null
+"#;
+    let expected = "one\ntwo\n";
+    assert_eq!(on_a_host(&work, script).ok(), expected);
+}
+
+#[test]
 fn both_families_have_addresses_and_ports() {
     let work = Workdir::new();
     let script = r#"
@@ -128,14 +158,15 @@ docker run -d --name i1 --network apart bb sleep 600 >/dev/null
 docker run -d --name i2 --network apart bb sleep 600 >/dev/null
 says icc "$(reaches i1 i2) $(reaches i1 10.99.0.1)"
 docker rm -f aa cc dd i1 i2 >/dev/null
-bundle-tool network rm one two apart
+docker create --name idle --network one bb true >/dev/null
+bundle-tool network prune; docker rm idle >/dev/null; bundle-tool network rm one
 nft list tables
 ls /run/bundle-tool
 "#;
     let expected = "addresses: 10.90.1.2/24 10.90.2.50/24 \naliases: yes yes no\napart: no no\nconnected: yes yes\n\
         twice: bundle-tool: dd: is on network two already (bundle-tool network disconnect two dd)\n\
         disconnected: no yes yes\nway out: default via 10.90.2.1 yes\nnot on it: bundle-tool: dd: is not on network one\n\
-        gone: no served\nagain: 10.90.2.4/24 yes\nicc: no yes\none\ntwo\napart\nclaims\nlock\n";
+        gone: no served\nagain: 10.90.2.4/24 yes\nicc: no yes\napart\ntwo\none\nclaims\nlock\n";
     assert_eq!(on_a_host(&work, script).ok(), expected);
 }
 
@@ -249,8 +280,7 @@ for home in 1 2; do
 	says "$(reaches $web $app) $(reaches $web $job)" "$(reaches $app $web) $(reaches $job $app)"
 	docker rm -f $web $app $job >/dev/null 2>&1
 done
-bundle-tool network prune
-for home in 1 2; do use $home; bundle-tool network rm one two; done
+for home in 1 2; do use $home; bundle-tool network prune; done
 after=$(ip -brief link | cut -d' ' -f1 | sort; nft list tables; iptables-save | grep canary)
 [ "$before" = "$after" ] && echo the same || { echo "$before"; echo; echo "$after"; }
 find /run/bundle-tool -mindepth 1 | sort

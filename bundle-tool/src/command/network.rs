@@ -3,13 +3,14 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, bail};
 use bundle_tool::bundle::name::is_name;
+use bundle_tool::bundle::{Bundle, annotation};
 use bundle_tool::container;
 use bundle_tool::describe::network as described;
-use bundle_tool::network::Endpoint;
 use bundle_tool::network::cni::Conflist;
 use bundle_tool::network::design::{Driver, Wanted};
 use bundle_tool::network::state::Networks;
 use bundle_tool::network::subnet::Subnet;
+use bundle_tool::network::{Endpoint, Plan};
 use bundle_tool::option::{boolean, environment};
 use clap::{ArgAction, Args, Subcommand};
 use image_tool::address::home::Home;
@@ -82,9 +83,11 @@ enum Command {
         #[arg(value_name = "BUNDLE", add = candidates::containers())]
         container: String,
     },
-    /// Take down what crashed containers left of their networks.
+    /// Remove the networks that no container has, and what crashed containers left of theirs.
+    ///
+    /// Prints the names of the networks that were removed.
     #[command(
-        after_long_help = "Examples:\n  bundle-tool network prune\n  bundle-tool network prune && bundle-tool network rm shop"
+        after_long_help = "Examples:\n  bundle-tool network prune\n  bundle-tool network prune && bundle-tool network ls"
     )]
     Prune,
 }
@@ -169,7 +172,7 @@ impl Network {
                 let network = described::Network::find(&home, &network).map_or(network, |own| own.name);
                 Ok(container::leave_network(&super::bundle(&container)?, &network)?)
             }
-            Command::Prune => Ok(Networks::of_host().prune()?),
+            Command::Prune => prune(&home),
         }
     }
 }
@@ -314,7 +317,28 @@ impl Create {
     }
 }
 
-fn remove(home: &Home, name: &str) -> anyhow::Result<()> {
+/// Removes the networks of this home that no bundle has, nor a container of another home.
+fn prune(home: &Home) -> anyhow::Result<()> {
+    Networks::of_host().prune()?;
+    let mut used = std::collections::BTreeSet::from(["bridge".to_owned()]);
+    for bundle in Bundle::list(&home.bundles())? {
+        let plan = bundle.annotation(annotation::NETWORK).and_then(|text| serde_json::from_str::<Plan>(text).ok());
+        used.extend(plan.iter().flat_map(|plan| plan.all()).map(|plan| plan.network.clone()));
+    }
+    let unused = |network: &Conflist| {
+        !used.contains(&network.name)
+            && network.path.starts_with(home.networks())
+            && Networks::of_host().user(network).is_none()
+    };
+    Conflist::list(&container::network_folders(home))
+        .iter()
+        .filter(|network| unused(network))
+        .try_for_each(|network| remove(home, &network.name))
+}
+
+fn remove(home: &Home, word: &str) -> anyhow::Result<()> {
+    let name = described::Network::find(home, word).map_or_else(|| word.to_owned(), |network| network.name);
+    let name = name.as_str();
     if ["bridge", "host", "none"].contains(&name) {
         bail!("{name}: a pre-defined network cannot be removed");
     }

@@ -9,14 +9,13 @@ use image_tool::address::home::Home;
 use image_tool::error::During as _;
 
 use super::Error;
-use super::hook::newcomer;
 use super::request::Request;
 use crate::bundle::name::is_id;
 use crate::bundle::{self, Bundle, annotation};
 use crate::config;
 use crate::network::cni::Conflist;
 use crate::network::design::{self, Wanted};
-use crate::network::state::{self, Networks};
+use crate::network::state::{self, Networks, Newcomer};
 use crate::network::{self, Endpoint, Plan};
 use crate::option::Refused;
 use crate::option::port::{self, Expose, Protocol, Publish};
@@ -151,6 +150,18 @@ fn write_plan(bundle: &Bundle, plan: &Plan) -> Result<(), bundle::Error> {
     let text = serde_json::to_string(plan).expect("a plan is JSON");
     config["annotations"][annotation::NETWORK] = text.into();
     bundle::replace(bundle.path(), "config.json", &config::json(&mut config), 0o600)
+}
+
+/// What networks must know of a container that runs.
+pub(super) fn newcomer<'a>(bundle: &'a Bundle, id: &'a str, name: &'a str, pid: i32) -> Newcomer<'a> {
+    let hostname = bundle.config().get("hostname").and_then(|name| name.as_str()).unwrap_or(&id[..12]);
+    Newcomer { id, name, hostname, domain: domain_of(bundle.config()), bundle: bundle.path(), pid }
+}
+
+/// The domain name in config.json, in either of its forms.
+fn domain_of(config: &serde_json::Value) -> &str {
+    let parameter = config.pointer("/linux/sysctl/kernel.domainname");
+    config.get("domainname").or(parameter).and_then(|domain| domain.as_str()).unwrap_or_default()
 }
 
 /// The folders of conflists.

@@ -4,12 +4,14 @@
 //! A network is still described by its conflist, and the result has the same form, so that it can also be brought up by plugins: where the
 //! kernel lacks nf_tables, and if its conflist says what only plugins know. Everything here can be done again after a crash in its midst.
 
+mod flow;
 mod lease;
 mod link;
 mod netlink;
 mod passage;
 mod rule;
 mod ruleset;
+mod transaction;
 
 use std::fs::{self, File};
 use std::io;
@@ -30,7 +32,7 @@ use super::Error;
 use super::cni::Conflist;
 use super::subnet::Subnet;
 use crate::bundle::name::random_bytes;
-use crate::option::port::Mapping;
+use crate::option::port::{Mapping, Protocol};
 
 /// A network that can be brought up here: one bridge, with addresses by host-local, ports by portmap and rules by firewall.
 #[derive(Clone, Debug)]
@@ -315,6 +317,12 @@ impl Network {
             // It may have ended before its addresses were recorded.
             let forwards = if ips.is_empty() { keys(member.ports) } else { forwards(member.ports, ips) };
             kernel("rules of", &self.bridge, ruleset::withdraw(&rules, &self.bridge, &forwards))?;
+        }
+        let datagrams = member.ports.iter().any(|port| port.protocol == Protocol::Udp);
+        for ip in ips.iter().filter(|_| datagrams) {
+            if let Err(error) = flow::forget(&rules, *ip) {
+                tracing::debug!("connections of {ip}: {error}");
+            }
         }
         let socket = kernel("socket for", &self.bridge, Socket::route())?;
         let name = port_name(member);

@@ -480,7 +480,7 @@ mod tests {
     #[test]
     fn free_ports_are_found_for_ranges_and_for_all_exposed() {
         let expose = ["90/udp".parse().unwrap(), "80".parse().unwrap()];
-        let found = assign(&[publish("127.0.0.1::80")], &expose, true, None, &[]).unwrap();
+        let found = assign(&[publish("127.0.0.1::80")], &expose, true, "127.0.0.1".parse().ok(), &[]).unwrap();
         assert_eq!(
             found.iter().map(|each| (each.container, each.protocol)).collect::<Vec<_>>(),
             [(80, Protocol::Tcp), (90, Protocol::Udp)]

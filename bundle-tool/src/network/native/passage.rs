@@ -11,7 +11,8 @@ use rustix::io::Errno;
 
 use super::netlink::{Socket, is};
 use super::rule::Rule;
-use super::ruleset::{Batch, NFPROTO_IPV4, NFPROTO_IPV6, header, table};
+use super::ruleset::table;
+use super::transaction::{Batch, NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6, header};
 use crate::network::firewall;
 use crate::network::subnet::Subnet;
 
@@ -108,7 +109,7 @@ fn own_rules(socket: &Socket, family: u8, bridge: &str) -> io::Result<Vec<u64>> 
 }
 
 fn has_firewalld(socket: &Socket) -> io::Result<bool> {
-    let mut request = nftables::Request::new().op_gettable_do(&header(1));
+    let mut request = nftables::Request::new().op_gettable_do(&header(NFPROTO_INET));
     drop(request.encode().push_name_bytes(b"firewalld"));
     let mut found = false;
     or_absent(socket.ask(&request, |_| found = true)).map(|()| found)

@@ -5,7 +5,7 @@ use netlink_bindings::nftables::{
 };
 use netlink_bindings::utils::{Pusher, push_header};
 
-use super::ruleset::{Batch, NFPROTO_IPV4, NFPROTO_IPV6, header};
+use super::transaction::{Batch, NFPROTO_IPV4, NFPROTO_IPV6, header};
 use crate::network::subnet::Subnet;
 
 /// The first register of four bytes.

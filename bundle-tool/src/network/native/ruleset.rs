@@ -22,6 +22,7 @@ use rustix::io::Errno;
 
 use super::netlink::{Socket, is};
 use super::rule::{self, Rule, Side};
+use super::transaction::{Batch, NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6, header};
 use crate::network::subnet::Subnet;
 use crate::option::port::Protocol;
 
@@ -54,9 +55,6 @@ pub(super) fn table(bridge: &str) -> String {
 }
 
 // linux/netfilter.h, linux/netfilter_ipv4.h
-const NFPROTO_INET: u8 = 1;
-pub(super) const NFPROTO_IPV4: u8 = 2;
-pub(super) const NFPROTO_IPV6: u8 = 10;
 const PREROUTING: u32 = 0;
 const FORWARD: u32 = 2;
 const OUTPUT: u32 = 3;
@@ -65,43 +63,10 @@ const RAW: i32 = -300;
 const DSTNAT: i32 = -100;
 const FILTER: i32 = 0;
 const SRCNAT: i32 = 100;
-/// linux/netfilter/nfnetlink.h, NFNL_SUBSYS_NFTABLES
-const SUBSYSTEM: u16 = 10;
 /// How many elements are in a message, whose lists of attributes are limited to 64 KiB.
 const ELEMENTS: usize = 512;
 
-/// A transaction, which the kernel carries out whole or not at all.
-pub(super) struct Batch(nftables::Chained<'static>);
-
-pub(super) fn header(family: u8) -> nftables::Nfgenmsg {
-    let mut header = nftables::Nfgenmsg::new();
-    header.nfgen_family = family;
-    header
-}
-
 impl Batch {
-    pub(super) fn new() -> Self {
-        let mut chain = nftables::Chained::new(0);
-        drop(chain.request().op_batch_begin_do(&Self::ends()));
-        Self(chain)
-    }
-
-    fn ends() -> nftables::Nfgenmsg {
-        let mut header = nftables::Nfgenmsg::new();
-        header.set_res_id(SUBSYSTEM);
-        header
-    }
-
-    /// Adds a request.
-    pub(super) fn request(&mut self) -> nftables::Request<'_> {
-        self.0.request()
-    }
-
-    pub(super) fn commit(mut self, socket: &Socket) -> io::Result<()> {
-        drop(self.0.request().op_batch_end_do(&Self::ends()));
-        socket.carry_out(self.0.finalize().buf())
-    }
-
     fn chain(&mut self, table: &str, name: &str, kind: &str, hook: u32, priority: i32) {
         let mut request = self.request().set_create().op_newchain_do(&header(NFPROTO_INET));
         let chain = request.encode().push_table_bytes(table.as_bytes()).push_name_bytes(name.as_bytes());
@@ -173,12 +138,12 @@ impl Map {
     }
 
     fn key_type(&self) -> u32 {
-        const PROTOCOL_AND_SERVICE: u32 = 12 << 6 | 13;
-        if self.one { self.address_type() << 12 | PROTOCOL_AND_SERVICE } else { PROTOCOL_AND_SERVICE }
+        const PROTOCOL_AND_SERVICE: u32 = (12 << 6) + 13;
+        if self.one { (self.address_type() << 12) + PROTOCOL_AND_SERVICE } else { PROTOCOL_AND_SERVICE }
     }
 
     fn data_type(&self) -> u32 {
-        self.address_type() << 6 | 13
+        (self.address_type() << 6) + 13
     }
 
     fn key(&self, forward: &Forward) -> Vec<u8> {
