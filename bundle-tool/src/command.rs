@@ -37,6 +37,7 @@ mod mount;
 mod network;
 mod options;
 mod port;
+mod proxy;
 mod ps;
 mod pull;
 mod rename;
@@ -107,6 +108,7 @@ pub(crate) enum Command {
     Network(network::Network),
     Unit(unit::Unit),
     Hook(hook::Hook),
+    Proxy(proxy::Proxy),
     #[command(flatten)]
     Document(Document),
 }
@@ -142,6 +144,7 @@ impl Command {
             Self::Network(command) => command.run(),
             Self::Unit(command) => command.run(),
             Self::Hook(command) => command.run(),
+            Self::Proxy(command) => command.run(),
             Self::Document(Document::Man(man)) => {
                 docker::page::write(&man.folder)
                     .map_err(|(path, error)| anyhow::Error::new(error).context(path.display().to_string()))?;

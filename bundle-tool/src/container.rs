@@ -48,7 +48,7 @@ use crate::volume;
 
 pub use joined::Joins;
 pub use layers::{mount, unmount};
-pub use networks::{conflist, create_network, network_folders};
+pub use networks::{ConnectionError, conflist, create_network, join_network, leave_network, network_folders};
 pub use request::{Connection, Request};
 
 /// Why a bundle cannot be made or mounted.

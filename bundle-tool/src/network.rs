@@ -7,12 +7,15 @@
 //! This room knows `option` (ports), `bundle` (the grammar of names) and `rootfs` (mounts), but no container: it carries out a [`Plan`].
 
 pub mod cni;
+mod connection;
 pub mod design;
 pub mod files;
 mod firewall;
 mod hooks;
 mod host;
 mod names;
+mod native;
+pub mod proxy;
 mod record;
 pub mod state;
 pub mod subnet;
@@ -84,6 +87,38 @@ pub enum Error {
         /// The plugin's message, in one line.
         reason: String,
     },
+    /// The kernel refused an interface or a rule.
+    #[error("{what}")]
+    Kernel {
+        /// What was to be made or removed.
+        what: String,
+        /// The kernel's reason.
+        source: std::io::Error,
+    },
+    /// A container cannot have the address that it asks for.
+    #[error("{network}: address {address}: {reason}")]
+    Address {
+        /// The name of the network.
+        network: String,
+        /// The address.
+        address: IpAddr,
+        /// Why the container cannot have it.
+        reason: &'static str,
+    },
+    /// All addresses of a network are in use.
+    #[error("{network}: no free address (remove containers, or create a larger network)")]
+    NoAddress {
+        /// The name of the network.
+        network: String,
+    },
+    /// A container is on the network already.
+    #[error("{container}: is on network {network} already (bundle-tool network disconnect {network} {container})")]
+    Connected {
+        /// The name of the network.
+        network: String,
+        /// The name of the container.
+        container: String,
+    },
     /// A port leads to another container.
     #[error("port {port} leads to container {container} (publish another, or run-tool delete {container})")]
     PortTaken {
@@ -92,6 +127,9 @@ pub enum Error {
         /// The name of the container.
         container: String,
     },
+    /// The program that carries ports cannot do it.
+    #[error("published ports: {0}")]
+    Proxy(String),
     /// A port cannot be published.
     #[error(transparent)]
     Port(#[from] port::Error),
@@ -158,6 +196,9 @@ pub struct Plan {
     /// The published ports, as `IP:PORT->PORT/PROTOCOL`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
+    /// The plans of the container's other networks. What is of the whole container is in the first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Plan>,
 }
 
 impl Plan {
@@ -165,11 +206,156 @@ impl Plan {
     pub fn mappings(&self) -> Result<Vec<Mapping>, Error> {
         Ok(self.ports.iter().map(|text| text.parse()).collect::<Result<_, port::Error>>()?)
     }
+
+    /// The plan of each network of the container, this one first. Of a container that was disconnected from all there is none.
+    pub fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.others).filter(|plan| !plan.network.is_empty())
+    }
+
+    /// Adds a network.
+    pub fn join(&mut self, mut plan: Self) {
+        if self.network.is_empty() {
+            plan.take_whole(self);
+            *self = plan;
+        } else {
+            self.others.push(plan);
+        }
+    }
+
+    /// Removes a network, and returns whether it was one of the container's.
+    pub fn leave(&mut self, network: &str) -> bool {
+        if self.network != network {
+            let before = self.others.len();
+            self.others.retain(|plan| plan.network != network);
+            return self.others.len() < before;
+        }
+        let mut rest = std::mem::take(&mut self.others).into_iter();
+        let mut next = rest.next().unwrap_or_default();
+        next.take_whole(self);
+        next.others = rest.collect();
+        *self = next;
+        true
+    }
+
+    /// Takes over what is of the whole container.
+    fn take_whole(&mut self, first: &mut Self) {
+        self.ports = std::mem::take(&mut first.ports);
+        self.exposed = std::mem::take(&mut first.exposed);
+        self.gateway_names = std::mem::take(&mut first.gateway_names);
+    }
+}
+
+/// One of the networks that a container is to have (`--network name=NAME,alias=NAME,ip=IP`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The name of the network.
+    pub network: String,
+    /// Names of the container on the network.
+    pub aliases: Vec<String>,
+    /// A fixed IPv4 address; absent if one is chosen.
+    pub ip: Option<IpAddr>,
+    /// A fixed IPv6 address; absent if one is chosen.
+    pub ip6: Option<IpAddr>,
+    /// A fixed MAC address; absent if one is chosen.
+    pub mac: Option<String>,
+}
+
+/// A `--network`, in docker's long or short form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// What is chosen.
+    pub mode: Mode,
+    /// What is asked of a network by its name.
+    pub endpoint: Endpoint,
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if !text.contains('=') {
+            return Ok(Self { mode: text.parse()?, endpoint: Endpoint::default() });
+        }
+        let (mut mode, mut endpoint) = (None, Endpoint::default());
+        for field in text.split(',') {
+            let (key, value) = field.split_once('=').unwrap_or((field, ""));
+            let wrong = || format!("{field:?} is not a valid field");
+            match key {
+                "name" => mode = Some(value.parse::<Mode>()?),
+                "alias" if !value.is_empty() => endpoint.aliases.push(value.into()),
+                "ip" => endpoint.ip = Some(value.parse::<std::net::Ipv4Addr>().map_err(|_| wrong())?.into()),
+                "ip6" => endpoint.ip6 = Some(value.parse::<std::net::Ipv6Addr>().map_err(|_| wrong())?.into()),
+                "mac-address" if is_mac(value) => endpoint.mac = Some(value.into()),
+                _ => return Err(format!("{} (expected name, alias, ip, ip6 or mac-address)", wrong())),
+            }
+        }
+        let mode = mode.ok_or_else(|| format!("{text:?} has no name= of a network"))?;
+        match &mode {
+            Mode::Named(name) => endpoint.network.clone_from(name),
+            _ if endpoint != Endpoint::default() => return Err(format!("{text:?}: only a network has fields")),
+            _ => {}
+        }
+        Ok(Self { mode, endpoint })
+    }
+}
+
+/// Whether a text is a hardware address: six pairs of hexadecimal digits.
+pub fn is_mac(text: &str) -> bool {
+    let parts: Vec<&str> = text.split([':', '-']).collect();
+    parts.len() == 6 && parts.iter().all(|part| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_has_fields_in_the_long_form() {
+        let read = |text: &str| text.parse::<Choice>();
+        let long =
+            read("name=shop,alias=db,alias=store,ip=10.9.0.5,ip6=fd00::5,mac-address=02:42:00:00:00:01").unwrap();
+        let expected = Endpoint {
+            network: "shop".into(),
+            aliases: vec!["db".into(), "store".into()],
+            ip: Some("10.9.0.5".parse().unwrap()),
+            ip6: Some("fd00::5".parse().unwrap()),
+            mac: Some("02:42:00:00:00:01".into()),
+        };
+        assert_eq!((long.mode, long.endpoint), (Mode::Named("shop".into()), expected));
+        assert_eq!(read("shop").unwrap().mode, Mode::Named("shop".into()));
+        assert_eq!(read("name=host").unwrap().mode, Mode::Host);
+        for text in [
+            "alias=db",
+            "name=host,alias=db",
+            "name=shop,ip=fd00::5",
+            "name=shop,ip6=1.2.3.4",
+            "name=shop,x=y",
+            "name=shop,alias=",
+            "name=",
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn networks_join_and_leave_a_plan() {
+        let plan = |name: &str| Plan { network: name.into(), ..Plan::default() };
+        let mut own = Plan { ports: vec!["0.0.0.0:80->80/tcp".into()], ..plan("a") };
+        own.join(plan("b"));
+        own.join(plan("c"));
+        let names = |plan: &Plan| plan.all().map(|each| each.network.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&own), ["a", "b", "c"]);
+        assert!(own.leave("a") && !own.leave("a"));
+        assert_eq!(
+            (names(&own), own.ports.len()),
+            (vec!["b".to_owned(), "c".to_owned()], 1),
+            "ports are the container's"
+        );
+        assert!(own.leave("c") && own.leave("b"));
+        assert!(names(&own).is_empty());
+        own.join(plan("d"));
+        assert_eq!((names(&own), own.ports.len()), (vec!["d".to_owned()], 1));
+    }
 
     #[test]
     fn modes_are_read_as_docker_reads_them() {

@@ -3,14 +3,16 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, bail};
 use bundle_tool::bundle::name::is_name;
+use bundle_tool::bundle::{Bundle, annotation};
 use bundle_tool::container;
 use bundle_tool::describe::identity;
 use bundle_tool::describe::network as described;
 use bundle_tool::journal;
 use bundle_tool::network::cni::Conflist;
-use bundle_tool::network::design::Wanted;
+use bundle_tool::network::design::{Driver, Wanted};
 use bundle_tool::network::state::Networks;
 use bundle_tool::network::subnet::Subnet;
+use bundle_tool::network::{Endpoint, Plan};
 use bundle_tool::option::{boolean, environment};
 use clap::{ArgAction, Args, Subcommand};
 use image_tool::address::home::Home;
@@ -20,6 +22,7 @@ use image_tool::show::format::Format;
 use image_tool::show::template::Value;
 
 use super::filter::{self, Filter, Filters};
+use super::options::linked;
 use super::{candidates, inspect, joined};
 
 /// Manage networks.
@@ -66,14 +69,32 @@ enum Command {
         #[arg(required = true, value_name = "NETWORK", add = candidates::networks())]
         names: Vec<String>,
     },
-    /// Take down what crashed containers left of their networks.
+    Connect(Box<Connect>),
+    /// Disconnect a container from a network.
     #[command(
-        after_long_help = "Examples:\n  bundle-tool network prune\n  bundle-tool network prune && bundle-tool network rm shop"
+        after_long_help = "Examples:\n  bundle-tool network disconnect shop web\n  bundle-tool network disconnect bridge web"
+    )]
+    Disconnect {
+        /// Disconnect it even if it does not run, which makes no difference here.
+        #[arg(short, long)]
+        force: bool,
+        /// Name of the network.
+        #[arg(value_name = "NETWORK", add = candidates::networks())]
+        network: String,
+        /// Bundle of the container.
+        #[arg(value_name = "BUNDLE", add = candidates::containers())]
+        container: String,
+    },
+    /// Remove the networks that no container has, and what crashed containers left of theirs.
+    ///
+    /// Prints the names of the networks that were removed.
+    #[command(
+        after_long_help = "Examples:\n  bundle-tool network prune\n  bundle-tool network prune && bundle-tool network ls"
     )]
     Prune,
 }
 
-/// Create a bridge network and print its name.
+/// Create a network and print its name.
 ///
 /// Subnets and bridge are chosen apart from those of this host and of other networks. Containers of other networks cannot reach it.
 #[derive(Args)]
@@ -81,7 +102,8 @@ enum Command {
   bundle-tool network create shop
   bundle-tool network create --subnet 10.99.0.0/24 --gateway 10.99.0.254 shop
   bundle-tool network create --ipv6 --subnet 10.98.0.0/24 --subnet fd00:98::/64 dual
-  bundle-tool network create --internal --bridge back0 backend")]
+  bundle-tool network create --internal --bridge back0 backend
+  bundle-tool network create -d macvlan --subnet 192.168.1.0/24 -o parent=eth0 lan")]
 struct Create {
     /// Subnet in CIDR notation, one of IPv4 and one of IPv6 [default: a free one of IPv4].
     #[arg(long, value_name = "CIDR")]
@@ -107,14 +129,26 @@ struct Create {
     /// Set a label of the network; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     label: Vec<String>,
-    /// Set an option of docker's bridge driver, such as com.docker.network.driver.mtu=1400; may be repeated.
+    /// Set an option of the driver by docker's name, such as com.docker.network.driver.mtu=1400 or parent=eth0; may be repeated.
     #[arg(short, long, value_name = "KEY=VALUE")]
     opt: Vec<String>,
-    /// Driver of the network; only bridge is supported.
-    #[arg(short = 'd', long = "driver", value_name = "DRIVER", value_parser = ["bridge"], default_value = "bridge", hide_default_value = true)]
-    _driver: String,
+    /// Driver of the network: bridge, macvlan or ipvlan.
+    #[arg(short, long, value_name = "DRIVER", value_parser = driver, default_value = "bridge")]
+    driver: Driver,
+    /// Let containers be attached while they run, as all networks do.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
+    attachable: bool,
     /// Name of the network.
     name: String,
+}
+
+fn driver(text: &str) -> Result<Driver, String> {
+    match text {
+        "bridge" => Ok(Driver::Bridge),
+        "macvlan" => Ok(Driver::Macvlan),
+        "ipvlan" => Ok(Driver::Ipvlan),
+        _ => Err("not one of bridge, macvlan, ipvlan".into()),
+    }
 }
 
 /// Reads `NAME=IP` or `IP`. The name is for people.
@@ -135,8 +169,59 @@ impl Network {
                 inspect::show(format.as_deref(), &names, find, |name| format!("No such network: {name}"))
             }
             Command::Rm { names } => names.iter().try_for_each(|name| remove(&home, name)),
-            Command::Prune => Ok(Networks::of_host().prune()?),
+            Command::Connect(connect) => connect.run(&home),
+            Command::Disconnect { force: _, network, container } => {
+                let network = described::Network::find(&home, &network).map_or(network, |own| own.name);
+                Ok(container::leave_network(&super::bundle(&container)?, &network)?)
+            }
+            Command::Prune => prune(&home),
         }
+    }
+}
+
+/// Connect a container to one more network.
+///
+/// If the container runs, it has the new interface at once. It is connected again whenever it starts.
+#[derive(Args)]
+#[command(after_long_help = "Examples:
+  bundle-tool network connect shop web
+  bundle-tool network connect --alias store --ip 10.99.0.5 shop web")]
+struct Connect {
+    /// Add an alias for the container on the network; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    alias: Vec<String>,
+    /// IPv4 address of the container.
+    #[arg(long, value_name = "IP")]
+    ip: Option<std::net::Ipv4Addr>,
+    /// IPv6 address of the container.
+    #[arg(long, value_name = "IP")]
+    ip6: Option<std::net::Ipv6Addr>,
+    /// Add a link to another container; may be repeated.
+    #[arg(long, value_name = "CONTAINER[:ALIAS]", add = candidates::containers())]
+    link: Vec<String>,
+    /// Name of the network.
+    #[arg(value_name = "NETWORK", add = candidates::networks())]
+    network: String,
+    /// Bundle of the container.
+    #[arg(value_name = "BUNDLE", add = candidates::containers())]
+    container: String,
+}
+
+impl Connect {
+    fn run(self, home: &Home) -> anyhow::Result<()> {
+        let network = described::Network::find(home, &self.network).map_or(self.network, |own| own.name);
+        if ["host", "none"].contains(&network.as_str()) {
+            bail!("{network}: a running container cannot be connected to it");
+        }
+        let links = self.link.iter().map(|link| linked(home, link)).collect::<anyhow::Result<_>>()?;
+        let endpoint = Endpoint {
+            network,
+            aliases: self.alias,
+            ip: self.ip.map(IpAddr::V4),
+            ip6: self.ip6.map(IpAddr::V6),
+            mac: None,
+        };
+        Ok(container::join_network(home, &super::bundle(&self.container)?, &endpoint, links)?)
     }
 }
 
@@ -213,8 +298,12 @@ impl Create {
         if Conflist::find(&container::network_folders(home), &name).is_ok() {
             bail!("{name}: network exists (bundle-tool network rm {name})");
         }
+        if !self.attachable {
+            bail!("--attachable=false: containers can be attached to any network");
+        }
         let wanted = Wanted {
             name: name.clone(),
+            driver: self.driver,
             subnets: self.subnet,
             gateways: self.gateway,
             ip_ranges: self.ip_range,
@@ -232,7 +321,28 @@ impl Create {
     }
 }
 
-fn remove(home: &Home, name: &str) -> anyhow::Result<()> {
+/// Removes the networks of this home that no bundle has, nor a container of another home.
+fn prune(home: &Home) -> anyhow::Result<()> {
+    Networks::of_host().prune()?;
+    let mut used = std::collections::BTreeSet::from(["bridge".to_owned()]);
+    for bundle in Bundle::list(&home.bundles())? {
+        let plan = bundle.annotation(annotation::NETWORK).and_then(|text| serde_json::from_str::<Plan>(text).ok());
+        used.extend(plan.iter().flat_map(|plan| plan.all()).map(|plan| plan.network.clone()));
+    }
+    let unused = |network: &Conflist| {
+        !used.contains(&network.name)
+            && network.path.starts_with(home.networks())
+            && Networks::of_host().user(network).is_none()
+    };
+    Conflist::list(&container::network_folders(home))
+        .iter()
+        .filter(|network| unused(network))
+        .try_for_each(|network| remove(home, &network.name))
+}
+
+fn remove(home: &Home, word: &str) -> anyhow::Result<()> {
+    let name = described::Network::find(home, word).map_or_else(|| word.to_owned(), |network| network.name);
+    let name = name.as_str();
     if ["bridge", "host", "none"].contains(&name) {
         bail!("{name}: a pre-defined network cannot be removed");
     }

@@ -30,6 +30,7 @@ use super::candidates;
 
 pub(crate) use self::life::restart_policy;
 pub(crate) use self::limits::Resources;
+pub(super) use self::network::linked;
 
 /// The options of docker run. A switch takes `=true` and `=false` as well.
 #[derive(clap::Args)]
@@ -173,7 +174,7 @@ impl Options {
 
     /// The containers whose namespaces are joined.
     fn joins(&self, home: &Home) -> Joins {
-        let network = match &self.network.network {
+        let network = match self.network.network.first().map(|choice| &choice.mode) {
             Some(Mode::Container(name)) => Some(format!("container:{name}")),
             _ => None,
         };

@@ -10,7 +10,7 @@ use super::{networks, removal};
 use crate::bundle::{self, Bundle, annotation, name};
 use crate::network;
 use crate::network::Plan;
-use crate::network::state::{Networks, Newcomer};
+use crate::network::state::Networks;
 
 /// The hook that is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,18 +68,9 @@ fn up(home: &Home, bundle: &Bundle, pid: i32) -> Result<(), Error> {
     let id = bundle.annotation(annotation::ID).filter(|id| name::is_id(id)).ok_or_else(missing)?;
     let plan: Plan =
         bundle.annotation(annotation::NETWORK).and_then(|text| serde_json::from_str(text).ok()).ok_or_else(missing)?;
-    let network = networks::conflist(home, &plan.network)?;
-    let name = bundle.name();
-    let hostname = bundle.config().get("hostname").and_then(|name| name.as_str()).unwrap_or(&id[..12]);
-    let domain = domain_of(bundle.config());
-    let newcomer = Newcomer { id, name: &name, hostname, domain, bundle: bundle.path(), pid };
-    Ok(Networks::of_host().up(&newcomer, &plan, &network)?)
-}
-
-/// The domain name in config.json, in either of its forms.
-fn domain_of(config: &serde_json::Value) -> &str {
-    let parameter = config.pointer("/linux/sysctl/kernel.domainname");
-    config.get("domainname").or(parameter).and_then(|domain| domain.as_str()).unwrap_or_default()
+    let plans = plan.all().map(|each| Ok((each, networks::conflist(home, &each.network)?)));
+    let plans: Vec<_> = plans.collect::<Result<_, network::Error>>()?;
+    Ok(Networks::of_host().up(&networks::newcomer(bundle, id, &bundle.name(), pid), &plans)?)
 }
 
 fn down(home: &Home, bundle: &Bundle) -> Result<(), Error> {

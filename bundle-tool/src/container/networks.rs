@@ -10,11 +10,13 @@ use image_tool::error::During as _;
 
 use super::Error;
 use super::request::Request;
-use crate::bundle;
-use crate::network::cni::{self, Conflist};
+use crate::bundle::name::is_id;
+use crate::bundle::{self, Bundle, annotation};
+use crate::config;
+use crate::network::cni::Conflist;
 use crate::network::design::{self, Wanted};
-use crate::network::state::{self, Networks};
-use crate::network::{self, Plan};
+use crate::network::state::{self, Networks, Newcomer};
+use crate::network::{self, Endpoint, Plan};
 use crate::option::Refused;
 use crate::option::port::{self, Expose, Protocol, Publish};
 
@@ -28,31 +30,138 @@ pub(super) fn connect(
 ) -> Result<(Plan, String), Error> {
     let connection = &request.network;
     let networks = Networks::of_host();
-    let conflist = conflist(home, name).map_err(|error| match error {
-        network::Error::NoNetwork { .. } => Error::Refused(Refused::new("--network", error.to_string())),
-        error => error.into(),
-    })?;
+    let conflist = chosen(home, name)?;
     // A missing plugin is better reported here than by a runtime whose hook fails.
-    cni::check_plugins(&conflist)?;
-    let mappings = state::assign_ports(&networks, &connection.publish, expose, connection.publish_all)?;
+    networks.check_plugins(&conflist)?;
+    let mappings =
+        state::assign_ports(&networks, &connection.publish, expose, connection.publish_all, conflist.binding())?;
     let published = connection.publish.iter().flat_map(Publish::container_ports);
     let exposed: BTreeSet<(u16, Protocol)> = expose.iter().flat_map(Expose::ports).chain(published).collect();
-    let mut names: Vec<String> = request.name.iter().map(ToString::to_string).collect();
-    names.push(id[..12].to_owned());
-    names.extend(connection.aliases.iter().cloned());
+    let own: Vec<String> = request.name.iter().map(ToString::to_string).chain([id[..12].to_owned()]).collect();
     let gateway = request.extra_hosts.iter().filter(|host| host.address.is_none()).map(|host| host.name.clone());
-    let plan = Plan {
+    let first = Endpoint {
         network: name.into(),
+        aliases: connection.aliases.clone(),
         ip: connection.ip,
         ip6: connection.ip6,
         mac: connection.mac.clone(),
-        names,
+    };
+    let mut others = Vec::new();
+    for endpoint in &connection.others {
+        networks.check_plugins(&chosen(home, &endpoint.network)?)?;
+        others.push(plan_of(endpoint, &own));
+    }
+    let plan = Plan {
         gateway_names: gateway.collect(),
         links: connection.links.clone(),
         exposed: exposed.iter().map(|(port, protocol)| format!("{port}/{protocol}")).collect(),
         ports: mappings.iter().map(ToString::to_string).collect(),
+        others,
+        ..plan_of(&first, &own)
     };
     Ok((plan, port::summary(&mappings, expose)))
+}
+
+/// The network that `--network` names.
+fn chosen(home: &Home, name: &str) -> Result<Conflist, Error> {
+    conflist(home, name).map_err(|error| match error {
+        network::Error::NoNetwork { .. } => Error::Refused(Refused::new("--network", error.to_string())),
+        error => error.into(),
+    })
+}
+
+/// The plan of a connection, without ports. `own` are the names that a container has on all of its networks.
+fn plan_of(endpoint: &Endpoint, own: &[String]) -> Plan {
+    Plan {
+        network: endpoint.network.clone(),
+        ip: endpoint.ip,
+        ip6: endpoint.ip6,
+        mac: endpoint.mac.clone(),
+        names: own.iter().chain(&endpoint.aliases).cloned().collect(),
+        ..Plan::default()
+    }
+}
+
+/// Why a container cannot be connected to a network or disconnected from it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// The container has no network of its own.
+    #[error("{0}: has no network of its own, to which others could be added (create it with --network bridge)")]
+    NoNetworks(String),
+    /// The container is not on the network.
+    #[error("{container}: is not on network {network}")]
+    NotConnected {
+        /// The name of the container.
+        container: String,
+        /// The name of the network.
+        network: String,
+    },
+    /// A network that cannot be found, brought up or taken down.
+    #[error(transparent)]
+    Network(#[from] network::Error),
+    /// A bundle whose config.json cannot be written.
+    #[error(transparent)]
+    Bundle(#[from] bundle::Error),
+}
+
+/// The plan of a container, and its id.
+fn plan(bundle: &Bundle) -> Result<(Plan, &str), ConnectionError> {
+    let plan = bundle.annotation(annotation::NETWORK).and_then(|text| serde_json::from_str(text).ok());
+    let id = bundle.annotation(annotation::ID).filter(|id| is_id(id));
+    plan.zip(id).ok_or_else(|| ConnectionError::NoNetworks(bundle.name()))
+}
+
+/// Connects a container to one more network, at once if it runs, and whenever it starts.
+pub fn join_network(
+    home: &Home,
+    bundle: &Bundle,
+    endpoint: &Endpoint,
+    links: Vec<(String, String)>,
+) -> Result<(), ConnectionError> {
+    let (mut plan, id) = plan(bundle)?;
+    let name = bundle.name();
+    let conflist = conflist(home, &endpoint.network)?;
+    if plan.all().any(|own| own.network == conflist.name) {
+        return Err(network::Error::Connected { network: conflist.name, container: name }.into());
+    }
+    let networks = Networks::of_host();
+    networks.check_plugins(&conflist)?;
+    let wanted = Plan { links, ..plan_of(endpoint, &[name.clone(), id[..12].to_owned()]) };
+    if let Some(pid) = bundle.occupant() {
+        networks.connect(&newcomer(bundle, id, &name, pid), &wanted, &conflist)?;
+    }
+    plan.join(wanted);
+    Ok(write_plan(bundle, &plan)?)
+}
+
+/// Disconnects a container from a network, at once if it runs, and for good.
+pub fn leave_network(bundle: &Bundle, network: &str) -> Result<(), ConnectionError> {
+    let (mut plan, id) = plan(bundle)?;
+    if !plan.leave(network) {
+        return Err(ConnectionError::NotConnected { container: bundle.name(), network: network.into() });
+    }
+    Networks::of_host().disconnect(id, network)?;
+    Ok(write_plan(bundle, &plan)?)
+}
+
+fn write_plan(bundle: &Bundle, plan: &Plan) -> Result<(), bundle::Error> {
+    let mut config = bundle.config().clone();
+    let text = serde_json::to_string(plan).expect("a plan is JSON");
+    config["annotations"][annotation::NETWORK] = text.into();
+    bundle::replace(bundle.path(), "config.json", &config::json(&mut config), 0o600)
+}
+
+/// What networks must know of a container that runs.
+pub(super) fn newcomer<'a>(bundle: &'a Bundle, id: &'a str, name: &'a str, pid: i32) -> Newcomer<'a> {
+    let hostname = bundle.config().get("hostname").and_then(|name| name.as_str()).unwrap_or(&id[..12]);
+    Newcomer { id, name, hostname, domain: domain_of(bundle.config()), bundle: bundle.path(), pid }
+}
+
+/// The domain name in config.json, in either of its forms.
+fn domain_of(config: &serde_json::Value) -> &str {
+    let parameter = config.pointer("/linux/sysctl/kernel.domainname");
+    config.get("domainname").or(parameter).and_then(|domain| domain.as_str()).unwrap_or_default()
 }
 
 /// The folders of conflists.

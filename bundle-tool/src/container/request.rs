@@ -11,8 +11,8 @@ use super::joined::Joins;
 use crate::bundle::name::ContainerName;
 use crate::config::Options;
 use crate::config::image::Healthcheck;
-use crate::network::Mode;
 use crate::network::files::{Dns, ExtraHost};
+use crate::network::{Endpoint, Mode};
 use crate::option::port::{Expose, Publish};
 use crate::volume::Attachment;
 
@@ -66,4 +66,6 @@ pub struct Connection {
     pub mac: Option<String>,
     pub aliases: Vec<String>,
     pub links: Vec<(String, String)>,
+    /// The networks beside the first.
+    pub others: Vec<Endpoint>,
 }

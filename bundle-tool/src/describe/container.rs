@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use super::host_config::host_config;
 use super::identity::identity;
 use super::mount::attached;
-use super::network::{Endpoint, endpoint};
+use super::network::{Endpoint, endpoints};
 use super::size;
 use super::words::Words;
 use super::{mount, row};
@@ -200,7 +200,7 @@ fn network_settings(container: &Container, words: &Words) -> Value {
         let pid = container.runtime().map_or(0, |state| state.pid);
         if held.exists() { held.display().to_string() } else { format!("/proc/{pid}/ns/net") }
     };
-    let all: Vec<(String, Endpoint)> = endpoint(container, words, &networks).into_iter().collect();
+    let all: Vec<(String, Endpoint)> = endpoints(container, words, &networks);
     // docker repeats what the container has on the default bridge, and leaves these empty otherwise.
     let main = all.iter().find(|(name, _)| name == "bridge").map(|(_, own)| own.clone()).unwrap_or_default();
     Struct::new("*types.NetworkSettings")

@@ -163,8 +163,9 @@ impl Network {
             .with("Config", Value::list(pools));
         let networks = Networks::of_host();
         let on_it = containers.iter().filter(|container| container.is_up()).filter_map(|container| {
-            let (name, own) = endpoint(container, &Words::default(), &networks)?;
-            (name == self.name).then(|| (container.id(), own.resource(&container.name())))
+            let mut all = endpoints(container, &Words::default(), &networks).into_iter();
+            let (_, own) = all.find(|(name, _)| *name == self.name)?;
+            Some((container.id(), own.resource(&container.name())))
         });
         let created = self.created().map_or_else(|| NEVER.to_owned(), |time| time.to_string());
         Struct::new("types.NetworkResource")
@@ -241,9 +242,32 @@ pub struct Endpoint {
     is_own: bool,
 }
 
-/// The network of a container by name, and what it has of it; absent if it shares that of another.
+/// The networks of a container by name, and what it has of them; none if it shares those of another.
 #[must_use]
-pub fn endpoint(container: &Container, words: &Words, networks: &Networks) -> Option<(String, Endpoint)> {
+pub fn endpoints(container: &Container, words: &Words, networks: &Networks) -> Vec<(String, Endpoint)> {
+    let mut all: Vec<(String, Endpoint)> = endpoint(container, words, networks).into_iter().collect();
+    let (id, is_up) = (container.id(), container.is_up());
+    for plan in container.plan().into_iter().flat_map(|plan| plan.others) {
+        let name = plan.network;
+        let mut own = Endpoint { is_own: name != "bridge", ..Endpoint::default() };
+        // The container's own name is no alias for docker.
+        own.aliases = plan.names.into_iter().filter(|alias| *alias != container.name()).collect();
+        let wanted = [("IPv4Address", plan.ip), ("IPv6Address", plan.ip6)];
+        own.wanted = wanted.iter().filter_map(|(key, ip)| Some((*key, (*ip)?.to_string()))).collect();
+        if is_up {
+            own.id = identity(&name, &id);
+            own.network = identity("network", &name);
+        }
+        if let Some(result) = networks.result_of(&id, &name).filter(|_| is_up) {
+            own.fill(&result);
+        }
+        all.push((name, own));
+    }
+    all
+}
+
+/// The first network of a container.
+fn endpoint(container: &Container, words: &Words, networks: &Networks) -> Option<(String, Endpoint)> {
     let name = row::network(container)?;
     let id = container.id();
     let is_up = container.is_up();
@@ -258,7 +282,7 @@ pub fn endpoint(container: &Container, words: &Words, networks: &Networks) -> Op
     }
     let wanted = [("IPv4Address", words.last("ip")), ("IPv6Address", words.last("ip6"))];
     own.wanted = wanted.iter().filter(|(_, ip)| !ip.is_empty()).map(|(key, ip)| (*key, (*ip).to_owned())).collect();
-    if let Some(result) = networks.result_of(&id).filter(|_| is_up) {
+    if let Some(result) = networks.result_of(&id, &name).filter(|_| is_up) {
         own.fill(&result);
     }
     Some((name, own))

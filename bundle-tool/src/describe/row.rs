@@ -60,7 +60,7 @@ pub fn row(container: &Container, home: &Home, now: Timestamp, truncates: bool, 
         .with("LocalVolumes", volumes.to_string())
         .with("Mounts", names.join(","))
         .with("Names", container.name())
-        .with("Networks", network(container).unwrap_or_default())
+        .with("Networks", networks(container).join(","))
         // Ports lead nowhere while the container does not run.
         .with("Ports", if container.is_up() { container.annotation(annotation::PORTS).unwrap_or_default() } else { "" })
         .with("RunningFor", created.map(|time| human::ago(time, now)).unwrap_or_default())
@@ -110,6 +110,12 @@ pub fn network(container: &Container) -> Option<String> {
         let mode = container.annotation(annotation::NETWORK_MODE).unwrap_or("none");
         (!mode.starts_with("container:")).then(|| mode.to_owned())
     })
+}
+
+/// All networks of a container.
+fn networks(container: &Container) -> Vec<String> {
+    let others = container.plan().into_iter().flat_map(|plan| plan.others).map(|plan| plan.network);
+    network(container).into_iter().chain(others).collect()
 }
 
 /// The command line as docker lists it: an argument with a blank is in single quotes.

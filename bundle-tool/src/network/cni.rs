@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -22,6 +23,8 @@ pub struct Conflist {
     pub version: String,
     /// The configurations of the plugins, in the order in which they are called.
     pub plugins: Vec<Map<String, Value>>,
+    /// What was asked for with `--opt`, by docker's names.
+    pub options: Map<String, Value>,
     /// The path of the file that describes it.
     pub path: PathBuf,
 }
@@ -55,7 +58,8 @@ impl Conflist {
         if plugins.is_empty() {
             Err(wrong("missing plugins".into()))
         } else {
-            Ok(Self { name, version, plugins, path: path.into() })
+            let options = value.get("options").and_then(Value::as_object).cloned().unwrap_or_default();
+            Ok(Self { name, version, plugins, options, path: path.into() })
         }
     }
 
@@ -103,6 +107,12 @@ impl Conflist {
         Some(plugin.get("bridge").and_then(Value::as_str).unwrap_or("cni0"))
     }
 
+    /// The address on which ports are published if no other is given; absent for all.
+    pub fn binding(&self) -> Option<IpAddr> {
+        let ip: IpAddr = self.options.get("com.docker.network.bridge.host_binding_ipv4")?.as_str()?.parse().ok()?;
+        Some(ip).filter(|ip| !ip.is_unspecified())
+    }
+
     fn ipam(&self) -> impl Iterator<Item = &Value> {
         self.plugins.iter().filter_map(|plugin| plugin.get("ipam"))
     }
@@ -142,6 +152,8 @@ impl Conflist {
 pub struct Attachment<'a> {
     /// The id of the container.
     pub id: &'a str,
+    /// The name of the interface in the container.
+    pub interface: &'a str,
     /// The path of the container's network namespace; empty if it no longer exists.
     pub namespace: &'a Path,
     /// The values for plugins that declare the capability: `portMappings`, `mac`, `ips`.
@@ -150,7 +162,7 @@ pub struct Attachment<'a> {
     pub plugins: Vec<PathBuf>,
 }
 
-/// The name of the interface in a container.
+/// The name of the first interface in a container.
 pub const INTERFACE: &str = "eth0";
 
 /// The folders of plugins: `$CNI_PATH`, else those of distributions.
@@ -228,7 +240,7 @@ impl Attachment<'_> {
             .env("CNI_COMMAND", command)
             .env("CNI_CONTAINERID", self.id)
             .env("CNI_NETNS", self.namespace)
-            .env("CNI_IFNAME", INTERFACE)
+            .env("CNI_IFNAME", self.interface)
             .env("CNI_PATH", std::env::join_paths(&self.plugins).unwrap_or_default())
             .env("CNI_ARGS", "IgnoreUnknown=1")
             .stdin(Stdio::piped())
@@ -282,7 +294,13 @@ mod tests {
     fn attachment(folder: &Path) -> Attachment<'static> {
         let capabilities =
             json!({"portMappings": [{"hostPort": 1}], "mac": "02:00:00:00:00:01"}).as_object().unwrap().clone();
-        Attachment { id: "abc", namespace: Path::new("/run/netns/x"), capabilities, plugins: vec![folder.into()] }
+        Attachment {
+            id: "abc",
+            interface: INTERFACE,
+            namespace: Path::new("/run/netns/x"),
+            capabilities,
+            plugins: vec![folder.into()],
+        }
     }
 
     fn bridge() -> Value {

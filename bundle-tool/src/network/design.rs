@@ -10,11 +10,25 @@ use super::Error;
 use super::subnet::Subnet;
 use crate::bundle::name::{is_name, random_bytes};
 
+/// What connects the containers of a network, by docker's names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Driver {
+    /// A bridge of the host's own.
+    #[default]
+    Bridge,
+    /// Interfaces beside one of the host, with hardware addresses of their own.
+    Macvlan,
+    /// Interfaces beside one of the host, with its hardware address.
+    Ipvlan,
+}
+
 /// What a new network is to be: the options of docker network create.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     /// The name of the network.
     pub name: String,
+    /// What connects its containers.
+    pub driver: Driver,
     /// Its subnets, at most one of each family; a free one of IPv4 if there is none.
     pub subnets: Vec<Subnet>,
     /// The address of the host in a subnet; the first if absent.
@@ -40,13 +54,16 @@ pub struct Wanted {
 pub struct Taken {
     /// Names of interfaces of the host, and of bridges of other networks.
     pub bridges: BTreeSet<String>,
-    /// Subnets of the host, of its routes and of other networks.
+    /// Subnets of other networks.
     pub subnets: Vec<Subnet>,
+    /// Subnets of the host's interfaces and routes. As in docker, they can be asked for all the same; a container is then refused as long as
+    /// an interface has them.
+    pub host: Vec<Subnet>,
 }
 
 impl Taken {
     fn is_free(&self, subnet: Subnet) -> bool {
-        !self.subnets.iter().any(|taken| taken.overlaps(subnet))
+        !self.subnets.iter().chain(&self.host).any(|taken| taken.overlaps(subnet))
     }
 
     /// The first free subnet for containers.
@@ -84,28 +101,72 @@ const DEFAULT_SUBNET: &str = "10.63.0.0/16";
 /// Sets an option in the configuration of the bridge plugin.
 type Setter = fn(&mut Value, &str) -> Result<(), String>;
 
-/// The options of docker's bridge driver, by their names without `com.docker.network.`.
-const OPTIONS: [(&str, Setter); 5] = [
-    ("bridge.name", |_, _| Ok(())),
-    ("bridge.enable_ip_masquerade", |plugin, value| {
-        plugin["ipMasq"] = crate::option::boolean::parse(value).map_err(|error| error.to_string())?.into();
+fn boolean(value: &str) -> Result<bool, String> {
+    crate::option::boolean::parse(value).map_err(|error| error.to_string())
+}
+
+/// The options of docker's drivers that are honoured, by docker's names.
+fn options(driver: Driver) -> &'static [(&'static str, Setter)] {
+    match driver {
+        Driver::Bridge => &BRIDGE_OPTIONS,
+        Driver::Macvlan => &MACVLAN_OPTIONS,
+        Driver::Ipvlan => &IPVLAN_OPTIONS,
+    }
+}
+
+const BRIDGE_OPTIONS: [(&str, Setter); 5] = [
+    ("com.docker.network.bridge.name", |_, _| Ok(())),
+    ("com.docker.network.bridge.enable_ip_masquerade", |plugin, value| {
+        plugin["ipMasq"] = boolean(value)?.into();
         Ok(())
     }),
-    ("bridge.enable_icc", |_, value| match crate::option::boolean::parse(value) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err("false: containers of a network always reach each other (give each a network)".into()),
-        Err(error) => Err(error.to_string()),
-    }),
-    ("bridge.host_binding_ipv4", |_, value| match value {
-        "0.0.0.0" => Ok(()),
-        _ => Err(format!("{value}: not supported (publish ports with an address, -p {value}:8000:80)")),
-    }),
-    ("driver.mtu", |plugin, value| {
-        let mtu: u32 = value.parse().map_err(|_| format!("{value:?} is not a number"))?;
-        plugin["mtu"] = mtu.into();
+    ("com.docker.network.bridge.enable_icc", |plugin, value| {
+        if !boolean(value)? {
+            plugin["portIsolation"] = true.into();
+        }
         Ok(())
     }),
+    // Read when a container's ports are assigned.
+    ("com.docker.network.bridge.host_binding_ipv4", |_, value| match value.parse::<std::net::Ipv4Addr>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("{value:?} is not an IPv4 address")),
+    }),
+    ("com.docker.network.driver.mtu", mtu),
 ];
+
+const MACVLAN_OPTIONS: [(&str, Setter); 3] = [
+    ("parent", parent),
+    ("macvlan_mode", |plugin, value| mode(plugin, value, &["bridge", "private", "vepa", "passthru"])),
+    ("com.docker.network.driver.mtu", mtu),
+];
+
+const IPVLAN_OPTIONS: [(&str, Setter); 3] = [
+    ("parent", parent),
+    ("ipvlan_mode", |plugin, value| mode(plugin, value, &["l2", "l3", "l3s"])),
+    ("com.docker.network.driver.mtu", mtu),
+];
+
+fn mtu(plugin: &mut Value, value: &str) -> Result<(), String> {
+    let mtu: u32 = value.parse().map_err(|_| format!("{value:?} is not a number"))?;
+    plugin["mtu"] = mtu.into();
+    Ok(())
+}
+
+fn parent(plugin: &mut Value, value: &str) -> Result<(), String> {
+    if super::host::index(value).is_none() {
+        return Err(format!("{value}: this host has no such interface"));
+    }
+    plugin["master"] = value.into();
+    Ok(())
+}
+
+fn mode(plugin: &mut Value, value: &str, known: &[&str]) -> Result<(), String> {
+    if !known.contains(&value) {
+        return Err(format!("{value:?} is not one of {}", known.join(", ")));
+    }
+    plugin["mode"] = value.into();
+    Ok(())
+}
 
 impl Wanted {
     /// The network `bridge`, docker's default: with the bridge and the subnet that all homes share, unless the host has others like them.
@@ -132,40 +193,49 @@ impl Wanted {
             routes.push(json!({"dst": if subnet.is_ipv6() { "::/0" } else { "0.0.0.0/0" }}));
         }
         self.check_strays(&subnets)?;
-        let mut plugin = json!({
-            "type": "bridge",
-            "bridge": bridge,
-            "isGateway": !self.internal,
-            "ipMasq": !self.internal,
-            "hairpinMode": true,
-            "capabilities": {"mac": true, "ips": true},
-            "ipam": {
-                "type": "host-local",
-                "dataDir": leases.join(&bridge),
-                "ranges": ranges,
-                "routes": if self.internal { Vec::new() } else { routes },
-            }
+        let ipam = json!({
+            "type": "host-local",
+            "dataDir": leases.join(&bridge),
+            "ranges": ranges,
+            "routes": if self.internal { Vec::new() } else { routes },
         });
-        for (key, value) in &self.options {
-            let known = key.strip_prefix("com.docker.network.");
-            let known = known.and_then(|key| OPTIONS.iter().find(|(name, _)| *name == key));
-            let (_, set) = known.ok_or_else(|| refused(format!("--opt {key}: not supported")))?;
-            set(&mut plugin, value).map_err(|reason| refused(format!("--opt {key}: {reason}")))?;
-        }
-        let mut conflist = json!({
-            "cniVersion": "1.0.0",
-            "name": self.name,
-            "plugins": [
-                plugin,
-                {"type": "portmap", "capabilities": {"portMappings": true}, "snat": true},
+        let mut plugins = match self.driver {
+            Driver::Bridge => vec![
+                json!({
+                    "type": "bridge",
+                    "bridge": bridge,
+                    "isGateway": !self.internal,
+                    "ipMasq": !self.internal,
+                    "hairpinMode": true,
+                    "capabilities": {"mac": true, "ips": true},
+                    "ipam": ipam,
+                }),
+                json!({"type": "portmap", "capabilities": {"portMappings": true}, "snat": true}),
                 // Containers of other bridges are kept out, as in docker.
-                {"type": "firewall", "backend": "iptables", "ingressPolicy": "same-bridge"},
-            ]
-        });
+                json!({"type": "firewall", "backend": "iptables", "ingressPolicy": "same-bridge"}),
+            ],
+            Driver::Macvlan | Driver::Ipvlan => vec![json!({
+                "type": if self.driver == Driver::Macvlan { "macvlan" } else { "ipvlan" },
+                "capabilities": {"mac": true, "ips": true},
+                "ipam": ipam,
+            })],
+        };
+        for (key, value) in &self.options {
+            let set = options(self.driver).iter().find(|(name, _)| name == key).map(|(_, set)| set);
+            let set = set.ok_or_else(|| refused(format!("--opt {key}: not supported")))?;
+            set(&mut plugins[0], value).map_err(|reason| refused(format!("--opt {key}: {reason}")))?;
+        }
+        if self.driver != Driver::Bridge && plugins[0].get("master").is_none() {
+            return Err(refused("--opt parent is missing (-o parent=eth0, an interface of this host)".into()));
+        }
+        let mut conflist = json!({"cniVersion": "1.0.0", "name": self.name, "plugins": plugins});
         if !self.labels.is_empty() {
             let labels: Map<String, Value> =
                 self.labels.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
             conflist["labels"] = labels.into();
+        }
+        if !self.options.is_empty() {
+            conflist["options"] = json!(self.options);
         }
         Ok(conflist)
     }
@@ -183,7 +253,10 @@ impl Wanted {
                 ));
             }
             if let Some(other) = taken.subnets.iter().find(|other| other.overlaps(*subnet)) {
-                return refused(format!("--subnet {subnet}: overlaps {other}, which this host or another network has"));
+                return refused(format!("--subnet {subnet}: overlaps {other}, which another network has"));
+            }
+            if let Some(other) = taken.host.iter().find(|other| other.overlaps(*subnet)) {
+                tracing::warn!("{}: --subnet {subnet}: overlaps {other}, to which this host has a route", self.name);
             }
         }
         for family in [false, true] {
@@ -304,6 +377,7 @@ mod tests {
         Taken {
             bridges: bridges.iter().map(|name| (*name).to_owned()).collect(),
             subnets: subnets.iter().map(|text| text.parse().unwrap()).collect(),
+            host: Vec::new(),
         }
     }
 
@@ -328,6 +402,12 @@ mod tests {
         assert!(conflist(&wanted(&[]), &taken(&["0.0.0.0/0"], &[])).unwrap_err().contains("no free subnet"));
         let message = conflist(&wanted(&["10.1.2.0/24"]), &taken(&["10.1.0.0/16"], &[])).unwrap_err();
         assert!(message.starts_with("shop: --subnet 10.1.2.0/24: overlaps 10.1.0.0/16"), "{message}");
+        let host = Taken { host: vec!["10.64.0.0/16".parse().unwrap()], ..Taken::default() };
+        assert_eq!(*ranges(&conflist(&wanted(&[]), &host).unwrap()), json!([[{"subnet": "10.65.0.0/16"}]]));
+        assert_eq!(
+            *ranges(&conflist(&wanted(&["10.64.1.0/24"]), &host).unwrap()),
+            json!([[{"subnet": "10.64.1.0/24"}]])
+        );
         let mut own = wanted(&[]);
         own.bridge = Some("br0".into());
         assert!(conflist(&own, &taken(&[], &["br0"])).unwrap_err().contains("br0: this host"));
@@ -396,10 +476,32 @@ mod tests {
             let options = BTreeMap::from([(format!("com.docker.network.{key}"), value.to_owned())]);
             conflist(&Wanted { options, ..wanted(&[]) }, &Taken::default())
         };
+        let beside = |driver, options: &[(&str, &str)]| {
+            let options = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            conflist(&Wanted { driver, options, ..wanted(&["10.9.0.0/24"]) }, &Taken::default())
+        };
+        let made = beside(Driver::Macvlan, &[("parent", "lo"), ("macvlan_mode", "private")]).unwrap();
+        let plugin = &made["plugins"][0];
+        assert_eq!(
+            (&plugin["type"], &plugin["master"], &plugin["mode"]),
+            (&json!("macvlan"), &json!("lo"), &json!("private"))
+        );
+        assert_eq!(made["plugins"].as_array().unwrap().len(), 1);
+        assert!(beside(Driver::Ipvlan, &[]).unwrap_err().contains("parent is missing"));
+        assert!(beside(Driver::Ipvlan, &[("parent", "no-such-if0")]).unwrap_err().contains("no such interface"));
+        assert!(beside(Driver::Ipvlan, &[("parent", "lo"), ("ipvlan_mode", "l9")]).unwrap_err().contains("l2, l3"));
         assert_eq!(with("bridge.name", "shop0").unwrap()["plugins"][0]["bridge"], "shop0");
         assert_eq!(with("driver.mtu", "1400").unwrap()["plugins"][0]["mtu"], 1400);
         assert_eq!(with("bridge.enable_ip_masquerade", "false").unwrap()["plugins"][0]["ipMasq"], false);
-        for (key, value) in [("bridge.enable_icc", "false"), ("driver.mtu", "x"), ("bridge.unknown", "1")] {
+        assert_eq!(with("bridge.enable_icc", "false").unwrap()["plugins"][0]["portIsolation"], true);
+        let bound = with("bridge.host_binding_ipv4", "127.0.0.1").unwrap();
+        assert_eq!(bound["options"]["com.docker.network.bridge.host_binding_ipv4"], "127.0.0.1");
+        for (key, value) in [
+            ("bridge.enable_icc", "x"),
+            ("driver.mtu", "x"),
+            ("bridge.unknown", "1"),
+            ("bridge.host_binding_ipv4", "::1"),
+        ] {
             assert!(with(key, value).unwrap_err().contains(key), "{key}");
         }
     }

@@ -4,8 +4,9 @@
 //! should leave nothing behind. Only what is empty is removed, so that other users of CNI on this host keep what they use; plugins create
 //! chains again when they need them. Failures are ignored: a user could do nothing about them.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
+
+use super::subnet::Subnet;
 
 /// The tables and shared chains, in the order in which they can be removed, and the kernel's chains that lead to them.
 const SHARED: [(&str, &str, &[&str]); 4] = [
@@ -152,18 +153,31 @@ pub(super) fn remove_isolation(bridge: &str) {
     }
 }
 
-/// Removes a bridge without ports.
-pub(super) fn remove_bridge(name: &str) {
-    let ports = Path::new("/sys/class/net").join(name).join("brif");
-    if std::fs::read_dir(ports).is_ok_and(|mut ports| ports.next().is_none()) {
-        let removed = Command::new("ip")
-            .args(["link", "delete", name, "type", "bridge"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        tracing::debug!("ip link delete {name}: {removed:?}");
+/// Lets the packets of a bridge pass at the end of a chain, if that drops what none of its rules decide on.
+pub(super) fn let_pass(program: &str, chain: &str, bridge: &str, comment: &str) {
+    let rules = run(program, &["-S", chain]).unwrap_or_default();
+    if rules.starts_with(&format!("-P {chain} DROP")) && !rules.contains(comment) {
+        for direction in ["-i", "-o"] {
+            run(program, &["-A", chain, direction, bridge, "-m", "comment", "--comment", comment, "-j", "ACCEPT"]);
+        }
     }
+}
+
+/// Removes what [`let_pass`] has added.
+pub(super) fn no_longer_let_pass(program: &str, chain: &str, comment: &str) {
+    let rules = run(program, &["-S", chain]).unwrap_or_default();
+    for rule in rules.lines().filter(|rule| words(rule).iter().any(|word| word == comment)) {
+        delete(program, "filter", rule);
+    }
+}
+
+/// Tells firewalld that these subnets are trusted, or no longer.
+pub(super) fn trust(subnets: &[Subnet], add: bool) {
+    let option = if add { "--add-source" } else { "--remove-source" };
+    let mut command = Command::new("firewall-cmd");
+    command.args(["--quiet", "--zone=trusted"]).args(subnets.iter().map(|subnet| format!("{option}={subnet}")));
+    let outcome = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    tracing::debug!("firewall-cmd {option}: {outcome:?}");
 }
 
 #[cfg(test)]

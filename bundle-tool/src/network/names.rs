@@ -79,6 +79,9 @@ mod tests {
             capabilities: Map::new(),
             result: Some(json!({"ips": [{"address": format!("{address}/16"), "gateway": "10.9.0.1"}]})),
             plan: Plan { network: network.into(), names: vec![name.into()], ..Plan::default() },
+            interface: "eth0".into(),
+            native: false,
+            proxy: None,
             hosts: Vec::new(),
         }
     }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::Plan;
 use super::cni::{self, Attachment};
+use super::proxy::Process;
 use crate::option::port::Mapping;
 use crate::rootfs;
 
@@ -38,14 +39,48 @@ pub(super) struct Record {
     pub(super) result: Option<Value>,
     /// What is set up.
     pub(super) plan: Plan,
+    /// The name of the interface in the container.
+    #[serde(default = "first_interface")]
+    pub(super) interface: String,
+    /// Whether the network was brought up without plugins.
+    #[serde(default)]
+    pub(super) native: bool,
+    /// The process that carries published ports, if one does.
+    #[serde(default)]
+    pub(super) proxy: Option<Process>,
     /// The lines that were added to the container's hosts file.
     #[serde(default)]
     pub(super) hosts: Vec<String>,
 }
 
+fn first_interface() -> String {
+    interface(0)
+}
+
+/// The name of the interface in a container to its network number `index`.
+pub(super) fn interface(index: usize) -> String {
+    format!("eth{index}")
+}
+
 impl Record {
+    /// The name of the record's file, in the folder of its container.
+    pub(super) fn file_name(&self) -> String {
+        if self.interface == first_interface() { "state.json".into() } else { format!("{}.json", self.interface) }
+    }
+
+    /// Whether both are of the same connection.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id && self.interface == other.interface
+    }
+
     pub(super) fn attachment<'a>(&'a self, namespace: &'a Path) -> Attachment<'a> {
-        Attachment { id: &self.id, namespace, capabilities: self.capabilities.clone(), plugins: cni::plugin_folders() }
+        Attachment {
+            id: &self.id,
+            interface: &self.interface,
+            namespace,
+            capabilities: self.capabilities.clone(),
+            plugins: cni::plugin_folders(),
+        }
     }
 
     /// Whether the container's first process still runs in the network namespace, which is held at `namespace`.
@@ -84,7 +119,14 @@ impl Record {
 pub(super) fn capabilities(plan: &Plan, mappings: &[Mapping]) -> Map<String, Value> {
     let mut all = Map::new();
     if !mappings.is_empty() {
-        let ports = mappings.iter().map(|mapping| {
+        // Without an address, portmap publishes a port on those of both families.
+        let both = |mapping: &&Mapping| {
+            mapping.ip.is_ipv4() || !mapping.ip.is_unspecified() || {
+                let twin = Mapping { ip: std::net::Ipv4Addr::UNSPECIFIED.into(), ..(*mapping).clone() };
+                !mappings.contains(&twin)
+            }
+        };
+        let ports = mappings.iter().filter(both).map(|mapping| {
             let mut port = json!({"hostPort": mapping.host, "containerPort": mapping.container, "protocol": mapping.protocol.as_str()});
             if !mapping.ip.is_unspecified() {
                 port["hostIP"] = mapping.ip.to_string().into();

@@ -4,21 +4,21 @@
 //! after everything is taken down, so that after a crash the next `down` of the container finds what to undo. A bind mount beside the
 //! record holds the container's network namespace, which plugins need to find their rules when its processes have ended.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use image_tool::error::During as _;
 use rustix::fs::FlockOperation;
+use serde_json::Value;
 
 use super::cni::Conflist;
 use super::design::Taken;
-use super::record::{self, Record};
-use super::{Error, Plan, firewall, host, names};
+use super::record::Record;
+use super::{Error, host, names};
 use crate::option::port::{self, Mapping};
-use crate::rootfs;
 
 /// The networks that are up on this host.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ pub struct Newcomer<'a> {
 }
 
 /// The lock for all changes: plugins change tables of the kernel, which they share, in several steps.
-struct Lock(#[expect(dead_code, reason = "held for its drop")] File);
+pub(super) struct Lock(#[expect(dead_code, reason = "held for its drop")] File);
 
 impl Networks {
     /// The networks of this host, or those of this user if it is not root.
@@ -68,7 +68,7 @@ impl Networks {
             .collect()
     }
 
-    fn check_taken(&self, mapping: &Mapping, except: Option<&str>) -> Result<(), Error> {
+    pub(super) fn check_taken(&self, mapping: &Mapping, except: Option<&str>) -> Result<(), Error> {
         for record in self.records() {
             let other = Some(record.id.as_str()) != except;
             if other && self.is_alive(&record) && record.plan.mappings()?.iter().any(|other| other.collides(mapping)) {
@@ -79,92 +79,8 @@ impl Networks {
         Ok(())
     }
 
-    /// Brings a container's network up. A failed attempt is undone.
-    pub fn up(&self, newcomer: &Newcomer<'_>, plan: &Plan, network: &Conflist) -> Result<(), Error> {
-        let _lock = self.lock()?;
-        // The container may have run before and ended without its runtime calling the hook.
-        self.take_down(newcomer.id)?;
-        self.reap()?;
-        let mappings = plan.mappings()?;
-        for mapping in &mappings {
-            self.check_taken(mapping, Some(newcomer.id))?;
-            mapping.check().map_err(Error::Port)?;
-        }
-        let mut record = Record {
-            id: newcomer.id.into(),
-            name: newcomer.name.into(),
-            hostname: newcomer.hostname.into(),
-            domain: newcomer.domain.into(),
-            bundle: newcomer.bundle.into(),
-            pid: newcomer.pid,
-            network: network.to_value(),
-            capabilities: record::capabilities(plan, &mappings),
-            result: None,
-            plan: plan.clone(),
-            hosts: Vec::new(),
-        };
-        // A random name was not known when the plan was made.
-        if !record.plan.names.iter().any(|name| name == newcomer.name) {
-            record.plan.names.insert(0, newcomer.name.into());
-        }
-        let outcome = self.set_up(&mut record, newcomer, network).and_then(|()| self.refresh(Some(newcomer.id)));
-        if outcome.is_err() {
-            // The first error is the one to report; what could not be taken down stays on record for `delete`.
-            let _ = self.take_down(newcomer.id).and_then(|()| self.refresh(None));
-        }
-        outcome
-    }
-
-    fn set_up(&self, record: &mut Record, newcomer: &Newcomer<'_>, network: &Conflist) -> Result<(), Error> {
-        let folder = self.place(&record.id);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).during("create", &folder)?;
-        self.write(record)?;
-        let namespace = folder.join("netns");
-        File::create(&namespace).during("create", &namespace)?;
-        let source = format!("/proc/{}/ns/net", newcomer.pid);
-        rustix::mount::mount_bind(source.as_str(), &namespace).during("mount", &namespace)?;
-        let bridge = network.bridge();
-        let before = bridge.and_then(host::index);
-        if before.is_none() {
-            check_free(network)?;
-        }
-        let result = record.attachment(&namespace).add(network);
-        if let Some(bridge) = bridge
-            && before.is_none()
-        {
-            self.own(bridge)?;
-        }
-        record.result = Some(result?);
-        self.write(record)
-    }
-
-    /// Records that the bridge plugin has just made a bridge, which is then removed with the last container of its network. One that was
-    /// there before is somebody else's.
-    fn own(&self, bridge: &str) -> Result<(), Error> {
-        let Some(index) = host::index(bridge) else { return Ok(()) };
-        let folder = self.folder.join("bridges");
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).during("create", &folder)?;
-        let path = folder.join(bridge);
-        Ok(fs::write(&path, index.to_string()).during("write", &path)?)
-    }
-
-    /// Whether a bridge was made here.
-    fn is_own(&self, bridge: &str) -> bool {
-        let recorded = fs::read_to_string(self.folder.join("bridges").join(bridge)).ok();
-        host::index(bridge).map(|index| index.to_string()).is_some_and(|index| recorded == Some(index))
-    }
-
-    /// Removes a bridge that was made here, unless something is attached to it.
-    fn disown(&self, bridge: &str) {
-        if self.is_own(bridge) {
-            firewall::remove_bridge(bridge);
-        }
-        // Nothing is lost if this fails: the number is not given again.
-        let _ = fs::remove_file(self.folder.join("bridges").join(bridge));
-    }
-
     /// Makes the lines of all hosts files anew. `newcomer` is the container whose file must be there.
-    fn refresh(&self, newcomer: Option<&str>) -> Result<(), Error> {
+    pub(super) fn refresh(&self, newcomer: Option<&str>) -> Result<(), Error> {
         let all = self.records();
         for record in all.iter().filter(|record| record.result.is_some()) {
             let wanted = names::lines(record, &all);
@@ -211,40 +127,6 @@ impl Networks {
         Ok(!ids.is_empty())
     }
 
-    fn take_down(&self, id: &str) -> Result<(), Error> {
-        let folder = self.place(id);
-        if !folder.exists() {
-            return Ok(());
-        }
-        let namespace = folder.join("netns");
-        let record = self.read(id);
-        if let Some(record) = &record {
-            // The bundle may no longer exist, or is about to be removed.
-            let _ = edit(&record.bundle.join("hosts"), |text| names::replace(text, &record.hosts, &[]));
-            let network = Conflist::from_value(&record.network)?;
-            let held = rootfs::is_mounted(&namespace);
-            // Addresses and rules are outside of the namespace and must be removed even if that no longer exists.
-            let attachment = record.attachment(if held { &namespace } else { Path::new("") });
-            let deleted = attachment.delete(&network, record.result.as_ref());
-            if !held || deleted.is_err() {
-                firewall::forget(id);
-            }
-            deleted?;
-        }
-        match rootfs::unmount(&namespace, true) {
-            Ok(_) => {}
-            Err(rootfs::Error::Io(error)) => return Err(error.into()),
-            Err(error) => Err(io::Error::other(error.to_string())).during("unmount", &namespace)?,
-        }
-        fs::remove_dir_all(&folder).during("remove", &folder)?;
-        if let Some(record) = &record
-            && let Ok(network) = Conflist::from_value(&record.network)
-        {
-            self.sweep(&network);
-        }
-        Ok(())
-    }
-
     /// The name of a container that uses a network; `None` if none does. Networks of another home may have the same name.
     pub fn user(&self, network: &Conflist) -> Option<String> {
         let same = |record: &Record| is_of(record, network);
@@ -253,12 +135,14 @@ impl Networks {
 
     /// The addresses of a container whose network is up; empty if it is not.
     pub fn addresses_of(&self, id: &str) -> Vec<IpAddr> {
-        self.read(id).filter(|record| self.is_alive(record)).map(|record| record.addresses()).unwrap_or_default()
+        let own = self.records_of(id).into_iter().filter(|record| self.is_alive(record));
+        own.flat_map(|record| record.addresses()).collect()
     }
 
-    /// What the last plugin said of a container's network (CNI specification, "Section 5: Result Types"); absent if it is not up.
-    pub fn result_of(&self, id: &str) -> Option<serde_json::Value> {
-        self.read(id).filter(|record| self.is_alive(record)).and_then(|record| record.result)
+    /// What is known of a container's network (CNI specification, "Section 5: Result Types"); absent if it is not connected to it.
+    pub fn result_of(&self, id: &str, network: &str) -> Option<Value> {
+        let own = self.records_of(id).into_iter().find(|record| record.plan.network == network);
+        own.filter(|record| self.is_alive(record)).and_then(|record| record.result)
     }
 
     fn is_alive(&self, record: &Record) -> bool {
@@ -272,35 +156,13 @@ impl Networks {
     }
 
     /// Does the work of [`Self::prune`] under the lock.
-    fn reap(&self) -> Result<(), Error> {
-        let dead: Vec<Record> = self.records().into_iter().filter(|record| !self.is_alive(record)).collect();
-        for record in &dead {
-            self.take_down(&record.id)?;
+    pub(super) fn reap(&self) -> Result<(), Error> {
+        let dead = self.records().into_iter().filter(|record| !self.is_alive(record)).map(|record| record.id);
+        let dead: BTreeSet<String> = dead.collect();
+        for id in &dead {
+            self.take_down(id)?;
         }
         if dead.is_empty() { Ok(()) } else { self.refresh(None) }
-    }
-
-    /// Removes what plugins leave after the last container of a network: the bridge, and the chains in the firewall.
-    fn sweep(&self, network: &Conflist) {
-        let records = self.records();
-        if !records.iter().any(|record| is_of(record, network)) {
-            if let Some(bridge) = network.bridge() {
-                firewall::remove_isolation(bridge);
-                self.disown(bridge);
-            }
-            // No address of the network is in use any more.
-            if let Some(leases) = network.leases().filter(|leases| leases.starts_with(self.addresses())) {
-                let _ = fs::remove_dir_all(&leases);
-                let _ = leases.parent().map(fs::remove_dir);
-            }
-        }
-        if records.is_empty() {
-            firewall::remove_empty_chains();
-            // Removed only if they are empty.
-            let _ = fs::remove_dir(self.addresses());
-            let _ = fs::remove_dir(self.folder.join("networks"));
-            let _ = fs::remove_dir(self.folder.join("bridges"));
-        }
     }
 
     /// Calls `make` with what a new network must not have, and records the network that it returns the file of, so that networks of other
@@ -322,7 +184,7 @@ impl Networks {
             taken.subnets.extend(network.subnets());
         }
         let own = |name: &str| shared == Some(name) && self.is_own(name);
-        taken.subnets.extend(host::subnets().into_iter().filter(|(_, name)| !own(name)).map(|(subnet, _)| subnet));
+        taken.host.extend(host::subnets().into_iter().filter(|(_, name)| !own(name)).map(|(subnet, _)| subnet));
         taken.bridges.extend(host::names().into_iter().filter(|name| !own(name)));
         let path = make(&taken)?;
         self.claim(&path);
@@ -357,7 +219,7 @@ impl Networks {
         self.folder.join("networks").join(id)
     }
 
-    fn lock(&self) -> Result<Lock, Error> {
+    pub(super) fn lock(&self) -> Result<Lock, Error> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).during("create", &self.folder)?;
         let path = self.folder.join("lock");
         let file = File::create(&path).during("create", &path)?;
@@ -365,46 +227,73 @@ impl Networks {
         Ok(Lock(file))
     }
 
-    fn records(&self) -> Vec<Record> {
+    /// The file that is there while plugins may have left something in the firewall.
+    pub(super) fn plugins_mark(&self) -> PathBuf {
+        self.folder.join("plugins")
+    }
+
+    /// The file with the number of a bridge that was made here.
+    pub(super) fn bridge_file(&self, bridge: &str) -> PathBuf {
+        self.folder.join("bridges").join(bridge)
+    }
+
+    /// Whether a bridge was made here.
+    pub(super) fn is_own(&self, bridge: &str) -> bool {
+        let recorded = fs::read_to_string(self.bridge_file(bridge)).ok();
+        host::index(bridge).map(|index| index.to_string()).is_some_and(|index| recorded == Some(index))
+    }
+
+    /// Removes the folders that nothing is in.
+    pub(super) fn remove_empty_folders(&self) {
+        for folder in [self.addresses(), self.folder.join("networks"), self.folder.join("bridges")] {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+
+    pub(super) fn records(&self) -> Vec<Record> {
         let folder = self.folder.join("networks");
         let mut ids: Vec<_> =
             fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
         ids.sort();
-        ids.iter().filter_map(|id| self.read(id.to_str()?)).collect()
+        ids.iter().filter_map(|id| id.to_str()).flat_map(|id| self.records_of(id)).collect()
     }
 
-    fn read(&self, id: &str) -> Option<Record> {
-        serde_json::from_slice(&fs::read(self.place(id).join("state.json")).ok()?).ok()
+    /// The records of a container, by interface.
+    pub(super) fn records_of(&self, id: &str) -> Vec<Record> {
+        let files = fs::read_dir(self.place(id)).into_iter().flatten().flatten().map(|entry| entry.path());
+        let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+        let read = |path: PathBuf| serde_json::from_slice::<Record>(&fs::read(path).ok()?).ok();
+        let mut all: Vec<Record> = files.filter_map(read).collect();
+        all.sort_by(|one, other| one.interface.cmp(&other.interface));
+        all
     }
 
-    fn write(&self, record: &Record) -> Result<(), Error> {
-        let folder = self.place(&record.id);
+    pub(super) fn read(&self, id: &str, interface: &str) -> Option<Record> {
+        self.records_of(id).into_iter().find(|record| record.interface == interface)
+    }
+
+    /// The file of a record.
+    pub(super) fn file(&self, record: &Record) -> PathBuf {
+        self.place(&record.id).join(record.file_name())
+    }
+
+    pub(super) fn write(&self, record: &Record) -> Result<(), Error> {
+        let path = self.file(record);
         let json = serde_json::to_vec_pretty(record).expect("a record is JSON");
-        let (new, path) = (folder.join("state.json.new"), folder.join("state.json"));
+        let new = path.with_extension("new");
         Ok(fs::write(&new, json).and_then(|()| fs::rename(&new, &path)).during("write", &path)?)
     }
 }
 
 /// Whether a container is on this network. Those of two homes may have one name, but not one bridge.
-fn is_of(record: &Record, network: &Conflist) -> bool {
+pub(super) fn is_of(record: &Record, network: &Conflist) -> bool {
     record.plan.network == network.name
-        && Conflist::from_value(&record.network).is_ok_and(|other| other.bridge() == network.bridge())
-}
-
-/// Refuses a network whose bridge is yet to be made if the host has its addresses already.
-fn check_free(network: &Conflist) -> Result<(), Error> {
-    let taken = host::interfaces();
-    for subnet in network.subnets() {
-        if let Some((_, interface)) = taken.iter().find(|(other, _)| other.overlaps(subnet)) {
-            let (subnet, interface) = (subnet.to_string(), interface.clone());
-            return Err(Error::SubnetTaken { network: network.name.clone(), subnet, interface });
-        }
-    }
-    Ok(())
+        && Conflist::from_value(&record.network)
+            .is_ok_and(|other| other.bridge() == network.bridge() && other.leases() == network.leases())
 }
 
 /// Changes a hosts file in place: it must stay the same file, since it is mounted into a container.
-fn edit(path: &Path, change: impl FnOnce(&str) -> String) -> Result<(), Error> {
+pub(super) fn edit(path: &Path, change: impl FnOnce(&str) -> String) -> Result<(), Error> {
     let text = fs::read_to_string(path).during("read", path)?;
     let new = change(&text);
     if new != text {
@@ -413,14 +302,16 @@ fn edit(path: &Path, change: impl FnOnce(&str) -> String) -> Result<(), Error> {
     Ok(())
 }
 
-/// Assigns host ports, and fails before anything is made if one is not free.
+/// Assigns host ports, and fails before anything is made if one is not free. `default` is the address of ports that are published on none in
+/// particular; all if absent.
 pub fn assign_ports(
     networks: &Networks,
     publish: &[port::Publish],
     expose: &[port::Expose],
     all: bool,
+    default: Option<IpAddr>,
 ) -> Result<Vec<Mapping>, Error> {
-    match port::assign(publish, expose, all, &networks.taken()) {
+    match port::assign(publish, expose, all, default, &networks.taken()) {
         Ok(mappings) => Ok(mappings),
         Err(error) => {
             // If another container has the port, say which.

@@ -20,7 +20,8 @@ fn width(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-fn number(address: IpAddr) -> u128 {
+/// An address as a number, by which addresses of one family are ordered.
+pub(super) fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => u32::from(address).into(),
         IpAddr::V6(address) => address.into(),
@@ -56,6 +57,20 @@ impl Subnet {
         address.is_ipv6() == self.is_ipv6() && (number(self.address)..=self.last_number()).contains(&number(address))
     }
 
+    /// The address for all hosts of an IPv4 subnet, which is its last one.
+    pub(super) fn broadcast(self) -> IpAddr {
+        same_family(self.address, self.last_number())
+    }
+
+    /// Its address and its mask, in the order of the network.
+    pub(super) fn octets(self) -> (Vec<u8>, Vec<u8>) {
+        let length = usize::from(width(self.address)) / 8;
+        let rest = width(self.address) - self.bits;
+        let mask = if rest == 128 { 0 } else { u128::MAX << rest };
+        let octets = |number: u128| number.to_be_bytes()[16 - length..].to_vec();
+        (octets(number(self.address)), octets(mask))
+    }
+
     /// Whether they have an address in common.
     pub fn overlaps(self, other: Self) -> bool {
         self.contains(other.address) || other.contains(self.address)
@@ -87,7 +102,8 @@ impl Subnet {
     }
 }
 
-fn same_family(like: IpAddr, number: u128) -> IpAddr {
+/// The address of a number in the family of `like`.
+pub(super) fn same_family(like: IpAddr, number: u128) -> IpAddr {
     match like {
         IpAddr::V4(_) => Ipv4Addr::from(number as u32).into(),
         IpAddr::V6(_) => Ipv6Addr::from(number).into(),
@@ -143,6 +159,15 @@ mod tests {
         for text in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "x/8", "10.0.0.0/8/8"] {
             assert!(text.parse::<Subnet>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_subnet_is_an_address_and_a_mask() {
+        assert_eq!(subnet("10.63.0.0/12").octets(), (vec![10, 48, 0, 0], vec![255, 240, 0, 0]));
+        assert_eq!(subnet("0.0.0.0/0").octets(), (vec![0; 4], vec![0; 4]));
+        assert_eq!(subnet("::/0").octets().1, vec![0; 16]);
+        assert_eq!(subnet("fd00::/8").octets().1[..2], [255, 0]);
+        assert_eq!(subnet("10.63.0.0/16").broadcast(), ip("10.63.255.255"));
     }
 
     #[test]

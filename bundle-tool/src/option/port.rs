@@ -3,9 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
 use std::str::FromStr;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
 /// Why a port cannot be exposed or published.
 #[derive(Debug, thiserror::Error)]
@@ -194,29 +198,62 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Whether both use the same port of the host.
+    /// Whether both use the same port of the host. The two families have ports of their own.
     pub fn collides(&self, other: &Self) -> bool {
         let any = |ip: &IpAddr| ip.is_unspecified();
         self.host == other.host
             && self.protocol == other.protocol
+            && self.ip.is_ipv4() == other.ip.is_ipv4()
             && (self.ip == other.ip || any(&self.ip) || any(&other.ip))
     }
 
     /// Fails if a program of this host has the port. Which ports lead to containers is known by `network`.
     pub fn check(&self) -> Result<(), Error> {
-        let address = SocketAddr::new(self.ip, self.host);
-        let outcome = match self.protocol {
-            Protocol::Tcp => TcpListener::bind(address).map(drop),
-            Protocol::Udp => UdpSocket::bind(address).map(drop),
-            // The standard library has no SCTP sockets.
-            Protocol::Sctp => Ok(()),
+        match self.bind() {
+            // A family that this host has not is nobody's; only an address of its own must be one.
+            Err(Error::Bind { source, .. }) if self.ip.is_unspecified() && is_absent(&source) => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+
+    /// A socket with the port, which listens if the protocol has connections.
+    pub(crate) fn bind(&self) -> Result<OwnedFd, Error> {
+        let bind = || -> io::Result<OwnedFd> {
+            let (kind, protocol) = match self.protocol {
+                Protocol::Tcp => (SocketType::STREAM, ipproto::TCP),
+                Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
+                Protocol::Sctp => (SocketType::STREAM, ipproto::SCTP),
+            };
+            let family = if self.ip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+            let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, Some(protocol))?;
+            if self.ip.is_ipv6() {
+                sockopt::set_ipv6_v6only(&socket, true)?;
+            }
+            if self.protocol == Protocol::Tcp {
+                // Connections that have ended a moment ago do not hold the port.
+                sockopt::set_socket_reuseaddr(&socket, true)?;
+            }
+            rustix::net::bind(&socket, &SocketAddr::new(self.ip, self.host))?;
+            if kind == SocketType::STREAM {
+                rustix::net::listen(&socket, BACKLOG)?;
+            }
+            Ok(socket)
         };
-        let name = || format!("{address}/{}", self.protocol);
-        outcome.map_err(|source| match source.kind() {
+        let name = || format!("{}/{}", SocketAddr::new(self.ip, self.host), self.protocol);
+        bind().map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => Error::InUse(name(), self.container),
             _ => Error::Bind { port: name(), source },
         })
     }
+}
+
+/// The connections that wait to be accepted, of which a kernel allows fewer if it is set so.
+const BACKLOG: i32 = 4096;
+
+/// Whether the host has no such family of addresses, or no such protocol.
+fn is_absent(error: &io::Error) -> bool {
+    let absent = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL, Errno::PROTONOSUPPORT, Errno::SOCKTNOSUPPORT];
+    absent.iter().any(|each| error.raw_os_error() == Some(each.raw_os_error()))
 }
 
 impl fmt::Display for Mapping {
@@ -238,8 +275,15 @@ impl FromStr for Mapping {
 }
 
 /// Assigns a host port to each published port: the given one, a free one of the given range, or any free one. With `all`, exposed ports
-/// that are not published get free ones as well. `taken` are the ports that lead to other containers.
-pub fn assign(publish: &[Publish], expose: &[Expose], all: bool, taken: &[Mapping]) -> Result<Vec<Mapping>, Error> {
+/// that are not published get free ones as well. `taken` are the ports that lead to other containers. A port that is published on no
+/// address in particular is so on `default`, or on all addresses of both families.
+pub fn assign(
+    publish: &[Publish],
+    expose: &[Expose],
+    all: bool,
+    default: Option<IpAddr>,
+    taken: &[Mapping],
+) -> Result<Vec<Mapping>, Error> {
     let mut found: Vec<Mapping> = Vec::new();
     let mut wanted = publish.to_vec();
     if all {
@@ -249,49 +293,70 @@ pub fn assign(publish: &[Publish], expose: &[Expose], all: bool, taken: &[Mappin
         }
     }
     for each in &wanted {
-        let ip = each.ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let ips = match each.ip.or(default) {
+            Some(ip) => vec![ip],
+            None => both_families(),
+        };
         for (index, container) in each.container.clone().enumerate() {
-            let mapping = |host| Mapping { container, protocol: each.protocol, ip, host };
-            let free = |mapping: &Mapping, found: &[Mapping]| match taken
-                .iter()
-                .chain(found)
-                .find(|other| other.collides(mapping))
-            {
-                Some(_) => {
-                    Err(Error::InUse(format!("{}/{}", SocketAddr::new(ip, mapping.host), each.protocol), container))
-                }
-                None => mapping.check(),
+            // The same port of each family.
+            let mappings = |host| -> Vec<Mapping> {
+                ips.iter().map(|ip| Mapping { container, protocol: each.protocol, ip: *ip, host }).collect()
             };
+            let free = |mappings: &[Mapping], found: &[Mapping]| {
+                mappings.iter().try_for_each(|mapping| check(mapping, found, taken))
+            };
+            let first = ips[0];
             let chosen = match &each.host {
                 Some(host) if each.container.len() == 1 && host.len() > 1 => {
-                    let mut candidates = host.clone().map(mapping);
+                    let mut candidates = host.clone().map(mappings);
                     candidates
-                        .find(|mapping| free(mapping, &found).is_ok())
+                        .find(|mappings| free(mappings, &found).is_ok())
                         .ok_or_else(|| Error::NoneFree(format!("{}-{}/{}", host.start(), host.end(), each.protocol)))?
                 }
                 Some(host) => {
-                    let mapping =
-                        mapping(host.start() + u16::try_from(index).expect("a range of ports has at most 65535"));
+                    let mappings =
+                        mappings(host.start() + u16::try_from(index).expect("a range of ports has at most 65535"));
                     // A port that is published twice has one mapping.
-                    if found.contains(&mapping) {
+                    if mappings.iter().all(|mapping| found.contains(mapping)) {
                         continue;
                     }
-                    free(&mapping, &found)?;
-                    mapping
+                    free(&mappings, &found)?;
+                    mappings
                 }
                 None => {
                     let mut candidates =
-                        std::iter::repeat_with(|| ephemeral(ip, each.protocol)).take(64).flatten().map(mapping);
+                        std::iter::repeat_with(|| ephemeral(first, each.protocol)).take(64).flatten().map(mappings);
                     candidates
-                        .find(|mapping| free(mapping, &found).is_ok())
-                        .ok_or_else(|| Error::NoneFree(format!("{ip}/{}", each.protocol)))?
+                        .find(|mappings| free(mappings, &found).is_ok())
+                        .ok_or_else(|| Error::NoneFree(format!("{first}/{}", each.protocol)))?
                 }
             };
-            found.push(chosen);
+            found.extend(chosen);
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// All addresses of this host: those of IPv4, and those of IPv6 if it has any.
+fn both_families() -> Vec<IpAddr> {
+    let mut ips = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
+    // The addresses of all interfaces; there is no such file without IPv6, and none in it where that is disabled.
+    if std::fs::read_to_string("/proc/self/net/if_inet6").is_ok_and(|text| !text.is_empty()) {
+        ips.push(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    }
+    ips
+}
+
+/// Fails if the port leads to a container or a program has it.
+fn check(mapping: &Mapping, found: &[Mapping], taken: &[Mapping]) -> Result<(), Error> {
+    match taken.iter().chain(found).find(|other| other.collides(mapping)) {
+        Some(_) => {
+            let address = SocketAddr::new(mapping.ip, mapping.host);
+            Err(Error::InUse(format!("{address}/{}", mapping.protocol), mapping.container))
+        }
+        None => mapping.check(),
+    }
 }
 
 /// A port that the kernel considers free.
@@ -328,12 +393,18 @@ pub fn summary(mappings: &[Mapping], expose: &[Expose]) -> String {
         let length = (1..).take_while(|offset| follows(*offset)).count() as u16;
         let span = |port: u16| if length == 0 { port.to_string() } else { format!("{port}-{}", port + length) };
         let host = host.map(|(ip, port)| {
-            let ip = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
+            let ip = match ip {
+                // As Docker writes it.
+                IpAddr::V6(ip) if ip.is_unspecified() => "::".into(),
+                IpAddr::V6(ip) => format!("[{ip}]"),
+                IpAddr::V4(ip) => ip.to_string(),
+            };
             format!("{ip}:{}->", span(port))
         });
         words.push((*first, format!("{}{}/{protocol}", host.unwrap_or_default(), span(*first))));
         rest = &rest[usize::from(length) + 1..];
     }
+    // Stable: the addresses of a port stay in their order.
     words.sort_by_key(|(first, _)| *first);
     words.into_iter().map(|(_, word)| word).collect::<Vec<_>>().join(", ")
 }
@@ -391,7 +462,7 @@ mod tests {
     fn a_port_that_somebody_has_is_refused_in_one_line() {
         let held = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = held.local_addr().unwrap().port();
-        let outcome = assign(&[publish(&format!("127.0.0.1:{port}:80"))], &[], false, &[]);
+        let outcome = assign(&[publish(&format!("127.0.0.1:{port}:80"))], &[], false, None, &[]);
         let message = outcome.unwrap_err().to_string();
         assert_eq!(
             message,
@@ -401,15 +472,15 @@ mod tests {
 
     #[test]
     fn a_port_of_another_container_is_taken_though_nobody_listens() {
-        let first = assign(&[publish("127.0.0.1::80")], &[], false, &[]).unwrap();
+        let first = assign(&[publish("127.0.0.1::80")], &[], false, None, &[]).unwrap();
         let again = publish(&format!("{}:81", first[0].host));
-        assert!(matches!(assign(&[again], &[], false, &first), Err(Error::InUse(..))));
+        assert!(matches!(assign(&[again], &[], false, None, &first), Err(Error::InUse(..))));
     }
 
     #[test]
     fn free_ports_are_found_for_ranges_and_for_all_exposed() {
         let expose = ["90/udp".parse().unwrap(), "80".parse().unwrap()];
-        let found = assign(&[publish("127.0.0.1::80")], &expose, true, &[]).unwrap();
+        let found = assign(&[publish("127.0.0.1::80")], &expose, true, "127.0.0.1".parse().ok(), &[]).unwrap();
         assert_eq!(
             found.iter().map(|each| (each.container, each.protocol)).collect::<Vec<_>>(),
             [(80, Protocol::Tcp), (90, Protocol::Udp)]
@@ -417,8 +488,28 @@ mod tests {
         let held = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = held.local_addr().unwrap().port();
         if port < u16::MAX - 8 {
-            let found = assign(&[publish(&format!("127.0.0.1:{port}-{}:80", port + 8))], &[], false, &[]).unwrap();
+            let found =
+                assign(&[publish(&format!("127.0.0.1:{port}-{}:80", port + 8))], &[], false, None, &[]).unwrap();
             assert_ne!(found[0].host, port);
+        }
+    }
+
+    #[test]
+    fn a_port_on_no_address_is_on_all_of_both_families() {
+        let found = assign(&[publish("80")], &[], false, None, &[]).unwrap();
+        let ips: Vec<String> = found.iter().map(|mapping| mapping.ip.to_string()).collect();
+        assert_eq!(ips, both_families().iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert!(found.iter().all(|mapping| mapping.host == found[0].host));
+        let bound = assign(&[publish("80")], &[], false, Some("127.0.0.1".parse().unwrap()), &[]).unwrap();
+        assert_eq!((bound.len(), bound[0].ip.to_string().as_str()), (1, "127.0.0.1"));
+        let ports = ["0.0.0.0:80->80/tcp", "[::]:80->80/tcp", "10.0.0.1:80->80/tcp"]
+            .map(|text| text.parse::<Mapping>().unwrap());
+        assert!(!ports[0].collides(&ports[1]) && ports[0].collides(&ports[2]));
+        // Each family has its socket.
+        if found.len() == 2 {
+            let held: Vec<OwnedFd> = found.iter().map(|mapping| mapping.bind().unwrap()).collect();
+            assert!(found.iter().all(|mapping| matches!(mapping.check(), Err(Error::InUse(..)))));
+            drop(held);
         }
     }
 
@@ -429,6 +520,8 @@ mod tests {
         let many = [mapping("0.0.0.0:8000->80/tcp"), mapping("0.0.0.0:8001->81/tcp"), mapping("127.0.0.1:53->53/udp")];
         let expose = ["80".parse().unwrap(), "443".parse().unwrap()];
         assert_eq!(summary(&many, &expose), "127.0.0.1:53->53/udp, 0.0.0.0:8000-8001->80-81/tcp, 443/tcp");
+        let both = [mapping("0.0.0.0:8000->80/tcp"), mapping("[::]:8000->80/tcp")];
+        assert_eq!(summary(&both, &[]), "0.0.0.0:8000->80/tcp, :::8000->80/tcp");
         assert_eq!(summary(&[], &[]), "");
         assert_eq!(summary(&[mapping("[::1]:8000->80/tcp")], &[]), "[::1]:8000->80/tcp");
     }

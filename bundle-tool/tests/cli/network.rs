@@ -1,8 +1,12 @@
 //! network, and the hooks.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -17,18 +21,22 @@ fn networks_are_files_that_can_be_edited() {
     let described: Value = serde_json::from_str(work.run_with("network inspect mine", b"null").ok()).unwrap();
     assert_eq!((&described[0]["Name"], &described[0]["Driver"]), (&json!("mine"), &json!("bridge")));
     assert_eq!(described[0]["IPAM"]["Config"][0], json!({"Subnet": "10.99.0.0/24", "Gateway": "10.99.0.1"}));
-    let read = |name: &str| fs::read(work.path(&format!("oci/networks/{name}.conflist"))).unwrap();
-    let conflist: Value = serde_json::from_slice(&read("mine")).unwrap();
+    let read = |name: &str| -> Value {
+        let path = work.path(&format!("oci/networks/{name}.conflist"));
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    };
+    let conflist = read("mine");
     assert_eq!(conflist["plugins"][0]["ipam"]["ranges"][0][0]["subnet"], "10.99.0.0/24");
     assert_eq!(conflist["plugins"][2]["ingressPolicy"], "same-bridge");
     work.run("network create mine").fails(1, &["mine: network exists"]);
     work.run("network create --subnet 10.99.0.128/25 other").fails(1, &["other: --subnet 10.99.0.128/25: overlaps"]);
     let bridge = conflist["plugins"][0]["bridge"].as_str().unwrap();
     work.run(&format!("network create --bridge {bridge} other")).fails(1, &["other: ", "an interface of that name"]);
-    work.run("network create --opt com.docker.network.bridge.enable_icc=false other").fails(1, &["enable_icc"]);
-    work.run("network create --driver macvlan other").fails(2, &["macvlan"]);
+    work.run("network create --opt com.docker.network.bridge.enable_icc=x other").fails(1, &["enable_icc"]);
+    work.run("network create --driver macvlan other").fails(1, &["parent is missing"]);
+    work.run("network create --driver overlay other").fails(2, &["bridge, macvlan, ipvlan"]);
     work.run("network create --ipv6 --subnet fd77:5::/64 --label a=b -o com.docker.network.driver.mtu=1400 six").ok();
-    let six: Value = serde_json::from_slice(&read("six")).unwrap();
+    let six = read("six");
     assert_eq!(work.run("network ls --filter label=a=b --format {{.Name}}:{{.IPv6}}").ok(), "six:true");
     assert_eq!((&six["labels"]["a"], &six["plugins"][0]["mtu"]), (&json!("b"), &json!(1400)));
     assert_eq!(six["plugins"][0]["ipam"]["routes"].as_array().unwrap().len(), 2);
@@ -37,6 +45,7 @@ fn networks_are_files_that_can_be_edited() {
     work.run("network rm bridge").fails(1, &["bridge: a pre-defined network cannot be removed"]);
     assert_eq!(work.run("network rm mine").ok(), "mine");
     assert!(work.run_with("network inspect mine", b"null").stderr.contains("No such network: mine"));
+    work.run("network rm mine").fails(1, &["mine: no such network"]);
     if root() {
         work.run("create --network nosuch images:python:3.8").fails(125, &["--network: nosuch: no such network"]);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -67,6 +76,18 @@ impl Sleeper {
             .into_bytes()
     }
 
+    /// Answers connections to a port inside.
+    fn serve(&self, port: u16) {
+        let namespace = fs::File::open(format!("/proc/{}/ns/net", self.0.id())).unwrap();
+        std::thread::spawn(move || {
+            rustix::thread::move_into_link_name_space(namespace.as_fd(), None).unwrap();
+            let listener = TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, port)).unwrap();
+            for stream in listener.incoming() {
+                let _ = stream.unwrap().write_all(b"served");
+            }
+        });
+    }
+
     fn end(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
@@ -81,10 +102,12 @@ impl Drop for Sleeper {
     }
 }
 
-/// What the firewall says of a container.
-fn rules(id: &str) -> String {
-    let output = Command::new("iptables-save").output().unwrap();
-    String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.contains(id)).collect()
+/// What a server at the address says; `None` if there is none.
+fn ask(address: &str) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&address.parse().unwrap(), Duration::from_secs(2)).ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 #[test]
@@ -106,15 +129,25 @@ fn hooks_bring_a_network_up_and_down_and_a_crash_is_cleaned_up() {
         .to_owned();
 
     let mut container = Sleeper::new();
+    container.serve(80);
     work.run_with("hook up", &container.state(&bundle)).ok();
-    assert!(record.join("netns").exists() && rules(&id).contains(&port));
+    assert!(record.join("netns").exists());
+    let address = format!("127.0.0.1:{port}");
+    assert_eq!(ask(&address).as_deref(), Some("served"));
+    // It is a result of CNI's plugins, and they would know the address for theirs.
+    let state: Value = serde_json::from_slice(&fs::read(record.join("state.json")).unwrap()).unwrap();
+    assert_eq!((&state["native"], &state["result"]["interfaces"][2]["name"]), (&json!(true), &json!("eth0")));
+    let ip = state["result"]["ips"][0]["address"].as_str().unwrap().split('/').next().unwrap();
+    let lease =
+        Path::new("/run/bundle-tool/addresses").join(state["result"]["interfaces"][0]["name"].as_str().unwrap());
+    assert_eq!(fs::read_to_string(lease.join("bridge").join(ip)).unwrap(), format!("{id}\r\neth0"));
     assert!(hosts().lines().last().unwrap().ends_with(&id[..12]), "{}", hosts());
     // The port is the container's though no program of the host listens on it.
     work.run(&format!("create -p {port}:80 images:python:3.8")).fails(1, &["leads to container web"]);
 
     work.run_with("hook down", &container.state(&bundle)).ok();
     work.run_with("hook down", &container.state(&bundle)).ok();
-    assert!(!record.exists() && rules(&id).is_empty() && !hosts().contains(&id[..12]));
+    assert!(!record.exists() && ask(&address).is_none() && !hosts().contains(&id[..12]));
 
     // A runtime that was killed calls no hook: its container's port is free all the same, and delete cleans up.
     work.run_with("hook up", &container.state(&bundle)).ok();
@@ -122,7 +155,7 @@ fn hooks_bring_a_network_up_and_down_and_a_crash_is_cleaned_up() {
     work.run(&format!("create --name next -p {port}:80 images:python:3.8")).ok();
     assert!(record.exists());
     work.run("delete web next").ok();
-    assert!(!record.exists() && rules(&id).is_empty());
+    assert!(!record.exists() && ask(&address).is_none());
     work.is_clean();
 }
 

@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use bundle_tool::bundle::Bundle;
 use bundle_tool::config::Namespace;
 use bundle_tool::container::Connection;
-use bundle_tool::network::Mode;
 use bundle_tool::network::files::ExtraHost;
+use bundle_tool::network::{Choice, Endpoint, Mode, is_mac};
 use bundle_tool::option::boolean;
 use bundle_tool::option::domain::Domain;
 use bundle_tool::option::port::{Expose, Publish};
@@ -22,10 +22,11 @@ use super::{candidates, refuse};
 #[derive(clap::Args)]
 #[command(next_help_heading = "Network")]
 pub(super) struct Network {
-    /// Connect the container to a network: bridge, none, host, container:NAME or the name of a network [default: bridge
-    /// for root, else host].
+    /// Connect the container to a network: bridge, none, host, container:NAME or the name of a network, or
+    /// name=NETWORK,alias=NAME,ip=IP,ip6=IP,mac-address=MAC; may be repeated for networks by their names [default: bridge for
+    /// root, else host].
     #[arg(long, alias = "net", value_name = "NETWORK", allow_hyphen_values = true, add = candidates::network_modes())]
-    pub(super) network: Option<Mode>,
+    pub(super) network: Vec<Choice>,
     /// Publish a container's port, or a range of ports, to the host; may be repeated.
     #[arg(short, long, value_name = "[[IP:]PORT:]PORT[/PROTOCOL]", allow_hyphen_values = true)]
     pub(super) publish: Vec<Publish>,
@@ -79,7 +80,7 @@ impl Network {
         let root = rustix::process::geteuid().is_root() && !rootfs::in_user_namespace();
         // Only root can create interfaces on the host.
         let default = if root { Mode::Named("bridge".into()) } else { Mode::Host };
-        let mode = self.network.clone().unwrap_or(default);
+        let mode = self.network.first().map_or(default, |choice| choice.mode.clone());
         Ok(match &mode {
             Mode::Host => (mode, None, Namespace::Host),
             Mode::None | Mode::Named(_) => (mode, None, Namespace::Private),
@@ -95,17 +96,11 @@ impl Network {
         if !self.link_local_ip.is_empty() {
             return refuse("--link-local-ip", "not supported by CNI's bridge plugin");
         }
-        if let Some(mac) = &self.mac_address {
-            let parts: Vec<&str> = mac.split([':', '-']).collect();
-            let good = parts.len() == 6
-                && parts.iter().all(|part| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit()));
-            if !good {
-                return refuse(
-                    "--mac-address",
-                    format!("{mac:?} is not a valid MAC address (such as 02:42:ac:11:00:02)"),
-                );
-            }
+        if let Some(mac) = self.mac_address.as_ref().filter(|mac| !is_mac(mac)) {
+            return refuse("--mac-address", format!("{mac:?} is not a valid MAC address (such as 02:42:ac:11:00:02)"));
         }
+        let first = self.network.first().map(|choice| choice.endpoint.clone()).unwrap_or_default();
+        let others = self.others()?;
         let links: anyhow::Result<Vec<_>> = self.link.iter().map(|link| linked(home, link)).collect();
         Ok(Connection {
             mode,
@@ -113,17 +108,37 @@ impl Network {
             publish: self.publish.clone(),
             publish_all: self.publish_all,
             expose: self.expose.clone(),
-            ip: self.ip.map(IpAddr::V4),
-            ip6: self.ip6.map(IpAddr::V6),
-            mac: self.mac_address.clone(),
-            aliases: self.network_alias.clone(),
+            ip: self.ip.map(IpAddr::V4).or(first.ip),
+            ip6: self.ip6.map(IpAddr::V6).or(first.ip6),
+            mac: self.mac_address.clone().or(first.mac),
+            aliases: first.aliases.into_iter().chain(self.network_alias.iter().cloned()).collect(),
             links: links?,
+            others,
         })
+    }
+
+    /// The networks beside the first.
+    fn others(&self) -> anyhow::Result<Vec<Endpoint>> {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut all = Vec::new();
+        for choice in &self.network {
+            match &choice.mode {
+                Mode::Named(name) if !seen.insert(name) => {
+                    return refuse("--network", format!("{name}: given twice"));
+                }
+                Mode::Named(name) => all.push(Endpoint { network: name.clone(), ..choice.endpoint.clone() }),
+                _ if self.network.len() > 1 => {
+                    return refuse("--network", "only networks by their names can be given together");
+                }
+                _ => {}
+            }
+        }
+        Ok(all.into_iter().skip(1).collect())
     }
 }
 
 /// Reads `CONTAINER[:ALIAS]`: the container's name, and its name for the new container.
-fn linked(home: &Home, text: &str) -> anyhow::Result<(String, String)> {
+pub(in crate::command) fn linked(home: &Home, text: &str) -> anyhow::Result<(String, String)> {
     let (container, alias) = text.split_once(':').unwrap_or((text, text));
     let word = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if container.is_empty() || alias.is_empty() || !alias.bytes().all(word) {
