@@ -65,7 +65,11 @@ impl Output {
 /// only their message: `run-tool run failed: …`.
 fn is_error(line: &str) -> bool {
     let first = line.split(": ").next().unwrap_or_default();
-    first == "docker" || first.ends_with(" failed") || TOOLS.contains(&first) || line.contains(" level=error msg=")
+    first == "docker"
+        || first == "Error"
+        || first.ends_with(" failed")
+        || TOOLS.contains(&first)
+        || line.contains(" level=error msg=")
 }
 
 impl std::fmt::Display for Output {

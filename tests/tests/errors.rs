@@ -167,10 +167,7 @@ fn a_wrong_dockerfile() {
         let output = work.sh("docker build --quiet -t built context");
         assert_eq!(output.status, 1, "{dockerfile}{output}");
         let last = output.stderr.lines().last().unwrap_or_default();
-        assert!(
-            last.starts_with("build-tool: ") && last.contains(place) && last.contains(word),
-            "{dockerfile}{output}"
-        );
+        assert!(last.starts_with("docker: ") && last.contains(place) && last.contains(word), "{dockerfile}{output}");
         assert_eq!(output.stdout, "", "{dockerfile}");
     }
     work.sh("docker build nosuch").fails_saying(1, &["nosuch"]);
@@ -214,7 +211,7 @@ fn no_such_program_in_the_container() {
     work.sh("docker run --rm --network none -u nosuch busybox true").fails_saying(125, &["nosuch"]);
     work.sh("docker run --rm --network none -w relative busybox true").fails_saying(125, &["relative"]);
     work.sh("docker run -d --network none --name up busybox sleep 1000").ok();
-    work.sh("docker exec up nosuch").fails_saying(127, &["nosuch"]);
+    work.sh("docker exec up nosuch").fails_saying(126, &["nosuch"]);
     work.sh("docker exec up /etc/passwd").fails_saying(126, &["/etc/passwd"]);
     work.sh("docker exec up sh -c 'exit 5'").fails(5);
     work.sh("docker run -d --network none --name never busybox nosuch").fails_saying(127, &["nosuch"]);

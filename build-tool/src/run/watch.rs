@@ -10,6 +10,10 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
+use image_tool::address::home::Home;
+use image_tool::layer::cache::Cache;
+use image_tool::layer::stack;
+
 use crate::cache::folder;
 
 use super::runtime;
@@ -59,6 +63,12 @@ pub fn watch(builds: &Path, build: u32) -> io::Result<()> {
     while std::os::unix::process::parent_id() == build {
         std::thread::sleep(Duration::from_millis(1));
     }
-    folder::sweep(builds, runtime::end_orphan);
+    folder::sweep(builds, |folder| {
+        runtime::end_orphan(folder);
+        // An image of base layers is mounted for all builds; whoever goes last unmounts it.
+        if let Some(home) = builds.parent() {
+            stack::sweep(&Cache::of(&Home::at(home)));
+        }
+    });
     Ok(())
 }

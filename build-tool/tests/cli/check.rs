@@ -63,8 +63,11 @@ fn calls_say_what_a_dockerfile_offers() {
     assert_eq!(work.run(&["build", "--call", "targets", "context"]).ok().stdout, targets);
     let outline = work.run(&["build", "--call=outline", "--build-arg", "V=2", "context"]).ok().stdout;
     assert_eq!(outline, "TARGET: two\n\nBUILD ARG   VALUE   DESCRIPTION\nV           2       is a version\n\n");
-    let outline = work.run(&["build", "--call=outline,format=json", "--target", "one", "context"]).ok().stdout;
+    let outline = work.run(&["build", "--call=outline,format=json", "context"]).ok().stdout;
     assert_eq!(serde_json::from_str::<Value>(&outline).unwrap()["args"][0]["value"], "1");
+    let outline = work.run(&["build", "--call=outline,format=json", "--target", "one", "context"]).ok().stdout;
+    let arguments = serde_json::from_str::<Value>(&outline).unwrap()["args"].clone();
+    assert_eq!(arguments, Value::Array(Vec::new()), "no instruction of the target takes it");
     assert_eq!(work.run(&["build", "--check", "context"]).ok().stdout, "Check complete, no warnings found.\n");
     work.file("context/Dockerfile", "FROM scratch as a\nLABEL a=b\n");
     let run = work.run(&["build", "--call=check", "context"]);

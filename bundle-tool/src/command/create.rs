@@ -9,7 +9,7 @@ use image_tool::address::home::Home;
 use image_tool::layer::progress;
 use image_tool::layout;
 use image_tool::program::meter::Meter;
-use image_tool::program::pipe;
+use image_tool::program::{caller, pipe};
 
 use super::options::Options;
 use super::pull::{self, When};
@@ -77,7 +77,8 @@ impl Create {
         if streams.detach && streams.attach {
             return Err(Rejected::new(anyhow::anyhow!("Conflicting options: -a and -d"), 1).into());
         }
-        if streams.terminal && streams.input && !streams.detach && !std::io::stdin().is_terminal() {
+        let starts = caller::caller().is_none_or(|name| name != "docker create");
+        if starts && streams.terminal && streams.input && !streams.detach && !std::io::stdin().is_terminal() {
             return Err(Rejected::new(anyhow::anyhow!("the input device is not a TTY"), 1).into());
         }
         Ok(())

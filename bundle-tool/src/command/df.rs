@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::joined;
 
-/// Show what images, containers, volumes and the build cache take on disk, as `docker system df` does.
+/// Show what images, containers, volumes and the build cache take on disk.
 ///
 /// Reads a runtime's list of containers from standard input, unless that is a terminal.
 #[derive(clap::Args)]

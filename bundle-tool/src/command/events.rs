@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 
 use super::filter::{Filter, Filters};
 
-/// Print what happens to containers, volumes and networks, as `docker events` does.
+/// Print what happens to containers, volumes and networks.
 ///
 /// Events come from the journal events.jsonl in $OCI_HOME, in which each program records what it does; no program has to run for that.
 /// Without --until, waits for more.

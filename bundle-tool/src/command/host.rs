@@ -9,7 +9,7 @@ use image_tool::show::template::{Template, Value};
 use super::inspect::BadTemplate;
 use super::joined;
 
-/// Print the version of these programs and of what they are compatible with, as `docker version` does.
+/// Print the version of these programs and of what they are like.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
   bundle-tool version

@@ -14,7 +14,7 @@ use image_tool::show::template::{Template, Value};
 
 use super::{candidates, create, joined, note};
 
-/// Print the details of containers, images, networks and volumes as JSON, as `docker inspect` does.
+/// Print containers, images, networks and volumes as JSON.
 ///
 /// Reads a runtime's list of containers from standard input, from which the state of a container comes. A name can be that of a
 /// container, an image of the default layout, a network or a volume, in this order.

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use anyhow::{Context as _, bail};
 use image_tool::address::Address;
 use image_tool::layout::platform::Platform;
+use image_tool::program::{Said, caller};
 
 /// When an image is pulled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,12 @@ pub(super) fn image(address: &Address, platform: Option<&Platform>, quiet: bool)
     let status = status.with_context(|| {
         format!("start registry-tool to pull {reference} (install it beside bundle-tool or in PATH)")
     })?;
-    if status.success() { Ok(()) } else { bail!("{reference}: not pulled ({status})") }
+    match status.code() {
+        Some(0) => Ok(()),
+        // It has said why.
+        Some(_) => Err(Said(if caller::caller().is_some_and(|name| name == "docker run") { 125 } else { 1 }).into()),
+        None => bail!("pull {reference}: registry-tool was killed ({status})"),
+    }
 }
 
 /// The path of a program of this family: beside this one, or else its bare name, to be found in PATH.

@@ -12,7 +12,7 @@ use image_tool::show::template::Value;
 
 use super::{candidates, joined};
 
-/// Show what containers use, again each second, as `docker stats` does.
+/// Show what containers use, again each second.
 ///
 /// Reads a runtime's list of containers from standard input. The numbers come from the kernel. Containers that start later are not
 /// shown.

@@ -94,7 +94,6 @@ fn what_is_wrong_is_told_in_one_line_and_nothing_is_left() {
         ("--pid container:nosuch images:python:3.8", 1, &["--pid: nosuch: no such bundle"]),
         ("--ip 10.0.0.5 images:python:3.8", 125, &["--ip: needs a network"]),
         ("--label org.oci-tools.rm=true images:python:3.8", 125, &["--label: org.oci-tools.rm"]),
-        ("--add-host me:host-gateway images:python:3.8", 125, &["--add-host: host-gateway"]),
         ("--health-interval 5s images:python:3.8", 125, &["--health-cmd"]),
         ("--nosuch images:python:3.8", 2, &["--nosuch"]),
         ("-m 1x images:python:3.8", 2, &["1x"]),

@@ -123,8 +123,7 @@ fn hooks_bring_a_network_up_and_down_and_a_crash_is_cleaned_up() {
     let published = fs::read_to_string(Path::new(&bundle).join("config.json")).unwrap();
     let port = published
         .split("127.0.0.1:")
-        .nth(1)
-        .and_then(|rest| rest.split("->").next())
+        .find_map(|rest| rest.split("->").next().filter(|port| port.parse::<u16>().is_ok()))
         .unwrap_or_else(|| panic!("{published}"))
         .to_owned();
 

@@ -22,6 +22,12 @@ impl Home {
         Self(data.join("oci"))
     }
 
+    /// The data folder at a path.
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
     /// The path of the data folder.
     #[must_use]
     pub fn path(&self) -> &Path {

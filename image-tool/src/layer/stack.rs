@@ -17,6 +17,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
@@ -221,27 +222,22 @@ impl Shared {
     fn new(cache: &Cache, diff_ids: &[Digest], source: &Open<'_>) -> Result<Self, Error> {
         let merged = Merged::new(cache, diff_ids);
         let state = merged.state();
-        let found = |lock| Self { path: merged.place.clone(), cache: cache.clone(), lock: Some(lock) };
-        if mount::is_mounted(&merged.place) {
+        loop {
+            // Waits for whoever is mounting or unmounting the image.
             let lock = cache.lock_file(&state, FlockOperation::LockShared)?;
             if mount::is_erofs(&merged.place) {
-                return Ok(found(lock));
+                return Ok(Self { path: merged.place, cache: cache.clone(), lock: Some(lock) });
+            }
+            drop(lock);
+            // But not for other users: one that has mounted it meanwhile may itself wait for what this thread is doing.
+            match cache.lock_file(&state, FlockOperation::NonBlockingLockExclusive) {
+                Ok(lock) => merged.mount(cache, diff_ids, source, lock)?,
+                Err(cache::Error::Io(Io { source, .. })) if source.kind() == io::ErrorKind::WouldBlock => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(error) => return Err(error.into()),
             }
         }
-        let lock = cache.lock_file(&state, FlockOperation::LockExclusive)?;
-        let copy = lock.try_clone().during("open", &state)?;
-        // Another process may have mounted it meanwhile.
-        if !mount::is_erofs(&merged.place) {
-            let mount = merged.make(cache, diff_ids, source, lock)?;
-            match fs::create_dir(&merged.place) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                other => other.during("create", &merged.place)?,
-            }
-            mount.attach(&merged.place)?;
-        }
-        // Without releasing it, so that nobody unmounts the image in between.
-        rustix::fs::flock(&copy, FlockOperation::LockShared).during("lock", &state)?;
-        Ok(found(copy))
     }
 }
 
@@ -274,6 +270,24 @@ impl Merged {
 
     fn path(&self) -> PathBuf {
         self.place.with_extension("erofs")
+    }
+
+    /// Mounts the image for all, unless it is. `lock` is that of its state, held exclusively, and given up at the end: flock(2) makes no
+    /// exclusive lock a shared one without a moment in which others can unmount the image again.
+    fn mount(&self, cache: &Cache, diff_ids: &[Digest], source: &Open<'_>, lock: File) -> Result<(), Error> {
+        if mount::is_erofs(&self.place) {
+            return Ok(());
+        }
+        let state = self.state();
+        let held = lock.try_clone().during("open", &state)?;
+        let mount = self.make(cache, diff_ids, source, lock)?;
+        match fs::create_dir(&self.place) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other.during("create", &self.place)?,
+        }
+        mount.attach(&self.place)?;
+        drop(held);
+        Ok(())
     }
 
     /// Mounts the image, which is made before if necessary. `lock` is that of its state, held exclusively.

@@ -56,8 +56,19 @@ fn the_examples_in_help_work() {
             if example.contains("--uid-map") && !rustix::process::geteuid().is_root() {
                 continue;
             }
-            let mut shell = Command::new("sh");
-            shell.args(["-ec", example]).current_dir(work.0.path()).env("OCI_HOME", work.path("home"));
+            if matches!(command, "mount" | "unmount") && !rustix::process::geteuid().is_root() {
+                continue;
+            }
+            // What is mounted at /mnt is gone with the shell.
+            let mut shell = Command::new(if command.ends_with("mount") { "unshare" } else { "sh" });
+            if command.ends_with("mount") {
+                shell.args(["--mount", "sh"]);
+            }
+            let mounted = if example.contains(" unmount ") { "image-tool mount :python:3.8 /mnt\n" } else { "" };
+            shell
+                .args(["-ec", &format!("{mounted}{example}")])
+                .current_dir(work.0.path())
+                .env("OCI_HOME", work.path("home"));
             let path = std::env::var("PATH").unwrap();
             shell.env("PATH", format!("{}:{}:{path}", work.path("bin").display(), tool.display()));
             let output = shell.env_remove("OCI_LAYOUT").env_remove("SOURCE_DATE_EPOCH").output().unwrap();

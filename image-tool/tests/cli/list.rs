@@ -25,7 +25,7 @@ fn list_prints_addresses_tables_and_templates() {
     assert_eq!(json["annotations"]["org.opencontainers.image.ref.name"], "python:3.8");
     assert_eq!(work.run("list").ok(), "", "a default layout that is not there yet is empty");
     work.run("list nowhere").fails(1, &["nowhere", "no image layout", "registry-tool pull"]);
-    work.run("list images --format {{.Nope}}").fails(1, &["Nope", "Repository"]);
-    work.run("list images --format {{.Tag").fails(2, &["{{"]);
+    work.run("list images --format {{.Nope}}").fails(1, &["template: :1:2: ", "can't evaluate field Nope"]);
+    work.run("list images --format {{.Tag").fails(1, &["unclosed action"]);
     work.run("list images -f color=red").fails(2, &["reference=PATTERN"]);
 }

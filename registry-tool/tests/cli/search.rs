@@ -19,8 +19,8 @@ fn search_shows_dockers_table_or_looks_through_the_catalog() {
     mirror(&world, &[&hub]);
     let table = "\
 NAME                DESCRIPTION         STARS               OFFICIAL            AUTOMATED
-python              A language          5757                [OK]
-pypy                Fast                260                 [OK]
+python              A language          5757                [OK]                \n\
+pypy                Fast                260                 [OK]                \n\
 xag/python          Mine own            3                                       [OK]
 ";
     assert_eq!(world.run(&["search", "python"]).good().out(), table);

@@ -26,7 +26,12 @@ fn page() -> String {
         // Writing to a String cannot fail.
         let _ = write!(page, ".TP\n.B {command}\n{}\n", escaped(why));
     }
-    page += ".SH COMMANDS\n";
+    page += ".SH OPTIONS\n.nf\n";
+    let of_docker = Usage::find("").map(|usage| usage.help("")).unwrap_or_default();
+    for option in of_docker.lines().skip_while(|line| *line != "Options:").skip(1).take_while(|line| !line.is_empty()) {
+        page += &escaped(&format!("{option}\n"));
+    }
+    page += ".fi\n.SH COMMANDS\n";
     for usage in table::all().filter(|usage| !usage.path.is_empty() && !usage.is_group()) {
         let _ = write!(page, ".SS docker {}\n.nf\n{}.fi\n", usage.path, escaped(&body(&usage)));
     }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use bundle_tool::option::boolean;
 use bundle_tool::option::environment;
 use clap::{ArgAction, ValueHint};
@@ -44,7 +43,10 @@ pub(super) struct Program {
 
 impl Program {
     pub(super) fn variables(&self) -> anyhow::Result<Vec<String>> {
-        environment::given(&self.env_file, &self.env).context("--env")
+        environment::given(&self.env_file, &self.env).map_err(|error| {
+            let is_of_file = matches!(error, environment::Error::Io(_) | environment::Error::Line { .. });
+            anyhow::Error::new(error).context(if is_of_file { "--env-file" } else { "--env" })
+        })
     }
 }
 
