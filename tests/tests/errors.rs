@@ -29,7 +29,7 @@ fn a_missing_image() {
         .fails_saying(1, &["bundle-tool: images:python:3.8", "no such image", "registry-tool pull python:3.8 images"]);
     work.sh("image-tool inspect :nosuch").fails_saying(1, &["image-tool: ", "nosuch"]);
     work.write("context/Dockerfile", "FROM busybox\nFROM nosuch:1\nCOPY --from=0 /bin /bin\n");
-    work.sh("docker build context 2>&1 >/dev/null | grep build-tool: >&2; exit 1").fails_saying(1, &["nosuch:1"]);
+    work.sh("docker build context 2>&1 >/dev/null | grep docker: >&2; exit 1").fails_saying(1, &["nosuch:1"]);
     sound(&work);
 }
 
@@ -217,11 +217,11 @@ fn no_such_program_in_the_container() {
     work.sh("docker run -d --network none --name never busybox nosuch").fails_saying(127, &["nosuch"]);
     assert_eq!(
         work.sh("docker ps -a --format '{{.Names}}'").ok(),
-        "up\n",
-        "a container that never started is not kept"
+        "never\nup\n",
+        "as docker does, a container that could not start is kept"
     );
     work.sh("docker exec nosuch true").fails_saying(1, &["nosuch"]);
-    work.sh("docker rm -f up").ok();
+    work.sh("docker rm -f up never").ok();
     sound(&work);
 }
 
@@ -232,7 +232,7 @@ fn no_such_container() {
     for verb in ["stop", "kill", "rm", "logs", "start", "wait"] {
         work.sh(&format!("docker {verb} nosuch")).fails_saying(1, &["nosuch"]);
     }
-    work.sh("docker nosuch").fails_saying(1, &["nosuch"]);
+    assert_eq!(work.sh("docker nosuch").fails(1), "docker: 'nosuch' is not a docker command.\nSee 'docker --help'\n");
     sound(&work);
 }
 

@@ -103,6 +103,14 @@ impl Layer {
     }
 }
 
+/// What a lock of a state file was taken for.
+pub(super) enum Claim<T> {
+    /// It is there, and stays as long as the shared lock in it is held.
+    Found(T),
+    /// It is not there; the lock is exclusive.
+    Missing(File),
+}
+
 /// The cache of layers.
 #[derive(Debug, Clone)]
 pub struct Cache {
@@ -278,6 +286,29 @@ impl Cache {
         self.lock_file(&self.state(diff_id), operation)
     }
 
+    /// What `found` finds under a shared lock of a state file, or an exclusive lock of it for whoever is to make what is not there.
+    pub(super) fn claim<T>(
+        &self,
+        state: &Path,
+        found: impl Fn(File) -> Result<Option<T>, Error>,
+    ) -> Result<Claim<T>, Error> {
+        loop {
+            // Waits for whoever is making or removing it.
+            if let Some(found) = found(self.lock_file(state, FlockOperation::LockShared)?)? {
+                return Ok(Claim::Found(found));
+            }
+            // But not for others who use it: whoever was faster keeps it once it is there, perhaps for as long as we keep others
+            // waiting, be it in this very process.
+            match self.lock_file(state, FlockOperation::NonBlockingLockExclusive) {
+                Ok(lock) => return Ok(Claim::Missing(lock)),
+                Err(Error::Io(refused)) if refused.kind() == io::ErrorKind::WouldBlock => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Locks a file of the cache, which is made if it is not there.
     pub(super) fn lock_file(&self, path: &Path, operation: FlockOperation) -> Result<File, Error> {
         let folder = path.parent().expect("a file of the cache has a folder");
@@ -320,20 +351,10 @@ impl Cache {
 
     fn ensure(&self, diff_id: &Digest, make: impl FnOnce(&Path) -> Result<(), Error>) -> Result<Layer, Error> {
         let state = self.state(diff_id);
-        let found = |lock: File| self.found(diff_id, lock).during("read", &state);
-        let lock = loop {
-            if let Some(layer) = found(self.lock(diff_id, FlockOperation::LockShared)?)? {
-                return Ok(layer);
-            }
-            // Whoever was faster keeps the layer once it is there, perhaps for as long as we keep others waiting: it must not be
-            // waited for.
-            match self.lock(diff_id, FlockOperation::NonBlockingLockExclusive) {
-                Ok(lock) => break lock,
-                Err(Error::Io(refused)) if refused.kind() == io::ErrorKind::WouldBlock => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err(error) => return Err(error),
-            }
+        let found = |lock: File| Ok(self.found(diff_id, lock).during("read", &state)?);
+        let lock = match self.claim(&state, found)? {
+            Claim::Found(layer) => return Ok(layer),
+            Claim::Missing(lock) => lock,
         };
         let mut writer = lock.try_clone().during("open", &state)?;
         // Another process may have unpacked it meanwhile.

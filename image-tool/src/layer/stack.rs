@@ -17,11 +17,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
-use super::cache::{self, Archive, Cache, Layer, Source};
+use super::cache::{self, Archive, Cache, Claim, Layer, Source};
 use super::{erofs, merge, mount, parallel};
 use crate::address::digest::{self, Digest, Hasher};
 use crate::beneath::Unfinished;
@@ -222,22 +221,14 @@ impl Shared {
     fn new(cache: &Cache, diff_ids: &[Digest], source: &Open<'_>) -> Result<Self, Error> {
         let merged = Merged::new(cache, diff_ids);
         let state = merged.state();
-        loop {
-            // Waits for whoever is mounting or unmounting the image.
-            let lock = cache.lock_file(&state, FlockOperation::LockShared)?;
-            if mount::is_erofs(&merged.place) {
-                return Ok(Self { path: merged.place, cache: cache.clone(), lock: Some(lock) });
+        let found = |lock| Ok(mount::is_erofs(&merged.place).then_some(lock));
+        let lock = loop {
+            match cache.claim(&state, found)? {
+                Claim::Found(lock) => break lock,
+                Claim::Missing(lock) => merged.mount(cache, diff_ids, source, lock)?,
             }
-            drop(lock);
-            // But not for other users: one that has mounted it meanwhile may itself wait for what this thread is doing.
-            match cache.lock_file(&state, FlockOperation::NonBlockingLockExclusive) {
-                Ok(lock) => merged.mount(cache, diff_ids, source, lock)?,
-                Err(cache::Error::Io(Io { source, .. })) if source.kind() == io::ErrorKind::WouldBlock => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        };
+        Ok(Self { path: merged.place, cache: cache.clone(), lock: Some(lock) })
     }
 }
 

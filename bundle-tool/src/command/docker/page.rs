@@ -39,7 +39,7 @@ fn page() -> String {
              executed.\n.TP\n.B 127\nThe program does not exist.\n.TP\n.B N\nThe program's own status; 128 + N if signal N killed it.\n";
     page += ".SH ENVIRONMENT\n.TP\n.B OCI_HOME, OCI_LAYOUT\nWhere images, containers and volumes are.\n.TP\n.B RUN_TOOL_ROOT\nThe folder for the state of \
              containers.\n.TP\n.B DOCKER_CONFIG\nThe folder with docker's config.json.\n";
-    page += ".SH SEE ALSO\nbundle\\-tool(1), image\\-tool(1), registry\\-tool(1), build\\-tool(1), run\\-tool(1), docker(1)\n";
+    page += ".SH SEE ALSO\n\\fBbuild\\-tool\\fR(1), \\fBbundle\\-tool\\fR(1), \\fBdocker\\fR(1), \\fBimage\\-tool\\fR(1), \\fBregistry\\-tool\\fR(1), \\fBrun\\-tool\\fR(1)\n";
     page
 }
 

@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 use oci_spec::image::{Descriptor, MediaType};
 use rustix::fs::FlockOperation;
 
-use super::{BOOT, Cache, Error, Source, TEMPORARY, boot, remove_tree, write_state};
+use super::{BOOT, Cache, Claim, Error, Source, TEMPORARY, boot, remove_tree, write_state};
 use crate::address::digest::{Digest, Hasher};
 use crate::beneath::Unfinished;
 use crate::error::During;
@@ -76,7 +76,10 @@ impl Cache {
             return Ok(archive);
         }
         let state = self.state(diff_id);
-        let mut lock = self.lock(diff_id, FlockOperation::LockExclusive)?;
+        let mut lock = match self.claim(&state, |lock| self.stored(diff_id, &lock))? {
+            Claim::Found(archive) => return Ok(archive),
+            Claim::Missing(lock) => lock,
+        };
         // Another process may have stored it meanwhile.
         if let Some(archive) = self.stored(diff_id, &lock)? {
             rustix::fs::flock(&archive.lock, FlockOperation::LockShared).during("lock", &state)?;
