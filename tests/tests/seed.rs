@@ -174,7 +174,8 @@ fn run_it_gives_a_python_shell_on_a_terminal() {
         "{banner}"
     );
     terminal.send("print(6 * 7)\r");
-    assert!(terminal.expect(">>> ").contains("\r\n42\r\n"));
+    let answer = terminal.expect(">>> ");
+    assert!(answer.contains("\r\n42\r\n"), "{answer:?}");
     terminal.send("import os; print(os.isatty(0), os.getpid(), tuple(os.get_terminal_size()))\r");
     assert!(terminal.expect(">>> ").contains("True 1 (80, 24)"), "a terminal of its own, of our size");
     terminal.resize(50, 132);
@@ -229,7 +230,8 @@ fn ps_shows_seven_columns_and_kill_ends_it() {
     assert_eq!(row[1..3], ["python:3.8", "\"python /docker_test…\""], "{table}");
     assert!(row[3].ends_with(" ago"), "{table}");
     assert!(row[4].starts_with("Up "), "{table}");
-    assert_eq!(row[5], "0.0.0.0:5000->5000/tcp", "{table}");
+    // On a host with IPv6 docker publishes a port on both of its families.
+    assert!(matches!(row[5], "0.0.0.0:5000->5000/tcp" | "0.0.0.0:5000->5000/tcp, :::5000->5000/tcp"), "{table}");
     assert!(row[6].contains('_'), "a name of docker's kind: {table}");
     assert_eq!(work.sh(&format!("docker kill {}", row[0])).ok().trim_end(), row[0]);
     assert_eq!(work.sh("docker ps").ok().lines().count(), 1);
@@ -251,7 +253,8 @@ fn build_makes_the_cat_image_and_it_prints_a_mounted_file() {
     let mut command = work.command("sh");
     command.args(["-c", "docker run -it -v ~/docker_test/cat/files:/files cat:1.0 test.txt"]);
     let (text, status) = Pty::spawn(&command).finish();
-    assert_eq!(text, "the text of the file\r\n\r\n");
+    // The first container of an image shows how far it is, and erases that.
+    assert_eq!(text.rsplit("\r\x1b[K").next(), Some("the text of the file\r\n\r\n"), "{text:?}");
     assert!(status.success());
     remove_all(&work);
 }
@@ -269,7 +272,7 @@ fn build_makes_the_flask_image_and_it_answers_on_the_hosts_port() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.ends_with("\r\n\r\n测试容器部署!"), "{answer}");
     let table = work.sh("docker ps").ok();
-    assert!(table.lines().any(|line| columns(line).ends_with(&["0.0.0.0:9999->8888/tcp", "flask_web"])), "{table}");
+    assert!(table.contains("   0.0.0.0:9999->8888/tcp") && table.trim_end().ends_with("   flask_web"), "{table}");
     let log = work.sh("docker logs flask_web 2>&1").ok();
     assert!(log.contains("\"GET / HTTP/1.0\" 200"), "{log}");
     assert_eq!(work.sh("docker stop -t 1 flask_web").ok(), "flask_web\n");

@@ -181,8 +181,6 @@ fn image_tool_names_what_is_wrong() {
         "image-tool \"$EVIL\"",
         "image-tool list \"--$EVIL\"",
         "image-tool list --filter \"$EVIL\"",
-        "image-tool list --format \"{{$EVIL}}\"",
-        "image-tool list --format \"{{.$EVIL}}\" hostile",
         "image-tool list hostile \"$EVIL\"",
         "image-tool config --env \"$EVIL\" --expose \"$EVIL\" hostile:all",
         "image-tool gc --older-than \"$EVIL\"",

@@ -1,4 +1,5 @@
 //! What a Dockerfile offers to those who build it: its targets, and the arguments and secrets of one of them.
+//! The room owns the documents of `--call`; what a Dockerfile means it learns from `plan`.
 
 mod argument;
 

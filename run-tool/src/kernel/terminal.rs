@@ -91,13 +91,13 @@ impl Host {
         Ok(Self { file, before: None })
     }
 
-    /// Switches to raw mode, so that every key goes to the container.
-    pub(crate) fn set_raw(&mut self) -> Result<()> {
+    /// Switches to raw mode, so that every key goes to the container. With `newlines` they are translated here, because the container's
+    /// pty does not ([`prepare`]).
+    pub(crate) fn set_raw(&mut self, newlines: bool) -> Result<()> {
         let before = rustix::termios::tcgetattr(&self.file).fails(|| "tcgetattr")?;
         let mut raw = before.clone();
         raw.make_raw();
-        // Newlines are translated here, because the container's pty no longer does that (`prepare`).
-        raw.output_modes.insert(OutputModes::OPOST);
+        raw.output_modes.set(OutputModes::OPOST, newlines);
         rustix::termios::tcsetattr(&self.file, OptionalActions::Now, &raw)
             .fails(|| "failed to set the terminal from the stdin")?;
         self.before = Some(before);

@@ -80,7 +80,7 @@ impl Client {
         let mut host = None;
         if terminal && self.streams.input && rustix::termios::isatty(rustix::stdio::stdin()) {
             let mut own = Host::find()?;
-            own.set_raw()?;
+            own.set_raw(false)?;
             host = Some(own);
         }
         let signals = syscall::signalfd().fails(|| "signalfd")?;

@@ -156,7 +156,7 @@ impl Foreground {
     pub(crate) fn serve(mut self, pid: Pid, mut ends: Ends, notify: Option<Notify>) -> Result<i32> {
         self.notify = notify;
         if let (Some(_), Some(host)) = (&ends.terminal, &mut self.host) {
-            host.set_raw()?;
+            host.set_raw(true)?;
         }
         let mut pumps = Pump::all(&mut ends)?;
         let master = ends.terminal;
