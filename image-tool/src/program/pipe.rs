@@ -114,7 +114,7 @@ pub fn print(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
 }
 
 /// As [`print()`], byte for byte on a terminal too: for text in which the caller has escaped all that is not the user's own, as
-/// [`Template::lines`](crate::show::template::Template::lines) does.
+/// [`Format::lines`](crate::show::format::Format::lines) does.
 ///
 /// # Errors
 /// As [`print()`].
