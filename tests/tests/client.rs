@@ -286,6 +286,25 @@ fn an_image_is_known_by_its_id_and_stays_while_it_is_used() {
 }
 
 #[test]
+fn prune_removes_what_it_is_asked_to_and_no_more() {
+    let work = work();
+    work.sh("docker create --network none --name w12c1 bb:1 true").ok();
+    work.sh("mkdir root && tar -C root -cf root.tar . && docker import root.tar w12:1 && docker volume create w12v")
+        .ok();
+    for kind in ["volume", "network", "builder", "system"] {
+        work.sh(&format!("docker {kind} prune -f --filter label=w12")).fails_saying(1, &["--filter"]);
+    }
+    work.sh("docker image prune -f -a --filter until=1h").fails_saying(1, &["--filter until"]);
+    assert_eq!(work.sh("docker volume ls -q").ok(), "w12v\n");
+    let images = || work.sh("docker images --format '{{.Repository}}:{{.Tag}}' | sort | tr '\\n' ' '").ok();
+    work.sh("docker image prune -f").ok();
+    assert!(images().contains("w12:1 "), "it has a name");
+    work.sh("docker image prune -f -a").ok();
+    assert!(!images().contains("w12:1 ") && images().contains("bb:1 "), "{}", images());
+    work.sh("docker rm w12c1 && docker volume rm w12v").ok();
+}
+
+#[test]
 fn the_script_runs_in_every_shell() {
     let work = work();
     for shell in ["dash", "bash", "busybox sh"] {
