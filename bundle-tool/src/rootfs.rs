@@ -19,9 +19,11 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use image_tool::error::{During as _, Io};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
+use image_tool::layer::mount;
+pub use image_tool::layer::mount::is_mounted;
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags};
 
 /// Why a root file system cannot be mounted or unmounted.
 #[derive(Debug, thiserror::Error)]
@@ -243,15 +245,6 @@ pub fn mount_memory(target: &Path, size: u64) -> Result<(), Error> {
     })
 }
 
-/// Whether `target` is a mount point; a missing path is not.
-pub fn is_mounted(target: &Path) -> bool {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-    rustix::fs::statx(CWD, target, flags, StatxFlags::TYPE).is_ok_and(|found| {
-        found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)
-            && found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
-    })
-}
-
 /// Whether something is mounted beneath the folder `path`, in the mount namespace of this process.
 pub fn has_mounts_beneath(path: &Path) -> bool {
     let Ok(full) = fs::canonicalize(path) else { return false };
@@ -262,21 +255,7 @@ pub fn has_mounts_beneath(path: &Path) -> bool {
 /// The mount points of /proc/self/mountinfo (proc(5)), where blanks, line feeds and backslashes are octal escapes.
 fn mount_points(table: &[u8]) -> impl Iterator<Item = PathBuf> {
     table.split(|byte| *byte == b'\n').filter_map(|line| {
-        let mut field = line.split(|byte| *byte == b' ').nth(4)?;
-        let mut path = Vec::with_capacity(field.len());
-        while let [first, rest @ ..] = field {
-            let octal = rest.get(..3).filter(|_| *first == b'\\').and_then(|digits| str::from_utf8(digits).ok());
-            match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-                Some(byte) => {
-                    path.push(byte);
-                    field = &rest[3..];
-                }
-                None => {
-                    path.push(*first);
-                    field = rest;
-                }
-            }
-        }
+        let path = mount::unescape(line.split(|byte| *byte == b' ').nth(4)?);
         Some(PathBuf::from(std::ffi::OsString::from_vec(path)))
     })
 }
@@ -285,19 +264,11 @@ fn mount_points(table: &[u8]) -> impl Iterator<Item = PathBuf> {
 ///
 /// `lazily` detaches a mount that is in use, which is [`Error::Busy`] otherwise.
 pub fn unmount(target: &Path, lazily: bool) -> Result<bool, Error> {
-    let mut any = false;
-    let flags = if lazily { UnmountFlags::NOFOLLOW | UnmountFlags::DETACH } else { UnmountFlags::NOFOLLOW };
-    while is_mounted(target) {
-        match rustix::mount::unmount(target, flags) {
-            Ok(()) => any = true,
-            // Unmounted meanwhile, or the root of this mount namespace.
-            Err(Errno::INVAL | Errno::NOENT) => break,
-            Err(Errno::BUSY) => return Err(Error::Busy { target: target.into() }),
-            Err(Errno::PERM) => return Err(Error::NotPermitted),
-            Err(errno) => return Err(refused("unmount", target, errno)),
-        }
-    }
-    Ok(any)
+    mount::unmount_all(target, lazily).map_err(|errno| match errno {
+        Errno::BUSY => Error::Busy { target: target.into() },
+        Errno::PERM => Error::NotPermitted,
+        errno => refused("unmount", target, errno),
+    })
 }
 
 /// Moves the calling thread, and the processes that it starts, to a new mount namespace.

@@ -10,6 +10,21 @@
 
 use std::fmt;
 
+/// The parts of a path or pattern that Go's `filepath.Clean` leaves: without `.`, `..` and doubled slashes.
+#[must_use]
+pub fn cleaned(path: &str) -> Vec<&str> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
+            ".." if path.starts_with('/') => {}
+            part => parts.push(part),
+        }
+    }
+    parts
+}
+
 /// A parsed pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {

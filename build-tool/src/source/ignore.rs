@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::dockerfile::pattern::{BadPattern, Pattern};
+use crate::dockerfile::pattern::{BadPattern, Pattern, cleaned};
 
 /// The rules of an ignore file, or of `--exclude`.
 #[derive(Debug, Clone, Default)]
@@ -62,7 +62,7 @@ impl Ignore {
                 Ok(())
             };
         }
-        let cleaned = clean(line);
+        let cleaned = cleaned(line).join("/");
         // `.` would exclude the context itself.
         if !cleaned.is_empty() {
             let everything = ["*", "**", "**/*"].contains(&cleaned.as_str());
@@ -110,20 +110,6 @@ impl Ignore {
             prefix.starts_with(&directory) || directory.starts_with(&prefix)
         })
     }
-}
-
-/// Go's `filepath.Clean`, without a leading `/`.
-fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
-            ".." if path.starts_with('/') => {}
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
 }
 
 #[cfg(test)]

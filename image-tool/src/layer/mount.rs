@@ -152,6 +152,18 @@ pub fn is_erofs(target: &Path) -> bool {
 /// # Errors
 /// [`Error::Busy`] unless `lazily`, [`Error::NotPermitted`], [`Error::Io`].
 pub fn unmount(target: &Path, lazily: bool) -> Result<bool, Error> {
+    unmount_all(target, lazily).map_err(|errno| match errno {
+        Errno::BUSY => Error::Busy(target.into()),
+        Errno::PERM => Error::NotPermitted,
+        errno => Io::new("unmount", target, errno).into(),
+    })
+}
+
+/// As [`unmount`], for callers with errors of their own.
+///
+/// # Errors
+/// That of umount2(2): EBUSY unless `lazily`, EPERM, and others.
+pub fn unmount_all(target: &Path, lazily: bool) -> rustix::io::Result<bool> {
     let mut any = false;
     let flags = if lazily { UnmountFlags::NOFOLLOW | UnmountFlags::DETACH } else { UnmountFlags::NOFOLLOW };
     while is_mounted(target) {
@@ -159,9 +171,7 @@ pub fn unmount(target: &Path, lazily: bool) -> Result<bool, Error> {
             Ok(()) => any = true,
             // Unmounted meanwhile, or the root of this mount namespace.
             Err(Errno::INVAL | Errno::NOENT) => break,
-            Err(Errno::BUSY) => return Err(Error::Busy(target.into())),
-            Err(Errno::PERM) => return Err(Error::NotPermitted),
-            Err(errno) => return Err(Io::new("unmount", target, errno).into()),
+            Err(errno) => return Err(errno),
         }
     }
     Ok(any)
@@ -200,8 +210,9 @@ fn is_lower(table: &[u8], lower: &Path) -> bool {
     })
 }
 
-/// Replaces the octal escapes of the kernel's tables, a backslash and three digits.
-fn unescape(mut text: &[u8]) -> Vec<u8> {
+/// Replaces the octal escapes of the kernel's tables, a backslash and three digits (proc(5)).
+#[must_use]
+pub fn unescape(mut text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     while let [first, rest @ ..] = text {
         let octal = rest.get(..3).filter(|_| *first == b'\\').and_then(|digits| str::from_utf8(digits).ok());

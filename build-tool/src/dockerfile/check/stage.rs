@@ -10,6 +10,7 @@ use super::found::Found;
 use crate::dockerfile::expand::{self, Quoting};
 use crate::dockerfile::instruction::{CommandLine, Copy, Instruction};
 use crate::dockerfile::near::near;
+use crate::dockerfile::pattern::cleaned;
 use crate::dockerfile::problem::Problem;
 use crate::dockerfile::{Dockerfile, Step};
 
@@ -289,15 +290,7 @@ fn inside(step: &Step, state: &State, escape: char, outside: &Outside<'_>, found
 
 /// A path without `.`, `..` and doubled slashes, as Go's `filepath.Clean` gives it.
 fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
-            ".." if path.starts_with('/') => {}
-            part => parts.push(part),
-        }
-    }
+    let parts = cleaned(path);
     match (path.starts_with('/'), parts.is_empty()) {
         (true, _) => format!("/{}", parts.join("/")),
         (false, true) => ".".to_owned(),
