@@ -114,10 +114,8 @@ fn describe(root: &Path) -> BTreeMap<String, String> {
         let name = path.strip_prefix(root).unwrap().as_os_str().as_bytes().escape_ascii().to_string();
         let stat = fs::symlink_metadata(&path).unwrap();
         let kind = stat.file_type();
-        let mut line = format!("{:o} {}:{}", stat.mode(), stat.uid(), stat.gid());
-        if !name.is_empty() {
-            line += &format!(" {}.{}", stat.mtime(), stat.mtime_nsec());
-        }
+        let mut line =
+            format!("{:o} {}:{} {}.{}", stat.mode(), stat.uid(), stat.gid(), stat.mtime(), stat.mtime_nsec());
         if kind.is_dir() {
             let mut names: Vec<PathBuf> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()).collect();
             // Deeper paths first, so that the first name of a file is always the same.

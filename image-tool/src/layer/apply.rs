@@ -10,7 +10,7 @@
 //!
 //! The order of entries does not matter, although tools sort them: whiteouts do not affect files of their own layer,
 //! hard links wait for their target, and the times of directories are set last. A directory that a layer fills without
-//! naming it keeps its time, so that the result does not depend on the clock.
+//! naming it keeps its time, so that the result does not depend on the clock; that of the root is [`Applier::in_empty`]'s.
 //!
 //! `make` creates files, `delete` carries out whiteouts, and `place` finds the directories for both. The room may know
 //! the rest of `layer` except `cache`, `diff`, `pack` and `stream`.
@@ -234,6 +234,19 @@ impl Applier {
             links: Vec::new(),
             skipped: Skipped::new(),
         }
+    }
+
+    /// Applies layers to a directory that was made for them and is empty. Its time says when that was, and would make trees of one image
+    /// differ: unless a layer has an entry for the root, the time becomes 0, as in an image that is mounted.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn in_empty(root: Root, options: Options) -> Result<Self, Error> {
+        let inode = rustix::fs::fstat(&root).during("stat", "")?.st_ino;
+        let mut applier = Self::new(root, options);
+        let time = Time { seconds: 0, nanoseconds: 0 };
+        applier.pending.insert(inode, Pending { path: PathBuf::new(), time, mode: None });
+        Ok(applier)
     }
 
     /// Applies one layer from its archive. What follows the end of the archive is not read.

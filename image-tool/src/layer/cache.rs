@@ -181,10 +181,11 @@ impl Cache {
 
     fn unpacked(&self, source: &Source) -> Result<Layer, Error> {
         self.ensure(&source.diff_id, |temporary| {
-            let mut applier = Applier::new(Root::open(temporary)?, self.options.clone());
-            source.apply(&mut applier)?;
             let digest = || source.descriptor.digest().clone();
-            let skipped = applier.finish().map_err(|error| Error::Apply { digest: digest(), source: error })?;
+            let failed = |source| Error::Apply { digest: digest(), source };
+            let mut applier = Applier::in_empty(Root::open(temporary)?, self.options.clone()).map_err(failed)?;
+            source.apply(&mut applier)?;
+            let skipped = applier.finish().map_err(failed)?;
             for (what, count) in skipped {
                 tracing::warn!("layer {}: {count} × {what} left out", digest());
             }

@@ -104,13 +104,13 @@ impl Started {
     }
 }
 
-/// Applies all layers of an image to one directory, the lowest first. While one is applied, the next blob is read
+/// Applies all layers of an image to one directory, which must be empty, the lowest first. While one is applied, the next blob is read
 /// ahead.
 ///
 /// # Errors
 /// [`Error`]. The directory is then incomplete.
 pub fn apply_all(sources: &[Source], root: Root, options: Options) -> Result<Skipped, Error> {
-    let mut applier = Applier::new(root, options);
+    let mut applier = Applier::in_empty(root, options).map_err(Error::Tree)?;
     let mut next = sources.first().map(Source::start).transpose()?;
     for index in 0..sources.len() {
         let current = next.take();
