@@ -134,7 +134,7 @@ fn configure(job: &Job<'_>, name: &str, rootfs: &Rootfs, mounts: Vec<Mount>) -> 
         ..default
     };
     let mut spec = config::build(Container {
-        name,
+        id: name,
         options: &options,
         image: &image,
         architecture: job.architecture,

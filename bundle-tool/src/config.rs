@@ -162,8 +162,8 @@ pub type IdMaps = (Vec<IdRange>, Vec<IdRange>);
 /// Everything that config.json is made from.
 #[derive(Clone, Debug)]
 pub struct Container<'a> {
-    /// The container's name, which its control group gets.
-    pub name: &'a str,
+    /// The container's ID, the name of its control group below a parent. Names may be taken again, and by another $OCI_HOME.
+    pub id: &'a str,
     /// The options of docker.
     pub options: &'a Options,
     /// The config of the image.
@@ -385,7 +385,7 @@ mod tests {
         let identity = Identity { uid: 0, gid: 0, groups: vec![], home: "/root".into() };
         let image = image();
         let container = Container {
-            name: "test",
+            id: "test",
             options,
             image: &image,
             architecture: "amd64",
@@ -468,7 +468,7 @@ mod tests {
         assert_eq!(json_of(&Options::default(), readonly("rprivate"))["ociVersion"], "1.0.2");
         assert_eq!(json_of(&Options::default(), readonly("rro"))["ociVersion"], "1.1.0");
         let config = json_of(&Options { domainname: Some("d.example".into()), ..Options::default() }, vec![]);
-        if rustix::process::geteuid().is_root() && !crate::rootfs::in_user_namespace() {
+        if crate::rootfs::is_root_of_host() {
             assert_eq!(config["ociVersion"], "1.0.2");
             assert_eq!(config["linux"]["sysctl"]["kernel.domainname"], "d.example");
             assert!(config.get("domainname").is_none());

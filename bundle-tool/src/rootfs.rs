@@ -291,6 +291,12 @@ pub fn private_namespace() -> Result<(), Error> {
         .map_err(|errno| Error::Namespace(errno.into()))
 }
 
+/// Whether the caller is root of the host, who can make network interfaces, control groups and mounts that all see.
+#[must_use]
+pub fn is_root_of_host() -> bool {
+    rustix::process::geteuid().is_root() && !in_user_namespace()
+}
+
 /// Whether this process runs in a user namespace other than the initial one.
 pub fn in_user_namespace() -> bool {
     // The initial namespace maps every id to itself.

@@ -20,6 +20,7 @@ use bundle_tool::network::Mode;
 use bundle_tool::network::files::Dns;
 use bundle_tool::option::Refused;
 use bundle_tool::option::environment;
+use bundle_tool::rootfs;
 use clap::{ArgAction, ValueHint};
 use image_tool::address::home::Home;
 use image_tool::address::{Address, name};
@@ -134,7 +135,12 @@ impl Options {
         let address: Address = address.parse().with_context(|| address.clone())?;
         let base = std::env::current_dir().context("current directory")?;
         let (mode, shared, network) = self.network.space(home)?;
-        let options = self.settings(home, network)?;
+        let mut options = self.settings(home, network)?;
+        options.cgroup_parent = options.cgroup_parent.filter(|parent| !parent.is_empty());
+        // Where docker's containers are. The runtime's own choice would be the name, at the top of the host's control groups.
+        if docker && options.cgroup_parent.is_none() && rootfs::is_root_of_host() {
+            options.cgroup_parent = Some("/docker".into());
+        }
         if self.files.shm_size.is_some() && options.ipc != (Ipc::Private { shm: true }) {
             notes.push("--shm-size is ignored: /dev/shm is not the container's own".into());
         }

@@ -51,7 +51,7 @@ pub(super) fn linux(container: &Container<'_>, confinement: &Confinement) -> Res
     };
     linux.set_masked_paths(paths(&MASKED_PATHS));
     linux.set_readonly_paths(paths(&READONLY_PATHS));
-    linux.set_cgroups_path(options.cgroup_parent.as_ref().map(|parent| cgroup_path(parent, container.name)));
+    linux.set_cgroups_path(options.cgroup_parent.as_ref().map(|parent| cgroup_path(parent, container.id)));
     if let Some((users, groups)) = &container.id_ranges {
         linux.set_uid_mappings(Some(users.iter().map(mapping).collect()));
         linux.set_gid_mappings(Some(groups.iter().map(mapping).collect()));
@@ -62,13 +62,9 @@ pub(super) fn linux(container: &Container<'_>, confinement: &Confinement) -> Res
     Ok(linux)
 }
 
-/// The control group below a parent: `SLICE:PREFIX:NAME` for a systemd slice, else a path.
-fn cgroup_path(parent: &str, name: &str) -> PathBuf {
-    if parent.ends_with(".slice") {
-        format!("{parent}:oci:{name}").into()
-    } else {
-        Path::new("/").join(parent).join(name)
-    }
+/// The control group below a parent: `SLICE:PREFIX:ID` for a systemd slice, else a path.
+fn cgroup_path(parent: &str, id: &str) -> PathBuf {
+    if parent.ends_with(".slice") { format!("{parent}:oci:{id}").into() } else { Path::new("/").join(parent).join(id) }
 }
 
 fn mapping(range: &IdRange) -> LinuxIdMapping {

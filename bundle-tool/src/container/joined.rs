@@ -26,7 +26,7 @@ pub type Joins = BTreeMap<String, String>;
 
 /// The path of a joined namespace for config.json; `None` if the user cannot hold one, who is not root.
 pub(super) fn path(home: &Home, id: &str, kind: &str, other: &str) -> Result<Option<PathBuf>, Error> {
-    if !can_hold() {
+    if !rootfs::is_root_of_host() {
         return Ok(None);
     }
     let bundle = Bundle::find(&home.bundles(), other)?;
@@ -35,10 +35,6 @@ pub(super) fn path(home: &Home, id: &str, kind: &str, other: &str) -> Result<Opt
         return Ok(Some(networks.place(other).join("netns")));
     }
     Ok(Some(networks.joined().join(id).join(kind)))
-}
-
-fn can_hold() -> bool {
-    rustix::process::geteuid().is_root() && !rootfs::in_user_namespace()
 }
 
 /// Mounts the namespaces that other containers have now. If one does not run, the container cannot start, and what it had joined before is

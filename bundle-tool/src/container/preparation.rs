@@ -227,7 +227,7 @@ impl<'a> Preparation<'a> {
         }
         let architecture = self.subject.image.config().architecture().to_string();
         Ok(config::build(Container {
-            name: name.as_str(),
+            id: &self.id,
             options: &options,
             image: &self.subject.runtime,
             architecture: &architecture,

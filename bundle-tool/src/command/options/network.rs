@@ -77,9 +77,8 @@ pub(super) struct Network {
 impl Network {
     /// The mode, the bundle whose network is shared, and the namespace.
     pub(super) fn space(&self, home: &Home) -> anyhow::Result<(Mode, Option<PathBuf>, Namespace)> {
-        let root = rustix::process::geteuid().is_root() && !rootfs::in_user_namespace();
         // Only root can create interfaces on the host.
-        let default = if root { Mode::Named("bridge".into()) } else { Mode::Host };
+        let default = if rootfs::is_root_of_host() { Mode::Named("bridge".into()) } else { Mode::Host };
         let mode = self.network.first().map_or(default, |choice| choice.mode.clone());
         Ok(match &mode {
             Mode::Host => (mode, None, Namespace::Host),
