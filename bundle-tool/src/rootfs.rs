@@ -83,6 +83,7 @@ pub const LAYER_LIMIT: usize = 500;
 pub struct Overlay {
     lower: Vec<PathBuf>,
     writable: Option<(PathBuf, PathBuf)>,
+    volatile: bool,
 }
 
 impl Overlay {
@@ -95,13 +96,21 @@ impl Overlay {
         lower.reverse();
         lower.retain(|layer| seen.insert(layer.clone()));
         lower.reverse();
-        Self { lower, writable: None }
+        Self { lower, writable: None, volatile: false }
     }
 
     /// Writes changes to `upper`; `work` is an empty directory on the same file system for overlayfs itself.
     #[must_use]
     pub fn writable(mut self, upper: impl Into<PathBuf>, work: impl Into<PathBuf>) -> Self {
         self.writable = Some((upper.into(), work.into()));
+        self
+    }
+
+    /// Ignores that programs want changes on disk (fsync(2)), where the upper directory is of no use after a crash. The work directory then
+    /// is for one mount only ([`renew`]). Kernels before 5.10 cannot do that and write as ever.
+    #[must_use]
+    pub fn volatile(mut self) -> Self {
+        self.volatile = true;
         self
     }
 
@@ -120,8 +129,12 @@ impl Overlay {
             _ => {}
         }
         let stack = Stack::open(self)?;
-        let mounted = match stack.mount_by_fsconfig(target) {
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NAMETOOLONG) => stack.mount_by_options(target),
+        let attempt = |volatile| match stack.mount_by_fsconfig(target, volatile) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NAMETOOLONG) => stack.mount_by_options(target, volatile),
+            other => other,
+        };
+        let mounted = match attempt(self.volatile) {
+            Err(Errno::INVAL) if self.volatile => attempt(false),
             other => other,
         };
         mounted.map_err(|errno| match errno {
@@ -167,7 +180,7 @@ impl<'a> Stack<'a> {
         if self.userxattr { &[] } else { &[("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")] }
     }
 
-    fn mount_by_fsconfig(&self, target: &Path) -> Result<(), Errno> {
+    fn mount_by_fsconfig(&self, target: &Path, volatile: bool) -> Result<(), Errno> {
         use rustix::mount::{fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount};
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
         let context = &context;
@@ -191,12 +204,15 @@ impl<'a> Stack<'a> {
         if self.userxattr {
             fsconfig_set_flag(context, "userxattr")?;
         }
+        if volatile {
+            fsconfig_set_flag(context, "volatile")?;
+        }
         fsconfig_create(context)?;
         let mount = fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
         move_mount(&mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
     }
 
-    fn mount_by_options(&self, target: &Path) -> Result<(), Errno> {
+    fn mount_by_options(&self, target: &Path, volatile: bool) -> Result<(), Errno> {
         let lower: Vec<String> = self.lower.iter().map(by_descriptor).collect();
         let mut options = format!("lowerdir={}", lower.join(":"));
         if let Some((upper, work)) = &self.writable {
@@ -208,8 +224,21 @@ impl<'a> Stack<'a> {
         if self.userxattr {
             options += ",userxattr";
         }
+        if volatile {
+            options += ",volatile";
+        }
         let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
         rustix::mount::mount("overlay", target, "overlay", MountFlags::empty(), options.as_c_str())
+    }
+}
+
+/// Makes the work directory of an overlay that was volatile fit for another mount: overlayfs left a mark, since it cannot tell whether the
+/// machine has crashed since.
+pub fn renew(work: &Path) -> Result<(), Error> {
+    let mark = work.join("work/incompat");
+    match fs::remove_dir_all(&mark) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Ok(Err(error).during("remove", &mark)?),
+        _ => Ok(()),
     }
 }
 
@@ -367,9 +396,31 @@ mod tests {
         mounting(|base| {
             let overlay = Overlay::new(stack(base, 127)).writable(directory(base, "upper"), directory(base, "work"));
             let target = directory(base, "rootfs");
-            Stack::open(&overlay).unwrap().mount_by_options(&target).unwrap();
+            Stack::open(&overlay).unwrap().mount_by_options(&target, false).unwrap();
             assert_eq!(fs::read_to_string(target.join("who")).unwrap(), "126");
             assert!(target.join("only-0").exists());
+            unmount(&target, false).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_work_directory_that_was_volatile_is_renewed_for_another_mount() {
+        mounting(|base| {
+            let (upper, work, target) = (directory(base, "upper"), directory(base, "work"), directory(base, "rootfs"));
+            let overlay = Overlay::new(stack(base, 2)).writable(&upper, &work).volatile();
+            overlay.mount(&target).unwrap();
+            let options = fs::read_to_string("/proc/self/mounts").unwrap();
+            let mounted = format!(" {} overlay ", target.display());
+            let of_target = options.lines().find(|line| line.contains(&mounted)).unwrap();
+            assert!(of_target.contains(",volatile"), "{of_target}");
+            unmount(&target, false).unwrap();
+            assert!(matches!(overlay.mount(&target), Err(Error::Unsuitable { .. })));
+            renew(&work).unwrap();
+            overlay.mount(&target).unwrap();
+            unmount(&target, false).unwrap();
+            Stack::open(&overlay).unwrap().mount_by_options(&target, false).unwrap_err();
+            renew(&work).unwrap();
+            Stack::open(&overlay).unwrap().mount_by_options(&target, true).unwrap();
             unmount(&target, false).unwrap();
         });
     }
