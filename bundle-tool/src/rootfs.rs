@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use image_tool::error::{During as _, Io};
 use image_tool::layer::mount;
 pub use image_tool::layer::mount::is_mounted;
+pub use image_tool::layer::owner::in_user_namespace;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags};
@@ -128,15 +129,12 @@ impl Overlay {
             ([], None) => return Ok(Err(Errno::INVAL).during("open", target)?),
             _ => {}
         }
-        let stack = Stack::open(self)?;
-        let attempt = |volatile| match stack.mount_by_fsconfig(target, volatile) {
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NAMETOOLONG) => stack.mount_by_options(target, volatile),
-            other => other,
-        };
-        let mounted = match attempt(self.volatile) {
-            Err(Errno::INVAL) if self.volatile => attempt(false),
-            other => other,
-        };
+        let mut stack = Stack::open(self)?;
+        let mut mounted = stack.mount(target);
+        if self.volatile && matches!(mounted, Err(Errno::INVAL)) {
+            stack.volatile = false;
+            mounted = stack.mount(target);
+        }
         mounted.map_err(|errno| match errno {
             Errno::NODEV => Error::NoOverlay,
             Errno::PERM | Errno::ACCESS => Error::NotPermitted,
@@ -148,6 +146,14 @@ impl Overlay {
     }
 }
 
+/// How overlayfs is told of its directories.
+#[derive(Clone, Copy)]
+enum By {
+    /// By their descriptors, since Linux 6.13: it need not look for each of them again, which a stack of many layers shows.
+    Descriptor,
+    Name,
+}
+
 /// The opened directories of an overlay, so that those are mounted that were checked.
 struct Stack<'a> {
     overlay: &'a Overlay,
@@ -155,6 +161,7 @@ struct Stack<'a> {
     lower: Vec<OwnedFd>,
     writable: Option<(OwnedFd, OwnedFd)>,
     userxattr: bool,
+    volatile: bool,
 }
 
 impl<'a> Stack<'a> {
@@ -171,6 +178,7 @@ impl<'a> Stack<'a> {
                 None => None,
             },
             userxattr: in_user_namespace(),
+            volatile: overlay.volatile,
         })
     }
 
@@ -180,23 +188,35 @@ impl<'a> Stack<'a> {
         if self.userxattr { &[] } else { &[("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")] }
     }
 
-    fn mount_by_fsconfig(&self, target: &Path, volatile: bool) -> Result<(), Errno> {
-        use rustix::mount::{fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount};
+    /// Mounts in the newest way that the kernel knows.
+    fn mount(&self, target: &Path) -> Result<(), Errno> {
+        let older = |errno: &Errno| matches!(*errno, Errno::INVAL | Errno::NOSYS | Errno::NAMETOOLONG);
+        let mounted = self.mount_by_fsconfig(target, By::Descriptor);
+        let mounted =
+            mounted.or_else(|errno| if older(&errno) { self.mount_by_fsconfig(target, By::Name) } else { Err(errno) });
+        mounted.or_else(|errno| if older(&errno) { self.mount_by_options(target) } else { Err(errno) })
+    }
+
+    fn mount_by_fsconfig(&self, target: &Path, by: By) -> Result<(), Errno> {
+        use rustix::mount::{
+            fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
+        };
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
         let context = &context;
         fsconfig_set_string(context, "source", "overlay")?;
-        let name = |path: &Path, fd: &OwnedFd| -> PathBuf {
-            match fs::canonicalize(path) {
-                Ok(full) if full.as_os_str().len() < 256 => full,
-                _ => by_descriptor(fd).into(),
-            }
+        let add = |key: &str, path: &Path, fd: &OwnedFd| match by {
+            By::Descriptor => fsconfig_set_fd(context, key, fd),
+            By::Name => match fs::canonicalize(path) {
+                Ok(full) if full.as_os_str().len() < 256 => fsconfig_set_string(context, key, full),
+                _ => fsconfig_set_string(context, key, by_descriptor(fd)),
+            },
         };
         for (path, fd) in self.overlay.lower.iter().rev().zip(&self.lower) {
-            fsconfig_set_string(context, "lowerdir+", name(path, fd))?;
+            add("lowerdir+", path, fd)?;
         }
         if let (Some((upper, work)), Some((upper_fd, work_fd))) = (&self.overlay.writable, &self.writable) {
-            fsconfig_set_string(context, "upperdir", name(upper, upper_fd))?;
-            fsconfig_set_string(context, "workdir", name(work, work_fd))?;
+            add("upperdir", upper, upper_fd)?;
+            add("workdir", work, work_fd)?;
         }
         for (key, value) in self.options() {
             fsconfig_set_string(context, *key, *value)?;
@@ -204,7 +224,7 @@ impl<'a> Stack<'a> {
         if self.userxattr {
             fsconfig_set_flag(context, "userxattr")?;
         }
-        if volatile {
+        if self.volatile {
             fsconfig_set_flag(context, "volatile")?;
         }
         fsconfig_create(context)?;
@@ -212,7 +232,7 @@ impl<'a> Stack<'a> {
         move_mount(&mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
     }
 
-    fn mount_by_options(&self, target: &Path, volatile: bool) -> Result<(), Errno> {
+    fn mount_by_options(&self, target: &Path) -> Result<(), Errno> {
         let lower: Vec<String> = self.lower.iter().map(by_descriptor).collect();
         let mut options = format!("lowerdir={}", lower.join(":"));
         if let Some((upper, work)) = &self.writable {
@@ -224,7 +244,7 @@ impl<'a> Stack<'a> {
         if self.userxattr {
             options += ",userxattr";
         }
-        if volatile {
+        if self.volatile {
             options += ",volatile";
         }
         let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
@@ -326,16 +346,6 @@ pub fn is_root_of_host() -> bool {
     rustix::process::geteuid().is_root() && !in_user_namespace()
 }
 
-/// Whether this process runs in a user namespace other than the initial one.
-pub fn in_user_namespace() -> bool {
-    // The initial namespace maps every id to itself.
-    fs::read("/proc/self/uid_map").is_ok_and(|map| {
-        let text = String::from_utf8_lossy(&map);
-        let fields: Vec<&str> = text.split_ascii_whitespace().collect();
-        !fields.is_empty() && fields != ["0", "0", "4294967295"]
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -396,7 +406,7 @@ mod tests {
         mounting(|base| {
             let overlay = Overlay::new(stack(base, 127)).writable(directory(base, "upper"), directory(base, "work"));
             let target = directory(base, "rootfs");
-            Stack::open(&overlay).unwrap().mount_by_options(&target, false).unwrap();
+            Stack::open(&overlay).unwrap().mount_by_options(&target).unwrap();
             assert_eq!(fs::read_to_string(target.join("who")).unwrap(), "126");
             assert!(target.join("only-0").exists());
             unmount(&target, false).unwrap();
@@ -418,9 +428,8 @@ mod tests {
             renew(&work).unwrap();
             overlay.mount(&target).unwrap();
             unmount(&target, false).unwrap();
-            Stack::open(&overlay).unwrap().mount_by_options(&target, false).unwrap_err();
             renew(&work).unwrap();
-            Stack::open(&overlay).unwrap().mount_by_options(&target, true).unwrap();
+            Stack::open(&overlay).unwrap().mount_by_options(&target).unwrap();
             unmount(&target, false).unwrap();
         });
     }
