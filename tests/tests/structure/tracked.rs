@@ -29,6 +29,11 @@ pub(crate) fn belongs(path: &str) -> bool {
         ["tests", file] => *file == "Cargo.toml" || !file.contains('.'),
         ["tests", "fuzz", file] => ["Cargo.toml", "Cargo.lock", ".gitignore"].contains(file),
         ["tests", "src" | "tests", .., file] | ["tests", "fuzz", "src", .., file] => has_extension(file, &["rs"]),
+        // What tests build: each folder is a program in another language.
+        ["tests", "contexts", _, .., file] => {
+            ["Dockerfile", "Makefile", ".dockerignore", "changelog", "control", "rules"].contains(file)
+                || has_extension(file, &["c", "go", "html", "js", "json", "py", "rs", "toml", "txt"])
+        }
         [tool, file] if TOOLS.contains(tool) => ["Cargo.toml", "README.md", "build.rs", "layout.ld"].contains(file),
         // Templates of the scripts that a shell loads.
         [tool, "src", .., "completion", "bash" | "fish" | "zsh"] if TOOLS.contains(tool) => true,
