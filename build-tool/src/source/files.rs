@@ -189,15 +189,21 @@ impl Files {
             return Err(self.not_found(written, named));
         };
         let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        if self.hides(&path, directory) || self.hides(named, directory) {
+        let source = Source { named: named.to_owned(), path, directory };
+        if self.hides(&source, &source.path)? || self.hides(&source, named)? {
             return Err(Error::Ignored { path: written.to_owned(), name: self.name.clone() });
         }
-        Ok(Source { named: named.to_owned(), path, directory })
+        Ok(source)
     }
 
-    /// Whether the ignore rules leave out a path and all that is below it. The root itself is never left out.
-    fn hides(&self, path: &Path, directory: bool) -> bool {
-        !path.as_os_str().is_empty() && self.ignore.excludes(path) && !(directory && self.ignore.reaches_below(path))
+    /// Whether the ignore rules leave out a source by one of its paths, and all that is below it. The root itself is never left out.
+    fn hides(&self, source: &Source, path: &Path) -> Result<bool, Error> {
+        if path.as_os_str().is_empty() || !self.ignore.excludes(path) {
+            return Ok(false);
+        }
+        // An exception that could bring back something below may find nothing there.
+        let reached = source.directory && self.ignore.reaches_below(path);
+        Ok(!reached || self.walk(source, &Ignore::default())?.len() == 1)
     }
 
     /// Follows the links of `path` inside the root, so that ignore rules see where it really leads.
@@ -523,6 +529,15 @@ mod tests {
             let expected =
                 if ignore == "*" { &[""][..] } else { &["", "src", "src/deep", "src/deep/y.py", "src/x.py"] };
             assert_eq!(found, expected, "{ignore:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_without_any_exception_in_it_is_left_out() {
+        for (ignore, found) in [("**\n!src/x.py", true), ("**\n!src/none", false), ("src\n!src/deep/*.py", true)] {
+            let (_folder, files) = files(ignore);
+            assert_eq!(files.sources("src").is_ok(), found, "{ignore:?}");
+            assert_eq!(files.sources("sr*").is_ok(), found, "{ignore:?}");
         }
     }
 
