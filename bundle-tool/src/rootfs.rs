@@ -419,7 +419,7 @@ mod tests {
             let (upper, work, target) = (directory(base, "upper"), directory(base, "work"), directory(base, "rootfs"));
             let overlay = Overlay::new(stack(base, 2)).writable(&upper, &work).volatile();
             overlay.mount(&target).unwrap();
-            let options = fs::read_to_string("/proc/self/mounts").unwrap();
+            let options = fs::read_to_string("/proc/thread-self/mounts").unwrap();
             let mounted = format!(" {} overlay ", target.display());
             let of_target = options.lines().find(|line| line.contains(&mounted)).unwrap();
             assert!(of_target.contains(",volatile"), "{of_target}");
