@@ -14,5 +14,9 @@ fn main() -> ExitCode {
         program::log(arguments.verbose);
         arguments.command.run()
     };
-    TOOL.run(Arguments::try_parse(), run, command::status)
+    let arguments = Arguments::try_parse();
+    if let Some(status) = arguments.as_ref().err().and_then(command::miscounted) {
+        return ExitCode::from(status);
+    }
+    TOOL.run(arguments, run, command::status)
 }
