@@ -4,7 +4,6 @@ mod command;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use image_tool::program;
 
 use crate::command::{Arguments, TOOL};
@@ -14,7 +13,7 @@ fn main() -> ExitCode {
         program::log(arguments.verbose);
         arguments.command.run()
     };
-    let arguments = Arguments::try_parse();
+    let arguments = program::parse::<Arguments>(std::env::args_os());
     if let Some(status) = arguments.as_ref().err().and_then(command::miscounted) {
         return ExitCode::from(status);
     }
