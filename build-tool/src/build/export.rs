@@ -19,6 +19,7 @@ use image_tool::address::{Address, RefName};
 use image_tool::archive::Format;
 use image_tool::archive::save::{Subject, save};
 use image_tool::layout::Layout;
+use image_tool::layout::journal;
 use image_tool::layout::platform::Platform;
 use oci_spec::image::Descriptor;
 
@@ -113,7 +114,10 @@ impl Exporter<'_> {
         let writer = layout.writer()?;
         let (descriptor, config) = document::write(self.session, self.finished, self.delivery, &writer)?;
         match reference {
-            Some(reference) => writer.publish(reference, descriptor.clone())?,
+            Some(reference) => {
+                writer.publish(reference, descriptor.clone())?;
+                journal::record_image(layout, "tag", &descriptor, Some(reference.as_str()));
+            }
             None => layout.update_index(|index| {
                 index.add(&descriptor);
                 Ok(())

@@ -6,6 +6,7 @@ use clap::{Args, ValueHint};
 use image_tool::address::name;
 use image_tool::archive::load::{Loaded, load};
 use image_tool::layout::Layout;
+use image_tool::layout::journal;
 use image_tool::program::{pipe, say};
 
 use super::archive::input;
@@ -59,6 +60,7 @@ impl Load {
         let layout = Layout::create(&self.layout.path())?;
         let writer = layout.writer()?;
         let (loaded, _) = load(input, &writer).with_context(|| from.to_owned())?;
+        loaded.iter().for_each(|Loaded { descriptor, .. }| journal::record_image(&layout, "load", descriptor, None));
         Ok(loaded)
     }
 }
