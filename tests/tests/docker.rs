@@ -307,6 +307,15 @@ fn what_is_mounted_twice_in_the_same_words_is_mounted_once() {
 }
 
 #[test]
+fn a_folder_into_which_something_is_copied_is_changed_now() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    work.sh("docker create --network none --name c1 busybox && mkdir -p to/old && touch -d 2001-01-01 to/old to").ok();
+    work.sh("docker cp c1:/etc/passwd to/file && docker cp c1:/etc to/old && docker rm c1").ok();
+    assert_eq!(work.sh("find to -maxdepth 1 -type d -newermt 2002-01-01 | sort").ok(), "to\nto/old\n");
+}
+
+#[test]
 fn there_is_one_context() {
     let work = Workdir::new();
     assert_eq!(work.sh("docker context ls --format '{{.Name}} {{.Current}}'").ok(), "default true\n");

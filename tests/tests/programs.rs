@@ -28,9 +28,11 @@ const NODE: [&str; 3] = ["@devcontainers/cli@0.89.0", "aws-cdk-lib@2.276.0", "co
 const ANSIBLE: &str = "ansible==12.3.0";
 
 /// Takes a collection out of a wheel.
-const UNPACK: &str = "import glob, sys, zipfile
-wheel = zipfile.ZipFile(glob.glob(sys.argv[1] + '/ansible-*.whl')[0])
-wheel.extractall(sys.argv[1], [name for name in wheel.namelist() if name.startswith('ansible_collections/community/docker/')])";
+const UNPACK: &str = "import glob, os, sys, zipfile
+[path] = glob.glob(sys.argv[1] + '/ansible-*.whl')
+wheel = zipfile.ZipFile(path)
+wheel.extractall(sys.argv[1], [name for name in wheel.namelist() if name.startswith('ansible_collections/community/docker/')])
+os.remove(path)";
 
 /// The folder of the programs, which are installed once.
 fn programs() -> PathBuf {
@@ -245,8 +247,7 @@ from cibuildwheel.oci_container import OCIContainer, OCIContainerEngineConfig, O
 def container(**more):
     return OCIContainer(image="wheels:1", oci_platform=OCIPlatform.AMD64, **more)
 with container() as own:
-    assert own.call(["echo", "hello"], capture_output=True) == "hello
-"
+    assert own.call(["echo", "hello"], capture_output=True) == "hello\n"
     try:
         own.call(["sh", "-c", "exit 3"])
         raise SystemExit("no exception")
@@ -259,9 +260,7 @@ with container() as own:
     own.copy_out(Inside("/work/in"), Path("out"))
     assert sorted(map(str, Path("out").rglob("*"))) == ["out/a", "out/sub", "out/sub/b"]
 with container(cwd="/work", engine=OCIContainerEngineConfig.from_config_string("docker; create_args: --cap-add=SYS_PTRACE --env=A=b")) as own:
-    assert own.call(["sh", "-c", "echo $A; pwd"], capture_output=True) == "b
-/work
-"
+    assert own.call(["sh", "-c", "echo $A; pwd"], capture_output=True) == "b\n/work\n"
 print("done")
 "#,
     );

@@ -154,13 +154,15 @@ pub struct Options {
     pub owners: Owners,
     /// The maximum number of entries in a layer.
     pub entries: u64,
+    /// Whether directories that exist keep their times when something is put into them, as beneath an image's layers.
+    pub keeps_times: bool,
 }
 
 impl Options {
     /// For a plain tree, with the rights of this process.
     #[must_use]
     pub fn tree() -> Self {
-        Self { target: Target::Tree, owners: Owners::here(), entries: ENTRIES }
+        Self { target: Target::Tree, owners: Owners::here(), entries: ENTRIES, keeps_times: true }
     }
 
     /// For a lower directory of overlayfs, with the rights of this process.

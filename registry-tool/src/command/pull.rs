@@ -88,7 +88,7 @@ impl Pull {
         display.say(&format!("Status: {status} for {}", self.reference.familiar()));
         display.say(&pulled.name.to_string());
         if let Ok(layout) = Layout::of(&pulled.address) {
-            journal::record_name(&layout, "pull", &self.reference.familiar().to_string());
+            journal::record_name(&layout, "pull", &self.reference.familiar());
         }
         print_line(&pulled.address.to_string())
     }

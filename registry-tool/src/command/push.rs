@@ -90,7 +90,7 @@ impl Push {
         let settings = self.network.settings();
         let pushed = block_on(async { Ok(push(&order, Round { mirrors: &mirrors, settings: &settings }).await?) })?;
         if let Ok(layout) = Layout::of(&address) {
-            journal::record_name(&layout, "push", &name.familiar().to_string());
+            journal::record_name(&layout, "push", &name.familiar());
         }
         let label = name.tag().map_or_else(|| pushed.digest.to_string(), str::to_owned);
         display.say(&format!("{label}: digest: {} size: {}", pushed.digest, pushed.size));

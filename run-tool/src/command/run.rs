@@ -210,7 +210,7 @@ impl Run {
         if container.status() != Status::Stopped {
             // Of another bundle: creating it fails, because its id is taken.
             let is_ours = container.state.bundle().map(Path::new) == Some(&bundle);
-            return Ok(if is_ours { LeftOver::Runs(container) } else { LeftOver::Nothing });
+            return Ok(if is_ours { LeftOver::Runs(Box::new(container)) } else { LeftOver::Nothing });
         }
         supervisor::wait(&container.folder, PATIENCE);
         let time = exit::of(&container.folder).map(|exit| exit.time);
@@ -256,7 +256,7 @@ enum LeftOver {
     /// Nothing, or one of another bundle.
     Nothing,
     /// It runs already.
-    Runs(Container),
+    Runs(Box<Container>),
     /// It has run before, until this time.
     Ended(String),
 }

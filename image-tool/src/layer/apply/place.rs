@@ -68,7 +68,7 @@ impl Applier {
     pub(super) fn remember(&mut self, path: &Path, fd: OwnedFd) -> Result<Rc<Place>, Error> {
         let stat = rustix::fs::fstat(&fd).during("stat", path)?;
         let place = Rc::new(Place { fd, inode: stat.st_ino, setgid: stat.st_mode & 0o2000 != 0 });
-        if !self.pending.contains_key(&stat.st_ino) {
+        if self.options.keeps_times && !self.pending.contains_key(&stat.st_ino) {
             let path = self.real(&place.fd, path);
             self.pending.insert(stat.st_ino, Pending { path, time: Time::modified(&stat), mode: None });
         }
