@@ -83,6 +83,7 @@ pub const LAYER_LIMIT: usize = 500;
 pub struct Overlay {
     lower: Vec<PathBuf>,
     writable: Option<(PathBuf, PathBuf)>,
+    passing: bool,
 }
 
 impl Overlay {
@@ -95,13 +96,21 @@ impl Overlay {
         lower.reverse();
         lower.retain(|layer| seen.insert(layer.clone()));
         lower.reverse();
-        Self { lower, writable: None }
+        Self { lower, writable: None, passing: false }
     }
 
     /// Writes changes to `upper`; `work` is an empty directory on the same file system for overlayfs itself.
     #[must_use]
     pub fn writable(mut self, upper: impl Into<PathBuf>, work: impl Into<PathBuf>) -> Self {
         self.writable = Some((upper.into(), work.into()));
+        self
+    }
+
+    /// Says that the mount will be gone in a moment, and its work directory with it. Unmounted, any other overlay waits until the whole
+    /// file system of its upper directory is on the disk: with a layer that has just been stored, for seconds.
+    #[must_use]
+    pub fn passing(mut self) -> Self {
+        self.passing = true;
         self
     }
 
@@ -172,18 +181,23 @@ impl<'a> Stack<'a> {
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
         let context = &context;
         fsconfig_set_string(context, "source", "overlay")?;
-        let name = |path: &Path, fd: &OwnedFd| -> PathBuf {
-            match fs::canonicalize(path) {
-                Ok(full) if full.as_os_str().len() < 256 => full,
+        let name = |fd: &OwnedFd| -> PathBuf {
+            // With the links in it resolved, in one call.
+            match fs::read_link(by_descriptor(fd)) {
+                Ok(full) if full.is_absolute() && full.as_os_str().len() < 256 => full,
                 _ => by_descriptor(fd).into(),
             }
         };
-        for (path, fd) in self.overlay.lower.iter().rev().zip(&self.lower) {
-            fsconfig_set_string(context, "lowerdir+", name(path, fd))?;
+        for fd in &self.lower {
+            fsconfig_set_string(context, "lowerdir+", name(fd))?;
         }
-        if let (Some((upper, work)), Some((upper_fd, work_fd))) = (&self.overlay.writable, &self.writable) {
-            fsconfig_set_string(context, "upperdir", name(upper, upper_fd))?;
-            fsconfig_set_string(context, "workdir", name(work, work_fd))?;
+        if let Some((upper, work)) = &self.writable {
+            fsconfig_set_string(context, "upperdir", name(upper))?;
+            fsconfig_set_string(context, "workdir", name(work))?;
+        }
+        if self.overlay.passing {
+            // Not known before Linux 5.10: then it takes its time.
+            let _ = fsconfig_set_flag(context, "volatile");
         }
         for (key, value) in self.options() {
             fsconfig_set_string(context, *key, *value)?;
