@@ -46,6 +46,7 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     Pull(pull::Pull),
     Push(push::Push),

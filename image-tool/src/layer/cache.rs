@@ -25,6 +25,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::FlockOperation;
@@ -179,17 +180,20 @@ impl Cache {
             Some(archive) => Some(archive.source().during("open", archive.path())?),
             None => None,
         };
-        self.ensure(diff_id, |temporary| {
+        self.ensure(diff_id, |folder| {
+            self.sweep();
+            let unfinished = Unfinished::create(folder, TEMPORARY, 0o755)?;
             let started = stored.map_or_else(start, |source| source.start())?;
             let digest = started.digest().clone();
             let failed = |source| Error::Apply { digest: digest.clone(), source };
-            let mut applier = Applier::in_empty(Root::open(temporary)?, self.options.clone()).map_err(failed)?;
+            let mut applier =
+                Applier::in_empty(Root::open(unfinished.path())?, self.options.clone()).map_err(failed)?;
             started.apply(&mut applier)?;
             let skipped = applier.finish().map_err(failed)?;
             for (what, count) in skipped {
                 tracing::warn!("layer {digest}: {count} × {what} left out");
             }
-            Ok(())
+            Ok(Complete::Unfinished(unfinished))
         })
     }
 
@@ -213,13 +217,7 @@ impl Cache {
     /// # Errors
     /// [`Error::Io`].
     pub fn adopt(&self, diff_id: &Digest, directory: &Path) -> Result<Layer, Error> {
-        // Without a lock, it would be taken for what a killed process left.
-        let held = File::open(directory).during("open", directory)?;
-        rustix::fs::flock(&held, FlockOperation::LockShared).during("lock", directory)?;
-        self.ensure(diff_id, |temporary| {
-            fs::remove_dir(temporary).during("remove", temporary)?;
-            Ok(fs::rename(directory, temporary).during("rename", directory)?)
-        })
+        self.ensure(diff_id, |_| Ok(Complete::Directory(directory.to_owned())))
     }
 
     /// Removes layers that are neither wanted by `keep` nor in use by this mount namespace, and what killed processes left. Returns the
@@ -324,10 +322,14 @@ impl Cache {
 
     /// Locks a file of the cache, which is made if it is not there.
     pub(super) fn lock_file(&self, path: &Path, operation: FlockOperation) -> Result<File, Error> {
-        self.make(path.parent().expect("a file of the cache has a folder"))?;
+        let folder = path.parent().expect("a file of the cache has a folder");
         loop {
             let open =
                 fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+            if open.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                self.make(folder)?;
+                continue;
+            }
             let file = open.during("open", path)?;
             match rustix::fs::flock(&file, operation) {
                 Ok(()) => {}
@@ -363,7 +365,8 @@ impl Cache {
         Ok(Some(Layer { path, diff_id: diff_id.clone(), lock }))
     }
 
-    fn ensure(&self, diff_id: &Digest, make: impl FnOnce(&Path) -> Result<(), Error>) -> Result<Layer, Error> {
+    /// The layer; `make` makes it on the file system of the folder that it is given, if it is not there.
+    fn ensure(&self, diff_id: &Digest, make: impl FnOnce(&Path) -> Result<Complete, Error>) -> Result<Layer, Error> {
         let state = self.state(diff_id);
         let found = |lock: File| Ok(self.found(diff_id, lock).during("read", &state)?);
         let lock = match self.claim(&state, found)? {
@@ -376,16 +379,17 @@ impl Cache {
             rustix::fs::flock(&layer.lock, FlockOperation::LockShared).during("lock", &state)?;
             return Ok(layer);
         }
-        self.sweep();
         let path = self.path(diff_id);
         // Without a valid state it is from an earlier boot.
         remove_tree(&path)?;
         let folder = path.parent().expect("a layer's path has a folder");
-        let unfinished = Unfinished::create(folder, TEMPORARY, 0o755)?;
-        let made = make(unfinished.path()).and_then(|()| {
+        let made = make(folder).and_then(|complete| {
             let boot = boot().during("read", Path::new(BOOT))?;
             write_state(&mut writer, &format!("boot {boot}\n")).during("write", &state)?;
-            Ok(unfinished.finish(&path)?)
+            match complete {
+                Complete::Unfinished(unfinished) => Ok(unfinished.finish(&path)?),
+                Complete::Directory(directory) => Ok(fs::rename(&directory, &path).during("rename", &directory)?),
+            }
         });
         if let Err(error) = made {
             // Report only the first error; what is left is removed next time. We have the exclusive lock: whoever waits
@@ -407,11 +411,24 @@ impl Cache {
     }
 }
 
+/// A layer that is to get its name.
+enum Complete {
+    /// It was made beside the others.
+    Unfinished(Unfinished),
+    /// It is elsewhere on the file system.
+    Directory(PathBuf),
+}
+
 const TEMPORARY: &str = ".unpack-";
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
-fn boot() -> io::Result<String> {
-    Ok(fs::read_to_string(BOOT)?.trim().to_string())
+fn boot() -> io::Result<&'static str> {
+    static ID: OnceLock<String> = OnceLock::new();
+    if let Some(id) = ID.get() {
+        return Ok(id);
+    }
+    let id = fs::read_to_string(BOOT)?;
+    Ok(ID.get_or_init(|| id.trim().to_owned()))
 }
 
 /// The state of a layer that the disk did not take.
@@ -421,7 +438,8 @@ const LOST: &str = "lost\n";
 pub(super) fn write_state(file: &mut File, text: &str) -> io::Result<()> {
     file.rewind()?;
     file.write_all(text.as_bytes())?;
-    file.set_len(text.len() as u64)
+    // Emptied first, ext4 would write it out as soon as it is closed.
+    if file.metadata()?.len() > text.len() as u64 { file.set_len(text.len() as u64) } else { Ok(()) }
 }
 
 /// Writes a state whose loss costs time and no more.

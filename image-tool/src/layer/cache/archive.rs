@@ -90,7 +90,7 @@ impl Cache {
         }
         self.sweep();
         let made = start().and_then(|started| self.store(diff_id, started)).and_then(|file| {
-            let text = line(&file, &boot().during("read", Path::new(BOOT))?).during("stat", &state)?;
+            let text = line(&file, boot().during("read", Path::new(BOOT))?).during("stat", &state)?;
             write_state(&mut lock, &text).during("write", &state)?;
             Ok(file)
         });
@@ -177,7 +177,7 @@ impl Cache {
                     tracing::warn!("layer {diff_id}: the stored archive is damaged");
                     return Ok(None);
                 }
-                note_state(&mut lock, &line(&file, &boot().during("read", Path::new(BOOT))?).during("stat", &path)?);
+                note_state(&mut lock, &line(&file, boot().during("read", Path::new(BOOT))?).during("stat", &path)?);
             }
         }
         let size = file.metadata().during("stat", &path)?.len();
@@ -225,7 +225,7 @@ fn trust(lock: &mut File, file: &File) -> io::Result<Trust> {
     if state == line(file, DURABLE)? {
         return Ok(Trust::Full);
     }
-    if state != line(file, &boot()?)? {
+    if state != line(file, boot()?)? {
         return Ok(Trust::None);
     }
     let age = SystemTime::now().duration_since(lock.metadata()?.modified()?).unwrap_or_default();
