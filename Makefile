@@ -1,5 +1,5 @@
 TOOLS = image-tool registry-tool bundle-tool run-tool build-tool
-SCRIPTS = .ci/run tests/docker tests/demo tests/images tests/bench $(wildcard findings/*.sh)
+SCRIPTS = .ci/run tests/docker tests/demo tests/images tests/bench tests/unmounted $(wildcard findings/*.sh)
 PREFIX ?= /usr/local
 BUILT = target/release
 
@@ -23,6 +23,7 @@ demo: setup-demo build ## Walk from a registry to a running container and back
 test: setup-test build ## Run all tests, as root, against the real peers
 	tests/images target/images
 	cargo test --workspace --no-fail-fast
+	tests/unmounted cargo test --workspace --no-fail-fast --test mounted --test accidents --test pipeline --test docker
 
 # Its debug build is made five times faster than a release and checks the tree in seconds.
 DENY = target/deny-0.20.2/bin/cargo-deny

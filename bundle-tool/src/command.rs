@@ -29,6 +29,7 @@ mod exec;
 mod export;
 mod filter;
 mod find;
+mod gc;
 mod hook;
 mod host;
 mod inspect;
@@ -99,6 +100,7 @@ pub(crate) enum Command {
     Rename(rename::Rename),
     Update(Box<update::Update>),
     Users(users::Users),
+    Gc(gc::Gc),
     Docker(docker::Docker),
     Inspect(inspect::Inspect),
     Port(port::Port),
@@ -136,6 +138,7 @@ impl Command {
             Self::Rename(command) => command.run(),
             Self::Update(command) => command.run(),
             Self::Users(command) => command.run(),
+            Self::Gc(command) => command.run(),
             Self::Docker(command) => command.run(),
             Self::Inspect(command) => command.run(),
             Self::Port(command) => command.run(),

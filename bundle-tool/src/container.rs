@@ -21,6 +21,7 @@ pub mod removal;
 mod request;
 mod settings;
 pub mod status;
+pub mod stored;
 pub mod update;
 
 use std::fs;

@@ -107,8 +107,9 @@ impl Overlay {
         self
     }
 
-    /// Ignores that programs want changes on disk (fsync(2)), where the upper directory is of no use after a crash. The work directory then
-    /// is for one mount only ([`renew`]). Kernels before 5.10 cannot do that and write as ever.
+    /// Ignores that programs want changes on disk (fsync(2)), where the upper directory is of no use after a crash. Nor does it wait, when
+    /// it is unmounted, until all of the upper directory's file system is on the disk: with a layer that has just been stored, for seconds.
+    /// The work directory then is for one mount only ([`renew`]). Kernels before 5.10 cannot do that and write as ever.
     #[must_use]
     pub fn volatile(mut self) -> Self {
         self.volatile = true;

@@ -1,7 +1,7 @@
 //! Bytes on the move: from a registry into a layout ([`pull`]), back ([`push`]), and past the disk ([`copy`]).
 //!
-//! A single blob is moved by [`download`] or [`upload`], several at once by [`batch`]; whoever watches is told by [`event`]s. This room knows every other
-//! room of the crate, and none of them knows it.
+//! A single blob is moved by [`download`] or [`upload`], several at once by [`batch`]; [`store`] keeps layers for containers. Whoever
+//! watches is told by [`event`]s. This room knows every other room of the crate, and none of them knows it.
 
 pub mod batch;
 pub mod copy;
@@ -9,4 +9,5 @@ pub mod download;
 pub mod event;
 pub mod pull;
 pub mod push;
+pub mod store;
 pub mod upload;

@@ -44,6 +44,25 @@ fn a_killed_pull_leaves_a_layout_that_verifies() {
 }
 
 #[test]
+fn a_killed_pull_for_containers_stores_only_whole_layers() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry.address());
+    let pull = "registry-tool pull --unpack --quiet python:3.8 images";
+    let sound = "cd $OCI_HOME/layers/sha256 || exit 0; for f in $(ls | grep -v state); do \
+                 [ ! -f $f ] || [ $(sha256sum <$f | cut -c 1-64) = $f ] || { echo $f; exit 1; }; done";
+    killed_at_every_moment(&work, &format!("rm -rf images $OCI_HOME/layers; {pull}"), 12, |when| {
+        assert_eq!(work.sh(sound).status, 0, "{when}");
+        // What has arrived is not fetched again, and is stored all the same.
+        let again = work.sh(&format!("{pull} && ls $OCI_HOME/layers/sha256 | grep -c -v state && {sound}"));
+        assert!(again.status == 0 && again.stdout.ends_with("\n3\n"), "{when}: {again}");
+        let left = work.sh("find images $OCI_HOME/layers -name '.*' -mindepth 1").ok();
+        assert_eq!(left, "", "{when}");
+    });
+    let made = "image-tool verify images:python:3.8 && bundle-tool create --network none --name cc images:python:3.8 && bundle-tool delete cc";
+    work.sh(made).ok();
+}
+
+#[test]
 fn a_killed_build_leaves_a_layout_that_verifies() {
     let registry = Registry::images();
     let work = Workdir::with_mirror(&registry.address());

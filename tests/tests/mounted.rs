@@ -44,19 +44,19 @@ fn containers_at_once_share_one_mount_of_their_image() {
         return;
     }
     let text = format!(
-        "for n in $(seq 24); do {CREATE} --name c$n images:one >$n 2>&1 & jobs=\"$jobs $!\"; done; \
+        "for n in $(seq 50); do {CREATE} --name c$n images:one >$n 2>&1 & jobs=\"$jobs $!\"; done; \
          for job in $jobs; do wait $job || exit 1; done"
     );
     work.sh(&text).ok();
     assert_eq!(mounts(&work), 1);
-    work.sh("for n in $(seq 23); do bundle-tool delete c$n >/dev/null & jobs=\"$jobs $!\"; done; wait $jobs").ok();
+    work.sh("for n in $(seq 49); do bundle-tool delete c$n >/dev/null & jobs=\"$jobs $!\"; done; wait $jobs").ok();
     assert_eq!(mounts(&work), 1, "one container is left");
-    assert_eq!(work.sh("cat $(bundle-tool find c24)/rootfs/lib/linked").ok(), "through");
-    work.sh("bundle-tool unmount c24").ok();
+    assert_eq!(work.sh("cat $(bundle-tool find c50)/rootfs/lib/linked").ok(), "through");
+    work.sh("bundle-tool unmount c50").ok();
     assert_eq!(mounts(&work), 0);
-    work.sh("bundle-tool mount c24 && test -e $(bundle-tool find c24)/rootfs/etc/linked").ok();
+    work.sh("bundle-tool mount c50 && test -e $(bundle-tool find c50)/rootfs/etc/linked").ok();
     assert_eq!(mounts(&work), 1);
-    work.sh("bundle-tool delete c24").ok();
+    work.sh("bundle-tool delete c50").ok();
     assert_eq!((mounts(&work), work.leaks()), (0, Vec::new()));
 }
 
@@ -166,6 +166,102 @@ fn an_image_is_mounted_and_unmounted() {
     }
     assert!(work.sh("image-tool unmount m").stderr.contains("no image is mounted here"));
     assert_eq!(mounts(&work), 0);
+}
+
+#[test]
+fn an_image_of_debians_packages_is_shown_as_it_is_unpacked() {
+    let (_, is_mounted) = work();
+    if !is_mounted {
+        return;
+    }
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry.address());
+    work.sh("registry-tool pull --quiet python:3.8 images && mkdir m && image-tool mount images:python:3.8 m").ok();
+    work.sh("image-tool unpack images:python:3.8 tree").ok();
+    tests::tree::assert_equal(&work.path("m"), &work.path("tree"), &[]);
+    work.sh("image-tool unmount m").ok();
+}
+
+#[test]
+fn what_is_pulled_for_containers_is_stored_while_it_arrives() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry.address());
+    let pull = "registry-tool pull --unpack --quiet python:3.8 images";
+    let stored = "ls $OCI_HOME/layers/sha256 | grep -v state | wc -l";
+    assert_eq!(work.sh(&format!("{pull} >/dev/null && {stored}")).ok(), "3\n");
+    // Without the blobs of the layers, there is nothing else that the container could be made of.
+    work.sh("find images/blobs -type f -size +100k -exec mv '{}' . \\;").ok();
+    let made = "bundle-tool create --network none --name cc images:python:3.8 >/dev/null && test -e $(bundle-tool find cc)/rootfs/etc/os-release \
+                && bundle-tool delete cc >/dev/null";
+    work.sh(made).ok();
+    // An image that is there is stored as well, and one that is stored is left alone.
+    work.sh("mv [0-9a-f]*[0-9a-f] images/blobs/sha256").ok();
+    let inodes = "stat -c %i $OCI_HOME/layers/sha256/*";
+    let before = work.sh(inodes).ok();
+    assert_eq!(work.sh(&format!("{pull} >/dev/null && {inodes}")).ok(), before);
+    assert_eq!(work.sh(&format!("rm -rf $OCI_HOME/layers; {pull} >/dev/null && {stored}")).ok(), "3\n");
+    let said = work.sh("registry-tool pull --unpack --all-platforms python:3.8 images");
+    assert!(said.status == 2 && said.stderr.contains("--unpack"), "{said}");
+}
+
+#[test]
+fn what_is_stored_is_told_and_removed_when_nobody_needs_it() {
+    let (work, is_mounted) = work();
+    let form = if is_mounted { "tar" } else { "folder" };
+    let pieces = if is_mounted { 3 } else { 2 };
+    let said = work.sh("image-tool tree images:one").ok();
+    assert_eq!(said.lines().filter(|line| line.contains(&format!(" {form} "))).count(), 2, "{said}");
+    work.sh("bundle-tool create --network none --name cc images:one").ok();
+    let df = |wanted: &str| {
+        let said =
+            work.sh("bundle-tool df --format '{{.Type}}|{{.TotalCount}}|{{.Active}}|{{.Reclaimable}}' </dev/null").ok();
+        assert!(said.lines().any(|line| line.starts_with(wanted)), "{wanted} {said}");
+    };
+    df("Stored Layers|2|2|0B");
+    let said = work.sh("bundle-tool df -v </dev/null").ok();
+    let lines = said.lines().filter(|line| ["tar", "folder", "erofs"].iter().any(|form| line.contains(form)));
+    assert_eq!(lines.filter(|line| line.trim_end().ends_with(" 1")).count(), pieces, "{said}");
+    assert_eq!(work.sh("bundle-tool gc").ok(), "", "the container needs them");
+    work.sh("bundle-tool delete cc").ok();
+    df("Stored Layers|2|0|");
+    if is_mounted {
+        // To be removed is no harm to what is mounted.
+        work.sh("mkdir m && image-tool mount images:one m").ok();
+    }
+    assert_eq!(work.sh("bundle-tool gc --dry-run").ok().lines().count(), pieces);
+    assert_eq!(work.sh("bundle-tool gc").ok().lines().count(), pieces);
+    df("Stored Layers|0|0|0B");
+    if is_mounted {
+        assert_eq!(
+            work.sh("cat m/etc/os m/etc/linked && wc -c <m/big && image-tool unmount m >/dev/null").ok(),
+            "thisthrough100000\n"
+        );
+    }
+    assert_eq!(work.sh("find $OCI_HOME/layers -type f").ok(), "");
+    work.sh("bundle-tool create --network none --name cc images:one && bundle-tool delete cc").ok();
+    // What the default layout has stays.
+    work.sh("cp -r images $OCI_HOME/images && bundle-tool gc").ok();
+    df("Stored Layers|2|0|0B");
+    work.sh("image-tool rm :one && bundle-tool gc").ok();
+    df("Stored Layers|0|0|0B");
+}
+
+#[test]
+fn a_kernel_without_erofs_has_unpacked_layers() {
+    let (work, is_mounted) = work();
+    if !is_mounted {
+        return;
+    }
+    // As before Linux 5.2, or under a filter.
+    let made = work.sh(&format!(
+        "rm -rf $OCI_HOME/layers; strace -f -qq -o log -e inject=fsopen:error=ENOSYS {CREATE} --name old images:one"
+    ));
+    assert!(
+        made.stderr.contains("using 2 unpacked layers instead of an EROFS image: this kernel has no EROFS"),
+        "{made}"
+    );
+    assert_eq!(work.sh("cat $(bundle-tool find old)/rootfs/etc/os").ok(), "this");
+    work.sh("bundle-tool delete old").ok();
 }
 
 #[test]

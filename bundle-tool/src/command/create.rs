@@ -88,7 +88,7 @@ impl Create {
 /// Creates the container, and pulls its image as asked.
 fn make(home: &Home, request: &Request, pull: When, quiet: bool) -> anyhow::Result<Made> {
     if pull == When::Always {
-        pull::image(&request.address, request.platform.as_ref(), quiet)?;
+        pull::image(&request.address, request.platform.as_ref(), quiet, request.copy)?;
     }
     let create = || {
         let _meter = Meter::of_layers(|| (progress::now().bytes, progress::now().entries));
@@ -96,7 +96,7 @@ fn make(home: &Home, request: &Request, pull: When, quiet: bool) -> anyhow::Resu
     };
     let made = match create() {
         Err(error) if pull == When::Missing && is_missing(&error) && pull::is_name(&request.address) => {
-            pull::image(&request.address, request.platform.as_ref(), quiet)?;
+            pull::image(&request.address, request.platform.as_ref(), quiet, request.copy)?;
             create()
         }
         made => made,

@@ -11,7 +11,11 @@ use jiff::Timestamp;
 
 use super::joined;
 
-/// Show what images, containers, volumes and the build cache take on disk.
+/// Show what images, containers, volumes, stored layers and the build cache take on disk.
+///
+/// Stored layers are those in $OCI_HOME/layers, which all containers and builds share; what no container and no image needs is
+/// reclaimable (bundle-tool gc). With --verbose, FORM is tar for a plain archive, erofs for the names and attributes of an image that
+/// refers to such archives, and folder for an unpacked layer; USERS are the containers and images that have it.
 ///
 /// Reads a runtime's list of containers from standard input, unless that is a terminal.
 #[derive(clap::Args)]
@@ -24,7 +28,7 @@ pub(crate) struct Df {
     /// The fields are .Type, .TotalCount, .Active, .Size and .Reclaimable. A template that begins with `table` aligns them in columns.
     #[arg(long, value_name = "TEMPLATE", conflicts_with = "verbose")]
     format: Option<Format>,
-    /// Show each image, container and volume.
+    /// Show each image, container, volume and stored layer.
     #[arg(short, long)]
     verbose: bool,
 }
@@ -46,10 +50,11 @@ impl Df {
             ["Repository", "Tag", "ID", "CreatedSince", "VirtualSize", "SharedSize", "UniqueSize", "Containers"];
         let containers = ["ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names"];
         pipe::print_exactly(format!(
-            "Images space usage:\n\n{}\nContainers space usage:\n\n{}\nLocal Volumes space usage:\n\n{}\nBuild cache usage: {}\n\n",
+            "Images space usage:\n\n{}\nContainers space usage:\n\n{}\nLocal Volumes space usage:\n\n{}\nStored layers space usage:\n\n{}\nBuild cache usage: {}\n\n",
             table(&disk.image_rows(now), disk::IMAGES, &images)?,
             table(&disk.container_rows(&home, now), row::LIST, &containers)?,
             table(&disk.volume_rows(), volume::LIST, &["Name", "Links", "Size"])?,
+            table(&disk.stored_rows(), disk::LAYERS, &["ID", "Form", "Size", "Users"])?,
             human::exact_size(disk.cache()),
         ))
     }

@@ -41,8 +41,8 @@ pub(super) fn is_name(address: &Address) -> bool {
     address.reference().is_some_and(|name| !is_id(name.as_str()))
 }
 
-/// Pulls the image of an address into its layout.
-pub(super) fn image(address: &Address, platform: Option<&Platform>, quiet: bool) -> anyhow::Result<()> {
+/// Pulls the image of an address into its layout; for a container that lies on its layers, they are stored while they arrive.
+pub(super) fn image(address: &Address, platform: Option<&Platform>, quiet: bool, copy: bool) -> anyhow::Result<()> {
     let Some(name) = address.reference() else { bail!("{address}: no name to pull it by") };
     let mut reference = name.to_string();
     if let Some(digest) = address.digest() {
@@ -50,6 +50,8 @@ pub(super) fn image(address: &Address, platform: Option<&Platform>, quiet: bool)
     }
     let mut command = Command::new(sibling("registry-tool"));
     command.arg("pull").args(quiet.then_some("--quiet"));
+    // Another user's containers are copies.
+    command.args((!copy && rustix::process::geteuid().is_root()).then_some("--unpack"));
     if let Some(platform) = platform {
         command.args(["--platform", &platform.to_string()]);
     }

@@ -38,20 +38,18 @@ impl Tree {
         make(&rootfs, 0o755)?;
         let mut tree = Self { folder: folder.into(), layers: None, note: None };
         if !copy {
-            match probe(folder) {
-                Ok(()) => {
-                    let stack = Stack::of_image(&Cache::of(home), layout, image)?;
-                    let diff_ids = image.layers().map(|(_, diff_id)| diff_id.to_owned()).collect();
-                    tree.layers = Some((stack, diff_ids));
-                    tree.mount("init")?;
-                    return Ok(tree);
-                }
-                Err(
+            match tree.stack(home, layout, image) {
+                Ok(()) => return Ok(tree),
+                Err(Error::Rootfs(
                     error @ (rootfs::Error::NoOverlay | rootfs::Error::NotPermitted | rootfs::Error::Unsuitable { .. }),
-                ) => {
+                )) => {
                     tree.note = Some(format!("using a copy of the image instead of an overlay: {error}"));
+                    tree.layers = None;
+                    for name in [INIT, "work"] {
+                        bundle::remove_tree(&folder.join(name))?;
+                    }
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
         let sources = Source::of_image(layout, image)?;
@@ -62,6 +60,19 @@ impl Tree {
             tree.note = Some(tree.note.map_or(left.clone(), |note| format!("{note}; {left}")));
         }
         Ok(tree)
+    }
+
+    /// Mounts the image's layers, with the folder for mount points as the writable one.
+    fn stack(&mut self, home: &Home, layout: &Layout, image: &Image) -> Result<(), Error> {
+        let cache = Cache::of(home);
+        // Nothing is stored for an overlay that cannot be. If the image is mounted, nothing has to be.
+        if !stack::is_mounted(&cache, image) {
+            probe(&self.folder)?;
+        }
+        let stack = Stack::of_image(&cache, layout, image)?;
+        let diff_ids = image.layers().map(|(_, diff_id)| diff_id.to_owned()).collect();
+        self.layers = Some((stack, diff_ids));
+        self.mount(INIT)
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -79,10 +90,10 @@ impl Tree {
     /// Mounts the layers with the folder `top` as the writable one.
     fn mount(&self, top: &str) -> Result<(), Error> {
         let layers = self.layers.as_ref().map(|(stack, _)| stack.lower()).unwrap_or_default();
-        let init = self.folder.join("init");
+        let init = self.folder.join(INIT);
         make_like(&self.folder.join(top), &layers)?;
         let mut lower = layers;
-        if top != "init" && init.exists() {
+        if top != INIT && init.exists() {
             lower.push(init);
         }
         overlay(&self.folder, lower, top)
@@ -101,7 +112,7 @@ impl Tree {
         drop(root);
         rootfs::unmount(&self.folder.join("rootfs"), false)?;
         if made.is_empty() {
-            bundle::remove_tree(&self.folder.join("init"))?;
+            bundle::remove_tree(&self.folder.join(INIT))?;
         }
         // A work directory cannot be used with another upper directory.
         bundle::remove_tree(&self.folder.join("work"))?;
@@ -111,6 +122,9 @@ impl Tree {
         self.mount("upper")
     }
 }
+
+/// The folder of mount points that the image lacks.
+const INIT: &str = "init";
 
 /// The file that lists what was created in a plain tree beside the image's files, which are not changes of the container.
 pub(crate) const MADE: &str = "mount-points";
@@ -150,7 +164,9 @@ fn overlay(folder: &Path, mut lower: Vec<PathBuf>, top: &str) -> Result<(), Erro
         make(&none, 0o755)?;
         lower.push(none);
     }
-    Ok(Overlay::new(lower).writable(folder.join(top), work).mount(&folder.join("rootfs"))?)
+    let overlay = Overlay::new(lower).writable(folder.join(top), work);
+    let overlay = if top == INIT { overlay.volatile() } else { overlay };
+    Ok(overlay.mount(&folder.join("rootfs"))?)
 }
 
 /// Tries an overlay in the bundle's folder before layers are unpacked for one.
@@ -160,7 +176,7 @@ fn probe(folder: &Path) -> Result<(), rootfs::Error> {
     let [lower, upper, work, target] = &paths;
     let made = paths.iter().try_for_each(fs::create_dir_all);
     let outcome = match made {
-        Ok(()) => Overlay::new(vec![lower.clone()]).writable(upper, work).mount(target),
+        Ok(()) => Overlay::new(vec![lower.clone()]).writable(upper, work).volatile().mount(target),
         Err(error) => Err(error).during("create", &test).map_err(rootfs::Error::from),
     };
     // What stays is removed with the bundle.
@@ -223,7 +239,7 @@ fn mount_rootfs(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
         error => error.into(),
     })?;
     let mut lower = stack.lower();
-    let init = bundle.path().join("init");
+    let init = bundle.path().join(INIT);
     if init.exists() {
         lower.push(init);
     }

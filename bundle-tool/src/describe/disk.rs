@@ -1,9 +1,13 @@
-//! What images, containers, volumes and the build cache take on disk, for `docker system df`.
+//! What images, containers, volumes, stored layers and the build cache take on disk, for `docker system df`.
+//!
+//! Docker counts the layers as the images' own. Here images are compressed, and their layers are stored for containers beside them.
 
 use std::collections::BTreeMap;
 
 use image_tool::address::home::Home;
 use image_tool::address::{digest, name};
+use image_tool::layer::cache::Cache;
+use image_tool::layer::stack::stock::{self, Form, Piece, Wanted};
 use image_tool::layout::Layout;
 use image_tool::show::format::List;
 use image_tool::show::summary::{Summary, layer_size};
@@ -15,6 +19,7 @@ use super::size::{self, Size};
 use super::{row, volume};
 use crate::bundle::annotation;
 use crate::container::status::Container;
+use crate::container::stored;
 use crate::volume::{Store, Volume};
 
 /// docker's list of kinds.
@@ -44,6 +49,12 @@ pub const IMAGES: List<'static> = List {
     narrowest: table::NARROW,
 };
 
+/// The list of stored layers.
+pub const LAYERS: List<'static> = List {
+    headings: &[("ID", "LAYER ID"), ("Form", "FORM"), ("Size", "SIZE"), ("Users", "USERS")],
+    narrowest: table::NARROW,
+};
+
 /// An image, each once.
 struct Image {
     id: String,
@@ -61,7 +72,26 @@ pub struct Disk {
     layers: BTreeMap<String, (u64, usize)>,
     containers: Vec<(Container, u64)>,
     volumes: Vec<(Volume, u64, usize)>,
+    stored: Vec<Stored>,
     cache: u64,
+}
+
+/// What is stored, and whether a bundle needs it.
+struct Stored {
+    piece: Piece,
+    is_active: bool,
+}
+
+/// The layers that are stored, and the EROFS images of them.
+fn stored(home: &Home) -> Vec<Stored> {
+    let cache = Cache::of(home);
+    let (mut bundles, mut all) = (Wanted::default(), Wanted::default());
+    // What cannot be read needs nothing.
+    let _ = stored::by_bundles(home, &mut bundles);
+    let _ = stored::by_bundles(home, &mut all);
+    let _ = stored::by_images(home, &mut all);
+    let pieces = stock::list(&cache, &all).unwrap_or_default();
+    pieces.into_iter().map(|piece| Stored { is_active: bundles.users(&piece) > 0, piece }).collect()
 }
 
 impl Disk {
@@ -89,7 +119,7 @@ impl Disk {
             let own = size::of(&container, home).own;
             (container, own)
         });
-        Self { images, layers, containers: containers.collect(), volumes, cache }
+        Self { images, layers, containers: containers.collect(), volumes, stored: stored(home), cache }
     }
 
     /// A row for each kind.
@@ -105,6 +135,10 @@ impl Disk {
         let unused: u64 = self.volumes.iter().filter(|(.., users)| *users == 0).map(|(_, size, _)| size).sum();
         let active = self.images.iter().filter(|image| image.containers > 0).count();
         let running = self.containers.iter().filter(|(container, _)| is_active(container)).count();
+        let sum_of = |wanted: &dyn Fn(&Stored) -> bool| -> u64 {
+            self.stored.iter().filter(|stored| wanted(stored)).map(|stored| stored.piece.size).sum()
+        };
+        let stored: Vec<&Stored> = self.stored.iter().filter(|stored| stored.piece.form != Form::Image).collect();
         vec![
             kind("Images", self.images.len(), active, all, all - used.min(all)),
             kind("Containers", self.containers.len(), running, sum(&|_| true), sum(&|container| !is_active(container))),
@@ -114,6 +148,13 @@ impl Disk {
                 self.volumes.iter().filter(|(.., users)| *users > 0).count(),
                 volumes,
                 unused,
+            ),
+            kind(
+                "Stored Layers",
+                stored.len(),
+                stored.iter().filter(|stored| stored.is_active).count(),
+                sum_of(&|_| true),
+                sum_of(&|stored| stored.piece.users == 0),
             ),
             kind("Build Cache", usize::from(self.cache > 0), 0, self.cache, self.cache),
         ]
@@ -168,6 +209,20 @@ impl Disk {
             row::row(container, home, now, true, Some(Size { own: *own, all: 0 }))
         };
         self.containers.iter().map(row).collect()
+    }
+
+    /// A row for each stored layer, and for each EROFS image of them.
+    #[must_use]
+    pub fn stored_rows(&self) -> Vec<Value> {
+        let row = |Stored { piece, .. }: &Stored| {
+            Struct::new("*formatter.layerContext")
+                .with("Form", piece.form.word())
+                .with("ID", digest::short(&piece.digest).to_owned())
+                .with("Size", human::exact_size(piece.size))
+                .with("Users", piece.users.to_string())
+                .into()
+        };
+        self.stored.iter().map(row).collect()
     }
 
     /// A row for each volume.

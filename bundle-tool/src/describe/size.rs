@@ -1,13 +1,11 @@
 //! How much a container takes on disk.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 
 use image_tool::address::Address;
 use image_tool::address::digest;
 use image_tool::address::home::Home;
+pub use image_tool::layer::size::folder;
 use image_tool::layout::Layout;
 use image_tool::show::summary::Summary;
 
@@ -45,38 +43,4 @@ fn image(container: &Container) -> Option<u64> {
     let layout = Layout::of(&address).ok()?;
     let found = Summary::image(&layout, &layout.resolve(&address).ok()?).ok()?;
     Some(Summary::of(&layout, &found).size)
-}
-
-/// The sizes of all files beneath a folder, each once. What cannot be read does not count.
-#[must_use]
-pub fn folder(path: &Path) -> u64 {
-    let (mut total, mut seen, mut left) = (0, BTreeSet::new(), vec![path.to_owned()]);
-    while let Some(folder) = left.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            // Of the entry itself: links are not followed.
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_dir() {
-                left.push(entry.path());
-            } else if metadata.nlink() < 2 || seen.insert((metadata.dev(), metadata.ino())) {
-                total += metadata.len();
-            }
-        }
-    }
-    total
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_with_two_names_counts_once() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("a")).unwrap();
-        fs::write(folder.path().join("a/one"), "12345").unwrap();
-        fs::hard_link(folder.path().join("a/one"), folder.path().join("two")).unwrap();
-        std::os::unix::fs::symlink("/", folder.path().join("link")).unwrap();
-        assert_eq!(super::folder(folder.path()), 5 + 1);
-        assert_eq!(super::folder(Path::new("/nonexistent")), 0);
-    }
 }

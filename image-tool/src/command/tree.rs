@@ -1,5 +1,7 @@
 use anyhow::Result;
 use clap::{Args, ValueHint};
+use image_tool::address::home::Home;
+use image_tool::layer::cache::Cache;
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
 use image_tool::program::pipe;
@@ -11,6 +13,8 @@ use image_tool::{layout, show::human, show::table};
 use super::operand::{Operand, named};
 
 /// Show what each layer adds, what later layers replace or delete, and where the bytes are.
+///
+/// STORED is what a layer takes in $OCI_HOME/layers for the containers of all images that have it: its plain tar, or its files.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -43,7 +47,8 @@ impl Tree {
                 Some(platform) => layout.image(&address, platform)?,
                 None => Summary::image(&layout, &layout.resolve(&address)?)?,
             };
-            Ok((Survey::of(&layout, &image)?, image))
+            let cache = Cache::of(&Home::from_environment());
+            Ok((Survey::of(&layout, &image, &cache)?, image))
         };
         let (tree, image) = read().map_err(|error| named(error, &address))?;
         if self.html {
@@ -66,7 +71,7 @@ fn text(address: &str, tree: &Survey, depth: usize) -> String {
         percent / 10,
         percent % 10
     );
-    let mut rows = vec![["LAYER", "SIZE", "WASTED", "ENTRIES", "CREATED BY"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["LAYER", "SIZE", "WASTED", "ENTRIES", "STORED", "CREATED BY"].map(str::to_owned).to_vec()];
     for layer in &tree.layers {
         let created_by = layer.created_by.replace(['\t', '\n'], " ");
         rows.push(vec![
@@ -74,6 +79,7 @@ fn text(address: &str, tree: &Survey, depth: usize) -> String {
             human::size(layer.size),
             human::size(layer.wasted),
             layer.entries.to_string(),
+            layer.stored.map_or_else(String::new, |stored| format!("{} {}", human::size(stored.size), stored.form)),
             created_by.chars().take(60).collect(),
         ]);
     }

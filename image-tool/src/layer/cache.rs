@@ -11,11 +11,12 @@
 //! do not wait, and keep broken layers after a power failure. So a file `HEX.state` beside each folder contains `boot`
 //! and the ID of the boot in which the layer was unpacked: during that boot, the page cache has the data. More than a
 //! minute later, when the kernel has written nearly everything anyway, the next user calls `syncfs` and changes the
-//! state to `durable`. A layer of an earlier boot that is not durable is unpacked again.
+//! state to `durable`. A layer of an earlier boot that is not durable is unpacked again; so is one that the disk did not take: a second
+//! fsync would succeed, and the page cache would go on showing what is not on the disk.
 //!
 //! **Locks.** flock(2) is taken on `HEX.state`: exclusively while a layer is unpacked or removed, shared while a
 //! [`Layer`] or an [`Archive`] exists. A mounted bundle holds no lock, since the process that made it has ended: [`Cache::prune`] is told
-//! what to keep.
+//! what to keep, and looks for overlays.
 
 mod archive;
 mod source;
@@ -32,7 +33,7 @@ use rustix::fs::FlockOperation;
 pub use self::archive::Archive;
 pub use self::source::{Source, Started, apply_all};
 use super::apply::{self, Applier, Options};
-use super::{parallel, stream};
+use super::{mount, parallel, stream};
 use crate::address::digest::Digest;
 use crate::address::home::Home;
 use crate::beneath::{self, Root, Unfinished};
@@ -165,33 +166,32 @@ impl Cache {
     /// # Errors
     /// [`Error`].
     pub fn layer(&self, source: &Source) -> Result<Layer, Error> {
-        self.layer_of(&source.diff_id, || source.again())
+        self.layer_of(&source.diff_id, || source.start())
     }
 
-    /// Like [`Self::layer`], but the blob is not opened where it is not needed: a stored archive becomes a directory without it.
+    /// Like [`Self::layer`], but the blob is not opened where it is not needed: a stored archive becomes a directory without it. `start`
+    /// begins to read the blob.
     ///
     /// # Errors
     /// [`Error`].
-    pub fn layer_of(&self, diff_id: &Digest, source: impl FnOnce() -> Result<Source, Error>) -> Result<Layer, Error> {
-        let source = match self.archive_if_there(diff_id)? {
-            Some(archive) => archive.source().during("open", archive.path())?,
-            None => source()?,
+    pub fn layer_of(&self, diff_id: &Digest, start: impl FnOnce() -> Result<Started, Error>) -> Result<Layer, Error> {
+        // Its lock is given up before another is taken.
+        let stored = match self.archive_if_there(diff_id)? {
+            Some(archive) => Some(archive.source().during("open", archive.path())?),
+            None => None,
         };
-        self.unpacked(&source)
-    }
-
-    fn unpacked(&self, source: &Source) -> Result<Layer, Error> {
-        self.ensure(&source.diff_id, |folder| {
+        self.ensure(diff_id, |folder| {
             self.sweep();
             let unfinished = Unfinished::create(folder, TEMPORARY, 0o755)?;
-            let digest = || source.descriptor.digest().clone();
-            let failed = |source| Error::Apply { digest: digest(), source };
+            let started = stored.map_or_else(start, |source| source.start())?;
+            let digest = started.digest().clone();
+            let failed = |source| Error::Apply { digest: digest.clone(), source };
             let mut applier =
                 Applier::in_empty(Root::open(unfinished.path())?, self.options.clone()).map_err(failed)?;
-            source.apply(&mut applier)?;
+            started.apply(&mut applier)?;
             let skipped = applier.finish().map_err(failed)?;
             for (what, count) in skipped {
-                tracing::warn!("layer {}: {count} × {what} left out", digest());
+                tracing::warn!("layer {digest}: {count} × {what} left out");
             }
             Ok(Complete::Unfinished(unfinished))
         })
@@ -220,8 +220,8 @@ impl Cache {
         self.ensure(diff_id, |_| Ok(Complete::Directory(directory.to_owned())))
     }
 
-    /// Removes layers that are neither wanted by `keep` nor in use, and what killed processes left. Returns the diff
-    /// IDs of the removed layers.
+    /// Removes layers that are neither wanted by `keep` nor in use by this mount namespace, and what killed processes left. Returns the
+    /// diff IDs of the removed layers.
     ///
     /// # Errors
     /// [`Error`].
@@ -237,6 +237,10 @@ impl Cache {
                 Err(error) => return Err(error),
             };
             let path = self.path(&diff_id);
+            // An overlay may lie on a folder although whoever mounted it has ended. An archive stays with the images that refer to it.
+            if path.is_dir() && mount::is_under_overlay(&path) {
+                continue;
+            }
             remove_tree(&path)?;
             fs::remove_file(self.state(&diff_id)).during("remove", &path)?;
             drop(lock);
@@ -270,7 +274,8 @@ impl Cache {
         Ok(found)
     }
 
-    fn path(&self, diff_id: &Digest) -> PathBuf {
+    /// The folder or the archive of a layer.
+    pub(super) fn path(&self, diff_id: &Digest) -> PathBuf {
         self.folder.join(diff_id.algorithm().as_ref()).join(diff_id.digest())
     }
 
@@ -308,6 +313,13 @@ impl Cache {
         }
     }
 
+    /// Makes a folder of the cache, if it is not there.
+    pub(super) fn make(&self, folder: &Path) -> Result<(), Error> {
+        // Users of the host must not reach setuid programs of an image.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).during("create", &self.folder)?;
+        Ok(fs::DirBuilder::new().recursive(true).mode(0o755).create(folder).during("create", folder)?)
+    }
+
     /// Locks a file of the cache, which is made if it is not there.
     pub(super) fn lock_file(&self, path: &Path, operation: FlockOperation) -> Result<File, Error> {
         let folder = path.parent().expect("a file of the cache has a folder");
@@ -315,13 +327,7 @@ impl Cache {
             let open =
                 fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
             if open.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-                // Users of the host must not reach setuid programs of an image.
-                fs::DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(&self.folder)
-                    .during("create", &self.folder)?;
-                fs::DirBuilder::new().recursive(true).mode(0o755).create(folder).during("create", folder)?;
+                self.make(folder)?;
                 continue;
             }
             let file = open.during("open", path)?;
@@ -340,17 +346,21 @@ impl Cache {
     /// The layer, if it exists and can be trusted. Makes it durable if a minute has passed.
     fn found(&self, diff_id: &Digest, mut lock: File) -> io::Result<Option<Layer>> {
         let path = self.path(diff_id);
-        let mut state = String::new();
-        lock.rewind()?;
-        (&mut lock).take(200).read_to_string(&mut state)?;
+        let state = read_state(&mut lock)?;
         let durable = state == "durable\n";
         if !(durable || state == format!("boot {}\n", boot()?)) || !path.is_dir() {
             return Ok(None);
         }
         let age = SystemTime::now().duration_since(lock.metadata()?.modified()?).unwrap_or_default();
         if !durable && age > Duration::from_secs(60) {
-            rustix::fs::syncfs(&lock)?;
-            write_state(&mut lock, "durable\n")?;
+            match rustix::fs::syncfs(&lock) {
+                Ok(()) => note_state(&mut lock, "durable\n"),
+                Err(error) => {
+                    tracing::warn!("layer {diff_id}: the disk did not take it ({error}): unpacking it again");
+                    write_state(&mut lock, LOST)?;
+                    return Ok(None);
+                }
+            }
         }
         Ok(Some(Layer { path, diff_id: diff_id.clone(), lock }))
     }
@@ -421,11 +431,31 @@ fn boot() -> io::Result<&'static str> {
     Ok(ID.get_or_init(|| id.trim().to_owned()))
 }
 
-fn write_state(file: &mut File, text: &str) -> io::Result<()> {
+/// The state of a layer that the disk did not take.
+const LOST: &str = "lost\n";
+
+/// Replaces a state, which is one line. A process that is killed in between leaves the old line or the new one.
+pub(super) fn write_state(file: &mut File, text: &str) -> io::Result<()> {
     file.rewind()?;
     file.write_all(text.as_bytes())?;
     // Emptied first, ext4 would write it out as soon as it is closed.
     if file.metadata()?.len() > text.len() as u64 { file.set_len(text.len() as u64) } else { Ok(()) }
+}
+
+/// Writes a state whose loss costs time and no more.
+fn note_state(file: &mut File, text: &str) {
+    if let Err(error) = write_state(file, text) {
+        tracing::warn!("the state of a layer could not be written: {error}");
+    }
+}
+
+/// The line of a state file, with its end; empty if it has none.
+pub(super) fn read_state(file: &mut File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.take(300).read_to_end(&mut bytes)?;
+    let line = bytes.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(str::from_utf8(line).unwrap_or_default().to_owned())
 }
 
 fn remove_tree(path: &Path) -> Result<(), Error> {

@@ -10,6 +10,11 @@
 //!   calls has checked them.
 //!
 //! Every mount has a page cache of its own. So an image is mounted once for all who use it; `stack` does that.
+//!
+//! The pages of a file that was read are in the page cache twice, as the image's and as the archive's. The option `directio` (Linux 6.15)
+//! avoids that, but reads nothing ahead, and waits for the disk where an archive has just been written: all files of an image of 195 MB were
+//! read cold in 4.0 to 6.8 s with it and in 1.7 to 5.4 s without, each time slower than the run beside it, warm in the same time. Pages that
+//! were read once are the first that the kernel takes back, so the time is worth more, and the option is not used.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};

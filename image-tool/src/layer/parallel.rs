@@ -23,8 +23,10 @@ pub(super) fn map<T: Sync, U: Send, E: Send>(
             *result.lock().expect("no thread panics with the lock") = Some(done);
         }
     };
+    // To count the processors is a dozen system calls.
+    let threads = if items.len() > 1 { std::thread::available_parallelism().map_or(1, usize::from) } else { 1 };
     std::thread::scope(|scope| {
-        for _ in 1..std::thread::available_parallelism().map_or(1, usize::from).min(items.len()) {
+        for _ in 1..threads.min(items.len()) {
             scope.spawn(thread);
         }
         thread();

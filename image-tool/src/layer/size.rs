@@ -1,7 +1,10 @@
-//! The size of an uncompressed layer, from the first or last bytes of its blob.
+//! The size of a layer: uncompressed, from the first or last bytes of its blob, and unpacked.
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use oci_spec::image::Descriptor;
 
@@ -40,4 +43,38 @@ fn zstd(blob: &mut File) -> Option<u64> {
     blob.rewind().ok()?;
     blob.read_exact(&mut start).ok()?;
     zstd::zstd_safe::get_frame_content_size(&start).ok().flatten()
+}
+
+/// The sizes of all files beneath a folder, each once. What cannot be read does not count.
+#[must_use]
+pub fn folder(path: &Path) -> u64 {
+    let (mut total, mut seen, mut left) = (0, BTreeSet::new(), vec![path.to_owned()]);
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            // Of the entry itself: links are not followed.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                left.push(entry.path());
+            } else if metadata.nlink() < 2 || seen.insert((metadata.dev(), metadata.ino())) {
+                total += metadata.len();
+            }
+        }
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_two_names_counts_once() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("a")).unwrap();
+        fs::write(folder.path().join("a/one"), "12345").unwrap();
+        fs::hard_link(folder.path().join("a/one"), folder.path().join("two")).unwrap();
+        std::os::unix::fs::symlink("/", folder.path().join("link")).unwrap();
+        assert_eq!(super::folder(folder.path()), 5 + 1);
+        assert_eq!(super::folder(Path::new("/nonexistent")), 0);
+    }
 }

@@ -12,15 +12,19 @@
 //!
 //! **What is trusted.** The state records size and digest of the image, which is hashed before every mount; so are the archives
 //! unless they are known to be unchanged ([`super::cache::Archive`]). A damaged image is made anew from the archives.
+//!
+//! [`stock`] tells what is stored, and removes what nobody needs.
+
+pub mod stock;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Read, Seek, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use super::cache::{self, Archive, Cache, Claim, Layer, Source};
+use super::cache::{self, Archive, Cache, Claim, Layer, Source, read_state, write_state};
 use super::{erofs, merge, mount, parallel};
 use crate::address::digest::{self, Digest, Hasher};
 use crate::beneath::Unfinished;
@@ -75,9 +79,12 @@ impl Stack {
     /// # Errors
     /// [`Error`].
     pub fn of_image(cache: &Cache, layout: &Layout, image: &Image) -> Result<Self, Error> {
-        let sources = Source::of_image(layout, image)?;
-        let diff_ids: Vec<Digest> = sources.iter().map(|source| source.diff_id.clone()).collect();
-        Self::new(cache, &diff_ids, diff_ids.len(), &|number| sources[number].again())
+        let diff_ids = diff_ids(image)?;
+        let descriptors = image.manifest().layers();
+        Self::new(cache, &diff_ids, diff_ids.len(), &|number| {
+            let descriptor = descriptors[number].clone();
+            Ok(Source { blob: layout.open_blob(&descriptor)?, descriptor, diff_id: diff_ids[number].clone() })
+        })
     }
 
     /// Layers by their diff IDs, the lowest first, of which not more than `most` are to be in an image. `source` opens the blob of the
@@ -99,7 +106,7 @@ impl Stack {
         let numbers: Vec<usize> = (merged..diff_ids.len()).collect();
         let layers = parallel::map(&numbers, |number| match cache.get(&diff_ids[*number])? {
             Some(layer) => Ok(layer),
-            None => cache.layer_of(&diff_ids[*number], || source(*number)),
+            None => cache.layer_of(&diff_ids[*number], || source(*number)?.start()),
         })?;
         let stack = Self { image, merged, layers, note };
         tracing::info!("{}", stack.description());
@@ -150,6 +157,64 @@ impl Stack {
     }
 }
 
+fn diff_ids(image: &Image) -> Result<Vec<Digest>, cache::Error> {
+    image.layers().map(|(_, diff_id)| digest::parse(diff_id).map_err(cache::Error::DiffId)).collect()
+}
+
+/// Whether an image is mounted for all.
+#[must_use]
+pub fn is_mounted(cache: &Cache, image: &Image) -> bool {
+    diff_ids(image).is_ok_and(|diff_ids| mount::is_erofs(&Merged::new(cache, &diff_ids).place))
+}
+
+/// Stores layers before an image of them is asked for.
+#[derive(Debug, Clone)]
+pub struct Store {
+    cache: Cache,
+    is_mounted: bool,
+}
+
+impl Store {
+    /// For layers that will be mounted or, where that is impossible, unpacked.
+    ///
+    /// # Errors
+    /// [`Error::Mount`] if nobody would use them: a user's containers are copies of their images.
+    pub fn new(cache: Cache) -> Result<Self, Error> {
+        let folder = cache.folder().join(IMAGES);
+        let is_root = rustix::process::geteuid().is_root();
+        let is_mounted = match is_root.then(|| cache.make(&folder)).transpose()?.map(|()| mount::probe(&folder)) {
+            None => return Err(mount::Error::NotPermitted.into()),
+            Some(Ok(())) => true,
+            Some(Err(error)) => {
+                let error = Error::from(error);
+                if !error.is_refusal() {
+                    return Err(error);
+                }
+                tracing::info!("unpacking layers: {}", said(&error));
+                false
+            }
+        };
+        Ok(Self { cache, is_mounted })
+    }
+
+    /// Stores a layer, unless it is. `start` begins to read its blob.
+    ///
+    /// # Errors
+    /// [`Error::Cache`].
+    pub fn put(
+        &self,
+        diff_id: &Digest,
+        start: impl FnOnce() -> Result<cache::Started, cache::Error>,
+    ) -> Result<(), Error> {
+        if self.is_mounted && !self.cache.is_unpacked(diff_id) {
+            self.cache.archive(diff_id, start)?;
+        } else {
+            self.cache.layer_of(diff_id, start)?;
+        }
+        Ok(())
+    }
+}
+
 /// Opens the blob of the layer of a number.
 pub type Open<'a> = dyn Fn(usize) -> Result<Source, cache::Error> + Sync + 'a;
 
@@ -169,9 +234,10 @@ fn said(error: &Error) -> String {
 pub fn sweep(cache: &Cache) {
     let folder = cache.folder().join(IMAGES);
     for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.extension().is_none() && path.is_dir() {
-            release(cache, &path);
+        // Folders that others have not completed are none of ours.
+        let is_key = |name: &str| digest::parse(&format!("sha256:{name}")).is_ok();
+        if entry.file_name().to_str().is_some_and(is_key) {
+            release(cache, &entry.path());
         }
     }
 }
@@ -207,6 +273,12 @@ const IMAGES: &str = "images";
 const TEMPORARY: &str = ".image-";
 /// Beside the diff IDs, what the bytes of an image depend on.
 const FORMAT: &str = "erofs 1\n";
+
+/// What the image of these layers is called by.
+fn key(diff_ids: &[Digest]) -> Digest {
+    let names: String = diff_ids.iter().map(|diff_id| format!("{diff_id}\n")).collect();
+    digest::sha256(format!("{FORMAT}{names}").as_bytes())
+}
 
 /// An image that is mounted for all.
 #[derive(Debug)]
@@ -249,8 +321,10 @@ struct Merged {
 impl Merged {
     /// The image of layers, which need not be there.
     fn new(cache: &Cache, diff_ids: &[Digest]) -> Self {
-        let names: String = diff_ids.iter().map(|diff_id| format!("{diff_id}\n")).collect();
-        let key = digest::sha256(format!("{FORMAT}{names}").as_bytes());
+        Self::of_key(cache, key(diff_ids))
+    }
+
+    fn of_key(cache: &Cache, key: Digest) -> Self {
         let place = cache.folder().join(IMAGES).join(key.digest());
         Self { key, place }
     }
@@ -293,7 +367,8 @@ impl Merged {
         // Before anything is stored for an image that cannot be mounted.
         mount::probe(folder)?;
         let numbers: Vec<usize> = (0..diff_ids.len()).collect();
-        let archives = parallel::map(&numbers, |number| cache.archive(&diff_ids[*number], || source(*number)))?;
+        let archives =
+            parallel::map(&numbers, |number| cache.archive(&diff_ids[*number], || source(*number)?.start()))?;
         let path = self.path();
         let file = match found(&path, &mut lock).during("read", &path)? {
             Some(file) => file,
@@ -327,19 +402,14 @@ impl Merged {
         drop(inner);
         fs::rename(&new, &path).during("rename", &path)?;
         let text = format!("image {size} {}\n", hasher.finish());
-        lock.rewind()
-            .and_then(|()| lock.set_len(0))
-            .and_then(|()| lock.write_all(text.as_bytes()))
-            .during("write", &path)?;
+        write_state(lock, &text).during("write", self.state())?;
         Ok(File::open(&path).during("open", &path)?)
     }
 }
 
 /// The image, if it is as its state says.
 fn found(path: &Path, lock: &mut File) -> io::Result<Option<File>> {
-    let mut state = String::new();
-    lock.rewind()?;
-    lock.take(200).read_to_string(&mut state)?;
+    let state = read_state(lock)?;
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -350,8 +420,9 @@ fn found(path: &Path, lock: &mut File) -> io::Result<Option<File>> {
         return Ok(None);
     }
     let mut hashed = Hashed { inner: io::sink(), hasher: Hasher::sha256(), size: 0 };
-    io::copy(&mut file, &mut hashed)?;
-    let is_whole = state == format!("image {size} {}\n", hashed.hasher.finish());
+    // What cannot be read is made anew like what is damaged.
+    let is_whole =
+        io::copy(&mut file, &mut hashed).is_ok() && state == format!("image {size} {}\n", hashed.hasher.finish());
     Ok(is_whole.then_some(file))
 }
 

@@ -1,6 +1,8 @@
 //! Writing blobs: hashed while they are written, visible only when they are complete and on disk. Those whose digest is told only at
-//! the end are in `upload`.
+//! the end are in `upload`; `follow` reads one
+//! that is not complete.
 
+mod follow;
 mod upload;
 
 use std::fs::File;
@@ -12,11 +14,13 @@ use std::sync::Arc;
 use oci_spec::image::{Descriptor, MediaType};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 
+use self::follow::Leader;
 use super::{Error, Layout};
 use crate::address::RefName;
 use crate::address::digest::{self, Digest, Hasher};
 use crate::error::{During, Io};
 
+pub use self::follow::Follower;
 pub use self::upload::Upload;
 
 /// The folder for interrupted downloads. Garbage collection empties it.
@@ -62,7 +66,15 @@ impl Writer {
     /// [`Error::Io`].
     pub fn blob(&self) -> Result<BlobWriter, Error> {
         let (file, place) = self.temporary()?;
-        Ok(BlobWriter { writer: self.clone(), file, hasher: Hasher::sha256(), size: 0, expected: None, place })
+        Ok(BlobWriter {
+            writer: self.clone(),
+            file,
+            hasher: Hasher::sha256(),
+            size: 0,
+            expected: None,
+            place,
+            leader: Leader::default(),
+        })
     }
 
     /// Starts a blob that must match `expected`; otherwise [`BlobWriter::commit`] fails.
@@ -72,7 +84,15 @@ impl Writer {
     pub fn expect(&self, expected: &Descriptor) -> Result<BlobWriter, Error> {
         let hasher = self.hasher(expected)?;
         let (file, place) = self.temporary()?;
-        Ok(BlobWriter { writer: self.clone(), file, hasher, size: 0, expected: Some(expected.clone()), place })
+        Ok(BlobWriter {
+            writer: self.clone(),
+            file,
+            hasher,
+            size: 0,
+            expected: Some(expected.clone()),
+            place,
+            leader: Leader::default(),
+        })
     }
 
     /// Starts or continues a blob that must match `expected`. If it is dropped before it is committed, or the process
@@ -127,7 +147,15 @@ impl Writer {
         match open().during("open", &path)? {
             Some((file, size)) => {
                 let place = Place::Kept(relative);
-                Ok(BlobWriter { writer: self.clone(), file, hasher, size, expected: Some(expected.clone()), place })
+                Ok(BlobWriter {
+                    writer: self.clone(),
+                    file,
+                    hasher,
+                    size,
+                    expected: Some(expected.clone()),
+                    place,
+                    leader: Leader::default(),
+                })
             }
             None => self.expect(expected),
         }
@@ -217,6 +245,7 @@ pub struct BlobWriter {
     size: u64,
     expected: Option<Descriptor>,
     place: Place,
+    leader: Leader,
 }
 
 impl BlobWriter {
@@ -243,12 +272,23 @@ impl BlobWriter {
         Ok(result)
     }
 
+    /// Reads the blob, of which the size must be known, while it is written. If it is started again or never complete, that fails.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn follow(&mut self) -> Result<Follower, Error> {
+        let file = self.file.try_clone().map_err(|error| self.error("open", error))?;
+        let whole = self.expected.as_ref().map_or(u64::MAX, Descriptor::size);
+        Ok(self.leader.follow(file, self.size, whole))
+    }
+
     /// Discards what has been written, if the source cannot continue from the middle.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn restart(&mut self) -> Result<(), Error> {
         let restart = |file: &mut File| file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0)));
+        self.leader.end();
         restart(&mut self.file).map_err(|error| self.error("truncate", error))?;
         self.hasher = match &self.expected {
             Some(expected) => self.writer.hasher(expected)?,
@@ -350,6 +390,7 @@ impl Write for BlobWriter {
         let count = self.file.write(bytes)?;
         self.hasher.update(&bytes[..count]);
         self.size += count as u64;
+        self.leader.at(self.size);
         Ok(count)
     }
 

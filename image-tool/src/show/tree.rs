@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::beneath::{self, clean};
-use crate::layer::cache::{self, Source};
+use crate::layer::cache::{self, Cache, Source};
 use crate::layer::entry::{self, Kind, Reader};
+use crate::layer::stack::stock;
 use crate::layer::stream::{self, Stream, default_limit};
 use crate::layer::whiteout::{self, Whiteout};
 use crate::layout::{Image, Layout};
@@ -64,6 +65,17 @@ pub struct Layer {
     pub entries: u64,
     /// The size of those files that later layers replace or delete, in bytes.
     pub wasted: u64,
+    /// How the layer is stored for containers, if it is.
+    pub stored: Option<Stored>,
+}
+
+/// How a layer is stored for containers.
+#[derive(Debug, Clone, Copy, Serialize, PartialEq, Eq)]
+pub struct Stored {
+    /// `tar` for its plain archive, `folder` if it is unpacked.
+    pub form: &'static str,
+    /// What it takes, in bytes.
+    pub size: u64,
 }
 
 /// A file that a later layer replaces or deletes.
@@ -115,11 +127,11 @@ impl Tree {
         self.waste.iter().map(|waste| waste.size).sum()
     }
 
-    /// Reads and verifies the layers of an image.
+    /// Reads and verifies the layers of an image, and looks for them in the cache.
     ///
     /// # Errors
     /// [`Error`].
-    pub fn of(layout: &Layout, image: &Image) -> Result<Self, Error> {
+    pub fn of(layout: &Layout, image: &Image, cache: &Cache) -> Result<Self, Error> {
         let config: Value = serde_json::from_slice(image.config_bytes()).unwrap_or_default();
         let steps = config["history"].as_array().into_iter().flatten().filter(|step| step["empty_layer"] != true);
         let mut steps = steps.map(|step| step["created_by"].as_str().unwrap_or_default().to_owned());
@@ -133,6 +145,7 @@ impl Tree {
                 size: 0,
                 entries: 0,
                 wasted: 0,
+                stored: stock::layer(cache, &source.diff_id).map(|(form, size)| Stored { form: form.word(), size }),
             };
             survey.layer(index, source, &mut layer)?;
             layers.push(layer);

@@ -2,6 +2,10 @@
 
 use clap::{Args, ValueHint};
 use image_tool::address::Address;
+use image_tool::address::home::Home;
+use image_tool::layer::cache::Cache;
+use image_tool::layer::mount;
+use image_tool::layer::stack::{self, Store};
 use image_tool::layout::Layout;
 use image_tool::layout::journal;
 use image_tool::layout::platform::Platform;
@@ -13,7 +17,7 @@ use registry_tool::reference::ImageName;
 use registry_tool::transfer::pull::{Order, pull};
 
 use super::progress::{Display, Progress, Transfer};
-use super::{Network, block_on, mirrors};
+use super::{Network, TOOL, block_on, mirrors};
 
 /// Pull an image into a layout.
 ///
@@ -24,6 +28,7 @@ use super::{Network, block_on, mirrors};
 #[command(after_long_help = "Examples:
   registry-tool pull python:3.8
   registry-tool pull quay.io/podman/hello images:hello
+  registry-tool pull --unpack python:3.8 | bundle-tool create -
   registry-tool pull --platform linux/arm64 alpine arm")]
 pub(crate) struct Pull {
     /// Name of the image, such as python:3.8 or quay.io/team/app@sha256:DIGEST.
@@ -38,6 +43,12 @@ pub(crate) struct Pull {
     /// Pull the images for all platforms, and their index.
     #[arg(long)]
     all_platforms: bool,
+    /// Store the layers for containers too, while they arrive.
+    ///
+    /// They are inflated, checked and written to $OCI_HOME/layers in one pass, and the first bundle-tool create of the image finds them
+    /// there: as plain archives where images can be mounted, else unpacked. Containers of a user other than root do not use them.
+    #[arg(long, conflicts_with = "all_platforms")]
+    unpack: bool,
     /// Print only the address.
     #[arg(short, long)]
     quiet: bool,
@@ -66,6 +77,7 @@ impl Pull {
         }
         let mirrors = mirrors()?;
         let display = Display::new(self.progress, self.quiet, Transfer::Pull);
+        let store = self.store()?;
         let choice = if self.all_platforms {
             Choice::All
         } else {
@@ -79,6 +91,7 @@ impl Pull {
             policy: Policy::read()?,
             is_trusted: self.disable_content_trust == Some(true),
             jobs: usize::from(self.jobs),
+            store,
             watcher: display.watcher(),
         };
         let settings = self.network.settings();
@@ -91,5 +104,16 @@ impl Pull {
             journal::record_name(&layout, "pull", &self.reference.familiar());
         }
         print_line(&pulled.address.to_string())
+    }
+
+    /// Where layers are stored, if that is asked for and of use.
+    fn store(&self) -> anyhow::Result<Option<Store>> {
+        match self.unpack.then(|| Store::new(Cache::of(&Home::from_environment()))).transpose() {
+            Err(stack::Error::Mount(error @ mount::Error::NotPermitted)) => {
+                TOOL.say(&format!("layers are not stored for containers: {error}"));
+                Ok(None)
+            }
+            other => Ok(other?),
+        }
     }
 }

@@ -16,6 +16,7 @@ use tracing::info;
 
 use super::batch::Stopped;
 use super::event::{Event, Outcome, Watcher};
+use super::store::{Begun, StoreError, Storing};
 use crate::client::{BlobStream, ClientError, Registry};
 
 /// An attempt that brought this much counts as a success: then a slow line that breaks often still gets there, and a server
@@ -42,12 +43,15 @@ pub enum DownloadError {
         /// How many bytes arrived.
         actual: u64,
     },
+    /// The layer cannot be stored for containers.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The download was torn down from outside.
     #[error(transparent)]
     Stopped(#[from] Stopped),
 }
 
-/// Downloads one blob into the layout, unless it is there.
+/// Downloads one blob into the layout, unless it is there; a layer is stored for containers too with `storing`.
 ///
 /// # Errors
 /// [`DownloadError`]; what arrived is kept for the next time, unless it is wrong.
@@ -56,12 +60,14 @@ pub async fn download(
     writer: &Writer,
     descriptor: &Descriptor,
     watcher: &Watcher,
+    storing: Option<&Storing>,
 ) -> Result<(), DownloadError> {
     if writer.layout().has(descriptor) {
+        settle(storing, writer, descriptor, Begun::not()).await?;
         watcher(Event::Done(descriptor, Outcome::Existed));
         return Ok(());
     }
-    match fetch(registry, writer, descriptor, watcher).await {
+    let begun = match fetch(registry, writer, descriptor, watcher, storing).await {
         // A byte may have been damaged on the way, or by what an earlier run left; that is gone now. Once more from the start.
         Err(DownloadError::Layout(error @ layout::Error::BadBlob { .. })) => {
             let reason = match std::error::Error::source(&error) {
@@ -70,12 +76,25 @@ pub async fn download(
             };
             info!(digest = %descriptor.digest(), reason, "fetching again");
             watcher(Event::Retrying(descriptor, &reason));
-            fetch(registry, writer, descriptor, watcher).await?;
+            fetch(registry, writer, descriptor, watcher, storing).await?
         }
         other => other?,
-    }
+    };
+    settle(storing, writer, descriptor, begun).await?;
     watcher(Event::Done(descriptor, Outcome::Pulled));
     Ok(())
+}
+
+async fn settle(
+    storing: Option<&Storing>,
+    writer: &Writer,
+    descriptor: &Descriptor,
+    begun: Begun,
+) -> Result<(), DownloadError> {
+    match storing {
+        Some(storing) => Ok(storing.settle(writer.layout(), descriptor, begun).await?),
+        None => Ok(()),
+    }
 }
 
 /// Continues what an earlier run left, to the end.
@@ -84,13 +103,16 @@ async fn fetch(
     writer: &Writer,
     descriptor: &Descriptor,
     watcher: &Watcher,
-) -> Result<(), DownloadError> {
-    let blob = resume(writer, descriptor).await?;
+    storing: Option<&Storing>,
+) -> Result<Begun, DownloadError> {
+    let mut blob = resume(writer, descriptor).await?;
+    let begun = storing.map_or_else(Begun::not, |storing| storing.begin(&mut blob, descriptor));
     if blob.size() > 0 {
         info!(digest = %descriptor.digest(), size = blob.size(), "resumed");
     }
     let blob = fill(registry, writer, blob, descriptor, watcher).await?;
-    Ok(commit(blob, descriptor).await?)
+    commit(blob, descriptor).await?;
+    Ok(begun)
 }
 
 /// Appends to the blob until it has its size, asking again as often as may help.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use image_tool::address::digest;
 use image_tool::address::{Address, RefName};
+use image_tool::layer::stack::Store;
 use image_tool::layout::{self, Layout, Writer};
 use oci_spec::image::Descriptor;
 use thiserror::Error;
@@ -14,10 +15,12 @@ use thiserror::Error;
 use super::batch::{Stopped, move_all};
 use super::download::{DownloadError, download};
 use super::event::{Event, Watcher};
+use super::store::{Begun, StoreError, Storing};
 use crate::client::Registry;
 use crate::place::mirror::MirrorError;
 use crate::place::policy::{Policy, PolicyError};
 use crate::question::failure::{EndpointError, Nowhere};
+use crate::question::manifest::Content;
 use crate::question::plan::Plan;
 use crate::question::query::{Choice, choose, manifest, plan};
 use crate::question::round::{Failure, Round};
@@ -37,6 +40,8 @@ pub struct Order<'a> {
     pub is_trusted: bool,
     /// How many blobs are downloaded at once.
     pub jobs: usize,
+    /// Where layers are stored for containers while they arrive, if they are.
+    pub store: Option<Store>,
     /// Who is told of progress.
     pub watcher: Watcher,
 }
@@ -91,6 +96,9 @@ pub enum PullError {
         /// The image's digest.
         actual: String,
     },
+    /// A layer cannot be stored for containers.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The downloads were torn down.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -117,6 +125,8 @@ pub async fn pull(order: &Order<'_>, round: Round<'_>) -> Result<Pulled, PullErr
             let writer = target.writer()?;
             fetch(order, Arc::new(registry), &writer, &plan).await?;
             publish(&writer, &plan, target.reference.as_ref()).map_err(everywhere)?;
+        } else if let (Some(store), Some(layout)) = (&order.store, &target.existing) {
+            keep(order.jobs, store, layout, &plan).await.map_err(everywhere)?;
         }
         Ok::<_, Failure<PullError>>(Pulled { address, name: name.clone(), digest, is_newer })
     };
@@ -209,22 +219,53 @@ async fn fetch(
     writer: &Writer,
     plan: &Plan,
 ) -> Result<(), Failure<PullError>> {
-    let fetch_one = |blob: Descriptor| {
-        let (registry, writer, watcher) = (registry.clone(), writer.clone(), order.watcher.clone());
-        async move { download(&registry, &writer, &blob, &watcher).await }
-    };
-    let host = registry.host().to_owned();
-    move_all(&plan.blobs, order.jobs, &order.watcher, fetch_one).await.map_err(|error| match error {
+    let host = registry.host();
+    let failed = |error| match error {
         // A missing blob does not mean that there is no such image: the registry has lost a part of it.
         DownloadError::Client(error) if error.is_absence() => EndpointError::Incomplete(error).into(),
         DownloadError::Client(error) => error.into(),
         DownloadError::Truncated { digest, expected, actual } => {
-            EndpointError::Truncated { host, digest, expected, actual }.into()
+            EndpointError::Truncated { host: host.to_owned(), digest, expected, actual }.into()
         }
-        DownloadError::Layout(source @ layout::Error::BadBlob { .. }) => EndpointError::Blob { host, source }.into(),
+        DownloadError::Layout(source @ layout::Error::BadBlob { .. }) => {
+            EndpointError::Blob { host: host.to_owned(), source }.into()
+        }
         DownloadError::Layout(error) => everywhere(error),
+        DownloadError::Store(error) => everywhere(error),
         DownloadError::Stopped(error) => everywhere(error),
-    })
+    };
+    let storing = match (&order.store, &plan.top().content) {
+        (Some(store), Content::Image(blobs)) => {
+            // The config first, which tells what the layers are.
+            if let Some(config) = blobs.first() {
+                download(&registry, writer, config, &nobody(), None).await.map_err(&failed)?;
+            }
+            Storing::of(store, writer.layout(), blobs).map_err(everywhere)?
+        }
+        _ => None,
+    };
+    let fetch_one = |blob: Descriptor| {
+        let (registry, writer, watcher) = (registry.clone(), writer.clone(), order.watcher.clone());
+        let storing = storing.clone();
+        async move { download(&registry, &writer, &blob, &watcher, storing.as_ref()).await }
+    };
+    move_all(&plan.blobs, order.jobs, &order.watcher, fetch_one).await.map_err(&failed)
+}
+
+/// Stores the layers of an image that the layout has.
+async fn keep(jobs: usize, store: &Store, layout: &Layout, plan: &Plan) -> Result<(), StoreError> {
+    let Content::Image(blobs) = &plan.top().content else { return Ok(()) };
+    let Some(storing) = Storing::of(store, layout, blobs)? else { return Ok(()) };
+    let keep_one = |blob: Descriptor| {
+        let (storing, layout) = (storing.clone(), layout.clone());
+        async move { storing.settle(&layout, &blob, Begun::not()).await }
+    };
+    move_all(&plan.blobs, jobs, &nobody(), keep_one).await
+}
+
+/// Tells nobody.
+fn nobody() -> Watcher {
+    Arc::new(|_| {})
 }
 
 /// Writes the manifests, then points the name to the image.

@@ -8,7 +8,8 @@
 //! of change, which nobody can set back. As long as they are the same, the content is. If not, or if the machine went down before the
 //! content had reached the disk, the archive is hashed again, and is kept if its digest is its name. So a power failure costs half a
 //! second instead of another inflation, and nobody waits for the disk when a container is first started: an archive
-//! that is used again more than a minute later is made durable then, by one fsync, which has next to nothing left to write.
+//! that is used again more than a minute later is made durable then, by one fsync, which has next to nothing left to write. If that
+//! fails, the archive is stored again from its blob: what is read from it may be in the page cache alone.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, Read, Seek, Write};
@@ -19,7 +20,9 @@ use std::time::{Duration, SystemTime};
 use oci_spec::image::{Descriptor, MediaType};
 use rustix::fs::FlockOperation;
 
-use super::{BOOT, Cache, Claim, Error, Source, TEMPORARY, boot, remove_tree, write_state};
+use super::{
+    BOOT, Cache, Claim, Error, LOST, Source, Started, TEMPORARY, boot, note_state, read_state, remove_tree, write_state,
+};
 use crate::address::digest::{Digest, Hasher};
 use crate::beneath::Unfinished;
 use crate::error::During;
@@ -67,11 +70,11 @@ impl Archive {
 }
 
 impl Cache {
-    /// The archive of a layer, from its blob if it is not there. `source` opens the blob.
+    /// The archive of a layer, from its blob if it is not there. `start` begins to read the blob.
     ///
     /// # Errors
     /// [`Error`].
-    pub fn archive(&self, diff_id: &Digest, source: impl FnOnce() -> Result<Source, Error>) -> Result<Archive, Error> {
+    pub fn archive(&self, diff_id: &Digest, start: impl FnOnce() -> Result<Started, Error>) -> Result<Archive, Error> {
         if let Some(archive) = self.archive_if_there(diff_id)? {
             return Ok(archive);
         }
@@ -86,8 +89,9 @@ impl Cache {
             return Ok(archive);
         }
         self.sweep();
-        let made = source().and_then(|source| self.store(&source)).and_then(|file| {
-            record(&mut lock, &file, boot().during("read", Path::new(BOOT))?).during("write", &state)?;
+        let made = start().and_then(|started| self.store(diff_id, started)).and_then(|file| {
+            let text = line(&file, boot().during("read", Path::new(BOOT))?).during("stat", &state)?;
+            write_state(&mut lock, &text).during("write", &state)?;
             Ok(file)
         });
         let file = match made {
@@ -116,8 +120,8 @@ impl Cache {
     }
 
     /// Writes the archive of a layer, and opens it for reading.
-    fn store(&self, source: &Source) -> Result<File, Error> {
-        let target = self.path(&source.diff_id);
+    fn store(&self, diff_id: &Digest, started: Started) -> Result<File, Error> {
+        let target = self.path(diff_id);
         // Not complete, or changed by somebody.
         remove_tree(&target)?;
         let folder = target.parent().expect("a layer's path has a folder");
@@ -125,8 +129,8 @@ impl Cache {
         let path = unfinished.path().join("archive");
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o400).open(&path).during("create", &path)?;
-        let digest = source.descriptor.digest().clone();
-        let mut stream = source.start()?.into_stream();
+        let digest = started.digest().clone();
+        let mut stream = started.into_stream();
         loop {
             let bytes = match stream.fill_buf() {
                 Ok([]) => break,
@@ -154,13 +158,27 @@ impl Cache {
             _ => return Ok(None),
         };
         let mut lock = lock.try_clone().during("open", &path)?;
-        if !trusted(&mut lock, &file).during("read", self.state(diff_id))? {
-            tracing::info!("layer {diff_id}: hashing the stored archive, which may have changed");
-            if digest(&file, diff_id).during("read", &path)? != *diff_id {
-                tracing::warn!("layer {diff_id}: the stored archive is damaged");
+        match trust(&mut lock, &file).during("read", self.state(diff_id))? {
+            Trust::Full => {}
+            Trust::Lost(error) => {
+                if let Some(error) = error {
+                    tracing::warn!("layer {diff_id}: the disk did not take the stored archive: {error}");
+                }
                 return Ok(None);
             }
-            record(&mut lock, &file, boot().during("read", Path::new(BOOT))?).during("write", &path)?;
+            Trust::None => {
+                tracing::info!("layer {diff_id}: hashing the stored archive, which may have changed");
+                let found = match digest(&file, diff_id) {
+                    // A bad disk is no reason to give up: there is the blob.
+                    Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => None,
+                    other => Some(other.during("read", &path)?),
+                };
+                if found.as_ref() != Some(diff_id) {
+                    tracing::warn!("layer {diff_id}: the stored archive is damaged");
+                    return Ok(None);
+                }
+                note_state(&mut lock, &line(&file, boot().during("read", Path::new(BOOT))?).during("stat", &path)?);
+            }
         }
         let size = file.metadata().during("stat", &path)?.len();
         Ok(Some(Archive { path, diff_id: diff_id.clone(), file, size, lock }))
@@ -183,29 +201,42 @@ fn identity(file: &File) -> io::Result<String> {
     Ok(format!("{} {} {}.{:09}", found.len(), found.ino(), found.ctime(), found.ctime_nsec()))
 }
 
-fn record(lock: &mut File, file: &File, since: &str) -> io::Result<()> {
-    let identity = identity(file)?;
-    write_state(lock, &format!("{STATE} {since} {identity}\n"))
+/// The state of an archive whose content was right, and in the page cache or on the disk since then.
+fn line(file: &File, since: &str) -> io::Result<String> {
+    Ok(format!("{STATE} {since} {}\n", identity(file)?))
 }
 
-/// Whether the file is still what was recorded. After a minute, its content is made durable.
-fn trusted(lock: &mut File, file: &File) -> io::Result<bool> {
-    let mut state = String::new();
-    lock.rewind()?;
-    lock.take(200).read_to_string(&mut state)?;
-    let is = |since: &str| Ok::<_, io::Error>(state == format!("{STATE} {since} {}\n", identity(file)?));
-    if is(DURABLE)? {
-        return Ok(true);
+/// How far the content of an archive can be relied on.
+enum Trust {
+    /// It is what was hashed.
+    Full,
+    /// It may have changed.
+    None,
+    /// What is read may not be on the disk; with the error if that was found out now.
+    Lost(Option<io::Error>),
+}
+
+/// Compares the file with what was recorded. After a minute, its content is made durable.
+fn trust(lock: &mut File, file: &File) -> io::Result<Trust> {
+    let state = read_state(lock)?;
+    if state == LOST {
+        return Ok(Trust::Lost(None));
     }
-    if !is(boot()?)? {
-        return Ok(false);
+    if state == line(file, DURABLE)? {
+        return Ok(Trust::Full);
+    }
+    if state != line(file, boot()?)? {
+        return Ok(Trust::None);
     }
     let age = SystemTime::now().duration_since(lock.metadata()?.modified()?).unwrap_or_default();
     if age > Duration::from_secs(60) {
-        file.sync_all()?;
-        record(lock, file, DURABLE)?;
+        if let Err(error) = file.sync_all() {
+            write_state(lock, LOST)?;
+            return Ok(Trust::Lost(Some(error)));
+        }
+        note_state(lock, &line(file, DURABLE)?);
     }
-    Ok(true)
+    Ok(Trust::Full)
 }
 
 /// The digest of a file, of the algorithm of `like`.

@@ -1,7 +1,7 @@
 //! The layers of images as they are in a layout: blobs to be read, verified and applied.
 
 use std::fs::File;
-use std::io::Seek;
+use std::io::{Read, Seek};
 use std::path::Path;
 
 use oci_spec::image::Descriptor;
@@ -61,14 +61,10 @@ impl Source {
     /// # Errors
     /// [`Error::Io`], [`Error::Blob`].
     pub fn start(&self) -> Result<Started, Error> {
-        let digest = self.descriptor.digest().clone();
+        let digest = self.descriptor.digest();
         let mut blob = self.blob.try_clone().during("open", Path::new(digest.digest()))?;
         blob.rewind().during("rewind", Path::new(digest.digest()))?;
-        let limit = default_limit(self.descriptor.size());
-        match Stream::open(blob, &self.descriptor, Some(&self.diff_id), limit) {
-            Ok(stream) => Ok(Started { stream, digest }),
-            Err(source) => Err(Error::Blob { digest, source }),
-        }
+        Started::new(blob, &self.descriptor, &self.diff_id)
     }
 }
 
@@ -79,9 +75,26 @@ pub struct Started {
 }
 
 impl Started {
+    /// Starts a thread that reads and decompresses the blob of a layer, wherever it comes from.
+    ///
+    /// # Errors
+    /// [`Error::Blob`].
+    pub fn new<R: Read + Send + 'static>(blob: R, descriptor: &Descriptor, diff_id: &Digest) -> Result<Self, Error> {
+        let digest = descriptor.digest().clone();
+        match Stream::open(blob, descriptor, Some(diff_id), default_limit(descriptor.size())) {
+            Ok(stream) => Ok(Self { stream, digest }),
+            Err(source) => Err(Error::Blob { digest, source }),
+        }
+    }
+
     /// The archive, for another use; it is verified when the stream is finished.
     pub(crate) fn into_stream(self) -> Stream {
         self.stream
+    }
+
+    /// The digest of the blob.
+    pub(super) fn digest(&self) -> &Digest {
+        &self.digest
     }
 
     /// Applies the layer, and verifies its blob and its archive.
