@@ -22,6 +22,9 @@ use crate::client::{BlobStream, ClientError, Registry};
 /// that gives a byte at a time does not hold us for ever.
 const PROGRESS: u64 = 1 << 20;
 
+/// Is shown a blob in the making.
+pub type Show<'a> = dyn Fn(&BlobWriter) + Send + Sync + 'a;
+
 /// Why a blob did not arrive.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -57,11 +60,25 @@ pub async fn download(
     descriptor: &Descriptor,
     watcher: &Watcher,
 ) -> Result<(), DownloadError> {
+    download_in_view(registry, writer, descriptor, watcher, &|_| {}).await
+}
+
+/// As [`download`], and shows the blob in the making to whoever reads it meanwhile. It is shown anew where it is begun anew.
+///
+/// # Errors
+/// As [`download`].
+pub async fn download_in_view(
+    registry: &Registry,
+    writer: &Writer,
+    descriptor: &Descriptor,
+    watcher: &Watcher,
+    show: &Show<'_>,
+) -> Result<(), DownloadError> {
     if writer.layout().has(descriptor) {
         watcher(Event::Done(descriptor, Outcome::Existed));
         return Ok(());
     }
-    match fetch(registry, writer, descriptor, watcher).await {
+    match fetch(registry, writer, descriptor, watcher, show).await {
         // A byte may have been damaged on the way, or by what an earlier run left; that is gone now. Once more from the start.
         Err(DownloadError::Layout(error @ layout::Error::BadBlob { .. })) => {
             let reason = match std::error::Error::source(&error) {
@@ -70,7 +87,7 @@ pub async fn download(
             };
             info!(digest = %descriptor.digest(), reason, "fetching again");
             watcher(Event::Retrying(descriptor, &reason));
-            fetch(registry, writer, descriptor, watcher).await?;
+            fetch(registry, writer, descriptor, watcher, show).await?;
         }
         other => other?,
     }
@@ -84,8 +101,10 @@ async fn fetch(
     writer: &Writer,
     descriptor: &Descriptor,
     watcher: &Watcher,
+    show: &Show<'_>,
 ) -> Result<(), DownloadError> {
     let blob = resume(writer, descriptor).await?;
+    show(&blob);
     if blob.size() > 0 {
         info!(digest = %descriptor.digest(), size = blob.size(), "resumed");
     }
