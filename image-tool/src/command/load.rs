@@ -9,6 +9,7 @@ use image_tool::layout::Layout;
 use image_tool::program::{pipe, say};
 
 use super::archive::input;
+use super::limits::Limits;
 use super::operand::LayoutOperand;
 
 /// Load images from an archive and print their addresses.
@@ -30,6 +31,8 @@ pub(crate) struct Load {
     /// Print nothing on standard error.
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 impl Load {
@@ -58,7 +61,7 @@ impl Load {
     fn load(&self, input: impl io::Read, from: &str) -> Result<Vec<Loaded>> {
         let layout = Layout::create(&self.layout.path())?;
         let writer = layout.writer()?;
-        let (loaded, _) = load(input, &writer).with_context(|| from.to_owned())?;
+        let (loaded, _) = load(input, &writer, self.limits.get()).with_context(|| from.to_owned())?;
         Ok(loaded)
     }
 }

@@ -154,13 +154,15 @@ pub struct Options {
     pub owners: Owners,
     /// The maximum number of entries in a layer.
     pub entries: u64,
+    /// The maximum size of a layer's archive, if it is not that of any real one.
+    pub size: Option<u64>,
 }
 
 impl Options {
     /// For a plain tree, with the rights of this process.
     #[must_use]
     pub fn tree() -> Self {
-        Self { target: Target::Tree, owners: Owners::here(), entries: ENTRIES }
+        Self { target: Target::Tree, owners: Owners::here(), entries: ENTRIES, size: None }
     }
 
     /// For a lower directory of overlayfs, with the rights of this process.

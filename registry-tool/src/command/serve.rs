@@ -11,6 +11,7 @@ use clap::{Args, ValueHint};
 use image_tool::address::home::Home;
 use image_tool::program::pipe::print_line;
 use image_tool::program::say;
+use image_tool::program::size::size;
 use jiff::Timestamp;
 use listenfd::ListenFd;
 use registry_tool::client::Settings as Conversation;
@@ -110,17 +111,6 @@ pub(crate) struct Serve {
     /// Let requests that are in progress go on for this many seconds after SIGTERM or SIGINT.
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds, help_heading = "Limits")]
     grace: f64,
-}
-
-/// A size in bytes, with docker's binary units.
-fn size(text: &str) -> Result<u64, String> {
-    let units = [("k", 10), ("m", 20), ("g", 30), ("t", 40)];
-    let lower = text.to_ascii_lowercase();
-    let lower = lower.strip_suffix('b').unwrap_or(&lower);
-    let unit = units.iter().find_map(|(unit, shift)| Some((lower.strip_suffix(unit)?, *shift)));
-    let (number, shift) = unit.unwrap_or((lower, 0));
-    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
-    bytes.ok_or_else(|| "not a valid size (500M, 20G)".to_owned())
 }
 
 impl Serve {

@@ -61,10 +61,18 @@ impl Source {
     /// # Errors
     /// [`Error::Io`], [`Error::Blob`].
     pub fn start(&self) -> Result<Started, Error> {
+        self.start_within(None)
+    }
+
+    /// As [`Self::start`], for an archive of at most so many bytes.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_within(&self, size: Option<u64>) -> Result<Started, Error> {
         let digest = self.descriptor.digest().clone();
         let mut blob = self.blob.try_clone().during("open", Path::new(digest.digest()))?;
         blob.rewind().during("rewind", Path::new(digest.digest()))?;
-        let limit = default_limit(self.descriptor.size());
+        let limit = size.unwrap_or_else(|| default_limit(self.descriptor.size()));
         match Stream::open(blob, &self.descriptor, Some(&self.diff_id), limit) {
             Ok(stream) => Ok(Started { stream, digest }),
             Err(source) => Err(Error::Blob { digest, source }),
@@ -110,11 +118,12 @@ impl Started {
 /// # Errors
 /// [`Error`]. The directory is then incomplete.
 pub fn apply_all(sources: &[Source], root: Root, options: Options) -> Result<Skipped, Error> {
-    let mut applier = Applier::in_empty(root, options).map_err(Error::Tree)?;
-    let mut next = sources.first().map(Source::start).transpose()?;
+    let start = |source: &Source| source.start_within(options.size);
+    let mut next = sources.first().map(start).transpose()?;
+    let mut applier = Applier::in_empty(root, options.clone()).map_err(Error::Tree)?;
     for index in 0..sources.len() {
         let current = next.take();
-        next = sources.get(index + 1).map(Source::start).transpose()?;
+        next = sources.get(index + 1).map(start).transpose()?;
         if let Some(current) = current {
             current.apply(&mut applier)?;
         }
