@@ -14,8 +14,8 @@ use std::str::FromStr;
 use anyhow::Result;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory as _, Parser, Subcommand};
-use image_tool::program::Tool;
 use image_tool::program::document::Document;
+use image_tool::program::{self, Tool};
 
 /// The name that messages begin with.
 pub(crate) const TOOL: Tool = Tool("build-tool");
@@ -45,11 +45,12 @@ impl Arguments {
             words[at].push("=");
             words[at].push(when);
         }
-        Self::try_parse_from(words)
+        program::parse(words)
     }
 }
 
 #[derive(Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     Build(Box<build::Build>),
     Check(check::Check),

@@ -79,6 +79,7 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     Create(Box<create::Create>),
     Spec(Box<spec::Spec>),

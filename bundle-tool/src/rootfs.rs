@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use image_tool::error::{During as _, Io};
 use image_tool::layer::mount;
 pub use image_tool::layer::mount::is_mounted;
+pub use image_tool::layer::owner::in_user_namespace;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags};
@@ -120,10 +121,11 @@ impl Overlay {
             _ => {}
         }
         let stack = Stack::open(self)?;
-        let mounted = match stack.mount_by_fsconfig(target) {
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NAMETOOLONG) => stack.mount_by_options(target),
-            other => other,
-        };
+        let older = |errno: &Errno| matches!(*errno, Errno::INVAL | Errno::NOSYS | Errno::NAMETOOLONG);
+        let mounted = stack.mount_by_fsconfig(target, By::Descriptor);
+        let mounted =
+            mounted.or_else(|errno| if older(&errno) { stack.mount_by_fsconfig(target, By::Name) } else { Err(errno) });
+        let mounted = mounted.or_else(|errno| if older(&errno) { stack.mount_by_options(target) } else { Err(errno) });
         mounted.map_err(|errno| match errno {
             Errno::NODEV => Error::NoOverlay,
             Errno::PERM | Errno::ACCESS => Error::NotPermitted,
@@ -133,6 +135,14 @@ impl Overlay {
             errno => refused("mount", target, errno),
         })
     }
+}
+
+/// How overlayfs is told of its directories.
+#[derive(Clone, Copy)]
+enum By {
+    /// By their descriptors, since Linux 6.13: it need not look for each of them again, which a stack of many layers shows.
+    Descriptor,
+    Name,
 }
 
 /// The opened directories of an overlay, so that those are mounted that were checked.
@@ -167,23 +177,26 @@ impl<'a> Stack<'a> {
         if self.userxattr { &[] } else { &[("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")] }
     }
 
-    fn mount_by_fsconfig(&self, target: &Path) -> Result<(), Errno> {
-        use rustix::mount::{fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount};
+    fn mount_by_fsconfig(&self, target: &Path, by: By) -> Result<(), Errno> {
+        use rustix::mount::{
+            fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
+        };
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
         let context = &context;
         fsconfig_set_string(context, "source", "overlay")?;
-        let name = |path: &Path, fd: &OwnedFd| -> PathBuf {
-            match fs::canonicalize(path) {
-                Ok(full) if full.as_os_str().len() < 256 => full,
-                _ => by_descriptor(fd).into(),
-            }
+        let add = |key: &str, path: &Path, fd: &OwnedFd| match by {
+            By::Descriptor => fsconfig_set_fd(context, key, fd),
+            By::Name => match fs::canonicalize(path) {
+                Ok(full) if full.as_os_str().len() < 256 => fsconfig_set_string(context, key, full),
+                _ => fsconfig_set_string(context, key, by_descriptor(fd)),
+            },
         };
         for (path, fd) in self.overlay.lower.iter().rev().zip(&self.lower) {
-            fsconfig_set_string(context, "lowerdir+", name(path, fd))?;
+            add("lowerdir+", path, fd)?;
         }
         if let (Some((upper, work)), Some((upper_fd, work_fd))) = (&self.overlay.writable, &self.writable) {
-            fsconfig_set_string(context, "upperdir", name(upper, upper_fd))?;
-            fsconfig_set_string(context, "workdir", name(work, work_fd))?;
+            add("upperdir", upper, upper_fd)?;
+            add("workdir", work, work_fd)?;
         }
         for (key, value) in self.options() {
             fsconfig_set_string(context, *key, *value)?;
@@ -295,16 +308,6 @@ pub fn private_namespace() -> Result<(), Error> {
 #[must_use]
 pub fn is_root_of_host() -> bool {
     rustix::process::geteuid().is_root() && !in_user_namespace()
-}
-
-/// Whether this process runs in a user namespace other than the initial one.
-pub fn in_user_namespace() -> bool {
-    // The initial namespace maps every id to itself.
-    fs::read("/proc/self/uid_map").is_ok_and(|map| {
-        let text = String::from_utf8_lossy(&map);
-        let fields: Vec<&str> = text.split_ascii_whitespace().collect();
-        !fields.is_empty() && fields != ["0", "0", "4294967295"]
-    })
 }
 
 #[cfg(test)]

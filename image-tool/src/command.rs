@@ -55,6 +55,7 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     List(list::List),
     Inspect(inspect::Inspect),

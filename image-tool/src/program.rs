@@ -15,11 +15,12 @@ pub mod pipe;
 pub mod size;
 pub mod usage;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::CommandFactory;
+use clap::Parser;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::FmtContext;
@@ -48,14 +49,14 @@ impl Tool {
     ///
     /// A wrong command line ends with status 2. An error of `run` ends with the status that `status` gives it; a closed standard
     /// output is no error, since its reader has seen enough.
-    pub fn run<A: CommandFactory>(
+    pub fn run<A: Parser>(
         self,
         arguments: Result<A, clap::Error>,
         run: impl FnOnce(A) -> anyhow::Result<()>,
         status: impl FnOnce(&anyhow::Error) -> u8,
     ) -> ExitCode {
         match arguments.map(run) {
-            Err(error) => self.usage(&error, &usage::called(A::command(), std::env::args_os())),
+            Err(error) => self.usage(&error, &usage::called(whole::<A>(), std::env::args_os())),
             Ok(Ok(())) => ExitCode::SUCCESS,
             Ok(Err(error)) if pipe::is_stdout_closed(error.as_ref()) => ExitCode::SUCCESS,
             Ok(Err(error)) if error.is::<Said>() => ExitCode::from(error.downcast::<Said>().map_or(1, |said| said.0)),
@@ -94,6 +95,23 @@ impl Tool {
             _ => ExitCode::SUCCESS,
         }
     }
+}
+
+/// Reads a command line. Only the command that is called is defined with its options (clap's `defer`): to define those of all takes
+/// longer than many a command itself. What a tool refuses, and help, is read again by the [`whole`] definition.
+///
+/// # Errors
+/// What is wrong with it, or the help or version that was asked for.
+pub fn parse<A: Parser>(words: impl IntoIterator<Item = OsString>) -> Result<A, clap::Error> {
+    let words: Vec<OsString> = words.into_iter().collect();
+    A::try_parse_from(&words).or_else(|_| A::from_arg_matches(&whole::<A>().try_get_matches_from(&words)?))
+}
+
+/// The definition of a command line with the options of all commands.
+fn whole<A: Parser>() -> clap::Command {
+    let mut command = A::command();
+    command.build();
+    command
 }
 
 /// Writes a line to standard error, with all escaped that a terminal would obey, be it one or not: errors are kept, and shown later.

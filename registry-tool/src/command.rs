@@ -50,6 +50,7 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     Pull(pull::Pull),
     Push(push::Push),

@@ -4,7 +4,6 @@ mod command;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use image_tool::program;
 
 use crate::command::{Arguments, TOOL};
@@ -14,5 +13,5 @@ fn main() -> ExitCode {
         program::log(arguments.verbose);
         arguments.command.run()
     };
-    TOOL.run(Arguments::try_parse(), run, |_| 1)
+    TOOL.run(program::parse(std::env::args_os()), run, |_| 1)
 }

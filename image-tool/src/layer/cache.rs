@@ -24,6 +24,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::FlockOperation;
@@ -180,16 +181,19 @@ impl Cache {
     }
 
     fn unpacked(&self, source: &Source) -> Result<Layer, Error> {
-        self.ensure(&source.diff_id, |temporary| {
+        self.ensure(&source.diff_id, |folder| {
+            self.sweep();
+            let unfinished = Unfinished::create(folder, TEMPORARY, 0o755)?;
             let digest = || source.descriptor.digest().clone();
             let failed = |source| Error::Apply { digest: digest(), source };
-            let mut applier = Applier::in_empty(Root::open(temporary)?, self.options.clone()).map_err(failed)?;
+            let mut applier =
+                Applier::in_empty(Root::open(unfinished.path())?, self.options.clone()).map_err(failed)?;
             source.apply(&mut applier)?;
             let skipped = applier.finish().map_err(failed)?;
             for (what, count) in skipped {
                 tracing::warn!("layer {}: {count} × {what} left out", digest());
             }
-            Ok(())
+            Ok(Complete::Unfinished(unfinished))
         })
     }
 
@@ -213,13 +217,7 @@ impl Cache {
     /// # Errors
     /// [`Error::Io`].
     pub fn adopt(&self, diff_id: &Digest, directory: &Path) -> Result<Layer, Error> {
-        // Without a lock, it would be taken for what a killed process left.
-        let held = File::open(directory).during("open", directory)?;
-        rustix::fs::flock(&held, FlockOperation::LockShared).during("lock", directory)?;
-        self.ensure(diff_id, |temporary| {
-            fs::remove_dir(temporary).during("remove", temporary)?;
-            Ok(fs::rename(directory, temporary).during("rename", directory)?)
-        })
+        self.ensure(diff_id, |_| Ok(Complete::Directory(directory.to_owned())))
     }
 
     /// Removes layers that are neither wanted by `keep` nor in use, and what killed processes left. Returns the diff
@@ -313,12 +311,19 @@ impl Cache {
     /// Locks a file of the cache, which is made if it is not there.
     pub(super) fn lock_file(&self, path: &Path, operation: FlockOperation) -> Result<File, Error> {
         let folder = path.parent().expect("a file of the cache has a folder");
-        // Users of the host must not reach setuid programs of an image.
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).during("create", &self.folder)?;
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(folder).during("create", folder)?;
         loop {
             let open =
                 fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+            if open.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                // Users of the host must not reach setuid programs of an image.
+                fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(&self.folder)
+                    .during("create", &self.folder)?;
+                fs::DirBuilder::new().recursive(true).mode(0o755).create(folder).during("create", folder)?;
+                continue;
+            }
             let file = open.during("open", path)?;
             match rustix::fs::flock(&file, operation) {
                 Ok(()) => {}
@@ -350,7 +355,8 @@ impl Cache {
         Ok(Some(Layer { path, diff_id: diff_id.clone(), lock }))
     }
 
-    fn ensure(&self, diff_id: &Digest, make: impl FnOnce(&Path) -> Result<(), Error>) -> Result<Layer, Error> {
+    /// The layer; `make` makes it on the file system of the folder that it is given, if it is not there.
+    fn ensure(&self, diff_id: &Digest, make: impl FnOnce(&Path) -> Result<Complete, Error>) -> Result<Layer, Error> {
         let state = self.state(diff_id);
         let found = |lock: File| Ok(self.found(diff_id, lock).during("read", &state)?);
         let lock = match self.claim(&state, found)? {
@@ -363,16 +369,17 @@ impl Cache {
             rustix::fs::flock(&layer.lock, FlockOperation::LockShared).during("lock", &state)?;
             return Ok(layer);
         }
-        self.sweep();
         let path = self.path(diff_id);
         // Without a valid state it is from an earlier boot.
         remove_tree(&path)?;
         let folder = path.parent().expect("a layer's path has a folder");
-        let unfinished = Unfinished::create(folder, TEMPORARY, 0o755)?;
-        let made = make(unfinished.path()).and_then(|()| {
+        let made = make(folder).and_then(|complete| {
             let boot = boot().during("read", Path::new(BOOT))?;
             write_state(&mut writer, &format!("boot {boot}\n")).during("write", &state)?;
-            Ok(unfinished.finish(&path)?)
+            match complete {
+                Complete::Unfinished(unfinished) => Ok(unfinished.finish(&path)?),
+                Complete::Directory(directory) => Ok(fs::rename(&directory, &path).during("rename", &directory)?),
+            }
         });
         if let Err(error) = made {
             // Report only the first error; what is left is removed next time. We have the exclusive lock: whoever waits
@@ -394,17 +401,31 @@ impl Cache {
     }
 }
 
+/// A layer that is to get its name.
+enum Complete {
+    /// It was made beside the others.
+    Unfinished(Unfinished),
+    /// It is elsewhere on the file system.
+    Directory(PathBuf),
+}
+
 const TEMPORARY: &str = ".unpack-";
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
-fn boot() -> io::Result<String> {
-    Ok(fs::read_to_string(BOOT)?.trim().to_string())
+fn boot() -> io::Result<&'static str> {
+    static ID: OnceLock<String> = OnceLock::new();
+    if let Some(id) = ID.get() {
+        return Ok(id);
+    }
+    let id = fs::read_to_string(BOOT)?;
+    Ok(ID.get_or_init(|| id.trim().to_owned()))
 }
 
 fn write_state(file: &mut File, text: &str) -> io::Result<()> {
     file.rewind()?;
-    file.set_len(0)?;
-    file.write_all(text.as_bytes())
+    file.write_all(text.as_bytes())?;
+    // Emptied first, ext4 would write it out as soon as it is closed.
+    if file.metadata()?.len() > text.len() as u64 { file.set_len(text.len() as u64) } else { Ok(()) }
 }
 
 fn remove_tree(path: &Path) -> Result<(), Error> {

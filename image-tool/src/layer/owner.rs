@@ -1,6 +1,7 @@
 //! The owners of files in a layer: kept, mapped, or replaced by the caller.
 
 use std::fs;
+use std::sync::LazyLock;
 
 /// What happens to the owners in a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,11 +121,15 @@ pub fn of_rootless(bytes: &[u8]) -> (u32, u32) {
     owner
 }
 
-/// Whether this process is in a user namespace other than the initial one.
+/// Whether this process is in a user namespace other than the initial one, which maps every id to itself. None of the tools enters one
+/// but by starting a program.
 #[must_use]
 pub fn in_user_namespace() -> bool {
-    fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|text| text.split_ascii_whitespace().ne(["0", "0", "4294967295"]))
+    static ANSWER: LazyLock<bool> = LazyLock::new(|| {
+        fs::read_to_string("/proc/self/uid_map")
+            .is_ok_and(|text| text.split_ascii_whitespace().ne(["0", "0", "4294967295"]))
+    });
+    *ANSWER
 }
 
 /// Ranges of IDs, as in /proc/PID/uid_map.

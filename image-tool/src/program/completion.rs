@@ -66,7 +66,9 @@ impl Complete {
     ///
     /// # Errors
     /// If there is no word at the index.
-    pub fn answer(self, command: Command, candidates: Candidates) -> io::Result<String> {
+    pub fn answer(self, mut command: Command, candidates: Candidates) -> io::Result<String> {
+        // The options of a command may be defined only when they are needed.
+        command.build();
         answer(&mut with_candidates(command, candidates), self.index, self.words)
     }
 }
