@@ -35,7 +35,7 @@ impl Key {
     /// Begins a key of a kind of step, such as `run` or `copy`.
     pub fn builder(kind: &str) -> KeyBuilder {
         let mut builder = KeyBuilder(Hasher::sha256());
-        builder.add("build-tool step 1");
+        builder.add("build-tool step 2");
         builder.add(kind);
         builder
     }

@@ -15,3 +15,4 @@ pub mod ignore;
 pub mod named;
 pub mod place;
 pub mod transfer;
+mod validator;

@@ -107,7 +107,7 @@ impl Bundle {
         Ok(Self { path: path.to_owned(), config })
     }
 
-    /// Finds a bundle by a container's name, a path, or the first digits of an id, in this order.
+    /// Finds a bundle by a container's name, its id for the runtime, a path, or the first digits of an id, in this order.
     pub fn find(bundles: &Path, text: &str) -> Result<Self, Error> {
         if text.parse::<ContainerName>().is_ok()
             && let Ok(found) = Self::open(&resolve(&bundles.join(text)))
@@ -119,6 +119,10 @@ impl Bundle {
             Err(Error::NoSuchBundle(_)) => {}
             other => return other,
         }
+        // The link by which its name leads to its folder may have been removed by hand.
+        if let Some(found) = Self::list(bundles)?.into_iter().find(|bundle| bundle.name() == text) {
+            return Ok(found);
+        }
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             let mut found = Self::list(bundles)?;
             found.retain(|bundle| bundle.annotation(annotation::ID).is_some_and(|id| id.starts_with(text)));
@@ -129,6 +133,13 @@ impl Bundle {
             }
         }
         Err(Error::NoSuchBundle(text.into()))
+    }
+
+    /// The id for the runtime that a container had whose folder is gone: its name still leads there.
+    pub fn lost(bundles: &Path, name: &str) -> Option<String> {
+        let target = fs::read_link(bundles.join(name.parse::<ContainerName>().ok()?.as_str())).ok()?;
+        let id = target.file_name()?.to_str()?;
+        (name::is_id(id) && !target.join("config.json").exists()).then(|| id.to_owned())
     }
 
     /// All bundles of the folder, sorted by name. Entries that are not valid bundles are left out.
@@ -170,7 +181,7 @@ impl Bundle {
         self.annotation(annotation::NAME).filter(|name| name::is_name(name)).map_or_else(folder, str::to_owned)
     }
 
-    /// The container's id for the runtime: the name that it was created with.
+    /// The container's id for the runtime: its id, if docker made it, or else the name that it was created with.
     pub fn runtime_id(&self) -> String {
         let first = self.annotation(annotation::RUNTIME_ID).filter(|name| name::is_name(name));
         first.map_or_else(|| self.name(), str::to_owned)

@@ -17,6 +17,7 @@ use image_tool::program::pipe;
 
 mod candidates;
 mod commit;
+mod context;
 mod cp;
 mod create;
 mod delete;
@@ -50,6 +51,8 @@ mod unmount;
 mod update;
 mod users;
 mod volume;
+
+pub(crate) use docker::miscounted;
 
 /// The name that messages begin with.
 pub(crate) const TOOL: Tool = Tool("bundle-tool");
@@ -104,6 +107,7 @@ pub(crate) enum Command {
     Events(events::Events),
     Df(df::Df),
     Info(host::Info),
+    Context(context::Context),
     Version(host::Version),
     Volume(volume::Volume),
     Network(network::Network),
@@ -140,6 +144,7 @@ impl Command {
             Self::Events(command) => command.run(),
             Self::Df(command) => command.run(),
             Self::Info(command) => command.run(),
+            Self::Context(command) => command.run(),
             Self::Version(command) => command.run(),
             Self::Volume(command) => command.run(),
             Self::Network(command) => command.run(),

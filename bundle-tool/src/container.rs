@@ -11,7 +11,6 @@ pub mod exec;
 mod files;
 pub mod hook;
 mod host;
-pub mod instruction;
 mod joined;
 mod layers;
 mod link;
@@ -132,7 +131,8 @@ fn make(home: &Home, request: &Request) -> Result<Made, Error> {
     {
         return Err(Error::IdFile(path.clone()));
     }
-    let draft = Draft::create(&home.bundles(), request.name.clone(), request.bundle.as_deref())?;
+    let by_id = request.by_id.then(|| home.bundles().join(&plan.id));
+    let draft = Draft::create(&home.bundles(), request.name.clone(), request.bundle.as_deref().or(by_id.as_deref()))?;
     let mut made = Made { bundle: draft.shown().to_owned(), notes: plan.notes.clone() };
     let tree = Tree::make(home, draft.path(), &plan.subject.layout, &plan.subject.image, request.copy)?;
     made.notes.extend(tree.note());

@@ -13,5 +13,9 @@ fn main() -> ExitCode {
         program::log(arguments.verbose);
         arguments.command.run()
     };
-    TOOL.run(program::parse(std::env::args_os()), run, command::status)
+    let arguments = program::parse::<Arguments>(std::env::args_os());
+    if let Some(status) = arguments.as_ref().err().and_then(command::miscounted) {
+        return ExitCode::from(status);
+    }
+    TOOL.run(arguments, run, command::status)
 }

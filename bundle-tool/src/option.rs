@@ -1,4 +1,4 @@
-//! Docker's words for options, parsed into values: sizes, ports, limits, variables, devices, signals. Options can be refused.
+//! Docker's words for options, parsed into values: sizes, ports, limits, variables, devices. Options can be refused.
 //!
 //! A parser reads no file unless the value names one. This room knows no other.
 
@@ -14,8 +14,9 @@ pub mod log;
 pub mod path;
 pub mod port;
 pub mod quantity;
-pub mod signal;
 pub mod ulimit;
+
+pub use image_tool::edit::signal;
 
 /// An option that cannot be honoured on Linux, on this host, or by this tool. The exit status is docker's, 125.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

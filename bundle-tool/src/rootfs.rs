@@ -84,6 +84,7 @@ pub const LAYER_LIMIT: usize = 500;
 pub struct Overlay {
     lower: Vec<PathBuf>,
     writable: Option<(PathBuf, PathBuf)>,
+    volatile: bool,
 }
 
 impl Overlay {
@@ -96,13 +97,21 @@ impl Overlay {
         lower.reverse();
         lower.retain(|layer| seen.insert(layer.clone()));
         lower.reverse();
-        Self { lower, writable: None }
+        Self { lower, writable: None, volatile: false }
     }
 
     /// Writes changes to `upper`; `work` is an empty directory on the same file system for overlayfs itself.
     #[must_use]
     pub fn writable(mut self, upper: impl Into<PathBuf>, work: impl Into<PathBuf>) -> Self {
         self.writable = Some((upper.into(), work.into()));
+        self
+    }
+
+    /// Ignores that programs want changes on disk (fsync(2)), where the upper directory is of no use after a crash. The work directory then
+    /// is for one mount only ([`renew`]). Kernels before 5.10 cannot do that and write as ever.
+    #[must_use]
+    pub fn volatile(mut self) -> Self {
+        self.volatile = true;
         self
     }
 
@@ -120,12 +129,12 @@ impl Overlay {
             ([], None) => return Ok(Err(Errno::INVAL).during("open", target)?),
             _ => {}
         }
-        let stack = Stack::open(self)?;
-        let older = |errno: &Errno| matches!(*errno, Errno::INVAL | Errno::NOSYS | Errno::NAMETOOLONG);
-        let mounted = stack.mount_by_fsconfig(target, By::Descriptor);
-        let mounted =
-            mounted.or_else(|errno| if older(&errno) { stack.mount_by_fsconfig(target, By::Name) } else { Err(errno) });
-        let mounted = mounted.or_else(|errno| if older(&errno) { stack.mount_by_options(target) } else { Err(errno) });
+        let mut stack = Stack::open(self)?;
+        let mut mounted = stack.mount(target);
+        if self.volatile && matches!(mounted, Err(Errno::INVAL)) {
+            stack.volatile = false;
+            mounted = stack.mount(target);
+        }
         mounted.map_err(|errno| match errno {
             Errno::NODEV => Error::NoOverlay,
             Errno::PERM | Errno::ACCESS => Error::NotPermitted,
@@ -152,6 +161,7 @@ struct Stack<'a> {
     lower: Vec<OwnedFd>,
     writable: Option<(OwnedFd, OwnedFd)>,
     userxattr: bool,
+    volatile: bool,
 }
 
 impl<'a> Stack<'a> {
@@ -168,6 +178,7 @@ impl<'a> Stack<'a> {
                 None => None,
             },
             userxattr: in_user_namespace(),
+            volatile: overlay.volatile,
         })
     }
 
@@ -175,6 +186,15 @@ impl<'a> Stack<'a> {
     /// path and cannot be packed as a layer. With `userxattr` they are off, and the kernel refuses the options.
     fn options(&self) -> &'static [(&'static str, &'static str)] {
         if self.userxattr { &[] } else { &[("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")] }
+    }
+
+    /// Mounts in the newest way that the kernel knows.
+    fn mount(&self, target: &Path) -> Result<(), Errno> {
+        let older = |errno: &Errno| matches!(*errno, Errno::INVAL | Errno::NOSYS | Errno::NAMETOOLONG);
+        let mounted = self.mount_by_fsconfig(target, By::Descriptor);
+        let mounted =
+            mounted.or_else(|errno| if older(&errno) { self.mount_by_fsconfig(target, By::Name) } else { Err(errno) });
+        mounted.or_else(|errno| if older(&errno) { self.mount_by_options(target) } else { Err(errno) })
     }
 
     fn mount_by_fsconfig(&self, target: &Path, by: By) -> Result<(), Errno> {
@@ -204,6 +224,9 @@ impl<'a> Stack<'a> {
         if self.userxattr {
             fsconfig_set_flag(context, "userxattr")?;
         }
+        if self.volatile {
+            fsconfig_set_flag(context, "volatile")?;
+        }
         fsconfig_create(context)?;
         let mount = fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
         move_mount(&mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
@@ -221,8 +244,21 @@ impl<'a> Stack<'a> {
         if self.userxattr {
             options += ",userxattr";
         }
+        if self.volatile {
+            options += ",volatile";
+        }
         let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
         rustix::mount::mount("overlay", target, "overlay", MountFlags::empty(), options.as_c_str())
+    }
+}
+
+/// Makes the work directory of an overlay that was volatile fit for another mount: overlayfs left a mark, since it cannot tell whether the
+/// machine has crashed since.
+pub fn renew(work: &Path) -> Result<(), Error> {
+    let mark = work.join("work/incompat");
+    match fs::remove_dir_all(&mark) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Ok(Err(error).during("remove", &mark)?),
+        _ => Ok(()),
     }
 }
 
@@ -373,6 +409,27 @@ mod tests {
             Stack::open(&overlay).unwrap().mount_by_options(&target).unwrap();
             assert_eq!(fs::read_to_string(target.join("who")).unwrap(), "126");
             assert!(target.join("only-0").exists());
+            unmount(&target, false).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_work_directory_that_was_volatile_is_renewed_for_another_mount() {
+        mounting(|base| {
+            let (upper, work, target) = (directory(base, "upper"), directory(base, "work"), directory(base, "rootfs"));
+            let overlay = Overlay::new(stack(base, 2)).writable(&upper, &work).volatile();
+            overlay.mount(&target).unwrap();
+            let options = fs::read_to_string("/proc/self/mounts").unwrap();
+            let mounted = format!(" {} overlay ", target.display());
+            let of_target = options.lines().find(|line| line.contains(&mounted)).unwrap();
+            assert!(of_target.contains(",volatile"), "{of_target}");
+            unmount(&target, false).unwrap();
+            assert!(matches!(overlay.mount(&target), Err(Error::Unsuitable { .. })));
+            renew(&work).unwrap();
+            overlay.mount(&target).unwrap();
+            unmount(&target, false).unwrap();
+            renew(&work).unwrap();
+            Stack::open(&overlay).unwrap().mount_by_options(&target).unwrap();
             unmount(&target, false).unwrap();
         });
     }

@@ -5,6 +5,8 @@
 
 pub mod append;
 pub mod convert;
+pub mod instruction;
+pub mod signal;
 
 use std::io::Read;
 
@@ -171,6 +173,9 @@ pub fn import<R: Read>(
         "rootfs": {"type": "layers", "diff_ids": [layer.diff_id.to_string()]},
         "history": [{"created": time(history.created), "created_by": history.created_by}],
     });
+    if let Some(comment) = &history.comment {
+        config["history"][0]["comment"] = comment.as_str().into();
+    }
     if let Some(variant) = host.variant() {
         config["variant"] = variant.into();
     }

@@ -16,6 +16,7 @@ mod blob;
 mod error;
 mod image;
 mod index;
+pub mod journal;
 mod lock;
 pub mod platform;
 mod prune;

@@ -55,6 +55,7 @@ impl Tool {
         run: impl FnOnce(A) -> anyhow::Result<()>,
         status: impl FnOnce(&anyhow::Error) -> u8,
     ) -> ExitCode {
+        caller::end_with_script();
         match arguments.map(run) {
             Err(error) => self.usage(&error, &usage::called(whole::<A>(), std::env::args_os())),
             Ok(Ok(())) => ExitCode::SUCCESS,

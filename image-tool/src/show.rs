@@ -6,6 +6,7 @@
 pub mod document;
 pub mod format;
 pub mod human;
+pub mod moment;
 mod plain;
 pub mod summary;
 pub mod table;

@@ -40,7 +40,7 @@ use self::global::{Global, name};
 pub(crate) use self::stdout::StdoutClosed;
 use self::stdout::print;
 use crate::kernel::plain::plain;
-use crate::kernel::{descriptor, log};
+use crate::kernel::{caller, descriptor, log};
 use crate::spec::SPEC_VERSION;
 
 /// Run containers from OCI bundles.
@@ -147,6 +147,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
         Ok(arguments) => arguments,
         Err(failure) => return failure,
     };
+    caller::end_with_script();
     let preserved = match &arguments.command {
         Some(Command::Create(command)) => Some(command.preserved()),
         Some(Command::Run(command)) => Some(command.preserved()),

@@ -265,6 +265,7 @@ impl Container {
             annotations: self.state.annotations(),
             owner: String::new(),
             exit: None,
+            earlier: None,
             health: None,
             health_checks: None,
             restart_count: 0,
@@ -312,6 +313,9 @@ pub(crate) struct Description {
     /// How it ended, if a supervisor or `run --keep` recorded that.
     #[serde(flatten)]
     pub(crate) exit: Option<Exit>,
+    /// When it ended before it was started again, if it runs. Only `list` fills it in.
+    #[serde(rename = "earlierExitTime", skip_serializing_if = "Option::is_none")]
+    pub(crate) earlier: Option<String>,
     /// The result of its health checks, if it has one and runs. Only `list` fills it in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) health: Option<String>,

@@ -292,9 +292,9 @@ fn prune_removes_what_it_is_asked_to_and_no_more() {
     work.sh("mkdir root && tar -C root -cf root.tar . && docker import root.tar w12:1 && docker volume create w12v")
         .ok();
     for kind in ["volume", "network", "builder", "system"] {
-        work.sh(&format!("docker {kind} prune -f --filter label=w12")).fails_saying(1, &["--filter"]);
+        work.sh(&format!("docker {kind} prune -f --filter label=w12")).ok();
+        assert_ne!(work.sh(&format!("docker {kind} prune -f --filter nosuch=w12")).status, 0, "{kind}");
     }
-    work.sh("docker image prune -f -a --filter until=1h").fails_saying(1, &["--filter until"]);
     assert_eq!(work.sh("docker volume ls -q").ok(), "w12v\n");
     let images = || work.sh("docker images --format '{{.Repository}}:{{.Tag}}' | sort | tr '\\n' ' '").ok();
     work.sh("docker image prune -f").ok();

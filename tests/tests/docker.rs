@@ -116,3 +116,215 @@ fn a_build_is_named_and_told_as_docker_does() {
     assert_ne!(id, other);
     assert_eq!(work.sh("docker run --rm --network none app:3").ok(), "none\n");
 }
+
+#[test]
+fn a_name_is_free_again_once_its_container_has_another() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    let run = |name: &str| format!("docker run -d --network none --name {name} busybox sleep 1000");
+    let id = work.sh(&run("first")).ok();
+    work.sh("docker rename first second").ok();
+    work.sh(&run("first")).ok();
+    assert_eq!(work.sh("docker ps --format '{{.Names}}' | sort").ok(), "first\nsecond\n");
+    assert_eq!(work.sh("docker inspect --format '{{.Id}} {{.Name}}' second").ok(), format!("{} /second\n", id.trim()));
+    work.sh(&run("second")).fails(125);
+    assert_eq!(work.sh("docker exec second sh -c 'exit 5'").status, 5);
+    assert_eq!(
+        work.sh("docker restart -t 0 second && docker kill first && docker rm first && docker rm -f second").status,
+        0
+    );
+    let events =
+        work.sh("docker events --since 1h --until 0s --filter event=die --format '{{.Actor.Attributes.name}}'").ok();
+    assert_eq!(events, "second\nfirst\nsecond\n");
+    assert_eq!(work.sh("ls ../oci/bundles").ok(), "");
+}
+
+#[test]
+fn a_container_whose_files_are_gone_can_be_removed() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    for lost in ["rm ../oci/bundles/web", "umount ../oci/bundles/web/rootfs; rm -r $(readlink -f ../oci/bundles/web)"] {
+        work.sh("docker run -d --network none --name web busybox sleep 1000").ok();
+        work.sh("docker kill web").ok();
+        work.sh(lost).ok();
+        assert_eq!(work.sh("docker rm -f web").ok(), "web\n", "{lost}");
+        assert_eq!(work.sh("docker ps -aq").ok(), "", "{lost}");
+    }
+    work.sh("docker run --rm --network none --name web busybox true").ok();
+}
+
+#[test]
+fn one_name_goes_to_one_of_those_who_want_it() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    let together = "for n in 1 2 3 4 5 6; do docker create --network none --name same busybox true >$n 2>/dev/null & done; wait; cat 1 2 3 4 5 6 | wc -l";
+    assert_eq!(work.sh(together).ok(), "1\n");
+    assert_eq!(work.sh("docker ps -a --format '{{.Names}}'; docker rm same").ok(), "same\nsame\n");
+    // What a crash leaves is no obstacle.
+    work.sh("mkdir ../oci/bundles/0; ln -s $(readlink -f ../oci/bundles/0) ../oci/bundles/same; touch ../oci/bundles/0/.bundle").ok();
+    assert_eq!(work.sh(together).ok(), "1\n");
+    work.sh("docker rm same; rm -r ../oci/bundles/0").ok();
+}
+
+#[test]
+fn a_command_without_operands_is_told_as_docker_does() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    for (line, said) in [
+        (
+            "docker run",
+            "\"docker run\" requires at least 1 argument.\nSee 'docker run --help'.\n\nUsage:  docker run [OPTIONS] IMAGE [COMMAND] [ARG...]\n\nRun a command in a new container\n",
+        ),
+        ("docker run --rm", "\"docker run\" requires at least 1 argument."),
+        ("docker exec c", "\"docker exec\" requires at least 2 arguments."),
+        ("docker ps x", "\"docker ps\" accepts no arguments."),
+        ("docker inspect", "\"docker inspect\" requires at least 1 argument."),
+    ] {
+        let stderr = work.sh(line).fails(1);
+        assert!(stderr.starts_with(said), "{line}: {stderr}");
+    }
+    work.sh("docker run --nosuch").fails(125);
+}
+
+#[test]
+fn prune_goes_by_filters() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    work.sh("docker create --network none --name old --label keep=1 busybox && docker create --network none --name new busybox").ok();
+    work.sh("docker network create --label keep=1 n1 && docker network create n2").ok();
+    let names = "docker ps -a --format '{{.Names}}'; docker network ls --filter name=^n --filter type=custom --format '{{.Name}}'";
+    work.sh("docker container prune -f --filter until=24h && docker network prune -f --filter until=24h").ok();
+    assert_eq!(work.sh(names).ok(), "new\nold\nn1\nn2\n", "nothing is as old");
+    work.sh("docker container prune -f --filter label!=keep && docker network prune -f --filter label!=keep").ok();
+    assert_eq!(work.sh(names).ok(), "old\nn1\n");
+    work.sh("docker tag busybox b:1 && printf 'FROM busybox\\nRUN true\\nLABEL a=b\\n' | docker build -t c:1 -").ok();
+    work.sh("docker image prune -af --filter until=24h && docker image prune -af --filter label=nosuch").ok();
+    work.sh("docker builder prune -f --filter until=24h && docker builder prune -f --filter label=x").ok();
+    assert!(!work.sh("build-tool cache ls").ok().is_empty());
+    assert_eq!(
+        work.sh("docker image prune -af --filter label!=a >/dev/null; docker images --format '{{.Repository}}' | sort")
+            .ok(),
+        "b\nbusybox\nc\n"
+    );
+    work.sh("docker volume create --label keep=1 v1 && docker volume create v2").ok();
+    assert_eq!(work.sh("docker volume prune -f --filter label=keep --filter all=true").ok(), "v1\n");
+    work.sh("docker system prune -f --volumes --filter until=1h").fails(1);
+    work.sh("docker system prune -af --filter label=nosuch").ok();
+    assert_eq!(work.sh(names).ok(), "old\nn1\n");
+    work.sh("docker container prune -f --filter until=soon").fails(1);
+    work.sh("docker system prune -af && docker volume rm v2").ok();
+    assert_eq!(
+        work.sh("docker ps -aq; docker images -q; build-tool cache ls; docker network ls -qf type=custom -f name=^n")
+            .ok(),
+        ""
+    );
+}
+
+#[test]
+fn events_tell_of_images_and_of_programs_in_containers() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    work.sh("docker tag busybox mine:1 && docker save mine:1 >saved.tar && docker rmi mine:1 && docker load -i saved.tar && docker rmi busybox").ok();
+    work.sh("docker run -d --network none --name c1 mine:1 sleep 1000 && docker exec c1 sh -c 'exit 3'").fails(3);
+    work.sh("docker exec -d c1 true; sleep 0.5; docker rm -f c1; docker rmi mine:1").ok();
+    let images =
+        "docker events --since 1h --until 0s --filter type=image --format '{{.Action}} {{.Actor.Attributes.name}}'";
+    let lines = work.sh(images).ok();
+    let id = lines.lines().find_map(|line| line.strip_prefix("save ")).unwrap().to_owned();
+    assert!(id.starts_with("sha256:"), "{lines}");
+    let expected =
+        ["pull busybox", "tag mine:1", "save ID", "untag ID", "load ID", "untag ID", "untag ID", "delete ID"];
+    assert_eq!(lines.replace(&id, "ID").lines().collect::<Vec<_>>(), expected);
+    let execs = "docker events --since 1h --until 0s --filter event=exec_create --filter event=exec_start --filter event=exec_die --format '{{.Action}} {{.Actor.Attributes.exitCode}}'";
+    let none = "<no value>";
+    let expected = [
+        &format!("exec_create: sh -c exit 3 {none}"),
+        &format!("exec_start: sh -c exit 3 {none}"),
+        "exec_die 3",
+        &format!("exec_create: true {none}"),
+        &format!("exec_start: true {none}"),
+        "exec_die 0",
+    ];
+    assert_eq!(work.sh(execs).ok().lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_container_that_was_starved_says_so_and_when_it_ended_before() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    work.sh("docker run --network none --name hungry -m 16m --memory-swap 16m busybox tail /dev/zero").fails(137);
+    let state = "docker inspect --format '{{.State.OOMKilled}} {{.State.FinishedAt}}' hungry";
+    let ended = work.sh(state).ok();
+    assert!(ended.starts_with("true 20"), "{ended}");
+    assert_eq!(work.sh("docker events --since 1h --until 0s --filter event=oom --format '{{.Action}}'").ok(), "oom\n");
+    work.sh("docker run -d --network none --name again busybox sleep 1000 && docker restart -t 0 again").ok();
+    let ended = work.sh("docker inspect --format '{{.State.Running}} {{.State.FinishedAt}}' again").ok();
+    assert!(ended.starts_with("true 20"), "{ended}");
+    work.sh("docker rm -f hungry again").ok();
+}
+
+#[test]
+fn an_import_takes_instructions() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    work.sh("docker create --network none --name c1 busybox && docker export -o fs.tar c1 && docker rm c1").ok();
+    work.sh("docker import -m why -c 'CMD [\"echo\", \"imported\"]' --change 'ENV PATH=/bin A=b' --change 'EXPOSE 80-81' fs.tar i:1").ok();
+    assert_eq!(work.sh("docker run --rm --network none i:1").ok(), "imported\n");
+    let config = "docker inspect --format '{{json .Config.ExposedPorts}} {{index .Config.Env 1}} {{.Comment}}' i:1";
+    assert_eq!(work.sh(config).ok(), "{\"80/tcp\":{},\"81/tcp\":{}} A=b why\n");
+    work.sh("docker import -c 'RUN true' fs.tar i:2").fails(125);
+}
+
+#[test]
+fn nothing_lives_on_when_the_command_is_killed() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    work.sh("docker run -d --network none --name c1 busybox sleep 1000").ok();
+    for line in ["stats --format '{{.MemPerc}}' c1", "events", "wait c1", "logs -f c1", "build --network none -"] {
+        let script = format!(
+            "printf 'FROM busybox\\nRUN sleep 1000\\n' | docker {line} >out 2>&1 & sleep 3; kill -9 $!; \
+             for n in 1 2 3 4 5 6 7 8 9 10; do sleep 0.2; ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q \"$PWD/out$\" || exit 0; done; exit 1"
+        );
+        assert_eq!(work.sh(&script).status, 0, "{line}");
+    }
+    work.sh("docker rm -f c1").ok();
+}
+
+#[test]
+fn what_is_mounted_twice_in_the_same_words_is_mounted_once() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    let run =
+        "docker run --rm --network none -v $PWD:/mine -v $PWD:/mine --tmpfs /t:size=1m --tmpfs /t:size=2m busybox";
+    assert_eq!(
+        work.sh(&format!(
+            "{run} sh -c 'grep -c \" /mine \" /proc/mounts; grep \" /t \" /proc/mounts | grep -c size=2048k'"
+        ))
+        .ok(),
+        "1\n1\n"
+    );
+    work.sh("docker run --rm --network none -v $PWD:/mine -v /tmp:/mine busybox true").fails(125);
+}
+
+#[test]
+fn there_is_one_context() {
+    let work = Workdir::new();
+    assert_eq!(work.sh("docker context ls --format '{{.Name}} {{.Current}}'").ok(), "default true\n");
+    assert_eq!(work.sh("docker context ls -q").ok(), "default\n");
+    assert!(work.sh("docker context ls").ok().starts_with("NAME "));
+    let host = work.sh("docker context inspect --format '{{.Endpoints.docker.Host}}'").ok();
+    assert_eq!(host, "unix:///var/run/docker.sock\n");
+    work.sh("docker context inspect nosuch").fails(1);
+}
+
+#[test]
+fn without_any_container_there_is_an_empty_list() {
+    let mut work = Workdir::new();
+    let place = work.folder().join("nowhere");
+    work.set("RUN_TOOL_ROOT", place.to_str().unwrap());
+    assert_eq!(
+        work.sh("docker ps -q && docker container prune -f && docker info --format '{{.Containers}}'").ok(),
+        "0\n"
+    );
+    assert!(!place.exists());
+}

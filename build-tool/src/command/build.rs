@@ -76,6 +76,9 @@ pub(crate) struct Build {
     /// repeated.
     ///
     /// With name=NAME an image has that name too, in the layout of the first one. The default is type=image: a layout. With another one nothing is put into a layout, and the paths that were written are printed.
+    ///
+    /// The files of several platforms have a folder each, or with platform-split=false one for all. type=local with mode=delete removes what
+    /// else is in the folder. With --attest, files hold what the others were made from (attestation-prefix=PREFIX).
     #[arg(short, long = "output", value_name = "OUTPUT", value_hint = ValueHint::AnyPath)]
     outputs: Vec<String>,
     /// Put the image into its layout, as by default; also beside other outputs.
@@ -239,9 +242,6 @@ impl Build {
         }
         if let Some(text) = &self.sbom {
             attest::sbom(text, &mut delivery).with_context(|| format!("--sbom {text}"))?;
-        }
-        if (delivery.sbom || delivery.provenance.is_some()) && !delivery.outputs.iter().any(Output::is_image) {
-            bail!("--attest: only an image has attestations (type=image, registry or oci)");
         }
         Ok(delivery)
     }

@@ -6,7 +6,7 @@ use build_tool::run::runtime;
 use clap::{Args, Subcommand};
 use image_tool::address::home::Home;
 use image_tool::program::{pipe, say};
-use image_tool::show::human;
+use image_tool::show::{human, moment};
 use jiff::{Timestamp, ToSpan as _, Unit};
 
 /// Inspect or prune the step cache.
@@ -46,14 +46,39 @@ struct Ls {
 #[command(after_long_help = "Examples:
   build-tool cache prune
   build-tool cache prune --keep-hours 168
+  build-tool cache prune --filter until=24h
   build-tool cache prune --mounts")]
 struct Prune {
     /// Keep steps that are younger than this many hours.
     #[arg(long, value_name = "HOURS")]
     keep_hours: Option<u32>,
+    /// Remove only matching steps: until=TIME (ran before it, such as 24h ago), label=KEY or label!=KEY (no step has a label); may be
+    /// repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = filter)]
+    filter: Vec<Filter>,
     /// Also remove the directories of RUN --mount=type=cache.
     #[arg(long)]
     mounts: bool,
+}
+
+/// A filter of docker's builder prune.
+#[derive(Clone, Debug)]
+enum Filter {
+    /// What ran before this time.
+    Until(Timestamp),
+    /// What has a label, or, negated, lacks it.
+    Label { negated: bool },
+}
+
+fn filter(text: &str) -> Result<Filter, String> {
+    match text.split_once('=') {
+        Some(("until" | "unused-for", time)) => {
+            moment::parse(time, Timestamp::now()).map(Filter::Until).map_err(|error| error.to_string())
+        }
+        Some(("label", _)) => Ok(Filter::Label { negated: false }),
+        Some(("label!", _)) => Ok(Filter::Label { negated: true }),
+        _ => Err("not a valid filter (until=TIME, label=KEY, label!=KEY)".into()),
+    }
 }
 
 impl Cache {
@@ -93,7 +118,12 @@ impl Prune {
         };
         let keep = |entry: &prune::Entry| {
             let created = entry.record.created.parse::<Timestamp>().ok();
-            since.is_some_and(|since| created.is_some_and(|created| created >= since))
+            let is_young = since.is_some_and(|since| created.is_some_and(|created| created >= since));
+            let is_meant = self.filter.iter().all(|filter| match filter {
+                Filter::Until(until) => created.is_none_or(|created| created < *until),
+                Filter::Label { negated } => *negated,
+            });
+            is_young || !is_meant
         };
         folder::sweep(&home.builds(), runtime::end_orphan);
         let freed = prune::prune(home, keep, self.mounts)?;

@@ -279,6 +279,107 @@ mod tests {
         }
     }
 
+    /// BuildKit's examples of each rule: files that break it, and files that keep it.
+    #[test]
+    fn each_rule_is_broken_and_kept() {
+        let examples: [(&str, &[&str], &[&str]); 21] = [
+            ("StageNameCasing", &["FROM a AS BuilderBase\n"], &["FROM a AS builder-base\n"]),
+            ("FromAsCasing", &["FROM a as b\n"], &["FROM a AS b\n", "from a as b\n"]),
+            ("NoEmptyContinuation", &["FROM a\nEXPOSE \\\n\n80\n"], &["FROM a\nEXPOSE \\\n# a comment\n80\n"]),
+            (
+                "ConsistentInstructionCasing",
+                &["From a\nRUN x\n", "FROM a\nRun x\n"],
+                &["FROM a\nRUN x\n", "from a\nrun x\n", "arg x=1\nFROM a\n"],
+            ),
+            ("DuplicateStageName", &["FROM a AS b\nFROM c AS B\n"], &["FROM a AS b\nFROM c AS d\n"]),
+            ("ReservedStageName", &["FROM a AS scratch\n", "FROM a AS context\n"], &["FROM a AS builder\n"]),
+            (
+                "JSONArgsRecommended",
+                &["FROM a\nENTRYPOINT x y\n", "FROM a\nCMD x\n"],
+                &[
+                    "FROM a\nENTRYPOINT [\"x\"]\n",
+                    "FROM a\nSHELL [\"bash\", \"-c\"]\nENTRYPOINT x\n",
+                    "FROM a\nHEALTHCHECK CMD x\n",
+                ],
+            ),
+            ("MaintainerDeprecated", &["FROM a\nMAINTAINER me\n"], &["FROM a\nLABEL maintainer=me\n"]),
+            (
+                "UndefinedArgInFrom",
+                &["FROM node:22${VARIANT} AS b\n", "ARG P=linux\nFROM --platform=$Q a\n", "FROM a${V:-b}\n"],
+                &["ARG VARIANT=-alpine\nFROM node:22${VARIANT}\n", "FROM a:${TARGETARCH}\n", "ARG V\nFROM a${V:-b}\n"],
+            ),
+            ("WorkdirRelativePath", &["FROM a\nWORKDIR usr/share\n"], &["FROM a\nWORKDIR /usr/share\n"]),
+            (
+                "UndefinedVar",
+                &["FROM known\nCOPY $foo .\n", "FROM known\nARG VERSION=$foo\n"],
+                &["FROM known\nARG foo\nCOPY $foo .\n", "FROM known\nLABEL a=$PATH\n", "FROM known\nRUN echo $foo\n"],
+            ),
+            (
+                "MultipleInstructionsDisallowed",
+                &["FROM a\nENTRYPOINT [\"x\"]\nENTRYPOINT [\"y\"]\n", "FROM a\nHEALTHCHECK NONE\nHEALTHCHECK CMD x\n"],
+                &["FROM a\nENTRYPOINT [\"x\"]\nCMD [\"y\"]\n", "FROM a AS b\nCMD [\"x\"]\nFROM b\nCMD [\"y\"]\n"],
+            ),
+            (
+                "LegacyKeyValueFormat",
+                &["FROM a\nENV DEPS \\\n  curl \\\n  git\n", "FROM a\nLABEL a b\n"],
+                &["FROM a\nENV DEPS=\"\\\n  curl\"\n", "FROM a\nLABEL a=b\n"],
+            ),
+            (
+                "RedundantTargetPlatform",
+                &["FROM --platform=$TARGETPLATFORM a\n", "FROM --platform=${TARGETPLATFORM} a\n"],
+                &["FROM a\n", "FROM --platform=$BUILDPLATFORM a\n"],
+            ),
+            (
+                "SecretsUsedInArgOrEnv",
+                &["FROM a\nARG AWS_SECRET_ACCESS_KEY\n", "FROM a\nENV auth=bar\n"],
+                &["FROM a\nRUN --mount=type=secret,id=k,env=AWS_SECRET_ACCESS_KEY x\n", "FROM a\nENV sunflower=foo\n"],
+            ),
+            (
+                "InvalidDefaultArgInFrom",
+                &["ARG TAG\nFROM busybox:${TAG}\n", "ARG IMAGE\nFROM $IMAGE\n"],
+                &["ARG TAG=1\nFROM busybox:${TAG}\n", "ARG V\nFROM busybox:stable${V}\n", "ARG T\nFROM a:${T:-1}\n"],
+            ),
+            (
+                "FromPlatformFlagConstDisallowed",
+                &["FROM --platform=linux/amd64 a AS base\n"],
+                &[
+                    "FROM a AS base\n",
+                    "FROM --platform=linux/amd64 a AS build_amd64\nFROM --platform=$BUILDPLATFORM b\n",
+                ],
+            ),
+            (
+                "CopyIgnoredFile",
+                &["FROM a\nCOPY ignored /x\n", "FROM a\nADD ignored /x\n"],
+                &["FROM a\nCOPY kept /x\n", "FROM a\nCOPY --from=b ignored /x\n"],
+            ),
+            (
+                "InvalidDefinitionDescription",
+                &["FROM a\n# no\nARG b\n", "# no\nFROM a AS b\n"],
+                &["FROM a\n# no\n#\nARG b\n", "# b is first\nFROM a AS b\n# d is second\nARG c d\n"],
+            ),
+            ("ExposeProtoCasing", &["FROM a\nEXPOSE 80/TcP\n"], &["FROM a\nEXPOSE 80/tcp\n"]),
+            (
+                "ExposeInvalidFormat",
+                &["FROM a\nEXPOSE 127.0.0.1:80:80\n", "FROM a\nEXPOSE 80:80\n"],
+                &["FROM a\nEXPOSE 80\n", "FROM a\nEXPOSE 8000-8010/udp\n"],
+            ),
+        ];
+        // A base image for another platform is an error of its own, so that rule is not needed.
+        let all = rule::RULES.map(|(name, ..)| name).into_iter().filter(|name| *name != "InvalidBaseImagePlatform");
+        assert_eq!(examples.map(|(name, ..)| name).to_vec(), all.collect::<Vec<_>>());
+        for (name, broken, kept) in examples {
+            let breaks = |source: &str| {
+                rules(&format!("# check=experimental=all\n\n{source}")).iter().any(|(_, rule)| *rule == name)
+            };
+            for source in broken {
+                assert!(breaks(source), "{name}: {source}");
+            }
+            for source in kept {
+                assert!(!breaks(source), "{name}: {source}");
+            }
+        }
+    }
+
     #[test]
     fn a_word_that_cannot_be_expanded_is_an_error_with_its_line() {
         for (source, expected) in [

@@ -20,6 +20,21 @@ pub enum Quoting {
     Literal,
 }
 
+/// Arguments that have a value without being set in the file, before the first FROM.
+pub const PREDEFINED: [&str; 11] = [
+    "TARGETPLATFORM",
+    "TARGETOS",
+    "TARGETOSVERSION",
+    "TARGETARCH",
+    "TARGETVARIANT",
+    "BUILDPLATFORM",
+    "BUILDOS",
+    "BUILDOSVERSION",
+    "BUILDARCH",
+    "BUILDVARIANT",
+    "TARGETSTAGE",
+];
+
 /// Looks up the value of a variable; `None` if it is not set.
 pub type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 

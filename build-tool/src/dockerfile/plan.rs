@@ -161,13 +161,17 @@ impl Plan {
     fn begin(&self, step: &Step, from: &From, lookup: &expand::Lookup<'_>) -> Result<Stage, Problem> {
         let base = self.expand(&from.base, lookup)?;
         if base.is_empty() {
-            let reason = format!("{} is empty (give its ARGs before the first FROM, or with --build-arg)", from.base);
+            let reason = format!(
+                "{} is empty (declare its ARGs before the first FROM, with values there or by --build-arg)",
+                from.base
+            );
             return Err(Problem::Invalid { instruction: "FROM", reason });
         }
         let platform = from.platform.as_deref().map(|text| self.expand(text, lookup)).transpose()?;
         if let (Some(""), Some(written)) = (platform.as_deref(), &from.platform) {
-            let reason =
-                format!("--platform={written} is empty (give its ARGs before the first FROM, or with --build-arg)");
+            let reason = format!(
+                "--platform={written} is empty (declare its ARGs before the first FROM, with values there or by --build-arg)"
+            );
             return Err(Problem::Invalid { instruction: "FROM", reason });
         }
         let lower = base.to_lowercase();
@@ -186,11 +190,16 @@ impl Plan {
         })
     }
 
-    /// Expands a word outside the stages, where only global arguments have values.
+    /// Expands a word outside the stages, where only arguments have values that are predefined or declared: a `--build-arg` of another
+    /// name is for the stage that declares it.
     fn expand(&self, text: &str, lookup: &expand::Lookup<'_>) -> Result<String, Problem> {
         expand::word(text, self.escape, Quoting::Strip, &|name| {
             let global = self.globals.iter().rev().find(|(key, _)| key == name);
-            global.map_or_else(|| lookup(name), |(_, value)| value.clone())
+            match global {
+                Some((_, value)) => value.clone(),
+                None if expand::PREDEFINED.contains(&name) => lookup(name),
+                None => None,
+            }
         })
     }
 
@@ -359,7 +368,11 @@ mod tests {
 
     fn plan(source: &str) -> Result<Plan, String> {
         let file = Dockerfile::parse("D", source.as_bytes()).unwrap();
-        let lookup = |name: &str| (name == "GIVEN").then(|| "given".to_owned());
+        let lookup = |name: &str| match name {
+            "GIVEN" => Some("given".to_owned()),
+            "BUILDPLATFORM" => Some("host".to_owned()),
+            _ => None,
+        };
         Plan::new("D", &file, &lookup).map_err(|error| error.to_string())
     }
 
@@ -385,10 +398,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_declared_before_the_first_from_has_no_value_there() {
+        let plan = plan("FROM ${GIVEN:-a}\nARG GIVEN\nFROM --platform=$BUILDPLATFORM b").unwrap();
+        assert_eq!(plan.stages[0].base, Base::Image("a".into()));
+        assert_eq!(plan.stages[1].platform.as_deref(), Some("host"));
+    }
+
+    #[test]
     fn wrong_files_say_so() {
         for (source, expected) in [
             ("RUN x\nFROM y", "D:1: RUN before the first FROM"),
-            ("ARG X\nFROM $X", "D:2: FROM: $X is empty (give its ARGs before the first FROM, or with --build-arg)"),
+            (
+                "ARG X\nFROM $X",
+                "D:2: FROM: $X is empty (declare its ARGs before the first FROM, with values there or by --build-arg)",
+            ),
             ("ARG X", "D: no instructions"),
             ("FROM x AS a\nCOPY --from=A /x /", "D:2: from=A: circular dependency: a stage cannot take from itself"),
             (

@@ -150,7 +150,7 @@ impl<'a> Mounts<'a> {
     fn scratch_over(&self, number: usize, lower: Vec<PathBuf>, path: &Path) -> Result<(PathBuf, bool), Error> {
         let folder = |name: &str| self.folder(&format!("{name}-{number}"));
         let (upper, work, target) = (folder("over")?, folder("work")?, folder("from")?);
-        Overlay::new(lower).writable(upper, work).mount(&target)?;
+        Overlay::new(lower).writable(upper, work).volatile().mount(&target)?;
         rustix::mount::mount_change(&target, MountPropagationFlags::PRIVATE).during("mount", &target)?;
         beneath_root(&target, path)
     }

@@ -67,7 +67,9 @@ impl Rootfs {
         stack.extend_from_slice(lower);
         let target = site.rootfs();
         let mount = |stack: &[PathBuf]| -> Result<Root, Error> {
-            Overlay::new(stack.to_vec()).writable(&upper, &work).mount(&target)?;
+            // After a crash the command runs again, so what it wants on disk need not get there. Package managers want that for every
+            // file.
+            Overlay::new(stack.to_vec()).writable(&upper, &work).volatile().mount(&target)?;
             Ok(Root::open(&target)?)
         };
         let mut root = mount(&stack)?;
@@ -83,6 +85,7 @@ impl Rootfs {
         if !elsewhere.is_empty() {
             drop(root);
             rootfs::unmount(&target, true)?;
+            rootfs::renew(&work)?;
             if places.is_empty() {
                 stack.insert(0, make("stubs", 0o755)?);
             }

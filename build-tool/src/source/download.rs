@@ -11,6 +11,7 @@ use percent_encoding::percent_decode_str;
 use ureq::config::RedirectAuthHeaders;
 
 use super::access::Access;
+use super::validator::Validator;
 
 /// A file that was downloaded.
 #[derive(Debug)]
@@ -21,6 +22,16 @@ pub struct Download {
     pub digest: Digest,
     /// The server's `Last-Modified`, in seconds since 1970.
     pub modified: Option<i64>,
+    /// The server's `ETag`.
+    tag: Option<String>,
+}
+
+/// What a server answered.
+enum Answer {
+    /// The content is the one with the tag that was given.
+    Unchanged,
+    /// The content.
+    Content(Download),
 }
 
 /// Why a URL cannot be added.
@@ -43,9 +54,9 @@ pub enum Error {
         /// The reason.
         source: io::Error,
     },
-    /// The URL's path names no file, and the destination is a directory.
-    #[error("{url}: the path names no file (end the destination in a file name)")]
-    Nameless {
+    /// The server said that the content is the one of an earlier build, and then sent another one.
+    #[error("{url}: changed while it was added (build again)")]
+    Changed {
         /// The URL, without user and password.
         url: String,
     },
@@ -80,13 +91,15 @@ pub struct Remote<'a> {
     access: &'a Access,
     folder: &'a Path,
     fetched: OnceCell<Download>,
+    /// The digest of the content that the server still has, by its word.
+    unchanged: OnceCell<Digest>,
 }
 
 impl<'a> Remote<'a> {
     /// A URL whose content has that digest, by `--checksum`; it is put into an unnamed file in `folder`.
     pub fn new(url: &'a str, checksum: Option<&str>, access: &'a Access, folder: &'a Path) -> Result<Self, Error> {
         let checksum = checksum.map(digest::parse).transpose().map_err(Error::BadChecksum)?;
-        Ok(Self { url, checksum, access, folder, fetched: OnceCell::new() })
+        Ok(Self { url, checksum, access, folder, fetched: OnceCell::new(), unchanged: OnceCell::new() })
     }
 
     /// The URL without user and password.
@@ -94,16 +107,25 @@ impl<'a> Remote<'a> {
         shown(self.url)
     }
 
-    /// The name of the file: the last component of the URL's path. Empty if it has none.
+    /// The name of the file: the last component of the URL's path, and BuildKit's word if it has none.
     pub fn name(&self) -> String {
-        name(self.url)
+        match name(self.url) {
+            name if name.is_empty() => "__unnamed__".to_owned(),
+            name => name,
+        }
     }
 
-    /// The digest of the content. It is fetched for that only if there is no checksum.
+    /// The digest of the content. It is fetched for that only if there is no checksum, and the server does not say that it is what an
+    /// earlier build got.
     pub fn digest(&self) -> Result<Digest, Error> {
-        match &self.checksum {
-            Some(checksum) => Ok(checksum.clone()),
-            None => Ok(self.get()?.digest.clone()),
+        let known = self.checksum.as_ref().or_else(|| self.unchanged.get());
+        if let Some(digest) = known.or_else(|| self.fetched.get().map(|fetched| &fetched.digest)) {
+            return Ok(digest.clone());
+        }
+        let Some((digest, tag)) = self.validator().known() else { return Ok(self.get()?.digest.clone()) };
+        match ask(self.url, None, self.access, self.folder, Some(&tag))? {
+            Answer::Unchanged => Ok(self.unchanged.get_or_init(|| digest).clone()),
+            Answer::Content(fetched) => Ok(self.keep(fetched).digest.clone()),
         }
     }
 
@@ -112,13 +134,45 @@ impl<'a> Remote<'a> {
         if let Some(fetched) = self.fetched.get() {
             return Ok(fetched);
         }
-        let fetched = fetch(self.url, self.checksum.as_ref(), self.access, self.folder)?;
-        Ok(self.fetched.get_or_init(|| fetched))
+        let expected = self.checksum.as_ref().or_else(|| self.unchanged.get());
+        let fetched = fetch(self.url, expected, self.access, self.folder).map_err(|error| match error {
+            Error::Checksum { url, .. } if self.checksum.is_none() => Error::Changed { url },
+            other => other,
+        })?;
+        Ok(self.keep(fetched))
+    }
+
+    fn keep(&self, fetched: Download) -> &Download {
+        if let (Some(tag), None) = (&fetched.tag, &self.checksum) {
+            self.validator().keep(&fetched.digest, tag);
+        }
+        self.fetched.get_or_init(|| fetched)
+    }
+
+    fn validator(&self) -> Validator {
+        Validator::of(self.folder, self.url, self.access.http(host(self.url)).as_deref())
     }
 }
 
 /// Fetches `url` into an unnamed file in `folder`.
 pub fn fetch(url: &str, expected: Option<&Digest>, access: &Access, folder: &Path) -> Result<Download, Error> {
+    match ask(url, expected, access, folder, None)? {
+        Answer::Content(download) => Ok(download),
+        Answer::Unchanged => {
+            let source = io::Error::other("the server answered 304 to a request without a condition");
+            Err(Error::Transfer { url: shown(url), source })
+        }
+    }
+}
+
+/// Asks for `url`, for the content only if that has another tag.
+fn ask(
+    url: &str,
+    expected: Option<&Digest>,
+    access: &Access,
+    folder: &Path,
+    tag: Option<&str>,
+) -> Result<Answer, Error> {
     let shown = shown(url);
     // A process chooses its provider of cryptography once; if it was chosen before, that one is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -136,8 +190,15 @@ pub fn fetch(url: &str, expected: Option<&Digest>, access: &Access, folder: &Pat
     if let Some(value) = access.http(host(url)) {
         request = request.header("Authorization", value);
     }
+    if let Some(tag) = tag {
+        request = request.header("If-None-Match", tag);
+    }
     let response = request.call().map_err(|error| Error::Http { url: shown.clone(), source: Box::new(error) })?;
-    let modified = response.headers().get("last-modified").and_then(|value| value.to_str().ok()).and_then(seconds);
+    if response.status() == 304 {
+        return Ok(Answer::Unchanged);
+    }
+    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let (modified, tag) = (header("last-modified").and_then(seconds), header("etag").map(str::to_owned));
     let transfer = |source| Error::Transfer { url: shown.clone(), source };
     let mut file = tempfile::tempfile_in(folder).map_err(transfer)?;
     let mut hasher = expected.map_or_else(|| Ok(Hasher::sha256()), Hasher::of).map_err(Error::BadChecksum)?;
@@ -159,7 +220,7 @@ pub fn fetch(url: &str, expected: Option<&Digest>, access: &Access, folder: &Pat
     if let Some(expected) = expected.filter(|expected| **expected != digest) {
         return Err(Error::Checksum { url: shown, expected: expected.clone(), actual: digest });
     }
-    Ok(Download { file, digest, modified })
+    Ok(Answer::Content(Download { file, digest, modified, tag }))
 }
 
 /// The last component of the URL's path, decoded; empty if it has none.

@@ -133,17 +133,24 @@ impl Tree {
     /// Follows the links of `path`, also in its last component, inside the tree: `..` stops at the root. A missing
     /// component counts as a directory to be created. The result does not begin with `/`.
     pub fn resolve(&self, path: &Path) -> Result<PathBuf, Error> {
+        self.resolve_beneath(Path::new(""), path)
+    }
+
+    /// Does the same inside the directory `root`, a path without links, as for a process whose root it is. The result begins with it.
+    pub fn resolve_beneath(&self, root: &Path, path: &Path) -> Result<PathBuf, Error> {
         let bytes = |path: &Path| -> Vec<Vec<u8>> {
             path.as_os_str().as_bytes().split(|byte| *byte == b'/').rev().map(<[u8]>::to_vec).collect()
         };
         let mut waiting = bytes(path);
-        let mut resolved = PathBuf::new();
+        let mut resolved = root.to_owned();
         let mut links = 0;
         while let Some(component) = waiting.pop() {
             match component.as_slice() {
                 b"" | b"." => continue,
                 b".." => {
-                    resolved.pop();
+                    if resolved != root {
+                        resolved.pop();
+                    }
                     continue;
                 }
                 name => resolved.push(std::ffi::OsStr::from_bytes(name)),
@@ -156,7 +163,7 @@ impl Tree {
                     }
                     resolved.pop();
                     if target.starts_with(b"/") {
-                        resolved.clear();
+                        root.clone_into(&mut resolved);
                     }
                     waiting.extend(bytes(Path::new(std::ffi::OsStr::from_bytes(target))));
                 }
@@ -228,6 +235,16 @@ mod tests {
             ("/lib/../z", "usr/z"),
         ] {
             assert_eq!(tree.resolve(Path::new(path)), Ok(PathBuf::from(expected)), "{path}");
+        }
+        for (path, expected) in [
+            ("x", "usr/x"),
+            ("../../x", "usr/x"),
+            ("up/x", "usr/etc/x"),
+            ("abs/y", "usr/lib/y"),
+            ("lib/z", "usr/lib/z"),
+        ] {
+            let tree = self::tree(&[&[("usr/lib/", "d"), ("usr/up", "../../etc"), ("usr/abs", "/lib")]]);
+            assert_eq!(tree.resolve_beneath(Path::new("usr"), Path::new(path)), Ok(expected.into()), "{path}");
         }
         assert_eq!(tree.resolve(Path::new("/loop/x")), Err(Error::Loop("/loop/x".into())));
         assert!(matches!(tree.resolve(Path::new("/file/x")), Err(Error::NotDirectory { .. })));

@@ -148,7 +148,7 @@ impl<'a> Work<'a> {
     where
         'a: 'i,
     {
-        let Request { copy, add, checksum, options, .. } = request;
+        let Request { copy, add, checksum, .. } = request;
         let session = self.session;
         let builds = session.cache.path();
         let mut inputs = Vec::new();
@@ -162,9 +162,6 @@ impl<'a> Work<'a> {
                 inputs.push(Input::Repository(Repository::new(pin, keep_git_dir, exclude, access, builds)));
             } else if *add && download::is_url(source) {
                 let remote = Remote::new(source, checksum.as_deref(), &session.access, builds)?;
-                if remote.name().is_empty() && options.destination.ends_with('/') {
-                    return Err(download::Error::Nameless { url: download::shown(source) }.into());
-                }
                 task.note(&format!("fetching {}", download::shown(source)));
                 inputs.push(Input::Download { remote, unpack: copy.unpack == Some(true) });
             } else {

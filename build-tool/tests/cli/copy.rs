@@ -1,6 +1,7 @@
 //! COPY and ADD: what is taken, and where it goes.
 
 use std::ffi::OsString;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 
@@ -60,7 +61,7 @@ fn add_unpacks_archives_and_fetches_urls() {
         let top = work.top();
         assert_eq!(text(&top, "un/dir/file"), "data");
         assert_eq!((entry(&top, "un/dir").uid, entry(&top, "un/dir").mode), (7, 0o750));
-        assert_eq!(text(&top, "etc/inside"), "stays inside");
+        assert_eq!(text(&top, "un/etc/inside"), "stays inside");
         assert!(top.contains_key("un/escape"));
     }
     work.build("FROM base\nADD not.tar.gz /un/\nCOPY a.tar /un/\n").ok();
@@ -95,6 +96,42 @@ fn add_unpacks_archives_and_fetches_urls() {
     let run = work.build(&format!("FROM base\nADD http://127.0.0.1:{port}/none /web/\n"));
     assert!(run.status == 1 && run.shows("/none: http status: 404"), "{}", run.stderr);
     server.join().unwrap();
+}
+
+#[test]
+fn what_the_server_still_has_is_not_downloaded_again() {
+    let work = Work::with_base();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (seen, content) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new("one")));
+    let (log, current) = (Arc::clone(&seen), Arc::clone(&content));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 2048];
+            let length = stream.read(&mut request).unwrap();
+            let request = String::from_utf8_lossy(&request[..length]).to_lowercase();
+            let text = *current.lock().unwrap();
+            let status = if request.contains(&format!("if-none-match: \"{text}\"")) { 304 } else { 200 };
+            log.lock().unwrap().push(status);
+            let body = if status == 200 { text } else { "" };
+            let head = format!("HTTP/1.1 {status} x\r\nETag: \"{text}\"\r\nConnection: close\r\n");
+            let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let dockerfile = format!("FROM base\nADD http://127.0.0.1:{port}/ /web/\n");
+    let asked = |more: &[&str]| {
+        seen.lock().unwrap().clear();
+        let run = work.build_with(&dockerfile, more).ok();
+        (seen.lock().unwrap().clone(), run.shows("CACHED"), text(&work.top(), "web/__unnamed__"))
+    };
+    assert_eq!(asked(&[]), (vec![200], false, "one".to_owned()));
+    assert_eq!(asked(&[]), (vec![304], true, "one".to_owned()));
+    assert_eq!(asked(&["--no-cache"]), (vec![304, 200], false, "one".to_owned()));
+    *content.lock().unwrap() = "two";
+    assert_eq!(asked(&[]), (vec![200], false, "two".to_owned()));
+    assert_eq!(asked(&[]), (vec![304], true, "two".to_owned()));
 }
 
 #[test]

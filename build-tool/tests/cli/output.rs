@@ -50,7 +50,57 @@ fn files_go_into_a_folder_or_a_tar() {
     for folder in ["linux_amd64", "linux_arm64"] {
         assert_eq!(fs::read_to_string(work.path(&format!("both/{folder}/bin/app"))).unwrap(), "app\n");
     }
+    work.run(&["build", "-o", "type=local,dest=out,mode=delete", "context"]).ok();
+    assert!(work.path("out/bin/app").exists(), "what was built stays");
+    assert!(!work.path("out/kept").exists() && !work.path("out/bin/other").exists(), "what was there goes");
     work.is_clean();
+}
+
+#[test]
+fn platforms_share_a_folder_or_have_their_own() {
+    let work = work();
+    let host = Platform::host().to_string().replace('/', "_");
+    work.run(&["build", "-o", "type=local,dest=one,platform-split=true", "context"]).ok();
+    assert!(work.path(&format!("one/{host}/bin/app")).exists());
+
+    work.file("context/Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY --chown=7:8 app /bin/app-$TARGETARCH\n");
+    let both = ["build", "--provenance", "--platform", "linux/amd64,linux/arm64"];
+    work.run(&[&both[..], &["-o", "type=local,dest=shared,platform-split=false", "context"]].concat()).ok();
+    for name in ["bin/app-amd64", "bin/app-arm64", "provenance.linux_amd64.json", "provenance.linux_arm64.json"] {
+        assert!(work.path("shared").join(name).exists(), "{name}");
+    }
+    let mut tar = work.command(&[&both[..], &["-q", "-o", "type=tar,platform-split=false", "context"]].concat());
+    let files = archive(tar.output().unwrap().stdout);
+    assert!(files.contains_key("bin/app-amd64") && files.contains_key("bin/app-arm64"), "{:?}", files.keys());
+
+    work.file("context/Dockerfile", "FROM scratch\nCOPY app /bin/app\n");
+    work.run(&[&both[..], &["-o", "type=local,dest=no,platform-split=false", "context"]].concat()).fails(
+        "bin/app is in the images for linux/amd64 and linux/arm64, which share a folder (platform-split=true gives each one \
+         its own)",
+    );
+    assert!(!work.path("no").exists());
+    work.is_clean();
+}
+
+#[test]
+fn files_say_how_they_were_made() {
+    let work = work();
+    work.run(&["build", "--sbom", "--provenance", "-o", "type=local,dest=out,attestation-prefix=of-", "context"]).ok();
+    let statement = json(&fs::read(work.path("out/of-provenance.json")).unwrap());
+    assert_eq!(statement["predicateType"], "https://slsa.dev/provenance/v1");
+    assert_eq!(statement["subject"][0]["name"], "bin/app");
+    let digest = image_tool::address::digest::sha256(b"app\n");
+    assert_eq!(statement["subject"][0]["digest"]["sha256"], digest.digest());
+    assert!(work.path("out/of-sbom.spdx.json").exists());
+
+    // The image has a link of that name: it is replaced, and nothing is written through it.
+    work.file("victim", "kept");
+    work.file("context/linked/file", "");
+    symlink(work.path("victim"), work.path("context/linked/provenance.json")).unwrap();
+    work.file("context/Dockerfile", "FROM scratch\nCOPY linked /\n");
+    let run = work.command(&["build", "-q", "--provenance", "-o", "-", "context"]).output().unwrap();
+    assert!(archive(run.stdout)["provenance.json"].starts_with(b"{"));
+    assert_eq!(fs::read_to_string(work.path("victim")).unwrap(), "kept");
 }
 
 #[test]
@@ -239,8 +289,6 @@ fn an_image_says_how_it_was_made_and_what_is_in_it() {
     assert_eq!(names, ["a", "requests"]);
     let image = layout.image(&"images:built".parse().unwrap(), &Platform::host()).unwrap();
     assert_eq!(fs::read_to_string(work.path("id")).unwrap(), image.manifest().config().digest().to_string());
-    work.run(&["build", "--sbom", "-o", "out", "context"])
-        .fails("--attest: only an image has attestations (type=image, registry or oci)");
 }
 
 #[test]

@@ -10,9 +10,9 @@ pub const CREATED: &str = "org.oci-tools.created";
 pub const PORTS: &str = "org.oci-tools.ports";
 /// The program and its arguments, as a JSON array.
 pub const COMMAND: &str = "org.oci-tools.command";
-/// The container's name, which is its id for the runtime.
+/// The container's name, which is its id for the runtime unless that has one of its own.
 pub const NAME: &str = "org.oci-tools.name";
-/// The id for the runtime of a container that has been renamed; absent if it is the name.
+/// The id for the runtime, if it is not the name: the id of docker's containers, which can be renamed, and the first name of others.
 pub const RUNTIME_ID: &str = "org.oci-tools.runtime-id";
 /// The container's id as docker has one: 64 hexadecimal digits.
 pub const ID: &str = "org.oci-tools.id";

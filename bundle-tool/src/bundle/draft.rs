@@ -54,16 +54,16 @@ impl Draft {
             return Ok(Self { path, shown: place, name, link: None, _lock: lock, committed: false });
         };
         let path = std::path::absolute(shown).during("find", shown)?;
-        link(&place, &path, &name)?;
-        let claimed = claim(&path).and_then(|lock| lock.ok_or_else(|| Error::PathInUse(shown.into())));
-        match claimed {
-            Ok(lock) => Ok(Self { path, shown: shown.into(), name, link: Some(place), _lock: lock, committed: false }),
-            Err(error) => {
-                // Nothing is lost if this fails: a dangling link does not hold the name.
-                let _ = fs::remove_file(&place);
-                Err(error)
-            }
+        // Before its folder is made, nobody is to see that the name is free.
+        if let Some(path) = taken(&place) {
+            return Err(Error::NameInUse { name: name.to_string(), path });
         }
+        let lock = claim(&path)?.ok_or_else(|| Error::PathInUse(shown.into()))?;
+        let mut draft = Self { path, shown: shown.into(), name, link: None, _lock: lock, committed: false };
+        // After it is locked, so that nobody takes the link for one that a crash left.
+        link(bundles, &place, &draft.path, &draft.name)?;
+        draft.link = Some(place);
+        Ok(draft)
     }
 
     /// The folder, as an absolute path.
@@ -138,23 +138,48 @@ fn claim(path: &Path) -> Result<Option<OwnedFd>, Error> {
     Ok(Some(folder))
 }
 
-/// Creates the link `place` to `target`, replacing a dangling one.
-fn link(place: &Path, target: &Path, name: &ContainerName) -> Result<(), Error> {
-    let taken = |path: PathBuf| Error::NameInUse { name: name.to_string(), path };
-    for _ in 0..2 {
+/// Creates the link `place` to `target`, replacing one that a crash left, or whose folder was removed by hand.
+fn link(bundles: &Path, place: &Path, target: &Path, name: &ContainerName) -> Result<(), Error> {
+    let mut sweeping = None;
+    loop {
         match std::os::unix::fs::symlink(target, place) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => Err(error).during("create", place)?,
         }
-        match fs::read_link(place) {
-            // Left by a crash, or of a folder that was removed by hand.
-            Ok(old) if old == target || !old.exists() => fs::remove_file(place).during("remove", place)?,
-            Ok(old) => return Err(taken(old)),
-            Err(_) => return Err(taken(place.to_owned())),
+        if let Some(path) = taken(place) {
+            return Err(Error::NameInUse { name: name.to_string(), path });
+        }
+        if sweeping.is_none() {
+            // One at a time, lest two see the same remains and the second removes the link that the first has made.
+            let folder = File::open(bundles).during("open", bundles)?;
+            rustix::fs::flock(&folder, FlockOperation::LockExclusive)
+                .map_err(io::Error::from)
+                .during("lock", bundles)?;
+            sweeping = Some(folder);
+        } else {
+            gone(fs::remove_file(place)).during("remove", place)?;
         }
     }
-    Err(taken(place.to_owned()))
+}
+
+/// The folder that has a name: one that is complete, or locked because it is being made. What else stands there is of no use.
+fn taken(place: &Path) -> Option<PathBuf> {
+    let Ok(target) = fs::read_link(place) else {
+        return fs::symlink_metadata(place).is_ok().then(|| place.to_owned());
+    };
+    let is_made = || {
+        File::open(&target)
+            .is_ok_and(|folder| rustix::fs::flock(&folder, FlockOperation::NonBlockingLockShared).is_err())
+    };
+    (target.join("config.json").exists() || is_made()).then_some(target)
+}
+
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// Writes a file atomically and durably.

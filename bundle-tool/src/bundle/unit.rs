@@ -37,7 +37,7 @@ pub fn write(home: &Home, bundle: &Bundle, runtime: Option<&Path>) -> Result<Str
         None => in_path("run-tool").ok_or(Error::NoProgram("run-tool"))?,
     };
     let own = std::env::current_exe().during("find", "/proc/self/exe")?;
-    let name = bundle.name();
+    let (name, id) = (bundle.name(), bundle.runtime_id());
     if !is_name(&name) {
         return Err(Error::Name(name));
     }
@@ -73,10 +73,10 @@ pub fn write(home: &Home, bundle: &Bundle, runtime: Option<&Path>) -> Result<Str
          [Service]\n\
          Type=exec\n\
          Environment=OCI_HOME={home}\n\
-         ExecStartPre=-{runtime} delete --force {name}\n\
+         ExecStartPre=-{runtime} delete --force {id}\n\
          ExecStartPre={own} mount {path}\n\
-         ExecStart={runtime} run --bundle {path} {name}\n\
-         ExecStopPost=-{runtime} delete --force {name}\n\
+         ExecStart={runtime} run --bundle {path} {id}\n\
+         ExecStopPost=-{runtime} delete --force {id}\n\
          KillMode=mixed\n\
          KillSignal={signal}\n\
          TimeoutStopSec={timeout}\n\

@@ -1,8 +1,8 @@
 use anyhow::Context as _;
 use bundle_tool::container::change::{self, Commit as Settings};
-use bundle_tool::container::instruction::Change;
 use clap::ValueHint;
 use image_tool::address::Address;
+use image_tool::edit::Change;
 use image_tool::program::pipe;
 use jiff::Timestamp;
 
@@ -44,7 +44,12 @@ impl Commit {
             }
             Err(_) => Timestamp::now().as_second(),
         };
-        let settings = Settings { author: self.author, message: self.message, created, changes: self.change };
+        let settings = Settings {
+            author: self.author,
+            message: self.message,
+            created,
+            change: self.change.into_iter().reduce(Change::and),
+        };
         let address = change::commit(&bundle, &self.address, &settings).about(&self.bundle)?;
         pipe::print_line(&address.to_string())
     }

@@ -18,6 +18,7 @@ use bundle_tool::bundle::Bundle;
 use clap::ValueHint;
 use image_tool::address::home::Home;
 use image_tool::address::name as reference;
+use image_tool::program::caller::caller;
 use image_tool::program::{Said, pipe, say};
 
 use self::answer::Answer;
@@ -64,6 +65,23 @@ impl Docker {
             }
         }
     }
+}
+
+/// Says what is wrong with the operands of one of docker's commands that a tool reads itself, as docker does, and returns its exit status.
+/// `None`: it is not called as one, or something else is wrong.
+pub(crate) fn miscounted(error: &clap::Error) -> Option<u8> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let name = caller()?;
+    let is_option = |text: &str| text.len() > 1 && text.starts_with('-');
+    match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::MissingRequiredArgument, _) => {}
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(text))) if !is_option(text) => {}
+        _ => return None,
+    }
+    let path = name.strip_prefix("docker ")?;
+    let wrong = line::miscounted(&Usage::find(path)?, path);
+    wrong.message.lines().for_each(say);
+    Some(wrong.status)
 }
 
 /// Reads the words after `docker`.
@@ -185,7 +203,9 @@ fn container(home: &Home, word: &OsStr) -> OsString {
     let found = if text.contains('/') { None } else { Bundle::find(&home.bundles(), text).ok() };
     // Nor is the name that it had before it was renamed.
     let found = found.filter(|bundle| is_dockers_name(bundle, text));
-    let mut pair = OsString::from(found.map_or_else(String::new, |bundle| bundle.runtime_id()));
+    // Of a container whose files were removed by hand the runtime may still know.
+    let lost = || Bundle::lost(&home.bundles(), text).unwrap_or_default();
+    let mut pair = OsString::from(found.map_or_else(lost, |bundle| bundle.runtime_id()));
     pair.push(":");
     pair.push(word);
     pair

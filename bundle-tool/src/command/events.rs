@@ -2,17 +2,17 @@ use std::io;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bundle_tool::journal::{Event, Reader};
 use image_tool::address::home::Home;
+use image_tool::layout::journal::{Event, Reader};
 use image_tool::program::pipe;
-use image_tool::show::human;
 use image_tool::show::template::{Struct, Template, Value};
+use image_tool::show::{human, moment};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::filter::{Filter, Filters};
 
-/// Print what happens to containers, volumes and networks.
+/// Print what happens to containers, images, volumes and networks.
 ///
 /// Events come from the journal events.jsonl in $OCI_HOME, in which each program records what it does; no program has to run for that.
 /// Without --until, waits for more.
@@ -63,7 +63,7 @@ impl Events {
             Some(text) => Some(text.parse().context("template parsing error")?),
         };
         let now = Timestamp::now();
-        let time = |text: &Option<String>| text.as_deref().map(|text| moment(text, now)).transpose();
+        let time = |text: &Option<String>| text.as_deref().map(|text| moment::parse(text, now)).transpose();
         let since = time(&self.since).context("--since")?.unwrap_or(now).as_nanosecond();
         let until = time(&self.until).context("--until")?.map(Timestamp::as_nanosecond);
         let mut reader = Reader::open(&Home::from_environment())?;
@@ -144,44 +144,9 @@ fn wants(event: &Event, filters: Filters<'_>) -> bool {
         && ["config", "daemon", "node", "plugin", "secret"].iter().all(|key| filters.any(key, |_| false))
 }
 
-/// Reads a time as docker does: RFC 3339, with less of it in the local time zone, seconds since 1970, or a duration before now.
-fn moment(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time);
-    }
-    if let Ok(date) = text.parse::<jiff::civil::DateTime>() {
-        return Ok(date.to_zoned(TimeZone::system())?.timestamp());
-    }
-    if let Ok(date) = text.parse::<jiff::civil::Date>() {
-        return Ok(date.to_zoned(TimeZone::system())?.timestamp());
-    }
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Ok(Timestamp::from_nanosecond((seconds * 1e9) as i128)?);
-    }
-    let duration: jiff::SignedDuration =
-        text.parse().with_context(|| format!("{text:?} is neither a time nor a duration"))?;
-    Ok(now.checked_sub(duration)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_dockers() {
-        let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
-        for (text, expected) in [
-            ("2026-01-01T12:00:00Z", "2026-01-01T12:00:00Z"),
-            ("1767225600", "2026-01-01T00:00:00Z"),
-            ("1767225600.5", "2026-01-01T00:00:00.5Z"),
-            ("1h", "2026-01-01T23:00:00Z"),
-            ("0s", "2026-01-02T00:00:00Z"),
-            ("1h30m", "2026-01-01T22:30:00Z"),
-        ] {
-            assert_eq!(moment(text, now).unwrap().to_string(), expected, "{text}");
-        }
-        assert!(moment("2026-01-01", now).is_ok() && moment("soon", now).is_err());
-    }
 
     #[test]
     fn a_line_is_dockers_and_filters_choose() {

@@ -1,5 +1,9 @@
 //! docker's filters, `KEY=VALUE`.
 
+use anyhow::Context as _;
+use image_tool::show::moment;
+use jiff::Timestamp;
+
 /// A filter: its key and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Filter {
@@ -12,6 +16,7 @@ impl std::str::FromStr for Filter {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
+            // `label!=NAME` has the exclamation mark in its key.
             Some((key, value)) if !key.trim().is_empty() => {
                 Ok(Self { key: key.trim().to_ascii_lowercase(), value: value.trim().to_owned() })
             }
@@ -45,12 +50,23 @@ impl<'a> Filters<'a> {
         values.peek().is_none() || values.any(test)
     }
 
-    /// Whether the labels have all that is asked for, as `NAME` or `NAME=VALUE`.
+    /// Whether the labels have all that is asked for, as `NAME` or `NAME=VALUE`, and none that `label!` names.
     pub(super) fn labels(self, labels: &std::collections::BTreeMap<String, String>) -> bool {
-        self.values("label").all(|wanted| match wanted.split_once('=') {
+        let has = |wanted: &str| match wanted.split_once('=') {
             Some((name, value)) => labels.get(name).is_some_and(|own| own == value),
             None => labels.contains_key(wanted),
-        })
+        };
+        self.values("label").all(has) && !self.values("label!").any(has)
+    }
+
+    /// The time before which a thing must have been made to be removed; `None` without the filter.
+    pub(super) fn until(self) -> anyhow::Result<Option<Timestamp>> {
+        let mut values = self.values("until");
+        let first = values.next();
+        if values.next().is_some() {
+            anyhow::bail!("more than one until filter specified");
+        }
+        first.map(|text| moment::parse(text, Timestamp::now())).transpose().context("until")
     }
 }
 

@@ -7,7 +7,6 @@ use bundle_tool::bundle::{Bundle, annotation};
 use bundle_tool::container;
 use bundle_tool::describe::identity;
 use bundle_tool::describe::network as described;
-use bundle_tool::journal;
 use bundle_tool::network::cni::Conflist;
 use bundle_tool::network::design::{Driver, Wanted};
 use bundle_tool::network::state::Networks;
@@ -17,6 +16,7 @@ use bundle_tool::option::{boolean, environment};
 use clap::{ArgAction, Args, Subcommand};
 use image_tool::address::home::Home;
 use image_tool::error::During as _;
+use image_tool::layout::journal;
 use image_tool::program::pipe;
 use image_tool::show::format::Format;
 use image_tool::show::template::Value;
@@ -89,9 +89,13 @@ enum Command {
     ///
     /// Prints the names of the networks that were removed.
     #[command(
-        after_long_help = "Examples:\n  bundle-tool network prune\n  bundle-tool network prune && bundle-tool network ls"
+        after_long_help = "Examples:\n  bundle-tool network prune\n  bundle-tool network prune --filter until=24h && bundle-tool network ls"
     )]
-    Prune,
+    Prune {
+        /// Remove only matching networks: label=KEY[=VALUE], label!=KEY[=VALUE] or until=TIME; may be repeated.
+        #[arg(long, value_name = "KEY=VALUE")]
+        filter: Vec<Filter>,
+    },
 }
 
 /// Create a network and print its name.
@@ -174,7 +178,7 @@ impl Network {
                 let network = described::Network::find(&home, &network).map_or(network, |own| own.name);
                 Ok(container::leave_network(&super::bundle(&container)?, &network)?)
             }
-            Command::Prune => prune(&home),
+            Command::Prune { filter } => prune(&home, Filters::of(&filter, &["label", "label!", "until"])?),
         }
     }
 }
@@ -322,21 +326,27 @@ impl Create {
 }
 
 /// Removes the networks of this home that no bundle has, nor a container of another home.
-fn prune(home: &Home) -> anyhow::Result<()> {
+fn prune(home: &Home, filters: Filters<'_>) -> anyhow::Result<()> {
+    let until = filters.until()?;
     Networks::of_host().prune()?;
     let mut used = std::collections::BTreeSet::from(["bridge".to_owned()]);
     for bundle in Bundle::list(&home.bundles())? {
         let plan = bundle.annotation(annotation::NETWORK).and_then(|text| serde_json::from_str::<Plan>(text).ok());
         used.extend(plan.iter().flat_map(|plan| plan.all()).map(|plan| plan.network.clone()));
     }
-    let unused = |network: &Conflist| {
+    let is_unused = |network: &Conflist| {
         !used.contains(&network.name)
             && network.path.starts_with(home.networks())
             && Networks::of_host().user(network).is_none()
     };
+    let is_wanted = |network: &Conflist| {
+        described::Network::find(home, &network.name).is_some_and(|own| {
+            filters.labels(&own.labels()) && until.is_none_or(|until| own.created().is_some_and(|time| time < until))
+        })
+    };
     Conflist::list(&container::network_folders(home))
         .iter()
-        .filter(|network| unused(network))
+        .filter(|network| is_unused(network) && is_wanted(network))
         .try_for_each(|network| remove(home, &network.name))
 }
 

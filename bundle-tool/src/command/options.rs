@@ -151,6 +151,7 @@ impl Options {
             platform: self.platform,
             name: self.name,
             bundle: self.bundle,
+            by_id: docker,
             copy: self.copy,
             options,
             user: self.program.user.clone(),

@@ -39,7 +39,8 @@ pub(crate) struct Ps {
     /// Show only matching containers; may be repeated.
     ///
     /// The keys are ancestor (an image), before and since (a container), exited (a status), expose and publish (a port or a range),
-    /// health, id, label (KEY or KEY=VALUE), name, network, status and volume.
+    /// health, id, label (KEY or KEY=VALUE), label! (as in label!=KEY: without it), name, network, status, until (created before a time) and
+    /// volume.
     #[arg(short, long, value_name = "KEY=VALUE", add = candidates::words(candidates::FILTERS))]
     filter: Vec<Filter>,
     /// Show the N most recently created containers, running or not; all of them if N is negative.
@@ -58,7 +59,7 @@ pub(crate) struct Ps {
 }
 
 /// docker's keys of filters.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 17] = [
     "ancestor",
     "before",
     "exited",
@@ -68,11 +69,13 @@ const KEYS: [&str; 15] = [
     "is-task",
     "isolation",
     "label",
+    "label!",
     "name",
     "network",
     "publish",
     "since",
     "status",
+    "until",
     "volume",
 ];
 
@@ -103,7 +106,12 @@ impl Ps {
         };
         let is_all = self.all || limit.is_some() || filters.values("status").next().is_some();
         between(&mut all, filters)?;
-        all.retain(|container| (is_all || container.is_up()) && wants(container, &home, filters));
+        let until = filters.until()?;
+        let is_older =
+            |container: &Container| until.is_none_or(|until| container.created().is_some_and(|own| own < until));
+        all.retain(|container| {
+            (is_all || container.is_up()) && is_older(container) && wants(container, &home, filters)
+        });
         all.truncate(limit.unwrap_or(usize::MAX));
         let format = self.chosen();
         let sizes = self.size || format.names(".Size") || format.names("json");

@@ -4,11 +4,11 @@ use anyhow::Context as _;
 use bundle_tool::bundle::name;
 use bundle_tool::container::removal;
 use bundle_tool::describe::volume as described;
-use bundle_tool::journal;
 use bundle_tool::option::{boolean, environment};
 use bundle_tool::volume::{self, About, Store};
 use clap::{Args, Subcommand};
 use image_tool::address::home::Home;
+use image_tool::layout::journal;
 use image_tool::program::pipe;
 use image_tool::show::format::Format;
 use image_tool::show::template::Value;
@@ -75,11 +75,16 @@ enum Command {
         names: Vec<String>,
     },
     /// Remove unused anonymous volumes and print their names.
-    #[command(after_long_help = "Examples:\n  bundle-tool volume prune\n  bundle-tool volume prune --all")]
+    #[command(
+        after_long_help = "Examples:\n  bundle-tool volume prune\n  bundle-tool volume prune --all --filter label=stage=test"
+    )]
     Prune {
         /// Remove all unused volumes, not only anonymous ones.
         #[arg(short, long)]
         all: bool,
+        /// Remove only matching volumes: label=KEY[=VALUE], label!=KEY[=VALUE] or all=BOOL; may be repeated.
+        #[arg(long, value_name = "KEY=VALUE")]
+        filter: Vec<Filter>,
     },
 }
 
@@ -109,12 +114,16 @@ impl Volume {
                 Err(error) if force && matches!(error.downcast_ref(), Some(volume::Error::NoVolume(_))) => Ok(()),
                 other => other,
             }),
-            Command::Prune { all } => {
+            Command::Prune { all, filter } => {
+                let filters = Filters::of(&filter, &["all", "label", "label!"])?;
+                let is_all = filters.values("all").last().map(boolean::parse).transpose().context("all")?;
+                let all = is_all.unwrap_or(all);
                 let mut unused = Vec::new();
                 for volume in store.list()? {
                     // Anonymous volumes have a random id for a name.
                     let nameless = volume.name.len() == 64 && volume.name.bytes().all(|byte| byte.is_ascii_hexdigit());
-                    if (all || nameless) && removal::users_of_volume(&home.bundles(), &volume.name)?.is_empty() {
+                    let wanted = (all || nameless) && filters.labels(&volume.about.labels);
+                    if wanted && removal::users_of_volume(&home.bundles(), &volume.name)?.is_empty() {
                         unused.push(volume.name);
                     }
                 }

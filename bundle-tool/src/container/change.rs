@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use image_tool::address::{Address, RefName};
 use image_tool::beneath::{self, Root};
 use image_tool::edit::append::{self, History};
+use image_tool::edit::{self, Change};
 use image_tool::error::During as _;
 use image_tool::layer::apply;
 use image_tool::layer::cache::{self, Source};
@@ -20,7 +21,7 @@ use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Image, Layout};
 use rustix::fs::FileType;
 
-use super::{instruction, layers, mount_point};
+use super::{layers, mount_point};
 use crate::bundle::annotation;
 use crate::bundle::{self, Bundle};
 
@@ -162,8 +163,8 @@ pub struct Commit {
     pub message: Option<String>,
     /// The time of the image in seconds since 1970.
     pub created: i64,
-    /// Dockerfile instructions to apply to the config.
-    pub changes: Vec<instruction::Change>,
+    /// Changes of the config.
+    pub change: Option<Change>,
 }
 
 /// Adds the changes as a layer to the bundle's image, publishes the new image at `address` and returns its address.
@@ -188,8 +189,8 @@ pub fn commit(bundle: &Bundle, address: &Address, commit: &Commit) -> Result<Add
         created: commit.created,
     };
     let mut descriptor = append::append(&origin.image, &writer, &layer, &history)?;
-    if !commit.changes.is_empty() {
-        descriptor = instruction::apply(&target, &writer, &descriptor, &commit.changes)?;
+    if let Some(change) = &commit.change {
+        descriptor = edit::configure(&target.image_of(&descriptor)?, &writer, change, None)?;
     }
     let digest = descriptor.digest().clone();
     let new = match address.reference() {

@@ -308,6 +308,7 @@ impl<'a> Preparation<'a> {
         set(annotation::CREATED, Some(self.created.clone()));
         set(annotation::NAME, Some(name.to_string()));
         set(annotation::ID, Some(self.id.clone()));
+        set(annotation::RUNTIME_ID, request.by_id.then(|| self.id.clone()));
         set(annotation::COMMAND, Some(json(&config::arguments(&request.options, &subject.runtime)?)));
         set(annotation::PORTS, Some(self.ports.clone()).filter(|ports| !ports.is_empty()));
         set(annotation::NETWORK, self.network.as_ref().map(json));

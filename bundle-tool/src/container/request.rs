@@ -25,6 +25,8 @@ pub struct Request {
     pub name: Option<ContainerName>,
     /// The path of the bundle; `bundles/NAME` if absent.
     pub bundle: Option<PathBuf>,
+    /// Whether the id is the container's for the runtime too, and the name of its folder: then it can be renamed.
+    pub by_id: bool,
     /// Whether to make a plain tree even if an overlay can be mounted.
     pub copy: bool,
     pub options: Options,

@@ -3,7 +3,7 @@
 //! The list is that of runc and compatible runtimes (`list --format json`): an array of states, or `null` for none. run-tool adds what
 //! it knows in addition: how a container ended, its health, and how often it was restarted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,6 +40,12 @@ pub struct State {
     /// When the program ended (RFC 3339); absent while it runs, or if unknown.
     #[serde(default)]
     pub exit_time: Option<String>,
+    /// When it ended before it was started again (RFC 3339); absent if it does not run or has not run before.
+    #[serde(default)]
+    pub earlier_exit_time: Option<String>,
+    /// Whether the kernel killed a process of it for want of memory.
+    #[serde(default)]
+    pub oom_killed: bool,
     /// The result of the health checks: `starting`, `healthy` or `unhealthy`; absent without a check.
     #[serde(default)]
     pub health: Option<String>,
@@ -110,6 +116,7 @@ pub fn join(bundles: &Path, states: Vec<State>) -> Result<Vec<Container>, bundle
             std::collections::btree_map::Entry::Occupied(_) => rest.push(state),
         }
     }
+    let mut seen = BTreeSet::new();
     let entries = match fs::read_dir(bundles) {
         Ok(entries) => Some(entries),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -118,8 +125,11 @@ pub fn join(bundles: &Path, states: Vec<State>) -> Result<Vec<Container>, bundle
     let mut all: Vec<Container> = Vec::new();
     for entry in entries.into_iter().flatten().flatten() {
         let path = entry.path();
-        // A bundle that is elsewhere is a link.
+        // A bundle that is elsewhere is a link, and of one here its name may be a link as well.
         let path = fs::read_link(&path).unwrap_or(path);
+        if !seen.insert(path.clone()) {
+            continue;
+        }
         if let Some(brief) = brief(&path) {
             let state = by_path.remove(&canonical(&path));
             all.push(Container { bundle: Some(path), brief, state });
@@ -174,9 +184,9 @@ impl Container {
         let folder = || Some(self.bundle.as_ref()?.file_name()?.to_string_lossy().into_owned());
         let own = || self.annotation(annotation::NAME).filter(|name| bundle::name::is_name(name)).map(str::to_owned);
         let runtime = self.state.as_ref().map(|state| state.id.clone());
-        // One that was renamed has its first name for the runtime.
-        let renamed = self.annotation(annotation::RUNTIME_ID).and_then(|_| own());
-        renamed.or(runtime).or_else(own).or_else(folder).unwrap_or_default()
+        // Of docker's containers the runtime knows the id only.
+        let dockers = self.annotation(annotation::RUNTIME_ID).and_then(|_| own());
+        dockers.or(runtime).or_else(own).or_else(folder).unwrap_or_default()
     }
 
     /// Whether a word is its name, its id or the first digits of its id.

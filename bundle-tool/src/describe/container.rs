@@ -56,7 +56,7 @@ pub fn document(subject: &Subject<'_>) -> Value {
         .with("ResolvConfPath", file("resolv.conf".into()))
         .with("HostnamePath", file("hostname".into()))
         .with("HostsPath", file("hosts".into()))
-        .with("LogPath", file(format!("{}-json.log", container.name())))
+        .with("LogPath", file(format!("{}-json.log", container.runtime().map_or("", |state| &state.id))))
         .with("Name", format!("/{}", container.name()))
         .with("RestartCount", container.runtime().map_or(0, |state| state.restart_count))
         .with("Driver", "overlay2")
@@ -94,14 +94,14 @@ fn state(container: &Container) -> Value {
     let has_ended = ["exited", "restarting"].contains(&status);
     let pid = runtime.map_or(0, |state| if has_ended { 0 } else { state.pid });
     let exit = runtime.and_then(|state| state.exit_status).unwrap_or(0);
-    let finished = runtime.and_then(|state| state.exit_time.as_deref());
+    let finished = runtime.and_then(|state| state.exit_time.as_deref().or(state.earlier_exit_time.as_deref()));
     let is_started = status != "created";
     let base = Struct::new("*types.ContainerState")
         .with("Status", status)
         .with("Running", container.is_up())
         .with("Paused", is_paused)
         .with("Restarting", is_restarting)
-        .with("OOMKilled", false)
+        .with("OOMKilled", runtime.is_some_and(|state| state.oom_killed))
         .with("Dead", false)
         .with("Pid", pid)
         .with("ExitCode", exit)

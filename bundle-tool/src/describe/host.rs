@@ -5,8 +5,9 @@ use std::path::Path;
 
 use image_tool::address::home::Home;
 use image_tool::layout::Layout;
-use image_tool::show::human;
+use image_tool::show::format::List;
 use image_tool::show::template::{Struct, Value};
+use image_tool::show::{human, table};
 use jiff::Timestamp;
 
 use super::identity::identity;
@@ -18,6 +19,54 @@ const VERSION: &str = concat!("20.10.24+oci", env!("CARGO_PKG_VERSION"));
 
 /// The version of docker's API that the documents have.
 const API: &str = "1.41";
+
+/// The name of docker's context: where it finds its daemon. There is one.
+pub const CONTEXT: &str = "default";
+
+/// What docker's own context says. Programs look for the key, though nobody listens there.
+const ENDPOINT: &str = "unix:///var/run/docker.sock";
+
+/// docker's list of contexts.
+pub const CONTEXTS: List<'static> = List {
+    headings: &[
+        ("Name", "NAME"),
+        ("Description", "DESCRIPTION"),
+        ("DockerEndpoint", "DOCKER ENDPOINT"),
+        ("KubernetesEndpoint", "KUBERNETES ENDPOINT"),
+        ("ContextType", "TYPE"),
+        ("StackOrchestrator", "ORCHESTRATOR"),
+    ],
+    narrowest: table::NARROW,
+};
+
+/// The row of the one context in docker's list.
+#[must_use]
+pub fn context_row() -> Value {
+    // In the table the current one has a star.
+    Struct::new("*formatter.clientContextContext")
+        .with("ContextType", "moby")
+        .with("Current", true)
+        .with("Description", "Current DOCKER_HOST based configuration")
+        .with("DockerEndpoint", ENDPOINT)
+        .with("KubernetesEndpoint", "")
+        .with("Name", CONTEXT)
+        .with("StackOrchestrator", "swarm")
+        .into()
+}
+
+/// The document of the one context.
+#[must_use]
+pub fn context() -> Value {
+    let endpoint = Struct::new("docker.EndpointMeta").with("Host", ENDPOINT).with("SkipTLSVerify", false);
+    let memory = "<IN MEMORY>";
+    Struct::new("context.contextWithTLSListing")
+        .with("Name", CONTEXT)
+        .with("Metadata", Struct::new("command.DockerContext").with("StackOrchestrator", "swarm"))
+        .with("Endpoints", Value::map([("docker", Value::from(endpoint))].map(|(key, value)| (key.to_owned(), value))))
+        .with("TLSMaterial", Struct::new("map[string]context.EndpointFiles"))
+        .with("Storage", Struct::new("store.StorageInfo").with("MetadataPath", memory).with("TLSPath", memory))
+        .into()
+}
 
 /// Go's name of this machine's architecture.
 #[must_use]

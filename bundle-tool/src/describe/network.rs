@@ -106,7 +106,9 @@ impl Network {
         read().unwrap_or_default()
     }
 
-    fn created(&self) -> Option<Timestamp> {
+    /// When its file was written.
+    #[must_use]
+    pub fn created(&self) -> Option<Timestamp> {
         let metadata = std::fs::metadata(&self.conflist.as_ref()?.path).ok()?;
         Timestamp::try_from(metadata.modified().ok()?).ok()
     }

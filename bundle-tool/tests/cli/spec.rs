@@ -45,8 +45,10 @@ fn options_of_confinement_and_limits_reach_the_configuration() {
     let config = work.spec(
         "--cap-drop ALL --cap-add net_admin --read-only --security-opt no-new-privileges --security-opt seccomp=unconfined \
          --tmpfs /run:size=1m --shm-size 32m --ulimit nofile=10:20 --oom-score-adj -5 --pids-limit 9 -m 64m --memory-swap -1 --cpu-shares 512 \
-         --device /dev/null:/dev/hole --sysctl net.core.somaxconn=7 --cgroup-parent /group --name box images:python:3.8",
+         --device /dev/null:/dev/hole --sysctl net.core.somaxconn=7 --cgroup-parent /group --name box \
+         --annotation run.oci.keep_original_groups=1 images:python:3.8",
     );
+    assert_eq!(config["annotations"]["run.oci.keep_original_groups"], "1");
     assert_eq!(config["process"]["capabilities"]["bounding"], json!(["CAP_NET_ADMIN"]));
     assert_eq!((&config["root"]["readonly"], &config["process"]["noNewPrivileges"]), (&json!(true), &json!(true)));
     assert!(config["linux"].get("seccomp").is_none());

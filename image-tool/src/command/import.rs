@@ -6,6 +6,8 @@ use image_tool::address::Address;
 use image_tool::edit::append::History;
 use image_tool::edit::{Change, import};
 use image_tool::layout::Layout;
+use image_tool::layout::journal;
+use image_tool::layout::platform::Platform;
 
 use super::archive::input;
 use super::fields::Fields;
@@ -17,7 +19,7 @@ use super::publish::{Pack, publish, source_date_epoch};
 #[command(after_long_help = "\
 Examples:
   image-tool import rootfs.tar :base:1
-  tar -C rootfs -c . | image-tool import --cmd sh - :base:1")]
+  tar -C rootfs -c . | image-tool import --change 'CMD sh' - :base:1")]
 pub(crate) struct Import {
     /// Tar archive, plain or compressed with gzip, zstd, bzip2 or xz, or - to read it from standard input.
     #[arg(value_hint = ValueHint::FilePath)]
@@ -26,6 +28,16 @@ pub(crate) struct Import {
     new: Address,
     #[command(flatten)]
     fields: Fields,
+    /// Apply a Dockerfile instruction to the image's config (CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR); may be
+    /// repeated.
+    #[arg(short, long, value_name = "INSTRUCTION", value_hint = ValueHint::Other)]
+    change: Vec<Change>,
+    /// Message for the image's history.
+    #[arg(short, long, value_name = "TEXT", value_hint = ValueHint::Other)]
+    message: Option<String>,
+    /// Set the platform, as docker import spells it.
+    #[arg(long, hide = true, conflicts_with = "set_platform")]
+    platform: Option<Platform>,
     /// Compression of the layer, if the tar archive is plain.
     #[arg(long, value_enum, default_value = "gzip")]
     compress: Pack,
@@ -40,14 +52,18 @@ impl Import {
         let epoch = source_date_epoch()?;
         let (tar, from) = input(&self.tar, "name a file")?;
         let writer = Layout::create(&self.new.layout_path())?.writer()?;
-        let change = Change::from(self.fields);
-        let created_by = self.created_by;
+        let fields = Change::from(self.fields).and(Change { platform: self.platform, ..Change::default() });
+        let change = self.change.into_iter().fold(fields, Change::and);
+        let (created_by, comment) = (self.created_by, self.message);
         let history = |layer: &image_tool::edit::append::Layer| History {
             created_by,
+            comment,
             created: epoch.unwrap_or(layer.latest),
             ..History::default()
         };
         let descriptor = import(tar, &writer, self.compress.into(), &change, history).context(from)?;
-        publish(&writer, &self.new, None, descriptor)
+        publish(&writer, &self.new, None, descriptor.clone())?;
+        journal::record_image(writer.layout(), "import", &descriptor, None);
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use image_tool::address::Address;
 use image_tool::layout::Layout;
 use image_tool::program::pipe;
 use image_tool::show::format::{self, Format};
+use image_tool::show::moment;
 use image_tool::show::summary::Summary;
 use image_tool::show::table;
 use image_tool::show::template::{Struct, Value};
@@ -54,7 +55,8 @@ pub(crate) struct List {
     /// List the images between the steps of a build as well, of which a layout has none.
     #[arg(short, long)]
     all: bool,
-    /// List only matching images: reference=PATTERN, label=KEY[=VALUE], dangling=BOOL, before=IMAGE or since=IMAGE; may be repeated.
+    /// List only matching images: reference=PATTERN, label=KEY[=VALUE], label!=KEY[=VALUE], dangling=BOOL, before=IMAGE, since=IMAGE or
+    /// until=TIME (created before it); may be repeated.
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = filter, value_hint = ValueHint::Other)]
     filter: Vec<Filter>,
 }
@@ -62,7 +64,8 @@ pub(crate) struct List {
 #[derive(Clone)]
 enum Filter {
     Reference(String),
-    Label(String, Option<String>),
+    Label { key: String, value: Option<String>, negated: bool },
+    Until(Timestamp),
     Dangling(bool),
     Before(String),
     Since(String),
@@ -71,15 +74,18 @@ enum Filter {
 fn filter(text: &str) -> Result<Filter, String> {
     match text.split_once('=') {
         Some(("reference", pattern)) => Ok(Filter::Reference(pattern.into())),
-        Some(("label", label)) => Ok(match label.split_once('=') {
-            Some((key, value)) => Filter::Label(key.into(), Some(value.into())),
-            None => Filter::Label(label.into(), None),
-        }),
+        Some((kind @ ("label" | "label!"), label)) => {
+            let (key, value) = label.split_once('=').map_or((label, None), |(key, value)| (key, Some(value.to_owned())));
+            Ok(Filter::Label { key: key.into(), value, negated: kind == "label!" })
+        }
+        Some(("until", time)) => {
+            moment::parse(time, Timestamp::now()).map(Filter::Until).map_err(|error| error.to_string())
+        }
         Some(("dangling", "true" | "1")) => Ok(Filter::Dangling(true)),
         Some(("dangling", "false" | "0")) => Ok(Filter::Dangling(false)),
         Some(("before", image)) => Ok(Filter::Before(image.into())),
         Some(("since", image)) => Ok(Filter::Since(image.into())),
-        _ => Err("not a valid filter (reference=PATTERN, label=KEY[=VALUE], dangling=true, before=IMAGE, since=IMAGE)"
+        _ => Err("not a valid filter (reference=PATTERN, label=KEY[=VALUE], label!=KEY, dangling=true, before=IMAGE, since=IMAGE, until=TIME)"
             .into()),
     }
 }
@@ -116,8 +122,7 @@ impl List {
         let columns = self.table || self.quiet || self.format.is_some() || (!self.json && io::stdout().is_terminal());
         // All are heads: see the option.
         let _ = self.all;
-        let needs_summary =
-            |filter: &Filter| matches!(filter, Filter::Label(..) | Filter::Before(_) | Filter::Since(_));
+        let needs_summary = |filter: &Filter| !matches!(filter, Filter::Reference(_) | Filter::Dangling(_));
         let summaries = columns || self.filter.iter().any(needs_summary);
         let mut rows = Vec::new();
         if let Some(layout) = &layout {
@@ -210,12 +215,15 @@ impl List {
             && fits
             && self.filter.iter().all(|filter| match filter {
                 Filter::Dangling(wanted) => reference.is_none() == *wanted,
-                Filter::Label(key, value) => row.summary.as_ref().is_some_and(|summary| {
-                    summary
-                        .labels
-                        .iter()
-                        .any(|(known, text)| known == key && value.as_ref().is_none_or(|value| value == text))
+                Filter::Label { key, value, negated } => row.summary.as_ref().is_some_and(|summary| {
+                    let is_it = |(known, text): &(String, String)| {
+                        known == key && value.as_ref().is_none_or(|value| value == text)
+                    };
+                    summary.labels.iter().any(is_it) != *negated
                 }),
+                Filter::Until(until) => {
+                    row.summary.as_ref().and_then(|summary| summary.created).is_some_and(|created| created < *until)
+                }
                 Filter::Reference(_) | Filter::Before(_) | Filter::Since(_) => true,
             })
     }

@@ -6,6 +6,7 @@ use clap::{Args, ValueHint};
 use image_tool::address::name;
 use image_tool::archive::load::{Loaded, load};
 use image_tool::layout::Layout;
+use image_tool::layout::journal;
 use image_tool::program::{pipe, say};
 
 use super::archive::input;
@@ -62,6 +63,9 @@ impl Load {
         let layout = Layout::create(&self.layout.path())?;
         let writer = layout.writer()?;
         let (loaded, _) = load(input, &writer, self.limits.get()).with_context(|| from.to_owned())?;
+        for Loaded { descriptor, .. } in &loaded {
+            journal::record_image(&layout, "load", descriptor, None);
+        }
         Ok(loaded)
     }
 }

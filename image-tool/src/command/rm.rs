@@ -2,6 +2,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use image_tool::address::name;
 use image_tool::address::{Address, RefName};
+use image_tool::layout::journal;
 use image_tool::layout::{self, Index, Layout};
 use image_tool::program::caller::caller;
 use image_tool::program::{pipe, say};
@@ -60,15 +61,17 @@ impl Rm {
         let mut index = layout.index()?;
         let descriptor = layout.resolve(address)?;
         let names = names_of(&index, descriptor.digest())?;
+        let mut untagged = 0;
         let named = address.reference().filter(|wanted| names.iter().any(|known| name::equal(known, wanted.as_str())));
         match named {
-            Some(reference) if address.digest().is_none() => untag(&mut index, reference)?,
+            Some(reference) if address.digest().is_none() => untag(&mut index, reference, &mut untagged)?,
             _ => {
                 if names.len() > 1 && !self.force {
                     bail!("{} names for this image (choose one or use --force): {}", names.len(), names.join(" "));
                 }
                 for name in index.remove_image(descriptor.digest()) {
                     tell(&format!("Untagged: {}", name::short(&name)))?;
+                    untagged += 1;
                 }
             }
         }
@@ -80,7 +83,9 @@ impl Rm {
         }
         let id = Summary::image(&layout, &descriptor).map(|image| image.manifest().config().digest().clone());
         layout.replace_index(&lock, &index)?;
+        (0..untagged).for_each(|_| journal::record_image(&layout, "untag", &descriptor, None));
         if !is_listed(&index)? {
+            journal::record_image(&layout, "delete", &descriptor, None);
             // docker's ID is that of the config.
             let digest =
                 if caller().is_some() { id.as_ref().unwrap_or(descriptor.digest()) } else { descriptor.digest() };
@@ -90,8 +95,9 @@ impl Rm {
     }
 }
 
-fn untag(index: &mut Index, reference: &RefName) -> Result<()> {
+fn untag(index: &mut Index, reference: &RefName, count: &mut usize) -> Result<()> {
     if index.remove(reference) {
+        *count += 1;
         tell(&format!("Untagged: {}", name::short(reference.as_str())))?;
     }
     Ok(())

@@ -7,6 +7,7 @@ use image_tool::address::Address;
 use image_tool::archive::Format;
 use image_tool::archive::save::{Subject, save};
 use image_tool::layer::pack::Gzip;
+use image_tool::layout::journal;
 use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Layout};
 
@@ -66,7 +67,9 @@ impl Save {
             subjects.push(subject(address, format, self.platform.as_ref()).map_err(|error| named(error, address))?);
         }
         let all = || addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        output(self.output.as_deref(), |output| write(output, &subjects, format, self.compress).with_context(all))
+        output(self.output.as_deref(), |output| write(output, &subjects, format, self.compress).with_context(all))?;
+        subjects.iter().for_each(|saved| journal::record_image(&saved.layout, "save", &saved.descriptor, None));
+        Ok(())
     }
 }
 

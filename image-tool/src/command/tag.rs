@@ -2,6 +2,7 @@ use anyhow::Result;
 use clap::Args;
 use image_tool::address::Address;
 use image_tool::layout::Layout;
+use image_tool::layout::journal;
 use image_tool::program::pipe;
 
 use super::operand::{Operand, named, new_name};
@@ -35,7 +36,8 @@ impl Tag {
                 writer.take(&source, blob)?;
             }
             let digest = descriptor.digest().clone();
-            writer.publish(reference, descriptor)?;
+            writer.publish(reference, descriptor.clone())?;
+            journal::record_image(&target, "tag", &descriptor, Some(reference.as_str()));
             Ok(self.new.with_digest(&digest).to_string())
         };
         pipe::print_line(&tag().map_err(|error| named(error, &address))?)

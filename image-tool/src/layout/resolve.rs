@@ -2,10 +2,32 @@
 
 use oci_spec::image::Descriptor;
 
-use super::{Error, Layout, index};
+use super::platform::Platform;
+use super::{Error, Image, Layout, index, is_index};
 use crate::address::{Address, RefName, name};
 
 impl Layout {
+    /// The image of a descriptor for this machine; if an index has none for this platform, the first that can be read.
+    ///
+    /// # Errors
+    /// If no image can be read.
+    pub fn some_image(&self, descriptor: &Descriptor) -> Result<Image, Error> {
+        if !is_index(descriptor) {
+            return self.image_of(descriptor);
+        }
+        let manifests = self.manifests(descriptor)?;
+        let chosen = Platform::host().choose(&manifests).into_iter().chain(&manifests);
+        let mut failure =
+            Error::Malformed { what: format!("index {}", descriptor.digest()), reason: "it has no image".into() };
+        for manifest in chosen {
+            match self.image_of(manifest) {
+                Ok(image) => return Ok(image),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
     /// The descriptor of an address, in `index.json` or an index in it. A digest, if given, takes precedence.
     ///
     /// A ref is first compared exactly, then as a docker name ([`name::equal`]). If it is hexadecimal, with or without `sha256:`

@@ -1,13 +1,30 @@
 //! The command that a person typed, where it is not the tool's own: the docker command is a script over the tools.
 //!
 //! `$OCI_CALLER` names it (`docker run`). Messages then begin with its name, hints name its commands, and a wrong command line is told
-//! in docker's words with docker's exit status. run-tool, which links no sibling, has this file as a module of its own: it knows nothing
-//! but the standard library.
+//! in docker's words with docker's exit status. `$OCI_PARENT` is the process of that script, if the tool is to end when it is killed.
+//! run-tool, which links no sibling, has this file as a module of its own: it knows nothing but the standard library and rustix.
+
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
 
 /// The command that a person typed, such as `docker run`; `None`: the tool itself.
 #[must_use]
 pub fn caller() -> Option<String> {
     std::env::var("OCI_CALLER").ok().filter(|name| !name.is_empty())
+}
+
+/// Ends this process by SIGTERM when the script that has started it is killed, if `$OCI_PARENT` names that. It would live on otherwise, with
+/// the streams of whoever has called the script and waits for their end.
+pub fn end_with_script() {
+    let named = std::env::var("OCI_PARENT").ok().and_then(|text| text.parse().ok());
+    let Some(script) = named.and_then(Pid::from_raw) else { return };
+    // What the script has become, or what its children start, has other parents.
+    if getppid() == Some(script)
+        && set_parent_process_death_signal(Some(Signal::TERM)).is_ok()
+        && getppid() != Some(script)
+    {
+        // It has ended meanwhile.
+        let _ = kill_process(getpid(), Signal::TERM);
+    }
 }
 
 /// Commands of the tools that hints name, and docker's in their place.

@@ -6,8 +6,7 @@ use serde_json::Value;
 
 use crate::address::digest::Digest;
 use crate::layer::size::archive_size;
-use crate::layout::platform::Platform;
-use crate::layout::{self, Image, Layout, is_index};
+use crate::layout::{self, Image, Layout};
 
 /// What a line about an image shows.
 #[derive(Debug, Clone)]
@@ -28,22 +27,7 @@ impl Summary {
     /// # Errors
     /// [`layout::Error`] if no image can be read.
     pub fn image(layout: &Layout, descriptor: &Descriptor) -> Result<Image, layout::Error> {
-        if !is_index(descriptor) {
-            return layout.image_of(descriptor);
-        }
-        let manifests = layout.manifests(descriptor)?;
-        let chosen = Platform::host().choose(&manifests).into_iter().chain(&manifests);
-        let mut failure = layout::Error::Malformed {
-            what: format!("index {}", descriptor.digest()),
-            reason: "it has no image".into(),
-        };
-        for manifest in chosen {
-            match layout.image_of(manifest) {
-                Ok(image) => return Ok(image),
-                Err(error) => failure = error,
-            }
-        }
-        Err(failure)
+        layout.some_image(descriptor)
     }
 
     /// Summarises an image.

@@ -2,6 +2,8 @@
 
 use clap::{Args, ValueHint};
 use image_tool::address::Address;
+use image_tool::layout::Layout;
+use image_tool::layout::journal;
 use image_tool::layout::platform::Platform;
 use image_tool::program::pipe::print_line;
 use registry_tool::place::policy::Policy;
@@ -85,6 +87,9 @@ impl Pull {
         let status = if pulled.is_newer { "Downloaded newer image" } else { "Image is up to date" };
         display.say(&format!("Status: {status} for {}", self.reference.familiar()));
         display.say(&pulled.name.to_string());
+        if let Ok(layout) = Layout::of(&pulled.address) {
+            journal::record_name(&layout, "pull", &self.reference.familiar().to_string());
+        }
         print_line(&pulled.address.to_string())
     }
 }

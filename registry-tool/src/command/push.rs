@@ -5,6 +5,8 @@ use std::io;
 use anyhow::Context as _;
 use clap::{Args, ValueHint};
 use image_tool::address::Address;
+use image_tool::layout::Layout;
+use image_tool::layout::journal;
 use image_tool::program::pipe::{only_line, print_line};
 use registry_tool::question::round::Round;
 use registry_tool::reference::ImageName;
@@ -86,6 +88,9 @@ impl Push {
         let mirrors = mirrors()?;
         let settings = self.network.settings();
         let pushed = block_on(async { Ok(push(&order, Round { mirrors: &mirrors, settings: &settings }).await?) })?;
+        if let Ok(layout) = Layout::of(&address) {
+            journal::record_name(&layout, "push", &name.familiar().to_string());
+        }
         let label = name.tag().map_or_else(|| pushed.digest.to_string(), str::to_owned);
         display.say(&format!("{label}: digest: {} size: {}", pushed.digest, pushed.size));
         print_line(&name.pinned(pushed.digest.as_ref()))

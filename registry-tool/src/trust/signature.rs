@@ -145,13 +145,16 @@ impl Signers {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::trust::key::tests::made;
 
     #[test]
     fn only_a_trusted_keys_signature_of_this_image_counts() {
         let ((_, key), (_, other)) = (made(), made());
-        let payload = Payload { reference: "a.b/c".into(), digest: "sha256:1".into(), annotations: Default::default() };
+        let payload =
+            Payload { reference: "a.b/c".into(), digest: "sha256:1".into(), annotations: BTreeMap::default() };
         let signature = Signature::make(&payload, &key, None).unwrap();
         let signers = |key: &PrivateKey| Signers { keys: vec![key.public()], authority: None };
         assert_eq!(signers(&key).check(&signature, "sha256:1"), Ok(payload.clone()));

@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::create::activation;
 use super::global::Global;
-use crate::container::{Container, DoesNotExist, Status};
+use crate::container::{Container, DoesNotExist, Status, event};
 use crate::create::exec::{self, Options};
 use crate::create::talk::{Channel, Message};
 use crate::kernel::error::Fails;
@@ -141,10 +141,14 @@ impl Exec {
             affinity: process.exec_cpu_affinity().clone(),
             ..Options::default()
         };
-        if self.detach && self.client {
-            return leave_behind(&container, program, options, self.pid_file.as_deref());
+        let call = self.client.then(|| Call::of(&container, &process));
+        if let (true, Some(call)) = (self.detach, &call) {
+            return leave_behind(call, program, options, self.pid_file.as_deref());
         }
         let (pid, ends) = exec::start(&container, program, options).context("unable to start container process")?;
+        if let Some(call) = &call {
+            call.started();
+        }
         if let Err(error) = file::write_pid(self.pid_file.as_deref(), pid) {
             // The error to report is the failed write.
             let _ = crate::kernel::syscall::kill(pid, libc::SIGKILL);
@@ -152,7 +156,13 @@ impl Exec {
         }
         match foreground {
             None => Ok(0),
-            Some(foreground) => Ok(foreground.serve(pid, ends, None)? as u8),
+            Some(foreground) => {
+                let status = foreground.serve(pid, ends, None)?;
+                if let Some(call) = &call {
+                    call.ended(status);
+                }
+                Ok(status as u8)
+            }
         }
     }
 
@@ -217,6 +227,44 @@ impl Exec {
     }
 }
 
+/// A call of docker exec, for the journal.
+struct Call<'a> {
+    container: &'a Container,
+    command: String,
+    id: String,
+}
+
+impl<'a> Call<'a> {
+    /// Records that it is made.
+    fn of(container: &'a Container, process: &Process) -> Self {
+        let words = process.args().clone().unwrap_or_default();
+        let call = Self { container, command: words.join(" "), id: random_id() };
+        call.record("create");
+        call
+    }
+
+    fn record(&self, action: &str) {
+        let action = format!("exec_{action}: {}", self.command);
+        event::record(&self.container.state, &action, &[("execID", self.id.clone())]);
+    }
+
+    fn started(&self) {
+        self.record("start");
+    }
+
+    fn ended(&self, status: i32) {
+        let more = [("execID", self.id.clone()), ("exitCode", status.to_string())];
+        event::record(&self.container.state, "exec_die", &more);
+    }
+}
+
+/// An id as docker has them: 64 hexadecimal digits.
+fn random_id() -> String {
+    // Each is made with keys of its own; the first are the kernel's.
+    let number = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
+    (0..4).map(|_| format!("{:016x}", number())).collect()
+}
+
 /// docker's exit status for a program that cannot be started.
 pub(super) fn docker_status(error: &anyhow::Error) -> u8 {
     let lacks_container = error.is::<DoesNotExist>() || format!("{error:#}").contains("cannot exec in a ");
@@ -232,11 +280,11 @@ fn nothing() -> Result<[OwnedFd; 3]> {
 
 /// Starts a program and leaves a process behind that waits for its end, and reads what it writes to its terminal. The container's own processes
 /// do not reap it, and as long as nobody does, the container cannot end.
-fn leave_behind(container: &Container, program: Program, options: Options, pid_file: Option<&Path>) -> Result<u8> {
+fn leave_behind(call: &Call<'_>, program: Program, options: Options, pid_file: Option<&Path>) -> Result<u8> {
     let (ours, theirs) = Channel::pair()?;
     let Some(child) = syscall::clone(0, None).fails(|| "clone")? else {
         drop(ours);
-        attend(container, program, options, pid_file, &theirs)
+        attend(call, program, options, pid_file, &theirs)
     };
     drop(theirs);
     match ours.receive()? {
@@ -250,8 +298,8 @@ fn leave_behind(container: &Container, program: Program, options: Options, pid_f
 }
 
 /// The process that stays behind.
-fn attend(container: &Container, program: Program, options: Options, pid_file: Option<&Path>, channel: &Channel) -> ! {
-    let started = exec::start(container, program, options).context("unable to start container process");
+fn attend(call: &Call<'_>, program: Program, options: Options, pid_file: Option<&Path>, channel: &Channel) -> ! {
+    let started = exec::start(call.container, program, options).context("unable to start container process");
     let started = started.and_then(|(pid, ends)| file::write_pid(pid_file, pid).map(|()| (pid, ends)));
     let (pid, ends) = match started {
         Ok(started) => started,
@@ -268,12 +316,15 @@ fn attend(container: &Container, program: Program, options: Options, pid_file: O
             let _ = syscall::dup_to(stream.as_fd(), number as i32);
         }
     }
+    call.started();
     let _ = channel.send(&Message::Pid(pid));
     if let Some(master) = ends.terminal {
         let mut bytes = [0; 4096];
         while rustix::io::read(&master, &mut bytes).is_ok_and(|count| count > 0) {}
     }
-    let _ = syscall::wait(pid, true);
+    if let Ok(Some((_, status))) = syscall::wait(pid, true) {
+        call.ended(status);
+    }
     syscall::exit(0)
 }
 

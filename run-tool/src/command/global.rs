@@ -14,8 +14,6 @@ use crate::kernel::{beneath, procfs};
 pub(super) struct Global {
     /// The folder that holds the state of all containers.
     pub(super) root: PathBuf,
-    /// Whether `--root` was given: then `list` fails if the folder is missing.
-    pub(super) explicit_root: bool,
     /// Whether it is the default folder of an ordinary user.
     private_root: bool,
     /// Whether it is root's default folder, which an ordinary user got for want of another one.
@@ -45,7 +43,7 @@ impl Global {
         };
         let foreign_root = !explicit_root && !private_root && !rustix::process::geteuid().is_root();
         let (rootless, criu) = (rootless.to_owned(), criu.map(Path::to_owned));
-        Ok(Self { root, explicit_root, private_root, foreign_root, rootless, systemd_cgroup, criu })
+        Ok(Self { root, private_root, foreign_root, rootless, systemd_cgroup, criu })
     }
 
     /// Creates the root if it is the default one of an ordinary user, as runc does for every command. Completions and manual pages

@@ -48,7 +48,8 @@ impl List {
 
 fn containers(global: &Global) -> Result<Vec<Description>> {
     let entries = match fs::read_dir(&global.root) {
-        Err(error) if error.kind() == ErrorKind::NotFound && !global.explicit_root => return Ok(Vec::new()),
+        // Nothing has been created there yet, be it the default folder or another.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         result => result.fails(|| format!("open {}", global.root.display()))?,
     };
     let mut names: Vec<String> = entries
@@ -86,6 +87,8 @@ fn containers(global: &Global) -> Result<Vec<Description>> {
         if description.status == Status::Stopped.name() {
             description.exit = exit::of(&container.folder);
             description.restarting = restarts.pending;
+        } else {
+            description.earlier = exit::earlier(&container.folder);
         }
         described.push(description);
     }

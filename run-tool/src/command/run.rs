@@ -117,7 +117,7 @@ impl Run {
             return self.serve(global, &spec).inspect_err(|_| discard(&spec, &self.id));
         }
         if let Some(driver) = &self.log_driver {
-            self.leave(global, &spec, driver, &self.log_opt, None)?;
+            self.leave(global, &spec, (driver, &self.log_opt), None, None)?;
             return Ok(0);
         }
         let terminal = self.making.check_terminal(&spec, self.detach)?;
@@ -142,7 +142,7 @@ impl Run {
         }
         if self.keep {
             if let Ok(status) = status {
-                exit::record(&started.container.folder, status)?;
+                exit::record(&started.container.folder, status, started.container.cgroup().oom_kills() > 0)?;
             }
         } else {
             // The exit status is the container's, so a failure to clean up is only a warning.
@@ -166,7 +166,8 @@ impl Run {
         };
         streams.input &= is_interactive;
         let sig_proxy = annotation("sig-proxy") != Some("false");
-        if let Some(container) = self.left_over(global)? {
+        let left_over = self.left_over(global)?;
+        if let LeftOver::Runs(container) = left_over {
             if self.detach {
                 return Ok(0);
             }
@@ -175,6 +176,7 @@ impl Run {
                 &attach::client(&container, streams, self.detach_keys.as_deref(), sig_proxy)?,
             );
         }
+        let earlier = if let LeftOver::Ended(time) = left_over { Some(time) } else { None };
         let driver = annotation("log-driver").unwrap_or("json-file");
         let options: BTreeMap<String, String> = match annotation("log-options") {
             Some(text) => serde_json::from_str(text).context("org.oci-tools.log-options")?,
@@ -182,7 +184,7 @@ impl Run {
         };
         let options: Vec<String> = options.iter().map(|(key, value)| format!("{key}={value}")).collect();
         if self.detach {
-            self.leave(global, spec, driver, &options, None)?;
+            self.leave(global, spec, (driver, &options), None, earlier)?;
             return Ok(0);
         }
         let client = Client {
@@ -193,25 +195,27 @@ impl Run {
         };
         // From before the container exists: a signal that comes early is for it too.
         let mask = syscall::block_signals().fails(|| "sigprocmask")?;
-        let left = self.leave(global, spec, driver, &options, Some(mask))?;
+        let left = self.leave(global, spec, (driver, &options), Some(mask), earlier)?;
         let socket = left.socket.context("no socket to the supervisor")?;
         attach::status(client.serve(&socket, left.process.as_ref()), &global.root.join(&self.id))
     }
 
-    /// Removes what a stopped container of this id has left. Returns one that runs in this bundle.
-    fn left_over(&self, global: &Global) -> Result<Option<Container>> {
+    /// Removes what a stopped container of this id has left, but for the time of its end. Returns one that runs in this bundle.
+    fn left_over(&self, global: &Global) -> Result<LeftOver> {
         let container = match global.container(&self.id) {
-            Err(error) if error.is::<DoesNotExist>() => return Ok(None),
+            Err(error) if error.is::<DoesNotExist>() => return Ok(LeftOver::Nothing),
             result => result?,
         };
         let bundle = std::env::current_dir().context("getwd")?;
         if container.status() != Status::Stopped {
             // Of another bundle: creating it fails, because its id is taken.
-            return Ok((container.state.bundle().map(Path::new) == Some(&bundle)).then_some(container));
+            let is_ours = container.state.bundle().map(Path::new) == Some(&bundle);
+            return Ok(if is_ours { LeftOver::Runs(container) } else { LeftOver::Nothing });
         }
         supervisor::wait(&container.folder, PATIENCE);
+        let time = exit::of(&container.folder).map(|exit| exit.time);
         container.destroy()?;
-        Ok(None)
+        Ok(time.map_or(LeftOver::Nothing, LeftOver::Ended))
     }
 
     /// Leaves a supervisor process behind, which keeps the output. With a `mask`, this process is to be attached.
@@ -219,9 +223,9 @@ impl Run {
         &self,
         global: &Global,
         spec: &Spec,
-        driver: &str,
-        log_options: &[String],
+        (driver, log_options): (&str, &[String]),
         mask: Option<SignalMask>,
+        earlier: Option<String>,
     ) -> Result<monitor::Left> {
         if self.making.console_socket.is_some() {
             bail!("--console-socket: not supported with a supervisor (which has the terminal)");
@@ -231,18 +235,30 @@ impl Run {
         }
         let bundle = std::env::current_dir().context("getwd")?;
         let check = || healthcheck::check_on(global, &self.id);
-        let annotation = spec.annotations().as_ref().and_then(|all| all.get("org.oci-tools.healthcheck"));
-        let interval = healthcheck::interval(annotation.map(String::as_str))?;
+        let annotation = |key: &str| spec.annotations().as_ref()?.get(key).map(String::as_str);
+        let name = annotation("org.oci-tools.name");
+        let interval = healthcheck::interval(annotation("org.oci-tools.healthcheck"))?;
         let size = mask.and_then(|_| Host::find().ok()?.size());
         let job = Job {
             spec,
-            log: Settings::parse(driver, log_options, &bundle, &self.id)?,
+            log: Settings::parse(driver, log_options, &bundle, &self.id, name)?,
             pid_file: self.making.pid_file.clone(),
             options: &|| Ok(Options { size, ..self.making.options(global, &self.id)? }),
             health: interval.map(|interval| Health { interval, check: &check }),
+            earlier,
         };
         monitor::leave_behind(&job, mask)
     }
+}
+
+/// What is found of a container that is to be started.
+enum LeftOver {
+    /// Nothing, or one of another bundle.
+    Nothing,
+    /// It runs already.
+    Runs(Container),
+    /// It has run before, until this time.
+    Ended(String),
 }
 
 /// Runs the poststop hooks of a container with `--rm` that could not be started, which remove its bundle: it has no state to delete.

@@ -6,6 +6,7 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
@@ -17,7 +18,8 @@ pub(crate) fn record(state: &State, action: &str, more: &[(&str, String)]) {
     let annotations = state.annotations();
     let text = |key: &str| annotations.get(&format!("org.oci-tools.{key}")).and_then(Value::as_str);
     let Some(path) = text("events").filter(|path| path.starts_with('/')) else { return };
-    let line = document(&annotations, &state.id, action, more, jiff::Timestamp::now());
+    let name = renamed(state).or_else(|| text("name").map(str::to_owned)).unwrap_or_else(|| state.id.clone());
+    let line = document(&annotations, &name, action, more, jiff::Timestamp::now());
     // Neither a link nor a pipe that nobody reads can be in the place of the file.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     // One write of a short line to the end of a file is not mixed with others.
@@ -25,6 +27,17 @@ pub(crate) fn record(state: &State, action: &str, more: &[(&str, String)]) {
     if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
         log::debug(|| format!("record {action} in {path}: {error}"));
     }
+}
+
+/// The name that a container has got since it was started, if its bundle has been written since then.
+fn renamed(state: &State) -> Option<String> {
+    let file = Path::new(state.bundle()?).join("config.json");
+    let written = jiff::Timestamp::try_from(std::fs::metadata(&file).ok()?.modified().ok()?).ok()?;
+    if written <= state.created.parse().ok()? {
+        return None;
+    }
+    let config: Value = serde_json::from_slice(&std::fs::read(&file).ok()?).ok()?;
+    config.pointer("/annotations/org.oci-tools.name")?.as_str().map(str::to_owned)
 }
 
 fn document(

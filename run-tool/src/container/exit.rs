@@ -24,11 +24,27 @@ pub(crate) struct Exit {
     /// The time of the end (RFC 3339).
     #[serde(rename = "exitTime")]
     pub(crate) time: String,
+    /// Whether the kernel killed a process of it for want of memory.
+    #[serde(rename = "oomKilled", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_starved: bool,
+}
+
+/// The file in a container's folder that records when it ended before it was started again (RFC 3339).
+const EARLIER: &str = "earlier";
+
+/// Keeps the time of the last end of a container that has been started again.
+pub(crate) fn keep(folder: &Path, time: &str) -> Result<()> {
+    file::replace(&folder.join(EARLIER), time.as_bytes())
+}
+
+/// When a container that runs ended the last time, if it has run before.
+pub(crate) fn earlier(folder: &Path) -> Option<String> {
+    fs::read_to_string(folder.join(EARLIER)).ok()
 }
 
 /// Records how a container ended, at the current time.
-pub(crate) fn record(folder: &Path, status: i32) -> Result<()> {
-    let exit = Exit { status, time: jiff::Timestamp::now().to_string() };
+pub(crate) fn record(folder: &Path, status: i32, is_starved: bool) -> Result<()> {
+    let exit = Exit { status, time: jiff::Timestamp::now().to_string(), is_starved };
     file::replace(&folder.join(EXIT), &serde_json::to_vec(&exit)?)
 }
 

@@ -42,6 +42,9 @@ pub(crate) struct Settings {
     /// The id of the container; only set for journald.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) container: String,
+    /// The name of the container, if it is not its id; only set for journald.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) name: String,
     /// The identifier that journalctl shows before each line; only set for journald.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) tag: String,
@@ -50,7 +53,7 @@ pub(crate) struct Settings {
 impl Settings {
     /// Parses `--log-driver` and `--log-opt`. By default the file is in the bundle: the folder of the state is on a tmpfs, where
     /// logs would take memory.
-    pub(crate) fn parse(driver: &str, options: &[String], bundle: &Path, id: &str) -> Result<Self> {
+    pub(crate) fn parse(driver: &str, options: &[String], bundle: &Path, id: &str, name: Option<&str>) -> Result<Self> {
         let driver = match driver {
             "none" => Driver::None,
             "json-file" => Driver::JsonFile,
@@ -67,8 +70,10 @@ impl Settings {
             Driver::None | Driver::JsonFile => bundle.join(format!("{id}-json.log")),
         };
         let names = if driver == Driver::Journald { id } else { "" };
-        let (container, tag) = (names.to_owned(), names.to_owned());
-        let mut settings = Self { driver, path, max_size: 0, max_file: 1, container, tag };
+        let name = name.filter(|name| driver == Driver::Journald && *name != id).unwrap_or_default().to_owned();
+        // As docker has it, the short form of an id that is not the name.
+        let tag: String = if name.is_empty() { names.to_owned() } else { names.chars().take(12).collect() };
+        let mut settings = Self { driver, path, max_size: 0, max_file: 1, container: names.to_owned(), name, tag };
         let options: BTreeMap<&str, &str> = options
             .iter()
             .map(|option| option.split_once('=').with_context(|| format!("--log-opt {option}: expected KEY=VALUE")))
@@ -147,7 +152,7 @@ mod tests {
     #[test]
     fn unknown_drivers_and_options_are_refused_by_name() {
         let parse = |driver: &str, option: &str| {
-            Settings::parse(driver, &[option.to_owned()], Path::new("/b"), "c").unwrap_err().to_string()
+            Settings::parse(driver, &[option.to_owned()], Path::new("/b"), "c", None).unwrap_err().to_string()
         };
         assert!(parse("syslog", "max-size=1").contains("syslog: not supported"));
         assert!(parse("journald", "max-size=1").contains("max-size: not supported by journald"));

@@ -6,7 +6,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use anyhow::{Result, bail};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::container::output::Settings;
 use crate::kernel::error::Fails;
 use crate::supervise::record::{Record, Stream};
 
@@ -26,11 +27,12 @@ fn priority(stream: Stream) -> &'static str {
 }
 
 /// The fields that go with every line of a container.
-fn fields(container: &str, tag: &str) -> Vec<u8> {
+fn fields(settings: &Settings) -> Vec<u8> {
+    let (container, tag) = (settings.container.as_str(), settings.tag.as_str());
     let mut fields = Vec::new();
     let short: String = container.chars().take(12).collect();
     for (name, value) in [
-        ("CONTAINER_NAME", container),
+        ("CONTAINER_NAME", if settings.name.is_empty() { container } else { &settings.name }),
         ("CONTAINER_ID", &short),
         ("CONTAINER_ID_FULL", container),
         ("CONTAINER_TAG", tag),
@@ -64,14 +66,15 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// Opens the journal for a container. Fails if journald is not running.
-    pub(crate) fn open(path: &Path, container: &str, tag: &str) -> Result<Self> {
+    pub(crate) fn open(settings: &Settings) -> Result<Self> {
+        let path = settings.path.as_path();
         let socket = UnixDatagram::unbound().fails(|| "socket")?;
         socket
             .connect(path)
             .fails(|| format!("--log-driver journald: connect {} (is systemd-journald running?)", path.display()))?;
         // If journald hangs, lines are lost, but the supervisor goes on.
         socket.set_write_timeout(Some(Duration::from_secs(1))).fails(|| "setsockopt(SO_SNDTIMEO)")?;
-        Ok(Self { path: path.to_owned(), socket, fields: fields(container, tag) })
+        Ok(Self { path: path.to_owned(), socket, fields: fields(settings) })
     }
 
     /// Sends a line, or a piece of one without a newline. It must fit into a datagram.
@@ -207,7 +210,7 @@ fn journalctl(container: &str, options: &[&str]) -> Result<(Child, BufReader<Chi
     let child = Command::new("journalctl")
         .args(["--output=json", "--all", "--quiet", "--no-pager"])
         .args(options)
-        .args([&format!("CONTAINER_NAME={container}"), &user])
+        .args([&format!("CONTAINER_ID_FULL={container}"), &user])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn();

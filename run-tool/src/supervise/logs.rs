@@ -18,7 +18,7 @@ mod tests {
 
     fn settings(folder: &Path, options: &[&str]) -> Settings {
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-        Settings::parse("json-file", &options, folder, "c").unwrap()
+        Settings::parse("json-file", &options, folder, "c", None).unwrap()
     }
 
     fn read_all(settings: Settings) -> String {

@@ -73,6 +73,8 @@ pub(crate) struct Job<'a> {
     pub(crate) options: &'a dyn Fn() -> Result<Options>,
     /// Its health check, if it has one.
     pub(crate) health: Option<Health<'a>>,
+    /// When it ended the last time, if it has run before (RFC 3339).
+    pub(crate) earlier: Option<String>,
 }
 
 /// A health check.
@@ -301,6 +303,10 @@ impl<'a> Supervisor<'a> {
             // The socket for readiness stays open as long as the container may write to it.
             let Life { container, pid, begun, notify: _socket, sources, server } = life;
             let folder = &container.folder;
+            if let Some(time) = exit::of(folder).map(|exit| exit.time).or_else(|| self.job.earlier.clone()) {
+                // It is only shown.
+                let _ = exit::keep(folder, &time);
+            }
             health::forget(folder);
             let checker =
                 match self.job.health.as_ref().map(|_| syscall::clone(0, None).fails(|| "clone")).transpose()? {
@@ -317,11 +323,15 @@ impl<'a> Supervisor<'a> {
                 // The container may be gone, and the next one has a checker of its own.
                 let _ = syscall::kill(checker, libc::SIGKILL);
             }
+            let is_starved = container.cgroup().oom_kills() > 0;
+            if is_starved {
+                event::record(&container.state, "oom", &[]);
+            }
             event::record(&container.state, "die", &[("exitCode", status.to_string())]);
             if !folder.exists() {
                 return Ok(());
             }
-            exit::record(folder, status)?;
+            exit::record(folder, status, is_starved)?;
             if folder.join(exit::STOPPED).exists() || !self.policy().restarts(status, times) {
                 return self.job.end(&container);
             }

@@ -31,6 +31,17 @@ pub enum Error {
         /// Why.
         source: layer::apply::Error,
     },
+    /// Two platforms have a file of this name, and no folders of their own.
+    #[error(
+        "{} is in the images for {} and {}, which share a folder (platform-split=true gives each one its own)",
+        .path.display(), .platforms.0, .platforms.1
+    )]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// The platforms.
+        platforms: (String, String),
+    },
     /// A folder cannot be opened.
     #[error(transparent)]
     Beneath(#[from] beneath::Error),

@@ -1,5 +1,6 @@
-//! The files of an image: unpacked, packed as one archive, or put into a folder.
+//! The files of images: unpacked, gathered, packed as one archive, or put into a folder.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -10,33 +11,50 @@ use image_tool::layer::apply::{self, Applier};
 use image_tool::layer::cache::{Source, apply_all};
 use image_tool::layer::diff;
 use image_tool::layer::owner::Owners;
+use image_tool::layout::platform::Platform;
+use rustix::fs::FileType;
 
 use super::Finished;
 use super::error::Error;
 use crate::stage::layer::Layer;
-use crate::step::session::Session;
 
-/// Unpacks the images below `folder`, those for several platforms into a folder each: `linux_amd64`.
-pub(super) fn unpack(session: &Session<'_>, finished: &[Finished], folder: &Path) -> Result<PathBuf, Error> {
-    let tree = folder.join("tree");
-    fs::create_dir(&tree).during("create", &tree)?;
-    for Finished { platform, built } in finished {
-        let mut place = tree.clone();
-        if session.options.platforms.len() > 1 {
-            place.push(platform.to_string().replace('/', "_"));
-            fs::create_dir(&place).during("create", &place)?;
-        }
-        apply_all(&sources(&built.draft.layers)?, Root::open(&place)?, apply::Options::tree())?;
-    }
-    Ok(tree)
+/// Creates a folder.
+pub(super) fn create(folder: &Path, name: &str) -> Result<PathBuf, Error> {
+    let path = folder.join(name);
+    fs::create_dir(&path).during("create", &path)?;
+    Ok(path)
 }
 
-/// Unpacks one image below `folder`.
-pub(super) fn unpack_one(finished: &Finished, folder: &Path) -> Result<PathBuf, Error> {
-    let tree = folder.join("tree");
-    fs::create_dir(&tree).during("create", &tree)?;
-    apply_all(&sources(&finished.built.draft.layers)?, Root::open(&tree)?, apply::Options::tree())?;
-    Ok(tree)
+/// Unpacks an image into an empty folder.
+pub(super) fn unpack(finished: &Finished, folder: &Path) -> Result<(), Error> {
+    apply_all(&sources(&finished.built.draft.layers)?, Root::open(folder)?, apply::Options::tree())?;
+    Ok(())
+}
+
+/// The files of several platforms in one folder.
+#[derive(Default)]
+pub(super) struct Gathered {
+    /// Which platform a path comes from, and whether it is a directory.
+    paths: BTreeMap<PathBuf, (String, bool)>,
+}
+
+impl Gathered {
+    /// Adds the files of a platform. Only directories may be there already.
+    pub(super) fn add(&mut self, platform: &Platform, from: &Path, to: &Path) -> Result<(), Error> {
+        for entry in walkdir::WalkDir::new(from).min_depth(1) {
+            let entry = entry.map_err(io::Error::from).during("read", from)?;
+            let path = entry.path().strip_prefix(from).unwrap_or(entry.path()).to_owned();
+            let directory = entry.file_type().is_dir();
+            match self.paths.get(&path) {
+                Some((_, true)) if directory => {}
+                Some((other, _)) => {
+                    return Err(Error::Twice { path, platforms: (other.clone(), platform.to_string()) });
+                }
+                None => drop(self.paths.insert(path, (platform.to_string(), directory))),
+            }
+        }
+        transfer(from, to, None, apply::Options::tree())
+    }
 }
 
 fn sources(layers: &[Layer]) -> Result<Vec<Source>, Error> {
@@ -62,8 +80,12 @@ pub(super) fn merge(tree: &Path, path: &Path, epoch: Option<i64>) -> Result<(), 
     // The folder itself is the caller's, and keeps its mode.
     let permissions = fs::metadata(path).during("stat", path)?.permissions();
     fs::set_permissions(tree, permissions).during("chmod", tree)?;
+    transfer(tree, path, epoch, apply::Options { owners: Owners::Caller, ..apply::Options::tree() })
+}
+
+/// Copies a tree into a folder.
+fn transfer(tree: &Path, path: &Path, epoch: Option<i64>, options: apply::Options) -> Result<(), Error> {
     let (reader, writer) = io::pipe().during("open", Path::new("pipe"))?;
-    let options = apply::Options { owners: Owners::Caller, ..apply::Options::tree() };
     std::thread::scope(|scope| {
         let packed = scope.spawn(move || {
             let mut writer = io::BufWriter::with_capacity(1 << 16, writer);
@@ -85,4 +107,21 @@ pub(super) fn merge(tree: &Path, path: &Path, epoch: Option<i64>) -> Result<(), 
         // If the folder cannot be written, the pipe breaks too.
         applied.and(packed)
     })
+}
+
+/// Removes what is in a folder and not in the tree that was written into it.
+pub(super) fn delete_others(tree: &Path, path: &Path) -> Result<(), Error> {
+    let (tree, root) = (Root::open(tree)?, Root::open(path)?);
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        for name in root.names(&folder)? {
+            let path = folder.join(name);
+            match tree.lstat(&path)? {
+                None => root.remove(&path)?,
+                Some(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => folders.push(path),
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The values of `--output` and `--annotation`.
 
 use anyhow::{Context, Result, bail};
-use build_tool::build::output::{Annotation, Level, Output, Target};
+use build_tool::build::output::{Annotation, Arrangement, Level, Output, Target};
 use bundle_tool::option::csv;
 use image_tool::address::RefName;
 use image_tool::archive::Format;
@@ -16,8 +16,8 @@ pub(super) fn output(text: &str) -> Result<Output> {
     {
         return match path.as_str() {
             "" => bail!("--output: missing type=TYPE or a folder"),
-            "-" => Ok(Output::Tar(Target::Stdout)),
-            path => Ok(Output::Files(path.into())),
+            "-" => Ok(Output::Tar { to: Target::Stdout, arrangement: Arrangement::default() }),
+            path => Ok(Output::Files { to: path.into(), arrangement: Arrangement::default(), delete: false }),
         };
     }
     let fields = Fields::read(&fields).with_context(wrong)?;
@@ -34,6 +34,9 @@ pub(super) fn names(text: &str) -> Result<Vec<RefName>> {
     names.map(|name| name.trim().parse().with_context(wrong)).collect()
 }
 
+/// The keys of a value.
+const KEYS: &str = "type, dest, name, push, tar, oci-mediatypes, compression, platform-split, attestation-prefix, mode";
+
 /// The fields of a value, as written.
 #[derive(Default)]
 struct Fields<'a> {
@@ -42,6 +45,9 @@ struct Fields<'a> {
     push: bool,
     tar: bool,
     name: bool,
+    split: Option<bool>,
+    prefix: Option<&'a str>,
+    mode: Option<&'a str>,
 }
 
 impl<'a> Fields<'a> {
@@ -62,7 +68,13 @@ impl<'a> Fields<'a> {
                 "oci-mediatypes" => bail!("{field}: images are written with OCI's media types only"),
                 "compression" => bail!("{field}: layers are compressed with gzip only"),
                 "name" => read.name = true,
-                _ => bail!("{key}: unknown key (type, dest, name, push, tar, oci-mediatypes, compression)"),
+                "platform-split" => read.split = Some(boolean(key, value)?),
+                "attestation-prefix" if value.contains('/') => {
+                    bail!("{field}: expected the beginning of a file's name")
+                }
+                "attestation-prefix" => read.prefix = Some(value),
+                "mode" => read.mode = Some(value),
+                _ => bail!("{key}: unknown key ({KEYS})"),
             }
         }
         Ok(read)
@@ -70,9 +82,15 @@ impl<'a> Fields<'a> {
 
     fn output(&self) -> Result<Output> {
         let takes = |keys: &[&str]| {
-            for (key, given) in
-                [("dest", self.dest.is_some()), ("push", self.push), ("tar", !self.tar), ("name", self.name)]
-            {
+            for (key, given) in [
+                ("dest", self.dest.is_some()),
+                ("push", self.push),
+                ("tar", !self.tar),
+                ("name", self.name),
+                ("platform-split", self.split.is_some()),
+                ("attestation-prefix", self.prefix.is_some()),
+                ("mode", self.mode.is_some()),
+            ] {
                 if given && !keys.contains(&key) {
                     bail!("type={} takes no {key}=", self.kind);
                 }
@@ -87,6 +105,12 @@ impl<'a> Fields<'a> {
             None | Some("" | "-") => bail!("type={} needs dest=FOLDER", self.kind),
             Some(path) => Ok(path.into()),
         };
+        let arrangement = || Arrangement { split: self.split, prefix: self.prefix.unwrap_or_default().to_owned() };
+        let delete = || match self.mode {
+            None | Some("copy") => Ok(false),
+            Some("delete") => Ok(true),
+            Some(mode) => bail!("mode={mode}: neither copy nor delete"),
+        };
         match self.kind {
             "" => bail!("missing type=TYPE (image, registry, docker, oci, tar, local)"),
             "image" => takes(&["push", "name"]).map(|()| if self.push { Output::Push } else { Output::Image }),
@@ -96,8 +120,10 @@ impl<'a> Fields<'a> {
             "docker" => takes(&["dest", "name"]).map(|()| Output::Archive { format: Format::Docker, to: target() }),
             "oci" if !self.tar => takes(&["dest", "tar", "name"]).and_then(|()| Ok(Output::Layout(folder()?))),
             "oci" => takes(&["dest", "name"]).map(|()| Output::Archive { format: Format::Oci, to: target() }),
-            "tar" => takes(&["dest"]).map(|()| Output::Tar(target())),
-            "local" => takes(&["dest"]).and_then(|()| Ok(Output::Files(folder()?))),
+            "tar" => takes(&["dest", "platform-split", "attestation-prefix"])
+                .map(|()| Output::Tar { to: target(), arrangement: arrangement() }),
+            "local" => takes(&["dest", "platform-split", "attestation-prefix", "mode"])
+                .and_then(|()| Ok(Output::Files { to: folder()?, arrangement: arrangement(), delete: delete()? })),
             other => bail!("type={other}: unknown type (image, registry, docker, oci, tar, local)"),
         }
     }
@@ -151,12 +177,20 @@ mod tests {
     #[test]
     fn outputs_are_dockers() {
         let file = |name: &str| Target::File(name.into());
+        let tar = |to| Output::Tar { to, arrangement: Arrangement::default() };
+        let files = |to: &str, split, prefix: &str, delete| Output::Files {
+            to: to.into(),
+            arrangement: Arrangement { split, prefix: prefix.into() },
+            delete,
+        };
         for (text, expected) in [
-            ("out", Output::Files("out".into())),
-            ("-", Output::Tar(Target::Stdout)),
-            ("type=local,dest=out", Output::Files("out".into())),
-            ("type=tar", Output::Tar(Target::Stdout)),
-            ("type=tar,dest=a.tar", Output::Tar(file("a.tar"))),
+            ("out", files("out", None, "", false)),
+            ("-", tar(Target::Stdout)),
+            ("type=local,dest=out", files("out", None, "", false)),
+            ("type=local,dest=o,platform-split=false,mode=delete", files("o", Some(false), "", true)),
+            ("type=local,dest=o,platform-split=true,attestation-prefix=a-", files("o", Some(true), "a-", false)),
+            ("type=tar", tar(Target::Stdout)),
+            ("type=tar,dest=a.tar", tar(file("a.tar"))),
             ("type=oci,dest=a.tar", Output::Archive { format: Format::Oci, to: file("a.tar") }),
             ("type=oci,tar=false,dest=l", Output::Layout("l".into())),
             ("type=docker", Output::Image),
@@ -164,7 +198,7 @@ mod tests {
             ("type=image", Output::Image),
             ("type=image,push=true", Output::Push),
             ("type=registry", Output::Push),
-            ("\"type=tar\",\"dest=a,b\"", Output::Tar(file("a,b"))),
+            ("\"type=tar\",\"dest=a,b\"", tar(file("a,b"))),
         ] {
             assert_eq!(output(text).unwrap(), expected, "{text}");
         }
@@ -177,8 +211,17 @@ mod tests {
             ("type=tar,push=true", "type=tar takes no push="),
             (
                 "type=image,unpack=true",
-                "unpack: unknown key (type, dest, name, push, tar, oci-mediatypes, compression)",
+                "unpack: unknown key (type, dest, name, push, tar, oci-mediatypes, compression, platform-split, \
+                 attestation-prefix, mode)",
             ),
+            ("type=image,platform-split=true", "type=image takes no platform-split="),
+            ("type=local,dest=o,platform-split=maybe", "platform-split=maybe: neither true nor false"),
+            (
+                "type=local,dest=o,attestation-prefix=../",
+                "attestation-prefix=../: expected the beginning of a file's name",
+            ),
+            ("type=local,dest=o,mode=move", "mode=move: neither copy nor delete"),
+            ("type=tar,mode=delete", "type=tar takes no mode="),
             ("type=tar,name=x", "type=tar takes no name="),
             ("type=image,compression=zstd", "compression=zstd: layers are compressed with gzip only"),
         ] {

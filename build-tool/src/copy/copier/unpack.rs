@@ -67,10 +67,10 @@ impl Copier<'_, '_> {
         Ok(())
     }
 
-    /// The path of an entry in the image. Links in the directories above it, the archive's own and the image's, are
-    /// resolved in the image.
+    /// The path of an entry in the image. Links in the directories above it, the archive's own and the image's, are resolved as if the
+    /// destination were the root, so that nothing is unpacked elsewhere.
     fn place(&self, base: &Path, inside: &Path) -> Result<PathBuf, Error> {
-        let parent = self.tree.resolve(&base.join(inside.parent().unwrap_or(Path::new(""))))?;
+        let parent = self.tree.resolve_beneath(base, inside.parent().unwrap_or(Path::new("")))?;
         Ok(parent.join(inside.file_name().unwrap_or_default()))
     }
 

@@ -4,7 +4,7 @@
 const PAGES: &str = "https://docs.docker.com/go/dockerfile/rule/";
 
 /// Name, page and description of each rule.
-const RULES: [(&str, &str, &str); 22] = [
+pub(super) const RULES: [(&str, &str, &str); 22] = [
     ("StageNameCasing", "stage-name-casing", "Stage names should be lowercase"),
     ("FromAsCasing", "from-as-casing", "The 'as' keyword should match the case of the 'from' keyword"),
     ("NoEmptyContinuation", "no-empty-continuation", "Empty continuation lines will become errors in a future release"),

@@ -14,21 +14,6 @@ use crate::dockerfile::pattern::cleaned;
 use crate::dockerfile::problem::Problem;
 use crate::dockerfile::{Dockerfile, Step};
 
-/// Arguments that have a value without being set in the file, before the first FROM.
-const PREDEFINED: [&str; 11] = [
-    "TARGETPLATFORM",
-    "TARGETOS",
-    "TARGETOSVERSION",
-    "TARGETARCH",
-    "TARGETVARIANT",
-    "BUILDPLATFORM",
-    "BUILDOS",
-    "BUILDOSVERSION",
-    "BUILDARCH",
-    "BUILDVARIANT",
-    "TARGETSTAGE",
-];
-
 /// What a stage has set by its end, for the stages that begin with it.
 #[derive(Clone, Default)]
 struct State {
@@ -97,7 +82,8 @@ impl Globals {
 /// Checks the stages in order.
 pub(super) fn check(file: &Dockerfile, outside: &Outside<'_>, found: &mut Found<'_>) {
     let escape = file.directives.escape;
-    let mut globals = Globals { escape, declared: PREDEFINED.map(str::to_owned).into(), values: BTreeMap::new() };
+    let mut globals =
+        Globals { escape, declared: expand::PREDEFINED.map(str::to_owned).into(), values: BTreeMap::new() };
     let mut stages: BTreeMap<String, State> = BTreeMap::new();
     let mut current: Option<(Option<String>, State)> = None;
     let mut commands: BTreeMap<&'static str, &Step> = BTreeMap::new();

@@ -7,7 +7,7 @@ use bundle_tool::option::boolean;
 use clap::{Arg, ArgAction, Command, value_parser};
 use image_tool::program::pflag;
 
-use super::table::{Flag, Kind, Usage};
+use super::table::{Count, Flag, Kind, Usage};
 
 /// A command line that docker would accept.
 #[derive(Debug, Default)]
@@ -85,26 +85,34 @@ impl Line {
     }
 
     fn check_count(&self, usage: &Usage, path: &str) -> Result<(), Wrong> {
-        let (count, allowed) = (self.operands.len(), usage.count());
-        let plural = |number: usize| if number == 1 { "argument" } else { "arguments" };
-        let (least, most) = (allowed.least, allowed.most);
-        let wanted = match (least, most) {
-            _ if (least..=most).contains(&count) => return Ok(()),
-            (0, 0) => "accepts no arguments".to_owned(),
-            (least, most) if least == most => format!("requires exactly {least} {}", plural(least)),
-            (least, usize::MAX) => format!("requires at least {least} {}", plural(least)),
-            (0, most) => format!("requires at most {most} {}", plural(most)),
-            (least, most) => format!("requires at least {least} and at most {most} {}", plural(most)),
-        };
-        let called = called(path);
-        let summary = usage.summary();
-        Err(Wrong { message: format!("\"{called}\" {wanted}.\nSee '{called} --help'.\n\n{summary}"), status: 1 })
+        let allowed = usage.count();
+        if (allowed.least..=allowed.most).contains(&self.operands.len()) {
+            Ok(())
+        } else {
+            Err(miscounted(usage, path))
+        }
     }
 
     /// The last value of an option; empty if it is not given.
     pub(super) fn value(&self, name: &str) -> &OsStr {
         self.values.get(name).and_then(|values| values.last()).map_or(OsStr::new(""), OsString::as_os_str)
     }
+}
+
+/// A command line with more or fewer operands than the command takes.
+pub(super) fn miscounted(usage: &Usage, path: &str) -> Wrong {
+    let plural = |number: usize| if number == 1 { "argument" } else { "arguments" };
+    let Count { least, most } = usage.count();
+    let wanted = match (least, most) {
+        (0, 0) => "accepts no arguments".to_owned(),
+        (least, most) if least == most => format!("requires exactly {least} {}", plural(least)),
+        (least, usize::MAX) => format!("requires at least {least} {}", plural(least)),
+        (0, most) => format!("requires at most {most} {}", plural(most)),
+        (least, most) => format!("requires at least {least} and at most {most} {}", plural(most)),
+    };
+    let called = called(path);
+    let summary = usage.summary();
+    Wrong { message: format!("\"{called}\" {wanted}.\nSee '{called} --help'.\n\n{summary}"), status: 1 }
 }
 
 /// The command as a person types it.

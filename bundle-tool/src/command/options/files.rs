@@ -97,14 +97,20 @@ impl Files {
             );
         }
         let mut all = Vec::new();
-        for text in &self.volume {
-            all.push(Attachment::from_volume(text, base).context("--volume")?);
+        for (index, text) in self.volume.iter().enumerate() {
+            // docker takes the same words twice as once.
+            if !self.volume[..index].contains(text) {
+                all.push(Attachment::from_volume(text, base).context("--volume")?);
+            }
         }
         for text in &self.mount {
             all.push(Attachment::from_mount(text, base).context("--mount")?);
         }
         for text in &self.tmpfs {
-            all.push(Attachment::from_tmpfs(text).context("--tmpfs")?);
+            let attachment = Attachment::from_tmpfs(text).context("--tmpfs")?;
+            // Of two for one place the last counts.
+            all.retain(|known| known.target != attachment.target || !matches!(known.source, Source::Tmpfs { .. }));
+            all.push(attachment);
         }
         for text in &self.volumes_from {
             for attachment in volumes_of(home, text)? {

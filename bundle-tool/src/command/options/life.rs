@@ -26,6 +26,9 @@ pub(super) struct Life {
     /// Read labels from a file, one per line; may be repeated.
     #[arg(long, value_name = "FILE", allow_hyphen_values = true, value_hint = ValueHint::FilePath)]
     pub(super) label_file: Vec<PathBuf>,
+    /// Add an annotation to config.json, which the runtime may act on; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", allow_hyphen_values = true)]
+    pub(super) annotation: Vec<String>,
     /// Signal to stop the container [default: the image's, or SIGTERM].
     #[arg(long, value_name = "SIGNAL", allow_hyphen_values = true, add = candidates::words(candidates::SIGNALS))]
     pub(super) stop_signal: Option<String>,
@@ -62,9 +65,12 @@ impl Life {
         }
     }
 
-    /// The annotations that tell a runtime the restart policy and the log driver.
+    /// The annotations that were asked for, and those that tell a runtime the restart policy and the log driver.
     pub(super) fn annotations(&self) -> anyhow::Result<BTreeMap<String, String>> {
-        let mut all = BTreeMap::new();
+        let mut all = environment::labels(self.annotation.clone()).context("--annotation")?;
+        if let Some(name) = all.keys().find(|name| name.starts_with(annotation::PREFIX)) {
+            return refuse("--annotation", format!("{name}: names with this prefix are reserved"));
+        }
         if let Some(policy) = &self.restart {
             let policy = restart_policy(policy)?;
             if self.rm && policy.is_some() {

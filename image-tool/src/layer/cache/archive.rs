@@ -87,7 +87,7 @@ impl Cache {
         }
         self.sweep();
         let made = source().and_then(|source| self.store(&source)).and_then(|file| {
-            record(&mut lock, &file, &boot().during("read", Path::new(BOOT))?).during("write", &state)?;
+            record(&mut lock, &file, boot().during("read", Path::new(BOOT))?).during("write", &state)?;
             Ok(file)
         });
         let file = match made {
@@ -160,7 +160,7 @@ impl Cache {
                 tracing::warn!("layer {diff_id}: the stored archive is damaged");
                 return Ok(None);
             }
-            record(&mut lock, &file, &boot().during("read", Path::new(BOOT))?).during("write", &path)?;
+            record(&mut lock, &file, boot().during("read", Path::new(BOOT))?).during("write", &path)?;
         }
         let size = file.metadata().during("stat", &path)?.len();
         Ok(Some(Archive { path, diff_id: diff_id.clone(), file, size, lock }))
@@ -197,7 +197,7 @@ fn trusted(lock: &mut File, file: &File) -> io::Result<bool> {
     if is(DURABLE)? {
         return Ok(true);
     }
-    if !is(&boot()?)? {
+    if !is(boot()?)? {
         return Ok(false);
     }
     let age = SystemTime::now().duration_since(lock.metadata()?.modified()?).unwrap_or_default();

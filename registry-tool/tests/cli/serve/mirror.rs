@@ -175,7 +175,7 @@ fn first_byte_and_all(address: &str, path: &str) -> (Duration, Duration, Vec<u8>
     let since = Instant::now();
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
-    let (mut bytes, mut piece, mut first) = (Vec::new(), [0; 65536], None);
+    let (mut bytes, mut piece, mut first) = (Vec::new(), vec![0; 65536], None);
     loop {
         match stream.read(&mut piece).unwrap() {
             0 => break,

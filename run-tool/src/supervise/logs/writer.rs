@@ -36,7 +36,7 @@ impl Writer {
     pub(crate) fn open(settings: Settings) -> Result<Self> {
         let sink = match settings.driver {
             Driver::None => Sink::Nothing,
-            Driver::Journald => Sink::Journal(Journal::open(&settings.path, &settings.container, &settings.tag)?),
+            Driver::Journald => Sink::Journal(Journal::open(&settings)?),
             Driver::JsonFile | Driver::File => {
                 let mut file = create(&settings.path)?;
                 let fail = || format!("stat {}", settings.path.display());

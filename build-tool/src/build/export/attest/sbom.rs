@@ -32,7 +32,8 @@ struct Package {
 /// The document of one image.
 pub(super) fn predicate(session: &Session<'_>, finished: &Finished) -> Result<Value, Error> {
     let folder = session.folder()?;
-    let tree = files::unpack_one(finished, folder.path())?;
+    let tree = files::create(folder.path(), "tree")?;
+    files::unpack(finished, &tree)?;
     let root = Root::open(&tree)?;
     // What cannot be read is no database.
     let read = |path: &str| root.read(path, LIMIT).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).ok();

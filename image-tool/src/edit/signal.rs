@@ -1,6 +1,7 @@
-//! Signals by name or number, as `--stop-signal` takes them.
+//! Signals by name or number, as `--stop-signal` and STOPSIGNAL take them.
 
 /// The number of a signal, given by number or by name: in either case, with or without `SIG`.
+#[must_use]
 pub fn number(text: &str) -> Option<u8> {
     // By number, from 1. They are the same on every architecture that containers run on, except MIPS.
     const NAMES: [&str; 31] = [
