@@ -8,7 +8,9 @@ pub mod save;
 
 use std::path::PathBuf;
 
+use crate::address::digest::Digest;
 use crate::layer::entry;
+use crate::layer::limit::TooManyLayers;
 use crate::layout;
 
 /// Why an archive could not be read or written.
@@ -55,6 +57,14 @@ pub enum Error {
     TooMany {
         /// The maximum number of files.
         limit: usize,
+    },
+    /// An image has more layers than it may have.
+    #[error("manifest {digest}")]
+    Layers {
+        /// The digest of the manifest.
+        digest: Digest,
+        /// How many it has.
+        source: TooManyLayers,
     },
     /// A layer does not have the diff ID that the config gives it.
     #[error("layer {path:?}: diff id: expected {expected}, got {actual}")]

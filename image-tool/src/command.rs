@@ -1,6 +1,6 @@
 //! The command line: a file for each subcommand, and files for what several of them share.
 //!
-//! `operand`, `archive`, `publish`, `fields`, `flatten` and `table` are shared; subcommands do not know each other.
+//! `operand`, `archive`, `publish`, `fields`, `flatten`, `limits` and `table` are shared; subcommands do not know each other.
 
 mod append;
 mod archive;
@@ -15,6 +15,7 @@ mod history;
 mod import;
 mod index;
 mod inspect;
+mod limits;
 mod list;
 mod load;
 mod manual;

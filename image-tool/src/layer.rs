@@ -11,6 +11,7 @@ pub mod cache;
 pub mod diff;
 pub mod entry;
 pub mod erofs;
+pub mod limit;
 pub mod merge;
 pub mod mount;
 pub mod owner;

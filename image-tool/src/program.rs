@@ -12,6 +12,7 @@ pub mod manual;
 pub mod meter;
 pub mod pflag;
 pub mod pipe;
+pub mod size;
 pub mod usage;
 
 use std::ffi::OsString;

@@ -16,7 +16,8 @@ use serde_json::Value;
 use crate::address::digest::Digest;
 use crate::layer::Compression;
 use crate::layer::entry::{self, Reader};
-use crate::layer::stream::{self, Stream, default_limit};
+use crate::layer::limit::{Limits, TooManyLayers};
+use crate::layer::stream::{self, Stream};
 use crate::layout::{self, Image, Layout, MANIFEST_LIMIT, check_document, is_index, is_manifest};
 
 /// A problem of an image.
@@ -50,6 +51,22 @@ pub enum Problem {
         /// Why verification failed.
         source: crate::address::digest::Error,
     },
+    /// An image has more layers than it may have.
+    #[error("manifest {digest}")]
+    Layers {
+        /// The digest of the manifest.
+        digest: Digest,
+        /// How many it has.
+        source: TooManyLayers,
+    },
+    /// A layer has more entries than it may have.
+    #[error("layer {digest}: more than {limit} entries")]
+    Entries {
+        /// The digest of the blob.
+        digest: Digest,
+        /// The maximum number of entries.
+        limit: u64,
+    },
     /// The layout has none of the manifests of an index.
     #[error("index {digest}: the layout has none of its manifests")]
     Empty {
@@ -62,6 +79,7 @@ pub enum Problem {
 #[derive(Default)]
 pub struct Verification {
     sound: BTreeSet<(String, String)>,
+    limits: Limits,
 }
 
 impl Verification {
@@ -71,11 +89,18 @@ impl Verification {
         Self::default()
     }
 
+    /// A verification for which images that exceed limits are not sound.
+    #[must_use]
+    pub fn within(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
     /// The problems of everything reachable from `descriptor`.
     pub fn verify(&mut self, layout: &Layout, descriptor: &Descriptor) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut layers = Vec::new();
-        document(layout, descriptor, &mut layers, &mut problems);
+        let limits = self.limits;
+        document(layout, descriptor, limits, &mut layers, &mut problems);
         layers.retain(|(layer, diff_id): &(Descriptor, Option<Digest>)| {
             !self.sound.contains(&key(layer, diff_id.as_ref()))
         });
@@ -88,7 +113,7 @@ impl Verification {
         let sound = Mutex::new(&mut self.sound);
         let work = || {
             while let Some((descriptor, diff_id)) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
-                match blob(layout, descriptor, diff_id.as_ref()) {
+                match blob(layout, descriptor, diff_id.as_ref(), limits) {
                     Ok(()) => {
                         sound.lock().expect("no thread panics with it").insert(key(descriptor, diff_id.as_ref()));
                     }
@@ -113,6 +138,7 @@ impl Verification {
 fn document(
     layout: &Layout,
     descriptor: &Descriptor,
+    limits: Limits,
     layers: &mut Vec<(Descriptor, Option<Digest>)>,
     problems: &mut Vec<Problem>,
 ) {
@@ -130,13 +156,18 @@ fn document(
             problems.push(Problem::Empty { digest: descriptor.digest().clone() });
         }
         for manifest in present {
-            document(layout, manifest, layers, problems);
+            document(layout, manifest, limits, layers, problems);
         }
         return;
     }
     if is_manifest(descriptor) {
         match layout.image_of(descriptor) {
-            Ok(image) => return image_layers(&image, layers, problems),
+            Ok(image) => {
+                if let Err(source) = limits.check(image.manifest().layers().len()) {
+                    return problems.push(Problem::Layers { digest: descriptor.digest().clone(), source });
+                }
+                return image_layers(&image, layers, problems);
+            }
             Err(layout::Error::Malformed { .. }) if is_artifact(layout, descriptor) => {}
             Err(error) => return problems.push(error.into()),
         }
@@ -198,18 +229,22 @@ fn is_artifact(layout: &Layout, descriptor: &Descriptor) -> bool {
 }
 
 /// Verifies one blob. With a diff ID it is read as a layer.
-fn blob(layout: &Layout, descriptor: &Descriptor, diff_id: Option<&Digest>) -> Result<(), Problem> {
+fn blob(layout: &Layout, descriptor: &Descriptor, diff_id: Option<&Digest>, limits: Limits) -> Result<(), Problem> {
     let Some(diff_id) = diff_id else {
         return Ok(layout.blob(descriptor)?.finish().map_err(|error| layout.read_error(descriptor, error))?);
     };
     let digest = || descriptor.digest().clone();
     let file = layout.open_blob(descriptor)?;
-    let stream = Stream::open(file, descriptor, Some(diff_id), default_limit(descriptor.size()));
+    let stream = Stream::open(file, descriptor, Some(diff_id), limits.archive(descriptor.size()));
     let mut stream = stream.map_err(|source| Problem::Layer { digest: digest(), source })?;
     let mut reader = Reader::new(&mut stream);
+    let mut entries = 0;
     let archive = loop {
         match reader.next_entry() {
-            Ok(Some(_)) => {}
+            Ok(Some(_)) if entries == limits.entries() => {
+                return Err(Problem::Entries { digest: digest(), limit: entries });
+            }
+            Ok(Some(_)) => entries += 1,
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
         }

@@ -11,6 +11,7 @@ use image_tool::beneath::Root;
 use image_tool::layer::apply::{Applier, Error, Marks, Options, Target};
 use image_tool::layer::cache::{self, Cache, Source};
 use image_tool::layer::entry::{Entry, Kind, Writer};
+use image_tool::layer::limit::Limits;
 use image_tool::layer::stream::{self, Stream};
 use image_tool::layout::{Layout, MANIFEST_LIMIT};
 use image_tool::verify::Verification;
@@ -307,7 +308,7 @@ fn archives_that_lie_load_nothing() {
     ];
     for files in cases {
         let writer = layout.writer().unwrap();
-        let result = archive::load::load(&tar(&files)[..], &writer);
+        let result = archive::load::load(&tar(&files)[..], &writer, Limits::default());
         assert!(result.is_err(), "{files:?}");
         assert!(layout.index().unwrap().descriptors().unwrap().is_empty(), "{files:?}");
     }

@@ -12,6 +12,7 @@ use registry_tool::client::Settings;
 use registry_tool::client::retry::Retry;
 use registry_tool::place::mirror::{Mirrors, Sources};
 
+mod attach;
 mod catalog;
 mod copy;
 mod delete;
@@ -23,9 +24,12 @@ mod manual;
 mod progress;
 mod pull;
 mod push;
+mod referrers;
 mod search;
 mod serve;
+mod sign;
 mod tags;
+mod verify;
 
 /// The name that messages begin with.
 pub(crate) const TOOL: Tool = Tool("registry-tool");
@@ -57,6 +61,10 @@ pub(crate) enum Command {
     Digest(digest::Digest),
     Delete(delete::Delete),
     Search(search::Search),
+    Sign(sign::Sign),
+    Verify(verify::Verify),
+    Attach(attach::Attach),
+    Referrers(referrers::Referrers),
     Serve(serve::Serve),
     Login(login::Login),
     Logout(logout::Logout),
@@ -76,6 +84,10 @@ impl Command {
             Self::Digest(command) => command.run(),
             Self::Delete(command) => command.run(),
             Self::Search(command) => command.run(),
+            Self::Sign(command) => command.run(),
+            Self::Verify(command) => command.run(),
+            Self::Attach(command) => command.run(),
+            Self::Referrers(command) => command.run(),
             Self::Serve(command) => command.run(),
             Self::Login(command) => command.run(),
             Self::Logout(command) => command.run(),

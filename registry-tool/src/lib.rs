@@ -1,13 +1,14 @@
 //! Between OCI registries and image layouts.
 //!
-//! Six rooms, each of which knows only those before it:
+//! Seven rooms, each of which knows only those before it:
 //!
 //! - [`reference`](mod@reference): the names that people type;
+//! - [`trust`]: signatures of images;
 //! - [`place`]: where a name may be found, whether it may be used, and as whom;
 //! - [`client`]: the HTTP conversation with one registry;
 //! - [`question`]: what is asked without moving an image;
 //! - [`transfer`]: images to a layout, from one, or past it;
-//! - [`serve`]: a layout as a registry; of the others it knows only the names.
+//! - [`serve`]: a layout as a registry, which may be a mirror of another one.
 //!
 //! Nothing here prints: whoever wants to watch a transfer is told by [`event`](transfer::event)s.
 //!
@@ -32,3 +33,4 @@ pub mod question;
 pub mod reference;
 pub mod serve;
 pub mod transfer;
+pub mod trust;

@@ -1,14 +1,16 @@
 //! What is asked of registries without moving an image: manifests, configs, lists and searches.
 //!
 //! [`round`] asks the places that may have a name, one after the other; [`query`] is what each is asked, `plan` what an
-//! image consists of in the end, and [`failure`] why there was no answer.
+//! image consists of in the end, and [`failure`] why there was no answer. [`signature`] and [`referrer`] find what belongs to an image.
 //!
-//! This room verifies what a registry says before anybody believes it. It knows [`crate::reference`], [`crate::place`] and
-//! [`crate::client`]; it writes nothing to disk.
+//! This room verifies what a registry says before anybody believes it. It knows [`crate::reference`], [`crate::trust`],
+//! [`crate::place`] and [`crate::client`]; it writes nothing to disk.
 
 pub mod failure;
 pub mod manifest;
 pub(crate) mod plan;
 pub mod query;
+pub mod referrer;
 pub mod round;
 pub mod search;
+pub mod signature;

@@ -96,6 +96,16 @@ impl ImageName {
         }
     }
 
+    /// The name with the digest that it has now, as commands print it.
+    #[must_use]
+    pub fn pinned(&self, digest: &str) -> String {
+        let repository = format!("{}/{}", self.registry(), self.repository());
+        match self.tag() {
+            Some(tag) => format!("{repository}:{tag}@{digest}"),
+            None => format!("{repository}@{digest}"),
+        }
+    }
+
     /// The normalised name.
     #[must_use]
     pub fn reference(&self) -> &Reference {

@@ -2,10 +2,10 @@
 //!
 //! A [`Namespace`] says which layout a repository's name leads to, a [`Server`] holds the conversations. The layouts on disk are the
 //! only truth: nothing else is written, other programs may change them at the same time, and a server that is killed leaves layouts
-//! that are whole. Of the crate's other rooms this one knows only `reference`.
+//! that are whole. As a mirror it is a client too: `upstream` converses with other registries, and `mirror` keeps what they have.
 //!
-//! Within: `route` and `range` parse, `store` knows one layout and no HTTP, `pull`, `list`, `push`, `publish` and `remove` carry
-//! requests out, `dispatch` chooses among them, and `server` holds the connections.
+//! Within: `route` and `range` parse, `access` and `rules` say who may do what, `store` knows one layout and no HTTP, `pull`, `list`,
+//! `push`, `publish` and `remove` carry requests out, `dispatch` chooses among them, and `server` holds the connections.
 
 mod access;
 mod ask;
@@ -14,6 +14,7 @@ mod dispatch;
 mod failure;
 mod list;
 mod metrics;
+mod mirror;
 mod namespace;
 mod page;
 mod publish;
@@ -23,15 +24,20 @@ mod range;
 mod receive;
 mod remove;
 mod route;
+mod rules;
 mod server;
 mod settings;
 mod store;
 mod stream;
 pub mod tls;
+mod upstream;
 mod visit;
 
 pub use self::access::{Access, AccessError};
+pub use self::ask::Guard;
 pub use self::namespace::{Namespace, NamespaceError};
+pub use self::rules::{Rules, RulesError};
 pub use self::server::Server;
 pub use self::settings::Settings;
+pub use self::upstream::Upstream;
 pub use self::visit::{Visit, Watcher};

@@ -26,7 +26,8 @@ use self::store::Archive;
 use super::{Error, Format};
 use crate::address::RefName;
 use crate::layer::Decoder;
-use crate::layout::Writer;
+use crate::layer::limit::Limits;
+use crate::layout::{Layout, Writer};
 
 /// An image that was loaded.
 #[derive(Debug, Clone)]
@@ -44,10 +45,10 @@ pub struct Loaded {
 ///
 /// # Errors
 /// [`Error`]. The layout then has no new entry.
-pub fn load<R: Read>(input: R, writer: &Writer) -> Result<(Vec<Loaded>, Format), Error> {
+pub fn load<R: Read>(input: R, writer: &Writer, limits: Limits) -> Result<(Vec<Loaded>, Format), Error> {
     raise_file_limit();
     let (decoder, _) = Decoder::detect(input)?;
-    let mut archive = Archive::new(writer);
+    let mut archive = Archive::new(writer, limits);
     archive.read(BufReader::with_capacity(256 * 1024, decoder))?;
     let has = |archive: &Archive<'_>, name: &str| archive.find(Path::new(name)).is_some();
     let mut found = (Vec::new(), Format::Docker);
@@ -64,6 +65,9 @@ pub fn load<R: Read>(input: R, writer: &Writer) -> Result<(Vec<Loaded>, Format),
         let known = ["index.json", "manifest.json", "repositories"].into_iter().find(|name| has(&archive, name));
         return Err(known.map_or(Error::NoImage, |name| Error::Unnamed { path: name.into() }));
     }
+    for Loaded { descriptor, .. } in &loaded {
+        check_layers(writer.layout(), descriptor, limits)?;
+    }
     writer.layout().update_index(|index| {
         for Loaded { name, descriptor } in &loaded {
             match name {
@@ -74,6 +78,21 @@ pub fn load<R: Read>(input: R, writer: &Writer) -> Result<(Vec<Loaded>, Format),
         Ok(())
     })?;
     Ok((loaded, format))
+}
+
+/// Whether each image has no more layers than it may have.
+fn check_layers(layout: &Layout, descriptor: &Descriptor, limits: Limits) -> Result<(), Error> {
+    if limits.layers.is_none() {
+        return Ok(());
+    }
+    for manifest in layout.manifests(descriptor)? {
+        // An index may name what the archive lacks.
+        if layout.has(&manifest) {
+            let found = layout.image_of(&manifest)?.manifest().layers().len();
+            limits.check(found).map_err(|source| Error::Layers { digest: manifest.digest().clone(), source })?;
+        }
+    }
+    Ok(())
 }
 
 /// Raises the limit of open files as far as possible, since each large file stays open until the end. If it is too low,

@@ -7,6 +7,7 @@ use image_tool::layout::platform::Platform;
 
 use super::archive::output;
 use super::flatten::flatten;
+use super::limits::Limits;
 use super::operand::{Operand, named};
 use super::publish::source_date_epoch;
 
@@ -25,6 +26,8 @@ pub(crate) struct Export {
     /// Use the image for this platform [default: this machine's].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 impl Export {
@@ -36,7 +39,7 @@ impl Export {
             let export = || -> Result<()> {
                 let layout = Layout::of(&address)?;
                 let image = layout.image(&address, &platform)?;
-                flatten(&layout, &image, output, epoch)
+                flatten(&layout, &image, output, epoch, self.limits)
             };
             export().map_err(|error| named(error, &address))
         })

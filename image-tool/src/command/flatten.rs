@@ -7,9 +7,17 @@ use image_tool::layer::cache::Source;
 use image_tool::layer::merge::{Options, merge};
 use image_tool::layout::{Image, Layout};
 
+use super::limits::Limits;
+
 /// Writes the tree of an image as one archive.
-pub(super) fn flatten<W: Write>(layout: &Layout, image: &Image, output: W, latest: Option<i64>) -> Result<()> {
+pub(super) fn flatten<W: Write>(
+    layout: &Layout,
+    image: &Image,
+    output: W,
+    latest: Option<i64>,
+    limits: Limits,
+) -> Result<()> {
     let sources = Source::of_image(layout, image)?;
-    merge(&sources, output, &Options { latest, ..Options::default() })?;
+    merge(&sources, output, &Options { latest, limits: limits.of(image)? })?;
     Ok(())
 }

@@ -10,6 +10,7 @@ use image_tool::layout::journal;
 use image_tool::program::{pipe, say};
 
 use super::archive::input;
+use super::limits::Limits;
 use super::operand::LayoutOperand;
 
 /// Load images from an archive and print their addresses.
@@ -31,6 +32,8 @@ pub(crate) struct Load {
     /// Print nothing on standard error.
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 impl Load {
@@ -59,8 +62,10 @@ impl Load {
     fn load(&self, input: impl io::Read, from: &str) -> Result<Vec<Loaded>> {
         let layout = Layout::create(&self.layout.path())?;
         let writer = layout.writer()?;
-        let (loaded, _) = load(input, &writer).with_context(|| from.to_owned())?;
-        loaded.iter().for_each(|Loaded { descriptor, .. }| journal::record_image(&layout, "load", descriptor, None));
+        let (loaded, _) = load(input, &writer, self.limits.get()).with_context(|| from.to_owned())?;
+        for Loaded { descriptor, .. } in &loaded {
+            journal::record_image(&layout, "load", descriptor, None);
+        }
         Ok(loaded)
     }
 }

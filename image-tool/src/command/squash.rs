@@ -8,6 +8,7 @@ use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
 
 use super::flatten::flatten;
+use super::limits::Limits;
 use super::operand::{Operand, named};
 use super::publish::{Pack, created, publish, source_date_epoch};
 
@@ -31,6 +32,8 @@ pub(crate) struct Squash {
     /// Use the image for this platform [default: this machine's].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 impl Squash {
@@ -43,7 +46,7 @@ impl Squash {
             let image = layout.image(&address, &platform)?;
             let writer = layout.writer()?;
             let mut packer = Packer::new(&writer, self.compress.into())?;
-            flatten(&layout, &image, &mut packer, epoch)?;
+            flatten(&layout, &image, &mut packer, epoch, self.limits)?;
             let (descriptor, diff_id) = packer.finish()?;
             let created = match epoch {
                 Some(epoch) => epoch,

@@ -15,6 +15,7 @@ use image_tool::program::meter::Meter;
 use image_tool::program::pipe;
 
 use super::TOOL;
+use super::limits::Limits;
 use super::operand::{Operand, named};
 
 /// Unpack an image into a directory and print its path.
@@ -44,6 +45,8 @@ pub(crate) struct Unpack {
     /// Use the image for this platform [default: this machine's].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 impl Unpack {
@@ -61,11 +64,14 @@ impl Unpack {
             let groups = if self.gid_map.is_empty() { users.clone() } else { map(&self.gid_map)? };
             options.owners = Owners::Mapped { users, groups };
         }
+        let limits = self.limits.get();
+        (options.entries, options.size) = (limits.entries(), limits.size);
         let address = self.address.address()?;
         let platform = self.platform.unwrap_or_else(Platform::host);
         let sources = || -> Result<Vec<Source>> {
             let layout = Layout::of(&address)?;
             let image = layout.image(&address, &platform)?;
+            self.limits.of(&image)?;
             Ok(Source::of_image(&layout, &image)?)
         };
         let sources = sources().map_err(|error| named(error, &address))?;

@@ -9,6 +9,7 @@ use image_tool::program::pipe;
 use image_tool::verify::Verification;
 
 use super::TOOL;
+use super::limits::Limits;
 use super::operand::{LayoutOperand, named};
 
 /// Verify images and print the addresses of those that are sound.
@@ -25,6 +26,8 @@ pub(crate) struct Verify {
     /// Images, layouts with all their images, or - to read addresses from standard input [default: $OCI_LAYOUT, else $OCI_HOME/images].
     #[arg(value_name = "ADDRESS")]
     operands: Vec<String>,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 impl Verify {
@@ -32,7 +35,8 @@ impl Verify {
         if self.operands.is_empty() {
             self.operands.push(":".into());
         }
-        let mut run = Run { layouts: HashMap::new(), verification: Verification::new(), failure: None };
+        let mut run =
+            Run { layouts: HashMap::new(), verification: Verification::within(self.limits.get()), failure: None };
         for operand in &self.operands {
             if operand != "-" {
                 run.operand(operand)?;

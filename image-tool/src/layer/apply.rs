@@ -156,13 +156,15 @@ pub struct Options {
     pub entries: u64,
     /// Whether directories that exist keep their times when something is put into them, as beneath an image's layers.
     pub keeps_times: bool,
+    /// The maximum size of a layer's archive, if it is not that of any real one.
+    pub size: Option<u64>,
 }
 
 impl Options {
     /// For a plain tree, with the rights of this process.
     #[must_use]
     pub fn tree() -> Self {
-        Self { target: Target::Tree, owners: Owners::here(), entries: ENTRIES, keeps_times: true }
+        Self { target: Target::Tree, owners: Owners::here(), entries: ENTRIES, keeps_times: true, size: None }
     }
 
     /// For a lower directory of overlayfs, with the rights of this process.

@@ -27,6 +27,7 @@ use super::apply::{self, is_overlay_mark};
 use super::cache::{self, Source};
 use super::entry::{self, Entry, Kind, Reader, Writer};
 use super::erofs;
+use super::limit::Limits;
 use super::parallel;
 use super::stream::Stream;
 use crate::address::digest::Digest;
@@ -62,18 +63,12 @@ pub enum Error {
 }
 
 /// How to merge layers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The latest modification time, in seconds since 1970; later ones are clamped (`SOURCE_DATE_EPOCH`).
     pub latest: Option<i64>,
-    /// The maximum number of entries in a layer.
-    pub entries: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { latest: None, entries: apply::ENTRIES }
-    }
+    /// The limits of each layer.
+    pub limits: Limits,
 }
 
 /// Writes the tree that the layers make, the lowest first, as one archive. Returns `output`.
@@ -90,7 +85,7 @@ pub fn merge<W: Write>(sources: &[Source], output: W, options: &Options) -> Resu
         }
         tree.end().map_err(failed)?;
     }
-    let mut output = Output { writer: Writer::new(output), latest: options.latest };
+    let mut output = Output { writer: Writer::new(output), latest: options.latest, limits: options.limits };
     // By layer and number, the nodes that have data or stand for themselves, with all their names.
     let mut left: Vec<HashMap<usize, (usize, Vec<PathBuf>)>> = vec![HashMap::new(); sources.len()];
     tree.walk(|path, node| {
@@ -111,12 +106,12 @@ pub fn merge<W: Write>(sources: &[Source], output: W, options: &Options) -> Resu
 /// The entries of all layers, without their data.
 fn headers(sources: &[Source], options: &Options) -> Result<Vec<Vec<Entry>>, Error> {
     parallel::map(sources, |source| {
-        read(source, |stream| {
+        read(source, options.limits, |stream| {
             let mut reader = Reader::new(stream);
             let mut entries = Vec::new();
             while let Some(entry) = reader.next_entry()? {
-                if entries.len() as u64 == options.entries {
-                    return Err(apply::Error::TooMany { limit: options.entries }.into());
+                if entries.len() as u64 == options.limits.entries() {
+                    return Err(apply::Error::TooMany { limit: options.limits.entries() }.into());
                 }
                 entries.push(entry);
             }
@@ -146,9 +141,9 @@ impl From<entry::Error> for Stop {
 }
 
 /// Reads a layer, and verifies its blob and its archive.
-fn read<T>(source: &Source, work: impl FnOnce(&mut Stream) -> Result<T, Stop>) -> Result<T, Error> {
+fn read<T>(source: &Source, limits: Limits, work: impl FnOnce(&mut Stream) -> Result<T, Stop>) -> Result<T, Error> {
     let digest = source.descriptor.digest().clone();
-    let mut stream = source.start()?.into_stream();
+    let mut stream = source.start_within(limits.size)?.into_stream();
     let done = work(&mut stream);
     if let Err(Stop::Other(error)) = done {
         return Err(error);
@@ -173,7 +168,7 @@ fn copy<W: Write>(
         return Ok(());
     }
     let changed = || Error::Changed { digest: source.descriptor.digest().clone() };
-    read(source, |stream| {
+    read(source, output.limits, |stream| {
         let mut reader = Reader::new(stream);
         let mut number = 0;
         while let Some(entry) = reader.next_entry()? {
@@ -193,6 +188,7 @@ fn copy<W: Write>(
 struct Output<W: Write> {
     writer: Writer<W>,
     latest: Option<i64>,
+    limits: Limits,
 }
 
 impl<W: Write> Output<W> {

@@ -242,7 +242,7 @@ fn produce<R: Read>(
         };
         total += filled as u64;
         if total > limit {
-            let message = format!("the archive is larger than {limit} bytes, out of proportion to its blob");
+            let message = format!("the archive is larger than {limit} bytes, which is the limit for its blob");
             let _ = sender.send(Err(io::Error::new(io::ErrorKind::InvalidData, message)));
             return;
         }

@@ -282,6 +282,14 @@ impl BlobWriter {
         Ok(self.leader.follow(file, self.size, whole))
     }
 
+    /// The file that is written to, for whoever reads by position what is already there. It stays the blob's once that is committed.
+    ///
+    /// # Errors
+    /// The error of duplicating the descriptor.
+    pub fn view(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
     /// Discards what has been written, if the source cannot continue from the middle.
     ///
     /// # Errors

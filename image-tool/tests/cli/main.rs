@@ -6,6 +6,7 @@ mod append;
 mod artifact;
 mod convert;
 mod examples;
+mod limits;
 mod list;
 mod save;
 mod show;

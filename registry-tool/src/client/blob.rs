@@ -26,6 +26,17 @@ impl Registry {
         Ok(length.is_none_or(|length: u64| length == size))
     }
 
+    /// The size of a blob, if the registry says it.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] and as for any request.
+    pub async fn blob_size(&self, digest: &str) -> Result<Option<u64>, ClientError> {
+        let url = self.repository_url(&format!("blobs/{digest}"))?;
+        let response = self.request(Access::Pull, true, |http| http.head(url.clone())).await?;
+        let response = self.expect(response, digest, &[StatusCode::OK]).await?;
+        Ok(response.headers().get("Content-Length").and_then(|value| value.to_str().ok()?.parse().ok()))
+    }
+
     /// A blob's bytes from `offset` on.
     ///
     /// # Errors

@@ -3,6 +3,8 @@
 use nom_rfc8288::complete::{LinkData, link_lenient};
 use reqwest::Url;
 use reqwest::header::{HeaderMap, LINK};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::answer::DOCUMENT_LIMIT;
 use super::auth::Access;
@@ -30,8 +32,27 @@ impl Registry {
         self.list(Access::Catalog, "the catalog", self.url("v2/_catalog?n=1000")?, "repositories").await
     }
 
+    /// The descriptors of the manifests that refer to the one with a digest, verified by nobody yet; `None` if the registry does not
+    /// know of referrers.
+    ///
+    /// # Errors
+    /// As [`Registry::tags`].
+    pub async fn referrers(&self, digest: &str) -> Result<Option<Vec<Value>>, ClientError> {
+        let url = self.repository_url(&format!("referrers/{digest}"))?;
+        match self.list(Access::Pull, "the list of referrers", url, "manifests").await {
+            Err(error) if error.is_absence() => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
     /// Each page's `key`, following `Link` within the registry.
-    async fn list(&self, access: Access<'_>, what: &str, first: Url, key: &str) -> Result<Vec<String>, ClientError> {
+    async fn list<T: DeserializeOwned>(
+        &self,
+        access: Access<'_>,
+        what: &str,
+        first: Url,
+        key: &str,
+    ) -> Result<Vec<T>, ClientError> {
         let invalid = |reason: String| ClientError::protocol(self.host(), reason);
         let (mut url, mut size) = (first, 0);
         let mut found = Vec::new();
@@ -52,12 +73,12 @@ impl Registry {
     }
 }
 
-/// The names on a page, or what is wrong with it.
-fn page(body: &[u8], key: &str) -> Result<Vec<String>, String> {
-    let page: serde_json::Value = serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
+/// The names or descriptors on a page, or what is wrong with it.
+fn page<T: DeserializeOwned>(body: &[u8], key: &str) -> Result<Vec<T>, String> {
+    let page: Value = serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
     // `null` is an empty list in Go, which most registries are written in.
-    let names: Option<Vec<String>> = serde_json::from_value(page.get(key).cloned().unwrap_or_default())
-        .map_err(|_| format!("{key} is not a list of names"))?;
+    let names: Option<Vec<T>> = serde_json::from_value(page.get(key).cloned().unwrap_or_default())
+        .map_err(|_| format!("{key} is not a list, or not of what it should be"))?;
     Ok(names.unwrap_or_default())
 }
 

@@ -65,11 +65,6 @@ impl Copy {
         let name = &self.target;
         let digest = copied.digest();
         display.say(&format!("{}: digest: {digest} size: {}", name.tag().unwrap_or("latest"), copied.size()));
-        let repository = format!("{}/{}", name.registry(), name.repository());
-        let printed = match name.tag() {
-            Some(tag) => format!("{repository}:{tag}@{digest}"),
-            None => format!("{repository}@{digest}"),
-        };
-        print_line(&printed)
+        print_line(&name.pinned(digest.as_ref()))
     }
 }

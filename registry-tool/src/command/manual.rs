@@ -27,7 +27,8 @@ pub(super) const MANUAL: Manual = Manual {
             "DOCKER_DAEMON_CONFIG",
             "The file with mirrors and insecure registries. Default: /etc/docker/daemon.json.",
         ),
-        Entry::new("DOCKER_CONTENT_TRUST", "If 1, images are refused, since signatures cannot be verified.").only(&["pull"]),
+        Entry::new("DOCKER_CONTENT_TRUST", "If 1, images are refused, since docker's content trust cannot be verified.").only(&["pull"]),
+        Entry::new("COSIGN_PASSWORD", "The password of an encrypted private key.").only(&["sign"]),
         Entry::new(
             "CONTAINERS_REGISTRIES_CONF, CONTAINERS_REGISTRIES_CONF_DIR",
             "The file registries.conf and the directory of its drop-ins. Default: those in /etc/containers.",

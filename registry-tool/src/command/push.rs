@@ -77,7 +77,6 @@ impl Push {
             },
         };
         let display = Display::new(self.progress, self.quiet, Transfer::Push);
-        let repository = format!("{}/{}", name.registry(), name.repository());
         let order = Order {
             address: &address,
             name: &name,
@@ -94,10 +93,6 @@ impl Push {
         }
         let label = name.tag().map_or_else(|| pushed.digest.to_string(), str::to_owned);
         display.say(&format!("{label}: digest: {} size: {}", pushed.digest, pushed.size));
-        let name = match name.tag() {
-            Some(tag) => format!("{repository}:{tag}@{}", pushed.digest),
-            None => format!("{repository}@{}", pushed.digest),
-        };
-        print_line(&name)
+        print_line(&name.pinned(pushed.digest.as_ref()))
     }
 }

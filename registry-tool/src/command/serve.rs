@@ -11,14 +11,19 @@ use clap::{Args, ValueHint};
 use image_tool::address::home::Home;
 use image_tool::program::pipe::print_line;
 use image_tool::program::say;
+use image_tool::program::size::size;
 use jiff::Timestamp;
 use listenfd::ListenFd;
-use registry_tool::serve::{Access, Namespace, Server, Settings, Visit, tls};
+use registry_tool::client::Settings as Conversation;
+use registry_tool::client::retry::Retry;
+use registry_tool::reference::RegistryHost;
+use registry_tool::serve::tls::Certificate;
+use registry_tool::serve::{Access, Guard, Namespace, Rules, Server, Settings, Upstream, Visit};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{block_on, seconds};
+use super::{block_on, mirrors, seconds};
 
 /// Serve a layout, or a folder of layouts, as a registry.
 ///
@@ -31,6 +36,7 @@ use super::{block_on, seconds};
   registry-tool serve --listen :5000 --read-only images
   registry-tool serve --listen :443 --tls-cert cert.pem --tls-key key.pem --htpasswd users --anonymous-pull /srv/images
   registry-tool serve --folder /srv/repositories
+  registry-tool serve --mirror docker.io --mirror quay.io /var/cache/images
 
 A unit for systemd, with a socket unit of the same name that has ListenStream=5000:
   [Service]
@@ -45,6 +51,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = address, value_hint = ValueHint::Other)]
     listen: Vec<SocketAddr>,
     /// Speak https, with this certificate and those that vouch for it (PEM).
+    ///
+    /// It is read again when it changes, and on SIGHUP.
     #[arg(long, value_name = "FILE", requires = "tls_key", value_hint = ValueHint::FilePath)]
     tls_cert: Option<PathBuf>,
     /// The key of the certificate (PEM).
@@ -56,6 +64,22 @@ pub(crate) struct Serve {
     /// Let everybody pull; only pushing and deleting need a password.
     #[arg(long, requires = "htpasswd")]
     anonymous_pull: bool,
+    /// Allow only what this file says.
+    ///
+    /// Each line has a pattern of repositories (* is any text without a slash, ** any text), users (* for everybody, @users for
+    /// everybody with a password), and what they may do (pull, push, delete): team/** alice,bob pull,push. Without --htpasswd
+    /// everybody is nobody, and only lines for * count. The file is read again when it changes.
+    #[arg(long, value_name = "FILE", conflicts_with = "anonymous_pull", value_hint = ValueHint::FilePath)]
+    rules: Option<PathBuf>,
+    /// Fetch what the layout lacks from this registry, and keep it; may be repeated.
+    ///
+    /// Names that do not say a registry (by ?ns= or in front) mean the first. Tags are looked up there; what the layout has is
+    /// served when the registry does not answer. It is asked with the login of whoever runs the server. Nothing can be pushed.
+    #[arg(long, value_name = "REGISTRY", conflicts_with = "folder", value_hint = ValueHint::Other, help_heading = "Mirror")]
+    mirror: Vec<RegistryHost>,
+    /// Believe for this many seconds which image a tag of the mirrored registry has.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = seconds, requires = "mirror", help_heading = "Mirror")]
+    mirror_tags_for: f64,
     /// Take each LAYOUT for a folder of layouts, even if it is empty.
     #[arg(long)]
     folder: bool,
@@ -89,23 +113,17 @@ pub(crate) struct Serve {
     grace: f64,
 }
 
-/// A size in bytes, with docker's binary units.
-fn size(text: &str) -> Result<u64, String> {
-    let units = [("k", 10), ("m", 20), ("g", 30), ("t", 40)];
-    let lower = text.to_ascii_lowercase();
-    let lower = lower.strip_suffix('b').unwrap_or(&lower);
-    let unit = units.iter().find_map(|(unit, shift)| Some((lower.strip_suffix(unit)?, *shift)));
-    let (number, shift) = unit.unwrap_or((lower, 0));
-    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
-    bytes.ok_or_else(|| "not a valid size (500M, 20G)".to_owned())
-}
-
 impl Serve {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let layouts = if self.layouts.is_empty() { vec![Home::from_environment().images()] } else { self.layouts };
         let patience = Duration::from_secs_f64(self.upload_timeout);
         let namespace = Namespace::open(&layouts, self.folder, self.read_only, patience)?;
+        if !self.mirror.is_empty() && !namespace.is_one_layout() {
+            anyhow::bail!("--mirror keeps all it fetches in one layout (registry-tool serve --mirror REGISTRY LAYOUT)");
+        }
+        let upstream = upstream(self.mirror, self.timeout)?;
         let settings = Settings {
+            trust: Duration::from_secs_f64(self.mirror_tags_for),
             is_read_only: self.read_only,
             is_sparse: self.sparse,
             max_blob: self.max_blob,
@@ -119,13 +137,20 @@ impl Serve {
                 say(&line(visit));
             }
         };
-        let access = self.htpasswd.map(|path| Access::read(&path, self.anonymous_pull)).transpose()?;
-        let tls = self.tls_cert.zip(self.tls_key).map(|(certificate, key)| tls::settings(&certificate, &key));
+        let rules = self.rules.map(|path| Rules::read(&path)).transpose()?;
+        // With rules it is they that say what everybody may do.
+        let is_open = self.anonymous_pull || rules.is_some();
+        let access = self.htpasswd.map(|path| Access::read(&path, is_open)).transpose()?;
+        let pair = self.tls_cert.zip(self.tls_key);
+        let certificate =
+            pair.map(|(certificate, key)| Certificate::read(&certificate, &key)).transpose()?.map(Arc::new);
         let listeners = listen(&self.listen)?;
         open_more_files();
-        let server = Server::new(namespace, settings, access, tls.transpose()?, Arc::new(watcher));
+        let guard = Guard { access, rules };
+        let server = Server::new(namespace, settings, guard, upstream, certificate.clone(), Arc::new(watcher));
         block_on(async {
             let stop = stop().context("listen for signals")?;
+            renew(certificate).context("listen for signals")?;
             let listeners = listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
             for listener in &listeners {
                 print_line(&listener.local_addr()?.to_string())?;
@@ -133,6 +158,34 @@ impl Serve {
             Ok(server.serve(listeners, stop).await?)
         })
     }
+}
+
+/// The registries that are mirrored.
+fn upstream(hosts: Vec<RegistryHost>, timeout: f64) -> anyhow::Result<Option<Upstream>> {
+    if hosts.is_empty() {
+        return Ok(None);
+    }
+    let mut conversation = Conversation::from_environment();
+    // A client waits for the answer.
+    conversation.retry = Retry { times: 1, first_wait: Duration::from_millis(500) };
+    conversation.read_timeout = Duration::from_secs_f64(timeout);
+    conversation.connect_timeout = conversation.connect_timeout.min(conversation.read_timeout);
+    Ok(Some(Upstream::new(hosts, mirrors()?, conversation)))
+}
+
+/// Reads the certificate again at each SIGHUP, which ends nothing.
+fn renew(certificate: Option<Arc<Certificate>>) -> io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            match certificate.as_ref().map(|certificate| certificate.renew()) {
+                Some(Ok(())) => say("the certificate has been read again"),
+                Some(Err(error)) => say(&format!("{:#}", anyhow::Error::from(error))),
+                None => {}
+            }
+        }
+    });
+    Ok(())
 }
 
 /// An address and a port; every address of this machine, if it is left out.
@@ -203,16 +256,6 @@ fn line(visit: &Visit) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_size_has_dockers_units() {
-        for (text, bytes) in [("0", 0), ("500", 500), ("1k", 1024), ("2MB", 2 << 20), ("20G", 20 << 30)] {
-            assert_eq!(size(text), Ok(bytes), "{text}");
-        }
-        for text in ["", "M", "1.5G", "-1", "99999999999T"] {
-            assert!(size(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_line_of_the_log_has_nothing_that_could_be_two() {

@@ -1,18 +1,25 @@
 //! containers-policy.json(5): which images must be signed on this machine, and which are rejected.
 //!
-//! Signatures are not verified here, so an image that needs one is refused unless a person says otherwise
-//! (`--disable-content-trust`); one that the policy rejects is always refused. A machine without the file trusts every
-//! registry, as docker does.
+//! What it demands of `sigstoreSigned` images is said here and verified where they are fetched. An image that must have a signature
+//! of another kind is refused unless a person says otherwise (`--disable-content-trust`); one that the policy rejects is always
+//! refused. A machine without the file trusts every registry, as docker does.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use image_tool::error::Io;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use image_tool::error::{During as _, Io};
 use oci_distribution::Reference;
 use serde::Deserialize;
+use serde_json::Value;
 use thiserror::Error;
 
 use super::configuration;
+use crate::reference::ImageName;
+use crate::trust::certificate::Authority;
+use crate::trust::key::PublicKey;
+use crate::trust::signature::Signers;
 
 /// Why the policy cannot be read, or does not allow an image.
 #[derive(Debug, Error)]
@@ -37,18 +44,26 @@ pub enum PolicyError {
         /// The path of the policy.
         path: PathBuf,
     },
-    /// The image must be signed.
+    /// The image must be signed, in a way that is not verified here.
     #[error(
-        "{name}: {} requires {kind}, and signatures cannot be verified (--disable-content-trust pulls without verification)",
+        "{name}: {} requires {what}, which cannot be verified (--disable-content-trust pulls without verification)",
         path.display()
     )]
     Unverifiable {
         /// The whole name of the image.
         name: String,
         /// The requirement, as the policy names it: `signedBy`, for example.
-        kind: String,
+        what: String,
         /// The path of the policy.
         path: PathBuf,
+    },
+    /// A requirement is not valid, or what it names.
+    #[error("{}: sigstoreSigned: {reason}", path.display())]
+    Requirement {
+        /// The path of the policy, or of a file that it names.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
     },
 }
 
@@ -65,10 +80,107 @@ struct Document {
     transports: BTreeMap<String, BTreeMap<String, Vec<Requirement>>>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+/// A requirement, as it is written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct Requirement {
     #[serde(rename = "type")]
     kind: String,
+    key_path: Option<PathBuf>,
+    key_paths: Option<Vec<PathBuf>>,
+    key_data: Option<String>,
+    key_datas: Option<Vec<String>>,
+    pki: Option<Authorities>,
+    signed_identity: Option<Identity>,
+    #[serde(flatten)]
+    other: BTreeMap<String, Value>,
+}
+
+/// Certificates of one's own (`pki`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Authorities {
+    ca_roots_path: Option<PathBuf>,
+    ca_roots_data: Option<String>,
+    ca_intermediates_path: Option<PathBuf>,
+    ca_intermediates_data: Option<String>,
+    subject_email: Option<String>,
+    subject_hostname: Option<String>,
+}
+
+/// Which name must have been signed (containers-policy.json(5), "signedIdentity").
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Identity {
+    /// The name of the image, tag or digest and all.
+    MatchExact,
+    /// The name of the image, or any of its repository if the image is named by its digest.
+    #[default]
+    MatchRepoDigestOrExact,
+    /// Any of the image's repository.
+    MatchRepository,
+    /// This name.
+    ExactReference {
+        /// The name.
+        docker_reference: String,
+    },
+    /// Any of this repository.
+    ExactRepository {
+        /// The repository.
+        docker_repository: String,
+    },
+    /// As [`Self::MatchRepoDigestOrExact`], of an image under another name.
+    RemapIdentity {
+        /// What the image's name begins with.
+        prefix: String,
+        /// What the signed one begins with.
+        signed_prefix: String,
+    },
+}
+
+impl Identity {
+    /// Whether a signature of `signed` is one of the image `name`.
+    #[must_use]
+    pub fn fits(&self, signed: &str, name: &ImageName) -> bool {
+        let Ok(signed) = signed.parse::<ImageName>() else { return false };
+        let repository = |name: &ImageName| format!("{}/{}", name.registry(), name.repository());
+        let is_same = |other: &ImageName| repository(&signed) == repository(other);
+        // A tag that nobody wrote is none.
+        let exact = |other: &ImageName| {
+            is_same(other)
+                && !signed.has_default_tag()
+                && signed.digest() == other.digest()
+                && signed.tag() == other.tag()
+        };
+        let usual = |other: &ImageName| if other.digest().is_some() { is_same(other) } else { exact(other) };
+        match self {
+            Self::MatchExact => exact(name),
+            Self::MatchRepoDigestOrExact => usual(name),
+            Self::MatchRepository => is_same(name),
+            Self::ExactReference { docker_reference } => docker_reference.parse().is_ok_and(|wanted| exact(&wanted)),
+            Self::ExactRepository { docker_repository } => {
+                docker_repository.parse().is_ok_and(|wanted| is_same(&wanted))
+            }
+            Self::RemapIdentity { prefix, signed_prefix } => {
+                let whole = name.to_string();
+                match whole.strip_prefix(prefix.as_str()) {
+                    Some(rest) if rest.is_empty() || rest.starts_with(['/', ':', '@']) => {
+                        format!("{signed_prefix}{rest}").parse().is_ok_and(|wanted| usual(&wanted))
+                    }
+                    _ => usual(name),
+                }
+            }
+        }
+    }
+}
+
+/// A signature that an image must have.
+#[derive(Clone, Debug)]
+pub struct Demand {
+    /// Whose.
+    pub signers: Signers,
+    /// Of which name.
+    pub identity: Identity,
 }
 
 impl Policy {
@@ -93,23 +205,91 @@ impl Policy {
         }
     }
 
-    /// Asks whether an image may be pulled. `is_trusted` says that a person accepts it without its signature.
+    /// Asks whether an image may be pulled, and which signatures it must have for that. `is_trusted` says that a person accepts it
+    /// without them.
     ///
     /// # Errors
-    /// [`PolicyError::Rejected`], [`PolicyError::Unverifiable`].
-    pub fn check(&self, reference: &Reference, is_trusted: bool) -> Result<(), PolicyError> {
-        let Some((path, document)) = &self.document else { return Ok(()) };
+    /// [`PolicyError`].
+    pub fn check(&self, reference: &Reference, is_trusted: bool) -> Result<Vec<Demand>, PolicyError> {
+        let Some((path, document)) = &self.document else { return Ok(Vec::new()) };
+        let mut demands = Vec::new();
         for requirement in document.requirements(reference) {
             let name = reference.to_string();
             match requirement.kind.as_str() {
                 "insecureAcceptAnything" => {}
                 "reject" => return Err(PolicyError::Rejected { name, path: path.clone() }),
                 _ if is_trusted => {}
-                kind => return Err(PolicyError::Unverifiable { name, kind: kind.to_owned(), path: path.clone() }),
+                "sigstoreSigned" => match requirement.strange() {
+                    None => demands.push(requirement.demand(path)?),
+                    Some(what) => {
+                        let what = format!("sigstoreSigned with {what}");
+                        return Err(PolicyError::Unverifiable { name, what, path: path.clone() });
+                    }
+                },
+                "signedBy" => {
+                    let what = "signedBy, a signature of GPG".to_owned();
+                    return Err(PolicyError::Unverifiable { name, what, path: path.clone() });
+                }
+                kind => {
+                    return Err(PolicyError::Unverifiable { name, what: kind.to_owned(), path: path.clone() });
+                }
             }
         }
-        Ok(())
+        Ok(demands)
     }
+}
+
+impl Requirement {
+    /// A field that is not understood, and may demand more than is verified: Fulcio's and Rekor's, for example.
+    fn strange(&self) -> Option<&str> {
+        self.other.keys().next().map(String::as_str)
+    }
+
+    /// Whose signature is demanded.
+    fn demand(&self, path: &Path) -> Result<Demand, PolicyError> {
+        let wrong = |path: &Path, reason: String| PolicyError::Requirement { path: path.into(), reason };
+        let mut signers = Signers::default();
+        for file in self.key_path.iter().chain(self.key_paths.iter().flatten()) {
+            let text = text(file)?;
+            signers.keys.push(PublicKey::parse(&text).map_err(|error| wrong(file, error.to_string()))?);
+        }
+        for data in self.key_data.iter().chain(self.key_datas.iter().flatten()) {
+            let text = decoded(data).ok_or_else(|| wrong(path, "keyData is not base64".into()))?;
+            signers.keys.push(PublicKey::parse(&text).map_err(|error| wrong(path, error.to_string()))?);
+        }
+        if let Some(pki) = &self.pki {
+            let either = |file: &Option<PathBuf>, data: &Option<String>| match (file, data) {
+                (Some(file), _) => text(file),
+                (None, Some(data)) => decoded(data).ok_or_else(|| wrong(path, "a certificate is not base64".into())),
+                (None, None) => Ok(String::new()),
+            };
+            let roots = either(&pki.ca_roots_path, &pki.ca_roots_data)?;
+            let intermediates = either(&pki.ca_intermediates_path, &pki.ca_intermediates_data)?;
+            let identities = [&pki.subject_email, &pki.subject_hostname];
+            let mut identities = identities.into_iter().flatten();
+            let identity = match (identities.next(), identities.next()) {
+                (Some(identity), None) => identity.clone(),
+                (None, _) => return Err(wrong(path, "pki needs subjectEmail or subjectHostname".into())),
+                (Some(_), Some(_)) => {
+                    return Err(wrong(path, "pki has both subjectEmail and subjectHostname, give one".into()));
+                }
+            };
+            let authority = Authority::new(&roots, &intermediates, Some(identity));
+            signers.authority = Some(authority.map_err(|error| wrong(path, format!("pki: {error}")))?);
+        }
+        if signers.keys.is_empty() && signers.authority.is_none() {
+            return Err(wrong(path, "it names no key (keyPath, keyPaths, keyData, keyDatas or pki)".into()));
+        }
+        Ok(Demand { signers, identity: self.signed_identity.clone().unwrap_or_default() })
+    }
+}
+
+fn text(path: &Path) -> Result<String, PolicyError> {
+    Ok(std::fs::read_to_string(path).during("read", path)?)
+}
+
+fn decoded(data: &str) -> Option<String> {
+    STANDARD.decode(data).ok().and_then(|bytes| String::from_utf8(bytes).ok())
 }
 
 impl Document {
@@ -166,5 +346,59 @@ mod tests {
         assert!(policy.check(&"a.corp.example/other:1".parse().unwrap(), true).is_err());
         assert!(Policy::default().check(&"a/b".parse().unwrap(), false).is_ok());
         assert!(Policy::parse("policy.json".into(), b"{}").is_err());
+    }
+
+    #[test]
+    fn a_demand_that_is_not_understood_is_not_met() {
+        let key = STANDARD.encode("x");
+        for (requirement, said) in [
+            (r#"{"type":"sigstoreSigned"}"#.to_owned(), "names no key"),
+            (format!(r#"{{"type":"sigstoreSigned","keyData":"{key}"}}"#), "no public key"),
+            (r#"{"type":"sigstoreSigned","keyData":"?"}"#.to_owned(), "not base64"),
+            (r#"{"type":"sigstoreSigned","keyPath":"/nowhere/key.pub"}"#.to_owned(), "/nowhere/key.pub"),
+            (r#"{"type":"sigstoreSigned","rekorPublicKeyPath":"x"}"#.to_owned(), "with rekorPublicKeyPath"),
+            (r#"{"type":"sigstoreSigned","fulcio":{}}"#.to_owned(), "with fulcio"),
+            (r#"{"type":"sigstoreSigned","pki":{"subjectEmail":"a@b"}}"#.to_owned(), "no certificate"),
+            (r#"{"type":"sigstoreSigned","pki":{}}"#.to_owned(), "needs subjectEmail"),
+            (r#"{"type":"signedBy","keyType":"GPGKeys"}"#.to_owned(), "GPG"),
+            (r#"{"type":"new"}"#.to_owned(), "requires new"),
+        ] {
+            let policy = Policy::parse("policy.json".into(), format!("{{\"default\":[{requirement}]}}").as_bytes());
+            let error = policy.unwrap().check(&"a/b".parse().unwrap(), false).unwrap_err();
+            let line = match std::error::Error::source(&error) {
+                Some(source) => format!("{error}: {source}"),
+                None => error.to_string(),
+            };
+            assert!(line.contains(said), "{requirement}: {line}");
+        }
+    }
+
+    #[test]
+    fn the_name_that_was_signed_is_the_images() {
+        let exact = |reference: &str| Identity::ExactReference { docker_reference: reference.into() };
+        let repository = |name: &str| Identity::ExactRepository { docker_repository: name.into() };
+        let remap = Identity::RemapIdentity { prefix: "m.c/x".into(), signed_prefix: "a.b/y".into() };
+        let digest = format!("a.b/c@sha256:{}", "0".repeat(64));
+        use Identity::{MatchExact, MatchRepoDigestOrExact, MatchRepository};
+        for (identity, signed, name, fits) in [
+            (MatchExact, "a.b/c:1", "a.b/c:1", true),
+            (MatchExact, "a.b/c", "a.b/c:1", false),
+            (MatchExact, "a.b/c", "a.b/c", false),
+            (MatchRepoDigestOrExact, "a.b/c:1", "a.b/c:1", true),
+            (MatchRepoDigestOrExact, "a.b/c", "a.b/c:1", false),
+            (MatchRepoDigestOrExact, "a.b/c", digest.as_str(), true),
+            (MatchRepository, "a.b/c", "a.b/c:1", true),
+            (MatchRepository, "index.docker.io/library/c", "c:1", true),
+            (MatchRepository, "a.b/d", "a.b/c:1", false),
+            (exact("o.p/q:2"), "o.p/q:2", "a.b/c:1", true),
+            (exact("o.p/q:2"), "a.b/c:1", "a.b/c:1", false),
+            (repository("o.p/q"), "o.p/q", "a.b/c:1", true),
+            (remap.clone(), "a.b/y/z:1", "m.c/x/z:1", true),
+            (remap.clone(), "m.c/x/z:1", "m.c/x/z:1", false),
+            (remap, "m.c/xx:1", "m.c/xx:1", true),
+            (MatchRepository, "not a name", "a.b/c:1", false),
+        ] {
+            assert_eq!(identity.fits(signed, &name.parse().unwrap()), fits, "{identity:?} {signed} {name}");
+        }
     }
 }

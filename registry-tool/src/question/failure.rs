@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use super::manifest::ManifestError;
 use crate::client::ClientError;
+use crate::trust::signature::TrustError;
 
 /// Why one place gave nothing.
 #[derive(Debug, Error)]
@@ -41,6 +42,14 @@ pub enum EndpointError {
         /// How many bytes arrived.
         actual: u64,
     },
+    /// The image is not signed as it must be.
+    #[error("{host}")]
+    Untrusted {
+        /// The registry's host and port.
+        host: String,
+        /// What its signatures lack.
+        source: TrustError,
+    },
     /// The registry has lost a part of the image.
     #[error(transparent)]
     Incomplete(ClientError),
@@ -66,7 +75,7 @@ fn has(offered: &[String]) -> String {
 
 impl EndpointError {
     /// Whether the place answered that it has no such thing.
-    fn is_absence(&self) -> bool {
+    pub(crate) fn is_absence(&self) -> bool {
         matches!(self, Self::Client(error) if error.is_absence())
     }
 

@@ -68,16 +68,20 @@ pub async fn manifest(registry: &Registry, name: &ImageName) -> Result<Manifest,
         Some(Ok(digest)) => Some(digest),
         None => None,
     };
-    undamaged(async || {
+    let wanted = wanted.as_ref();
+    undamaged(move || async move {
         let document = registry.manifest(name.digest().or(name.tag()).unwrap_or("latest")).await?;
-        Manifest::named(&document, wanted.as_ref())
+        Manifest::named(&document, wanted)
             .map_err(|source| EndpointError::Manifest { host: registry.host().to_owned(), source })
     })
     .await
 }
 
 /// Asks once more for what is not what its digest says: a byte may have been damaged on the way.
-async fn undamaged<T>(read: impl AsyncFn() -> Result<T, EndpointError>) -> Result<T, EndpointError> {
+async fn undamaged<T, F>(read: impl Fn() -> F) -> Result<T, EndpointError>
+where
+    F: Future<Output = Result<T, EndpointError>>,
+{
     match read().await {
         Err(error) if error.is_damage() => {
             info!(error = error.line(), "asking again");
@@ -110,9 +114,17 @@ pub async fn choose(registry: &Registry, top: Manifest, choice: &Choice) -> Resu
 pub async fn config(registry: &Registry, manifest: &Manifest) -> Result<Vec<u8>, EndpointError> {
     let Content::Image(blobs) = &manifest.content else { return Ok(Vec::new()) };
     let config: &Descriptor = blobs.first().expect("an image's first blob is its config");
-    undamaged(async || {
-        let bytes = registry.small_blob(config.digest().as_ref()).await?;
-        verified(registry, config, bytes)
+    small(registry, config).await
+}
+
+/// A small blob, verified.
+///
+/// # Errors
+/// As [`config`].
+pub(crate) async fn small(registry: &Registry, blob: &Descriptor) -> Result<Vec<u8>, EndpointError> {
+    undamaged(move || async move {
+        let bytes = registry.small_blob(blob.digest().as_ref()).await?;
+        verified(registry, blob, bytes)
     })
     .await
 }
@@ -197,7 +209,7 @@ async fn narrow(registry: &Registry, top: Manifest, platform: &Platform) -> Resu
 
 /// A document that an index refers to.
 async fn promised(registry: &Registry, descriptor: &Descriptor) -> Result<Manifest, EndpointError> {
-    undamaged(async || {
+    undamaged(move || async move {
         let document = registry.manifest(descriptor.digest().as_ref()).await?;
         let manifest = Manifest::promised(descriptor, document.bytes);
         manifest.map_err(|source| EndpointError::Manifest { host: registry.host().to_owned(), source })

@@ -72,6 +72,16 @@ pub(super) enum Caller {
     User(String),
 }
 
+impl Caller {
+    /// The name of a user.
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Nobody => None,
+            Self::User(name) => Some(name),
+        }
+    }
+}
+
 impl Access {
     /// The users of a file. It is read again whenever it has changed.
     ///

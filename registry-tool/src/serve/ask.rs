@@ -7,20 +7,33 @@ use hyper::{HeaderMap, Method};
 use image_tool::address::digest::{self, Digest};
 use oci_distribution::errors::OciErrorCode;
 
-use super::access::Access;
-use super::failure::Failure;
+use super::access::{Access, Caller};
+use super::failure::{Failure, blocking};
 use super::metrics::Metrics;
+use super::mirror::{Fetch, Mirror, Origin};
 use super::namespace::{Namespace, Place};
 use super::route::Query;
+use super::rules::{Right, Rules};
 use super::settings::Settings;
-use crate::reference::{is_repository, is_tag};
+use super::store::Store;
+use crate::reference::{ImageName, is_repository, is_tag};
+
+/// Who is let in, and what they may do.
+#[derive(Default)]
+pub struct Guard {
+    /// Who may come in; everybody, if there is none.
+    pub access: Option<Access>,
+    /// What they may do with which repositories; everything, if there is none.
+    pub rules: Option<Rules>,
+}
 
 /// What every request meets.
 pub(super) struct Hall {
     pub(super) namespace: Namespace,
     pub(super) settings: Settings,
-    /// Who may come in; everybody, if there is none.
-    pub(super) access: Option<Access>,
+    pub(super) guard: Guard,
+    /// Where that comes from which the namespace lacks.
+    pub(super) mirror: Option<Mirror>,
     pub(super) is_encrypted: bool,
     pub(super) metrics: Metrics,
 }
@@ -31,6 +44,7 @@ pub(super) struct Ask {
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
     pub(super) query: Query,
+    pub(super) caller: Caller,
 }
 
 impl Ask {
@@ -54,7 +68,68 @@ impl Ask {
     /// `NAME_INVALID`, `NAME_UNKNOWN`.
     pub(super) fn place(&self, name: &str) -> Result<Place, Failure> {
         check(name)?;
-        self.hall.namespace.find(name, self.host())?.ok_or_else(|| unknown(name))
+        self.find(name)?.ok_or_else(|| unknown(name))
+    }
+
+    /// As [`Self::place`]; `None` if there is none.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub(super) fn find(&self, name: &str) -> Result<Option<Place>, Failure> {
+        let origin = self.origin(name);
+        Ok(self.hall.namespace.find(origin.repository, origin.host)?)
+    }
+
+    /// Which registry's repository a name means.
+    pub(super) fn origin<'a>(&'a self, name: &'a str) -> Origin<'a> {
+        match &self.hall.mirror {
+            Some(mirror) => mirror.origin(name, self.host()),
+            None => Origin { host: self.host(), repository: name, is_mirrored: false },
+        }
+    }
+
+    /// The name of an image at the registry that it is fetched from, by tag or digest, if that is mirrored here.
+    ///
+    /// # Errors
+    /// `NAME_INVALID`.
+    pub(super) fn elsewhere(&self, name: &str, reference: &str) -> Result<Option<(&Mirror, ImageName)>, Failure> {
+        check(name)?;
+        let origin = self.origin(name);
+        let (Some(mirror), Some(host), true) = (&self.hall.mirror, origin.host, origin.is_mirrored) else {
+            return Ok(None);
+        };
+        let mark = if reference.contains(':') { '@' } else { ':' };
+        let image = format!("{host}/{}{mark}{reference}", origin.repository).parse::<ImageName>();
+        let image = image.map_err(|error| Failure::bad(OciErrorCode::NameInvalid, error.to_string()))?;
+        Ok(Some((mirror, image)))
+    }
+
+    /// How an image, or a blob by its digest, is fetched from elsewhere; `None` if it is not.
+    ///
+    /// # Errors
+    /// `NAME_INVALID`, and those of the disk.
+    pub(super) async fn fetch(self: &Arc<Self>, name: &str, reference: &str) -> Result<Option<Fetch<'_>>, Failure> {
+        let Some((mirror, image)) = self.elsewhere(name, reference)? else { return Ok(None) };
+        let (asked, repository) = (Arc::clone(self), name.to_owned());
+        let place = blocking(move || asked.place(&repository)).await?;
+        let tag = match image.digest() {
+            Some(_) => None,
+            None => {
+                let text = Store::reference(&place.repository, image.tag().unwrap_or("latest"));
+                let invalid =
+                    |error: image_tool::address::Error| Failure::bad(OciErrorCode::NameInvalid, error.to_string());
+                Some(text.parse().map_err(invalid)?)
+            }
+        };
+        Ok(Some(mirror.fetch(place.store, image, tag)))
+    }
+
+    /// Whether the client may do something with a repository.
+    pub(super) fn may(&self, right: Right, name: &str) -> bool {
+        let Some(rules) = &self.hall.guard.rules else { return true };
+        let origin = self.origin(name);
+        let spellings = self.hall.namespace.spellings(origin.repository, origin.host);
+        rules.allow(self.caller.name(), &spellings, right)
     }
 
     /// Whether the client takes an answer of a media type.

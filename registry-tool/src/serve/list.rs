@@ -13,38 +13,48 @@ use serde_json::{Value, json};
 use super::ask::{Ask, check, parse_digest, unknown};
 use super::content::{Answer, document, set};
 use super::failure::{Failure, blocking};
-use super::namespace::{Namespace, joined};
+use super::namespace::joined;
+use super::rules::Right;
 use super::store::catalog::Document;
 
 /// How large a page of referrers may become, in bytes: clients read no more than 4 MiB of a document.
 const PAGE: usize = 3 << 20;
 
-/// The names of all repositories, in order.
-pub(super) fn names(namespace: &Namespace) -> Result<BTreeSet<String>, Failure> {
+/// The names of all repositories that the client may read, in order.
+pub(super) fn names(ask: &Ask) -> Result<BTreeSet<String>, Failure> {
     let mut names = BTreeSet::new();
-    for (prefix, store) in namespace.stores()? {
+    for (prefix, store) in ask.hall.namespace.stores()? {
         let catalog = store.catalog()?;
         names.extend(catalog.repositories().map(|(name, _)| joined(&prefix, name)));
     }
+    names.retain(|name| ask.may(Right::Pull, name));
     Ok(names)
 }
 
 /// The repositories: the catalog of docker's registry, which the distribution-spec leaves to extensions.
 pub(super) async fn catalog(ask: Arc<Ask>) -> Result<Answer, Failure> {
     blocking(move || {
-        let (page, more) = page(&ask, names(&ask.hall.namespace)?)?;
+        let (page, more) = page(&ask, names(&ask)?)?;
         Ok(listed(&ask, &json!({ "repositories": page }), "/v2/_catalog", &page, more))
     })
     .await
 }
 
-/// The tags of a repository.
+/// The tags of a repository: those at its registry too, if that is mirrored.
 pub(super) async fn tags(ask: Arc<Ask>, name: String) -> Result<Answer, Failure> {
+    let elsewhere = match ask.elsewhere(&name, "latest")? {
+        Some((mirror, image)) => Some(mirror.tags(&image).await),
+        None => None,
+    };
     blocking(move || {
         let place = ask.place(&name)?;
         let catalog = place.store.catalog()?;
-        let tags = match catalog.repository(&place.repository) {
-            Some(repository) => repository.tags.keys().cloned().collect(),
+        let tags: BTreeSet<String> = match catalog.repository(&place.repository) {
+            Some(repository) => {
+                let elsewhere = elsewhere.and_then(Result::ok).into_iter().flatten();
+                repository.tags.keys().cloned().chain(elsewhere).collect()
+            }
+            None if elsewhere.is_some() => elsewhere.transpose()?.into_iter().flatten().collect(),
             // A layout that is a repository may have no tag yet.
             None if place.repository.is_empty() => BTreeSet::new(),
             None => return Err(unknown(&name)),
@@ -88,7 +98,7 @@ pub(super) async fn referrers(ask: Arc<Ask>, name: String, digest: &str) -> Resu
             ask.query.get("artifactType").filter(|wanted| !wanted.is_empty()).map(|text| text.replace(' ', "+"));
         let mut manifests = Vec::new();
         let mut next = None;
-        if let Some(place) = ask.hall.namespace.find(&name, ask.host())? {
+        if let Some(place) = ask.find(&name)? {
             let catalog = place.store.catalog()?;
             let last = ask.query.get("last").unwrap_or_default();
             let mut size = 0;

@@ -131,6 +131,37 @@ impl Namespace {
         Ok(None)
     }
 
+    /// Every name that means the same repository. `host` is the registry that a proxy's client means by it.
+    pub(super) fn spellings(&self, name: &str, host: Option<&str>) -> Vec<String> {
+        let within = |prefix: &str, rest: &str| {
+            let full = if rest.is_empty() { String::new() } else { familiar(rest).0 };
+            let library = (!full.is_empty() && !full.contains('/')).then(|| format!("library/{full}"));
+            [Some(full), library].into_iter().flatten().map(|full| joined(prefix, &full)).collect()
+        };
+        for mount in &self.mounts {
+            let Some(rest) = below(name, &mount.prefix) else { continue };
+            if !mount.is_folder {
+                return match host {
+                    Some(host) if mount.prefix.is_empty() => within("", &format!("{host}/{rest}")),
+                    _ => within(&mount.prefix, rest),
+                };
+            }
+            for (end, _) in rest.match_indices('/').chain([(rest.len(), "")]) {
+                let (layout, rest) = (&rest[..end], rest[end..].trim_start_matches('/'));
+                if is_layout(&mount.path.join(layout)) {
+                    return within(&joined(&mount.prefix, layout), rest);
+                }
+            }
+        }
+        vec![name.to_owned()]
+    }
+
+    /// Whether all is in one layout that stands for no single repository.
+    #[must_use]
+    pub fn is_one_layout(&self) -> bool {
+        matches!(&self.mounts[..], [mount] if !mount.is_folder)
+    }
+
     /// The repository of a name, for what is pushed to it. In a folder of layouts, one is made if there is none.
     ///
     /// # Errors

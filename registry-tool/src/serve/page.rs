@@ -70,7 +70,7 @@ fn rows(ask: &Ask, all: impl Iterator<Item = String>, path: &str) -> (Vec<String
 }
 
 fn repositories(ask: &Ask) -> Result<String, Failure> {
-    let (names, link) = rows(ask, names(&ask.hall.namespace)?.into_iter(), "/");
+    let (names, link) = rows(ask, names(ask)?.into_iter(), "/");
     let mut text = format!("<h1>Registry {}</h1>\n", host(ask));
     if names.is_empty() {
         let _ = writeln!(text, "<p>There is no image. To push one:</p>\n<pre>docker push {}/NAME</pre>", host(ask));

@@ -23,7 +23,7 @@ use super::pull::name_content;
 use super::push::target;
 use super::receive::collect;
 use super::store::Store;
-use super::store::catalog::{Document, is_document};
+use super::store::catalog::{Document, is_document, is_elsewhere};
 use crate::reference::is_tag;
 
 /// How many tags one manifest may be pushed with. The spec wants ten at least.
@@ -183,16 +183,15 @@ fn enter(index: &mut Index, document: &Document, refs: &[RefName]) -> Result<(),
     Ok(())
 }
 
-/// Every blob of an image must be there. The manifests of an index need not: an index may name more than a registry has. Nor need
-/// what may not be distributed, nor what the manifest itself holds.
+/// Every blob of an image must be there, except those from elsewhere. The manifests of an index need not: an index may name more than
+/// a registry has.
 fn check_blobs(store: &Store, document: &Document) -> Result<(), Failure> {
     if is_index(&document.descriptor) {
         return Ok(());
     }
     let mut missing = Vec::new();
     for blob in &document.blobs {
-        let media_type = blob.media_type().to_string();
-        if media_type.contains(".nondistributable.") || media_type.contains(".foreign.") {
+        if is_elsewhere(blob) {
             continue;
         }
         match store.blob(blob.digest())? {

@@ -19,6 +19,7 @@ use super::namespace::Place;
 use super::pull::name_content;
 use super::range::chunk;
 use super::receive::append;
+use super::rules::Right;
 use super::store::{OCTETS, Store};
 
 /// How long a request waits for another one to the same upload: a client that lost its connection comes back before the server has
@@ -95,12 +96,13 @@ fn mounted(ask: &Ask, name: &str, digest: &Digest) -> Result<bool, Failure> {
     if place.store.blob(digest)?.is_some() {
         return Ok(true);
     }
-    // Without a source, any layout in use will do.
+    // Without a source, any layout in use will do, if everybody may read each of them.
     let sources = match ask.query.get("from") {
-        Some(from) if check(from).is_ok() => {
+        Some(from) if check(from).is_ok() && ask.may(Right::Pull, from) => {
             ask.hall.namespace.find(from, None)?.into_iter().map(|place| place.store).collect()
         }
         Some(_) => Vec::new(),
+        None if ask.hall.guard.rules.is_some() => Vec::new(),
         None => ask.hall.namespace.opened(),
     };
     for source in sources {

@@ -19,20 +19,20 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher as Connections};
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
-use tokio_rustls::TlsAcceptor;
 
-use super::access::Access;
-use super::ask::Hall;
+use super::ask::{Guard, Hall};
 use super::dispatch;
 use super::metrics::Metrics;
+use super::mirror::Mirror;
 use super::namespace::Namespace;
 use super::route::Route;
 use super::settings::Settings;
+use super::tls::Certificate;
+use super::upstream::Upstream;
 use super::visit::{Told, Visit, Watcher};
 
 /// How much of a request's head, or of an answer, is kept in memory for a connection.
@@ -41,23 +41,27 @@ const BUFFER: usize = 64 << 10;
 /// A registry, ready to serve.
 pub struct Server {
     hall: Arc<Hall>,
-    tls: Option<TlsAcceptor>,
+    certificate: Option<Arc<Certificate>>,
     watcher: Watcher,
 }
 
 impl Server {
-    /// A registry of a namespace, for everybody unless `access` says for whom. `watcher` is told of each request.
+    /// A registry of a namespace, for everybody unless `guard` says for whom. What the namespace lacks comes from `upstream`, if there
+    /// is one. With a certificate it speaks TLS. `watcher` is told of each request.
     #[must_use]
     pub fn new(
         namespace: Namespace,
         settings: Settings,
-        access: Option<Access>,
-        tls: Option<Arc<ServerConfig>>,
+        guard: Guard,
+        upstream: Option<Upstream>,
+        certificate: Option<Arc<Certificate>>,
         watcher: Watcher,
     ) -> Self {
-        let is_encrypted = tls.is_some();
-        let hall = Arc::new(Hall { namespace, settings, access, is_encrypted, metrics: Metrics::default() });
-        Self { hall, tls: tls.map(TlsAcceptor::from), watcher }
+        let is_encrypted = certificate.is_some();
+        let mirror = upstream.map(|upstream| Mirror::new(upstream, settings.trust));
+        let metrics = Metrics::default();
+        let hall = Arc::new(Hall { namespace, settings, guard, mirror, is_encrypted, metrics });
+        Self { hall, certificate, watcher }
     }
 
     /// Serves until `stop` is ready; then nothing new is begun, and what is in progress may end within the grace of the settings.
@@ -68,7 +72,7 @@ impl Server {
         let server = Arc::new(self);
         let graceful = GracefulShutdown::new();
         let slots = Arc::new(Semaphore::new(server.hall.settings.max_connections));
-        let rounds = tokio::spawn(sweep(Arc::clone(&server.hall)));
+        let rounds = tokio::spawn(sweep(Arc::clone(&server)));
         let accepting = listeners.into_iter().map(|listener| {
             let (server, slots) = (Arc::clone(&server), Arc::clone(&slots));
             let graceful = &graceful;
@@ -127,7 +131,7 @@ impl Server {
         // Reading has no limit here: a request whose blob is being written to a slow disk is silent too.
         stream.set_write_timeout(Some(timeout));
         let stream = Box::pin(stream);
-        match self.tls.clone() {
+        match self.certificate.as_ref().map(|certificate| certificate.acceptor()) {
             None => self.converse(stream, peer, connections).await,
             Some(tls) => match tokio::time::timeout(timeout, tls.accept(stream)).await {
                 Ok(Ok(stream)) => self.converse(stream, peer, connections).await,
@@ -194,10 +198,19 @@ fn is_fleeting(error: &io::Error) -> bool {
         || Errno::from_io_error(error).is_some_and(|error| fleeting.contains(&error))
 }
 
-/// Gives up, again and again, what nobody waits for any more.
-async fn sweep(hall: Arc<Hall>) {
+/// Gives up, again and again, what nobody waits for any more, and looks for a new certificate.
+async fn sweep(server: Arc<Server>) {
+    let hall = &server.hall;
     loop {
         tokio::time::sleep(hall.namespace.round()).await;
+        if let Some(mirror) = &hall.mirror {
+            mirror.expire();
+        }
+        if let Some(certificate) = &server.certificate
+            && let Err(error) = certificate.renew_if_changed()
+        {
+            tracing::warn!("{error}");
+        }
         for store in hall.namespace.opened() {
             // The next round tries again.
             let _ = tokio::task::spawn_blocking(move || store.sweep()).await;

@@ -15,6 +15,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// How long a connection may be silent: before a request, within its body, or taking no more of an answer.
     pub timeout: Duration,
+    /// For how long it is believed which image a tag of a mirrored registry has.
+    pub trust: Duration,
     /// How long requests in progress may go on once the server is to stop.
     pub grace: Duration,
 }
@@ -27,6 +29,7 @@ impl Default for Settings {
             max_blob: None,
             max_connections: 512,
             timeout: Duration::from_secs(60),
+            trust: Duration::ZERO,
             grace: Duration::from_secs(10),
         }
     }

@@ -1,7 +1,7 @@
 //! A blob on its way out: read in pieces as the client takes them, and verified while it is sent.
 
 use std::fs::File;
-use std::future::Future as _;
+use std::future::Future;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use image_tool::address::digest::{Digest, Hasher};
 use rustix::io::{Errno, ReadWriteFlags};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// How much is read at once: enough that the system calls do not count, little enough that a thousand clients fit into memory.
@@ -18,6 +19,57 @@ const PIECE: usize = 128 << 10;
 
 /// What becomes known at the end of a blob: whether it is sound.
 type Verdict = Box<dyn FnOnce(bool) + Send + Sync>;
+
+/// How far a blob has come that is still arriving.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Growth {
+    /// The file that it is written to, once there is one.
+    pub(super) file: Option<Arc<File>>,
+    /// How many bytes are there.
+    pub(super) size: u64,
+    /// Whether it ended well, once it has ended.
+    pub(super) end: Option<bool>,
+}
+
+/// A blob that is still arriving.
+struct Arrival {
+    growth: watch::Receiver<Growth>,
+    /// The size of the whole blob.
+    total: u64,
+    /// Ready once it has grown, with whether anybody still sees to that.
+    waiting: Option<Pin<Box<dyn Future<Output = bool> + Send + Sync>>>,
+}
+
+impl Arrival {
+    /// How many bytes may be sent from `offset` on. The last one only goes out once the blob is known to be sound.
+    fn ready(&mut self, offset: u64, context: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        loop {
+            let (size, end) = {
+                let state = self.growth.borrow_and_update();
+                (state.size, state.end)
+            };
+            let there = match end {
+                Some(true) => self.total.saturating_sub(offset),
+                Some(false) => return Poll::Ready(Err(io::Error::other("the blob did not arrive whole"))),
+                None => size.min(self.total.saturating_sub(1)).saturating_sub(offset),
+            };
+            if there > 0 {
+                self.waiting = None;
+                return Poll::Ready(Ok(there));
+            }
+            let growth = &self.growth;
+            let waiting = self.waiting.get_or_insert_with(|| {
+                let mut growth = growth.clone();
+                Box::pin(async move { growth.changed().await.is_ok() })
+            });
+            let is_alive = ready!(waiting.as_mut().poll(context));
+            self.waiting = None;
+            if !is_alive && self.growth.borrow().end.is_none() {
+                return Poll::Ready(Err(io::Error::other("the blob arrives no more")));
+            }
+        }
+    }
+}
 
 /// A blob, or a part of it, as a stream of bytes.
 ///
@@ -31,11 +83,28 @@ pub(super) struct BlobStream {
     reading: Option<JoinHandle<io::Result<Vec<u8>>>>,
     /// Whether the file system reads only what is in memory, if asked to.
     is_eager: bool,
+    /// If the blob is still arriving.
+    arrival: Option<Arrival>,
 }
 
 impl BlobStream {
     pub(super) fn new(file: File, offset: u64, length: u64) -> Self {
-        Self { file: Arc::new(file), offset, left: length, check: None, reading: None, is_eager: true }
+        Self::of(Arc::new(file), offset, length, None)
+    }
+
+    /// A blob of `total` bytes, or a part of it, that is still arriving in `file`: each byte goes out once it is there.
+    pub(super) fn growing(
+        file: Arc<File>,
+        offset: u64,
+        length: u64,
+        total: u64,
+        growth: watch::Receiver<Growth>,
+    ) -> Self {
+        Self::of(file, offset, length, Some(Arrival { growth, total, waiting: None }))
+    }
+
+    fn of(file: Arc<File>, offset: u64, left: u64, arrival: Option<Arrival>) -> Self {
+        Self { file, offset, left, check: None, reading: None, is_eager: true, arrival }
     }
 
     /// Verifies the blob while it is sent, and tells the outcome. Only for one that is sent from its beginning to its end.
@@ -59,27 +128,33 @@ impl BlobStream {
                 self.reading = None;
                 read.unwrap_or_else(|error| Err(io::Error::other(error)))
             }
-            None => match self.at_hand() {
-                Some(piece) => Ok(piece),
-                None => {
-                    self.reading = Some(self.read_elsewhere());
-                    return self.poll_next(context);
+            None => {
+                let length = match &mut self.arrival {
+                    None => self.left,
+                    Some(arrival) => match ready!(arrival.ready(self.offset, context)) {
+                        Ok(there) => there.min(self.left),
+                        Err(error) => return Poll::Ready(Some(Err(error))),
+                    },
+                };
+                let length = usize::try_from(length).unwrap_or(usize::MAX).min(PIECE);
+                match self.at_hand(length) {
+                    Some(piece) => Ok(piece),
+                    None => {
+                        self.reading = Some(self.read_elsewhere(length));
+                        return self.poll_next(context);
+                    }
                 }
-            },
+            }
         };
         Poll::Ready(Some(piece.and_then(|piece| self.pass(piece))))
     }
 
-    fn next_length(&self) -> usize {
-        usize::try_from(self.left).unwrap_or(usize::MAX).min(PIECE)
-    }
-
     /// The next piece if the kernel has it in memory, as it mostly does: then no other thread is needed.
-    fn at_hand(&mut self) -> Option<Vec<u8>> {
+    fn at_hand(&mut self, length: usize) -> Option<Vec<u8>> {
         if !self.is_eager {
             return None;
         }
-        let mut piece = vec![0; self.next_length()];
+        let mut piece = vec![0; length];
         let slice = &mut [io::IoSliceMut::new(&mut piece)];
         match rustix::io::preadv2(&*self.file, slice, self.offset, ReadWriteFlags::NOWAIT) {
             Ok(0) => None,
@@ -95,8 +170,8 @@ impl BlobStream {
         }
     }
 
-    fn read_elsewhere(&self) -> JoinHandle<io::Result<Vec<u8>>> {
-        let (file, offset, length) = (Arc::clone(&self.file), self.offset, self.next_length());
+    fn read_elsewhere(&self, length: usize) -> JoinHandle<io::Result<Vec<u8>>> {
+        let (file, offset) = (Arc::clone(&self.file), self.offset);
         tokio::task::spawn_blocking(move || {
             let mut piece = vec![0; length];
             let count = loop {

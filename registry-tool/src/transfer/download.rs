@@ -23,6 +23,9 @@ use crate::client::{BlobStream, ClientError, Registry};
 /// that gives a byte at a time does not hold us for ever.
 const PROGRESS: u64 = 1 << 20;
 
+/// Is shown a blob in the making.
+pub type Show<'a> = dyn Fn(&BlobWriter) + Send + Sync + 'a;
+
 /// Why a blob did not arrive.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -62,12 +65,37 @@ pub async fn download(
     watcher: &Watcher,
     storing: Option<&Storing>,
 ) -> Result<(), DownloadError> {
+    get(registry, writer, descriptor, watcher, storing, &|_| {}).await
+}
+
+/// As [`download`], and shows the blob in the making to whoever reads it meanwhile. It is shown anew where it is begun anew.
+///
+/// # Errors
+/// As [`download`].
+pub async fn download_in_view(
+    registry: &Registry,
+    writer: &Writer,
+    descriptor: &Descriptor,
+    watcher: &Watcher,
+    show: &Show<'_>,
+) -> Result<(), DownloadError> {
+    get(registry, writer, descriptor, watcher, None, show).await
+}
+
+async fn get(
+    registry: &Registry,
+    writer: &Writer,
+    descriptor: &Descriptor,
+    watcher: &Watcher,
+    storing: Option<&Storing>,
+    show: &Show<'_>,
+) -> Result<(), DownloadError> {
     if writer.layout().has(descriptor) {
         settle(storing, writer, descriptor, Begun::not()).await?;
         watcher(Event::Done(descriptor, Outcome::Existed));
         return Ok(());
     }
-    let begun = match fetch(registry, writer, descriptor, watcher, storing).await {
+    let begun = match fetch(registry, writer, descriptor, watcher, storing, show).await {
         // A byte may have been damaged on the way, or by what an earlier run left; that is gone now. Once more from the start.
         Err(DownloadError::Layout(error @ layout::Error::BadBlob { .. })) => {
             let reason = match std::error::Error::source(&error) {
@@ -76,7 +104,7 @@ pub async fn download(
             };
             info!(digest = %descriptor.digest(), reason, "fetching again");
             watcher(Event::Retrying(descriptor, &reason));
-            fetch(registry, writer, descriptor, watcher, storing).await?
+            fetch(registry, writer, descriptor, watcher, storing, show).await?
         }
         other => other?,
     };
@@ -104,9 +132,11 @@ async fn fetch(
     descriptor: &Descriptor,
     watcher: &Watcher,
     storing: Option<&Storing>,
+    show: &Show<'_>,
 ) -> Result<Begun, DownloadError> {
     let mut blob = resume(writer, descriptor).await?;
     let begun = storing.map_or_else(Begun::not, |storing| storing.begin(&mut blob, descriptor));
+    show(&blob);
     if blob.size() > 0 {
         info!(digest = %descriptor.digest(), size = blob.size(), "resumed");
     }

@@ -24,6 +24,7 @@ use crate::question::manifest::Content;
 use crate::question::plan::Plan;
 use crate::question::query::{Choice, choose, manifest, plan};
 use crate::question::round::{Failure, Round};
+use crate::question::signature::meet;
 use crate::reference::ImageName;
 
 /// What to pull, and where to.
@@ -112,12 +113,14 @@ pub enum PullError {
 /// [`PullError::Nowhere`] holds what each place said.
 pub async fn pull(order: &Order<'_>, round: Round<'_>) -> Result<Pulled, PullError> {
     let target = Target::of(order)?;
-    let allow = |name: &ImageName| Ok(order.policy.check(name.reference(), order.is_trusted)?);
+    let allow = |name: &ImageName| Ok(order.policy.check(name.reference(), order.is_trusted).map(drop)?);
     let attempt = async |registry: Registry, name: &ImageName| {
         let top = manifest(&registry, name).await?;
         (order.watcher)(Event::Found { name, host: registry.host() });
         let digest = top.descriptor.digest().to_string();
         let image = choose(&registry, top, &order.choice).await?;
+        let demands = order.policy.check(name.reference(), order.is_trusted).map_err(everywhere)?;
+        meet(&registry, name, &demands, &[&digest, image.descriptor.digest().as_ref()]).await?;
         let plan = plan(&registry, image).await?;
         let address = target.pinned(name, &digest, &plan.top().descriptor)?;
         let is_newer = !target.has(&plan);

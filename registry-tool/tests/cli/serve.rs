@@ -4,6 +4,8 @@ mod access;
 mod client;
 mod find;
 mod limit;
+mod mirror;
 mod pull;
 mod push;
 mod remove;
+mod trust;

@@ -10,6 +10,7 @@ use crate::address::digest::{self, Digest, Hasher};
 use crate::archive::Error;
 use crate::layer::Compression;
 use crate::layer::entry::{Kind, Reader, Whole};
+use crate::layer::limit::Limits;
 use crate::layer::stream::default_limit;
 use crate::layout::{BlobWriter, MANIFEST_LIMIT, Writer};
 
@@ -40,23 +41,28 @@ pub(super) struct Archive<'a> {
     pub(super) files: BTreeMap<PathBuf, Stored>,
     links: HashMap<PathBuf, PathBuf>,
     pub(super) committed: BTreeSet<String>,
+    limits: Limits,
 }
 
 impl<'a> Archive<'a> {
-    pub(super) fn new(writer: &'a Writer) -> Self {
-        Self { writer, files: BTreeMap::new(), links: HashMap::new(), committed: BTreeSet::new() }
+    pub(super) fn new(writer: &'a Writer, limits: Limits) -> Self {
+        Self { writer, files: BTreeMap::new(), links: HashMap::new(), committed: BTreeSet::new(), limits }
     }
 
     pub(super) fn read<R: BufRead>(&mut self, input: R) -> Result<(), Error> {
         let mut reader = Reader::new(input);
         let mut memory = 0;
+        let most = self.limits.entries.map_or(FILES, |most| usize::try_from(most).unwrap_or(usize::MAX));
         while let Some(entry) = reader.next_entry()? {
             let path = normal(&entry.path);
-            if self.files.len() + self.links.len() >= FILES {
-                return Err(Error::TooMany { limit: FILES });
+            if self.files.len() + self.links.len() >= most {
+                return Err(Error::TooMany { limit: most });
             }
             match entry.kind {
                 Kind::File => {
+                    if let Some(limit) = self.limits.size.filter(|limit| entry.size > *limit) {
+                        return Err(malformed(&path, format!("{} bytes are more than {limit}", entry.size)));
+                    }
                     // A few bytes of an archive must not fill a disk with zeros.
                     if entry.size > default_limit(entry.stored()) {
                         return Err(malformed(&path, format!("{} bytes, of which nearly all are holes", entry.size)));

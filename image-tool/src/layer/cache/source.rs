@@ -61,10 +61,19 @@ impl Source {
     /// # Errors
     /// [`Error::Io`], [`Error::Blob`].
     pub fn start(&self) -> Result<Started, Error> {
-        let digest = self.descriptor.digest();
-        let mut blob = self.blob.try_clone().during("open", Path::new(digest.digest()))?;
-        blob.rewind().during("rewind", Path::new(digest.digest()))?;
-        Started::new(blob, &self.descriptor, &self.diff_id)
+        self.start_within(None)
+    }
+
+    /// As [`Self::start`], for an archive of at most so many bytes.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_within(&self, size: Option<u64>) -> Result<Started, Error> {
+        let name = Path::new(self.descriptor.digest().digest());
+        let mut blob = self.blob.try_clone().during("open", name)?;
+        blob.rewind().during("rewind", name)?;
+        let limit = size.unwrap_or_else(|| default_limit(self.descriptor.size()));
+        Started::within(blob, &self.descriptor, &self.diff_id, limit)
     }
 }
 
@@ -80,8 +89,17 @@ impl Started {
     /// # Errors
     /// [`Error::Blob`].
     pub fn new<R: Read + Send + 'static>(blob: R, descriptor: &Descriptor, diff_id: &Digest) -> Result<Self, Error> {
+        Self::within(blob, descriptor, diff_id, default_limit(descriptor.size()))
+    }
+
+    fn within<R: Read + Send + 'static>(
+        blob: R,
+        descriptor: &Descriptor,
+        diff_id: &Digest,
+        limit: u64,
+    ) -> Result<Self, Error> {
         let digest = descriptor.digest().clone();
-        match Stream::open(blob, descriptor, Some(diff_id), default_limit(descriptor.size())) {
+        match Stream::open(blob, descriptor, Some(diff_id), limit) {
             Ok(stream) => Ok(Self { stream, digest }),
             Err(source) => Err(Error::Blob { digest, source }),
         }
@@ -123,11 +141,12 @@ impl Started {
 /// # Errors
 /// [`Error`]. The directory is then incomplete.
 pub fn apply_all(sources: &[Source], root: Root, options: Options) -> Result<Skipped, Error> {
-    let mut applier = Applier::in_empty(root, options).map_err(Error::Tree)?;
-    let mut next = sources.first().map(Source::start).transpose()?;
+    let start = |source: &Source| source.start_within(options.size);
+    let mut next = sources.first().map(start).transpose()?;
+    let mut applier = Applier::in_empty(root, options.clone()).map_err(Error::Tree)?;
     for index in 0..sources.len() {
         let current = next.take();
-        next = sources.get(index + 1).map(Source::start).transpose()?;
+        next = sources.get(index + 1).map(start).transpose()?;
         if let Some(current) = current {
             current.apply(&mut applier)?;
         }

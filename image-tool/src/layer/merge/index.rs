@@ -58,7 +58,7 @@ pub fn entries(archive: Archive<'_>, limit: u64) -> Result<Vec<(Entry, u64)>, ap
 pub fn index<W: Write>(archives: &[Archive<'_>], uuid: [u8; 16], output: W, options: &Options) -> Result<u64, Error> {
     let failed = |archive: &Archive<'_>, source| Error::Apply { digest: archive.diff_id.clone(), source };
     let all = parallel::map(archives, |archive| {
-        entries(*archive, options.entries).map_err(|source| failed(archive, source))
+        entries(*archive, options.limits.entries()).map_err(|source| failed(archive, source))
     })?;
     let mut tree = Tree::new();
     let mut places = Vec::with_capacity(all.len());

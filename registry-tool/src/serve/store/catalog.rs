@@ -76,6 +76,12 @@ pub(in crate::serve) fn is_document(descriptor: &Descriptor) -> bool {
     is_index(descriptor) || is_manifest(descriptor) || *descriptor.media_type() == MediaType::ArtifactManifest
 }
 
+/// Whether a blob need not be there: one that may not be distributed is fetched from elsewhere.
+pub(in crate::serve) fn is_elsewhere(blob: &Descriptor) -> bool {
+    let media_type = blob.media_type().to_string();
+    media_type.contains(".nondistributable.") || media_type.contains(".foreign.")
+}
+
 /// The tags of a repository, and every manifest that they lead to.
 #[derive(Debug, Default)]
 pub(in crate::serve) struct Repository {
@@ -108,7 +114,12 @@ impl Catalog {
             catalog.learn(layout, &descriptor, former);
             match reference.as_deref().map(|reference| place(reference, is_root)) {
                 None | Some(None) => untagged.push(descriptor),
-                Some(Some((repository, tag, true))) => later.push((repository, tag, descriptor)),
+                Some(Some((repository, tag, true))) => {
+                    // With the host it is what a mirror has of that registry.
+                    catalog.put(repository.clone(), tag.clone(), descriptor.clone());
+                    let path = repository.split_once('/').map_or_else(String::new, |(_, path)| path.to_owned());
+                    later.push((path, tag, descriptor));
+                }
                 Some(Some((repository, tag, false))) => catalog.put(repository, tag, descriptor),
             }
         }
@@ -169,9 +180,10 @@ impl Catalog {
         found
     }
 
-    /// The repositories by name; the empty name is that of the layout itself.
+    /// The repositories by name; the empty name is that of the layout itself. Names that no client can ask for are left out.
     pub(in crate::serve) fn repositories(&self) -> impl Iterator<Item = (&str, &Repository)> {
-        self.repositories.iter().map(|(name, repository)| (name.as_str(), repository))
+        let all = self.repositories.iter().map(|(name, repository)| (name.as_str(), repository));
+        all.filter(|(name, _)| !name.contains(':'))
     }
 
     /// A repository by any spelling of its name.
@@ -210,6 +222,11 @@ impl Catalog {
         found
     }
 
+    /// Whether there is a document of a kind.
+    pub(in crate::serve) fn any(&self, test: impl Fn(&Document) -> bool) -> bool {
+        self.documents.values().any(|document| test(document))
+    }
+
     /// Whether an image uses a blob.
     pub(in crate::serve) fn uses(&self, digest: &Digest) -> bool {
         self.blobs.contains(digest.as_ref())
@@ -229,18 +246,18 @@ fn open(layout: &Layout, descriptor: &Descriptor) -> Result<Option<Arc<Document>
     }
 }
 
-/// The repository and tag of a ref, and whether a host was taken off that cannot be part of a repository's name: one with a port,
+/// The repository and tag of a ref, and whether it begins with a host that cannot be part of a repository's name: one with a port,
 /// as an image has that was made to be pushed to this very server. A ref that is no name is none.
 fn place(reference: &str, is_root: bool) -> Option<(String, String, bool)> {
     if is_root && split_tag(reference).1.is_none() && !reference.contains('/') {
         return is_tag(reference).then(|| (String::new(), reference.to_owned(), false));
     }
     let (repository, tag) = familiar(reference);
-    let (repository, is_cut) = match repository.split_once('/') {
-        Some((host, path)) if host.contains(':') => (path.to_owned(), true),
-        _ => (repository, false),
+    let (path, has_port) = match repository.split_once('/') {
+        Some((host, path)) if host.contains(':') => (path, true),
+        _ => (repository.as_str(), false),
     };
-    (is_repository(&repository) && is_tag(tag)).then(|| (repository, tag.to_owned(), is_cut))
+    (is_repository(path) && is_tag(tag)).then(|| (repository.clone(), tag.to_owned(), has_port))
 }
 
 #[cfg(test)]
@@ -259,7 +276,7 @@ mod tests {
             ("3.8", true, Some(" 3.8 false")),
             ("python:3.8", true, Some("python 3.8 false")),
             ("quay.io/podman/hello", false, Some("quay.io/podman/hello latest false")),
-            ("127.0.0.1:5000/app:1", false, Some("app 1 true")),
+            ("127.0.0.1:5000/app:1", false, Some("127.0.0.1:5000/app 1 true")),
             ("Upper:1", false, None),
             ("a+b", true, None),
         ] {

@@ -97,3 +97,98 @@ fn nothing_is_changed_where_nothing_may_be() {
         assert!(refused.refused(405, "UNSUPPORTED").text().contains("read-only"), "{method} {path}");
     }
 }
+
+#[test]
+fn rules_say_who_may_do_what_with_which_repositories() {
+    let (world, image) = (World::new(), Image::new(&[noise(10, 1)]));
+    layout_with(&world, &image);
+    world.write("users", USERS);
+    world.write("rules", "library/* * pull\nteam/** xag pull,push\n");
+    let served = Served::start(&world, &["--htpasswd", "users", "--rules", "rules", "images"]);
+    let user = basic("xag:s3cret");
+    let ask = |method: &str, path: &str, user: Option<&str>| {
+        let headers: Vec<(&str, &str)> = user.into_iter().map(|user| ("Authorization", user)).collect();
+        served.ask(method, path, &headers, b"")
+    };
+    let some = Some(user.as_str());
+    // `a` is library/a.
+    for (method, path, user, status) in [
+        ("GET", "/v2/a/manifests/latest", None, 200),
+        ("GET", "/v2/library/a/tags/list", None, 200),
+        ("GET", "/v2/team/x/tags/list", None, 401),
+        ("GET", "/v2/team/x/tags/list", some, 404),
+        ("GET", "/v2/other/x/tags/list", some, 403),
+        ("GET", "/repository/other/x", some, 403),
+        ("POST", "/v2/a/blobs/uploads/", None, 401),
+        ("POST", "/v2/a/blobs/uploads/", some, 403),
+        ("POST", "/v2/team/x/blobs/uploads/", some, 202),
+        ("PUT", "/v2/a/manifests/1", some, 403),
+        ("DELETE", "/v2/team/x/manifests/1", some, 403),
+    ] {
+        assert_eq!(ask(method, path, user).status, status, "{method} {path} {user:?}");
+    }
+    ask("GET", "/v2/other/x/tags/list", some).refused(403, "DENIED");
+    assert!(ask("GET", "/v2/a/tags/list", None).is(200).text().contains("latest"));
+    // Nothing is mounted from where it may not be read.
+    world.write("rules", "team/** xag push\n");
+    let mount = format!("/v2/team/x/blobs/uploads/?mount={}&from=other/y", image.layers[0]);
+    assert_eq!(ask("GET", "/v2/a/manifests/latest", some).status, 403, "the file was read again");
+    assert_eq!(ask("GET", "/v2/_catalog", some).is(200).json()["repositories"], serde_json::json!([]));
+    assert!(ask("POST", &mount, some).status < 300);
+    world.write("bad", "team xag read\n");
+    world.run(&["serve", "--rules", "bad", "images"]).fails_in_a_line(&["bad: line 1", "pull, push and delete"]);
+    let both = ["serve", "--htpasswd", "users", "--anonymous-pull", "--rules", "rules", "images"];
+    assert_eq!(world.run(&both).0.status.code(), Some(2));
+}
+
+#[test]
+fn between_layouts_nothing_is_mounted_that_may_not_be_read() {
+    let (world, image) = (World::new(), Image::new(&[noise(10, 1)]));
+    world.run(&["serve", "--folder", "none"]).fails_in_a_line(&["none: not a folder"]);
+    std::fs::create_dir_all(world.path("folder")).unwrap();
+    world.write("rules", "open/** * push\nclosed * push\n");
+    let served = Served::start(&world, &["--folder", "--rules", "rules", "folder"]);
+    served.push("closed", "1", &image);
+    world.write("rules", "open/** * push\n");
+    let mount = |from: &str| {
+        let path = format!("/v2/open/x/blobs/uploads/?mount={}{from}", image.layers[0]);
+        served.ask("POST", &path, &[], b"").status
+    };
+    assert_eq!((mount("&from=closed"), mount("")), (202, 202));
+    world.write("rules", "open/** * push\nclosed * pull\n\n");
+    assert_eq!(mount("&from=closed"), 201);
+}
+
+#[test]
+fn a_new_certificate_is_shown_without_a_new_start() {
+    let world = World::new();
+    certificate(&world);
+    let mut served =
+        Served::start(&world, &["--tls-cert", "cert", "--tls-key", "key", "--upload-timeout", "1", "images"]);
+    served.scheme = "https";
+    let shown = |served: &Served| {
+        let text = format!("openssl s_client -connect {} </dev/null 2>/dev/null | openssl x509", served.address());
+        let output = std::process::Command::new("sh").args(["-c", &text]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let pem = |pair: &(String, String)| pair.0.trim().to_owned();
+    let first = shown(&served);
+    let second = certificate(&world);
+    served.signal("HUP");
+    served.log_with("read again");
+    assert_ne!(first, shown(&served));
+    assert_eq!(shown(&served).trim(), pem(&second));
+    served.get("/v2/").is(200);
+    // One that is not right is reported, and the former is shown further.
+    world.write("cert", "nothing");
+    served.signal("HUP");
+    served.log_with("cert: no certificate");
+    assert_eq!(shown(&served).trim(), pem(&second));
+    // Without a signal, it is found within a while.
+    let third = certificate(&world);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while shown(&served).trim() != pem(&third) {
+        assert!(std::time::Instant::now() < until);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,161 @@
+//! An artifact that refers to an image, made of files and pushed beside it: an SBOM, a report, a licence.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use futures_util::stream;
+use image_tool::address::digest::sha256;
+use image_tool::error::{During as _, Io};
+use oci_spec::image::{Descriptor, MediaType};
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use crate::client::{ClientError, Registry};
+use crate::place::mirror::MirrorError;
+use crate::question::failure::EndpointError;
+use crate::question::query::manifest;
+use crate::question::referrer;
+use crate::question::round::Round;
+use crate::reference::ImageName;
+
+/// The most bytes that a file may have: it is held in memory.
+const FILE_LIMIT: u64 = 256 << 20;
+
+/// What to attach, and what to.
+pub struct Order<'a> {
+    /// The image.
+    pub name: &'a ImageName,
+    /// What it is.
+    pub artifact_type: String,
+    /// The files, each with its media type.
+    pub files: Vec<(PathBuf, String)>,
+    /// The annotations of the artifact.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Why nothing was attached.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// The registry has the image not, or failed.
+    #[error("{name}")]
+    Endpoint {
+        /// The name as typed.
+        name: String,
+        /// Why.
+        source: EndpointError,
+    },
+    /// The configuration of registries is wrong, or forbids it.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
+    /// A file cannot be read.
+    #[error(transparent)]
+    Io(#[from] Io),
+    /// A file is too large.
+    #[error("{}: more than {FILE_LIMIT} bytes (push it as a layer of an image)", .path.display())]
+    TooLarge {
+        /// The path of the file.
+        path: PathBuf,
+    },
+}
+
+/// Attaches an artifact to an image; returns its digest.
+///
+/// # Errors
+/// [`AttachError`].
+pub async fn attach(order: &Order<'_>, round: Round<'_>) -> Result<String, AttachError> {
+    let mut layers = Vec::new();
+    for (path, media_type) in &order.files {
+        if std::fs::metadata(path).during("read", path)?.len() > FILE_LIMIT {
+            return Err(AttachError::TooLarge { path: path.clone() });
+        }
+        let bytes = std::fs::read(path).during("read", path)?;
+        let mut layer = described(media_type, &bytes);
+        if let Some(name) = path.file_name() {
+            let title = ("org.opencontainers.image.title".to_owned(), name.to_string_lossy().into_owned());
+            layer.set_annotations(Some([title].into()));
+        }
+        layers.push((layer, bytes));
+    }
+    let name = order.name;
+    let failed = |source: EndpointError| AttachError::Endpoint { name: name.typed().to_owned(), source };
+    let endpoint = round.mirrors.push_endpoint(name.reference())?;
+    let registry = Registry::connect(&endpoint, round.settings).await.map_err(|error| failed(error.into()))?;
+    let mut subject = manifest(&registry, name).await.map_err(failed)?.descriptor;
+    subject.set_annotations(None);
+    let pushed = push(&registry, order, &subject, layers).await;
+    pushed.map_err(|error| failed(error.into()))
+}
+
+async fn push(
+    registry: &Registry,
+    order: &Order<'_>,
+    subject: &Descriptor,
+    layers: Vec<(Descriptor, Vec<u8>)>,
+) -> Result<String, ClientError> {
+    let empty = b"{}";
+    let config = described("application/vnd.oci.empty.v1+json", empty);
+    put(registry, &config, empty.to_vec()).await?;
+    let mut descriptors = Vec::new();
+    for (layer, bytes) in layers {
+        put(registry, &layer, bytes).await?;
+        descriptors.push(layer);
+    }
+    let media_type = MediaType::ImageManifest.to_string();
+    let mut document = json!({
+        "schemaVersion": 2,
+        "mediaType": media_type,
+        "artifactType": order.artifact_type,
+        "config": config,
+        "layers": descriptors,
+        "subject": subject,
+    });
+    if !order.annotations.is_empty() {
+        document["annotations"] = json!(order.annotations);
+    }
+    let bytes = document.to_string().into_bytes();
+    let digest = sha256(&bytes).to_string();
+    registry.put_manifest(&digest, &media_type, bytes.clone().into()).await?;
+    let image = subject.digest().to_string();
+    if registry.referrers(&image).await?.is_none() {
+        list(registry, order, &image, &bytes).await?;
+    }
+    Ok(digest)
+}
+
+/// Adds an artifact to the list under a tag, for a registry that keeps none itself.
+async fn list(registry: &Registry, order: &Order<'_>, image: &str, artifact: &[u8]) -> Result<(), ClientError> {
+    let tag = referrer::tag(image);
+    let known = match registry.manifest(&tag).await {
+        Err(error) if error.is_absence() => None,
+        other => Some(other?),
+    };
+    let known: Value = known.and_then(|known| serde_json::from_slice(&known.bytes).ok()).unwrap_or_default();
+    let mut manifests = known["manifests"].as_array().cloned().unwrap_or_default();
+    let mut descriptor = json!(described(MediaType::ImageManifest.as_ref(), artifact));
+    descriptor["artifactType"] = order.artifact_type.as_str().into();
+    if !order.annotations.is_empty() {
+        descriptor["annotations"] = json!(order.annotations);
+    }
+    manifests.retain(|entry| entry["digest"] != descriptor["digest"]);
+    manifests.push(descriptor);
+    let media_type = MediaType::ImageIndex.to_string();
+    let index = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": manifests });
+    registry.put_manifest(&tag, &media_type, index.to_string().into()).await.map(drop)
+}
+
+/// The descriptor of bytes.
+pub(super) fn described(media_type: &str, bytes: &[u8]) -> Descriptor {
+    Descriptor::new(MediaType::from(media_type), bytes.len() as u64, sha256(bytes))
+}
+
+/// Sends a small blob, unless it is there.
+pub(super) async fn put(registry: &Registry, descriptor: &Descriptor, bytes: Vec<u8>) -> Result<(), ClientError> {
+    let digest = descriptor.digest().to_string();
+    if registry.has_blob(&digest, descriptor.size()).await? {
+        return Ok(());
+    }
+    let bytes = Bytes::from(bytes);
+    registry.put_blob(&digest, descriptor.size(), || Some(stream::iter([Ok::<_, std::io::Error>(bytes.clone())]))).await
+}

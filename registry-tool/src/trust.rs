@@ -1,0 +1,15 @@
+//! Signatures of images, in cosign's formats, made and verified without asking anybody.
+//!
+//! A [`payload`] says which image is signed (containers-signature(5), "simple signing"), a [`key`] signs it with ECDSA on P-256, and a
+//! [`certificate`] may say whose key that was. [`signature`] puts the three together. What is not done here: Rekor's transparency log
+//! and Fulcio's certificates of a few minutes, which mean nothing without it, and GPG.
+//!
+//! The room opens no connection, and knows [`crate::reference`] only. The primitives are ring's and webpki's, which TLS is made of;
+//! scrypt and secretbox are RustCrypto's. The crates of sigstore-rs were looked at: `sigstore` brings an OCI client, OpenID Connect
+//! and TUF; `sigstore-verify` knows bundles of the public log and nothing of keys of one's own.
+
+pub mod certificate;
+pub mod key;
+pub mod payload;
+mod pem;
+pub mod signature;
