@@ -58,7 +58,7 @@ fn traced(work: &Workdir, inject: &str, text: &str) -> (tests::Output, String) {
 /// Mounts, and what is not complete. A folder that nobody has locked yet may be somebody's, for a minute.
 fn left(work: &Workdir) -> String {
     let mounts = format!("grep -F {} /proc/self/mounts; true", work.folder().display());
-    let find = "find $OCI_HOME/layers $OCI_HOME/bundles -mindepth 1 -name '.*' ! -name '.new.*'";
+    let find = "find $OCI_HOME/layers $OCI_HOME/bundles -mindepth 1 -maxdepth 2 -name '.*' ! -name '.new.*'";
     work.sh(&mounts).ok() + &work.sh(find).ok()
 }
 
