@@ -5,8 +5,7 @@
 //! and Fulcio's certificates of a few minutes, which mean nothing without it, and GPG.
 //!
 //! The room opens no connection, and knows [`crate::reference`] only. The primitives are ring's and webpki's, which TLS is made of;
-//! scrypt and secretbox are RustCrypto's. The crates of sigstore-rs were looked at: `sigstore` brings an OCI client, OpenID Connect
-//! and TUF; `sigstore-verify` knows bundles of the public log and nothing of keys of one's own.
+//! scrypt and secretbox are RustCrypto's.
 
 pub mod certificate;
 pub mod key;

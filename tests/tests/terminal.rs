@@ -618,7 +618,7 @@ fn run_tool_names_what_is_wrong() {
         "stop --time \"$EVIL\" c",
         "run --bundle \"$NAME\" c",
         "--criu \"$NAME\" checkpoint c; echo finis",
-        "--root \"/proc/$NAME\" list",
+        "--root \"/proc/self/status/$NAME\" list",
         "list --format \"$EVIL\"; echo finis",
         "kill c \"$EVIL\"; echo finis",
     ];

@@ -68,7 +68,9 @@ impl Save {
         }
         let all = || addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         output(self.output.as_deref(), |output| write(output, &subjects, format, self.compress).with_context(all))?;
-        subjects.iter().for_each(|saved| journal::record_image(&saved.layout, "save", &saved.descriptor, None));
+        for saved in &subjects {
+            journal::record_image(&saved.layout, "save", &saved.descriptor, None);
+        }
         Ok(())
     }
 }
