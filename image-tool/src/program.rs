@@ -99,7 +99,7 @@ impl Tool {
 }
 
 /// Reads a command line. Only the command that is called is defined with its options (clap's `defer`): to define those of all takes
-/// longer than many a command itself. What a tool refuses, and help, is read again by the [`whole`] definition.
+/// longer than many a command itself. What a tool refuses, and help, is read again by the whole definition.
 ///
 /// # Errors
 /// What is wrong with it, or the help or version that was asked for.

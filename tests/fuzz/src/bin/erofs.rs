@@ -4,6 +4,7 @@
 use std::io::Write as _;
 
 use image_tool::address::digest;
+use image_tool::layer::limit::Limits;
 use image_tool::layer::merge::{Archive, Options, index};
 use libfuzzer_sys::fuzz_target;
 
@@ -12,7 +13,8 @@ fuzz_target!(|bytes: &[u8]| {
     file.write_all(bytes).expect("write the archive");
     let diff_id = digest::sha256(bytes);
     let archive = Archive { diff_id: &diff_id, file: &file, size: bytes.len() as u64 };
-    let options = Options { entries: 1000, ..Options::default() };
+    let limits = Limits { entries: Some(1000), ..Limits::default() };
+    let options = Options { limits, ..Options::default() };
     // Twice the same layer: whiteouts and links meet something.
     let layers = [archive, archive];
     let mut first = Vec::new();
