@@ -289,6 +289,26 @@ fn what_cannot_be_expressed_is_refused() {
     assert!(Stack::new(&[vec![huge]]).index().is_ok());
 }
 
+#[test]
+fn a_link_cannot_take_the_place_of_the_folder_with_its_file() {
+    let link = |target: &str| item("a", Kind::HardLink(target.into()), b"");
+    for layers in [
+        vec![vec![link("a/c"), file("a/c", b"x")]],
+        vec![vec![file("a/c", b"x"), link("a/c")]],
+        vec![vec![file("a/b/c", b"x")], vec![link("a/b/c")]],
+        vec![vec![link("a/c"), file("a/c", b"x"), file("kept", b"x")]],
+    ] {
+        let stack = Stack::new(&layers);
+        for refused in [stack.unpack().map(drop), stack.index().map(drop)] {
+            let error = refused.unwrap_err();
+            assert!(error.contains("Link {"), "{error}");
+        }
+    }
+    // The folder may be another one, and the way to the file lead through a link.
+    assert_same(&[vec![file("b/c", b"x"), file("a/d", b"x"), link("b/c")]]);
+    assert_same(&[vec![file("b/c", b"x"), item("a", Kind::Symlink("b".into()), b"")], vec![link("a/c")]]);
+}
+
 /// A few names, so that layers meet.
 fn path() -> impl Strategy<Value = String> {
     let name = prop_oneof![Just("a"), Just("b"), Just("c"), Just("a.b"), Just("!x")];

@@ -248,17 +248,38 @@ impl Tree {
         Some(current)
     }
 
+    /// Whether a directory is another one, or in it.
+    fn is_beneath(&self, mut folder: usize, top: usize) -> bool {
+        while folder != top {
+            match &self.nodes[folder].folder {
+                Some(Folder { parent, .. }) if folder != ROOT => folder = *parent,
+                _ => return false,
+            }
+        }
+        true
+    }
+
     /// Gives a file another name; returns `false` if the file does not exist yet.
     fn link(&mut self, path: &Path, target: &Path) -> Result<bool, Error> {
         let clean_target = clean(target)?;
         let bad = || Error::Link { path: path.to_path_buf(), target: target.to_path_buf() };
         let (Some(name), Some(source)) = (path.file_name(), clean_target.file_name()) else { return Err(bad()) };
         let from = self.find(clean_target.parent().unwrap_or(Path::new("")));
-        let Some(found) = from.and_then(|folder| self.child(folder, source)) else { return Ok(false) };
+        let Some((from, found)) = from.and_then(|from| Some((from, self.child(from, source)?))) else {
+            return Ok(false);
+        };
         if self.nodes[found.node].folder.is_some() {
             return Err(bad());
         }
         let folder = self.place(path.parent().unwrap_or(Path::new("")), Time::default());
+        let replaced = self.child(folder, name).map(|known| known.node);
+        // With the directory that makes way for the link, the file would be gone.
+        if replaced.is_some_and(|replaced| self.is_beneath(from, replaced)) {
+            if let Some(Folder { names, .. }) = &mut self.nodes[folder].folder {
+                names.remove(name);
+            }
+            return Ok(false);
+        }
         self.set(folder, name.to_os_string(), found.node);
         Ok(true)
     }
