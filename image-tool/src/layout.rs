@@ -40,7 +40,7 @@ use crate::error::{During, Io};
 
 pub use self::blob::{BlobWriter, Follower, Upload, Writer};
 pub use self::error::Error;
-pub use self::image::{Image, MANIFEST_LIMIT, check_document, is_index, is_manifest};
+pub use self::image::{CONFIG_LIMIT, Image, MANIFEST_LIMIT, check_document, is_index, is_manifest};
 pub use self::index::{Index, REF_NAME};
 pub use self::lock::{BlobsLock, IndexLock};
 pub use self::prune::Garbage;

@@ -143,7 +143,7 @@ impl From<entry::Error> for Stop {
 /// Reads a layer, and verifies its blob and its archive.
 fn read<T>(source: &Source, limits: Limits, work: impl FnOnce(&mut Stream) -> Result<T, Stop>) -> Result<T, Error> {
     let digest = source.descriptor.digest().clone();
-    let mut stream = source.start_within(limits.size)?.into_stream();
+    let mut stream = source.start_within(limits)?.into_stream();
     let done = work(&mut stream);
     if let Err(Stop::Other(error)) = done {
         return Err(error);

@@ -10,7 +10,8 @@ use crate::address::digest::Digest;
 
 /// The maximum size of a manifest or an index: 4 MiB, as the distribution-spec recommends to registries.
 pub const MANIFEST_LIMIT: u64 = 4 << 20;
-const CONFIG_LIMIT: u64 = 8 << 20;
+/// The maximum size of a config, more than any has: 8 MiB.
+pub const CONFIG_LIMIT: u64 = 8 << 20;
 const DEPTH: usize = 4;
 const LAYERS: usize = 1024;
 

@@ -52,7 +52,7 @@ impl Storing {
     /// artifact has no diff IDs.
     pub(super) fn of(store: &Store, layout: &Layout, blobs: &[Descriptor]) -> Result<Option<Self>, StoreError> {
         let Some((config, layers)) = blobs.split_first() else { return Ok(None) };
-        let bytes = layout.read(config, CONFIG)?;
+        let bytes = layout.read(config, layout::CONFIG_LIMIT)?;
         let Ok(config) = serde_json::from_slice::<ImageConfiguration>(&bytes) else { return Ok(None) };
         let diff_ids = config.rootfs().diff_ids().iter().map(|text| digest::parse(text));
         let diff_ids: Result<Vec<Digest>, _> = diff_ids.collect();
@@ -105,6 +105,3 @@ impl Begun {
         Self(None)
     }
 }
-
-/// More than any config has.
-const CONFIG: u64 = 8 << 20;

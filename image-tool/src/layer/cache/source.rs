@@ -11,7 +11,8 @@ use crate::address::digest::Digest;
 use crate::beneath::Root;
 use crate::error::During;
 use crate::layer::apply::{self, Applier, Options, Skipped};
-use crate::layer::stream::{Stream, default_limit};
+use crate::layer::limit::Limits;
+use crate::layer::stream::Stream;
 use crate::layout::{Image, Layout};
 
 /// A layer to unpack.
@@ -61,19 +62,18 @@ impl Source {
     /// # Errors
     /// [`Error::Io`], [`Error::Blob`].
     pub fn start(&self) -> Result<Started, Error> {
-        self.start_within(None)
+        self.start_within(Limits::default())
     }
 
-    /// As [`Self::start`], for an archive of at most so many bytes.
+    /// As [`Self::start`], for an archive within the limits.
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub fn start_within(&self, size: Option<u64>) -> Result<Started, Error> {
+    pub fn start_within(&self, limits: Limits) -> Result<Started, Error> {
         let name = Path::new(self.descriptor.digest().digest());
         let mut blob = self.blob.try_clone().during("open", name)?;
         blob.rewind().during("rewind", name)?;
-        let limit = size.unwrap_or_else(|| default_limit(self.descriptor.size()));
-        Started::within(blob, &self.descriptor, &self.diff_id, limit)
+        Started::within(blob, &self.descriptor, &self.diff_id, limits)
     }
 }
 
@@ -89,17 +89,17 @@ impl Started {
     /// # Errors
     /// [`Error::Blob`].
     pub fn new<R: Read + Send + 'static>(blob: R, descriptor: &Descriptor, diff_id: &Digest) -> Result<Self, Error> {
-        Self::within(blob, descriptor, diff_id, default_limit(descriptor.size()))
+        Self::within(blob, descriptor, diff_id, Limits::default())
     }
 
     fn within<R: Read + Send + 'static>(
         blob: R,
         descriptor: &Descriptor,
         diff_id: &Digest,
-        limit: u64,
+        limits: Limits,
     ) -> Result<Self, Error> {
         let digest = descriptor.digest().clone();
-        match Stream::open(blob, descriptor, Some(diff_id), limit) {
+        match Stream::open(blob, descriptor, Some(diff_id), limits.archive(descriptor.size())) {
             Ok(stream) => Ok(Self { stream, digest }),
             Err(source) => Err(Error::Blob { digest, source }),
         }
@@ -141,7 +141,8 @@ impl Started {
 /// # Errors
 /// [`Error`]. The directory is then incomplete.
 pub fn apply_all(sources: &[Source], root: Root, options: Options) -> Result<Skipped, Error> {
-    let start = |source: &Source| source.start_within(options.size);
+    let limits = Limits { size: options.size, ..Limits::default() };
+    let start = |source: &Source| source.start_within(limits);
     let mut next = sources.first().map(start).transpose()?;
     let mut applier = Applier::in_empty(root, options.clone()).map_err(Error::Tree)?;
     for index in 0..sources.len() {
