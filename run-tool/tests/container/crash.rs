@@ -328,6 +328,10 @@ fn a_start_that_opens_the_fifo_too_late_ends() {
     let fifo = bundle.path().join("state").join(&id).join("exec.fifo");
     // Do what another `start` does, up to reading the byte.
     fs::File::open(&fifo).unwrap().read_exact(&mut [0]).unwrap();
+    // Until it is the program, the process has the writing end, whose closing would end a late start at once.
+    let state: Value = serde_json::from_str(&bundle.good(&["state", &id])).unwrap();
+    let program = format!("/proc/{}/comm", state["pid"]);
+    eventually("the program", || fs::read_to_string(&program).unwrap() == "sleep\n");
     let mut late = bundle.command(&["start", &id]).stderr(Stdio::null()).spawn().unwrap();
     let descriptors = format!("/proc/{}/fd", late.id());
     let opened = || {
