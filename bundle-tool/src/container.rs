@@ -46,6 +46,7 @@ use crate::option::{Refused, environment, port};
 use crate::rootfs::{self, user};
 use crate::volume;
 
+pub use host::id_ranges;
 pub use joined::Joins;
 pub use layers::{mount, unmount};
 pub use networks::{ConnectionError, conflist, create_network, join_network, leave_network, network_folders};

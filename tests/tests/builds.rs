@@ -174,6 +174,30 @@ fn root_and_an_ordinary_user_build_the_same_image() {
 }
 
 #[test]
+fn without_more_ids_what_needs_no_privilege_is_built() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry.address());
+    let user = User::ordinary(&work);
+    user.prepare();
+    work.write("context/Copy", "FROM busybox\nCOPY files /files\n");
+    let expected = user.digest("-f context/Copy --no-cache");
+    // Nobody gives this user ids, or newuidmap(1) may not.
+    let unprivileged =
+        "cp $(command -v newuidmap) plain && chmod 755 plain && mount --bind plain $(command -v newuidmap)";
+    for hindrance in ["printf '' >subid", unprivileged] {
+        let build = user.build("-t :whole --no-cache -f context/Copy");
+        let script = format!("export SOURCE_DATE_EPOCH=1700000000; {hindrance} || exit 125; {build}");
+        work.write("script", &script);
+        let built = work.sh("unshare --mount --propagation private sh script").ok();
+        assert!(built.trim().ends_with(&expected), "{hindrance}: {built}");
+        work.write("script", &script.replace("-f context/Copy", ""));
+        let refused = work.sh("unshare --mount --propagation private sh script").fails(1);
+        assert!(refused.contains("user namespace"), "{hindrance}: {refused}");
+        work.write("subid", "nobody:200000:65536\n");
+    }
+}
+
+#[test]
 fn builds_of_one_dockerfile_at_the_same_time_end_as_one() {
     let registry = Registry::images();
     let work = Workdir::with_mirror(&registry.address());

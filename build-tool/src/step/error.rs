@@ -117,6 +117,11 @@ pub enum Error {
         "this machine cannot run commands for {0} (register an interpreter with the flag F in /proc/sys/fs/binfmt_misc, as qemu-user-static does)"
     )]
     Foreign(String),
+    /// The user is not root, nor could it become root of a user namespace.
+    #[error(
+        "a command needs root, or a user namespace: ids for this user in /etc/subuid and /etc/subgid, and newuidmap(1) (apt install uidmap); -v says what is missing"
+    )]
+    Unprivileged,
     /// The kernel refused something on this host.
     #[error(transparent)]
     Io(#[from] image_tool::error::Io),

@@ -166,6 +166,9 @@ impl Work<'_> {
         if !emulation::runs(&architecture) {
             return Err(Error::Foreign(format!("{os}/{architecture}")));
         }
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::Unprivileged);
+        }
         let folder = session.folder()?;
         // Dropped before the folder, in which it may have sockets.
         let mut preparation = Preparation::new(self);

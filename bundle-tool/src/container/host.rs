@@ -33,7 +33,10 @@ pub(super) fn check_architecture(architecture: &str) -> Result<(), Error> {
 }
 
 /// The ids of a user namespace for a caller who is not root: its own id as root, and those of /etc/subuid and /etc/subgid.
-pub(super) fn id_ranges() -> Option<IdMaps> {
+///
+/// Without the latter, or without newuidmap(1) and newgidmap(1) to map them, there is one range of users and one of groups.
+#[must_use]
+pub fn id_ranges() -> Option<IdMaps> {
     let uid = rustix::process::geteuid();
     if uid.is_root() {
         return None;
