@@ -22,7 +22,7 @@ pub(crate) const ROWS: [Row; 245] = [
     (r"{}", "STATUS", NONE),
     (r"{}", "MOUNTS", MOUNTS),
     (r"{}", "LIMITS", NONE),
-    (r"{}", "ls -l /dev | tr -s ' ' | cut -d' ' -f1-6,9-", NONE),
+    (r"{}", "ls -l /dev | tr -s ' ' | cut -d' ' -f1-6,10-", NONE),
     (r"{}", "env; pwd; hostname; umask; id", NONE),
     (r"{}", "cat /proc/sys/kernel/hostname; ls /proc/self/fd; cat /proc/self/oom_score_adj", NONE),
     (r"{}", "cat /proc/self/cgroup | sed 's/[a-z]*$//'; ls /sys/fs/cgroup", NONE),
