@@ -224,7 +224,7 @@ fn a_killed_build_takes_its_command_along() {
 #[test]
 fn an_interrupt_ends_command_and_build() {
     let work = Work::with_base();
-    work.file("context/Dockerfile", "FROM base\nRUN echo begun; sleep 1000.5\n");
+    work.file("context/Dockerfile", "FROM base\nRUN echo begun; sleep 2000.5\n");
     let (mut child, mut stderr) = begun(&work);
     let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
@@ -233,7 +233,7 @@ fn an_interrupt_ends_command_and_build() {
     assert_eq!(child.wait().unwrap().code(), Some(128 + 15), "{rest}");
     assert!(rest.ends_with("build-tool: interrupted by signal 15\n"), "{rest}");
     let sleeping = fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-        fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.windows(6).any(|part| part == b"1000.5"))
+        fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.windows(6).any(|part| part == b"2000.5"))
     });
     assert!(!sleeping, "the command goes on");
     work.is_clean();

@@ -27,10 +27,10 @@ fn unpack_fills_a_new_or_an_empty_folder() {
     assert!(names.iter().all(|name| !name.to_string_lossy().starts_with('.')), "{names:?}");
 }
 
-/// The names in the folder of the work that begin with a dot.
+/// The folders in the making. One that is not locked yet has another name, for an instant.
 fn hidden(work: &Work) -> Vec<String> {
     let names = fs::read_dir(work.0.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.starts_with('.')).collect()
+    names.filter(|name| name.starts_with(".unpack-")).collect()
 }
 
 #[test]
