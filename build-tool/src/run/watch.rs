@@ -63,12 +63,10 @@ pub fn watch(builds: &Path, build: u32) -> io::Result<()> {
     while std::os::unix::process::parent_id() == build {
         std::thread::sleep(Duration::from_millis(1));
     }
-    folder::sweep(builds, |folder| {
-        runtime::end_orphan(folder);
-        // An image of base layers is mounted for all builds; whoever goes last unmounts it.
-        if let Some(home) = builds.parent() {
-            stack::sweep(&Cache::of(&Home::at(home)));
-        }
-    });
+    folder::sweep(builds, runtime::end_orphan);
+    // An image of base layers is mounted for all builds; whoever goes last unmounts it.
+    if let Some(home) = builds.parent() {
+        stack::sweep(&Cache::of(&Home::at(home)));
+    }
     Ok(())
 }

@@ -15,7 +15,6 @@ use crate::source::download::{self, Remote};
 use crate::source::files::{self, Files, Source};
 use crate::source::git;
 use crate::source::ignore::Ignore;
-use crate::stage::layer;
 use crate::stage::snapshot;
 
 /// A COPY or an ADD, its variables expanded.
@@ -201,7 +200,7 @@ impl<'a> Work<'a> {
         if let Some(text) = request.chown.as_deref().filter(|_| request.options.owner.is_none()) {
             request.options.owner = Some(self.owner(text)?);
         }
-        let stack = layer::stack(&built.draft.layers, &session.layers)?;
+        let stack = session.stack(&built.draft.layers)?;
         let folder = session.folder()?;
         let root = snapshot::open(stack.lower(), folder.path())?;
         let files = Files::new(root, Ignore::default(), format!("{name} (--from)"));

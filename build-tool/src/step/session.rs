@@ -13,6 +13,7 @@ use image_tool::address::digest::Digest;
 use image_tool::address::home::Home;
 use image_tool::error::{During, Io};
 use image_tool::layer;
+use image_tool::layer::stack::Stack;
 use image_tool::layout::platform::Platform;
 use oci_spec::image::Descriptor;
 
@@ -34,6 +35,7 @@ use crate::source::digests::Digests;
 use crate::source::named::Named;
 use crate::source::place::Place;
 use crate::stage::base::Pull;
+use crate::stage::{self, layer::Layer};
 
 /// The options of a build.
 #[derive(Debug, Clone)]
@@ -191,7 +193,7 @@ pub fn proxies(arguments: &BTreeMap<String, String>) -> Vec<String> {
     variables
 }
 
-/// Starts a watch over a build that is about to make temporary folders.
+/// Starts a watch over a build that is about to make temporary folders or mounts.
 pub fn watch(builds: &Path) -> Option<Watch> {
     match Watch::start(builds) {
         Ok(watch) => Some(watch),
@@ -258,8 +260,18 @@ impl Session<'_> {
 
     /// Creates a temporary folder on the layer cache's file system, which is watched.
     pub fn folder(&self) -> Result<Folder, Io> {
-        self.watch.get_or_init(|| watch(&self.home.builds()));
+        self.begin_watch();
         Folder::new(&self.home.builds())
+    }
+
+    /// The layers as directories, those of base images mounted, which is watched.
+    pub fn stack(&self, layers: &[Layer]) -> Result<Stack, layer::stack::Error> {
+        self.begin_watch();
+        stage::layer::stack(layers, &self.layers)
+    }
+
+    fn begin_watch(&self) {
+        self.watch.get_or_init(|| watch(&self.home.builds()));
     }
 
     /// What the commands have in common.

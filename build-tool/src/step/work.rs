@@ -167,7 +167,7 @@ impl<'a> Work<'a> {
                 layer::extend(&mut stack, more, cache)?;
                 stack
             }
-            None => layer::stack(layers, cache)?,
+            None => self.session.stack(layers)?,
         };
         Ok(self.stack.insert(stack).lower())
     }

@@ -17,7 +17,7 @@ use crate::run::cache_mount::{CacheMount, Seed};
 use crate::run::mount::{Prepared, Source};
 use crate::source::files;
 use crate::source::ignore::Ignore;
-use crate::stage::layer::{self, Layer};
+use crate::stage::layer::Layer;
 use crate::step::error::Error;
 use crate::step::session::SECRET_LIMIT;
 use crate::step::work::Work;
@@ -53,7 +53,7 @@ impl<'w> Preparation<'w> {
 
     /// The directories of layers.
     fn directories(&mut self, layers: &[Layer]) -> Result<Vec<PathBuf>, Error> {
-        let stack = layer::stack(layers, &self.work.session.layers)?;
+        let stack = self.work.session.stack(layers)?;
         let paths = stack.lower();
         self.stacks.push(stack);
         Ok(paths)
