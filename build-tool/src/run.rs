@@ -106,21 +106,27 @@ fn in_namespace(job: &Job<'_>, task: &Task<'_>, interrupt: &Interrupt) -> Result
     let Mounts { entries, places, .. } = mounts;
     let rootfs = Rootfs::mount(job.folder, &job.lower, &places, job.site)?;
     let name = runtime::name(job.folder);
-    configure(job, &name, &rootfs, entries)?;
-    let runtime = Runtime { program: job.runtime, bundle: job.folder };
+    let runtime = Runtime::new(job.runtime, job.folder);
+    configure(job, &runtime, &name, &rootfs, entries)?;
     let status = runtime.run(&name, task, interrupt)?;
     rootfs.unmount()?;
     if interrupt.is_set() { Err(Error::Interrupted) } else { outcome(status, job.runtime) }
 }
 
 /// Writes the container's config.json.
-fn configure(job: &Job<'_>, name: &str, rootfs: &Rootfs, mounts: Vec<Mount>) -> Result<(), Error> {
+fn configure(
+    job: &Job<'_>,
+    runtime: &Runtime<'_>,
+    name: &str,
+    rootfs: &Rootfs,
+    mounts: Vec<Mount>,
+) -> Result<(), Error> {
     let identity = user::resolve(rootfs.root().as_fd(), job.user, &[])
         .map_err(|source| Error::User { name: job.user.to_owned(), source })?;
     rootfs.make_workdir(&job.workdir, identity.uid, identity.gid)?;
     let image = image::Runtime { env: job.env.clone(), working_dir: job.workdir.clone(), ..image::Runtime::default() };
     let mut network = job.network.settings(job.home, job.sandbox.gateway_names())?;
-    network.annotations.insert(runtime::ANNOTATION.to_owned(), job.runtime.display().to_string());
+    network.annotations.extend(runtime.annotations());
     let default = Options::default();
     let options = Options {
         entrypoint: job.arguments.first().cloned(),

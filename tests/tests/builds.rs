@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -78,13 +78,13 @@ impl<'a> User<'a> {
         folders.lines().filter(|name| name.starts_with(".step-")).map(str::to_owned).collect()
     }
 
-    /// Waits until nothing is left of a build: no process, no mount, no folder, and no cgroup of the steps that it had.
+    /// Waits until nothing is left of a build: no process, no mount, no folder, and no cgroup and no state of the steps that it had.
     fn is_clean(&self, when: &str, steps: &BTreeSet<String>) {
         let limit = Instant::now() + Duration::from_secs(10);
         loop {
             let mut left = if self.work.path("disk").exists() { Vec::new() } else { self.work.leaks() };
             left.extend(self.steps());
-            left.extend(cgroups(steps));
+            left.extend(traces(steps));
             if left.is_empty() {
                 return;
             }
@@ -124,15 +124,15 @@ impl<'a> User<'a> {
     }
 }
 
-/// The cgroups of the steps.
-fn cgroups(steps: &BTreeSet<String>) -> Vec<String> {
+/// The cgroups of the steps, and what the runtime keeps of them.
+fn traces(steps: &BTreeSet<String>) -> Vec<String> {
     let mut found = Vec::new();
-    let mut folders = vec![Path::new("/sys/fs/cgroup").to_owned()];
+    let mut folders = ["/sys/fs/cgroup", "/run/build-tool"].map(PathBuf::from).to_vec();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if steps.iter().any(|step| name.contains(&step.replace('.', "-"))) {
-                found.push(format!("cgroup: {}", entry.path().display()));
+                found.push(entry.path().display().to_string());
             } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(entry.path());
             }

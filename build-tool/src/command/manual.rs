@@ -46,6 +46,11 @@ pub(super) const MANUAL: Manual = Manual {
         )
         .only(&["build", "check"]),
         Entry::new("$OCI_HOME/builds/", "The step cache, itself an OCI layout.").only(&["build", "cache"]),
+        Entry::new(
+            "/run/build-tool/, $XDG_RUNTIME_DIR/build-tool/",
+            "What the runtime keeps of the commands that are running, of root and of other users. If there is no such place, it is in builds/.",
+        )
+        .only(&["build"]),
         Entry::new("$OCI_HOME/layers/", "Layers by diff ID, as archives or unpacked, shared with bundle-tool: a cache.").only(&["build"]),
     ],
     related: &["buildah-build(1)", "bundle-tool(1)", "docker-build(1)", "image-tool(1)", "registry-tool(1)", "run-tool(1)"],

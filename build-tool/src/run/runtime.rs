@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
+use bundle_tool::rootfs;
 use image_tool::error::During;
 use rustix::fs::Access;
 use rustix::process::{Pid, Signal};
@@ -36,31 +37,49 @@ fn is_program(path: &Path) -> bool {
 }
 
 /// The annotation of a container with the runtime's program.
-pub(super) const ANNOTATION: &str = "build-tool.runtime";
+const PROGRAM: &str = "build-tool.runtime";
+/// The annotation of a container with the runtime's `--root`.
+const ROOT: &str = "build-tool.root";
 
 /// The name of the container in a job's folder, as random as that of the folder.
 pub(super) fn name(folder: &Path) -> String {
     format!("build{}", folder.file_name().unwrap_or_default().to_string_lossy().replace('.', "-"))
 }
 
-/// The value of `--root`. All builds share it, but with no one else: a runtime may keep in it what helps the next
+/// The value of `--root`. All builds of a user share it, but with no one else: a runtime may keep in it what helps the next
 /// container, such as run-tool's compiled filters.
-fn state(folder: &Path) -> PathBuf {
-    folder.parent().unwrap_or(Path::new(".")).join("state")
+///
+/// The state of a container ends with the machine's. So it lies in memory, in /run or `$XDG_RUNTIME_DIR`, if there is a place
+/// for this user; otherwise beside the jobs' folders. On a disk where many files come and go, ext4 takes milliseconds for each
+/// one.
+fn root(folder: &Path) -> PathBuf {
+    let runtime = if rootfs::is_root_of_host() {
+        Some(PathBuf::from("/run"))
+    } else {
+        env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute())
+    };
+    let in_memory = runtime.map(|runtime| runtime.join("build-tool")).filter(|folder| make(folder).is_ok());
+    in_memory.unwrap_or_else(|| folder.parent().unwrap_or(Path::new(".")).join("state"))
+}
+
+/// Makes a folder that is the user's alone.
+fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(folder)
 }
 
 /// Ends the container that a killed build left running in its folder.
 pub fn end_orphan(folder: &Path) {
     let Ok(config) = fs::read(folder.join("config.json")) else { return };
     let config: serde_json::Value = serde_json::from_slice(&config).unwrap_or_default();
-    let Some(runtime) = config["annotations"][ANNOTATION].as_str() else { return };
+    let annotation = |name: &str| config["annotations"][name].as_str();
+    let (Some(program), Some(root)) = (annotation(PROGRAM), annotation(ROOT)) else { return };
     let name = name(folder);
     // The runtime may only be about to create the container.
     for process in started(&name) {
         let _ = rustix::process::kill_process(process, Signal::KILL);
     }
-    let mut command = Command::new(runtime);
-    command.arg("--root").arg(state(folder)).args(["delete", "--force", &name]);
+    let mut command = Command::new(program);
+    command.args(["--root", root, "delete", "--force", &name]);
     // It may have ended by itself.
     let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
@@ -79,20 +98,29 @@ fn started(name: &str) -> Vec<Pid> {
 
 /// A runtime and the bundle.
 pub(super) struct Runtime<'a> {
-    pub(super) program: &'a Path,
-    pub(super) bundle: &'a Path,
+    program: &'a Path,
+    bundle: &'a Path,
+    root: PathBuf,
 }
 
-impl Runtime<'_> {
+impl<'a> Runtime<'a> {
+    pub(super) fn new(program: &'a Path, bundle: &'a Path) -> Self {
+        Self { program, bundle, root: root(bundle) }
+    }
+
+    /// What [`end_orphan`] must know of the container.
+    pub(super) fn annotations(&self) -> [(String, String); 2] {
+        [(PROGRAM, self.program), (ROOT, &self.root)].map(|(name, path)| (name.to_owned(), path.display().to_string()))
+    }
+
     /// Runs the container under that name, passes on its output line by line, and waits for its end.
     pub(super) fn run(&self, name: &str, task: &Task<'_>, interrupt: &Interrupt) -> Result<ExitStatus, Error> {
-        let Self { program, bundle } = self;
-        let state = &state(bundle);
+        let Self { program, bundle, root } = self;
         let failed = |source| Error::Runtime { runtime: program.to_path_buf(), source };
-        DirBuilder::new().mode(0o700).recursive(true).create(state).during("create", state)?;
+        make(root).during("create", root)?;
         let (reader, writer) = io::pipe().map_err(failed)?;
         let mut command = Command::new(program);
-        command.arg("--root").arg(state).arg("run").arg("--bundle").arg(bundle).arg(name);
+        command.arg("--root").arg(root).arg("run").arg("--bundle").arg(bundle).arg(name);
         // A build step is not the service that a supervisor waits for, and the socket's folder must not get into the
         // image.
         command.env_remove("NOTIFY_SOCKET");
@@ -104,7 +132,7 @@ impl Runtime<'_> {
         let mut child = command.spawn().map_err(failed)?;
         // The command holds the pipe's writing ends; with them open, the reader would never see the end.
         drop(command);
-        let _running = interrupt.running(program, state, name);
+        let _running = interrupt.running(program, root, name);
         lines(reader, |line| task.output(line)).map_err(failed)?;
         child.wait().map_err(failed)
     }
