@@ -21,7 +21,7 @@ use image_tool::archive::save::{Subject, save};
 use image_tool::layout::Layout;
 use image_tool::layout::journal;
 use image_tool::layout::platform::Platform;
-use oci_spec::image::Descriptor;
+use oci_spec::image::{Descriptor, MediaType};
 
 use super::output::{Arrangement, Delivery, Output, Target};
 use crate::progress::{Show, Task};
@@ -92,7 +92,12 @@ impl Exporter<'_> {
             let descriptor = self.store(&Layout::create(&path)?, name.and_then(Address::reference), outcome)?;
             let digest = descriptor.digest();
             if outcome.address.is_none() {
-                task.note(&format!("writing image {digest} done"));
+                let kind = if *descriptor.media_type() == MediaType::ImageIndex { "manifest list" } else { "manifest" };
+                task.note(&format!("exporting {kind} {digest} done"));
+                // docker's line, which scripts read: the id that `docker images` shows.
+                if let Some(config) = &outcome.config {
+                    task.note(&format!("writing image {config} done"));
+                }
                 outcome.address = Some(match name {
                     Some(name) => name.with_digest(digest),
                     None => Address::new("", None, Some(digest.clone())).expect("it has a digest"),

@@ -9,7 +9,16 @@ fn an_image_comes_out_and_its_address_is_printed() {
     let run = work.build("FROM base\nWORKDIR /files\nCOPY cat.py /cat.py\nENTRYPOINT [\"python\", \"/cat.py\"]\n").ok();
     let digest = work.image().1.descriptor().digest().to_string();
     assert_eq!(run.stdout, format!("images:built@{digest}\n"));
-    for line in ["#4 [2/3] WORKDIR /files", "#5 [3/3] COPY cat.py /cat.py", "#5 DONE ", "naming to images:built done"] {
+    let id = work.image().1.manifest().config().digest().to_string();
+    let (manifest, id) = (format!("exporting manifest {digest} done"), format!("writing image {id} done"));
+    for line in [
+        "#4 [2/3] WORKDIR /files",
+        "#5 [3/3] COPY cat.py /cat.py",
+        "#5 DONE ",
+        &manifest,
+        &id,
+        "naming to images:built done",
+    ] {
         assert!(run.shows(line), "{line}: {}", run.stderr);
     }
     let layers = work.layers();
