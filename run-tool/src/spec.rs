@@ -4,6 +4,7 @@
 //! normalized (`field`) and runc's defaults are filled in before `oci_spec` sees the document. Where runc only warns, so does this
 //! room. It decides nothing about a container, and imports only `kernel`.
 
+mod document;
 pub(crate) mod field;
 pub(crate) mod memory_policy;
 pub(crate) mod rlimit;
@@ -102,16 +103,16 @@ pub(crate) fn parse(text: &[u8]) -> Result<Spec> {
     if document.is_null() {
         bail!("config cannot be null");
     }
-    if let Some(spec) = document.as_object_mut() {
-        spec.entry("ociVersion").or_insert_with(|| json!(SPEC_VERSION));
-    }
+    // A list would be read as the fields of a structure, in their order.
+    let Some(spec) = document.as_object_mut() else { bail!("config must be an object") };
+    spec.entry("ociVersion").or_insert_with(|| json!(SPEC_VERSION));
     if let Some(process) = document.get_mut("process") {
         complete_process(process)?;
     }
     if let Some(linux) = document.get_mut("linux") {
         complete_linux(linux)?;
     }
-    Ok(serde_json::from_value(document)?)
+    document::configuration(document)
 }
 
 /// The fields of a container's `process` that apply to further programs unless their own document sets them.
@@ -137,7 +138,7 @@ pub(crate) fn load_process(path: &Path, container: Option<&Value>) -> Result<Pro
         }
     }
     complete_process(&mut document)?;
-    let process = serde_json::from_value(document)?;
+    let process = document::process(document)?;
     check_process(&process)?;
     Ok(process)
 }

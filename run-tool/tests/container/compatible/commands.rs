@@ -105,7 +105,7 @@ pub(crate) const ROWS: [Row; 352] = [
     (Nothing, "echo '{' >config.json; runc create $c", NONE),
     (Nothing, "echo '' >config.json; runc create $c", NONE),
     (Nothing, "echo '[]' >config.json; runc run $c", &[
-        but("json: cannot unmarshal array into Go value of type specs.Spec", "process property must not be empty", WORDS_OF_JSON),
+        but("json: cannot unmarshal array into Go value of type specs.Spec", "config must be an object", WORDS_OF_JSON),
     ]),
     (Nothing, "program 'echo x'; echo 'and what follows' >>config.json; runc run $c", NONE),
     (Nothing, r#"sed -i '0,/{/s//{"HOSTNAME":"first","annotations":{"a":"1"},/; $d' config.json; echo ',"hostname":"later","Process":{"ARGS":["hostname"]}}' >>config.json; runc run $c"#, NONE),
