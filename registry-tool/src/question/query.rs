@@ -51,7 +51,7 @@ impl Round<'_> {
         name: &ImageName,
         question: impl AsyncFn(&Registry, &ImageName) -> Result<T, EndpointError>,
     ) -> Result<T, QueryError> {
-        let attempt = async |registry: Registry, name: &ImageName| {
+        let attempt = async |registry: Registry, name: &ImageName, (): &()| {
             question(&registry, name).await.map_err(Failure::<QueryError>::Here)
         };
         self.first(noun, name, |_| Ok(()), attempt).await

@@ -13,7 +13,7 @@ use super::batch::{Stopped, move_all};
 use super::event::{Event, Outcome, Watcher};
 use crate::client::{BlobStream, ClientError, Registry};
 use crate::place::mirror::MirrorError;
-use crate::place::policy::{Policy, PolicyError};
+use crate::place::policy::{Demand, Policy, PolicyError};
 use crate::question::failure::Nowhere;
 use crate::question::plan::{Plan, is_ours};
 use crate::question::query::{Choice, choose, manifest, plan};
@@ -109,14 +109,12 @@ pub async fn copy(order: &Order<'_>, round: Round<'_>) -> Result<Descriptor, Cop
 
 /// Reads all manifests of the image at the first place that has it.
 async fn find(order: &Order<'_>, round: Round<'_>) -> Result<(Registry, Plan), CopyError> {
-    let allow = |name: &ImageName| Ok(order.policy.check(name.reference(), false).map(drop)?);
-    let attempt = async |registry: Registry, name: &ImageName| {
+    let allow = |name: &ImageName| Ok(order.policy.check(name.reference(), false)?);
+    let attempt = async |registry: Registry, name: &ImageName, demands: &Vec<Demand>| {
         let top = manifest(&registry, name).await?;
         let digest = top.descriptor.digest().to_string();
         let image = choose(&registry, top, &order.choice).await?;
-        let demands = order.policy.check(name.reference(), false);
-        let demands = demands.map_err(|error| Failure::Everywhere(CopyError::from(error)))?;
-        meet(&registry, name, &demands, &[&digest, image.descriptor.digest().as_ref()]).await?;
+        meet(&registry, name, demands, &[&digest, image.descriptor.digest().as_ref()]).await?;
         let mut plan = plan(&registry, image).await?;
         plan.blobs.retain(is_ours);
         Ok::<_, Failure<CopyError>>((registry, plan))

@@ -212,6 +212,29 @@ fn what_policy_json_demands_is_verified_when_an_image_is_pulled_or_copied() {
 }
 
 #[test]
+fn the_keys_of_a_policy_are_read_once() {
+    let world = World::new();
+    let (served, _, name) = signed_world(&world);
+    world.run(&["sign", "--key", "own.key", &name]).good();
+    let pipe = world.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let requirement =
+        json!({ "type": "sigstoreSigned", "keyPath": pipe, "signedIdentity": { "type": "matchRepository" } });
+    let document = json!({ "default": [{ "type": "reject" }],
+        "transports": { "docker": { served.address(): [requirement] } } });
+    world.write("user/.config/containers/policy.json", &document.to_string());
+    // Whoever reads it a second time gets another key.
+    let keys = ["own.pub", "other.pub"].map(|name| std::fs::read(world.path(name)).unwrap());
+    std::thread::spawn(move || {
+        for key in keys {
+            std::fs::write(&pipe, key).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
+    });
+    world.run(&["pull", "-q", &name, "signed"]).good();
+}
+
+#[test]
 fn what_is_attached_to_an_image_is_found() {
     let world = World::new();
     let (served, image, name) = signed_world(&world);
