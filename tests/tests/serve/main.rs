@@ -1,9 +1,10 @@
-//! `registry-tool serve` beside its peers' clients, and beside everything else that changes the layout which it serves. `clients` has
-//! the former, `busy` and `killed` the latter.
+//! `registry-tool serve` beside its peers' clients and a browser, and beside everything else that changes the layout which it serves.
+//! `clients` and `page` have the former, `busy` and `killed` the latter.
 
 mod busy;
 mod clients;
 mod killed;
+mod page;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
