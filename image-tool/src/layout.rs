@@ -12,6 +12,7 @@
 //! Blobs are opened beneath the layout's descriptor, only as regular files, and are verified while they are read. The
 //! room may know only `address`, `beneath` and `error`.
 
+pub mod attestation;
 mod blob;
 mod error;
 mod image;

@@ -238,7 +238,8 @@ fn the_keys_of_a_policy_are_read_once() {
 fn what_is_attached_to_an_image_is_found() {
     let world = World::new();
     let (served, image, name) = signed_world(&world);
-    world.write("sbom.json", "{}");
+    world.write("sbom.json", "{\"spdxVersion\": \"SPDX-2.3\"}");
+    world.run(&["inspect", "--sbom", &name]).fails_in_a_line(&["the registry has no SBOM of the image"]);
     let attach = |name: &str, kind: &str| {
         world
             .run(&["attach", "--artifact-type", kind, "-a", "by=ci", name, "sbom.json:application/spdx+json"])
@@ -254,6 +255,9 @@ fn what_is_attached_to_an_image_is_found() {
         assert!(listed.contains(&line), "{line:?} is not in {listed:?}");
     }
     assert_eq!(referrers(&name, &["--artifact-type", "text/x-report"]), line(&second, "text/x-report"));
+    let sbom = world.run(&["inspect", "--sbom", &name]).good().out();
+    assert_eq!(sbom.matches("SPDX-2.3").count(), 2, "each artifact has one: {sbom}");
+    world.run(&["inspect", "--provenance", &name]).fails_in_a_line(&["no provenance"]);
     let json: Value = serde_json::from_str(&referrers(&name, &["--json", "--artifact-type", "text/x-report"])).unwrap();
     assert_eq!(json["annotations"], json!({ "by": "ci" }));
     let (_, by_digest) = first.trim_end().split_once('@').unwrap();
