@@ -90,10 +90,13 @@ impl Read for Follower {
 mod tests {
     use std::io::Write as _;
 
+    use tokio::runtime::Runtime;
+
     use super::*;
 
     /// A blob of six bytes of which three are there, and what reads it.
-    fn half() -> (File, watch::Sender<Growth>, Follower) {
+    fn half(runtime: &Runtime) -> (File, watch::Sender<Growth>, Follower) {
+        let _inside = runtime.enter();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"one").unwrap();
         let view = Some(Arc::new(file.try_clone().unwrap()));
@@ -109,9 +112,10 @@ mod tests {
         })
     }
 
-    #[tokio::test]
-    async fn a_reader_waits_for_what_arrives() {
-        let (mut file, news, follower) = half();
+    #[test]
+    fn a_reader_waits_for_what_arrives() {
+        let runtime = Runtime::new().unwrap();
+        let (mut file, news, follower) = half(&runtime);
         let reader = read(follower);
         std::thread::sleep(std::time::Duration::from_millis(20));
         assert!(!reader.is_finished());
@@ -122,8 +126,8 @@ mod tests {
         assert_eq!(reader.join().unwrap().unwrap(), "onetwo");
     }
 
-    #[tokio::test]
-    async fn a_reader_of_what_is_given_up_fails() {
+    #[test]
+    fn a_reader_of_what_is_given_up_fails() {
         let given_up: [fn(&watch::Sender<Growth>); 4] = [
             |_| {},
             |news| news.send_modify(|growth| growth.end = Some(false)),
@@ -137,8 +141,9 @@ mod tests {
                 });
             },
         ];
+        let runtime = Runtime::new().unwrap();
         for (number, give_up) in given_up.into_iter().enumerate() {
-            let (_file, news, follower) = half();
+            let (_file, news, follower) = half(&runtime);
             let reader = read(follower);
             give_up(&news);
             drop(news);

@@ -72,6 +72,39 @@ fn podman_and_skopeo_pull_and_push() {
 }
 
 #[test]
+fn what_skopeo_syncs_is_what_our_sync_does() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry.address());
+    work.sh("registry-tool pull --quiet --all-platforms xag/multi images").ok();
+    work.sh("for tag in 1.0 1.1 2.0 latest; do image-tool tag images:xag/multi images:team/app:$tag || exit 1; done")
+        .ok();
+    let (from, to) = (Served::start(&work, "images"), Served::start(&work, "copies"));
+    let digest = work.sh(&format!("registry-tool digest {}/team/app:1.0", from.1)).ok();
+    work.write(
+        "images.yml",
+        &format!(
+            "{}:\n    tls-verify: false\n    images:\n        xag/multi: []\n        team/app:\n            - \"2.0\"\n            - \"{}\"\n    \
+             images-by-tag-regex:\n        team/app: ^1\\.\n",
+            from.1,
+            digest.trim()
+        ),
+    );
+    let (ours, theirs) = (format!("{}/ours", to.1), format!("{}/theirs", to.1));
+    work.sh(&format!("registry-tool sync --quiet images.yml {ours}")).ok();
+    work.sh(&format!("skopeo sync --all --dest-tls-verify=false --src yaml --dest docker images.yml {theirs}")).ok();
+    for name in ["multi", "app"] {
+        let tags = |place: &str| {
+            let tags = work.sh(&format!("registry-tool tags {place}/{name}")).ok();
+            let digest = |tag: &str| work.sh(&format!("registry-tool digest {place}/{name}:{tag}")).ok();
+            tags.lines().map(|tag| format!("{tag} {}", digest(tag))).collect::<Vec<_>>()
+        };
+        let found = tags(&ours);
+        assert_eq!(found, tags(&theirs), "{name}");
+        assert!(!found.is_empty(), "{name}");
+    }
+}
+
+#[test]
 fn containerd_pulls_and_pushes() {
     let registry = Registry::images();
     let work = Workdir::with_mirror(&registry.address());
