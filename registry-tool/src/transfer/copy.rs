@@ -27,6 +27,8 @@ pub struct Order<'a> {
     pub source: &'a ImageName,
     /// The name of the copy.
     pub target: &'a ImageName,
+    /// More tags that it gets in the same repository.
+    pub more_tags: &'a [String],
     /// Which of an index's images are wanted.
     pub choice: Choice,
     /// What this machine allows.
@@ -103,6 +105,9 @@ pub async fn copy(order: &Order<'_>, round: Round<'_>) -> Result<Descriptor, Cop
         let reference = order.target.tag().filter(|_| is_top).unwrap_or(&digest);
         let media_type = document.descriptor.media_type().to_string();
         target.put_manifest(reference, &media_type, document.bytes.clone()).await.map_err(failed)?;
+        for tag in order.more_tags.iter().filter(|_| is_top) {
+            target.put_manifest(tag, &media_type, document.bytes.clone()).await.map_err(failed)?;
+        }
     }
     Ok(top)
 }

@@ -47,6 +47,19 @@ fn the_images_of_a_file_are_copied_from_registry_to_registry() {
 }
 
 #[test]
+fn a_copy_may_have_several_tags() {
+    let world = World::new();
+    let (full, empty, image) = two(&world);
+    let (from, to) = (format!("{}/team/app:1.0", full.address()), format!("{}/app:1.0", empty.address()));
+    let more = ["--additional-tag", "1", "--additional-tag", "latest"];
+    world.run(&[&["copy", "-q"], &more[..], &[&from, &to]].concat()).good();
+    assert_eq!(tags(&empty, "app"), serde_json::json!(["1", "1.0", "latest"]));
+    assert_eq!(empty.head("/v2/app/manifests/1").is(200).header("Docker-Content-Digest"), image.digest());
+    let wrong = world.run(&["copy", "--additional-tag", "a/b", &from, &to]);
+    assert_eq!(wrong.0.status.code(), Some(2), "{}", wrong.err());
+}
+
+#[test]
 fn a_layout_is_a_station_on_the_way() {
     let world = World::new();
     let (full, empty, _) = two(&world);
