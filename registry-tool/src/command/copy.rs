@@ -31,6 +31,9 @@ pub(crate) struct Copy {
     /// Give the copy this tag too; may be repeated.
     #[arg(long = "additional-tag", value_name = "TAG", value_hint = ValueHint::Other, value_parser = tag)]
     additional_tags: Vec<String>,
+    /// Copy what refers to the image too, such as SBOMs and signatures, and what refers to that.
+    #[arg(long)]
+    referrers: bool,
     /// Copy only the image for this platform [default: all].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
@@ -63,6 +66,7 @@ impl Copy {
             source: &self.source,
             target: &self.target,
             more_tags: &self.additional_tags,
+            has_referrers: self.referrers,
             choice,
             policy: Policy::read()?,
             jobs: usize::from(self.jobs),

@@ -172,8 +172,16 @@ impl Sync {
         match job {
             Job::Copy(source, target) => {
                 let watcher = display(Transfer::Copy).watcher();
-                let order =
-                    copy::Order { source, target, more_tags: &[], choice, policy: policy.clone(), jobs, watcher };
+                let order = copy::Order {
+                    source,
+                    target,
+                    more_tags: &[],
+                    has_referrers: false,
+                    choice,
+                    policy: policy.clone(),
+                    jobs,
+                    watcher,
+                };
                 let copied = block_on(async { Ok(copy::copy(&order, round).await?) })?;
                 Ok(target.pinned(copied.digest().as_ref()))
             }

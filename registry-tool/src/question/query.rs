@@ -218,7 +218,7 @@ async fn narrow(registry: &Registry, top: Manifest, platform: &Platform) -> Resu
 }
 
 /// A document that an index refers to.
-pub(super) async fn promised(registry: &Registry, descriptor: &Descriptor) -> Result<Manifest, EndpointError> {
+pub(crate) async fn promised(registry: &Registry, descriptor: &Descriptor) -> Result<Manifest, EndpointError> {
     undamaged(move || async move {
         let document = registry.manifest(descriptor.digest().as_ref()).await?;
         let manifest = Manifest::promised(descriptor, document.bytes);

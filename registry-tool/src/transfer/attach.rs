@@ -6,12 +6,11 @@ use std::path::PathBuf;
 use image_tool::address::digest::sha256;
 use image_tool::error::{During as _, Io};
 use oci_spec::image::{Descriptor, MediaType};
-use serde_json::{Value, json};
+use serde_json::json;
 use thiserror::Error;
 
-use super::beside::{BesideError, described, put, reach};
+use super::beside::{BesideError, described, list, put, reach};
 use crate::client::{ClientError, Registry};
-use crate::question::referrer;
 use crate::question::round::Round;
 use crate::reference::ImageName;
 
@@ -104,28 +103,12 @@ async fn push(
     registry.put_manifest(&digest, &media_type, bytes.clone().into()).await?;
     let image = subject.digest().to_string();
     if registry.referrers(&image).await?.is_none() {
-        list(registry, order, &image, &bytes).await?;
+        let mut descriptor = json!(described(MediaType::ImageManifest.as_ref(), &bytes));
+        descriptor["artifactType"] = order.artifact_type.as_str().into();
+        if !order.annotations.is_empty() {
+            descriptor["annotations"] = json!(order.annotations);
+        }
+        list(registry, &image, &descriptor).await?;
     }
     Ok(digest)
-}
-
-/// Adds an artifact to the list under a tag, for a registry that keeps none itself.
-async fn list(registry: &Registry, order: &Order<'_>, image: &str, artifact: &[u8]) -> Result<(), ClientError> {
-    let tag = referrer::tag(image);
-    let known = match registry.manifest(&tag).await {
-        Err(error) if error.is_absence() => None,
-        other => Some(other?),
-    };
-    let known: Value = known.and_then(|known| serde_json::from_slice(&known.bytes).ok()).unwrap_or_default();
-    let mut manifests = known["manifests"].as_array().cloned().unwrap_or_default();
-    let mut descriptor = json!(described(MediaType::ImageManifest.as_ref(), artifact));
-    descriptor["artifactType"] = order.artifact_type.as_str().into();
-    if !order.annotations.is_empty() {
-        descriptor["annotations"] = json!(order.annotations);
-    }
-    manifests.retain(|entry| entry["digest"] != descriptor["digest"]);
-    manifests.push(descriptor);
-    let media_type = MediaType::ImageIndex.to_string();
-    let index = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": manifests });
-    registry.put_manifest(&tag, &media_type, index.to_string().into()).await.map(drop)
 }

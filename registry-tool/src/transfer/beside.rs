@@ -1,9 +1,11 @@
-//! What attaching and signing share: the image at its own registry, and small blobs that are put beside it.
+//! What attaching, signing and copying share: the image at its own registry, small blobs that are put beside it, and the list of what
+//! refers to it.
 
 use bytes::Bytes;
 use futures_util::stream;
 use image_tool::address::digest::sha256;
 use oci_spec::image::{Descriptor, MediaType};
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::client::{ClientError, Registry};
@@ -11,6 +13,7 @@ use crate::place::mirror::MirrorError;
 use crate::question::failure::EndpointError;
 use crate::question::manifest::Manifest;
 use crate::question::query::manifest;
+use crate::question::referrer;
 use crate::question::round::Round;
 use crate::reference::ImageName;
 
@@ -63,4 +66,20 @@ pub(super) async fn put(registry: &Registry, descriptor: &Descriptor, bytes: Vec
     }
     let bytes = Bytes::from(bytes);
     registry.put_blob(&digest, descriptor.size(), || Some(stream::iter([Ok::<_, std::io::Error>(bytes.clone())]))).await
+}
+
+/// Adds an artifact to the list of those that refer to an image, which is under a tag where the registry keeps none itself.
+pub(super) async fn list(registry: &Registry, image: &str, artifact: &Value) -> Result<(), ClientError> {
+    let tag = referrer::tag(image);
+    let known = match registry.manifest(&tag).await {
+        Err(error) if error.is_absence() => None,
+        other => Some(other?),
+    };
+    let known: Value = known.and_then(|known| serde_json::from_slice(&known.bytes).ok()).unwrap_or_default();
+    let mut manifests = known["manifests"].as_array().cloned().unwrap_or_default();
+    manifests.retain(|entry| entry["digest"] != artifact["digest"]);
+    manifests.push(artifact.clone());
+    let media_type = MediaType::ImageIndex.to_string();
+    let index = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": manifests });
+    registry.put_manifest(&tag, &media_type, index.to_string().into()).await.map(drop)
 }

@@ -2,7 +2,7 @@
 
 use super::client::Served;
 use crate::server::{Image, noise};
-use crate::world::World;
+use crate::world::{World, keeping};
 
 /// A registry with two repositories, and one that is empty.
 fn two(world: &World) -> (Served, Served, Image) {
@@ -57,6 +57,38 @@ fn a_copy_may_have_several_tags() {
     assert_eq!(empty.head("/v2/app/manifests/1").is(200).header("Docker-Content-Digest"), image.digest());
     let wrong = world.run(&["copy", "--additional-tag", "a/b", &from, &to]);
     assert_eq!(wrong.0.status.code(), Some(2), "{}", wrong.err());
+}
+
+#[test]
+fn what_refers_to_an_image_is_copied_with_it() {
+    let world = World::new();
+    let (full, empty, image) = two(&world);
+    let from = format!("{}/team/app:1.0", full.address());
+    world.write("sbom.json", "{}");
+    let attach =
+        |name: &str| world.run(&["attach", "--artifact-type", "application/spdx+json", name, "sbom.json"]).good().out();
+    let artifact = attach(&from);
+    // What refers to that: a signature of the SBOM, for example.
+    attach(artifact.trim_end());
+    let found = |name: &str| world.run(&["referrers", "--json", name]).good().out();
+    let (plain, whole) = (format!("{}/plain:1", empty.address()), format!("{}/whole:1", empty.address()));
+    world.run(&["copy", "-q", &from, &plain]).good();
+    assert_eq!(found(&plain), "");
+    world.run(&["copy", "-q", "--referrers", &from, &whole]).good();
+    assert_eq!(found(&whole), found(&from));
+    let copied =
+        artifact.trim_end().replace(&format!("{}/team/app", full.address()), &format!("{}/whole", empty.address()));
+    assert_eq!(found(&copied), found(artifact.trim_end()));
+    assert_eq!(found(&copied).lines().count(), 1);
+    // A registry that keeps no list gets one under a tag.
+    let (server, store) = keeping(|_| None);
+    world.run(&["copy", "-q", "--referrers", &from, &format!("{}/b:1", server.address())]).good();
+    let tag = image.digest().replace(':', "-");
+    assert!(
+        store.manifests.lock().unwrap().keys().any(|name| name.ends_with(&tag)),
+        "{:?}",
+        store.manifests.lock().unwrap().keys()
+    );
 }
 
 #[test]
