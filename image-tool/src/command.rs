@@ -22,6 +22,7 @@ mod manual;
 mod mount;
 mod operand;
 mod publish;
+mod rebase;
 mod rm;
 mod save;
 mod show;
@@ -73,6 +74,7 @@ pub(crate) enum Command {
     Append(append::Append),
     Config(config::Config),
     Squash(squash::Squash),
+    Rebase(rebase::Rebase),
     Convert(convert::Convert),
     Index(index::Index),
     Import(import::Import),
@@ -102,6 +104,7 @@ impl Command {
             Self::Append(command) => command.run(),
             Self::Config(command) => command.run(),
             Self::Squash(command) => command.run(),
+            Self::Rebase(command) => command.run(),
             Self::Convert(command) => command.run(),
             Self::Index(command) => command.run(),
             Self::Import(command) => command.run(),

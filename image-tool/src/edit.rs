@@ -6,6 +6,7 @@
 pub mod append;
 pub mod convert;
 pub mod instruction;
+pub mod rebase;
 pub mod signal;
 
 use std::io::Read;

@@ -12,6 +12,7 @@
 //! Blobs are opened beneath the layout's descriptor, only as regular files, and are verified while they are read. The
 //! room may know only `address`, `beneath` and `error`.
 
+pub mod attestation;
 mod blob;
 mod error;
 mod image;
@@ -38,7 +39,7 @@ use crate::address::digest::Digest;
 use crate::beneath::{self, Unfinished};
 use crate::error::{During, Io};
 
-pub use self::blob::{BlobWriter, Follower, Upload, Writer};
+pub use self::blob::{BlobWriter, Upload, Writer};
 pub use self::error::Error;
 pub use self::image::{CONFIG_LIMIT, Image, MANIFEST_LIMIT, check_document, is_index, is_manifest};
 pub use self::index::{Index, REF_NAME};

@@ -28,6 +28,7 @@ mod referrers;
 mod search;
 mod serve;
 mod sign;
+mod sync;
 mod tags;
 mod verify;
 
@@ -55,6 +56,7 @@ pub(crate) enum Command {
     Pull(pull::Pull),
     Push(push::Push),
     Copy(copy::Copy),
+    Sync(sync::Sync),
     Tags(tags::Tags),
     Catalog(catalog::Catalog),
     Inspect(inspect::Inspect),
@@ -78,6 +80,7 @@ impl Command {
             Self::Pull(command) => command.run(),
             Self::Push(command) => command.run(),
             Self::Copy(command) => command.run(),
+            Self::Sync(command) => command.run(),
             Self::Tags(command) => command.run(),
             Self::Catalog(command) => command.run(),
             Self::Inspect(command) => command.run(),

@@ -8,6 +8,7 @@
 pub mod engine;
 pub mod hub;
 pub mod layout;
+pub mod programs;
 pub mod pty;
 pub mod registry;
 pub mod tree;

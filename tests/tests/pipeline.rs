@@ -156,3 +156,35 @@ fn a_build_is_pushed_and_its_steps_come_back() {
     let missing = work.sh("build-tool build --cache-from type=local,src=nowhere -t fifth:app app 2>&1").ok();
     assert!(missing.contains("ERROR: cache nowhere: "), "a cache that is not there is no reason to fail: {missing}");
 }
+
+#[test]
+fn what_is_in_an_image_and_how_it_was_made_is_shown_wherever_it_is() {
+    let registry = Registry::empty();
+    let work = Workdir::new();
+    work.write("context/status", "Package: a\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n");
+    work.write("context/Dockerfile", "FROM scratch\nARG WORD\nCOPY status /var/lib/dpkg/status\n");
+    work.sh("build-tool build --quiet --sbom --provenance=mode=max --build-arg WORD=w -t images:app context").ok();
+    let name = format!("{}/app:1", registry.address());
+    work.sh(&format!("registry-tool push --quiet images:app {name}")).ok();
+    work.sh(&format!("registry-tool pull --quiet {name} one && registry-tool pull --quiet --all-platforms {name} all"))
+        .ok();
+    for inspect in [
+        "image-tool inspect FLAG images:app".to_owned(),
+        "image-tool inspect FLAG all".to_owned(),
+        format!("registry-tool inspect FLAG {name}"),
+    ] {
+        let sbom = work.sh(&inspect.replace("FLAG", "--sbom")).ok();
+        assert!(
+            sbom.starts_with("{\n") && sbom.contains("\"spdxVersion\"") && sbom.contains("\"name\": \"a\""),
+            "{inspect}: {sbom}"
+        );
+        let provenance = work.sh(&inspect.replace("FLAG", "--provenance")).ok();
+        assert!(
+            provenance.contains("\"WORD\": \"w\"") && !provenance.contains("spdxVersion"),
+            "{inspect}: {provenance}"
+        );
+    }
+    // A single image was pulled without what is said of it.
+    work.sh("image-tool inspect --sbom one").fails_saying(1, &["no SBOM in the layout", "--all-platforms"]);
+    work.sh("image-tool inspect --sbom --format x images:app").fails(2);
+}

@@ -10,6 +10,7 @@ use image_tool::show::tree::page::page;
 use image_tool::show::tree::{Node, Tree as Survey};
 use image_tool::{layout, show::human, show::table};
 
+use super::limits::Limits;
 use super::operand::{Operand, named};
 
 /// Show what each layer adds, what later layers replace or delete, and where the bytes are.
@@ -36,6 +37,8 @@ pub(crate) struct Tree {
     /// Use the image for this platform [default: this machine's].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 impl Tree {
@@ -48,7 +51,7 @@ impl Tree {
                 None => Summary::image(&layout, &layout.resolve(&address)?)?,
             };
             let cache = Cache::of(&Home::from_environment());
-            Ok((Survey::of(&layout, &image, &cache)?, image))
+            Ok((Survey::of(&layout, &image, &cache, self.limits.of(&image)?)?, image))
         };
         let (tree, image) = read().map_err(|error| named(error, &address))?;
         if self.html {

@@ -1,8 +1,6 @@
 //! Writing blobs: hashed while they are written, visible only when they are complete and on disk. Those whose digest is told only at
-//! the end are in `upload`; `follow` reads one
-//! that is not complete.
+//! the end are in `upload`.
 
-mod follow;
 mod upload;
 
 use std::fs::File;
@@ -14,13 +12,11 @@ use std::sync::Arc;
 use oci_spec::image::{Descriptor, MediaType};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 
-use self::follow::Leader;
 use super::{Error, Layout};
 use crate::address::RefName;
 use crate::address::digest::{self, Digest, Hasher};
 use crate::error::{During, Io};
 
-pub use self::follow::Follower;
 pub use self::upload::Upload;
 
 /// The folder for interrupted downloads. Garbage collection empties it.
@@ -66,15 +62,7 @@ impl Writer {
     /// [`Error::Io`].
     pub fn blob(&self) -> Result<BlobWriter, Error> {
         let (file, place) = self.temporary()?;
-        Ok(BlobWriter {
-            writer: self.clone(),
-            file,
-            hasher: Hasher::sha256(),
-            size: 0,
-            expected: None,
-            place,
-            leader: Leader::default(),
-        })
+        Ok(BlobWriter { writer: self.clone(), file, hasher: Hasher::sha256(), size: 0, expected: None, place })
     }
 
     /// Starts a blob that must match `expected`; otherwise [`BlobWriter::commit`] fails.
@@ -84,15 +72,7 @@ impl Writer {
     pub fn expect(&self, expected: &Descriptor) -> Result<BlobWriter, Error> {
         let hasher = self.hasher(expected)?;
         let (file, place) = self.temporary()?;
-        Ok(BlobWriter {
-            writer: self.clone(),
-            file,
-            hasher,
-            size: 0,
-            expected: Some(expected.clone()),
-            place,
-            leader: Leader::default(),
-        })
+        Ok(BlobWriter { writer: self.clone(), file, hasher, size: 0, expected: Some(expected.clone()), place })
     }
 
     /// Starts or continues a blob that must match `expected`. If it is dropped before it is committed, or the process
@@ -147,15 +127,7 @@ impl Writer {
         match open().during("open", &path)? {
             Some((file, size)) => {
                 let place = Place::Kept(relative);
-                Ok(BlobWriter {
-                    writer: self.clone(),
-                    file,
-                    hasher,
-                    size,
-                    expected: Some(expected.clone()),
-                    place,
-                    leader: Leader::default(),
-                })
+                Ok(BlobWriter { writer: self.clone(), file, hasher, size, expected: Some(expected.clone()), place })
             }
             None => self.expect(expected),
         }
@@ -245,7 +217,6 @@ pub struct BlobWriter {
     size: u64,
     expected: Option<Descriptor>,
     place: Place,
-    leader: Leader,
 }
 
 impl BlobWriter {
@@ -272,16 +243,6 @@ impl BlobWriter {
         Ok(result)
     }
 
-    /// Reads the blob, of which the size must be known, while it is written. If it is started again or never complete, that fails.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn follow(&mut self) -> Result<Follower, Error> {
-        let file = self.file.try_clone().map_err(|error| self.error("open", error))?;
-        let whole = self.expected.as_ref().map_or(u64::MAX, Descriptor::size);
-        Ok(self.leader.follow(file, self.size, whole))
-    }
-
     /// The file that is written to, for whoever reads by position what is already there. It stays the blob's once that is committed.
     ///
     /// # Errors
@@ -296,7 +257,6 @@ impl BlobWriter {
     /// [`Error::Io`].
     pub fn restart(&mut self) -> Result<(), Error> {
         let restart = |file: &mut File| file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0)));
-        self.leader.end();
         restart(&mut self.file).map_err(|error| self.error("truncate", error))?;
         self.hasher = match &self.expected {
             Some(expected) => self.writer.hasher(expected)?,
@@ -398,7 +358,6 @@ impl Write for BlobWriter {
         let count = self.file.write(bytes)?;
         self.hasher.update(&bytes[..count]);
         self.size += count as u64;
-        self.leader.at(self.size);
         Ok(count)
     }
 

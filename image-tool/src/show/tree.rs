@@ -12,8 +12,9 @@ use serde_json::Value;
 use crate::beneath::{self, clean};
 use crate::layer::cache::{self, Cache, Source};
 use crate::layer::entry::{self, Kind, Reader};
+use crate::layer::limit::Limits;
 use crate::layer::stack::stock;
-use crate::layer::stream::{self, Stream, default_limit};
+use crate::layer::stream::{self, Stream};
 use crate::layer::whiteout::{self, Whiteout};
 use crate::layout::{Image, Layout};
 
@@ -39,6 +40,14 @@ pub enum Error {
         digest: String,
         /// Why it could not be read.
         source: entry::Error,
+    },
+    /// A layer has more entries than a person allows.
+    #[error("layer {digest}: more than {limit} entries")]
+    TooManyEntries {
+        /// The digest of the blob.
+        digest: String,
+        /// How many it may have.
+        limit: u64,
     },
     /// A layer has a path that leads out of the image.
     #[error("layer {digest}")]
@@ -127,15 +136,15 @@ impl Tree {
         self.waste.iter().map(|waste| waste.size).sum()
     }
 
-    /// Reads and verifies the layers of an image, and looks for them in the cache.
+    /// Reads and verifies the layers of an image within limits, and looks for them in the cache.
     ///
     /// # Errors
     /// [`Error`].
-    pub fn of(layout: &Layout, image: &Image, cache: &Cache) -> Result<Self, Error> {
+    pub fn of(layout: &Layout, image: &Image, cache: &Cache, limits: Limits) -> Result<Self, Error> {
         let config: Value = serde_json::from_slice(image.config_bytes()).unwrap_or_default();
         let steps = config["history"].as_array().into_iter().flatten().filter(|step| step["empty_layer"] != true);
         let mut steps = steps.map(|step| step["created_by"].as_str().unwrap_or_default().to_owned());
-        let mut survey = Survey::default();
+        let mut survey = Survey { limits, ..Survey::default() };
         let mut layers = Vec::new();
         for (index, source) in Source::of_image(layout, image)?.into_iter().enumerate() {
             let mut layer = Layer {
@@ -169,12 +178,13 @@ struct Survey {
     /// The files so far: the size, and the layer that contains it.
     files: BTreeMap<PathBuf, (u64, usize)>,
     waste: Vec<Waste>,
+    limits: Limits,
 }
 
 impl Survey {
     fn layer(&mut self, index: usize, source: Source, layer: &mut Layer) -> Result<(), Error> {
         let digest = || source.descriptor.digest().to_string();
-        let limit = default_limit(source.descriptor.size());
+        let limit = self.limits.archive(source.descriptor.size());
         let stream = Stream::open(source.blob, &source.descriptor, Some(&source.diff_id), limit);
         let mut stream = stream.map_err(|error| Error::Stream { digest: digest(), source: error })?;
         let mut reader = Reader::new(&mut stream);
@@ -184,6 +194,9 @@ impl Survey {
             reader.next_entry().map_err(|error| Error::Archive { digest: digest(), source: error })?
         {
             layer.entries += 1;
+            if layer.entries > self.limits.entries() {
+                return Err(Error::TooManyEntries { digest: digest(), limit: self.limits.entries() });
+            }
             layer.size += entry.size;
             let path = clean(&entry.path).map_err(|error| Error::Path { digest: digest(), source: error })?;
             let Some(name) = path.file_name() else { continue };

@@ -45,6 +45,42 @@ fn append_makes_a_new_image_of_equal_bytes() {
 }
 
 #[test]
+fn an_image_is_put_onto_another_base() {
+    let work = Work::new();
+    work.image("base:1", &[&tar(&[("a", "1"), ("b", "1")])], MediaType::ImageLayerGzip);
+    work.image("base:2", &[&tar(&[("a", "2")]), &tar(&[("c", "2")])], MediaType::ImageLayerGzip);
+    work.run_with("append images:base:1 - --ref app:1", &tar(&[("app", "own")])).ok();
+    let rebase = "rebase --old-base images:base:1 --new-base images:base:2";
+    let made = work.run(&format!("{rebase} --ref app:2 images:app:1")).ok();
+    assert!(made.starts_with("images:app:2@sha256:"), "{made}");
+    assert_eq!(work.run(&format!("{rebase} --ref app:2 images:app:1")).ok(), made);
+    work.run("verify images").ok();
+    work.run("unpack images:app:2 out").ok();
+    let read = |name: &str| fs::read_to_string(work.path("out").join(name)).ok();
+    assert_eq!(["a", "b", "c", "app"].map(read), [Some("2".into()), None, Some("2".into()), Some("own".into())]);
+    work.run(&format!("{rebase} images:base:2")).fails(1, &["images:base:2", "layer 1 is not that of the old base"]);
+    work.run("rebase --old-base images:app:1 --new-base images:base:2 images:base:1").fails(1, &["layer 2", "none"]);
+    // The config is the image's own, the history that of both.
+    work.run_with("append images:busybox - --ref mine", &tar(&[("app", "own")])).ok();
+    let config = |name: &str| -> Value {
+        serde_json::from_str(&work.run(&format!("show --config images:{name}")).ok()).unwrap()
+    };
+    let before = config("mine");
+    work.run("rebase --old-base images:busybox --new-base images:base:1 images:mine").ok();
+    let (after, base) = (config("mine"), config("base:1"));
+    assert_eq!(after["config"], before["config"]);
+    let history = |config: &Value| config["history"].as_array().unwrap().clone();
+    assert_eq!(history(&after)[..history(&base).len()], history(&base)[..]);
+    assert_eq!(history(&after).last(), history(&before).last());
+    assert_eq!(history(&after).len(), history(&base).len() + 1);
+    // A base may be in another layout.
+    let archive = work.run_bytes("save images:base:2", b"").stdout;
+    work.run_with("load others", &archive).ok();
+    let again = work.run("rebase --old-base images:base:1 --new-base others:base:2 --ref app:2 images:app:1").ok();
+    assert_eq!(again, made);
+}
+
+#[test]
 fn images_are_made_of_images_trees_and_words() {
     let work = Work::new();
     let env = |address: &str| work.run(&format!("inspect -f {{{{.Config.Env}}}} {address}")).ok();

@@ -11,9 +11,13 @@ fn what_is_larger_than_a_person_allows_is_refused() {
     let work = Work::new();
     let text = "x".repeat(40_000);
     work.image("large", &[&tar(&[("a", &text), ("b", ""), ("c", "")])], MediaType::ImageLayerGzip);
-    for command in
-        ["verify images:large", "unpack images:large out", "export -o out.tar images:large", "squash images:large"]
-    {
+    for command in [
+        "verify images:large",
+        "unpack images:large out",
+        "export -o out.tar images:large",
+        "squash images:large",
+        "tree images:large",
+    ] {
         for (limit, said) in [
             ("--max-size 30k", "larger than 30720 bytes"),
             ("--max-entries 2", "more than 2 entries"),
@@ -25,7 +29,9 @@ fn what_is_larger_than_a_person_allows_is_refused() {
         }
         assert!(!work.path("out").exists() && !work.path("out.tar").exists(), "{command}");
     }
-    for command in ["verify images:large", "unpack images:large out", "export -o out.tar images:large"] {
+    for command in
+        ["verify images:large", "unpack images:large out", "export -o out.tar images:large", "tree images:large"]
+    {
         work.run(&format!("{command} --max-size 1M --max-entries 3 --max-layers 1")).ok();
     }
     work.run("verify --max-size x").fails(2, &["not a valid size"]);

@@ -143,10 +143,9 @@ impl Registry {
     /// A small blob, such as a config, whole and not verified.
     ///
     /// # Errors
-    /// As for any request.
-    pub async fn small_blob(&self, digest: &str) -> Result<Vec<u8>, ClientError> {
+    /// As for any request, and if it has more than `limit` bytes.
+    pub async fn small_blob(&self, digest: &str, limit: usize) -> Result<Vec<u8>, ClientError> {
         let url = self.repository_url(&format!("blobs/{digest}"))?;
-        let limit = 2 * DOCUMENT_LIMIT;
         self.whole(Access::Pull, digest, limit, |http| http.get(url.clone())).await.map(|(_, body)| body)
     }
 

@@ -6,7 +6,7 @@ use image_tool::program::pipe::print_line;
 use registry_tool::place::policy::Policy;
 use registry_tool::question::query::Choice;
 use registry_tool::question::round::Round;
-use registry_tool::reference::ImageName;
+use registry_tool::reference::{ImageName, is_tag};
 use registry_tool::transfer::copy::{Order, copy};
 
 use super::progress::{Display, Progress, Transfer};
@@ -19,6 +19,7 @@ use super::{Network, block_on, mirrors};
 #[derive(Args)]
 #[command(after_long_help = "Examples:
   registry-tool copy alpine:3.20 localhost:5000/alpine:3.20
+  registry-tool copy --additional-tag 3 --additional-tag latest alpine:3.20 localhost:5000/alpine:3.20
   registry-tool copy --platform linux/amd64 alpine localhost:5000/alpine:amd64")]
 pub(crate) struct Copy {
     /// Name of the image.
@@ -27,6 +28,12 @@ pub(crate) struct Copy {
     /// Name of the copy.
     #[arg(value_hint = ValueHint::Other)]
     target: ImageName,
+    /// Give the copy this tag too; may be repeated.
+    #[arg(long = "additional-tag", value_name = "TAG", value_hint = ValueHint::Other, value_parser = tag)]
+    additional_tags: Vec<String>,
+    /// Copy what refers to the image too, such as SBOMs and signatures, and what refers to that.
+    #[arg(long)]
+    referrers: bool,
     /// Copy only the image for this platform [default: all].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
@@ -43,6 +50,10 @@ pub(crate) struct Copy {
     network: Network,
 }
 
+fn tag(text: &str) -> Result<String, String> {
+    if is_tag(text) { Ok(text.to_owned()) } else { Err("not a valid tag".to_owned()) }
+}
+
 impl Copy {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let display = Display::new(self.progress, self.quiet, Transfer::Copy);
@@ -54,6 +65,8 @@ impl Copy {
         let order = Order {
             source: &self.source,
             target: &self.target,
+            more_tags: &self.additional_tags,
+            has_referrers: self.referrers,
             choice,
             policy: Policy::read()?,
             jobs: usize::from(self.jobs),

@@ -1,10 +1,13 @@
 //! `registry-tool inspect`.
 
+use anyhow::bail;
 use clap::{Args, ValueHint};
+use image_tool::layout::attestation::Attestation;
 use image_tool::layout::platform::Platform;
 use image_tool::program::pipe;
 use image_tool::show::human;
 use registry_tool::client::Registry;
+use registry_tool::question::attestation::attestations;
 use registry_tool::question::failure::EndpointError;
 use registry_tool::question::manifest::Content;
 use registry_tool::question::query::{Choice, choose, config, manifest, tags};
@@ -22,7 +25,8 @@ use super::{Network, block_on, mirrors};
 #[command(after_long_help = "Examples:
   registry-tool inspect python:3.8
   registry-tool inspect --config --platform linux/arm64 alpine
-  registry-tool inspect --raw alpine | sha256sum")]
+  registry-tool inspect --raw alpine | sha256sum
+  registry-tool inspect --sbom localhost:5000/app | jq -r '.packages[].name'")]
 pub(crate) struct Inspect {
     /// Name of the image.
     #[arg(value_hint = ValueHint::Other)]
@@ -33,6 +37,12 @@ pub(crate) struct Inspect {
     /// Print the config itself.
     #[arg(long)]
     config: bool,
+    /// Print the SBOM that was made with the image or attached to it: each one as a JSON document.
+    #[arg(long, conflicts_with_all = ["raw", "config"])]
+    sbom: bool,
+    /// Print what the image says of how it was made: each provenance as a JSON document.
+    #[arg(long, conflicts_with_all = ["raw", "config", "sbom"])]
+    provenance: bool,
     /// Show the image for this platform [default: this machine's].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
@@ -49,7 +59,18 @@ impl Inspect {
         let question = async |registry: &Registry, name: &ImageName| self.look(registry, name).await;
         let round = Round { mirrors: &mirrors, settings: &settings };
         let bytes = block_on(async { Ok(round.ask("image", &self.reference, question).await?) })?;
+        if let Some(wanted) = self.wanted().filter(|_| bytes.is_empty()) {
+            bail!("{}: the registry has no {} of the image", self.reference.typed(), wanted.noun());
+        }
         pipe::print(bytes)
+    }
+
+    fn wanted(&self) -> Option<Attestation> {
+        match (self.sbom, self.provenance) {
+            (true, _) => Some(Attestation::Sbom),
+            (false, true) => Some(Attestation::Provenance),
+            (false, false) => None,
+        }
     }
 
     async fn look(&self, registry: &Registry, name: &ImageName) -> Result<Vec<u8>, EndpointError> {
@@ -58,10 +79,15 @@ impl Inspect {
             return Ok(top.bytes.to_vec());
         }
         let digest = top.descriptor.digest().to_string();
+        let whole = top.clone();
         let platform = self.platform.clone().unwrap_or_else(Platform::host);
         let found = choose(registry, top, &Choice::One { platform, is_asked: false }).await?;
         if self.raw {
             return Ok(found.bytes.to_vec());
+        }
+        if let Some(wanted) = self.wanted() {
+            let said = attestations(registry, &whole, &found.descriptor, wanted).await?;
+            return Ok(said.iter().map(|said| human::json(&format!("{said:#}")) + "\n").collect::<String>().into());
         }
         let config = config(registry, &found).await?;
         if self.config {

@@ -11,6 +11,7 @@
 //! Pushes go to the last one only, as in docker and podman. Reading files happens in [`Mirrors::read`]; everything else
 //! is a function of what was read.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use oci_distribution::Reference;
@@ -80,6 +81,7 @@ impl Sources {
 pub struct Mirrors {
     registries: Registries,
     daemon: Daemon,
+    insecure: BTreeSet<String>,
 }
 
 impl Mirrors {
@@ -91,7 +93,13 @@ impl Mirrors {
         Ok(Self {
             registries: Registries::read(&sources.registries, &sources.drop_ins)?,
             daemon: Daemon::read(&sources.daemon)?,
+            insecure: BTreeSet::new(),
         })
+    }
+
+    /// Takes plain http, or a certificate that cannot be verified, from this registry too.
+    pub fn allow_insecure(&mut self, host: &str) {
+        self.insecure.insert(host.to_owned());
     }
 
     /// What a name may mean, in order: itself; or for a short name its alias, or the name at each search registry.
@@ -170,7 +178,10 @@ impl Mirrors {
         };
         let security = if is_loopback(reference.registry()) {
             Security::Loopback
-        } else if is_insecure || self.daemon.is_insecure(reference.registry()) {
+        } else if is_insecure
+            || self.insecure.contains(reference.registry())
+            || self.daemon.is_insecure(reference.registry())
+        {
             Security::Insecure
         } else {
             Security::Verified

@@ -1,6 +1,7 @@
 //! Questions about an image or a repository: asked of every place that may know, or of one registry.
 
 use image_tool::address::digest;
+use image_tool::layout::CONFIG_LIMIT;
 use image_tool::layout::platform::{Platform, offered};
 use oci_spec::image::Descriptor;
 use thiserror::Error;
@@ -51,7 +52,7 @@ impl Round<'_> {
         name: &ImageName,
         question: impl AsyncFn(&Registry, &ImageName) -> Result<T, EndpointError>,
     ) -> Result<T, QueryError> {
-        let attempt = async |registry: Registry, name: &ImageName| {
+        let attempt = async |registry: Registry, name: &ImageName, (): &()| {
             question(&registry, name).await.map_err(Failure::<QueryError>::Here)
         };
         self.first(noun, name, |_| Ok(()), attempt).await
@@ -122,8 +123,17 @@ pub async fn config(registry: &Registry, manifest: &Manifest) -> Result<Vec<u8>,
 /// # Errors
 /// As [`config`].
 pub(crate) async fn small(registry: &Registry, blob: &Descriptor) -> Result<Vec<u8>, EndpointError> {
+    small_within(registry, blob, CONFIG_LIMIT).await
+}
+
+/// A blob of at most `limit` bytes, verified.
+///
+/// # Errors
+/// As [`config`].
+pub(super) async fn small_within(registry: &Registry, blob: &Descriptor, limit: u64) -> Result<Vec<u8>, EndpointError> {
     undamaged(move || async move {
-        let bytes = registry.small_blob(blob.digest().as_ref()).await?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let bytes = registry.small_blob(blob.digest().as_ref(), limit).await?;
         verified(registry, blob, bytes)
     })
     .await
@@ -208,7 +218,7 @@ async fn narrow(registry: &Registry, top: Manifest, platform: &Platform) -> Resu
 }
 
 /// A document that an index refers to.
-async fn promised(registry: &Registry, descriptor: &Descriptor) -> Result<Manifest, EndpointError> {
+pub(crate) async fn promised(registry: &Registry, descriptor: &Descriptor) -> Result<Manifest, EndpointError> {
     undamaged(move || async move {
         let document = registry.manifest(descriptor.digest().as_ref()).await?;
         let manifest = Manifest::promised(descriptor, document.bytes);

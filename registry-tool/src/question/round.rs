@@ -34,23 +34,24 @@ impl<E, F: Into<EndpointError>> From<F> for Failure<E> {
 impl Round<'_> {
     /// Makes an attempt at each place in order, until one succeeds.
     ///
-    /// A name may have several meanings, and each several places. `allow` may forbid a meaning before its places are asked.
+    /// A name may have several meanings, and each several places. `allow` may forbid a meaning before its places are asked; what it
+    /// says otherwise is handed to each attempt.
     ///
     /// # Errors
     /// [`Nowhere`], with what each place said; or whatever ended the round early.
-    pub(crate) async fn first<T, E: From<MirrorError> + From<Nowhere>>(
+    pub(crate) async fn first<T, A, E: From<MirrorError> + From<Nowhere>>(
         &self,
         noun: &'static str,
         name: &ImageName,
-        allow: impl Fn(&ImageName) -> Result<(), E>,
-        attempt: impl AsyncFn(Registry, &ImageName) -> Result<T, Failure<E>>,
+        allow: impl Fn(&ImageName) -> Result<A, E>,
+        attempt: impl AsyncFn(Registry, &ImageName, &A) -> Result<T, Failure<E>>,
     ) -> Result<T, E> {
         let mut failures = Vec::new();
         for meaning in self.mirrors.resolve(name) {
-            allow(&meaning)?;
+            let allowed = allow(&meaning)?;
             for endpoint in self.mirrors.pull_endpoints(meaning.reference())? {
                 let answer = match Registry::connect(&endpoint, self.settings).await {
-                    Ok(registry) => attempt(registry, &meaning).await,
+                    Ok(registry) => attempt(registry, &meaning, &allowed).await,
                     Err(error) => Err(error.into()),
                 };
                 match answer {

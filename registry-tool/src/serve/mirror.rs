@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use image_tool::address::RefName;
 use image_tool::address::digest::Digest;
-use image_tool::layout::{BlobWriter, Error, Layout, MANIFEST_LIMIT, Writer, is_index};
+use image_tool::layout::{Error, Layout, MANIFEST_LIMIT, Writer, is_index};
 use oci_distribution::errors::OciErrorCode;
 use oci_spec::image::{Descriptor, MediaType};
 use tokio::sync::watch;
@@ -21,13 +21,12 @@ use tokio::sync::watch;
 use super::failure::{Failure, blocking};
 use super::store::catalog::{Document, is_elsewhere};
 use super::store::{OCTETS, Store};
-use super::stream::Growth;
 use super::upstream::Upstream;
 use crate::client::Registry;
 use crate::question::query;
 use crate::reference::ImageName;
 use crate::transfer::download::{DownloadError, download_in_view};
-use crate::transfer::event::{Event, Watcher};
+use crate::transfer::growth::Growth;
 
 /// How many bytes of manifests are remembered whose blobs have not arrived.
 const WAITING: usize = 64 << 20;
@@ -412,7 +411,7 @@ impl Fetch<'_> {
             store: Arc::clone(&self.store),
             shared: Arc::clone(&self.mirror.shared),
             descriptor: Descriptor::new(MediaType::Other(OCTETS.into()), size, digest.clone()),
-            news: Arc::new(news),
+            news,
         };
         tokio::spawn(flight.fly(self.name.to_string()));
         Ok(growth)
@@ -431,7 +430,7 @@ struct Flight {
     store: Arc<Store>,
     shared: Arc<Shared>,
     descriptor: Descriptor,
-    news: Arc<watch::Sender<Growth>>,
+    news: watch::Sender<Growth>,
 }
 
 impl Flight {
@@ -460,21 +459,7 @@ impl Flight {
     }
 
     async fn download(&self) -> Result<(), DownloadError> {
-        let told = Arc::clone(&self.news);
-        let watcher: Watcher = Arc::new(move |event| {
-            if let Event::At(_, size) = event {
-                told.send_modify(|growth| growth.size = size);
-            }
-        });
-        let show = |blob: &BlobWriter| {
-            // Without a descriptor to spare, clients wait until all is there.
-            let file = blob.view().ok().map(Arc::new);
-            self.news.send_modify(|growth| {
-                growth.file = file;
-                growth.size = blob.size();
-            });
-        };
-        download_in_view(&self.registry, &self.writer, &self.descriptor, &watcher, &show).await?;
+        download_in_view(&self.registry, &self.writer, &self.descriptor, &self.news).await?;
         // Where nothing was shown, the blob had come by another way.
         let file = Arc::new(self.store.layout().open_blob(&self.descriptor)?);
         self.news.send_modify(|growth| {

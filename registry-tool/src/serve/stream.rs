@@ -14,22 +14,13 @@ use rustix::io::{Errno, ReadWriteFlags};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::transfer::growth::Growth;
+
 /// How much is read at once: enough that the system calls do not count, little enough that a thousand clients fit into memory.
 const PIECE: usize = 128 << 10;
 
 /// What becomes known at the end of a blob: whether it is sound.
 type Verdict = Box<dyn FnOnce(bool) + Send + Sync>;
-
-/// How far a blob has come that is still arriving.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Growth {
-    /// The file that it is written to, once there is one.
-    pub(super) file: Option<Arc<File>>,
-    /// How many bytes are there.
-    pub(super) size: u64,
-    /// Whether it ended well, once it has ended.
-    pub(super) end: Option<bool>,
-}
 
 /// A blob that is still arriving.
 struct Arrival {
@@ -41,18 +32,15 @@ struct Arrival {
 }
 
 impl Arrival {
-    /// How many bytes may be sent from `offset` on. The last one only goes out once the blob is known to be sound.
-    fn ready(&mut self, offset: u64, context: &mut Context<'_>) -> Poll<io::Result<u64>> {
+    /// How many bytes of `file` may be sent from `offset` on. The last one only goes out once the blob is known to be sound.
+    fn ready(&mut self, file: &Arc<File>, offset: u64, context: &mut Context<'_>) -> Poll<io::Result<u64>> {
         loop {
             let (size, end) = {
                 let state = self.growth.borrow_and_update();
-                (state.size, state.end)
+                (state.size_of(file)?, state.end)
             };
-            let there = match end {
-                Some(true) => self.total.saturating_sub(offset),
-                Some(false) => return Poll::Ready(Err(io::Error::other("the blob did not arrive whole"))),
-                None => size.min(self.total.saturating_sub(1)).saturating_sub(offset),
-            };
+            let sound = if end == Some(true) { self.total } else { size.min(self.total.saturating_sub(1)) };
+            let there = sound.saturating_sub(offset);
             if there > 0 {
                 self.waiting = None;
                 return Poll::Ready(Ok(there));
@@ -131,7 +119,7 @@ impl BlobStream {
             None => {
                 let length = match &mut self.arrival {
                     None => self.left,
-                    Some(arrival) => match ready!(arrival.ready(self.offset, context)) {
+                    Some(arrival) => match ready!(arrival.ready(&self.file, self.offset, context)) {
                         Ok(there) => there.min(self.left),
                         Err(error) => return Poll::Ready(Some(Err(error))),
                     },

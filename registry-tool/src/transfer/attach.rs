@@ -3,19 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use bytes::Bytes;
-use futures_util::stream;
 use image_tool::address::digest::sha256;
 use image_tool::error::{During as _, Io};
 use oci_spec::image::{Descriptor, MediaType};
-use serde_json::{Value, json};
+use serde_json::json;
 use thiserror::Error;
 
+use super::beside::{BesideError, described, list, put, reach};
 use crate::client::{ClientError, Registry};
-use crate::place::mirror::MirrorError;
-use crate::question::failure::EndpointError;
-use crate::question::query::manifest;
-use crate::question::referrer;
 use crate::question::round::Round;
 use crate::reference::ImageName;
 
@@ -38,17 +33,9 @@ pub struct Order<'a> {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AttachError {
-    /// The registry has the image not, or failed.
-    #[error("{name}")]
-    Endpoint {
-        /// The name as typed.
-        name: String,
-        /// Why.
-        source: EndpointError,
-    },
-    /// The configuration of registries is wrong, or forbids it.
+    /// The image, or its registry.
     #[error(transparent)]
-    Mirror(#[from] MirrorError),
+    Beside(#[from] BesideError),
     /// A file cannot be read.
     #[error(transparent)]
     Io(#[from] Io),
@@ -78,14 +65,11 @@ pub async fn attach(order: &Order<'_>, round: Round<'_>) -> Result<String, Attac
         }
         layers.push((layer, bytes));
     }
-    let name = order.name;
-    let failed = |source: EndpointError| AttachError::Endpoint { name: name.typed().to_owned(), source };
-    let endpoint = round.mirrors.push_endpoint(name.reference())?;
-    let registry = Registry::connect(&endpoint, round.settings).await.map_err(|error| failed(error.into()))?;
-    let mut subject = manifest(&registry, name).await.map_err(failed)?.descriptor;
+    let (registry, image) = reach(order.name, round).await?;
+    let mut subject = image.descriptor;
     subject.set_annotations(None);
     let pushed = push(&registry, order, &subject, layers).await;
-    pushed.map_err(|error| failed(error.into()))
+    Ok(pushed.map_err(|error| BesideError::of(order.name, error))?)
 }
 
 async fn push(
@@ -119,43 +103,12 @@ async fn push(
     registry.put_manifest(&digest, &media_type, bytes.clone().into()).await?;
     let image = subject.digest().to_string();
     if registry.referrers(&image).await?.is_none() {
-        list(registry, order, &image, &bytes).await?;
+        let mut descriptor = json!(described(MediaType::ImageManifest.as_ref(), &bytes));
+        descriptor["artifactType"] = order.artifact_type.as_str().into();
+        if !order.annotations.is_empty() {
+            descriptor["annotations"] = json!(order.annotations);
+        }
+        list(registry, &image, &descriptor).await?;
     }
     Ok(digest)
-}
-
-/// Adds an artifact to the list under a tag, for a registry that keeps none itself.
-async fn list(registry: &Registry, order: &Order<'_>, image: &str, artifact: &[u8]) -> Result<(), ClientError> {
-    let tag = referrer::tag(image);
-    let known = match registry.manifest(&tag).await {
-        Err(error) if error.is_absence() => None,
-        other => Some(other?),
-    };
-    let known: Value = known.and_then(|known| serde_json::from_slice(&known.bytes).ok()).unwrap_or_default();
-    let mut manifests = known["manifests"].as_array().cloned().unwrap_or_default();
-    let mut descriptor = json!(described(MediaType::ImageManifest.as_ref(), artifact));
-    descriptor["artifactType"] = order.artifact_type.as_str().into();
-    if !order.annotations.is_empty() {
-        descriptor["annotations"] = json!(order.annotations);
-    }
-    manifests.retain(|entry| entry["digest"] != descriptor["digest"]);
-    manifests.push(descriptor);
-    let media_type = MediaType::ImageIndex.to_string();
-    let index = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": manifests });
-    registry.put_manifest(&tag, &media_type, index.to_string().into()).await.map(drop)
-}
-
-/// The descriptor of bytes.
-pub(super) fn described(media_type: &str, bytes: &[u8]) -> Descriptor {
-    Descriptor::new(MediaType::from(media_type), bytes.len() as u64, sha256(bytes))
-}
-
-/// Sends a small blob, unless it is there.
-pub(super) async fn put(registry: &Registry, descriptor: &Descriptor, bytes: Vec<u8>) -> Result<(), ClientError> {
-    let digest = descriptor.digest().to_string();
-    if registry.has_blob(&digest, descriptor.size()).await? {
-        return Ok(());
-    }
-    let bytes = Bytes::from(bytes);
-    registry.put_blob(&digest, descriptor.size(), || Some(stream::iter([Ok::<_, std::io::Error>(bytes.clone())]))).await
 }

@@ -1,5 +1,6 @@
 //! An image from one registry to another. Blobs are streamed, so nothing is written to disk.
 
+use std::collections::BTreeSet;
 use std::io::{Error, ErrorKind};
 use std::sync::{Arc, Mutex};
 
@@ -10,16 +11,21 @@ use oci_spec::image::Descriptor;
 use tracing::info;
 
 use super::batch::{Stopped, move_all};
+use super::beside::list;
 use super::event::{Event, Outcome, Watcher};
 use crate::client::{BlobStream, ClientError, Registry};
 use crate::place::mirror::MirrorError;
-use crate::place::policy::{Policy, PolicyError};
-use crate::question::failure::Nowhere;
+use crate::place::policy::{Demand, Policy, PolicyError};
+use crate::question::failure::{EndpointError, Nowhere};
 use crate::question::plan::{Plan, is_ours};
-use crate::question::query::{Choice, choose, manifest, plan};
+use crate::question::query::{Choice, choose, manifest, plan, promised};
+use crate::question::referrer::referrers;
 use crate::question::round::{Failure, Round};
 use crate::question::signature::meet;
 use crate::reference::ImageName;
+
+/// More artifacts than anybody attaches to an image.
+const REFERRERS: usize = 1000;
 
 /// What to copy, and where to.
 pub struct Order<'a> {
@@ -27,6 +33,10 @@ pub struct Order<'a> {
     pub source: &'a ImageName,
     /// The name of the copy.
     pub target: &'a ImageName,
+    /// More tags that it gets in the same repository.
+    pub more_tags: &'a [String],
+    /// Whether what refers to the image is copied too, and what refers to that.
+    pub has_referrers: bool,
     /// Which of an index's images are wanted.
     pub choice: Choice,
     /// What this machine allows.
@@ -62,6 +72,20 @@ pub enum CopyError {
         /// The failure at the registry.
         source: ClientError,
     },
+    /// What refers to the image cannot be read.
+    #[error("{name}")]
+    Referrers {
+        /// The name of the image as it was typed.
+        name: String,
+        /// Why.
+        source: EndpointError,
+    },
+    /// More refers to the image than anybody would attach.
+    #[error("{name}: more than {REFERRERS} artifacts refer to it")]
+    TooManyReferrers {
+        /// The name of the image as it was typed.
+        name: String,
+    },
     /// The new name has another digest than the image.
     #[error("{name}: the image has another digest, {actual}")]
     OtherDigest {
@@ -95,28 +119,73 @@ pub async fn copy(order: &Order<'_>, round: Round<'_>) -> Result<Descriptor, Cop
     let failed = |source| CopyError::Target { name: name.to_owned(), source };
     let endpoint = round.mirrors.push_endpoint(order.target.reference())?;
     let target = Registry::connect(&endpoint, round.settings).await.map_err(failed)?;
-    let target = Arc::new(target);
-    copy_blobs(order, Arc::new(source), &target, &plan).await?;
+    let (source, target) = (Arc::new(source), Arc::new(target));
+    copy_blobs(order, &source, &target, &plan).await?;
     for document in &plan.documents {
         let digest = document.descriptor.digest().to_string();
         let is_top = document.descriptor.digest() == top.digest();
         let reference = order.target.tag().filter(|_| is_top).unwrap_or(&digest);
         let media_type = document.descriptor.media_type().to_string();
         target.put_manifest(reference, &media_type, document.bytes.clone()).await.map_err(failed)?;
+        for tag in order.more_tags.iter().filter(|_| is_top) {
+            target.put_manifest(tag, &media_type, document.bytes.clone()).await.map_err(failed)?;
+        }
+    }
+    if order.has_referrers {
+        copy_referrers(order, &source, &target, &plan).await?;
     }
     Ok(top)
 }
 
+/// Copies what refers to an image, to one of an index's images, or to what was copied so.
+async fn copy_referrers(
+    order: &Order<'_>,
+    source: &Arc<Registry>,
+    target: &Arc<Registry>,
+    image: &Plan,
+) -> Result<(), CopyError> {
+    let unread = |source| CopyError::Referrers { name: order.source.typed().to_owned(), source };
+    let failed = |source| CopyError::Target { name: order.target.typed().to_owned(), source };
+    let mut left: Vec<String> =
+        image.documents.iter().map(|document| document.descriptor.digest().to_string()).collect();
+    let mut known: BTreeSet<String> = left.iter().cloned().collect();
+    let most = known.len() + REFERRERS;
+    while let Some(subject) = left.pop() {
+        for referrer in referrers(source, &subject, None).await.map_err(unread)? {
+            // One that is no manifest, or that is copied already.
+            let Ok(entry) = serde_json::from_value::<Descriptor>(referrer.descriptor.clone()) else { continue };
+            if !known.insert(referrer.digest.clone()) {
+                continue;
+            }
+            if known.len() > most {
+                return Err(CopyError::TooManyReferrers { name: order.source.typed().to_owned() });
+            }
+            let artifact = promised(source, &entry).await.map_err(unread)?;
+            let mut plan = plan(source, artifact).await.map_err(unread)?;
+            plan.blobs.retain(is_ours);
+            copy_blobs(order, source, target, &plan).await?;
+            for document in &plan.documents {
+                let digest = document.descriptor.digest().to_string();
+                let media_type = document.descriptor.media_type().to_string();
+                target.put_manifest(&digest, &media_type, document.bytes.clone()).await.map_err(failed)?;
+            }
+            if target.referrers(&subject).await.map_err(failed)?.is_none() {
+                list(target, &subject, &referrer.descriptor).await.map_err(failed)?;
+            }
+            left.push(referrer.digest);
+        }
+    }
+    Ok(())
+}
+
 /// Reads all manifests of the image at the first place that has it.
 async fn find(order: &Order<'_>, round: Round<'_>) -> Result<(Registry, Plan), CopyError> {
-    let allow = |name: &ImageName| Ok(order.policy.check(name.reference(), false).map(drop)?);
-    let attempt = async |registry: Registry, name: &ImageName| {
+    let allow = |name: &ImageName| Ok(order.policy.check(name.reference(), false)?);
+    let attempt = async |registry: Registry, name: &ImageName, demands: &Vec<Demand>| {
         let top = manifest(&registry, name).await?;
         let digest = top.descriptor.digest().to_string();
         let image = choose(&registry, top, &order.choice).await?;
-        let demands = order.policy.check(name.reference(), false);
-        let demands = demands.map_err(|error| Failure::Everywhere(CopyError::from(error)))?;
-        meet(&registry, name, &demands, &[&digest, image.descriptor.digest().as_ref()]).await?;
+        meet(&registry, name, demands, &[&digest, image.descriptor.digest().as_ref()]).await?;
         let mut plan = plan(&registry, image).await?;
         plan.blobs.retain(is_ours);
         Ok::<_, Failure<CopyError>>((registry, plan))
@@ -126,12 +195,12 @@ async fn find(order: &Order<'_>, round: Round<'_>) -> Result<(Registry, Plan), C
 
 async fn copy_blobs(
     order: &Order<'_>,
-    source: Arc<Registry>,
+    source: &Arc<Registry>,
     target: &Arc<Registry>,
     plan: &Plan,
 ) -> Result<(), CopyError> {
     let copy_one = |blob: Descriptor| {
-        let (source, target, watcher) = (Arc::clone(&source), Arc::clone(target), order.watcher.clone());
+        let (source, target, watcher) = (Arc::clone(source), Arc::clone(target), order.watcher.clone());
         let name = order.source.typed().to_owned();
         async move {
             let copied = copy_blob(&source, &target, &blob, &watcher).await;

@@ -12,19 +12,18 @@ use image_tool::layer::Decoder;
 use image_tool::layout::{self, BlobWriter, Writer};
 use oci_spec::image::Descriptor;
 use thiserror::Error;
+use tokio::sync::watch;
 use tracing::info;
 
 use super::batch::Stopped;
-use super::event::{Event, Outcome, Watcher};
+use super::event::{Event, Outcome, Watcher, nobody};
+use super::growth::Growth;
 use super::store::{Begun, StoreError, Storing};
 use crate::client::{BlobStream, ClientError, Registry};
 
 /// An attempt that brought this much counts as a success: then a slow line that breaks often still gets there, and a server
 /// that gives a byte at a time does not hold us for ever.
 const PROGRESS: u64 = 1 << 20;
-
-/// Is shown a blob in the making.
-pub type Show<'a> = dyn Fn(&BlobWriter) + Send + Sync + 'a;
 
 /// Why a blob did not arrive.
 #[derive(Debug, Error)]
@@ -65,10 +64,10 @@ pub async fn download(
     watcher: &Watcher,
     storing: Option<&Storing>,
 ) -> Result<(), DownloadError> {
-    get(registry, writer, descriptor, watcher, storing, &|_| {}).await
+    get(registry, writer, descriptor, watcher, storing, &watch::Sender::default()).await
 }
 
-/// As [`download`], and shows the blob in the making to whoever reads it meanwhile. It is shown anew where it is begun anew.
+/// As [`download`], and tells whoever reads the blob meanwhile how far it is, but not its end.
 ///
 /// # Errors
 /// As [`download`].
@@ -76,10 +75,9 @@ pub async fn download_in_view(
     registry: &Registry,
     writer: &Writer,
     descriptor: &Descriptor,
-    watcher: &Watcher,
-    show: &Show<'_>,
+    news: &watch::Sender<Growth>,
 ) -> Result<(), DownloadError> {
-    get(registry, writer, descriptor, watcher, None, show).await
+    get(registry, writer, descriptor, &nobody(), None, news).await
 }
 
 async fn get(
@@ -88,14 +86,14 @@ async fn get(
     descriptor: &Descriptor,
     watcher: &Watcher,
     storing: Option<&Storing>,
-    show: &Show<'_>,
+    news: &watch::Sender<Growth>,
 ) -> Result<(), DownloadError> {
     if writer.layout().has(descriptor) {
         settle(storing, writer, descriptor, Begun::not()).await?;
         watcher(Event::Done(descriptor, Outcome::Existed));
         return Ok(());
     }
-    let begun = match fetch(registry, writer, descriptor, watcher, storing, show).await {
+    let begun = match fetch(registry, writer, descriptor, watcher, storing, news).await {
         // A byte may have been damaged on the way, or by what an earlier run left; that is gone now. Once more from the start.
         Err(DownloadError::Layout(error @ layout::Error::BadBlob { .. })) => {
             let reason = match std::error::Error::source(&error) {
@@ -104,7 +102,7 @@ async fn get(
             };
             info!(digest = %descriptor.digest(), reason, "fetching again");
             watcher(Event::Retrying(descriptor, &reason));
-            fetch(registry, writer, descriptor, watcher, storing, show).await?
+            fetch(registry, writer, descriptor, watcher, storing, news).await?
         }
         other => other?,
     };
@@ -132,15 +130,15 @@ async fn fetch(
     descriptor: &Descriptor,
     watcher: &Watcher,
     storing: Option<&Storing>,
-    show: &Show<'_>,
+    news: &watch::Sender<Growth>,
 ) -> Result<Begun, DownloadError> {
-    let mut blob = resume(writer, descriptor).await?;
-    let begun = storing.map_or_else(Begun::not, |storing| storing.begin(&mut blob, descriptor));
-    show(&blob);
+    let blob = resume(writer, descriptor).await?;
+    news.send_replace(Growth::of(&blob));
+    let begun = storing.map_or_else(Begun::not, |storing| storing.begin(news.subscribe(), descriptor));
     if blob.size() > 0 {
         info!(digest = %descriptor.digest(), size = blob.size(), "resumed");
     }
-    let blob = fill(registry, writer, blob, descriptor, watcher).await?;
+    let blob = fill(registry, writer, blob, descriptor, watcher, news).await?;
     commit(blob, descriptor).await?;
     Ok(begun)
 }
@@ -152,13 +150,14 @@ async fn fill(
     mut blob: BlobWriter,
     descriptor: &Descriptor,
     watcher: &Watcher,
+    news: &watch::Sender<Growth>,
 ) -> Result<BlobWriter, DownloadError> {
     let digest = descriptor.digest().to_string();
     let (mut attempt, mut was_denied) = (0, false);
     // A blob without bytes needs no request: every range of it is out of range.
     while blob.size() < descriptor.size() {
         let before = blob.size();
-        let error = match append(registry, writer, &mut blob, descriptor, watcher).await {
+        let error = match append(registry, writer, &mut blob, descriptor, watcher, news).await {
             Ok(()) if blob.size() == descriptor.size() => break,
             Ok(()) => None,
             // A token may have expired in the middle; asking for the head fetches a new one, or is denied too.
@@ -208,21 +207,29 @@ async fn append(
     blob: &mut BlobWriter,
     descriptor: &Descriptor,
     watcher: &Watcher,
+    news: &watch::Sender<Growth>,
 ) -> Result<(), DownloadError> {
     let too_long = |actual| layout::Error::BadBlob {
         digest: descriptor.digest().clone(),
         source: digest::Error::Size { expected: descriptor.size(), actual },
     };
     let mut body = registry.blob(descriptor.digest().as_ref(), blob.size()).await?;
+    let restart = |blob: &mut BlobWriter| {
+        // Readers are told first: then none of them looks for bytes that are gone.
+        news.send_modify(|growth| growth.size = 0);
+        blob.restart()
+    };
     if body.is_whole() {
-        blob.restart()?;
+        restart(blob)?;
     }
     if body.is_encoded() {
         if !body.is_whole() && blob.size() > 0 {
             // A part of something else than the blob; the next request asks for all of it.
-            return Ok(blob.restart()?);
+            return Ok(restart(blob)?);
         }
-        return decode(body, writer, blob, descriptor).await;
+        decode(body, writer, blob, descriptor).await?;
+        news.send_modify(|growth| growth.size = blob.size());
+        return Ok(());
     }
     let left = descriptor.size() - blob.size();
     if let Some(length) = body.length().filter(|length| *length > left) {
@@ -236,9 +243,10 @@ async fn append(
                 return Err(blob.error("write", error).into());
             }
             let actual = blob.size() + chunk.len() as u64;
-            blob.restart()?;
+            restart(blob)?;
             return Err(too_long(actual).into());
         }
+        news.send_modify(|growth| growth.size = blob.size());
         watcher(Event::At(descriptor, blob.size()));
     }
     Ok(())

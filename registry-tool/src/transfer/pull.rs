@@ -14,11 +14,11 @@ use thiserror::Error;
 
 use super::batch::{Stopped, move_all};
 use super::download::{DownloadError, download};
-use super::event::{Event, Watcher};
+use super::event::{Event, Watcher, nobody};
 use super::store::{Begun, StoreError, Storing};
 use crate::client::Registry;
 use crate::place::mirror::MirrorError;
-use crate::place::policy::{Policy, PolicyError};
+use crate::place::policy::{Demand, Policy, PolicyError};
 use crate::question::failure::{EndpointError, Nowhere};
 use crate::question::manifest::Content;
 use crate::question::plan::Plan;
@@ -113,14 +113,13 @@ pub enum PullError {
 /// [`PullError::Nowhere`] holds what each place said.
 pub async fn pull(order: &Order<'_>, round: Round<'_>) -> Result<Pulled, PullError> {
     let target = Target::of(order)?;
-    let allow = |name: &ImageName| Ok(order.policy.check(name.reference(), order.is_trusted).map(drop)?);
-    let attempt = async |registry: Registry, name: &ImageName| {
+    let allow = |name: &ImageName| Ok(order.policy.check(name.reference(), order.is_trusted)?);
+    let attempt = async |registry: Registry, name: &ImageName, demands: &Vec<Demand>| {
         let top = manifest(&registry, name).await?;
         (order.watcher)(Event::Found { name, host: registry.host() });
         let digest = top.descriptor.digest().to_string();
         let image = choose(&registry, top, &order.choice).await?;
-        let demands = order.policy.check(name.reference(), order.is_trusted).map_err(everywhere)?;
-        meet(&registry, name, &demands, &[&digest, image.descriptor.digest().as_ref()]).await?;
+        meet(&registry, name, demands, &[&digest, image.descriptor.digest().as_ref()]).await?;
         let plan = plan(&registry, image).await?;
         let address = target.pinned(name, &digest, &plan.top().descriptor)?;
         let is_newer = !target.has(&plan);
@@ -264,11 +263,6 @@ async fn keep(jobs: usize, store: &Store, layout: &Layout, plan: &Plan) -> Resul
         async move { storing.settle(&layout, &blob, Begun::not()).await }
     };
     move_all(&plan.blobs, jobs, &nobody(), keep_one).await
-}
-
-/// Tells nobody.
-fn nobody() -> Watcher {
-    Arc::new(|_| {})
 }
 
 /// Writes the manifests, then points the name to the image.

@@ -6,12 +6,10 @@ use oci_spec::image::MediaType;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::attach::{described, put};
+use super::beside::{BesideError, described, put, reach};
 use crate::client::Registry;
-use crate::place::mirror::MirrorError;
 use crate::question::failure::EndpointError;
 use crate::question::manifest::Content;
-use crate::question::query::manifest;
 use crate::question::round::Round;
 use crate::question::signature::{signatures, tag, written};
 use crate::reference::ImageName;
@@ -37,17 +35,9 @@ pub struct Order<'a> {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SignError {
-    /// The registry has it not, or failed.
-    #[error("{name}")]
-    Endpoint {
-        /// The name as typed.
-        name: String,
-        /// Why.
-        source: EndpointError,
-    },
-    /// The configuration of registries is wrong, or forbids it.
+    /// The image, or its registry.
     #[error(transparent)]
-    Mirror(#[from] MirrorError),
+    Beside(#[from] BesideError),
     /// The key cannot sign.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -61,10 +51,7 @@ pub enum SignError {
 /// [`SignError`].
 pub async fn sign(order: &Order<'_>, round: Round<'_>) -> Result<String, SignError> {
     let name = order.name;
-    let failed = |source: EndpointError| SignError::Endpoint { name: name.typed().to_owned(), source };
-    let endpoint = round.mirrors.push_endpoint(name.reference())?;
-    let registry = Registry::connect(&endpoint, round.settings).await.map_err(|error| failed(error.into()))?;
-    let top = manifest(&registry, name).await.map_err(failed)?;
+    let (registry, top) = reach(name, round).await?;
     let digest = top.descriptor.digest().to_string();
     let mut digests = vec![digest.clone()];
     if let (true, Content::Index(images)) = (order.is_recursive, &top.content) {
@@ -73,7 +60,7 @@ pub async fn sign(order: &Order<'_>, round: Round<'_>) -> Result<String, SignErr
     for digest in digests {
         let payload = Payload { reference: reference(name), digest, annotations: order.annotations.clone() };
         let made = Signature::make(&payload, order.key, order.certificate)?;
-        add(&registry, order, &payload, made).await.map_err(failed)?;
+        add(&registry, order, &payload, made).await.map_err(|error| BesideError::of(name, error))?;
     }
     Ok(digest)
 }

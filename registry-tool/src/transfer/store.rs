@@ -13,13 +13,15 @@ use std::sync::Arc;
 use image_tool::address::digest::{self, Digest};
 use image_tool::layer::cache::{self, Source, Started};
 use image_tool::layer::stack::{self, Store};
-use image_tool::layout::{self, BlobWriter, Layout};
+use image_tool::layout::{self, Layout};
 use oci_spec::image::{Descriptor, ImageConfiguration};
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::info;
 
 use super::batch::Stopped;
+use super::growth::{Follower, Growth};
 
 /// Why a layer is not stored.
 #[derive(Debug, Error)]
@@ -64,11 +66,11 @@ impl Storing {
         Ok(Some(Self { store: store.clone(), diff_ids: Arc::new(pairs.collect()) }))
     }
 
-    /// Begins to store what is written to `blob`, if it is a layer.
-    pub(super) fn begin(&self, blob: &mut BlobWriter, descriptor: &Descriptor) -> Begun {
+    /// Begins to store a blob that is arriving, if it is a layer.
+    pub(super) fn begin(&self, growth: watch::Receiver<Growth>, descriptor: &Descriptor) -> Begun {
         let Some(diff_id) = self.diff_ids.get(descriptor.digest()).cloned() else { return Begun(None) };
         // Without it, the layer is stored in the end.
-        let Ok(follower) = blob.follow() else { return Begun(None) };
+        let Some(follower) = Follower::new(growth, descriptor.size()) else { return Begun(None) };
         let (store, descriptor) = (self.store.clone(), descriptor.clone());
         let work = move || store.put(&diff_id, || Started::new(follower, &descriptor, &diff_id));
         Begun(Some(spawn_blocking(work)))

@@ -8,4 +8,5 @@ mod mirror;
 mod pull;
 mod push;
 mod remove;
+mod sync;
 mod trust;

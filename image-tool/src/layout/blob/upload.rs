@@ -11,7 +11,6 @@ use std::time::SystemTime;
 use oci_spec::image::{Descriptor, MediaType};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 
-use super::follow::Leader;
 use super::{BlobWriter, PARTIAL, Place, Writer};
 use crate::address::digest::{Digest, Hasher};
 use crate::error::{During, Io};
@@ -83,8 +82,7 @@ impl Writer {
         let mut hasher = Hasher::sha256();
         let size = feed(&mut file, &mut hasher).during("read", &path)?;
         let place = Place::Kept(relative);
-        let leader = Leader::default();
-        Ok(Some(BlobWriter { writer: self.clone(), file, hasher, size, expected: None, place, leader }))
+        Ok(Some(BlobWriter { writer: self.clone(), file, hasher, size, expected: None, place }))
     }
 }
 

@@ -212,10 +212,34 @@ fn what_policy_json_demands_is_verified_when_an_image_is_pulled_or_copied() {
 }
 
 #[test]
+fn the_keys_of_a_policy_are_read_once() {
+    let world = World::new();
+    let (served, _, name) = signed_world(&world);
+    world.run(&["sign", "--key", "own.key", &name]).good();
+    let pipe = world.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let requirement =
+        json!({ "type": "sigstoreSigned", "keyPath": pipe, "signedIdentity": { "type": "matchRepository" } });
+    let document = json!({ "default": [{ "type": "reject" }],
+        "transports": { "docker": { served.address(): [requirement] } } });
+    world.write("user/.config/containers/policy.json", &document.to_string());
+    // Whoever reads it a second time gets another key.
+    let keys = ["own.pub", "other.pub"].map(|name| std::fs::read(world.path(name)).unwrap());
+    std::thread::spawn(move || {
+        for key in keys {
+            std::fs::write(&pipe, key).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
+    });
+    world.run(&["pull", "-q", &name, "signed"]).good();
+}
+
+#[test]
 fn what_is_attached_to_an_image_is_found() {
     let world = World::new();
     let (served, image, name) = signed_world(&world);
-    world.write("sbom.json", "{}");
+    world.write("sbom.json", "{\"spdxVersion\": \"SPDX-2.3\"}");
+    world.run(&["inspect", "--sbom", &name]).fails_in_a_line(&["the registry has no SBOM of the image"]);
     let attach = |name: &str, kind: &str| {
         world
             .run(&["attach", "--artifact-type", kind, "-a", "by=ci", name, "sbom.json:application/spdx+json"])
@@ -231,6 +255,9 @@ fn what_is_attached_to_an_image_is_found() {
         assert!(listed.contains(&line), "{line:?} is not in {listed:?}");
     }
     assert_eq!(referrers(&name, &["--artifact-type", "text/x-report"]), line(&second, "text/x-report"));
+    let sbom = world.run(&["inspect", "--sbom", &name]).good().out();
+    assert_eq!(sbom.matches("SPDX-2.3").count(), 2, "each artifact has one: {sbom}");
+    world.run(&["inspect", "--provenance", &name]).fails_in_a_line(&["no provenance"]);
     let json: Value = serde_json::from_str(&referrers(&name, &["--json", "--artifact-type", "text/x-report"])).unwrap();
     assert_eq!(json["annotations"], json!({ "by": "ci" }));
     let (_, by_digest) = first.trim_end().split_once('@').unwrap();
