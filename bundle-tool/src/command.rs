@@ -190,6 +190,22 @@ pub(crate) fn note(text: &str) {
     TOOL.say(text);
 }
 
+/// Acts on each and prints those for which that succeeded. Earlier failures are reported on the way, the last is returned.
+pub(crate) fn each(names: &[String], act: impl Fn(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let mut failed: Option<anyhow::Error> = None;
+    for name in names {
+        match act(name) {
+            Ok(()) => pipe::print_line(name)?,
+            Err(error) => {
+                if let Some(earlier) = failed.replace(error) {
+                    note(&format!("{earlier:#}"));
+                }
+            }
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
 /// An error with an exit status of its own.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
@@ -228,6 +244,8 @@ pub(crate) fn status(error: &anyhow::Error) -> u8 {
                 Some(container::Error::Refused(_) | container::Error::Config(config::Error::Refused(_)))
             )
     });
+    // docker's daemon refuses later what a container is to have; only what its client refuses has the status 125.
+    let refused = refused && caller::caller().is_none_or(|name| name == "docker create");
     match (refused, error.is::<inspect::BadTemplate>()) {
         (true, _) => 125,
         (false, true) => 64,

@@ -174,7 +174,7 @@ fn a_signal_to_the_command_is_the_containers() {
     let work = work();
     for signal in ["TERM", "HUP", "USR1"] {
         let text = format!(
-            "docker run --rm --network none --name w7c4 bb:1 sh -c 'trap \"exit 3\" {signal}; echo up >&2; while :; do sleep 0.1; done' 2>log &
+            ": >log; docker run --rm --network none --name w7c4 bb:1 sh -c 'trap \"exit 3\" {signal}; echo up >&2; while :; do sleep 0.1; done' 2>log &
             while ! grep -q up log; do sleep 0.1; done; kill -{signal} $!; wait $!"
         );
         work.sh(&text).fails(3);
