@@ -415,3 +415,29 @@ fn a_limit_of_memory_alone_is_not_raised_beyond_that_of_both() {
     assert_eq!(limits, "16777216 67108864\n67108864 -1\n");
     work.sh("docker rm full free").ok();
 }
+
+#[test]
+fn a_user_without_a_session_has_a_folder_of_its_own() {
+    let work = Workdir::new();
+    // A user that nobody else is.
+    let user = 40_000 + std::process::id() % 20_000;
+    let folder = format!("/tmp/oci-docker-{user}");
+    work.sh(&format!(
+        "mkdir -m 700 own tree && mkdir tree/bin && cp $(command -v busybox) tree/bin && chown {user} own"
+    ))
+    .ok();
+    work.sh("tar -C tree -cf own/tree.tar . && chmod 755 .").ok();
+    let docker = |words: &str| {
+        let unset = "unset XDG_RUNTIME_DIR XDG_DATA_HOME OCI_HOME OCI_LAYOUT RUN_TOOL_ROOT";
+        work.sh(&format!(
+            "{unset}; cd own; export HOME=$PWD; exec setpriv --reuid {user} --regid {user} --clear-groups docker {words}"
+        ))
+    };
+    work.sh(&format!("mkdir -m 700 {folder}")).ok();
+    docker("ps").fails_saying(1, &[&folder, "set XDG_RUNTIME_DIR"]);
+    work.sh(&format!("rmdir {folder}")).ok();
+    assert_eq!(docker("ps -aq").ok(), "");
+    docker("import tree.tar bb:1").ok();
+    assert_eq!(docker("run --rm bb:1 /bin/busybox echo ran").ok(), "ran\n");
+    assert_eq!(work.sh(&format!("stat -c '%u %a' {folder}; rm -r {folder}")).ok(), format!("{user} 700\n"));
+}
