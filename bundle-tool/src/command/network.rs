@@ -155,7 +155,7 @@ fn driver(text: &str) -> Result<Driver, Unread> {
         "bridge" => Ok(Driver::Bridge),
         "macvlan" => Ok(Driver::Macvlan),
         "ipvlan" => Ok(Driver::Ipvlan),
-        _ => Err(Unread(format!("plugin {text:?} not found (bridge, macvlan and ipvlan are there)"))),
+        _ => Err(Unread(format!("plugin {text:?} not found, only bridge, macvlan, ipvlan"))),
     }
 }
 

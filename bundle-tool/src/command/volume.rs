@@ -92,7 +92,7 @@ enum Command {
 fn driver(text: &str) -> Result<String, Unread> {
     match text {
         "local" => Ok(text.into()),
-        _ => Err(Unread(format!("error looking up volume plugin {text}: plugin {text:?} not found (local is there)"))),
+        _ => Err(Unread(format!("error looking up volume plugin {text}: plugin {text:?} not found, only local"))),
     }
 }
 

@@ -68,6 +68,10 @@ pub(crate) struct Run {
     no_subreaper: bool,
     /// ID of the new container, unique on this host.
     id: String,
+    /// With --supervise, the command that this one carries out: it stands in the list of processes, where programs look for what they started,
+    /// and has no effect.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _carried_out: Vec<std::ffi::OsString>,
 }
 
 /// Reads a line from standard input, one byte at a time: a buffer would swallow the container's input.
