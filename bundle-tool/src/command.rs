@@ -6,8 +6,9 @@ use std::io;
 
 use anyhow::Context as _;
 use bundle_tool::bundle::{Bundle, Error, annotation};
+use bundle_tool::network::cni::Conflist;
 use bundle_tool::option::Refused;
-use bundle_tool::{config, container};
+use bundle_tool::{config, container, describe};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use image_tool::address::home::Home;
 use image_tool::program::Tool;
@@ -183,6 +184,15 @@ pub(crate) fn bundle(operand: &str) -> anyhow::Result<Bundle> {
 pub(crate) fn is_dockers_name(bundle: &Bundle, text: &str) -> bool {
     let text = text.strip_prefix('/').unwrap_or(text);
     bundle.name() == text || bundle.annotation(annotation::ID).is_some_and(|id| id.starts_with(text))
+}
+
+/// The name of the network that a word means: its name, or the first digits of its id.
+pub(crate) fn named(home: &Home, word: &str) -> String {
+    let is_id = word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_id || Conflist::find(&container::network_folders(home), word).is_ok() {
+        return word.to_owned();
+    }
+    describe::network::Network::find(home, word).map_or_else(|| word.to_owned(), |own| own.name)
 }
 
 /// Tells people something that is not an error.

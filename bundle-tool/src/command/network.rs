@@ -27,7 +27,7 @@ use image_tool::show::template::Value;
 
 use super::filter::{self, Filter, Filters};
 use super::options::linked;
-use super::{candidates, each, inspect, joined};
+use super::{candidates, each, inspect, joined, named};
 
 /// Manage networks.
 ///
@@ -168,15 +168,6 @@ fn reserved(text: &str) -> Result<IpAddr, Unread> {
 /// A value that docker's daemon reads, not its client.
 fn daemons<T: FromStr<Err: Display>>(text: &str) -> Result<T, Unread> {
     text.parse().map_err(|error| Unread(format!("{text:?}: {error}")))
-}
-
-/// The name of the network that a word means: its name, or the first digits of its id.
-pub(super) fn named(home: &Home, word: &str) -> String {
-    let is_id = word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !is_id || Conflist::find(&container::network_folders(home), word).is_ok() {
-        return word.to_owned();
-    }
-    described::Network::find(home, word).map_or_else(|| word.to_owned(), |own| own.name)
 }
 
 /// An error in docker's words where docker was called.

@@ -18,7 +18,7 @@ use image_tool::address::home::Home;
 
 use super::security::process_of;
 use super::{candidates, refuse};
-use crate::command::network::named;
+use crate::command::named;
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Network")]
