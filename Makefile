@@ -8,7 +8,7 @@ BUILDING = gcc libc6-dev libseccomp-dev pkg-config
 RUNNING = containernetworking-plugins iproute2 iptables
 IMAGES = busybox-static ca-certificates curl docker-registry mmdebstrap python3-pip skopeo umoci
 TESTING = attr bsdutils buildah chromium-headless-shell containerd criu crun dbus-daemon docker.io fish g++ git mandoc nftables openssh-client openssl passt \
-	podman python3-venv runc runsc strace systemd uidmap util-linux zsh
+	podman procps python3-venv runc runsc strace systemd uidmap util-linux zsh
 LINTING = git shellcheck
 
 help: ## Show what can be made

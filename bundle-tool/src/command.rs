@@ -6,8 +6,9 @@ use std::io;
 
 use anyhow::Context as _;
 use bundle_tool::bundle::{Bundle, Error, annotation};
+use bundle_tool::network::cni::Conflist;
 use bundle_tool::option::Refused;
-use bundle_tool::{config, container};
+use bundle_tool::{config, container, describe};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use image_tool::address::home::Home;
 use image_tool::program::Tool;
@@ -185,9 +186,34 @@ pub(crate) fn is_dockers_name(bundle: &Bundle, text: &str) -> bool {
     bundle.name() == text || bundle.annotation(annotation::ID).is_some_and(|id| id.starts_with(text))
 }
 
+/// The name of the network that a word means: its name, or the first digits of its id.
+pub(crate) fn named(home: &Home, word: &str) -> String {
+    let is_id = word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_id || Conflist::find(&container::network_folders(home), word).is_ok() {
+        return word.to_owned();
+    }
+    describe::network::Network::find(home, word).map_or_else(|| word.to_owned(), |own| own.name)
+}
+
 /// Tells people something that is not an error.
 pub(crate) fn note(text: &str) {
     TOOL.say(text);
+}
+
+/// Acts on each and prints those for which that succeeded. Earlier failures are reported on the way, the last is returned.
+pub(crate) fn each(names: &[String], act: impl Fn(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let mut failed: Option<anyhow::Error> = None;
+    for name in names {
+        match act(name) {
+            Ok(()) => pipe::print_line(name)?,
+            Err(error) => {
+                if let Some(earlier) = failed.replace(error) {
+                    note(&format!("{earlier:#}"));
+                }
+            }
+        }
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 /// An error with an exit status of its own.
@@ -228,6 +254,8 @@ pub(crate) fn status(error: &anyhow::Error) -> u8 {
                 Some(container::Error::Refused(_) | container::Error::Config(config::Error::Refused(_)))
             )
     });
+    // docker's daemon refuses later what a container is to have; only what its client refuses has the status 125.
+    let refused = refused && caller::caller().is_none_or(|name| name == "docker create");
     match (refused, error.is::<inspect::BadTemplate>()) {
         (true, _) => 125,
         (false, true) => 64,

@@ -18,7 +18,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use image_tool::error::During as _;
 use oci_spec::runtime::{Capabilities, Hooks, LinuxCapabilities, LinuxSeccomp, Mount, Process, Root, Spec, User};
 
 use self::cdi::Edits;
@@ -359,7 +358,9 @@ fn filter(
         Seccomp::Unconfined => Ok(None),
         Seccomp::Builtin => Ok(Some(seccomp::default_filter(&circumstances))),
         Seccomp::File(path) => {
-            let json = fs::read(path).during("read", path)?;
+            let json = fs::read(path).map_err(|error| {
+                Refused::new("--security-opt", format!("opening seccomp profile ({}) failed: {error}", path.display()))
+            })?;
             let filter = seccomp::filter_from_json(&json, &circumstances);
             filter.map(Some).map_err(|source| Error::Profile { path: path.clone(), source })
         }

@@ -178,6 +178,9 @@ pub struct Plan {
     /// A fixed IPv6 address; absent if the plugins choose one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip6: Option<IpAddr>,
+    /// Further addresses of the interface, which are of the link alone (`--link-local-ip`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub link_local: Vec<IpAddr>,
     /// A fixed MAC address; absent if the kernel chooses one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
@@ -256,6 +259,8 @@ pub struct Endpoint {
     pub ip: Option<IpAddr>,
     /// A fixed IPv6 address; absent if one is chosen.
     pub ip6: Option<IpAddr>,
+    /// Further addresses, which are of the link alone.
+    pub link_local: Vec<IpAddr>,
     /// A fixed MAC address; absent if one is chosen.
     pub mac: Option<String>,
 }
@@ -285,8 +290,9 @@ impl FromStr for Choice {
                 "alias" if !value.is_empty() => endpoint.aliases.push(value.into()),
                 "ip" => endpoint.ip = Some(value.parse::<std::net::Ipv4Addr>().map_err(|_| wrong())?.into()),
                 "ip6" => endpoint.ip6 = Some(value.parse::<std::net::Ipv6Addr>().map_err(|_| wrong())?.into()),
+                "link-local-ip" => endpoint.link_local.push(value.parse().map_err(|_| wrong())?),
                 "mac-address" if is_mac(value) => endpoint.mac = Some(value.into()),
-                _ => return Err(format!("{} (expected name, alias, ip, ip6 or mac-address)", wrong())),
+                _ => return Err(format!("{} (expected name, alias, ip, ip6, link-local-ip or mac-address)", wrong())),
             }
         }
         let mode = mode.ok_or_else(|| format!("{text:?} has no name= of a network"))?;
@@ -313,12 +319,13 @@ mod tests {
     fn a_network_has_fields_in_the_long_form() {
         let read = |text: &str| text.parse::<Choice>();
         let long =
-            read("name=shop,alias=db,alias=store,ip=10.9.0.5,ip6=fd00::5,mac-address=02:42:00:00:00:01").unwrap();
+            read("name=shop,alias=db,alias=store,ip=10.9.0.5,ip6=fd00::5,link-local-ip=169.254.0.5,mac-address=02:42:00:00:00:01").unwrap();
         let expected = Endpoint {
             network: "shop".into(),
             aliases: vec!["db".into(), "store".into()],
             ip: Some("10.9.0.5".parse().unwrap()),
             ip6: Some("fd00::5".parse().unwrap()),
+            link_local: vec!["169.254.0.5".parse().unwrap()],
             mac: Some("02:42:00:00:00:01".into()),
         };
         assert_eq!((long.mode, long.endpoint), (Mode::Named("shop".into()), expected));
@@ -330,6 +337,7 @@ mod tests {
             "name=shop,ip=fd00::5",
             "name=shop,ip6=1.2.3.4",
             "name=shop,x=y",
+            "name=shop,link-local-ip=x",
             "name=shop,alias=",
             "name=",
         ] {

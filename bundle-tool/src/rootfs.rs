@@ -302,12 +302,27 @@ pub fn has_mounts_beneath(path: &Path) -> bool {
     mount_points(&table).any(|point| point != full && point.starts_with(&full))
 }
 
-/// The mount points of /proc/self/mountinfo (proc(5)), where blanks, line feeds and backslashes are octal escapes.
+/// The mount that has `path`: where it is mounted, and the optional fields that tell of its propagation (`shared:N`, `master:N`).
+pub fn mount_of(path: &Path) -> Option<(PathBuf, Vec<String>)> {
+    let full = fs::canonicalize(path).ok()?;
+    let table = fs::read("/proc/self/mountinfo").ok()?;
+    // The last of several at one place hides those before it.
+    let lines = table.split(|byte| *byte == b'\n').filter_map(|line| Some((mount_point(line)?, line)));
+    let (point, line) =
+        lines.filter(|(point, _)| full.starts_with(point)).max_by_key(|(point, _)| point.as_os_str().len())?;
+    let fields = line.split(|byte| *byte == b' ').skip(6).take_while(|field| *field != b"-");
+    Some((point, fields.map(|field| String::from_utf8_lossy(field).into_owned()).collect()))
+}
+
+/// The mount points of /proc/self/mountinfo.
 fn mount_points(table: &[u8]) -> impl Iterator<Item = PathBuf> {
-    table.split(|byte| *byte == b'\n').filter_map(|line| {
-        let path = mount::unescape(line.split(|byte| *byte == b' ').nth(4)?);
-        Some(PathBuf::from(std::ffi::OsString::from_vec(path)))
-    })
+    table.split(|byte| *byte == b'\n').filter_map(mount_point)
+}
+
+/// The mount point in a line of /proc/self/mountinfo (proc(5)), where blanks, line feeds and backslashes are octal escapes.
+fn mount_point(line: &[u8]) -> Option<PathBuf> {
+    let path = mount::unescape(line.split(|byte| *byte == b' ').nth(4)?);
+    Some(PathBuf::from(std::ffi::OsString::from_vec(path)))
 }
 
 /// Unmounts all mounts at `target` and returns whether there were any.

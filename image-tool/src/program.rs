@@ -64,6 +64,7 @@ impl Tool {
             Ok(Err(error)) => {
                 interrupt::finish();
                 self.say(&format!("{error:#}"));
+                self::hint();
                 ExitCode::from(status(&error))
             }
         }
@@ -72,9 +73,7 @@ impl Tool {
     /// Writes one line to standard error, after the program's name, or that of the [`caller`].
     pub fn say(self, text: &str) {
         match caller::caller() {
-            Some(name) => {
-                say(&format!("{}: {}", name.split(' ').next().unwrap_or_default(), caller::words(text)));
-            }
+            Some(name) => say(&caller::line(&name, text)),
             None => say(&format!("{}: {text}", self.0)),
         }
     }
@@ -83,6 +82,10 @@ impl Tool {
     fn usage(self, error: &clap::Error, called: &str) -> ExitCode {
         if error.use_stderr() {
             if let Some(name) = caller::caller() {
+                if let Some(unread) = std::error::Error::source(error).filter(|source| source.is::<pflag::Unread>()) {
+                    say(&format!("Error response from daemon: {unread}"));
+                    return ExitCode::FAILURE;
+                }
                 say(&pflag::reason(error));
                 say(&format!("See '{name} --help'."));
                 return ExitCode::from(pflag::STATUS);
@@ -95,6 +98,13 @@ impl Tool {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
             _ => ExitCode::SUCCESS,
         }
+    }
+}
+
+/// The line that docker run adds to what is wrong before the container starts.
+fn hint() {
+    if caller::caller().is_some_and(|name| name == "docker run") {
+        say("See 'docker run --help'.");
     }
 }
 

@@ -47,11 +47,12 @@ impl Output {
     }
 
     /// Asserts a failure with a single error line, the last one, that contains each of `words`; returns that line. The progress of
-    /// a transfer or a build may precede it.
+    /// a transfer or a build may precede it, and docker run's hint at its help may follow.
     #[track_caller]
     pub fn fails_saying(self, status: i32, words: &[&str]) -> String {
         assert_eq!(self.status, status, "{self}");
-        let last = self.stderr.lines().last().unwrap_or_default().to_owned();
+        let lines = self.stderr.lines().filter(|line| *line != "See 'docker run --help'.");
+        let last = lines.last().unwrap_or_default().to_owned();
         assert!(is_error(&last), "the last line is not an error: {self}");
         assert_eq!(self.stderr.lines().filter(|line| is_error(line)).count(), 1, "one line: {self}");
         for word in words {

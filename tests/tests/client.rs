@@ -174,12 +174,16 @@ fn a_signal_to_the_command_is_the_containers() {
     let work = work();
     for signal in ["TERM", "HUP", "USR1"] {
         let text = format!(
-            "docker run --rm --network none --name w7c4 bb:1 sh -c 'trap \"exit 3\" {signal}; echo up >&2; while :; do sleep 0.1; done' 2>log &
+            ": >log; docker run --rm --network none --name w7c4 bb:1 sh -c 'trap \"exit 3\" {signal}; echo up >&2; while :; do sleep 0.1; done' 2>log &
             while ! grep -q up log; do sleep 0.1; done; kill -{signal} $!; wait $!"
         );
         work.sh(&text).fails(3);
         assert_eq!(work.sh("docker ps -aq").ok(), "", "{signal}");
     }
+    // By the words that a program has called docker with, it finds what it has started.
+    let text = "docker run --rm --network none --name w7c5 bb:1 sh -c 'trap \"exit 3\" TERM; echo up >&2; while :; do sleep 0.1; done' 2>log &
+        while ! grep -q up log; do sleep 0.1; done; kill -TERM $(pgrep -n -f 'docker run --rm --network none --name w7c[5]') || kill -KILL $!; wait $!";
+    work.sh(&format!(": >log; {text}")).fails(3);
     work.sh("timeout 2 docker run --rm --network none bb:1 sh -c 'trap \"exit 4\" TERM; while :; do sleep 0.1; done'")
         .fails(124);
     assert_eq!(work.sh("docker ps -aq").ok(), "");

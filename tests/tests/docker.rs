@@ -207,12 +207,22 @@ fn prune_goes_by_filters() {
         "b\nbusybox\nc\n"
     );
     work.sh("docker volume create --label keep=1 v1 && docker volume create v2").ok();
-    assert_eq!(work.sh("docker volume prune -f --filter label=keep --filter all=true").ok(), "v1\n");
+    work.sh("head -c 1000000 /dev/zero >$(docker volume inspect --format '{{.Mountpoint}}' v1)/file").ok();
+    assert_eq!(
+        work.sh("docker volume prune -f --filter label=keep --filter all=true").ok(),
+        "Deleted Volumes:\nv1\n\nTotal reclaimed space: 1MB\n"
+    );
     work.sh("docker system prune -f --volumes --filter until=1h").fails(1);
     work.sh("docker system prune -af --filter label=nosuch").ok();
     assert_eq!(work.sh(names).ok(), "old\nn1\n");
     work.sh("docker container prune -f --filter until=soon").fails(1);
-    work.sh("docker system prune -af && docker volume rm v2").ok();
+    let pruned = work.sh("docker system prune -af && docker volume rm v2").ok();
+    let titles: Vec<&str> = pruned.lines().filter(|line| line.contains(": ") || line.ends_with(':')).collect();
+    let titles: Vec<&str> = titles.into_iter().filter_map(|line| line.split(':').next()).collect();
+    for title in ["Deleted Containers", "Deleted Networks", "Deleted Images", "untagged", "deleted"] {
+        assert!(titles.contains(&title), "{title} in {pruned}");
+    }
+    assert_eq!(pruned.matches("Total reclaimed space: ").count(), 1, "{pruned}");
     assert_eq!(
         work.sh("docker ps -aq; docker images -q; build-tool cache ls; docker network ls -qf type=custom -f name=^n")
             .ok(),
@@ -333,7 +343,101 @@ fn without_any_container_there_is_an_empty_list() {
     work.set("RUN_TOOL_ROOT", place.to_str().unwrap());
     assert_eq!(
         work.sh("docker ps -q && docker container prune -f && docker info --format '{{.Containers}}'").ok(),
-        "0\n"
+        "Total reclaimed space: 0B\n0\n"
     );
     assert!(!place.exists());
+}
+
+#[test]
+fn what_docker_refuses_is_refused_with_its_status() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    let help = "See 'docker run --help'.";
+    for (line, status, words) in [
+        ("run --network none -m -1 busybox true", 125, &["for \"--memory\" flag", help][..]),
+        ("run --network none -u 2147483648 busybox true", 125, &["uids and gids must be in range 0-2147483647", help]),
+        ("run --network none --sysctl kernel.domainname=x busybox true", 125, &["kernel.domainname", help]),
+        (
+            "run --network none --security-opt seccomp=/nosuch busybox true",
+            125,
+            &["opening seccomp profile (/nosuch) failed"],
+        ),
+        ("run --network none Upper/box true", 125, &["repository name must be lowercase", help]),
+        ("run --network none --log-opt max-buffer-size=1m busybox true", 125, &["mode=non-blocking"]),
+        ("volume create --driver nosuch x", 1, &["Error response from daemon: ", "plugin \"nosuch\" not found"]),
+        ("network create --driver nosuch x", 1, &["Error response from daemon: plugin \"nosuch\" not found"]),
+        ("network create --subnet nosuch x", 1, &["Error response from daemon: "]),
+        ("network rm nosuch", 1, &["Error: No such network: nosuch"]),
+    ] {
+        let said = work.sh(&format!("docker {line}")).fails(status);
+        assert!(words.iter().all(|word| said.contains(word)), "{line}: {said}");
+    }
+    let private = "mount -t tmpfs none folder && mount --make-private folder";
+    work.write("folder/x", "");
+    for (kind, words) in [("rslave", "it is not a shared or slave mount"), ("shared", "it is not a shared mount")] {
+        let line = format!("docker run --rm --network none -v $HOME/folder:/f:{kind} busybox true");
+        let said = work.sh(&format!("unshare -m sh -c '{private} && {line}'")).fails(125);
+        assert!(said.contains(words), "{kind}: {said}");
+        let shared = private.replace("private", "shared");
+        work.sh(&format!("unshare -m sh -c '{shared} && {line}'")).ok();
+    }
+}
+
+#[test]
+fn a_log_holds_what_was_asked_for_beside_each_line() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    let options = "--log-opt labels=app,nosuch --log-opt env=A --log-opt tag=t --log-opt mode=non-blocking";
+    work.sh(&format!("docker run --network none --name log {options} -l app=web -e 'A=x y' busybox echo said")).ok();
+    assert_eq!(work.sh("docker logs log").ok(), "said\n");
+    assert_eq!(work.sh("docker logs --details log").ok(), "A=x+y,app=web,tag=t said\n");
+    work.sh("docker run -d --network none --log-driver none --name none1 busybox true").ok();
+    let said = work.sh("docker wait none1 >/dev/null; docker logs none1").fails(1);
+    assert_eq!(said, "Error response from daemon: configured logging driver does not support reading\n");
+    let said = work.sh("docker run --rm --network none --oom-kill-disable busybox true 2>&1").ok();
+    assert!(said.contains("OOM killer is disabled"), "{said}");
+    work.sh("docker rm log none1").ok();
+}
+
+#[test]
+fn a_limit_of_memory_alone_is_not_raised_beyond_that_of_both() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    work.sh(
+        "docker create --network none --name free busybox && docker create --network none -m 32m --name full busybox",
+    )
+    .ok();
+    let words = ["update the memoryswap at the same time"];
+    work.sh("docker update -m 64m free").fails_saying(1, &words);
+    work.sh("docker update -m 128m full").fails_saying(1, &words);
+    assert_eq!(work.sh("docker update -m 16m full && docker update -m 64m --memory-swap -1 free").ok(), "full\nfree\n");
+    let limits = work.sh("docker inspect --format '{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}}' full free").ok();
+    assert_eq!(limits, "16777216 67108864\n67108864 -1\n");
+    work.sh("docker rm full free").ok();
+}
+
+#[test]
+fn a_user_without_a_session_has_a_folder_of_its_own() {
+    let work = Workdir::new();
+    // A user that nobody else is.
+    let user = 40_000 + std::process::id() % 20_000;
+    let folder = format!("/tmp/oci-docker-{user}");
+    work.sh(&format!(
+        "mkdir -m 700 own tree && mkdir tree/bin && cp $(command -v busybox) tree/bin && chown {user} own"
+    ))
+    .ok();
+    work.sh("tar -C tree -cf own/tree.tar . && chmod 755 .").ok();
+    let docker = |words: &str| {
+        let unset = "unset XDG_RUNTIME_DIR XDG_DATA_HOME OCI_HOME OCI_LAYOUT RUN_TOOL_ROOT";
+        work.sh(&format!(
+            "{unset}; cd own; export HOME=$PWD; exec setpriv --reuid {user} --regid {user} --clear-groups docker {words}"
+        ))
+    };
+    work.sh(&format!("mkdir -m 700 {folder}")).ok();
+    docker("ps").fails_saying(1, &[&folder, "set XDG_RUNTIME_DIR"]);
+    work.sh(&format!("rmdir {folder}")).ok();
+    assert_eq!(docker("ps -aq").ok(), "");
+    docker("import tree.tar bb:1").ok();
+    assert_eq!(docker("run --rm bb:1 /bin/busybox echo ran").ok(), "ran\n");
+    assert_eq!(work.sh(&format!("stat -c '%u %a' {folder}; rm -r {folder}")).ok(), format!("{user} 700\n"));
 }

@@ -182,10 +182,7 @@ fn a_port_in_use() {
     let work = busybox(&registry).with_network();
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let output = work.sh(&format!("docker run --rm -p {port}:80 busybox true"));
-    assert_ne!(output.status, 0, "{output}");
-    assert!(output.stderr.contains(&port.to_string()), "{output}");
-    assert_eq!(output.stderr.lines().count(), 1, "{output}");
+    work.sh(&format!("docker run --rm -p {port}:80 busybox true")).fails_saying(125, &[&port.to_string()]);
     work.sh("docker ps -aq | xargs -r docker rm -f").ok();
     sound(&work);
 }

@@ -171,6 +171,37 @@ ls /run/bundle-tool
 }
 
 #[test]
+fn a_network_is_known_by_the_id_that_docker_prints() {
+    let work = Workdir::new();
+    let script = r#"
+id=$(docker network create --subnet 10.90.3.0/24 shop)
+short=$(printf %.12s "$id")
+says digits ${#id}
+says same "$(docker network inspect --format '{{.Id}}' shop | grep -cx "$id") $(docker network ls -q --no-trunc | grep -cx "$id")"
+docker network create shop 2>&1
+docker run -d --name web --network "$short" --link-local-ip 169.254.8.9 bb sleep 600 >/dev/null
+says addresses "$(docker exec web ip -4 address show eth0 | grep -o 'inet [^ ]*' | tr '\n' ' ')"
+says inspected "$(docker inspect --format '{{json .NetworkSettings.Networks.shop.IPAMConfig.LinkLocalIPs}}' web)"
+says listed "$(docker ps --filter "network=$short" --format '{{.Names}} {{.Networks}}')"
+docker network rm "$short" 2>&1 | sed "s/$id/ID/"
+docker run -d --name app bb sleep 600 >/dev/null
+docker network connect --link-local-ip 169.254.8.10 "$id" app
+says connected "$(docker exec web ping -c1 -W1 169.254.8.10 >/dev/null && echo yes) $(reaches app web)"
+docker network disconnect "$short" app
+says gone "$(reaches app web)"
+docker rm -f app web >/dev/null
+[ "$(docker network rm "$id" bridge nosuch 2>err)" = "$id" ] && echo removed
+cat err
+"#;
+    let expected = "digits: 64\nsame: 1 1\nError response from daemon: network with name shop already exists\n\
+        addresses: inet 10.90.3.2/24 inet 169.254.8.9/16 \ninspected: [\"169.254.8.9\"]\nlisted: web shop\n\
+        Error response from daemon: error while removing network: network shop id ID has active endpoints\n\
+        connected: yes yes\ngone: no\nremoved\n\
+        Error response from daemon: bridge is a pre-defined network and cannot be removed\nError: No such network: nosuch\n";
+    assert_eq!(on_a_host(&work, script).ok(), expected);
+}
+
+#[test]
 fn what_others_have_in_the_firewall_stays_and_does_not_keep_containers_off() {
     let work = Workdir::new();
     // As docker sets it: a policy, a chain for the administrator, a rule of its own.

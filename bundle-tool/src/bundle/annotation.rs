@@ -49,6 +49,8 @@ pub const IMAGE_ID: &str = "org.oci-tools.image-id";
 /// The words of the command line that the container was created by, as a JSON array: docker's options are read from them again for
 /// `inspect`.
 pub const ARGUMENTS: &str = "org.oci-tools.arguments";
+/// The options of docker update that were given since, by name, as a JSON object.
+pub const UPDATED: &str = "org.oci-tools.updated";
 /// What the container has of its image's config and the environment: docker's `Config` with the fields that options do not say, in JSON.
 pub const SETTINGS: &str = "org.oci-tools.settings";
 /// The absolute path of the layout that holds the image.

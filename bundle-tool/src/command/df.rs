@@ -31,12 +31,25 @@ pub(crate) struct Df {
     /// Show each image, container, volume and stored layer.
     #[arg(short, long)]
     verbose: bool,
+    /// Print only how many bytes images, containers, volumes and the build cache take together.
+    #[arg(long, conflicts_with_all = ["verbose", "format"])]
+    bytes: bool,
+    /// Print how much less that is than this number of bytes, in the words of docker's prune commands.
+    #[arg(long, value_name = "BYTES", conflicts_with_all = ["verbose", "format", "bytes"])]
+    reclaimed: Option<u64>,
 }
 
 impl Df {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let home = Home::from_environment();
         let disk = Disk::measure(&home, joined::containers_or_bundles(&home, "df")?);
+        if self.bytes {
+            return pipe::print_line(&disk.total().to_string());
+        }
+        if let Some(before) = self.reclaimed {
+            let less = before.saturating_sub(disk.total());
+            return pipe::print_line(&format!("Total reclaimed space: {}", human::exact_size(less)));
+        }
         if !self.verbose {
             let format = self.format.filter(|format| !format.is_plain_table());
             let format =

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::io;
 
 use bundle_tool::bundle::annotation;
@@ -6,7 +7,7 @@ use bundle_tool::describe::container::{self, Subject};
 use bundle_tool::describe::network::Network;
 use bundle_tool::describe::{Words, volume};
 use bundle_tool::volume::Store;
-use clap::{Args as _, Command};
+use clap::{Args, Command};
 use image_tool::address::home::Home;
 use image_tool::program::pipe;
 use image_tool::show::document;
@@ -143,17 +144,27 @@ fn image(name: &str) -> anyhow::Result<Option<Value>> {
 /// The words of docker's options by which a container was created.
 pub(super) fn words(container: &Container) -> Words {
     let arguments: Vec<String> = container.json(annotation::ARGUMENTS).unwrap_or_default();
-    let command = create::Create::augment_args(Command::new("create").no_binary_name(true));
-    let ids: Vec<String> = command.get_arguments().map(|argument| argument.get_id().to_string()).collect();
     let mut words = Words::default();
     // Words of an older version may no longer be valid. Then the defaults are shown.
-    let Ok(matches) = command.try_get_matches_from(arguments) else { return words };
-    for id in ids {
-        if matches.value_source(&id) != Some(clap::parser::ValueSource::CommandLine) {
-            continue;
-        }
-        let raw = matches.try_get_raw(&id).ok().flatten().into_iter().flatten();
-        words.insert(&id.replace('_', "-"), raw.map(|text| text.to_string_lossy().into_owned()).collect());
+    for (option, values) in given::<create::Create>(arguments).unwrap_or_default() {
+        words.insert(&option, values);
+    }
+    let updated: BTreeMap<String, String> = container.json(annotation::UPDATED).unwrap_or_default();
+    for (option, value) in updated {
+        words.insert(&option, vec![value]);
     }
     words
+}
+
+/// The options of a command line and their values as they were typed, by docker's names; `None` if it is not valid.
+pub(super) fn given<C: Args>(arguments: Vec<String>) -> Option<BTreeMap<String, Vec<String>>> {
+    let command = C::augment_args(Command::new("words").no_binary_name(true));
+    let ids: Vec<String> = command.get_arguments().map(|argument| argument.get_id().to_string()).collect();
+    let matches = command.try_get_matches_from(arguments).ok()?;
+    let typed = |id: &String| matches.value_source(id) == Some(clap::parser::ValueSource::CommandLine);
+    let values = |id: &String| -> Vec<String> {
+        let raw = matches.try_get_raw(id).ok().flatten().into_iter().flatten();
+        raw.map(|text| text.to_string_lossy().into_owned()).collect()
+    };
+    Some(ids.iter().filter(|id| typed(id)).map(|id| (id.replace('_', "-"), values(id))).collect())
 }

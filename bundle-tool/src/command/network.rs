@@ -1,5 +1,7 @@
+use std::fmt::Display;
 use std::io::{self, IsTerminal as _};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
 use bundle_tool::bundle::name::is_name;
@@ -11,19 +13,21 @@ use bundle_tool::network::cni::Conflist;
 use bundle_tool::network::design::{Driver, Wanted};
 use bundle_tool::network::state::Networks;
 use bundle_tool::network::subnet::Subnet;
-use bundle_tool::network::{Endpoint, Plan};
+use bundle_tool::network::{self, Endpoint, Plan};
 use bundle_tool::option::{boolean, environment};
 use clap::{ArgAction, Args, Subcommand};
 use image_tool::address::home::Home;
 use image_tool::error::During as _;
 use image_tool::layout::journal;
+use image_tool::program::caller::caller;
+use image_tool::program::pflag::Unread;
 use image_tool::program::pipe;
 use image_tool::show::format::Format;
 use image_tool::show::template::Value;
 
 use super::filter::{self, Filter, Filters};
 use super::options::linked;
-use super::{candidates, inspect, joined};
+use super::{candidates, each, inspect, joined, named};
 
 /// Manage networks.
 ///
@@ -110,13 +114,13 @@ enum Command {
   bundle-tool network create -d macvlan --subnet 192.168.1.0/24 -o parent=eth0 lan")]
 struct Create {
     /// Subnet in CIDR notation, one of IPv4 and one of IPv6 [default: a free one of IPv4].
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = daemons::<Subnet>)]
     subnet: Vec<Subnet>,
     /// Address of the host in a subnet [default: the first]; may be repeated.
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", value_parser = daemons::<IpAddr>)]
     gateway: Vec<IpAddr>,
     /// Allocate addresses of containers from this part of a subnet; may be repeated.
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = daemons::<Subnet>)]
     ip_range: Vec<Subnet>,
     /// Address that no container gets, with an optional name for it; may be repeated.
     #[arg(long, value_name = "[NAME=]IP", value_parser = reserved)]
@@ -146,19 +150,29 @@ struct Create {
     name: String,
 }
 
-fn driver(text: &str) -> Result<Driver, String> {
+fn driver(text: &str) -> Result<Driver, Unread> {
     match text {
         "bridge" => Ok(Driver::Bridge),
         "macvlan" => Ok(Driver::Macvlan),
         "ipvlan" => Ok(Driver::Ipvlan),
-        _ => Err("not one of bridge, macvlan, ipvlan".into()),
+        _ => Err(Unread(format!("plugin {text:?} not found, only bridge, macvlan, ipvlan"))),
     }
 }
 
 /// Reads `NAME=IP` or `IP`. The name is for people.
-fn reserved(text: &str) -> Result<IpAddr, String> {
+fn reserved(text: &str) -> Result<IpAddr, Unread> {
     let address = text.split_once('=').map_or(text, |(_, address)| address);
-    address.parse().map_err(|_| format!("{address:?} is not an IP address"))
+    address.parse().map_err(|_| Unread(format!("{address:?} is not an IP address")))
+}
+
+/// A value that docker's daemon reads, not its client.
+fn daemons<T: FromStr<Err: Display>>(text: &str) -> Result<T, Unread> {
+    text.parse().map_err(|error| Unread(format!("{text:?}: {error}")))
+}
+
+/// An error in docker's words where docker was called.
+fn worded(ours: String, dockers: String) -> anyhow::Error {
+    anyhow::anyhow!(if caller().is_some() { dockers } else { ours })
 }
 
 impl Network {
@@ -172,10 +186,10 @@ impl Network {
                 let find = |name: &str| Ok(described::Network::find(&home, name).map(|own| own.document(&containers)));
                 inspect::show(format.as_deref(), &names, find, |name| format!("No such network: {name}"))
             }
-            Command::Rm { names } => names.iter().try_for_each(|name| remove(&home, name)),
+            Command::Rm { names } => each(&names, |name| remove(&home, name)),
             Command::Connect(connect) => connect.run(&home),
             Command::Disconnect { force: _, network, container } => {
-                let network = described::Network::find(&home, &network).map_or(network, |own| own.name);
+                let network = named(&home, &network);
                 Ok(container::leave_network(&super::bundle(&container)?, &network)?)
             }
             Command::Prune { filter } => prune(&home, Filters::of(&filter, &["label", "label!", "until"])?),
@@ -195,11 +209,14 @@ struct Connect {
     #[arg(long, value_name = "NAME")]
     alias: Vec<String>,
     /// IPv4 address of the container.
-    #[arg(long, value_name = "IP")]
-    ip: Option<std::net::Ipv4Addr>,
+    #[arg(long, value_name = "IP", value_parser = daemons::<Ipv4Addr>)]
+    ip: Option<Ipv4Addr>,
     /// IPv6 address of the container.
-    #[arg(long, value_name = "IP")]
-    ip6: Option<std::net::Ipv6Addr>,
+    #[arg(long, value_name = "IP", value_parser = daemons::<Ipv6Addr>)]
+    ip6: Option<Ipv6Addr>,
+    /// Further address of the container, of its link alone; may be repeated.
+    #[arg(long, value_name = "IP", value_parser = daemons::<IpAddr>)]
+    link_local_ip: Vec<IpAddr>,
     /// Add a link to another container; may be repeated.
     #[arg(long, value_name = "CONTAINER[:ALIAS]", add = candidates::containers())]
     link: Vec<String>,
@@ -213,7 +230,7 @@ struct Connect {
 
 impl Connect {
     fn run(self, home: &Home) -> anyhow::Result<()> {
-        let network = described::Network::find(home, &self.network).map_or(self.network, |own| own.name);
+        let network = named(home, &self.network);
         if ["host", "none"].contains(&network.as_str()) {
             bail!("{network}: a running container cannot be connected to it");
         }
@@ -223,6 +240,7 @@ impl Connect {
             aliases: self.alias,
             ip: self.ip.map(IpAddr::V4),
             ip6: self.ip6.map(IpAddr::V6),
+            link_local: self.link_local_ip,
             mac: None,
         };
         Ok(container::join_network(home, &super::bundle(&self.container)?, &endpoint, links)?)
@@ -300,7 +318,8 @@ impl Create {
             bail!("{name:?} is not a valid name for a network");
         }
         if Conflist::find(&container::network_folders(home), &name).is_ok() {
-            bail!("{name}: network exists (bundle-tool network rm {name})");
+            let ours = format!("{name}: network exists (bundle-tool network rm {name})");
+            return Err(worded(ours, format!("Error response from daemon: network with name {name} already exists")));
         }
         if !self.attachable {
             bail!("--attachable=false: containers can be attached to any network");
@@ -321,7 +340,8 @@ impl Create {
         container::create_network(home, &wanted)?;
         let id = identity("network", &name);
         journal::record(home, "network", "create", &id, &[("name", &name), ("type", "bridge")]);
-        pipe::print_line(&name)
+        // Programs that call docker know a network by the id from now on.
+        pipe::print_line(if caller().is_some() { &id } else { &name })
     }
 }
 
@@ -347,24 +367,35 @@ fn prune(home: &Home, filters: Filters<'_>) -> anyhow::Result<()> {
     Conflist::list(&container::network_folders(home))
         .iter()
         .filter(|network| is_unused(network) && is_wanted(network))
-        .try_for_each(|network| remove(home, &network.name))
+        .try_for_each(|network| {
+            remove(home, &network.name)?;
+            pipe::print_line(&network.name)
+        })
 }
 
 fn remove(home: &Home, word: &str) -> anyhow::Result<()> {
-    let name = described::Network::find(home, word).map_or_else(|| word.to_owned(), |network| network.name);
+    let name = named(home, word);
     let name = name.as_str();
     if ["bridge", "host", "none"].contains(&name) {
-        bail!("{name}: a pre-defined network cannot be removed");
+        let ours = format!("{name}: a pre-defined network cannot be removed");
+        let dockers = format!("Error response from daemon: {name} is a pre-defined network and cannot be removed");
+        return Err(worded(ours, dockers));
     }
-    let network = Conflist::find(&container::network_folders(home), name)?;
+    let network = match Conflist::find(&container::network_folders(home), name) {
+        Err(network::Error::NoNetwork { .. }) if caller().is_some() => bail!("No such network: {name}"),
+        found => found?,
+    };
     let path = &network.path;
     if !path.starts_with(home.networks()) {
         bail!("{name}: network is described outside of $OCI_HOME (rm {})", path.display());
     }
     if let Some(user) = Networks::of_host().user(&network) {
-        bail!("{name}: network in use by container {user} (run-tool delete {user})");
+        let ours = format!("{name}: network in use by container {user} (run-tool delete {user})");
+        let id = identity("network", name);
+        let dockers = "Error response from daemon: error while removing network: network";
+        return Err(worded(ours, format!("{dockers} {name} id {id} has active endpoints")));
     }
     std::fs::remove_file(path).during("remove", path)?;
     journal::record(home, "network", "destroy", &identity("network", name), &[("name", name), ("type", "bridge")]);
-    pipe::print_line(name)
+    Ok(())
 }

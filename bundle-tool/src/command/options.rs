@@ -144,6 +144,7 @@ impl Options {
         if self.files.shm_size.is_some() && options.ipc != (Ipc::Private { shm: true }) {
             notes.push("--shm-size is ignored: /dev/shm is not the container's own".into());
         }
+        notes.extend(self.limits.warning().map(str::to_owned));
         let attachments = self.files.attachments(home, &base)?;
         let joins = self.joins(home);
         let request = Request {

@@ -3,7 +3,7 @@ use bundle_tool::container::update;
 use image_tool::program::pipe;
 
 use super::options::{self, Resources};
-use super::{About as _, candidates};
+use super::{About as _, candidates, inspect};
 
 /// Change the limits and the restart policy of a container.
 ///
@@ -33,7 +33,12 @@ impl Update {
         if policy.as_ref().is_some_and(Option::is_some) && bundle.annotation(annotation::RM) == Some("true") {
             anyhow::bail!("{}: a container with --rm is not restarted", self.bundle);
         }
-        let limits = update::update(&bundle, &self.resources.limits(), policy).about(&self.bundle)?;
+        let typed = std::env::args().skip_while(|word| word != "update").skip(1).collect();
+        let typed = inspect::given::<Self>(typed).unwrap_or_default().into_iter();
+        // A restart policy has an annotation of its own.
+        let options = typed.filter(|(option, _)| !["bundle", "restart"].contains(&option.as_str()));
+        let options = options.filter_map(|(option, mut values)| Some((option, values.pop()?))).collect();
+        let limits = update::update(&bundle, &self.resources.limits(), options, policy).about(&self.bundle)?;
         match limits.filter(|_| bundle.occupant().is_some()) {
             Some(limits) => pipe::print_line(&limits.to_string()),
             None => Ok(()),

@@ -9,13 +9,14 @@ use bundle_tool::volume::{self, About, Store};
 use clap::{Args, Subcommand};
 use image_tool::address::home::Home;
 use image_tool::layout::journal;
+use image_tool::program::pflag::Unread;
 use image_tool::program::pipe;
 use image_tool::show::format::Format;
 use image_tool::show::template::Value;
 use jiff::Timestamp;
 
 use super::filter::{self, Filter, Filters};
-use super::{candidates, inspect, note};
+use super::{candidates, each, inspect};
 
 /// Manage volumes.
 ///
@@ -46,7 +47,7 @@ enum Command {
         #[arg(short, long, value_name = "KEY=VALUE")]
         opt: Vec<String>,
         /// Driver of the volume; only local is supported.
-        #[arg(short = 'd', long = "driver", value_name = "DRIVER", value_parser = ["local"], default_value = "local", hide_default_value = true)]
+        #[arg(short = 'd', long = "driver", value_name = "DRIVER", value_parser = driver, default_value = "local", hide_default_value = true)]
         _driver: String,
         /// Name of the volume [default: a random name].
         name: Option<String>,
@@ -86,6 +87,13 @@ enum Command {
         #[arg(long, value_name = "KEY=VALUE")]
         filter: Vec<Filter>,
     },
+}
+
+fn driver(text: &str) -> Result<String, Unread> {
+    match text {
+        "local" => Ok(text.into()),
+        _ => Err(Unread(format!("error looking up volume plugin {text}: plugin {text:?} not found, only local"))),
+    }
 }
 
 impl Volume {
@@ -200,20 +208,4 @@ fn remove(home: &Home, store: &Store, name: &str) -> anyhow::Result<()> {
 
 fn is_used(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(volume::Error::InUse { .. } | volume::Error::Claimed(_)))
-}
-
-/// Acts on each and prints those for which that succeeded. Earlier failures are reported on the way, the last is returned.
-fn each(names: &[String], act: impl Fn(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let mut failed: Option<anyhow::Error> = None;
-    for name in names {
-        match act(name) {
-            Ok(()) => pipe::print_line(name)?,
-            Err(error) => {
-                if let Some(earlier) = failed.replace(error) {
-                    note(&format!("{earlier:#}"));
-                }
-            }
-        }
-    }
-    failed.map_or(Ok(()), Err)
 }

@@ -112,6 +112,7 @@ pub(super) fn mount(
         Source::Tmpfs { options } => return Ok((tmpfs(rootfs, target, options, mode)?, None)),
         Source::Bind(bind) => {
             let source = source(bind, fresh.is_some())?;
+            check_propagation(bind.propagation, &source)?;
             let beneath = attachment.readonly && rootfs::has_mounts_beneath(&source);
             let options = bind_options(bind, attachment.readonly, beneath);
             return Ok((config::mount(target, "bind", source, &options), None));
@@ -216,6 +217,24 @@ fn source(bind: &Bind, write: bool) -> Result<PathBuf, Error> {
         Err(error) => Err(error).during("stat", &bind.path)?,
     }
     Ok(bind.path.clone())
+}
+
+/// Refuses a propagation that the mount of the source does not have. The runtime would make the mount all the same, without the effect.
+fn check_propagation(propagation: &str, source: &Path) -> Result<(), Error> {
+    let wanted: &[_] = match propagation {
+        "shared" | "rshared" => &["shared:"],
+        "slave" | "rslave" => &["shared:", "master:"],
+        _ => return Ok(()),
+    };
+    // Where a folder is that is yet to be created.
+    let existing = source.ancestors().find(|path| path.exists()).unwrap_or(source);
+    let Some((point, peers)) = rootfs::mount_of(existing) else { return Ok(()) };
+    if peers.iter().any(|peer| wanted.iter().any(|kind| peer.starts_with(kind))) {
+        return Ok(());
+    }
+    let kinds = if wanted.len() > 1 { "shared or slave" } else { "shared" };
+    let reason = format!("path {} is mounted on {} but it is not a {kinds} mount", source.display(), point.display());
+    Err(Refused::new("--volume", reason).into())
 }
 
 /// The options of a bind mount. `beneath` says whether something is mounted in its source.

@@ -126,5 +126,10 @@ mod tests {
         assert_eq!(made["capabilities"], json!({"bounding": ["CAP_KILL"], "effective": [], "permitted": []}));
         let wish = Wish { user: Some("nosuch".into()), ..Wish::default() };
         assert!(matches!(process(&bundle, &wish), Err(Error::User { .. })));
+        for large in ["2147483648", "0:2147483648"] {
+            let wish = Wish { user: Some(large.into()), ..Wish::default() };
+            let refused = process(&bundle, &wish).unwrap_err();
+            assert!(matches!(refused, Error::User { source: user::Error::TooLarge, .. }), "{large}: {refused}");
+        }
     }
 }

@@ -31,8 +31,6 @@ pub(super) fn connect(
     let connection = &request.network;
     let networks = Networks::of_host();
     let conflist = chosen(home, name)?;
-    // A missing plugin is better reported here than by a runtime whose hook fails.
-    networks.check_plugins(&conflist)?;
     let mappings =
         state::assign_ports(&networks, &connection.publish, expose, connection.publish_all, conflist.binding())?;
     let published = connection.publish.iter().flat_map(Publish::container_ports);
@@ -44,12 +42,17 @@ pub(super) fn connect(
         aliases: connection.aliases.clone(),
         ip: connection.ip,
         ip6: connection.ip6,
+        link_local: connection.link_local.clone(),
         mac: connection.mac.clone(),
     };
+    let first = plan_of(&first, &own);
+    // A missing plugin is better reported here than by a runtime whose hook fails.
+    networks.check_plugins(&first, &conflist)?;
     let mut others = Vec::new();
     for endpoint in &connection.others {
-        networks.check_plugins(&chosen(home, &endpoint.network)?)?;
-        others.push(plan_of(endpoint, &own));
+        let other = plan_of(endpoint, &own);
+        networks.check_plugins(&other, &chosen(home, &endpoint.network)?)?;
+        others.push(other);
     }
     let plan = Plan {
         gateway_names: gateway.collect(),
@@ -57,7 +60,7 @@ pub(super) fn connect(
         exposed: exposed.iter().map(|(port, protocol)| format!("{port}/{protocol}")).collect(),
         ports: mappings.iter().map(ToString::to_string).collect(),
         others,
-        ..plan_of(&first, &own)
+        ..first
     };
     Ok((plan, port::summary(&mappings, expose)))
 }
@@ -76,6 +79,7 @@ fn plan_of(endpoint: &Endpoint, own: &[String]) -> Plan {
         network: endpoint.network.clone(),
         ip: endpoint.ip,
         ip6: endpoint.ip6,
+        link_local: endpoint.link_local.clone(),
         mac: endpoint.mac.clone(),
         names: own.iter().chain(&endpoint.aliases).cloned().collect(),
         ..Plan::default()
@@ -126,8 +130,8 @@ pub fn join_network(
         return Err(network::Error::Connected { network: conflist.name, container: name }.into());
     }
     let networks = Networks::of_host();
-    networks.check_plugins(&conflist)?;
     let wanted = Plan { links, ..plan_of(endpoint, &[name.clone(), id[..12].to_owned()]) };
+    networks.check_plugins(&wanted, &conflist)?;
     if let Some(pid) = bundle.occupant() {
         networks.connect(&newcomer(bundle, id, &name, pid), &wanted, &conflist)?;
     }

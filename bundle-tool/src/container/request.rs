@@ -65,6 +65,7 @@ pub struct Connection {
     pub expose: Vec<Expose>,
     pub ip: Option<IpAddr>,
     pub ip6: Option<IpAddr>,
+    pub link_local: Vec<IpAddr>,
     pub mac: Option<String>,
     pub aliases: Vec<String>,
     pub links: Vec<(String, String)>,

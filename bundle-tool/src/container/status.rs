@@ -34,6 +34,9 @@ pub struct State {
     /// When the container was created (RFC 3339); empty if unknown.
     #[serde(default)]
     pub created: String,
+    /// The annotations of config.json when it was created.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, Value>,
     /// The exit status of the program; absent while it runs, or if unknown.
     #[serde(default)]
     pub exit_status: Option<i32>,
@@ -140,7 +143,12 @@ pub fn join(bundles: &Path, states: Vec<State>) -> Result<Vec<Container>, bundle
     all.extend(rest.into_iter().map(|state| {
         let brief = brief(&state.bundle);
         let bundle = brief.is_some().then(|| state.bundle.clone());
-        Container { bundle, brief: brief.unwrap_or_default(), state: Some(state) }
+        // What the runtime has kept of a bundle that is gone: the name, the image and the like.
+        let kept = || {
+            let text = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+            Brief { annotations: state.annotations.iter().filter_map(text).collect(), mounts: Vec::new() }
+        };
+        Container { bundle, brief: brief.unwrap_or_else(kept), state: Some(state) }
     }));
     all.sort_by_key(|container| (std::cmp::Reverse(container.created()), container.name()));
     Ok(all)
@@ -292,6 +300,20 @@ mod tests {
         assert!(container.is("eager_wilson") && container.is("/eager_wilson") && container.is(&container.id()[..4]));
         assert!(!container.is("") && !container.is("eager_wilsons"));
         assert!(all[0].is_of("docker.io/library/python:3.8") && !all[0].is_of("python:3.9"));
+    }
+
+    #[test]
+    fn of_a_bundle_that_is_gone_there_is_what_the_runtime_has_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = "a".repeat(64);
+        let mut gone = state(&id, "stopped", &folder.path().join(&id));
+        gone["annotations"] = json!({
+            "org.oci-tools.name": "web", "org.oci-tools.id": id, "org.oci-tools.runtime-id": id,
+            "org.oci-tools.image": "bb:1", "other": 1,
+        });
+        let all = join(folder.path(), read_list(json!([gone]).to_string().as_bytes()).unwrap()).unwrap();
+        assert_eq!((all[0].name(), all[0].id()), ("web".to_owned(), id));
+        assert!(all[0].is_of("bb:1") && all[0].bundle().is_none());
     }
 
     #[test]

@@ -122,6 +122,15 @@ impl Disk {
         Self { images, layers, containers: containers.collect(), volumes, stored: stored(home), cache }
     }
 
+    /// What it takes together, in bytes, as docker counts: stored layers are the images'.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let layers = self.layers.values().map(|(size, _)| size);
+        let containers = self.containers.iter().map(|(_, size)| size);
+        let volumes = self.volumes.iter().map(|(_, size, _)| size);
+        layers.chain(containers).chain(volumes).sum::<u64>() + self.cache
+    }
+
     /// A row for each kind.
     #[must_use]
     pub fn rows(&self) -> Vec<Value> {

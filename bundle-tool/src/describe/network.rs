@@ -241,6 +241,7 @@ pub struct Endpoint {
     aliases: Vec<String>,
     /// The addresses that the user asked for.
     wanted: Vec<(&'static str, String)>,
+    link_local: Vec<String>,
     is_own: bool,
 }
 
@@ -256,6 +257,7 @@ pub fn endpoints(container: &Container, words: &Words, networks: &Networks) -> V
         own.aliases = plan.names.into_iter().filter(|alias| *alias != container.name()).collect();
         let wanted = [("IPv4Address", plan.ip), ("IPv6Address", plan.ip6)];
         own.wanted = wanted.iter().filter_map(|(key, ip)| Some((*key, (*ip)?.to_string()))).collect();
+        own.link_local = plan.link_local.iter().map(ToString::to_string).collect();
         if is_up {
             own.id = identity(&name, &id);
             own.network = identity("network", &name);
@@ -284,6 +286,7 @@ fn endpoint(container: &Container, words: &Words, networks: &Networks) -> Option
     }
     let wanted = [("IPv4Address", words.last("ip")), ("IPv6Address", words.last("ip6"))];
     own.wanted = wanted.iter().filter(|(_, ip)| !ip.is_empty()).map(|(key, ip)| (*key, (*ip).to_owned())).collect();
+    own.link_local = words.all("link-local-ip").to_vec();
     if let Some(result) = networks.result_of(&id, &name).filter(|_| is_up) {
         own.fill(&result);
     }
@@ -310,12 +313,14 @@ impl Endpoint {
 
     /// docker's `EndpointSettings`.
     pub(super) fn document(&self) -> Value {
-        let wanted = match (self.wanted.is_empty(), self.is_own && self.aliases.len() > 1) {
+        let is_plain = self.wanted.is_empty() && self.link_local.is_empty();
+        let wanted = match (is_plain, self.is_own && self.aliases.len() > 1) {
             (true, false) => Value::NilPointer,
             _ => self
                 .wanted
                 .iter()
                 .fold(Struct::new("*network.EndpointIPAMConfig"), |all, (key, ip)| all.with(key, ip))
+                .unless_empty("LinkLocalIPs", Value::list(&self.link_local))
                 .into(),
         };
         Struct::new("*network.EndpointSettings")

@@ -89,11 +89,11 @@ impl Networks {
         }
     }
 
-    /// Fails if a plugin is needed for the network that is not installed.
-    pub fn check_plugins(&self, network: &Conflist) -> Result<(), Error> {
+    /// Fails if a plugin is needed for the network that is not installed, or that cannot do what the plan asks for.
+    pub fn check_plugins(&self, plan: &Plan, network: &Conflist) -> Result<(), Error> {
         match native::Network::of(network, &self.addresses()) {
             Some(_) => Ok(()),
-            None => cni::check_plugins(network),
+            None => check_link_local(plan, network).and_then(|()| cni::check_plugins(network)),
         }
     }
 
@@ -170,7 +170,13 @@ impl Networks {
         let others: Vec<_> =
             others.map(|other| (other.plan.mappings().unwrap_or_default(), other.addresses())).collect();
         let member = Member { id: &record.id, interface: &record.interface, ports: &ports };
-        let wish = Wish { namespace, ips: &ips, mac: record.plan.mac.as_deref(), others: &others };
+        let wish = Wish {
+            namespace,
+            ips: &ips,
+            link_local: &record.plan.link_local.clone(),
+            mac: record.plan.mac.as_deref(),
+            others: &others,
+        };
         match native.add(&member, &wish) {
             Ok(result) => Ok(Some(result)),
             Err(Failure::Failed(error)) => Err(error),
@@ -184,6 +190,7 @@ impl Networks {
     }
 
     fn add_by_plugins(&self, record: &Record, network: &Conflist, namespace: &Path) -> Result<Value, Error> {
+        check_link_local(&record.plan, network)?;
         // What plugins leave in the firewall takes processes to look for.
         let mark = self.plugins_mark();
         fs::write(&mark, "").during("write", &mark)?;
@@ -297,6 +304,17 @@ impl Networks {
         }
         // Nothing is lost if this fails: the number is not given again.
         let _ = fs::remove_file(self.bridge_file(bridge));
+    }
+}
+
+/// Refuses an address that no plugin gives.
+fn check_link_local(plan: &Plan, network: &Conflist) -> Result<(), Error> {
+    match plan.link_local.first() {
+        Some(address) => {
+            let reason = "CNI's plugins, which bring this network up, give no address of the link alone";
+            Err(Error::Address { network: network.name.clone(), address: *address, reason })
+        }
+        None => Ok(()),
     }
 }
 

@@ -104,10 +104,12 @@ pub fn resolv_conf(host: &str, dns: &Dns, own_network: bool) -> String {
     }
     search.retain(|domain| domain != ".");
     options.retain(|option| !option.is_empty());
-    let mut text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+    // In docker's order.
+    let mut text = String::new();
     if !search.is_empty() {
         text += &format!("search {}\n", search.join(" "));
     }
+    text.extend(servers.iter().map(|server| format!("nameserver {server}\n")));
     if !options.is_empty() {
         text += &format!("options {}\n", options.join(" "));
     }
@@ -166,9 +168,9 @@ mod tests {
             "# comment\nnameserver 127.0.0.1\nnameserver 10.0.0.53\nsearch a.example b.example\noptions ndots:2\n";
         assert_eq!(
             resolv_conf(host, &Dns::default(), true),
-            "nameserver 10.0.0.53\nsearch a.example b.example\noptions ndots:2\n"
+            "search a.example b.example\nnameserver 10.0.0.53\noptions ndots:2\n"
         );
-        assert!(resolv_conf(host, &Dns::default(), false).starts_with("nameserver 127.0.0.1\n"));
+        assert!(resolv_conf(host, &Dns::default(), false).contains("\nnameserver 127.0.0.1\n"));
         assert!(resolv_conf("", &Dns::default(), true).contains("8.8.8.8"));
         let dns =
             Dns { servers: vec!["1.1.1.1".parse().unwrap()], options: vec![String::new()], search: vec![".".into()] };

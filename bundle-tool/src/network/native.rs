@@ -114,6 +114,8 @@ pub(super) struct Wish<'a> {
     pub(super) namespace: &'a Path,
     /// Its addresses; others are chosen.
     pub(super) ips: &'a [IpAddr],
+    /// Its addresses of the link alone.
+    pub(super) link_local: &'a [IpAddr],
     /// Its hardware address; by default it follows from the first address, so that nobody remembers another one for it.
     pub(super) mac: Option<&'a str>,
     /// The other members that are up, with their addresses, for a table that somebody has removed.
@@ -233,7 +235,8 @@ impl Network {
     fn links(&self, member: &Member<'_>, wish: &Wish<'_>, given: &[(IpAddr, Range)]) -> Result<Value, Error> {
         let bridge_addresses: Vec<Address> =
             if self.gateway { given.iter().map(|(_, range)| of(range.gateway, range)).collect() } else { Vec::new() };
-        let addresses: Vec<Address> = given.iter().map(|(ip, range)| of(*ip, range)).collect();
+        let link_local = wish.link_local.iter().map(|ip| Address { ip: *ip, bits: if ip.is_ipv6() { 64 } else { 16 } });
+        let addresses: Vec<Address> = given.iter().map(|(ip, range)| of(*ip, range)).chain(link_local).collect();
         let gateways: Vec<IpAddr> = given
             .iter()
             .filter(|(ip, _)| self.routes.iter().any(|route| route.is_ipv6() == ip.is_ipv6()))

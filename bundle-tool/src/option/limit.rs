@@ -163,16 +163,16 @@ impl Limits {
         let reservation = self.memory_reservation.map(Size::bytes).filter(|bytes| *bytes != 0);
         let mut memory = LinuxMemory::default();
         if let Some(limit) = limit {
-            if limit != -1 && limit < MEMORY_MINIMUM {
+            if limit < MEMORY_MINIMUM {
                 return Err(Refused::new("--memory", "the minimum is 6m"));
             }
             memory.set_limit(Some(limit));
         }
         if let Some(reservation) = reservation {
-            if reservation != -1 && reservation < MEMORY_MINIMUM {
+            if reservation < MEMORY_MINIMUM {
                 return Err(Refused::new("--memory-reservation", "the minimum is 6m"));
             }
-            if limit.is_some_and(|limit| limit > 0 && reservation > limit) {
+            if limit.is_some_and(|limit| reservation > limit) {
                 return Err(Refused::new("--memory-reservation", "exceeds --memory"));
             }
             memory.set_reservation(Some(reservation));
@@ -212,7 +212,7 @@ impl Limits {
             (Some(swap), Some(limit)) if swap < limit => refused("less than --memory, which it includes"),
             (Some(swap), Some(_)) => Ok(Some(swap)),
             // Docker's default: as much swap as memory.
-            (None, Some(limit)) if limit > 0 && host.swap => Ok(Some(limit.saturating_mul(2))),
+            (None, Some(limit)) if host.swap => Ok(Some(limit.saturating_mul(2))),
             (None, _) => Ok(None),
         }
     }

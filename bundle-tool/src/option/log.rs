@@ -15,16 +15,30 @@ fn files(value: &str) -> Result<(), &'static str> {
     value.parse::<u32>().ok().filter(|count| *count > 0).map(drop).ok_or("not a number of files (at least 1)")
 }
 
+fn mode(value: &str) -> Result<(), &'static str> {
+    if ["blocking", "non-blocking"].contains(&value) { Ok(()) } else { Err("not blocking or non-blocking") }
+}
+
 fn text(value: &str) -> Result<(), &'static str> {
     if value.contains("{{") { Err("templates are not supported (write the text itself)") } else { Ok(()) }
 }
 
 /// The options of files with rotation.
-const FILE: &[(&str, Check)] = &[("max-file", files), ("max-size", size), ("path", |_| Ok(()))];
+const FILE: &[(&str, Check)] = &[
+    ("max-file", files),
+    ("max-size", size),
+    ("path", |_| Ok(())),
+    ("labels", |_| Ok(())),
+    ("env", |_| Ok(())),
+    ("tag", text),
+];
 
 /// The drivers and their options.
 const DRIVERS: [(&str, &[(&str, Check)]); 4] =
     [("none", &[]), ("json-file", FILE), ("local", FILE), ("journald", &[("tag", text)])];
+
+/// The options of all drivers that keep something. No driver here keeps a container waiting, whatever its mode.
+const ALL: [(&str, Check); 2] = [("mode", mode), ("max-buffer-size", size)];
 
 /// The driver and its options as a runtime gets them; the driver is absent for the runtime's own default.
 ///
@@ -40,11 +54,16 @@ pub fn settings(
     };
     for (key, value) in &options {
         let refused = |reason: String| Refused::new("--log-opt", reason);
+        let common: &[_] = if known.is_empty() { &[] } else { &ALL };
         let (_, check) = known
             .iter()
+            .chain(common)
             .find(|(known, _)| known == key)
             .ok_or_else(|| refused(format!("{key}: not an option of the log driver {name}")))?;
         check(value).map_err(|reason| refused(format!("{key}={value}: {reason}")))?;
+    }
+    if options.contains_key("max-buffer-size") && options.get("mode").is_none_or(|mode| mode != "non-blocking") {
+        return Err(Refused::new("--log-opt", "max-buffer-size option is only supported with 'mode=non-blocking'"));
     }
     if name != "local" {
         return Ok((driver.map(str::to_owned), options));
@@ -70,6 +89,9 @@ mod tests {
     fn what_a_runtime_would_refuse_later_is_refused_now() {
         assert_eq!(read(None, &[]), Ok((None, String::new())));
         assert_eq!(read(None, &[("max-size", "1m")]), Ok((None, "max-size=1m".into())));
+        let attributes =
+            [("mode", "non-blocking"), ("max-buffer-size", "1m"), ("labels", "a"), ("env", "B"), ("tag", "x")];
+        assert!(read(Some("json-file"), &attributes).is_ok() && read(Some("journald"), &attributes[..2]).is_ok());
         let local = Ok((Some("json-file".into()), "max-file=2,max-size=20m".into()));
         assert_eq!(read(Some("local"), &[("max-file", "2")]), local);
         for (driver, key, value, reason) in [
@@ -79,6 +101,9 @@ mod tests {
             ("json-file", "max-file", "0", "--log-opt: max-file=0: not a number of files"),
             ("journald", "max-file", "1", "--log-opt: max-file: not an option of the log driver journald"),
             ("journald", "tag", "{{.ID}}", "--log-opt: tag={{.ID}}: templates are not supported"),
+            ("json-file", "mode", "x", "--log-opt: mode=x: not blocking or non-blocking"),
+            ("json-file", "max-buffer-size", "1m", "--log-opt: max-buffer-size option is only supported"),
+            ("none", "mode", "blocking", "--log-opt: mode: not an option of the log driver none"),
             ("none", "max-file", "1", "--log-opt: max-file: not an option of the log driver none"),
         ] {
             let message = read(Some(driver), &[(key, value)]).unwrap_err();

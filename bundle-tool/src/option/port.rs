@@ -316,10 +316,6 @@ pub fn assign(
                 Some(host) => {
                     let mappings =
                         mappings(host.start() + u16::try_from(index).expect("a range of ports has at most 65535"));
-                    // A port that is published twice has one mapping.
-                    if mappings.iter().all(|mapping| found.contains(mapping)) {
-                        continue;
-                    }
                     free(&mappings, &found)?;
                     mappings
                 }
@@ -369,44 +365,63 @@ fn ephemeral(ip: IpAddr, protocol: Protocol) -> Option<u16> {
     bound.ok().map(|address| address.port())
 }
 
-/// The column PORTS of docker ps: published and exposed ports, with consecutive ones as ranges.
+/// The column PORTS of docker ps: published and exposed ports. As in docker, consecutive ones are a range if they are the same on the host
+/// and in the container, or exposed only; others stand each on its own, at the end.
 pub fn summary(mappings: &[Mapping], expose: &[Expose]) -> String {
     let published: BTreeSet<(u16, Protocol)> =
         mappings.iter().map(|mapping| (mapping.container, mapping.protocol)).collect();
     let exposed: BTreeSet<(u16, Protocol)> = expose.iter().flat_map(Expose::ports).collect();
-    // By protocol and address, then by port, so that consecutive ports are neighbours.
-    type Port = (Protocol, Option<(IpAddr, u16)>, u16);
-    let mut all: Vec<Port> = mappings
-        .iter()
-        .map(|mapping| (mapping.protocol, Some((mapping.ip, mapping.host)), mapping.container))
-        .chain(exposed.difference(&published).map(|(port, protocol)| (*protocol, None, *port)))
-        .collect();
-    all.sort_by_key(|(protocol, host, container)| (*protocol, host.map(|(ip, _)| ip), *container));
-    let mut words: Vec<(u16, String)> = Vec::new();
-    let mut rest = all.as_slice();
-    while let Some((protocol, host, first)) = rest.first() {
-        let follows = |offset: usize| {
-            let offset = u16::try_from(offset).unwrap_or(u16::MAX);
-            let next = host.map(|(ip, port)| (ip, port.checked_add(offset).unwrap_or(0)));
-            rest.get(usize::from(offset)) == Some(&(*protocol, next, first.checked_add(offset).unwrap_or(0)))
-        };
-        let length = (1..).take_while(|offset| follows(*offset)).count() as u16;
-        let span = |port: u16| if length == 0 { port.to_string() } else { format!("{port}-{}", port + length) };
-        let host = host.map(|(ip, port)| {
-            let ip = match ip {
-                // As Docker writes it.
-                IpAddr::V6(ip) if ip.is_unspecified() => "::".into(),
-                IpAddr::V6(ip) => format!("[{ip}]"),
-                IpAddr::V4(ip) => ip.to_string(),
-            };
-            format!("{ip}:{}->", span(port))
-        });
-        words.push((*first, format!("{}{}/{protocol}", host.unwrap_or_default(), span(*first))));
-        rest = &rest[usize::from(length) + 1..];
+    let only_exposed = exposed.difference(&published).map(|(port, protocol)| (*port, None, *protocol));
+    let mapped = mappings.iter().map(|mapping| (mapping.container, Some((mapping.ip, mapping.host)), mapping.protocol));
+    let mut all: Vec<_> = mapped.chain(only_exposed).collect();
+    all.sort();
+    let (mut words, mut each, mut ranges) = (Vec::new(), Vec::new(), Vec::<Range>::new());
+    for (port, host, protocol) in all {
+        if let Some((ip, public)) = host.filter(|(_, public)| *public != port) {
+            each.push(format!("{}:{public}->{port}/{protocol}", shown(ip)));
+            continue;
+        }
+        let ip = host.map(|(ip, _)| ip);
+        match ranges.iter_mut().find(|range| (range.ip, range.protocol) == (ip, protocol)) {
+            None => ranges.push(Range { ip, protocol, first: port, last: port }),
+            Some(range) if range.last.checked_add(1) == Some(port) => range.last = port,
+            Some(range) => {
+                words.push(range.to_string());
+                (range.first, range.last) = (port, port);
+            }
+        }
     }
-    // Stable: the addresses of a port stay in their order.
-    words.sort_by_key(|(first, _)| *first);
-    words.into_iter().map(|(_, word)| word).collect::<Vec<_>>().join(", ")
+    words.extend(ranges.iter().map(ToString::to_string));
+    words.extend(each);
+    words.join(", ")
+}
+
+/// Consecutive ports that are the same on the host and in the container, or exposed only.
+struct Range {
+    ip: Option<IpAddr>,
+    protocol: Protocol,
+    first: u16,
+    last: u16,
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ip, protocol, first, last } = self;
+        let span = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        match ip {
+            Some(ip) => write!(f, "{}:{span}->{span}/{protocol}", shown(*ip)),
+            None => write!(f, "{span}/{protocol}"),
+        }
+    }
+}
+
+/// An address as docker ps has it before a port.
+fn shown(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V6(ip) if ip.is_unspecified() => "::".into(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+        IpAddr::V4(ip) => ip.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -478,6 +493,12 @@ mod tests {
     }
 
     #[test]
+    fn a_port_of_the_host_leads_to_one_port() {
+        let twice = publish(&format!("127.0.0.1:{}:80", ephemeral(Ipv4Addr::LOCALHOST.into(), Protocol::Tcp).unwrap()));
+        assert!(matches!(assign(&[twice.clone(), twice], &[], false, None, &[]), Err(Error::InUse(..))));
+    }
+
+    #[test]
     fn free_ports_are_found_for_ranges_and_for_all_exposed() {
         let expose = ["90/udp".parse().unwrap(), "80".parse().unwrap()];
         let found = assign(&[publish("127.0.0.1::80")], &expose, true, "127.0.0.1".parse().ok(), &[]).unwrap();
@@ -519,7 +540,16 @@ mod tests {
         assert_eq!(summary(&[mapping("0.0.0.0:5000->5000/tcp")], &[]), "0.0.0.0:5000->5000/tcp");
         let many = [mapping("0.0.0.0:8000->80/tcp"), mapping("0.0.0.0:8001->81/tcp"), mapping("127.0.0.1:53->53/udp")];
         let expose = ["80".parse().unwrap(), "443".parse().unwrap()];
-        assert_eq!(summary(&many, &expose), "127.0.0.1:53->53/udp, 0.0.0.0:8000-8001->80-81/tcp, 443/tcp");
+        assert_eq!(
+            summary(&many, &expose),
+            "127.0.0.1:53->53/udp, 443/tcp, 0.0.0.0:8000->80/tcp, 0.0.0.0:8001->81/tcp"
+        );
+        let range =
+            ["0.0.0.0:80->80/tcp", "0.0.0.0:81->81/tcp", "[::]:80->80/tcp", "[::]:81->81/tcp", "0.0.0.0:90->90/tcp"];
+        assert_eq!(
+            summary(&range.map(mapping), &["8000-8002/udp".parse().unwrap()]),
+            "0.0.0.0:80-81->80-81/tcp, 0.0.0.0:90->90/tcp, :::80-81->80-81/tcp, 8000-8002/udp"
+        );
         let both = [mapping("0.0.0.0:8000->80/tcp"), mapping("[::]:8000->80/tcp")];
         assert_eq!(summary(&both, &[]), "0.0.0.0:8000->80/tcp, :::8000->80/tcp");
         assert_eq!(summary(&[], &[]), "");

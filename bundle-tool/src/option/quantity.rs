@@ -24,14 +24,11 @@ pub enum Error {
     List(String),
 }
 
-/// A size in bytes; -1 means unlimited where an option allows it.
+/// A size in bytes. Only a limit of memory and swap ([`SwapSize`]) can be unlimited, which is -1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(i64);
 
 impl Size {
-    /// Unlimited, spelled `-1`.
-    pub const UNLIMITED: Self = Self(-1);
-
     /// The number of bytes; -1 for unlimited.
     pub fn bytes(self) -> i64 {
         self.0
@@ -45,9 +42,6 @@ impl FromStr for Size {
     /// optional `b`, all in either case.
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = || Error::Size(text.into());
-        if text == "-1" {
-            return Ok(Self::UNLIMITED);
-        }
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(end);
         let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
@@ -76,6 +70,25 @@ impl FromStr for Size {
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+/// A limit of memory and swap: a size, or -1 for none (docker's `MemSwapBytes`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwapSize(Size);
+
+impl SwapSize {
+    /// The limit in bytes; -1 for unlimited.
+    pub fn size(self) -> Size {
+        self.0
+    }
+}
+
+impl FromStr for SwapSize {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if text == "-1" { Ok(Self(Size(-1))) } else { text.parse().map(Self) }
     }
 }
 
@@ -250,15 +263,23 @@ mod tests {
             ("1.5g", 3 << 29),
             ("1T", 1 << 40),
             ("1pb", 1 << 50),
-            ("-1", -1),
             ("0", 0),
         ];
         for (text, bytes) in cases {
             assert_eq!(text.parse::<Size>().map(Size::bytes), Ok(bytes), "{text}");
         }
-        for text in ["", "m", "-2", "1x", "1mm", "1.2.3m", ".", ".5m", "9999999p", "1e3", "1 k b", "ib", "1bi", "inf"] {
+        for text in
+            ["", "m", "-1", "-2", "1x", "1mm", "1.2.3m", ".", ".5m", "9999999p", "1e3", "1 k b", "ib", "1bi", "inf"]
+        {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn swap_alone_can_be_unlimited() {
+        let bytes = |text: &str| text.parse::<SwapSize>().map(|swap| swap.size().bytes());
+        assert_eq!((bytes("-1"), bytes("1m")), (Ok(-1), Ok(1 << 20)));
+        assert!(bytes("-2").is_err());
     }
 
     #[test]

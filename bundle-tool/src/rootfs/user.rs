@@ -23,6 +23,9 @@ pub enum Error {
     /// The id exceeds 32 bits, or is the value that means "no id".
     #[error("{0} is not a valid id (at most 4294967294)")]
     OutOfRange(String),
+    /// docker's containers have no such id, not even one that the image's /etc/passwd lists.
+    #[error("uids and gids must be in range 0-2147483647")]
+    TooLarge,
     /// The file exists but cannot be used.
     #[error("the image's {path}: {reason}")]
     Unusable {
@@ -54,12 +57,17 @@ const GROUP: &str = "/etc/group";
 const READ: &str = "read the image's";
 const LIMIT: u64 = 16 << 20;
 
+/// The largest id that docker gives to a container's processes.
+const LARGEST: u32 = i32::MAX as u32;
+
 /// Resolves `USER[:GROUP]`, names or numbers, as docker does. Without a group, the user has its groups from /etc/passwd and /etc/group;
 /// with one, only that. `more` are the groups of `--group-add`.
 pub fn resolve(root: BorrowedFd<'_>, specification: &str, more: &[String]) -> Result<Identity, Error> {
     let passwd = read(root, PASSWD)?;
     let group = read(root, GROUP)?;
-    resolve_in(&passwd, &group, specification, more)
+    let found = resolve_in(&passwd, &group, specification, more)?;
+    let is_small = [found.uid, found.gid].iter().chain(&found.groups).all(|id| *id <= LARGEST);
+    if is_small { Ok(found) } else { Err(Error::TooLarge) }
 }
 
 /// Resolves like [`resolve`] in the text of the two files, for a root file system that is not on disk. A missing file is an empty text.

@@ -57,9 +57,35 @@ pub fn words(message: &str) -> String {
     if is_ours(&translated) { before.to_owned() } else { format!("{before} ({translated})") }
 }
 
+/// A message as a line of the command that was called. What is in docker's own words stands as docker prints it.
+#[must_use]
+pub fn line(caller: &str, message: &str) -> String {
+    if message.starts_with(DAEMON) {
+        message.to_owned()
+    } else if message.starts_with("No such ") {
+        format!("Error: {message}")
+    } else {
+        format!("{}: {}", caller.split(' ').next().unwrap_or_default(), words(message))
+    }
+}
+
+/// What docker's errors begin with that are not its client's.
+const DAEMON: &str = "Error response from daemon: ";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dockers_own_words_stand_as_they_are() {
+        for (message, shown) in [
+            ("No such network: x", "Error: No such network: x"),
+            ("Error response from daemon: x", "Error response from daemon: x"),
+            ("a: broken (image-tool verify a)", "docker: a: broken"),
+        ] {
+            assert_eq!(line("docker network rm", message), shown);
+        }
+    }
 
     #[test]
     fn hints_name_the_commands_that_a_person_has() {

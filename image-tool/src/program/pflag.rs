@@ -6,6 +6,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 /// docker's exit status for a wrong option.
 pub const STATUS: u8 = 125;
 
+/// A value that docker's client hands on as it is. What is wrong with it is told by the daemon, and the status is that of any error.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unread(pub String);
+
 /// What is wrong with the options of a command line, as docker says it.
 #[must_use]
 pub fn reason(error: &clap::Error) -> String {

@@ -11,7 +11,9 @@ use rustix::fs::{Mode, OFlags};
 
 use super::create::activation;
 use super::global::Global;
-use crate::container::{Container, DoesNotExist, Status, event};
+use crate::container::event::Call;
+use crate::container::{Container, DoesNotExist, Status};
+use crate::create::Ends;
 use crate::create::exec::{self, Options};
 use crate::create::talk::{Channel, Message};
 use crate::kernel::error::Fails;
@@ -141,9 +143,10 @@ impl Exec {
             affinity: process.exec_cpu_affinity().clone(),
             ..Options::default()
         };
-        let call = self.client.then(|| Call::of(&container, &process));
+        let words = process.args().clone().unwrap_or_default();
+        let call = self.client.then(|| Call::of(&container.state, &words));
         if let (true, Some(call)) = (self.detach, &call) {
-            return leave_behind(call, program, options, self.pid_file.as_deref());
+            return leave_behind(&container, call, program, options, self.pid_file.as_deref());
         }
         let (pid, ends) = exec::start(&container, program, options).context("unable to start container process")?;
         if let Some(call) = &call {
@@ -227,44 +230,6 @@ impl Exec {
     }
 }
 
-/// A call of docker exec, for the journal.
-struct Call<'a> {
-    container: &'a Container,
-    command: String,
-    id: String,
-}
-
-impl<'a> Call<'a> {
-    /// Records that it is made.
-    fn of(container: &'a Container, process: &Process) -> Self {
-        let words = process.args().clone().unwrap_or_default();
-        let call = Self { container, command: words.join(" "), id: random_id() };
-        call.record("create");
-        call
-    }
-
-    fn record(&self, action: &str) {
-        let action = format!("exec_{action}: {}", self.command);
-        event::record(&self.container.state, &action, &[("execID", self.id.clone())]);
-    }
-
-    fn started(&self) {
-        self.record("start");
-    }
-
-    fn ended(&self, status: i32) {
-        let more = [("execID", self.id.clone()), ("exitCode", status.to_string())];
-        event::record(&self.container.state, "exec_die", &more);
-    }
-}
-
-/// An id as docker has them: 64 hexadecimal digits.
-fn random_id() -> String {
-    // Each is made with keys of its own; the first are the kernel's.
-    let number = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
-    (0..4).map(|_| format!("{:016x}", number())).collect()
-}
-
 /// docker's exit status for a program that cannot be started.
 pub(super) fn docker_status(error: &anyhow::Error) -> u8 {
     let lacks_container = error.is::<DoesNotExist>() || format!("{error:#}").contains("cannot exec in a ");
@@ -280,11 +245,18 @@ fn nothing() -> Result<[OwnedFd; 3]> {
 
 /// Starts a program and leaves a process behind that waits for its end, and reads what it writes to its terminal. The container's own processes
 /// do not reap it, and as long as nobody does, the container cannot end.
-fn leave_behind(call: &Call<'_>, program: Program, options: Options, pid_file: Option<&Path>) -> Result<u8> {
+fn leave_behind(
+    container: &Container,
+    call: &Call<'_>,
+    program: Program,
+    options: Options,
+    pid_file: Option<&Path>,
+) -> Result<u8> {
     let (ours, theirs) = Channel::pair()?;
     let Some(child) = syscall::clone(0, None).fails(|| "clone")? else {
         drop(ours);
-        attend(call, program, options, pid_file, &theirs)
+        let started = exec::start(container, program, options).context("unable to start container process");
+        attend(call, started, pid_file, &theirs)
     };
     drop(theirs);
     match ours.receive()? {
@@ -298,8 +270,7 @@ fn leave_behind(call: &Call<'_>, program: Program, options: Options, pid_file: O
 }
 
 /// The process that stays behind.
-fn attend(call: &Call<'_>, program: Program, options: Options, pid_file: Option<&Path>, channel: &Channel) -> ! {
-    let started = exec::start(call.container, program, options).context("unable to start container process");
+fn attend(call: &Call<'_>, started: Result<(syscall::Pid, Ends)>, pid_file: Option<&Path>, channel: &Channel) -> ! {
     let started = started.and_then(|(pid, ends)| file::write_pid(pid_file, pid).map(|()| (pid, ends)));
     let (pid, ends) = match started {
         Ok(started) => started,

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::global::Global;
 use super::stdout::{print, print_json};
+use crate::container::event::Call;
 use crate::container::health::FILE;
 use crate::container::{Container, Status, event};
 use crate::create::exec::{self, Options};
@@ -173,7 +174,9 @@ fn probe(container: &Container, check: &Check) -> Result<Probe> {
     let bundle = container.state.bundle().context("bundle not found in labels")?;
     std::env::set_current_dir(bundle).fails(|| format!("chdir {bundle}"))?;
     let mut process = spec::load()?.process().clone().context("process property must not be empty")?;
-    process.set_args(Some(check.command()?));
+    let words = check.command()?;
+    let call = Call::of(&container.state, &words);
+    process.set_args(Some(words));
     process.set_terminal(Some(false));
     let program = Program::from_spec(&process, !rustix::process::geteuid().is_root())?;
     let memory = rustix::fs::memfd_create("output", MemfdFlags::CLOEXEC).fails(|| "memfd_create")?;
@@ -184,7 +187,11 @@ fn probe(container: &Container, check: &Check) -> Result<Probe> {
     let options = Options { streams: Some(streams), ..Options::default() };
     let (exit_code, late) = match exec::start(container, program, options) {
         Ok((pid, _)) => {
-            wait(pid, Duration::from_nanos(if check.timeout == 0 { 30_000_000_000 } else { check.timeout }))?
+            call.started();
+            let ended =
+                wait(pid, Duration::from_nanos(if check.timeout == 0 { 30_000_000_000 } else { check.timeout }))?;
+            call.ended(ended.0);
+            ended
         }
         // A check whose program is missing has failed.
         Err(error) => (-1, Some(format!("{error:#}"))),

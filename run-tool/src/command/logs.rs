@@ -1,9 +1,10 @@
 //! `logs`: the output of a supervised container, from its log files or from systemd's journal.
 
 use crate::container::output::{Driver, Settings};
+use crate::kernel::caller;
 use crate::supervise::record::Record;
 use crate::supervise::{journal, logs};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
 use std::thread::sleep;
 use std::time::Duration;
@@ -42,6 +43,19 @@ pub(crate) struct Logs {
     until: Option<String>,
     /// ID of the container.
     id: String,
+}
+
+/// What is stored beside a line, as docker shows it: `KEY=VALUE,…`, with escapes as in a URL.
+fn attributes(all: &BTreeMap<String, String>) -> String {
+    let escaped = |text: &str| -> String {
+        let byte = |byte: u8| match byte {
+            b' ' => "+".to_owned(),
+            _ if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        };
+        text.bytes().map(byte).collect()
+    };
+    all.iter().map(|(key, value)| format!("{}={}", escaped(key), escaped(value))).collect::<Vec<_>>().join(",")
 }
 
 /// A reader for each kind of log.
@@ -84,6 +98,9 @@ impl Logs {
             bail!("{}: container has no log (start it with run-tool run --detach --log-driver json-file)", self.id);
         };
         if settings.driver == Driver::None {
+            if caller::caller().is_some() {
+                bail!("Error response from daemon: configured logging driver does not support reading");
+            }
             bail!("{}: container has no log (it was started with --log-driver none)", self.id);
         }
         let since = self.since.as_deref().map(moment::parse).transpose()?;
@@ -136,8 +153,8 @@ impl Logs {
     }
 
     fn show(&self, record: &Record) -> Result<()> {
-        // The drivers store nothing beside the line, and docker prints the space all the same.
-        let details = if self.details { " " } else { "" };
+        // docker prints the space even if nothing is stored beside the line.
+        let details = if self.details { attributes(&record.attrs) + " " } else { String::new() };
         let time = match record.time.parse::<Timestamp>() {
             // All nine digits, so that the columns stay in line.
             Ok(time) if self.timestamps => format!("{time:.9} "),

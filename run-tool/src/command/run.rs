@@ -11,7 +11,7 @@ use libcontainer::oci_spec::runtime::Spec;
 use super::create::Making;
 use super::global::{Global, name};
 use super::{attach, healthcheck};
-use crate::container::output::Settings;
+use crate::container::output::{Origin, Settings};
 use crate::container::supervisor::{self, PATIENCE};
 use crate::container::{Container, DoesNotExist, Status, event, exit, hook};
 use crate::create::plan::Options;
@@ -46,7 +46,8 @@ pub(crate) struct Run {
     /// annotation org.oci-tools.restart (no, on-failure or on-failure:N, always or unless-stopped).
     #[arg(long, value_name = "DRIVER", requires = "detach")]
     log_driver: Option<String>,
-    /// Log driver option: max-size=SIZE, max-file=N, path=FILE or, for journald, tag=TEXT; may be repeated.
+    /// Log driver option: max-size=SIZE, max-file=N, path=FILE, tag=TEXT, labels=NAME,… or env=NAME,… (kept beside each line of json-file),
+    /// mode=blocking|non-blocking or max-buffer-size=SIZE; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", requires = "log_driver")]
     log_opt: Vec<String>,
     /// Leave a supervisor behind, with the log driver that the bundle's annotations name, and attach to the container.
@@ -67,6 +68,10 @@ pub(crate) struct Run {
     no_subreaper: bool,
     /// ID of the new container, unique on this host.
     id: String,
+    /// With --supervise, the command that this one carries out: it stands in the list of processes, where programs look for what they started,
+    /// and has no effect.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _carried_out: Vec<std::ffi::OsString>,
 }
 
 /// Reads a line from standard input, one byte at a time: a buffer would swallow the container's input.
@@ -239,9 +244,12 @@ impl Run {
         let name = annotation("org.oci-tools.name");
         let interval = healthcheck::interval(annotation("org.oci-tools.healthcheck"))?;
         let size = mask.and_then(|_| Host::find().ok()?.size());
+        let labels = annotation("org.oci-tools.labels").and_then(|text| serde_json::from_str(text).ok());
+        let env = spec.process().as_ref().and_then(|process| process.env().as_deref()).unwrap_or_default();
+        let origin = Origin { bundle: &bundle, id: &self.id, name, labels: labels.unwrap_or_default(), env };
         let job = Job {
             spec,
-            log: Settings::parse(driver, log_options, &bundle, &self.id, name)?,
+            log: Settings::parse(driver, log_options, &origin)?,
             pid_file: self.making.pid_file.clone(),
             options: &|| Ok(Options { size, ..self.making.options(global, &self.id)? }),
             health: interval.map(|interval| Health { interval, check: &check }),

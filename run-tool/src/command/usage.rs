@@ -112,6 +112,8 @@ fn command(
     parsed.operands.extend_from_slice(&rest[used..]);
     let help = parsed.flags.iter().any(|flag| flag == "--help");
     let count = parsed.operands.len();
+    // What follows the id then is for people who look at the processes.
+    let most = if verb == "run" && parsed.flags.iter().any(|flag| flag == "--supervise") { &usize::MAX } else { most };
     if !help && !(*least..=*most).contains(&count) {
         let (kind, number) = match (least == most, count < *least) {
             (true, _) => ("exactly", least),

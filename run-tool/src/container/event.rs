@@ -60,6 +60,44 @@ fn document(
     event.to_string() + "\n"
 }
 
+/// A further program in a container, of docker exec or of a health check, for the journal.
+pub(crate) struct Call<'a> {
+    state: &'a State,
+    command: String,
+    id: String,
+}
+
+impl<'a> Call<'a> {
+    /// Records that it is to be made, with these words.
+    pub(crate) fn of(state: &'a State, words: &[String]) -> Self {
+        let call = Self { state, command: words.join(" "), id: random_id() };
+        call.record("create");
+        call
+    }
+
+    fn record(&self, action: &str) {
+        record(self.state, &format!("exec_{action}: {}", self.command), &[("execID", self.id.clone())]);
+    }
+
+    /// Records that the program runs.
+    pub(crate) fn started(&self) {
+        self.record("start");
+    }
+
+    /// Records its end.
+    pub(crate) fn ended(&self, status: i32) {
+        let more = [("execID", self.id.clone()), ("exitCode", status.to_string())];
+        record(self.state, "exec_die", &more);
+    }
+}
+
+/// An id as docker has them: 64 hexadecimal digits.
+fn random_id() -> String {
+    // Each is made with keys of its own; the first are the kernel's.
+    let number = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
+    (0..4).map(|_| format!("{:016x}", number())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

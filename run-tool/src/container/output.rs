@@ -48,12 +48,42 @@ pub(crate) struct Settings {
     /// The identifier that journalctl shows before each line; only set for journald.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) tag: String,
+    /// What is stored beside each line; only set for json-file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) attributes: BTreeMap<String, String>,
+}
+
+/// The container whose output is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin<'a> {
+    /// Its bundle.
+    pub(crate) bundle: &'a Path,
+    /// Its id.
+    pub(crate) id: &'a str,
+    /// Its name, if it has another.
+    pub(crate) name: Option<&'a str>,
+    /// Its labels.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// The variables of its program, as `NAME=VALUE`.
+    pub(crate) env: &'a [String],
+}
+
+impl Origin<'_> {
+    /// Adds the labels or variables of a comma-separated list to the attributes; those that it does not have are left out.
+    fn select(&self, key: &str, list: &str, attributes: &mut BTreeMap<String, String>) {
+        let value = |name: &str| match key {
+            "labels" => self.labels.get(name).cloned(),
+            _ => self.env.iter().rev().find_map(|entry| Some(entry.strip_prefix(name)?.strip_prefix('=')?.to_owned())),
+        };
+        attributes.extend(list.split(',').filter_map(|name| Some((name.to_owned(), value(name)?))));
+    }
 }
 
 impl Settings {
     /// Parses `--log-driver` and `--log-opt`. By default the file is in the bundle: the folder of the state is on a tmpfs, where
     /// logs would take memory.
-    pub(crate) fn parse(driver: &str, options: &[String], bundle: &Path, id: &str, name: Option<&str>) -> Result<Self> {
+    pub(crate) fn parse(driver: &str, options: &[String], origin: &Origin<'_>) -> Result<Self> {
+        let Origin { bundle, id, name, .. } = *origin;
         let driver = match driver {
             "none" => Driver::None,
             "json-file" => Driver::JsonFile,
@@ -73,21 +103,33 @@ impl Settings {
         let name = name.filter(|name| driver == Driver::Journald && *name != id).unwrap_or_default().to_owned();
         // As docker has it, the short form of an id that is not the name.
         let tag: String = if name.is_empty() { names.to_owned() } else { names.chars().take(12).collect() };
-        let mut settings = Self { driver, path, max_size: 0, max_file: 1, container: names.to_owned(), name, tag };
+        let container = names.to_owned();
+        let mut settings =
+            Self { driver, path, max_size: 0, max_file: 1, container, name, tag, attributes: BTreeMap::new() };
         let options: BTreeMap<&str, &str> = options
             .iter()
             .map(|option| option.split_once('=').with_context(|| format!("--log-opt {option}: expected KEY=VALUE")))
             .collect::<Result<_>>()?;
         for (key, value) in options {
             match key {
-                "tag" if settings.driver == Driver::Journald => {
+                // No log here keeps a container waiting, whatever the size of a buffer.
+                "mode" if ["blocking", "non-blocking"].contains(&value) => {}
+                "max-buffer-size" if size(value).is_some() => {}
+                "tag" if matches!(settings.driver, Driver::Journald | Driver::JsonFile) => {
                     if value.contains("{{") {
                         bail!("--log-opt tag={value}: templates are not supported (write the text itself)");
                     }
-                    settings.tag = value.to_owned();
+                    if settings.driver == Driver::Journald {
+                        settings.tag = value.to_owned();
+                    } else if !value.is_empty() {
+                        settings.attributes.insert("tag".to_owned(), value.to_owned());
+                    }
+                }
+                "labels" | "env" if settings.driver == Driver::JsonFile => {
+                    origin.select(key, value, &mut settings.attributes);
                 }
                 _ if settings.driver == Driver::Journald => {
-                    bail!("--log-opt {key}: not supported by journald (its only option is tag)")
+                    bail!("--log-opt {key}: not supported by journald (tag, mode and max-buffer-size are)")
                 }
                 "max-size" => {
                     settings.max_size =
@@ -99,7 +141,7 @@ impl Settings {
                     })?;
                 }
                 "path" => settings.path = bundle.join(value),
-                _ => bail!("--log-opt {key}: unknown option (use max-size, max-file or path)"),
+                _ => bail!("--log-opt {key}: unknown option (use max-size, max-file, path, mode, labels, env or tag)"),
             }
         }
         Ok(settings)
@@ -152,11 +194,14 @@ mod tests {
     #[test]
     fn unknown_drivers_and_options_are_refused_by_name() {
         let parse = |driver: &str, option: &str| {
-            Settings::parse(driver, &[option.to_owned()], Path::new("/b"), "c", None).unwrap_err().to_string()
+            let origin = Origin { bundle: Path::new("/b"), id: "c", name: None, labels: BTreeMap::new(), env: &[] };
+            Settings::parse(driver, &[option.to_owned()], &origin).unwrap_err().to_string()
         };
         assert!(parse("syslog", "max-size=1").contains("syslog: not supported"));
         assert!(parse("journald", "max-size=1").contains("max-size: not supported by journald"));
-        assert!(parse("json-file", "tag=x").contains("tag: unknown option"));
+        assert!(parse("file", "tag=x").contains("tag: unknown option"));
+        assert!(parse("file", "labels=x").contains("labels: unknown option"));
+        assert!(parse("json-file", "mode=x").contains("mode: unknown option"));
         assert!(parse("json-file", "compress=true").contains("compress: unknown option"));
         assert!(parse("json-file", "max-file=0").contains("max-file=0"));
     }

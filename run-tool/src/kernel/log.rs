@@ -177,7 +177,7 @@ pub(crate) fn ours(message: &str) {
         record(Level::Error, message);
     }
     match caller::caller() {
-        Some(name) => say(&format!("{}: {}", name.split(' ').next().unwrap_or_default(), caller::words(message))),
+        Some(name) => say(&caller::line(&name, message)),
         None => say(&format!("run-tool: {message}")),
     }
 }

@@ -4,6 +4,7 @@
 //! CONTAINER_ID_FULL, CONTAINER_TAG, SYSLOG_IDENTIFIER, and CONTAINER_PARTIAL_MESSAGE on a piece of a longer line.
 //! <https://systemd.io/JOURNAL_NATIVE_PROTOCOL>
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -242,7 +243,12 @@ fn record(entry: &Value) -> Option<Record> {
     let stream = if entry["PRIORITY"] == priority(Stream::Err) { "stderr" } else { "stdout" };
     let time =
         entry["__REALTIME_TIMESTAMP"].as_str().and_then(|time| Timestamp::from_microsecond(time.parse().ok()?).ok());
-    Some(Record { log, stream: stream.to_owned(), time: time.map(|time| time.to_string()).unwrap_or_default() })
+    Some(Record {
+        log,
+        stream: stream.to_owned(),
+        time: time.map(|time| time.to_string()).unwrap_or_default(),
+        attrs: BTreeMap::new(),
+    })
 }
 
 #[cfg(test)]

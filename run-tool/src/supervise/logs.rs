@@ -13,12 +13,15 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::container::output::{Driver, Settings};
+    use crate::container::output::{Driver, Origin, Settings};
     use crate::supervise::record::{LINE, Stream};
 
     fn settings(folder: &Path, options: &[&str]) -> Settings {
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-        Settings::parse("json-file", &options, folder, "c", None).unwrap()
+        let env = ["A=1".to_owned(), "B=x y".to_owned()];
+        let labels = [("app", "web"), ("other", "1")].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let origin = Origin { bundle: folder, id: "c", name: None, labels, env: &env };
+        Settings::parse("json-file", &options, &origin).unwrap()
     }
 
     fn read_all(settings: Settings) -> String {
@@ -38,6 +41,18 @@ mod tests {
         let text = fs::read_to_string(&settings.path).unwrap();
         assert!(text.starts_with(r#"{"log":"one\n","stream":"stdout","time":""#), "{text}");
         assert_eq!(read_all(settings), "one\nbad\ntwo\nrest");
+    }
+
+    #[test]
+    fn what_was_asked_for_stands_beside_each_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = ["labels=app,nosuch", "env=B,C", "tag=t", "mode=non-blocking", "max-buffer-size=1m"];
+        let settings = settings(folder.path(), &options);
+        Writer::open(settings.clone()).unwrap().write(Stream::Out, b"one\n").unwrap();
+        let text = fs::read_to_string(&settings.path).unwrap();
+        let expected = r#"{"log":"one\n","stream":"stdout","attrs":{"B":"x y","app":"web","tag":"t"},"time":""#;
+        assert!(text.starts_with(expected), "{text}");
+        assert_eq!(Reader::open(settings).next().unwrap().unwrap().attrs["app"], "web");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Records of a container's output, as the log drivers store them and `logs` prints them.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// One of the two output streams.
@@ -22,6 +24,9 @@ pub(crate) struct Record {
     /// The time at which it was written (RFC 3339); empty in a plain log.
     #[serde(default)]
     pub(crate) time: String,
+    /// What is stored beside it.
+    #[serde(default)]
+    pub(crate) attrs: BTreeMap<String, String>,
 }
 
 /// The size of the pieces in which longer lines are stored, as in docker.

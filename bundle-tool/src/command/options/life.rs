@@ -41,7 +41,8 @@ pub(super) struct Life {
     /// Logging driver for the container: none, json-file, local (kept as json-file, with rotation) or journald.
     #[arg(long, value_name = "DRIVER", allow_hyphen_values = true, add = candidates::words(&["none", "json-file", "local", "journald"]))]
     pub(super) log_driver: Option<String>,
-    /// Log driver option: max-size=SIZE, max-file=N, path=FILE or, for journald, tag=TEXT; may be repeated.
+    /// Log driver option: max-size=SIZE, max-file=N, path=FILE, tag=TEXT, labels=NAME,… or env=NAME,… (kept beside each line of json-file),
+    /// mode=blocking|non-blocking or max-buffer-size=SIZE; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", allow_hyphen_values = true, add = candidates::words(&["max-size=", "max-file=", "path="]))]
     pub(super) log_opt: Vec<String>,
 }

@@ -2,7 +2,7 @@
 
 use bundle_tool::option::boolean;
 use bundle_tool::option::limit::{DeviceCount, DeviceRate, Limits};
-use bundle_tool::option::quantity::{CpuSet, Processors, Size};
+use bundle_tool::option::quantity::{CpuSet, Processors, Size, SwapSize};
 use bundle_tool::option::ulimit::Ulimit;
 use clap::ArgAction;
 
@@ -19,7 +19,7 @@ pub(crate) struct Resources {
     pub(super) memory_reservation: Option<Size>,
     /// Limit of memory plus swap, such as 512m; -1 for unlimited swap.
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
-    pub(super) memory_swap: Option<Size>,
+    pub(super) memory_swap: Option<SwapSize>,
     /// Tune container memory swappiness, between 0 and 100.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) memory_swappiness: Option<i64>,
@@ -86,11 +86,19 @@ pub(crate) struct Resources {
 }
 
 impl Resources {
+    /// docker's warning about a limit that is asked for.
+    pub(crate) fn warning(&self) -> Option<&'static str> {
+        let is_limited = self.memory.is_some_and(|memory| memory.bytes() > 0);
+        (self.oom_kill_disable && !is_limited).then_some(
+            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.",
+        )
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         Limits {
             memory: self.memory,
             memory_reservation: self.memory_reservation,
-            memory_swap: self.memory_swap,
+            memory_swap: self.memory_swap.map(SwapSize::size),
             memory_swappiness: self.memory_swappiness,
             kernel_memory: self.kernel_memory,
             oom_kill_disable: self.oom_kill_disable,

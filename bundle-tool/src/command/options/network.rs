@@ -18,12 +18,13 @@ use image_tool::address::home::Home;
 
 use super::security::process_of;
 use super::{candidates, refuse};
+use crate::command::named;
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Network")]
 pub(super) struct Network {
     /// Connect the container to a network: bridge, none, host, container:NAME or the name of a network, or
-    /// name=NETWORK,alias=NAME,ip=IP,ip6=IP,mac-address=MAC; may be repeated for networks by their names [default: bridge for
+    /// name=NETWORK,alias=NAME,ip=IP,ip6=IP,link-local-ip=IP,mac-address=MAC; may be repeated for networks by their names [default: bridge for
     /// root, else host].
     #[arg(long, alias = "net", value_name = "NETWORK", allow_hyphen_values = true, add = candidates::network_modes())]
     pub(super) network: Vec<Choice>,
@@ -60,7 +61,7 @@ pub(super) struct Network {
     /// IPv6 address of the container.
     #[arg(long, value_name = "IP", allow_hyphen_values = true)]
     pub(super) ip6: Option<std::net::Ipv6Addr>,
-    /// Link-local address of the container; not supported.
+    /// Further address of the container, of its link alone; may be repeated.
     #[arg(long, value_name = "IP", allow_hyphen_values = true)]
     pub(super) link_local_ip: Vec<IpAddr>,
     /// MAC address of the container.
@@ -79,7 +80,7 @@ impl Network {
     pub(super) fn space(&self, home: &Home) -> anyhow::Result<(Mode, Option<PathBuf>, Namespace)> {
         // Only root can create interfaces on the host.
         let default = if rootfs::is_root_of_host() { Mode::Named("bridge".into()) } else { Mode::Host };
-        let mode = self.network.first().map_or(default, |choice| choice.mode.clone());
+        let mode = self.network.first().map_or(default, |choice| by_name(home, &choice.mode));
         Ok(match &mode {
             Mode::Host => (mode, None, Namespace::Host),
             Mode::None | Mode::Named(_) => (mode, None, Namespace::Private),
@@ -92,14 +93,14 @@ impl Network {
     }
 
     pub(super) fn connection(&self, home: &Home, mode: Mode, shared: Option<PathBuf>) -> anyhow::Result<Connection> {
-        if !self.link_local_ip.is_empty() {
-            return refuse("--link-local-ip", "not supported by CNI's bridge plugin");
+        if !self.link_local_ip.is_empty() && !matches!(mode, Mode::Named(_)) {
+            return refuse("--link-local-ip", "the container has no interface of its own on a network");
         }
         if let Some(mac) = self.mac_address.as_ref().filter(|mac| !is_mac(mac)) {
             return refuse("--mac-address", format!("{mac:?} is not a valid MAC address (such as 02:42:ac:11:00:02)"));
         }
         let first = self.network.first().map(|choice| choice.endpoint.clone()).unwrap_or_default();
-        let others = self.others()?;
+        let others = self.others(home)?;
         let links: anyhow::Result<Vec<_>> = self.link.iter().map(|link| linked(home, link)).collect();
         Ok(Connection {
             mode,
@@ -109,6 +110,7 @@ impl Network {
             expose: self.expose.clone(),
             ip: self.ip.map(IpAddr::V4).or(first.ip),
             ip6: self.ip6.map(IpAddr::V6).or(first.ip6),
+            link_local: first.link_local.into_iter().chain(self.link_local_ip.iter().copied()).collect(),
             mac: self.mac_address.clone().or(first.mac),
             aliases: first.aliases.into_iter().chain(self.network_alias.iter().cloned()).collect(),
             links: links?,
@@ -117,15 +119,15 @@ impl Network {
     }
 
     /// The networks beside the first.
-    fn others(&self) -> anyhow::Result<Vec<Endpoint>> {
+    fn others(&self, home: &Home) -> anyhow::Result<Vec<Endpoint>> {
         let mut seen = std::collections::BTreeSet::new();
         let mut all = Vec::new();
         for choice in &self.network {
-            match &choice.mode {
-                Mode::Named(name) if !seen.insert(name) => {
+            match by_name(home, &choice.mode) {
+                Mode::Named(name) if !seen.insert(name.clone()) => {
                     return refuse("--network", format!("{name}: given twice"));
                 }
-                Mode::Named(name) => all.push(Endpoint { network: name.clone(), ..choice.endpoint.clone() }),
+                Mode::Named(network) => all.push(Endpoint { network, ..choice.endpoint.clone() }),
                 _ if self.network.len() > 1 => {
                     return refuse("--network", "only networks by their names can be given together");
                 }
@@ -133,6 +135,14 @@ impl Network {
             }
         }
         Ok(all.into_iter().skip(1).collect())
+    }
+}
+
+/// The mode, with a network by its name that was given by its id.
+fn by_name(home: &Home, mode: &Mode) -> Mode {
+    match mode {
+        Mode::Named(word) => Mode::Named(named(home, word)),
+        other => other.clone(),
     }
 }
 

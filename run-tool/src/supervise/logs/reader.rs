@@ -1,5 +1,6 @@
 //! Reading of log files, while they are written and rotated.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
@@ -114,6 +115,7 @@ impl Reader {
             log: String::from_utf8_lossy(line).into_owned(),
             stream: "stdout".to_owned(),
             time: String::new(),
+            attrs: BTreeMap::new(),
         };
         match self.settings.driver {
             // A line that a crash has truncated is shown as it is.

@@ -1,5 +1,6 @@
 //! Writing of a container's output: whole lines go to log files, which are rotated, or to the journal.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -97,11 +98,14 @@ impl Writer {
         struct Record<'a> {
             log: std::borrow::Cow<'a, str>,
             stream: &'static str,
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            attrs: &'a BTreeMap<String, String>,
             time: String,
         }
         let record = Record {
             log: String::from_utf8_lossy(&line),
             stream: if stream == Stream::Out { "stdout" } else { "stderr" },
+            attrs: &self.settings.attributes,
             time: jiff::Timestamp::now().to_string(),
         };
         let mut text = serde_json::to_vec(&record)?;
