@@ -3,8 +3,6 @@
 //!
 //! Only digests are verified: a statement is worth what whoever made the index or the artifact is trusted for.
 
-use std::str::FromStr;
-
 use oci_spec::image::{Descriptor, ImageManifest};
 use serde_json::Value;
 
@@ -64,8 +62,7 @@ pub fn attests(entry: &Descriptor, image: &Digest) -> bool {
 /// [`Error::Malformed`] if it is not JSON.
 pub fn predicate(layer: &Descriptor, bytes: &[u8]) -> Result<Value, Error> {
     let malformed = |reason: String| Error::Malformed { what: format!("attestation {}", layer.digest()), reason };
-    let mut document =
-        Value::from_str(&String::from_utf8_lossy(bytes)).map_err(|error| malformed(error.to_string()))?;
+    let mut document: Value = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
     let is_statement =
         document.get("_type").is_some_and(|kind| kind.as_str().is_some_and(|kind| kind.contains("in-toto.io/")));
     match document.get_mut("predicate") {
