@@ -51,8 +51,8 @@ impl Output {
     #[track_caller]
     pub fn fails_saying(self, status: i32, words: &[&str]) -> String {
         assert_eq!(self.status, status, "{self}");
-        let lines = self.stderr.lines().filter(|line| *line != "See 'docker run --help'.");
-        let last = lines.last().unwrap_or_default().to_owned();
+        let mut lines = self.stderr.lines().filter(|line| *line != "See 'docker run --help'.");
+        let last = lines.next_back().unwrap_or_default().to_owned();
         assert!(is_error(&last), "the last line is not an error: {self}");
         assert_eq!(self.stderr.lines().filter(|line| is_error(line)).count(), 1, "one line: {self}");
         for word in words {
