@@ -9,7 +9,7 @@ use registry_tool::question::round::Round;
 use registry_tool::reference::{ImageName, is_tag};
 use registry_tool::transfer::copy::{Order, copy};
 
-use super::progress::{Display, Progress, Transfer};
+use super::progress::{Pace, Transfer};
 use super::{Network, block_on, mirrors};
 
 /// Copy an image from one registry or repository to another.
@@ -40,12 +40,8 @@ pub(crate) struct Copy {
     /// Print only the new name.
     #[arg(short, long)]
     quiet: bool,
-    /// How to show progress on standard error.
-    #[arg(long, value_name = "STYLE", value_enum, default_value = "auto")]
-    progress: Progress,
-    /// Number of layers to transfer at once.
-    #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..))]
-    jobs: u8,
+    #[command(flatten)]
+    pace: Pace,
     #[command(flatten)]
     network: Network,
 }
@@ -56,7 +52,7 @@ fn tag(text: &str) -> Result<String, String> {
 
 impl Copy {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let display = Display::new(self.progress, self.quiet, Transfer::Copy);
+        let display = self.pace.display(self.quiet, Transfer::Copy);
         let choice = match self.platform {
             // An image that is not in an index is copied as it is.
             Some(platform) => Choice::One { platform, is_asked: false },
@@ -69,7 +65,7 @@ impl Copy {
             has_referrers: self.referrers,
             choice,
             policy: Policy::read()?,
-            jobs: usize::from(self.jobs),
+            jobs: self.pace.jobs(),
             watcher: display.watcher(),
         };
         let mirrors = mirrors()?;

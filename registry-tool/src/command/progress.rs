@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use image_tool::address::digest::short;
 use image_tool::program::say;
 use image_tool::show::human::{self, plain};
@@ -26,6 +26,28 @@ pub(crate) enum Progress {
     Json,
     /// No progress.
     None,
+}
+
+/// Options for all commands that transfer layers: what is shown of it, and how much happens at once.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Pace {
+    /// How to show progress on standard error.
+    #[arg(long, value_name = "STYLE", value_enum, default_value = "auto")]
+    progress: Progress,
+    /// Number of layers to transfer at once.
+    #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..))]
+    jobs: u8,
+}
+
+impl Pace {
+    pub(crate) fn display(self, is_quiet: bool, transfer: Transfer) -> Arc<Display> {
+        Display::new(self.progress, is_quiet, transfer)
+    }
+
+    /// The number of layers to transfer at once.
+    pub(crate) fn jobs(self) -> usize {
+        usize::from(self.jobs)
+    }
 }
 
 /// What happens to the layers.

@@ -16,7 +16,7 @@ use registry_tool::question::round::Round;
 use registry_tool::reference::ImageName;
 use registry_tool::transfer::pull::{Order, pull};
 
-use super::progress::{Display, Progress, Transfer};
+use super::progress::{Pace, Transfer};
 use super::{Network, TOOL, block_on, mirrors};
 
 /// Pull an image into a layout.
@@ -52,15 +52,11 @@ pub(crate) struct Pull {
     /// Print only the address.
     #[arg(short, long)]
     quiet: bool,
-    /// How to show progress on standard error.
-    #[arg(long, value_name = "STYLE", value_enum, default_value = "auto")]
-    progress: Progress,
+    #[command(flatten)]
+    pace: Pace,
     /// Pull an image without verification even if policy.json or $DOCKER_CONTENT_TRUST requires a signature.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     disable_content_trust: Option<bool>,
-    /// Number of layers to transfer at once.
-    #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..))]
-    jobs: u8,
     #[command(flatten)]
     network: Network,
 }
@@ -76,7 +72,7 @@ impl Pull {
             );
         }
         let mirrors = mirrors()?;
-        let display = Display::new(self.progress, self.quiet, Transfer::Pull);
+        let display = self.pace.display(self.quiet, Transfer::Pull);
         let store = self.store()?;
         let choice = if self.all_platforms {
             Choice::All
@@ -90,7 +86,7 @@ impl Pull {
             choice,
             policy: Policy::read()?,
             is_trusted: self.disable_content_trust == Some(true),
-            jobs: usize::from(self.jobs),
+            jobs: self.pace.jobs(),
             store,
             watcher: display.watcher(),
         };

@@ -12,7 +12,7 @@ use registry_tool::question::round::Round;
 use registry_tool::reference::ImageName;
 use registry_tool::transfer::push::{Order, push};
 
-use super::progress::{Display, Progress, Transfer};
+use super::progress::{Pace, Transfer};
 use super::{Network, block_on, mirrors};
 
 /// Push an image from a layout to a registry.
@@ -34,12 +34,8 @@ pub(crate) struct Push {
     /// Print only the name.
     #[arg(short, long)]
     quiet: bool,
-    /// How to show progress on standard error.
-    #[arg(long, value_name = "STYLE", value_enum, default_value = "auto")]
-    progress: Progress,
-    /// Number of layers to transfer at once.
-    #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..))]
-    jobs: u8,
+    #[command(flatten)]
+    pace: Pace,
     /// Send layers in chunks of this many MiB, so that an interrupted upload can resume.
     #[arg(long, value_name = "MIB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     chunk_size: u32,
@@ -76,11 +72,11 @@ impl Push {
                 None => anyhow::bail!("{address}: no name to push it under (registry-tool push {address} REFERENCE)"),
             },
         };
-        let display = Display::new(self.progress, self.quiet, Transfer::Push);
+        let display = self.pace.display(self.quiet, Transfer::Push);
         let order = Order {
             address: &address,
             name: &name,
-            jobs: usize::from(self.jobs),
+            jobs: self.pace.jobs(),
             chunk: u64::from(self.chunk_size) << 20,
             mount_from: self.mount_from,
             watcher: display.watcher(),

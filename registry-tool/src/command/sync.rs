@@ -17,7 +17,7 @@ use registry_tool::question::selection::{Selection, below, parse};
 use registry_tool::reference::ImageName;
 use registry_tool::transfer::{copy, pull, push};
 
-use super::progress::{Display, Progress, Transfer};
+use super::progress::{Pace, Transfer};
 use super::{Network, TOOL, block_on, mirrors};
 
 /// Copy many images: those that a file lists, or those of a layout.
@@ -59,12 +59,8 @@ pub(crate) struct Sync {
     /// Print only the new names.
     #[arg(short, long)]
     quiet: bool,
-    /// How to show progress on standard error.
-    #[arg(long, value_name = "STYLE", value_enum, default_value = "auto")]
-    progress: Progress,
-    /// Number of layers to transfer at once.
-    #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..))]
-    jobs: u8,
+    #[command(flatten)]
+    pace: Pace,
     #[command(flatten)]
     network: Network,
 }
@@ -167,8 +163,8 @@ impl Sync {
             Some(platform) => Choice::One { platform: platform.clone(), is_asked: false },
             None => Choice::All,
         };
-        let jobs = usize::from(self.jobs);
-        let display = |transfer| Display::new(self.progress, self.quiet, transfer);
+        let jobs = self.pace.jobs();
+        let display = |transfer| self.pace.display(self.quiet, transfer);
         match job {
             Job::Copy(source, target) => {
                 let watcher = display(Transfer::Copy).watcher();
