@@ -200,6 +200,12 @@ pub(crate) fn note(text: &str) {
     TOOL.say(text);
 }
 
+/// The words of this process's command line after that of the command.
+pub(crate) fn typed(command: &str) -> Vec<String> {
+    let words = std::env::args_os().skip_while(|word| word != command).skip(1);
+    words.map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
 /// Acts on each and prints those for which that succeeded. Earlier failures are reported on the way, the last is returned.
 pub(crate) fn each(names: &[String], act: impl Fn(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let mut failed: Option<anyhow::Error> = None;

@@ -13,7 +13,7 @@ use image_tool::program::{caller, pipe};
 
 use super::options::Options;
 use super::pull::{self, When};
-use super::{Rejected, note, shell};
+use super::{Rejected, note, shell, typed};
 
 /// Create a bundle from an image and print its path.
 ///
@@ -117,9 +117,7 @@ fn is_missing(error: &container::Error) -> bool {
 
 /// The words after `create`, from which `inspect` reads docker's options again, as a JSON array.
 fn arguments() -> String {
-    let words = std::env::args_os().skip_while(|word| word != "create").skip(1);
-    let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
-    serde_json::to_string(&words).expect("strings are JSON")
+    serde_json::to_string(&typed("create")).expect("strings are JSON")
 }
 
 /// Adds the image to an error that is about it and does not name it.

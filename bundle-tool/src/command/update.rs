@@ -3,7 +3,7 @@ use bundle_tool::container::update;
 use image_tool::program::pipe;
 
 use super::options::{self, Resources};
-use super::{About as _, candidates, inspect};
+use super::{About as _, candidates, inspect, typed};
 
 /// Change the limits and the restart policy of a container.
 ///
@@ -33,8 +33,7 @@ impl Update {
         if policy.as_ref().is_some_and(Option::is_some) && bundle.annotation(annotation::RM) == Some("true") {
             anyhow::bail!("{}: a container with --rm is not restarted", self.bundle);
         }
-        let typed = std::env::args().skip_while(|word| word != "update").skip(1).collect();
-        let typed = inspect::given::<Self>(typed).unwrap_or_default().into_iter();
+        let typed = inspect::given::<Self>(typed("update")).unwrap_or_default().into_iter();
         // A restart policy has an annotation of its own.
         let options = typed.filter(|(option, _)| !["bundle", "restart"].contains(&option.as_str()));
         let options = options.filter_map(|(option, mut values)| Some((option, values.pop()?))).collect();
