@@ -106,7 +106,7 @@ fn in_namespace(job: &Job<'_>, task: &Task<'_>, interrupt: &Interrupt) -> Result
     let Mounts { entries, places, .. } = mounts;
     let rootfs = Rootfs::mount(job.folder, &job.lower, &places, job.site)?;
     let name = runtime::name(job.folder);
-    let runtime = Runtime::new(job.runtime, job.folder);
+    let runtime = Runtime::new(job.runtime, job.folder)?;
     configure(job, &runtime, &name, &rootfs, entries)?;
     let status = runtime.run(&name, task, interrupt)?;
     rootfs.unmount()?;

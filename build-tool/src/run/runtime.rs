@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use bundle_tool::rootfs;
-use image_tool::error::During;
+use image_tool::error::{During, Io};
 use rustix::fs::Access;
 use rustix::process::{Pid, Signal};
 
@@ -46,25 +46,26 @@ pub(super) fn name(folder: &Path) -> String {
     format!("build{}", folder.file_name().unwrap_or_default().to_string_lossy().replace('.', "-"))
 }
 
-/// The value of `--root`. All builds of a user share it, but with no one else: a runtime may keep in it what helps the next
+/// Makes the folder for `--root`. All builds of a user share it, but with no one else: a runtime may keep in it what helps the next
 /// container, such as run-tool's compiled filters.
 ///
 /// The state of a container ends with the machine's. So it lies in memory, in /run or `$XDG_RUNTIME_DIR`, if there is a place
 /// for this user; otherwise beside the jobs' folders. On a disk where many files come and go, ext4 takes milliseconds for each
 /// one.
-fn root(folder: &Path) -> PathBuf {
+fn root(folder: &Path) -> Result<PathBuf, Io> {
     let runtime = if rootfs::is_root_of_host() {
         Some(PathBuf::from("/run"))
     } else {
         env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute())
     };
-    let in_memory = runtime.map(|runtime| runtime.join("build-tool")).filter(|folder| make(folder).is_ok());
-    in_memory.unwrap_or_else(|| folder.parent().unwrap_or(Path::new(".")).join("state"))
-}
-
-/// Makes a folder that is the user's alone.
-fn make(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).recursive(true).create(folder)
+    // The folder is the user's alone.
+    let make = |folder: &PathBuf| DirBuilder::new().mode(0o700).recursive(true).create(folder);
+    if let Some(in_memory) = runtime.map(|runtime| runtime.join("build-tool")).filter(|folder| make(folder).is_ok()) {
+        return Ok(in_memory);
+    }
+    let beside = folder.parent().unwrap_or(Path::new(".")).join("state");
+    make(&beside).during("create", &beside)?;
+    Ok(beside)
 }
 
 /// Ends the container that a killed build left running in its folder.
@@ -104,8 +105,8 @@ pub(super) struct Runtime<'a> {
 }
 
 impl<'a> Runtime<'a> {
-    pub(super) fn new(program: &'a Path, bundle: &'a Path) -> Self {
-        Self { program, bundle, root: root(bundle) }
+    pub(super) fn new(program: &'a Path, bundle: &'a Path) -> Result<Self, Error> {
+        Ok(Self { program, bundle, root: root(bundle)? })
     }
 
     /// What [`end_orphan`] must know of the container.
@@ -117,7 +118,6 @@ impl<'a> Runtime<'a> {
     pub(super) fn run(&self, name: &str, task: &Task<'_>, interrupt: &Interrupt) -> Result<ExitStatus, Error> {
         let Self { program, bundle, root } = self;
         let failed = |source| Error::Runtime { runtime: program.to_path_buf(), source };
-        make(root).during("create", root)?;
         let (reader, writer) = io::pipe().map_err(failed)?;
         let mut command = Command::new(program);
         command.arg("--root").arg(root).arg("run").arg("--bundle").arg(bundle).arg(name);
