@@ -87,7 +87,9 @@ struct Registry {
 /// # Errors
 /// [`SelectionError`].
 pub fn parse(text: &str) -> Result<Vec<Selection>, SelectionError> {
-    let registries: BTreeMap<String, Registry> = serde_saphyr::from_str(text)?;
+    // The lines around an error would not be one line.
+    let options = serde_saphyr::options! { with_snippet: false };
+    let registries: BTreeMap<String, Registry> = serde_saphyr::from_str_with_options(text, options)?;
     let mut found = Vec::new();
     for (host, registry) in registries {
         registry.check(&host)?;
@@ -344,6 +346,7 @@ quay.io:
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(said), "{text}: {error}");
+            assert_eq!(error.lines().count(), 1, "{text}: {error}");
         }
     }
 
