@@ -235,9 +235,8 @@ impl Container {
     }
 
     fn run_poststop(&self) -> Result<()> {
-        let state = self.state.for_hooks("stopped", 0);
         let hooks = self.hooks()?;
-        hook::run("poststop", hooks.as_ref().and_then(|hooks| hooks.poststop().as_ref()), &state)
+        hook::run_for(&self.state, "poststop", hooks.as_ref().and_then(|hooks| hooks.poststop().as_ref()), "stopped", 0)
     }
 
     /// The hooks of its configuration, as stored in its state.

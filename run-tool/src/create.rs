@@ -89,7 +89,7 @@ fn starvation(error: &anyhow::Error) -> anyhow::Error {
 pub(crate) fn start(spec: &Spec, options: Options, pid_file: Option<&Path>) -> Result<Started> {
     settle(create(spec, options)?, |started| {
         let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.poststart().as_ref());
-        hook::run("poststart", hooks, &started.container.state.for_hooks("running", started.pid))?;
+        hook::run_for(&started.container.state, "poststart", hooks, "running", started.pid)?;
         file::write_pid(pid_file, started.pid)
     })
 }

@@ -44,6 +44,8 @@ pub(crate) struct Program {
     uid: u32,
     gid: u32,
     groups: Vec<u32>,
+    /// Whether it has the supplementary groups of run-tool's caller instead.
+    pub(crate) keeps_groups: bool,
     capabilities: Sets,
     no_new_privileges: bool,
     apparmor: String,
@@ -90,6 +92,7 @@ impl Program {
             uid: user.uid(),
             gid: user.gid(),
             groups,
+            keeps_groups: false,
             // Without `capabilities` the program gets none.
             capabilities: process.capabilities().as_ref().map(Sets::from_spec).unwrap_or_default(),
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
@@ -236,7 +239,7 @@ impl Program {
             bail!("setgroups: invalid argument");
         }
         self.own_streams()?;
-        if !self.rootless {
+        if !self.rootless && !self.keeps_groups {
             let groups: Vec<Gid> = self.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
             match rustix::thread::set_thread_groups(&groups) {
                 // In the user namespace of an ordinary user groups cannot be set. Only the kernel's own procfs is trusted to

@@ -4,6 +4,7 @@
 //! normalized (`field`) and runc's defaults are filled in before `oci_spec` sees the document. Where runc only warns, so does this
 //! room. It decides nothing about a container, and imports only `kernel`.
 
+pub(crate) mod annotation;
 mod document;
 pub(crate) mod field;
 pub(crate) mod memory_policy;

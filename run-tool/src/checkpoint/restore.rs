@@ -17,7 +17,7 @@ use crate::cgroup::{self, device};
 use crate::checkpoint::criu::{self, Criu};
 use crate::checkpoint::images::{self, DESCRIPTORS};
 use crate::container::Container;
-use crate::container::{hook, state};
+use crate::container::state;
 use crate::create::begin::{self, Begun};
 use crate::create::plan::{Options, Plan};
 use crate::create::talk::{Channel, Message};
@@ -302,8 +302,7 @@ impl criu::Caller for Restore<'_> {
         match step.script() {
             "setup-namespaces" => {
                 let state = container.state.for_hooks("creating", step.pid());
-                hook::run("prestart", plan.hooks.prestart().as_ref(), &state)?;
-                hook::run("createRuntime", plan.hooks.create_runtime().as_ref(), &state)?;
+                plan.run_outer_hooks(state)?;
             }
             "post-restore" => {
                 note_time_namespace(container, self.version);

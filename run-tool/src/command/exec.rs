@@ -19,7 +19,7 @@ use crate::create::talk::{Channel, Message};
 use crate::kernel::error::Fails;
 use crate::kernel::{descriptor, file, socket, syscall};
 use crate::program::{self, Program};
-use crate::spec;
+use crate::spec::{self, annotation};
 use crate::supervise::foreground::Foreground;
 
 /// Execute a new process inside a container.
@@ -121,6 +121,7 @@ impl Exec {
             bail!("cannot use console socket if runc will not detach or allocate tty");
         }
         let mut program = Program::from_spec(&process, !rustix::process::geteuid().is_root())?;
+        program.keeps_groups = annotation::keeps_groups(container.state.annotation(annotation::KEEP_GROUPS));
         let (listen, environment) = activation();
         program.environment.extend(environment);
         program.kept = program::inherited(listen, self.preserve_fds)?;

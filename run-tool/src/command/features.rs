@@ -106,7 +106,7 @@ fn document() -> Value {
             "org.opencontainers.runc.version": RUNC_VERSION,
             "org.oci-tools.run-tool.version": env!("CARGO_PKG_VERSION")
         },
-        "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property.", "org.criu.config"]
+        "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property.", "org.criu.config", "run.oci."]
     })
 }
 

@@ -69,8 +69,7 @@ struct Probe {
 
 impl Check {
     fn of(container: &Container) -> Result<Self> {
-        let annotations = container.state.annotations();
-        let text = annotations.get("org.oci-tools.healthcheck").and_then(|value| value.as_str());
+        let text = container.state.annotation("org.oci-tools.healthcheck");
         let none = || {
             format!(
                 "{}: container has no health check (set the annotation org.oci-tools.healthcheck)",

@@ -40,7 +40,6 @@ impl Kill {
 
 /// Whether a signal is meant to end the container: SIGKILL, or the one that stops it. Then it is not restarted, whatever its policy.
 fn ends(sent: i32, container: &Container) -> Result<bool> {
-    let annotations = container.state.annotations();
-    let stop = annotations.get("org.oci-tools.stop-signal").and_then(|value| value.as_str()).unwrap_or("SIGTERM");
+    let stop = container.state.annotation("org.oci-tools.stop-signal").unwrap_or("SIGTERM");
     Ok(sent == libc::SIGKILL || sent == signal::parse(stop)?)
 }

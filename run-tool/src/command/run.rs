@@ -11,15 +11,17 @@ use libcontainer::oci_spec::runtime::Spec;
 use super::create::Making;
 use super::global::{Global, name};
 use super::{attach, healthcheck};
+use crate::container::hook::{self, Given, Output};
 use crate::container::output::{Origin, Settings};
 use crate::container::supervisor::{self, PATIENCE};
-use crate::container::{Container, DoesNotExist, Status, event, exit, hook};
+use crate::container::{Container, DoesNotExist, Status, event, exit};
 use crate::create::plan::Options;
 use crate::create::{self, notify};
 use crate::kernel::error::Fails;
 use crate::kernel::log;
 use crate::kernel::syscall::{self, SignalMask};
 use crate::kernel::terminal::Host;
+use crate::spec::annotation;
 use crate::supervise::client::{Client, Streams};
 use crate::supervise::foreground::Foreground;
 use crate::supervise::monitor::{self, Health, Job};
@@ -271,12 +273,13 @@ enum LeftOver {
 
 /// Runs the poststop hooks of a container with `--rm` that could not be started, which remove its bundle: it has no state to delete.
 fn discard(spec: &Spec, id: &str) {
-    let is_temporary =
-        spec.annotations().as_ref().and_then(|all| all.get("org.oci-tools.rm")).is_some_and(|rm| rm == "true");
+    let is_temporary = annotation::of(spec, "org.oci-tools.rm") == Some("true");
     let (Some(hooks), true, Ok(bundle)) = (spec.hooks(), is_temporary, std::env::current_dir()) else { return };
     let state = serde_json::json!({"ociVersion": spec.version(), "id": id, "status": "stopped", "bundle": bundle});
+    let run =
+        |output: Output| hook::run("poststop", hooks.poststop().as_ref(), &Given::outside(state.to_string(), &output));
     // The error to report is that of the start.
-    if let Err(error) = hook::run("poststop", hooks.poststop().as_ref(), &state.to_string()) {
+    if let Err(error) = Output::open(|name| annotation::of(spec, name)).and_then(run) {
         log::warn(&format!("{error:#}"));
     }
 }

@@ -39,9 +39,9 @@ impl Start {
         release(&container)?;
         event::record(&container.state, "start", &[]);
         let hooks = container.hooks()?;
-        let state = container.state.for_hooks("running", container.state.init_process_pid);
+        let pid = container.state.init_process_pid;
         let poststart = hooks.as_ref().and_then(|hooks| hooks.poststart().as_ref());
-        hook::run("poststart", poststart, &state).inspect_err(|_| {
+        hook::run_for(&container.state, "poststart", poststart, "running", pid).inspect_err(|_| {
             // The container is stopped and deleted, with its poststop hooks (runtime-spec runtime.md, "Lifecycle", step 9). The error
             // to report is the hook's.
             if let Err(error) = container.kill_and_destroy() {

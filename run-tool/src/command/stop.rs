@@ -47,9 +47,7 @@ impl Stop {
     }
 
     fn stop(&self, container: &Container) -> Result<()> {
-        let annotations = container.state.annotations();
-        let annotation =
-            |name: &str| annotations.get(&format!("org.oci-tools.{name}")).and_then(|value| value.as_str());
+        let annotation = |name: &str| container.state.annotation(&format!("org.oci-tools.{name}"));
         exit::mark_stopped(&container.folder)?;
         let status = container.status();
         if status == Status::Stopped {

@@ -1,7 +1,8 @@
 //! Hooks: programs of the configuration that run at certain points of a container's life. They read its state on standard input.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::Command;
@@ -11,9 +12,11 @@ use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::Hook;
 use rustix::fs::MemfdFlags;
 
+use super::state::State;
 use crate::kernel::error::Fails;
 use crate::kernel::process::{self, Process};
-use crate::spec::Items;
+use crate::kernel::syscall::Pid;
+use crate::spec::{Items, annotation};
 
 /// The variable by which run-tool tells itself that it has been sealed.
 pub(crate) const MARK: &str = "_RUN_TOOL_SEALED";
@@ -27,15 +30,55 @@ pub(crate) enum Environment<'a> {
     Program(&'a [String]),
 }
 
-/// Runs all hooks of a kind in order, and stops at the first that fails.
-pub(crate) fn run(kind: &str, hooks: Option<&Vec<Hook>>, state: &str) -> Result<()> {
-    run_with(kind, hooks, state, Environment::Caller)
+/// The files that the output of hooks is appended to. What goes to no file is quoted if the hook fails.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    stdout: Option<File>,
+    stderr: Option<File>,
 }
 
-/// Like `run`, for hooks that run in the container's namespaces.
-pub(crate) fn run_with(kind: &str, hooks: Option<&Vec<Hook>>, state: &str, environment: Environment<'_>) -> Result<()> {
+impl Output {
+    /// Opens the files that crun's annotations name, and creates those that are missing.
+    pub(crate) fn open<'a>(annotation: impl Fn(&'static str) -> Option<&'a str>) -> Result<Self> {
+        let open = |name| {
+            let append = |path| OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+            annotation(name).map(|path| append(path).fails(|| format!("annotation {name}: open {path}"))).transpose()
+        };
+        Ok(Self { stdout: open(annotation::HOOKS_STDOUT)?, stderr: open(annotation::HOOKS_STDERR)? })
+    }
+}
+
+/// What all hooks of a kind are given.
+#[derive(Debug)]
+pub(crate) struct Given<'a> {
+    /// The container's state, to be read on standard input.
+    pub(crate) state: String,
+    /// The environment of hooks without their own.
+    pub(crate) environment: Environment<'a>,
+    /// Where their output goes.
+    pub(crate) output: &'a Output,
+}
+
+impl<'a> Given<'a> {
+    /// What hooks in the runtime's namespaces are given.
+    pub(crate) fn outside(state: String, output: &'a Output) -> Self {
+        Self { state, environment: Environment::Caller, output }
+    }
+}
+
+/// Runs hooks of a container that exists, in the runtime's namespaces. `status` and `pid` are for the state that they read.
+pub(crate) fn run_for(state: &State, kind: &str, hooks: Option<&Vec<Hook>>, status: &str, pid: Pid) -> Result<()> {
+    if hooks.is_none() {
+        return Ok(());
+    }
+    let output = Output::open(|name| state.annotation(name))?;
+    run(kind, hooks, &Given::outside(state.for_hooks(status, pid), &output))
+}
+
+/// Runs all hooks of a kind in order, and stops at the first that fails.
+pub(crate) fn run(kind: &str, hooks: Option<&Vec<Hook>>, given: &Given<'_>) -> Result<()> {
     for (index, hook) in hooks.into_iter().flatten().enumerate() {
-        run_one(hook, state, environment).with_context(|| format!("error running {kind} hook #{index}"))?;
+        run_one(hook, given).with_context(|| format!("error running {kind} hook #{index}"))?;
     }
     Ok(())
 }
@@ -47,9 +90,9 @@ fn memory(name: &str) -> Result<File> {
     Ok(File::from(file))
 }
 
-fn run_one(hook: &Hook, state: &str, environment: Environment<'_>) -> Result<()> {
+fn run_one(hook: &Hook, given: &Given<'_>) -> Result<()> {
     let mut input = memory("state")?;
-    input.write_all(state.as_bytes())?;
+    input.write_all(given.state.as_bytes())?;
     input.seek(SeekFrom::Start(0))?;
     let (mut output, mut errors) = (memory("stdout")?, memory("stderr")?);
     let path = hook.path();
@@ -59,8 +102,10 @@ fn run_one(hook: &Hook, state: &str, environment: Environment<'_>) -> Result<()>
     if let Some(name) = arguments.next() {
         command.arg0(name);
     }
-    command.args(arguments).stdin(input).stdout(output.try_clone()?).stderr(errors.try_clone()?);
-    let variables = match (hook.env(), environment) {
+    let stream = |file: &Option<File>, memory: &File| file.as_ref().unwrap_or(memory).try_clone();
+    let (to_output, to_errors) = (stream(&given.output.stdout, &output)?, stream(&given.output.stderr, &errors)?);
+    command.args(arguments).stdin(input).stdout(to_output).stderr(to_errors);
+    let variables = match (hook.env(), given.environment) {
         // startContainer hooks get the program's environment also in place of an empty one, as in runc.
         (Some(own), Environment::Program(program)) if own.is_empty() => Some(program),
         (Some(own), _) => Some(own.as_slice()),
@@ -110,6 +155,11 @@ fn run_one(hook: &Hook, state: &str, environment: Environment<'_>) -> Result<()>
 mod tests {
     use super::*;
 
+    fn run(kind: &str, hooks: &Vec<Hook>, environment: Environment<'_>) -> Result<()> {
+        let (state, output) = ("{\"id\":1}\n".to_owned(), &Output::default());
+        super::run(kind, Some(hooks), &Given { state, environment, output })
+    }
+
     fn hook(script: &str, timeout: Option<i64>) -> Vec<Hook> {
         let mut hook = Hook::default();
         hook.set_path("/bin/sh".into());
@@ -122,7 +172,7 @@ mod tests {
     #[test]
     fn a_hook_reads_the_state_and_has_only_its_own_environment() {
         let hooks = hook("read x; test \"$x\" = '{\"id\":1}' && test \"$A\" = 1 && test -z \"$HOME\"", None);
-        run("prestart", Some(&hooks), "{\"id\":1}\n").unwrap();
+        run("prestart", &hooks, Environment::Caller).unwrap();
     }
 
     #[test]
@@ -130,24 +180,46 @@ mod tests {
         let script = "test -n \"$CARGO_MANIFEST_DIR\" && test -z \"$_RUN_TOOL_SEALED\"";
         let mut hooks = hook(script, None);
         hooks[0].set_env(None);
-        run("prestart", Some(&hooks), "{}").unwrap();
+        run("prestart", &hooks, Environment::Caller).unwrap();
         let variables = ["CARGO_MANIFEST_DIR=x".to_owned()];
-        run_with("startContainer", Some(&hooks), "{}", Environment::Program(&variables)).unwrap();
-        run_with("createContainer", Some(&hooks), "{}", Environment::Program(&[])).unwrap_err();
+        run("startContainer", &hooks, Environment::Program(&variables)).unwrap();
+        run("createContainer", &hooks, Environment::Program(&[])).unwrap_err();
         hooks[0].set_env(Some(Vec::new()));
-        run("prestart", Some(&hooks), "{}").unwrap_err();
+        run("prestart", &hooks, Environment::Caller).unwrap_err();
     }
 
     #[test]
     fn a_failure_quotes_the_output_of_the_hook() {
-        let error = run("poststop", Some(&hook("echo out; echo no >&2; exit 3", None)), "{}").unwrap_err();
+        let error = run("poststop", &hook("echo out; echo no >&2; exit 3", None), Environment::Caller).unwrap_err();
         let message = "error running poststop hook #0: exit status 3, stdout: out\n, stderr: no\n";
         assert_eq!(format!("{error:#}"), message);
     }
 
     #[test]
     fn a_hook_that_exceeds_its_timeout_is_killed() {
-        let error = run("prestart", Some(&hook("exec sleep 100", Some(1))), "{}").unwrap_err();
+        let error = run("prestart", &hook("exec sleep 100", Some(1)), Environment::Caller).unwrap_err();
         assert_eq!(format!("{error:#}"), "error running prestart hook #0: hook ran past specified timeout of 1.0s");
+    }
+
+    #[test]
+    fn output_is_appended_to_the_annotated_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).into_os_string().into_string().unwrap();
+        let (stdout, stderr) = (path("out"), path("err"));
+        std::fs::write(&stdout, "before\n").unwrap();
+        let annotation = |name: &'static str| match name {
+            "run.oci.hooks.stdout" => Some(stdout.as_str()),
+            "run.oci.hooks.stderr" => Some(stderr.as_str()),
+            _ => None,
+        };
+        let output = Output::open(annotation).unwrap();
+        let given = Given::outside("{}".to_owned(), &output);
+        super::run("poststop", Some(&hook("echo out; echo err >&2", None)), &given).unwrap();
+        assert_eq!(std::fs::read_to_string(&stdout).unwrap(), "before\nout\n");
+        assert_eq!(std::fs::read_to_string(&stderr).unwrap(), "err\n");
+        let none = path("none/out");
+        let error = Output::open(|_| Some(none.as_str())).unwrap_err();
+        let wanted = format!("annotation run.oci.hooks.stdout: open {none}: no such file or directory");
+        assert_eq!(format!("{error:#}"), wanted);
     }
 }

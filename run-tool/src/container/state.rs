@@ -164,6 +164,12 @@ impl State {
             .collect()
     }
 
+    /// The value of an annotation of config.json.
+    pub(crate) fn annotation(&self, name: &str) -> Option<&str> {
+        let mut labels = self.config.labels.iter().filter_map(|label| label.split_once('='));
+        labels.find(|(key, _)| *key == name && *key != "bundle").map(|(_, value)| value)
+    }
+
     /// Whether the container's namespace of a kind (`NEWPID`) was made for it, not joined or shared with the host.
     pub(crate) fn has_new_namespace(&self, kind: &str) -> bool {
         self.config.namespaces.iter().any(|namespace| namespace.kind == kind && namespace.path.as_os_str().is_empty())

@@ -16,7 +16,7 @@ use crate::kernel::error::{self, Fails};
 use crate::kernel::syscall::{self, Pid};
 use crate::kernel::{file, log, procfs};
 use crate::program::{Program, seccomp};
-use crate::spec::Items;
+use crate::spec::{Items, annotation};
 
 /// A container in the making, of which at least the folder exists.
 pub(crate) struct Begun {
@@ -50,6 +50,9 @@ pub(crate) fn begin(spec: &Spec, options: &mut Options) -> Result<Begun> {
         .create(&options.root)
         .fails(|| format!("mkdir {}", options.root.display()))?;
     if let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
+        if annotation::of(spec, annotation::FAIL_UNKNOWN_CALL).is_some() {
+            seccomp::refuse_unknown_calls(profile)?;
+        }
         program.filter = seccomp::compile(profile, &options.root)?;
     }
     let plan = Plan::new(spec, options, &cgroup, rootless)?;
@@ -72,6 +75,7 @@ fn plan_program(spec: &Spec, process: &Process, options: &mut Options, rootless:
         program.environment.push(notify::VARIABLE.to_owned());
     }
     program.environment.append(&mut options.environment);
+    program.keeps_groups = annotation::keeps_groups(annotation::of(spec, annotation::KEEP_GROUPS));
     program.kept = options.kept;
     program.mask = options.mask;
     program.waits = options.wait_for_start;

@@ -17,7 +17,7 @@ use super::plan::Plan;
 use super::talk::{Channel, Ends, Message};
 use super::{agent, child, namespace, netdev};
 use crate::cgroup::{self, device, rdt};
-use crate::container::{FIFO, hook};
+use crate::container::FIFO;
 use crate::kernel::error::Fails;
 use crate::kernel::syscall::{self, Pid};
 use crate::kernel::{log, terminal};
@@ -186,9 +186,8 @@ impl Parent for Begun {
     const CHILD: &'static str = "the container's process";
 
     fn run_hooks(&mut self) -> Result<()> {
-        let (hooks, state) = (&self.plan.hooks, self.container.state.for_hooks("creating", self.pid));
-        hook::run("prestart", hooks.prestart().as_ref(), &state).context(IN_INIT)?;
-        hook::run("createRuntime", hooks.create_runtime().as_ref(), &state).context(IN_INIT)
+        let state = self.container.state.for_hooks("creating", self.pid);
+        self.plan.run_outer_hooks(state).context(IN_INIT)
     }
 
     fn open_tree(&mut self, channel: &Channel, index: i32) -> Result<()> {

@@ -11,7 +11,7 @@ use super::child::{self, Child};
 use super::namespace;
 use super::plan::Plan;
 use super::talk::{Channel, Message};
-use crate::container::hook::{self, Environment};
+use crate::container::hook::{self, Environment, Given};
 use crate::kernel::error::Fails;
 use crate::kernel::procfs::Procfs;
 use crate::kernel::{log, syscall};
@@ -61,7 +61,8 @@ impl Child for Init<'_> {
         let hooks = plan.hooks.start_container().as_ref();
         if hooks.is_some_and(|hooks| !hooks.is_empty()) {
             let state = plan.state.for_hooks("created", std::process::id() as syscall::Pid);
-            hook::run_with("startContainer", hooks, &state, Environment::Program(&program.environment))?;
+            let environment = Environment::Program(&program.environment);
+            hook::run("startContainer", hooks, &Given { state, environment, output: &plan.hook_output })?;
         }
         Ok(program.execute(&path))
     }
@@ -132,7 +133,7 @@ fn configure(plan: &Plan, program: &Program, stage: &Stage) -> Result<()> {
     program.confine()?;
     write_sysctls(plan)?;
     rootfs::mask::make_read_only(stage, &plan.rootfs.read_only_paths)?;
-    rootfs::mask::mask(stage, &plan.rootfs.masked_paths, &plan.rootfs.mount_label)
+    rootfs::mask::mask(stage, &plan.rootfs.masked_paths, &plan.rootfs.mount_context)
 }
 
 /// Sets up the root file system and enters it; the hooks run in between.
@@ -156,7 +157,8 @@ fn run_inner_hooks(plan: &Plan) -> Result<()> {
     if hooks.is_some_and(|hooks| !hooks.is_empty()) {
         let state = plan.state.for_hooks("creating", std::process::id() as syscall::Pid);
         // They are programs of the container in the making: neither the caller's environment nor the program's is theirs.
-        hook::run_with("createContainer", hooks, &state, Environment::Program(&[]))?;
+        let environment = Environment::Program(&[]);
+        hook::run("createContainer", hooks, &Given { state, environment, output: &plan.hook_output })?;
     }
     Ok(())
 }

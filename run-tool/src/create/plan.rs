@@ -11,11 +11,12 @@ use super::namespace::{self, Namespaces};
 use super::notify;
 use crate::cgroup::Cgroup;
 use crate::cgroup::entrance::Entrance;
+use crate::container::hook::{self, Given};
 use crate::container::output;
 use crate::container::state::{self, State};
 use crate::kernel::{socket, syscall};
 use crate::rootfs;
-use crate::spec::{self, Items};
+use crate::spec::{self, Items, annotation};
 
 /// How to create a container, apart from its configuration.
 #[derive(Debug, Default)]
@@ -97,6 +98,8 @@ pub(crate) struct Plan {
     pub(crate) streams: Option<[OwnedFd; 3]>,
     /// The hooks of the configuration.
     pub(crate) hooks: Hooks,
+    /// Where the output of hooks goes. The files are opened here, because the container's root does not have them.
+    pub(crate) hook_output: hook::Output,
     /// The state for hooks that run in the child, without the process.
     pub(crate) state: State,
 }
@@ -139,8 +142,16 @@ impl Plan {
             fifo: None,
             streams: options.streams.take(),
             hooks: spec.hooks().clone().unwrap_or_default(),
+            hook_output: hook::Output::open(|name| annotation::of(spec, name))?,
             state,
         })
+    }
+
+    /// Runs the hooks of the runtime's namespaces. `state` is the document that they read.
+    pub(crate) fn run_outer_hooks(&self, state: String) -> Result<()> {
+        let given = Given::outside(state, &self.hook_output);
+        hook::run("prestart", self.hooks.prestart().as_ref(), &given)?;
+        hook::run("createRuntime", self.hooks.create_runtime().as_ref(), &given)
     }
 }
 

@@ -40,12 +40,9 @@ pub(crate) fn apply_selinux(label: &str) -> Result<()> {
     }
 }
 
-/// Adds the SELinux context of the container's files (`linux.mountLabel`) to mount options.
-pub(crate) fn mount_data(data: &str, label: &str) -> String {
-    if label.is_empty() {
-        return data.to_owned();
-    }
-    if data.is_empty() { format!("context=\"{label}\"") } else { format!("{data},context=\"{label}\"") }
+/// Adds the option with the SELinux context of the container's files (`context="LABEL"`), which may be empty, to mount options.
+pub(crate) fn mount_data(data: &str, context: &str) -> String {
+    [data, context].into_iter().filter(|options| !options.is_empty()).collect::<Vec<_>>().join(",")
 }
 
 /// Joins the container's own session keyring, so that the container does not hold the caller's keys. With `made` it is the init

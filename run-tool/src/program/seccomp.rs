@@ -16,7 +16,7 @@ use libcontainer::oci_spec::runtime::{
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 
 use crate::kernel::{file, log, syscall};
-use crate::spec::Items;
+use crate::spec::{Items, annotation};
 
 /// The file of the compiled filter in a container's folder.
 pub(crate) const FILE: &str = "seccomp.bpf";
@@ -197,6 +197,20 @@ fn comparison(argument: &LinuxSeccompArg) -> ScmpArgCompare {
         }
     };
     ScmpArgCompare::new(argument.index() as u32, operator, datum)
+}
+
+/// Refuses a profile with the name of a system call that this version of libseccomp does not know, and would skip.
+pub(crate) fn refuse_unknown_calls(profile: &LinuxSeccomp) -> Result<()> {
+    let mut names = profile.syscalls().items().iter().flat_map(|rule| rule.names());
+    match names.find(|name| ScmpSyscall::from_name(name).is_err()) {
+        Some(name) => {
+            bail!(
+                "seccomp: unknown system call {name:?}, and annotation {} does not allow that",
+                annotation::FAIL_UNKNOWN_CALL
+            )
+        }
+        None => Ok(()),
+    }
 }
 
 fn build(profile: &LinuxSeccomp) -> Result<Vec<u8>> {

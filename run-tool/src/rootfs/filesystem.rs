@@ -29,7 +29,7 @@ pub(super) fn make(plan: &Plan, root: &Root, mount: &Mount) -> Result<Option<Own
         data = if data.is_empty() { format!("mode={mode:04o}") } else { format!("mode={mode:04o},{data}") };
     }
     if !matches!(mount.kind.as_str(), "proc" | "sysfs" | "mqueue") {
-        data = label::mount_data(&data, &plan.mount_label);
+        data = label::mount_data(&data, &plan.mount_context);
     }
     let flags = mount.options.flags;
     let late = flags & libc::MS_RDONLY != 0 && mount.is_late_read_only();

@@ -40,7 +40,7 @@ pub(super) fn unified(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
     let tree = open_source(&root.stage, &shown).fails(|| format!("open_tree {}", shown.source.display()));
     match tree.map_err(anyhow::Error::from).and_then(|tree| bind(root, &shown, &tree)) {
         Err(error) if plan.rootless && error::errno(&error) == Some(libc::ENOENT) => {
-            mask_directory(&root.stage, &target, &plan.mount_label)
+            mask_directory(&root.stage, &target, &plan.mount_context)
         }
         result => result,
     }
@@ -53,7 +53,7 @@ pub(super) fn version_1(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
     let membership = cgroup::membership::own()?;
     let target = open_target(root, mount, true, None)?;
     let flags = MountFlags::NOEXEC | MountFlags::NOSUID | MountFlags::NODEV;
-    let data = label::mount_data("mode=755", &plan.mount_label);
+    let data = label::mount_data("mode=755", &plan.mount_context);
     let stage = &root.stage;
     let base = stage.create("tmpfs", Path::new("tmpfs"), flags.bits().into(), &data).fails(|| "mount tmpfs")?;
     stage.attach(&base, &target).fails(|| "mount tmpfs")?;

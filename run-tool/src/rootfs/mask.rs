@@ -49,20 +49,20 @@ pub(crate) fn make_read_only(stage: &Stage, paths: &[String]) -> Result<()> {
 }
 
 /// Creates an empty, read-only tmpfs, with the source that mount(8) and df(1) show under runc.
-fn empty(stage: &Stage, label: &str) -> rustix::io::Result<OwnedFd> {
-    let data = label::mount_data("nr_blocks=1,nr_inodes=1", label);
+fn empty(stage: &Stage, context: &str) -> rustix::io::Result<OwnedFd> {
+    let data = label::mount_data("nr_blocks=1,nr_inodes=1", context);
     stage.create("tmpfs", Path::new("tmpfs"), libc::MS_RDONLY, &data)
 }
 
 /// Covers a directory with an empty one.
-pub(super) fn mask_directory(stage: &Stage, target: &OwnedFd, label: &str) -> Result<()> {
-    let tree = empty(stage, label).fails(|| "mount tmpfs")?;
+pub(super) fn mask_directory(stage: &Stage, target: &OwnedFd, context: &str) -> Result<()> {
+    let tree = empty(stage, context).fails(|| "mount tmpfs")?;
     stage.attach(&tree, target).fails(|| "mount tmpfs")?;
     Ok(())
 }
 
 /// Covers files with `/dev/null` and directories with an empty one. Missing ones are skipped.
-pub(crate) fn mask(stage: &Stage, paths: &[String], mount_label: &str) -> Result<()> {
+pub(crate) fn mask(stage: &Stage, paths: &[String], context: &str) -> Result<()> {
     if paths.is_empty() {
         return Ok(());
     }
@@ -92,7 +92,7 @@ pub(crate) fn mask(stage: &Stage, paths: &[String], mount_label: &str) -> Result
                     stage.attach(&tree, &target).fails(fail)?;
                 }
                 None => {
-                    let tree = empty(stage, mount_label).fails(fail)?;
+                    let tree = empty(stage, context).fails(fail)?;
                     stage.attach(&tree, &target).fails(fail)?;
                     shared = Some(tree);
                 }

@@ -10,7 +10,7 @@ use super::node::{self, Node};
 use super::option;
 use crate::kernel::beneath;
 use crate::kernel::procfs::in_user_namespace;
-use crate::spec::{self, Items, Namespaces as _};
+use crate::spec::{self, Items, Namespaces as _, annotation};
 
 /// What to set up.
 #[derive(Debug)]
@@ -33,8 +33,8 @@ pub(crate) struct Plan {
     pub(crate) no_pivot: bool,
     /// `root.readonly`.
     pub(crate) read_only: bool,
-    /// `linux.mountLabel`.
-    pub(crate) mount_label: String,
+    /// `linux.mountLabel` as a mount option, `context="LABEL"`; empty if there is none.
+    pub(crate) mount_context: String,
     /// Whether device nodes are bind mounts of the host's, because a user namespace cannot create any.
     pub(crate) binds_devices: bool,
     /// Whether the container is created by a user other than root.
@@ -85,7 +85,7 @@ impl Plan {
             userns,
             no_pivot,
             read_only: spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
-            mount_label: linux.and_then(|linux| linux.mount_label().clone()).unwrap_or_default(),
+            mount_context: annotation::mount_context(spec)?,
             binds_devices: userns || in_user_namespace(),
             rootless,
             cgroup_path: None,

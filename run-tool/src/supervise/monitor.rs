@@ -25,7 +25,7 @@ use crate::create::talk::{Channel, Message};
 use crate::kernel::error::Fails;
 use crate::kernel::process::Process;
 use crate::kernel::syscall::{self, Pid, SignalMask};
-use crate::spec;
+use crate::spec::{self, annotation};
 use crate::supervise::attach::{Server, Witnesses};
 use crate::supervise::logs::Writer;
 use crate::supervise::record::Stream;
@@ -87,7 +87,7 @@ pub(crate) struct Health<'a> {
 
 impl Job<'_> {
     fn annotation(&self, name: &str) -> Option<&str> {
-        self.spec.annotations().as_ref().and_then(|all| all.get(name)).map(String::as_str)
+        annotation::of(self.spec, name)
     }
 
     /// What follows the container's last end: it is deleted if the annotation `org.oci-tools.rm` is set; else only what it held is
@@ -288,10 +288,9 @@ impl<'a> Supervisor<'a> {
 
     /// The restart policy, which may have been changed in the bundle since the container was started.
     fn policy(&self) -> Policy {
-        let now = spec::load().ok().and_then(|spec| {
-            let text = spec.annotations().as_ref().and_then(|all| all.get("org.oci-tools.restart")).cloned();
-            Policy::parse(&text.unwrap_or_default()).ok()
-        });
+        let now = spec::load()
+            .ok()
+            .and_then(|spec| Policy::parse(annotation::of(&spec, "org.oci-tools.restart").unwrap_or_default()).ok());
         now.unwrap_or(self.policy)
     }
 

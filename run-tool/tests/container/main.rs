@@ -2,6 +2,7 @@
 //! program, so that it is linked once.
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
+mod annotation;
 mod bundle;
 mod cgroup;
 mod checkpoint;
