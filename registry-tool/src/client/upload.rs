@@ -77,8 +77,8 @@ impl<'a> Upload<'a> {
                 Ok(Sent::UpTo(received(&response).map_or(to, |received| received.min(to))))
             }
             status if from == 0 && is_ignorance(status) => Ok(Sent::Unsupported(status)),
-            // The registry has another idea of what it has got.
-            status @ StatusCode::RANGE_NOT_SATISFIABLE => {
+            // The registry has another idea of what it has got, or knows of no upload, perhaps since it was started anew.
+            status @ (StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::NOT_FOUND) => {
                 Ok(Sent::Lost(ClientError::status(self.registry.host(), self.digest, status, None)))
             }
             _ => {
@@ -114,7 +114,11 @@ impl<'a> Upload<'a> {
         let url = self.last_url();
         let put = |http: &reqwest::Client| http.put(url.clone()).header("Content-Length", 0);
         let response = self.registry.request(Access::Push, true, put).await?;
-        self.registry.expect(response, self.digest, &STORED).await.map(drop)
+        match self.registry.expect(response, self.digest, &STORED).await {
+            // The answer to an earlier try was lost, but not what it asked for: the upload is gone, as it has become the blob.
+            Err(ClientError::NotFound { .. }) if self.registry.has_blob(self.digest, self.size).await? => Ok(()),
+            result => result.map(drop),
+        }
     }
 
     /// Sends the whole blob, and so ends the upload. `body` gives the bytes again if the registry is busy or sends us elsewhere.

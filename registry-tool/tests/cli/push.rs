@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::server::{Image, Reply, Server, noise};
+use crate::server::{Image, Reply, Request, Server, Store, noise};
 use crate::world::{World, keeping, layout_with};
 
 #[test]
@@ -54,6 +54,47 @@ fn push_sends_large_blobs_in_pieces_that_go_on_where_they_broke() {
     let ranges: Vec<String> =
         server.seen().iter().filter_map(|request| request.header("content-range").map(str::to_owned)).collect();
     assert_eq!(ranges, ["0-1048575", "1048576-2097151", "1048576-2097151", "2097152-2499999"]);
+}
+
+#[test]
+fn push_begins_again_if_the_registry_forgot_the_upload() {
+    let (world, image) = (World::new(), Image::new(&[noise(2_500_000, 1)]));
+    layout_with(&world, &image);
+    let count = AtomicUsize::new(0);
+    let (server, store) = keeping(move |request| {
+        let forgotten = match request.method.as_str() {
+            "PATCH" => count.fetch_add(1, Ordering::SeqCst) == 1,
+            "GET" => request.path.contains("/uploads/"),
+            _ => false,
+        };
+        forgotten.then(|| Reply::new(404, ""))
+    });
+    let name = format!("{}/app:1", server.address());
+    world.run(&["push", "--chunk-size", "1", "--retry-delay", "0.01", "images:a", &name]).good();
+    assert_eq!(*store.blobs.lock().unwrap(), image.blobs);
+    let seen = server.seen();
+    let ranges: Vec<&str> = seen.iter().filter_map(|request| request.header("content-range")).collect();
+    assert_eq!(ranges, ["0-1048575", "1048576-2097151", "0-1048575", "1048576-2097151", "2097152-2499999"]);
+}
+
+#[test]
+fn push_does_not_need_the_answer_to_the_end_of_an_upload() {
+    let (world, image) = (World::new(), Image::new(&[noise(1_500_000, 1)]));
+    layout_with(&world, &image);
+    let store = Arc::new(Store::default());
+    let kept = Arc::clone(&store);
+    let ends =
+        |request: &Request| request.method == "PUT" && request.path.contains("/uploads/") && request.body.is_empty();
+    let count = AtomicUsize::new(0);
+    // The blob is stored, and the answer is lost.
+    let server = Server::new(move |request| {
+        let reply = kept.answer(request);
+        if ends(request) && count.fetch_add(1, Ordering::SeqCst) == 0 { Reply::new(503, "") } else { reply }
+    });
+    let name = format!("{}/app:1", server.address());
+    world.run(&["push", "--chunk-size", "1", "--retry-delay", "0.01", "images:a", &name]).good();
+    assert_eq!(*store.blobs.lock().unwrap(), image.blobs);
+    assert_eq!(server.seen().iter().filter(|request| ends(request)).count(), 2);
 }
 
 #[test]

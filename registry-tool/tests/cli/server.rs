@@ -303,7 +303,7 @@ impl Store {
                 Reply::new(202, "").header("Location", &request.path).header("Range", &format!("0-{}", bytes.len() - 1))
             }
             "PUT" if request.path.contains("/uploads/") => {
-                let mut bytes = self.upload.lock().unwrap().remove(&name).unwrap_or_default();
+                let Some(mut bytes) = self.upload.lock().unwrap().remove(&name) else { return Reply::new(404, "") };
                 bytes.extend(&request.body);
                 let wanted = parameter("digest").unwrap();
                 if digest(&bytes) != wanted {
