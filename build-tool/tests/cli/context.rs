@@ -159,3 +159,40 @@ fn an_image_with_a_name_has_its_triggers() {
     work.build_with(dockerfile, &["--build-context", "src=oci-layout://images:trigger"]).ok();
     assert!(text(&work.top(), "x").starts_with("root:"));
 }
+
+#[test]
+fn a_mount_of_a_folder_is_the_folder_itself() {
+    let work = Work::with_base();
+    for (name, text) in [("f", "one"), ("no.log", ""), ("deep/no.log", ""), ("deep/yes.log", "kept"), ("out/x", "")] {
+        work.file(&format!("other/{name}"), text);
+    }
+    work.file("other/.dockerignore", "**/*.log\n!deep/yes.log\nout\n");
+    fs::File::options().write(true).open(work.path("other/f")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    fs::set_permissions(work.path("other/deep"), fs::Permissions::from_mode(0o710)).unwrap();
+    let build = |command: &str, options: &str| {
+        let dockerfile = format!("FROM base\nRUN --mount=from=src,target=/m{options} {command}\n");
+        work.build_with(&dockerfile, &["--build-context", "src=other"])
+    };
+    let run = build("ls -A /m /m/deep; stat -c %Y:%i /m/f; stat -c %a /m/deep; ! touch /m/new", "").ok();
+    let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(work.path("other/f")).unwrap());
+    for line in ["deep", "yes.log", &format!("0:{inode}"), "710"] {
+        assert!(run.shows(&format!(" {line}")), "{line}: {}", run.stderr);
+    }
+    assert!(!run.shows(" no.log") && !run.shows(" out") && !run.shows("[context src]"), "{}", run.stderr);
+    // A change of what is hidden changes nothing; one of what is seen does.
+    work.file("other/no.log", "more");
+    assert!(build("ls -A /m /m/deep; stat -c %Y:%i /m/f; stat -c %a /m/deep; ! touch /m/new", "").ok().shows("CACHED"));
+    build("cat /m/f", "").ok();
+    work.file("other/f", "two");
+    assert!(build("cat /m/f", "").ok().shows(" two"));
+    let run = build("rm /m/f; touch /m/out; ls -A /m", ",rw").ok();
+    assert!(run.shows(" out") && work.path("other/f").exists() && work.path("other/out/x").exists(), "{}", run.stderr);
+    build("cat /m/out/x", ",source=out")
+        .fails("Dockerfile:2: RUN --mount=from=src,target=/m,source=out cat /m/out/x: out: excluded from the context src by .dockerignore");
+    let run = build("ls -A /m", ",type=cache").ok();
+    assert!(run.shows(" f") && !run.shows(" no.log"), "a new cache is filled with it: {}", run.stderr);
+    // Without rules, it is bound where it lies.
+    fs::remove_file(work.path("other/.dockerignore")).unwrap();
+    assert!(build("ls -A /m; grep \" /m \" /proc/self/mountinfo", "").ok().shows("/other /m "));
+    work.is_clean();
+}
