@@ -193,6 +193,7 @@ impl Build {
         }
         namespace::enter(std::env::args_os().skip(1)).context("start in a user namespace")?;
         let delivery = self.delivery()?;
+        let quiet = self.quiet || self.progress == Some(Style::Quiet);
         let (iidfile, metadata_file) = (self.iidfile.clone(), self.metadata_file.clone());
         if iidfile.is_some() && !delivery.outputs.iter().any(|order| order.output.is_image()) {
             bail!("--iidfile: only an image has an ID (type=image, oci or docker)");
@@ -207,7 +208,7 @@ impl Build {
         if delivery.outputs.iter().any(|order| order.output.is_stdout()) {
             return Ok(());
         }
-        report::print(&outcome)
+        report::print(&outcome, quiet)
     }
 
     /// What is to be delivered.
