@@ -71,6 +71,7 @@ fn attempt(options: &Options, delivery: &Delivery, interrupt: Interrupt) -> Resu
     let ready = match ready(options, &sources) {
         Ok(ready) => ready,
         Err(error) => {
+            show_violations(&progress, &context, options, &error);
             show_lines(&progress, &context, &error);
             return Err(error);
         }
@@ -86,7 +87,9 @@ fn attempt(options: &Options, delivery: &Delivery, interrupt: Interrupt) -> Resu
         }
         Ok(outcome)
     });
-    show_warnings(&session, &ready.warnings);
+    if options.show != Show::Quiet {
+        show_warnings(&session.progress, &session.context, &ready.warnings, options.debug);
+    }
     if let Err(error) = &delivered {
         show_lines(&session.progress, &session.context, error);
     }
@@ -228,24 +231,33 @@ fn show_lines(progress: &Progress, context: &Context, error: &Error) {
     }
 }
 
-/// Counts the findings of the lint, and says where there is more about them.
-fn show_warnings(session: &Session<'_>, warnings: &[Warning]) {
-    let context = &session.context;
-    if warnings.is_empty() || session.options.show == Show::Quiet {
+/// Shows what the lint finds in a Dockerfile that cannot be built: it may well be why.
+fn show_violations(progress: &Progress, context: &Context, options: &Options, error: &Error) {
+    let fatal = matches!(error, Error::Lint { .. });
+    if fatal || options.show != Show::Quiet {
+        let warnings = lint::report(options, context).map(|report| report.warnings).unwrap_or_default();
+        show_warnings(progress, context, &warnings, fatal || options.debug);
+    }
+}
+
+/// Counts the findings of the lint, and shows their lines, or says where they are.
+fn show_warnings(progress: &Progress, context: &Context, warnings: &[Warning], with_lines: bool) {
+    if warnings.is_empty() {
         return;
     }
     let (count, s) = (warnings.len(), if warnings.len() == 1 { "" } else { "s" });
-    let debug = session.options.debug;
-    let more = if debug { "" } else { " (build-tool check shows the lines, and so does --debug)" };
+    let more = if with_lines { "" } else { " (build-tool check shows the lines, and so does --debug)" };
     let mut text = format!("\n {count} warning{s} found{more}:\n");
-    for Warning { lines, rule, message } in warnings {
+    for warning in warnings {
+        let Warning { lines, rule, message } = warning;
+        progress.finding(|| lint::vertex_warning(context, warning));
         text += &plain(&format!(" - {rule}: {message} (line {})", lines.start));
         text.push('\n');
-        if debug {
+        if with_lines {
             text += &excerpt(context.dockerfile_name(), context.dockerfile(), *lines);
         }
     }
-    session.progress.block(&text);
+    progress.block(&text);
 }
 
 /// Refuses a Dockerfile that asks for what is not granted before any of it is done. The triggers of base images are
