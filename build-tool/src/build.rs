@@ -18,6 +18,7 @@ use std::thread;
 use image_tool::address::home::Home;
 use image_tool::layer;
 use image_tool::layout::platform::Platform;
+use image_tool::program::caller::caller;
 use image_tool::show::human::plain;
 
 use crate::cache::turn::Turns;
@@ -56,6 +57,8 @@ pub fn build(options: &Options, delivery: &Delivery) -> Result<Outcome, Error> {
 fn attempt(options: &Options, delivery: &Delivery, interrupt: Interrupt) -> Result<Outcome, Error> {
     let progress = Progress::new(options.show);
     let home = Home::from_environment();
+    // It is a layout, which is made in an empty folder; what is downloaded goes there too.
+    let cache = Cache::open(&home, !options.no_cache)?;
     let mut access = options.access()?;
     access.transfers = interrupt.transfers();
     let watch = OnceLock::new();
@@ -76,7 +79,7 @@ fn attempt(options: &Options, delivery: &Delivery, interrupt: Interrupt) -> Resu
             return Err(error);
         }
     };
-    let session = session(&ready, Opened { home, context, contexts, access, interrupt, watch }, progress)?;
+    let session = session(&ready, Opened { home, cache, context, contexts, access, interrupt, watch }, progress)?;
     for place in &delivery.cache_from {
         carry::import(&session, place);
     }
@@ -110,6 +113,7 @@ struct Ready {
 /// What a build takes from.
 struct Opened {
     home: Home,
+    cache: Cache,
     context: Context,
     contexts: Named,
     access: Access,
@@ -164,7 +168,7 @@ fn plan(options: &Options, name: &str, file: &Dockerfile, platform: &Platform) -
 }
 
 fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<'_>, Error> {
-    let Opened { home, context, contexts, access, interrupt, watch } = opened;
+    let Opened { home, cache, context, contexts, access, interrupt, watch } = opened;
     let options = &ready.options;
     let agents = Agents::find(&options.ssh, std::env::var_os("SSH_AUTH_SOCK").map(Into::into))?;
     let builds = home.builds();
@@ -179,7 +183,7 @@ fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<
         contexts,
         access,
         now: options.timestamp(),
-        cache: Cache::open(&home, !options.no_cache)?,
+        cache,
         turns: Turns::default(),
         pulls: Mutex::default(),
         layers,
@@ -246,7 +250,11 @@ fn show_warnings(progress: &Progress, context: &Context, warnings: &[Warning], w
         return;
     }
     let (count, s) = (warnings.len(), if warnings.len() == 1 { "" } else { "s" });
-    let more = if with_lines { "" } else { " (build-tool check shows the lines, and so does --debug)" };
+    let more = match caller() {
+        _ if with_lines => "",
+        Some(_) => " (docker build --check shows the lines)",
+        None => " (build-tool check shows the lines, and so does --debug)",
+    };
     let mut text = format!("\n {count} warning{s} found{more}:\n");
     for warning in warnings {
         let Warning { lines, rule, message } = warning;

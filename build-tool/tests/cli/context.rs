@@ -22,7 +22,10 @@ fn serve_counted(body: Vec<u8>) -> (String, Arc<AtomicUsize>) {
             counter.fetch_add(1, Ordering::SeqCst);
             let mut request = [0; 2048];
             let _ = stream.read(&mut request);
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nETag: \"x\"\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
             let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
         }
     });
@@ -120,6 +123,18 @@ fn what_is_downloaded_for_a_name_is_a_file() {
     work.build_with(&dockerfile.replace("ADD", "COPY"), &["--build-context", &named]).ok();
     assert_eq!(work.top()["context"].1, tar(&[("f", "packed")]));
     assert_eq!(work.config()["created"], "2017-07-14T02:40:00Z", "the time of the newest file in it");
+}
+
+#[test]
+fn a_first_build_may_begin_with_a_download() {
+    let work = Work::new();
+    let url = serve(tar(&[("f", "packed")]));
+    work.build(&format!(
+        "ARG SOURCE_DATE_EPOCH=time\nFROM scratch AS time\nADD {url} /\nFROM scratch\nCOPY --from=time / /\n"
+    ))
+    .ok();
+    assert_eq!(work.config()["created"], "2017-07-14T02:40:00Z");
+    work.is_clean();
 }
 
 #[test]
