@@ -74,6 +74,7 @@ pub fn stage(
 
 /// Carries out one instruction.
 fn carry_out(step: &Step, work: &mut Work<'_>, titles: &mut Titles) -> Result<(), Error> {
+    work.wait_for_stages(&step.instruction);
     if work.session.interrupt.is_set() {
         return Err(Error::Interrupted);
     }

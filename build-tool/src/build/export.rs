@@ -15,12 +15,13 @@ use std::process::Command;
 use std::sync::Arc;
 
 use image_tool::address::digest::Digest;
-use image_tool::address::{Address, RefName};
+use image_tool::address::{Address, RefName, name};
 use image_tool::archive::Format;
 use image_tool::archive::save::{Subject, save};
 use image_tool::layout::Layout;
 use image_tool::layout::journal;
 use image_tool::layout::platform::Platform;
+use image_tool::program::caller::caller;
 use oci_spec::image::{Descriptor, MediaType};
 
 use super::output::{Arrangement, Delivery, Form, Order, Output, Target};
@@ -75,6 +76,17 @@ struct Exporter<'a> {
     form: &'a Form,
 }
 
+/// A name of the image: its address, or for docker, which has one place for images, the name in full.
+fn shown(address: &Address) -> String {
+    match address.reference() {
+        Some(reference) if caller().is_some() && address.layout().is_empty() => {
+            let (repository, tag) = name::canonical(reference.as_str());
+            format!("{repository}:{tag}")
+        }
+        _ => address.to_string(),
+    }
+}
+
 impl Exporter<'_> {
     /// Writes the image under each of its names, or into the default layout if it has none.
     fn image(&self, push: bool, outcome: &mut Outcome) -> Result<(), Error> {
@@ -104,7 +116,7 @@ impl Exporter<'_> {
                 });
             }
             if let Some(name) = name {
-                task.note(&format!("naming to {name} done"));
+                task.note(&format!("naming to {} done", shown(name)));
             }
         }
         for name in tags.iter().filter(|tag| push && tag.reference().is_some()) {

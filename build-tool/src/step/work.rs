@@ -14,8 +14,8 @@ use super::variables::Variables;
 use crate::cache::folder::Folder;
 use crate::cache::{Key, KeyBuilder, Record, RecordedLayer};
 use crate::copy::{self, Copier};
-use crate::dockerfile::instruction::CommandLine;
-use crate::dockerfile::plan::{Base, Plan};
+use crate::dockerfile::instruction::{CommandLine, Instruction};
+use crate::dockerfile::plan::{self, Base, Plan};
 use crate::source::context;
 use crate::source::files::{self, Files};
 use crate::source::ignore::Ignore;
@@ -225,6 +225,16 @@ impl<'a> Work<'a> {
         let stack = self.session.stack(&built.draft.layers)?;
         let root = snapshot::open(stack.lower(), folder.path())?;
         Ok((Files::new(root, Ignore::default(), format!("{name} (--from)")), stack))
+    }
+
+    /// Waits for the stages that an instruction takes from, so that their time is not that of its step. What is wrong with them is
+    /// the step's to tell.
+    pub(super) fn wait_for_stages(&self, instruction: &Instruction) {
+        for from in plan::froms(instruction) {
+            if let Ok(stage @ Base::Stage(_)) = self.plan.from(&from, self.number) {
+                let _ = (self.sources)(&stage, self.target);
+            }
+        }
     }
 
     /// Begins the key of a step upon what is there so far.
