@@ -90,6 +90,12 @@ fn contexts_have_names() {
         build(&format!("FROM scratch\nCOPY --from=src {from} /x\n"), &[&context]).ok();
         assert_eq!(text(&work.top(), "x"), expected, "{context}");
     }
+    work.file("context/Dockerfile", "FROM src\nLABEL a=b\n");
+    let layout = format!("src=oci-layout://{}:base", work.path("images").display());
+    work.run(&["build", "-o", "out", "--provenance", "--build-context", &layout, "context"]).ok();
+    let statement: Value = serde_json::from_slice(&fs::read(work.path("out/provenance.json")).unwrap()).unwrap();
+    let from = &statement["predicate"]["buildDefinition"]["resolvedDependencies"][0];
+    assert!(from["uri"].as_str().unwrap().starts_with("pkg:oci/images?platform=linux%2F"), "{statement}");
     // As a base, as a mount, in the place of a stage, and in the place of an image.
     build("FROM src\nCOPY --from=src . /d/\n", &["src=other"]).ok();
     let layers = work.layers();

@@ -326,7 +326,10 @@ fn an_image_says_how_it_was_made_and_what_is_in_it() {
     let provenance = &statements["https://slsa.dev/provenance/v1"]["buildDefinition"];
     assert_eq!(provenance["externalParameters"]["args"]["WORD"], "w");
     assert!(
-        provenance["resolvedDependencies"][0]["uri"].as_str().unwrap().starts_with("pkg:docker/base?platform=linux%2F")
+        provenance["resolvedDependencies"][0]["uri"]
+            .as_str()
+            .unwrap()
+            .starts_with("pkg:docker/base@latest?platform=linux%2F")
     );
     let packages = &statements["https://spdx.dev/Document"]["packages"];
     let names: Vec<&str> = packages.as_array().unwrap().iter().filter_map(|package| package["name"].as_str()).collect();
