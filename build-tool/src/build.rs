@@ -18,6 +18,7 @@ use std::thread;
 use image_tool::address::home::Home;
 use image_tool::layer;
 use image_tool::layout::platform::Platform;
+use image_tool::program::caller::caller;
 use image_tool::show::human::plain;
 
 use crate::cache::turn::Turns;
@@ -56,6 +57,8 @@ pub fn build(options: &Options, delivery: &Delivery) -> Result<Outcome, Error> {
 fn attempt(options: &Options, delivery: &Delivery, interrupt: Interrupt) -> Result<Outcome, Error> {
     let progress = Progress::new(options.show);
     let home = Home::from_environment();
+    // It is a layout, which is made in an empty folder; what is downloaded goes there too.
+    let cache = Cache::open(&home, !options.no_cache)?;
     let mut access = options.access()?;
     access.transfers = interrupt.transfers();
     let watch = OnceLock::new();
@@ -71,11 +74,12 @@ fn attempt(options: &Options, delivery: &Delivery, interrupt: Interrupt) -> Resu
     let ready = match ready(options, &sources) {
         Ok(ready) => ready,
         Err(error) => {
+            show_violations(&progress, &context, options, &error);
             show_lines(&progress, &context, &error);
             return Err(error);
         }
     };
-    let session = session(&ready, Opened { home, context, contexts, access, interrupt, watch }, progress)?;
+    let session = session(&ready, Opened { home, cache, context, contexts, access, interrupt, watch }, progress)?;
     for place in &delivery.cache_from {
         carry::import(&session, place);
     }
@@ -86,7 +90,9 @@ fn attempt(options: &Options, delivery: &Delivery, interrupt: Interrupt) -> Resu
         }
         Ok(outcome)
     });
-    show_warnings(&session, &ready.warnings);
+    if options.show != Show::Quiet {
+        show_warnings(&session.progress, &session.context, &ready.warnings, options.debug);
+    }
     if let Err(error) = &delivered {
         show_lines(&session.progress, &session.context, error);
     }
@@ -107,6 +113,7 @@ struct Ready {
 /// What a build takes from.
 struct Opened {
     home: Home,
+    cache: Cache,
     context: Context,
     contexts: Named,
     access: Access,
@@ -161,7 +168,7 @@ fn plan(options: &Options, name: &str, file: &Dockerfile, platform: &Platform) -
 }
 
 fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<'_>, Error> {
-    let Opened { home, context, contexts, access, interrupt, watch } = opened;
+    let Opened { home, cache, context, contexts, access, interrupt, watch } = opened;
     let options = &ready.options;
     let agents = Agents::find(&options.ssh, std::env::var_os("SSH_AUTH_SOCK").map(Into::into))?;
     let builds = home.builds();
@@ -176,7 +183,7 @@ fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<
         contexts,
         access,
         now: options.timestamp(),
-        cache: Cache::open(&home, !options.no_cache)?,
+        cache,
         turns: Turns::default(),
         pulls: Mutex::default(),
         layers,
@@ -228,24 +235,37 @@ fn show_lines(progress: &Progress, context: &Context, error: &Error) {
     }
 }
 
-/// Counts the findings of the lint, and says where there is more about them.
-fn show_warnings(session: &Session<'_>, warnings: &[Warning]) {
-    let context = &session.context;
-    if warnings.is_empty() || session.options.show == Show::Quiet {
+/// Shows what the lint finds in a Dockerfile that cannot be built: it may well be why.
+fn show_violations(progress: &Progress, context: &Context, options: &Options, error: &Error) {
+    let fatal = matches!(error, Error::Lint { .. });
+    if fatal || options.show != Show::Quiet {
+        let warnings = lint::report(options, context).map(|report| report.warnings).unwrap_or_default();
+        show_warnings(progress, context, &warnings, fatal || options.debug);
+    }
+}
+
+/// Counts the findings of the lint, and shows their lines, or says where they are.
+fn show_warnings(progress: &Progress, context: &Context, warnings: &[Warning], with_lines: bool) {
+    if warnings.is_empty() {
         return;
     }
     let (count, s) = (warnings.len(), if warnings.len() == 1 { "" } else { "s" });
-    let debug = session.options.debug;
-    let more = if debug { "" } else { " (build-tool check shows the lines, and so does --debug)" };
+    let more = match caller() {
+        _ if with_lines => "",
+        Some(_) => " (docker build --check shows the lines)",
+        None => " (build-tool check shows the lines, and so does --debug)",
+    };
     let mut text = format!("\n {count} warning{s} found{more}:\n");
-    for Warning { lines, rule, message } in warnings {
+    for warning in warnings {
+        let Warning { lines, rule, message } = warning;
+        progress.finding(|| lint::vertex_warning(context, warning));
         text += &plain(&format!(" - {rule}: {message} (line {})", lines.start));
         text.push('\n');
-        if debug {
+        if with_lines {
             text += &excerpt(context.dockerfile_name(), context.dockerfile(), *lines);
         }
     }
-    session.progress.block(&text);
+    progress.block(&text);
 }
 
 /// Refuses a Dockerfile that asks for what is not granted before any of it is done. The triggers of base images are

@@ -40,6 +40,11 @@ impl Key {
         builder
     }
 
+    /// The key with those hex digits, if they are a digest's.
+    fn of_hex(hex: &str) -> Option<Self> {
+        digest::parse(&format!("sha256:{hex}")).ok().map(Self)
+    }
+
     /// The digest's hex digits, which are the file's name in the cache.
     pub fn hex(&self) -> &str {
         self.0.digest()
@@ -89,12 +94,21 @@ pub struct Record {
     /// The instruction, shown by `cache ls`; empty for a mark.
     #[serde(default)]
     pub step: String,
+    /// The hex digits of the key under which the step was stored first, if this is another one. The steps that follow are keyed by
+    /// it, so that they are found again when other files than those that were taken have changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<String>,
 }
 
 impl Record {
     /// A mark: it says that such a step was done before, but not what it did.
     pub fn mark(created: &str) -> Self {
-        Self { created: created.to_owned(), layer: None, step: String::new() }
+        Self { created: created.to_owned(), layer: None, step: String::new(), first: None }
+    }
+
+    /// The key of the step that was found under `key`.
+    pub fn key(&self, key: &Key) -> Key {
+        self.first.as_deref().and_then(Key::of_hex).unwrap_or_else(|| key.clone())
     }
 }
 
@@ -210,7 +224,9 @@ impl Cache {
     /// Stores the step of `key` under another key too.
     pub fn alias(&self, other: &Key, key: &Key) -> Result<(), Io> {
         let read = || -> io::Result<Record> { Ok(serde_json::from_slice(&fs::read(self.step_path(key))?)?) };
-        self.put(other, &read().during("read the step cache", &self.path)?)
+        let mut record = read().during("read the step cache", &self.path)?;
+        record.first.get_or_insert_with(|| key.hex().to_owned());
+        self.put(other, &record)
     }
 
     /// A layer that was just written into the cache.
@@ -256,11 +272,15 @@ mod tests {
         let cache = Cache { writer, path: folder.path().into(), read: true, used, made };
         let descriptor = cache.writer().put(MediaType::ImageLayer, b"layer").unwrap();
         let layer = RecordedLayer { descriptor: descriptor.clone(), diff_id: digest::sha256(b"x").to_string() };
-        let record = Record { created: "2020-01-01T00:00:00Z".into(), layer: Some(layer), step: "RUN x".into() };
+        let record =
+            Record { created: "2020-01-01T00:00:00Z".into(), layer: Some(layer), step: "RUN x".into(), first: None };
         let key = Key::builder("a").finish();
         assert!(cache.get(&key).is_none());
         cache.put(&key, &record).unwrap();
         assert_eq!(cache.get(&key).unwrap().0, record);
+        let other = Key::builder("b").finish();
+        cache.alias(&other, &key).unwrap();
+        assert_eq!(cache.get(&other).unwrap().0.key(&other), key);
         let without = |made| Cache { read: false, made, ..cache.clone() };
         assert!(without(Arc::default()).get(&key).is_none());
         assert_eq!(without(Arc::clone(&cache.made)).get(&key).unwrap().0, record, "it was made since");

@@ -17,6 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use image_tool::show::human::plain;
+use serde_json::Value;
 
 use self::colours::colours_only;
 use self::json::Json;
@@ -112,6 +113,13 @@ impl Progress {
             Sink::Lines(lines) => write(&(lines.paint("33", &text) + "\n")),
             Sink::Picture(picture) => picture.above(&(picture.paint("33", &text) + "\n")),
             Sink::Json(json) => json.warn(&text),
+        }
+    }
+
+    /// Writes a finding of the lint for programs, in the form of BuildKit's `VertexWarning`; people read it in a [`Self::block`].
+    pub fn finding(&self, finding: impl FnOnce() -> Value) {
+        if let Sink::Json(json) = &self.sink {
+            json.finding(finding());
         }
     }
 

@@ -21,7 +21,7 @@ use std::sync::PoisonError;
 use image_tool::layout::platform::Platform;
 
 use crate::dockerfile::instruction::Instruction;
-use crate::dockerfile::plan::{Base, Plan};
+use crate::dockerfile::plan::Plan;
 use crate::dockerfile::{Dockerfile, Step};
 
 pub use context::files;
@@ -51,8 +51,8 @@ pub fn stage(
         triggers.extend(steps);
     }
     titles.add(&triggers);
-    if stage.base != Base::Scratch {
-        session.progress.start(titles.from(stage)).done();
+    if let Some(title) = titles.from(stage) {
+        session.progress.start(title).done();
     }
     for step in triggers {
         if let Instruction::Arg(arguments) = &step.instruction {
@@ -74,6 +74,7 @@ pub fn stage(
 
 /// Carries out one instruction.
 fn carry_out(step: &Step, work: &mut Work<'_>, titles: &mut Titles) -> Result<(), Error> {
+    work.wait_for_stages(&step.instruction);
     if work.session.interrupt.is_set() {
         return Err(Error::Interrupted);
     }

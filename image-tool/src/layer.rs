@@ -43,6 +43,21 @@ pub enum Compression {
     Zstd,
 }
 
+/// How a layer is packed: its compression, and how hard that is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packing {
+    /// The compression.
+    pub compression: Compression,
+    /// The level, 0 to 9 for gzip and 0 to 22 for zstd; `None` is the usual one: 6 or 3.
+    pub level: Option<u8>,
+}
+
+impl From<Compression> for Packing {
+    fn from(compression: Compression) -> Self {
+        Self { compression, level: None }
+    }
+}
+
 impl fmt::Display for Compression {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {

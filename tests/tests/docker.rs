@@ -113,6 +113,13 @@ fn a_build_is_named_and_told_as_docker_does() {
     assert!(id.starts_with("sha256:") && id.trim_end().len() == 71, "{id}");
     assert_eq!(work.sh("docker run --rm --network none app:2").ok(), "built\n");
     let other = work.sh("docker build -q --tag=app:3 --file app/Dockerfile app").ok();
+    assert_eq!(work.sh("docker build -t app:4 app").ok(), "");
+    let told = work.sh("docker build -t app:4 app 2>&1").ok();
+    assert!(told.contains(" naming to docker.io/library/app:4 done\n"), "{told}");
+    assert!(told.contains("\n 1 warning found (docker build --check shows the lines):\n"), "{told}");
+    let names = work.sh("docker build --progress quiet -o - app | tar -t").ok();
+    assert!(names.lines().any(|name| name.ends_with("bin/busybox") || name.ends_with("bin/sh")), "{names}");
+    assert!(work.sh("docker build --call=targets app").ok().starts_with("TARGET"));
     assert_ne!(id, other);
     assert_eq!(work.sh("docker run --rm --network none app:3").ok(), "none\n");
 }

@@ -63,7 +63,7 @@ pub enum Error {
         source: Box<step::Error>,
     },
     /// The lint found something, and the Dockerfile asks for that to be an error.
-    #[error("{file}: lint violation found for rules: {} (build-tool check shows where)", .rules.join(", "))]
+    #[error("{file}: lint violation found for rules: {}", .rules.join(", "))]
     Lint {
         /// The Dockerfile's name.
         file: String,

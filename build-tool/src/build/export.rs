@@ -15,15 +15,16 @@ use std::process::Command;
 use std::sync::Arc;
 
 use image_tool::address::digest::Digest;
-use image_tool::address::{Address, RefName};
+use image_tool::address::{Address, RefName, name};
 use image_tool::archive::Format;
 use image_tool::archive::save::{Subject, save};
 use image_tool::layout::Layout;
 use image_tool::layout::journal;
 use image_tool::layout::platform::Platform;
+use image_tool::program::caller::caller;
 use oci_spec::image::{Descriptor, MediaType};
 
-use super::output::{Arrangement, Delivery, Output, Target};
+use super::output::{Arrangement, Delivery, Form, Order, Output, Target};
 use crate::progress::{Show, Task};
 use crate::stage::base::{report_on, sibling};
 use crate::step::Built;
@@ -54,9 +55,9 @@ pub struct Outcome {
 
 /// Delivers the images of a build.
 pub(super) fn write(session: &Session<'_>, finished: &[Finished], delivery: &Delivery) -> Result<Outcome, Error> {
-    let exporter = Exporter { session, finished, delivery };
     let mut outcome = Outcome::default();
-    for output in &delivery.outputs {
+    for Order { output, form } in &delivery.outputs {
+        let exporter = Exporter { session, finished, form };
         match output {
             Output::Image => exporter.image(false, &mut outcome)?,
             Output::Push => exporter.image(true, &mut outcome)?,
@@ -72,7 +73,18 @@ pub(super) fn write(session: &Session<'_>, finished: &[Finished], delivery: &Del
 struct Exporter<'a> {
     session: &'a Session<'a>,
     finished: &'a [Finished],
-    delivery: &'a Delivery,
+    form: &'a Form,
+}
+
+/// A name of the image: its address, or for docker, which has one place for images, the name in full.
+fn shown(address: &Address) -> String {
+    match address.reference() {
+        Some(reference) if caller().is_some() && address.layout().is_empty() => {
+            let (repository, tag) = name::canonical(reference.as_str());
+            format!("{repository}:{tag}")
+        }
+        _ => address.to_string(),
+    }
 }
 
 impl Exporter<'_> {
@@ -104,7 +116,7 @@ impl Exporter<'_> {
                 });
             }
             if let Some(name) = name {
-                task.note(&format!("naming to {name} done"));
+                task.note(&format!("naming to {} done", shown(name)));
             }
         }
         for name in tags.iter().filter(|tag| push && tag.reference().is_some()) {
@@ -117,7 +129,7 @@ impl Exporter<'_> {
     /// Writes the image into a layout, under a name if it has one there.
     fn store(&self, layout: &Layout, reference: Option<&RefName>, outcome: &mut Outcome) -> Result<Descriptor, Error> {
         let writer = layout.writer()?;
-        let (descriptor, config) = document::write(self.session, self.finished, self.delivery, &writer)?;
+        let (descriptor, config) = document::write(self.session, self.finished, self.form, &writer)?;
         match reference {
             Some(reference) => {
                 writer.publish(reference, descriptor.clone())?;
@@ -247,7 +259,7 @@ impl Exporter<'_> {
             };
             files::unpack(finished, &place)?;
             let suffix = if several && !split { format!(".{name}") } else { String::new() };
-            attest::place(session, finished, self.delivery, &place, (&arrangement.prefix, &suffix))?;
+            attest::place(session, finished, self.form, &place, (&arrangement.prefix, &suffix))?;
             if several && !split {
                 gathered.add(&finished.platform, &place, &tree)?;
             }

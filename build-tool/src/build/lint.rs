@@ -2,10 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use image_tool::layout::platform::Platform;
+use serde_json::{Value, json};
 
 use super::Error;
-use crate::dockerfile::check::{self, Known, Outside, Settings};
+use crate::dockerfile::check::{self, Known, Outside, Settings, rule};
+use crate::dockerfile::outline::Location;
 use crate::dockerfile::{Dockerfile, Error as NoDockerfile, Problem, Span, Warning};
 use crate::source::context::Context;
 use crate::stage::base::{self, Pull, Query};
@@ -70,6 +74,22 @@ impl Linted {
         rules.dedup();
         Some(Error::Lint { file: file.to_owned(), rules })
     }
+}
+
+/// A finding in the form of BuildKit's `VertexWarning`.
+pub(super) fn vertex_warning(context: &Context, warning: &Warning) -> Value {
+    let Warning { lines, rule, message } = warning;
+    let source = json!({
+        "filename": context.dockerfile_name(), "data": BASE64.encode(context.dockerfile()), "language": "Dockerfile",
+    });
+    json!({
+        "level": 1,
+        "short": BASE64.encode(format!("{rule}: {message} (line {})", lines.start)),
+        "detail": [BASE64.encode(rule::description(rule))],
+        "url": rule::page(rule).unwrap_or_default(),
+        "sourceInfo": source,
+        "range": json!(Location::of(*lines))["ranges"],
+    })
 }
 
 /// The findings in a Dockerfile. `layout` is where base images are looked up, `given` the value of

@@ -3,23 +3,49 @@
 use std::path::PathBuf;
 
 use image_tool::archive::Format;
+use image_tool::layer::Packing;
 use image_tool::layout::platform::Platform;
 
 /// What a build is to deliver.
 #[derive(Debug, Clone, Default)]
 pub struct Delivery {
     /// Where the result goes. If empty, nothing is kept but the step cache.
-    pub outputs: Vec<Output>,
-    /// Annotations of the image's documents.
-    pub annotations: Vec<Annotation>,
-    /// Whether and how the image says how it was made.
-    pub provenance: Option<Provenance>,
-    /// Whether the image says which packages are in it.
-    pub sbom: bool,
+    pub outputs: Vec<Order>,
     /// Where steps are taken from before the build.
     pub cache_from: Vec<CachePlace>,
     /// Where steps are stored after it.
     pub cache_to: Vec<CacheExport>,
+}
+
+/// A place where the result goes, and what it is like there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The place.
+    pub output: Output,
+    /// What an image is like.
+    pub form: Form,
+}
+
+/// What an image is like, beside what the Dockerfile says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Form {
+    /// Annotations of its documents.
+    pub annotations: Vec<Annotation>,
+    /// Whether and how it says how it was made.
+    pub provenance: Option<Provenance>,
+    /// Whether it says which packages are in it.
+    pub sbom: bool,
+    /// How its layers are packed, if not as they are in the cache.
+    pub layers: Option<Layers>,
+}
+
+/// How the layers of an image are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layers {
+    /// The compression.
+    pub packing: Packing,
+    /// Whether those of the base image are packed so too; else they stay as they are.
+    pub all: bool,
 }
 
 /// Where steps are kept outside of this machine's cache.

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use image_tool::address::{Address, name};
-use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
+use image_tool::layout::{Image, Layout};
 
 use super::error::Error;
 use crate::cache::Key;
 use crate::dockerfile::plan::{Base, Plan};
 use crate::progress::Show;
-use crate::source::place::Place;
+use crate::source::place::{LAYOUT, Place};
 use crate::stage::base::{self, Query};
 use crate::stage::draft::Draft;
 use crate::step::session::Session;
@@ -104,7 +104,7 @@ impl Scheduler<'_> {
             Some(Place::Image(image)) => self.image(image, platform).map(Some),
             Some(Place::Layout(address)) => {
                 let found = || self.in_layout(address, platform);
-                self.once(format!("oci-layout://{address}"), platform, found).map(Some)
+                self.once(format!("{LAYOUT}{address}"), platform, found).map(Some)
             }
             _ => self.once(format!("context {name}"), platform, || step::files(self.session, name, platform)).map(Some),
         }
@@ -112,11 +112,12 @@ impl Scheduler<'_> {
 
     /// Finds an image in a layout, where nothing is pulled.
     fn in_layout(&self, address: &Address, platform: &Platform) -> Result<Built, step::Error> {
-        let task = self.session.progress.start(format!("[internal] load metadata for oci-layout://{address}"));
+        let task = self.session.progress.start(format!("[internal] load metadata for {LAYOUT}{address}"));
         let draft = || -> Result<Draft, base::Error> {
             let layout = Layout::of(address)?;
             let image = layout.image(address, platform)?;
             base::fits(&address.to_string(), &image, platform)?;
+            self.took(format!("{LAYOUT}{address}"), platform, &image);
             Ok(Draft::of_image(&layout, &image)?)
         };
         match draft() {
@@ -129,6 +130,12 @@ impl Scheduler<'_> {
                 Err(error.into())
             }
         }
+    }
+
+    /// Notes an image that the build is made from.
+    fn took(&self, name: String, platform: &Platform, image: &Image) {
+        let digest = image.descriptor().digest().to_string();
+        self.session.bases.lock().unwrap_or_else(PoisonError::into_inner).insert((name, platform.to_string()), digest);
     }
 
     /// Finds or pulls an image by its name, once for each platform.
@@ -171,8 +178,7 @@ impl Scheduler<'_> {
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         let found = base::find(&Query { layout, name, platform, pull: options.pull, slip, report }).and_then(
             |(layout, image)| {
-                let mut bases = self.session.bases.lock().unwrap_or_else(PoisonError::into_inner);
-                bases.insert((name.to_owned(), platform.to_string()), image.descriptor().digest().to_string());
+                self.took(name.to_owned(), platform, &image);
                 Ok(Draft::of_image(&layout, &image)?)
             },
         );

@@ -124,7 +124,8 @@ mod tests {
         for (key, text) in keys[..2].iter().zip(["kept layer", "other layer"]) {
             let descriptor = here.writer().put(MediaType::ImageLayer, text.as_bytes()).unwrap();
             let layer = RecordedLayer { descriptor, diff_id: digest::sha256(text.as_bytes()).to_string() };
-            let record = Record { created: "2020-01-01T00:00:00Z".into(), layer: Some(layer), step: text.into() };
+            let record =
+                Record { created: "2020-01-01T00:00:00Z".into(), layer: Some(layer), step: text.into(), first: None };
             here.put(key, &record).unwrap();
         }
         here.put(&keys[2], &Record::mark("2020-01-01T00:00:00Z")).unwrap();

@@ -12,7 +12,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
-use build_tool::build::output::{Delivery, Output};
+use build_tool::build::output::{Delivery, Form, Order, Output};
 use build_tool::build::{self, Options, SecretSource};
 use build_tool::namespace;
 use build_tool::progress::Show;
@@ -76,6 +76,10 @@ pub(crate) struct Build {
     /// repeated.
     ///
     /// With name=NAME an image has that name too, in the layout of the first one. The default is type=image: a layout. With another one nothing is put into a layout, and the paths that were written are printed.
+    ///
+    /// The layers of an image are compressed with gzip, or those of its steps with compression=zstd or uncompressed and with
+    /// force-compression=true all; compression-level is 0 to 9, for zstd 0 to 22. annotation.KEY=VALUE sets an annotation, as
+    /// --annotation does.
     ///
     /// The files of several platforms have a folder each, or with platform-split=false one for all. type=local with mode=delete removes what
     /// else is in the folder. With --attest, files hold what the others were made from (attestation-prefix=PREFIX).
@@ -189,8 +193,9 @@ impl Build {
         }
         namespace::enter(std::env::args_os().skip(1)).context("start in a user namespace")?;
         let delivery = self.delivery()?;
+        let quiet = self.quiet || self.progress == Some(Style::Quiet);
         let (iidfile, metadata_file) = (self.iidfile.clone(), self.metadata_file.clone());
-        if iidfile.is_some() && !delivery.outputs.iter().any(Output::is_image) {
+        if iidfile.is_some() && !delivery.outputs.iter().any(|order| order.output.is_image()) {
             bail!("--iidfile: only an image has an ID (type=image, oci or docker)");
         }
         let outcome = build::build(&self.options()?, &delivery)?;
@@ -200,50 +205,66 @@ impl Build {
         if let Some(path) = metadata_file {
             report::metadata(&path, &outcome)?;
         }
-        if delivery.outputs.iter().any(Output::is_stdout) {
+        if delivery.outputs.iter().any(|order| order.output.is_stdout()) {
             return Ok(());
         }
-        report::print(&outcome)
+        report::print(&outcome, quiet)
     }
 
     /// What is to be delivered.
     fn delivery(&self) -> Result<Delivery> {
-        let mut outputs = self.outputs.iter().map(|text| output::output(text)).collect::<Result<Vec<_>>>()?;
+        let mut orders = self.outputs.iter().map(|text| output::output(text)).collect::<Result<Vec<_>>>()?;
+        let has = |orders: &[Order], output: &Output| orders.iter().any(|order| order.output == *output);
         if self.push {
-            outputs.retain(|output| *output != Output::Image);
-            outputs.push(Output::Push);
-        }
-        if outputs.is_empty() || (self.load && !outputs.contains(&Output::Push)) {
-            outputs.push(Output::Image);
-        }
-        // Several times the same is once.
-        let mut once: Vec<Output> = Vec::new();
-        for output in outputs {
-            if !once.contains(&output) {
-                once.push(output);
+            // An image that is asked for is the one that is pushed.
+            orders
+                .iter_mut()
+                .filter(|order| order.output == Output::Image)
+                .for_each(|order| order.output = Output::Push);
+            if !has(&orders, &Output::Push) {
+                orders.push(Order { output: Output::Push, form: Form::default() });
             }
         }
-        let outputs = once;
-        if outputs.iter().filter(|output| output.is_stdout()).count() > 1 {
+        if orders.is_empty() || (self.load && !has(&orders, &Output::Push) && !has(&orders, &Output::Image)) {
+            orders.push(Order { output: Output::Image, form: Form::default() });
+        }
+        // Several times the same is once.
+        let mut outputs: Vec<Order> = Vec::new();
+        for order in orders {
+            if !outputs.contains(&order) {
+                outputs.push(order);
+            }
+        }
+        if outputs.iter().filter(|order| order.output.is_stdout()).count() > 1 {
             bail!("--output: only one of them can go to standard output (dest=FILE)");
         }
-        let mut annotations = Vec::new();
-        for text in &self.annotations {
-            annotations.extend(output::annotations(text)?);
+        let form = self.form()?;
+        for order in &mut outputs {
+            let own = std::mem::replace(&mut order.form, form.clone());
+            order.form.annotations.extend(own.annotations);
+            order.form.layers = own.layers;
         }
         let cache_from = self.cache_from.iter().map(|text| cache::from(text)).collect::<Result<_>>()?;
         let cache_to = self.cache_to.iter().map(|text| cache::to(text)).collect::<Result<_>>()?;
-        let mut delivery = Delivery { outputs, annotations, cache_from, cache_to, ..Delivery::default() };
+        Ok(Delivery { outputs, cache_from, cache_to })
+    }
+
+    /// What an image is like in each of the outputs.
+    fn form(&self) -> Result<Form> {
+        let mut form = Form::default();
+        for text in &self.annotations {
+            form.annotations.extend(output::annotations(text)?);
+        }
         for text in &self.attestations {
-            attest::attest(text, &mut delivery)?;
+            attest::attest(text, &mut form)?;
         }
         if let Some(text) = &self.provenance {
-            attest::provenance(text, &mut delivery).with_context(|| format!("--provenance {text}"))?;
+            attest::provenance(text, &mut form).with_context(|| format!("--provenance {text}"))?;
         }
         if let Some(text) = &self.sbom {
-            attest::sbom(text, &mut delivery).with_context(|| format!("--sbom {text}"))?;
+            attest::sbom(text, &mut form).with_context(|| format!("--sbom {text}"))?;
         }
-        Ok(delivery)
+        Ok(form)
     }
 
     /// The options of the build itself.

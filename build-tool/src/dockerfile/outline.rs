@@ -10,7 +10,7 @@ use serde::Serialize;
 use self::argument::Arguments;
 use super::expand::Lookup;
 use super::instruction::Instruction;
-use super::mount::{self, Kind};
+use super::mount::Kind;
 use super::plan::{NoTarget, Plan};
 use super::{Dockerfile, Error, Span, Step};
 use image_tool::show::human::plain;
@@ -201,14 +201,11 @@ impl Outline {
         let mut arguments = Arguments::new(file, &plan, lookup, given);
         let args = arguments.of_target();
         let (mut secrets, mut ssh) = (Needs::new(), Needs::new());
-        for step in plan.needed().into_iter().flat_map(|number| &plan.stages[number].steps) {
-            let Instruction::Run(run) = &step.instruction else { continue };
-            for mount in run.mounts.iter().filter_map(|text| mount::parse(text, &|word| Ok(word.to_owned())).ok()) {
-                match mount.kind {
-                    Kind::Secret { id, required, .. } => note(&mut secrets, id, required, step.span),
-                    Kind::Ssh { id, required, .. } => note(&mut ssh, id, required, step.span),
-                    _ => {}
-                }
+        for (lines, mount) in arguments.mounts() {
+            match &mount.kind {
+                Kind::Secret { id, required, .. } => note(&mut secrets, id.clone(), *required, *lines),
+                Kind::Ssh { id, required, .. } => note(&mut ssh, id.clone(), *required, *lines),
+                _ => {}
             }
         }
         Ok(Self {
@@ -308,5 +305,14 @@ mod tests {
         let outline = Outline::of("D", &file, None, &lookup, &given).unwrap();
         assert_eq!(outline.text(), text);
         assert!(Outline::of("D", &file, Some("nosuch"), &lookup, &given).is_err());
+        let source = "FROM a\nARG V=1\nRUN --mount=type=ssh x\nRUN --mount=type=ssh,id=k,required --mount=type=secret,id=s$V x\n";
+        let file = Dockerfile::parse("D", source.as_bytes()).unwrap();
+        let outline = Outline::of("D", &file, None, &lookup, &given).unwrap();
+        let text = "BUILD ARG   VALUE   DESCRIPTION\nV           1\n\nSECRET   REQUIRED\ns1\n\nSSH       REQUIRED\ndefault\nk         true\n\n";
+        assert_eq!(outline.text(), text);
+        let source = "ARG A=1\nARG B=2\nARG B=$B$A\nARG B=3$B\nFROM a:$B\n";
+        let file = Dockerfile::parse("D", source.as_bytes()).unwrap();
+        let outline = Outline::of("D", &file, None, &|_| None, &|_| None).unwrap();
+        assert_eq!(outline.text(), "BUILD ARG   VALUE   DESCRIPTION\nA           1\nB           321\n\n");
     }
 }

@@ -347,7 +347,7 @@ impl Plan {
 }
 
 /// The values of `from` in an instruction: of `COPY --from` and of RUN's mounts.
-fn froms(instruction: &Instruction) -> Vec<String> {
+pub fn froms(instruction: &Instruction) -> Vec<String> {
     match instruction {
         Instruction::Copy(copy) => copy.from.iter().cloned().collect(),
         // A mount may hold variables that have no value yet; its `from` holds none.

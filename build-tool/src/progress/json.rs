@@ -1,7 +1,7 @@
 //! BuildKit's events as lines of JSON: `vertexes`, `logs`, `statuses` and `warnings` of its `SolveStatus`.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +16,8 @@ use super::{Event, write};
 pub(super) struct Json {
     /// The steps under way: their title, and when they began.
     steps: Mutex<HashMap<usize, (String, String)>>,
+    /// The digest of the first step.
+    first: OnceLock<String>,
 }
 
 impl Json {
@@ -27,6 +29,7 @@ impl Json {
         }
         let Some((name, started)) = steps.get(&number) else { return };
         let digest = digest::sha256(format!("{number} {name}").as_bytes()).to_string();
+        let _ = self.first.set(digest.clone());
         let vertex = json!({"digest": digest, "name": name, "started": started});
         let ended = |more: Value| {
             let mut vertex = vertex.clone();
@@ -50,6 +53,13 @@ impl Json {
             Event::Failed(why) => ended(json!({"error": why})),
         };
         write(&format!("{line}\n"));
+    }
+
+    /// A finding of the lint, a `VertexWarning` but for the vertex, which is the first one: the Dockerfile's.
+    pub(super) fn finding(&self, mut finding: Value) {
+        let first = self.first.get();
+        finding["vertex"] = first.map_or_else(String::new, Clone::clone).into();
+        write(&format!("{}\n", json!({"warnings": [finding]})));
     }
 
     pub(super) fn warn(&self, text: &str) {

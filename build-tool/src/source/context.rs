@@ -38,8 +38,18 @@ pub struct Tree {
     pub files: Files,
     path: PathBuf,
     time: Time,
+    origin: Option<Origin>,
     /// The folder that the files were brought into.
     _temporary: Option<Folder>,
+}
+
+/// The commit that the files of a repository are from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The repository without a password, and what was asked for: `https://host/repo.git#ref:folder`.
+    pub uri: String,
+    /// The hash of the commit, or of the tag that leads to it.
+    pub commit: String,
 }
 
 /// What is known of the time of a context.
@@ -63,6 +73,7 @@ struct Brought {
     path: PathBuf,
     temporary: Option<Folder>,
     time: Time,
+    origin: Option<Origin>,
     /// The Dockerfile, if the context is one.
     dockerfile: Option<(String, Vec<u8>)>,
 }
@@ -175,9 +186,14 @@ impl Context {
         &self.tree.files
     }
 
+    /// The files and where they are.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
     /// The context's directory.
     pub fn path(&self) -> &Path {
-        &self.tree.path
+        self.tree.path()
     }
 
     /// The time of the context, in seconds since 1970: that of the commit, of the download, or of the newest file in a downloaded
@@ -210,6 +226,16 @@ impl Tree {
         Ok(brought.into_tree(root, format!("the context {name}"), ignore))
     }
 
+    /// The directory that the files are in.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The commit that the files are from, if they are a repository's.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
     /// The time of the context, as in [`Context::time`].
     pub fn time(&self) -> Result<Option<i64>, Error> {
         match self.time {
@@ -234,8 +260,8 @@ impl Tree {
 
 impl Brought {
     fn into_tree(self, root: Root, name: String, ignore: Ignore) -> Tree {
-        let Self { path, temporary, time, .. } = self;
-        Tree { files: Files::new(root, ignore, name), path, time, _temporary: temporary }
+        let Self { path, temporary, time, origin, .. } = self;
+        Tree { files: Files::new(root, ignore, name), path, time, origin, _temporary: temporary }
     }
 }
 
@@ -316,14 +342,16 @@ fn bring(place: &Place, access: &Access, home: &Home, keep_git_dir: bool) -> Res
     }
     match place {
         Place::Folder(path) => {
-            Ok(Brought { path: path.clone(), temporary: None, time: Time::Unknown, dockerfile: None })
+            Ok(Brought { path: path.clone(), temporary: None, time: Time::Unknown, origin: None, dockerfile: None })
         }
         Place::Repository(address) => {
             let keep_git_dir = address.keep_git_dir.unwrap_or(keep_git_dir);
-            let checkout = git::resolve(address, access, &builds)?.checkout(keep_git_dir, access, &builds)?;
+            let pin = git::resolve(address, access, &builds)?;
+            let checkout = pin.checkout(keep_git_dir, access, &builds)?;
             let time = Time::At(checkout.committed);
             let (temporary, path) = checkout.into_parts();
-            Ok(Brought { path, temporary: Some(temporary), time, dockerfile: None })
+            let origin = Some(Origin { uri: address.to_string(), commit: pin.commit });
+            Ok(Brought { path, temporary: Some(temporary), time, origin, dockerfile: None })
         }
         Place::Url(url) => {
             let mut fetched = download::fetch(url, None, access, &builds)?;
@@ -359,7 +387,7 @@ fn download_file(url: &str, access: &Access, home: &Home) -> Result<Brought, Err
     };
     copy().during("write", &path)?;
     let time = fetched.modified.map_or(Time::OfArchive, Time::At);
-    Ok(Brought { path: folder.path().to_owned(), temporary: Some(folder), time, dockerfile: None })
+    Ok(Brought { path: folder.path().to_owned(), temporary: Some(folder), time, origin: None, dockerfile: None })
 }
 
 /// Unpacks a tar, compressed or not, into a temporary folder. Anything else is a Dockerfile without a context: with a `file` name
@@ -376,7 +404,7 @@ fn unpack(file: &str, name: &str, mut stream: impl Read + 'static, builds: &Path
             fs::write(&path, &head).during("write", &path)?;
         }
         let dockerfile = Some((file.to_owned(), head));
-        return Ok(Brought { path, temporary: Some(folder), time: Time::Unknown, dockerfile });
+        return Ok(Brought { path, temporary: Some(folder), time: Time::Unknown, origin: None, dockerfile });
     }
     let decoder = archive::decode(head, stream).map_err(|error| failed(error.into()))?;
     let root = Root::open(&path).map_err(|error| failed(error.into()))?;
@@ -386,5 +414,5 @@ fn unpack(file: &str, name: &str, mut stream: impl Read + 'static, builds: &Path
     applier.finish().map_err(|error| failed(error.into()))?;
     // The writer has more to write, as archives are padded; a closed pipe would make it fail.
     io::copy(&mut reader, &mut io::sink()).map_err(|error| failed(error.into()))?;
-    Ok(Brought { path, temporary: Some(folder), time: Time::Unknown, dockerfile: None })
+    Ok(Brought { path, temporary: Some(folder), time: Time::Unknown, origin: None, dockerfile: None })
 }

@@ -264,7 +264,8 @@ fn seconds(text: &str) -> Option<i64> {
     if let Ok(time) = jiff::fmt::rfc2822::parse(text) {
         return Some(time.timestamp().as_second());
     }
-    let old = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    // Some servers write the zone's other name.
+    let old = ["%A, %d-%b-%y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S UTC", "%a %b %e %H:%M:%S %Y"];
     let time = old.iter().find_map(|form| jiff::civil::DateTime::strptime(form, text).ok())?;
     Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
 }
@@ -294,7 +295,12 @@ mod tests {
         );
         assert!(is_url("HTTPS://h/x") && !is_url("http") && !is_url("http://") && !is_url("a/b"));
         assert!(!is_url("test-äöü.txt") && !is_url("http:/ä"), "a character may go across the length of a scheme");
-        for date in ["Thu, 01 Jan 1970 00:00:10 GMT", "Thursday, 01-Jan-70 00:00:10 GMT", "Thu Jan  1 00:00:10 1970"] {
+        for date in [
+            "Thu, 01 Jan 1970 00:00:10 GMT",
+            "Thursday, 01-Jan-70 00:00:10 GMT",
+            "Thursday, 01-Jan-70 00:00:10 UTC",
+            "Thu Jan  1 00:00:10 1970",
+        ] {
             assert_eq!(seconds(date), Some(10), "{date}");
         }
         assert_eq!(seconds("yesterday"), None);

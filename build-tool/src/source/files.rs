@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use image_tool::beneath::{self, Root};
+use image_tool::beneath::{self, Root, Time};
 use rustix::fs::{AtFlags, FileType, Stat};
 
 use super::ignore::Ignore;
@@ -326,7 +326,8 @@ impl Files {
             _ => return Ok(()),
         }
         target.set_owner(below, stat.st_uid, stat.st_gid).map_err(failed)?;
-        target.set_mode(below, stat.st_mode & 0o7777).map_err(failed)
+        target.set_mode(below, stat.st_mode & 0o7777).map_err(failed)?;
+        target.set_modified(below, Time::modified(stat)).map_err(failed)
     }
 
     /// The target of a link.

@@ -7,6 +7,9 @@ use image_tool::address::{self, Address};
 use super::download;
 use super::git;
 
+/// What the place of an image in a layout begins with.
+pub const LAYOUT: &str = "oci-layout://";
+
 /// Where a context is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -66,7 +69,7 @@ impl Place {
             Self::Image(name)
         } else if let Some(name) = prefixed("target:") {
             Self::Stage(name)
-        } else if let Some(written) = prefixed("oci-layout://") {
+        } else if let Some(written) = prefixed(LAYOUT) {
             if written.is_empty() {
                 return Err(nothing());
             }

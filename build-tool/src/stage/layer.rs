@@ -2,9 +2,11 @@
 
 use image_tool::address::digest::Digest;
 use image_tool::address::home::Home;
+use image_tool::edit::{append, convert};
 use image_tool::layer::cache::{self, Archive, Cache, Source};
 use image_tool::layer::stack::{self, Stack};
-use image_tool::layout::Layout;
+use image_tool::layer::{Compression, Packing};
+use image_tool::layout::{Layout, Writer};
 use oci_spec::image::Descriptor;
 
 /// A layer of an image.
@@ -32,6 +34,18 @@ impl Layer {
     /// The archive of the layer, if it is stored as one. It stays as long as the value lives.
     pub fn archive(&self, home: &Home) -> Result<Option<Archive>, cache::Error> {
         Cache::of(home).archive_if_there(&self.diff_id)
+    }
+
+    /// The layer packed in this way, in the writer's layout. One that is compressed so already, unless a level is asked for, is
+    /// the same, and so is one that may not be distributed.
+    pub fn packed(&self, packing: Packing, writer: &Writer) -> Result<Self, append::Error> {
+        let is_foreign = self.descriptor.urls().as_ref().is_some_and(|urls| !urls.is_empty());
+        let is_so = Compression::of(self.descriptor.media_type())? == packing.compression && packing.level.is_none();
+        if is_foreign || is_so {
+            return Ok(self.clone());
+        }
+        let descriptor = convert::repack(&self.source()?, writer, packing)?;
+        Ok(Self { layout: writer.layout().clone(), descriptor, ..self.clone() })
     }
 
     /// The layer's blob, opened.

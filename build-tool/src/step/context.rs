@@ -39,7 +39,9 @@ pub fn files(session: &Session<'_>, name: &str, platform: &Platform) -> Result<B
     let (descriptor, diff_id) = packer.finish()?;
     let recorded = RecordedLayer { descriptor: descriptor.clone(), diff_id: diff_id.to_string() };
     let step = format!("context {name}");
-    session.cache.put(&key, &Record { created: session.options.timestamp(), layer: Some(recorded), step })?;
+    session
+        .cache
+        .put(&key, &Record { created: session.options.timestamp(), layer: Some(recorded), step, first: None })?;
     draft.layers.push(session.cache.layer(descriptor, diff_id));
     task.done();
     Ok(Built { draft, key })

@@ -3,11 +3,10 @@
 use std::io;
 
 use super::error::Error;
-use super::work::{Built, Work};
+use super::work::{Built, Origin, Work};
 use crate::cache::{Key, KeyBuilder, Record};
 use crate::copy::{self, Input, Options, Repository};
 use crate::dockerfile::instruction::Copy;
-use crate::dockerfile::plan::Base;
 use crate::progress::Task;
 use crate::source::archive;
 use crate::source::digests::Digests;
@@ -15,7 +14,6 @@ use crate::source::download::{self, Remote};
 use crate::source::files::{self, Files, Source};
 use crate::source::git;
 use crate::source::ignore::Ignore;
-use crate::stage::snapshot;
 
 /// A COPY or an ADD, its variables expanded.
 struct Request<'c> {
@@ -38,25 +36,14 @@ impl<'a> Work<'a> {
     pub(super) fn copy(&mut self, copy: &Copy, add: bool, task: &Task<'_>) -> Result<bool, Error> {
         let request = self.request(copy, add)?;
         let below = self.key.clone();
-        let from = match copy.from.as_deref() {
-            Some(name) => Some((name, self.plan.from(name, self.number)?)),
-            None => None,
-        };
-        let cached = match from {
-            None => self.copy_files(request, self.session.context.files(), task)?,
-            Some((_, Base::Context(name))) if self.session.contexts.is_tree(&name) => {
-                let session = self.session;
-                let tree = session.contexts.tree(&name, &session.access, &session.home)?;
-                self.copy_files(request, &tree.files, task)?
+        let cached = match self.origin(copy.from.as_deref())? {
+            Origin::Files(tree) => self.copy_files(request, &tree.files, task)?,
+            Origin::Stage(built) | Origin::Image(built) => self.copy_from(request, &built, task)?,
+            Origin::Nothing => {
+                let name = "scratch, which is empty".to_owned();
+                let path = request.sources.first().cloned().unwrap_or_default();
+                return Err(files::Error::NotFound { path, name, near: None }.into());
             }
-            Some((name, _)) => match self.from(name)? {
-                Some(built) => self.copy_from(request, name, &built, task)?,
-                None => {
-                    let name = "scratch, which is empty".to_owned();
-                    let path = request.sources.first().cloned().unwrap_or_default();
-                    return Err(files::Error::NotFound { path, name, near: None }.into());
-                }
-            },
         };
         if copy.link {
             // The layer does not depend on what lies below, but the following steps do.
@@ -176,13 +163,7 @@ impl<'a> Work<'a> {
         Ok(inputs)
     }
 
-    fn copy_from(
-        &mut self,
-        mut request: Request<'_>,
-        name: &str,
-        built: &Built,
-        task: &Task<'_>,
-    ) -> Result<bool, Error> {
+    fn copy_from(&mut self, mut request: Request<'_>, built: &Built, task: &Task<'_>) -> Result<bool, Error> {
         let session = self.session;
         request.options.keep_owners = true;
         request.key.add("from");
@@ -200,10 +181,8 @@ impl<'a> Work<'a> {
         if let Some(text) = request.chown.as_deref().filter(|_| request.options.owner.is_none()) {
             request.options.owner = Some(self.owner(text)?);
         }
-        let stack = session.stack(&built.draft.layers)?;
         let folder = session.folder()?;
-        let root = snapshot::open(stack.lower(), folder.path())?;
-        let files = Files::new(root, Ignore::default(), format!("{name} (--from)"));
+        let (files, _stack) = self.files_of(request.copy.from.as_deref().unwrap_or_default(), built, &folder)?;
         let exclude = std::mem::take(&mut request.exclude);
         let sources = std::mem::take(&mut request.sources);
         let inputs = self.inputs(&request, &sources, &exclude, &files, task)?;
@@ -216,9 +195,8 @@ impl<'a> Work<'a> {
             let layer = self.pack_layer(&request.options, &inputs, request.copy.link)?;
             self.finish(by_content.clone(), &request.text, Some(layer))?;
         }
+        // The next build finds it without looking at the files. What follows is keyed by them.
         session.cache.alias(&by_stage, &by_content)?;
-        // The next build finds this key without looking at the files.
-        self.key = by_stage;
         Ok(hit)
     }
 }

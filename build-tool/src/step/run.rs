@@ -3,6 +3,7 @@
 //! `prepare` decides what the container is given; how it runs is the room [`crate::run`].
 
 mod prepare;
+mod view;
 
 use std::path::PathBuf;
 
@@ -13,7 +14,7 @@ use image_tool::layer::{Compression, diff, pack};
 use self::prepare::Preparation;
 use super::error::Error;
 use super::session;
-use super::work::Work;
+use super::work::{Origin, Work};
 use crate::cache::{Key, KeyBuilder};
 use crate::copy::{self, Input};
 use crate::dockerfile::device::{self, Device};
@@ -24,6 +25,7 @@ use crate::progress::Task;
 use crate::run::cache_mount;
 use crate::run::network::Network;
 use crate::run::{self, Job, emulation, runtime};
+use crate::source::files::{self, Files};
 use crate::source::ignore::Ignore;
 use crate::stage::layer::Layer;
 
@@ -45,19 +47,27 @@ impl Work<'_> {
     /// Carries out RUN. Returns whether the layer came from the cache.
     pub(super) fn run(&mut self, run: &Run, task: &Task<'_>) -> Result<bool, Error> {
         let request = self.run_request(run)?;
-        let key = self.run_key(&request)?;
+        let key = self.run_key(&request, false)?;
         // The same command may be under way for another platform.
         let _turn = self.session.turns.take(&key);
         if self.cached(&key, &request.text)? {
             return Ok(true);
         }
-        let text = request.text.clone();
-        let lower = self.lower()?;
-        let (layer, unpacked) = self.run_layer(request, lower, task)?;
-        self.forget_tree();
-        self.finish(key, &text, Some(layer))?;
-        self.keep(unpacked);
-        Ok(false)
+        let by_content = self.run_key(&request, true)?;
+        let cached = by_content != key && self.cached(&by_content, &request.text)?;
+        if !cached {
+            let text = request.text.clone();
+            let lower = self.lower()?;
+            let (layer, unpacked) = self.run_layer(request, lower, task)?;
+            self.forget_tree();
+            self.finish(by_content.clone(), &text, Some(layer))?;
+            self.keep(unpacked);
+        }
+        if by_content != key {
+            // The next build finds it without looking at the files of the stages. What follows is keyed by them.
+            self.session.cache.alias(&key, &by_content)?;
+        }
+        Ok(cached)
     }
 
     fn run_request(&self, run: &Run) -> Result<Request, Error> {
@@ -98,12 +108,42 @@ impl Work<'_> {
     /// The name of the cache that a mount is.
     fn cache_name(&self, mount: &Mount) -> Result<String, Error> {
         let Kind::Cache { id, from, source, owner, .. } = &mount.kind else { return Ok(String::new()) };
-        let built = from.as_deref().map(|from| self.from(from)).transpose()?;
-        let key = built.as_ref().map(|built| built.as_ref().map_or("", |built| built.key.hex()));
-        Ok(cache_mount::name(id, key.map(|key| (key, source.as_str())), *owner))
+        let content = from.as_deref().map(|from| self.content(Some(from), source, false)).transpose()?;
+        let from = content.as_ref().map(|content| (content.as_str(), source.as_str()));
+        Ok(cache_mount::name(id, from, *owner))
     }
 
-    fn run_key(&self, request: &Request) -> Result<Key, Error> {
+    /// The identity of what a mount takes from: that of the files below `source`, or the key of an image. That of a stage is its key
+    /// too, or with `by_content` its files', so that a stage that was made again with the same files there is the same.
+    fn content(&self, from: Option<&str>, source: &str, by_content: bool) -> Result<String, Error> {
+        match self.origin(from)? {
+            Origin::Files(tree) => self.content_of(&tree.files, source, false),
+            // Reading all files of a stage may take longer than the command.
+            Origin::Stage(built) if by_content && !files::inside(source).as_os_str().is_empty() => {
+                let folder = self.session.folder()?;
+                let (files, _stack) = self.files_of(from.unwrap_or_default(), &built, &folder)?;
+                self.content_of(&files, source, true)
+            }
+            Origin::Stage(built) | Origin::Image(built) => Ok(built.key.hex().to_owned()),
+            Origin::Nothing => Ok(String::new()),
+        }
+    }
+
+    fn content_of(&self, files: &Files, source: &str, keep_owners: bool) -> Result<String, Error> {
+        let mut inputs = Vec::new();
+        for source in files.sources(source)? {
+            let found = files.walk(&source, &Ignore::default())?;
+            inputs.push(Input::Files { files, source, found });
+        }
+        // A command may well copy the times.
+        let options = copy::Options { epoch: self.session.options.epoch, keep_owners, ..copy::Options::default() };
+        let mut key = Key::builder("files");
+        copy::add_to_key(&mut key, &inputs, &options, &self.session.digests, true)?;
+        Ok(key.finish().hex().to_owned())
+    }
+
+    /// The key of the command; see [`Self::content`].
+    fn run_key(&self, request: &Request, by_content: bool) -> Result<Key, Error> {
         let Request { arguments, script, mounts, devices, network, insecure, .. } = request;
         let script = script.as_ref().map_or("", |(_, text)| text);
         let mut key = self.begin_key("run");
@@ -111,7 +151,7 @@ impl Work<'_> {
         key.add([u8::from(*network == Network::None), u8::from(*insecure)]).add(script);
         self.session.options.sandbox.add_to_key(&mut key);
         for mount in mounts {
-            self.add_mount(&mut key, mount)?;
+            self.add_mount(&mut key, mount, by_content)?;
         }
         for device in devices {
             key.add("device").add(&device.name);
@@ -120,22 +160,11 @@ impl Work<'_> {
     }
 
     /// Adds to the key what may change the result of a mount: its target, and for a bind mount the files.
-    fn add_mount(&self, key: &mut KeyBuilder, mount: &Mount) -> Result<(), Error> {
+    fn add_mount(&self, key: &mut KeyBuilder, mount: &Mount, by_content: bool) -> Result<(), Error> {
         key.add("mount").add(&mount.target).add([u8::from(mount.read_only)]);
         match &mount.kind {
-            Kind::Bind { from: Some(from), source } => {
-                let built = self.from(from)?;
-                key.add("from").add(built.as_ref().map_or("", |built| built.key.hex())).add(source);
-            }
-            Kind::Bind { from: None, source } => {
-                let files = self.session.context.files();
-                for source in files.sources(source)? {
-                    let found = files.walk(&source, &Ignore::default())?;
-                    let input = [Input::Files { files, source, found }];
-                    // A command may well copy the times.
-                    let options = copy::Options { epoch: self.session.options.epoch, ..copy::Options::default() };
-                    copy::add_to_key(key, &input, &options, &self.session.digests, true)?;
-                }
+            Kind::Bind { from, source } => {
+                key.add("from").add(self.content(from.as_deref(), source, by_content)?).add(source);
             }
             Kind::Cache { .. } => {
                 key.add("cache").add(self.cache_name(mount)?);

@@ -213,7 +213,7 @@ pub struct Session<'a> {
     pub stage: String,
     /// The arguments that base images' triggers declare.
     pub triggered: Mutex<BTreeSet<String>>,
-    /// The digests of the images that were taken, by name and platform.
+    /// The digests of the images that were taken, by name and platform; that of an image in a layout begins with [`LAYOUT`](crate::source::place::LAYOUT).
     pub bases: Mutex<BTreeMap<(String, String), String>>,
     /// When the build began, or the epoch, as RFC 3339.
     pub now: String,

@@ -8,7 +8,7 @@ use crate::dockerfile::plan::{Base, Plan, Stage};
 
 /// The titles of a stage's steps, numbered as they come.
 pub(super) struct Titles {
-    /// The platform and the stage's name, each with a space; empty if there is only one.
+    /// The platform and the stage's name, each with a space; empty if the file has only one.
     stage: String,
     done: usize,
     total: usize,
@@ -18,19 +18,21 @@ impl Titles {
     /// `platform` begins the titles, if the image is for several.
     pub(super) fn of(plan: &Plan, number: usize, platform: Option<&Platform>) -> Self {
         let stage = &plan.stages[number];
-        let several = plan.needed().len() > 1;
+        let several = plan.stages.len() > 1;
         let label = match (&stage.name, several) {
             (Some(name), true) => format!("{name} "),
             (None, true) => format!("stage-{number} "),
             (_, false) => String::new(),
         };
-        let total = 1 + stage.steps.iter().filter(|step| step.instruction.makes_layer()).count();
+        let done = usize::from(shows_from(stage));
+        let total = done + stage.steps.iter().filter(|step| step.instruction.makes_layer()).count();
         let platform = platform.map(|platform| format!("{platform} ")).unwrap_or_default();
-        Self { stage: platform + &label, done: 1, total }
+        Self { stage: platform + &label, done, total }
     }
 
     fn title(&self, text: &str) -> String {
-        format!("[{}{}/{}] {text}", self.stage, self.done.min(self.total), self.total)
+        let width = self.total.to_string().len();
+        format!("[{}{:>width$}/{}] {text}", self.stage, self.done.min(self.total), self.total)
     }
 
     /// Counts the steps that the base image's triggers add.
@@ -38,9 +40,9 @@ impl Titles {
         self.total += steps.into_iter().filter(|step| step.instruction.makes_layer()).count();
     }
 
-    /// The title of FROM, the first step.
-    pub(super) fn from(&self, stage: &Stage) -> String {
-        self.title(&format!("FROM {}", base(stage)))
+    /// The title of FROM, the first step, if it is one.
+    pub(super) fn from(&self, stage: &Stage) -> Option<String> {
+        shows_from(stage).then(|| self.title(&format!("FROM {}", base(stage))))
     }
 
     /// The title of the next step.
@@ -48,6 +50,11 @@ impl Titles {
         self.done += 1;
         self.title(&(shorten(&step.text) + &summary(&step.instruction)))
     }
+}
+
+/// Whether FROM is a step: a stage that begins where another one ends, or with nothing, has none.
+fn shows_from(stage: &Stage) -> bool {
+    matches!(stage.base, Base::Image(_) | Base::Context(_))
 }
 
 /// The base of a stage, as its FROM names it.
@@ -82,5 +89,30 @@ pub fn shorten(text: &str) -> String {
     match text.char_indices().nth(120) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dockerfile::Dockerfile;
+
+    #[test]
+    fn steps_are_counted_as_buildkit_counts_them() {
+        let titles = |source: &str, number: usize| -> Vec<String> {
+            let file = Dockerfile::parse("D", source.as_bytes()).unwrap();
+            let plan = Plan::new("D", &file, &|_| None).unwrap();
+            let mut titles = Titles::of(&plan, number, None);
+            let stage = &plan.stages[number];
+            let from = titles.from(stage);
+            let layers = stage.steps.iter().filter(|step| step.instruction.makes_layer());
+            from.into_iter().chain(layers.map(|step| titles.next(step))).collect()
+        };
+        let file = "FROM a AS one\nENV A=b\nRUN x\nFROM one\nRUN y\nFROM scratch\nCOPY --from=one /x /y\n";
+        assert_eq!(titles(file, 0), ["[one 1/2] FROM a", "[one 2/2] RUN x"]);
+        assert_eq!(titles(file, 1), ["[stage-1 1/1] RUN y"]);
+        assert_eq!(titles(file, 2), ["[stage-2 1/1] COPY --from=one /x /y"]);
+        let long = titles(&format!("FROM a\n{}", "RUN x\n".repeat(9)), 0);
+        assert_eq!((long[0].as_str(), long[9].as_str()), ("[ 1/10] FROM a", "[10/10] RUN x"));
     }
 }

@@ -11,15 +11,19 @@ use image_tool::layout::platform::Platform;
 use super::error::Error;
 use super::session::Session;
 use super::variables::Variables;
+use crate::cache::folder::Folder;
 use crate::cache::{Key, KeyBuilder, Record, RecordedLayer};
 use crate::copy::{self, Copier};
-use crate::dockerfile::instruction::CommandLine;
-use crate::dockerfile::plan::{Base, Plan};
-use crate::source::files;
+use crate::dockerfile::instruction::{CommandLine, Instruction};
+use crate::dockerfile::plan::{self, Base, Plan};
+use crate::source::context;
+use crate::source::files::{self, Files};
+use crate::source::ignore::Ignore;
 use crate::stage::contents::Contents;
 use crate::stage::draft::Draft;
 use crate::stage::layer::{self, Layer};
 use crate::stage::owner;
+use crate::stage::snapshot;
 use crate::stage::tree::Tree;
 
 /// The PATH of an image that has none.
@@ -32,6 +36,18 @@ pub struct Built {
     pub draft: Draft,
     /// The key of its root file system.
     pub key: Key,
+}
+
+/// What a COPY or a mount takes from.
+pub(super) enum Origin<'a> {
+    /// A context, which is used where it lies.
+    Files(&'a context::Tree),
+    /// A stage.
+    Stage(Arc<Built>),
+    /// An image.
+    Image(Arc<Built>),
+    /// `scratch`.
+    Nothing,
 }
 
 /// Returns what a FROM, a COPY or a mount takes from; `None` is scratch.
@@ -111,10 +127,23 @@ impl<'a> Work<'a> {
         Built { draft: self.draft, key: self.key }
     }
 
-    /// What `--from=name` means in this stage.
-    pub(super) fn from(&self, name: &str) -> Result<Option<Arc<Built>>, Error> {
+    /// What `--from=name` means in this stage, or what is taken from without it.
+    pub(super) fn origin(&self, from: Option<&str>) -> Result<Origin<'a>, Error> {
+        let session = self.session;
+        let Some(name) = from else { return Ok(Origin::Files(session.context.tree())) };
+        let base = self.plan.from(name, self.number)?;
+        if let Base::Context(name) = &base
+            && session.contexts.is_tree(name)
+        {
+            return Ok(Origin::Files(session.contexts.tree(name, &session.access, &session.home)?));
+        }
         // As in BuildKit, an image is the target's, even where the stage has a platform of its own.
-        (self.sources)(&self.plan.from(name, self.number)?, self.target)
+        let built = (self.sources)(&base, self.target)?;
+        Ok(match (built, base) {
+            (None, _) => Origin::Nothing,
+            (Some(stage), Base::Stage(_)) => Origin::Stage(stage),
+            (Some(image), _) => Origin::Image(image),
+        })
     }
 
     /// The value of an ARG that has no default of its own.
@@ -191,6 +220,23 @@ impl<'a> Work<'a> {
         Ok(owner::look_up(text, tree, &self.draft.layers, &self.session.home)?)
     }
 
+    /// The files of a stage, in a folder that is empty so far. They are there as long as the stack is.
+    pub(super) fn files_of(&self, name: &str, built: &Built, folder: &Folder) -> Result<(Files, Stack), Error> {
+        let stack = self.session.stack(&built.draft.layers)?;
+        let root = snapshot::open(stack.lower(), folder.path())?;
+        Ok((Files::new(root, Ignore::default(), format!("{name} (--from)")), stack))
+    }
+
+    /// Waits for the stages that an instruction takes from, so that their time is not that of its step. What is wrong with them is
+    /// the step's to tell.
+    pub(super) fn wait_for_stages(&self, instruction: &Instruction) {
+        for from in plan::froms(instruction) {
+            if let Ok(stage @ Base::Stage(_)) = self.plan.from(&from, self.number) {
+                let _ = (self.sources)(&stage, self.target);
+            }
+        }
+    }
+
     /// Begins the key of a step upon what is there so far.
     pub(super) fn begin_key(&self, kind: &str) -> KeyBuilder {
         let mut key = Key::builder(kind);
@@ -211,10 +257,10 @@ impl<'a> Work<'a> {
         if let (Some(tree), Some(layer)) = (&mut self.tree, &layer) {
             tree.apply(&Contents::of(layer, &self.session.home)?);
         }
+        self.key = record.key(key);
         let created = if self.session.options.epoch.is_some() { self.session.now.clone() } else { record.created };
         self.draft.record(text, &created, layer);
         self.created = created;
-        self.key = key.clone();
         Ok(true)
     }
 
@@ -224,7 +270,7 @@ impl<'a> Work<'a> {
         let recorded = layer
             .as_ref()
             .map(|layer| RecordedLayer { descriptor: layer.descriptor.clone(), diff_id: layer.diff_id.to_string() });
-        let record = Record { created: created.clone(), layer: recorded, step: text.to_owned() };
+        let record = Record { created: created.clone(), layer: recorded, step: text.to_owned(), first: None };
         self.session.cache.put(&key, &record)?;
         self.draft.record(text, &created, layer);
         self.created = created;

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::error::Error;
 use super::work::Work;
 use crate::copy;
+use crate::stage::owner;
 
 impl Work<'_> {
     /// Carries out WORKDIR. Returns whether the layer came from the cache.
@@ -25,13 +26,13 @@ impl Work<'_> {
         if self.cached(&key, &text)? {
             return Ok(true);
         }
-        let owner = if user.is_empty() { None } else { Some(self.owner(&user)?) };
         let tree = self.tree()?;
         let resolved = tree.resolve(Path::new(&path))?;
         if tree.is_directory(&resolved) {
             self.finish(key, &text, None)?;
             return Ok(false);
         }
+        let owner = if user.is_empty() { None } else { self.owner_of_workdir(&user)? };
         let options = copy::Options {
             destination: format!("{path}/"),
             owner,
@@ -41,5 +42,13 @@ impl Work<'_> {
         let layer = self.pack_layer(&options, &[copy::Input::Nothing], false)?;
         self.finish(key, &text, Some(layer))?;
         Ok(false)
+    }
+
+    /// The ids of the user for whom a directory is made. As in BuildKit, root owns it if the image does not know the user, or not yet.
+    fn owner_of_workdir(&mut self, user: &str) -> Result<Option<(u32, u32)>, Error> {
+        match self.owner(user) {
+            Err(Error::Owner(owner::Error::User { .. })) => Ok(None),
+            found => Ok(Some(found?)),
+        }
     }
 }

@@ -304,3 +304,21 @@ fn every_instruction_may_be_a_trigger() {
             .fails(&format!("Dockerfile:2: {why} is not allowed as an ONBUILD trigger"));
     }
 }
+
+#[test]
+fn a_step_begins_when_the_stage_that_it_takes_from_is_done() {
+    let work = Work::with_base();
+    let dockerfile = "FROM base AS slow\nRUN sleep 0.2; echo > /made\nFROM base\nCOPY --from=slow /made /x\n\
+        FROM base\nRUN --mount=from=1,target=/m cat /m/x\n";
+    let run = work.build(dockerfile).ok();
+    let at =
+        |end: &str| run.stderr.lines().position(|line| line.ends_with(end)).unwrap_or_else(|| panic!("{}", run.stderr));
+    let done = |title: &str| {
+        let number = run.stderr.lines().nth(at(title)).unwrap().split(' ').next().unwrap();
+        run.stderr.lines().position(|line| line.starts_with(&format!("{number} DONE"))).unwrap()
+    };
+    let titles = ["RUN sleep 0.2; echo > /made", "COPY --from=slow /made /x", "RUN --mount=from=1,target=/m cat /m/x"];
+    for pair in titles.windows(2) {
+        assert!(done(pair[0]) < at(pair[1]), "{pair:?}: {}", run.stderr);
+    }
+}

@@ -37,7 +37,7 @@ fn a_build_tells_of_findings_and_fails_where_the_file_asks_for_it() {
     for (dockerfile, line) in [
         (
             "# check=error=true\nFROM scratch as a\nCMD x\n",
-            "Dockerfile: lint violation found for rules: FromAsCasing, JSONArgsRecommended (build-tool check shows where)",
+            "Dockerfile: lint violation found for rules: FromAsCasing, JSONArgsRecommended",
         ),
         (
             "# check=skipp=all\nFROM scratch\n",
@@ -47,6 +47,16 @@ fn a_build_tells_of_findings_and_fails_where_the_file_asks_for_it() {
         work.file("context/Dockerfile", dockerfile);
         work.run(&["build", "context"]).fails(line);
     }
+    // What is found may well be why a file cannot be built.
+    work.file("context/Dockerfile", "# check=error=true\nFROM scratch as a\nCMD x\n");
+    let run = work.run(&["build", "context"]);
+    assert!(run.shows(" - FromAsCasing: ") && run.shows("   2 | >>> FROM scratch as a"), "{}", run.stderr);
+    assert!(work.run(&["build", "-q", "context"]).shows(" - FromAsCasing: "));
+    work.file("context/Dockerfile", "FROM --platform=$BULIDPLATFORM scratch\n");
+    let run = work.run(&["build", "context"]);
+    let found =
+        " - UndefinedArgInFrom: FROM argument 'BULIDPLATFORM' is not declared (did you mean BUILDPLATFORM?) (line 1)";
+    assert!(run.shows(found), "{}", run.stderr);
     work.file("context/Dockerfile", "# check=error=true\nFROM scratch as a\nLABEL a=b\n");
     let skipped = ["build", "--build-arg", "BUILDKIT_DOCKERFILE_CHECK=skip=FromAsCasing", "context"];
     assert!(!work.run(&skipped).ok().shows("WARNING"));

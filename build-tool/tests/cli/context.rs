@@ -22,7 +22,10 @@ fn serve_counted(body: Vec<u8>) -> (String, Arc<AtomicUsize>) {
             counter.fetch_add(1, Ordering::SeqCst);
             let mut request = [0; 2048];
             let _ = stream.read(&mut request);
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nETag: \"x\"\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
             let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
         }
     });
@@ -87,6 +90,12 @@ fn contexts_have_names() {
         build(&format!("FROM scratch\nCOPY --from=src {from} /x\n"), &[&context]).ok();
         assert_eq!(text(&work.top(), "x"), expected, "{context}");
     }
+    work.file("context/Dockerfile", "FROM src\nLABEL a=b\n");
+    let layout = format!("src=oci-layout://{}:base", work.path("images").display());
+    work.run(&["build", "-o", "out", "--provenance", "--build-context", &layout, "context"]).ok();
+    let statement: Value = serde_json::from_slice(&fs::read(work.path("out/provenance.json")).unwrap()).unwrap();
+    let from = &statement["predicate"]["buildDefinition"]["resolvedDependencies"][0];
+    assert!(from["uri"].as_str().unwrap().starts_with("pkg:oci/images?platform=linux%2F"), "{statement}");
     // As a base, as a mount, in the place of a stage, and in the place of an image.
     build("FROM src\nCOPY --from=src . /d/\n", &["src=other"]).ok();
     let layers = work.layers();
@@ -120,6 +129,18 @@ fn what_is_downloaded_for_a_name_is_a_file() {
     work.build_with(&dockerfile.replace("ADD", "COPY"), &["--build-context", &named]).ok();
     assert_eq!(work.top()["context"].1, tar(&[("f", "packed")]));
     assert_eq!(work.config()["created"], "2017-07-14T02:40:00Z", "the time of the newest file in it");
+}
+
+#[test]
+fn a_first_build_may_begin_with_a_download() {
+    let work = Work::new();
+    let url = serve(tar(&[("f", "packed")]));
+    work.build(&format!(
+        "ARG SOURCE_DATE_EPOCH=time\nFROM scratch AS time\nADD {url} /\nFROM scratch\nCOPY --from=time / /\n"
+    ))
+    .ok();
+    assert_eq!(work.config()["created"], "2017-07-14T02:40:00Z");
+    work.is_clean();
 }
 
 #[test]
@@ -158,4 +179,41 @@ fn an_image_with_a_name_has_its_triggers() {
     let dockerfile = "FROM base AS first\nFROM src AS second\nFROM scratch\nCOPY --from=second /seen /x\n";
     work.build_with(dockerfile, &["--build-context", "src=oci-layout://images:trigger"]).ok();
     assert!(text(&work.top(), "x").starts_with("root:"));
+}
+
+#[test]
+fn a_mount_of_a_folder_is_the_folder_itself() {
+    let work = Work::with_base();
+    for (name, text) in [("f", "one"), ("no.log", ""), ("deep/no.log", ""), ("deep/yes.log", "kept"), ("out/x", "")] {
+        work.file(&format!("other/{name}"), text);
+    }
+    work.file("other/.dockerignore", "**/*.log\n!deep/yes.log\nout\n");
+    fs::File::options().write(true).open(work.path("other/f")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    fs::set_permissions(work.path("other/deep"), fs::Permissions::from_mode(0o710)).unwrap();
+    let build = |command: &str, options: &str| {
+        let dockerfile = format!("FROM base\nRUN --mount=from=src,target=/m{options} {command}\n");
+        work.build_with(&dockerfile, &["--build-context", "src=other"])
+    };
+    let run = build("ls -A /m /m/deep; stat -c %Y:%i /m/f; stat -c %a /m/deep; ! touch /m/new", "").ok();
+    let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(work.path("other/f")).unwrap());
+    for line in ["deep", "yes.log", &format!("0:{inode}"), "710"] {
+        assert!(run.shows(&format!(" {line}")), "{line}: {}", run.stderr);
+    }
+    assert!(!run.shows(" no.log") && !run.shows(" out") && !run.shows("[context src]"), "{}", run.stderr);
+    // A change of what is hidden changes nothing; one of what is seen does.
+    work.file("other/no.log", "more");
+    assert!(build("ls -A /m /m/deep; stat -c %Y:%i /m/f; stat -c %a /m/deep; ! touch /m/new", "").ok().shows("CACHED"));
+    build("cat /m/f", "").ok();
+    work.file("other/f", "two");
+    assert!(build("cat /m/f", "").ok().shows(" two"));
+    let run = build("rm /m/f; touch /m/out; ls -A /m", ",rw").ok();
+    assert!(run.shows(" out") && work.path("other/f").exists() && work.path("other/out/x").exists(), "{}", run.stderr);
+    build("cat /m/out/x", ",source=out")
+        .fails("Dockerfile:2: RUN --mount=from=src,target=/m,source=out cat /m/out/x: out: excluded from the context src by .dockerignore");
+    let run = build("ls -A /m", ",type=cache").ok();
+    assert!(run.shows(" f") && !run.shows(" no.log"), "a new cache is filled with it: {}", run.stderr);
+    // Without rules, it is bound where it lies.
+    fs::remove_file(work.path("other/.dockerignore")).unwrap();
+    assert!(build("ls -A /m; grep \" /m \" /proc/self/mountinfo", "").ok().shows("/other /m "));
+    work.is_clean();
 }

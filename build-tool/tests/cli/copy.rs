@@ -155,6 +155,32 @@ fn a_linked_copy_is_kept_when_the_base_changes_but_what_follows_is_not() {
 }
 
 #[test]
+fn what_follows_a_copy_is_kept_when_the_stage_gives_the_same_files() {
+    let work = Work::with_base();
+    let dockerfile = "FROM base AS build\nCOPY bust /\nRUN mkdir /out; echo made > /out/f\n\
+        FROM base AS mounted\nRUN --mount=from=build,source=out,target=/m cat /m/f; echo mounted > /x\n\
+        FROM base\nCOPY --from=build /out /o\nRUN echo after\nCOPY --from=mounted /x /x\nRUN echo last\n";
+    let cached = |bust: &str| {
+        work.file("context/bust", bust);
+        let run = work.build(dockerfile).ok();
+        let lines = || run.stderr.lines().filter(|line| !line.contains(" RUN "));
+        let number = |end: &str| lines().filter(|line| line.ends_with(end)).count();
+        (number(" CACHED"), number(" after") + number(" last") + number(" made"))
+    };
+    assert_eq!(cached("1"), (0, 3));
+    assert_eq!(cached("2"), (5, 0), "all but the first two steps");
+    assert_eq!(cached("2"), (7, 0));
+    assert_eq!(cached("3"), (5, 0), "also of what was found by its files");
+    let other = work.build(&dockerfile.replace("echo made", "echo other")).ok();
+    assert!(other.shows(" other") && other.shows(" after") && other.shows(" last"), "{}", other.stderr);
+    work.build("FROM base AS build\nFROM base\nRUN --mount=from=build,source=etc/pasword,target=/m true\n").fails(
+        "Dockerfile:3: RUN --mount=from=build,source=etc/pasword,target=/m true: etc/pasword: not found in build (--from) \
+         (did you mean etc/passwd?)",
+    );
+    work.is_clean();
+}
+
+#[test]
 fn hostile_contexts_stay_inside() {
     let work = Work::with_base();
     work.file("outside/secret", "secret");

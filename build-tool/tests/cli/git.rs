@@ -186,6 +186,26 @@ fn a_repository_is_added_by_branch_tag_and_commit() {
 }
 
 #[test]
+fn provenance_says_which_commit_an_image_is_from() {
+    let work = Work::new();
+    let (_, [first, _]) = repository(&work);
+    let server = Server::start(work.path("served"), true);
+    let context = format!("{}#v1", server.url("repo.git").replace("http://", "http://me:hunter2@"));
+    work.run(&["build", "--provenance", "-o", "out", &context]).ok();
+    let statement = fs::read_to_string(work.path("out/provenance.json")).unwrap();
+    assert!(!statement.contains("hunter2"), "{statement}");
+    let statement: Value = serde_json::from_str(&statement).unwrap();
+    let definition = &statement["predicate"]["buildDefinition"];
+    let uri = format!("{}#v1", server.url("repo.git"));
+    let source = serde_json::json!({"uri": uri, "digest": {"sha1": first}, "path": "Dockerfile"});
+    assert_eq!(definition["externalParameters"]["configSource"], source);
+    assert_eq!(
+        definition["resolvedDependencies"],
+        serde_json::json!([{"uri": source["uri"], "digest": source["digest"]}])
+    );
+}
+
+#[test]
 fn git_is_kept_where_that_is_wanted() {
     let work = Work::new();
     let (_, [first, _]) = repository(&work);

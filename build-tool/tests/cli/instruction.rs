@@ -75,3 +75,15 @@ fn a_command_may_be_without_a_network() {
     let names: Vec<&str> = devices.lines().filter_map(|line| Some(line.split_once(':')?.0.trim())).collect();
     assert_eq!(names, ["lo"]);
 }
+
+#[test]
+fn a_working_directory_may_be_for_a_user_that_is_not_known_yet() {
+    let work = Work::new();
+    work.file("context/passwd", "app:x:1000:1001::/:/bin/sh\n");
+    work.build("FROM scratch\nUSER app\nWORKDIR /early\nCOPY passwd /etc/\nWORKDIR /late\n").ok();
+    let layers = work.layers();
+    let owner = |number: usize, name: &str| (entry(&layers[number], name).uid, entry(&layers[number], name).gid);
+    assert_eq!((owner(0, "early"), owner(2, "late")), ((0, 0), (1000, 1001)));
+    work.build("FROM scratch\nCOPY --chown=app passwd /etc/\n")
+        .fails("Dockerfile:2: COPY --chown=app passwd /etc/: owner app: no user app in the image's /etc/passwd");
+}

@@ -6,9 +6,9 @@ use oci_spec::image::Descriptor;
 use serde_json::Value;
 
 use super::append::{Error, flavoured};
-use crate::layer::Compression;
 use crate::layer::cache::{self, Source};
 use crate::layer::pack::Packer;
+use crate::layer::{Compression, Packing};
 use crate::layout::{self, Image, Layout, Writer};
 
 /// Annotations about the bytes of a blob, which are wrong for another one: tables of contents of stargz and zstd:chunked.
@@ -43,11 +43,14 @@ pub fn convert(layout: &Layout, image: &Image, writer: &Writer, compression: Com
     Ok(writer.put(super::append::media_type(image, &manifest), manifest.to_string().as_bytes())?)
 }
 
-/// Writes the archive of a layer as another blob.
-fn repack(source: &Source, writer: &Writer, compression: Compression) -> Result<Descriptor, Error> {
+/// Writes the archive of a layer as another blob, once it is verified.
+///
+/// # Errors
+/// [`Error`].
+pub fn repack(source: &Source, writer: &Writer, packing: impl Into<Packing>) -> Result<Descriptor, Error> {
     let digest = || source.descriptor.digest().clone();
     let mut stream = source.start()?.into_stream();
-    let mut packer = Packer::new(writer, compression)?;
+    let mut packer = Packer::new(writer, packing)?;
     let copied = io::copy(&mut stream, &mut packer);
     // What is wrong with the blob says more than the error of reading it.
     stream.finish().map_err(|source| cache::Error::Blob { digest: digest(), source })?;

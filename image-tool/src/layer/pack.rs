@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use flate2::{Compress, FlushCompress, Status};
 use oci_spec::image::Descriptor;
 
-use super::Compression;
+use super::{Compression, Packing};
 use crate::address::digest::{Digest, Hasher};
 use crate::error::Io;
 use crate::layout::{BlobWriter, Error, Writer};
@@ -37,12 +37,13 @@ impl Packer {
     ///
     /// # Errors
     /// [`Error`].
-    pub fn new(writer: &Writer, compression: Compression) -> Result<Self, Error> {
+    pub fn new(writer: &Writer, packing: impl Into<Packing>) -> Result<Self, Error> {
+        let Packing { compression, level } = packing.into();
         let blob = writer.blob()?;
         let output = match compression {
             Compression::None => Output::Plain(Box::new(blob)),
-            Compression::Gzip => Output::Gzip(Box::new(Gzip::new(blob))),
-            Compression::Zstd => match zstd::stream::write::Encoder::new(blob, 3) {
+            Compression::Gzip => Output::Gzip(Box::new(Gzip::with_level(blob, level.unwrap_or(GZIP)))),
+            Compression::Zstd => match zstd::stream::write::Encoder::new(blob, level.unwrap_or(ZSTD).into()) {
                 Ok(encoder) => Output::Zstd(Box::new(encoder)),
                 Err(source) => {
                     return Err(Io::new("compress", writer.layout().path().join("blobs"), source).into());
@@ -83,11 +84,16 @@ impl Write for Packer {
     }
 }
 
+/// The usual levels.
+const GZIP: u8 = 6;
+const ZSTD: u8 = 3;
+
 type Job = (Vec<u8>, bool, SyncSender<Vec<u8>>);
 
 /// A gzip compressor on several threads.
 pub struct Gzip<W: Write> {
     output: W,
+    level: u8,
     block: Vec<u8>,
     crc: flate2::Crc,
     started: bool,
@@ -102,8 +108,14 @@ const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
 impl<W: Write> Gzip<W> {
     /// Compresses what is written to `output`.
     pub fn new(output: W) -> Self {
+        Self::with_level(output, GZIP)
+    }
+
+    /// Compresses what is written to `output` with a level of 0 to 9; a higher one means 9.
+    pub fn with_level(output: W, level: u8) -> Self {
         Self {
             output,
+            level: level.min(9),
             block: Vec::with_capacity(BLOCK),
             crc: flate2::Crc::new(),
             started: false,
@@ -121,7 +133,7 @@ impl<W: Write> Gzip<W> {
         let last = std::mem::take(&mut self.block);
         if self.jobs.is_none() {
             // Small: a thread would cost more than it saves.
-            let bytes = deflate(&last, true);
+            let bytes = deflate(&last, true, self.level);
             self.start()?;
             self.output.write_all(&bytes)?;
         } else {
@@ -150,6 +162,7 @@ impl<W: Write> Gzip<W> {
 
     fn submit(&mut self, block: Vec<u8>, last: bool) -> io::Result<()> {
         self.start()?;
+        let level = self.level;
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(8);
         let jobs = match &self.jobs {
             Some(jobs) => jobs,
@@ -161,7 +174,7 @@ impl<W: Write> Gzip<W> {
                     let work = move || {
                         while let Some((block, last, result)) = receiver.lock().ok().and_then(|jobs| jobs.recv().ok()) {
                             // If the stream was abandoned, nobody waits for the result.
-                            let _ = result.send(deflate(&block, last));
+                            let _ = result.send(deflate(&block, last, level));
                         }
                     };
                     self.threads.push(std::thread::Builder::new().name("gzip".into()).spawn(work)?);
@@ -205,8 +218,8 @@ impl<W: Write> Write for Gzip<W> {
     }
 }
 
-fn deflate(block: &[u8], last: bool) -> Vec<u8> {
-    let mut compress = Compress::new(flate2::Compression::new(6), false);
+fn deflate(block: &[u8], last: bool, level: u8) -> Vec<u8> {
+    let mut compress = Compress::new(flate2::Compression::new(level.into()), false);
     let flush = if last { FlushCompress::Finish } else { FlushCompress::Sync };
     let mut bytes = Vec::with_capacity(block.len() / 2 + 64);
     loop {

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::Finished;
 use super::error::Error;
-use crate::build::output::Delivery;
+use crate::build::output::Form;
 use crate::step::session::Session;
 
 /// The media type of an in-toto statement.
@@ -29,11 +29,11 @@ const STATEMENT: &str = "application/vnd.in-toto+json";
 pub(super) fn write(
     session: &Session<'_>,
     finished: &Finished,
-    delivery: &Delivery,
+    form: &Form,
     writer: &Writer,
     subject: &Descriptor,
 ) -> Result<Option<Descriptor>, Error> {
-    let predicates = predicates(session, finished, delivery)?;
+    let predicates = predicates(session, finished, form)?;
     if predicates.is_empty() {
         return Ok(None);
     }
@@ -80,11 +80,11 @@ pub(super) fn write(
 pub(super) fn place(
     session: &Session<'_>,
     finished: &Finished,
-    delivery: &Delivery,
+    form: &Form,
     folder: &Path,
     (prefix, suffix): (&str, &str),
 ) -> Result<(), Error> {
-    let predicates = predicates(session, finished, delivery)?;
+    let predicates = predicates(session, finished, form)?;
     if predicates.is_empty() {
         return Ok(());
     }
@@ -129,13 +129,13 @@ struct Predicate {
 }
 
 /// What is asked for.
-fn predicates(session: &Session<'_>, finished: &Finished, delivery: &Delivery) -> Result<Vec<Predicate>, Error> {
+fn predicates(session: &Session<'_>, finished: &Finished, form: &Form) -> Result<Vec<Predicate>, Error> {
     let mut predicates = Vec::new();
-    if delivery.sbom {
+    if form.sbom {
         let body = sbom::predicate(session, finished)?;
         predicates.push(Predicate { kind: sbom::TYPE, body, file: ("sbom.spdx", "json") });
     }
-    if let Some(mode) = delivery.provenance {
+    if let Some(mode) = form.provenance {
         let body = provenance::predicate(session, &finished.platform, mode);
         predicates.push(Predicate { kind: provenance::TYPE, body, file: ("provenance", "json") });
     }

@@ -10,14 +10,14 @@ use serde_json::json;
 
 use super::error::Error;
 use super::{Finished, attest};
-use crate::build::output::{Delivery, Level};
+use crate::build::output::{Form, Layers, Level};
 use crate::step::session::Session;
 
 /// Writes the image's blobs and documents. Returns the manifest or index, and the config of an image for one platform.
 pub(super) fn write(
     session: &Session<'_>,
     finished: &[Finished],
-    delivery: &Delivery,
+    form: &Form,
     writer: &Writer,
 ) -> Result<(Descriptor, Option<Digest>), Error> {
     let (mut entries, mut attestations) = (Vec::new(), Vec::new());
@@ -31,17 +31,22 @@ pub(super) fn write(
         for (name, value) in &session.options.labels {
             draft.set_member("Labels", name, value.as_str());
         }
+        if let Some(Layers { packing, all }) = form.layers {
+            for layer in draft.layers.iter_mut().filter(|layer| all || layer.built) {
+                *layer = layer.packed(packing, writer)?;
+            }
+        }
         let created = draft.created(&session.now);
-        let annotations = annotations(delivery, Level::Manifest, Some(platform));
+        let annotations = annotations(form, Level::Manifest, Some(platform));
         let mut descriptor = draft.write(writer, &created, &annotations)?;
         config = Some(writer.layout().image_of(&descriptor)?.manifest().config().digest().clone());
-        annotate(&mut descriptor, self::annotations(delivery, Level::ManifestDescriptor, Some(platform)));
-        attestations.extend(attest::write(session, each, delivery, writer, &descriptor)?);
+        annotate(&mut descriptor, self::annotations(form, Level::ManifestDescriptor, Some(platform)));
+        attestations.extend(attest::write(session, each, form, writer, &descriptor)?);
         entries.push(descriptor);
     }
     // As BuildKit has it, attestations come after all images.
     entries.extend(attestations);
-    let of_index = annotations(delivery, Level::Index, None);
+    let of_index = annotations(form, Level::Index, None);
     let mut root = match &entries[..] {
         [only] => {
             if let Some(name) = of_index.keys().next() {
@@ -59,13 +64,13 @@ pub(super) fn write(
             writer.put(MediaType::ImageIndex, document.to_string().as_bytes())?
         }
     };
-    annotate(&mut root, annotations(delivery, Level::IndexDescriptor, None));
+    annotate(&mut root, annotations(form, Level::IndexDescriptor, None));
     Ok((root, config))
 }
 
 /// The annotations of a document.
-fn annotations(delivery: &Delivery, level: Level, platform: Option<&Platform>) -> BTreeMap<String, String> {
-    let fitting = delivery.annotations.iter().filter(|annotation| {
+fn annotations(form: &Form, level: Level, platform: Option<&Platform>) -> BTreeMap<String, String> {
+    let fitting = form.annotations.iter().filter(|annotation| {
         annotation.level == level && (annotation.platform.is_none() || annotation.platform.as_ref() == platform)
     });
     fitting.map(|annotation| (annotation.name.clone(), annotation.value.clone())).collect()

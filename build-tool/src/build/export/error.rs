@@ -11,6 +11,9 @@ use image_tool::{archive, beneath, layer};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A layer cannot be packed.
+    #[error(transparent)]
+    Packing(#[from] image_tool::edit::append::Error),
     /// A layout cannot be written.
     #[error(transparent)]
     Layout(#[from] layout::Error),

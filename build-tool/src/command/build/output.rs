@@ -1,27 +1,33 @@
 //! The values of `--output` and `--annotation`.
 
 use anyhow::{Context, Result, bail};
-use build_tool::build::output::{Annotation, Arrangement, Level, Output, Target};
+use build_tool::build::output::{Annotation, Arrangement, Form, Layers, Level, Order, Output, Target};
 use bundle_tool::option::csv;
 use image_tool::address::RefName;
 use image_tool::archive::Format;
+use image_tool::layer::{Compression, Packing};
 use image_tool::layout::platform::Platform;
 
 /// Reads a value of `--output`: `type=tar,dest=FILE`, or a folder, or `-`.
-pub(super) fn output(text: &str) -> Result<Output> {
+pub(super) fn output(text: &str) -> Result<Order> {
     let wrong = || format!("--output {text}");
     let fields = csv::fields(text).with_context(wrong)?;
     if let [path] = &fields[..]
         && !path.contains('=')
     {
-        return match path.as_str() {
+        let output = match path.as_str() {
             "" => bail!("--output: missing type=TYPE or a folder"),
-            "-" => Ok(Output::Tar { to: Target::Stdout, arrangement: Arrangement::default() }),
-            path => Ok(Output::Files { to: path.into(), arrangement: Arrangement::default(), delete: false }),
+            "-" => Output::Tar { to: Target::Stdout, arrangement: Arrangement::default() },
+            path => Output::Files { to: path.into(), arrangement: Arrangement::default(), delete: false },
         };
+        return Ok(Order { output, form: Form::default() });
     }
-    let fields = Fields::read(&fields).with_context(wrong)?;
-    fields.output().with_context(wrong)
+    let read = || -> Result<Order> {
+        let fields = Fields::read(&fields)?;
+        let form = Form { annotations: fields.annotations()?, layers: fields.layers()?, ..Form::default() };
+        Ok(Order { output: fields.output()?, form })
+    };
+    read().with_context(wrong)
 }
 
 /// The names that a value of `--output` gives to the image: `name=NAME`, or several with commas in between.
@@ -35,7 +41,8 @@ pub(super) fn names(text: &str) -> Result<Vec<RefName>> {
 }
 
 /// The keys of a value.
-const KEYS: &str = "type, dest, name, push, tar, oci-mediatypes, compression, platform-split, attestation-prefix, mode";
+const KEYS: &str = "type, dest, name, push, tar, oci-mediatypes, compression, compression-level, force-compression, \
+                    rewrite-timestamp, annotation.KEY, platform-split, attestation-prefix, mode";
 
 /// The fields of a value, as written.
 #[derive(Default)]
@@ -48,6 +55,11 @@ struct Fields<'a> {
     split: Option<bool>,
     prefix: Option<&'a str>,
     mode: Option<&'a str>,
+    compression: Option<&'a str>,
+    level: Option<&'a str>,
+    force: bool,
+    /// The keys that begin with `annotation`, with their values.
+    annotations: Vec<(&'a str, &'a str)>,
 }
 
 impl<'a> Fields<'a> {
@@ -64,9 +76,12 @@ impl<'a> Fields<'a> {
                 "tar" => read.tar = boolean(key, value)?,
                 // What is always so may be asked for.
                 "oci-mediatypes" if value == "true" => {}
-                "compression" if value == "gzip" => {}
+                "rewrite-timestamp" if value == "true" => {}
                 "oci-mediatypes" => bail!("{field}: images are written with OCI's media types only"),
-                "compression" => bail!("{field}: layers are compressed with gzip only"),
+                "rewrite-timestamp" => bail!("{field}: with SOURCE_DATE_EPOCH, nothing in a layer is newer"),
+                "compression" => read.compression = Some(value),
+                "compression-level" => read.level = Some(value),
+                "force-compression" => read.force = boolean(key, value)?,
                 "name" => read.name = true,
                 "platform-split" => read.split = Some(boolean(key, value)?),
                 "attestation-prefix" if value.contains('/') => {
@@ -74,10 +89,51 @@ impl<'a> Fields<'a> {
                 }
                 "attestation-prefix" => read.prefix = Some(value),
                 "mode" => read.mode = Some(value),
+                // The name of an annotation is taken as it is written.
+                _ if is_annotation(key) => read.annotations.push((key.trim(), value)),
                 _ => bail!("{key}: unknown key ({KEYS})"),
             }
         }
         Ok(read)
+    }
+
+    /// How layers are packed, if something is said about it.
+    fn layers(&self) -> Result<Option<Layers>> {
+        let compression = match self.compression {
+            None if self.level.is_none() && !self.force => return Ok(None),
+            None | Some("gzip") => Compression::Gzip,
+            Some("zstd") => Compression::Zstd,
+            Some("uncompressed") => Compression::None,
+            Some(other) => bail!("compression={other}: unknown compression (gzip, zstd, uncompressed)"),
+        };
+        let most = match compression {
+            Compression::Gzip => 9,
+            Compression::Zstd => 22,
+            Compression::None => 0,
+        };
+        let level = match self.level.map(|text| (text, text.parse::<u8>())) {
+            None => None,
+            Some((text, _)) if most == 0 => bail!("compression-level={text}: nothing is compressed"),
+            Some((_, Ok(level))) if level <= most => Some(level),
+            Some((text, _)) => bail!("compression-level={text}: expected 0 to {most}"),
+        };
+        Ok(Some(Layers { packing: Packing { compression, level }, all: self.force }))
+    }
+
+    /// The annotations: `annotation.KEY`, or for other documents and for one platform `annotation-DOCUMENT[PLATFORM].KEY`.
+    fn annotations(&self) -> Result<Vec<Annotation>> {
+        let mut all = Vec::new();
+        for (key, value) in &self.annotations {
+            let Some((documents, name)) = key.split_once('.') else { bail!("{key}: expected annotation.KEY=VALUE") };
+            let document = documents["annotation".len()..].trim_start_matches('-');
+            let document = match document.strip_prefix('[') {
+                Some(platform) => format!("manifest[{platform}"),
+                None if document.is_empty() => "manifest".to_owned(),
+                None => document.to_owned(),
+            };
+            all.extend(annotations(&format!("{document}:{name}={value}"))?);
+        }
+        Ok(all)
     }
 
     fn output(&self) -> Result<Output> {
@@ -90,12 +146,19 @@ impl<'a> Fields<'a> {
                 ("platform-split", self.split.is_some()),
                 ("attestation-prefix", self.prefix.is_some()),
                 ("mode", self.mode.is_some()),
+                ("compression", self.compression.is_some()),
+                ("compression-level", self.level.is_some()),
+                ("force-compression", self.force),
+                ("annotation", !self.annotations.is_empty()),
             ] {
                 if given && !keys.contains(&key) {
                     bail!("type={} takes no {key}=", self.kind);
                 }
             }
             Ok(())
+        };
+        let image = |keys: &[&str]| {
+            takes(&[&["name", "compression", "compression-level", "force-compression", "annotation"], keys].concat())
         };
         let target = || match self.dest {
             None | Some("-") => Target::Stdout,
@@ -113,13 +176,13 @@ impl<'a> Fields<'a> {
         };
         match self.kind {
             "" => bail!("missing type=TYPE (image, registry, docker, oci, tar, local)"),
-            "image" => takes(&["push", "name"]).map(|()| if self.push { Output::Push } else { Output::Image }),
-            "registry" => takes(&["push", "name"]).map(|()| Output::Push),
+            "image" => image(&["push"]).map(|()| if self.push { Output::Push } else { Output::Image }),
+            "registry" => image(&["push"]).map(|()| Output::Push),
             // What docker would load into its store belongs into the layout here.
-            "docker" if self.dest.is_none() => takes(&["name"]).map(|()| Output::Image),
+            "docker" if self.dest.is_none() => image(&[]).map(|()| Output::Image),
             "docker" => takes(&["dest", "name"]).map(|()| Output::Archive { format: Format::Docker, to: target() }),
-            "oci" if !self.tar => takes(&["dest", "tar", "name"]).and_then(|()| Ok(Output::Layout(folder()?))),
-            "oci" => takes(&["dest", "name"]).map(|()| Output::Archive { format: Format::Oci, to: target() }),
+            "oci" if !self.tar => image(&["dest", "tar"]).and_then(|()| Ok(Output::Layout(folder()?))),
+            "oci" => image(&["dest"]).map(|()| Output::Archive { format: Format::Oci, to: target() }),
             "tar" => takes(&["dest", "platform-split", "attestation-prefix"])
                 .map(|()| Output::Tar { to: target(), arrangement: arrangement() }),
             "local" => takes(&["dest", "platform-split", "attestation-prefix", "mode"])
@@ -127,6 +190,12 @@ impl<'a> Fields<'a> {
             other => bail!("type={other}: unknown type (image, registry, docker, oci, tar, local)"),
         }
     }
+}
+
+/// Whether a key is that of an annotation.
+fn is_annotation(key: &str) -> bool {
+    let rest = key.trim().strip_prefix("annotation");
+    rest.is_some_and(|rest| rest.starts_with(['.', '-', '[']))
 }
 
 fn boolean(key: &str, value: &str) -> Result<bool> {
@@ -200,7 +269,7 @@ mod tests {
             ("type=registry", Output::Push),
             ("\"type=tar\",\"dest=a,b\"", tar(file("a,b"))),
         ] {
-            assert_eq!(output(text).unwrap(), expected, "{text}");
+            assert_eq!(output(text).unwrap().output, expected, "{text}");
         }
         for (text, expected) in [
             ("", "--output: missing type=TYPE or a folder"),
@@ -211,8 +280,8 @@ mod tests {
             ("type=tar,push=true", "type=tar takes no push="),
             (
                 "type=image,unpack=true",
-                "unpack: unknown key (type, dest, name, push, tar, oci-mediatypes, compression, platform-split, \
-                 attestation-prefix, mode)",
+                "unpack: unknown key (type, dest, name, push, tar, oci-mediatypes, compression, compression-level, \
+                 force-compression, rewrite-timestamp, annotation.KEY, platform-split, attestation-prefix, mode)",
             ),
             ("type=image,platform-split=true", "type=image takes no platform-split="),
             ("type=local,dest=o,platform-split=maybe", "platform-split=maybe: neither true nor false"),
@@ -223,10 +292,44 @@ mod tests {
             ("type=local,dest=o,mode=move", "mode=move: neither copy nor delete"),
             ("type=tar,mode=delete", "type=tar takes no mode="),
             ("type=tar,name=x", "type=tar takes no name="),
-            ("type=image,compression=zstd", "compression=zstd: layers are compressed with gzip only"),
+            ("type=image,compression=estargz", "compression=estargz: unknown compression (gzip, zstd, uncompressed)"),
+            ("type=image,compression-level=10", "compression-level=10: expected 0 to 9"),
+            ("type=oci,compression=zstd,compression-level=x", "compression-level=x: expected 0 to 22"),
+            ("type=oci,compression=uncompressed,compression-level=1", "compression-level=1: nothing is compressed"),
+            ("type=docker,dest=a,compression=zstd", "type=docker takes no compression="),
+            ("type=tar,annotation.a=b", "type=tar takes no annotation="),
+            (
+                "type=image,annotation-x.a=b",
+                "--annotation x:a=b: x: unknown document (manifest, index, manifest-descriptor, index-descriptor)",
+            ),
+            (
+                "type=image,rewrite-timestamp=false",
+                "rewrite-timestamp=false: with SOURCE_DATE_EPOCH, nothing in a layer is newer",
+            ),
         ] {
             assert_eq!(output(text).unwrap_err().root_cause().to_string(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn outputs_say_what_an_image_is_like() {
+        let form = |text: &str| output(text).unwrap().form;
+        let layers = |compression, level, all| Some(Layers { packing: Packing { compression, level }, all });
+        for (text, expected) in [
+            ("type=image", None),
+            ("type=image,compression=gzip", layers(Compression::Gzip, None, false)),
+            ("type=registry,compression=zstd,compression-level=22", layers(Compression::Zstd, Some(22), false)),
+            ("type=oci,dest=a,compression=uncompressed,force-compression=true", layers(Compression::None, None, true)),
+            ("type=oci,compression-level=9,rewrite-timestamp=true", layers(Compression::Gzip, Some(9), false)),
+        ] {
+            assert_eq!(form(text).layers, expected, "{text}");
+        }
+        let given =
+            form("type=image,annotation.org.a=b=c,annotation[linux/arm64].K=v,annotation-index.i=j").annotations;
+        let mut expected = annotations("org.a=b=c").unwrap();
+        expected.extend(annotations("manifest[linux/arm64]:K=v").unwrap());
+        expected.extend(annotations("index:i=j").unwrap());
+        assert_eq!(given, expected);
     }
 
     #[test]

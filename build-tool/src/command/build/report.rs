@@ -5,11 +5,17 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use build_tool::build::Outcome;
+use image_tool::program::caller::caller;
 use image_tool::program::pipe;
 use serde_json::{Map, json};
 
-/// Prints the image's address and the paths that were written, each on a line.
-pub(super) fn print(outcome: &Outcome) -> Result<()> {
+/// Prints the image's address and the paths that were written, each on a line. As a command of docker's, the program says what that
+/// does: with --quiet the image's ID, and else nothing.
+pub(super) fn print(outcome: &Outcome, quiet: bool) -> Result<()> {
+    if caller().is_some() {
+        let id = image_id(outcome).filter(|_| quiet);
+        return id.map_or(Ok(()), |id| pipe::print_line(&id));
+    }
     let address = outcome.address.iter().map(ToString::to_string);
     for line in address.chain(outcome.paths.iter().cloned()) {
         pipe::print_line(&line)?;
@@ -19,9 +25,12 @@ pub(super) fn print(outcome: &Outcome) -> Result<()> {
 
 /// Writes the image's ID: its config's digest, or for several platforms that of the index.
 pub(super) fn id(path: &Path, outcome: &Outcome) -> Result<()> {
+    fs::write(path, image_id(outcome).unwrap_or_default()).with_context(|| format!("--iidfile {}", path.display()))
+}
+
+fn image_id(outcome: &Outcome) -> Option<String> {
     let index = outcome.descriptor.as_ref().map(|descriptor| descriptor.digest());
-    let id = outcome.config.as_ref().or(index).map(ToString::to_string).unwrap_or_default();
-    fs::write(path, id).with_context(|| format!("--iidfile {}", path.display()))
+    outcome.config.as_ref().or(index).map(ToString::to_string)
 }
 
 /// Writes what buildx writes of a build, under its names.

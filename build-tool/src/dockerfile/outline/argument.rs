@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Location, Variable, described};
 use crate::dockerfile::expand::{self, Lookup, Quoting};
 use crate::dockerfile::instruction::{Argument, Instruction};
+use crate::dockerfile::mount::{self, Mount};
 use crate::dockerfile::plan::{Base, Plan};
-use crate::dockerfile::{Dockerfile, Step};
+use crate::dockerfile::{Dockerfile, Span, Step};
 
 /// An argument, and those that its value is made of.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ struct Used {
     names: BTreeSet<String>,
     /// The variables at its end, for the stages that begin with it.
     variables: BTreeMap<String, String>,
+    /// The mounts of its commands, and the lines of these.
+    mounts: Vec<(Span, Mount)>,
 }
 
 /// The arguments of a file.
@@ -45,7 +48,11 @@ impl<'a> Arguments<'a> {
             for Argument { name, default } in arguments {
                 let value =
                     plan.globals.iter().rev().find(|(known, _)| known == name).and_then(|(_, value)| value.clone());
-                let needs = default.as_deref().map(|default| names(default, plan.escape)).unwrap_or_default();
+                let mut needs = default.as_deref().map(|default| names(default, plan.escape)).unwrap_or_default();
+                if let Some(earlier) = globals.get(name).filter(|_| needs.contains(name)) {
+                    let Declared { needs: of_earlier, .. }: &Declared = earlier;
+                    needs.extend(of_earlier.clone());
+                }
                 globals.insert(name.clone(), Declared { variable: variable(step, name, value), needs });
             }
         }
@@ -62,6 +69,11 @@ impl<'a> Arguments<'a> {
         self.collect(self.plan.target, &mut seen, &mut BTreeSet::new(), &mut found);
         found.sort_by_key(|variable| variable.location.first_line());
         found
+    }
+
+    /// The mounts of the commands that the target needs, in the order of the file, once [`Self::of_target`] was asked.
+    pub(super) fn mounts(&self) -> impl Iterator<Item = &(Span, Mount)> {
+        self.stages.values().flat_map(|used| &used.mounts)
     }
 
     /// Adds what a stage uses, and then what it takes from; of several arguments of a name, the first one counts.
@@ -117,6 +129,12 @@ impl<'a> Arguments<'a> {
                     for argument in arguments {
                         self.declare(step, argument, &mut used);
                     }
+                }
+                Instruction::Run(run) => {
+                    let expand = |word: &str| Ok(self.expand(word, &used.variables));
+                    let mounts = run.mounts.iter().filter_map(|text| mount::parse(text, &expand).ok());
+                    let mounts: Vec<_> = mounts.map(|mount| (step.span, mount)).collect();
+                    used.mounts.extend(mounts);
                 }
                 _ => {}
             }

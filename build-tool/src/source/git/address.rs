@@ -1,6 +1,8 @@
 //! The address of a repository: `https://host/repo.git#ref:folder`, `git@host:repo`, `ssh://…`, `git://…`, and queries
 //! (`?ref=…&subdir=…`), as BuildKit reads them.
 
+use std::fmt;
+
 use percent_encoding::percent_decode_str;
 
 use crate::source::download::shown;
@@ -147,6 +149,18 @@ impl Address {
     /// The remote without user and password, for messages and for `.git/config`.
     pub fn shown(&self) -> String {
         shown(&self.remote)
+    }
+}
+
+impl fmt::Display for Address {
+    /// The address without a password, and with the reference and the folder that it names.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.shown())?;
+        match (self.reference.as_str(), self.folder.as_str()) {
+            ("", "") => Ok(()),
+            (reference, "") => write!(formatter, "#{reference}"),
+            (reference, folder) => write!(formatter, "#{reference}:{folder}"),
+        }
     }
 }
 

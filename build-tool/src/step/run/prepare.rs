@@ -5,22 +5,22 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use image_tool::beneath::Root;
 use image_tool::error::During;
 use image_tool::layer::stack::Stack;
 
+use super::view;
 use crate::cache::folder::Folder;
 use crate::dockerfile::mount::{Kind, Mount, Owner};
 use crate::run;
 use crate::run::agent::Forward;
 use crate::run::cache_mount::{CacheMount, Seed};
 use crate::run::mount::{Prepared, Source};
+use crate::source::context::Tree;
 use crate::source::files;
-use crate::source::ignore::Ignore;
 use crate::stage::layer::Layer;
 use crate::step::error::Error;
 use crate::step::session::SECRET_LIMIT;
-use crate::step::work::Work;
+use crate::step::work::{Origin, Work};
 
 /// The mounts and variables so far. Layers, caches, sockets and folders are held until the value is dropped.
 pub(super) struct Preparation<'w> {
@@ -59,12 +59,35 @@ impl<'w> Preparation<'w> {
         Ok(paths)
     }
 
-    /// The directories of a stage or an image.
-    fn lower(&mut self, from: &str) -> Result<Vec<PathBuf>, Error> {
-        match self.work.from(from)? {
-            Some(built) => self.directories(&built.draft.layers),
-            None => Ok(Vec::new()),
+    /// The directories of what a mount takes from, the lowest first, to be stacked with others.
+    fn lower(&mut self, origin: &Origin<'_>) -> Result<Vec<PathBuf>, Error> {
+        match origin {
+            Origin::Files(tree) => self.folder(tree, true),
+            Origin::Stage(built) | Origin::Image(built) => self.directories(&built.draft.layers),
+            Origin::Nothing => Ok(Vec::new()),
         }
+    }
+
+    /// The directories of a tree of files.
+    fn folder(&mut self, tree: &Tree, stacked: bool) -> Result<Vec<PathBuf>, Error> {
+        let folder = self.work.session.folder()?;
+        let directories = view::directories(tree, folder.path(), stacked)?;
+        self.folders.push(folder);
+        Ok(directories)
+    }
+
+    /// The source of a bind mount. A context is bound where it lies, if it can be.
+    fn bind(&mut self, from: Option<&str>, source: &str, read_only: bool) -> Result<Source, Error> {
+        let origin = self.work.origin(from)?;
+        let Origin::Files(tree) = origin else {
+            return Ok(Source::Layers { lower: self.lower(&origin)?, path: files::inside(source) });
+        };
+        let found = tree.files.sources(source)?;
+        let path = found.first().map(|source| source.path.clone()).unwrap_or_default();
+        Ok(match <[PathBuf; 1]>::try_from(self.folder(tree, !read_only)?) {
+            Ok([root]) => Source::Bind { root, path },
+            Err(lower) => Source::Layers { lower, path },
+        })
     }
 
     /// Mounts a script, written into `folder`, for the shell to start.
@@ -113,7 +136,10 @@ impl<'w> Preparation<'w> {
         let name = self.work.cache_name(mount)?;
         if self.caches.get(&name).is_some_and(CacheMount::is_new) {
             let seed = match from {
-                Some(from) => Some(Seed { lower: self.lower(from)?, path: source.clone() }),
+                Some(from) => {
+                    let lower = self.lower(&self.work.origin(Some(from))?)?;
+                    Some(Seed { lower, path: source.clone() })
+                }
                 None => None,
             };
             self.caches.get(&name).map_or(Ok(()), |cache| cache.fill(*owner, seed))?;
@@ -124,14 +150,7 @@ impl<'w> Preparation<'w> {
     fn mount(&mut self, mount: &Mount, folder: &Path) -> Result<(), Error> {
         let Mount { kind, target, read_only } = mount;
         let source = match kind {
-            Kind::Bind { from: None, source } => {
-                let found = self.work.session.context.files().sources(source)?;
-                let path = found.first().map(|source| source.path.clone()).unwrap_or_default();
-                Source::Bind { root: self.context()?, path }
-            }
-            Kind::Bind { from: Some(from), source } => {
-                Source::Layers { lower: self.lower(from)?, path: files::inside(source) }
-            }
+            Kind::Bind { from, source } => self.bind(from.as_deref(), source, *read_only)?,
             Kind::Cache { .. } => Source::Cache(self.cache(mount)?.unwrap_or_default()),
             Kind::Tmpfs { size } => Source::Tmpfs(*size),
             Kind::Secret { id, required, env, owner } => {
@@ -190,24 +209,5 @@ impl<'w> Preparation<'w> {
         let target = if target.is_empty() { format!("/run/secrets/{name}") } else { target.to_owned() };
         let (owner, mode) = ((owner.uid.unwrap_or(0), owner.gid.unwrap_or(0)), owner.mode.unwrap_or(0o400));
         self.mounts.push(Prepared { target, read_only: true, source: Source::Secret { bytes, owner, mode } });
-    }
-
-    /// A directory with the context's files: the context itself, or a copy without what `.dockerignore` excludes.
-    fn context(&mut self) -> Result<PathBuf, Error> {
-        let context = &self.work.session.context;
-        let files = context.files();
-        if files.ignores_nothing() {
-            return Ok(context.path().canonicalize().during("open", context.path())?);
-        }
-        let folder = self.work.session.folder()?;
-        let root = Root::open(folder.path())?;
-        for source in files.sources(".")? {
-            for found in files.walk(&source, &Ignore::default())? {
-                files.copy_to(&found, &root)?;
-            }
-        }
-        let path = folder.path().to_owned();
-        self.folders.push(folder);
-        Ok(path)
     }
 }
