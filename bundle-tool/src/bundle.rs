@@ -14,12 +14,13 @@ mod remove;
 pub mod unit;
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use image_tool::error::During as _;
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -190,13 +191,12 @@ impl Bundle {
     /// Gives the container another name. Its folder stays where it is, since a supervisor may work in it, and so does its id for the runtime.
     pub fn rename(&self, bundles: &Path, name: &ContainerName) -> Result<(), Error> {
         let place = bundles.join(name.as_str());
-        let taken = |path: PathBuf| Error::NameInUse { name: name.to_string(), path };
         let path = std::path::absolute(&self.path).during("find", &self.path)?;
+        // As long as it is locked, both names are its own.
+        let folder = File::open(&path).during("open", &path)?;
+        rustix::fs::flock(&folder, FlockOperation::LockExclusive).map_err(io::Error::from).during("lock", &path)?;
         if place != path {
-            match std::os::unix::fs::symlink(&path, &place) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(taken(place)),
-                result => result.during("create", &place)?,
-            }
+            draft::link(bundles, &place, &path, name)?;
         }
         let (old, runtime_id) = (bundles.join(self.name()), self.runtime_id());
         let mut config = self.config.clone();
