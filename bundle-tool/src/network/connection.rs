@@ -111,14 +111,11 @@ impl Networks {
             result: None,
             plan: Plan { others: Vec::new(), ..plan.clone() },
             interface: interface.into(),
-            native: false,
+            // From the first, so that what a kill leaves is not taken down by plugins, which would make tables of their own for it.
+            native: native::Network::of(network, &self.addresses()).is_some(),
             proxy: None,
             hosts: Vec::new(),
         };
-        // A random name was not known when the plan was made.
-        if !record.plan.names.iter().any(|name| name == newcomer.name) {
-            record.plan.names.insert(0, newcomer.name.into());
-        }
         let folder = self.place(&record.id);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).during("create", &folder)?;
         self.write(&record)?;
@@ -161,8 +158,6 @@ impl Networks {
     /// Brings a network up without plugins; `None` if that cannot be.
     fn add(&self, record: &mut Record, network: &Conflist, namespace: &Path) -> Result<Option<Value>, Error> {
         let Some(native) = native::Network::of(network, &self.addresses()) else { return Ok(None) };
-        record.native = true;
-        self.write(record)?;
         let ports = record.plan.mappings()?;
         let ips: Vec<IpAddr> = [record.plan.ip, record.plan.ip6].into_iter().flatten().collect();
         let same = |other: &Record| other.native && !other.is_same(record) && is_of(other, network);

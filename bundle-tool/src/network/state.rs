@@ -104,6 +104,18 @@ impl Networks {
         Ok(())
     }
 
+    /// Gives a container another name, by which the others of its networks find it from now on.
+    pub fn rename(&self, id: &str, name: &str) -> Result<(), Error> {
+        if !self.place(id).exists() {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        for record in self.records_of(id) {
+            self.write(&Record { name: name.into(), ..record })?;
+        }
+        self.refresh(None)
+    }
+
     /// Takes a container's network down, if it is up.
     pub fn down(&self, id: &str) -> Result<(), Error> {
         if !self.place(id).exists() {
@@ -290,6 +302,13 @@ pub(super) fn is_of(record: &Record, network: &Conflist) -> bool {
     record.plan.network == network.name
         && Conflist::from_value(&record.network)
             .is_ok_and(|other| other.bridge() == network.bridge() && other.leases() == network.leases())
+}
+
+/// Whether two containers are on one network.
+pub(super) fn share_network(one: &Record, other: &Record) -> bool {
+    one.plan.network == other.plan.network
+        && (one.network == other.network
+            || Conflist::from_value(&other.network).is_ok_and(|network| is_of(one, &network)))
 }
 
 /// Changes a hosts file in place: it must stay the same file, since it is mounted into a container.
