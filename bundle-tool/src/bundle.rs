@@ -220,6 +220,11 @@ impl Bundle {
         self.path.join(path)
     }
 
+    /// The folder of what the container has written, if its root file system is an overlay.
+    pub fn upper(&self) -> PathBuf {
+        writable(&self.path).join("upper")
+    }
+
     /// The diff ids of the layers beneath the writable one, lowest first; `None` if the root file system is a copy of the image.
     pub fn layers(&self) -> Result<Option<Vec<String>>, Error> {
         let file = self.path.join(LAYERS);
@@ -268,15 +273,33 @@ pub const IMAGES: &str = "images";
 /// The folder in a bundle that holds a shareable /dev/shm.
 pub const SHM: &str = "shm";
 
+/// The file in a bundle that holds the file system of a writable layer of limited size.
+pub const SIZED: &str = "writable.ext4";
+
+/// The folder in a bundle where that file system is mounted.
+const WRITABLE: &str = "writable";
+
+/// The folder that holds a bundle's writable layer, `upper`, and what overlayfs needs beside it, `work`: the bundle's own, or that of a file
+/// system of limited size.
+pub fn writable(folder: &Path) -> PathBuf {
+    if folder.join(SIZED).exists() { folder.join(WRITABLE) } else { folder.to_owned() }
+}
+
 /// The folder in which an overlay is tried before layers are stored for one; its mount point is `target` in it.
 pub const PROBE: &str = "probe";
 
-/// Unmounts a bundle's root file system, its shareable /dev/shm, and what a killed creation was trying.
+/// Unmounts a bundle's root file system with its writable layer, its shareable /dev/shm, and what a killed creation was trying.
 fn unmount(folder: &Path, rootfs: &Path, lazily: bool) -> Result<(), rootfs::Error> {
-    rootfs::unmount(rootfs, lazily)?;
+    unmount_rootfs(folder, rootfs, lazily)?;
     rootfs::unmount(&folder.join(PROBE).join("target"), true)?;
     // Lazily: a container that shares the memory has a mount of its own.
     rootfs::unmount(&folder.join(SHM), true).map(drop)
+}
+
+/// Unmounts a bundle's root file system, and its writable layer if that is a file system of its own. Returns false if neither was mounted.
+pub(crate) fn unmount_rootfs(folder: &Path, rootfs: &Path, lazily: bool) -> Result<bool, rootfs::Error> {
+    let unmounted = rootfs::unmount(rootfs, lazily)?;
+    Ok(rootfs::unmount(&folder.join(WRITABLE), lazily)? || unmounted)
 }
 
 /// The file that lists the diff ids of the layers beneath the writable one, lowest first.

@@ -17,6 +17,7 @@ mod link;
 mod mount_point;
 mod networks;
 mod preparation;
+mod quota;
 pub mod removal;
 mod request;
 mod settings;
@@ -143,7 +144,7 @@ fn make(home: &Home, request: &Request) -> Result<Made, Error> {
     }
     let mut fresh = Fresh::new(home)?;
     let spec = plan.spec(draft.path(), draft.name(), &tree, Some(&mut fresh))?;
-    tree.finish(spec.mounts().as_deref().unwrap_or_default())?;
+    tree.finish(spec.mounts().as_deref().unwrap_or_default(), request.size)?;
     files::make_workdir(draft.path(), spec.process().as_ref().map(|process| process.cwd().as_path()))?;
     if let Some(path) = &request.cidfile {
         files::write_new(path, plan.id.as_bytes())?;

@@ -441,3 +441,27 @@ fn a_user_without_a_session_has_a_folder_of_its_own() {
     assert_eq!(docker("run --rm bb:1 /bin/busybox echo ran").ok(), "ran\n");
     assert_eq!(work.sh(&format!("stat -c '%u %a' {folder}; rm -r {folder}")).ok(), format!("{user} 700\n"));
 }
+
+#[test]
+fn a_writable_layer_of_a_size_is_full_at_that_size_and_leaves_nothing() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry.address());
+    work.sh("docker pull -q busybox").ok();
+    let fill = "dd if=/dev/zero of=/big bs=1M count=32; echo $?; [ $(wc -c </big) -lt 16777216 ] && echo small";
+    let run = format!("docker run --network none --storage-opt size=16m --name q1 busybox sh -c '{fill}'");
+    let output = work.sh(&run);
+    assert!(output.stdout == "1\nsmall\n" && output.stderr.contains("No space left on device"), "{output}");
+    assert_eq!(work.sh("docker inspect -f '{{.HostConfig.StorageOpt}}' q1").ok(), "map[size:16m]\n");
+    assert_eq!(work.sh("docker diff q1").ok(), "A /big\n");
+    // As after a reboot, nothing is mounted: what reads the layer and what starts the container mount it again.
+    let reboot = "for path in rootfs writable; do umount \"$(bundle-tool find q1)/$path\"; done";
+    work.sh(reboot).ok();
+    assert_eq!(work.sh("docker diff q1").ok(), "A /big\n");
+    work.sh("umount \"$(bundle-tool find q1)/writable\"").ok();
+    assert_eq!(work.sh("docker start -a q1 2>/dev/null; docker wait q1").ok(), "1\nsmall\n0\n");
+    work.sh("docker rm q1").ok();
+    assert_eq!(
+        work.sh("grep -F \"$(readlink -f ..)\" /proc/mounts; losetup -a | grep -F \"$(readlink -f ..)\"").stdout,
+        ""
+    );
+}

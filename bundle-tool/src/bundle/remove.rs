@@ -8,7 +8,7 @@ use image_tool::error::During as _;
 use rustix::fs::FlockOperation;
 
 use super::name::ContainerName;
-use super::{Bundle, Error, IMAGES, LAYERS, PROBE, SHM, UNFINISHED, resolve, unmount};
+use super::{Bundle, Error, IMAGES, LAYERS, PROBE, SHM, SIZED, UNFINISHED, WRITABLE, resolve, unmount};
 use crate::rootfs;
 
 /// Removes a bundle: its mounts, its folder, its name. Parts that do not exist are skipped.
@@ -73,12 +73,14 @@ pub fn remove_unfinished(bundles: &Path, text: &str) -> Result<bool, Error> {
 
 /// Whether a folder holds nothing but parts of a bundle, at least one of them.
 fn is_remainder(path: &Path) -> bool {
-    const PARTS: [&str; 14] = [
+    const PARTS: [&str; 16] = [
         UNFINISHED,
         IMAGES,
         LAYERS,
         PROBE,
         SHM,
+        SIZED,
+        WRITABLE,
         "empty",
         "hostname",
         "hosts",

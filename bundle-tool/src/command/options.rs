@@ -154,6 +154,7 @@ impl Options {
             bundle: self.bundle,
             by_id: docker,
             copy: self.copy,
+            size: self.files.size()?,
             options,
             user: self.program.user.clone(),
             groups: self.program.group_add.clone(),

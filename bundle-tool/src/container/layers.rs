@@ -18,8 +18,9 @@ use image_tool::layer::stack::{self, Stack};
 use image_tool::layout::{Image, Layout};
 use oci_spec::runtime::Mount;
 
-use super::{Error, joined, link, mount_point};
+use super::{Error, joined, link, mount_point, quota};
 use crate::bundle::{self, Bundle, LAYERS, annotation};
+use crate::option::Refused;
 use crate::rootfs::{self, Overlay};
 use crate::volume::Store;
 
@@ -91,7 +92,7 @@ impl Tree {
     fn mount(&self, top: &str) -> Result<(), Error> {
         let layers = self.layers.as_ref().map(|(stack, _)| stack.lower()).unwrap_or_default();
         let init = self.folder.join(INIT);
-        make_like(&self.folder.join(top), &layers)?;
+        make_like(&place(&self.folder, top).join(top), &layers)?;
         let mut lower = layers;
         if top != INIT && init.exists() {
             lower.push(init);
@@ -99,12 +100,17 @@ impl Tree {
         overlay(&self.folder, lower, top)
     }
 
-    /// Creates the mount points and the files of docker that the image lacks, and mounts the root file system as the container gets it.
-    pub(super) fn finish(&self, mounts: &[Mount]) -> Result<(), Error> {
+    /// Creates the mount points and the files of docker that the image lacks, and mounts the root file system as the container gets it: with
+    /// a writable layer of `size` bytes, if that is given.
+    pub(super) fn finish(&self, mounts: &[Mount], size: Option<u64>) -> Result<(), Error> {
         let root = self.root()?;
         let mut made = mount_point::make(&root, mounts)?;
         made.extend(mount_point::furnish(&root)?);
         let Some((_, diff_ids)) = &self.layers else {
+            if size.is_some() {
+                let reason = "needs an overlay, and this root file system is a copy of the image";
+                return Err(Refused::new("--storage-opt size", reason).into());
+            }
             let text: String = made.iter().map(|path| format!("{}\n", path.display())).collect();
             let path = self.folder.join(MADE);
             return Ok(fs::write(&path, text).during("write", &path)?);
@@ -119,6 +125,9 @@ impl Tree {
         let text: String = diff_ids.iter().map(|diff_id| format!("{diff_id}\n")).collect();
         let path = self.folder.join(LAYERS);
         fs::write(&path, text).during("write", &path)?;
+        if let Some(size) = size {
+            quota::make(&self.folder, size)?;
+        }
         self.mount("upper")
     }
 }
@@ -128,6 +137,11 @@ const INIT: &str = "init";
 
 /// The file that lists what was created in a plain tree beside the image's files, which are not changes of the container.
 pub(crate) const MADE: &str = "mount-points";
+
+/// The folder of a writable layer and its work directory.
+fn place(folder: &Path, top: &str) -> PathBuf {
+    if top == INIT { folder.to_owned() } else { bundle::writable(folder) }
+}
 
 fn make(path: &Path, mode: u32) -> Result<(), Error> {
     match fs::DirBuilder::new().mode(mode).create(path) {
@@ -156,7 +170,8 @@ fn make_like(path: &Path, layers: &[PathBuf]) -> Result<(), Error> {
 }
 
 fn overlay(folder: &Path, mut lower: Vec<PathBuf>, top: &str) -> Result<(), Error> {
-    let work = folder.join("work");
+    let place = place(folder, top);
+    let work = place.join("work");
     make(&work, 0o700)?;
     if lower.is_empty() {
         // An image without layers (FROM scratch): overlayfs needs one, so it gets an empty one.
@@ -164,7 +179,7 @@ fn overlay(folder: &Path, mut lower: Vec<PathBuf>, top: &str) -> Result<(), Erro
         make(&none, 0o755)?;
         lower.push(none);
     }
-    let overlay = Overlay::new(lower).writable(folder.join(top), work);
+    let overlay = Overlay::new(lower).writable(place.join(top), work);
     let overlay = if top == INIT { overlay.volatile() } else { overlay };
     Ok(overlay.mount(&folder.join("rootfs"))?)
 }
@@ -238,6 +253,7 @@ fn mount_rootfs(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
         stack::Error::Cache(cache::Error::Missing { diff_id }) => missing(&diff_id),
         error => error.into(),
     })?;
+    quota::mount(bundle.path())?;
     let mut lower = stack.lower();
     let init = bundle.path().join(INIT);
     if init.exists() {
@@ -249,7 +265,7 @@ fn mount_rootfs(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
 
 /// Unmounts a bundle's root file system, and its image if no other bundle uses it. Returns false if it was not mounted.
 pub fn unmount(home: &Home, bundle: &Bundle, lazily: bool) -> Result<bool, Error> {
-    let unmounted = rootfs::unmount(&bundle.rootfs(), lazily)?;
+    let unmounted = bundle::unmount_rootfs(bundle.path(), &bundle.rootfs(), lazily)?;
     stack::sweep(&Cache::of(home));
     Ok(unmounted)
 }

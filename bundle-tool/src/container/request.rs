@@ -29,6 +29,8 @@ pub struct Request {
     pub by_id: bool,
     /// Whether to make a plain tree even if an overlay can be mounted.
     pub copy: bool,
+    /// The most that the container may write beside volumes, in bytes; absent for no limit.
+    pub size: Option<u64>,
     pub options: Options,
     pub user: Option<String>,
     pub groups: Vec<String>,
