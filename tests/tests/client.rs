@@ -76,6 +76,27 @@ fn exec_needs_a_container_that_runs_and_its_detach_keys_leave_the_program() {
 }
 
 #[test]
+fn detach_keys_leave_a_container_running() {
+    let work = work();
+    work.sh("docker run -dit --network none --name w10c1 bb:1 sh").ok();
+    let attach = |options: &[&str], keys: &str| {
+        let mut command = work.command("docker");
+        command.arg("attach").args(options).arg("w10c1");
+        let mut terminal = Pty::spawn(&command);
+        terminal.send("echo $((6 * 7))\n");
+        terminal.expect("42");
+        terminal.send(keys);
+        let (_, status) = terminal.finish();
+        assert!(status.success(), "{options:?}: {status}");
+    };
+    attach(&[], "\x10\x11");
+    attach(&["--detach-keys", "ctrl-x,y"], "x\x18y");
+    attach(&["--detach-keys=a"], "a");
+    assert_eq!(work.sh("docker inspect -f '{{.State.Running}}' w10c1").ok(), "true\n");
+    work.sh("docker rm -f w10c1").ok();
+}
+
+#[test]
 fn options_may_be_long_short_glued_or_behind_the_operands() {
     let work = work();
     for words in ["stop --time 0", "stop --time=0", "stop -t0", "kill --signal=KILL", "kill -sKILL", "restart -t=0"] {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::cni::{self, Conflist};
 use super::native::{self, Failure, Member, Wish};
 use super::record::{self, Record};
-use super::state::{Networks, Newcomer, edit, is_of};
+use super::state::{Networks, Newcomer, edit};
 use super::{Error, Plan, firewall, host, names, proxy};
 use crate::rootfs;
 
@@ -49,7 +49,7 @@ impl Networks {
     pub fn connect(&self, newcomer: &Newcomer<'_>, plan: &Plan, network: &Conflist) -> Result<(), Error> {
         let _lock = self.lock()?;
         let own = self.records_of(newcomer.id);
-        if own.iter().any(|record| is_of(record, network)) {
+        if own.iter().any(|record| record.is_of(network)) {
             return Err(Error::Connected { network: network.name.clone(), container: newcomer.name.into() });
         }
         let free = (0..).map(record::interface).find(|name| own.iter().all(|record| record.interface != *name));
@@ -160,7 +160,7 @@ impl Networks {
         let Some(native) = native::Network::of(network, &self.addresses()) else { return Ok(None) };
         let ports = record.plan.mappings()?;
         let ips: Vec<IpAddr> = [record.plan.ip, record.plan.ip6].into_iter().flatten().collect();
-        let same = |other: &Record| other.native && !other.is_same(record) && is_of(other, network);
+        let same = |other: &Record| other.native && !other.is_same(record) && other.is_of(network);
         let others = self.records().into_iter().filter(same);
         let others: Vec<_> =
             others.map(|other| (other.plan.mappings().unwrap_or_default(), other.addresses())).collect();
@@ -233,7 +233,7 @@ impl Networks {
         if record.native {
             let foreign = || Error::Conflist { path: self.file(record), reason: "not a network of this tool".into() };
             let native = native::Network::of(network, &self.addresses()).ok_or_else(foreign)?;
-            let last = !self.records().iter().any(|other| !other.is_same(record) && is_of(other, network));
+            let last = !self.records().iter().any(|other| !other.is_same(record) && other.is_of(network));
             let own = network.bridge().is_some_and(|bridge| self.is_own(bridge));
             let ports = record.plan.mappings()?;
             let member = Member { id: &record.id, interface: &record.interface, ports: &ports };
@@ -251,7 +251,7 @@ impl Networks {
 
     /// Removes what is left after the last container of a network: the bridge, and what plugins leave in the firewall.
     fn sweep(&self, network: &Conflist) {
-        if self.records().iter().any(|record| is_of(record, network)) {
+        if self.records().iter().any(|record| record.is_of(network)) {
             return;
         }
         if let Some(bridge) = network.bridge() {

@@ -5,7 +5,6 @@
 
 use super::files;
 use super::record::Record;
-use super::state::share_network;
 
 /// The network whose containers know each other by `--link` alone, as in docker.
 const LINKS_ONLY: &str = "bridge";
@@ -13,7 +12,7 @@ const LINKS_ONLY: &str = "bridge";
 /// The lines that belong into the hosts file of `own`: its own address, names for the host, and other containers of its network.
 pub(super) fn lines(own: &Record, all: &[Record]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    let others = all.iter().filter(|other| other.id != own.id && share_network(own, other));
+    let others = all.iter().filter(|other| other.id != own.id && own.shares_network(other));
     for other in others {
         let names = names(own, other);
         if !names.is_empty() {

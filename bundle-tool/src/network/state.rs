@@ -141,7 +141,7 @@ impl Networks {
 
     /// The name of a container that uses a network; `None` if none does. Networks of another home may have the same name.
     pub fn user(&self, network: &Conflist) -> Option<String> {
-        let same = |record: &Record| is_of(record, network);
+        let same = |record: &Record| record.is_of(network);
         self.records().into_iter().find(same).map(|record| record.name)
     }
 
@@ -295,20 +295,6 @@ impl Networks {
         let new = path.with_extension("new");
         Ok(fs::write(&new, json).and_then(|()| fs::rename(&new, &path)).during("write", &path)?)
     }
-}
-
-/// Whether a container is on this network. Those of two homes may have one name, but not one bridge.
-pub(super) fn is_of(record: &Record, network: &Conflist) -> bool {
-    record.plan.network == network.name
-        && Conflist::from_value(&record.network)
-            .is_ok_and(|other| other.bridge() == network.bridge() && other.leases() == network.leases())
-}
-
-/// Whether two containers are on one network.
-pub(super) fn share_network(one: &Record, other: &Record) -> bool {
-    one.plan.network == other.plan.network
-        && (one.network == other.network
-            || Conflist::from_value(&other.network).is_ok_and(|network| is_of(one, &network)))
 }
 
 /// Changes a hosts file in place: it must stay the same file, since it is mounted into a container.
