@@ -155,6 +155,7 @@ impl Options {
             by_id: docker,
             copy: self.copy,
             size: self.files.size()?,
+            ids: self.security.ids()?,
             options,
             user: self.program.user.clone(),
             groups: self.program.group_add.clone(),

@@ -21,7 +21,7 @@ use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Image, Layout};
 use rustix::fs::FileType;
 
-use super::{layers, mount_point, quota};
+use super::{layers, mount_point, quota, userns};
 use crate::bundle::annotation;
 use crate::bundle::{self, Bundle};
 use crate::option::Refused;
@@ -89,6 +89,7 @@ fn upper(bundle: &Bundle) -> Result<Root, Error> {
 
 /// Writes the changes as a layer's tar archive: the writable layer of an overlay, or how a plain tree differs from its image.
 pub fn write<W: Write>(bundle: &Bundle, output: W, options: &diff::Options) -> Result<W, Error> {
+    let options = &diff::Options { owners: userns::owners(bundle), ..options.clone() };
     if bundle.layers()?.is_some() {
         return Ok(diff::upper(&upper(bundle)?, output, options)?);
     }
