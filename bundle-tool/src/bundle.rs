@@ -402,6 +402,12 @@ mod tests {
         assert!(!elsewhere.exists() && fs::symlink_metadata(bundles.join("linked")).is_err());
         fs::create_dir_all(bundles.join("mine/rootfs")).unwrap();
         fs::write(bundles.join("mine/precious"), "").unwrap();
+        fs::create_dir(bundles.join("begun")).unwrap();
+        assert!(remove_unfinished(&bundles, "begun").unwrap() && !bundles.join("begun").exists());
+        let empty = folder.path().join("empty");
+        fs::create_dir(&empty).unwrap();
+        std::os::unix::fs::symlink(&empty, bundles.join("linked")).unwrap();
+        assert!(!remove_unfinished(&bundles, "linked").unwrap() && empty.exists(), "an empty folder of somebody's");
         assert!(!remove_unfinished(&bundles, "mine").unwrap() && bundles.join("mine/precious").exists());
         fs::create_dir_all(folder.path().join("other/rootfs")).unwrap();
         let other = folder.path().join("other");

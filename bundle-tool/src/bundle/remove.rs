@@ -54,7 +54,7 @@ pub fn remove_unfinished(bundles: &Path, text: &str) -> Result<bool, Error> {
     let path = place(bundles, text);
     let mut any = false;
     // A folder has a bundle's name, or the mark of one.
-    let ours = path.join(UNFINISHED).exists() || (named && is_remainder(&path));
+    let ours = path.join(UNFINISHED).exists() || (named && (is_remainder(&path) || is_begun(bundles, &path)));
     if ours && !path.join("config.json").exists() {
         // A locked one is still being created.
         let folder = File::open(&path).during("open", &path)?;
@@ -69,6 +69,12 @@ pub fn remove_unfinished(bundles: &Path, text: &str) -> Result<bool, Error> {
         any |= remove_names(bundles, folder)?;
     }
     Ok(any)
+}
+
+/// Whether a folder was made for a bundle by a creation that was killed in its first instant. An empty one elsewhere may be somebody's.
+fn is_begun(bundles: &Path, path: &Path) -> bool {
+    let is_empty = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    is_empty && std::path::absolute(bundles).is_ok_and(|bundles| path.parent() == Some(&bundles))
 }
 
 /// Whether a folder holds nothing but parts of a bundle, at least one of them.
