@@ -14,12 +14,13 @@ mod remove;
 pub mod unit;
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use image_tool::error::During as _;
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -190,13 +191,12 @@ impl Bundle {
     /// Gives the container another name. Its folder stays where it is, since a supervisor may work in it, and so does its id for the runtime.
     pub fn rename(&self, bundles: &Path, name: &ContainerName) -> Result<(), Error> {
         let place = bundles.join(name.as_str());
-        let taken = |path: PathBuf| Error::NameInUse { name: name.to_string(), path };
         let path = std::path::absolute(&self.path).during("find", &self.path)?;
+        // As long as it is locked, both names are its own.
+        let folder = File::open(&path).during("open", &path)?;
+        rustix::fs::flock(&folder, FlockOperation::LockExclusive).map_err(io::Error::from).during("lock", &path)?;
         if place != path {
-            match std::os::unix::fs::symlink(&path, &place) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(taken(place)),
-                result => result.during("create", &place)?,
-            }
+            draft::link(bundles, &place, &path, name)?;
         }
         let (old, runtime_id) = (bundles.join(self.name()), self.runtime_id());
         let mut config = self.config.clone();
@@ -218,6 +218,11 @@ impl Bundle {
     pub fn rootfs(&self) -> PathBuf {
         let path = self.config.pointer("/root/path").and_then(Value::as_str).unwrap_or("rootfs");
         self.path.join(path)
+    }
+
+    /// The folder of what the container has written, if its root file system is an overlay.
+    pub fn upper(&self) -> PathBuf {
+        writable(&self.path).join("upper")
     }
 
     /// The diff ids of the layers beneath the writable one, lowest first; `None` if the root file system is a copy of the image.
@@ -268,15 +273,33 @@ pub const IMAGES: &str = "images";
 /// The folder in a bundle that holds a shareable /dev/shm.
 pub const SHM: &str = "shm";
 
+/// The file in a bundle that holds the file system of a writable layer of limited size.
+pub const SIZED: &str = "writable.ext4";
+
+/// The folder in a bundle where that file system is mounted.
+const WRITABLE: &str = "writable";
+
+/// The folder that holds a bundle's writable layer, `upper`, and what overlayfs needs beside it, `work`: the bundle's own, or that of a file
+/// system of limited size.
+pub fn writable(folder: &Path) -> PathBuf {
+    if folder.join(SIZED).exists() { folder.join(WRITABLE) } else { folder.to_owned() }
+}
+
 /// The folder in which an overlay is tried before layers are stored for one; its mount point is `target` in it.
 pub const PROBE: &str = "probe";
 
-/// Unmounts a bundle's root file system, its shareable /dev/shm, and what a killed creation was trying.
+/// Unmounts a bundle's root file system with its writable layer, its shareable /dev/shm, and what a killed creation was trying.
 fn unmount(folder: &Path, rootfs: &Path, lazily: bool) -> Result<(), rootfs::Error> {
-    rootfs::unmount(rootfs, lazily)?;
+    unmount_rootfs(folder, rootfs, lazily)?;
     rootfs::unmount(&folder.join(PROBE).join("target"), true)?;
     // Lazily: a container that shares the memory has a mount of its own.
     rootfs::unmount(&folder.join(SHM), true).map(drop)
+}
+
+/// Unmounts a bundle's root file system, and its writable layer if that is a file system of its own. Returns false if neither was mounted.
+pub(crate) fn unmount_rootfs(folder: &Path, rootfs: &Path, lazily: bool) -> Result<bool, rootfs::Error> {
+    let unmounted = rootfs::unmount(rootfs, lazily)?;
+    Ok(rootfs::unmount(&folder.join(WRITABLE), lazily)? || unmounted)
 }
 
 /// The file that lists the diff ids of the layers beneath the writable one, lowest first.
@@ -379,6 +402,12 @@ mod tests {
         assert!(!elsewhere.exists() && fs::symlink_metadata(bundles.join("linked")).is_err());
         fs::create_dir_all(bundles.join("mine/rootfs")).unwrap();
         fs::write(bundles.join("mine/precious"), "").unwrap();
+        fs::create_dir(bundles.join("begun")).unwrap();
+        assert!(remove_unfinished(&bundles, "begun").unwrap() && !bundles.join("begun").exists());
+        let empty = folder.path().join("empty");
+        fs::create_dir(&empty).unwrap();
+        std::os::unix::fs::symlink(&empty, bundles.join("linked")).unwrap();
+        assert!(!remove_unfinished(&bundles, "linked").unwrap() && empty.exists(), "an empty folder of somebody's");
         assert!(!remove_unfinished(&bundles, "mine").unwrap() && bundles.join("mine/precious").exists());
         fs::create_dir_all(folder.path().join("other/rootfs")).unwrap();
         let other = folder.path().join("other");

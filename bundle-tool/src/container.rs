@@ -17,12 +17,14 @@ mod link;
 mod mount_point;
 mod networks;
 mod preparation;
+mod quota;
 pub mod removal;
 mod request;
 mod settings;
 pub mod status;
 pub mod stored;
 pub mod update;
+pub mod userns;
 
 use std::fs;
 use std::path::PathBuf;
@@ -49,7 +51,7 @@ use crate::volume;
 pub use host::id_ranges;
 pub use joined::Joins;
 pub use layers::{mount, unmount};
-pub use networks::{ConnectionError, conflist, create_network, join_network, leave_network, network_folders};
+pub use networks::{ConnectionError, conflist, create_network, join_network, leave_network, network_folders, rename};
 pub use request::{Connection, Request};
 
 /// Why a bundle cannot be made or mounted.
@@ -136,15 +138,19 @@ fn make(home: &Home, request: &Request) -> Result<Made, Error> {
     let by_id = request.by_id.then(|| home.bundles().join(&plan.id));
     let draft = Draft::create(&home.bundles(), request.name.clone(), request.bundle.as_deref().or(by_id.as_deref()))?;
     let mut made = Made { bundle: draft.shown().to_owned(), notes: plan.notes.clone() };
-    let tree = Tree::make(home, draft.path(), &plan.subject.layout, &plan.subject.image, request.copy)?;
+    let tree = Tree::make(home, draft.path(), plan.subject.image(), request)?;
     made.notes.extend(tree.note());
     if request.shareable {
         layers::mount_shm(draft.path(), request.options.shm_size)?;
     }
     let mut fresh = Fresh::new(home)?;
     let spec = plan.spec(draft.path(), draft.name(), &tree, Some(&mut fresh))?;
-    tree.finish(spec.mounts().as_deref().unwrap_or_default())?;
-    files::make_workdir(draft.path(), spec.process().as_ref().map(|process| process.cwd().as_path()))?;
+    tree.finish(spec.mounts().as_deref().unwrap_or_default(), request.size)?;
+    let workdir = spec.process().as_ref().map(|process| process.cwd().as_path());
+    files::make_workdir(draft.path(), workdir, request.ids.as_ref())?;
+    if let Some(ids) = &request.ids {
+        ids.open_way(home, draft.path())?;
+    }
     if let Some(path) = &request.cidfile {
         files::write_new(path, plan.id.as_bytes())?;
     }
@@ -176,7 +182,7 @@ pub fn spec(home: &Home, request: &Request) -> Result<Vec<u8>, Error> {
         Some(path) => std::path::absolute(path).during("find", path)?,
         None => home.bundles().join(name.as_str()),
     };
-    let tree = Tree::make(home, draft.path(), &plan.subject.layout, &plan.subject.image, request.copy)?;
+    let tree = Tree::make(home, draft.path(), plan.subject.image(), request)?;
     let spec = plan.spec(&shown, &name, &tree, None);
     drop(draft);
     // Fails if another draft is there.

@@ -184,7 +184,7 @@ pub struct Plan {
     /// A fixed MAC address; absent if the kernel chooses one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
-    /// The names by which other containers of the network find this one.
+    /// Further names, beside its own, by which other containers of the network find this one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
     /// Names for the host's address on the network (`--add-host NAME:host-gateway`).

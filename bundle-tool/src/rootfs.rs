@@ -10,6 +10,7 @@
 //!
 //! `user` looks up names in the /etc/passwd of such a tree. This room knows no other.
 
+pub mod mapping;
 pub mod user;
 
 use std::fs;
@@ -25,6 +26,8 @@ pub use image_tool::layer::owner::in_user_namespace;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags};
+
+use self::mapping::Mapping;
 
 /// Why a root file system cannot be mounted or unmounted.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +61,9 @@ pub enum Error {
         /// The mount point in use.
         target: PathBuf,
     },
+    /// The kernel does not map the ids of layers.
+    #[error("this kernel cannot map the ids of an overlay's layers, which needs Linux 5.19")]
+    NotMapped(#[source] io::Error),
     /// An operation that the kernel refused for another reason.
     #[error(transparent)]
     Io(#[from] image_tool::error::Io),
@@ -85,6 +91,8 @@ pub struct Overlay {
     lower: Vec<PathBuf>,
     writable: Option<(PathBuf, PathBuf)>,
     volatile: bool,
+    /// The layers of `lower` whose ids are mapped, and how.
+    mapped: Option<(Mapping, Vec<PathBuf>)>,
 }
 
 impl Overlay {
@@ -97,7 +105,7 @@ impl Overlay {
         lower.reverse();
         lower.retain(|layer| seen.insert(layer.clone()));
         lower.reverse();
-        Self { lower, writable: None, volatile: false }
+        Self { lower, writable: None, volatile: false, mapped: None }
     }
 
     /// Writes changes to `upper`; `work` is an empty directory on the same file system for overlayfs itself.
@@ -116,6 +124,13 @@ impl Overlay {
         self
     }
 
+    /// Maps the ids of some layers: their files belong to others in the stack.
+    #[must_use]
+    pub fn mapped(mut self, mapping: Mapping, layers: Vec<PathBuf>) -> Self {
+        self.mapped = Some((mapping, layers));
+        self
+    }
+
     /// Mounts the stack at `target`, an existing directory.
     ///
     /// A single directory is bind-mounted, since overlayfs needs two. The mount belongs to the caller's mount namespace and outlives the
@@ -123,6 +138,9 @@ impl Overlay {
     pub fn mount(&self, target: &Path) -> Result<(), Error> {
         if self.lower.len() > LAYER_LIMIT {
             return Err(Error::TooManyLayers { count: self.lower.len(), limit: LAYER_LIMIT });
+        }
+        if let Some((mapping, layers)) = &self.mapped {
+            return self.mount_mapped(target, mapping, layers);
         }
         match (self.lower.as_slice(), &self.writable) {
             ([], Some((only, _))) => return bind(only, target, false),
@@ -136,14 +154,35 @@ impl Overlay {
             stack.volatile = false;
             mounted = stack.mount(target);
         }
-        mounted.map_err(|errno| match errno {
+        mounted.map_err(|errno| self.reason(target, errno))
+    }
+
+    fn reason(&self, target: &Path, errno: Errno) -> Error {
+        match errno {
             Errno::NODEV => Error::NoOverlay,
             Errno::PERM | Errno::ACCESS => Error::NotPermitted,
             Errno::INVAL | Errno::OPNOTSUPP | Errno::REMOTE => Error::Unsuitable {
                 path: self.writable.as_ref().map_or_else(|| target.into(), |(upper, _)| upper.clone()),
             },
             errno => refused("mount", target, errno),
-        })
+        }
+    }
+
+    /// Mounts the stack with layers of mapped ids. What it is made of vanishes with the thread that makes it, and nothing but the stack is
+    /// ever seen.
+    fn mount_mapped(&self, target: &Path, mapping: &Mapping, layers: &[PathBuf]) -> Result<(), Error> {
+        let make = || {
+            private_namespace()?;
+            layers.iter().try_for_each(|layer| mapping.cover(layer))?;
+            let stack = Stack::open(self)?;
+            let made = stack.create(By::Descriptor).or_else(|_| stack.create(By::Name));
+            made.map_err(|errno| match self.reason(target, errno) {
+                Error::Unsuitable { .. } => Error::NotMapped(errno.into()),
+                other => other,
+            })
+        };
+        let made = std::thread::scope(|scope| scope.spawn(make).join()).expect("mounting does not panic")?;
+        attach(&made, target).map_err(|errno| refused("mount", target, errno))
     }
 }
 
@@ -199,8 +238,13 @@ impl<'a> Stack<'a> {
     }
 
     fn mount_by_fsconfig(&self, target: &Path, by: By) -> Result<(), Errno> {
+        attach(&self.create(by)?, target)
+    }
+
+    /// Makes a mount of it that is nowhere yet.
+    fn create(&self, by: By) -> Result<OwnedFd, Errno> {
         use rustix::mount::{
-            fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
+            fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
         };
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
         let context = &context;
@@ -229,8 +273,7 @@ impl<'a> Stack<'a> {
             fsconfig_set_flag(context, "volatile")?;
         }
         fsconfig_create(context)?;
-        let mount = fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
-        move_mount(&mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
     }
 
     fn mount_by_options(&self, target: &Path) -> Result<(), Errno> {
@@ -251,6 +294,10 @@ impl<'a> Stack<'a> {
         let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
         rustix::mount::mount("overlay", target, "overlay", MountFlags::empty(), options.as_c_str())
     }
+}
+
+fn attach(mount: &OwnedFd, target: &Path) -> Result<(), Errno> {
+    rustix::mount::move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 /// Makes the work directory of an overlay that was volatile fit for another mount: overlayfs left a mark, since it cannot tell whether the
@@ -364,6 +411,8 @@ pub fn is_root_of_host() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     #[test]
@@ -414,6 +463,24 @@ mod tests {
             assert!(is_mounted(&target));
             assert!(unmount(&target, false).unwrap());
             assert!(!unmount(&target, false).unwrap(), "a second time there is nothing to do");
+        });
+    }
+
+    #[test]
+    fn layers_whose_ids_are_mapped_belong_to_others_in_the_stack_alone() {
+        mounting(|base| {
+            // Only the host's root maps the ids of others.
+            if !is_root_of_host() {
+                return;
+            }
+            let (layers, target) = (stack(base, 2), directory(base, "rootfs"));
+            let mapping = Mapping::new("0 100000 10\n", "0 200000 10\n").unwrap();
+            let overlay = Overlay::new(layers.clone()).writable(directory(base, "upper"), directory(base, "work"));
+            overlay.mapped(mapping, layers.clone()).mount(&target).unwrap();
+            let owner = |path: PathBuf| fs::metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
+            assert_eq!(owner(target.join("who")), (100_000, 200_000));
+            assert_eq!((owner(layers[1].join("who")), is_mounted(&layers[1])), ((0, 0), false));
+            assert!(unmount(&target, false).unwrap());
         });
     }
 

@@ -11,4 +11,5 @@ pub(crate) mod journal;
 pub(crate) mod logs;
 pub(crate) mod monitor;
 pub(crate) mod record;
+pub(crate) mod session;
 pub(crate) mod signals;

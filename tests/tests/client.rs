@@ -1,7 +1,7 @@
 //! The docker command as programs drive it: every spelling of its words, its streams, its exit statuses, and what it prints. What is
 //! expected was recorded from Docker 20.10.24.
 
-use tests::{Registry, Workdir};
+use tests::{Pty, Registry, Workdir};
 
 /// A folder with the image `bb:1`: busybox with a few users and groups.
 fn work() -> Workdir {
@@ -40,6 +40,60 @@ fn a_switch_has_every_value_that_docker_reads() {
         );
     }
     work.sh("docker rm -fv w1c1 w1c2").ok();
+}
+
+#[test]
+fn exec_needs_a_container_that_runs_and_its_detach_keys_leave_the_program() {
+    let work = work();
+    let id = work.sh("docker create --network none --name w9c1 bb:1 sleep 600").ok();
+    let refused = format!("Error response from daemon: Container {} is not running\n", id.trim());
+    assert_eq!(both(&work, "docker exec w9c1 true"), (String::new(), refused.clone(), 1));
+    work.sh("docker start w9c1 && docker kill w9c1").ok();
+    assert_eq!(both(&work, "docker exec w9c1 true"), (String::new(), refused, 1));
+    work.sh("docker start w9c1").ok();
+    let program = "echo begun; until [ -e /go ]; do sleep 0.1; done; stty size; [ -t 1 ] && echo late && touch /done";
+    let mut command = work.command("docker");
+    command.args(["exec", "-it", "--detach-keys", "ctrl-x,y", "w9c1", "sh", "-c", program]);
+    let mut terminal = Pty::spawn(&command);
+    terminal.expect("begun\r\n");
+    terminal.send("xy\x18x\x18y");
+    let (_, status) = terminal.finish();
+    assert!(status.success(), "{status}");
+    work.sh("docker exec w9c1 touch /go").ok();
+    // It still has its terminal, and its end is recorded.
+    work.sh("timeout 60 sh -c 'until docker exec w9c1 [ -e /done ]; do sleep 0.1; done'").ok();
+    let counts =
+        "docker events --since 1h --until 0s --format '{{.Action}}' | sed 's/:.*//' | sort | uniq -c | grep 'exec_'";
+    let ended =
+        format!("timeout 60 sh -c 'until [ $({counts} | grep -v create | uniq -w 7 | wc -l) = 1 ]; do :; done'");
+    work.sh(&ended).ok();
+    // Those who stay until the end get the status, and what was printed.
+    let mut command = work.command("docker");
+    command.args(["exec", "-it", "w9c1", "sh", "-c", "stty size; exit 7"]);
+    let (text, status) = Pty::spawn(&command).finish();
+    assert_eq!((text.as_str(), status.code()), ("24 80\r\n", Some(7)));
+    work.sh("docker rm -f w9c1").ok();
+}
+
+#[test]
+fn detach_keys_leave_a_container_running() {
+    let work = work();
+    work.sh("docker run -dit --network none --name w10c1 bb:1 sh").ok();
+    let attach = |options: &[&str], keys: &str| {
+        let mut command = work.command("docker");
+        command.arg("attach").args(options).arg("w10c1");
+        let mut terminal = Pty::spawn(&command);
+        terminal.send("echo $((6 * 7))\n");
+        terminal.expect("42");
+        terminal.send(keys);
+        let (_, status) = terminal.finish();
+        assert!(status.success(), "{options:?}: {status}");
+    };
+    attach(&[], "\x10\x11");
+    attach(&["--detach-keys", "ctrl-x,y"], "x\x18y");
+    attach(&["--detach-keys=a"], "a");
+    assert_eq!(work.sh("docker inspect -f '{{.State.Running}}' w10c1").ok(), "true\n");
+    work.sh("docker rm -f w10c1").ok();
 }
 
 #[test]

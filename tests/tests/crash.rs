@@ -82,15 +82,18 @@ fn a_killed_run_is_cleaned_by_the_next_delete() {
     let work = Workdir::with_mirror(&registry.address());
     work.sh("registry-tool pull --quiet busybox >/dev/null").ok();
     let clean = "docker rm -f c1; true";
-    let text = format!("{clean}; docker run --network none --name c1 busybox sleep 0.1");
-    killed_at_every_moment(&work, &text, 12, |when| {
-        work.sh(clean).ok();
-        std::thread::sleep(Duration::from_millis(200));
-        let left = work.leaks();
-        let left: Vec<_> =
-            left.iter().filter(|line| !line.contains("bundle-tool") || line.starts_with("mount")).collect();
-        assert!(left.is_empty(), "{when}: {left:?}");
-    });
+    for size in ["", "--storage-opt size=8m"] {
+        let text = format!("{clean}; docker run --network none {size} --name c1 busybox sleep 0.1");
+        killed_at_every_moment(&work, &text, 12, |when| {
+            work.sh(clean).ok();
+            std::thread::sleep(Duration::from_millis(200));
+            let left = work.leaks();
+            let left: Vec<_> =
+                left.iter().filter(|line| !line.contains("bundle-tool") || line.starts_with("mount")).collect();
+            assert!(left.is_empty(), "{when}: {left:?}");
+            assert_eq!(work.sh("losetup -a | grep -F \"$PWD\"").stdout, "", "{when}");
+        });
+    }
     let output = work.sh("docker run --rm --network none --name c1 busybox echo whole").ok();
     assert_eq!(output, "whole\n");
 }

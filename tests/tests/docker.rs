@@ -448,3 +448,77 @@ fn a_user_without_a_session_has_a_folder_of_its_own() {
     assert_eq!(docker("run --rm bb:1 /bin/busybox echo ran").ok(), "ran\n");
     assert_eq!(work.sh(&format!("stat -c '%u %a' {folder}; rm -r {folder}")).ok(), format!("{user} 700\n"));
 }
+
+#[test]
+fn a_writable_layer_of_a_size_is_full_at_that_size_and_leaves_nothing() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry.address());
+    work.sh("docker pull -q busybox").ok();
+    let fill = "dd if=/dev/zero of=/big bs=1M count=32; echo $?; [ $(wc -c </big) -lt 16777216 ] && echo small";
+    let run = format!("docker run --network none --storage-opt size=16m --name q1 busybox sh -c '{fill}'");
+    let output = work.sh(&run);
+    assert!(output.stdout == "1\nsmall\n" && output.stderr.contains("No space left on device"), "{output}");
+    assert_eq!(work.sh("docker inspect -f '{{.HostConfig.StorageOpt}}' q1").ok(), "map[size:16m]\n");
+    assert_eq!(work.sh("docker diff q1").ok(), "A /big\n");
+    // As after a reboot, nothing is mounted: what reads the layer and what starts the container mount it again.
+    let reboot = "for path in rootfs writable; do umount \"$(bundle-tool find q1)/$path\"; done";
+    work.sh(reboot).ok();
+    assert_eq!(work.sh("docker diff q1").ok(), "A /big\n");
+    work.sh("umount \"$(bundle-tool find q1)/writable\"").ok();
+    assert_eq!(work.sh("docker start -a q1 2>/dev/null; docker wait q1").ok(), "1\nsmall\n0\n");
+    work.sh("docker rm q1").ok();
+    assert_eq!(
+        work.sh("grep -F \"$(readlink -f ..)\" /proc/mounts; losetup -a | grep -F \"$(readlink -f ..)\"").stdout,
+        ""
+    );
+}
+
+#[test]
+fn a_user_namespace_maps_the_image_and_what_is_written_belongs_to_the_ids_outside() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry.address());
+    work.write("image/Dockerfile", "FROM busybox\nRUN mkdir /data && echo seed >/data/seed && chown -R 33:34 /data\n");
+    work.sh("docker build -q -t owned image").ok();
+    let run = "docker run --network none --userns 100000:65536";
+    work.sh("chmod 700 ..").ok();
+    let closed = work.sh(&format!("{run} owned true"));
+    assert!(closed.status == 125 && closed.stderr.contains(": closed to the container's users (chmod o+x"), "{closed}");
+    work.sh("chmod 711 ..").ok();
+    let inside = "cat /proc/self/uid_map | tr -s ' '; stat -c '%u:%g %n' /bin /data/seed /full /new /etc/hosts /work/dir; \
+                  touch /root/file /full/file; echo line >>/etc/hosts";
+    let output = work
+        .sh(&format!("{run} --name n1 -v full:/data -v new:/new -v full:/full -w /work/dir owned sh -c \"{inside}\""));
+    assert_eq!(
+        output.ok(),
+        " 0 100000 65536\n0:0 /bin\n33:34 /data/seed\n33:34 /full\n0:0 /new\n0:0 /etc/hosts\n0:0 /work/dir\n"
+    );
+    let volume = "cd ../oci/volumes && stat -c '%u:%g %n' full/_data/seed full/_data/file new/_data";
+    assert_eq!(
+        work.sh(volume).ok(),
+        "100033:100034 full/_data/seed\n100000:100000 full/_data/file\n100000:100000 new/_data\n"
+    );
+    // Nothing was copied or changed for it, and what was written is the container's for all who look.
+    assert_eq!(work.sh("docker diff n1").ok(), "C /root\nA /root/file\nA /work\nA /work/dir\n");
+    work.sh("echo here >here; docker cp here n1:/root").ok();
+    for archive in ["docker export n1", "docker cp n1:/root -", "bundle-tool diff n1"] {
+        let owners = work.sh(&format!(
+            "{archive} | tar -tv --numeric-owner | grep -E 'root/(file|here)$' | tr -s ' ' | cut -d ' ' -f 2"
+        ));
+        assert_eq!(owners.ok(), "0/0\n0/0\n", "{archive}");
+    }
+    work.sh("docker commit n1 kept >/dev/null").ok();
+    assert_eq!(work.sh("docker run --rm --network none kept stat -c %u:%g /root/here /root/file").ok(), "0:0\n0:0\n");
+    // As after a reboot, the root file system is mounted again.
+    work.sh("umount \"$(bundle-tool find n1)/rootfs\"; docker start -a n1 >/dev/null").ok();
+    work.sh("docker rm -v n1; docker volume rm full new").ok();
+    for (options, reason) in [
+        ("--userns nosuch", "--userns: nosuch: /etc/subuid gives it no ids"),
+        ("--userns 100000:10 -u 33", "--user: 33:33: not among the ids of --userns"),
+        ("--userns 100000:10 --privileged", "--userns: cannot be combined with --privileged"),
+        ("--userns 100000:10 --pid host", "--userns: cannot be combined with --pid"),
+    ] {
+        let refused = work.sh(&format!("docker run --rm --network none {options} owned true"));
+        assert!(refused.status == 125 && refused.stderr.contains(reason), "{options}: {refused}");
+    }
+    assert_eq!(work.sh("grep -F \"$(readlink -f ..)\" /proc/mounts").stdout, "");
+}

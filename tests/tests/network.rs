@@ -171,6 +171,30 @@ ls /run/bundle-tool
 }
 
 #[test]
+fn names_follow_a_rename_and_stay_in_their_home() {
+    let work = Workdir::new();
+    let script = r#"
+docker network create shop >/dev/null
+docker run -d --name old --network shop bb sleep 600 >/dev/null
+docker run -d --name peer --network shop bb sleep 600 >/dev/null
+docker rename old new
+says renamed "$(reaches peer new) $(reaches peer old)"
+docker restart -t 0 new >/dev/null
+says restarted "$(reaches peer new) $(reaches peer old)"
+other() { OCI_HOME=$PWD/other "$@"; }
+other image-tool import -e PATH=/bin --cmd '["sh"]' tree.tar :bb >/dev/null
+other docker network create shop >/dev/null
+other docker run -d --name theirs --network shop bb sleep 600 >/dev/null
+says elsewhere "$(docker exec peer grep -c theirs /etc/hosts) $(other docker exec theirs grep -c peer /etc/hosts)"
+other docker rm -f theirs >/dev/null
+docker rm -f new peer >/dev/null
+ls /run/bundle-tool
+"#;
+    let expected = "renamed: yes no\nrestarted: yes no\nelsewhere: 0 0\nclaims\nlock\n";
+    assert_eq!(on_a_host(&work, script).ok(), expected);
+}
+
+#[test]
 fn a_network_is_known_by_the_id_that_docker_prints() {
     let work = Workdir::new();
     let script = r#"

@@ -14,6 +14,8 @@ pub const COMMAND: &str = "org.oci-tools.command";
 pub const NAME: &str = "org.oci-tools.name";
 /// The id for the runtime, if it is not the name: the id of docker's containers, which can be renamed, and the first name of others.
 pub const RUNTIME_ID: &str = "org.oci-tools.runtime-id";
+/// The value of `--userns`, if the container has ids of its own; config.json has their maps.
+pub const USERNS: &str = "org.oci-tools.userns";
 /// The container's id as docker has one: 64 hexadecimal digits.
 pub const ID: &str = "org.oci-tools.id";
 /// The signal that stops the container, by name or number.

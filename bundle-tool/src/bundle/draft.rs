@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::name::ContainerName;
 use super::remove::remove_tree;
-use super::{Error, UNFINISHED, unmount};
+use super::{Bundle, Error, UNFINISHED, annotation, unmount};
 
 /// A bundle that is not complete. Dropped before [`Draft::commit`], it is removed again.
 #[derive(Debug)]
@@ -138,8 +138,8 @@ fn claim(path: &Path) -> Result<Option<OwnedFd>, Error> {
     Ok(Some(folder))
 }
 
-/// Creates the link `place` to `target`, replacing one that a crash left, or whose folder was removed by hand.
-fn link(bundles: &Path, place: &Path, target: &Path, name: &ContainerName) -> Result<(), Error> {
+/// Creates the link `place` to `target`, a folder that is locked, replacing one that a crash left, or whose folder was removed by hand.
+pub(super) fn link(bundles: &Path, place: &Path, target: &Path, name: &ContainerName) -> Result<(), Error> {
     let mut sweeping = None;
     loop {
         match std::os::unix::fs::symlink(target, place) {
@@ -163,16 +163,22 @@ fn link(bundles: &Path, place: &Path, target: &Path, name: &ContainerName) -> Re
     }
 }
 
-/// The folder that has a name: one that is complete, or locked because it is being made. What else stands there is of no use.
+/// The folder that has a name: one that is complete, or locked because it is being made or renamed. What else stands there, such as a name
+/// that a killed `rename` did not remove, is of no use.
 fn taken(place: &Path) -> Option<PathBuf> {
     let Ok(target) = fs::read_link(place) else {
         return fs::symlink_metadata(place).is_ok().then(|| place.to_owned());
     };
-    let is_made = || {
+    let is_locked = || {
         File::open(&target)
             .is_ok_and(|folder| rustix::fs::flock(&folder, FlockOperation::NonBlockingLockShared).is_err())
     };
-    (target.join("config.json").exists() || is_made()).then_some(target)
+    // What cannot be read may be anybody's.
+    let is_its_name = || match Bundle::open(&target) {
+        Ok(bundle) => bundle.annotation(annotation::NAME).is_none_or(|name| place.ends_with(name)),
+        Err(error) => !matches!(error, Error::NoSuchBundle(_)),
+    };
+    (is_locked() || is_its_name()).then_some(target)
 }
 
 fn gone(removed: io::Result<()>) -> io::Result<()> {
@@ -218,6 +224,27 @@ mod tests {
         fs::create_dir(draft.path().join("rootfs")).unwrap();
         assert!(matches!(Draft::create(&bundles, Some(name("web")), None), Err(Error::NameInUse { .. })));
         drop(draft);
+        assert_eq!(fs::read_dir(&bundles).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_name_that_a_killed_rename_left_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundles = folder.path().join("bundles");
+        let config = br#"{"annotations":{"org.oci-tools.name":"old"}}"#;
+        let path = folder.path().join("place");
+        Draft::create(&bundles, Some(name("old")), Some(&path)).unwrap().commit(config).unwrap();
+        std::os::unix::fs::symlink(&path, bundles.join("new")).unwrap();
+        let other = folder.path().join("other");
+        let create = |text: &str| Draft::create(&bundles, Some(name(text)), Some(&other));
+        assert!(matches!(create("old"), Err(Error::NameInUse { .. })));
+        let renaming = File::open(&path).unwrap();
+        rustix::fs::flock(&renaming, FlockOperation::LockExclusive).unwrap();
+        assert!(matches!(create("new"), Err(Error::NameInUse { .. })), "it is being renamed");
+        drop(renaming);
+        assert_eq!(create("new").unwrap().name().as_str(), "new");
+        std::os::unix::fs::symlink(&path, bundles.join("new")).unwrap();
+        super::super::remove(&bundles, &Bundle::open(&path).unwrap(), false).unwrap();
         assert_eq!(fs::read_dir(&bundles).unwrap().count(), 0);
     }
 

@@ -8,13 +8,12 @@ use image_tool::error::During as _;
 use rustix::fs::FlockOperation;
 
 use super::name::ContainerName;
-use super::{Bundle, Error, IMAGES, LAYERS, PROBE, SHM, UNFINISHED, resolve, unmount};
+use super::{Bundle, Error, IMAGES, LAYERS, PROBE, SHM, SIZED, UNFINISHED, WRITABLE, resolve, unmount};
 use crate::rootfs;
 
 /// Removes a bundle: its mounts, its folder, its name. Parts that do not exist are skipped.
 pub fn remove(bundles: &Path, bundle: &Bundle, lazily: bool) -> Result<(), Error> {
     unmount(bundle.path(), &bundle.rootfs(), lazily)?;
-    let link = bundles.join(bundle.name());
     // config.json goes last, so that an interrupted removal can be repeated by name.
     for entry in fs::read_dir(bundle.path()).into_iter().flatten().flatten() {
         if entry.file_name() != "config.json" {
@@ -22,10 +21,20 @@ pub fn remove(bundles: &Path, bundle: &Bundle, lazily: bool) -> Result<(), Error
         }
     }
     remove_tree(bundle.path())?;
-    if fs::read_link(&link).is_ok_and(|target| !target.exists()) {
-        fs::remove_file(&link).during("remove", &link)?;
+    remove_names(bundles, bundle.path()).map(drop)
+}
+
+/// Removes the links that lead to a folder which is gone: its name, and what a killed `rename` left. Returns whether there were any.
+fn remove_names(bundles: &Path, folder: &Path) -> Result<bool, Error> {
+    let folder = std::path::absolute(folder).during("find", folder)?;
+    let mut any = false;
+    for link in fs::read_dir(bundles).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if fs::read_link(&link).is_ok_and(|target| target == folder && !target.exists()) {
+            gone(fs::remove_file(&link), &link)?;
+            any = true;
+        }
     }
-    Ok(())
+    Ok(any)
 }
 
 /// The folder that a bundle of that name or path has or had.
@@ -41,12 +50,11 @@ pub fn place(bundles: &Path, text: &str) -> PathBuf {
 /// Removes what is left of a bundle without a config.json, by its name or path: by a crash while it was being created, or by `rm -rf`, which
 /// cannot remove a mount point. Returns whether there was anything.
 pub fn remove_unfinished(bundles: &Path, text: &str) -> Result<bool, Error> {
-    let named = bundles.join(text);
-    let named = (text.parse::<ContainerName>().is_ok() && fs::symlink_metadata(&named).is_ok()).then_some(named);
+    let named = text.parse::<ContainerName>().is_ok() && fs::symlink_metadata(bundles.join(text)).is_ok();
     let path = place(bundles, text);
     let mut any = false;
     // A folder has a bundle's name, or the mark of one.
-    let ours = path.join(UNFINISHED).exists() || (named.is_some() && is_remainder(&path));
+    let ours = path.join(UNFINISHED).exists() || (named && (is_remainder(&path) || is_begun(bundles, &path)));
     if ours && !path.join("config.json").exists() {
         // A locked one is still being created.
         let folder = File::open(&path).during("open", &path)?;
@@ -56,23 +64,29 @@ pub fn remove_unfinished(bundles: &Path, text: &str) -> Result<bool, Error> {
             any = true;
         }
     }
-    if let Some(link) = named
-        && fs::read_link(&link).is_ok_and(|target| !target.exists())
-    {
-        fs::remove_file(&link).during("remove", &link)?;
-        any = true;
+    // Where the folder is gone, its id is all that is known of it.
+    for folder in [&path, &bundles.join(text)] {
+        any |= remove_names(bundles, folder)?;
     }
     Ok(any)
 }
 
+/// Whether a folder was made for a bundle by a creation that was killed in its first instant. An empty one elsewhere may be somebody's.
+fn is_begun(bundles: &Path, path: &Path) -> bool {
+    let is_empty = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    is_empty && std::path::absolute(bundles).is_ok_and(|bundles| path.parent() == Some(&bundles))
+}
+
 /// Whether a folder holds nothing but parts of a bundle, at least one of them.
 fn is_remainder(path: &Path) -> bool {
-    const PARTS: [&str; 14] = [
+    const PARTS: [&str; 16] = [
         UNFINISHED,
         IMAGES,
         LAYERS,
         PROBE,
         SHM,
+        SIZED,
+        WRITABLE,
         "empty",
         "hostname",
         "hosts",

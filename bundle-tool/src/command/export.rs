@@ -36,7 +36,7 @@ impl Export {
         let bundle = super::bundle(&self.bundle)?;
         container::mount(&Home::from_environment(), &bundle).about(&self.bundle)?;
         let root = Root::open(bundle.rootfs())?;
-        let options = Options::default();
+        let options = Options { owners: container::userns::owners(&bundle), ..Options::default() };
         match &self.output {
             Some(path) => {
                 let file = File::create(path).with_context(|| path.display().to_string())?;

@@ -154,6 +154,8 @@ impl Options {
             bundle: self.bundle,
             by_id: docker,
             copy: self.copy,
+            size: self.files.size()?,
+            ids: self.security.ids()?,
             options,
             user: self.program.user.clone(),
             groups: self.program.group_add.clone(),

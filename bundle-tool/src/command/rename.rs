@@ -1,4 +1,5 @@
 use bundle_tool::bundle::name::ContainerName;
+use bundle_tool::container;
 use image_tool::address::home::Home;
 
 use super::{About as _, candidates};
@@ -20,6 +21,6 @@ pub(crate) struct Rename {
 impl Rename {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let bundle = super::bundle(&self.bundle)?;
-        bundle.rename(&Home::from_environment().bundles(), &self.name).about(&self.bundle)
+        container::rename(&Home::from_environment(), &bundle, &self.name).about(&self.bundle)
     }
 }

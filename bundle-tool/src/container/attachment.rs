@@ -9,11 +9,13 @@ use image_tool::address::Address;
 use image_tool::address::home::Home;
 use image_tool::beneath::Root;
 use image_tool::error::During as _;
+use image_tool::layer::owner::Owners;
 use image_tool::layer::{apply, cache};
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
 use oci_spec::runtime::Mount;
 
+use super::userns::Ids;
 use super::{Error, mount_point, removal};
 use crate::bundle::{self, Used, name};
 use crate::config;
@@ -41,7 +43,8 @@ impl Fresh {
     }
 
     /// Creates a volume and fills it.
-    fn volume(&mut self, home: &Home, rootfs: &Root, wanted: &Wanted<'_>, created: &str) -> Result<(), Error> {
+    fn volume(&mut self, place: &Place<'_>, wanted: &Wanted<'_>) -> Result<(), Error> {
+        let Place { home, rootfs, created, ids, .. } = *place;
         let about = About {
             created: created.into(),
             labels: environment::labels(wanted.labels.iter().cloned())?,
@@ -56,6 +59,12 @@ impl Fresh {
         if wanted.copy {
             let used = || Ok::<_, Error>(!removal::users_of_volume(&home.bundles(), wanted.name)?.is_empty());
             volume::copy_up(rootfs.as_fd(), wanted.target, &opened.data, used)?;
+        }
+        if let Some(ids) = ids {
+            let data = Root::open(&opened.data)?;
+            if data.names("")?.is_empty() {
+                ids.adopt(&data, Path::new(""))?;
+            }
         }
         Ok(())
     }
@@ -96,6 +105,8 @@ pub(super) struct Place<'a> {
     pub(super) rootfs: &'a Root,
     /// When the container is created (RFC 3339).
     pub(super) created: &'a str,
+    /// The ids of the container on this host, if they are others.
+    pub(super) ids: Option<&'a Ids>,
 }
 
 /// The mount of the attachment number `index`, and its volume if it is one. With `fresh` the volume is created and filled.
@@ -105,7 +116,7 @@ pub(super) fn mount(
     attachment: &Attachment,
     fresh: Option<&mut Fresh>,
 ) -> Result<(Mount, Option<Used>), Error> {
-    let Place { home, bundle, rootfs, created } = *place;
+    let Place { home, bundle, rootfs, ids, .. } = *place;
     let mode = if attachment.readonly { "ro" } else { "rw" };
     let target = attachment.target.as_path();
     let (used, subpath) = match &attachment.source {
@@ -120,7 +131,7 @@ pub(super) fn mount(
         Source::Image { reference, subpath } => {
             let folder = bundle.join(bundle::IMAGES).join(index.to_string());
             if fresh.is_some() {
-                image_tree(reference, &folder)?;
+                image_tree(reference, &folder, ids)?;
             }
             // Before the files are there, any path may be one of them.
             let source = match subpath {
@@ -135,7 +146,7 @@ pub(super) fn mount(
             if let Some(fresh) = fresh {
                 let copy = *copy && subpath.is_none();
                 let wanted = Wanted { name: &used.name, anonymous: used.anonymous, labels, options, copy, target };
-                fresh.volume(home, rootfs, &wanted, created)?;
+                fresh.volume(place, &wanted)?;
             }
             (used, subpath)
         }
@@ -155,7 +166,7 @@ pub(super) fn mount(
 }
 
 /// Makes a copy of an image's files: of a ref in the default layout, as docker names images, or else of an address.
-fn image_tree(reference: &str, folder: &Path) -> Result<(), Error> {
+fn image_tree(reference: &str, folder: &Path, ids: Option<&Ids>) -> Result<(), Error> {
     let open = |address: Address| {
         let layout = Layout::of(&address)?;
         let image = layout.image(&address, &Platform::host())?;
@@ -171,7 +182,9 @@ fn image_tree(reference: &str, folder: &Path) -> Result<(), Error> {
         },
     };
     fs::create_dir_all(folder).during("create", folder)?;
-    cache::apply_all(&cache::Source::of_image(&layout, &image)?, Root::open(folder)?, apply::Options::tree())?;
+    let owners = ids.map_or_else(Owners::here, Ids::owners);
+    let options = apply::Options { owners, ..apply::Options::tree() };
+    cache::apply_all(&cache::Source::of_image(&layout, &image)?, Root::open(folder)?, options)?;
     Ok(())
 }
 

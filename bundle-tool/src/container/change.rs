@@ -21,9 +21,10 @@ use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Image, Layout};
 use rustix::fs::FileType;
 
-use super::{layers, mount_point};
+use super::{layers, mount_point, quota, userns};
 use crate::bundle::annotation;
 use crate::bundle::{self, Bundle};
+use crate::option::Refused;
 
 /// Why changes cannot be extracted or committed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,8 @@ use crate::bundle::{self, Bundle};
 pub enum Error {
     #[error(transparent)]
     Bundle(#[from] bundle::Error),
+    #[error(transparent)]
+    Quota(#[from] Refused),
     #[error(transparent)]
     Beneath(#[from] beneath::Error),
     #[error(transparent)]
@@ -78,10 +81,17 @@ impl Origin {
     }
 }
 
+/// The writable layer of an overlay.
+fn upper(bundle: &Bundle) -> Result<Root, Error> {
+    quota::mount(bundle.path())?;
+    Ok(Root::open(bundle.upper())?)
+}
+
 /// Writes the changes as a layer's tar archive: the writable layer of an overlay, or how a plain tree differs from its image.
 pub fn write<W: Write>(bundle: &Bundle, output: W, options: &diff::Options) -> Result<W, Error> {
+    let options = &diff::Options { owners: userns::owners(bundle), ..options.clone() };
     if bundle.layers()?.is_some() {
-        return Ok(diff::upper(&Root::open(bundle.path().join("upper"))?, output, options)?);
+        return Ok(diff::upper(&upper(bundle)?, output, options)?);
     }
     let origin = Origin::of(bundle)?;
     let folder = tempfile::Builder::new().prefix(".diff-").tempdir_in(bundle.path());
@@ -97,7 +107,7 @@ pub fn write<W: Write>(bundle: &Bundle, output: W, options: &diff::Options) -> R
 pub fn names(bundle: &Bundle) -> Result<Vec<(char, PathBuf)>, Error> {
     let mut found = Vec::new();
     if bundle.layers()?.is_some() {
-        upper_names(&Root::open(bundle.path().join("upper"))?, Path::new(""), &mut found)?;
+        upper_names(&upper(bundle)?, Path::new(""), &mut found)?;
         return Ok(found);
     }
     let origin = Origin::of(bundle)?;

@@ -15,9 +15,11 @@ use image_tool::beneath::{self, Root, Time};
 use image_tool::error::During as _;
 use image_tool::layer::apply::{self, Applier};
 use image_tool::layer::entry::{Entry, Kind, Writer};
+use image_tool::layer::owner::Owners;
 use rustix::fs::{FileType, Stat};
 
 use super::layers;
+use super::userns::Ids;
 use crate::bundle::Bundle;
 
 /// Why nothing can be copied.
@@ -64,6 +66,8 @@ pub struct Side {
     path: PathBuf,
     /// The path as it was given.
     shown: PathBuf,
+    /// The ids of the container on this host, if they are others.
+    ids: Option<Ids>,
 }
 
 /// How files are copied.
@@ -82,18 +86,18 @@ impl Side {
         // `absolute` drops what says that the content of a folder is meant.
         let mut inside = absolute.into_os_string();
         inside.push(end_of(path));
-        Ok(Self { root: Root::open("/")?, path: inside.into(), shown: path.to_owned() })
+        Ok(Self { root: Root::open("/")?, path: inside.into(), shown: path.to_owned(), ids: None })
     }
 
     /// A path of a container.
     pub fn container(home: &Home, bundle: &Bundle, path: &Path) -> Result<Self, Error> {
-        let shown = path.to_owned();
+        let (shown, ids) = (path.to_owned(), Ids::of(bundle));
         if let Some(pid) = bundle.occupant() {
-            return Ok(Self { root: Root::open(format!("/proc/{pid}/root"))?, path: path.to_owned(), shown });
+            return Ok(Self { root: Root::open(format!("/proc/{pid}/root"))?, path: path.to_owned(), shown, ids });
         }
         layers::mount(home, bundle).map_err(|error| Error::Mount(Box::new(error)))?;
         let (folder, inside) = volume_of(bundle, path).unwrap_or_else(|| (bundle.rootfs(), path.to_owned()));
-        Ok(Self { root: Root::open(folder)?, path: inside, shown })
+        Ok(Self { root: Root::open(folder)?, path: inside, shown, ids })
     }
 
     /// The path with all its links resolved, the last one too with `follow`; and what is there. `..` ends at the root.
@@ -187,7 +191,7 @@ pub fn copy(from: &Side, to: &Side, owner: (u32, u32), options: Options) -> Resu
     let stat = stat.ok_or_else(|| Error::NoSource(from.shown.clone()))?;
     let is_folder = kind_of(&stat) == FileType::Directory;
     let place = landing(from, to, is_folder)?;
-    let pack = Pack { owner: (!options.archive).then_some(owner), links: HashMap::new() };
+    let pack = Pack { owner: (!options.archive).then_some(owner), ids: from.ids.clone(), links: HashMap::new() };
     let (reader, writer) = io::pipe().during("create", "a pipe")?;
     std::thread::scope(|scope| {
         let packing = scope.spawn(|| pack.write(from, &source, &stat, &place, writer));
@@ -221,7 +225,7 @@ pub fn write(from: &Side, output: impl Write, options: Options) -> Result<(), Er
     let (source, stat) = from.resolve(options.follow || from.is_folder())?;
     let stat = stat.ok_or_else(|| Error::NoSource(from.shown.clone()))?;
     let place = if from.is_content() { PathBuf::from(".") } else { from.name().into() };
-    Pack { owner: None, links: HashMap::new() }.write(from, &source, &stat, &place, output)
+    Pack { owner: None, ids: from.ids.clone(), links: HashMap::new() }.write(from, &source, &stat, &place, output)
 }
 
 /// Unpacks a tar archive into a folder.
@@ -232,13 +236,15 @@ pub fn read(to: &Side, input: impl Read) -> Result<(), Error> {
         Some(stat) if kind_of(&stat) != FileType::Directory => return Err(Error::NotUnpacked(to.shown.clone())),
         Some(_) => {}
     }
-    let below = Side { root: to.root.subroot(&target)?, path: PathBuf::new(), shown: to.shown.clone() };
+    let (shown, ids) = (to.shown.clone(), to.ids.clone());
+    let below = Side { root: to.root.subroot(&target)?, path: PathBuf::new(), shown, ids };
     unpack(&below, input)
 }
 
 fn unpack(to: &Side, input: impl Read) -> Result<(), Error> {
     // The folder may be anybody's, such as /tmp, and its time says that something has come into it.
-    let options = apply::Options { keeps_times: false, ..apply::Options::tree() };
+    let owners = to.ids.as_ref().map_or_else(Owners::here, Ids::owners);
+    let options = apply::Options { keeps_times: false, owners, ..apply::Options::tree() };
     let mut applier = Applier::new(to.root.subroot("")?, options);
     applier.layer(BufReader::with_capacity(1 << 16, input))?;
     applier.finish()?;
@@ -249,6 +255,8 @@ fn unpack(to: &Side, input: impl Read) -> Result<(), Error> {
 struct Pack {
     /// Whom everything belongs to; absent if owners are kept.
     owner: Option<(u32, u32)>,
+    /// The ids of the container that is copied from, if they are others on this host.
+    ids: Option<Ids>,
     /// The first name of every file with several hard links.
     links: HashMap<(u64, u64), PathBuf>,
 }
@@ -279,7 +287,9 @@ impl Pack {
             // A socket is nothing without its process.
             FileType::Socket | FileType::Unknown => return Ok(()),
         };
-        let (uid, gid) = self.owner.unwrap_or((stat.st_uid, stat.st_gid));
+        let outside = (stat.st_uid, stat.st_gid);
+        let kept = || self.ids.as_ref().map_or(outside, |ids| ids.inside(outside));
+        let (uid, gid) = self.owner.unwrap_or_else(kept);
         let mode = if matches!(kind, Kind::Symlink(_)) { 0o777 } else { stat.st_mode & 0o7777 };
         let mut entry = Entry { uid, gid, modified: Time::modified(stat), ..Entry::new(place, kind, mode) };
         if entry.kind != Kind::Directory && stat.st_nlink > 1 {
@@ -327,7 +337,7 @@ mod tests {
     use super::*;
 
     fn side(folder: &Path, path: &str) -> Side {
-        Side { root: Root::open(folder).unwrap(), path: path.into(), shown: path.into() }
+        Side { root: Root::open(folder).unwrap(), path: path.into(), shown: path.into(), ids: None }
     }
 
     fn own() -> (u32, u32) {

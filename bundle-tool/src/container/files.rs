@@ -12,6 +12,7 @@ use oci_spec::runtime::Mount;
 
 use super::Error;
 use super::request::Request;
+use super::userns::Ids;
 use crate::bundle::Bundle;
 use crate::config;
 use crate::network::Mode;
@@ -37,14 +38,18 @@ pub(super) fn write_new(path: &Path, content: &[u8]) -> Result<(), Error> {
 }
 
 /// Creates the working directory in the root file system, if it is missing.
-pub(super) fn make_workdir(bundle: &Path, path: Option<&Path>) -> Result<(), Error> {
+pub(super) fn make_workdir(bundle: &Path, path: Option<&Path>, ids: Option<&Ids>) -> Result<(), Error> {
     let Some(path) = path else { return Ok(()) };
     let root = Root::open(bundle.join("rootfs"))?;
     let inside = path.strip_prefix("/").unwrap_or(path);
     if inside.as_os_str().is_empty() {
         return Ok(());
     }
-    root.create_directories(inside, 0o755).map(drop).map_err(|source| Error::Workdir { path: path.into(), source })
+    let made = root.create_directories(inside, 0o755).and_then(|_| {
+        let folders = inside.ancestors().filter(|folder| !folder.as_os_str().is_empty());
+        ids.map_or(Ok(()), |ids| folders.into_iter().try_for_each(|folder| ids.adopt(&root, folder)))
+    });
+    made.map_err(|source| Error::Workdir { path: path.into(), source })
 }
 
 /// The mounts of hosts, hostname and resolv.conf: the files of the bundle at `path`, or of the container whose network is shared.
@@ -83,6 +88,9 @@ pub(super) fn write(request: &Request, hostname: Option<&str>, folder: &Path) ->
         let file = folder.join(name);
         fs::write(&file, text).during("write", &file)?;
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).during("chmod", &file)?;
+        if let Some((uid, gid)) = request.ids.as_ref().map(Ids::root) {
+            std::os::unix::fs::chown(&file, Some(uid), Some(gid)).during("chown", &file)?;
+        }
     }
     Ok(())
 }

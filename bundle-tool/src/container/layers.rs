@@ -18,8 +18,12 @@ use image_tool::layer::stack::{self, Stack};
 use image_tool::layout::{Image, Layout};
 use oci_spec::runtime::Mount;
 
-use super::{Error, joined, link, mount_point};
+use super::request::Request;
+use super::userns::Ids;
+use super::{Error, joined, link, mount_point, quota};
 use crate::bundle::{self, Bundle, LAYERS, annotation};
+use crate::option::Refused;
+use crate::rootfs::mapping::Mapping;
 use crate::rootfs::{self, Overlay};
 use crate::volume::Store;
 
@@ -29,15 +33,24 @@ pub(super) struct Tree {
     /// The image's layers, with their diff IDs; absent for a plain tree.
     layers: Option<(Stack, Vec<String>)>,
     note: Option<String>,
+    /// The ids of the container on this host, if they are others.
+    ids: Option<Ids>,
 }
 
 impl Tree {
     /// Makes the root file system in `folder`: a plain tree with `copy` or if an overlay cannot be mounted, else an overlay.
-    pub(super) fn make(home: &Home, folder: &Path, layout: &Layout, image: &Image, copy: bool) -> Result<Self, Error> {
+    ///
+    /// What needs an overlay is refused without one.
+    pub(super) fn make(
+        home: &Home,
+        folder: &Path,
+        (layout, image): (&Layout, &Image),
+        request: &Request,
+    ) -> Result<Self, Error> {
         let rootfs = folder.join("rootfs");
         make(&rootfs, 0o755)?;
-        let mut tree = Self { folder: folder.into(), layers: None, note: None };
-        if !copy {
+        let mut tree = Self { folder: folder.into(), layers: None, note: None, ids: request.ids.clone() };
+        if !request.copy {
             match tree.stack(home, layout, image) {
                 Ok(()) => return Ok(tree),
                 Err(Error::Rootfs(
@@ -51,6 +64,10 @@ impl Tree {
                 }
                 Err(error) => return Err(error),
             }
+        }
+        if let Some(option) = request.needs_overlay() {
+            let reason = tree.note.as_deref().unwrap_or("the root file system is a copy of the image");
+            return Err(Refused::new(option, format!("needs an overlay: {reason}")).into());
         }
         let sources = Source::of_image(layout, image)?;
         let skipped = image_tool::layer::cache::apply_all(&sources, Root::open(&rootfs)?, apply::Options::tree())?;
@@ -91,19 +108,24 @@ impl Tree {
     fn mount(&self, top: &str) -> Result<(), Error> {
         let layers = self.layers.as_ref().map(|(stack, _)| stack.lower()).unwrap_or_default();
         let init = self.folder.join(INIT);
-        make_like(&self.folder.join(top), &layers)?;
+        make_like(&place(&self.folder, top).join(top), &layers, self.ids.as_ref())?;
         let mut lower = layers;
+        let mapped = self.ids.as_ref().map(|ids| Ok::<_, Error>((ids.mapping()?, lower.clone()))).transpose()?;
         if top != INIT && init.exists() {
             lower.push(init);
         }
-        overlay(&self.folder, lower, top)
+        overlay(&self.folder, lower, top, mapped)
     }
 
-    /// Creates the mount points and the files of docker that the image lacks, and mounts the root file system as the container gets it.
-    pub(super) fn finish(&self, mounts: &[Mount]) -> Result<(), Error> {
+    /// Creates the mount points and the files of docker that the image lacks, and mounts the root file system as the container gets it: with
+    /// a writable layer of `size` bytes, if that is given.
+    pub(super) fn finish(&self, mounts: &[Mount], size: Option<u64>) -> Result<(), Error> {
         let root = self.root()?;
         let mut made = mount_point::make(&root, mounts)?;
         made.extend(mount_point::furnish(&root)?);
+        if let Some(ids) = &self.ids {
+            made.iter().try_for_each(|path| ids.adopt(&root, path))?;
+        }
         let Some((_, diff_ids)) = &self.layers else {
             let text: String = made.iter().map(|path| format!("{}\n", path.display())).collect();
             let path = self.folder.join(MADE);
@@ -119,6 +141,9 @@ impl Tree {
         let text: String = diff_ids.iter().map(|diff_id| format!("{diff_id}\n")).collect();
         let path = self.folder.join(LAYERS);
         fs::write(&path, text).during("write", &path)?;
+        if let Some(size) = size {
+            quota::make(&self.folder, size)?;
+        }
         self.mount("upper")
     }
 }
@@ -129,6 +154,11 @@ const INIT: &str = "init";
 /// The file that lists what was created in a plain tree beside the image's files, which are not changes of the container.
 pub(crate) const MADE: &str = "mount-points";
 
+/// The folder of a writable layer and its work directory.
+fn place(folder: &Path, top: &str) -> PathBuf {
+    if top == INIT { folder.to_owned() } else { bundle::writable(folder) }
+}
+
 fn make(path: &Path, mode: u32) -> Result<(), Error> {
     match fs::DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
@@ -137,26 +167,38 @@ fn make(path: &Path, mode: u32) -> Result<(), Error> {
 }
 
 /// Creates an upper directory with the mode and owner of the image's root, since overlayfs shows those of the upper directory.
-fn make_like(path: &Path, layers: &[PathBuf]) -> Result<(), Error> {
+fn make_like(path: &Path, layers: &[PathBuf], ids: Option<&Ids>) -> Result<(), Error> {
     if path.exists() {
         return Ok(());
     }
     make(path, 0o755)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).during("chmod", path)?;
     // A layer without an entry for the root has the default mode; the topmost other one has set it.
+    let (mut mode, mut owner) = (0o755, (0, 0));
     for layer in layers.iter().rev() {
         let found = fs::metadata(layer).during("stat", layer)?;
-        let (mode, uid, gid) = (found.mode() & 0o7777, found.uid(), found.gid());
-        if (mode, uid, gid) != (0o755, 0, 0) {
-            std::os::unix::fs::chown(path, Some(uid), Some(gid)).during("chown", path)?;
-            return Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode)).during("chmod", path)?);
+        (mode, owner) = (found.mode() & 0o7777, (found.uid(), found.gid()));
+        if (mode, owner) != (0o755, (0, 0)) {
+            break;
         }
     }
-    Ok(())
+    let outside = ids.map(|ids| ids.owners().on_disk(owner.0, owner.1).ok().flatten().unwrap_or_else(|| ids.root()));
+    let (uid, gid) = outside.unwrap_or(owner);
+    if (uid, gid) != (0, 0) {
+        std::os::unix::fs::chown(path, Some(uid), Some(gid)).during("chown", path)?;
+    }
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode)).during("chmod", path)?)
 }
 
-fn overlay(folder: &Path, mut lower: Vec<PathBuf>, top: &str) -> Result<(), Error> {
-    let work = folder.join("work");
+/// Mounts `lower` with `top` as the writable layer. `mapped` are those whose ids are mapped.
+fn overlay(
+    folder: &Path,
+    mut lower: Vec<PathBuf>,
+    top: &str,
+    mapped: Option<(Mapping, Vec<PathBuf>)>,
+) -> Result<(), Error> {
+    let place = place(folder, top);
+    let work = place.join("work");
     make(&work, 0o700)?;
     if lower.is_empty() {
         // An image without layers (FROM scratch): overlayfs needs one, so it gets an empty one.
@@ -164,8 +206,12 @@ fn overlay(folder: &Path, mut lower: Vec<PathBuf>, top: &str) -> Result<(), Erro
         make(&none, 0o755)?;
         lower.push(none);
     }
-    let overlay = Overlay::new(lower).writable(folder.join(top), work);
+    let overlay = Overlay::new(lower).writable(place.join(top), work);
     let overlay = if top == INIT { overlay.volatile() } else { overlay };
+    let overlay = match mapped {
+        Some((mapping, layers)) => overlay.mapped(mapping, layers),
+        None => overlay,
+    };
     Ok(overlay.mount(&folder.join("rootfs"))?)
 }
 
@@ -238,18 +284,20 @@ fn mount_rootfs(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
         stack::Error::Cache(cache::Error::Missing { diff_id }) => missing(&diff_id),
         error => error.into(),
     })?;
+    quota::mount(bundle.path())?;
     let mut lower = stack.lower();
+    let mapped = Ids::of(bundle).map(|ids| Ok::<_, Error>((ids.mapping()?, lower.clone()))).transpose()?;
     let init = bundle.path().join(INIT);
     if init.exists() {
         lower.push(init);
     }
-    overlay(bundle.path(), lower, "upper")?;
+    overlay(bundle.path(), lower, "upper", mapped)?;
     Ok(true)
 }
 
 /// Unmounts a bundle's root file system, and its image if no other bundle uses it. Returns false if it was not mounted.
 pub fn unmount(home: &Home, bundle: &Bundle, lazily: bool) -> Result<bool, Error> {
-    let unmounted = rootfs::unmount(&bundle.rootfs(), lazily)?;
+    let unmounted = bundle::unmount_rootfs(bundle.path(), &bundle.rootfs(), lazily)?;
     stack::sweep(&Cache::of(home));
     Ok(unmounted)
 }

@@ -10,7 +10,7 @@ use image_tool::error::During as _;
 
 use super::Error;
 use super::request::Request;
-use crate::bundle::name::is_id;
+use crate::bundle::name::{ContainerName, is_id};
 use crate::bundle::{self, Bundle, annotation};
 use crate::config;
 use crate::network::cni::Conflist;
@@ -35,7 +35,6 @@ pub(super) fn connect(
         state::assign_ports(&networks, &connection.publish, expose, connection.publish_all, conflist.binding())?;
     let published = connection.publish.iter().flat_map(Publish::container_ports);
     let exposed: BTreeSet<(u16, Protocol)> = expose.iter().flat_map(Expose::ports).chain(published).collect();
-    let own: Vec<String> = request.name.iter().map(ToString::to_string).chain([id[..12].to_owned()]).collect();
     let gateway = request.extra_hosts.iter().filter(|host| host.address.is_none()).map(|host| host.name.clone());
     let first = Endpoint {
         network: name.into(),
@@ -45,12 +44,12 @@ pub(super) fn connect(
         link_local: connection.link_local.clone(),
         mac: connection.mac.clone(),
     };
-    let first = plan_of(&first, &own);
+    let first = plan_of(&first, id);
     // A missing plugin is better reported here than by a runtime whose hook fails.
     networks.check_plugins(&first, &conflist)?;
     let mut others = Vec::new();
     for endpoint in &connection.others {
-        let other = plan_of(endpoint, &own);
+        let other = plan_of(endpoint, id);
         networks.check_plugins(&other, &chosen(home, &endpoint.network)?)?;
         others.push(other);
     }
@@ -73,15 +72,15 @@ fn chosen(home: &Home, name: &str) -> Result<Conflist, Error> {
     })
 }
 
-/// The plan of a connection, without ports. `own` are the names that a container has on all of its networks.
-fn plan_of(endpoint: &Endpoint, own: &[String]) -> Plan {
+/// The plan of a connection, without ports. The first digits of its id are a name of the container on all of its networks.
+fn plan_of(endpoint: &Endpoint, id: &str) -> Plan {
     Plan {
         network: endpoint.network.clone(),
         ip: endpoint.ip,
         ip6: endpoint.ip6,
         link_local: endpoint.link_local.clone(),
         mac: endpoint.mac.clone(),
-        names: own.iter().chain(&endpoint.aliases).cloned().collect(),
+        names: std::iter::once(id[..12].to_owned()).chain(endpoint.aliases.iter().cloned()).collect(),
         ..Plan::default()
     }
 }
@@ -130,7 +129,7 @@ pub fn join_network(
         return Err(network::Error::Connected { network: conflist.name, container: name }.into());
     }
     let networks = Networks::of_host();
-    let wanted = Plan { links, ..plan_of(endpoint, &[name.clone(), id[..12].to_owned()]) };
+    let wanted = Plan { links, ..plan_of(endpoint, id) };
     networks.check_plugins(&wanted, &conflist)?;
     if let Some(pid) = bundle.occupant() {
         networks.connect(&newcomer(bundle, id, &name, pid), &wanted, &conflist)?;
@@ -147,6 +146,15 @@ pub fn leave_network(bundle: &Bundle, network: &str) -> Result<(), ConnectionErr
     }
     Networks::of_host().disconnect(id, network)?;
     Ok(write_plan(bundle, &plan)?)
+}
+
+/// Gives a container another name, by which the others of its networks find it at once.
+pub fn rename(home: &Home, bundle: &Bundle, name: &ContainerName) -> Result<(), ConnectionError> {
+    bundle.rename(&home.bundles(), name)?;
+    if let Some(id) = bundle.annotation(annotation::ID).filter(|id| is_id(id)) {
+        Networks::of_host().rename(id, name.as_str())?;
+    }
+    Ok(())
 }
 
 fn write_plan(bundle: &Bundle, plan: &Plan) -> Result<(), bundle::Error> {

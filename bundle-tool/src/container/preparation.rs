@@ -35,6 +35,11 @@ pub(super) struct Subject {
 }
 
 impl Subject {
+    /// The image, and the layout that holds it.
+    pub(super) fn image(&self) -> (&Layout, &Image) {
+        (&self.layout, &self.image)
+    }
+
     fn open(request: &Request) -> Result<Self, Error> {
         let layout = Layout::of(&request.address)?;
         let platform = request.platform.clone().unwrap_or_else(Platform::host);
@@ -60,6 +65,23 @@ fn check_platform(wanted: &Platform, image: &Image) -> Result<(), Error> {
     let actual = human::plain(&format!("{os}/{architecture}{variant}"));
     Err(Refused::new("--platform", format!("{wanted}: the image is for {actual} (pull it with --platform {wanted})"))
         .into())
+}
+
+/// Refuses what a container with ids of its own cannot have, as docker does with remapped ids.
+fn check_userns(request: &Request) -> Result<(), Error> {
+    let (options, network) = (&request.options, &request.network.mode);
+    let shares = |space: &Namespace| *space != Namespace::Private;
+    let reason = match () {
+        () if !rootfs::is_root_of_host() => "needs root, who may map ids of others",
+        () if options.privileged => "cannot be combined with --privileged",
+        () if matches!(network, Mode::Host | Mode::Container(_)) => "cannot be combined with the network of others",
+        () if shares(&options.pid) => "cannot be combined with --pid",
+        () if matches!(&options.ipc, Ipc::Shared { namespace, .. } if shares(namespace)) => {
+            "cannot be combined with --ipc"
+        }
+        () => return Ok(()),
+    };
+    Err(Refused::new("--userns", reason).into())
 }
 
 /// A container before it is made: what can be refused without touching the disk has been.
@@ -103,7 +125,10 @@ impl<'a> Preparation<'a> {
         if let Some(label) = request.labels.keys().find(|label| label.starts_with(annotation::PREFIX)) {
             return Err(Refused::new("--label", format!("{label}: names with this prefix are reserved")).into());
         }
-        let id_ranges = host::id_ranges();
+        if request.ids.is_some() {
+            check_userns(request)?;
+        }
+        let id_ranges = request.ids.as_ref().map(|ids| ids.maps().clone()).or_else(host::id_ranges);
         let id = name::random_id();
         let mut plan = Self {
             home,
@@ -129,7 +154,7 @@ impl<'a> Preparation<'a> {
         let image: Vec<Expose> = image.collect::<Result<_, _>>()?;
         let expose: Vec<Expose> = connection.expose.iter().cloned().chain(image).collect();
         if let Mode::Named(name) = &connection.mode {
-            if self.id_ranges.is_some() || rootfs::in_user_namespace() {
+            if !rootfs::is_root_of_host() {
                 let reason = format!("{name}: needs root (--network host or none)");
                 return Err(Refused::new("--network", reason).into());
             }
@@ -214,7 +239,8 @@ impl<'a> Preparation<'a> {
         if fresh.is_some() {
             files::write(request, self.hostname.as_deref(), tree.folder())?;
         }
-        let place = Place { home: self.home, bundle: path, rootfs: &rootfs, created: &self.created };
+        let ids = request.ids.as_ref();
+        let place = Place { home: self.home, bundle: path, rootfs: &rootfs, created: &self.created, ids };
         let (attached, volumes) = self.attach(&place, fresh.take())?;
         mounts.retain(|known| attached.iter().all(|mount| mount.destination() != known.destination()));
         mounts.extend(attached);
@@ -264,6 +290,10 @@ impl<'a> Preparation<'a> {
                 ranges.iter().any(|(first, _, count)| id >= *first && id - first < *count)
             };
             if !within(users, identity.uid) || !within(groups, identity.gid) {
+                if self.request.ids.is_some() {
+                    let reason = format!("{}:{}: not among the ids of --userns", identity.uid, identity.gid);
+                    return Err(Refused::new("--user", reason).into());
+                }
                 let reason = format!(
                     "{}:{}: this user may only map its own id (add it to /etc/subuid and /etc/subgid, and apt install uidmap)",
                     identity.uid, identity.gid
@@ -313,6 +343,7 @@ impl<'a> Preparation<'a> {
         set(annotation::PORTS, Some(self.ports.clone()).filter(|ports| !ports.is_empty()));
         set(annotation::NETWORK, self.network.as_ref().map(json));
         set(annotation::JOINS, Some(&request.joins).filter(|joins| !joins.is_empty()).map(json));
+        set(annotation::USERNS, request.ids.is_some().then(|| "mapped".into()));
         set(annotation::IPC, request.shareable.then(|| "shareable".into()));
         set(annotation::SHM_SIZE, request.shareable.then(|| request.options.shm_size.to_string()));
         set(annotation::RM, request.rm.then(|| "true".into()));

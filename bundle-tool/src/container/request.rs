@@ -8,6 +8,7 @@ use image_tool::address::Address;
 use image_tool::layout::platform::Platform;
 
 use super::joined::Joins;
+use super::userns::Ids;
 use crate::bundle::name::ContainerName;
 use crate::config::Options;
 use crate::config::image::Healthcheck;
@@ -29,6 +30,10 @@ pub struct Request {
     pub by_id: bool,
     /// Whether to make a plain tree even if an overlay can be mounted.
     pub copy: bool,
+    /// The most that the container may write beside volumes, in bytes; absent for no limit.
+    pub size: Option<u64>,
+    /// The ids of a user namespace of the container's own; absent for those of the host.
+    pub ids: Option<Ids>,
     pub options: Options,
     pub user: Option<String>,
     pub groups: Vec<String>,
@@ -51,6 +56,17 @@ pub struct Request {
     pub shareable: bool,
     /// The path of the init of `--init` on this host; absent without `--init`.
     pub init: Option<PathBuf>,
+}
+
+impl Request {
+    /// The option that needs an overlay, if there is one.
+    pub(super) fn needs_overlay(&self) -> Option<&'static str> {
+        match (self.ids.is_some(), self.size.is_some()) {
+            (true, _) => Some("--userns"),
+            (_, true) => Some("--storage-opt size"),
+            _ => None,
+        }
+    }
 }
 
 /// How the container is connected to a network.

@@ -135,16 +135,17 @@ fn health(container: &Container) -> Value {
 
 fn graph_driver(container: &Container, home: &Home) -> Value {
     let Some(bundle) = container.bundle() else { return document::graph_driver(Value::Map(None)) };
-    let path = |name: &str| bundle.join(name).display().to_string();
+    let path = |folder: &Path, name: &str| folder.join(name).display().to_string();
+    let writable = crate::bundle::writable(bundle);
     let layers = fs::read_to_string(bundle.join(crate::bundle::LAYERS)).unwrap_or_default();
     let folder = |digest: &str| home.layers().join(digest.replace(':', "/")).display().to_string();
     let mut lower: Vec<String> = layers.lines().map(folder).collect();
     lower.reverse();
     document::graph_driver(Value::map([
         ("LowerDir", lower.join(":")),
-        ("MergedDir", path("rootfs")),
-        ("UpperDir", path("upper")),
-        ("WorkDir", path("work")),
+        ("MergedDir", path(bundle, "rootfs")),
+        ("UpperDir", path(&writable, "upper")),
+        ("WorkDir", path(&writable, "work")),
     ]))
 }
 

@@ -253,8 +253,7 @@ pub fn endpoints(container: &Container, words: &Words, networks: &Networks) -> V
     for plan in container.plan().into_iter().flat_map(|plan| plan.others) {
         let name = plan.network;
         let mut own = Endpoint { is_own: name != "bridge", ..Endpoint::default() };
-        // The container's own name is no alias for docker.
-        own.aliases = plan.names.into_iter().filter(|alias| *alias != container.name()).collect();
+        own.aliases = plan.names;
         let wanted = [("IPv4Address", plan.ip), ("IPv6Address", plan.ip6)];
         own.wanted = wanted.iter().filter_map(|(key, ip)| Some((*key, (*ip)?.to_string()))).collect();
         own.link_local = plan.link_local.iter().map(ToString::to_string).collect();

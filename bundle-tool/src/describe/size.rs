@@ -25,7 +25,7 @@ pub struct Size {
 #[must_use]
 pub fn of(container: &Container, home: &Home) -> Size {
     let Some(bundle) = container.bundle() else { return Size::default() };
-    let own = folder(&bundle.join("upper"));
+    let own = folder(&bundle::writable(bundle).join("upper"));
     Size { own, all: own + layers(container, home).or_else(|| image(container)).unwrap_or(0) }
 }
 

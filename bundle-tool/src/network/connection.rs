@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::cni::{self, Conflist};
 use super::native::{self, Failure, Member, Wish};
 use super::record::{self, Record};
-use super::state::{Networks, Newcomer, edit, is_of};
+use super::state::{Networks, Newcomer, edit};
 use super::{Error, Plan, firewall, host, names, proxy};
 use crate::rootfs;
 
@@ -49,7 +49,7 @@ impl Networks {
     pub fn connect(&self, newcomer: &Newcomer<'_>, plan: &Plan, network: &Conflist) -> Result<(), Error> {
         let _lock = self.lock()?;
         let own = self.records_of(newcomer.id);
-        if own.iter().any(|record| is_of(record, network)) {
+        if own.iter().any(|record| record.is_of(network)) {
             return Err(Error::Connected { network: network.name.clone(), container: newcomer.name.into() });
         }
         let free = (0..).map(record::interface).find(|name| own.iter().all(|record| record.interface != *name));
@@ -111,14 +111,11 @@ impl Networks {
             result: None,
             plan: Plan { others: Vec::new(), ..plan.clone() },
             interface: interface.into(),
-            native: false,
+            // From the first, so that what a kill leaves is not taken down by plugins, which would make tables of their own for it.
+            native: native::Network::of(network, &self.addresses()).is_some(),
             proxy: None,
             hosts: Vec::new(),
         };
-        // A random name was not known when the plan was made.
-        if !record.plan.names.iter().any(|name| name == newcomer.name) {
-            record.plan.names.insert(0, newcomer.name.into());
-        }
         let folder = self.place(&record.id);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).during("create", &folder)?;
         self.write(&record)?;
@@ -161,11 +158,9 @@ impl Networks {
     /// Brings a network up without plugins; `None` if that cannot be.
     fn add(&self, record: &mut Record, network: &Conflist, namespace: &Path) -> Result<Option<Value>, Error> {
         let Some(native) = native::Network::of(network, &self.addresses()) else { return Ok(None) };
-        record.native = true;
-        self.write(record)?;
         let ports = record.plan.mappings()?;
         let ips: Vec<IpAddr> = [record.plan.ip, record.plan.ip6].into_iter().flatten().collect();
-        let same = |other: &Record| other.native && !other.is_same(record) && is_of(other, network);
+        let same = |other: &Record| other.native && !other.is_same(record) && other.is_of(network);
         let others = self.records().into_iter().filter(same);
         let others: Vec<_> =
             others.map(|other| (other.plan.mappings().unwrap_or_default(), other.addresses())).collect();
@@ -238,7 +233,7 @@ impl Networks {
         if record.native {
             let foreign = || Error::Conflist { path: self.file(record), reason: "not a network of this tool".into() };
             let native = native::Network::of(network, &self.addresses()).ok_or_else(foreign)?;
-            let last = !self.records().iter().any(|other| !other.is_same(record) && is_of(other, network));
+            let last = !self.records().iter().any(|other| !other.is_same(record) && other.is_of(network));
             let own = network.bridge().is_some_and(|bridge| self.is_own(bridge));
             let ports = record.plan.mappings()?;
             let member = Member { id: &record.id, interface: &record.interface, ports: &ports };
@@ -256,7 +251,7 @@ impl Networks {
 
     /// Removes what is left after the last container of a network: the bridge, and what plugins leave in the firewall.
     fn sweep(&self, network: &Conflist) {
-        if self.records().iter().any(|record| is_of(record, network)) {
+        if self.records().iter().any(|record| record.is_of(network)) {
             return;
         }
         if let Some(bridge) = network.bridge() {

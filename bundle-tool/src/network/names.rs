@@ -12,7 +12,7 @@ const LINKS_ONLY: &str = "bridge";
 /// The lines that belong into the hosts file of `own`: its own address, names for the host, and other containers of its network.
 pub(super) fn lines(own: &Record, all: &[Record]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    let others = all.iter().filter(|other| other.id != own.id && other.plan.network == own.plan.network);
+    let others = all.iter().filter(|other| other.id != own.id && own.shares_network(other));
     for other in others {
         let names = names(own, other);
         if !names.is_empty() {
@@ -32,6 +32,7 @@ fn names<'a>(own: &'a Record, other: &'a Record) -> Vec<&'a str> {
     let links = own.plan.links.iter().filter(|(container, _)| other.is(container));
     let mut names: Vec<&str> = links.map(|(_, alias)| alias.as_str()).collect();
     if own.plan.network != LINKS_ONLY {
+        names.push(&other.name);
         names.extend(other.plan.names.iter().map(String::as_str));
         names.push(&other.hostname);
     } else if !names.is_empty() {
@@ -78,7 +79,7 @@ mod tests {
             network: Value::Null,
             capabilities: Map::new(),
             result: Some(json!({"ips": [{"address": format!("{address}/16"), "gateway": "10.9.0.1"}]})),
-            plan: Plan { network: network.into(), names: vec![name.into()], ..Plan::default() },
+            plan: Plan { network: network.into(), ..Plan::default() },
             interface: "eth0".into(),
             native: false,
             proxy: None,
@@ -96,6 +97,13 @@ mod tests {
         let again = [record("db", "shop", "10.9.0.7"), app.clone()];
         assert_eq!(lines(&app, &again)[0], "10.9.0.7\tdb host-db", "it came back with another address");
         assert_eq!(lines(&app, std::slice::from_ref(&app)), ["10.9.0.3\thost-app"], "what is gone has no line");
+        let mut elsewhere = record("db", "shop", "10.11.0.2");
+        elsewhere.network = json!({"name": "shop", "plugins": [{"type": "bridge", "bridge": "oci7"}]});
+        assert_eq!(
+            lines(&app, &[elsewhere, app.clone()]),
+            ["10.9.0.3\thost-app"],
+            "a network of that name in another home"
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Plan;
-use super::cni::{self, Attachment};
+use super::cni::{self, Attachment, Conflist};
 use super::proxy::Process;
 use crate::option::port::Mapping;
 use crate::rootfs;
@@ -95,6 +95,20 @@ impl Record {
     /// Whether `container` is its name or the first digits of its id.
     pub(super) fn is(&self, container: &str) -> bool {
         self.name == container || (!container.is_empty() && self.id.starts_with(container))
+    }
+
+    /// Whether the container is on this network. Those of two homes may have one name, but not one bridge.
+    pub(super) fn is_of(&self, network: &Conflist) -> bool {
+        self.plan.network == network.name
+            && Conflist::from_value(&self.network)
+                .is_ok_and(|own| own.bridge() == network.bridge() && own.leases() == network.leases())
+    }
+
+    /// Whether both are on one network.
+    pub(super) fn shares_network(&self, other: &Self) -> bool {
+        self.plan.network == other.plan.network
+            && (self.network == other.network
+                || Conflist::from_value(&other.network).is_ok_and(|network| self.is_of(&network)))
     }
 
     fn ips(&self) -> impl Iterator<Item = &Value> {

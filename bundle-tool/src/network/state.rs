@@ -104,6 +104,18 @@ impl Networks {
         Ok(())
     }
 
+    /// Gives a container another name, by which the others of its networks find it from now on.
+    pub fn rename(&self, id: &str, name: &str) -> Result<(), Error> {
+        if !self.place(id).exists() {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        for record in self.records_of(id) {
+            self.write(&Record { name: name.into(), ..record })?;
+        }
+        self.refresh(None)
+    }
+
     /// Takes a container's network down, if it is up.
     pub fn down(&self, id: &str) -> Result<(), Error> {
         if !self.place(id).exists() {
@@ -129,7 +141,7 @@ impl Networks {
 
     /// The name of a container that uses a network; `None` if none does. Networks of another home may have the same name.
     pub fn user(&self, network: &Conflist) -> Option<String> {
-        let same = |record: &Record| is_of(record, network);
+        let same = |record: &Record| record.is_of(network);
         self.records().into_iter().find(same).map(|record| record.name)
     }
 
@@ -283,13 +295,6 @@ impl Networks {
         let new = path.with_extension("new");
         Ok(fs::write(&new, json).and_then(|()| fs::rename(&new, &path)).during("write", &path)?)
     }
-}
-
-/// Whether a container is on this network. Those of two homes may have one name, but not one bridge.
-pub(super) fn is_of(record: &Record, network: &Conflist) -> bool {
-    record.plan.network == network.name
-        && Conflist::from_value(&record.network)
-            .is_ok_and(|other| other.bridge() == network.bridge() && other.leases() == network.leases())
 }
 
 /// Changes a hosts file in place: it must stay the same file, since it is mounted into a container.

@@ -1,26 +1,26 @@
 //! `exec`: a further program in a running container, under the container's restrictions.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use libcontainer::oci_spec::runtime::{Capability, LinuxCapabilities, Process};
-use rustix::fs::{Mode, OFlags};
 
+use super::attach::keys_of;
 use super::create::activation;
 use super::global::Global;
+use super::stdout::StdoutClosed;
 use crate::container::event::Call;
 use crate::container::{Container, DoesNotExist, Status};
-use crate::create::Ends;
 use crate::create::exec::{self, Options};
-use crate::create::talk::{Channel, Message};
 use crate::kernel::error::Fails;
-use crate::kernel::{descriptor, file, socket, syscall};
+use crate::kernel::{descriptor, file, socket};
 use crate::program::{self, Program};
 use crate::spec::{self, annotation};
+use crate::supervise::client::{End, OutputClosed};
 use crate::supervise::foreground::Foreground;
+use crate::supervise::session::Session;
 
 /// Execute a new process inside a container.
 ///
@@ -80,15 +80,23 @@ pub(crate) struct Exec {
     #[arg(long)]
     ignore_paused: bool,
     /// Do as docker exec does: the caller needs no terminal, what is detached has none of its streams, and a program that cannot be started
-    /// ends the command with 126.
+    /// ends the command with 126. The detach keys end the command and leave a program running that has a terminal.
     #[arg(long)]
     client: bool,
+    /// Key sequence that detaches, with --client [default: ctrl-p,ctrl-q].
+    #[arg(long, value_name = "KEYS", requires = "client")]
+    detach_keys: Option<String>,
     /// ID of the container.
     id: String,
     /// Program to execute, and its arguments.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
 }
+
+/// docker's answer for a container without processes.
+#[derive(Debug, thiserror::Error)]
+#[error("Error response from daemon: Container {0} is not running")]
+struct NotRunning(String);
 
 impl Exec {
     /// Whether docker's exit statuses are wanted.
@@ -97,11 +105,18 @@ impl Exec {
     }
 
     pub(super) fn run(self, global: &Global) -> Result<u8> {
-        self.start(global).context("exec failed")
+        let container = match global.container(&self.id) {
+            // A container that was created only has no state.
+            Err(error) if self.client && error.is::<DoesNotExist>() => return Err(NotRunning(self.id).into()),
+            found => found.context("exec failed")?,
+        };
+        if self.client && container.status() == Status::Stopped {
+            return Err(NotRunning(self.id).into());
+        }
+        self.start(&container).context("exec failed")
     }
 
-    fn start(mut self, global: &Global) -> Result<u8> {
-        let container = global.container(&self.id)?;
+    fn start(mut self, container: &Container) -> Result<u8> {
         match container.status() {
             Status::Stopped => bail!("cannot exec in a stopped container"),
             Status::Paused if !self.ignore_paused => {
@@ -112,7 +127,7 @@ impl Exec {
         for path in [&mut self.pid_file, &mut self.console_socket, &mut self.pidfd_socket].into_iter().flatten() {
             *path = std::env::current_dir().context("getwd")?.join(&*path);
         }
-        let process = self.process(&container)?;
+        let process = self.process(container)?;
         let terminal = process.terminal().unwrap_or(false);
         if self.detach && terminal && self.console_socket.is_none() && !self.client {
             bail!("cannot allocate tty if runc will detach without setting console socket");
@@ -127,16 +142,16 @@ impl Exec {
         program.kept = program::inherited(listen, self.preserve_fds)?;
         // The container must not inherit the caller's other descriptors. They stay open for run-tool itself: --process may name one.
         descriptor::close_on_exec_from(3 + program.kept).fails(|| "close_range")?;
-        let foreground = match (self.detach, self.client) {
+        // As in docker, keys are read from a terminal only.
+        let attended = self.client && !self.detach && terminal && rustix::termios::isatty(rustix::stdio::stdin());
+        let foreground = match (self.detach || attended, self.client) {
             (true, _) => None,
             (false, true) => Some(Foreground::begin_if_there_is_a_terminal(terminal)?),
             (false, false) => Some(Foreground::begin(terminal)?),
         };
         program.mask = foreground.as_ref().map(Foreground::mask);
-        let streams = if self.detach && self.client { Some(nothing()?) } else { None };
         let options = Options {
             terminal,
-            streams,
             pipes: foreground.is_some() && !terminal,
             console: self.console_socket.as_deref().map(socket::connect).transpose()?,
             pidfd_socket: self.pidfd_socket.as_deref().map(socket::connect).transpose()?,
@@ -146,10 +161,12 @@ impl Exec {
         };
         let words = process.args().clone().unwrap_or_default();
         let call = self.client.then(|| Call::of(&container.state, &words));
-        if let (true, Some(call)) = (self.detach, &call) {
-            return leave_behind(&container, call, program, options, self.pid_file.as_deref());
+        if let (true, Some(call)) = (self.detach || attended, &call) {
+            let pid_file = self.pid_file.as_deref();
+            let session = Session { container, call, program, options, pid_file };
+            return if attended { attend(session, self.detach_keys.as_deref()) } else { session.leave().map(|()| 0) };
         }
-        let (pid, ends) = exec::start(&container, program, options).context("unable to start container process")?;
+        let (pid, ends) = exec::start(container, program, options).context("unable to start container process")?;
         if let Some(call) = &call {
             call.started();
         }
@@ -231,73 +248,20 @@ impl Exec {
     }
 }
 
+/// Serves the caller's terminal until the program ends or is left. Returns the exit status.
+fn attend(session: Session<'_>, keys: Option<&str>) -> Result<u8> {
+    match session.attend(keys_of(keys)?) {
+        Ok(End::Exit(status)) => Ok(status as u8),
+        Ok(End::Detached) => Ok(0),
+        Err(error) if error.is::<OutputClosed>() => Err(StdoutClosed.into()),
+        Err(error) => Err(error),
+    }
+}
+
 /// docker's exit status for a program that cannot be started.
 pub(super) fn docker_status(error: &anyhow::Error) -> u8 {
-    let lacks_container = error.is::<DoesNotExist>() || format!("{error:#}").contains("cannot exec in a ");
+    let lacks_container = error.is::<NotRunning>() || format!("{error:#}").contains("cannot exec in a ");
     if lacks_container { 1 } else { 126 }
-}
-
-/// Three streams without content.
-fn nothing() -> Result<[OwnedFd; 3]> {
-    let null =
-        rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).fails(|| "open /dev/null")?;
-    Ok([null.try_clone()?, null.try_clone()?, null])
-}
-
-/// Starts a program and leaves a process behind that waits for its end, and reads what it writes to its terminal. The container's own processes
-/// do not reap it, and as long as nobody does, the container cannot end.
-fn leave_behind(
-    container: &Container,
-    call: &Call<'_>,
-    program: Program,
-    options: Options,
-    pid_file: Option<&Path>,
-) -> Result<u8> {
-    let (ours, theirs) = Channel::pair()?;
-    let Some(child) = syscall::clone(0, None).fails(|| "clone")? else {
-        drop(ours);
-        let started = exec::start(container, program, options).context("unable to start container process");
-        attend(call, started, pid_file, &theirs)
-    };
-    drop(theirs);
-    match ours.receive()? {
-        Some((Message::Pid(_), _)) => Ok(0),
-        Some((Message::Error(text), _)) => {
-            syscall::wait(child, true)?;
-            bail!(text)
-        }
-        _ => bail!("the process that starts the program ended unexpectedly"),
-    }
-}
-
-/// The process that stays behind.
-fn attend(call: &Call<'_>, started: Result<(syscall::Pid, Ends)>, pid_file: Option<&Path>, channel: &Channel) -> ! {
-    let started = started.and_then(|(pid, ends)| file::write_pid(pid_file, pid).map(|()| (pid, ends)));
-    let (pid, ends) = match started {
-        Ok(started) => started,
-        Err(error) => {
-            // If the caller is gone there is nobody to tell.
-            let _ = channel.send(&Message::Error(format!("{error:#}")));
-            syscall::exit(1)
-        }
-    };
-    // Nothing of the caller stays with it.
-    let _ = rustix::process::setsid();
-    if let Ok(null) = nothing() {
-        for (number, stream) in null.iter().enumerate() {
-            let _ = syscall::dup_to(stream.as_fd(), number as i32);
-        }
-    }
-    call.started();
-    let _ = channel.send(&Message::Pid(pid));
-    if let Some(master) = ends.terminal {
-        let mut bytes = [0; 4096];
-        while rustix::io::read(&master, &mut bytes).is_ok_and(|count| count > 0) {}
-    }
-    if let Ok(Some((_, status))) = syscall::wait(pid, true) {
-        call.ended(status);
-    }
-    syscall::exit(0)
 }
 
 /// Adds capabilities to the bounding, effective and permitted sets, and to the ambient set if there is an inheritable one.

@@ -80,6 +80,13 @@ impl Origin<'_> {
 }
 
 impl Settings {
+    /// Those of a program whose output is not kept.
+    pub(crate) fn none() -> Self {
+        let (path, attributes) = (PathBuf::new(), BTreeMap::new());
+        let [container, name, tag] = [const { String::new() }; 3];
+        Self { driver: Driver::None, path, max_size: 0, max_file: 1, container, name, tag, attributes }
+    }
+
     /// Parses `--log-driver` and `--log-opt`. By default the file is in the bundle: the folder of the state is on a tmpfs, where
     /// logs would take memory.
     pub(crate) fn parse(driver: &str, options: &[String], origin: &Origin<'_>) -> Result<Self> {

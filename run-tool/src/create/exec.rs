@@ -43,6 +43,8 @@ pub(crate) struct Options {
     pub(crate) pipes: bool,
     /// `process.execCPUAffinity`.
     pub(crate) affinity: Option<ExecCPUAffinity>,
+    /// Whether its terminal translates newlines, because nobody else does.
+    pub(crate) newlines: bool,
     /// How the process gets into the container's groups.
     pub(crate) entrance: Entrance,
 }
@@ -283,6 +285,10 @@ impl Parent for Running<'_> {
     const CHILD: &'static str = "the new process";
 
     fn prepare(&mut self, terminal: &OwnedFd) -> Result<()> {
+        if self.0.options.newlines {
+            terminal::copy_size(terminal);
+            return Ok(());
+        }
         terminal::prepare(terminal)
     }
 

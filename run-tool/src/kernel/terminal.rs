@@ -64,9 +64,13 @@ pub(crate) fn prepare(master: &OwnedFd) -> Result<()> {
     let mut attributes = rustix::termios::tcgetattr(master).fails(|| "tcgetattr")?;
     attributes.output_modes.remove(OutputModes::ONLCR);
     rustix::termios::tcsetattr(master, OptionalActions::Now, &attributes).fails(|| "tcsetattr")?;
-    // The caller's terminal may have no size.
-    let _ = Host::find().map(|host| host.copy_size(master.as_fd()));
+    copy_size(master);
     Ok(())
+}
+
+/// Gives a pty the size of the caller's terminal, if that has one.
+pub(crate) fn copy_size(master: &OwnedFd) {
+    let _ = Host::find().map(|host| host.copy_size(master.as_fd()));
 }
 
 /// The caller's terminal. When it is dropped its settings are restored.

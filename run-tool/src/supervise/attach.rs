@@ -128,7 +128,8 @@ impl Client {
 /// A client that does not read holds the container up, as in docker: while a packet waits for it, no further output is read.
 #[derive(Debug)]
 pub(crate) struct Server {
-    listener: OwnedFd,
+    /// `None`: the first client is the only one.
+    listener: Option<OwnedFd>,
     clients: Vec<Client>,
     terminal: bool,
     /// Where input is written to: the terminal, or the pipe that is the container's standard input. `None`: nowhere.
@@ -141,7 +142,7 @@ pub(crate) struct Server {
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Witnesses {
-    _listener: OwnedFd,
+    _listener: Option<OwnedFd>,
     _clients: Vec<Client>,
 }
 
@@ -163,16 +164,28 @@ impl Server {
         rustix::fs::fchmod(&listener, Mode::from_raw_mode(0o600)).fails(|| "fchmod of a socket")?;
         rustix::net::bind(&listener, &address(&open(folder)?)?).fails(|| format!("bind {}", path.display()))?;
         rustix::net::listen(&listener, 16).fails(|| "listen")?;
+        Self::begin(Some(listener), terminal, input, first)
+    }
+
+    /// Serves one client at most, for a program on the terminal `input`, if it has one.
+    pub(crate) fn of_one(client: Option<OwnedFd>, input: Option<OwnedFd>) -> Result<Self> {
+        Self::begin(None, input.is_some(), input, client)
+    }
+
+    fn begin(
+        listener: Option<OwnedFd>,
+        terminal: bool,
+        input: Option<OwnedFd>,
+        first: Option<OwnedFd>,
+    ) -> Result<Self> {
         if let Some(input) = &input {
             // A container that does not read its input must not block the supervisor.
-            let flags = rustix::fs::fcntl_getfl(input).fails(|| "fcntl")?;
-            rustix::fs::fcntl_setfl(input, flags | OFlags::NONBLOCK).fails(|| "fcntl")?;
+            do_not_wait(input)?;
         }
         let mut server =
             Self { listener, clients: Vec::new(), terminal, input, waiting: VecDeque::new(), ended: false };
         if let Some(socket) = first {
-            let flags = rustix::fs::fcntl_getfl(&socket).fails(|| "fcntl")?;
-            rustix::fs::fcntl_setfl(&socket, flags | OFlags::NONBLOCK).fails(|| "fcntl")?;
+            do_not_wait(&socket)?;
             server.add(socket, true);
         }
         Ok(server)
@@ -192,7 +205,7 @@ impl Server {
 
     /// The descriptors to poll, and for what: the listener, the clients, and the container if there is input for it.
     pub(crate) fn watched(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
-        let mut watched = vec![(self.listener.as_fd(), PollFlags::IN)];
+        let mut watched: Vec<_> = self.listener.iter().map(|listener| (listener.as_fd(), PollFlags::IN)).collect();
         let room = self.waiting.len() < QUEUE;
         for client in &self.clients {
             let mut flags = PollFlags::empty();
@@ -208,7 +221,9 @@ impl Server {
 
     /// Accepts clients, takes their packets and writes input, as far as possible without waiting.
     pub(crate) fn serve(&mut self) {
-        while let Ok(client) = rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let accept = |listener: &OwnedFd| rustix::net::accept_with(listener, flags).ok();
+        while let Some(client) = self.listener.as_ref().and_then(accept) {
             self.add(client, false);
         }
         self.clients.retain_mut(Client::flush);
@@ -277,6 +292,11 @@ impl Server {
         self.clients.retain_mut(|client| client.tell(&Packet::Exit(status)));
         Witnesses { _listener: self.listener, _clients: self.clients }
     }
+}
+
+fn do_not_wait(descriptor: &OwnedFd) -> Result<()> {
+    let flags = rustix::fs::fcntl_getfl(descriptor).fails(|| "fcntl")?;
+    rustix::fs::fcntl_setfl(descriptor, flags | OFlags::NONBLOCK).fails(|| "fcntl").map_err(Into::into)
 }
 
 /// Parses detach keys (`ctrl-p,ctrl-q`, or single characters) into the bytes that a terminal sends.

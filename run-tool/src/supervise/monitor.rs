@@ -355,7 +355,7 @@ impl<'a> Supervisor<'a> {
 
 /// Stores output and sends it to attached clients until the container's init process has ended and all output is stored. Returns the
 /// exit status.
-fn serve(
+pub(super) fn serve(
     pid: Pid,
     mut sources: Vec<(Stream, OwnedFd)>,
     signals: &OwnedFd,

@@ -40,7 +40,7 @@ pub(super) struct Files {
     /// Size of /dev/shm, such as 64m [default: 64m].
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     pub(super) shm_size: Option<Size>,
-    /// Storage driver option for the container; not supported.
+    /// Storage driver option for the container: size=BYTES, the most that it may write beside volumes.
     #[arg(long, value_name = "KEY=VALUE", allow_hyphen_values = true)]
     pub(super) storage_opt: Vec<String>,
     /// Add a host device to the container, as HOST[:CONTAINER][:rwm] or by its CDI name, VENDOR/CLASS=NAME; may be repeated.
@@ -54,6 +54,9 @@ pub(super) struct Files {
     pub(super) gpus: Vec<GpuRequest>,
 }
 
+/// The least that a writable layer of its own size may have, of which its file system takes a part.
+const SMALLEST: u64 = 4 << 20;
+
 impl Files {
     pub(super) fn shm(&self) -> anyhow::Result<u64> {
         match self.shm_size {
@@ -64,6 +67,23 @@ impl Files {
                 Err(_) => refuse("--shm-size", "must not be negative"),
             },
         }
+    }
+
+    /// The size of the writable layer, in bytes; the last one counts.
+    pub(super) fn size(&self) -> anyhow::Result<Option<u64>> {
+        let mut size = None;
+        for option in &self.storage_opt {
+            let Some(text) = option.split_once('=').filter(|(key, _)| key.eq_ignore_ascii_case("size")) else {
+                return refuse("--storage-opt", format!("{option}: not supported (only size=BYTES is)"));
+            };
+            let bytes = text.1.parse::<Size>().ok().and_then(|size| u64::try_from(size.bytes()).ok());
+            match bytes {
+                Some(bytes) if bytes >= SMALLEST => size = Some(bytes),
+                Some(_) => return refuse("--storage-opt", format!("{option}: too small (at least 4m)")),
+                None => return refuse("--storage-opt", format!("{option}: not a valid size (such as 10g)")),
+            }
+        }
+        Ok(size)
     }
 
     /// The devices that are named by path.
@@ -87,14 +107,6 @@ impl Files {
     pub(super) fn attachments(&self, home: &Home, base: &Path) -> anyhow::Result<Vec<Attachment>> {
         if let Some(driver) = self.volume_driver.as_deref().filter(|driver| *driver != "local") {
             return refuse("--volume-driver", format!("{driver}: not supported (only local is)"));
-        }
-        if let Some(option) = self.storage_opt.first() {
-            return refuse(
-                "--storage-opt",
-                format!(
-                    "{option}: quotas of the writable layer are not supported (mount a volume of that size with -v)"
-                ),
-            );
         }
         let mut all = Vec::new();
         for (index, text) in self.volume.iter().enumerate() {

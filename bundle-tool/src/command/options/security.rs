@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use bundle_tool::bundle::annotation;
 use bundle_tool::bundle::{self, Bundle};
 use bundle_tool::config::{Ipc, Namespace};
+use bundle_tool::container::userns::Ids;
 use bundle_tool::option::boolean;
 use bundle_tool::security::SecurityOption;
 use bundle_tool::security::capability::Capability;
@@ -40,7 +41,8 @@ pub(super) struct Security {
     /// UTS namespace to use: host.
     #[arg(long, value_name = "NAMESPACE", allow_hyphen_values = true, add = candidates::words(&["host"]))]
     pub(super) uts: Option<String>,
-    /// User namespace to use: host.
+    /// User namespace to use: host, FIRST:COUNT for the IDs of this host that the container's are, or USER[:GROUP] for those in /etc/subuid
+    /// and /etc/subgid.
     #[arg(long, value_name = "NAMESPACE", allow_hyphen_values = true, add = candidates::words(&["host"]))]
     pub(super) userns: Option<String>,
     /// Cgroup namespace to use: host or private.
@@ -52,14 +54,16 @@ pub(super) struct Security {
 }
 
 impl Security {
+    /// The IDs of a user namespace of the container's own.
+    pub(super) fn ids(&self) -> anyhow::Result<Option<Ids>> {
+        Ok(Ids::parse(self.userns.as_deref().unwrap_or_default())?)
+    }
+
     pub(super) fn pid(&self, home: &Home) -> anyhow::Result<Namespace> {
         namespace(home, "--pid", "pid", self.pid.as_deref())
     }
 
     pub(super) fn uts(&self) -> anyhow::Result<Namespace> {
-        if let Some(value) = self.userns.as_deref().filter(|value| !["", "host"].contains(value)) {
-            return refuse("--userns", format!("{value:?} is not supported (only host is)"));
-        }
         if let Some(value) = self.isolation.as_deref().filter(|value| !["", "default"].contains(value)) {
             return refuse("--isolation", format!("{value}: only for Windows"));
         }
