@@ -31,6 +31,7 @@ use image_tool::address::home::Home;
 use image_tool::beneath;
 use image_tool::error::During as _;
 use image_tool::layer::cache::{self, Cache};
+use image_tool::layer::limit::TooManyLayers;
 use image_tool::layer::stack;
 use image_tool::layout;
 
@@ -102,6 +103,9 @@ pub enum Error {
     /// The file for the id exists.
     #[error("--cidfile: {}: file exists (remove it if no container needs it)", .0.display())]
     IdFile(PathBuf),
+    /// The image has too many layers.
+    #[error("image refused")]
+    TooManyLayers(#[from] TooManyLayers),
     /// An operation that the kernel refused.
     #[error(transparent)]
     Io(#[from] image_tool::error::Io),
@@ -136,7 +140,7 @@ fn make(home: &Home, request: &Request) -> Result<Made, Error> {
     let by_id = request.by_id.then(|| home.bundles().join(&plan.id));
     let draft = Draft::create(&home.bundles(), request.name.clone(), request.bundle.as_deref().or(by_id.as_deref()))?;
     let mut made = Made { bundle: draft.shown().to_owned(), notes: plan.notes.clone() };
-    let tree = Tree::make(home, draft.path(), &plan.subject.layout, &plan.subject.image, request.copy)?;
+    let tree = Tree::make(home, draft.path(), &plan.subject.layout, &plan.subject.image, request)?;
     made.notes.extend(tree.note());
     if request.shareable {
         layers::mount_shm(draft.path(), request.options.shm_size)?;
@@ -176,7 +180,7 @@ pub fn spec(home: &Home, request: &Request) -> Result<Vec<u8>, Error> {
         Some(path) => std::path::absolute(path).during("find", path)?,
         None => home.bundles().join(name.as_str()),
     };
-    let tree = Tree::make(home, draft.path(), &plan.subject.layout, &plan.subject.image, request.copy)?;
+    let tree = Tree::make(home, draft.path(), &plan.subject.layout, &plan.subject.image, request)?;
     let spec = plan.spec(&shown, &name, &tree, None);
     drop(draft);
     // Fails if another draft is there.

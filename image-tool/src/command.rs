@@ -1,9 +1,9 @@
 //! The command line: a file for each subcommand, and files for what several of them share.
 //!
-//! `operand`, `archive`, `publish`, `fields`, `flatten`, `limits` and `table` are shared; subcommands do not know each other.
+//! `operand`, `publish`, `fields`, `flatten` and `table` are shared; subcommands do not know each other.
 
 mod append;
-mod archive;
+
 mod config;
 mod convert;
 mod diff;
@@ -15,7 +15,7 @@ mod history;
 mod import;
 mod index;
 mod inspect;
-mod limits;
+
 mod list;
 mod load;
 mod manual;

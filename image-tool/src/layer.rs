@@ -27,6 +27,7 @@ mod parallel;
 
 use std::fmt;
 use std::io::{self, BufReader, Read};
+use std::ops::RangeInclusive;
 
 use oci_spec::image::MediaType;
 
@@ -140,6 +141,16 @@ impl Compression {
             // A frame, or a skippable frame, with which `zstd --patch-from` and seekable archives begin.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             _ => Self::None,
+        }
+    }
+
+    /// The levels that it has, from fast to small.
+    #[must_use]
+    pub fn levels(self) -> Option<RangeInclusive<u8>> {
+        match self {
+            Self::None => None,
+            Self::Gzip => Some(1..=9),
+            Self::Zstd => Some(1..=19),
         }
     }
 

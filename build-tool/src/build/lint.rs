@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use image_tool::layer::limit::Limits;
 use image_tool::layout::platform::Platform;
 
 use super::Error;
@@ -85,7 +86,15 @@ pub fn lint(
     let settings = Settings::of(file, given).map_err(failed)?;
     let platform = Platform::host();
     let image = |name: &str| {
-        let query = Query { layout, name, platform: &platform, pull: Pull::Never, slip: None, report: None };
+        let query = Query {
+            layout,
+            name,
+            platform: &platform,
+            pull: Pull::Never,
+            limits: Limits::default(),
+            slip: None,
+            report: None,
+        };
         let (layout, image) = base::find(&query).ok()?;
         let draft = Draft::of_image(&layout, &image).ok()?;
         Some(Known { env: draft.env(), shell: draft.has_shell() })

@@ -169,13 +169,13 @@ impl Scheduler<'_> {
             self.session.pulls.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default(),
         );
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = base::find(&Query { layout, name, platform, pull: options.pull, slip, report }).and_then(
-            |(layout, image)| {
-                let mut bases = self.session.bases.lock().unwrap_or_else(PoisonError::into_inner);
-                bases.insert((name.to_owned(), platform.to_string()), image.descriptor().digest().to_string());
-                Ok(Draft::of_image(&layout, &image)?)
-            },
-        );
+        let found =
+            base::find(&Query { layout, name, platform, pull: options.pull, limits: options.limits, slip, report })
+                .and_then(|(layout, image)| {
+                    let mut bases = self.session.bases.lock().unwrap_or_else(PoisonError::into_inner);
+                    bases.insert((name.to_owned(), platform.to_string()), image.descriptor().digest().to_string());
+                    Ok(Draft::of_image(&layout, &image)?)
+                });
         match found {
             Ok(draft) => {
                 task.done();

@@ -8,6 +8,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use image_tool::address::{self, Address};
 use image_tool::edit;
+use image_tool::layer::limit::{Limits, TooManyLayers};
 use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Image, Layout, is_index};
 use oci_spec::image::Descriptor;
@@ -56,6 +57,14 @@ pub enum Error {
         wanted: String,
         /// The platform that the image is for.
         offered: String,
+    },
+    /// The image has too many layers.
+    #[error("{name}: image refused")]
+    Layers {
+        /// The image's name.
+        name: String,
+        /// How many it has, and may have.
+        source: TooManyLayers,
     },
     /// No image of that name is here, and a stage was probably meant.
     #[error("{name}: neither a stage nor an image that is here ({hint}; for an image: {})", pull_command(.name, .layout))]
@@ -113,6 +122,8 @@ pub struct Query<'a> {
     pub platform: &'a Platform,
     /// When it is pulled.
     pub pull: Pull,
+    /// The limits of its layers.
+    pub limits: Limits,
     /// What was probably meant instead of an image. Such a name is never pulled.
     pub slip: Option<&'a str>,
     /// Takes the lines that registry-tool writes for people; without it, registry-tool is quiet.
@@ -121,12 +132,15 @@ pub struct Query<'a> {
 
 /// Finds an image for a platform in a layout, or pulls it there.
 pub fn find(query: &Query<'_>) -> Result<(Layout, Image), Error> {
-    let Query { layout, name, platform, pull, slip, .. } = *query;
+    let Query { layout, name, platform, pull, limits, slip, .. } = *query;
     let address: Address = format!("{layout}:{name}").parse()?;
     let look = || -> Result<(Layout, Image), Error> {
         let layout = Layout::of(&address)?;
         let image = layout.image(&address, platform)?;
         fits(name, &image, platform)?;
+        limits
+            .check(image.manifest().layers().len())
+            .map_err(|source| Error::Layers { name: name.to_owned(), source })?;
         Ok((layout, image))
     };
     let found = look();

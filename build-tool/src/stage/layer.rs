@@ -57,7 +57,7 @@ pub fn extend(stack: &mut Stack, layers: &[Layer], cache: &Cache) -> Result<(), 
         stack.push(match cache.get(&layer.diff_id)? {
             Some(unpacked) => unpacked,
             // If the layer is unpacked, its blob is not even opened.
-            None => cache.layer_of(&layer.diff_id, || layer.source()?.start())?,
+            None => cache.layer_of(&layer.diff_id, || layer.source()?.start_within(cache.limits()))?,
         });
     }
     Ok(())

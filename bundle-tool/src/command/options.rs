@@ -154,6 +154,7 @@ impl Options {
             bundle: self.bundle,
             by_id: docker,
             copy: self.copy,
+            limits: image_tool::layer::limit::Limits::default(),
             options,
             user: self.program.user.clone(),
             groups: self.program.group_add.clone(),

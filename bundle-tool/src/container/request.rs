@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use image_tool::address::Address;
+use image_tool::layer::limit::Limits;
 use image_tool::layout::platform::Platform;
 
 use super::joined::Joins;
@@ -29,6 +30,8 @@ pub struct Request {
     pub by_id: bool,
     /// Whether to make a plain tree even if an overlay can be mounted.
     pub copy: bool,
+    /// The limits of the image's layers.
+    pub limits: Limits,
     pub options: Options,
     pub user: Option<String>,
     pub groups: Vec<String>,

@@ -3,14 +3,15 @@ use clap::{Args, ValueHint};
 use image_tool::address::RefName;
 use image_tool::edit::append::{History, Layer};
 use image_tool::edit::squash;
+use image_tool::layer::Compression;
 use image_tool::layer::pack::Packer;
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
 
 use super::flatten::flatten;
-use super::limits::Limits;
 use super::operand::{Operand, named};
 use super::publish::{Pack, created, publish, source_date_epoch};
+use image_tool::program::limits::Limits;
 
 /// Squash all layers of an image into one and print the new image's address.
 ///
@@ -45,7 +46,7 @@ impl Squash {
             let layout = Layout::of(&address)?;
             let image = layout.image(&address, &platform)?;
             let writer = layout.writer()?;
-            let mut packer = Packer::new(&writer, self.compress.into())?;
+            let mut packer = Packer::new(&writer, Compression::from(self.compress))?;
             flatten(&layout, &image, &mut packer, epoch, self.limits)?;
             let (descriptor, diff_id) = packer.finish()?;
             let created = match epoch {

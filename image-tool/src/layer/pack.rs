@@ -18,6 +18,55 @@ use crate::error::Io;
 use crate::layout::{BlobWriter, Error, Writer};
 
 const BLOCK: usize = 1 << 20;
+/// The usual levels of gzip(1) and zstd(1).
+const GZIP_LEVEL: u8 = 6;
+const ZSTD_LEVEL: u8 = 3;
+
+/// How an archive is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packing {
+    compression: Compression,
+    level: Option<u8>,
+}
+
+/// A compression does not have this level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{compression} has no level {level}{}", range(*.compression))]
+pub struct NoSuchLevel {
+    compression: Compression,
+    level: u8,
+}
+
+fn range(compression: Compression) -> String {
+    compression.levels().map_or_else(String::new, |levels| format!(" (it has {} to {})", levels.start(), levels.end()))
+}
+
+impl Packing {
+    /// A compression at this level, or at the usual one: 6 for gzip, 3 for zstd.
+    ///
+    /// # Errors
+    /// [`NoSuchLevel`].
+    pub fn new(compression: Compression, level: Option<u8>) -> Result<Self, NoSuchLevel> {
+        match level {
+            Some(level) if !compression.levels().is_some_and(|levels| levels.contains(&level)) => {
+                Err(NoSuchLevel { compression, level })
+            }
+            _ => Ok(Self { compression, level }),
+        }
+    }
+
+    /// Whether a blob of this compression need not be packed anew. At which level it was packed, nobody knows.
+    #[must_use]
+    pub fn is_met_by(self, compression: Compression) -> bool {
+        self.level.is_none() && self.compression == compression
+    }
+}
+
+impl From<Compression> for Packing {
+    fn from(compression: Compression) -> Self {
+        Self { compression, level: None }
+    }
+}
 
 /// The blob of a layer in the making. Write the archive to it.
 pub struct Packer {
@@ -37,12 +86,13 @@ impl Packer {
     ///
     /// # Errors
     /// [`Error`].
-    pub fn new(writer: &Writer, compression: Compression) -> Result<Self, Error> {
+    pub fn new(writer: &Writer, packing: impl Into<Packing>) -> Result<Self, Error> {
+        let Packing { compression, level } = packing.into();
         let blob = writer.blob()?;
         let output = match compression {
             Compression::None => Output::Plain(Box::new(blob)),
-            Compression::Gzip => Output::Gzip(Box::new(Gzip::new(blob))),
-            Compression::Zstd => match zstd::stream::write::Encoder::new(blob, 3) {
+            Compression::Gzip => Output::Gzip(Box::new(Gzip::at_level(blob, level.unwrap_or(GZIP_LEVEL)))),
+            Compression::Zstd => match zstd::stream::write::Encoder::new(blob, level.unwrap_or(ZSTD_LEVEL).into()) {
                 Ok(encoder) => Output::Zstd(Box::new(encoder)),
                 Err(source) => {
                     return Err(Io::new("compress", writer.layout().path().join("blobs"), source).into());
@@ -88,6 +138,7 @@ type Job = (Vec<u8>, bool, SyncSender<Vec<u8>>);
 /// A gzip compressor on several threads.
 pub struct Gzip<W: Write> {
     output: W,
+    level: u8,
     block: Vec<u8>,
     crc: flate2::Crc,
     started: bool,
@@ -102,8 +153,14 @@ const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
 impl<W: Write> Gzip<W> {
     /// Compresses what is written to `output`.
     pub fn new(output: W) -> Self {
+        Self::at_level(output, GZIP_LEVEL)
+    }
+
+    /// As [`Self::new`], at a level from 1 (fast) to 9 (small).
+    fn at_level(output: W, level: u8) -> Self {
         Self {
             output,
+            level,
             block: Vec::with_capacity(BLOCK),
             crc: flate2::Crc::new(),
             started: false,
@@ -121,7 +178,7 @@ impl<W: Write> Gzip<W> {
         let last = std::mem::take(&mut self.block);
         if self.jobs.is_none() {
             // Small: a thread would cost more than it saves.
-            let bytes = deflate(&last, true);
+            let bytes = deflate(&last, true, self.level);
             self.start()?;
             self.output.write_all(&bytes)?;
         } else {
@@ -151,6 +208,7 @@ impl<W: Write> Gzip<W> {
     fn submit(&mut self, block: Vec<u8>, last: bool) -> io::Result<()> {
         self.start()?;
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+        let level = self.level;
         let jobs = match &self.jobs {
             Some(jobs) => jobs,
             None => {
@@ -161,7 +219,7 @@ impl<W: Write> Gzip<W> {
                     let work = move || {
                         while let Some((block, last, result)) = receiver.lock().ok().and_then(|jobs| jobs.recv().ok()) {
                             // If the stream was abandoned, nobody waits for the result.
-                            let _ = result.send(deflate(&block, last));
+                            let _ = result.send(deflate(&block, last, level));
                         }
                     };
                     self.threads.push(std::thread::Builder::new().name("gzip".into()).spawn(work)?);
@@ -205,8 +263,8 @@ impl<W: Write> Write for Gzip<W> {
     }
 }
 
-fn deflate(block: &[u8], last: bool) -> Vec<u8> {
-    let mut compress = Compress::new(flate2::Compression::new(6), false);
+fn deflate(block: &[u8], last: bool, level: u8) -> Vec<u8> {
+    let mut compress = Compress::new(flate2::Compression::new(level.into()), false);
     let flush = if last { FlushCompress::Finish } else { FlushCompress::Sync };
     let mut bytes = Vec::with_capacity(block.len() / 2 + 64);
     loop {
@@ -228,6 +286,22 @@ mod tests {
     use std::io::Read;
 
     use super::*;
+
+    #[test]
+    fn a_compression_has_its_levels() {
+        for (compression, level, is_right) in [
+            (Compression::Gzip, 9, true),
+            (Compression::Gzip, 10, false),
+            (Compression::Gzip, 0, false),
+            (Compression::Zstd, 19, true),
+            (Compression::Zstd, 20, false),
+            (Compression::None, 1, false),
+        ] {
+            assert_eq!(Packing::new(compression, Some(level)).is_ok(), is_right, "{compression} {level}");
+        }
+        let said = Packing::new(Compression::Gzip, Some(0)).unwrap_err().to_string();
+        assert_eq!(said, "gzip has no level 0 (it has 1 to 9)");
+    }
 
     #[test]
     fn gzip_in_blocks_is_one_gzip_member() {
