@@ -4,6 +4,7 @@
 
 mod append;
 
+mod compare;
 mod config;
 mod convert;
 mod diff;
@@ -81,6 +82,7 @@ pub(crate) enum Command {
     Export(export::Export),
     Diff(diff::Diff),
     Tree(tree::Tree),
+    Compare(compare::Compare),
     #[command(flatten)]
     Document(Document),
 }
@@ -111,6 +113,7 @@ impl Command {
             Self::Export(command) => command.run(),
             Self::Diff(command) => command.run(),
             Self::Tree(command) => command.run(),
+            Self::Compare(command) => command.run(),
             Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES),
         }
     }

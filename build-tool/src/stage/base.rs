@@ -78,7 +78,7 @@ pub enum Error {
     },
     /// The images of two platforms cannot be put under one name.
     #[error(transparent)]
-    Index(#[from] edit::append::Error),
+    Index(#[from] edit::index::Error),
     /// registry-tool cannot be started.
     #[error("start registry-tool to pull {name} (install it beside build-tool or in PATH, or use --pull never)")]
     NoTool {
@@ -190,7 +190,7 @@ fn keep_platforms(address: &Address, before: &Descriptor) -> Result<(), Error> {
     };
     if before.digest() != after.digest() && !same(&old, &new) {
         let writer = layout.writer()?;
-        let index = edit::index(&layout, &writer, &[before.clone(), after])?;
+        let index = edit::index::create(&layout, &writer, &[before.clone(), after])?;
         writer.publish(reference, index)?;
     }
     Ok(())
