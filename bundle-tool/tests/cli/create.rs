@@ -68,9 +68,9 @@ fn an_image_is_read_within_limits() {
         work.run(&format!("{words} --network none images:python:3.8")).fails(1, &["images:python:3.8: ", said]);
         work.is_clean();
     }
-    let words = "create --max-layers 2 --max-size 1M --max-entries 99 --network none --name a images:python:3.8";
+    let words = "create --max-layers 2 --max-size 1M --max-entries 99 --network none --name limited images:python:3.8";
     work.run(words).ok();
-    work.run("delete a").ok();
+    work.run("delete limited").ok();
 }
 
 #[test]

@@ -16,8 +16,8 @@ use super::operand::named;
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
-  image-tool compare :python:3.8 :python:3.9
-  image-tool compare --json :app:1 :app:2 | jq -r '.packages[].name'")]
+  image-tool compare :busybox :python:3.8
+  image-tool compare --json :a :b | jq -r '.packages[].name'")]
 pub(crate) struct Compare {
     /// Old image.
     old: Address,

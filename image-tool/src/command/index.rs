@@ -47,7 +47,7 @@ struct Create {
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
-  image-tool index add :app images:app-riscv64")]
+  image-tool index add :multi images:app-riscv64")]
 struct Add {
     /// Index.
     #[arg(value_name = "INDEX")]
@@ -64,8 +64,8 @@ struct Add {
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
-  image-tool index remove :app linux/s390x windows/amd64
-  image-tool index remove --ref app:small :app linux/arm/v6")]
+  image-tool index remove :multi linux/amd64 linux/arm64
+  image-tool index remove --ref small :multi arm64")]
 struct Remove {
     /// Index.
     #[arg(value_name = "INDEX")]
@@ -82,9 +82,9 @@ struct Remove {
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
-  image-tool index annotate --annotation org.opencontainers.image.version=3 :app
-  image-tool index annotate --annotation tested=yes :app linux/arm64
-  image-tool index annotate --set-platform linux/arm/v6 :app linux/arm/v7")]
+  image-tool index annotate --annotation org.opencontainers.image.version=3 :multi
+  image-tool index annotate --annotation tested=yes :multi linux/arm64
+  image-tool index annotate --set-platform linux/arm64/v9 :multi linux/arm64")]
 #[command(group = ArgGroup::new("note").required(true).multiple(true).args(["annotations", "unset", "set_platform"]))]
 struct Annotate {
     /// Index.
