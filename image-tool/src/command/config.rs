@@ -19,7 +19,7 @@ use super::publish::{created, publish, source_date_epoch};
 Examples:
   image-tool config --env DEBUG=1 --user nobody :app
   image-tool config --cmd '[\"sh\", \"-c\", \"date\"]' --ref dated :busybox
-  image-tool config --annotation org.opencontainers.image.source=https://example.com --created 2026-01-31T12:00:00Z :app
+  image-tool config --annotation stage=test --created 2026-01-31T12:00:00Z :app
   image-tool config --unset-label stage --created-by \"no stage\" :app")]
 pub(crate) struct Config {
     /// Image, or - to read its address from standard input.

@@ -32,7 +32,7 @@ use super::{Network, block_on, choice};
   registry-tool copy alpine:3.20 localhost:5000/alpine:3.20
   registry-tool copy --additional-tag 3 --additional-tag latest alpine:3.20 localhost:5000/alpine:3.20
   registry-tool copy --platform linux/amd64 --platform linux/arm64 alpine localhost:5000/alpine:two
-  registry-tool copy --dest-compress-format zstd --dest-compress-level 19 alpine localhost:5000/alpine:small
+  registry-tool copy --dest-compress-format zstd alpine localhost:5000/alpine:small
   registry-tool copy --dry-run --format v2s2 alpine localhost:5000/alpine")]
 pub(crate) struct Copy {
     /// Name of the image.
