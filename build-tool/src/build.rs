@@ -172,7 +172,7 @@ fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<
     let options = &ready.options;
     let agents = Agents::find(&options.ssh, std::env::var_os("SSH_AUTH_SOCK").map(Into::into))?;
     let builds = home.builds();
-    let layers = layer::cache::Cache::of(&home);
+    let layers = layer::cache::Cache::of(&home).within(options.limits);
     // What a killed build left mounted.
     layer::stack::sweep(&layers);
     Ok(Session {

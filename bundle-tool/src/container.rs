@@ -33,6 +33,7 @@ use image_tool::address::home::Home;
 use image_tool::beneath;
 use image_tool::error::During as _;
 use image_tool::layer::cache::{self, Cache};
+use image_tool::layer::limit::TooManyLayers;
 use image_tool::layer::stack;
 use image_tool::layout;
 
@@ -104,6 +105,9 @@ pub enum Error {
     /// The file for the id exists.
     #[error("--cidfile: {}: file exists (remove it if no container needs it)", .0.display())]
     IdFile(PathBuf),
+    /// The image has too many layers.
+    #[error("image refused")]
+    TooManyLayers(#[from] TooManyLayers),
     /// An operation that the kernel refused.
     #[error(transparent)]
     Io(#[from] image_tool::error::Io),

@@ -1,9 +1,10 @@
 //! The command line: a file for each subcommand, and files for what several of them share.
 //!
-//! `operand`, `archive`, `publish`, `fields`, `flatten`, `limits` and `table` are shared; subcommands do not know each other.
+//! `operand`, `publish`, `fields`, `flatten` and `table` are shared; subcommands do not know each other.
 
 mod append;
-mod archive;
+
+mod compare;
 mod config;
 mod convert;
 mod diff;
@@ -15,7 +16,7 @@ mod history;
 mod import;
 mod index;
 mod inspect;
-mod limits;
+
 mod list;
 mod load;
 mod manual;
@@ -81,6 +82,7 @@ pub(crate) enum Command {
     Export(export::Export),
     Diff(diff::Diff),
     Tree(tree::Tree),
+    Compare(compare::Compare),
     #[command(flatten)]
     Document(Document),
 }
@@ -111,6 +113,7 @@ impl Command {
             Self::Export(command) => command.run(),
             Self::Diff(command) => command.run(),
             Self::Tree(command) => command.run(),
+            Self::Compare(command) => command.run(),
             Self::Document(document) => document.run(TOOL, Arguments::command(), &manual::MANUAL, manual::CANDIDATES),
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod append;
 pub mod convert;
+pub mod index;
 pub mod instruction;
 pub mod rebase;
 pub mod signal;
@@ -15,9 +16,10 @@ use oci_spec::image::{Descriptor, MediaType};
 use serde_json::{Value, json};
 
 use self::append::{Error, History, Layer, time};
+use self::index::Note;
 use crate::layer::Compression;
 use crate::layout::platform::Platform;
-use crate::layout::{self, Image, Layout, Writer, is_index};
+use crate::layout::{Image, Writer};
 
 /// Changes of an image's config, by the field names of the image-spec.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +50,39 @@ pub struct Change {
     pub author: Option<String>,
     /// The platform of the image.
     pub platform: Option<Platform>,
+    /// Ports to remove, such as `8080/tcp`.
+    pub unset_expose: Vec<String>,
+    /// Paths of volumes to remove.
+    pub unset_volumes: Vec<String>,
+    /// Fields to empty before anything is set.
+    pub clear: Vec<Field>,
+    /// When the image was created, in seconds since 1970.
+    pub created: Option<i64>,
+}
+
+/// A field of a config that holds several things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// Environment variables.
+    Env,
+    /// Labels.
+    Labels,
+    /// Ports.
+    ExposedPorts,
+    /// Volumes.
+    Volumes,
+}
+
+impl Field {
+    /// Its name in the config (image-spec config.md).
+    fn name(self) -> &'static str {
+        match self {
+            Self::Env => "Env",
+            Self::Labels => "Labels",
+            Self::ExposedPorts => "ExposedPorts",
+            Self::Volumes => "Volumes",
+        }
+    }
 }
 
 impl Change {
@@ -56,6 +91,9 @@ impl Change {
         let section = &mut config["config"];
         if !section.is_object() {
             *section = json!({});
+        }
+        for field in &self.clear {
+            section.as_object_mut().and_then(|section| section.remove(field.name()));
         }
         let mut env: Vec<String> = strings(&section["Env"]);
         let key = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
@@ -87,10 +125,18 @@ impl Change {
         if let Some(labels) = section.get_mut("Labels").and_then(Value::as_object_mut) {
             labels.retain(|name, _| !self.unset_labels.contains(name));
         }
-        for (field, names) in [("ExposedPorts", &self.expose), ("Volumes", &self.volumes)] {
+        for (field, names, unset) in
+            [("ExposedPorts", &self.expose, &self.unset_expose), ("Volumes", &self.volumes, &self.unset_volumes)]
+        {
             for name in names {
                 section[field][name] = json!({});
             }
+            if let Some(known) = section.get_mut(field).and_then(Value::as_object_mut) {
+                known.retain(|name, _| !unset.contains(name));
+            }
+        }
+        if let Some(created) = self.created {
+            config["created"] = time(created).into();
         }
         if let Some(author) = &self.author {
             config["author"] = author.as_str().into();
@@ -111,22 +157,28 @@ fn strings(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(|value| value.as_str().map(str::to_owned)).collect()
 }
 
-/// Writes an image with a changed config and the same layers. With `history`, a step is added to the history.
+/// Writes an image with a changed config, annotations on its manifest, and the same layers. With `history`, a step is added to the
+/// history.
 ///
 /// # Errors
 /// [`Error`].
 pub fn configure(
     image: &Image,
     writer: &Writer,
-    change: &Change,
+    (change, note): (&Change, &Note),
     history: Option<&History>,
 ) -> Result<Descriptor, Error> {
-    append::rewrite(image, writer, |config, _| {
-        change.apply(config);
+    append::rewrite(image, writer, |config, manifest| {
+        index::note_annotations(manifest, note);
         if let Some(history) = history {
-            let entry = json!({
+            let mut entry = json!({
                 "created": time(history.created), "created_by": history.created_by, "empty_layer": true,
             });
+            for (key, value) in [("comment", &history.comment), ("author", &history.author)] {
+                if let Some(value) = value {
+                    entry[key] = value.as_str().into();
+                }
+            }
             match config["history"].as_array_mut() {
                 Some(known) => known.push(entry),
                 None if image.manifest().layers().is_empty() => config["history"] = json!([entry]),
@@ -134,6 +186,7 @@ pub fn configure(
             }
             config["created"] = time(history.created).into();
         }
+        change.apply(config);
         Ok(())
     })
 }
@@ -189,45 +242,6 @@ pub fn import<R: Read>(
         "layers": [layer.descriptor],
     });
     Ok(writer.put(MediaType::ImageManifest, manifest.to_string().as_bytes())?)
-}
-
-/// Writes an index of images, each with the platform from its config. If several are for the same platform, the last
-/// one counts.
-///
-/// # Errors
-/// [`Error`].
-pub fn index(layout: &Layout, writer: &Writer, descriptors: &[Descriptor]) -> Result<Descriptor, Error> {
-    let mut entries: Vec<Value> = Vec::new();
-    for descriptor in descriptors {
-        let manifests = if is_index(descriptor) { layout.manifests(descriptor)? } else { vec![descriptor.clone()] };
-        for manifest in manifests {
-            let mut entry = json!({
-                "mediaType": manifest.media_type().to_string(), "digest": manifest.digest().to_string(), "size": manifest.size(),
-            });
-            entry["platform"] = match manifest.platform() {
-                Some(platform) => serde_json::to_value(platform).expect("a platform is serialisable"),
-                None => {
-                    let image = layout.image_of(&manifest)?;
-                    let config: Value =
-                        serde_json::from_slice(image.config_bytes()).map_err(|error| layout::Error::Malformed {
-                            what: format!("config {}", image.manifest().config().digest()),
-                            reason: error.to_string(),
-                        })?;
-                    let mut platform = json!({"architecture": config["architecture"], "os": config["os"]});
-                    for (field, key) in [("variant", "variant"), ("os.version", "os.version")] {
-                        if config[field].is_string() {
-                            platform[key] = config[field].clone();
-                        }
-                    }
-                    platform
-                }
-            };
-            entries.retain(|known| known["platform"] != entry["platform"]);
-            entries.push(entry);
-        }
-    }
-    let document = json!({"schemaVersion": 2, "mediaType": MediaType::ImageIndex.to_string(), "manifests": entries});
-    Ok(writer.put(MediaType::ImageIndex, document.to_string().as_bytes())?)
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ mod parallel;
 
 use std::fmt;
 use std::io::{self, BufReader, Read};
+use std::ops::RangeInclusive;
 
 use oci_spec::image::MediaType;
 
@@ -41,21 +42,6 @@ pub enum Compression {
     Gzip,
     /// Zstandard (RFC 8878), with any number of frames.
     Zstd,
-}
-
-/// How a layer is packed: its compression, and how hard that is tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packing {
-    /// The compression.
-    pub compression: Compression,
-    /// The level, 0 to 9 for gzip and 0 to 22 for zstd; `None` is the usual one: 6 or 3.
-    pub level: Option<u8>,
-}
-
-impl From<Compression> for Packing {
-    fn from(compression: Compression) -> Self {
-        Self { compression, level: None }
-    }
 }
 
 impl fmt::Display for Compression {
@@ -155,6 +141,16 @@ impl Compression {
             // A frame, or a skippable frame, with which `zstd --patch-from` and seekable archives begin.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             _ => Self::None,
+        }
+    }
+
+    /// The levels that it has, from fast to small.
+    #[must_use]
+    pub fn levels(self) -> Option<RangeInclusive<u8>> {
+        match self {
+            Self::None => None,
+            Self::Gzip => Some(0..=9),
+            Self::Zstd => Some(0..=22),
         }
     }
 

@@ -44,7 +44,7 @@ pub use self::error::Error;
 pub use self::image::{CONFIG_LIMIT, Image, MANIFEST_LIMIT, check_document, is_index, is_manifest};
 pub use self::index::{Index, REF_NAME};
 pub use self::lock::{BlobsLock, IndexLock};
-pub use self::prune::Garbage;
+pub use self::prune::{Garbage, Prune};
 
 /// An open layout. Clones are cheap and share the descriptor.
 #[derive(Clone, Debug)]
@@ -340,7 +340,7 @@ mod tests {
         assert_eq!(names(layout.path()), [&[".index.json.mine"][..], &complete].concat());
         std::fs::remove_file(layout.path().join(".index.json.mine")).unwrap();
         std::fs::write(layout.path().join(".index.json.8"), "x").unwrap();
-        assert_eq!(layout.prune(std::time::Duration::ZERO, false).unwrap()[0].path, Path::new(".index.json.8"));
+        assert_eq!(layout.prune(Prune::default()).unwrap()[0].path, Path::new(".index.json.8"));
         assert_eq!(names(layout.path()), complete);
     }
 

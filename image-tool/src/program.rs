@@ -4,10 +4,12 @@
 //! from an image, a registry or a file is escaped there, an error is one line, and the exit status is 0, 1 or 2. This room knows
 //! `clap` and `anyhow`, which the rest of the library does not; of layouts it knows only what completion offers.
 
+pub mod archive;
 pub mod caller;
 pub mod candidates;
 pub mod completion;
 pub mod document;
+pub mod limits;
 pub mod manual;
 pub mod meter;
 pub mod pflag;

@@ -3,6 +3,7 @@
 //! The room only reads. It may know `address`, `beneath`, `layer` and `layout`; only commands and `program` may know
 //! it.
 
+pub mod compare;
 pub mod document;
 pub mod format;
 pub mod human;

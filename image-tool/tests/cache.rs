@@ -10,6 +10,7 @@ use image_tool::address::digest;
 use image_tool::layer::apply::Options;
 use image_tool::layer::cache::{Cache, Source};
 use image_tool::layer::entry::{Entry, Kind, Writer};
+use image_tool::layer::limit::Limits;
 use oci_spec::image::{Descriptor, MediaType};
 
 struct Work {
@@ -39,6 +40,25 @@ impl Work {
     fn state(&self, source: &Source) -> std::path::PathBuf {
         self.folder.path().join(format!("layers/sha256/{}.state", source.diff_id.digest()))
     }
+}
+
+#[test]
+fn only_what_is_within_limits_is_stored() {
+    let work = Work::new();
+    let source = work.source("a");
+    let size = source.descriptor.size();
+    let within = |limits: Limits| work.cache.clone().within(limits);
+    let small = within(Limits { size: Some(size - 1), ..Limits::default() });
+    let none = within(Limits { entries: Some(0), ..Limits::default() });
+    for cache in [&small, &none] {
+        let start = || source.start_within(cache.limits());
+        assert!(cache.layer(&source).is_err() && cache.archive(&source.diff_id, start).is_err());
+        assert!(cache.list().unwrap().is_empty() && cache.get(&source.diff_id).unwrap().is_none());
+    }
+    let right = within(Limits { size: Some(size), entries: Some(1), layers: None });
+    right.archive(&source.diff_id, || source.start_within(right.limits())).unwrap();
+    assert!(small.layer(&source).is_err(), "a stored archive is read within limits too");
+    right.layer(&source).unwrap();
 }
 
 #[test]

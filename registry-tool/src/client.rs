@@ -38,9 +38,9 @@ mod transport;
 mod upload;
 
 pub use auth::Access;
-pub use document::Document;
+pub use document::{Document, Head};
 pub use error::ClientError;
-pub use registry::{Known, Registry};
+pub use registry::Registry;
 pub use settings::Settings;
 pub use stream::BlobStream;
 pub use upload::{Sent, Upload};

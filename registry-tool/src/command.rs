@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use image_tool::program::Tool;
+use image_tool::layout::platform::Platform;
 use image_tool::program::document::Document;
+use image_tool::program::{Said, Tool};
 use registry_tool::client::Settings;
 use registry_tool::client::retry::Retry;
 use registry_tool::place::mirror::{Mirrors, Sources};
+use registry_tool::question::query::Choice;
 
+mod access;
 mod attach;
+mod blob;
 mod catalog;
 mod copy;
 mod delete;
@@ -20,6 +24,7 @@ mod digest;
 mod inspect;
 mod login;
 mod logout;
+mod manifest;
 mod manual;
 mod progress;
 mod pull;
@@ -29,6 +34,7 @@ mod search;
 mod serve;
 mod sign;
 mod sync;
+mod tag;
 mod tags;
 mod verify;
 
@@ -57,11 +63,14 @@ pub(crate) enum Command {
     Push(push::Push),
     Copy(copy::Copy),
     Sync(sync::Sync),
+    Tag(tag::Tag),
     Tags(tags::Tags),
     Catalog(catalog::Catalog),
     Inspect(inspect::Inspect),
     Digest(digest::Digest),
     Delete(delete::Delete),
+    Blob(blob::Blob),
+    Manifest(manifest::Manifest),
     Search(search::Search),
     Sign(sign::Sign),
     Verify(verify::Verify),
@@ -81,11 +90,14 @@ impl Command {
             Self::Push(command) => command.run(),
             Self::Copy(command) => command.run(),
             Self::Sync(command) => command.run(),
+            Self::Tag(command) => command.run(),
             Self::Tags(command) => command.run(),
             Self::Catalog(command) => command.run(),
             Self::Inspect(command) => command.run(),
             Self::Digest(command) => command.run(),
             Self::Delete(command) => command.run(),
+            Self::Blob(command) => command.run(),
+            Self::Manifest(command) => command.run(),
             Self::Search(command) => command.run(),
             Self::Sign(command) => command.run(),
             Self::Verify(command) => command.run(),
@@ -138,6 +150,21 @@ impl Network {
 /// This machine's configuration of mirrors.
 pub(crate) fn mirrors() -> anyhow::Result<Mirrors> {
     Ok(Mirrors::read(&Sources::from_environment())?)
+}
+
+/// What is wrong with a command line beyond what its definition can say. It is told here; the error is the status.
+fn misuse(text: &str) -> anyhow::Error {
+    TOOL.say(text);
+    Said(2).into()
+}
+
+/// The choice of somebody who named platforms.
+fn choice(platforms: Vec<Platform>, otherwise: Choice) -> Choice {
+    match <[Platform; 1]>::try_from(platforms) {
+        Ok([platform]) => Choice::One { platform, is_asked: true },
+        Err(none) if none.is_empty() => otherwise,
+        Err(several) => Choice::Several(several),
+    }
 }
 
 /// Runs what needs the network. The runtime begins here, so that no other command pays for it.

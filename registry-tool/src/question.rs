@@ -1,7 +1,7 @@
 //! What is asked of registries without moving an image: manifests, configs, lists and searches.
 //!
 //! [`round`] asks the places that may have a name, one after the other; [`query`] is what each is asked, `plan` what an
-//! image consists of in the end, and [`failure`] why there was no answer. [`signature`],
+//! image consists of in the end, [`format`](mod@format) in which dialect, and [`failure`] why there was no answer. [`signature`],
 //! [`attestation`] and [`referrer`] find what belongs to an image, [`selection`] which images a file means.
 //!
 //! This room verifies what a registry says before anybody believes it. It knows [`crate::reference`], [`crate::trust`],
@@ -9,6 +9,7 @@
 
 pub mod attestation;
 pub mod failure;
+pub mod format;
 pub mod manifest;
 pub(crate) mod plan;
 pub mod query;

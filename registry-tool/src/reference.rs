@@ -8,6 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use image_tool::address::digest::{self, Digest};
 use oci_distribution::{ParseError, Reference};
 use thiserror::Error;
 
@@ -43,6 +44,9 @@ pub enum NameError {
     /// A registry that is not `host[:port]`.
     #[error("{0:?}: not a valid registry (write host or host:port)")]
     Registry(String),
+    /// A name without a digest where only a digest names the thing.
+    #[error("{0:?}: expected REPOSITORY@DIGEST, without tag")]
+    NotBlob(String),
     /// A tag or digest where only a repository is meant.
     #[error("{0:?}: expected a repository, without tag or digest")]
     NotRepository(String),
@@ -359,6 +363,39 @@ impl RepositoryName {
     #[must_use]
     pub fn image(&self) -> &ImageName {
         &self.0
+    }
+}
+
+/// A blob in a repository, by its digest: the operand of `blob`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobName {
+    name: ImageName,
+    digest: Digest,
+}
+
+impl BlobName {
+    /// The repository and the digest, as the name of an image.
+    #[must_use]
+    pub fn image(&self) -> &ImageName {
+        &self.name
+    }
+
+    /// The digest.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+}
+
+impl FromStr for BlobName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let name: ImageName = text.parse()?;
+        match name.digest().map(digest::parse) {
+            Some(Ok(digest)) if name.tag().is_none() => Ok(Self { name, digest }),
+            _ => Err(NameError::NotBlob(text.into())),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use image_tool::layer::limit::Limits;
 use image_tool::layout::platform::Platform;
 use serde_json::{Value, json};
 
@@ -105,7 +106,15 @@ pub fn lint(
     let settings = Settings::of(file, given).map_err(failed)?;
     let platform = Platform::host();
     let image = |name: &str| {
-        let query = Query { layout, name, platform: &platform, pull: Pull::Never, slip: None, report: None };
+        let query = Query {
+            layout,
+            name,
+            platform: &platform,
+            pull: Pull::Never,
+            limits: Limits::default(),
+            slip: None,
+            report: None,
+        };
         let (layout, image) = base::find(&query).ok()?;
         let draft = Draft::of_image(&layout, &image).ok()?;
         Some(Known { env: draft.env(), shell: draft.has_shell() })

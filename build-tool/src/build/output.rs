@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use image_tool::archive::Format;
-use image_tool::layer::Packing;
+use image_tool::layer::pack::Packing;
 use image_tool::layout::platform::Platform;
 
 /// What a build is to deliver.

@@ -176,12 +176,11 @@ impl Scheduler<'_> {
             self.session.pulls.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default(),
         );
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = base::find(&Query { layout, name, platform, pull: options.pull, slip, report }).and_then(
-            |(layout, image)| {
-                self.took(name.to_owned(), platform, &image);
-                Ok(Draft::of_image(&layout, &image)?)
-            },
-        );
+        let query = Query { layout, name, platform, pull: options.pull, limits: options.limits, slip, report };
+        let found = base::find(&query).and_then(|(layout, image)| {
+            self.took(name.to_owned(), platform, &image);
+            Ok(Draft::of_image(&layout, &image)?)
+        });
         match found {
             Ok(draft) => {
                 task.done();

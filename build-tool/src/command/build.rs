@@ -25,6 +25,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum, ValueHint};
 use image_tool::address::Address;
 use image_tool::layout::platform::Platform;
+use image_tool::program::limits::Limits;
 
 use super::words;
 
@@ -155,6 +156,8 @@ pub(crate) struct Build {
     network: Network,
     #[command(flatten)]
     commands: Commands,
+    #[command(flatten)]
+    limits: Limits,
     /// Provide a secret, a file or an environment variable, to RUN --mount=type=secret; may be repeated.
     #[arg(long = "secret", value_name = "id=NAME[,src=FILE|,env=VARIABLE]")]
     secrets: Vec<String>,
@@ -327,6 +330,7 @@ impl Build {
             no_cache: self.no_cache,
             no_cache_stages: self.no_cache_filter.iter().map(|stage| stage.to_lowercase()).collect(),
             pull: self.pull,
+            limits: self.limits.get(),
             runtime: self.runtime,
             platforms,
             sandbox,

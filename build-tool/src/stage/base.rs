@@ -8,6 +8,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use image_tool::address::{self, Address};
 use image_tool::edit;
+use image_tool::layer::limit::{Limits, TooManyLayers};
 use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Image, Layout, is_index};
 use oci_spec::image::Descriptor;
@@ -57,6 +58,14 @@ pub enum Error {
         /// The platform that the image is for.
         offered: String,
     },
+    /// The image has too many layers.
+    #[error("{name}: image refused")]
+    Layers {
+        /// The image's name.
+        name: String,
+        /// How many it has, and may have.
+        source: TooManyLayers,
+    },
     /// No image of that name is here, and a stage was probably meant.
     #[error("{name}: neither a stage nor an image that is here ({hint}; for an image: {})", pull_command(.name, .layout))]
     Slip {
@@ -69,7 +78,7 @@ pub enum Error {
     },
     /// The images of two platforms cannot be put under one name.
     #[error(transparent)]
-    Index(#[from] edit::append::Error),
+    Index(#[from] edit::index::Error),
     /// registry-tool cannot be started.
     #[error("start registry-tool to pull {name} (install it beside build-tool or in PATH, or use --pull never)")]
     NoTool {
@@ -113,6 +122,8 @@ pub struct Query<'a> {
     pub platform: &'a Platform,
     /// When it is pulled.
     pub pull: Pull,
+    /// The limits of its layers.
+    pub limits: Limits,
     /// What was probably meant instead of an image. Such a name is never pulled.
     pub slip: Option<&'a str>,
     /// Takes the lines that registry-tool writes for people; without it, registry-tool is quiet.
@@ -121,12 +132,15 @@ pub struct Query<'a> {
 
 /// Finds an image for a platform in a layout, or pulls it there.
 pub fn find(query: &Query<'_>) -> Result<(Layout, Image), Error> {
-    let Query { layout, name, platform, pull, slip, .. } = *query;
+    let Query { layout, name, platform, pull, limits, slip, .. } = *query;
     let address: Address = format!("{layout}:{name}").parse()?;
     let look = || -> Result<(Layout, Image), Error> {
         let layout = Layout::of(&address)?;
         let image = layout.image(&address, platform)?;
         fits(name, &image, platform)?;
+        limits
+            .check(image.manifest().layers().len())
+            .map_err(|source| Error::Layers { name: name.to_owned(), source })?;
         Ok((layout, image))
     };
     let found = look();
@@ -176,7 +190,7 @@ fn keep_platforms(address: &Address, before: &Descriptor) -> Result<(), Error> {
     };
     if before.digest() != after.digest() && !same(&old, &new) {
         let writer = layout.writer()?;
-        let index = edit::index(&layout, &writer, &[before.clone(), after])?;
+        let index = edit::index::create(&layout, &writer, &[before.clone(), after])?;
         writer.publish(reference, index)?;
     }
     Ok(())

@@ -2,10 +2,13 @@
 
 use image_tool::address::digest::Digest;
 use image_tool::address::home::Home;
-use image_tool::edit::{append, convert};
+use image_tool::edit::append;
+use image_tool::edit::convert::{self, Conversion};
+use image_tool::layer::Compression;
 use image_tool::layer::cache::{self, Archive, Cache, Source};
+use image_tool::layer::limit::Limits;
+use image_tool::layer::pack::Packing;
 use image_tool::layer::stack::{self, Stack};
-use image_tool::layer::{Compression, Packing};
 use image_tool::layout::{Layout, Writer};
 use oci_spec::image::Descriptor;
 
@@ -40,11 +43,10 @@ impl Layer {
     /// the same, and so is one that may not be distributed.
     pub fn packed(&self, packing: Packing, writer: &Writer) -> Result<Self, append::Error> {
         let is_foreign = self.descriptor.urls().as_ref().is_some_and(|urls| !urls.is_empty());
-        let is_so = Compression::of(self.descriptor.media_type())? == packing.compression && packing.level.is_none();
-        if is_foreign || is_so {
+        if is_foreign || packing.is_met_by(Compression::of(self.descriptor.media_type())?) {
             return Ok(self.clone());
         }
-        let descriptor = convert::repack(&self.source()?, writer, packing)?;
+        let descriptor = convert::repack(&self.source()?, writer, Conversion { packing, limits: Limits::default() })?;
         Ok(Self { layout: writer.layout().clone(), descriptor, ..self.clone() })
     }
 
@@ -71,7 +73,7 @@ pub fn extend(stack: &mut Stack, layers: &[Layer], cache: &Cache) -> Result<(), 
         stack.push(match cache.get(&layer.diff_id)? {
             Some(unpacked) => unpacked,
             // If the layer is unpacked, its blob is not even opened.
-            None => cache.layer_of(&layer.diff_id, || layer.source()?.start())?,
+            None => cache.layer_of(&layer.diff_id, || layer.source()?.start_within(cache.limits()))?,
         });
     }
     Ok(())

@@ -13,6 +13,7 @@ use image_tool::address::digest::Digest;
 use image_tool::address::home::Home;
 use image_tool::error::{During, Io};
 use image_tool::layer;
+use image_tool::layer::limit::Limits;
 use image_tool::layer::stack::Stack;
 use image_tool::layout::platform::Platform;
 use oci_spec::image::Descriptor;
@@ -62,6 +63,8 @@ pub struct Options {
     pub no_cache_stages: Vec<String>,
     /// When base images are pulled.
     pub pull: Pull,
+    /// The limits of base images' layers.
+    pub limits: Limits,
     /// The OCI runtime's program; `None` is run-tool, else runc or crun.
     pub runtime: Option<PathBuf>,
     /// The platforms of the image; none means this machine's, and that of its base image.

@@ -51,6 +51,20 @@ fn equal_input_gives_equal_bytes_where_the_time_is_given() {
 }
 
 #[test]
+fn a_base_image_is_read_within_limits() {
+    let work = Work::with_base();
+    work.file("context/Dockerfile", "FROM base\nRUN [\"true\"]\n");
+    for (limit, said) in [
+        (["--max-layers", "0"], "base: image refused: 1 layers are more than 0"),
+        (["--max-size", "100"], "larger than 100 bytes"),
+        (["--max-entries", "1"], "more than 1 entries"),
+    ] {
+        let run = work.run(&[&["build", "-t", "images:built"], &limit[..], &["context"]].concat());
+        assert!(run.status == 1 && run.shows(said), "{limit:?}: {}", run.stderr);
+    }
+}
+
+#[test]
 fn errors_name_the_line_and_the_way_out() {
     let work = Work::with_base();
     work.file("context/present.txt", "");

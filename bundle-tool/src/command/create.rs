@@ -8,11 +8,12 @@ use clap::ArgAction;
 use image_tool::address::home::Home;
 use image_tool::layer::progress;
 use image_tool::layout;
+use image_tool::program::limits::Limits;
 use image_tool::program::meter::Meter;
 use image_tool::program::{caller, pipe};
 
 use super::options::Options;
-use super::pull::{self, When};
+use super::pull::{self, Pulling, When};
 use super::{Rejected, note, shell, typed};
 
 /// Create a bundle from an image and print its path.
@@ -41,6 +42,8 @@ pub(crate) struct Create {
     #[arg(long)]
     shell: bool,
     #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
     options: Options,
 }
 
@@ -53,7 +56,8 @@ impl Create {
         let pull = self.pull.unwrap_or(if self.shell { When::Missing } else { When::Never });
         let (mut request, notes) = self.options.request(&home, self.shell)?;
         request.annotations.insert(annotation::ARGUMENTS.into(), arguments());
-        let made = make(&home, &request, pull, self.quiet)?;
+        request.limits = self.limits.get();
+        let made = make(&home, &request, Pulling { when: pull, quiet: self.quiet, limits: self.limits })?;
         notes.iter().chain(&made.notes).for_each(|text| note(text));
         if self.shell {
             return pipe::print_exactly(shell::container(&Bundle::open(&made.bundle)?));
@@ -86,17 +90,17 @@ impl Create {
 }
 
 /// Creates the container, and pulls its image as asked.
-fn make(home: &Home, request: &Request, pull: When, quiet: bool) -> anyhow::Result<Made> {
-    if pull == When::Always {
-        pull::image(&request.address, request.platform.as_ref(), quiet, request.copy)?;
+fn make(home: &Home, request: &Request, pulling: Pulling) -> anyhow::Result<Made> {
+    if pulling.when == When::Always {
+        pull::image(request, pulling)?;
     }
     let create = || {
         let _meter = Meter::of_layers(|| (progress::now().bytes, progress::now().entries));
         container::create(home, request)
     };
     let made = match create() {
-        Err(error) if pull == When::Missing && is_missing(&error) && pull::is_name(&request.address) => {
-            pull::image(&request.address, request.platform.as_ref(), quiet, request.copy)?;
+        Err(error) if pulling.when == When::Missing && is_missing(&error) && pull::is_name(&request.address) => {
+            pull::image(request, pulling)?;
             create()
         }
         made => made,

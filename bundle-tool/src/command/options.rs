@@ -156,6 +156,7 @@ impl Options {
             copy: self.copy,
             size: self.files.size()?,
             ids: self.security.ids()?,
+            limits: image_tool::layer::limit::Limits::default(),
             options,
             user: self.program.user.clone(),
             groups: self.program.group_add.clone(),

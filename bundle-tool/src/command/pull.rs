@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
+use bundle_tool::container::Request;
 use image_tool::address::Address;
-use image_tool::layout::platform::Platform;
+use image_tool::program::limits::Limits;
 use image_tool::program::{Said, caller};
 
 /// When an image is pulled.
@@ -31,6 +32,14 @@ impl FromStr for When {
     }
 }
 
+/// When and how an image is pulled.
+#[derive(Clone, Copy)]
+pub(super) struct Pulling {
+    pub(super) when: When,
+    pub(super) quiet: bool,
+    pub(super) limits: Limits,
+}
+
 /// Whether an address has a name that a registry may know, and not an ID.
 pub(super) fn is_name(address: &Address) -> bool {
     let is_id = |name: &str| {
@@ -42,17 +51,18 @@ pub(super) fn is_name(address: &Address) -> bool {
 }
 
 /// Pulls the image of an address into its layout; for a container that lies on its layers, they are stored while they arrive.
-pub(super) fn image(address: &Address, platform: Option<&Platform>, quiet: bool, copy: bool) -> anyhow::Result<()> {
+pub(super) fn image(request: &Request, pulling: Pulling) -> anyhow::Result<()> {
+    let address = &request.address;
     let Some(name) = address.reference() else { bail!("{address}: no name to pull it by") };
     let mut reference = name.to_string();
     if let Some(digest) = address.digest() {
         reference += &format!("@{digest}");
     }
     let mut command = Command::new(sibling("registry-tool"));
-    command.arg("pull").args(quiet.then_some("--quiet"));
+    command.arg("pull").args(pulling.quiet.then_some("--quiet")).args(pulling.limits.words());
     // Another user's containers are copies.
-    command.args((!copy && rustix::process::geteuid().is_root()).then_some("--unpack"));
-    if let Some(platform) = platform {
+    command.args((!request.copy && rustix::process::geteuid().is_root()).then_some("--unpack"));
+    if let Some(platform) = &request.platform {
         command.args(["--platform", &platform.to_string()]);
     }
     command.arg(&reference);

@@ -1,5 +1,6 @@
 use bundle_tool::container;
 use image_tool::address::home::Home;
+use image_tool::program::limits::Limits;
 use image_tool::program::pipe;
 
 use super::options::Options;
@@ -17,13 +18,16 @@ use super::options::Options;
 )]
 pub(crate) struct Spec {
     #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
     options: Options,
 }
 
 impl Spec {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let home = Home::from_environment();
-        let (request, _) = self.options.request(&home, false)?;
+        let (mut request, _) = self.options.request(&home, false)?;
+        request.limits = self.limits.get();
         let json = container::spec(&home, &request).map_err(|error| super::create::about(error, &request.address))?;
         pipe::print(json)
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use image_tool::address::{Address, RefName};
 use image_tool::beneath::{self, Root};
 use image_tool::edit::append::{self, History};
+use image_tool::edit::index::Note;
 use image_tool::edit::{self, Change};
 use image_tool::error::During as _;
 use image_tool::layer::apply;
@@ -200,7 +201,7 @@ pub fn commit(bundle: &Bundle, address: &Address, commit: &Commit) -> Result<Add
     };
     let mut descriptor = append::append(&origin.image, &writer, &layer, &history)?;
     if let Some(change) = &commit.change {
-        descriptor = edit::configure(&target.image_of(&descriptor)?, &writer, change, None)?;
+        descriptor = edit::configure(&target.image_of(&descriptor)?, &writer, (change, &Note::default()), None)?;
     }
     let digest = descriptor.digest().clone();
     let new = match address.reference() {

@@ -38,7 +38,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// Makes the root file system in `folder`: a plain tree with `copy` or if an overlay cannot be mounted, else an overlay.
+    /// Makes the root file system in `folder`: a plain tree if a copy is wanted or an overlay cannot be mounted, else an overlay.
     ///
     /// What needs an overlay is refused without one.
     pub(super) fn make(
@@ -47,11 +47,12 @@ impl Tree {
         (layout, image): (&Layout, &Image),
         request: &Request,
     ) -> Result<Self, Error> {
+        let cache = Cache::of(home).within(request.limits);
         let rootfs = folder.join("rootfs");
         make(&rootfs, 0o755)?;
         let mut tree = Self { folder: folder.into(), layers: None, note: None, ids: request.ids.clone() };
         if !request.copy {
-            match tree.stack(home, layout, image) {
+            match tree.stack(&cache, layout, image) {
                 Ok(()) => return Ok(tree),
                 Err(Error::Rootfs(
                     error @ (rootfs::Error::NoOverlay | rootfs::Error::NotPermitted | rootfs::Error::Unsuitable { .. }),
@@ -70,7 +71,9 @@ impl Tree {
             return Err(Refused::new(option, format!("needs an overlay: {reason}")).into());
         }
         let sources = Source::of_image(layout, image)?;
-        let skipped = image_tool::layer::cache::apply_all(&sources, Root::open(&rootfs)?, apply::Options::tree())?;
+        let options =
+            apply::Options { entries: request.limits.entries(), size: request.limits.size, ..apply::Options::tree() };
+        let skipped = image_tool::layer::cache::apply_all(&sources, Root::open(&rootfs)?, options)?;
         if !skipped.is_empty() {
             let what: Vec<String> = skipped.iter().map(|(what, count)| format!("{count} × {what}")).collect();
             let left = format!("skipped: {}", what.join(", "));
@@ -80,13 +83,12 @@ impl Tree {
     }
 
     /// Mounts the image's layers, with the folder for mount points as the writable one.
-    fn stack(&mut self, home: &Home, layout: &Layout, image: &Image) -> Result<(), Error> {
-        let cache = Cache::of(home);
+    fn stack(&mut self, cache: &Cache, layout: &Layout, image: &Image) -> Result<(), Error> {
         // Nothing is stored for an overlay that cannot be. If the image is mounted, nothing has to be.
-        if !stack::is_mounted(&cache, image) {
+        if !stack::is_mounted(cache, image) {
             probe(&self.folder)?;
         }
-        let stack = Stack::of_image(&cache, layout, image)?;
+        let stack = Stack::of_image(cache, layout, image)?;
         let diff_ids = image.layers().map(|(_, diff_id)| diff_id.to_owned()).collect();
         self.layers = Some((stack, diff_ids));
         self.mount(INIT)

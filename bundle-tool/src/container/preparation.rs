@@ -44,6 +44,7 @@ impl Subject {
         let layout = Layout::of(&request.address)?;
         let platform = request.platform.clone().unwrap_or_else(Platform::host);
         let image = layout.image(&request.address, &platform)?;
+        request.limits.check(image.manifest().layers().len())?;
         let runtime = Runtime::from_config(image.config_bytes())?;
         if let Some(wanted) = &request.platform {
             check_platform(wanted, &image)?;

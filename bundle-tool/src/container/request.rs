@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use image_tool::address::Address;
+use image_tool::layer::limit::Limits;
 use image_tool::layout::platform::Platform;
 
 use super::joined::Joins;
@@ -34,6 +35,8 @@ pub struct Request {
     pub size: Option<u64>,
     /// The ids of a user namespace of the container's own; absent for those of the host.
     pub ids: Option<Ids>,
+    /// The limits of the image's layers.
+    pub limits: Limits,
     pub options: Options,
     pub user: Option<String>,
     pub groups: Vec<String>,

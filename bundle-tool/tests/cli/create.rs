@@ -55,6 +55,25 @@ fn a_bundle_is_put_where_it_is_asked_for_and_printed_as_it_was_given() {
 }
 
 #[test]
+fn an_image_is_read_within_limits() {
+    let work = Work::new();
+    for (words, said) in [
+        ("create --max-layers 0", "layers are more than 0"),
+        ("create --max-size 100", "larger than 100 bytes"),
+        ("create --max-entries 1", "more than 1 entries"),
+        ("create --copy --max-size 100", "larger than 100 bytes"),
+        ("create --copy --max-entries 1", "more than 1 entries"),
+        ("spec --max-layers 0", "image refused: "),
+    ] {
+        work.run(&format!("{words} --network none images:python:3.8")).fails(1, &["images:python:3.8: ", said]);
+        work.is_clean();
+    }
+    let words = "create --max-layers 2 --max-size 1M --max-entries 99 --network none --name limited images:python:3.8";
+    work.run(words).ok();
+    work.run("delete limited").ok();
+}
+
+#[test]
 fn what_is_wrong_is_told_in_one_line_and_nothing_is_left() {
     let work = Work::new();
     let cases: &[(&str, i32, &[&str])] = &[

@@ -7,9 +7,9 @@ use image_tool::edit::append::{History, append, layer};
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
 
-use super::archive::input;
 use super::operand::{Operand, named};
 use super::publish::{Pack, publish, source_date_epoch};
+use image_tool::program::archive::input;
 
 /// Add a layer to an image and print the new image's address.
 ///

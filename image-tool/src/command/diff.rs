@@ -5,8 +5,8 @@ use clap::{Args, ValueHint};
 use image_tool::beneath::Root;
 use image_tool::layer::diff;
 
-use super::archive::output;
 use super::publish::source_date_epoch;
+use image_tool::program::archive::output;
 
 /// Write the difference between two directories as a layer.
 ///

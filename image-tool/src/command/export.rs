@@ -5,11 +5,11 @@ use clap::{Args, ValueHint};
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
 
-use super::archive::output;
 use super::flatten::flatten;
-use super::limits::Limits;
 use super::operand::{Operand, named};
 use super::publish::source_date_epoch;
+use image_tool::program::archive::output;
+use image_tool::program::limits::Limits;
 
 /// Export the root file system of an image as a tar archive.
 #[derive(Args)]

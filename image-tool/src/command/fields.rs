@@ -1,8 +1,9 @@
 //! The fields of an image's config as options.
 
-use clap::{Args, ValueHint};
-use image_tool::edit::Change;
+use clap::{Args, ValueEnum, ValueHint};
+use image_tool::edit::{Change, Field};
 use image_tool::layout::platform::Platform;
+use jiff::Timestamp;
 
 /// The fields of a config that can be set.
 #[derive(Args)]
@@ -22,9 +23,18 @@ pub(super) struct Fields {
     /// Declare a port, such as 8080/tcp; may be repeated.
     #[arg(long, value_name = "PORT", value_parser = port, value_hint = ValueHint::Other)]
     expose: Vec<String>,
+    /// Remove a port; may be repeated.
+    #[arg(long, value_name = "PORT", value_parser = port, value_hint = ValueHint::Other)]
+    unset_expose: Vec<String>,
     /// Declare a volume at this path; may be repeated.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::Other)]
     volume: Vec<String>,
+    /// Remove a volume; may be repeated.
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::Other)]
+    unset_volume: Vec<String>,
+    /// Empty a field before anything is set; may be repeated.
+    #[arg(long, value_name = "FIELD", value_enum)]
+    clear: Vec<Cleared>,
     /// Set the command: a JSON array or a single word; an empty string removes it.
     #[arg(long, value_name = "COMMAND", value_parser = words, value_hint = ValueHint::Other)]
     cmd: Option<Words>,
@@ -46,6 +56,36 @@ pub(super) struct Fields {
     /// Set the platform.
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     set_platform: Option<Platform>,
+    /// Set the time of creation, as in 2026-01-31T12:00:00Z or in seconds since 1970.
+    #[arg(long, value_name = "TIME", value_parser = moment, value_hint = ValueHint::Other)]
+    created: Option<i64>,
+}
+
+/// A field that can be emptied.
+#[derive(Clone, Copy, ValueEnum)]
+enum Cleared {
+    Env,
+    Label,
+    Expose,
+    Volume,
+}
+
+impl From<Cleared> for Field {
+    fn from(field: Cleared) -> Self {
+        match field {
+            Cleared::Env => Self::Env,
+            Cleared::Label => Self::Labels,
+            Cleared::Expose => Self::ExposedPorts,
+            Cleared::Volume => Self::Volumes,
+        }
+    }
+}
+
+fn moment(text: &str) -> Result<i64, String> {
+    let seconds = text.parse().ok().or_else(|| Some(text.parse::<Timestamp>().ok()?.as_second()));
+    // Years that RFC 3339 can write.
+    let seconds = seconds.filter(|seconds| Timestamp::from_second(*seconds).is_ok());
+    seconds.ok_or_else(|| "not a valid time (2026-01-31T12:00:00Z, or seconds since 1970)".to_owned())
 }
 
 #[derive(Clone)]
@@ -59,7 +99,7 @@ fn words(text: &str) -> Result<Words, String> {
     }
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
         _ => Err("missing name or '='".into()),
@@ -90,6 +130,10 @@ impl From<Fields> for Change {
             stop_signal: fields.stop_signal,
             author: fields.author,
             platform: fields.set_platform,
+            unset_expose: fields.unset_expose,
+            unset_volumes: fields.unset_volume,
+            clear: fields.clear.into_iter().map(Field::from).collect(),
+            created: fields.created,
         }
     }
 }

@@ -7,7 +7,7 @@ use image_tool::layer::cache::Source;
 use image_tool::layer::merge::{Options, merge};
 use image_tool::layout::{Image, Layout};
 
-use super::limits::Limits;
+use image_tool::program::limits::Limits;
 
 /// Writes the tree of an image as one archive.
 pub(super) fn flatten<W: Write>(

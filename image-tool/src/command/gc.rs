@@ -2,21 +2,23 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
-use image_tool::layout::Layout;
+use image_tool::layout::{Error, Layout, Prune};
 use image_tool::program::{pipe, say};
 use image_tool::show::human;
 
+use super::TOOL;
 use super::operand::LayoutOperand;
 
 /// Remove blobs that no image uses.
 ///
-/// Prints the digests of the removed blobs. Fails at once if another of the five tools is writing to the layout. Other programs do
-/// not take its lock; if one may be writing to the layout, use --older-than.
+/// Prints the digests of the removed blobs. While another of the five tools is writing to the layout, nothing is removed: gc fails, or
+/// with --wait waits. Other programs do not take its lock; if one may be writing to the layout, use --older-than.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   image-tool gc
   image-tool gc --dry-run images
+  image-tool gc --wait images
   image-tool gc --older-than 12h images")]
 pub(crate) struct Gc {
     /// Layout [default: $OCI_LAYOUT, else $OCI_HOME/images].
@@ -25,6 +27,9 @@ pub(crate) struct Gc {
     /// Print what would be removed, without removing it.
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Wait while another tool is writing to the layout, instead of failing.
+    #[arg(long)]
+    wait: bool,
     /// Keep blobs that are younger than this, such as 90s, 30m, 12h or 7d.
     #[arg(long, value_name = "AGE", value_parser = age, default_value = "0s", hide_default_value = true, value_hint = ValueHint::Other)]
     older_than: Duration,
@@ -45,7 +50,14 @@ fn age(text: &str) -> Result<Duration, String> {
 impl Gc {
     pub(crate) fn run(self) -> Result<()> {
         let Some(layout) = self.layout.open()? else { return Ok(()) };
-        let prune = layout.prune(self.older_than, self.dry_run);
+        let order = Prune { age: self.older_than, is_dry: self.dry_run, waits: false };
+        let prune = match layout.prune(order) {
+            Err(Error::Busy { path }) if self.wait => {
+                TOOL.say(&format!("{}: waiting for a process that is writing", path.display()));
+                layout.prune(Prune { waits: true, ..order })
+            }
+            other => other,
+        };
         let garbage = prune.with_context(|| format!("{}: nothing removed", Layout::path(&layout).display()))?;
         let mut total = 0;
         for piece in &garbage {

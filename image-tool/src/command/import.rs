@@ -9,10 +9,10 @@ use image_tool::layout::Layout;
 use image_tool::layout::journal;
 use image_tool::layout::platform::Platform;
 
-use super::archive::input;
 use super::fields::Fields;
 use super::operand::new_name;
 use super::publish::{Pack, publish, source_date_epoch};
+use image_tool::program::archive::input;
 
 /// Create an image from the tar archive of a root file system and print its address.
 #[derive(Args)]

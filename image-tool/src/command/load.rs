@@ -9,9 +9,9 @@ use image_tool::layout::Layout;
 use image_tool::layout::journal;
 use image_tool::program::{pipe, say};
 
-use super::archive::input;
-use super::limits::Limits;
 use super::operand::LayoutOperand;
+use image_tool::program::archive::input;
+use image_tool::program::limits::Limits;
 
 /// Load images from an archive and print their addresses.
 ///

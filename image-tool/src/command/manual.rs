@@ -32,8 +32,6 @@ pub(super) const MANUAL: Manual = Manual {
              (https://reproducible-builds.org).",
         )
         .only(&["append", "config", "diff", "export", "import", "squash"]),
-        Entry::new("TMPDIR", "The directory for a temporary copy of the files. Default: /var/tmp.")
-            .only(&["export", "squash"]),
     ],
     files: &[
         Entry::new("LAYOUT/index.json", "The images of a layout by name, as the image spec defines it."),

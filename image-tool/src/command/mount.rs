@@ -8,6 +8,7 @@ use image_tool::layer::cache::Cache;
 use image_tool::layer::{progress, stack};
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
+use image_tool::program::limits::Limits;
 use image_tool::program::meter::Meter;
 use image_tool::program::pipe;
 
@@ -31,6 +32,8 @@ pub(crate) struct Mount {
     /// Use the image for this platform [default: this machine's].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 impl Mount {
@@ -41,7 +44,7 @@ impl Mount {
         let mount = || -> Result<()> {
             let layout = Layout::of(&address)?;
             let image = layout.image(&address, &platform)?;
-            let cache = Cache::of(&Home::from_environment());
+            let cache = Cache::of(&Home::from_environment()).within(self.limits.of(&image)?);
             stack::mount_image(&cache, &layout, &image, &self.directory).map_err(|error| match error {
                 stack::Error::Mount(error) => {
                     anyhow::Error::from(error).context("mount (image-tool unpack needs no mount)")

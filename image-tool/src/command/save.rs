@@ -11,9 +11,9 @@ use image_tool::layout::journal;
 use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Layout};
 
-use super::archive::output;
 use super::operand::{Operand, named};
 use super::publish::Pack;
+use image_tool::program::archive::output;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Form {

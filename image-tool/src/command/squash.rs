@@ -9,9 +9,9 @@ use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
 
 use super::flatten::flatten;
-use super::limits::Limits;
 use super::operand::{Operand, named};
 use super::publish::{Pack, created, publish, source_date_epoch};
+use image_tool::program::limits::Limits;
 
 /// Squash all layers of an image into one and print the new image's address.
 ///

@@ -10,8 +10,8 @@ use image_tool::show::tree::page::page;
 use image_tool::show::tree::{Node, Tree as Survey};
 use image_tool::{layout, show::human, show::table};
 
-use super::limits::Limits;
 use super::operand::{Operand, named};
+use image_tool::program::limits::Limits;
 
 /// Show what each layer adds, what later layers replace or delete, and where the bytes are.
 ///

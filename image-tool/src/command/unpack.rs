@@ -15,8 +15,8 @@ use image_tool::program::meter::Meter;
 use image_tool::program::pipe;
 
 use super::TOOL;
-use super::limits::Limits;
 use super::operand::{Operand, named};
+use image_tool::program::limits::Limits;
 
 /// Unpack an image into a directory and print its path.
 ///

@@ -9,8 +9,8 @@ use image_tool::program::pipe;
 use image_tool::verify::Verification;
 
 use super::TOOL;
-use super::limits::Limits;
 use super::operand::{LayoutOperand, named};
+use image_tool::program::limits::Limits;
 
 /// Verify images and print the addresses of those that are sound.
 ///

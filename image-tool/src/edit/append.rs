@@ -7,7 +7,9 @@ use oci_spec::image::{Descriptor, MediaType};
 use serde_json::{Value, json};
 
 use crate::address::digest::{Digest, Hasher};
+use crate::layer::apply::ENTRIES;
 use crate::layer::entry::{self, Reader};
+use crate::layer::limit::TooManyLayers;
 use crate::layer::pack::Packer;
 use crate::layer::{Compression, Decoder, Found, Sniffed};
 use crate::layout::{self, Image, Writer};
@@ -25,6 +27,23 @@ pub enum Error {
     /// A layer of the image is corrupt.
     #[error(transparent)]
     Source(#[from] crate::layer::cache::Error),
+    /// The image has too many layers.
+    #[error("image refused")]
+    Layers(#[from] TooManyLayers),
+    /// A layer of the image cannot be read as an archive.
+    #[error("layer {digest}")]
+    Unread {
+        /// The digest of the blob.
+        digest: Digest,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
+    /// A layer has too many entries.
+    #[error("more than {limit} entries")]
+    TooMany {
+        /// The maximum number of entries.
+        limit: u64,
+    },
     /// The layer is not a tar archive.
     #[error(transparent)]
     Archive(#[from] entry::Error),
@@ -53,9 +72,9 @@ pub struct Layer {
 }
 
 /// A reader that copies what it reads to a writer.
-struct Tee<R, W> {
-    reader: R,
-    writer: W,
+pub(super) struct Tee<R, W> {
+    pub(super) reader: R,
+    pub(super) writer: W,
 }
 
 impl<R: Read, W: Write> Read for Tee<R, W> {
@@ -94,7 +113,7 @@ pub fn layer<R: Read>(input: R, writer: &Writer, compression: Compression) -> Re
         Found::Known(Compression::None) | Found::Bzip2 | Found::Xz => {
             let mut packer = Packer::new(writer, compression)?;
             let (reader, _) = Decoder::detect(sniffed)?;
-            let latest = read_through(Tee { reader, writer: &mut packer })?.0;
+            let latest = read_through(Tee { reader, writer: &mut packer }, ENTRIES)?.0;
             let (descriptor, diff_id) = packer.finish()?;
             Ok(Layer { descriptor, diff_id, latest })
         }
@@ -102,7 +121,7 @@ pub fn layer<R: Read>(input: R, writer: &Writer, compression: Compression) -> Re
             let mut blob = writer.blob()?;
             let (decoder, _) = Decoder::detect(Tee { reader: sniffed, writer: &mut blob })?;
             let hashing = Hashing { reader: decoder, hasher: Hasher::sha256() };
-            let (latest, Hashing { reader, hasher }) = read_through(hashing)?;
+            let (latest, Hashing { reader, hasher }) = read_through(hashing, ENTRIES)?;
             // The blob includes what the decompressor did not need to read.
             io::copy(&mut reader.into_inner(), &mut io::sink()).map_err(crate::layer::Error::Read)?;
             Ok(Layer { descriptor: blob.commit(found.media_type())?, diff_id: hasher.finish(), latest })
@@ -110,11 +129,15 @@ pub fn layer<R: Read>(input: R, writer: &Writer, compression: Compression) -> Re
     }
 }
 
-/// Reads all entries and what follows them; returns the latest time, and the reader.
-fn read_through<R: Read>(reader: R) -> Result<(i64, R), Error> {
+/// Reads all entries, of which there may be so many, and what follows them; returns the latest time, and the reader.
+pub(super) fn read_through<R: Read>(reader: R, limit: u64) -> Result<(i64, R), Error> {
     let mut reader = Reader::new(BufReader::with_capacity(256 * 1024, reader));
-    let mut latest = 0;
+    let (mut latest, mut count) = (0, 0);
     while let Some(entry) = reader.next_entry()? {
+        count += 1;
+        if count > limit {
+            return Err(Error::TooMany { limit });
+        }
         latest = latest.max(entry.modified.seconds);
     }
     let mut rest = reader.into_inner();

@@ -55,6 +55,9 @@ impl Change {
         self.unset_labels.extend(later.unset_labels);
         self.expose.extend(later.expose);
         self.volumes.extend(later.volumes);
+        self.unset_expose.extend(later.unset_expose);
+        self.unset_volumes.extend(later.unset_volumes);
+        self.clear.extend(later.clear);
         Self {
             cmd: later.cmd.or(self.cmd),
             entrypoint: later.entrypoint.or(self.entrypoint),
@@ -63,6 +66,7 @@ impl Change {
             stop_signal: later.stop_signal.or(self.stop_signal),
             author: later.author.or(self.author),
             platform: later.platform.or(self.platform),
+            created: later.created.or(self.created),
             ..self
         }
     }

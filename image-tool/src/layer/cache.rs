@@ -33,6 +33,7 @@ use rustix::fs::FlockOperation;
 pub use self::archive::Archive;
 pub use self::source::{Source, Started, apply_all};
 use super::apply::{self, Applier, Options};
+use super::limit::Limits;
 use super::{mount, parallel, stream};
 use crate::address::digest::Digest;
 use crate::address::home::Home;
@@ -118,6 +119,7 @@ pub(super) enum Claim<T> {
 pub struct Cache {
     folder: PathBuf,
     options: Options,
+    limits: Limits,
 }
 
 impl Cache {
@@ -130,7 +132,21 @@ impl Cache {
     /// A cache in any folder. Nothing is created yet.
     #[must_use]
     pub fn at(folder: impl Into<PathBuf>, options: Options) -> Self {
-        Self { folder: folder.into(), options }
+        Self { folder: folder.into(), options, limits: Limits::default() }
+    }
+
+    /// The same cache for a caller who stores only layers within limits. What is stored already is not measured again.
+    #[must_use]
+    pub fn within(mut self, limits: Limits) -> Self {
+        self.options.entries = limits.entries();
+        self.limits = limits;
+        self
+    }
+
+    /// The limits of what is stored.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// The folder of the cache.
@@ -166,7 +182,7 @@ impl Cache {
     /// # Errors
     /// [`Error`].
     pub fn layer(&self, source: &Source) -> Result<Layer, Error> {
-        self.layer_of(&source.diff_id, || source.start())
+        self.layer_of(&source.diff_id, || source.start_within(self.limits))
     }
 
     /// Like [`Self::layer`], but the blob is not opened where it is not needed: a stored archive becomes a directory without it. `start`
@@ -183,7 +199,7 @@ impl Cache {
         self.ensure(diff_id, |folder| {
             self.sweep();
             let unfinished = Unfinished::create(folder, TEMPORARY, 0o755)?;
-            let started = stored.map_or_else(start, |source| source.start())?;
+            let started = stored.map_or_else(start, |source| source.start_within(self.limits))?;
             let digest = started.digest().clone();
             let failed = |source| Error::Apply { digest: digest.clone(), source };
             let mut applier =

@@ -12,12 +12,61 @@ use std::thread::JoinHandle;
 use flate2::{Compress, FlushCompress, Status};
 use oci_spec::image::Descriptor;
 
-use super::{Compression, Packing};
+use super::Compression;
 use crate::address::digest::{Digest, Hasher};
 use crate::error::Io;
 use crate::layout::{BlobWriter, Error, Writer};
 
 const BLOCK: usize = 1 << 20;
+/// The usual levels of gzip(1) and zstd(1).
+const GZIP_LEVEL: u8 = 6;
+const ZSTD_LEVEL: u8 = 3;
+
+/// How an archive is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packing {
+    compression: Compression,
+    level: Option<u8>,
+}
+
+/// A compression does not have this level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{compression} has no level {level}{}", range(*.compression))]
+pub struct NoSuchLevel {
+    compression: Compression,
+    level: u8,
+}
+
+fn range(compression: Compression) -> String {
+    compression.levels().map_or_else(String::new, |levels| format!(" (it has {} to {})", levels.start(), levels.end()))
+}
+
+impl Packing {
+    /// A compression at this level, or at the usual one: 6 for gzip, 3 for zstd.
+    ///
+    /// # Errors
+    /// [`NoSuchLevel`].
+    pub fn new(compression: Compression, level: Option<u8>) -> Result<Self, NoSuchLevel> {
+        match level {
+            Some(level) if !compression.levels().is_some_and(|levels| levels.contains(&level)) => {
+                Err(NoSuchLevel { compression, level })
+            }
+            _ => Ok(Self { compression, level }),
+        }
+    }
+
+    /// Whether a blob of this compression need not be packed anew. At which level it was packed, nobody knows.
+    #[must_use]
+    pub fn is_met_by(self, compression: Compression) -> bool {
+        self.level.is_none() && self.compression == compression
+    }
+}
+
+impl From<Compression> for Packing {
+    fn from(compression: Compression) -> Self {
+        Self { compression, level: None }
+    }
+}
 
 /// The blob of a layer in the making. Write the archive to it.
 pub struct Packer {
@@ -42,8 +91,8 @@ impl Packer {
         let blob = writer.blob()?;
         let output = match compression {
             Compression::None => Output::Plain(Box::new(blob)),
-            Compression::Gzip => Output::Gzip(Box::new(Gzip::with_level(blob, level.unwrap_or(GZIP)))),
-            Compression::Zstd => match zstd::stream::write::Encoder::new(blob, level.unwrap_or(ZSTD).into()) {
+            Compression::Gzip => Output::Gzip(Box::new(Gzip::at_level(blob, level.unwrap_or(GZIP_LEVEL)))),
+            Compression::Zstd => match zstd::stream::write::Encoder::new(blob, level.unwrap_or(ZSTD_LEVEL).into()) {
                 Ok(encoder) => Output::Zstd(Box::new(encoder)),
                 Err(source) => {
                     return Err(Io::new("compress", writer.layout().path().join("blobs"), source).into());
@@ -84,10 +133,6 @@ impl Write for Packer {
     }
 }
 
-/// The usual levels.
-const GZIP: u8 = 6;
-const ZSTD: u8 = 3;
-
 type Job = (Vec<u8>, bool, SyncSender<Vec<u8>>);
 
 /// A gzip compressor on several threads.
@@ -108,14 +153,14 @@ const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
 impl<W: Write> Gzip<W> {
     /// Compresses what is written to `output`.
     pub fn new(output: W) -> Self {
-        Self::with_level(output, GZIP)
+        Self::at_level(output, GZIP_LEVEL)
     }
 
-    /// Compresses what is written to `output` with a level of 0 to 9; a higher one means 9.
-    pub fn with_level(output: W, level: u8) -> Self {
+    /// As [`Self::new`], at a level from 0 (not at all) to 9 (small).
+    fn at_level(output: W, level: u8) -> Self {
         Self {
             output,
-            level: level.min(9),
+            level,
             block: Vec::with_capacity(BLOCK),
             crc: flate2::Crc::new(),
             started: false,
@@ -162,8 +207,8 @@ impl<W: Write> Gzip<W> {
 
     fn submit(&mut self, block: Vec<u8>, last: bool) -> io::Result<()> {
         self.start()?;
-        let level = self.level;
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+        let level = self.level;
         let jobs = match &self.jobs {
             Some(jobs) => jobs,
             None => {
@@ -241,6 +286,22 @@ mod tests {
     use std::io::Read;
 
     use super::*;
+
+    #[test]
+    fn a_compression_has_its_levels() {
+        for (compression, level, is_right) in [
+            (Compression::Gzip, 9, true),
+            (Compression::Gzip, 10, false),
+            (Compression::Gzip, 0, true),
+            (Compression::Zstd, 22, true),
+            (Compression::Zstd, 23, false),
+            (Compression::None, 1, false),
+        ] {
+            assert_eq!(Packing::new(compression, Some(level)).is_ok(), is_right, "{compression} {level}");
+        }
+        let said = Packing::new(Compression::Gzip, Some(10)).unwrap_err().to_string();
+        assert_eq!(said, "gzip has no level 10 (it has 0 to 9)");
+    }
 
     #[test]
     fn gzip_in_blocks_is_one_gzip_member() {

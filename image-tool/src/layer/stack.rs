@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 
 use super::cache::{self, Archive, Cache, Claim, Layer, Source, read_state, write_state};
+use super::limit::Limits;
 use super::{erofs, merge, mount, parallel};
 use crate::address::digest::{self, Digest, Hasher};
 use crate::beneath::Unfinished;
@@ -106,7 +107,7 @@ impl Stack {
         let numbers: Vec<usize> = (merged..diff_ids.len()).collect();
         let layers = parallel::map(&numbers, |number| match cache.get(&diff_ids[*number])? {
             Some(layer) => Ok(layer),
-            None => cache.layer_of(&diff_ids[*number], || source(*number)?.start()),
+            None => cache.layer_of(&diff_ids[*number], || source(*number)?.start_within(cache.limits())),
         })?;
         let stack = Self { image, merged, layers, note };
         tracing::info!("{}", stack.description());
@@ -195,6 +196,12 @@ impl Store {
             }
         };
         Ok(Self { cache, is_mounted })
+    }
+
+    /// The limits of what is stored.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.cache.limits()
     }
 
     /// Stores a layer, unless it is. `start` begins to read its blob.
@@ -367,19 +374,20 @@ impl Merged {
         // Before anything is stored for an image that cannot be mounted.
         mount::probe(folder)?;
         let numbers: Vec<usize> = (0..diff_ids.len()).collect();
-        let archives =
-            parallel::map(&numbers, |number| cache.archive(&diff_ids[*number], || source(*number)?.start()))?;
+        let archives = parallel::map(&numbers, |number| {
+            cache.archive(&diff_ids[*number], || source(*number)?.start_within(cache.limits()))
+        })?;
         let path = self.path();
         let file = match found(&path, &mut lock).during("read", &path)? {
             Some(file) => file,
-            None => self.write(&archives, &mut lock)?,
+            None => self.write(&archives, cache.limits(), &mut lock)?,
         };
         let devices: io::Result<Vec<File>> = archives.iter().map(|archive| archive.file().try_clone()).collect();
         Ok(mount::Mount::new(&path, &file, &devices.during("open", &path)?)?)
     }
 
     /// Writes the image and its state.
-    fn write(&self, archives: &[Archive], lock: &mut File) -> Result<File, Error> {
+    fn write(&self, archives: &[Archive], limits: Limits, lock: &mut File) -> Result<File, Error> {
         let path = self.path();
         let folder = path.parent().expect("the image is in a folder");
         Unfinished::sweep(folder, TEMPORARY);
@@ -396,7 +404,7 @@ impl Merged {
             *byte = u8::from_str_radix(text, 16).unwrap_or_default();
         }
         let mut output = Hashed { inner: BufWriter::with_capacity(64 * 1024, file), hasher: Hasher::sha256(), size: 0 };
-        merge::index(&parts, uuid, &mut output, &merge::Options::default())?;
+        merge::index(&parts, uuid, &mut output, &merge::Options { limits, ..merge::Options::default() })?;
         let Hashed { mut inner, hasher, size } = output;
         inner.flush().during("write", &new)?;
         drop(inner);

@@ -193,7 +193,10 @@ impl Layout {
     }
 
     /// Reads a manifest or an index, and rejects one that reads as both (CVE-2021-41190) or contradicts its descriptor.
-    fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Malformed`], and those of reading.
+    pub fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
         let bytes = self.read(descriptor, MANIFEST_LIMIT)?;
         check_document(&bytes, descriptor)
             .map_err(|reason| Error::Malformed { what: format!("manifest {}", descriptor.digest()), reason })?;

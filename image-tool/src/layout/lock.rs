@@ -28,6 +28,14 @@ impl Layout {
         Ok(BlobsLock { _folder: self.lock("blobs", FlockOperation::NonBlockingLockExclusive)? })
     }
 
+    /// As [`Self::lock_blobs`], but waits for a moment in which nobody is writing.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn await_blobs(&self) -> Result<BlobsLock, Error> {
+        Ok(BlobsLock { _folder: self.lock("blobs", FlockOperation::LockExclusive)? })
+    }
+
     /// Locks `index.json`. Waits for its holder, who needs it only for a moment.
     ///
     /// # Errors

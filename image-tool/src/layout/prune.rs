@@ -11,6 +11,17 @@ use crate::address::digest;
 use crate::beneath::Unfinished;
 use crate::error::{During, Io};
 
+/// How garbage is collected.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Prune {
+    /// Blobs that have changed within this time are kept.
+    pub age: Duration,
+    /// Whether nothing is removed.
+    pub is_dry: bool,
+    /// Whether to wait for processes that are writing.
+    pub waits: bool,
+}
+
 /// A file that garbage collection removed or would remove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Garbage {
@@ -23,15 +34,15 @@ pub struct Garbage {
 }
 
 impl Layout {
-    /// Removes every blob that is not reachable and has not changed for `age`. The lock that writers share is held
-    /// exclusively, so blobs that are not yet in `index.json` are safe. Other programs do not know this lock; only
-    /// `age` protects theirs.
+    /// Removes every blob that is not reachable and old enough. The lock that writers share is held exclusively, so blobs that are
+    /// not yet in `index.json` are safe. Other programs do not know this lock; only the age protects theirs.
     ///
     /// # Errors
-    /// [`Error::Busy`] if another process is writing. If a manifest cannot be read, nothing is removed, since what it
+    /// [`Error::Busy`] if another process is writing, unless it is waited for. If a manifest cannot be read, nothing is removed, since what it
     /// refers to is unknown.
-    pub fn prune(&self, age: Duration, dry_run: bool) -> Result<Vec<Garbage>, Error> {
-        let _lock = self.lock_blobs()?;
+    pub fn prune(&self, order: Prune) -> Result<Vec<Garbage>, Error> {
+        let Prune { age, is_dry, waits } = order;
+        let _lock = if waits { self.await_blobs() } else { self.lock_blobs() }?;
         let reachable = self.reachable_blobs()?;
         let mut garbage = Vec::new();
         for folder in ["blobs/sha256", "blobs/sha512"] {
@@ -49,7 +60,7 @@ impl Layout {
         // Whoever wrote one would hold this lock.
         let _index = self.lock_index()?;
         self.collect("", age, &mut garbage, |name| super::is_temporary(name).then_some(None))?;
-        if !dry_run {
+        if !is_dry {
             for Garbage { path, .. } in &garbage {
                 let path = self.path().join(path);
                 fs::remove_file(&path).during("remove", path)?;
@@ -113,17 +124,21 @@ mod tests {
         let index = serde_json::json!({"schemaVersion": 2, "manifests": [manifest, absent]}).to_string();
         let index = writer.put(MediaType::ImageIndex, index.as_bytes()).unwrap();
         writer.publish(&"x".parse().unwrap(), index).unwrap();
+        let dry = Prune { is_dry: true, ..Prune::default() };
         let orphan = writer.put(MediaType::ImageLayer, b"orphan").unwrap();
-        assert!(matches!(layout.prune(Duration::ZERO, true), Err(Error::Busy { .. })), "a writer is at work");
+        assert!(matches!(layout.prune(dry), Err(Error::Busy { .. })), "a writer is at work");
         drop(writer);
-        assert!(layout.prune(Duration::from_secs(3600), false).unwrap().is_empty(), "it is young");
-        let would = layout.prune(Duration::ZERO, true).unwrap();
+        assert!(
+            layout.prune(Prune { age: Duration::from_secs(3600), ..Prune::default() }).unwrap().is_empty(),
+            "it is young"
+        );
+        let would = layout.prune(dry).unwrap();
         assert_eq!(would.iter().map(|garbage| garbage.digest.as_ref().unwrap()).collect::<Vec<_>>(), [orphan.digest()]);
         assert!(layout.has(&orphan));
-        assert_eq!(layout.prune(Duration::ZERO, false).unwrap(), would);
+        assert_eq!(layout.prune(Prune::default()).unwrap(), would);
         assert!(!layout.has(&orphan) && layout.has(&layer) && layout.has(&config));
         fs::write(layout.path().join(Layout::blob_path(manifest.digest())), "x").unwrap();
-        assert!(layout.prune(Duration::ZERO, false).is_err(), "a broken manifest leads nobody knows where");
+        assert!(layout.prune(Prune::default()).is_err(), "a broken manifest leads nobody knows where");
         assert!(layout.has(&layer));
     }
 }

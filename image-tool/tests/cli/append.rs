@@ -118,7 +118,7 @@ fn images_are_made_of_images_trees_and_words() {
     assert!(work.path("changed/new").exists() && !work.path("changed/bin/sh").exists());
 
     work.run("config images:busybox --ref arm --set-platform linux/arm64").ok();
-    let index = work.run("index other:multi images:busybox images:arm").ok();
+    let index = work.run("index create other:multi images:busybox images:arm").ok();
     let document: Value = serde_json::from_str(&work.run("show other:multi").ok()).unwrap();
     assert_eq!(document["manifests"][1]["platform"], json!({"architecture": "arm64", "os": "linux"}));
     assert_eq!(work.run("verify other:multi").ok(), index);

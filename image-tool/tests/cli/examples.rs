@@ -27,7 +27,11 @@ fn stage() -> Work {
         work.run(&format!("tag images:python:3.8 {name}")).ok();
     }
     work.run("tag images:busybox images:app-amd64").ok();
-    work.run("config --ref app-arm64 --set-platform linux/arm64 images:busybox").ok();
+    for architecture in ["arm64", "riscv64"] {
+        let words = format!("config --ref app-{architecture} --set-platform linux/{architecture} images:busybox");
+        work.run(&words).ok();
+    }
+    work.run("index create :multi images:app-amd64 images:app-arm64").ok();
     work.run("save -o python.tar :python:3.8").ok();
     for (folder, file) in [("rootfs", "rootfs.tar"), ("app", "layer.tar")] {
         let tar = Command::new("tar").args(["-C", folder, "-cf", file, "."]).current_dir(work.0.path()).status();
@@ -36,13 +40,29 @@ fn stage() -> Work {
     work
 }
 
+/// The commands that a help lists; a command with commands of its own stands for these.
+fn commands(stage: &Work, path: &str) -> Vec<String> {
+    let help = stage.run(&format!("{path} --help")).ok();
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // What is indented deeper continues a line.
+    let names = listed
+        .filter(|line| !line.starts_with("   "))
+        .map(|line| line.split_whitespace().next().unwrap())
+        .filter(|name| *name != "help");
+    let mut all = Vec::new();
+    for name in names {
+        let command = format!("{path} {name}").trim_start().to_owned();
+        let within = commands(stage, &command);
+        if within.is_empty() { all.push(command) } else { all.extend(within) }
+    }
+    all
+}
+
 #[test]
 fn the_examples_in_help_work() {
     let stage = stage();
-    let help = stage.run("--help").ok();
-    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let tool = Path::new(env!("CARGO_BIN_EXE_image-tool")).parent().unwrap();
-    for command in commands.map(|line| line.split_whitespace().next().unwrap()).filter(|command| *command != "help") {
+    for command in commands(&stage, "") {
         let help = stage.run(&format!("{command} --help")).ok();
         let examples: Vec<&str> = help.lines().skip_while(|line| *line != "Examples:").skip(1).collect();
         assert!(!examples.is_empty(), "{command} has no example");
@@ -56,7 +76,7 @@ fn the_examples_in_help_work() {
             if example.contains("--uid-map") && !rustix::process::geteuid().is_root() {
                 continue;
             }
-            if matches!(command, "mount" | "unmount") && !rustix::process::geteuid().is_root() {
+            if matches!(command.as_str(), "mount" | "unmount") && !rustix::process::geteuid().is_root() {
                 continue;
             }
             // What is mounted at /mnt is gone with the shell.

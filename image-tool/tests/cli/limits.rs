@@ -17,6 +17,8 @@ fn what_is_larger_than_a_person_allows_is_refused() {
         "export -o out.tar images:large",
         "squash images:large",
         "tree images:large",
+        "convert images:large",
+        "compare images:large images:busybox",
     ] {
         for (limit, said) in [
             ("--max-size 30k", "larger than 30720 bytes"),

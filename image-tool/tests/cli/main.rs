@@ -4,6 +4,7 @@
 
 mod append;
 mod artifact;
+mod change;
 mod convert;
 mod examples;
 mod limits;

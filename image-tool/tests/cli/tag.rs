@@ -35,6 +35,30 @@ fn names_come_and_go_and_blobs_with_gc() {
 }
 
 #[test]
+fn gc_waits_for_whoever_writes_if_it_is_to() {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    let work = Work::new();
+    let writer = work.layout().writer().unwrap();
+    writer.put(MediaType::ImageLayer, b"not in the index yet").unwrap();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_image-tool"))
+        .args(["gc", "--wait", "images"])
+        .current_dir(work.0.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "image-tool: images: waiting for a process that is writing\n");
+    let blob = writer.put(MediaType::ImageLayer, b"written while it waits").unwrap();
+    drop(writer);
+    let mut removed = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut removed).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(removed.contains(&blob.digest().to_string()) && removed.lines().count() == 2, "{removed}");
+}
+
+#[test]
 fn gc_does_nothing_while_somebody_writes() {
     let work = Work::new();
     let writer = work.layout().writer().unwrap();

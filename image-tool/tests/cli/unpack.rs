@@ -78,7 +78,7 @@ fn a_name_without_a_colon_is_explained() {
 fn a_platform_is_found_in_every_spelling() {
     let work = Work::new();
     work.run("config images:busybox --ref arm --set-platform linux/arm64").ok();
-    work.run("index images:multi images:busybox images:arm").ok();
+    work.run("index create images:multi images:busybox images:arm").ok();
     for (platform, architecture) in
         [("LINUX/AMD64", "amd64"), ("x86_64", "amd64"), ("aarch64", "arm64"), ("linux/arm64/v8", "arm64")]
     {

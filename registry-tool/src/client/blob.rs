@@ -37,6 +37,17 @@ impl Registry {
         Ok(response.headers().get("Content-Length").and_then(|value| value.to_str().ok()?.parse().ok()))
     }
 
+    /// Deletes a blob.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] and as for any request; many registries do not allow it.
+    pub async fn delete_blob(&self, digest: &str) -> Result<(), ClientError> {
+        let url = self.repository_url(&format!("blobs/{digest}"))?;
+        let response = self.request(Access::Delete, true, |http| http.delete(url.clone())).await?;
+        let accepted = [StatusCode::ACCEPTED, StatusCode::OK, StatusCode::NO_CONTENT];
+        self.expect(response, digest, &accepted).await.map(drop)
+    }
+
     /// A blob's bytes from `offset` on.
     ///
     /// # Errors

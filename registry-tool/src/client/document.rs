@@ -27,6 +27,34 @@ pub struct Document {
     pub bytes: Bytes,
 }
 
+impl Document {
+    /// Its media type: what the answer said, unless that is no more than JSON, else what the document says itself.
+    ///
+    /// # Errors
+    /// [`ClientError::Setup`] if neither says anything.
+    pub fn own_media_type(&self) -> Result<String, ClientError> {
+        let generic = ["application/json", "text/plain", "application/octet-stream"];
+        let said = self.media_type.clone().filter(|text| !generic.contains(&text.as_str()) && !text.is_empty());
+        let own = || {
+            let document: serde_json::Value = serde_json::from_slice(&self.bytes).ok()?;
+            document["mediaType"].as_str().map(str::to_owned)
+        };
+        let reason = "the document has no mediaType, and nobody says what it is".to_owned();
+        said.or_else(own).ok_or(ClientError::Setup { reason })
+    }
+}
+
+/// What the head of an answer says of a manifest.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// Its media type.
+    pub media_type: Option<String>,
+    /// Its digest.
+    pub digest: Option<String>,
+    /// Its size in bytes.
+    pub size: Option<u64>,
+}
+
 impl Registry {
     /// Has the registry check the credentials.
     ///
@@ -55,11 +83,21 @@ impl Registry {
     /// # Errors
     /// As [`Registry::manifest`].
     pub async fn manifest_digest(&self, reference: &str) -> Result<Option<String>, ClientError> {
+        Ok(self.manifest_head(reference).await?.digest)
+    }
+
+    /// What the answer's head alone says of a manifest; nothing is verified.
+    ///
+    /// # Errors
+    /// As [`Registry::manifest`].
+    pub async fn manifest_head(&self, reference: &str) -> Result<Head, ClientError> {
         let url = self.repository_url(&format!("manifests/{reference}"))?;
         let build = |http: &reqwest::Client| http.head(url.clone()).header("Accept", MANIFEST_TYPES);
         let response = self.request(Access::Pull, true, build).await?;
         let response = self.expect(response, &self.name_with(reference), &[StatusCode::OK]).await?;
-        Ok(manifest_headers(response.headers()).1)
+        let (media_type, digest) = manifest_headers(response.headers());
+        let size = response.headers().get("Content-Length").and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(Head { media_type, digest, size })
     }
 
     /// An answer with its whole body, asked for again if the connection breaks in the middle.

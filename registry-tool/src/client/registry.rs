@@ -12,7 +12,7 @@ use super::error::ClientError;
 use super::greeting::{Greeting, greet};
 use super::retry::{self, Retry};
 use super::settings::Settings;
-use crate::place::credentials::{Credentials, credential_host};
+use crate::place::credentials::credential_host;
 use crate::place::mirror::Endpoint;
 
 /// An open conversation with a registry about one repository.
@@ -25,38 +25,18 @@ pub struct Registry {
     retry: Retry,
 }
 
-/// Which credentials a conversation uses.
-#[derive(Clone, Debug)]
-pub enum Known {
-    /// Those in files and helpers.
-    Stored,
-    /// These, which are not stored yet.
-    Given(Credentials),
-}
-
 impl Registry {
     /// Opens a conversation: finds out whether the registry speaks TLS or plain http, and which authentication it demands.
     ///
     /// # Errors
     /// [`ClientError::Unreachable`], [`ClientError::Tls`], and errors of credentials.
     pub async fn connect(endpoint: &Endpoint, settings: &Settings) -> Result<Self, ClientError> {
-        Self::connect_as(endpoint, settings, Known::Stored).await
-    }
-
-    /// As [`Registry::connect`], with credentials that are not stored yet.
-    ///
-    /// # Errors
-    /// As [`Registry::connect`].
-    pub async fn connect_as(endpoint: &Endpoint, settings: &Settings, known: Known) -> Result<Self, ClientError> {
         // A mirror that fails is asked only once more: the next place is there for that.
         let times = if endpoint.is_mirror { settings.retry.times.min(1) } else { settings.retry.times };
         let retry = Retry { times, ..settings.retry };
         let Greeting { http, base, challenge } = greet(endpoint, settings, retry).await?;
         let (host, repository) = (endpoint.host(), endpoint.reference.repository());
-        let credentials = match known {
-            Known::Stored => settings.credentials.find(credential_host(host), repository)?,
-            Known::Given(credentials) => Some(credentials),
-        };
+        let credentials = settings.credentials.find(credential_host(host), repository)?;
         let reference = endpoint.reference.clone();
         let login = Login::new(Beginning {
             http: http.clone(),

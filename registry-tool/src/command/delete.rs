@@ -5,7 +5,8 @@ use clap::{Args, ValueHint};
 use registry_tool::client::{ClientError, Registry};
 use registry_tool::reference::ImageName;
 
-use super::{Network, block_on, mirrors};
+use super::access::Access;
+use super::{Network, block_on};
 
 /// Delete an image or a tag at a registry.
 ///
@@ -20,6 +21,8 @@ pub(crate) struct Delete {
     #[arg(value_hint = ValueHint::Other)]
     reference: ImageName,
     #[command(flatten)]
+    access: Access,
+    #[command(flatten)]
     network: Network,
 }
 
@@ -29,10 +32,11 @@ impl Delete {
         if name.has_default_tag() {
             anyhow::bail!("{}: missing the tag or digest to delete", name.typed());
         }
-        let endpoint = mirrors()?.push_endpoint(name.reference())?;
-        let settings = self.network.settings();
+        let way = self.access.way(&self.network, name)?;
+        let endpoint = way.round().mirrors.push_endpoint(name.reference())?;
         block_on(async {
-            let registry = Registry::connect(&endpoint, &settings).await.with_context(|| name.typed().to_owned())?;
+            let registry =
+                Registry::connect(&endpoint, way.round().settings).await.with_context(|| name.typed().to_owned())?;
             match (name.digest(), name.tag()) {
                 (Some(digest), _) => registry.delete_manifest(digest).await.with_context(|| name.typed().to_owned()),
                 (None, tag) => delete_tag(&registry, name, tag.unwrap_or("latest")).await,

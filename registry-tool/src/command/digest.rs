@@ -4,10 +4,10 @@ use clap::{Args, ValueHint};
 use image_tool::program::pipe::print_line;
 use registry_tool::client::Registry;
 use registry_tool::question::query::manifest;
-use registry_tool::question::round::Round;
 use registry_tool::reference::ImageName;
 
-use super::{Network, block_on, mirrors};
+use super::access::Access;
+use super::{Network, block_on};
 
 /// Print the digest of an image at a registry.
 ///
@@ -21,12 +21,14 @@ pub(crate) struct Digest {
     #[arg(value_hint = ValueHint::Other)]
     reference: ImageName,
     #[command(flatten)]
+    access: Access,
+    #[command(flatten)]
     network: Network,
 }
 
 impl Digest {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let (mirrors, settings) = (mirrors()?, self.network.settings());
+        let way = self.access.way(&self.network, &self.reference)?;
         let question = async |registry: &Registry, name: &ImageName| {
             let asked = name.digest().or(name.tag()).unwrap_or("latest");
             match registry.manifest_digest(asked).await? {
@@ -35,8 +37,7 @@ impl Digest {
                 _ => Ok(manifest(registry, name).await?.descriptor.digest().to_string()),
             }
         };
-        let round = Round { mirrors: &mirrors, settings: &settings };
-        let digest = block_on(async { Ok(round.ask("image", &self.reference, question).await?) })?;
+        let digest = block_on(async { Ok(way.round().ask("image", &self.reference, question).await?) })?;
         print_line(&digest)
     }
 }

@@ -11,11 +11,11 @@ use registry_tool::question::attestation::attestations;
 use registry_tool::question::failure::EndpointError;
 use registry_tool::question::manifest::Content;
 use registry_tool::question::query::{Choice, choose, config, manifest, tags};
-use registry_tool::question::round::Round;
 use registry_tool::reference::ImageName;
 use serde_json::{Value, json};
 
-use super::{Network, block_on, mirrors};
+use super::access::Access;
+use super::{Network, block_on};
 
 /// Show an image at a registry without pulling it.
 ///
@@ -50,15 +50,16 @@ pub(crate) struct Inspect {
     #[arg(short = 'n', long)]
     no_tags: bool,
     #[command(flatten)]
+    access: Access,
+    #[command(flatten)]
     network: Network,
 }
 
 impl Inspect {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
-        let (mirrors, settings) = (mirrors()?, self.network.settings());
+    pub(crate) fn run(mut self) -> anyhow::Result<()> {
+        let way = std::mem::take(&mut self.access).way(&self.network, &self.reference)?;
         let question = async |registry: &Registry, name: &ImageName| self.look(registry, name).await;
-        let round = Round { mirrors: &mirrors, settings: &settings };
-        let bytes = block_on(async { Ok(round.ask("image", &self.reference, question).await?) })?;
+        let bytes = block_on(async { Ok(way.round().ask("image", &self.reference, question).await?) })?;
         if let Some(wanted) = self.wanted().filter(|_| bytes.is_empty()) {
             bail!("{}: the registry has no {} of the image", self.reference.typed(), wanted.noun());
         }

@@ -5,8 +5,8 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueHint};
 use image_tool::program::say;
-use registry_tool::client::{Known, Registry};
-use registry_tool::place::credentials::{Credentials, Kept};
+use registry_tool::client::Registry;
+use registry_tool::place::credentials::{Credentials, Kept, credential_host};
 use registry_tool::reference::RegistryHost;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
@@ -63,11 +63,10 @@ impl Login {
         }
         let credentials = Credentials::Password { username, password };
         let endpoint = mirrors()?.host_endpoint(host)?;
-        let settings = self.network.settings();
+        let mut settings = self.network.settings();
+        settings.credentials = settings.credentials.with(credential_host(endpoint.host()), credentials.clone());
         block_on(async {
-            let registry = Registry::connect_as(&endpoint, &settings, Known::Given(credentials.clone()))
-                .await
-                .with_context(|| format!("login {host}"))?;
+            let registry = Registry::connect(&endpoint, &settings).await.with_context(|| format!("login {host}"))?;
             registry.check_credentials().await.map_err(|error| refused(host, error))
         })?;
         match settings.credentials.store(host, &credentials)? {

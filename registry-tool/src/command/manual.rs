@@ -21,6 +21,8 @@ pub(super) const MANUAL: Manual = Manual {
         .only(&["pull", "push", "serve"]),
         Entry::new("OCI_LAYOUT", "The layout of addresses without LAYOUT. Default: $OCI_HOME/images.").only(&["pull", "push", "serve"]),
         Entry::new("LISTEN_FDS, LISTEN_PID", "The sockets that systemd passes.").only(&["serve"]),
+        Entry::new("TMPDIR", "The directory for images that are compressed anew and blobs from a pipe. Default: /tmp.")
+            .only(&["blob", "copy"]),
         Entry::new("REGISTRY_AUTH_FILE", "The only file with credentials, instead of docker's and podman's."),
         Entry::new("DOCKER_CONFIG", "The directory of docker's config.json. Default: ~/.docker."),
         Entry::new(

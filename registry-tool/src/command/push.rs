@@ -8,12 +8,14 @@ use image_tool::address::Address;
 use image_tool::layout::Layout;
 use image_tool::layout::journal;
 use image_tool::program::pipe::{only_line, print_line};
-use registry_tool::question::round::Round;
+use registry_tool::question::format::Format;
 use registry_tool::reference::ImageName;
 use registry_tool::transfer::push::{Order, push};
 
+use super::access::Access;
+use super::copy::{Dialect, tag};
 use super::progress::{Pace, Transfer};
-use super::{Network, block_on, mirrors};
+use super::{Network, block_on};
 
 /// Push an image from a layout to a registry.
 ///
@@ -31,6 +33,12 @@ pub(crate) struct Push {
     /// Name at the registry [default: the ref in the address].
     #[arg(value_hint = ValueHint::Other)]
     reference: Option<ImageName>,
+    /// Give the image this tag too; may be repeated.
+    #[arg(long = "additional-tag", value_name = "TAG", value_hint = ValueHint::Other, value_parser = tag)]
+    additional_tags: Vec<String>,
+    /// Rewrite the manifests in this format; the digest at the registry is another then.
+    #[arg(long, value_enum)]
+    format: Option<Dialect>,
     /// Print only the name.
     #[arg(short, long)]
     quiet: bool,
@@ -42,6 +50,8 @@ pub(crate) struct Push {
     /// Try to mount layers from this repository of the same registry; may be repeated.
     #[arg(long, value_name = "REPOSITORY", value_hint = ValueHint::Other)]
     mount_from: Vec<String>,
+    #[command(flatten)]
+    access: Access,
     #[command(flatten)]
     network: Network,
 }
@@ -76,14 +86,15 @@ impl Push {
         let order = Order {
             address: &address,
             name: &name,
+            more_tags: &self.additional_tags,
+            format: self.format.map(Format::from),
             jobs: self.pace.jobs(),
             chunk: u64::from(self.chunk_size) << 20,
             mount_from: self.mount_from,
             watcher: display.watcher(),
         };
-        let mirrors = mirrors()?;
-        let settings = self.network.settings();
-        let pushed = block_on(async { Ok(push(&order, Round { mirrors: &mirrors, settings: &settings }).await?) })?;
+        let way = self.access.way(&self.network, &name)?;
+        let pushed = block_on(async { Ok(push(&order, way.round()).await?) })?;
         if let Ok(layout) = Layout::of(&address) {
             journal::record_name(&layout, "push", &name.familiar());
         }

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueHint};
 use image_tool::address::Address;
+use image_tool::layer::limit::Limits;
 use image_tool::layout::Layout;
 use image_tool::layout::platform::Platform;
 use image_tool::program::pipe;
@@ -77,7 +78,7 @@ impl Sync {
         let (mut mirrors, settings, policy) = (mirrors()?, self.network.settings(), Policy::read()?);
         let selections = if self.from_layout { Vec::new() } else { self.selections()? };
         for host in selections.iter().filter_map(Selection::insecure_host) {
-            mirrors.allow_insecure(host);
+            mirrors.demand_tls(host, false);
         }
         let round = Round { mirrors: &mirrors, settings: &settings };
         let jobs = if self.from_layout { self.named()? } else { self.selected(&selections, round)? };
@@ -174,11 +175,12 @@ impl Sync {
                     more_tags: &[],
                     has_referrers: false,
                     choice,
+                    format: None,
                     policy: policy.clone(),
                     jobs,
                     watcher,
                 };
-                let copied = block_on(async { Ok(copy::copy(&order, round).await?) })?;
+                let copied = block_on(async { Ok(copy::copy(&order, round, round).await?) })?;
                 Ok(target.pinned(copied.digest().as_ref()))
             }
             Job::Pull(name, address) => {
@@ -190,6 +192,7 @@ impl Sync {
                     is_trusted: false,
                     jobs,
                     store: None,
+                    limits: Limits::default(),
                     watcher: display(Transfer::Pull).watcher(),
                 };
                 Ok(block_on(async { Ok(pull::pull(&order, round).await?) })?.address.to_string())
@@ -198,6 +201,8 @@ impl Sync {
                 let order = push::Order {
                     address,
                     name,
+                    more_tags: &[],
+                    format: None,
                     jobs,
                     chunk: 128 << 20,
                     mount_from: Vec::new(),

@@ -5,11 +5,11 @@ use image_tool::program::pipe;
 use image_tool::show::human;
 use registry_tool::client::Registry;
 use registry_tool::question::query::tags;
-use registry_tool::question::round::Round;
 use registry_tool::reference::{ImageName, RepositoryName};
 use serde_json::json;
 
-use super::{Network, block_on, mirrors};
+use super::access::Access;
+use super::{Network, block_on};
 
 /// List the tags of a repository.
 #[derive(Args)]
@@ -24,16 +24,17 @@ pub(crate) struct Tags {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    access: Access,
+    #[command(flatten)]
     network: Network,
 }
 
 impl Tags {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let (mirrors, settings) = (mirrors()?, self.network.settings());
-        let round = Round { mirrors: &mirrors, settings: &settings };
+        let way = self.access.way(&self.network, self.repository.image())?;
         let list = async |registry: &Registry, _: &ImageName| Ok(tags(registry).await?);
         let name = self.repository.image();
-        let names = block_on(async { Ok(round.ask("repository", name, list).await?) })?;
+        let names = block_on(async { Ok(way.round().ask("repository", name, list).await?) })?;
         print_names(&names, self.json.then(|| json!({ "name": name.repository(), "tags": names })))
     }
 }

@@ -56,6 +56,8 @@ pub struct CredentialStore {
     /// The file that `login` writes, which is also read first.
     primary: PathBuf,
     others: Vec<PathBuf>,
+    /// What counts for one registry, whatever the files say.
+    given: Option<(String, Credentials)>,
 }
 
 impl CredentialStore {
@@ -77,7 +79,13 @@ impl CredentialStore {
     /// A store of these files: `primary` is read first and written, `others` are read after it.
     #[must_use]
     pub fn new(primary: PathBuf, others: Vec<PathBuf>) -> Self {
-        Self { primary, others }
+        Self { primary, others, given: None }
+    }
+
+    /// The same files, but for one registry these credentials, which are stored nowhere.
+    #[must_use]
+    pub fn with(self, registry: &str, credentials: Credentials) -> Self {
+        Self { given: Some((registry.to_owned(), credentials)), ..self }
     }
 
     /// The file that `login` writes.
@@ -91,6 +99,9 @@ impl CredentialStore {
     /// # Errors
     /// A file that is there must be readable and well-formed; a helper that is configured must work.
     pub fn find(&self, registry: &str, repository: &str) -> Result<Option<Credentials>, CredentialError> {
+        if let Some((_, credentials)) = self.given.as_ref().filter(|(host, _)| host == registry) {
+            return Ok(Some(credentials.clone()));
+        }
         for path in std::iter::once(&self.primary).chain(&self.others) {
             let document = match read(path) {
                 Ok(Some(document)) => document,
@@ -300,5 +311,8 @@ mod tests {
         let store = CredentialStore::new(first, vec![folder.path().join("none.json"), second]);
         assert_eq!(store.find("a.example", "r").unwrap(), Some(password("a", "b")));
         assert_eq!(store.find("b.example", "r").unwrap(), Some(password("x", "y")));
+        let given = store.with("b.example", password("me", "now"));
+        assert_eq!(given.find("b.example", "r").unwrap(), Some(password("me", "now")));
+        assert_eq!(given.find("a.example", "r").unwrap(), Some(password("a", "b")));
     }
 }

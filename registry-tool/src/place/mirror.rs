@@ -11,7 +11,7 @@
 //! Pushes go to the last one only, as in docker and podman. Reading files happens in [`Mirrors::read`]; everything else
 //! is a function of what was read.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use oci_distribution::Reference;
@@ -81,7 +81,8 @@ impl Sources {
 pub struct Mirrors {
     registries: Registries,
     daemon: Daemon,
-    insecure: BTreeSet<String>,
+    /// Whether TLS is demanded of a host, where somebody has said so for this time.
+    tls: BTreeMap<String, bool>,
 }
 
 impl Mirrors {
@@ -93,13 +94,14 @@ impl Mirrors {
         Ok(Self {
             registries: Registries::read(&sources.registries, &sources.drop_ins)?,
             daemon: Daemon::read(&sources.daemon)?,
-            insecure: BTreeSet::new(),
+            tls: BTreeMap::new(),
         })
     }
 
-    /// Takes plain http, or a certificate that cannot be verified, from this registry too.
-    pub fn allow_insecure(&mut self, host: &str) {
-        self.insecure.insert(host.to_owned());
+    /// Demands TLS and a valid certificate of this registry, or takes plain http and any certificate from it, whatever the
+    /// configuration says.
+    pub fn demand_tls(&mut self, host: &str, is_demanded: bool) {
+        self.tls.insert(host.to_owned(), is_demanded);
     }
 
     /// What a name may mean, in order: itself; or for a short name its alias, or the name at each search registry.
@@ -176,17 +178,24 @@ impl Mirrors {
         } else {
             reference
         };
-        let security = if is_loopback(reference.registry()) {
-            Security::Loopback
-        } else if is_insecure
-            || self.insecure.contains(reference.registry())
-            || self.daemon.is_insecure(reference.registry())
-        {
-            Security::Insecure
-        } else {
-            Security::Verified
+        let host = reference.registry();
+        let security = match self.tls.get(host) {
+            Some(true) => Security::Verified,
+            _ if is_loopback(host) => Security::Loopback,
+            Some(false) => Security::Insecure,
+            None if is_insecure || self.daemon.is_insecure(host) => Security::Insecure,
+            None => Security::Verified,
         };
         Endpoint { reference, security, is_mirror }
+    }
+
+    /// The registry itself that a name leads to, and no mirror of it: by the first of its meanings.
+    ///
+    /// # Errors
+    /// As for [`Mirrors::push_endpoint`].
+    pub fn home(&self, name: &ImageName) -> Result<Endpoint, MirrorError> {
+        let meanings = self.resolve(name);
+        self.push_endpoint(meanings.first().unwrap_or(name).reference())
     }
 
     /// How to talk to a host that is named alone, for `login`, `catalog` and `search`.
@@ -271,6 +280,20 @@ mod tests {
             ("10.1.2.3:80", Security::Insecure),
             ("10.2.2.3:80", Security::Verified),
         ] {
+            assert_eq!(mirrors.host_endpoint(host).unwrap().security, security, "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_tls_counts_before_the_configuration() {
+        let mut mirrors = configured("", r#"{"insecure-registries": ["a.example"]}"#);
+        for (host, is_demanded, security) in [
+            ("a.example", true, Security::Verified),
+            ("b.example", false, Security::Insecure),
+            ("127.0.0.1:5000", true, Security::Verified),
+            ("127.0.0.1:5001", false, Security::Loopback),
+        ] {
+            mirrors.demand_tls(host, is_demanded);
             assert_eq!(mirrors.host_endpoint(host).unwrap().security, security, "{host}");
         }
     }

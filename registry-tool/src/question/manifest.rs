@@ -7,6 +7,7 @@ use image_tool::address::digest::{self, Digest};
 use image_tool::layout::{check_document, is_index, is_manifest};
 use oci_spec::image::{Descriptor, MediaType};
 use serde::Deserialize;
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::client::Document;
@@ -16,8 +17,8 @@ const LAYERS: usize = 1024;
 /// More platforms than any index has.
 const MANIFESTS: usize = 1024;
 
-const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+pub(super) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+pub(super) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// Why a document cannot be believed.
 #[derive(Debug, Error)]
@@ -97,21 +98,7 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError`].
     pub fn named(document: &Document, wanted: Option<&Digest>) -> Result<Self, ManifestError> {
-        let actual = hash(&document.bytes, wanted)?;
-        if let Some(expected) = wanted
-            && *expected != actual
-        {
-            let source = digest::Error::Mismatch { expected: expected.clone(), actual };
-            return Err(ManifestError::Unsound { expected: expected.clone(), source });
-        }
-        // A registry may use another algorithm in its header than we asked for; then there is nothing to compare.
-        if let Some(claimed) = &document.digest
-            && claimed.starts_with("sha256:")
-            && actual.to_string().starts_with("sha256:")
-            && *claimed != actual.to_string()
-        {
-            return Err(ManifestError::Claim { claimed: claimed.chars().take(80).collect(), actual });
-        }
+        let actual = verify(document, wanted)?;
         let media_type = media_type(document, &actual)?;
         let descriptor = Descriptor::new(media_type, document.bytes.len() as u64, actual);
         Self::parse(descriptor, document.bytes.clone())
@@ -132,6 +119,35 @@ impl Manifest {
             return Err(unsound(digest::Error::Mismatch { expected: expected.clone(), actual }));
         }
         Self::parse(descriptor.clone(), bytes)
+    }
+
+    /// The index with only those of its entries that are kept; itself if all are. Its other fields stay.
+    ///
+    /// # Errors
+    /// [`ManifestError::Malformed`].
+    pub(super) fn with_entries(&self, is_kept: impl Fn(&Descriptor) -> bool) -> Result<Self, ManifestError> {
+        let Content::Index(entries) = &self.content else { return Ok(self.clone()) };
+        let kept: Vec<bool> = entries.iter().map(is_kept).collect();
+        if kept.iter().all(|is_kept| *is_kept) {
+            return Ok(self.clone());
+        }
+        let mut document: Value =
+            serde_json::from_slice(&self.bytes).map_err(|error| self.malformed(error.to_string()))?;
+        let mut kept = kept.into_iter();
+        if let Some(entries) = document["manifests"].as_array_mut() {
+            entries.retain(|_| kept.next() == Some(true));
+        }
+        Self::made(self.descriptor.media_type(), &document)
+    }
+
+    /// A document of ours.
+    ///
+    /// # Errors
+    /// [`ManifestError::Malformed`].
+    pub(super) fn made(media_type: &MediaType, document: &Value) -> Result<Self, ManifestError> {
+        let bytes = Bytes::from(document.to_string());
+        let descriptor = Descriptor::new(media_type.clone(), bytes.len() as u64, digest::sha256(&bytes));
+        Self::parse(descriptor, bytes)
     }
 
     /// The error of a document that is what its digest says, and yet not to be used.
@@ -172,6 +188,29 @@ impl Manifest {
         }
         Ok(Self { descriptor, bytes, content })
     }
+}
+
+/// The digest of a document, if it is the one that is wanted and that the registry says.
+///
+/// # Errors
+/// [`ManifestError::Unsound`], [`ManifestError::Claim`].
+pub(super) fn verify(document: &Document, wanted: Option<&Digest>) -> Result<Digest, ManifestError> {
+    let actual = hash(&document.bytes, wanted)?;
+    if let Some(expected) = wanted
+        && *expected != actual
+    {
+        let source = digest::Error::Mismatch { expected: expected.clone(), actual };
+        return Err(ManifestError::Unsound { expected: expected.clone(), source });
+    }
+    // A registry may use another algorithm in its header than we asked for; then there is nothing to compare.
+    if let Some(claimed) = &document.digest
+        && claimed.starts_with("sha256:")
+        && actual.to_string().starts_with("sha256:")
+        && *claimed != actual.to_string()
+    {
+        return Err(ManifestError::Claim { claimed: claimed.chars().take(80).collect(), actual });
+    }
+    Ok(actual)
 }
 
 fn hash(bytes: &[u8], wanted: Option<&Digest>) -> Result<Digest, ManifestError> {

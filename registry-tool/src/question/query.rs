@@ -1,17 +1,18 @@
 //! Questions about an image or a repository: asked of every place that may know, or of one registry.
 
-use image_tool::address::digest;
+use image_tool::address::digest::{self, Digest};
 use image_tool::layout::CONFIG_LIMIT;
+use image_tool::layout::attestation::attests;
 use image_tool::layout::platform::{Platform, offered};
 use oci_spec::image::Descriptor;
 use thiserror::Error;
 use tracing::{info, warn};
 
 use super::failure::{EndpointError, Nowhere};
-use super::manifest::{Content, Manifest};
+use super::manifest::{Content, Manifest, verify};
 use super::plan::{DEPTH, Plan, PlanError, too_deep};
 use super::round::{Failure, Round};
-use crate::client::{ClientError, Registry};
+use crate::client::{ClientError, Document, Registry};
 use crate::place::mirror::MirrorError;
 use crate::reference::{ImageName, is_repository, is_tag};
 
@@ -25,6 +26,8 @@ pub enum Choice {
         /// Whether a person asked for it, so that an image for another is an error even where it is the only one.
         is_asked: bool,
     },
+    /// Those for several platforms, in an index that has only these.
+    Several(Vec<Platform>),
     /// All of them, and the index itself.
     All,
 }
@@ -59,16 +62,31 @@ impl Round<'_> {
     }
 }
 
+impl Round<'_> {
+    /// The conversation with the first place that answers a question about `name`.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub async fn connect<T>(
+        &self,
+        noun: &'static str,
+        name: &ImageName,
+        question: impl AsyncFn(&Registry, &ImageName) -> Result<T, EndpointError>,
+    ) -> Result<Registry, QueryError> {
+        let attempt = async |registry: Registry, name: &ImageName, (): &()| {
+            question(&registry, name).await.map_err(Failure::<QueryError>::Here)?;
+            Ok(registry)
+        };
+        self.first(noun, name, |_| Ok(()), attempt).await
+    }
+}
+
 /// The manifest or index that a name means, verified.
 ///
 /// # Errors
 /// The registry's, or what is wrong with the manifest.
 pub async fn manifest(registry: &Registry, name: &ImageName) -> Result<Manifest, EndpointError> {
-    let wanted = match name.digest().map(digest::parse) {
-        Some(Err(error)) => return Err(ClientError::Setup { reason: error.to_string() }.into()),
-        Some(Ok(digest)) => Some(digest),
-        None => None,
-    };
+    let wanted = wanted(name)?;
     let wanted = wanted.as_ref();
     undamaged(move || async move {
         let document = registry.manifest(name.digest().or(name.tag()).unwrap_or("latest")).await?;
@@ -76,6 +94,29 @@ pub async fn manifest(registry: &Registry, name: &ImageName) -> Result<Manifest,
             .map_err(|source| EndpointError::Manifest { host: registry.host().to_owned(), source })
     })
     .await
+}
+
+/// What a name means, whatever document it is; its digest is verified, and nothing is read in it.
+///
+/// # Errors
+/// As [`manifest`].
+pub async fn document(registry: &Registry, name: &ImageName) -> Result<(Digest, Document), EndpointError> {
+    let wanted = wanted(name)?;
+    let wanted = wanted.as_ref();
+    undamaged(move || async move {
+        let document = registry.manifest(name.digest().or(name.tag()).unwrap_or("latest")).await?;
+        match verify(&document, wanted) {
+            Ok(digest) => Ok((digest, document)),
+            Err(source) => Err(EndpointError::Manifest { host: registry.host().to_owned(), source }),
+        }
+    })
+    .await
+}
+
+/// The digest in a name, if it has one.
+fn wanted(name: &ImageName) -> Result<Option<Digest>, ClientError> {
+    let parsed = name.digest().map(digest::parse).transpose();
+    parsed.map_err(|error| ClientError::Setup { reason: error.to_string() })
 }
 
 /// Asks once more for what is not what its digest says: a byte may have been damaged on the way.
@@ -99,6 +140,13 @@ where
 pub async fn choose(registry: &Registry, top: Manifest, choice: &Choice) -> Result<Manifest, EndpointError> {
     match (choice, &top.content) {
         (Choice::All, _) => Ok(top),
+        (Choice::Several(platforms), Content::Index(entries)) => several(registry, &top, entries, platforms),
+        (Choice::Several(platforms), Content::Image(_)) => {
+            for platform in platforms {
+                check_platform(registry, &top, platform).await?;
+            }
+            Ok(top)
+        }
         (Choice::One { platform, .. }, Content::Index(_)) => narrow(registry, top, platform).await,
         (Choice::One { platform, is_asked: true }, Content::Image(_)) => {
             check_platform(registry, &top, platform).await?;
@@ -194,6 +242,34 @@ pub(crate) async fn plan(registry: &Registry, image: Manifest) -> Result<Plan, E
     })
 }
 
+/// The index without what is neither for these platforms nor attested of what is.
+fn several(
+    registry: &Registry,
+    top: &Manifest,
+    entries: &[Descriptor],
+    platforms: &[Platform],
+) -> Result<Manifest, EndpointError> {
+    let mut wanted = Vec::new();
+    for platform in platforms {
+        wanted.push(chosen(registry, entries, platform)?.digest());
+    }
+    let is_kept = |entry: &Descriptor| wanted.iter().any(|image| *image == entry.digest() || attests(entry, image));
+    top.with_entries(is_kept).map_err(|source| EndpointError::Manifest { host: registry.host().to_owned(), source })
+}
+
+/// The entry of an index for a platform.
+fn chosen<'a>(
+    registry: &Registry,
+    entries: &'a [Descriptor],
+    platform: &Platform,
+) -> Result<&'a Descriptor, EndpointError> {
+    platform.choose(entries).ok_or_else(|| EndpointError::NoPlatform {
+        host: registry.host().to_owned(),
+        wanted: platform.to_string(),
+        offered: offered(entries),
+    })
+}
+
 /// Follows indexes to the manifest for a platform.
 async fn narrow(registry: &Registry, top: Manifest, platform: &Platform) -> Result<Manifest, EndpointError> {
     let mut current = top;
@@ -201,11 +277,7 @@ async fn narrow(registry: &Registry, top: Manifest, platform: &Platform) -> Resu
         let Content::Index(manifests) = &current.content else { return Ok(current) };
         let chosen = match &manifests[..] {
             [only] if only.platform().is_none() => only,
-            _ => platform.choose(manifests).ok_or_else(|| EndpointError::NoPlatform {
-                host: registry.host().to_owned(),
-                wanted: platform.to_string(),
-                offered: offered(manifests),
-            })?,
+            _ => chosen(registry, manifests, platform)?,
         };
         current = promised(registry, &chosen.clone()).await?;
     }

@@ -12,11 +12,14 @@ use tracing::info;
 
 use super::batch::{Stopped, move_all};
 use super::beside::list;
+use super::documents::{Changed, Names, put};
 use super::event::{Event, Outcome, Watcher};
 use crate::client::{BlobStream, ClientError, Registry};
 use crate::place::mirror::MirrorError;
 use crate::place::policy::{Demand, Policy, PolicyError};
 use crate::question::failure::{EndpointError, Nowhere};
+use crate::question::format::Format;
+use crate::question::manifest::ManifestError;
 use crate::question::plan::{Plan, is_ours};
 use crate::question::query::{Choice, choose, manifest, plan, promised};
 use crate::question::referrer::referrers;
@@ -39,6 +42,8 @@ pub struct Order<'a> {
     pub has_referrers: bool,
     /// Which of an index's images are wanted.
     pub choice: Choice,
+    /// The dialect of the copy's documents, if it is to be another.
+    pub format: Option<Format>,
     /// What this machine allows.
     pub policy: Policy,
     /// How many blobs are transferred at once.
@@ -86,6 +91,24 @@ pub enum CopyError {
         /// The name of the image as it was typed.
         name: String,
     },
+    /// The image cannot be rewritten as it was asked for.
+    #[error("{name}")]
+    Format {
+        /// The image as it was typed.
+        name: String,
+        /// What has no room in the other dialect.
+        source: ManifestError,
+    },
+    /// The registry reports another digest than that of what was sent.
+    #[error("{name}: sent {sent}, but the registry says it has {claimed}")]
+    Changed {
+        /// The new name as it was typed.
+        name: String,
+        /// The digest of what was sent.
+        sent: Digest,
+        /// The digest that the registry reports.
+        claimed: String,
+    },
     /// The new name has another digest than the image.
     #[error("{name}: the image has another digest, {actual}")]
     OtherDigest {
@@ -105,36 +128,74 @@ pub enum CopyError {
     Stopped(#[from] Stopped),
 }
 
-/// Copies an image with all that it refers to, and returns its descriptor.
+/// What a copy would do.
+#[derive(Clone, Debug)]
+pub struct Rehearsal {
+    /// The descriptor of the copy.
+    pub image: Descriptor,
+    /// How many blobs the image has.
+    pub blobs: usize,
+    /// Those that the target lacks.
+    pub missing: Vec<Descriptor>,
+}
+
+/// The registries of a copy, and what goes from one to the other.
+struct Route {
+    source: Arc<Registry>,
+    target: Arc<Registry>,
+    plan: Plan,
+}
+
+/// Copies an image with all that it refers to, and returns its descriptor. The source is looked for in one round, the target in
+/// another.
 ///
 /// # Errors
 /// [`CopyError`].
-pub async fn copy(order: &Order<'_>, round: Round<'_>) -> Result<Descriptor, CopyError> {
-    let (source, plan) = find(order, round).await?;
-    let top = plan.top().descriptor.clone();
-    let name = order.target.typed();
-    if order.target.digest().is_some_and(|digest| digest != top.digest().to_string()) {
-        return Err(CopyError::OtherDigest { name: name.to_owned(), actual: top.digest().clone() });
-    }
-    let failed = |source| CopyError::Target { name: name.to_owned(), source };
-    let endpoint = round.mirrors.push_endpoint(order.target.reference())?;
-    let target = Registry::connect(&endpoint, round.settings).await.map_err(failed)?;
-    let (source, target) = (Arc::new(source), Arc::new(target));
+pub async fn copy(order: &Order<'_>, from: Round<'_>, to: Round<'_>) -> Result<Descriptor, CopyError> {
+    let Route { source, target, plan } = route(order, from, to).await?;
     copy_blobs(order, &source, &target, &plan).await?;
-    for document in &plan.documents {
-        let digest = document.descriptor.digest().to_string();
-        let is_top = document.descriptor.digest() == top.digest();
-        let reference = order.target.tag().filter(|_| is_top).unwrap_or(&digest);
-        let media_type = document.descriptor.media_type().to_string();
-        target.put_manifest(reference, &media_type, document.bytes.clone()).await.map_err(failed)?;
-        for tag in order.more_tags.iter().filter(|_| is_top) {
-            target.put_manifest(tag, &media_type, document.bytes.clone()).await.map_err(failed)?;
-        }
+    let name = || order.target.typed().to_owned();
+    let changed = put(&target, &plan, Names::new(order.target, order.more_tags)).await;
+    if let Some(Changed { sent, claimed }) = changed.map_err(|source| CopyError::Target { name: name(), source })? {
+        return Err(CopyError::Changed { name: name(), sent, claimed });
     }
     if order.has_referrers {
         copy_referrers(order, &source, &target, &plan).await?;
     }
-    Ok(top)
+    Ok(plan.top().descriptor.clone())
+}
+
+/// Tells what [`copy`] would do, and sends nothing.
+///
+/// # Errors
+/// As [`copy`].
+pub async fn rehearse(order: &Order<'_>, from: Round<'_>, to: Round<'_>) -> Result<Rehearsal, CopyError> {
+    let Route { target, plan, .. } = route(order, from, to).await?;
+    let mut missing = Vec::new();
+    for blob in &plan.blobs {
+        let is_there = target.has_blob(blob.digest().as_ref(), blob.size()).await;
+        if !is_there.map_err(|source| CopyError::Target { name: order.target.typed().to_owned(), source })? {
+            missing.push(blob.clone());
+        }
+    }
+    Ok(Rehearsal { image: plan.top().descriptor.clone(), blobs: plan.blobs.len(), missing })
+}
+
+/// Finds the image, and opens both conversations.
+async fn route(order: &Order<'_>, from: Round<'_>, to: Round<'_>) -> Result<Route, CopyError> {
+    let (source, mut plan) = find(order, from).await?;
+    if let Some(format) = order.format {
+        let failed = |source| CopyError::Format { name: order.source.typed().to_owned(), source };
+        plan = format.convert(plan).map_err(failed)?;
+    }
+    let (name, digest) = (order.target.typed(), plan.top().descriptor.digest());
+    if order.target.digest().is_some_and(|wanted| wanted != digest.to_string()) {
+        return Err(CopyError::OtherDigest { name: name.to_owned(), actual: digest.clone() });
+    }
+    let endpoint = to.mirrors.push_endpoint(order.target.reference())?;
+    let target = Registry::connect(&endpoint, to.settings).await;
+    let target = target.map_err(|source| CopyError::Target { name: name.to_owned(), source })?;
+    Ok(Route { source: Arc::new(source), target: Arc::new(target), plan })
 }
 
 /// Copies what refers to an image, to one of an index's images, or to what was copied so.

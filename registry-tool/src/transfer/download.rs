@@ -23,7 +23,7 @@ use crate::client::{BlobStream, ClientError, Registry};
 
 /// An attempt that brought this much counts as a success: then a slow line that breaks often still gets there, and a server
 /// that gives a byte at a time does not hold us for ever.
-const PROGRESS: u64 = 1 << 20;
+pub(super) const PROGRESS: u64 = 1 << 20;
 
 /// Why a blob did not arrive.
 #[derive(Debug, Error)]

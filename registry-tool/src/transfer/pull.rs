@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use image_tool::address::digest;
+use image_tool::address::digest::{self, Digest};
 use image_tool::address::{Address, RefName};
+use image_tool::layer::limit::{Limits, TooManyLayers};
 use image_tool::layer::stack::Store;
 use image_tool::layout::{self, Layout, Writer};
 use oci_spec::image::Descriptor;
@@ -43,6 +44,8 @@ pub struct Order<'a> {
     pub jobs: usize,
     /// Where layers are stored for containers while they arrive, if they are.
     pub store: Option<Store>,
+    /// How many layers there may be, and how large; what is stored has limits of its own.
+    pub limits: Limits,
     /// Who is told of progress.
     pub watcher: Watcher,
 }
@@ -97,6 +100,24 @@ pub enum PullError {
         /// The image's digest.
         actual: String,
     },
+    /// The image has too many layers.
+    #[error("{name}: image refused")]
+    Layers {
+        /// The name as typed.
+        name: String,
+        /// How many it has, and may have.
+        source: TooManyLayers,
+    },
+    /// A layer is too large.
+    #[error("{name}: image refused: layer {digest} is larger than {limit} bytes")]
+    Size {
+        /// The name as typed.
+        name: String,
+        /// The digest of the layer.
+        digest: Digest,
+        /// The limit.
+        limit: u64,
+    },
     /// A layer cannot be stored for containers.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -121,6 +142,7 @@ pub async fn pull(order: &Order<'_>, round: Round<'_>) -> Result<Pulled, PullErr
         let image = choose(&registry, top, &order.choice).await?;
         meet(&registry, name, demands, &[&digest, image.descriptor.digest().as_ref()]).await?;
         let plan = plan(&registry, image).await?;
+        check(&plan, order).map_err(Failure::Everywhere)?;
         let address = target.pinned(name, &digest, &plan.top().descriptor)?;
         let is_newer = !target.has(&plan);
         if is_newer {
@@ -133,6 +155,23 @@ pub async fn pull(order: &Order<'_>, round: Round<'_>) -> Result<Pulled, PullErr
         Ok::<_, Failure<PullError>>(Pulled { address, name: name.clone(), digest, is_newer })
     };
     round.first("image", order.name, allow, attempt).await
+}
+
+/// Refuses an image beyond the limits before anything of it is downloaded. A compressed layer is smaller than its archive.
+fn check(plan: &Plan, order: &Order<'_>) -> Result<(), PullError> {
+    let name = || order.name.typed().to_owned();
+    for document in &plan.documents {
+        let Content::Image(blobs) = &document.content else { continue };
+        let layers = blobs.get(1..).unwrap_or_default();
+        order.limits.check(layers.len()).map_err(|source| PullError::Layers { name: name(), source })?;
+        if let Some((limit, layer)) = order.limits.size.and_then(|limit| {
+            let is_over = |layer: &&Descriptor| layer.size() > limit;
+            Some((limit, layers.iter().find(is_over)?))
+        }) {
+            return Err(PullError::Size { name: name(), digest: layer.digest().clone(), limit });
+        }
+    }
+    Ok(())
 }
 
 fn everywhere(error: impl Into<PullError>) -> Failure<PullError> {

@@ -14,10 +14,12 @@ use thiserror::Error;
 use tracing::info;
 
 use super::batch::{Stopped, move_all};
+use super::documents::{Changed, Names, put};
 use super::event::{Event, Watcher};
 use super::upload::{Sending, UploadError, upload};
 use crate::client::{ClientError, Registry};
 use crate::place::mirror::MirrorError;
+use crate::question::format::Format;
 use crate::question::manifest::{Manifest, ManifestError};
 use crate::question::plan::{Plan, PlanError, is_ours};
 use crate::question::round::Round;
@@ -29,6 +31,10 @@ pub struct Order<'a> {
     pub address: &'a Address,
     /// The name that it gets at the registry.
     pub name: &'a ImageName,
+    /// More tags that it gets in the same repository.
+    pub more_tags: &'a [String],
+    /// The dialect of its documents at the registry, if it is to be another.
+    pub format: Option<Format>,
     /// How many blobs are transferred at once.
     pub jobs: usize,
     /// Blobs larger than this many bytes are sent in chunks of this size.
@@ -105,12 +111,15 @@ pub async fn push(order: &Order<'_>, round: Round<'_>) -> Result<Pushed, PushErr
     let layout = Layout::of(order.address)?;
     let top = layout.resolve(order.address)?;
     let name = order.name;
-    if let Some(digest) = name.digest()
-        && digest != top.digest().to_string()
-    {
+    let mut plan = plan(&layout, &top, order.address).await?;
+    if let Some(format) = order.format {
+        let failed = |source| PushError::Manifest { address: order.address.clone(), source };
+        plan = format.convert(plan).map_err(failed)?;
+    }
+    let top = plan.top().descriptor.clone();
+    if name.digest().is_some_and(|digest| digest != top.digest().to_string()) {
         return Err(PushError::OtherDigest { name: name.typed().into(), actual: top.digest().clone() });
     }
-    let plan = plan(&layout, &top, order.address).await?;
 
     let endpoint = round.mirrors.push_endpoint(name.reference())?;
     let failed = |source| PushError::Client { name: name.typed().to_owned(), source };
@@ -119,19 +128,9 @@ pub async fn push(order: &Order<'_>, round: Round<'_>) -> Result<Pushed, PushErr
     let sources = Sources::of(&layout, order).await;
     send_blobs(order, &registry, &layout, &plan, &sources).await?;
 
-    let last = plan.documents.len().saturating_sub(1);
-    for (number, document) in plan.documents.iter().enumerate() {
-        let digest = document.descriptor.digest();
-        let by_digest = digest.to_string();
-        let reference = match name.tag() {
-            Some(tag) if number == last => tag,
-            _ => by_digest.as_str(),
-        };
-        let media_type = document.descriptor.media_type().to_string();
-        let claimed = registry.put_manifest(reference, &media_type, document.bytes.clone()).await.map_err(failed)?;
-        if let Some(claimed) = claimed.filter(|claimed| claimed.starts_with("sha256:") && *claimed != by_digest) {
-            return Err(PushError::Changed { name: name.typed().into(), pushed: digest.clone(), claimed });
-        }
+    let changed = put(&registry, &plan, Names::new(name, order.more_tags)).await.map_err(failed)?;
+    if let Some(Changed { sent, claimed }) = changed {
+        return Err(PushError::Changed { name: name.typed().into(), pushed: sent, claimed });
     }
     Ok(Pushed { digest: top.digest().clone(), size: top.size() })
 }

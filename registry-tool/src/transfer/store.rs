@@ -72,7 +72,8 @@ impl Storing {
         // Without it, the layer is stored in the end.
         let Some(follower) = Follower::new(growth, descriptor.size()) else { return Begun(None) };
         let (store, descriptor) = (self.store.clone(), descriptor.clone());
-        let work = move || store.put(&diff_id, || Started::new(follower, &descriptor, &diff_id));
+        let limits = store.limits();
+        let work = move || store.put(&diff_id, || Started::within(follower, &descriptor, &diff_id, limits));
         Begun(Some(spawn_blocking(work)))
     }
 
@@ -94,7 +95,7 @@ impl Storing {
         let work = move || {
             store.put(&diff_id, || {
                 let blob = layout.open_blob(&descriptor)?;
-                Source { blob, descriptor, diff_id: diff_id.clone() }.start()
+                Source { blob, descriptor, diff_id: diff_id.clone() }.start_within(store.limits())
             })
         };
         Ok(spawn_blocking(work).await.map_err(|_| Stopped)??)

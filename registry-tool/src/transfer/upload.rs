@@ -70,12 +70,27 @@ pub async fn upload(
             return Ok(());
         }
     }
-    let file = Arc::new(verified(layout, descriptor).await?);
-    let blob = Blob { registry, descriptor, digest: &digest, file, watcher: &sending.watcher };
+    let file = verified(layout, descriptor).await?;
+    send(registry, descriptor, file, sending).await?;
+    done(Outcome::Pushed);
+    Ok(())
+}
+
+/// Sends a file that is known to be the blob.
+///
+/// # Errors
+/// [`UploadError`].
+pub(super) async fn send(
+    registry: &Registry,
+    descriptor: &Descriptor,
+    file: File,
+    sending: &Sending,
+) -> Result<(), UploadError> {
+    let digest = descriptor.digest().to_string();
+    let blob = Blob { registry, descriptor, digest: &digest, file: Arc::new(file), watcher: &sending.watcher };
     if descriptor.size() <= sending.chunk || !blob.send_chunks(sending.chunk).await? {
         blob.send_whole().await?;
     }
-    done(Outcome::Pushed);
     Ok(())
 }
 

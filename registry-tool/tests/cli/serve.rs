@@ -2,6 +2,7 @@
 
 mod access;
 mod client;
+mod copy;
 mod find;
 mod limit;
 mod mirror;
@@ -10,3 +11,4 @@ mod push;
 mod remove;
 mod sync;
 mod trust;
+mod verb;

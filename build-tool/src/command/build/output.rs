@@ -1,11 +1,12 @@
 //! The values of `--output` and `--annotation`.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use build_tool::build::output::{Annotation, Arrangement, Form, Layers, Level, Order, Output, Target};
 use bundle_tool::option::csv;
 use image_tool::address::RefName;
 use image_tool::archive::Format;
-use image_tool::layer::{Compression, Packing};
+use image_tool::layer::Compression;
+use image_tool::layer::pack::Packing;
 use image_tool::layout::platform::Platform;
 
 /// Reads a value of `--output`: `type=tar,dest=FILE`, or a folder, or `-`.
@@ -106,18 +107,10 @@ impl<'a> Fields<'a> {
             Some("uncompressed") => Compression::None,
             Some(other) => bail!("compression={other}: unknown compression (gzip, zstd, uncompressed)"),
         };
-        let most = match compression {
-            Compression::Gzip => 9,
-            Compression::Zstd => 22,
-            Compression::None => 0,
-        };
-        let level = match self.level.map(|text| (text, text.parse::<u8>())) {
-            None => None,
-            Some((text, _)) if most == 0 => bail!("compression-level={text}: nothing is compressed"),
-            Some((_, Ok(level))) if level <= most => Some(level),
-            Some((text, _)) => bail!("compression-level={text}: expected 0 to {most}"),
-        };
-        Ok(Some(Layers { packing: Packing { compression, level }, all: self.force }))
+        let level = |text: &str| text.parse().map_err(|_| anyhow!("compression-level={text}: expected a number"));
+        let level = self.level.map(level).transpose()?;
+        let packing = Packing::new(compression, level).context("compression-level")?;
+        Ok(Some(Layers { packing, all: self.force }))
     }
 
     /// The annotations: `annotation.KEY`, or for other documents and for one platform `annotation-DOCUMENT[PLATFORM].KEY`.
@@ -293,9 +286,9 @@ mod tests {
             ("type=tar,mode=delete", "type=tar takes no mode="),
             ("type=tar,name=x", "type=tar takes no name="),
             ("type=image,compression=estargz", "compression=estargz: unknown compression (gzip, zstd, uncompressed)"),
-            ("type=image,compression-level=10", "compression-level=10: expected 0 to 9"),
-            ("type=oci,compression=zstd,compression-level=x", "compression-level=x: expected 0 to 22"),
-            ("type=oci,compression=uncompressed,compression-level=1", "compression-level=1: nothing is compressed"),
+            ("type=image,compression-level=10", "gzip has no level 10 (it has 0 to 9)"),
+            ("type=oci,compression=zstd,compression-level=x", "compression-level=x: expected a number"),
+            ("type=oci,compression=uncompressed,compression-level=1", "plain tar has no level 1"),
             ("type=docker,dest=a,compression=zstd", "type=docker takes no compression="),
             ("type=tar,annotation.a=b", "type=tar takes no annotation="),
             (
@@ -314,7 +307,7 @@ mod tests {
     #[test]
     fn outputs_say_what_an_image_is_like() {
         let form = |text: &str| output(text).unwrap().form;
-        let layers = |compression, level, all| Some(Layers { packing: Packing { compression, level }, all });
+        let layers = |compression, level, all| Some(Layers { packing: Packing::new(compression, level).unwrap(), all });
         for (text, expected) in [
             ("type=image", None),
             ("type=image,compression=gzip", layers(Compression::Gzip, None, false)),

@@ -12,7 +12,7 @@
 //! fails, the archive is stored again from its blob: what is read from it may be in the page cache alone.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -26,6 +26,8 @@ use super::{
 use crate::address::digest::{Digest, Hasher};
 use crate::beneath::Unfinished;
 use crate::error::During;
+use crate::layer::apply;
+use crate::layer::entry::Reader;
 
 /// A layer in the cache whose archive is a file. It cannot be removed while this value exists.
 #[derive(Debug)]
@@ -142,12 +144,28 @@ impl Cache {
             let count = bytes.len();
             stream.consume(count);
         }
-        stream.finish().map_err(|source| Error::Blob { digest, source })?;
+        stream.finish().map_err(|source| Error::Blob { digest: digest.clone(), source })?;
+        self.check_entries(&path).map_err(|source| Error::Apply { digest, source })?;
         file.set_permissions(fs::Permissions::from_mode(0o400)).during("chmod", &path)?;
         fs::rename(&path, &target).during("rename", &target)?;
         // Nobody has it open for writing from here on.
         drop(file);
         Ok(open(&target).during("open", &target)?)
+    }
+
+    /// Whether an archive has no more entries than somebody allows. Nobody's archive is measured without such a wish: that of an image
+    /// is counted when the image is made.
+    fn check_entries(&self, path: &Path) -> Result<(), apply::Error> {
+        let Some(limit) = self.limits.entries else { return Ok(()) };
+        let mut reader = Reader::new(BufReader::with_capacity(256 * 1024, File::open(path).during("open", path)?));
+        let mut count = 0;
+        while reader.next_entry()?.is_some() {
+            count += 1;
+            if count > limit {
+                return Err(apply::Error::TooMany { limit });
+            }
+        }
+        Ok(())
     }
 
     /// The archive, if it is there and its content is what its name says.

@@ -88,11 +88,7 @@ impl Started {
     ///
     /// # Errors
     /// [`Error::Blob`].
-    pub fn new<R: Read + Send + 'static>(blob: R, descriptor: &Descriptor, diff_id: &Digest) -> Result<Self, Error> {
-        Self::within(blob, descriptor, diff_id, Limits::default())
-    }
-
-    fn within<R: Read + Send + 'static>(
+    pub fn within<R: Read + Send + 'static>(
         blob: R,
         descriptor: &Descriptor,
         diff_id: &Digest,

@@ -8,7 +8,7 @@ use crate::server::{Image, noise};
 use crate::tls::certificate;
 use crate::world::{World, layout_with};
 
-const USERS: &str = "xag:$2a$05$ROW86Cho49InJZ7N2aIMOuHLzoFeojgS70qojnJ30FhXzwoJI4OTC\n";
+pub(super) const USERS: &str = "xag:$2a$05$ROW86Cho49InJZ7N2aIMOuHLzoFeojgS70qojnJ30FhXzwoJI4OTC\n";
 
 fn basic(pair: &str) -> String {
     format!("Basic {}", STANDARD.encode(pair))

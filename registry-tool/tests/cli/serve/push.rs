@@ -1,7 +1,7 @@
 //! What clients push.
 
 use image_tool::address::digest::Hasher;
-use image_tool::layout::Error;
+use image_tool::layout::{Error, Prune};
 
 use super::client::{Got, Served, layout};
 use crate::server::{INDEX, Image, MANIFEST, digest, noise};
@@ -189,7 +189,7 @@ fn garbage_is_not_collected_while_a_client_pushes() {
     let (world, image) = (World::new(), Image::new(&[noise(10, 1)]));
     let served = Served::start(&world, &["images"]);
     let layout = layout(&world, "images");
-    let prune = || layout.prune(std::time::Duration::ZERO, false);
+    let prune = || layout.prune(Prune::default());
     let upload = begin(&served);
     assert!(matches!(prune(), Err(Error::Busy { .. })), "an upload is in progress");
     served.ask("DELETE", &upload, &[], b"").is(204);

@@ -6,12 +6,16 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use image_tool::program::pipe;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+
+use super::pipe;
 
 /// Opens an archive, or standard input for `-`; returns it with its name for errors. `instead` tells how to name a
 /// file.
-pub(super) fn input(path: &Path, instead: &str) -> Result<(Box<dyn io::Read>, String)> {
+///
+/// # Errors
+/// If it cannot be opened, or is a terminal.
+pub fn input(path: &Path, instead: &str) -> Result<(Box<dyn io::Read>, String)> {
     if path != Path::new("-") {
         let name = path.display().to_string();
         return Ok((Box::new(File::open(path).with_context(|| name.clone())?), name));
@@ -23,7 +27,10 @@ pub(super) fn input(path: &Path, instead: &str) -> Result<(Box<dyn io::Read>, St
 }
 
 /// Writes an archive to standard output, or to a file that appears when it is complete.
-pub(super) fn output(path: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+///
+/// # Errors
+/// Those of writing; what is a terminal is refused.
+pub fn output(path: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let Some(path) = path.filter(|path| *path != Path::new("-")) else {
         if io::stdout().is_terminal() {
             bail!("standard output is a terminal (use -o FILE or a pipe)");
