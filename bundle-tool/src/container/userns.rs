@@ -62,7 +62,9 @@ impl Ids {
                 |range: &Value| Some((number(range, "containerID")?, number(range, "hostID")?, number(range, "size")?));
             bundle.config().get("linux")?.get(key)?.as_array()?.iter().map(range).collect()
         };
-        Some(Self { maps: (ranges("uidMappings")?, ranges("gidMappings")?) })
+        let maps = (ranges("uidMappings")?, ranges("gidMappings")?);
+        // Someone may have edited config.json; the runtime says what is wrong with it.
+        [&maps.0, &maps.1].iter().all(|ranges| IdMap::parse(&lines(ranges)).is_some()).then_some(Self { maps })
     }
 
     /// The ranges of users and groups.
