@@ -100,6 +100,12 @@ impl ImageName {
         }
     }
 
+    /// What a registry is asked for (distribution-spec, `<reference>`): the digest if one was typed, else the tag.
+    #[must_use]
+    pub fn asked(&self) -> &str {
+        self.digest().or(self.tag()).unwrap_or("latest")
+    }
+
     /// The name with the digest that it has now, as commands print it.
     #[must_use]
     pub fn pinned(&self, digest: &str) -> String {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, ValueHint};
-use registry_tool::client::Settings;
+use registry_tool::client::{Registry, Settings};
 use registry_tool::place::credentials::{CredentialStore, Credentials, credential_host};
 use registry_tool::place::mirror::Mirrors;
 use registry_tool::question::round::Round;
@@ -79,17 +79,11 @@ impl Way {
     pub(super) fn round(&self) -> Round<'_> {
         Round { mirrors: &self.mirrors, settings: &self.settings }
     }
-}
 
-impl SourceAccess {
-    pub(super) fn way(self, network: &Network, name: &ImageName) -> anyhow::Result<Way> {
-        Access::from(self).way(network, name)
-    }
-}
-
-impl TargetAccess {
-    pub(super) fn way(self, network: &Network, name: &ImageName) -> anyhow::Result<Way> {
-        Access::from(self).way(network, name)
+    /// Connects to the registry of a name itself. What is written goes there, so no mirror is asked.
+    pub(super) async fn connect(&self, name: &ImageName) -> anyhow::Result<Registry> {
+        let endpoint = self.mirrors.push_endpoint(name.reference())?;
+        Registry::connect(&endpoint, &self.settings).await.with_context(|| name.typed().to_owned())
     }
 }
 

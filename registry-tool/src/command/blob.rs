@@ -115,11 +115,10 @@ impl Get {
     fn run(self) -> anyhow::Result<()> {
         let (name, digest) = (self.blob.image(), self.blob.digest());
         let way = self.access.way(&self.network, name)?;
-        // Which place has it is found out before anything is written.
-        let found = async |registry: &Registry, name: &ImageName| size(registry, name).await;
         let typed = || name.typed().to_owned();
         block_on(async {
-            let registry = way.round().connect("blob", name, found).await?;
+            // Which place has it is found out before anything is written.
+            let registry = way.round().connect("blob", name, size).await?;
             output(self.output.as_deref(), |mut output| {
                 tokio::task::block_in_place(|| {
                     tokio::runtime::Handle::current().block_on(blob::read(&registry, digest, &mut output))
@@ -139,8 +138,7 @@ impl Head {
     fn run(self) -> anyhow::Result<()> {
         let name = self.blob.image();
         let way = self.access.way(&self.network, name)?;
-        let question = async |registry: &Registry, name: &ImageName| size(registry, name).await;
-        let size = block_on(async { Ok(way.round().ask("blob", name, question).await?) })?;
+        let size = block_on(async { Ok(way.round().ask("blob", name, size).await?) })?;
         let size = size.with_context(|| format!("{}: the registry does not say how large it is", name.typed()))?;
         let digest = self.blob.digest().to_string();
         let descriptor = json!({ "mediaType": "application/octet-stream", "digest": digest, "size": size });
@@ -152,12 +150,11 @@ impl Push {
     fn run(self) -> anyhow::Result<()> {
         let name = self.repository.image();
         let way = self.access.way(&self.network, name)?;
-        let endpoint = way.round().mirrors.push_endpoint(name.reference())?;
         let (mut file, shown) = input(&self.file, "name a file")?;
         let (descriptor, file) = blob::spool(&mut file).with_context(|| shown)?;
         block_on(async {
             let typed = || name.typed().to_owned();
-            let registry = Registry::connect(&endpoint, way.round().settings).await.with_context(typed)?;
+            let registry = way.connect(name).await?;
             blob::write(&registry, &descriptor, file).await.with_context(typed)
         })?;
         pipe::print_line(&format!("{}/{}@{}", name.registry(), name.repository(), descriptor.digest()))
@@ -168,10 +165,9 @@ impl Delete {
     fn run(self) -> anyhow::Result<()> {
         let name = self.blob.image();
         let way = self.access.way(&self.network, name)?;
-        let endpoint = way.round().mirrors.push_endpoint(name.reference())?;
         block_on(async {
             let typed = || name.typed().to_owned();
-            let registry = Registry::connect(&endpoint, way.round().settings).await.with_context(typed)?;
+            let registry = way.connect(name).await?;
             match registry.delete_blob(self.blob.digest().as_ref()).await {
                 Err(ClientError::Status { status, .. }) if status.as_u16() == 405 => {
                     anyhow::bail!("{}: the registry does not delete single blobs", name.typed())

@@ -18,7 +18,7 @@ use registry_tool::reference::{ImageName, is_tag};
 use registry_tool::transfer::copy::{Order, copy, rehearse};
 use registry_tool::transfer::recompress::recompress;
 
-use super::access::{SourceAccess, TargetAccess};
+use super::access::{Access, SourceAccess, TargetAccess};
 use super::progress::{Display, Pace, Transfer};
 use super::{Network, block_on, choice};
 
@@ -127,7 +127,8 @@ struct Copied {
 impl Copy {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let display = self.pace.display(self.quiet, Transfer::Copy);
-        let (from, to) = (self.from.way(&self.network, &self.source)?, self.to.way(&self.network, &self.target)?);
+        let from = Access::from(self.from).way(&self.network, &self.source)?;
+        let to = Access::from(self.to).way(&self.network, &self.target)?;
         // An image that is not in an index is copied as it is.
         let choice = match choice(self.platforms, Choice::All) {
             Choice::One { platform, .. } => Choice::One { platform, is_asked: false },

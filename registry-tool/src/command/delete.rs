@@ -33,10 +33,8 @@ impl Delete {
             anyhow::bail!("{}: missing the tag or digest to delete", name.typed());
         }
         let way = self.access.way(&self.network, name)?;
-        let endpoint = way.round().mirrors.push_endpoint(name.reference())?;
         block_on(async {
-            let registry =
-                Registry::connect(&endpoint, way.round().settings).await.with_context(|| name.typed().to_owned())?;
+            let registry = way.connect(name).await?;
             match (name.digest(), name.tag()) {
                 (Some(digest), _) => registry.delete_manifest(digest).await.with_context(|| name.typed().to_owned()),
                 (None, tag) => delete_tag(&registry, name, tag.unwrap_or("latest")).await,

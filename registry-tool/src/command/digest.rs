@@ -30,8 +30,7 @@ impl Digest {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let way = self.access.way(&self.network, &self.reference)?;
         let question = async |registry: &Registry, name: &ImageName| {
-            let asked = name.digest().or(name.tag()).unwrap_or("latest");
-            match registry.manifest_digest(asked).await? {
+            match registry.manifest_digest(name.asked()).await? {
                 Some(digest) if image_tool::address::digest::parse(&digest).is_ok() => Ok(digest),
                 // A registry need not name the digest; then it is computed.
                 _ => Ok(manifest(registry, name).await?.descriptor.digest().to_string()),

@@ -114,7 +114,7 @@ impl Head {
 
 /// The descriptor of what a name means: from the answer's head, or from the document where that does not tell all.
 async fn head(registry: &Registry, name: &ImageName) -> Result<Descriptor, EndpointError> {
-    let head = registry.manifest_head(name.digest().or(name.tag()).unwrap_or("latest")).await?;
+    let head = registry.manifest_head(name.asked()).await?;
     let digest = head.digest.and_then(|text| digest::parse(&text).ok());
     if let (Some(media_type), Some(digest), Some(size)) = (head.media_type, digest, head.size) {
         return Ok(Descriptor::new(MediaType::from(media_type.as_str()), size, digest));
@@ -138,10 +138,9 @@ impl Put {
         let reference = name.tag().filter(|_| !name.has_default_tag() || name.typed().ends_with(":latest"));
         let reference = reference.unwrap_or(&digest).to_owned();
         let way = self.access.way(&self.network, name)?;
-        let endpoint = way.round().mirrors.push_endpoint(name.reference())?;
         block_on(async {
             let typed = || name.typed().to_owned();
-            let registry = Registry::connect(&endpoint, way.round().settings).await.with_context(typed)?;
+            let registry = way.connect(name).await?;
             registry.put_manifest(&reference, &media_type, document.bytes.clone()).await.with_context(typed)
         })?;
         let repository = format!("{}/{}", name.registry(), name.repository());

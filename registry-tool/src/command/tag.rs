@@ -3,7 +3,6 @@
 use anyhow::Context as _;
 use clap::{Args, ValueHint};
 use image_tool::program::pipe::print_line;
-use registry_tool::client::Registry;
 use registry_tool::question::query::document;
 use registry_tool::reference::ImageName;
 
@@ -34,11 +33,9 @@ impl Tag {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let name = &self.reference;
         let way = self.access.way(&self.network, name)?;
-        // What is written goes to the registry itself, so no mirror is asked.
-        let endpoint = way.round().mirrors.push_endpoint(name.reference())?;
         let digest = block_on(async {
             let typed = || name.typed().to_owned();
-            let registry = Registry::connect(&endpoint, way.round().settings).await.with_context(typed)?;
+            let registry = way.connect(name).await?;
             let (digest, found) = document(&registry, name).await.with_context(typed)?;
             let media_type = found.own_media_type().with_context(typed)?;
             for tag in &self.tags {

@@ -89,7 +89,7 @@ pub async fn manifest(registry: &Registry, name: &ImageName) -> Result<Manifest,
     let wanted = wanted(name)?;
     let wanted = wanted.as_ref();
     undamaged(move || async move {
-        let document = registry.manifest(name.digest().or(name.tag()).unwrap_or("latest")).await?;
+        let document = registry.manifest(name.asked()).await?;
         Manifest::named(&document, wanted)
             .map_err(|source| EndpointError::Manifest { host: registry.host().to_owned(), source })
     })
@@ -104,7 +104,7 @@ pub async fn document(registry: &Registry, name: &ImageName) -> Result<(Digest, 
     let wanted = wanted(name)?;
     let wanted = wanted.as_ref();
     undamaged(move || async move {
-        let document = registry.manifest(name.digest().or(name.tag()).unwrap_or("latest")).await?;
+        let document = registry.manifest(name.asked()).await?;
         match verify(&document, wanted) {
             Ok(digest) => Ok((digest, document)),
             Err(source) => Err(EndpointError::Manifest { host: registry.host().to_owned(), source }),
