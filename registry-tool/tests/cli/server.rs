@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -256,6 +257,8 @@ pub(crate) struct Store {
     /// Manifests by `repository/reference`.
     pub(crate) manifests: Mutex<BTreeMap<String, (String, Vec<u8>)>>,
     upload: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// How many uploads were begun: the name of the next one, which none before it had.
+    begun: AtomicUsize,
 }
 
 impl Store {
@@ -287,9 +290,8 @@ impl Store {
                 }
             }
             "POST" => {
-                let mut uploads = self.upload.lock().unwrap();
-                let number = uploads.len().to_string();
-                uploads.insert(number.clone(), Vec::new());
+                let number = self.begun.fetch_add(1, Ordering::Relaxed).to_string();
+                self.upload.lock().unwrap().insert(number.clone(), Vec::new());
                 Reply::new(202, "").header("Location", &format!("{}{number}", request.path))
             }
             "PATCH" => {
