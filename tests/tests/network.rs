@@ -23,7 +23,7 @@ outside ip address add fd99::2/64 dev eth0 nodad
 outside ip link set eth0 up
 mkdir -p tree/bin tree/etc tree/tmp
 cp "$(command -v busybox)" tree/bin/busybox
-for applet in sh nc ping ip cat sleep true grep; do ln -sf busybox tree/bin/$applet; done
+for applet in sh nc ping ip cat ls sleep true grep; do ln -sf busybox tree/bin/$applet; done
 tar -C tree -cf tree.tar .
 image-tool import -e PATH=/bin --cmd '["sh"]' tree.tar :bb >/dev/null
 serve='while :; do echo served | nc -l -p 80; done'
@@ -286,11 +286,14 @@ ls /run/bundle-tool
     assert_eq!(on_a_host(&work, script).ok(), expected);
 }
 
-/// Containers of two homes on two networks each are started, restarted, stopped and killed, and so are the tools while they do it.
+/// Containers of two homes on two networks each are started, restarted, stopped, killed and made anew with their volume, and so are the
+/// tools killed while they do it. `BUSY_ROUNDS` says how often, if it is set.
 #[test]
 fn nothing_is_left_of_containers_that_come_and_go_whatever_is_killed() {
     let work = Workdir::new();
-    let script = r#"
+    let rounds = std::env::var("BUSY_ROUNDS").map_or(40, |text| text.parse::<u32>().unwrap());
+    let script = format!("rounds={rounds}")
+        + r#"
 iptables -N canary; iptables -A FORWARD -i foreign0 -j canary
 nft 'add table inet canary'
 ip link add foreign0 type bridge
@@ -299,40 +302,59 @@ first=$OCI_HOME second=$OCI_HOME.two
 use() {
 	number=$1 web=web$1 app=app$1 job=job$1
 	case $1 in 1) OCI_HOME=$first ;; 2) OCI_HOME=$second ;; esac
-	export OCI_HOME RUN_TOOL_ROOT="$OCI_HOME.run"
+	export OCI_HOME RUN_TOOL_ROOT="$OCI_HOME.run" job
+}
+# The job made anew, and so the volume that is filled from the image.
+ls tree/bin >tree/names
+cat >again <<'AGAIN'
+docker rm -f $job
+docker volume rm -f bin
+docker create --name $job --network one -v bin:/bin bb sleep 600
+AGAIN
+# filled: says so if that volume is neither empty nor full.
+filled() {
+	folder=$(docker volume inspect -f '{{.Mountpoint}}' bin 2>/dev/null) || return 0
+	files=$(ls "$folder" | wc -l)
+	[ $files = 0 ] || [ $files = $(ls tree/bin | wc -l) ] || says "half a volume" "$files"
 }
 cp -r "$first" "$second"
 for home in 1 2; do
 	use $home
 	bundle-tool network create one >/dev/null; bundle-tool network create two >/dev/null
-	docker create --name $web --network one --network two -p 800$number:80 bb sleep 600 >/dev/null
-	docker create --name $app --network two bb sleep 600 >/dev/null
-	docker create --name $job --network one bb sleep 600 >/dev/null
+	docker create --name $web --network one --network two -p 800$number:80 -v shared:/shared bb sleep 600 >/dev/null
+	docker create --name $app --network two -v shared:/shared bb sleep 600 >/dev/null
+	sh again >/dev/null 2>&1
+	docker run --rm -v shared:/shared bb sh -c "echo kept $number >/shared/file"
 done
 before=$(ip -brief link | cut -d' ' -f1 | sort; nft list tables; iptables-save | grep canary)
 random() { od -An -N2 -tu2 /dev/urandom | tr -d ' '; }
 pick() { shift $(($(random) % $#)); echo "$1"; }
 round=0
-while [ $round -lt 40 ]; do
+while [ $round -lt $rounds ]; do
 	round=$((round + 1))
 	use "$(pick 1 2)"
 	name=$(pick $web $web $app $job)
-	word=$(pick start start 'restart -t 0' 'stop -t 0' kill)
-	setsid docker $word $name >/dev/null 2>&1 &
+	word=$(pick start start 'restart -t 0' 'stop -t 0' kill again)
+	[ "$word" = again ] && set -- sh again || set -- docker $word $name
+	setsid "$@" >/dev/null 2>&1 &
 	process=$!
 	if [ "$(pick yes no no)" = yes ]; then
 		sleep 0.$(printf %03d $(($(random) % 400)))
 		kill -KILL -- -$process 2>/dev/null
 	fi
 	wait $process 2>/dev/null
+	filled
 done
 for home in 1 2; do
 	use $home
+	docker inspect $job >/dev/null 2>&1 || sh again >/dev/null
 	for name in $web $app $job; do
 		docker start $name >/dev/null 2>&1 || { docker stop -t 0 $name; docker start $name; } >/dev/null 2>&1
 	done
 	# Each finds the other under its name of now.
 	says "$(reaches $web $app) $(reaches $web $job)" "$(reaches $app $web) $(reaches $job $app)"
+	says "$(docker exec $app cat /shared/file)" "$(docker exec $web cat /shared/file)"
+	docker exec $job sh -c 'cd /bin; ls' | diff - tree/names
 	docker rm -f $web $app $job >/dev/null 2>&1
 done
 for home in 1 2; do use $home; bundle-tool network prune; done
@@ -340,9 +362,10 @@ after=$(ip -brief link | cut -d' ' -f1 | sort; nft list tables; iptables-save | 
 [ "$before" = "$after" ] && echo the same || { echo "$before"; echo; echo "$after"; }
 find /run/bundle-tool -mindepth 1 | sort
 grep -c bundle-tool/networks /proc/mounts
+for home in 1 2; do use $home; (cd $OCI_HOME; find bundles volumes -mindepth 1 -maxdepth 1 | sort); done
 ps ax | grep -c '[b]undle-tool proxy'
 "#;
-    let expected = "yes yes: yes no\nyes yes: yes no\none\ntwo\none\ntwo\nthe same\n/run/bundle-tool/claims\n\
-        /run/bundle-tool/lock\n0\n0\n";
-    assert_eq!(on_a_host(&work, script).ok(), expected);
+    let expected = "yes yes: yes no\nkept 1: kept 1\nyes yes: yes no\nkept 2: kept 2\none\ntwo\none\ntwo\nthe same\n/run/bundle-tool/claims\n\
+        /run/bundle-tool/lock\n0\nvolumes/bin\nvolumes/shared\nvolumes/bin\nvolumes/shared\n0\n";
+    assert_eq!(on_a_host(&work, &script).ok(), expected);
 }
