@@ -150,6 +150,7 @@ fn make(home: &Home, request: &Request) -> Result<Made, Error> {
     let mut fresh = Fresh::new(home)?;
     let spec = plan.spec(draft.path(), draft.name(), &tree, Some(&mut fresh))?;
     tree.finish(spec.mounts().as_deref().unwrap_or_default(), request.size)?;
+    tree.leave();
     let workdir = spec.process().as_ref().map(|process| process.cwd().as_path());
     files::make_workdir(draft.path(), workdir, request.ids.as_ref())?;
     if let Some(ids) = &request.ids {

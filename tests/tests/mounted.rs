@@ -61,6 +61,20 @@ fn containers_at_once_share_one_mount_of_their_image() {
 }
 
 #[test]
+fn what_a_further_container_costs_does_not_grow_with_those_there_are() {
+    let (work, _) = work();
+    work.sh(&format!("{CREATE} --name first images:one")).ok();
+    let traced =
+        format!("strace -f -qq -e trace=open,openat,openat2 -o log {CREATE} --name second images:one && cat log");
+    let log = work.sh(&traced).ok();
+    assert!(log.contains("/bundles/second"), "{log}");
+    for what in ["/proc/self/mount", "/proc/mounts", "/bundles/first"] {
+        assert!(!log.contains(what), "{what}: {log}");
+    }
+    work.sh("bundle-tool delete first second").ok();
+}
+
+#[test]
 fn a_layer_that_was_damaged_is_stored_again() {
     let (work, is_mounted) = work();
     if !is_mounted {

@@ -148,6 +148,13 @@ impl Tree {
         }
         self.mount("upper")
     }
+
+    /// Leaves the finished root file system to the bundle.
+    pub(super) fn leave(self) {
+        if let Some((stack, _)) = self.layers {
+            stack.leave();
+        }
+    }
 }
 
 /// The folder of mount points that the image lacks.
@@ -294,6 +301,7 @@ fn mount_rootfs(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
         lower.push(init);
     }
     overlay(bundle.path(), lower, "upper", mapped)?;
+    stack.leave();
     Ok(true)
 }
 

@@ -144,6 +144,15 @@ impl Stack {
         self.note.as_deref()
     }
 
+    /// Leaves the layers to an overlay that lies on them now: who unmounts it sees whether it was the last.
+    ///
+    /// Dropping the stack would look for that overlay among all mounts of the machine.
+    pub fn leave(self) {
+        if let Some(mut image) = self.image {
+            image.lock = None;
+        }
+    }
+
     fn description(&self) -> String {
         let unpacked = match self.layers.len() {
             1 => "1 unpacked layer".to_owned(),
@@ -292,7 +301,7 @@ fn key(diff_ids: &[Digest]) -> Digest {
 struct Shared {
     path: PathBuf,
     cache: Cache,
-    /// Held shared; given up before the mount is.
+    /// Held shared; given up before the mount is. Without it, the mount is somebody else's.
     lock: Option<File>,
 }
 
@@ -313,8 +322,9 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.lock = None;
-        release(&self.cache, &self.path);
+        if self.lock.take().is_some() {
+            release(&self.cache, &self.path);
+        }
     }
 }
 
