@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::{TOOLS, repository, tools};
 
+/// How long a piece of shell text may last, in seconds, unless a test says otherwise.
+pub const SECONDS: u64 = 300;
+
 /// One test's folder, with `home` (the working directory), `oci` (`$OCI_HOME`), `run` (run-tool's state) and `bin`.
 pub struct Workdir {
     folder: tempfile::TempDir,
@@ -158,22 +161,27 @@ impl Workdir {
         command
     }
 
-    /// Runs shell text; kills it after five minutes.
+    /// Runs shell text; kills it after [`SECONDS`].
     pub fn sh(&self, text: &str) -> Output {
-        self.shell(&["sh", "-c", text], text)
+        self.sh_within(SECONDS, text)
+    }
+
+    /// Runs shell text that may last so many seconds.
+    pub fn sh_within(&self, seconds: u64, text: &str) -> Output {
+        self.shell(seconds, &["sh", "-c", text], text)
     }
 
     /// Runs shell text in bash with `pipefail`.
     pub fn pipefail(&self, text: &str) -> Output {
-        self.shell(&["bash", "-o", "pipefail", "-c", text], text)
+        self.shell(SECONDS, &["bash", "-o", "pipefail", "-c", text], text)
     }
 
-    fn shell(&self, words: &[&str], text: &str) -> Output {
+    fn shell(&self, seconds: u64, words: &[&str], text: &str) -> Output {
         // Files, not pipes: a detached container may keep them open, and must not block the test.
         let stdout = tempfile::NamedTempFile::new().unwrap();
         let stderr = tempfile::NamedTempFile::new().unwrap();
         let mut command = self.command("timeout");
-        command.args(["-k", "5", "300"]).args(words);
+        command.args(["-k", "5", &seconds.to_string()]).args(words);
         command.stdout(stdout.reopen().unwrap()).stderr(stderr.reopen().unwrap());
         let status = command.status().unwrap();
         let read =

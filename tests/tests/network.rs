@@ -1,5 +1,6 @@
 //! Networks of containers as packets see them, in a network namespace of the test's own, beside what others have there.
 
+use tests::workdir::SECONDS;
 use tests::{Output, Workdir};
 
 /// What each script begins with: a host with one address, 10.99.0.1, a machine beside it at 10.99.0.2, and an image `bb` of busybox.
@@ -36,8 +37,12 @@ set +e
 
 /// Runs a script on such a host and returns what it printed.
 fn on_a_host(work: &Workdir, script: &str) -> Output {
+    on_a_host_within(SECONDS, work, script)
+}
+
+fn on_a_host_within(seconds: u64, work: &Workdir, script: &str) -> Output {
     work.write("script", &format!("set -eu\n{HOST}\n{script}\ntrue\n"));
-    work.sh("unshare -n -m -p -f --mount-proc --kill-child --propagation private sh script")
+    work.sh_within(seconds, "unshare -n -m -p -f --mount-proc --kill-child --propagation private sh script")
 }
 
 #[test]
@@ -291,7 +296,7 @@ ls /run/bundle-tool
 #[test]
 fn nothing_is_left_of_containers_that_come_and_go_whatever_is_killed() {
     let work = Workdir::new();
-    let rounds = std::env::var("BUSY_ROUNDS").map_or(40, |text| text.parse::<u32>().unwrap());
+    let rounds = std::env::var("BUSY_ROUNDS").map_or(40, |text| text.parse::<u64>().unwrap());
     let script = format!("rounds={rounds}")
         + r#"
 iptables -N canary; iptables -A FORWARD -i foreign0 -j canary
@@ -367,5 +372,5 @@ ps ax | grep -c '[b]undle-tool proxy'
 "#;
     let expected = "yes yes: yes no\nkept 1: kept 1\nyes yes: yes no\nkept 2: kept 2\none\ntwo\none\ntwo\nthe same\n/run/bundle-tool/claims\n\
         /run/bundle-tool/lock\n0\nvolumes/bin\nvolumes/shared\nvolumes/bin\nvolumes/shared\n0\n";
-    assert_eq!(on_a_host(&work, &script).ok(), expected);
+    assert_eq!(on_a_host_within(SECONDS + 3 * rounds, &work, &script).ok(), expected);
 }
