@@ -142,14 +142,14 @@ fn make(home: &Home, request: &Request) -> Result<Made, Error> {
     let by_id = request.by_id.then(|| home.bundles().join(&plan.id));
     let draft = Draft::create(&home.bundles(), request.name.clone(), request.bundle.as_deref().or(by_id.as_deref()))?;
     let mut made = Made { bundle: draft.shown().to_owned(), notes: plan.notes.clone() };
-    let tree = Tree::make(home, draft.path(), plan.subject.image(), request)?;
-    made.notes.extend(tree.note());
+    let mut tree = Tree::make(home, draft.path(), plan.subject.image(), request)?;
     if request.shareable {
         layers::mount_shm(draft.path(), request.options.shm_size)?;
     }
     let mut fresh = Fresh::new(home)?;
     let spec = plan.spec(draft.path(), draft.name(), &tree, Some(&mut fresh))?;
     tree.finish(spec.mounts().as_deref().unwrap_or_default(), request.size)?;
+    made.notes.extend(tree.note());
     tree.leave();
     let workdir = spec.process().as_ref().map(|process| process.cwd().as_path());
     files::make_workdir(draft.path(), workdir, request.ids.as_ref())?;

@@ -18,9 +18,10 @@ use image_tool::layer::stack::{self, Stack};
 use image_tool::layout::{Image, Layout};
 use oci_spec::runtime::Mount;
 
+use super::mount_point::Ground;
 use super::request::Request;
 use super::userns::Ids;
-use super::{Error, joined, link, mount_point, quota};
+use super::{Error, joined, link, quota};
 use crate::bundle::{self, Bundle, LAYERS, annotation};
 use crate::option::Refused;
 use crate::rootfs::mapping::Mapping;
@@ -28,70 +29,87 @@ use crate::rootfs::{self, Overlay};
 use crate::volume::Store;
 
 /// The root file system of a bundle that is not complete.
-pub(super) struct Tree {
+pub(super) struct Tree<'a> {
+    home: &'a Home,
     folder: PathBuf,
+    layout: &'a Layout,
+    image: &'a Image,
+    request: &'a Request,
     /// The image's layers, with their diff IDs; absent for a plain tree.
     layers: Option<(Stack, Vec<String>)>,
     note: Option<String>,
-    /// The ids of the container on this host, if they are others.
-    ids: Option<Ids>,
 }
 
-impl Tree {
+impl<'a> Tree<'a> {
     /// Makes the root file system in `folder`: a plain tree if a copy is wanted or an overlay cannot be mounted, else an overlay.
     ///
     /// What needs an overlay is refused without one.
     pub(super) fn make(
-        home: &Home,
+        home: &'a Home,
         folder: &Path,
-        (layout, image): (&Layout, &Image),
-        request: &Request,
+        (layout, image): (&'a Layout, &'a Image),
+        request: &'a Request,
     ) -> Result<Self, Error> {
-        let cache = Cache::of(home).within(request.limits);
-        let rootfs = folder.join("rootfs");
-        make(&rootfs, 0o755)?;
-        let mut tree = Self { folder: folder.into(), layers: None, note: None, ids: request.ids.clone() };
-        if !request.copy {
-            match tree.stack(&cache, layout, image) {
-                Ok(()) => return Ok(tree),
-                Err(Error::Rootfs(
-                    error @ (rootfs::Error::NoOverlay | rootfs::Error::NotPermitted | rootfs::Error::Unsuitable { .. }),
-                )) => {
-                    tree.note = Some(format!("using a copy of the image instead of an overlay: {error}"));
-                    tree.layers = None;
-                    for name in [INIT, "work"] {
-                        bundle::remove_tree(&folder.join(name))?;
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if let Some(option) = request.needs_overlay() {
-            let reason = tree.note.as_deref().unwrap_or("the root file system is a copy of the image");
-            return Err(Refused::new(option, format!("needs an overlay: {reason}")).into());
-        }
-        let sources = Source::of_image(layout, image)?;
-        let options =
-            apply::Options { entries: request.limits.entries(), size: request.limits.size, ..apply::Options::tree() };
-        let skipped = image_tool::layer::cache::apply_all(&sources, Root::open(&rootfs)?, options)?;
-        if !skipped.is_empty() {
-            let what: Vec<String> = skipped.iter().map(|(what, count)| format!("{count} × {what}")).collect();
-            let left = format!("skipped: {}", what.join(", "));
-            tree.note = Some(tree.note.map_or(left.clone(), |note| format!("{note}; {left}")));
+        make(&folder.join("rootfs"), 0o755)?;
+        let mut tree = Self { home, folder: folder.into(), layout, image, request, layers: None, note: None };
+        if request.copy {
+            tree.copy()?;
+        } else if let Err(error) = tree.stack() {
+            tree.copy_instead(error)?;
         }
         Ok(tree)
     }
 
-    /// Mounts the image's layers, with the folder for mount points as the writable one.
-    fn stack(&mut self, cache: &Cache, layout: &Layout, image: &Image) -> Result<(), Error> {
+    /// A plain tree, if no overlay can be mounted.
+    fn copy_instead(&mut self, error: Error) -> Result<(), Error> {
+        let Error::Rootfs(rootfs::Error::NoOverlay | rootfs::Error::NotPermitted | rootfs::Error::Unsuitable { .. }) =
+            &error
+        else {
+            return Err(error);
+        };
+        self.note = Some(format!("using a copy of the image instead of an overlay: {error}"));
+        self.layers = None;
+        for name in [INIT, UPPER, "work"] {
+            bundle::remove_tree(&self.folder.join(name))?;
+        }
+        self.copy()
+    }
+
+    fn copy(&mut self) -> Result<(), Error> {
+        let request = self.request;
+        if let Some(option) = request.needs_overlay() {
+            let reason = self.note.as_deref().unwrap_or("the root file system is a copy of the image");
+            return Err(Refused::new(option, format!("needs an overlay: {reason}")).into());
+        }
+        let sources = Source::of_image(self.layout, self.image)?;
+        let options =
+            apply::Options { entries: request.limits.entries(), size: request.limits.size, ..apply::Options::tree() };
+        let skipped = image_tool::layer::cache::apply_all(&sources, self.root()?, options)?;
+        if !skipped.is_empty() {
+            let what: Vec<String> = skipped.iter().map(|(what, count)| format!("{count} × {what}")).collect();
+            let left = format!("skipped: {}", what.join(", "));
+            self.note = Some(self.note.take().map_or(left.clone(), |note| format!("{note}; {left}")));
+        }
+        Ok(())
+    }
+
+    /// Takes the image's layers, and mounts them unless they are one folder already; the folder for mount points is the writable one.
+    fn stack(&mut self) -> Result<(), Error> {
+        let cache = Cache::of(self.home).within(self.request.limits);
         // Nothing is stored for an overlay that cannot be. If the image is mounted, nothing has to be.
-        if !stack::is_mounted(cache, image) {
+        if !stack::is_mounted(&cache, self.image) {
             probe(&self.folder)?;
         }
-        let stack = Stack::of_image(cache, layout, image)?;
-        let diff_ids = image.layers().map(|(_, diff_id)| diff_id.to_owned()).collect();
+        let stack = Stack::of_image(&cache, self.layout, self.image)?;
+        let diff_ids = self.image.layers().map(|(_, diff_id)| diff_id.to_owned()).collect();
         self.layers = Some((stack, diff_ids));
-        self.mount(INIT)
+        if self.shared().is_some() { Ok(()) } else { self.mount(INIT) }
+    }
+
+    /// The folder that shows the image's files to all its containers alike.
+    fn shared(&self) -> Option<PathBuf> {
+        let mut lower = self.layers.as_ref()?.0.lower();
+        lower.pop().filter(|_| lower.is_empty() && self.ids().is_none())
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -102,51 +120,79 @@ impl Tree {
         self.note.clone()
     }
 
+    /// The ids of the container on this host, if they are others.
+    fn ids(&self) -> Option<&'a Ids> {
+        self.request.ids.as_ref()
+    }
+
+    /// The image's files, which are not to be changed.
     pub(super) fn root(&self) -> Result<Root, Error> {
-        Ok(Root::open(self.folder.join("rootfs"))?)
+        Ok(Root::open(self.shared().unwrap_or_else(|| self.folder.join("rootfs")))?)
     }
 
     /// Mounts the layers with the folder `top` as the writable one.
     fn mount(&self, top: &str) -> Result<(), Error> {
-        let layers = self.layers.as_ref().map(|(stack, _)| stack.lower()).unwrap_or_default();
+        let layers = self.lower();
         let init = self.folder.join(INIT);
-        make_like(&place(&self.folder, top).join(top), &layers, self.ids.as_ref())?;
+        make_like(&place(&self.folder, top).join(top), &layers, self.ids())?;
         let mut lower = layers;
-        let mapped = self.ids.as_ref().map(|ids| Ok::<_, Error>((ids.mapping()?, lower.clone()))).transpose()?;
+        let mapped = self.ids().map(|ids| Ok::<_, Error>((ids.mapping()?, lower.clone()))).transpose()?;
         if top != INIT && init.exists() {
             lower.push(init);
         }
         overlay(&self.folder, lower, top, mapped)
     }
 
+    fn lower(&self) -> Vec<PathBuf> {
+        self.layers.as_ref().map(|(stack, _)| stack.lower()).unwrap_or_default()
+    }
+
     /// Creates the mount points and the files of docker that the image lacks, and mounts the root file system as the container gets it: with
     /// a writable layer of `size` bytes, if that is given.
-    pub(super) fn finish(&self, mounts: &[Mount], size: Option<u64>) -> Result<(), Error> {
-        let root = self.root()?;
-        let mut made = mount_point::make(&root, mounts)?;
-        made.extend(mount_point::furnish(&root)?);
-        if let Some(ids) = &self.ids {
-            made.iter().try_for_each(|path| ids.adopt(&root, path))?;
-        }
+    pub(super) fn finish(&mut self, mounts: &[Mount], size: Option<u64>) -> Result<(), Error> {
+        let made = self.add(mounts)?;
         let Some((_, diff_ids)) = &self.layers else {
             let text: String = made.iter().map(|path| format!("{}\n", path.display())).collect();
             let path = self.folder.join(MADE);
             return Ok(fs::write(&path, text).during("write", &path)?);
         };
-        drop(root);
-        rootfs::unmount(&self.folder.join("rootfs"), false)?;
         if made.is_empty() {
             bundle::remove_tree(&self.folder.join(INIT))?;
         }
-        // A work directory cannot be used with another upper directory.
-        bundle::remove_tree(&self.folder.join("work"))?;
         let text: String = diff_ids.iter().map(|diff_id| format!("{diff_id}\n")).collect();
         let path = self.folder.join(LAYERS);
         fs::write(&path, text).during("write", &path)?;
         if let Some(size) = size {
             quota::make(&self.folder, size)?;
         }
-        self.mount("upper")
+        let Err(error) = self.mount(UPPER) else { return Ok(()) };
+        self.copy_instead(error)?;
+        fs::remove_file(&path).during("remove", &path)?;
+        self.finish(mounts, size)
+    }
+
+    /// Makes what the image lacks, in a layer of its own if there are layers, and returns its paths.
+    fn add(&self, mounts: &[Mount]) -> Result<Vec<PathBuf>, Error> {
+        let root = self.root()?;
+        if self.shared().is_some() {
+            let init = self.folder.join(INIT);
+            make_like(&init, &self.lower(), None)?;
+            let layer = Root::open(&init)?;
+            let ground = Ground::layer(&root, &layer);
+            return Ok([ground.make(mounts)?, ground.furnish()?].concat());
+        }
+        let ground = Ground::tree(&root);
+        let made = [ground.make(mounts)?, ground.furnish()?].concat();
+        if let Some(ids) = self.ids() {
+            made.iter().try_for_each(|path| ids.adopt(&root, path))?;
+        }
+        if self.layers.is_some() {
+            drop(root);
+            rootfs::unmount(&self.folder.join("rootfs"), false)?;
+            // A work directory cannot be used with another upper directory.
+            bundle::remove_tree(&self.folder.join("work"))?;
+        }
+        Ok(made)
     }
 
     /// Leaves the finished root file system to the bundle.
@@ -159,6 +205,9 @@ impl Tree {
 
 /// The folder of mount points that the image lacks.
 const INIT: &str = "init";
+
+/// The writable folder.
+const UPPER: &str = "upper";
 
 /// The file that lists what was created in a plain tree beside the image's files, which are not changes of the container.
 pub(crate) const MADE: &str = "mount-points";
@@ -300,7 +349,7 @@ fn mount_rootfs(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
     if init.exists() {
         lower.push(init);
     }
-    overlay(bundle.path(), lower, "upper", mapped)?;
+    overlay(bundle.path(), lower, UPPER, mapped)?;
     stack.leave();
     Ok(true)
 }

@@ -1,12 +1,11 @@
 //! What docker adds to an image's files before a container starts: the mount points that the image lacks, and a few files of its own.
 
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use image_tool::beneath::{self, Root, Time};
-use image_tool::error::During as _;
 use oci_spec::runtime::Mount;
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Stat};
+use rustix::io::Errno;
 
 use super::Error;
 
@@ -19,50 +18,126 @@ const MTAB: (&str, &str) = ("etc/mtab", "/proc/mounts");
 /// The most links from one to the next, the kernel's MAXSYMLINKS.
 const LINKS: usize = 40;
 
-/// Creates missing mount points and returns their paths. The times of their parents are kept.
-pub(super) fn make(root: &Root, mounts: &[Mount]) -> Result<Vec<PathBuf>, Error> {
-    let mut made = Vec::new();
-    let covered =
-        |path: &Path| mounts.iter().any(|other| other.destination() != path && path.starts_with(other.destination()));
-    for mount in mounts.iter().filter(|mount| !covered(mount.destination())) {
-        let path = mount.destination();
-        let inside = path.strip_prefix("/").unwrap_or(path);
-        let failed = |source| Error::MountPoint { path: path.clone(), source };
-        if inside.as_os_str().is_empty() || root.stat(inside).map_err(failed)?.is_some() {
-            continue;
-        }
-        let bind = mount.options().iter().flatten().any(|option| option == "bind" || option == "rbind");
-        let file =
-            bind && mount.source().as_ref().is_some_and(|source| source.metadata().is_ok_and(|found| !found.is_dir()));
-        // A runtime follows links of the image when it mounts, so a link that leads nowhere gets what it wants.
-        let place = destination(root, inside).map_err(failed)?;
-        keeping_times(root, &place, path, || {
-            if file {
-                let parent = root.create_directories(place.parent().unwrap_or(Path::new("")), 0o755)?;
-                Root::from(parent).create(place.file_name().unwrap_or_default(), 0o644).map(drop)
-            } else {
-                root.create_directories(&place, 0o755).map(drop)
-            }
-        })?;
-        made.push(place);
-    }
-    Ok(made)
+/// Where what an image lacks is made.
+#[derive(Clone, Copy)]
+pub(super) struct Ground<'a> {
+    /// The image's files.
+    image: &'a Root,
+    /// The layer that will lie on them, if they are not to be changed themselves.
+    layer: Option<&'a Root>,
 }
 
-/// Creates docker's own files where the image has none, and returns their paths: /.dockerenv, and /etc/mtab as a link to /proc/mounts.
-pub(super) fn furnish(root: &Root) -> Result<Vec<PathBuf>, Error> {
-    let mut made = Vec::new();
-    let missing = |path: &str| root.lstat(path).map(|found| found.is_none());
-    if missing(MARK)? {
-        keeping_times(root, Path::new(MARK), Path::new("/.dockerenv"), || root.create(MARK, 0o755).map(drop))?;
-        made.push(MARK.into());
+impl<'a> Ground<'a> {
+    /// A tree that is changed itself.
+    pub(super) fn tree(tree: &'a Root) -> Self {
+        Self { image: tree, layer: None }
     }
-    let (path, target) = MTAB;
-    if missing(path)? && root.stat("etc")?.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir()) {
-        keeping_times(root, Path::new(path), Path::new("/etc/mtab"), || root.symlink(target, path))?;
-        made.push(path.into());
+
+    /// A layer on an image.
+    pub(super) fn layer(image: &'a Root, layer: &'a Root) -> Self {
+        Self { image, layer: Some(layer) }
     }
-    Ok(made)
+
+    /// Creates missing mount points and returns their paths. The times of their parents are kept.
+    pub(super) fn make(self, mounts: &[Mount]) -> Result<Vec<PathBuf>, Error> {
+        let mut made = Vec::new();
+        let covered = |path: &Path| {
+            mounts.iter().any(|other| other.destination() != path && path.starts_with(other.destination()))
+        };
+        for mount in mounts.iter().filter(|mount| !covered(mount.destination())) {
+            let path = mount.destination();
+            let inside = path.strip_prefix("/").unwrap_or(path);
+            let failed = |source| Error::MountPoint { path: path.clone(), source };
+            if inside.as_os_str().is_empty() || self.image.stat(inside).map_err(failed)?.is_some() {
+                continue;
+            }
+            // A runtime follows links of the image when it mounts, so a link that leads nowhere gets what it wants.
+            let place = destination(self.image, inside).map_err(failed)?;
+            if self.find(&place).map_err(failed)?.is_some() {
+                continue;
+            }
+            let bind = mount.options().iter().flatten().any(|option| option == "bind" || option == "rbind");
+            let file = bind
+                && mount.source().as_ref().is_some_and(|source| source.metadata().is_ok_and(|found| !found.is_dir()));
+            self.add(&place, path, |target| {
+                if file {
+                    let parent = target.create_directories(place.parent().unwrap_or(Path::new("")), 0o755)?;
+                    Root::from(parent).create(place.file_name().unwrap_or_default(), 0o644).map(drop)
+                } else {
+                    target.create_directories(&place, 0o755).map(drop)
+                }
+            })?;
+            made.push(place);
+        }
+        Ok(made)
+    }
+
+    /// Creates docker's own files where the image has none, and returns their paths: /.dockerenv, and /etc/mtab as a link to
+    /// /proc/mounts.
+    pub(super) fn furnish(self) -> Result<Vec<PathBuf>, Error> {
+        let mut made = Vec::new();
+        let missing = |path: &str| self.image.lstat(path).map(|found| found.is_none());
+        if missing(MARK)? {
+            self.add(Path::new(MARK), Path::new("/.dockerenv"), |target| target.create(MARK, 0o755).map(drop))?;
+            made.push(MARK.into());
+        }
+        let (path, target) = MTAB;
+        let parent = destination(self.image, Path::new("etc"))?;
+        let is_folder = |stat: Stat| FileType::from_raw_mode(stat.st_mode).is_dir();
+        if missing(path)? && self.find(&parent)?.is_some_and(is_folder) {
+            let place = parent.join("mtab");
+            self.add(&place, Path::new("/etc/mtab"), |root| root.symlink(target, &place))?;
+            made.push(place);
+        }
+        Ok(made)
+    }
+
+    /// The status of what is at a path without links.
+    fn find(self, place: &Path) -> beneath::Result<Option<Stat>> {
+        match self.layer.map(|layer| layer.stat(place)).transpose()?.flatten() {
+            Some(found) => Ok(Some(found)),
+            None => self.image.stat(place),
+        }
+    }
+
+    /// Makes something at `place` and sets the time of its lowest existing parent back. `shown` is the path for an error.
+    fn add(self, place: &Path, shown: &Path, make: impl FnOnce(&Root) -> beneath::Result<()>) -> Result<(), Error> {
+        let failed = |source| Error::MountPoint { path: shown.to_owned(), source };
+        let mut above = place.parent().unwrap_or(Path::new(""));
+        while self.find(above).map_err(failed)?.is_none() && !above.as_os_str().is_empty() {
+            above = above.parent().unwrap_or(Path::new(""));
+        }
+        self.raise(above).map_err(failed)?;
+        keeping_time(self.layer.unwrap_or(self.image), above, make).map_err(failed)
+    }
+
+    /// Gives the layer a folder of the image with its attributes, so that it looks the same with something in it: what overlayfs does
+    /// when something in a folder changes.
+    fn raise(self, folder: &Path) -> beneath::Result<()> {
+        let Some(layer) = self.layer else { return Ok(()) };
+        let mut path = PathBuf::new();
+        for part in folder {
+            let above = path.clone();
+            path.push(part);
+            if layer.stat(&path)?.is_some() {
+                continue;
+            }
+            let Some(stat) = self.image.stat(&path)? else { return Ok(()) };
+            keeping_time(layer, &above, |layer| {
+                layer.create_directories(&path, 0o700)?;
+                layer.set_owner(&path, stat.st_uid, stat.st_gid)?;
+                for (name, value) in self.image.xattrs(&path)? {
+                    match layer.set_xattr(&path, &name, &value) {
+                        Err(error) if error.errno() == Some(Errno::NOTSUP) => {}
+                        other => other?,
+                    }
+                }
+                layer.set_mode(&path, stat.st_mode & 0o7777)?;
+                layer.set_modified(&path, Time::modified(&stat))
+            })?;
+        }
+        Ok(())
+    }
 }
 
 /// Whether what was made at `path` of a plain tree is still as it was made: an empty file or folder, or docker's link.
@@ -70,33 +145,17 @@ pub(super) fn is_unchanged(root: &Root, path: &Path) -> bool {
     let Ok(Some(stat)) = root.lstat(path) else { return false };
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => root.names(path).is_ok_and(|names| names.is_empty()),
-        FileType::Symlink => path == Path::new(MTAB.0) && root.read_link(path).is_ok_and(|to| to == Path::new(MTAB.1)),
+        FileType::Symlink => root.read_link(path).is_ok_and(|to| to == Path::new(MTAB.1)),
         _ => stat.st_size == 0,
     }
 }
 
-/// Makes something at `place` and sets the time of its lowest existing parent back. `shown` is the path for an error.
-fn keeping_times(
-    root: &Root,
-    place: &Path,
-    shown: &Path,
-    make: impl FnOnce() -> beneath::Result<()>,
-) -> Result<(), Error> {
-    let failed = |source| Error::MountPoint { path: shown.to_owned(), source };
-    let mut above = place.parent().unwrap_or(Path::new(""));
-    while root.stat(above).map_err(failed)?.is_none() && !above.as_os_str().is_empty() {
-        above = above.parent().unwrap_or(Path::new(""));
-    }
-    let stat = root.stat(above).map_err(failed)?;
-    make().map_err(failed)?;
-    if let Some(stat) = stat {
-        let folder = root.directory(above).map_err(failed)?;
-        let time = Time::modified(&stat);
-        let stamp = rustix::fs::Timespec { tv_sec: time.seconds, tv_nsec: i64::from(time.nanoseconds) };
-        let stamps = rustix::fs::Timestamps { last_access: stamp, last_modification: stamp };
-        rustix::fs::futimens(folder.as_fd(), &stamps).during("set time of", above)?;
-    }
-    Ok(())
+/// Makes something in a folder and sets the time of the folder back.
+fn keeping_time(root: &Root, folder: &Path, make: impl FnOnce(&Root) -> beneath::Result<()>) -> beneath::Result<()> {
+    let stat = root.stat(folder)?;
+    make(root)?;
+    let Some(stat) = stat else { return Ok(()) };
+    root.set_modified(folder, Time::modified(&stat))
 }
 
 /// The path without links that `path` leads to, whose last parts do not exist. Links are followed inside the root.
@@ -165,26 +224,61 @@ mod tests {
         symlink("../../../../../../escaped", at("etc/up")).unwrap();
         let binds =
             ["/dangling", "/etc/localtime", "/etc/up"].map(|target| mount(target, "bind", "/etc/hostname", &["rbind"]));
-        let made = make(&root, &binds).unwrap();
+        let made = Ground::tree(&root).make(&binds).unwrap();
         assert_eq!(made, ["nowhere/x", "usr/share/zone", "escaped"].map(PathBuf::from));
         for path in ["nowhere/x", "usr/share/zone", "escaped"] {
             assert!(at(path).is_file(), "{path}");
         }
         assert!(at("dangling").is_symlink());
         symlink("gone", at("folder")).unwrap();
-        assert_eq!(make(&root, &[mount("/folder/in", "tmpfs", "tmpfs", &[])]).unwrap(), [Path::new("gone/in")]);
+        assert_eq!(
+            Ground::tree(&root).make(&[mount("/folder/in", "tmpfs", "tmpfs", &[])]).unwrap(),
+            [Path::new("gone/in")]
+        );
         symlink("loop2", at("loop1")).unwrap();
         symlink("loop1", at("loop2")).unwrap();
-        assert!(make(&root, &[mount("/loop1", "tmpfs", "tmpfs", &[])]).is_err());
+        assert!(Ground::tree(&root).make(&[mount("/loop1", "tmpfs", "tmpfs", &[])]).is_err());
+    }
+
+    #[test]
+    fn a_layer_has_what_the_image_lacks_in_folders_that_look_as_in_the_image() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+        let (image, below) = root();
+        let at = |path: &str| image.path().join(path);
+        fs::create_dir_all(at("usr/etc/deep")).unwrap();
+        fs::remove_dir(at("etc")).unwrap();
+        symlink("usr/etc", at("etc")).unwrap();
+        symlink("/usr/run", at("run")).unwrap();
+        fs::write(at("usr/etc/hosts"), "").unwrap();
+        fs::set_permissions(at("usr/etc/deep"), fs::Permissions::from_mode(0o2750)).unwrap();
+        for path in ["usr/etc/deep", "usr/etc", "usr"] {
+            below.set_modified(path, Time { seconds: 1000, nanoseconds: 7 }).unwrap();
+        }
+        let top = tempfile::tempdir().unwrap();
+        let layer = Root::open(top.path()).unwrap();
+        let bind = |target| mount(target, "bind", "/etc/hostname", &["rbind"]);
+        let folder = |target| mount(target, "tmpfs", "tmpfs", &[]);
+        let mounts = [bind("/etc/hosts"), bind("/etc/deep/x"), folder("/run/a"), folder("/usr/run/a"), folder("/proc")];
+        let ground = Ground::layer(&below, &layer);
+        let made = ground.make(&mounts).unwrap();
+        assert_eq!(made, ["usr/etc/deep/x", "usr/run/a", "proc"].map(PathBuf::from));
+        assert_eq!(ground.furnish().unwrap(), [".dockerenv", "usr/etc/mtab"].map(PathBuf::from));
+        for (path, mode) in [("usr", 0o755), ("usr/etc", 0o755), ("usr/etc/deep", 0o2750)] {
+            let found = top.path().join(path).metadata().unwrap();
+            assert_eq!((found.mode() & 0o7777, found.mtime(), found.mtime_nsec()), (mode, 1000, 7), "{path}");
+        }
+        assert!(!at("proc").exists() && !at("usr/etc/deep/x").exists(), "the image is as it was");
+        assert_eq!(fs::read_dir(top.path().join("usr/etc")).unwrap().count(), 2, "only what is needed");
+        assert!(ground.make(&mounts).unwrap().is_empty());
     }
 
     #[test]
     fn dockers_own_files_are_made_once_and_are_no_changes() {
         let (folder, root) = root();
-        let made = furnish(&root).unwrap();
+        let made = Ground::tree(&root).furnish().unwrap();
         assert_eq!(made, [Path::new(".dockerenv"), Path::new("etc/mtab")]);
         assert!(made.iter().all(|path| is_unchanged(&root, path)));
-        assert!(furnish(&root).unwrap().is_empty());
+        assert!(Ground::tree(&root).furnish().unwrap().is_empty());
         fs::write(folder.path().join(".dockerenv"), "changed").unwrap();
         fs::remove_file(folder.path().join("etc/mtab")).unwrap();
         symlink("/elsewhere", folder.path().join("etc/mtab")).unwrap();
@@ -194,7 +288,11 @@ mod tests {
             let root = Root::open(folder.path()).unwrap();
             (folder, root)
         };
-        assert_eq!(furnish(&bare).unwrap(), [Path::new(".dockerenv")], "an image without /etc gets none");
+        assert_eq!(
+            Ground::tree(&bare).furnish().unwrap(),
+            [Path::new(".dockerenv")],
+            "an image without /etc gets none"
+        );
     }
 
     #[test]
