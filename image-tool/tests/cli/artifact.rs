@@ -116,7 +116,7 @@ fn gc_keeps_what_an_artifact_refers_to() {
     let told = "application/vnd.oci.artifact.manifest.v1+json";
     let kept = blob(&work, "text/plain", b"kept");
     publish(&work, "artifact", told, &json!({"mediaType": told, "artifactType": "a/b", "blobs": [kept]}));
-    work.run("gc images").ok();
+    work.run("gc --wait images").ok();
     work.run("verify images:artifact").ok();
     assert!(work.path("images/blobs/sha256").join(&kept["digest"].as_str().unwrap()[7..]).exists());
 }

@@ -25,13 +25,12 @@ fn a_blob_goes_there_and_back() {
     assert_eq!(head, expected);
     let piped = world.run_with_input(&["blob", "push", &repository, "-"], "hello\n").good().out();
     assert_eq!(piped, format!("{repository}@{}\n", digest(b"hello\n")));
-    let gets = served.log().len();
     world.run(&["blob", "push", &repository, "file"]).good();
-    assert!(!served.log()[gets..].iter().any(|line| line.contains("PUT") || line.contains("POST")), "it was there");
     world.run(&["blob", "delete", &name]).good();
     world.run(&["blob", "get", &name]).fails_in_a_line(&[&name, "no such blob"]);
     world.run(&["blob", "head", &name]).fails_in_a_line(&["no such blob"]);
     world.run(&["blob", "delete", &name]).fails_in_a_line(&["not found"]);
+    assert!(served.log().iter().filter(|line| line.contains("PUT")).count() <= 2, "the third was there");
     for wrong in [repository.as_str(), &format!("{repository}:1"), &format!("{repository}:1@{}", digest(b""))] {
         let ran = world.run(&["blob", "get", wrong]);
         assert_eq!(ran.0.status.code(), Some(2), "{wrong}");
