@@ -447,7 +447,7 @@ mod tests {
 
     #[test]
     fn a_mount_elsewhere_is_found() {
-        let place = |table: &str| Resctrl::among(mountinfo::parse(table.as_bytes())).map(|resctrl| resctrl.0);
+        let place = |table: &str| Resctrl::among(mountinfo::parse_table(table.as_bytes())).map(|resctrl| resctrl.0);
         let table = "22 1 0:5 / /proc rw - proc proc rw\n30 1 0:9 / /mnt/rdt rw shared:3 - resctrl resctrl rw\n";
         assert_eq!(place(table), Some("/mnt/rdt".into()));
         assert_eq!(place("22 1 0:5 / /resctrl rw - proc proc rw"), None);

@@ -1,6 +1,6 @@
 //! cgroup v1: one hierarchy for each controller.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -44,10 +44,20 @@ pub(crate) struct Hierarchy {
     pub(crate) root: String,
 }
 
-/// Finds the hierarchies among mounts.
-fn hierarchies_among(mounts: Vec<Mounted>) -> Vec<Hierarchy> {
+/// Finds the hierarchies of a process among mounts. Those after the last of them are not looked at.
+fn hierarchies_among(
+    mounts: impl IntoIterator<Item = Result<Mounted>>,
+    membership: &BTreeMap<String, String>,
+) -> Result<Vec<Hierarchy>> {
+    let mut missing: BTreeSet<&str> = membership.keys().map(String::as_str).filter(|key| !key.is_empty()).collect();
     let mut hierarchies: Vec<Hierarchy> = Vec::new();
-    for mount in mounts.into_iter().filter(|mount| mount.kind == "cgroup") {
+    let mut mounts = mounts.into_iter();
+    while !missing.is_empty()
+        && let Some(mount) = mounts.next().transpose()?
+    {
+        if mount.kind != "cgroup" {
+            continue;
+        }
         let controllers: Vec<String> = mount
             .options
             .split(',')
@@ -58,15 +68,18 @@ fn hierarchies_among(mounts: Vec<Mounted>) -> Vec<Hierarchy> {
         if controllers.is_empty() || hierarchies.iter().any(|known| known.controllers == controllers) {
             continue;
         }
+        for controller in &controllers {
+            missing.remove(controller.as_str());
+        }
         let root = mount.root.display().to_string();
         hierarchies.push(Hierarchy { controllers, mountpoint: mount.place, root });
     }
-    hierarchies
+    Ok(hierarchies)
 }
 
-/// The hierarchies that are mounted in this process's mount namespace.
-pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>> {
-    Ok(hierarchies_among(mountinfo::read()?))
+/// The hierarchies that are mounted in this process's mount namespace, of those in which it is a member of a group.
+pub(crate) fn hierarchies(membership: &BTreeMap<String, String>) -> Result<Vec<Hierarchy>> {
+    hierarchies_among(mountinfo::mounts()?, membership)
 }
 
 /// A container's folders by controller.
@@ -83,7 +96,7 @@ pub(super) fn plan(inner: &Path, absolute: bool) -> Result<BTreeMap<String, Path
         path.push(inner);
         path
     };
-    for hierarchy in hierarchies()? {
+    for hierarchy in hierarchies(&membership)? {
         for controller in &hierarchy.controllers {
             if CONTROLLERS.contains(&controller.as_str()) {
                 let path = below(&hierarchy.mountpoint, &hierarchy.root, membership.get(controller));
@@ -347,7 +360,11 @@ mod tests {
             40 31 0:37 /a /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
             41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
             42 31 0:29 / /mnt/again rw - cgroup cgroup rw,cpu,cpuacct\n";
-        let found = hierarchies_among(mountinfo::parse(text.as_bytes()));
+        let membership = membership::parse("2:cpu,cpuacct:/\n1:name=systemd:/a\n0::/\n");
+        let mounts = mountinfo::parse_table(text.as_bytes());
+        let never = std::iter::from_fn(|| panic!("all were found"));
+        let found = hierarchies_among(mounts.iter().take(2).cloned().map(Ok).chain(never), &membership).unwrap();
+        assert_eq!(hierarchies_among(mounts.into_iter().map(Ok), &membership).unwrap(), found);
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].controllers, ["cpu", "cpuacct"]);
         assert_eq!((found[1].root.as_str(), found[1].controllers[0].as_str()), ("/a", "name=systemd"));

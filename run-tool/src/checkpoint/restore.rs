@@ -223,7 +223,7 @@ fn leave_mounts(options: &mut Criu_opts, plan: &Plan) -> Result<()> {
             leave(&mount.destination, &mount.source);
         } else if mount.kind == "cgroup" && !cgroup::is_unified() && !plan.rootfs.cgroup_namespace {
             let membership = cgroup::membership::own()?;
-            for hierarchy in cgroup::v1::hierarchies()? {
+            for hierarchy in cgroup::v1::hierarchies(&membership)? {
                 let own = hierarchy.controllers.iter().find_map(|controller| membership.get(controller));
                 let (Some(name), Some(own)) = (hierarchy.mountpoint.file_name(), own) else { continue };
                 let own = own.strip_prefix(hierarchy.root.trim_end_matches('/')).unwrap_or(own);

@@ -58,7 +58,7 @@ fn leave_mounts(options: &mut Criu_opts, container: &Container, spec: &Spec) -> 
             leave_place(&mount.destination);
         } else if mount.kind == "cgroup" && !cgroup::is_unified() && !cgroup_namespace {
             // Without a cgroup namespace the hierarchies of cgroup v1 are bind mounts.
-            for hierarchy in cgroup::v1::hierarchies()? {
+            for hierarchy in cgroup::v1::hierarchies(&cgroup::membership::own()?)? {
                 if let Some(name) = hierarchy.mountpoint.file_name() {
                     leave_place(&mount.destination.join(name));
                 }

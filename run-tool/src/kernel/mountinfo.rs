@@ -4,7 +4,8 @@
 //! written as `\040`.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
@@ -25,24 +26,41 @@ pub(crate) struct Mounted {
     pub(crate) options: String,
 }
 
-/// All mounts, in the order in which they were made.
-pub(crate) fn read() -> Result<Vec<Mounted>> {
-    let table = fs::read("/proc/self/mountinfo").fails(|| "open /proc/self/mountinfo")?;
-    Ok(parse(&table))
+/// The mounts, in the order in which the kernel lists them: those of the boot come first. It writes as much of the table as is asked
+/// for, so whoever has found what it looks for need not wait for the mounts of a thousand containers.
+pub(crate) fn mounts() -> Result<impl Iterator<Item = Result<Mounted>>> {
+    const TABLE: &str = "/proc/self/mountinfo";
+    let table = File::open(TABLE).fails(|| format!("open {TABLE}"))?;
+    let lines = BufReader::with_capacity(PIECE, table).split(b'\n');
+    Ok(lines.filter_map(|line| match line.fails(|| format!("read {TABLE}")) {
+        Ok(line) => parse(&line).map(Ok),
+        Err(failure) => Some(Err(failure.into())),
+    }))
 }
 
-/// Parses a table of mounts. Lines that are not valid are skipped.
-pub(crate) fn parse(table: &[u8]) -> Vec<Mounted> {
-    let line = |line: &[u8]| {
-        let mut fields = line.split(|byte| *byte == b' ');
-        // Before these fields are the ids of the mount, its parent and the device; after them flags and tags, up to the dash.
-        let (root, place) = (fields.nth(3)?, fields.next()?);
-        fields.by_ref().find(|field| *field == b"-")?;
-        let (kind, options) = (fields.next()?, fields.nth(1)?);
-        let text = |field: &[u8]| String::from_utf8_lossy(&unescape(field)).into_owned();
-        Some(Mounted { root: path(root), place: path(place), kind: text(kind), options: text(options) })
-    };
-    table.split(|byte| *byte == b'\n').filter_map(line).collect()
+/// All mounts.
+pub(crate) fn read() -> Result<Vec<Mounted>> {
+    mounts()?.collect()
+}
+
+/// How many bytes of the table are asked for at once.
+const PIECE: usize = 4096;
+
+/// Parses a line of the table; `None` if it is not valid.
+fn parse(line: &[u8]) -> Option<Mounted> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    // Before these fields are the ids of the mount, its parent and the device; after them flags and tags, up to the dash.
+    let (root, place) = (fields.nth(3)?, fields.next()?);
+    fields.by_ref().find(|field| *field == b"-")?;
+    let (kind, options) = (fields.next()?, fields.nth(1)?);
+    let text = |field: &[u8]| String::from_utf8_lossy(&unescape(field)).into_owned();
+    Some(Mounted { root: path(root), place: path(place), kind: text(kind), options: text(options) })
+}
+
+/// The mounts of a whole table.
+#[cfg(test)]
+pub(crate) fn parse_table(table: &[u8]) -> Vec<Mounted> {
+    table.split(|byte| *byte == b'\n').filter_map(parse).collect()
 }
 
 fn path(field: &[u8]) -> PathBuf {
@@ -80,7 +98,7 @@ mod tests {
             31 25 0:27 /a /mnt/with\\040blank\\134 rw - tmpfs none rw,size=4k\n\
             32 25 0:28 / /mnt/\xff rw unbindable - fuse.x none ro\n\
             not a mount\n";
-        let found = parse(table);
+        let found = parse_table(table);
         let line =
             |mount: &Mounted| format!("{} {:?} {} {}", mount.root.display(), mount.place, mount.kind, mount.options);
         assert_eq!(

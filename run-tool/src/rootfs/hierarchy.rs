@@ -49,8 +49,8 @@ pub(super) fn unified(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
 /// Mounts cgroup v1: a tmpfs with a folder for each hierarchy. In a new cgroup namespace the hierarchy itself is mounted there,
 /// otherwise a bind mount shows the container's group.
 pub(super) fn version_1(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
-    let hierarchies = cgroup::v1::hierarchies()?;
     let membership = cgroup::membership::own()?;
+    let hierarchies = cgroup::v1::hierarchies(&membership)?;
     let target = open_target(root, mount, true, None)?;
     let flags = MountFlags::NOEXEC | MountFlags::NOSUID | MountFlags::NODEV;
     let data = label::mount_data("mode=755", &plan.mount_context);
