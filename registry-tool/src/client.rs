@@ -3,7 +3,7 @@
 //! [`Registry`] is the conversation: it is opened by a greeting (`greeting`), proves who we are (`auth`), asks again where that
 //! may help ([`retry`]), and offers one method for each thing that the distribution-spec can be asked (`document`, `list`,
 //! `blob`, and [`Upload`] for chunks). What a registry says is only read here, within limits; the room `question` verifies it.
-//! The room knows [`crate::reference`] and [`crate::place`].
+//! The room knows [`crate::reference`] and [`crate::place`]. A [`Shelf`] is no registry: a web server that signatures lie on.
 //!
 //! # One client
 //!
@@ -30,6 +30,7 @@ mod document;
 mod error;
 mod greeting;
 mod list;
+mod lookaside;
 mod registry;
 pub mod retry;
 mod settings;
@@ -40,6 +41,7 @@ mod upload;
 pub use auth::Access;
 pub use document::{Document, Head};
 pub use error::ClientError;
+pub use lookaside::Shelf;
 pub use registry::Registry;
 pub use settings::Settings;
 pub use stream::BlobStream;

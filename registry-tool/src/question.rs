@@ -2,7 +2,7 @@
 //!
 //! [`round`] asks the places that may have a name, one after the other; [`query`] is what each is asked, `plan` what an
 //! image consists of in the end, [`format`](mod@format) in which dialect, and [`failure`] why there was no answer. [`signature`],
-//! [`attestation`] and [`referrer`] find what belongs to an image, [`selection`] which images a file means.
+//! [`lookaside`], [`attestation`] and [`referrer`] find what belongs to an image, [`selection`] which images a file means.
 //!
 //! This room verifies what a registry says before anybody believes it. It knows [`crate::reference`], [`crate::trust`],
 //! [`crate::place`] and [`crate::client`]; it writes nothing to disk.
@@ -10,6 +10,7 @@
 pub mod attestation;
 pub mod failure;
 pub mod format;
+pub mod lookaside;
 pub mod manifest;
 pub(crate) mod plan;
 pub mod query;

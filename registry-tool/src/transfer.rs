@@ -1,10 +1,12 @@
 //! Bytes on the move: from a registry into a layout ([`pull`]), back ([`push`]), and past the disk ([`copy`]).
 //!
-//! [`recompress`] copies through a layout of its own. Small artifacts are made and pushed by [`attach`](mod@attach) and [`sign`](mod@sign), [`beside`] an image.
+//! [`recompress`] copies through a layout of its own. Small artifacts are made and pushed by [`attach`](mod@attach) and [`sign`](mod@sign), [`beside`] an image,
+//! or put [`aside`].
 //!
 //! A single blob is moved by [`download`] or [`upload`], or by [`blob`] without any layout, several at once by [`batch`]; [`store`] keeps layers for containers; [`growth`]
 //! is how far a blob has come. Whoever watches is told by [`event`]s. This room knows every other room of the crate, and none of them knows it.
 
+pub mod aside;
 pub mod attach;
 pub mod batch;
 pub mod beside;

@@ -12,10 +12,16 @@ use registry_tool::reference::ImageName;
 
 use super::{Network, mirrors, misuse};
 
+/// The option for the credentials of the only registry.
+const CREDENTIALS: &str = "--creds";
+
 /// Options for the commands that talk to one registry.
-#[derive(Args, Default)]
+#[derive(Args)]
 #[command(next_help_heading = "Access")]
 pub(super) struct Access {
+    /// What the option for credentials is called.
+    #[arg(skip = CREDENTIALS)]
+    name: &'static str,
     /// Log in with these credentials for this time; other users of this machine can see them, so prefer registry-tool login.
     #[arg(long, value_name = "USER:PASSWORD", value_hint = ValueHint::Other)]
     creds: Option<String>,
@@ -57,15 +63,23 @@ pub(super) struct TargetAccess {
     dest_tls_verify: Option<bool>,
 }
 
+impl Default for Access {
+    fn default() -> Self {
+        Self { name: CREDENTIALS, creds: None, authfile: None, tls_verify: None }
+    }
+}
+
 impl From<SourceAccess> for Access {
     fn from(options: SourceAccess) -> Self {
-        Self { creds: options.src_creds, authfile: options.src_authfile, tls_verify: options.src_tls_verify }
+        let (creds, authfile) = (options.src_creds, options.src_authfile);
+        Self { name: "--src-creds", creds, authfile, tls_verify: options.src_tls_verify }
     }
 }
 
 impl From<TargetAccess> for Access {
     fn from(options: TargetAccess) -> Self {
-        Self { creds: options.dest_creds, authfile: options.dest_authfile, tls_verify: options.dest_tls_verify }
+        let (creds, authfile) = (options.dest_creds, options.dest_authfile);
+        Self { name: "--dest-creds", creds, authfile, tls_verify: options.dest_tls_verify }
     }
 }
 
@@ -102,7 +116,7 @@ impl Access {
         if let Some(text) = self.creds {
             // The text itself is in no message: it may be the password alone.
             let Some((username, password)) = text.split_once(':').filter(|(username, _)| !username.is_empty()) else {
-                return Err(misuse("credentials: expected USER:PASSWORD"));
+                return Err(misuse(&format!("{}: expected USER:PASSWORD", self.name)));
             };
             let credentials = Credentials::Password { username: username.to_owned(), password: password.to_owned() };
             settings.credentials = settings.credentials.with(credential_host(&host), credentials);

@@ -31,6 +31,7 @@ pub(super) const MANUAL: Manual = Manual {
         ),
         Entry::new("DOCKER_CONTENT_TRUST", "If 1, images are refused, since docker's content trust cannot be verified.").only(&["pull"]),
         Entry::new("COSIGN_PASSWORD", "The password of an encrypted private key.").only(&["sign"]),
+        Entry::new("GNUPGHOME", "The directory with GnuPG's keys. Default: ~/.gnupg.").only(&["sign"]),
         Entry::new(
             "CONTAINERS_REGISTRIES_CONF, CONTAINERS_REGISTRIES_CONF_DIR",
             "The file registries.conf and the directory of its drop-ins. Default: those in /etc/containers.",
@@ -55,7 +56,13 @@ pub(super) const MANUAL: Manual = Manual {
             "/etc/containers/policy.json, ~/.config/containers/policy.json",
             "Which images are rejected, and which must be signed.",
         )
-        .only(&["copy", "pull"]),
+        .only(&["copy", "pull", "sync"]),
+        Entry::new(
+            "~/.config/containers/registries.d/*.yaml, else /etc/containers/registries.d/*.yaml",
+            "Where the signatures that GnuPG's keys made lie (lookaside), and where they are written (lookaside-staging). \
+             Default: /var/lib/containers/sigstore for root, ~/.local/share/containers/sigstore for others.",
+        )
+        .only(&["copy", "pull", "sign", "sync", "verify"]),
         Entry::new(
             "/etc/docker/certs.d/HOST/, /etc/containers/certs.d/HOST/, ~/.config/containers/certs.d/HOST/",
             "Certificate authorities of a registry (*.crt), and the client certificate for it (NAME.cert with NAME.key).",

@@ -1,8 +1,8 @@
 //! containers-policy.json(5): which images must be signed on this machine, and which are rejected.
 //!
-//! What it demands of `sigstoreSigned` images is said here and verified where they are fetched. An image that must have a signature
-//! of another kind is refused unless a person says otherwise (`--disable-content-trust`); one that the policy rejects is always
-//! refused. A machine without the file trusts every registry, as docker does.
+//! What it demands of `sigstoreSigned` and `signedBy` images is said here and verified where they are fetched. An image that must have
+//! a signature of another kind is refused unless a person says otherwise (`--disable-content-trust`); one that the policy rejects is
+//! always refused. A machine without the file trusts every registry, as docker does.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,12 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::configuration;
+use super::lookaside::{Lookaside, LookasideError};
+use super::scope::scopes;
 use crate::reference::ImageName;
 use crate::trust::certificate::Authority;
 use crate::trust::key::PublicKey;
+use crate::trust::keyring::Keyring;
 use crate::trust::signature::Signers;
 
 /// Why the policy cannot be read, or does not allow an image.
@@ -52,19 +55,24 @@ pub enum PolicyError {
     Unverifiable {
         /// The whole name of the image.
         name: String,
-        /// The requirement, as the policy names it: `signedBy`, for example.
+        /// The requirement, as the policy names it: `sigstoreSigned with fulcio`, for example.
         what: String,
         /// The path of the policy.
         path: PathBuf,
     },
     /// A requirement is not valid, or what it names.
-    #[error("{}: sigstoreSigned: {reason}", path.display())]
+    #[error("{}: {kind}: {reason}", path.display())]
     Requirement {
         /// The path of the policy, or of a file that it names.
         path: PathBuf,
+        /// The kind of requirement.
+        kind: &'static str,
         /// What is wrong.
         reason: String,
     },
+    /// It is not known where signatures lie.
+    #[error(transparent)]
+    Lookaside(#[from] LookasideError),
 }
 
 /// The policy of this machine and user.
@@ -86,6 +94,7 @@ struct Document {
 struct Requirement {
     #[serde(rename = "type")]
     kind: String,
+    key_type: Option<String>,
     key_path: Option<PathBuf>,
     key_paths: Option<Vec<PathBuf>>,
     key_data: Option<String>,
@@ -177,10 +186,19 @@ impl Identity {
 /// A signature that an image must have.
 #[derive(Clone, Debug)]
 pub struct Demand {
-    /// Whose.
-    pub signers: Signers,
+    /// Whose, and where it is.
+    pub by: By,
     /// Of which name.
     pub identity: Identity,
+}
+
+/// Whose signature an image must have.
+#[derive(Clone, Debug)]
+pub enum By {
+    /// One that is kept at the registry, as cosign does.
+    Sigstore(Signers),
+    /// One of GnuPG's that is kept aside, as podman and skopeo do.
+    Gpg(Keyring, Lookaside),
 }
 
 impl Policy {
@@ -219,16 +237,17 @@ impl Policy {
                 "insecureAcceptAnything" => {}
                 "reject" => return Err(PolicyError::Rejected { name, path: path.clone() }),
                 _ if is_trusted => {}
-                "sigstoreSigned" => match requirement.strange() {
-                    None => demands.push(requirement.demand(path)?),
-                    Some(what) => {
-                        let what = format!("sigstoreSigned with {what}");
+                kind @ ("sigstoreSigned" | "signedBy") => {
+                    if let Some(what) = requirement.strange() {
+                        let what = format!("{kind} with {what}");
                         return Err(PolicyError::Unverifiable { name, what, path: path.clone() });
                     }
-                },
-                "signedBy" => {
-                    let what = "signedBy, a signature of GPG".to_owned();
-                    return Err(PolicyError::Unverifiable { name, what, path: path.clone() });
+                    let by = match kind {
+                        "signedBy" => By::Gpg(requirement.keyring(path)?, Lookaside::read()?),
+                        _ => By::Sigstore(requirement.signers(path)?),
+                    };
+                    let identity = requirement.signed_identity.clone().unwrap_or_default();
+                    demands.push(Demand { by, identity });
                 }
                 kind => {
                     return Err(PolicyError::Unverifiable { name, what: kind.to_owned(), path: path.clone() });
@@ -240,14 +259,55 @@ impl Policy {
 }
 
 impl Requirement {
-    /// A field that is not understood, and may demand more than is verified: Fulcio's and Rekor's, for example.
-    fn strange(&self) -> Option<&str> {
-        self.other.keys().next().map(String::as_str)
+    /// What is not understood, and may demand more than is verified: Fulcio's and Rekor's fields, for example.
+    fn strange(&self) -> Option<String> {
+        let is_gpg = self.kind == "signedBy";
+        let foreign = [
+            ("keyDatas", is_gpg && self.key_datas.is_some()),
+            ("pki", is_gpg && self.pki.is_some()),
+            ("keyType", !is_gpg && self.key_type.is_some()),
+        ];
+        let foreign = foreign.into_iter().find_map(|(name, is_there)| is_there.then(|| name.to_owned()));
+        let other_keys = || {
+            let kind = self.key_type.as_ref().filter(|kind| *kind != "GPGKeys")?;
+            Some(format!("keyType {kind:?}"))
+        };
+        foreign.or_else(|| self.other.keys().next().cloned()).or_else(other_keys)
     }
 
-    /// Whose signature is demanded.
-    fn demand(&self, path: &Path) -> Result<Demand, PolicyError> {
-        let wrong = |path: &Path, reason: String| PolicyError::Requirement { path: path.into(), reason };
+    /// The keys of GnuPG whose signature is demanded.
+    fn keyring(&self, path: &Path) -> Result<Keyring, PolicyError> {
+        let wrong =
+            |path: &Path, reason: String| PolicyError::Requirement { path: path.into(), kind: "signedBy", reason };
+        if self.key_type.is_none() {
+            return Err(wrong(path, "keyType is missing (GPGKeys)".into()));
+        }
+        let said = [self.key_path.is_some(), self.key_paths.is_some(), self.key_data.is_some()];
+        if said.into_iter().filter(|is_said| *is_said).count() != 1 {
+            return Err(wrong(path, "expected exactly one of keyPath, keyPaths and keyData".into()));
+        }
+        let mut keyring = Keyring::default();
+        for file in self.key_path.iter().chain(self.key_paths.iter().flatten()) {
+            let bytes = std::fs::read(file).during("read", file)?;
+            keyring.add(&bytes).map_err(|error| wrong(file, error.to_string()))?;
+        }
+        if let Some(data) = &self.key_data {
+            let bytes = STANDARD.decode(data).map_err(|_| wrong(path, "keyData is not base64".into()))?;
+            keyring.add(&bytes).map_err(|error| wrong(path, format!("keyData: {error}")))?;
+        }
+        if keyring.is_empty() {
+            return Err(wrong(path, "keyPaths names no file".into()));
+        }
+        Ok(keyring)
+    }
+
+    /// The keys and certificates of which one must have signed, in cosign's way.
+    fn signers(&self, path: &Path) -> Result<Signers, PolicyError> {
+        let wrong = |path: &Path, reason: String| PolicyError::Requirement {
+            path: path.into(),
+            kind: "sigstoreSigned",
+            reason,
+        };
         let mut signers = Signers::default();
         for file in self.key_path.iter().chain(self.key_paths.iter().flatten()) {
             let text = text(file)?;
@@ -280,7 +340,7 @@ impl Requirement {
         if signers.keys.is_empty() && signers.authority.is_none() {
             return Err(wrong(path, "it names no key (keyPath, keyPaths, keyData, keyDatas or pki)".into()));
         }
-        Ok(Demand { signers, identity: self.signed_identity.clone().unwrap_or_default() })
+        Ok(signers)
     }
 }
 
@@ -296,17 +356,8 @@ impl Document {
     /// The requirements of the narrowest scope that holds the image.
     fn requirements(&self, reference: &Reference) -> &[Requirement] {
         let Some(scopes) = self.transports.get("docker") else { return &self.default };
-        let registry = reference.registry();
-        let repository = format!("{registry}/{}", reference.repository());
-        let whole = reference.to_string();
-        let mut candidates = vec![whole.as_str(), repository.as_str()];
-        candidates.extend(repository.match_indices('/').rev().map(|(end, _)| &repository[..end]));
-        let found = candidates.into_iter().find_map(|scope| scopes.get(scope));
-        let wildcard = || {
-            let domains = registry.match_indices('.').map(|(start, _)| format!("*{}", &registry[start..]));
-            domains.into_iter().find_map(|scope| scopes.get(&scope))
-        };
-        found.or_else(wildcard).or_else(|| scopes.get("")).map_or(&self.default, |found| found)
+        let found = self::scopes(reference).iter().find_map(|scope| scopes.get(scope));
+        found.or_else(|| scopes.get("")).map_or(&self.default, |found| found)
     }
 }
 
@@ -322,7 +373,7 @@ mod tests {
                 "": [{"type": "insecureAcceptAnything"}],
                 "*.corp.example": [{"type": "reject"}],
                 "a.corp.example/team": [{"type": "insecureAcceptAnything"}],
-                "a.corp.example/team/secret": [{"type": "signedBy", "keyType": "GPGKeys"}],
+                "a.corp.example/team/secret": [{"type": "signedBy", "keyType": "X509Certificates"}],
                 "a.corp.example/team/secret:free": [{"type": "insecureAcceptAnything"}]
             }}
         }"#;
@@ -332,7 +383,7 @@ mod tests {
             ("a.corp.example/other:1", Some("rejected by policy.json")),
             ("b.corp.example/team:1", Some("rejected by policy.json")),
             ("a.corp.example/team/app:1", None),
-            ("a.corp.example/team/secret:1", Some("requires signedBy")),
+            ("a.corp.example/team/secret:1", Some("requires signedBy with keyType")),
             ("a.corp.example/team/secret:free", None),
         ] {
             let error = policy.check(&name.parse().unwrap(), false).err().map(|error| error.to_string());
@@ -360,7 +411,19 @@ mod tests {
             (r#"{"type":"sigstoreSigned","fulcio":{}}"#.to_owned(), "with fulcio"),
             (r#"{"type":"sigstoreSigned","pki":{"subjectEmail":"a@b"}}"#.to_owned(), "no certificate"),
             (r#"{"type":"sigstoreSigned","pki":{}}"#.to_owned(), "needs subjectEmail"),
-            (r#"{"type":"signedBy","keyType":"GPGKeys"}"#.to_owned(), "GPG"),
+            (r#"{"type":"sigstoreSigned","keyType":"GPGKeys"}"#.to_owned(), "with keyType"),
+            (r#"{"type":"signedBy","keyType":"GPGKeys"}"#.to_owned(), "signedBy: expected exactly one of"),
+            (r#"{"type":"signedBy","keyType":"GPGKeys","keyPath":"a","keyData":"b"}"#.to_owned(), "exactly one of"),
+            (r#"{"type":"signedBy","keyPath":"a"}"#.to_owned(), "signedBy: keyType is missing"),
+            (r#"{"type":"signedBy","keyType":"X509","keyPath":"a"}"#.to_owned(), r#"signedBy with keyType "X509""#),
+            (r#"{"type":"signedBy","keyType":"GPGKeys","keyPath":"/nowhere/k"}"#.to_owned(), "/nowhere/k"),
+            (r#"{"type":"signedBy","keyType":"GPGKeys","keyPaths":[]}"#.to_owned(), "names no file"),
+            (r#"{"type":"signedBy","keyType":"GPGKeys","keyData":"?"}"#.to_owned(), "not base64"),
+            (format!(r#"{{"type":"signedBy","keyType":"GPGKeys","keyData":"{key}"}}"#), "no OpenPGP public key"),
+            (r#"{"type":"signedBy","keyType":"GPGKeys","keyData":"mQ=="}"#.to_owned(), "keyData: "),
+            (r#"{"type":"signedBy","keyType":"GPGKeys","keyDatas":[]}"#.to_owned(), "signedBy with keyDatas"),
+            (r#"{"type":"signedBy","keyType":"GPGKeys","pki":{}}"#.to_owned(), "signedBy with pki"),
+            (r#"{"type":"signedBy","keyType":"GPGKeys","keyPath":"a","newField":1}"#.to_owned(), "with newField"),
             (r#"{"type":"new"}"#.to_owned(), "requires new"),
         ] {
             let policy = Policy::parse("policy.json".into(), format!("{{\"default\":[{requirement}]}}").as_bytes());

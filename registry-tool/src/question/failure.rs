@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use super::manifest::ManifestError;
 use crate::client::ClientError;
+use crate::place::lookaside::LookasideError;
 use crate::trust::signature::TrustError;
 
 /// Why one place gave nothing.
@@ -49,6 +50,19 @@ pub enum EndpointError {
         host: String,
         /// What its signatures lack.
         source: TrustError,
+    },
+    /// It is not known where the image's signatures lie, or they cannot be read.
+    #[error(transparent)]
+    Lookaside(#[from] LookasideError),
+    /// Nobody gives one image that many.
+    #[error("{name}: {digest} has more than {limit} signatures")]
+    TooManySignatures {
+        /// The whole name of the image.
+        name: String,
+        /// Its digest.
+        digest: String,
+        /// How many it may have.
+        limit: usize,
     },
     /// The registry has lost a part of the image.
     #[error(transparent)]

@@ -4,11 +4,13 @@ use bytes::Bytes;
 use oci_spec::image::{Descriptor, ImageManifest};
 
 use super::failure::EndpointError;
+use super::lookaside::kept_aside;
 use super::manifest::{Content, Manifest};
 use super::query;
-use crate::client::Registry;
-use crate::place::policy::Demand;
+use crate::client::{Registry, Settings};
+use crate::place::policy::{By, Demand};
 use crate::reference::ImageName;
+use crate::trust::payload::Payload;
 use crate::trust::signature::{PAYLOAD, Signature, TrustError};
 
 /// More signatures than anybody gives one image.
@@ -67,18 +69,19 @@ pub(crate) async fn meet(
     name: &ImageName,
     demands: &[Demand],
     digests: &[&str],
+    settings: &Settings,
 ) -> Result<(), EndpointError> {
-    if demands.is_empty() {
-        return Ok(());
-    }
+    let mut digests = digests.to_vec();
+    digests.dedup();
+    // Cosign's are asked for once, whoever must have made them.
     let mut known = Vec::new();
-    for digest in digests {
-        if !known.iter().any(|(other, _)| other == digest) {
-            known.push((*digest, signatures(registry, digest).await?.0));
+    if demands.iter().any(|demand| matches!(demand.by, By::Sigstore(_))) {
+        for digest in &digests {
+            known.push(signatures(registry, digest).await?.0);
         }
     }
     for demand in demands {
-        let fits = |payload: &crate::trust::payload::Payload| {
+        let fits = |payload: &Payload| {
             if demand.identity.fits(&payload.reference, name) {
                 Ok(())
             } else {
@@ -87,12 +90,22 @@ pub(crate) async fn meet(
         };
         let mut failure: Option<TrustError> = None;
         let mut is_met = false;
-        for (digest, signatures) in &known {
-            match demand.signers.good(signatures, digest, fits) {
+        for (number, digest) in digests.iter().enumerate() {
+            let good = match &demand.by {
+                By::Sigstore(signers) => signers.good(&known[number], digest, fits),
+                By::Gpg(keyring, lookaside) => {
+                    let found = kept_aside(lookaside, name, registry, digest, settings).await?;
+                    keyring.good(&found, digest, fits)
+                }
+            };
+            match good {
                 Ok(_) => is_met = true,
                 // What is wrong with signatures says more than that there is none.
                 Err(error @ TrustError::NoneGood { .. }) => failure = Some(error),
                 Err(error) => failure = failure.or(Some(error)),
+            }
+            if is_met {
+                break;
             }
         }
         if let Some(source) = failure.filter(|_| !is_met) {

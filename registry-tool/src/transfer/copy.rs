@@ -246,7 +246,8 @@ async fn find(order: &Order<'_>, round: Round<'_>) -> Result<(Registry, Plan), C
         let top = manifest(&registry, name).await?;
         let digest = top.descriptor.digest().to_string();
         let image = choose(&registry, top, &order.choice).await?;
-        meet(&registry, name, demands, &[&digest, image.descriptor.digest().as_ref()]).await?;
+        let digests = [&digest, image.descriptor.digest().as_ref()];
+        meet(&registry, name, demands, &digests, round.settings).await?;
         let mut plan = plan(&registry, image).await?;
         plan.blobs.retain(is_ours);
         Ok::<_, Failure<CopyError>>((registry, plan))

@@ -140,7 +140,8 @@ pub async fn pull(order: &Order<'_>, round: Round<'_>) -> Result<Pulled, PullErr
         (order.watcher)(Event::Found { name, host: registry.host() });
         let digest = top.descriptor.digest().to_string();
         let image = choose(&registry, top, &order.choice).await?;
-        meet(&registry, name, demands, &[&digest, image.descriptor.digest().as_ref()]).await?;
+        let digests = [&digest, image.descriptor.digest().as_ref()];
+        meet(&registry, name, demands, &digests, round.settings).await?;
         let plan = plan(&registry, image).await?;
         check(&plan, order).map_err(Failure::Everywhere)?;
         let address = target.pinned(name, &digest, &plan.top().descriptor)?;

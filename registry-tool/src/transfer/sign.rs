@@ -14,7 +14,7 @@ use crate::question::round::Round;
 use crate::question::signature::{signatures, tag, written};
 use crate::reference::ImageName;
 use crate::trust::key::{KeyError, PrivateKey};
-use crate::trust::payload::Payload;
+use crate::trust::payload::{Kind, Payload};
 use crate::trust::signature::{PAYLOAD, Signature, Signers};
 
 /// What to sign, and as whom.
@@ -51,18 +51,28 @@ pub enum SignError {
 /// [`SignError`].
 pub async fn sign(order: &Order<'_>, round: Round<'_>) -> Result<String, SignError> {
     let name = order.name;
-    let (registry, top) = reach(name, round).await?;
-    let digest = top.descriptor.digest().to_string();
-    let mut digests = vec![digest.clone()];
-    if let (true, Content::Index(images)) = (order.is_recursive, &top.content) {
-        digests.extend(images.iter().map(|image| image.digest().to_string()));
-    }
-    for digest in digests {
-        let payload = Payload { reference: reference(name), digest, annotations: order.annotations.clone() };
+    let (registry, digests) = subjects(name, order.is_recursive, round).await?;
+    for digest in &digests {
+        let (reference, annotations) = (reference(name), order.annotations.clone());
+        let payload = Payload { kind: Kind::Cosign, reference, digest: digest.clone(), annotations };
         let made = Signature::make(&payload, order.key, order.certificate)?;
         add(&registry, order, &payload, made).await.map_err(|error| BesideError::of(name, error))?;
     }
-    Ok(digest)
+    Ok(digests.into_iter().next().expect("the image itself is the first"))
+}
+
+/// The registry of an image, and the digests that are signed: its own, and those of an index's images.
+pub(super) async fn subjects(
+    name: &ImageName,
+    is_recursive: bool,
+    round: Round<'_>,
+) -> Result<(Registry, Vec<String>), BesideError> {
+    let (registry, top) = reach(name, round).await?;
+    let mut digests = vec![top.descriptor.digest().to_string()];
+    if let (true, Content::Index(images)) = (is_recursive, &top.content) {
+        digests.extend(images.iter().map(|image| image.digest().to_string()));
+    }
+    Ok((registry, digests))
 }
 
 /// The name that is signed: the repository, as cosign writes it.

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::certificate::{Authority, CertificateError};
 use super::key::{KeyError, PrivateKey, PublicKey};
-use super::payload::Payload;
+use super::payload::{Kind, Payload};
 
 /// The media type of a payload.
 pub const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -110,7 +110,7 @@ impl Signers {
                 None => error.to_string(),
             })?;
         }
-        let payload = Payload::parse(&signature.payload)?;
+        let payload = Payload::parse(Kind::Cosign, &signature.payload)?;
         if payload.digest != digest {
             return Err("it is that of another image".to_owned());
         }
@@ -127,19 +127,28 @@ impl Signers {
         digest: &str,
         accept: impl Fn(&Payload) -> Result<(), String>,
     ) -> Result<Vec<Payload>, TrustError> {
-        let (mut good, mut reasons) = (Vec::new(), Vec::new());
-        for signature in signatures {
-            match self.check(signature, digest).and_then(|payload| accept(&payload).map(|()| payload)) {
-                Ok(payload) => good.push(payload),
-                Err(reason) => reasons.push(reason),
-            }
+        sift(digest, signatures.iter().map(|signature| self.check(signature, digest)), accept)
+    }
+}
+
+/// The good ones among the signatures of an image, each of which has been checked.
+pub(super) fn sift(
+    digest: &str,
+    checked: impl Iterator<Item = Result<Payload, String>>,
+    accept: impl Fn(&Payload) -> Result<(), String>,
+) -> Result<Vec<Payload>, TrustError> {
+    let (mut good, mut reasons) = (Vec::new(), Vec::new());
+    for result in checked {
+        match result.and_then(|payload| accept(&payload).map(|()| payload)) {
+            Ok(payload) => good.push(payload),
+            Err(reason) => reasons.push(reason),
         }
-        let digest = digest.to_owned();
-        match (good.is_empty(), reasons.is_empty()) {
-            (false, _) => Ok(good),
-            (true, true) => Err(TrustError::Unsigned { digest }),
-            (true, false) => Err(TrustError::NoneGood { digest, reasons }),
-        }
+    }
+    let digest = digest.to_owned();
+    match (good.is_empty(), reasons.is_empty()) {
+        (false, _) => Ok(good),
+        (true, true) => Err(TrustError::Unsigned { digest }),
+        (true, false) => Err(TrustError::NoneGood { digest, reasons }),
     }
 }
 
@@ -153,8 +162,8 @@ mod tests {
     #[test]
     fn only_a_trusted_keys_signature_of_this_image_counts() {
         let ((_, key), (_, other)) = (made(), made());
-        let payload =
-            Payload { reference: "a.b/c".into(), digest: "sha256:1".into(), annotations: BTreeMap::default() };
+        let annotations = BTreeMap::default();
+        let payload = Payload { kind: Kind::Cosign, reference: "a.b/c".into(), digest: "sha256:1".into(), annotations };
         let signature = Signature::make(&payload, &key, None).unwrap();
         let signers = |key: &PrivateKey| Signers { keys: vec![key.public()], authority: None };
         assert_eq!(signers(&key).check(&signature, "sha256:1"), Ok(payload.clone()));

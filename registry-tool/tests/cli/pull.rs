@@ -184,7 +184,7 @@ fn a_policy_that_wants_signatures_is_obeyed() {
     let name = format!("{}/a:3.8", server.address());
     world.write(
         "user/.config/containers/policy.json",
-        r#"{"default": [{"type": "signedBy"}], "transports": {"docker": {"docker.io": [{"type": "reject"}]}}}"#,
+        r#"{"default": [{"type": "signedBy", "keyType": "X509Certificates"}], "transports": {"docker": {"docker.io": [{"type": "reject"}]}}}"#,
     );
     world.run(&["pull", &name, "images"]).fails(&["signedBy", "--disable-content-trust"]);
     world.run(&["pull", "--disable-content-trust", "python", "images"]).fails(&["rejected by"]);

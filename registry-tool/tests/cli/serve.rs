@@ -4,6 +4,7 @@ mod access;
 mod client;
 mod copy;
 mod find;
+mod gpg;
 mod limit;
 mod mirror;
 mod pull;

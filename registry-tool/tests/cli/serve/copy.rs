@@ -75,7 +75,9 @@ fn each_side_has_credentials_of_its_own() {
     copy(&["--src-creds", "xag:s3cret", "--dest-creds", "xag:s3cret"]).fails(&[two.address()]);
     copy(&["--src-creds", "xag:s3cret", "--dest-creds", "bob:s3cret"]).good();
     let secret = copy(&["--src-creds", "onlythesecret"]);
-    misused(&secret, "expected USER:PASSWORD");
+    misused(&secret, "--src-creds: expected USER:PASSWORD");
+    misused(&copy(&["--dest-creds", ":"]), "--dest-creds: expected USER:PASSWORD");
+    misused(&world.run(&["digest", "--creds", "x", &from]), "--creds: expected USER:PASSWORD");
     assert!(!secret.err().contains("onlythesecret"), "{}", secret.err());
     // Two accounts at one registry need two files.
     let auth = |host: &str, pair: &str| {
