@@ -4,10 +4,9 @@ use image_tool::address::digest::Digest;
 use image_tool::address::home::Home;
 use image_tool::edit::append;
 use image_tool::edit::convert::{self, Conversion};
-use image_tool::layer::Compression;
 use image_tool::layer::cache::{self, Archive, Cache, Source};
 use image_tool::layer::limit::Limits;
-use image_tool::layer::pack::Packing;
+use image_tool::layer::pack::{Format, Packed, Packing};
 use image_tool::layer::stack::{self, Stack};
 use image_tool::layout::{Layout, Writer};
 use oci_spec::image::Descriptor;
@@ -43,11 +42,12 @@ impl Layer {
     /// the same, and so is one that may not be distributed.
     pub fn packed(&self, packing: Packing, writer: &Writer) -> Result<Self, append::Error> {
         let is_foreign = self.descriptor.urls().as_ref().is_some_and(|urls| !urls.is_empty());
-        if is_foreign || packing.is_met_by(Compression::of(self.descriptor.media_type())?) {
+        if is_foreign || packing.is_met_by(Format::of(&self.descriptor)?) {
             return Ok(self.clone());
         }
-        let descriptor = convert::repack(&self.source()?, writer, Conversion { packing, limits: Limits::default() })?;
-        Ok(Self { layout: writer.layout().clone(), descriptor, ..self.clone() })
+        let packed = convert::repack(&self.source()?, writer, Conversion { packing, limits: Limits::default() })?;
+        let Packed { descriptor, diff_id } = packed;
+        Ok(Self { layout: writer.layout().clone(), descriptor, diff_id, ..self.clone() })
     }
 
     /// The layer's blob, opened.

@@ -281,6 +281,20 @@ fn the_layers_of_an_image_are_compressed_as_is_asked_for() {
     assert_eq!(names("type=image,compression=zstd,force-compression=true"), ["tar+zstd", "tar+zstd"]);
     assert_eq!(names("type=image,compression=uncompressed,force-compression=1"), ["tar", "tar"]);
     assert_eq!(names("type=image"), ["tar+gzip", "tar+gzip"], "the cache keeps what it has");
+    for (form, media_type, key) in [
+        ("estargz", "tar+gzip", "containerd.io/snapshot/stargz/toc.digest"),
+        ("zstd:chunked", "tar+zstd", "io.github.containers.zstd-chunked.manifest-position"),
+    ] {
+        let output = format!("type=image,compression={form},force-compression=true");
+        assert_eq!(names(&output), [media_type, media_type]);
+        let image = work.image().1;
+        for layer in image.manifest().layers() {
+            assert!(layer.annotations().as_ref().is_some_and(|all| all.contains_key(key)), "{form}: {layer:?}");
+        }
+        // The next build takes the layers from the cache as it made them.
+        assert_eq!(names("type=image"), ["tar+gzip", "tar+gzip"]);
+        assert_eq!(work.image().1.manifest().layers()[1].annotations(), &None);
+    }
     let size = |level: u8| kinds(&format!("type=image,compression-level={level}"))[1].1;
     assert!(size(0) > 60_000 && size(9) < size(1), "{} {} {}", size(0), size(1), size(9));
     let output = "type=oci,dest=l,tar=false,compression=zstd,annotation.org.a=b=c";

@@ -8,17 +8,20 @@ use image_tool::layout::platform::Platform;
 use image_tool::program::limits::Limits;
 
 use super::operand::{Operand, named};
-use super::publish::{Pack, publish};
+use super::publish::{Form, publish};
 
 /// Convert the layers of an image to another compression and print the new image's address.
 ///
-/// The files and the image's ID stay the same; the manifest, and so the digest, is another.
+/// The files and the image's ID stay the same; the manifest, and so the digest, is another. estargz adds two files to each layer, a
+/// landmark and a table of contents, so the ID is another too; they are taken out again with it. Layers without a place in such a table
+/// (a name that comes twice, or that is not UTF-8) are compressed as a whole, with gzip or zstd.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   image-tool convert :app
   image-tool convert --compress gzip --level 9 --ref app:gzip :app
-  image-tool convert --all-platforms :app")]
+  image-tool convert --compress estargz --ref app:lazy :app
+  image-tool convert --compress zstd:chunked --all-platforms :app")]
 pub(crate) struct Convert {
     /// Image, or - to read its address from standard input.
     address: Operand,
@@ -27,10 +30,15 @@ pub(crate) struct Convert {
     reference: Option<RefName>,
     /// Compression of the layers.
     #[arg(long, value_enum, default_value = "zstd")]
-    compress: Pack,
+    compress: Form,
     /// Compress at this level, gzip from 0 to 9, zstd from 0 to 22, also layers that are compressed so already [default: 6 or 3].
     #[arg(long, value_name = "N", value_hint = ValueHint::Other)]
     level: Option<u8>,
+    /// Cut files into chunks of at most so many bytes, each to be read on its own, for estargz and zstd:chunked [default: 4194304].
+    ///
+    /// zstd:chunked cuts where the content says, after 64 KiB in the mean, so that an image which differs a little shares most chunks.
+    #[arg(long, value_name = "BYTES", value_hint = ValueHint::Other)]
+    chunk_size: Option<u32>,
     /// Use the image for this platform [default: this machine's].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_hint = ValueHint::Other)]
     platform: Option<Platform>,
@@ -44,7 +52,10 @@ pub(crate) struct Convert {
 impl Convert {
     pub(crate) fn run(self) -> Result<()> {
         let address = self.address.address()?;
-        let packing = Packing::new(self.compress.into(), self.level)?;
+        let mut packing = Packing::new(self.compress, self.level)?;
+        if let Some(size) = self.chunk_size {
+            packing = packing.with_chunks_of(size)?;
+        }
         let conversion = Conversion { packing, limits: self.limits.get() };
         let platform = self.platform.unwrap_or_else(Platform::host);
         let make = || -> Result<_> {

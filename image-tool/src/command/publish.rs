@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use image_tool::address::{Address, RefName};
 use image_tool::layer::Compression;
+use image_tool::layer::pack::Format;
 use image_tool::layout::{Image, Writer};
 use image_tool::program::pipe;
 use jiff::Timestamp;
@@ -66,6 +67,31 @@ impl From<Pack> for Compression {
             Pack::None => Self::None,
             Pack::Gzip => Self::Gzip,
             Pack::Zstd => Self::Zstd,
+        }
+    }
+}
+
+/// The form of converted layers.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Form {
+    None,
+    Gzip,
+    Zstd,
+    /// Gzip whose files lazy pullers read one by one (containerd with stargz-snapshotter).
+    Estargz,
+    /// Zstd whose files lazy pullers read one by one (podman, CRI-O).
+    #[value(name = "zstd:chunked")]
+    ZstdChunked,
+}
+
+impl From<Form> for Format {
+    fn from(form: Form) -> Self {
+        match form {
+            Form::None => Compression::None.into(),
+            Form::Gzip => Compression::Gzip.into(),
+            Form::Zstd => Compression::Zstd.into(),
+            Form::Estargz => Self::Estargz,
+            Form::ZstdChunked => Self::ZstdChunked,
         }
     }
 }

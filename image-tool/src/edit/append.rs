@@ -10,7 +10,7 @@ use crate::address::digest::{Digest, Hasher};
 use crate::layer::apply::ENTRIES;
 use crate::layer::entry::{self, Reader};
 use crate::layer::limit::TooManyLayers;
-use crate::layer::pack::Packer;
+use crate::layer::pack::{Packer, SeekableError};
 use crate::layer::{Compression, Decoder, Found, Sniffed};
 use crate::layout::{self, Image, Writer};
 
@@ -47,6 +47,9 @@ pub enum Error {
     /// The layer is not a tar archive.
     #[error(transparent)]
     Archive(#[from] entry::Error),
+    /// The layer has no place in a table of contents.
+    #[error(transparent)]
+    Seekable(SeekableError),
     /// The input is empty.
     #[error("empty input (even a tar archive without files has 1024 bytes)")]
     Empty,
@@ -58,6 +61,17 @@ pub enum Error {
         /// The name of the missing field.
         field: &'static str,
     },
+}
+
+impl From<SeekableError> for Error {
+    fn from(error: SeekableError) -> Self {
+        match error {
+            SeekableError::Archive(error) => Self::Archive(error),
+            SeekableError::TooMany { limit } => Self::TooMany { limit },
+            SeekableError::Layout(error) => Self::Layout(error),
+            other @ SeekableError::Unfit(_) => Self::Seekable(other),
+        }
+    }
 }
 
 /// A new layer.

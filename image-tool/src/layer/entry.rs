@@ -9,6 +9,7 @@
 //! BuildKit use: global headers are skipped, and links and devices have no data whatever their size says. The room knows
 //! only the times of `beneath`.
 
+mod aside;
 mod pax;
 mod read;
 mod whole;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use crate::beneath::Time;
 
+pub(in crate::layer) use self::aside::Aside;
 pub use self::read::Reader;
 pub use self::whole::Whole;
 pub use self::write::Writer;

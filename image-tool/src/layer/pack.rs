@@ -1,74 +1,216 @@
 //! Packing an archive into a blob: compressing it, and hashing both sides.
 //!
-//! Gzip is compressed in blocks of one MiB on all threads and joined as by `pigz`: one member, with a full flush after
-//! each block. The result depends only on the input, not on the number of threads.
+//! [`Packer`] takes the bytes of an archive as they come and compresses them as a whole. The forms that can be read piece by piece
+//! need to know what is in the archive: `seekable` reads it and packs each file on its own. `gzip` and `pool` compress on all threads.
 
-use std::collections::VecDeque;
-use std::io::{self, Write};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+mod gzip;
+mod pool;
+mod seekable;
 
-use flate2::{Compress, FlushCompress, Status};
+use std::fmt;
+use std::io::{self, BufRead, Write};
+use std::ops::RangeInclusive;
+
 use oci_spec::image::Descriptor;
 
 use super::Compression;
+use super::limit::Limits;
 use crate::address::digest::{Digest, Hasher};
 use crate::error::Io;
 use crate::layout::{BlobWriter, Error, Writer};
 
-const BLOCK: usize = 1 << 20;
-/// The usual levels of gzip(1) and zstd(1).
-const GZIP_LEVEL: u8 = 6;
-const ZSTD_LEVEL: u8 = 3;
+pub use self::gzip::Gzip;
+pub use self::seekable::{Error as SeekableError, Packed, TOC_DIGEST, UNCOMPRESSED_SIZE, strip};
 
-/// How an archive is compressed.
+/// The usual level of zstd(1).
+const ZSTD_LEVEL: u8 = 3;
+/// The largest piece of a file that is compressed on its own, as everybody has it who writes eStargz.
+const CHUNK: u32 = 4 << 20;
+/// The sizes that may be asked for: smaller ones would make a table larger than the files, larger ones take memory.
+const CHUNKS: RangeInclusive<u32> = 4096..=64 << 20;
+
+/// The form of a layer's blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// An archive, compressed as a whole.
+    Whole(Compression),
+    /// Gzip of which each file can be read on its own (stargz-snapshotter, docs/estargz.md).
+    Estargz,
+    /// Zstandard of which each file can be read on its own (containers/storage, pkg/chunked).
+    ZstdChunked,
+}
+
+impl Format {
+    /// The form that a descriptor tells: by the media type, and by the annotations that say where the table of contents is.
+    ///
+    /// # Errors
+    /// [`super::Error::MediaType`].
+    pub fn of(descriptor: &Descriptor) -> Result<Self, super::Error> {
+        let has = |key: &str| descriptor.annotations().as_ref().is_some_and(|all| all.contains_key(key));
+        Ok(match Compression::of(descriptor.media_type())? {
+            Compression::Gzip if has(TOC_DIGEST) => Self::Estargz,
+            Compression::Zstd if has(seekable::MANIFEST_CHECKSUM) && has(seekable::MANIFEST_POSITION) => {
+                Self::ZstdChunked
+            }
+            compression => Self::Whole(compression),
+        })
+    }
+
+    /// How its bytes are compressed for whoever does not know of its table of contents.
+    #[must_use]
+    pub fn compression(self) -> Compression {
+        match self {
+            Self::Whole(compression) => compression,
+            Self::Estargz => Compression::Gzip,
+            Self::ZstdChunked => Compression::Zstd,
+        }
+    }
+}
+
+impl From<Compression> for Format {
+    fn from(compression: Compression) -> Self {
+        Self::Whole(compression)
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(compression) => compression.fmt(formatter),
+            Self::Estargz => formatter.write_str("estargz"),
+            Self::ZstdChunked => formatter.write_str("zstd:chunked"),
+        }
+    }
+}
+
+/// How an archive is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packing {
-    compression: Compression,
+    format: Format,
     level: Option<u8>,
+    chunk: Option<u32>,
 }
 
-/// A compression does not have this level.
+/// An archive cannot be packed in this way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{compression} has no level {level}{}", range(*.compression))]
-pub struct NoSuchLevel {
-    compression: Compression,
-    level: u8,
+#[non_exhaustive]
+pub enum Impossible {
+    /// The compression does not have this level.
+    #[error("{format} has no level {level}{}", range(*.format))]
+    Level {
+        /// The form.
+        format: Format,
+        /// The level.
+        level: u8,
+    },
+    /// The form has no chunks.
+    #[error("{format} has no chunks (estargz and zstd:chunked have)")]
+    NoChunks {
+        /// The form.
+        format: Format,
+    },
+    /// The size of chunks is out of range.
+    #[error("chunks of {size} bytes: expected {} to {}", CHUNKS.start(), CHUNKS.end())]
+    Chunk {
+        /// The size.
+        size: u32,
+    },
 }
 
-fn range(compression: Compression) -> String {
-    compression.levels().map_or_else(String::new, |levels| format!(" (it has {} to {})", levels.start(), levels.end()))
+fn range(format: Format) -> String {
+    let levels = format.compression().levels();
+    levels.map_or_else(String::new, |levels| format!(" (it has {} to {})", levels.start(), levels.end()))
 }
 
 impl Packing {
-    /// A compression at this level, or at the usual one: 6 for gzip, 3 for zstd.
+    /// A form at this level, or at the usual one: 6 for gzip and estargz, 3 for zstd and zstd:chunked.
     ///
     /// # Errors
-    /// [`NoSuchLevel`].
-    pub fn new(compression: Compression, level: Option<u8>) -> Result<Self, NoSuchLevel> {
+    /// [`Impossible::Level`].
+    pub fn new(format: impl Into<Format>, level: Option<u8>) -> Result<Self, Impossible> {
+        let format = format.into();
         match level {
-            Some(level) if !compression.levels().is_some_and(|levels| levels.contains(&level)) => {
-                Err(NoSuchLevel { compression, level })
+            Some(level) if !format.compression().levels().is_some_and(|levels| levels.contains(&level)) => {
+                Err(Impossible::Level { format, level })
             }
-            _ => Ok(Self { compression, level }),
+            _ => Ok(Self { format, level, chunk: None }),
         }
     }
 
-    /// Whether a blob of this compression need not be packed anew. At which level it was packed, nobody knows.
+    /// The same with files cut into chunks of at most so many bytes.
+    ///
+    /// # Errors
+    /// [`Impossible::NoChunks`], [`Impossible::Chunk`].
+    pub fn with_chunks_of(self, size: u32) -> Result<Self, Impossible> {
+        match self.format {
+            Format::Whole(_) => Err(Impossible::NoChunks { format: self.format }),
+            _ if !CHUNKS.contains(&size) => Err(Impossible::Chunk { size }),
+            _ => Ok(Self { chunk: Some(size), ..self }),
+        }
+    }
+
+    /// The form.
     #[must_use]
-    pub fn is_met_by(self, compression: Compression) -> bool {
-        self.level.is_none() && self.compression == compression
+    pub fn format(self) -> Format {
+        self.format
+    }
+
+    /// Whether files can be read on their own.
+    #[must_use]
+    pub fn is_seekable(self) -> bool {
+        !matches!(self.format, Format::Whole(_))
+    }
+
+    /// Whether a blob of this form need not be packed anew. At which level it was packed, nobody knows.
+    #[must_use]
+    pub fn is_met_by(self, format: Format) -> bool {
+        self.level.is_none() && self.chunk.is_none() && self.format == format
+    }
+
+    /// The compression as a whole, at the same level: for what has no place in a table of contents.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        Self { format: self.format.compression().into(), chunk: None, ..self }
+    }
+
+    /// Packs an archive in a form in which files can be read on their own. Without `strips`, what is read is kept as it is where the
+    /// form can; with it, the table of contents of another form is left out.
+    ///
+    /// # Errors
+    /// [`SeekableError`].
+    pub fn pack(
+        self,
+        archive: impl BufRead,
+        writer: &Writer,
+        limits: Limits,
+        strips: bool,
+    ) -> Result<Packed, SeekableError> {
+        let most = self.chunk.unwrap_or(CHUNK) as usize;
+        let order = seekable::Order { format: self.format, level: self.level_or_usual(), most, limits, strips };
+        seekable::pack(archive, writer, &order)
+    }
+
+    fn level_or_usual(self) -> u8 {
+        self.level.unwrap_or(match self.format.compression() {
+            Compression::Zstd => ZSTD_LEVEL,
+            Compression::Gzip | Compression::None => gzip::LEVEL,
+        })
+    }
+}
+
+impl From<Format> for Packing {
+    fn from(format: Format) -> Self {
+        Self { format, level: None, chunk: None }
     }
 }
 
 impl From<Compression> for Packing {
     fn from(compression: Compression) -> Self {
-        Self { compression, level: None }
+        Format::from(compression).into()
     }
 }
 
-/// The blob of a layer in the making. Write the archive to it.
+/// The blob of a layer in the making, compressed as a whole. Write the archive to it.
 pub struct Packer {
     hasher: Hasher,
     output: Output,
@@ -82,17 +224,18 @@ enum Output {
 }
 
 impl Packer {
-    /// Starts a blob.
+    /// Starts a blob. A form with a table of contents becomes its compression only: [`Packing::pack`] writes that.
     ///
     /// # Errors
     /// [`Error`].
     pub fn new(writer: &Writer, packing: impl Into<Packing>) -> Result<Self, Error> {
-        let Packing { compression, level } = packing.into();
+        let packing = packing.into();
+        let (compression, level) = (packing.format.compression(), packing.level_or_usual());
         let blob = writer.blob()?;
         let output = match compression {
             Compression::None => Output::Plain(Box::new(blob)),
-            Compression::Gzip => Output::Gzip(Box::new(Gzip::at_level(blob, level.unwrap_or(GZIP_LEVEL)))),
-            Compression::Zstd => match zstd::stream::write::Encoder::new(blob, level.unwrap_or(ZSTD_LEVEL).into()) {
+            Compression::Gzip => Output::Gzip(Box::new(Gzip::at_level(blob, level))),
+            Compression::Zstd => match zstd::stream::write::Encoder::new(blob, level.into()) {
                 Ok(encoder) => Output::Zstd(Box::new(encoder)),
                 Err(source) => {
                     return Err(Io::new("compress", writer.layout().path().join("blobs"), source).into());
@@ -133,193 +276,29 @@ impl Write for Packer {
     }
 }
 
-type Job = (Vec<u8>, bool, SyncSender<Vec<u8>>);
-
-/// A gzip compressor on several threads.
-pub struct Gzip<W: Write> {
-    output: W,
-    level: u8,
-    block: Vec<u8>,
-    crc: flate2::Crc,
-    started: bool,
-    jobs: Option<SyncSender<Job>>,
-    pending: VecDeque<Receiver<Vec<u8>>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-/// RFC 1952: magic, deflate, no flags, no time, no compression hint, and Unix, as everybody writes it.
-const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
-
-impl<W: Write> Gzip<W> {
-    /// Compresses what is written to `output`.
-    pub fn new(output: W) -> Self {
-        Self::at_level(output, GZIP_LEVEL)
-    }
-
-    /// As [`Self::new`], at a level from 0 (not at all) to 9 (small).
-    fn at_level(output: W, level: u8) -> Self {
-        Self {
-            output,
-            level,
-            block: Vec::with_capacity(BLOCK),
-            crc: flate2::Crc::new(),
-            started: false,
-            jobs: None,
-            pending: VecDeque::new(),
-            threads: Vec::new(),
-        }
-    }
-
-    /// Finishes the stream and returns the output.
-    ///
-    /// # Errors
-    /// The error of the output.
-    pub fn finish(mut self) -> io::Result<W> {
-        let last = std::mem::take(&mut self.block);
-        if self.jobs.is_none() {
-            // Small: a thread would cost more than it saves.
-            let bytes = deflate(&last, true, self.level);
-            self.start()?;
-            self.output.write_all(&bytes)?;
-        } else {
-            self.submit(last, true)?;
-            while !self.pending.is_empty() {
-                self.collect()?;
-            }
-        }
-        self.jobs = None;
-        for thread in self.threads.drain(..) {
-            // A panic would show as a missing block.
-            let _ = thread.join();
-        }
-        self.output.write_all(&self.crc.sum().to_le_bytes())?;
-        self.output.write_all(&self.crc.amount().to_le_bytes())?;
-        Ok(self.output)
-    }
-
-    fn start(&mut self) -> io::Result<()> {
-        if !self.started {
-            self.started = true;
-            self.output.write_all(&HEADER)?;
-        }
-        Ok(())
-    }
-
-    fn submit(&mut self, block: Vec<u8>, last: bool) -> io::Result<()> {
-        self.start()?;
-        let count = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-        let level = self.level;
-        let jobs = match &self.jobs {
-            Some(jobs) => jobs,
-            None => {
-                let (sender, receiver) = sync_channel::<Job>(count);
-                let receiver = Arc::new(Mutex::new(receiver));
-                for _ in 0..count {
-                    let receiver = Arc::clone(&receiver);
-                    let work = move || {
-                        while let Some((block, last, result)) = receiver.lock().ok().and_then(|jobs| jobs.recv().ok()) {
-                            // If the stream was abandoned, nobody waits for the result.
-                            let _ = result.send(deflate(&block, last, level));
-                        }
-                    };
-                    self.threads.push(std::thread::Builder::new().name("gzip".into()).spawn(work)?);
-                }
-                self.jobs.insert(sender)
-            }
-        };
-        let (sender, receiver) = sync_channel(1);
-        jobs.send((block, last, sender)).map_err(|_| io::Error::other("the compressing threads have ended"))?;
-        self.pending.push_back(receiver);
-        while self.pending.len() > 2 * count {
-            self.collect()?;
-        }
-        Ok(())
-    }
-
-    fn collect(&mut self) -> io::Result<()> {
-        if let Some(receiver) = self.pending.pop_front() {
-            let bytes = receiver.recv().map_err(|_| io::Error::other("a compressing thread has ended"))?;
-            self.output.write_all(&bytes)?;
-        }
-        Ok(())
-    }
-}
-
-impl<W: Write> Write for Gzip<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // A full block is compressed only when more data comes, so that the last one can be marked as such.
-        if self.block.len() == BLOCK {
-            let block = std::mem::replace(&mut self.block, Vec::with_capacity(BLOCK));
-            self.submit(block, false)?;
-        }
-        let count = bytes.len().min(BLOCK - self.block.len());
-        self.block.extend_from_slice(&bytes[..count]);
-        self.crc.update(&bytes[..count]);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn deflate(block: &[u8], last: bool, level: u8) -> Vec<u8> {
-    let mut compress = Compress::new(flate2::Compression::new(level.into()), false);
-    let flush = if last { FlushCompress::Finish } else { FlushCompress::Sync };
-    let mut bytes = Vec::with_capacity(block.len() / 2 + 64);
-    loop {
-        let done = compress.total_in() as usize;
-        let room = bytes.capacity() - bytes.len();
-        let status = compress.compress_vec(&block[done..], &mut bytes, flush).expect("deflate fails on wrong use only");
-        // A flush is complete if it leaves room in the output.
-        if status == Status::StreamEnd
-            || (!last && compress.total_in() as usize == block.len() && bytes.len() < bytes.capacity() && room > 0)
-        {
-            return bytes;
-        }
-        bytes.reserve(block.len() / 4 + 64);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
     use super::*;
 
     #[test]
-    fn a_compression_has_its_levels() {
-        for (compression, level, is_right) in [
-            (Compression::Gzip, 9, true),
-            (Compression::Gzip, 10, false),
-            (Compression::Gzip, 0, true),
-            (Compression::Zstd, 22, true),
-            (Compression::Zstd, 23, false),
-            (Compression::None, 1, false),
+    fn a_form_has_its_levels_and_chunks() {
+        for (format, level, is_right) in [
+            (Compression::Gzip.into(), 9, true),
+            (Compression::Gzip.into(), 10, false),
+            (Compression::Gzip.into(), 0, true),
+            (Compression::Zstd.into(), 22, true),
+            (Compression::Zstd.into(), 23, false),
+            (Compression::None.into(), 1, false),
+            (Format::Estargz, 9, true),
+            (Format::Estargz, 10, false),
+            (Format::ZstdChunked, 22, true),
         ] {
-            assert_eq!(Packing::new(compression, Some(level)).is_ok(), is_right, "{compression} {level}");
+            assert_eq!(Packing::new(format, Some(level)).is_ok(), is_right, "{format} {level}");
         }
         let said = Packing::new(Compression::Gzip, Some(10)).unwrap_err().to_string();
         assert_eq!(said, "gzip has no level 10 (it has 0 to 9)");
-    }
-
-    #[test]
-    fn gzip_in_blocks_is_one_gzip_member() {
-        let noise = |length: usize| -> Vec<u8> {
-            (0..length as u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 59) as u8).collect()
-        };
-        for length in [0, 1, 1000, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 77] {
-            let bytes = noise(length);
-            let pack = |chunk: usize| {
-                let mut gzip = Gzip::new(Vec::new());
-                bytes.chunks(chunk).for_each(|piece| gzip.write_all(piece).unwrap());
-                gzip.finish().unwrap()
-            };
-            let packed = pack(4096);
-            assert!(packed == pack(BLOCK * 2), "any chunking gives the same bytes: {length}");
-            let mut read = Vec::new();
-            flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut read).unwrap();
-            assert!(read == bytes, "{length}");
-        }
+        let said = |format: Format, size| Packing::from(format).with_chunks_of(size).unwrap_err().to_string();
+        assert_eq!(said(Compression::Zstd.into(), 65_536), "zstd has no chunks (estargz and zstd:chunked have)");
+        assert_eq!(said(Format::Estargz, 1), "chunks of 1 bytes: expected 4096 to 67108864");
     }
 }

@@ -9,14 +9,22 @@ use std::path::Path;
 use oci_spec::image::Descriptor;
 
 use super::Compression;
+use super::pack::{Format, UNCOMPRESSED_SIZE};
+use super::stream::default_limit;
 
 /// The size of the archive in the blob of a layer, for display. It is exact if one program compressed it in one go (for
-/// gzip, below four gigabytes); otherwise it is the size of the blob.
+/// gzip, below four gigabytes), or if an annotation tells it; otherwise it is the size of the blob.
 #[must_use]
 pub fn archive_size(blob: &mut File, descriptor: &Descriptor) -> u64 {
     let size = descriptor.size();
+    let told = descriptor.annotations().as_ref().and_then(|all| all.get(UNCOMPRESSED_SIZE)?.parse().ok());
+    if let Some(told) = told.filter(|told| (0..=default_limit(size)).contains(told)) {
+        return told;
+    }
     match Compression::of(descriptor.media_type()) {
         Ok(Compression::Gzip) => gzip(blob, size).unwrap_or(size),
+        // The first of its many frames tells the size of the first headers.
+        Ok(Compression::Zstd) if Format::of(descriptor).ok() == Some(Format::ZstdChunked) => size,
         Ok(Compression::Zstd) => zstd(blob).unwrap_or(size),
         _ => size,
     }

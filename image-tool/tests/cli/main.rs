@@ -10,6 +10,7 @@ mod examples;
 mod limits;
 mod list;
 mod save;
+mod seekable;
 mod show;
 mod tag;
 mod terminal;

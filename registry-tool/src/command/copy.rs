@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum, ValueHint};
 use image_tool::layer::Compression;
-use image_tool::layer::pack::Packing;
+use image_tool::layer::pack::{self, Packing};
 use image_tool::layout::platform::Platform;
 use image_tool::program::pipe::print_line;
 use image_tool::show::human;
@@ -33,6 +33,7 @@ use super::{Network, block_on, choice};
   registry-tool copy --additional-tag 3 --additional-tag latest alpine:3.20 localhost:5000/alpine:3.20
   registry-tool copy --platform linux/amd64 --platform linux/arm64 alpine localhost:5000/alpine:two
   registry-tool copy --dest-compress-format zstd alpine localhost:5000/alpine:small
+  registry-tool copy --dest-compress-format zstd:chunked alpine localhost:5000/alpine:lazy
   registry-tool copy --dry-run --format v2s2 alpine localhost:5000/alpine")]
 pub(crate) struct Copy {
     /// Name of the image.
@@ -55,10 +56,11 @@ pub(crate) struct Copy {
     format: Option<Dialect>,
     /// Compress the layers anew; the digest of the image is another then.
     ///
-    /// The image is kept in $TMPDIR meanwhile, else in /tmp. Layers that are compressed so already stay as they are.
+    /// The image is kept in $TMPDIR meanwhile, else in /tmp. Layers that are compressed so already stay as they are. estargz and
+    /// zstd:chunked are for lazy pullers; their manifests are OCI's, and estargz adds two files to each layer.
     #[arg(long, value_name = "FORMAT", value_enum, conflicts_with_all = ["referrers", "dry_run"])]
     dest_compress_format: Option<Compress>,
-    /// Compress at this level: gzip from 0 to 9, zstd from 0 to 22 [default: 6 or 3].
+    /// Compress at this level: gzip and estargz from 0 to 9, zstd and zstd:chunked from 0 to 22 [default: 6 or 3].
     #[arg(long, value_name = "N", requires = "dest_compress_format", value_hint = ValueHint::Other)]
     dest_compress_level: Option<u8>,
     /// Write the digest of the copy to this file.
@@ -99,17 +101,24 @@ impl From<Dialect> for Format {
 }
 
 /// How layers are compressed.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Compress {
     Gzip,
     Zstd,
+    /// Gzip whose files lazy pullers read one by one (containerd with stargz-snapshotter).
+    Estargz,
+    /// Zstd whose files lazy pullers read one by one (podman, CRI-O).
+    #[value(name = "zstd:chunked")]
+    ZstdChunked,
 }
 
-impl From<Compress> for Compression {
+impl From<Compress> for pack::Format {
     fn from(compress: Compress) -> Self {
         match compress {
-            Compress::Gzip => Self::Gzip,
-            Compress::Zstd => Self::Zstd,
+            Compress::Gzip => Compression::Gzip.into(),
+            Compress::Zstd => Compression::Zstd.into(),
+            Compress::Estargz => Self::Estargz,
+            Compress::ZstdChunked => Self::ZstdChunked,
         }
     }
 }
@@ -150,7 +159,16 @@ impl Copy {
             return show_rehearsal(&order, rounds, &display);
         }
         let copied = match self.dest_compress_format {
-            Some(compress) => recompressed(&order, Packing::new(compress.into(), self.dest_compress_level)?, rounds)?,
+            Some(compress) => {
+                let packing = Packing::new(compress, self.dest_compress_level)?;
+                if packing.is_seekable() && order.format == Some(Format::V2s2) {
+                    bail!(
+                        "--format v2s2: docker's schema 2 has no annotations, in which {} is described",
+                        packing.format()
+                    );
+                }
+                recompressed(&order, packing, rounds)?
+            }
             None => copied(&block_on(async { Ok(copy(&order, rounds.0, rounds.1).await?) })?),
         };
         if let Some(path) = &self.digestfile {

@@ -6,7 +6,7 @@ use bundle_tool::option::csv;
 use image_tool::address::RefName;
 use image_tool::archive::Format;
 use image_tool::layer::Compression;
-use image_tool::layer::pack::Packing;
+use image_tool::layer::pack::{self, Packing};
 use image_tool::layout::platform::Platform;
 
 /// Reads a value of `--output`: `type=tar,dest=FILE`, or a folder, or `-`.
@@ -102,10 +102,14 @@ impl<'a> Fields<'a> {
     fn layers(&self) -> Result<Option<Layers>> {
         let compression = match self.compression {
             None if self.level.is_none() && !self.force => return Ok(None),
-            None | Some("gzip") => Compression::Gzip,
-            Some("zstd") => Compression::Zstd,
-            Some("uncompressed") => Compression::None,
-            Some(other) => bail!("compression={other}: unknown compression (gzip, zstd, uncompressed)"),
+            None | Some("gzip") => Compression::Gzip.into(),
+            Some("zstd") => Compression::Zstd.into(),
+            Some("uncompressed") => Compression::None.into(),
+            Some("estargz") => pack::Format::Estargz,
+            Some("zstd:chunked") => pack::Format::ZstdChunked,
+            Some(other) => {
+                bail!("compression={other}: unknown compression (gzip, zstd, estargz, zstd:chunked, uncompressed)")
+            }
         };
         let level = |text: &str| text.parse().map_err(|_| anyhow!("compression-level={text}: expected a number"));
         let level = self.level.map(level).transpose()?;
@@ -285,7 +289,10 @@ mod tests {
             ("type=local,dest=o,mode=move", "mode=move: neither copy nor delete"),
             ("type=tar,mode=delete", "type=tar takes no mode="),
             ("type=tar,name=x", "type=tar takes no name="),
-            ("type=image,compression=estargz", "compression=estargz: unknown compression (gzip, zstd, uncompressed)"),
+            (
+                "type=image,compression=nydus",
+                "compression=nydus: unknown compression (gzip, zstd, estargz, zstd:chunked, uncompressed)",
+            ),
             ("type=image,compression-level=10", "gzip has no level 10 (it has 0 to 9)"),
             ("type=oci,compression=zstd,compression-level=x", "compression-level=x: expected a number"),
             ("type=oci,compression=uncompressed,compression-level=1", "plain tar has no level 1"),
@@ -307,13 +314,19 @@ mod tests {
     #[test]
     fn outputs_say_what_an_image_is_like() {
         let form = |text: &str| output(text).unwrap().form;
-        let layers = |compression, level, all| Some(Layers { packing: Packing::new(compression, level).unwrap(), all });
+        let layers =
+            |format: pack::Format, level, all| Some(Layers { packing: Packing::new(format, level).unwrap(), all });
         for (text, expected) in [
             ("type=image", None),
-            ("type=image,compression=gzip", layers(Compression::Gzip, None, false)),
-            ("type=registry,compression=zstd,compression-level=22", layers(Compression::Zstd, Some(22), false)),
-            ("type=oci,dest=a,compression=uncompressed,force-compression=true", layers(Compression::None, None, true)),
-            ("type=oci,compression-level=9,rewrite-timestamp=true", layers(Compression::Gzip, Some(9), false)),
+            ("type=image,compression=gzip", layers(Compression::Gzip.into(), None, false)),
+            ("type=registry,compression=zstd,compression-level=22", layers(Compression::Zstd.into(), Some(22), false)),
+            (
+                "type=oci,dest=a,compression=uncompressed,force-compression=true",
+                layers(Compression::None.into(), None, true),
+            ),
+            ("type=image,compression=estargz,compression-level=9", layers(pack::Format::Estargz, Some(9), false)),
+            ("type=oci,compression=zstd:chunked", layers(pack::Format::ZstdChunked, None, false)),
+            ("type=oci,compression-level=9,rewrite-timestamp=true", layers(Compression::Gzip.into(), Some(9), false)),
         ] {
             assert_eq!(form(text).layers, expected, "{text}");
         }

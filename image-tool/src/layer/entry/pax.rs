@@ -14,6 +14,10 @@ pub(super) struct Extended {
     pub(super) uid: Option<u64>,
     pub(super) gid: Option<u64>,
     pub(super) modified: Option<Time>,
+    pub(super) accessed: Option<Time>,
+    pub(super) changed: Option<Time>,
+    pub(super) user: Option<Vec<u8>>,
+    pub(super) group: Option<Vec<u8>>,
     pub(super) xattrs: Vec<(OsString, Vec<u8>)>,
     pub(super) sparse_name: Option<Vec<u8>>,
     pub(super) sparse_size: Option<u64>,
@@ -94,6 +98,11 @@ pub(super) fn pax(mut bytes: &[u8], extended: &mut Extended) -> Result<(), &'sta
             b"uid" => extended.uid = numeral()?,
             b"gid" => extended.gid = numeral()?,
             b"mtime" => extended.modified = if value.is_empty() { None } else { Some(time(value).ok_or(BAD)?) },
+            // No file is made from these: one that cannot be read is as good as none.
+            b"atime" => extended.accessed = time(value),
+            b"ctime" => extended.changed = time(value),
+            b"uname" => extended.user = text(),
+            b"gname" => extended.group = text(),
             b"GNU.sparse.name" => extended.sparse_name = text(),
             b"GNU.sparse.size" | b"GNU.sparse.realsize" => {
                 extended.sparse = true;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use tar::Header;
 
+use super::aside::Aside;
 use super::pax::{Extended, decimal, number, pax, until_nul};
 use super::{BLOCK, EXTENDED, Entry, Error, Kind};
 use crate::beneath::Time;
@@ -21,18 +22,29 @@ pub struct Reader<R> {
     data: u64,
     padding: u64,
     ended: bool,
+    aside: Aside,
 }
 
 impl<R: BufRead> Reader<R> {
     /// Reads the archive in `inner`.
     pub fn new(inner: R) -> Self {
-        Self { inner, offset: 0, data: 0, padding: 0, ended: false }
+        Self { inner, offset: 0, data: 0, padding: 0, ended: false, aside: Aside::default() }
     }
 
     /// How many bytes of the archive have been read.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// The inner stream, between two calls.
+    pub(in crate::layer) fn inner_mut(&mut self) -> &mut R {
+        &mut self.inner
+    }
+
+    /// What the header of the last entry says beside the entry.
+    pub(in crate::layer) fn aside(&self) -> &Aside {
+        &self.aside
     }
 
     /// The inner stream. After the last entry, it contains the padding of the archive.
@@ -84,19 +96,23 @@ impl<R: BufRead> Reader<R> {
                     }
                     b'L' => extended.path = Some(until_nul(&bytes).to_vec()),
                     b'K' => extended.link = Some(until_nul(&bytes).to_vec()),
-                    _ => {}
+                    _ => self.aside.has_skipped = true,
                 }
                 continue;
             }
             match self.entry(header, extended)? {
                 Some(entry) => return Ok(Some(entry)),
-                None => extended = Extended::default(),
+                None => {
+                    self.aside.has_skipped = true;
+                    extended = Extended::default();
+                }
             }
         }
         Ok(None)
     }
 
     fn entry(&mut self, header: &Header, mut extended: Extended) -> Result<Option<Entry>, Error> {
+        self.aside.take(header, &mut extended);
         let sparse_name = extended.sparse_name.take().filter(|_| extended.sparse);
         let path = sparse_name
             .or(extended.path.take())

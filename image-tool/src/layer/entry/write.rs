@@ -107,6 +107,11 @@ impl<W: Write> Writer<W> {
         self.write_all(bytes)
     }
 
+    /// What has been written, without an end.
+    pub(in crate::layer) fn into_inner(self) -> W {
+        self.inner
+    }
+
     fn end_data(&mut self) -> io::Result<()> {
         if self.data > 0 {
             let message = format!("{} bytes of a file are missing", self.data);
