@@ -171,7 +171,7 @@ impl Lookaside {
         let scopes = scopes(reference);
         let sections = scopes.iter().filter_map(|scope| self.scopes.get(scope)).chain(&self.everywhere);
         let mut places = sections.filter_map(|section| section.place(is_written));
-        places.next().map_or_else(|| Ok(Store::Folder(usual())), |place| store(place))
+        places.next().map_or_else(|| Ok(Store::Folder(usual())), store)
     }
 }
 
