@@ -402,7 +402,7 @@ fn a_log_holds_what_was_asked_for_beside_each_line() {
     let said = work.sh("docker wait none1 >/dev/null; docker logs none1").fails(1);
     assert_eq!(said, "Error response from daemon: configured logging driver does not support reading\n");
     let said = work.sh("docker run --rm --network none --oom-kill-disable busybox true 2>&1").ok();
-    assert!(said.contains("OOM killer is disabled"), "{said}");
+    assert!(said.contains("WARNING: OOM killer is disabled"), "{said}");
     work.sh("docker rm log none1").ok();
 }
 

@@ -7,6 +7,7 @@ use bundle_tool::option::environment;
 use bundle_tool::option::keys::Keys;
 use clap::{ArgAction, ValueHint};
 use image_tool::program::caller::caller;
+use image_tool::program::pflag::Unread;
 use image_tool::program::pipe;
 
 use super::{About as _, Rejected, candidates, shell};
@@ -27,7 +28,7 @@ pub(crate) struct Exec {
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     detach: bool,
     /// Override the key sequence for detaching from the container.
-    #[arg(long, value_name = "KEYS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "KEYS", allow_hyphen_values = true, value_parser = keys)]
     detach_keys: Option<Keys>,
     /// Set an environment variable; NAME alone takes the caller's value; may be repeated.
     #[arg(short, long, value_name = "NAME[=VALUE]", allow_hyphen_values = true)]
@@ -91,4 +92,9 @@ impl Exec {
         ]);
         pipe::print_exactly(answer)
     }
+}
+
+/// The detach keys, which docker's client hands on.
+fn keys(text: &str) -> Result<Keys, Unread> {
+    text.parse().map_err(|error| Unread(format!("Invalid escape keys ({text}) provided: {error}")))
 }
