@@ -17,6 +17,7 @@ use image_tool::program::pipe;
 use image_tool::program::{Tool, say};
 
 mod candidates;
+mod client;
 mod commit;
 mod context;
 mod cp;

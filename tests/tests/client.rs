@@ -117,6 +117,21 @@ fn detach_keys_are_not_for_the_container_and_end_run_and_start_in_silence() {
     detach(&["run", "-it", "--network", "none", "--name", "w11c1", "bb:1", "cat"]);
     work.sh("docker kill w11c1").ok();
     detach(&["start", "-ai", "w11c1"]);
+    // The user's own keys for all containers.
+    work.write(".docker/config.json", r#"{"detachKeys": "ctrl-t,ctrl-t"}"#);
+    for words in [&["attach", "w11c1"][..], &["exec", "-it", "w11c1", "cat"]] {
+        let mut command = work.command("docker");
+        command.args(words);
+        let mut terminal = Pty::spawn(&command);
+        terminal.send("typed\n");
+        terminal.expect("typed\r\ntyped\r\n");
+        terminal.send("\x14\x14");
+        assert_eq!(terminal.finish().1.code(), Some(1), "{words:?}");
+    }
+    work.write(".docker/config.json", "{");
+    let said = work.sh("docker exec w11c1 true 2>&1").ok();
+    assert!(said.starts_with("WARNING: Error loading config file: ") && said.lines().count() == 1, "{said}");
+    work.sh("rm -r .docker").ok();
     assert_eq!(work.sh("docker logs w11c1 | tr -d '\r' | uniq").ok(), "typed\n");
     // What begins like the keys reaches the container with what follows.
     let mut command = work.command("docker");

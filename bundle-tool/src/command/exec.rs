@@ -10,7 +10,7 @@ use image_tool::program::caller::caller;
 use image_tool::program::pflag::Unread;
 use image_tool::program::pipe;
 
-use super::{About as _, Rejected, candidates, shell};
+use super::{About as _, Rejected, candidates, client, shell};
 
 /// Describe a further program for a container, as docker exec does.
 ///
@@ -80,6 +80,11 @@ impl Exec {
         // docker's status for a program that cannot be started.
         let process =
             exec::process(&bundle, &wish).about(&self.container).map_err(|error| Rejected::new(error, 126))?;
+        let chosen = || client::detach_keys().filter(|_| caller().is_some());
+        let detach_keys = match self.detach_keys {
+            Some(own) => own,
+            None => chosen().as_deref().map(keys).transpose()?.unwrap_or_default(),
+        };
         let yes = |on: bool| if on { "true" } else { "" };
         let name = bundle.runtime_id();
         let answer = shell::assignments(&[
@@ -87,7 +92,7 @@ impl Exec {
             ("detach", yes(self.detach)),
             ("interactive", yes(self.interactive)),
             ("tty", yes(self.tty)),
-            ("detach_keys", self.detach_keys.as_ref().map_or("", Keys::as_str)),
+            ("detach_keys", detach_keys.as_str()),
             ("process", &process.to_string()),
         ]);
         pipe::print_exactly(answer)

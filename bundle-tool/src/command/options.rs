@@ -128,6 +128,9 @@ impl Options {
     /// default layout, and not an address.
     pub(crate) fn request(mut self, home: &Home, docker: bool) -> anyhow::Result<(Request, Vec<String>)> {
         let mut notes = Vec::new();
+        if docker {
+            self.running.take_chosen_keys()?;
+        }
         let address = match self.operands.remove(0) {
             text if docker => named(&text)?,
             dash if dash == "-" => pipe::first_line(rustix::stdio::stdin())?,

@@ -14,6 +14,7 @@ use clap::{ArgAction, ValueHint};
 use image_tool::program::pflag::Unread;
 
 use super::{candidates, refuse};
+use crate::command::client;
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Life cycle")]
@@ -131,6 +132,14 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Takes the keys that the user has chosen for all containers, if the command line has none.
+    pub(super) fn take_chosen_keys(&mut self) -> anyhow::Result<()> {
+        if self.detach_keys.is_none() {
+            self.detach_keys = client::detach_keys().as_deref().map(keys).transpose()?;
+        }
+        Ok(())
+    }
+
     pub(super) fn annotations(&self) -> anyhow::Result<Vec<(String, String)>> {
         if !self.disable_content_trust {
             return refuse(
