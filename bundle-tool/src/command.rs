@@ -11,12 +11,13 @@ use bundle_tool::option::Refused;
 use bundle_tool::{config, container, describe};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use image_tool::address::home::Home;
-use image_tool::program::Tool;
 use image_tool::program::caller;
 use image_tool::program::document::Document;
 use image_tool::program::pipe;
+use image_tool::program::{Tool, say};
 
 mod candidates;
+mod client;
 mod commit;
 mod context;
 mod cp;
@@ -25,6 +26,7 @@ mod delete;
 mod df;
 mod diff;
 mod docker;
+pub(crate) mod dockers;
 mod events;
 mod exec;
 mod export;
@@ -198,6 +200,14 @@ pub(crate) fn named(home: &Home, word: &str) -> String {
 /// Tells people something that is not an error.
 pub(crate) fn note(text: &str) {
     TOOL.say(text);
+}
+
+/// Tells people what they do not get as they asked for it, in the form in which docker tells what its daemon warns of.
+pub(crate) fn warn(text: &str) {
+    match caller::caller() {
+        Some(_) => say(&format!("WARNING: {text}")),
+        None => TOOL.say(text),
+    }
 }
 
 /// The words of this process's command line after that of the command.

@@ -13,7 +13,7 @@ pub mod hook;
 mod host;
 mod joined;
 mod layers;
-mod link;
+pub(crate) mod link;
 mod mount_point;
 mod networks;
 mod preparation;

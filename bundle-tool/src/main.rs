@@ -11,7 +11,7 @@ use crate::command::{Arguments, TOOL};
 fn main() -> ExitCode {
     let run = |arguments: Arguments| {
         program::log(arguments.verbose);
-        arguments.command.run()
+        arguments.command.run().map_err(command::dockers::words)
     };
     let arguments = program::parse::<Arguments>(std::env::args_os());
     if let Some(status) = arguments.as_ref().err().and_then(command::miscounted) {

@@ -188,7 +188,9 @@ pub(crate) fn run() -> Result<u8, Failure> {
         Command::Create(command) => Ok(command.run(&global)?),
         Command::Delete(command) => done(command.run(&global)),
         Command::Events(command) => done(command.run(&global)),
-        Command::Exec(command) if command.is_client() => as_docker(command.run(&global), exec::docker_status),
+        Command::Exec(command) if command.is_client() => {
+            as_docker(command.run(&global).map_err(exec::in_dockers_words), exec::docker_status)
+        }
         Command::Exec(command) => command.run(&global).map_err(|error| Failure { error, status: 255, ours: false }),
         Command::Features(command) => done(command.run()),
         Command::Healthcheck(command) => command.run(&global).map_err(Failure::ours),

@@ -26,6 +26,11 @@ fn main() -> ExitCode {
                 kernel::log::bare(&error.to_string());
                 return ExitCode::from(failure.status);
             }
+            if failure.error.is::<supervise::client::Escaped>() {
+                // docker's words, as they are.
+                kernel::log::bare(&supervise::client::Escaped.to_string());
+                return ExitCode::from(failure.status);
+            }
             if !failure.error.is::<command::StdoutClosed>() {
                 if failure.ours {
                     kernel::log::ours(&format!("{:#}", failure.error));

@@ -8,6 +8,7 @@ pub(crate) mod attach;
 pub(crate) mod client;
 pub(crate) mod foreground;
 pub(crate) mod journal;
+pub(crate) mod keys;
 pub(crate) mod logs;
 pub(crate) mod monitor;
 pub(crate) mod record;

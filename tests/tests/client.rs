@@ -57,8 +57,8 @@ fn exec_needs_a_container_that_runs_and_its_detach_keys_leave_the_program() {
     let mut terminal = Pty::spawn(&command);
     terminal.expect("begun\r\n");
     terminal.send("xy\x18x\x18y");
-    let (_, status) = terminal.finish();
-    assert!(status.success(), "{status}");
+    let (text, status) = terminal.finish();
+    assert!(text.ends_with("read escape sequence\r\n") && status.code() == Some(1), "{text:?} {status}");
     work.sh("docker exec w9c1 touch /go").ok();
     // It still has its terminal, and its end is recorded.
     work.sh("timeout 60 sh -c 'until docker exec w9c1 [ -e /done ]; do sleep 0.1; done'").ok();
@@ -86,14 +86,145 @@ fn detach_keys_leave_a_container_running() {
         terminal.send("echo $((6 * 7))\n");
         terminal.expect("42");
         terminal.send(keys);
-        let (_, status) = terminal.finish();
-        assert!(status.success(), "{options:?}: {status}");
+        let (text, status) = terminal.finish();
+        let told = text.ends_with("read escape sequence\r\n") && status.code() == Some(1);
+        assert!(told, "{options:?}: {text:?} {status}");
     };
     attach(&[], "\x10\x11");
-    attach(&["--detach-keys", "ctrl-x,y"], "x\x18y");
+    attach(&["--detach-keys", "ctrl-x,y"], "\x18y");
     attach(&["--detach-keys=a"], "a");
     assert_eq!(work.sh("docker inspect -f '{{.State.Running}}' w10c1").ok(), "true\n");
     work.sh("docker rm -f w10c1").ok();
+}
+
+#[test]
+fn detach_keys_are_not_for_the_container_and_end_run_and_start_in_silence() {
+    let work = work();
+    let detach = |words: &[&str]| {
+        let mut command = work.command("docker");
+        command.args(words);
+        let mut terminal = Pty::spawn(&command);
+        terminal.send("typed\n");
+        terminal.expect("typed\r\ntyped\r\n");
+        // One after the other, as a person presses them.
+        terminal.send("\x10");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        terminal.send("\x11");
+        let (text, status) = terminal.finish();
+        assert!(!text.contains("^P") && !text.contains("escape"), "{words:?}: {text}");
+        assert_eq!(status.code(), Some(0), "{words:?}");
+    };
+    detach(&["run", "-it", "--network", "none", "--name", "w11c1", "bb:1", "cat"]);
+    work.sh("docker kill w11c1").ok();
+    detach(&["start", "-ai", "w11c1"]);
+    // The user's own keys for all containers.
+    work.write(".docker/config.json", r#"{"detachKeys": "ctrl-t,ctrl-t"}"#);
+    for words in [&["attach", "w11c1"][..], &["exec", "-it", "w11c1", "cat"]] {
+        let mut command = work.command("docker");
+        command.args(words);
+        let mut terminal = Pty::spawn(&command);
+        terminal.send("typed\n");
+        terminal.expect("typed\r\ntyped\r\n");
+        terminal.send("\x14\x14");
+        assert_eq!(terminal.finish().1.code(), Some(1), "{words:?}");
+    }
+    work.write(".docker/config.json", "{");
+    let said = work.sh("docker exec w11c1 true 2>&1").ok();
+    assert!(said.starts_with("WARNING: Error loading config file: ") && said.lines().count() == 1, "{said}");
+    work.sh("rm -r .docker").ok();
+    assert_eq!(work.sh("docker logs w11c1 | tr -d '\r' | uniq").ok(), "typed\n");
+    // What begins like the keys reaches the container with what follows.
+    let mut command = work.command("docker");
+    command.args(["attach", "w11c1"]);
+    let mut terminal = Pty::spawn(&command);
+    terminal.send("\x10x\n");
+    terminal.expect("\x10x\r\n");
+    terminal.send("\x10\x11");
+    assert_eq!(terminal.finish().1.code(), Some(1));
+    work.sh("docker rm -f w11c1").ok();
+}
+
+#[test]
+fn a_client_that_does_not_pass_signals_on_ends_by_them() {
+    let work = work();
+    let client = "docker run --sig-proxy=false --network none --name w12c1 bb:1 sleep 600 & \
+        until docker exec w12c1 true 2>/dev/null; do sleep 0.1; done; kill -TERM $!; wait $!; echo $?";
+    assert_eq!(work.sh(client).ok(), "143\n");
+    let attached = "docker attach --sig-proxy=false w12c1 & sleep 0.5; kill -HUP $!; wait $!; echo $?";
+    assert_eq!(work.sh(attached).ok(), "129\n");
+    assert_eq!(work.sh("docker inspect -f '{{.State.Running}}' w12c1; docker rm -f w12c1").ok(), "true\nw12c1\n");
+}
+
+#[test]
+fn an_error_of_exec_has_the_words_that_programs_look_for() {
+    let work = work();
+    work.sh("docker run -d --network none --name w13c1 bb:1 sleep 600").ok();
+    let said = work.sh("docker exec w13c1 nosuch").fails(126);
+    let words = "OCI runtime exec failed: exec failed: unable to start container process: exec: \"nosuch\": executable file not found in $PATH";
+    assert_eq!(said.trim_end(), words);
+    let said = work.sh("docker exec -u nosuch w13c1 true").fails(126);
+    assert!(said.contains("unable to find user nosuch: no matching entries in passwd file"), "{said}");
+    let id = work.sh("docker pause w13c1 >/dev/null; docker inspect -f '{{.Id}}' w13c1").ok();
+    let paused =
+        format!("Error response from daemon: Container {} is paused, unpause the container before exec\n", id.trim());
+    assert_eq!(both(&work, "docker exec w13c1 true"), (String::new(), paused, 1));
+    work.sh("docker rm -f w13c1").ok();
+}
+
+#[test]
+fn what_cannot_be_done_now_is_told_in_the_words_that_programs_look_for() {
+    let work = work();
+    let id = work.sh("docker create --network none --name w14c1 -v w14v1:/x bb:1 nosuch").ok();
+    let id = id.trim();
+    let conflict = format!(
+        "Error response from daemon: Conflict. The container name \"/w14c1\" is already in use by container \"{id}\". \
+         You have to remove (or rename) that container to be able to reuse that name.\n"
+    );
+    let help = "See 'docker run --help'.\n";
+    work.sh("docker create --network none --name w14c2 bb:1 true").ok();
+    let lacks = "OCI runtime create failed: unable to start container process: error during container init: \
+        exec: \"nosuch\": executable file not found in $PATH\n";
+    for (line, status, said) in [
+        ("create --network none --name w14c1 bb:1 true", 1, conflict.clone()),
+        ("run --network none --name w14c1 bb:1 true", 125, format!("docker: {conflict}{help}")),
+        ("rename w14c2 w14c1", 1, conflict),
+        (
+            "rename w14c1 w14c1",
+            1,
+            "Error response from daemon: Renaming a container with the same name as its current name\n".into(),
+        ),
+        ("volume rm w14v1", 1, format!("Error response from daemon: remove w14v1: volume is in use - [{id}]\n")),
+        ("attach w14c1", 1, "You cannot attach to a stopped container, start it first\n".into()),
+        ("start w14c1", 1, format!("Error response from daemon: {lacks}")),
+        ("start -a w14c1", 1, format!("Error response from daemon: {lacks}")),
+        ("run --rm --network none bb:1 nosuch", 127, format!("docker: Error response from daemon: {lacks}")),
+    ] {
+        assert_eq!(both(&work, &format!("docker {line}")), (String::new(), said, status), "{line}");
+    }
+    work.sh("docker rm w14c1 w14c2 && docker volume rm w14v1").ok();
+}
+
+#[test]
+fn what_this_kernel_cannot_limit_is_discarded_with_dockers_warning() {
+    let work = work();
+    let run = "docker run --rm --network none --kernel-memory 50m bb:1 echo ran";
+    let warning = "WARNING: Specifying a kernel memory limit is deprecated and will be removed in a future release.\n\
+        WARNING: Your kernel does not support kernel memory limit capabilities or the cgroup is not mounted. Limitation discarded.\n";
+    assert_eq!(both(&work, run), ("ran\n".into(), warning.into(), 0));
+    // A weight is written where the kernel has one, for whatever device may have bfq.
+    let weight = "docker run --rm --network none --blkio-weight 300 bb:1 sh -c 'cat /sys/fs/cgroup/blkio/blkio*.weight 2>/dev/null'";
+    let (given, said, _) = both(&work, weight);
+    assert!(
+        given == "300\n"
+            || said.contains("Weight discarded.")
+            || std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+        "{given} {said}"
+    );
+    let (_, said, status) = both(&work, "docker run --rm --network none --detach-keys 'ctrl-?' bb:1 true");
+    assert!(
+        said.starts_with("Error response from daemon: Invalid detach keys (ctrl-?) provided") && status == 1,
+        "{said}"
+    );
 }
 
 #[test]

@@ -117,6 +117,14 @@ fn a_build_is_named_and_told_as_docker_does() {
     let told = work.sh("docker build -t app:4 app 2>&1").ok();
     assert!(told.contains(" naming to docker.io/library/app:4 done\n"), "{told}");
     assert!(told.contains("\n 1 warning found (docker build --check shows the lines):\n"), "{told}");
+    // What the builder before BuildKit ends with, from which older programs read the ID.
+    let told = work.sh("DOCKER_BUILDKIT=0 docker build -t app:5 -t localhost:5000/app app").ok();
+    let id5 = work.sh("docker inspect --format '{{.Id}}' app:5").ok();
+    let digits = &id5["sha256:".len()..][..12];
+    let expected = format!(
+        "Successfully built {digits}\nSuccessfully tagged app:5\nSuccessfully tagged localhost:5000/app:latest\n"
+    );
+    assert_eq!(told, expected);
     let names = work.sh("docker build --progress quiet -o - app | tar -t").ok();
     assert!(names.lines().any(|name| name.ends_with("bin/busybox") || name.ends_with("bin/sh")), "{names}");
     assert!(work.sh("docker build --call=targets app").ok().starts_with("TARGET"));
@@ -402,7 +410,7 @@ fn a_log_holds_what_was_asked_for_beside_each_line() {
     let said = work.sh("docker wait none1 >/dev/null; docker logs none1").fails(1);
     assert_eq!(said, "Error response from daemon: configured logging driver does not support reading\n");
     let said = work.sh("docker run --rm --network none --oom-kill-disable busybox true 2>&1").ok();
-    assert!(said.contains("OOM killer is disabled"), "{said}");
+    assert!(said.contains("WARNING: OOM killer is disabled"), "{said}");
     work.sh("docker rm log none1").ok();
 }
 

@@ -200,6 +200,42 @@ ls /run/bundle-tool
 }
 
 #[test]
+fn a_link_of_the_default_network_leads_to_its_container_whatever_that_is_called() {
+    let work = Workdir::new();
+    let script = r#"
+docker run -d --name db bb sleep 600 >/dev/null
+docker run -d --name app --link db:store bb sleep 600 >/dev/null
+docker network create shop >/dev/null
+docker run -d --name far --network shop bb sleep 600 >/dev/null
+docker run -d --name near --network shop --link far:store bb sleep 600 >/dev/null
+look() { says "$1" "$(reaches app store) $(reaches app db) $(reaches app data) $(docker inspect -f '{{.HostConfig.Links}}' app)"; }
+look first
+docker rename db data
+look renamed
+docker run -d --name other bb sleep 600 >/dev/null
+docker stop -t 0 data >/dev/null
+says stopped "$(reaches app store)"
+docker run -d --name db bb sleep 600 >/dev/null
+says namesake "$(reaches app store)"
+docker start data >/dev/null
+look restarted
+docker restart -t 0 app >/dev/null
+look again
+# On a network of its own a link is another name for a name, as in docker.
+says own "$(reaches near store) $(docker inspect -f '{{.HostConfig.Links}} {{.NetworkSettings.Networks.shop.Links}}' near)"
+docker rename far gone
+says own "$(reaches near store)"
+docker rm -f data app db other near gone >/dev/null
+"#;
+    let links = "[/data:/app/store]";
+    let expected = format!(
+        "first: yes yes no [/db:/app/store]\nrenamed: yes no yes {links}\nstopped: no\nnamesake: no\n\
+         restarted: yes no yes {links}\nagain: yes no yes {links}\nown: yes [] [far:store]\nown: no\n"
+    );
+    assert_eq!(on_a_host(&work, script).ok(), expected);
+}
+
+#[test]
 fn a_network_is_known_by_the_id_that_docker_prints() {
     let work = Workdir::new();
     let script = r#"

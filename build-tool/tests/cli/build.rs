@@ -88,7 +88,7 @@ fn errors_name_the_line_and_the_way_out() {
         ),
         (
             "FROM base\nCOPY --chown=nobody present.txt /\n",
-            "Dockerfile:2: COPY --chown=nobody present.txt /: owner nobody: no user nobody in the image's /etc/passwd",
+            "Dockerfile:2: COPY --chown=nobody present.txt /: owner nobody: unable to find user nobody: no matching entries in passwd file",
         ),
         (
             "FROM base\nCOPY present.txt /etc/passwd/x\n",

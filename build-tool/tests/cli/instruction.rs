@@ -85,5 +85,5 @@ fn a_working_directory_may_be_for_a_user_that_is_not_known_yet() {
     let owner = |number: usize, name: &str| (entry(&layers[number], name).uid, entry(&layers[number], name).gid);
     assert_eq!((owner(0, "early"), owner(2, "late")), ((0, 0), (1000, 1001)));
     work.build("FROM scratch\nCOPY --chown=app passwd /etc/\n")
-        .fails("Dockerfile:2: COPY --chown=app passwd /etc/: owner app: no user app in the image's /etc/passwd");
+        .fails("Dockerfile:2: COPY --chown=app passwd /etc/: owner app: unable to find user app: no matching entries in passwd file");
 }

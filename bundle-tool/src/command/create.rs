@@ -14,7 +14,7 @@ use image_tool::program::{caller, pipe};
 
 use super::options::Options;
 use super::pull::{self, Pulling, When};
-use super::{Rejected, note, shell, typed};
+use super::{Rejected, shell, typed, warn};
 
 /// Create a bundle from an image and print its path.
 ///
@@ -58,7 +58,7 @@ impl Create {
         request.annotations.insert(annotation::ARGUMENTS.into(), arguments());
         request.limits = self.limits.get();
         let made = make(&home, &request, Pulling { when: pull, quiet: self.quiet, limits: self.limits })?;
-        notes.iter().chain(&made.notes).for_each(|text| note(text));
+        notes.iter().chain(&made.notes).for_each(|text| warn(text));
         if self.shell {
             return pipe::print_exactly(shell::container(&Bundle::open(&made.bundle)?));
         }

@@ -25,7 +25,7 @@ use self::answer::Answer;
 use self::line::{Line, Wrong};
 use self::name::Name;
 use self::table::Usage;
-use super::is_dockers_name;
+use super::{client, is_dockers_name};
 
 /// Read a docker command line and print it as assignments of shell variables.
 ///
@@ -119,6 +119,12 @@ fn read(words: &[OsString]) -> Result<Answer, Wrong> {
     name::MEANINGLESS.iter().filter(|(command, _)| *command == path).for_each(|(_, option)| {
         line.values.remove(option);
     });
+    if usage.flags.iter().any(|flag| flag.long == "detach-keys")
+        && line.value("detach-keys").is_empty()
+        && let Some(keys) = client::detach_keys()
+    {
+        line.values.insert("detach-keys", vec![keys.into()]);
+    }
     if path.ends_with("build") {
         for tag in line.values.get_mut("tag").into_iter().flatten() {
             *tag = new_name(tag)?;

@@ -7,9 +7,10 @@ use bundle_tool::option::environment;
 use bundle_tool::option::keys::Keys;
 use clap::{ArgAction, ValueHint};
 use image_tool::program::caller::caller;
+use image_tool::program::pflag::Unread;
 use image_tool::program::pipe;
 
-use super::{About as _, Rejected, candidates, shell};
+use super::{About as _, Rejected, candidates, client, shell};
 
 /// Describe a further program for a container, as docker exec does.
 ///
@@ -27,7 +28,7 @@ pub(crate) struct Exec {
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     detach: bool,
     /// Override the key sequence for detaching from the container.
-    #[arg(long, value_name = "KEYS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "KEYS", allow_hyphen_values = true, value_parser = keys)]
     detach_keys: Option<Keys>,
     /// Set an environment variable; NAME alone takes the caller's value; may be repeated.
     #[arg(short, long, value_name = "NAME[=VALUE]", allow_hyphen_values = true)]
@@ -79,6 +80,11 @@ impl Exec {
         // docker's status for a program that cannot be started.
         let process =
             exec::process(&bundle, &wish).about(&self.container).map_err(|error| Rejected::new(error, 126))?;
+        let chosen = || client::detach_keys().filter(|_| caller().is_some());
+        let detach_keys = match self.detach_keys {
+            Some(own) => own,
+            None => chosen().as_deref().map(keys).transpose()?.unwrap_or_default(),
+        };
         let yes = |on: bool| if on { "true" } else { "" };
         let name = bundle.runtime_id();
         let answer = shell::assignments(&[
@@ -86,9 +92,14 @@ impl Exec {
             ("detach", yes(self.detach)),
             ("interactive", yes(self.interactive)),
             ("tty", yes(self.tty)),
-            ("detach_keys", self.detach_keys.as_ref().map_or("", Keys::as_str)),
+            ("detach_keys", detach_keys.as_str()),
             ("process", &process.to_string()),
         ]);
         pipe::print_exactly(answer)
     }
+}
+
+/// The detach keys, which docker's client hands on.
+fn keys(text: &str) -> Result<Keys, Unread> {
+    text.parse().map_err(|error| Unread(format!("Invalid escape keys ({text}) provided: {error}")))
 }

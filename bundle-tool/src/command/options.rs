@@ -20,6 +20,7 @@ use bundle_tool::network::Mode;
 use bundle_tool::network::files::Dns;
 use bundle_tool::option::Refused;
 use bundle_tool::option::environment;
+use bundle_tool::option::limit::{Host, Limits};
 use bundle_tool::rootfs;
 use clap::{ArgAction, ValueHint};
 use image_tool::address::home::Home;
@@ -127,6 +128,9 @@ impl Options {
     /// default layout, and not an address.
     pub(crate) fn request(mut self, home: &Home, docker: bool) -> anyhow::Result<(Request, Vec<String>)> {
         let mut notes = Vec::new();
+        if docker {
+            self.running.take_chosen_keys()?;
+        }
         let address = match self.operands.remove(0) {
             text if docker => named(&text)?,
             dash if dash == "-" => pipe::first_line(rustix::stdio::stdin())?,
@@ -135,7 +139,9 @@ impl Options {
         let address: Address = address.parse().with_context(|| address.clone())?;
         let base = std::env::current_dir().context("current directory")?;
         let (mode, shared, network) = self.network.space(home)?;
-        let mut options = self.settings(home, network)?;
+        let mut limits = self.limits.limits();
+        notes.extend(limits.discard(&Host::detect()).into_iter().map(str::to_owned));
+        let mut options = self.settings(home, network, limits)?;
         options.cgroup_parent = options.cgroup_parent.filter(|parent| !parent.is_empty());
         // Where docker's containers are. The runtime's own choice would be the name, at the top of the host's control groups.
         if docker && options.cgroup_parent.is_none() && rootfs::is_root_of_host() {
@@ -144,7 +150,6 @@ impl Options {
         if self.files.shm_size.is_some() && options.ipc != (Ipc::Private { shm: true }) {
             notes.push("--shm-size is ignored: /dev/shm is not the container's own".into());
         }
-        notes.extend(self.limits.warning().map(str::to_owned));
         let attachments = self.files.attachments(home, &base)?;
         let joins = self.joins(home);
         let request = Request {
@@ -195,7 +200,7 @@ impl Options {
     }
 
     /// The options that config.json alone is made from.
-    fn settings(&self, home: &Home, network: config::Namespace) -> anyhow::Result<config::Options> {
+    fn settings(&self, home: &Home, network: config::Namespace, limits: Limits) -> anyhow::Result<config::Options> {
         Ok(config::Options {
             entrypoint: self.program.entrypoint.clone(),
             command: self.operands.clone(),
@@ -207,7 +212,7 @@ impl Options {
             tty: self.program.tty,
             readonly: self.files.read_only,
             init: self.program.init,
-            limits: self.limits.limits(),
+            limits,
             shm_size: self.files.shm()?,
             privileged: self.security.privileged,
             cap_add: self.security.cap_add.clone(),

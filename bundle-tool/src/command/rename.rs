@@ -1,6 +1,8 @@
+use anyhow::bail;
 use bundle_tool::bundle::name::ContainerName;
 use bundle_tool::container;
 use image_tool::address::home::Home;
+use image_tool::program::caller::caller;
 
 use super::{About as _, candidates};
 
@@ -21,6 +23,9 @@ pub(crate) struct Rename {
 impl Rename {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let bundle = super::bundle(&self.bundle)?;
+        if caller().is_some() && bundle.name() == self.name.as_str() {
+            bail!("Error response from daemon: Renaming a container with the same name as its current name");
+        }
         container::rename(&Home::from_environment(), &bundle, &self.name).about(&self.bundle)
     }
 }

@@ -1,9 +1,10 @@
 use bundle_tool::bundle::annotation;
 use bundle_tool::container::update;
+use bundle_tool::option::limit::Host;
 use image_tool::program::pipe;
 
 use super::options::{self, Resources};
-use super::{About as _, candidates, inspect, typed};
+use super::{About as _, candidates, inspect, typed, warn};
 
 /// Change the limits and the restart policy of a container.
 ///
@@ -37,7 +38,9 @@ impl Update {
         // A restart policy has an annotation of its own.
         let options = typed.filter(|(option, _)| !["bundle", "restart"].contains(&option.as_str()));
         let options = options.filter_map(|(option, mut values)| Some((option, values.pop()?))).collect();
-        let limits = update::update(&bundle, &self.resources.limits(), options, policy).about(&self.bundle)?;
+        let mut limits = self.resources.limits();
+        limits.discard(&Host::detect()).into_iter().for_each(warn);
+        let limits = update::update(&bundle, &limits, options, policy).about(&self.bundle)?;
         match limits.filter(|_| bundle.occupant().is_some()) {
             Some(limits) => pipe::print_line(&limits.to_string()),
             None => Ok(()),

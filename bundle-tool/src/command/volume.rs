@@ -16,7 +16,7 @@ use image_tool::show::template::Value;
 use jiff::Timestamp;
 
 use super::filter::{self, Filter, Filters};
-use super::{candidates, each, inspect};
+use super::{candidates, dockers, each, inspect};
 
 /// Manage volumes.
 ///
@@ -120,7 +120,7 @@ impl Volume {
             }
             Command::Rm { force, names } => each(&names, |name| match remove(&home, &store, name) {
                 Err(error) if force && matches!(error.downcast_ref(), Some(volume::Error::NoVolume(_))) => Ok(()),
-                other => other,
+                other => other.map_err(dockers::words),
             }),
             Command::Prune { all, filter } => {
                 let filters = Filters::of(&filter, &["all", "label", "label!"])?;

@@ -27,6 +27,30 @@ struct Linked {
     env: Vec<String>,
 }
 
+/// The links of a new container on a network. On the default one they are kept by the ids of the others, as in docker, and so outlive a rename;
+/// on all others by the names, which lead to whoever has them.
+pub(super) fn targets(home: &Home, network: &str, links: &[(String, String)]) -> Vec<(String, String)> {
+    let target = |container: &String| {
+        let found = Bundle::find(&home.bundles(), container).ok().filter(|_| network == NETWORK)?;
+        found.annotation(annotation::ID).map(str::to_owned)
+    };
+    links
+        .iter()
+        .map(|(container, alias)| (target(container).unwrap_or_else(|| container.clone()), alias.clone()))
+        .collect()
+}
+
+/// The links of the container `own` as docker shows them, with the names that the others have now: those of the default network as
+/// `/NAME:/OWN/ALIAS`.
+pub(crate) fn shown(home: &Home, own: &str, plan: &Plan) -> Vec<String> {
+    let links = plan.links.iter().filter(|_| plan.network == NETWORK);
+    let shown = links.filter_map(|(container, alias)| {
+        let name = Bundle::find(&home.bundles(), container).ok()?.name();
+        Some(format!("/{name}:/{own}/{alias}"))
+    });
+    shown.collect()
+}
+
 /// The variables for the links of the container `own`. Addresses are those of containers that are up.
 pub(super) fn variables(home: &Home, own: &str, plan: &Plan) -> Vec<String> {
     if plan.network != NETWORK {

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use image_tool::address::home::Home;
 use image_tool::error::During as _;
 
-use super::Error;
 use super::request::Request;
+use super::{Error, link};
 use crate::bundle::name::{ContainerName, is_id};
 use crate::bundle::{self, Bundle, annotation};
 use crate::config;
@@ -55,7 +55,7 @@ pub(super) fn connect(
     }
     let plan = Plan {
         gateway_names: gateway.collect(),
-        links: connection.links.clone(),
+        links: link::targets(home, name, &connection.links),
         exposed: exposed.iter().map(|(port, protocol)| format!("{port}/{protocol}")).collect(),
         ports: mappings.iter().map(ToString::to_string).collect(),
         others,

@@ -187,8 +187,8 @@ impl<'a> Preparation<'a> {
             return Ok(None);
         }
         match &connection.mode {
-            Mode::Host => Ok(Some("published ports are discarded: the container has the host's network".into())),
-            Mode::None => Ok(Some("published ports are discarded: the container has no network".into())),
+            Mode::Host => Ok(Some("Published ports are discarded when using host network mode".into())),
+            Mode::None => Ok(Some("Published ports are discarded: the container has no network".into())),
             Mode::Container(_) => {
                 Err(Refused::new("--publish", "the container shares the network of another (publish there)").into())
             }

@@ -65,7 +65,7 @@ pub fn document(subject: &Subject<'_>) -> Value {
         .with("ProcessLabel", "")
         .with("AppArmorProfile", profile)
         .with("ExecIDs", Value::List(None))
-        .with("HostConfig", host_config(container, &config, words))
+        .with("HostConfig", host_config(container, &config, words, home))
         .with("GraphDriver", graph_driver(container, home));
     let base = if *sizes {
         let size = size::of(container, home);

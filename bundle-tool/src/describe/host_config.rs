@@ -1,10 +1,12 @@
 //! docker's `HostConfig` of a container: the options that concern the host, from the words of the command line.
 
+use image_tool::address::home::Home;
 use image_tool::show::template::{Struct, Value};
 use serde_json::Value as Json;
 
 use super::words::Words;
 use crate::bundle::annotation;
+use crate::container::link;
 use crate::container::status::Container;
 use crate::option::device::Device;
 use crate::option::port::Publish;
@@ -13,9 +15,10 @@ use crate::option::ulimit::Ulimit;
 use crate::volume::{Attachment, Source};
 
 /// The document. `config` is config.json.
-pub(super) fn host_config(container: &Container, config: &Json, words: &Words) -> Value {
+pub(super) fn host_config(container: &Container, config: &Json, words: &Words, home: &Home) -> Value {
     let base = life(Struct::new("*container.HostConfig"), container, words);
-    let base = isolation(base, words);
+    let links = container.plan().map(|plan| link::shown(home, &container.name(), &plan)).unwrap_or_default();
+    let base = isolation(base, words, &links);
     let base = resources(base, words);
     let masked = |pointer: &str| match config.pointer(pointer) {
         Some(paths) => Value::from(paths),
@@ -52,7 +55,7 @@ fn life(base: Struct, container: &Container, words: &Words) -> Struct {
         .with("VolumesFrom", words.list("volumes-from"))
 }
 
-fn isolation(base: Struct, words: &Words) -> Struct {
+fn isolation(base: Struct, words: &Words, links: &[String]) -> Struct {
     let cgroup = match words.last("cgroupns") {
         "" => default_cgroup_namespace(),
         own => own,
@@ -85,7 +88,7 @@ fn isolation(base: Struct, words: &Words) -> Struct {
         .with("GroupAdd", words.list("group-add"))
         .with("IpcMode", ipc)
         .with("Cgroup", "")
-        .with("Links", words.list("link"))
+        .with("Links", if links.is_empty() { Value::List(None) } else { Value::list(links) })
         .with("OomScoreAdj", words.number("oom-score-adj"))
         .with("PidMode", words.last("pid"))
         .with("Privileged", privileged)

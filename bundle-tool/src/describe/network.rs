@@ -239,6 +239,7 @@ pub struct Endpoint {
     pub(super) gateway6: String,
     pub(super) mac: String,
     aliases: Vec<String>,
+    links: Vec<String>,
     /// The addresses that the user asked for.
     wanted: Vec<(&'static str, String)>,
     link_local: Vec<String>,
@@ -254,6 +255,7 @@ pub fn endpoints(container: &Container, words: &Words, networks: &Networks) -> V
         let name = plan.network;
         let mut own = Endpoint { is_own: name != "bridge", ..Endpoint::default() };
         own.aliases = plan.names;
+        own.links = plan.links.iter().map(|(container, alias)| format!("{container}:{alias}")).collect();
         let wanted = [("IPv4Address", plan.ip), ("IPv6Address", plan.ip6)];
         own.wanted = wanted.iter().filter_map(|(key, ip)| Some((*key, (*ip)?.to_string()))).collect();
         own.link_local = plan.link_local.iter().map(ToString::to_string).collect();
@@ -282,6 +284,8 @@ fn endpoint(container: &Container, words: &Words, networks: &Networks) -> Option
     if own.is_own {
         own.aliases = words.all("network-alias").to_vec();
         own.aliases.extend(id.get(..12).map(str::to_owned));
+        let links = container.plan().unwrap_or_default().links.into_iter();
+        own.links = links.map(|(container, alias)| format!("{container}:{alias}")).collect();
     }
     let wanted = [("IPv4Address", words.last("ip")), ("IPv6Address", words.last("ip6"))];
     own.wanted = wanted.iter().filter(|(_, ip)| !ip.is_empty()).map(|(key, ip)| (*key, (*ip).to_owned())).collect();
@@ -324,7 +328,7 @@ impl Endpoint {
         };
         Struct::new("*network.EndpointSettings")
             .with("IPAMConfig", wanted)
-            .with("Links", Value::List(None))
+            .with("Links", if self.links.is_empty() { Value::List(None) } else { Value::list(&self.links) })
             .with("Aliases", if self.is_own { Value::list(&self.aliases) } else { Value::List(None) })
             .with("NetworkID", &self.network)
             .with("EndpointID", &self.id)

@@ -7,8 +7,8 @@ use std::str::FromStr;
 #[error("{0:?} is not a key sequence (characters and ctrl-X, separated by commas; X is a letter or one of @[\\]^_)")]
 pub struct Error(String);
 
-/// A key sequence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A key sequence; empty for a runtime's default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys(String);
 
 impl Keys {

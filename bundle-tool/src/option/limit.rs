@@ -1,7 +1,7 @@
 //! Limits of memory, CPUs, processes and block devices, as docker's options set them.
 //!
 //! A limit that this host's control groups lack is refused by name: a container without the limit that its owner asked for is worse
-//! than none.
+//! than none. What is a preference rather than a limit, or is in another limit, is discarded with docker's warning (`Limits::discard`).
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -102,6 +102,8 @@ pub struct Host {
     pub swap: bool,
     /// Whether real-time CPU time is allotted to groups.
     pub realtime: bool,
+    /// Whether groups have weights for block devices.
+    pub weights: bool,
     /// The number of CPUs that are online.
     pub processors: usize,
     /// Whether this user may create control groups, which takes root with version 1.
@@ -117,6 +119,9 @@ impl Host {
             unified,
             swap: unified || root.join("memory/memory.memsw.limit_in_bytes").exists(),
             realtime: root.join("cpu/cpu.rt_runtime_us").exists(),
+            // The root group has no weight of bfq's, but its statistics.
+            weights: unified
+                || ["blkio.weight", "blkio.bfq.io_serviced"].iter().any(|file| root.join("blkio").join(file).exists()),
             allowed: unified || rustix::process::geteuid().is_root(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
         }
@@ -127,6 +132,50 @@ impl Host {
 const MEMORY_MINIMUM: i64 = 6 << 20;
 
 impl Limits {
+    /// Takes away what docker discards with a warning on a host without it, and returns these warnings: preferences between containers, and limits
+    /// that are in the limit of memory.
+    pub fn discard(&mut self, host: &Host) -> Vec<&'static str> {
+        let mut warnings = Vec::new();
+        let limited = self.memory.is_some_and(|size| size.bytes() != 0);
+        // Without a limit of its own, swap is as docker's default has it: as much as memory.
+        if limited && !host.swap && self.memory_swap.is_none_or(|size| size.bytes() != -1) {
+            warnings.push(
+                "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap.",
+            );
+            self.memory_swap = None;
+        }
+        if host.unified && self.memory_swappiness.take().is_some_and(|value| value != -1) {
+            warnings.push(
+                "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness discarded.",
+            );
+        }
+        // Since Linux 5.16 the limit of memory alone holds, which includes the kernel's.
+        if self.kernel_memory.take().is_some_and(|size| size.bytes() != 0) {
+            warnings.extend([
+                "Specifying a kernel memory limit is deprecated and will be removed in a future release.",
+                "Your kernel does not support kernel memory limit capabilities or the cgroup is not mounted. Limitation discarded.",
+            ]);
+        }
+        if host.unified && std::mem::take(&mut self.oom_kill_disable) {
+            warnings.push("Your kernel does not support OomKillDisable. OomKillDisable discarded.");
+        }
+        if self.oom_kill_disable && !limited {
+            warnings.push(
+                "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.",
+            );
+        }
+        if !host.weights && self.blkio_weight.take().is_some_and(|weight| weight != 0) {
+            warnings
+                .push("Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.");
+        }
+        if !host.weights && !std::mem::take(&mut self.blkio_weight_device).is_empty() {
+            warnings.push(
+                "Your kernel does not support Block I/O weight_device or the cgroup is not mounted. Weight-device discarded.",
+            );
+        }
+        warnings
+    }
+
     /// The rlimits as config.json holds them: one of a kind (runtime-spec config.md, "rlimits"), the last that was asked for.
     pub fn rlimits(&self) -> Result<Vec<PosixRlimit>, Refused> {
         ulimit::rlimits(&self.ulimits)
@@ -206,9 +255,9 @@ impl Limits {
     fn swap(&self, host: &Host, limit: Option<i64>) -> Result<Option<i64>, Refused> {
         let refused = |reason: &str| Err(Refused::new("--memory-swap", reason));
         match (self.memory_swap.map(Size::bytes).filter(|bytes| *bytes != 0), limit) {
-            (Some(_), _) if !host.swap => refused("this host does not account for swap (boot with swapaccount=1)"),
-            (Some(-1), _) => Ok(Some(-1)),
+            (Some(-1), _) => Ok(host.swap.then_some(-1)),
             (Some(_), None) => refused("needs --memory, which it includes"),
+            (Some(_), _) if !host.swap => refused("this host does not account for swap (boot with swapaccount=1)"),
             (Some(swap), Some(limit)) if swap < limit => refused("less than --memory, which it includes"),
             (Some(swap), Some(_)) => Ok(Some(swap)),
             // Docker's default: as much swap as memory.
@@ -278,10 +327,7 @@ impl Limits {
             _ => Err(Refused::new(option, "a weight must be between 10 and 1000")),
         };
         if let Some(value) = self.blkio_weight.filter(|value| *value != 0) {
-            let known = ["blkio/blkio.bfq.weight", "blkio/blkio.weight"]
-                .iter()
-                .any(|file| Path::new("/sys/fs/cgroup").join(file).exists());
-            if !host.unified && !known {
+            if !host.weights {
                 return Err(Refused::new(
                     "--blkio-weight",
                     "no I/O scheduler of this host supports weights (bfq does)",
@@ -346,9 +392,10 @@ impl DeviceLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::option::quantity::SwapSize;
     use proptest::prelude::*;
 
-    const V1: Host = Host { unified: false, swap: true, realtime: false, processors: 4, allowed: true };
+    const V1: Host = Host { unified: false, swap: true, realtime: false, weights: true, processors: 4, allowed: true };
     const V2: Host = Host { unified: true, ..V1 };
 
     fn size(text: &str) -> Size {
@@ -425,6 +472,48 @@ mod tests {
         for (limits, host, message) in cases {
             assert_eq!(limits.resources(&host).unwrap_err().to_string(), message);
         }
+    }
+
+    #[test]
+    fn what_docker_discards_is_told_in_its_words() {
+        let none = Limits::default;
+        let lacks = Host { swap: false, weights: false, ..V1 };
+        let cases: [(Limits, Host, &[&str]); 9] = [
+            (Limits { memory: Some(size("8m")), ..none() }, lacks, &["Memory limited without swap."]),
+            (
+                Limits { memory: Some(size("8m")), memory_swap: Some(size("9m")), ..none() },
+                lacks,
+                &["Memory limited without swap."],
+            ),
+            (
+                Limits {
+                    memory: Some(size("8m")),
+                    memory_swap: Some("-1".parse::<SwapSize>().unwrap().size()),
+                    ..none()
+                },
+                lacks,
+                &[],
+            ),
+            (Limits { memory_swappiness: Some(101), ..none() }, V2, &["Memory swappiness discarded."]),
+            (Limits { memory_swappiness: Some(-1), ..none() }, V2, &[]),
+            (Limits { kernel_memory: Some(size("50m")), ..none() }, V1, &["future release.", "Limitation discarded."]),
+            (Limits { oom_kill_disable: true, ..none() }, V2, &["OomKillDisable discarded."]),
+            (Limits { blkio_weight: Some(300), ..none() }, lacks, &["Weight discarded."]),
+            (
+                Limits { blkio_weight_device: vec!["/dev/vda:300".parse().unwrap()], ..none() },
+                lacks,
+                &["Weight-device discarded."],
+            ),
+        ];
+        for (mut limits, host, ends) in cases {
+            let warnings = limits.discard(&host);
+            assert_eq!(warnings.len(), ends.len(), "{warnings:?}");
+            assert!(warnings.iter().zip(ends).all(|(warning, end)| warning.ends_with(end)), "{warnings:?}");
+            limits.resources(&host).unwrap();
+        }
+        let mut given = Limits { blkio_weight: Some(300), memory_swappiness: Some(5), ..none() };
+        assert_eq!(given.discard(&V1), [""; 0], "what there is stays");
+        assert_eq!((given.blkio_weight, given.memory_swappiness), (Some(300), Some(5)));
     }
 
     #[test]

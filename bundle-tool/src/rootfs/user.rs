@@ -15,10 +15,10 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 #[non_exhaustive]
 pub enum Error {
     /// /etc/passwd lists no user of that name.
-    #[error("no user {0} in the image's /etc/passwd")]
+    #[error("unable to find user {0}: no matching entries in passwd file")]
     NoUser(String),
     /// /etc/group lists no group of that name.
-    #[error("no group {0} in the image's /etc/group")]
+    #[error("unable to find group {0}: no matching entries in group file")]
     NoGroup(String),
     /// The id exceeds 32 bits, or is the value that means "no id".
     #[error("{0} is not a valid id (at most 4294967294)")]
@@ -225,11 +225,11 @@ mod tests {
     #[test]
     fn a_wrong_user_or_group_is_named() {
         let cases = [
-            ("nobody", "no user nobody in the image's /etc/passwd"),
-            ("root:nogroup", "no group nogroup in the image's /etc/group"),
+            ("nobody", "unable to find user nobody: no matching entries in passwd file"),
+            ("root:nogroup", "unable to find group nogroup: no matching entries in group file"),
             ("4294967295", "4294967295 is not a valid id (at most 4294967294)"),
-            ("-1", "no user -1 in the image's /etc/passwd"),
-            ("big", "no user big in the image's /etc/passwd"),
+            ("-1", "unable to find user -1: no matching entries in passwd file"),
+            ("big", "unable to find user big: no matching entries in passwd file"),
         ];
         for (specification, message) in cases {
             assert_eq!(resolve_in(USERS, GROUPS, specification, &[]).unwrap_err().to_string(), message);

@@ -60,7 +60,9 @@ pub fn words(message: &str) -> String {
 /// A message as a line of the command that was called. What is in docker's own words stands as docker prints it.
 #[must_use]
 pub fn line(caller: &str, message: &str) -> String {
-    if message.starts_with(DAEMON) {
+    if message.starts_with(DOCKERS[0]) && caller == "docker run" {
+        format!("docker: {message}")
+    } else if DOCKERS.iter().any(|words| message.starts_with(words)) {
         message.to_owned()
     } else if message.starts_with("No such ") {
         format!("Error: {message}")
@@ -70,7 +72,7 @@ pub fn line(caller: &str, message: &str) -> String {
 }
 
 /// What docker's errors begin with that are not its client's.
-const DAEMON: &str = "Error response from daemon: ";
+const DOCKERS: [&str; 3] = ["Error response from daemon: ", "OCI runtime exec failed: ", "You cannot attach to a "];
 
 #[cfg(test)]
 mod tests {
@@ -81,10 +83,12 @@ mod tests {
         for (message, shown) in [
             ("No such network: x", "Error: No such network: x"),
             ("Error response from daemon: x", "Error response from daemon: x"),
+            ("OCI runtime exec failed: exec failed: x", "OCI runtime exec failed: exec failed: x"),
             ("a: broken (image-tool verify a)", "docker: a: broken"),
         ] {
             assert_eq!(line("docker network rm", message), shown);
         }
+        assert_eq!(line("docker run", "Error response from daemon: x"), "docker: Error response from daemon: x");
     }
 
     #[test]

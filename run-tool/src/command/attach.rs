@@ -7,16 +7,17 @@ use clap::Args;
 
 use super::global::Global;
 use super::stdout::StdoutClosed;
-use crate::container::{Container, exit, supervisor};
+use crate::container::{Container, DoesNotExist, Status, exit, supervisor};
 use crate::kernel::error::Fails;
-use crate::kernel::syscall;
-use crate::supervise::attach;
-use crate::supervise::client::{Client, End, OutputClosed, Streams};
+use crate::kernel::{caller, syscall};
+use crate::supervise::client::{Client, End, Escaped, OutputClosed, Streams};
+use crate::supervise::keys::Keys;
 
 /// Attach to the standard streams of a container.
 ///
 /// The container must have been started with `run --detach --log-driver` or `run --supervise`, so that it has a supervisor. The command
-/// exits with the container's status. If the container has a terminal, the detach keys end the command and leave the container running.
+/// exits with the container's status. If the container has a terminal, the detach keys end the command with status 1, as in docker, and leave
+/// the container running.
 #[derive(Debug, Args)]
 pub(crate) struct Attach {
     /// Key sequence that detaches, as in docker [default: the annotation org.oci-tools.detach-keys, or ctrl-p,ctrl-q].
@@ -33,13 +34,30 @@ pub(crate) struct Attach {
     id: String,
 }
 
+/// What docker says of a container to which nobody can be attached now.
+#[derive(Debug, thiserror::Error)]
+#[error("You cannot attach to a {0} container, {1} first")]
+struct NotNow(&'static str, &'static str);
+
 impl Attach {
     /// Returns the exit status.
     pub(super) fn run(self, global: &Global) -> Result<u8> {
+        if caller::caller().is_some() {
+            match global.container(&self.id).map(|container| container.status()) {
+                Ok(Status::Stopped) => return Err(NotNow("stopped", "start it").into()),
+                Ok(Status::Paused) => return Err(NotNow("paused", "unpause it").into()),
+                // One that was created only has no state.
+                Err(error) if error.is::<DoesNotExist>() => return Err(NotNow("stopped", "start it").into()),
+                _ => {}
+            }
+        }
         let container = global.named(&self.id)?;
         let streams = Streams { input: !self.no_stdin, output: true, error: true };
         let client = client(&container, streams, self.detach_keys.as_deref(), self.sig_proxy)?;
-        attach(&container, &client)
+        match attach(&container, &client)? {
+            End::Detached => Err(Escaped.into()),
+            end => Ok(status(end)),
+        }
     }
 }
 
@@ -64,12 +82,12 @@ pub(super) fn client(
 }
 
 /// The keys that detach, or docker's.
-pub(super) fn keys_of(text: Option<&str>) -> Result<Vec<u8>> {
-    attach::parse_keys(text.filter(|text| !text.is_empty()).unwrap_or("ctrl-p,ctrl-q"))
+pub(super) fn keys_of(text: Option<&str>) -> Result<Keys> {
+    Keys::parse(text.filter(|text| !text.is_empty()).unwrap_or("ctrl-p,ctrl-q"))
 }
 
-/// Attaches to a running container. Returns its exit status.
-pub(super) fn attach(container: &Container, client: &Client) -> Result<u8> {
+/// Attaches to a running container. Returns how that ends.
+pub(super) fn attach(container: &Container, client: &Client) -> Result<End> {
     let id = &container.state.id;
     if container.state.log.is_none() {
         bail!("{id}: container has no supervisor (start it with run-tool run --detach --log-driver json-file)");
@@ -81,16 +99,25 @@ pub(super) fn attach(container: &Container, client: &Client) -> Result<u8> {
     let socket = supervisor::connect(&container.folder)?;
     syscall::block_signals().fails(|| "sigprocmask")?;
     let end = client.serve(&socket, Some(&process));
-    status(end, &container.folder).with_context(|| id.clone())
+    recorded(end, &container.folder).with_context(|| id.clone())
 }
 
-/// The exit status for the end of an attachment.
-pub(super) fn status(end: Result<End>, folder: &Path) -> Result<u8> {
+/// The end of an attachment to a container of this folder.
+pub(super) fn recorded(end: Result<End>, folder: &Path) -> Result<End> {
     match end {
-        Ok(End::Exit(status)) => Ok(status as u8),
-        Ok(End::Detached) => Ok(0),
         Err(error) if error.is::<OutputClosed>() => Err(StdoutClosed.into()),
         // The supervisor had recorded the end, but could not tell it any more.
-        Err(error) => exit::of(folder).map(|exit| exit.status as u8).ok_or(error),
+        Err(error) => exit::of(folder).map(|exit| End::Exit(exit.status)).ok_or(error),
+        end => end,
+    }
+}
+
+/// The exit status for an end.
+pub(super) fn status(end: End) -> u8 {
+    match end {
+        End::Exit(status) => status as u8,
+        End::Detached => 0,
+        // What a shell shows for a program that the signal has ended, as it ends docker's.
+        End::Signaled(signal) => (128 + signal) as u8,
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use libcontainer::oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
-use super::attach::keys_of;
+use super::attach::{self, keys_of};
 use super::create::activation;
 use super::global::Global;
 use super::stdout::StdoutClosed;
@@ -15,10 +15,10 @@ use crate::container::event::Call;
 use crate::container::{Container, DoesNotExist, Status};
 use crate::create::exec::{self, Options};
 use crate::kernel::error::Fails;
-use crate::kernel::{descriptor, file, socket};
+use crate::kernel::{caller, descriptor, file, socket};
 use crate::program::{self, Program};
 use crate::spec::{self, annotation};
-use crate::supervise::client::{End, OutputClosed};
+use crate::supervise::client::{End, Escaped, OutputClosed};
 use crate::supervise::foreground::Foreground;
 use crate::supervise::session::Session;
 
@@ -80,7 +80,7 @@ pub(crate) struct Exec {
     #[arg(long)]
     ignore_paused: bool,
     /// Do as docker exec does: the caller needs no terminal, what is detached has none of its streams, and a program that cannot be started
-    /// ends the command with 126. The detach keys end the command and leave a program running that has a terminal.
+    /// ends the command with 126. The detach keys end the command with 1 and leave a program running that has a terminal.
     #[arg(long)]
     client: bool,
     /// Key sequence that detaches, with --client [default: ctrl-p,ctrl-q].
@@ -93,10 +93,14 @@ pub(crate) struct Exec {
     command: Vec<String>,
 }
 
-/// docker's answer for a container without processes.
+/// docker's answers for a container in which nothing can be started now.
 #[derive(Debug, thiserror::Error)]
-#[error("Error response from daemon: Container {0} is not running")]
-struct NotRunning(String);
+enum NotNow {
+    #[error("Error response from daemon: Container {0} is not running")]
+    NotRunning(String),
+    #[error("Error response from daemon: Container {0} is paused, unpause the container before exec")]
+    Paused(String),
+}
 
 impl Exec {
     /// Whether docker's exit statuses are wanted.
@@ -107,11 +111,15 @@ impl Exec {
     pub(super) fn run(self, global: &Global) -> Result<u8> {
         let container = match global.container(&self.id) {
             // A container that was created only has no state.
-            Err(error) if self.client && error.is::<DoesNotExist>() => return Err(NotRunning(self.id).into()),
+            Err(error) if self.client && error.is::<DoesNotExist>() => return Err(NotNow::NotRunning(self.id).into()),
             found => found.context("exec failed")?,
         };
-        if self.client && container.status() == Status::Stopped {
-            return Err(NotRunning(self.id).into());
+        if self.client {
+            match container.status() {
+                Status::Stopped => return Err(NotNow::NotRunning(self.id).into()),
+                Status::Paused => return Err(NotNow::Paused(self.id).into()),
+                _ => {}
+            }
         }
         self.start(&container).context("exec failed")
     }
@@ -251,8 +259,8 @@ impl Exec {
 /// Serves the caller's terminal until the program ends or is left. Returns the exit status.
 fn attend(session: Session<'_>, keys: Option<&str>) -> Result<u8> {
     match session.attend(keys_of(keys)?) {
-        Ok(End::Exit(status)) => Ok(status as u8),
-        Ok(End::Detached) => Ok(0),
+        Ok(End::Detached) => Err(Escaped.into()),
+        Ok(end) => Ok(attach::status(end)),
         Err(error) if error.is::<OutputClosed>() => Err(StdoutClosed.into()),
         Err(error) => Err(error),
     }
@@ -260,8 +268,18 @@ fn attend(session: Session<'_>, keys: Option<&str>) -> Result<u8> {
 
 /// docker's exit status for a program that cannot be started.
 pub(super) fn docker_status(error: &anyhow::Error) -> u8 {
-    let lacks_container = error.is::<NotRunning>() || format!("{error:#}").contains("cannot exec in a ");
-    if lacks_container { 1 } else { 126 }
+    // The container may have ended since it was looked at.
+    let not_now = error.is::<NotNow>() || format!("{error:#}").contains("cannot exec in a ");
+    if not_now || error.is::<Escaped>() { 1 } else { 126 }
+}
+
+/// An error as docker's command tells it, where it is called as that: programs look for the first words.
+pub(super) fn in_dockers_words(error: anyhow::Error) -> anyhow::Error {
+    if docker_status(&error) == 126 && caller::caller().is_some() {
+        error.context("OCI runtime exec failed")
+    } else {
+        error
+    }
 }
 
 /// Adds capabilities to the bounding, effective and permitted sets, and to the ambient set if there is an inheritable one.

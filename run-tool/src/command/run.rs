@@ -18,9 +18,9 @@ use crate::container::{Container, DoesNotExist, Status, event, exit};
 use crate::create::plan::Options;
 use crate::create::{self, notify};
 use crate::kernel::error::Fails;
-use crate::kernel::log;
 use crate::kernel::syscall::{self, SignalMask};
 use crate::kernel::terminal::Host;
+use crate::kernel::{caller, log};
 use crate::spec::annotation;
 use crate::supervise::client::{Client, Streams};
 use crate::supervise::foreground::Foreground;
@@ -115,7 +115,14 @@ impl Run {
         if self.making.bundle.as_deref() == Some(Path::new("-")) {
             self.making.bundle = Some(PathBuf::from(read_line()?));
         }
-        self.start(global).with_context(|| format!("{} run failed", name()))
+        let is_dockers = self.supervise && caller::caller().is_some();
+        self.start(global).with_context(|| {
+            if is_dockers {
+                "Error response from daemon: OCI runtime create failed".to_owned()
+            } else {
+                format!("{} run failed", name())
+            }
+        })
     }
 
     fn start(mut self, global: &Global) -> Result<u8> {
@@ -178,10 +185,8 @@ impl Run {
             if self.detach {
                 return Ok(0);
             }
-            return attach::attach(
-                &container,
-                &attach::client(&container, streams, self.detach_keys.as_deref(), sig_proxy)?,
-            );
+            let client = attach::client(&container, streams, self.detach_keys.as_deref(), sig_proxy)?;
+            return attach::attach(&container, &client).map(attach::status);
         }
         let earlier = if let LeftOver::Ended(time) = left_over { Some(time) } else { None };
         let driver = annotation("log-driver").unwrap_or("json-file");
@@ -204,7 +209,8 @@ impl Run {
         let mask = syscall::block_signals().fails(|| "sigprocmask")?;
         let left = self.leave(global, spec, (driver, &options), Some(mask), earlier)?;
         let socket = left.socket.context("no socket to the supervisor")?;
-        attach::status(client.serve(&socket, left.process.as_ref()), &global.root.join(&self.id))
+        let end = client.serve(&socket, left.process.as_ref());
+        attach::recorded(end, &global.root.join(&self.id)).map(attach::status)
     }
 
     /// Removes what a stopped container of this id has left, but for the time of its end. Returns one that runs in this bundle.
@@ -284,8 +290,11 @@ fn discard(spec: &Spec, id: &str) {
     }
 }
 
-/// docker's exit status for a container that cannot be started, by the reason as docker looks at it.
+/// docker's exit status for a container that cannot be started, by the reason as docker looks at it. Its `start` has one for all.
 pub(super) fn docker_status(error: &anyhow::Error) -> u8 {
+    if caller::caller().is_some_and(|name| name == "docker start") {
+        return 1;
+    }
     let text = format!("{error:#}");
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
     if says(&["executable file not found", "no such file or directory"]) {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rustix::event::PollFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -299,33 +299,6 @@ fn do_not_wait(descriptor: &OwnedFd) -> Result<()> {
     rustix::fs::fcntl_setfl(descriptor, flags | OFlags::NONBLOCK).fails(|| "fcntl").map_err(Into::into)
 }
 
-/// Parses detach keys (`ctrl-p,ctrl-q`, or single characters) into the bytes that a terminal sends.
-pub(crate) fn parse_keys(text: &str) -> Result<Vec<u8>> {
-    text.split(',')
-        .filter(|key| !key.is_empty())
-        .map(|key| {
-            let key_of = |name: &str| match name.as_bytes() {
-                [letter @ b'a'..=b'z'] => Some(letter - b'a' + 1),
-                b"@" => Some(0),
-                b"[" => Some(27),
-                b"\\" => Some(28),
-                b"]" => Some(29),
-                b"^" => Some(30),
-                b"_" => Some(31),
-                _ => None,
-            };
-            match (key.strip_prefix("ctrl-"), key.as_bytes()) {
-                (Some(name), _) => key_of(&name.to_ascii_lowercase()),
-                (None, [byte]) => Some(*byte),
-                _ => None,
-            }
-            .with_context(|| {
-                format!("--detach-keys {text}: {key:?} is not a valid key (use a character, or ctrl- and a letter)")
-            })
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,12 +317,5 @@ mod tests {
         }
         assert_eq!(Packet::decode(b"x1"), None);
         assert_eq!(Packet::decode(b""), None);
-    }
-
-    #[test]
-    fn keys_are_dockers() {
-        assert_eq!(parse_keys("ctrl-p,ctrl-q").unwrap(), [16, 17]);
-        assert_eq!(parse_keys("ctrl-@,a").unwrap(), [0, b'a']);
-        assert!(parse_keys("ctrl-pp").is_err());
     }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags};
 
 use super::attach::{self, LIMIT, Packet};
+use super::keys::Keys;
 use super::record::Stream;
 use super::signals::signals_in;
 use crate::kernel::error::Fails;
@@ -18,6 +19,11 @@ use crate::kernel::terminal::Host;
 #[derive(Debug, thiserror::Error)]
 #[error("standard output is closed")]
 pub(crate) struct OutputClosed;
+
+/// The caller has pressed the detach keys: for docker's exec and attach that is an error.
+#[derive(Debug, thiserror::Error)]
+#[error("read escape sequence")]
+pub(crate) struct Escaped;
 
 /// The streams of the caller that are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +57,10 @@ impl Streams {
 pub(crate) enum End {
     /// The container has ended with this status.
     Exit(i32),
-    /// The caller has detached, and the container runs on.
+    /// The caller has pressed the detach keys, and the container runs on.
     Detached,
+    /// A signal has ended the caller, and the container runs on.
+    Signaled(i32),
 }
 
 /// How a caller is attached to a container.
@@ -60,8 +68,8 @@ pub(crate) enum End {
 pub(crate) struct Client {
     /// The streams that are attached.
     pub(crate) streams: Streams,
-    /// The keys that detach, as bytes.
-    pub(crate) keys: Vec<u8>,
+    /// The keys that detach.
+    pub(crate) keys: Keys,
     /// Whether signals are forwarded to the container.
     pub(crate) sig_proxy: bool,
     /// Whether to wait, after the container's end, until its supervisor has ended: a container with `--rm` is gone then.
@@ -90,7 +98,7 @@ impl Client {
     fn pass(&self, socket: &OwnedFd, signals: &OwnedFd, process: Option<&Process>, host: Option<&Host>) -> Result<End> {
         let stdin = rustix::stdio::stdin();
         let mut reads = self.streams.input;
-        let mut matched = 0;
+        let mut keys = self.keys.clone();
         let mut status = None;
         let mut buffer = vec![0; LIMIT + 1];
         tell_size(socket, host);
@@ -130,7 +138,9 @@ impl Client {
                             // The container may have ended just now; the supervisor will report that.
                             let _ = process.map(|process| process.signal(signal));
                         }
-                        libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT => return Ok(End::Detached),
+                        libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT => {
+                            return Ok(End::Signaled(signal));
+                        }
                         _ => {}
                     }
                 }
@@ -142,10 +152,17 @@ impl Client {
                     self.send(socket, &Packet::InputEnd)?;
                     continue;
                 }
-                if host.is_some() && detaches(&self.keys, &buffer[..count], &mut matched) {
+                if host.is_none() {
+                    self.send(socket, &Packet::Input(&buffer[..count]))?;
+                    continue;
+                }
+                let typed = keys.filter(&buffer[..count]);
+                for piece in typed.bytes.chunks(LIMIT) {
+                    self.send(socket, &Packet::Input(piece))?;
+                }
+                if typed.detaches {
                     return Ok(End::Detached);
                 }
-                self.send(socket, &Packet::Input(&buffer[..count]))?;
             }
         }
     }
@@ -181,33 +198,9 @@ fn tell_size(socket: &OwnedFd, host: Option<&Host>) {
     }
 }
 
-/// Whether the detach keys have been pressed in a row. `matched` counts the keys matched so far.
-fn detaches(keys: &[u8], bytes: &[u8], matched: &mut usize) -> bool {
-    for byte in bytes {
-        *matched = match keys.get(*matched) {
-            Some(key) if key == byte => *matched + 1,
-            _ if keys.first() == Some(byte) => 1,
-            _ => 0,
-        };
-        if !keys.is_empty() && *matched == keys.len() {
-            return true;
-        }
-    }
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn detach_keys_must_be_pressed_in_a_row() {
-        let mut matched = 0;
-        assert!(!detaches(&[16, 17], &[16, b'x', 17], &mut matched));
-        assert!(!detaches(&[16, 17], &[16, 16], &mut matched));
-        assert!(detaches(&[16, 17], &[17], &mut matched));
-        assert!(!detaches(&[], b"abc", &mut matched));
-    }
 
     #[test]
     fn streams_are_named() {

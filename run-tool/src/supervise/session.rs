@@ -12,6 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::attach::{Server, Witnesses};
 use super::client::{Client, End, Streams};
+use super::keys::Keys;
 use super::logs::Writer;
 use super::monitor;
 use super::record::Stream;
@@ -48,7 +49,7 @@ impl Session<'_> {
     }
 
     /// Starts the program on a terminal, and serves the caller as its client until it ends or the caller presses `keys`.
-    pub(crate) fn attend(mut self, keys: Vec<u8>) -> Result<End> {
+    pub(crate) fn attend(mut self, keys: Keys) -> Result<End> {
         self.options.newlines = true;
         let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (ours, theirs) = pair.fails(|| "socketpair")?;

@@ -5,22 +5,43 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use build_tool::build::Outcome;
+use bundle_tool::option::boolean;
+use image_tool::address::name;
 use image_tool::program::caller::caller;
 use image_tool::program::pipe;
 use serde_json::{Map, json};
 
 /// Prints the image's address and the paths that were written, each on a line. As a command of docker's, the program says what that
-/// does: with --quiet the image's ID, and else nothing.
+/// does: with --quiet the image's ID, and else nothing, or where `DOCKER_BUILDKIT=0` asks for the builder before BuildKit, its last lines.
 pub(super) fn print(outcome: &Outcome, quiet: bool) -> Result<()> {
     if caller().is_some() {
-        let id = image_id(outcome).filter(|_| quiet);
-        return id.map_or(Ok(()), |id| pipe::print_line(&id));
+        let lines = match (image_id(outcome), quiet) {
+            (Some(id), true) => vec![id],
+            (Some(id), false) if is_classic() => classic(&id, &outcome.names),
+            _ => Vec::new(),
+        };
+        return lines.iter().try_for_each(|line| pipe::print_line(line));
     }
     let address = outcome.address.iter().map(ToString::to_string);
     for line in address.chain(outcome.paths.iter().cloned()) {
         pipe::print_line(&line)?;
     }
     Ok(())
+}
+
+/// Whether docker would not use BuildKit.
+fn is_classic() -> bool {
+    std::env::var("DOCKER_BUILDKIT").is_ok_and(|value| boolean::parse(&value) == Ok(false))
+}
+
+/// What docker's builder before BuildKit ends with. Programs look for these words.
+fn classic(id: &str, names: &[String]) -> Vec<String> {
+    let digits = id.rsplit(':').next().unwrap_or_default();
+    let tagged = names.iter().map(|own| {
+        let (repository, tag) = name::familiar(own);
+        format!("Successfully tagged {repository}:{tag}")
+    });
+    std::iter::once(format!("Successfully built {}", &digits[..digits.len().min(12)])).chain(tagged).collect()
 }
 
 /// Writes the image's ID: its config's digest, or for several platforms that of the index.

@@ -11,8 +11,10 @@ use bundle_tool::option::keys::Keys;
 use bundle_tool::option::log;
 use bundle_tool::option::signal;
 use clap::{ArgAction, ValueHint};
+use image_tool::program::pflag::Unread;
 
 use super::{candidates, refuse};
+use crate::command::client;
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Life cycle")]
@@ -116,7 +118,7 @@ pub(super) struct Running {
     #[arg(short, long, value_name = "STREAM", allow_hyphen_values = true, value_parser = ["stdin", "stdout", "stderr"], ignore_case = true)]
     pub(super) attach: Vec<String>,
     /// Override the key sequence for detaching from the container [default: ctrl-p,ctrl-q].
-    #[arg(long, value_name = "KEYS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "KEYS", allow_hyphen_values = true, value_parser = keys)]
     pub(super) detach_keys: Option<Keys>,
     /// Forward received signals to the container [default: true].
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse)]
@@ -130,6 +132,14 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Takes the keys that the user has chosen for all containers, if the command line has none.
+    pub(super) fn take_chosen_keys(&mut self) -> anyhow::Result<()> {
+        if self.detach_keys.is_none() {
+            self.detach_keys = client::detach_keys().as_deref().map(keys).transpose()?;
+        }
+        Ok(())
+    }
+
     pub(super) fn annotations(&self) -> anyhow::Result<Vec<(String, String)>> {
         if !self.disable_content_trust {
             return refuse(
@@ -147,4 +157,9 @@ impl Running {
         ];
         Ok(all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
     }
+}
+
+/// The detach keys, which docker's client hands on.
+fn keys(text: &str) -> Result<Keys, Unread> {
+    text.parse().map_err(|error| Unread(format!("Invalid detach keys ({text}) provided: {error}")))
 }

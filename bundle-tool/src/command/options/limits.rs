@@ -23,7 +23,7 @@ pub(crate) struct Resources {
     /// Tune container memory swappiness, between 0 and 100.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) memory_swappiness: Option<i64>,
-    /// Kernel memory limit; not supported since Linux 5.16.
+    /// Kernel memory limit; discarded since Linux 5.16, where --memory includes it.
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     pub(super) kernel_memory: Option<Size>,
     /// Disable the OOM killer.
@@ -59,7 +59,7 @@ pub(crate) struct Resources {
     /// Limit the number of processes; -1 for unlimited.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) pids_limit: Option<i64>,
-    /// Block I/O weight, between 10 and 1000.
+    /// Block I/O weight, between 10 and 1000; discarded on a host without an I/O scheduler that has weights.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) blkio_weight: Option<u16>,
     /// Block I/O weight of a device, between 10 and 1000; may be repeated.
@@ -86,14 +86,6 @@ pub(crate) struct Resources {
 }
 
 impl Resources {
-    /// docker's warning about a limit that is asked for.
-    pub(crate) fn warning(&self) -> Option<&'static str> {
-        let is_limited = self.memory.is_some_and(|memory| memory.bytes() > 0);
-        (self.oom_kill_disable && !is_limited).then_some(
-            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.",
-        )
-    }
-
     pub(crate) fn limits(&self) -> Limits {
         Limits {
             memory: self.memory,
