@@ -65,39 +65,25 @@ impl Split {
     }
 }
 
-/// The CRC-64 of ISO 3309, which tar-split has for each content.
-pub(super) struct Sum(u64);
+/// What tar-split has for each content.
+pub(super) struct Sum(crc::Digest<'static, u64>);
 
-const TABLE: [u64; 256] = table();
-
-const fn table() -> [u64; 256] {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let (mut sum, mut bit) = (byte as u64, 0);
-        while bit < 8 {
-            sum = if sum & 1 == 1 { sum >> 1 ^ 0xd800_0000_0000_0000 } else { sum >> 1 };
-            bit += 1;
-        }
-        table[byte] = sum;
-        byte += 1;
-    }
-    table
-}
+/// Go's table for the polynomial of ISO 3309.
+static CRC: crc::Crc<u64> = crc::Crc::<u64>::new(&crc::CRC_64_GO_ISO);
 
 impl Default for Sum {
     fn default() -> Self {
-        Self(!0)
+        Self(CRC.digest())
     }
 }
 
 impl Sum {
     pub(super) fn update(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |sum, byte| sum >> 8 ^ TABLE[usize::from(sum as u8 ^ byte)]);
+        self.0.update(bytes);
     }
 
     pub(super) fn finish(self) -> u64 {
-        !self.0
+        self.0.finalize()
     }
 }
 
