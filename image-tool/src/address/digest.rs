@@ -3,7 +3,7 @@
 //! The type is [`oci_spec::image::Digest`]. Only the algorithms that image-spec descriptor.md registers are supported:
 //! sha256 and sha512.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 pub use oci_spec::image::Digest;
 use oci_spec::image::DigestAlgorithm;
@@ -135,6 +135,38 @@ fn hex(bytes: &[u8]) -> String {
         .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
         .map(char::from)
         .collect()
+}
+
+/// A stream that is hashed and counted as it is written, with sha256.
+pub struct Hashed<W> {
+    inner: W,
+    hasher: Hasher,
+    size: u64,
+}
+
+impl<W: Write> Hashed<W> {
+    /// Writes to `inner`.
+    pub fn new(inner: W) -> Self {
+        Self { inner, hasher: Hasher::sha256(), size: 0 }
+    }
+
+    /// What was written to, with the digest and the number of all bytes.
+    pub fn finish(self) -> (W, Digest, u64) {
+        (self.inner, self.hasher.finish(), self.size)
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 /// A reader that fails at its end unless the bytes have the expected digest and size.

@@ -27,7 +27,7 @@ use rustix::fs::FlockOperation;
 use super::cache::{self, Archive, Cache, Claim, Layer, Source, read_state, write_state};
 use super::limit::Limits;
 use super::{erofs, merge, mount, parallel};
-use crate::address::digest::{self, Digest, Hasher};
+use crate::address::digest::{self, Digest, Hashed};
 use crate::beneath::Unfinished;
 use crate::error::{During, Io};
 use crate::layout::{Image, Layout};
@@ -413,13 +413,12 @@ impl Merged {
             let text = str::from_utf8(pair).unwrap_or_default();
             *byte = u8::from_str_radix(text, 16).unwrap_or_default();
         }
-        let mut output = Hashed { inner: BufWriter::with_capacity(64 * 1024, file), hasher: Hasher::sha256(), size: 0 };
+        let mut output = Hashed::new(BufWriter::with_capacity(64 * 1024, file));
         merge::index(&parts, uuid, &mut output, &merge::Options { limits, ..merge::Options::default() })?;
-        let Hashed { mut inner, hasher, size } = output;
-        inner.flush().during("write", &new)?;
-        drop(inner);
+        output.flush().during("write", &new)?;
+        let (_, digest, size) = output.finish();
         fs::rename(&new, &path).during("rename", &path)?;
-        let text = format!("image {size} {}\n", hasher.finish());
+        let text = format!("image {size} {digest}\n");
         write_state(lock, &text).during("write", self.state())?;
         Ok(File::open(&path).during("open", &path)?)
     }
@@ -437,29 +436,8 @@ fn found(path: &Path, lock: &mut File) -> io::Result<Option<File>> {
     if !state.starts_with(&format!("image {size} ")) {
         return Ok(None);
     }
-    let mut hashed = Hashed { inner: io::sink(), hasher: Hasher::sha256(), size: 0 };
+    let mut hashed = Hashed::new(io::sink());
     // What cannot be read is made anew like what is damaged.
-    let is_whole =
-        io::copy(&mut file, &mut hashed).is_ok() && state == format!("image {size} {}\n", hashed.hasher.finish());
+    let is_whole = io::copy(&mut file, &mut hashed).is_ok() && state == format!("image {size} {}\n", hashed.finish().1);
     Ok(is_whole.then_some(file))
-}
-
-/// A stream that is hashed.
-struct Hashed<W> {
-    inner: W,
-    hasher: Hasher,
-    size: u64,
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..count]);
-        self.size += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 
 use super::split::Split;
-use super::spool::{Spool, Spooled};
+use super::spool::{self, Spooled};
 use super::table::Table;
 use super::{BLOCK, Error, INDEX, Packed, Unfit, failed};
 use crate::address::digest::Hasher;
@@ -42,7 +42,7 @@ pub(super) fn estargz(
     (mut hasher, mut size): (Hasher, u64),
 ) -> Result<Packed, Error> {
     let offset = blob.size();
-    let Spooled { mut file, digest, size: length } = table.finish(None).and_then(Spool::finish).map_err(failed)?;
+    let Spooled { mut file, digest, size: length } = table.finish(None).and_then(spool::end).map_err(failed)?;
     let mut member = Gzip::at_level(&mut blob, level);
     let mut put = |bytes: &[u8]| {
         hasher.update(bytes);
@@ -86,10 +86,10 @@ pub(super) fn zstd_chunked(
     (hasher, size): (Hasher, u64),
 ) -> Result<Packed, Error> {
     let (split, split_length) = split.finish().map_err(failed)?;
-    let mut text = table.finish(Some(&split.digest)).and_then(Spool::finish).map_err(failed)?;
-    let mut encoder = zstd::stream::write::Encoder::new(Spool::new(), level.into()).map_err(failed)?;
+    let mut text = table.finish(Some(&split.digest)).and_then(spool::end).map_err(failed)?;
+    let mut encoder = zstd::stream::write::Encoder::new(spool::begin(), level.into()).map_err(failed)?;
     io::copy(&mut text.file, &mut encoder).map_err(failed)?;
-    let table = encoder.finish().and_then(Spool::finish).map_err(failed)?;
+    let table = encoder.finish().and_then(spool::end).map_err(failed)?;
     let (table_size, table_digest) = (table.size, table.digest.clone());
     let (split_size, split_digest) = (split.size, split.digest.clone());
     let table_at = skipped(&mut blob, table)?;

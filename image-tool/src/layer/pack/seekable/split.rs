@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use super::spool::{Spool, Spooled};
+use super::spool::{self, Spool, Spooled};
 
 /// A file; its content is elsewhere.
 const FILE: u8 = 1;
@@ -35,7 +35,7 @@ pub(super) struct Split {
 
 impl Split {
     pub(super) fn new(level: u8) -> io::Result<Self> {
-        let encoder = zstd::stream::write::Encoder::new(Spool::new(), level.into())?;
+        let encoder = zstd::stream::write::Encoder::new(spool::begin(), level.into())?;
         Ok(Self { encoder, position: 0, size: 0 })
     }
 
@@ -61,7 +61,7 @@ impl Split {
 
     /// The compressed table, and its size before.
     pub(super) fn finish(self) -> io::Result<(Spooled, u64)> {
-        Ok((self.encoder.finish()?.finish()?, self.size))
+        Ok((spool::end(self.encoder.finish()?)?, self.size))
     }
 }
 

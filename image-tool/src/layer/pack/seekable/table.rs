@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Unfit;
-use super::spool::Spool;
+use super::spool::{self, Spool};
 use crate::address::digest::{self, Digest};
 use crate::beneath::Time;
 use crate::layer::entry::{Aside, Entry, Kind};
@@ -202,7 +202,7 @@ struct Open {
 
 impl Table {
     pub(super) fn new(format: Format) -> Self {
-        Self { format, text: Spool::new(), is_begun: false, open: None }
+        Self { format, text: spool::begin(), is_begun: false, open: None }
     }
 
     /// Adds a row, whose piece is at this place in the blob.
@@ -241,7 +241,7 @@ impl Table {
             open.first = data;
             return Ok(());
         }
-        let further = open.further.get_or_insert_with(Spool::new);
+        let further = open.further.get_or_insert_with(spool::begin);
         further.write_all(b",\n")?;
         serde_json::to_writer(further, &Further { name: &open.meta.name, kind: "chunk", data: &data })?;
         Ok(())
@@ -259,7 +259,7 @@ impl Table {
         }
         self.line(&Line { meta: &meta, data: &data })?;
         if let Some(further) = further {
-            io::copy(&mut further.finish()?.file, &mut self.text)?;
+            io::copy(&mut spool::end(further)?.file, &mut self.text)?;
         }
         Ok(())
     }
