@@ -23,6 +23,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::FmtContext;
@@ -117,7 +118,10 @@ fn hint() {
 /// What is wrong with it, or the help or version that was asked for.
 pub fn parse<A: Parser>(words: impl IntoIterator<Item = OsString>) -> Result<A, clap::Error> {
     let words: Vec<OsString> = words.into_iter().collect();
-    A::try_parse_from(&words).or_else(|_| A::from_arg_matches(&whole::<A>().try_get_matches_from(&words)?))
+    A::try_parse_from(&words).or_else(|error| match error.kind() {
+        ErrorKind::DisplayVersion => Err(error),
+        _ => A::from_arg_matches(&whole::<A>().try_get_matches_from(&words)?),
+    })
 }
 
 /// The definition of a command line with the options of all commands.

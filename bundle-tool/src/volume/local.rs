@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::net::{IpAddr, ToSocketAddrs as _};
+use std::net::IpAddr;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use image_tool::error::During as _;
 use rustix::mount::MountFlags;
@@ -85,7 +86,7 @@ impl FileSystem {
         if rootfs::is_mounted(target) {
             return Ok(());
         }
-        let data: Vec<String> = self.data.iter().map(|option| self.resolved(option)).collect();
+        let data: Vec<String> = self.data.iter().map(|option| resolved(option)).collect();
         let data = CString::new(data.join(",")).map_err(|_| Error::Syntax {
             text: self.data.join(","),
             reason: "mount options cannot hold a zero byte".into(),
@@ -98,13 +99,19 @@ impl FileSystem {
         }
         Ok(())
     }
+}
 
-    /// The kernel's NFS and CIFS take addresses only, as docker knows.
-    fn resolved(&self, option: &str) -> String {
-        let host = option.strip_prefix("addr=").filter(|host| host.parse::<IpAddr>().is_err());
-        let address = host.and_then(|host| (host, 0).to_socket_addrs().ok()?.next());
-        address.map_or_else(|| option.to_owned(), |address| format!("addr={}", address.ip()))
-    }
+/// An option with an address in place of a host's name: the kernel's NFS and CIFS take no names, as docker knows.
+fn resolved(option: &str) -> String {
+    let host = option.strip_prefix("addr=").filter(|host| host.parse::<IpAddr>().is_err());
+    host.and_then(address).map_or_else(|| option.to_owned(), |address| format!("addr={address}"))
+}
+
+/// The first address of a host. getent(1) asks whatever this system is set up to ask; a static program cannot.
+fn address(host: &str) -> Option<IpAddr> {
+    let output =
+        Command::new("getent").args(["ahosts", "--", host]).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -130,6 +137,14 @@ mod tests {
             &[("type", "none"), ("device", "relative"), ("o", "bind")],
         ] {
             assert!(parse(pairs).is_err(), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_hosts_name_becomes_an_address() {
+        assert!(["addr=127.0.0.1", "addr=::1"].contains(&resolved("addr=localhost").as_str()));
+        for option in ["addr=nosuch.invalid", "addr=192.0.2.1", "addr=2001:db8::1", "ro"] {
+            assert_eq!(resolved(option), option);
         }
     }
 }
