@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 use rustix::fs::{Mode, OFlags};
 
-use super::file::{read, write};
+use super::file::{read, write, write_each};
 use crate::kernel::error::Fails;
 use crate::kernel::syscall;
 use crate::spec::Items;
@@ -151,8 +151,8 @@ pub(super) fn set_v1(path: &Path, rules: &[Rule]) -> Result<()> {
     let (all, others) = if everything { ("devices.allow", "devices.deny") } else { ("devices.deny", "devices.allow") };
     write(&path.join(all), "a")?;
     let (settable, empty): (Vec<Rule>, Vec<Rule>) = exceptions.into_iter().partition(|rule| !rule.access.is_empty());
-    for rule in settable {
-        write(&path.join(others), &rule.line())?;
+    if !settable.is_empty() {
+        write_each(&path.join(others), settable.iter().map(Rule::line))?;
     }
     if !everything && !empty.is_empty() {
         // A rule without any access cannot be read back.

@@ -42,19 +42,22 @@ pub(super) fn put_together(put: &dyn Fn(&str, String) -> Result<()>, limits: &[L
 
 /// Writes a control file, which must exist.
 pub(crate) fn write(path: &Path, value: &str) -> Result<()> {
+    write_each(path, [value])
+}
+
+/// Writes values to a control file, which must exist, one after the other.
+pub(super) fn write_each(path: &Path, values: impl IntoIterator<Item = impl AsRef<str>>) -> Result<()> {
     use std::io::Write;
     let mut file = fs::OpenOptions::new().write(true).open(path).fails(|| format!("open {}", path.display()))?;
-    loop {
-        match file.write(value.as_bytes()) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            result => {
-                return result
-                    .fails(|| format!("failed to write {value:?}: write {}", path.display()))
-                    .map(drop)
-                    .map_err(Into::into);
+    for value in values {
+        let value = value.as_ref();
+        while let Err(error) = file.write(value.as_bytes()) {
+            if error.kind() != ErrorKind::Interrupted {
+                return Err(error).fails(|| format!("failed to write {value:?}: write {}", path.display()))?;
             }
         }
     }
+    Ok(())
 }
 
 /// Reads a control file, without the newline.
