@@ -261,18 +261,34 @@ fn no_overlay_falls_back_to_a_copy() {
     let registry = Registry::images();
     let mut work = busybox(&registry);
     // An overlay cannot be the upper directory of another overlay, as with $OCI_HOME inside a container.
-    let home = work.folder().join("over").to_str().unwrap().to_owned();
-    work.sh(&format!(
-        "mkdir lower upper work {home} && mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work {home}"
-    ))
-    .ok();
-    let layout = work.folder().join("oci/images").to_str().unwrap().to_owned();
-    work.set("OCI_LAYOUT", &layout);
-    work.set("OCI_HOME", &home);
-    assert_eq!(work.sh("docker run --rm --network none busybox echo copied 2>/dev/null").ok(), "copied\n");
+    let overlay = |work: &Workdir, at: &str| {
+        let options = format!("lowerdir=lower-{at},upperdir=upper-{at},workdir=work-{at}");
+        let place = work.folder().join(at).to_str().unwrap().to_owned();
+        work.sh(&format!("mkdir lower-{at} upper-{at} work-{at} && mkdir -p {place}")).ok();
+        work.sh(&format!("mount -t overlay overlay -o {options} {place}")).ok();
+        place
+    };
     // The supervisor tells the command of the end before it has ended itself.
-    work.sh(&format!("for round in $(seq 100); do umount {home} && exit; sleep 0.1; done 2>/dev/null; umount {home}"))
-        .ok();
+    let release = |work: &Workdir, place: &str| {
+        let release =
+            format!("for round in $(seq 100); do umount {place} && exit; sleep 0.1; done 2>/dev/null; umount {place}");
+        work.sh(&release).ok();
+    };
+    let run = "docker run --rm --network none busybox echo copied 2>/dev/null";
+    // An image that has been used is there without an overlay too.
+    work.sh(run).ok();
+    let bundles = work.folder().join("oci/bundles").to_str().unwrap().to_owned();
+    let stored = work.folder().join("oci/images").to_str().unwrap().to_owned();
+    let place = overlay(&work, "used");
+    work.sh(&format!("mount --bind {place} {bundles}")).ok();
+    assert_eq!(work.sh(run).ok(), "copied\n");
+    release(&work, &bundles);
+    release(&work, &place);
+    let home = overlay(&work, "over");
+    work.set("OCI_LAYOUT", &stored);
+    work.set("OCI_HOME", &home);
+    assert_eq!(work.sh(run).ok(), "copied\n");
+    release(&work, &home);
 }
 
 #[test]

@@ -75,6 +75,18 @@ fn what_a_further_container_costs_does_not_grow_with_those_there_are() {
 }
 
 #[test]
+fn a_stored_image_is_mounted_without_a_trial() {
+    let (work, is_mounted) = work();
+    if !is_mounted {
+        return;
+    }
+    let log =
+        work.sh(&format!("strace -f -qq -e trace=fsmount -o log {CREATE} --name second images:one && cat log")).ok();
+    assert_eq!(log.matches("fsmount(").count(), 2, "the image and the overlay: {log}");
+    work.sh("bundle-tool delete second").ok();
+}
+
+#[test]
 fn a_layer_that_was_damaged_is_stored_again() {
     let (work, is_mounted) = work();
     if !is_mounted {

@@ -96,8 +96,8 @@ impl<'a> Tree<'a> {
     /// Takes the image's layers, and mounts them unless they are one folder already; the folder for mount points is the writable one.
     fn stack(&mut self) -> Result<(), Error> {
         let cache = Cache::of(self.home).within(self.request.limits);
-        // Nothing is stored for an overlay that cannot be. If the image is mounted, nothing has to be.
-        if !stack::is_mounted(&cache, self.image) {
+        // Nothing is stored for an overlay that cannot be. A trial costs as much as the overlay itself, so an image that is stored has none.
+        if !stack::is_stored(&cache, self.image) {
             probe(&self.folder)?;
         }
         let stack = Stack::of_image(&cache, self.layout, self.image)?;

@@ -171,10 +171,10 @@ fn diff_ids(image: &Image) -> Result<Vec<Digest>, cache::Error> {
     image.layers().map(|(_, diff_id)| digest::parse(diff_id).map_err(cache::Error::DiffId)).collect()
 }
 
-/// Whether an image is mounted for all.
+/// Whether an image needs only to be mounted, if it is not.
 #[must_use]
-pub fn is_mounted(cache: &Cache, image: &Image) -> bool {
-    diff_ids(image).is_ok_and(|diff_ids| mount::is_erofs(&Merged::new(cache, &diff_ids).place))
+pub fn is_stored(cache: &Cache, image: &Image) -> bool {
+    diff_ids(image).is_ok_and(|diff_ids| Merged::new(cache, &diff_ids).path().exists())
 }
 
 /// Stores layers before an image of them is asked for.
@@ -380,15 +380,17 @@ impl Merged {
         source: &Open<'_>,
         mut lock: File,
     ) -> Result<mount::Mount, Error> {
-        let folder = self.place.parent().expect("the image is in a folder");
-        // Before anything is stored for an image that cannot be mounted.
-        mount::probe(folder)?;
+        let path = self.path();
+        let stored = found(&path, &mut lock).during("read", &path)?;
+        if stored.is_none() {
+            // Nothing is stored for an image that cannot be mounted.
+            mount::probe(self.place.parent().expect("the image is in a folder"))?;
+        }
         let numbers: Vec<usize> = (0..diff_ids.len()).collect();
         let archives = parallel::map(&numbers, |number| {
             cache.archive(&diff_ids[*number], || source(*number)?.start_within(cache.limits()))
         })?;
-        let path = self.path();
-        let file = match found(&path, &mut lock).during("read", &path)? {
+        let file = match stored {
             Some(file) => file,
             None => self.write(&archives, cache.limits(), &mut lock)?,
         };
