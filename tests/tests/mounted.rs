@@ -87,6 +87,21 @@ fn a_stored_image_is_mounted_without_a_trial() {
 }
 
 #[test]
+fn what_a_temporary_container_writes_is_never_flushed() {
+    let (work, _) = work();
+    for (option, flushed) in [("", true), ("--rm", false)] {
+        work.sh(&format!("{CREATE} {option} --name one images:one")).ok();
+        work.sh("echo kept >$(bundle-tool find one)/rootfs/new").ok();
+        // Newer kernels print fsync=volatile.
+        let options = "grep $(bundle-tool find one)/rootfs /proc/self/mounts";
+        assert_eq!(!work.sh(options).ok().contains("volatile"), flushed, "{option}");
+        work.sh("bundle-tool unmount one && bundle-tool mount one").ok();
+        assert_eq!(!work.sh(options).ok().contains("volatile"), flushed, "{option}");
+        assert_eq!(work.sh("cat $(bundle-tool find one)/rootfs/new; bundle-tool delete one").ok(), "kept\n");
+    }
+}
+
+#[test]
 fn a_layer_that_was_damaged_is_stored_again() {
     let (work, is_mounted) = work();
     if !is_mounted {

@@ -140,7 +140,7 @@ impl<'a> Tree<'a> {
         if top != INIT && init.exists() {
             lower.push(init);
         }
-        overlay(&self.folder, lower, top, mapped)
+        overlay(&self.folder, lower, top, mapped, self.request.rm)
     }
 
     fn lower(&self) -> Vec<PathBuf> {
@@ -249,15 +249,22 @@ fn make_like(path: &Path, layers: &[PathBuf], ids: Option<&Ids>) -> Result<(), E
 }
 
 /// Mounts `lower` with `top` as the writable layer. `mapped` are those whose ids are mapped.
+///
+/// Unmounting an overlay writes all that waits to be written to the file system of its writable layer, for which the end of a container would
+/// wait. For a writable layer that is removed with its container, as `is_temporary`, nothing is written in vain.
 fn overlay(
     folder: &Path,
     mut lower: Vec<PathBuf>,
     top: &str,
     mapped: Option<(Mapping, Vec<PathBuf>)>,
+    is_temporary: bool,
 ) -> Result<(), Error> {
     let place = place(folder, top);
     let work = place.join("work");
     make(&work, 0o700)?;
+    if is_temporary {
+        rootfs::renew(&work)?;
+    }
     if lower.is_empty() {
         // An image without layers (FROM scratch): overlayfs needs one, so it gets an empty one.
         let none = folder.join("empty");
@@ -265,7 +272,7 @@ fn overlay(
         lower.push(none);
     }
     let overlay = Overlay::new(lower).writable(place.join(top), work);
-    let overlay = if top == INIT { overlay.volatile() } else { overlay };
+    let overlay = if is_temporary || top == INIT { overlay.volatile() } else { overlay };
     let overlay = match mapped {
         Some((mapping, layers)) => overlay.mapped(mapping, layers),
         None => overlay,
@@ -349,7 +356,8 @@ fn mount_rootfs(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
     if init.exists() {
         lower.push(init);
     }
-    overlay(bundle.path(), lower, UPPER, mapped)?;
+    let is_temporary = bundle.annotation(annotation::RM) == Some("true");
+    overlay(bundle.path(), lower, UPPER, mapped, is_temporary)?;
     stack.leave();
     Ok(true)
 }

@@ -31,9 +31,7 @@ pub enum Error {
 ///
 /// `force` removes it even if a process runs in it. An interrupted removal can be repeated.
 pub fn remove(home: &Home, bundle: &Bundle, force: bool, volumes: bool) -> Result<(), Error> {
-    if let Some(pid) = bundle.occupant()
-        && !force
-    {
+    if !force && let Some(pid) = bundle.occupant() {
         return Err(bundle::Error::Running { path: bundle.path().to_owned(), pid }.into());
     }
     if let Some(id) = bundle.annotation(annotation::ID).filter(|id| name::is_id(id)) {
