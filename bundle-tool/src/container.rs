@@ -14,6 +14,7 @@ mod host;
 mod joined;
 mod layers;
 pub(crate) mod link;
+mod lower;
 mod mount_point;
 mod networks;
 mod preparation;

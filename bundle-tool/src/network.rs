@@ -26,7 +26,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::name::is_name;
+use crate::bundle::name::is_network_name;
 use crate::option::port::{self, Mapping};
 
 pub use hooks::hooks;
@@ -120,7 +120,9 @@ pub enum Error {
         container: String,
     },
     /// A port leads to another container.
-    #[error("port {port} leads to container {container} (publish another, or run-tool delete {container})")]
+    #[error(
+        "port {port} is already allocated: it leads to container {container} (publish another, or run-tool delete {container})"
+    )]
     PortTaken {
         /// The address, port and protocol.
         port: String,
@@ -160,7 +162,7 @@ impl FromStr for Mode {
             None if text == "none" => Ok(Self::None),
             None if text == "host" => Ok(Self::Host),
             None if text == "default" => Ok(Self::Named("bridge".into())),
-            None if is_name(text) => Ok(Self::Named(text.into())),
+            None if is_network_name(text) => Ok(Self::Named(text.into())),
             _ => Err(format!("{text:?} is not a valid network (none, host, container:NAME or the name of a network)")),
         }
     }

@@ -46,6 +46,10 @@ pub struct Change {
     pub volumes: Vec<String>,
     /// The signal that stops the container, such as `SIGTERM`.
     pub stop_signal: Option<String>,
+    /// docker's health check, as its config has it.
+    pub healthcheck: Option<Value>,
+    /// Instructions to add for images that are built on this one.
+    pub on_build: Vec<String>,
     /// The author of the image.
     pub author: Option<String>,
     /// The platform of the image.
@@ -118,6 +122,12 @@ impl Change {
             if let Some(text) = text {
                 section[field] = text.as_str().into();
             }
+        }
+        if let Some(check) = &self.healthcheck {
+            section["Healthcheck"] = check.clone();
+        }
+        if !self.on_build.is_empty() {
+            section["OnBuild"] = [strings(&section["OnBuild"]), self.on_build.clone()].concat().into();
         }
         for (name, value) in &self.labels {
             section["Labels"][name] = value.as_str().into();

@@ -51,6 +51,8 @@ fn published_ports_lead_to_containers_from_everywhere_and_nothing_else_does() {
     let script = r#"
 docker run -d --name web -p 8000:80 -p 10.99.0.1:8001:80 bb sh -c "$serve" >/dev/null
 docker run -d --name app -p 127.0.0.1:8002:80 bb sh -c "$serve" >/dev/null
+says published "$(docker ps --filter publish=8000 --format '{{.Names}}') $(docker ps -q --filter publish=80 | wc -l)"
+says exposed "$(docker ps -q --filter expose=80 | wc -l)"
 says loopback "$(ask 127.0.0.1 8000)"
 says loopback6 "$(ask ::1 8000)"
 says address "$(ask 10.99.0.1 8000)"
@@ -74,7 +76,7 @@ nft list tables
 ip -brief link show type bridge
 ls /run/bundle-tool
 "#;
-    let expected = "loopback: served\nloopback6: served\naddress: served\naddress6: served\none: served\none-elsewhere: nothing\n\
+    let expected = "published: web 0\nexposed: 2\nloopback: served\nloopback6: served\naddress: served\naddress6: served\none: served\none-elsewhere: nothing\n\
         bound: served\noutside: served\noutside6: served\noutside-bound: nothing\nitself: served\nsibling: served\n\
         masquerade: yes\nunpublished: nothing\nafter: nothing\nclaims\nlock\n";
     assert_eq!(on_a_host(&work, script).ok(), expected);

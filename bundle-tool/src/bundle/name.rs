@@ -52,9 +52,14 @@ impl fmt::Display for ContainerName {
     }
 }
 
-/// Whether `text` is a valid name of a container, volume or network; docker has one grammar for all three.
+/// Whether `text` is a valid name of a container or volume.
 pub fn is_name(text: &str) -> bool {
     text.parse::<ContainerName>().is_ok()
+}
+
+/// Whether `text` is a valid name of a network, which may be a single letter.
+pub fn is_network_name(text: &str) -> bool {
+    is_name(text) || (text.len() == 1 && text.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 /// Whether `text` is a valid id. It becomes part of a path, and config.json may come from anyone.

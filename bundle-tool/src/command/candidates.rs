@@ -9,8 +9,19 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use image_tool::address::home::Home;
 
 /// Instructions of `commit --change`.
-pub(super) const INSTRUCTIONS: &[&str] =
-    &["CMD", "ENTRYPOINT", "ENV", "EXPOSE", "LABEL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"];
+pub(super) const INSTRUCTIONS: &[&str] = &[
+    "CMD",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "HEALTHCHECK",
+    "LABEL",
+    "ONBUILD",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
 /// Common platforms.
 pub(super) const PLATFORMS: &[&str] =
     &["linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386", "linux/ppc64le", "linux/riscv64", "linux/s390x"];

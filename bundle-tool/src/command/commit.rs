@@ -1,7 +1,9 @@
 use anyhow::Context as _;
 use bundle_tool::container::change::{self, Commit as Settings};
+use bundle_tool::journal;
 use clap::ValueHint;
 use image_tool::address::Address;
+use image_tool::address::home::Home;
 use image_tool::edit::Change;
 use image_tool::program::pipe;
 use jiff::Timestamp;
@@ -23,8 +25,8 @@ pub(crate) struct Commit {
     /// Commit message, for the image's history.
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
-    /// Apply a Dockerfile instruction to the image's config (CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR); may be
-    /// repeated.
+    /// Apply a Dockerfile instruction to the image's config (CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER,
+    /// VOLUME or WORKDIR); may be repeated.
     #[arg(short, long, value_name = "INSTRUCTION", add = candidates::words(candidates::INSTRUCTIONS))]
     change: Vec<Change>,
     /// Container name, ID prefix or bundle path, or - to read one from standard input.
@@ -44,6 +46,7 @@ impl Commit {
             }
             Err(_) => Timestamp::now().as_second(),
         };
+        let comment = self.message.clone().unwrap_or_default();
         let settings = Settings {
             author: self.author,
             message: self.message,
@@ -51,6 +54,10 @@ impl Commit {
             change: self.change.into_iter().reduce(Change::and),
         };
         let address = change::commit(&bundle, &self.address, &settings).about(&self.bundle)?;
+        let (home, digest) = (Home::from_environment(), address.digest().map(ToString::to_string).unwrap_or_default());
+        let name = address.reference().map(ToString::to_string).unwrap_or_default();
+        let more = [("comment", comment.as_str()), ("imageID", &digest), ("imageRef", &name)];
+        journal::record_bundle(&home, "commit", &bundle, &bundle.name(), &more);
         pipe::print_line(&address.to_string())
     }
 }

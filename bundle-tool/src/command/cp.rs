@@ -19,7 +19,8 @@ use super::About as _;
   bundle-tool cp page.html web:/srv/
   tar c site | bundle-tool cp - web:/srv")]
 pub(crate) struct Cp {
-    /// Keep the owners of files; else they belong to root in the container, and to the caller on this host.
+    /// Keep the owners of files that are copied to this host; else they belong to the caller. In a container files keep their owners, as
+    /// with docker, unless the caller is not root.
     #[arg(short, long)]
     archive: bool,
     /// Follow the source if it is a symbolic link.
@@ -71,6 +72,8 @@ impl Cp {
             }
             (None, Some(to)) if self.source == Path::new("-") => copy::read(&side(to)?, io::stdin().lock()).about(to.0),
             (None, Some(to)) => {
+                // Not what docker's manual says, but what docker does.
+                let options = Options { archive: options.archive || rustix::process::geteuid().is_root(), ..options };
                 copy::copy(&Side::host(&self.source)?, &side(to)?, (0, 0), options).about(shown(&self.source))
             }
         }

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use bundle_tool::container::change;
+use image_tool::address::home::Home;
 use image_tool::layer::diff::Options;
 use image_tool::program::pipe::{self, stdout_error};
 
@@ -45,7 +46,7 @@ impl io::Write for Stdout {
 impl Diff {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         if self.names {
-            let lines = change::names(&super::bundle(&self.bundle)?).about(&self.bundle)?;
+            let lines = change::names(&Home::from_environment(), &super::bundle(&self.bundle)?).about(&self.bundle)?;
             let line = |(what, path): &(char, PathBuf)| format!("{what} /{}\n", path.display());
             return pipe::print(lines.iter().map(line).collect::<String>());
         }

@@ -3,7 +3,7 @@ use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use bundle_tool::container;
+use bundle_tool::{container, journal};
 use clap::ValueHint;
 use image_tool::address::home::Home;
 use image_tool::beneath::Root;
@@ -34,9 +34,11 @@ impl Export {
             bail!("an archive is not written to a terminal (use --output FILE)");
         }
         let bundle = super::bundle(&self.bundle)?;
-        container::mount(&Home::from_environment(), &bundle).about(&self.bundle)?;
+        let home = Home::from_environment();
+        container::mount(&home, &bundle).about(&self.bundle)?;
         let root = Root::open(bundle.rootfs())?;
         let options = Options { owners: container::userns::owners(&bundle), ..Options::default() };
+        journal::record_bundle(&home, "export", &bundle, &bundle.name(), &[]);
         match &self.output {
             Some(path) => {
                 let file = File::create(path).with_context(|| path.display().to_string())?;

@@ -44,7 +44,7 @@ const TYPES: [&str; 4] = ["container", "image", "network", "volume"];
 
 /// A template that cannot be parsed, for which docker has an exit status of its own.
 #[derive(Debug, thiserror::Error)]
-#[error("template parsing error: {0}")]
+#[error("template parsing error")]
 pub(crate) struct BadTemplate(#[from] pub(super) image_tool::show::template::Error);
 
 /// What is shown so far, and what went wrong.

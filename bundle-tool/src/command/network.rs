@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
-use bundle_tool::bundle::name::is_name;
+use bundle_tool::bundle::name::is_network_name;
 use bundle_tool::bundle::{Bundle, annotation};
 use bundle_tool::container;
 use bundle_tool::describe::identity;
@@ -314,7 +314,7 @@ impl List {
 impl Create {
     fn run(self, home: &Home) -> anyhow::Result<()> {
         let name = self.name;
-        if ["none", "host", "default", "bridge"].contains(&name.as_str()) || !is_name(&name) {
+        if ["none", "host", "default", "bridge"].contains(&name.as_str()) || !is_network_name(&name) {
             bail!("{name:?} is not a valid name for a network");
         }
         if Conflist::find(&container::network_folders(home), &name).is_ok() {

@@ -196,8 +196,10 @@ fn wants(container: &Container, home: &Home, filters: Filters<'_>) -> bool {
         let Ok(wanted) = value.parse::<Expose>() else { return false };
         let mappings = plan.mappings().unwrap_or_default();
         wanted.ports().any(|(port, protocol)| {
-            let is_published = mappings.iter().any(|own| own.container == port && own.protocol == protocol);
-            is_published || (!published && plan.exposed.contains(&format!("{port}/{protocol}")))
+            let is_mapped = mappings
+                .iter()
+                .any(|own| own.protocol == protocol && port == if published { own.host } else { own.container });
+            is_mapped || (!published && plan.exposed.contains(&format!("{port}/{protocol}")))
         })
     };
     filters.any("name", |value| filter::fits(value, &name) || filter::fits(value, &format!("/{name}")))

@@ -1,6 +1,6 @@
 use anyhow::bail;
 use bundle_tool::bundle::name::ContainerName;
-use bundle_tool::container;
+use bundle_tool::{container, journal};
 use image_tool::address::home::Home;
 use image_tool::program::caller::caller;
 
@@ -26,6 +26,10 @@ impl Rename {
         if caller().is_some() && bundle.name() == self.name.as_str() {
             bail!("Error response from daemon: Renaming a container with the same name as its current name");
         }
-        container::rename(&Home::from_environment(), &bundle, &self.name).about(&self.bundle)
+        let home = Home::from_environment();
+        container::rename(&home, &bundle, &self.name).about(&self.bundle)?;
+        let old = format!("/{}", bundle.name());
+        journal::record_bundle(&home, "rename", &bundle, self.name.as_str(), &[("oldName", &old)]);
+        Ok(())
     }
 }

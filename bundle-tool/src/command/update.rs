@@ -1,6 +1,8 @@
 use bundle_tool::bundle::annotation;
 use bundle_tool::container::update;
+use bundle_tool::journal;
 use bundle_tool::option::limit::Host;
+use image_tool::address::home::Home;
 use image_tool::program::pipe;
 
 use super::options::{self, Resources};
@@ -41,6 +43,7 @@ impl Update {
         let mut limits = self.resources.limits();
         limits.discard(&Host::detect()).into_iter().for_each(warn);
         let limits = update::update(&bundle, &limits, options, policy).about(&self.bundle)?;
+        journal::record_bundle(&Home::from_environment(), "update", &bundle, &bundle.name(), &[]);
         match limits.filter(|_| bundle.occupant().is_some()) {
             Some(limits) => pipe::print_line(&limits.to_string()),
             None => Ok(()),

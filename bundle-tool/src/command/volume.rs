@@ -49,6 +49,9 @@ enum Command {
         /// Driver of the volume; only local is supported.
         #[arg(short = 'd', long = "driver", value_name = "DRIVER", value_parser = driver, default_value = "local", hide_default_value = true)]
         _driver: String,
+        /// The name, as docker before 1.13 wanted it.
+        #[arg(long = "name", value_name = "NAME", hide = true, conflicts_with = "name")]
+        old_name: Option<String>,
         /// Name of the volume [default: a random name].
         name: Option<String>,
     },
@@ -101,10 +104,10 @@ impl Volume {
         let home = Home::from_environment();
         let store = Store::new(home.volumes());
         match self.command {
-            Command::Create { label, opt, _driver, name } => {
+            Command::Create { label, opt, _driver, old_name, name } => {
                 let options = environment::labels(opt).context("--opt")?;
                 let labels = environment::labels(label).context("--label")?;
-                let name = name.unwrap_or_else(name::random_id);
+                let name = name.or(old_name).unwrap_or_else(name::random_id);
                 let about = About { created: Timestamp::now().to_string(), labels, options };
                 let is_new = store.open(&name).is_err();
                 let (made, _hold) = store.open_or_create(&name, &about)?;

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use image_tool::address::home::Home;
 use image_tool::address::{Address, RefName};
 use image_tool::beneath::{self, Root};
 use image_tool::edit::append::{self, History};
@@ -19,9 +20,10 @@ use image_tool::layer::pack::Packer;
 use image_tool::layer::whiteout::{self, Whiteout};
 use image_tool::layer::{self, Compression};
 use image_tool::layout::platform::Platform;
-use image_tool::layout::{self, Image, Layout};
+use image_tool::layout::{self, Image, Layout, journal};
 use rustix::fs::FileType;
 
+use super::lower::{self, Lower};
 use super::{layers, mount_point, quota, userns};
 use crate::bundle::annotation;
 use crate::bundle::{self, Bundle};
@@ -105,10 +107,11 @@ pub fn write<W: Write>(bundle: &Bundle, output: W, options: &diff::Options) -> R
 }
 
 /// The paths that were changed, with docker's letters: `A` for added, `C` for changed, `D` for deleted. Parents come first.
-pub fn names(bundle: &Bundle) -> Result<Vec<(char, PathBuf)>, Error> {
+pub fn names(home: &Home, bundle: &Bundle) -> Result<Vec<(char, PathBuf)>, Error> {
     let mut found = Vec::new();
     if bundle.layers()?.is_some() {
-        upper_names(&upper(bundle)?, Path::new(""), &mut found)?;
+        let below = Lower::of(home, bundle);
+        upper_names(&upper(bundle)?, below.as_ref(), Path::new(""), &mut found)?;
         return Ok(found);
     }
     let origin = Origin::of(bundle)?;
@@ -131,23 +134,42 @@ pub fn names(bundle: &Bundle) -> Result<Vec<(char, PathBuf)>, Error> {
     Ok(found)
 }
 
-/// The names in the upper directory of an overlay. Overlayfs marks what it has copied up from a lower one (`overlay.origin`).
-fn upper_names(upper: &Root, folder: &Path, found: &mut Vec<(char, PathBuf)>) -> Result<(), Error> {
+/// The names in the upper directory of an overlay. Where the layers below are not at hand, overlayfs's own mark for what it has copied up
+/// from a lower one (`overlay.origin`) tells what was there; it stays on a file that is moved, so it says too much.
+fn upper_names(
+    upper: &Root,
+    below: Option<&Lower>,
+    folder: &Path,
+    found: &mut Vec<(char, PathBuf)>,
+) -> Result<(), Error> {
     for name in upper.names(folder)? {
         let path = folder.join(&name);
         let Some(stat) = upper.lstat(&path)? else { continue };
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        if kind == FileType::CharacterDevice && stat.st_rdev == 0 {
+        if lower::is_whiteout(&stat) {
             found.push(('D', path));
             continue;
         }
-        let is_copied = upper
-            .xattrs(&path)?
-            .iter()
-            .any(|(key, _)| apply::is_overlay_mark(key) && key.as_encoded_bytes().ends_with(b".origin"));
-        found.push((if is_copied { 'C' } else { 'A' }, path.clone()));
-        if kind == FileType::Directory {
-            upper_names(upper, &path, found)?;
+        let was = match below {
+            Some(below) => below.lstat(&path)?.is_some(),
+            None => upper
+                .xattrs(&path)?
+                .iter()
+                .any(|(key, _)| apply::is_overlay_mark(key) && key.as_encoded_bytes().ends_with(b".origin")),
+        };
+        found.push((if was { 'C' } else { 'A' }, path.clone()));
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            upper_names(upper, below, &path, found)?;
+            // A directory that was removed and made anew hides what was in it.
+            if let Some(below) = below.filter(|_| was)
+                && lower::is_opaque(upper, &path)?
+            {
+                for name in below.names(&path)? {
+                    let gone = path.join(name);
+                    if upper.lstat(&gone)?.is_none() {
+                        found.push(('D', gone));
+                    }
+                }
+            }
         }
     }
     Ok(())
@@ -200,13 +222,16 @@ pub fn commit(bundle: &Bundle, address: &Address, commit: &Commit) -> Result<Add
         created: commit.created,
     };
     let mut descriptor = append::append(&origin.image, &writer, &layer, &history)?;
-    if let Some(change) = &commit.change {
-        descriptor = edit::configure(&target.image_of(&descriptor)?, &writer, (change, &Note::default()), None)?;
+    // The author is that of the image too.
+    let author = commit.author.clone().map(|author| Change { author: Some(author), ..Change::default() });
+    if let Some(change) = author.into_iter().chain(commit.change.clone()).reduce(Change::and) {
+        descriptor = edit::configure(&target.image_of(&descriptor)?, &writer, (&change, &Note::default()), None)?;
     }
     let digest = descriptor.digest().clone();
     let new = match address.reference() {
         Some(reference) => {
-            writer.publish(reference, descriptor)?;
+            writer.publish(reference, descriptor.clone())?;
+            journal::record_image(&target, "tag", &descriptor, Some(reference.as_str()));
             address.with_reference(reference.clone())
         }
         None => {

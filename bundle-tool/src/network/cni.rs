@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::Error;
 use super::subnet::Subnet;
-use crate::bundle::name::is_name;
+use crate::bundle::name::{is_name, is_network_name};
 
 /// A conflist, which describes a network.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +40,7 @@ impl Conflist {
         let wrong = |reason: String| Error::Conflist { path: path.into(), reason };
         let value: Value = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
         let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-        let name = text("name").filter(|name| is_name(name)).ok_or_else(|| wrong("missing name".into()))?;
+        let name = text("name").filter(|name| is_network_name(name)).ok_or_else(|| wrong("missing name".into()))?;
         let version = text("cniVersion").unwrap_or_else(|| "0.4.0".into());
         // A `.conf` holds a single plugin.
         let list = match value.get("plugins") {

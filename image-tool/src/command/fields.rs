@@ -127,6 +127,8 @@ impl From<Fields> for Change {
             unset_labels: fields.unset_label,
             expose: fields.expose,
             volumes: fields.volume,
+            healthcheck: None,
+            on_build: Vec::new(),
             stop_signal: fields.stop_signal,
             author: fields.author,
             platform: fields.set_platform,

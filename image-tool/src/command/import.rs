@@ -13,6 +13,7 @@ use super::fields::Fields;
 use super::operand::new_name;
 use super::publish::{Pack, publish, source_date_epoch};
 use image_tool::program::archive::input;
+use image_tool::program::caller::caller;
 
 /// Create an image from the tar archive of a root file system and print its address.
 #[derive(Args)]
@@ -28,8 +29,8 @@ pub(crate) struct Import {
     new: Address,
     #[command(flatten)]
     fields: Fields,
-    /// Apply a Dockerfile instruction to the image's config (CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR); may be
-    /// repeated.
+    /// Apply a Dockerfile instruction to the image's config (CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER,
+    /// VOLUME or WORKDIR); may be repeated.
     #[arg(short, long, value_name = "INSTRUCTION", value_hint = ValueHint::Other)]
     change: Vec<Change>,
     /// Message for the image's history.
@@ -54,7 +55,9 @@ impl Import {
         let writer = Layout::create(&self.new.layout_path())?.writer()?;
         let fields = Change::from(self.fields).and(Change { platform: self.platform, ..Change::default() });
         let change = self.change.into_iter().fold(fields, Change::and);
-        let (created_by, comment) = (self.created_by, self.message);
+        // docker names where the archive comes from, which its client reads for it.
+        let comment = self.message.or_else(|| caller().map(|_| "Imported from -".to_owned()));
+        let created_by = self.created_by;
         let history = |layer: &image_tool::edit::append::Layer| History {
             created_by,
             comment,

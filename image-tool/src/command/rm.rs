@@ -44,6 +44,10 @@ impl Rm {
                     Some(layout::Error::NoSuchImage { .. } | layout::Error::NoLayout { .. })
                 );
                 if self.force && absent {
+                    // docker tells of it, though it does not fail.
+                    if caller().is_some() {
+                        TOOL.say(&format!("{error:#}"));
+                    }
                     continue;
                 }
                 if let Some(earlier) = failure.replace(error) {

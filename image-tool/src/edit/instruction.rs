@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use serde_json::{Value, json};
+
 use super::{Change, signal};
 
 impl FromStr for Change {
@@ -38,8 +40,10 @@ impl FromStr for Change {
                     serde_json::from_str(rest).unwrap_or_else(|_| rest.split_whitespace().map(str::to_owned).collect());
                 Ok(Self { volumes, ..none })
             }
+            "HEALTHCHECK" => Ok(Self { healthcheck: Some(healthcheck(rest)?), ..none }),
+            "ONBUILD" => Ok(Self { on_build: vec![rest.into()], ..none }),
             other => Err(format!(
-                "{other} is not supported (CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME and WORKDIR are)"
+                "{other} is not supported (CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME and WORKDIR are)"
             )),
         }
     }
@@ -55,6 +59,7 @@ impl Change {
         self.unset_labels.extend(later.unset_labels);
         self.expose.extend(later.expose);
         self.volumes.extend(later.volumes);
+        self.on_build.extend(later.on_build);
         self.unset_expose.extend(later.unset_expose);
         self.unset_volumes.extend(later.unset_volumes);
         self.clear.extend(later.clear);
@@ -64,12 +69,70 @@ impl Change {
             user: later.user.or(self.user),
             workdir: later.workdir.or(self.workdir),
             stop_signal: later.stop_signal.or(self.stop_signal),
+            healthcheck: later.healthcheck.or(self.healthcheck),
             author: later.author.or(self.author),
             platform: later.platform.or(self.platform),
             created: later.created.or(self.created),
             ..self
         }
     }
+}
+
+/// Reads `NONE`, or `--interval=30s CMD test -e /ok`.
+fn healthcheck(text: &str) -> Result<Value, String> {
+    let mut check = json!({});
+    let mut rest = text;
+    while let Some(after) = rest.strip_prefix("--") {
+        let (flag, left) = after.split_once(char::is_whitespace).unwrap_or((after, ""));
+        let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
+        let wrong = || {
+            format!("--{flag}: not an option of HEALTHCHECK (--interval=30s, --timeout, --start-period, --retries=3)")
+        };
+        let field = match name {
+            "interval" => "Interval",
+            "timeout" => "Timeout",
+            "start-period" => "StartPeriod",
+            "retries" => "Retries",
+            _ => return Err(wrong()),
+        };
+        let number = if name == "retries" { value.parse().ok() } else { nanoseconds(value) };
+        check[field] = number.ok_or_else(wrong)?.into();
+        rest = left.trim_start();
+    }
+    let (kind, command) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let command = command.trim();
+    check["Test"] = match kind.to_ascii_uppercase().as_str() {
+        "NONE" if command.is_empty() => json!(["NONE"]),
+        "CMD" if !command.is_empty() => match serde_json::from_str::<Vec<String>>(command) {
+            Ok(words) => [vec!["CMD".to_owned()], words].concat().into(),
+            Err(_) => json!(["CMD-SHELL", command]),
+        },
+        _ => return Err(format!("{text:?} is not a health check (NONE, or CMD and a command)")),
+    };
+    Ok(check)
+}
+
+/// Reads a duration as Go writes it, such as `1m30s`, in nanoseconds.
+fn nanoseconds(text: &str) -> Option<u64> {
+    let mut sum: u64 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, after) = rest.split_at(digits);
+        let unit = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let scale = match &after[..unit] {
+            "ns" => 1,
+            "us" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return None,
+        };
+        sum = sum.checked_add(number.parse::<u64>().ok()?.checked_mul(scale)?)?;
+        rest = &after[unit..];
+    }
+    (!text.is_empty()).then_some(sum)
 }
 
 /// Reads `80`, `8000-8010/tcp` as the ports `80/tcp`, `8000/tcp`, ….
@@ -117,8 +180,6 @@ fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -136,6 +197,10 @@ mod tests {
             "WORKDIR /srv",
             "VOLUME /data",
             "ENV OLD the rest",
+            "HEALTHCHECK NONE",
+            "HEALTHCHECK --interval=1m30s --retries=2 CMD test -e /ok",
+            "ONBUILD RUN one",
+            "ONBUILD RUN two",
         ] {
             all = all.and(text.parse::<Change>().unwrap());
         }
@@ -143,9 +208,24 @@ mod tests {
         let expected = json!({
             "Env": ["A=1", "B=1", "C=two words", "OLD=the rest"], "Cmd": ["python", "-V"], "Entrypoint": ["/bin/sh", "-c", "run me"],
             "Labels": {"x": "y"}, "ExposedPorts": {"80/tcp": {}, "53/udp": {}}, "User": "you", "WorkingDir": "/srv", "Volumes": {"/data": {}},
+            "Healthcheck": {"Test": ["CMD-SHELL", "test -e /ok"], "Interval": 90_000_000_000_u64, "Retries": 2},
+            "OnBuild": ["RUN one", "RUN two"],
         });
         assert_eq!(config["config"], expected);
-        for text in ["", "CMD", "RUN true", "ENV =x", "EXPOSE http", "EXPOSE 9-8", "EXPOSE 0", "STOPSIGNAL bogus"] {
+        for text in [
+            "",
+            "CMD",
+            "RUN true",
+            "ENV =x",
+            "EXPOSE http",
+            "EXPOSE 9-8",
+            "EXPOSE 0",
+            "STOPSIGNAL bogus",
+            "HEALTHCHECK CMD",
+            "HEALTHCHECK NONE x",
+            "HEALTHCHECK --interval=9 CMD x",
+            "HEALTHCHECK --every=1s CMD x",
+        ] {
             assert!(text.parse::<Change>().is_err(), "{text}");
         }
         assert_eq!("EXPOSE 1-3".parse::<Change>().unwrap().expose, ["1/tcp", "2/tcp", "3/tcp"]);

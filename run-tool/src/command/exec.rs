@@ -165,6 +165,8 @@ impl Exec {
             pidfd_socket: self.pidfd_socket.as_deref().map(socket::connect).transpose()?,
             sub_groups: sub_groups(&self.cgroup)?,
             affinity: process.exec_cpu_affinity().clone(),
+            // A client whose input is no terminal leaves its own as it is; the container's translates newlines, as docker's does.
+            newlines: self.client,
             ..Options::default()
         };
         let words = process.args().clone().unwrap_or_default();

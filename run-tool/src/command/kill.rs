@@ -1,11 +1,11 @@
 //! `kill`: a signal to a container's init process.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 
 use super::global::Global;
 use crate::container::{Container, NotRunning, event, exit};
-use crate::kernel::signal;
+use crate::kernel::{caller, signal};
 
 /// Send a signal to a container's init process.
 #[derive(Debug, Args)]
@@ -24,7 +24,14 @@ impl Kill {
     pub(super) fn run(self, global: &Global) -> Result<()> {
         let container = global.container(&self.id)?;
         // runc takes an empty name for SIGTERM.
-        let signal = signal::parse(if self.signal.is_empty() { "SIGTERM" } else { &self.signal })?;
+        let parsed = signal::parse(if self.signal.is_empty() { "SIGTERM" } else { &self.signal });
+        // docker knows no signal 0, and has its own words.
+        let signal = match parsed {
+            Ok(0) | Err(_) if caller::caller().is_some() => {
+                bail!("Error response from daemon: Invalid signal: {}", self.signal)
+            }
+            parsed => parsed?,
+        };
         if ends(signal, &container)? {
             exit::mark_stopped(&container.folder)?;
         }

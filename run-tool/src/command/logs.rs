@@ -106,7 +106,9 @@ impl Logs {
         let since = self.since.as_deref().map(moment::parse).transpose()?;
         let until = self.until.as_deref().map(moment::parse).transpose()?;
         let limit = match self.tail.as_str() {
-            "all" | "-1" => None,
+            "all" => None,
+            // Like docker, any number below zero means all.
+            text if text.parse::<i64>().is_ok_and(|count| count < 0) => None,
             text => Some(text.parse::<usize>().with_context(|| format!("--tail {text}: expected a number or all"))?),
         };
         let wanted = |record: &Record| {

@@ -154,13 +154,23 @@ pub(super) const IMPOSSIBLE: [(&str, &str); 8] = [
     ("trust", "docker's notary is not supported (signatures are checked by /etc/containers/policy.json)"),
 ];
 
-/// Options that mean nothing here: what the classic builder did with its containers, signatures (which a policy asks for), and intermediate
-/// images, of which there are none.
-pub(super) const MEANINGLESS: [(&str, &str); 7] = [
+/// Options that mean nothing here: what the classic builder did with its containers and their limits, which BuildKit ignores too, signatures
+/// (which a policy asks for), intermediate images, of which there are none, and a pause while the changes of a container are read.
+pub(super) const MEANINGLESS: [(&str, &str); 17] = [
     ("build", "rm"),
     ("build", "force-rm"),
     ("build", "compress"),
     ("build", "disable-content-trust"),
+    ("build", "cpu-period"),
+    ("build", "cpu-quota"),
+    ("build", "cpu-shares"),
+    ("build", "cpuset-cpus"),
+    ("build", "cpuset-mems"),
+    ("build", "memory"),
+    ("build", "memory-swap"),
+    ("build", "isolation"),
+    ("commit", "pause"),
+    ("commit", "no-pause"),
     ("push", "disable-content-trust"),
     ("images", "all"),
     ("rmi", "no-prune"),

@@ -1,0 +1,118 @@
+//! What people type every day at containers, images and volumes, and what docker's manual does not tell of it. What is expected was
+//! recorded from Docker 20.10.24.
+
+use tests::{Registry, Workdir};
+
+fn work() -> Workdir {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry.address());
+    work.sh("docker pull busybox").ok();
+    work
+}
+
+#[test]
+fn wrong_words_are_refused_before_anything_happens() {
+    let work = work();
+    work.sh("docker run -d --network none --name c1 busybox sleep 60").ok();
+    assert_eq!(
+        work.sh("docker update c1").fails(1),
+        "you must provide one or more flags when using this command\n",
+        "nothing to update"
+    );
+    for (signal, shown) in [("0", "0"), ("BOGUS", "BOGUS")] {
+        let said = work.sh(&format!("docker kill -s {signal} c1")).fails(1);
+        assert_eq!(said, format!("Error response from daemon: Invalid signal: {shown}\n"));
+    }
+    let said = work.sh("docker top c1 -o bogus").fails(1);
+    assert!(said.starts_with("docker: ") && said.contains("format specifier \"bogus\"\n"), "{said}");
+    let said = work.sh("docker inspect -f '{{.Name' c1").fails(64);
+    assert_eq!(said.matches("unclosed action").count(), 1, "{said}");
+    let said = work.sh("docker unpause c1").fails(1);
+    assert!(said.ends_with(": container not paused\n") && said.len() > 64, "says which: {said}");
+    let said = work.sh("docker port c1 80").fails(1);
+    assert!(said.ends_with("published for c1\n"), "{said}");
+    assert!(work.sh("docker rmi -f nosuch 2>&1").ok().contains("nosuch"), "told, but no failure");
+    work.sh("docker rm -f c1").ok();
+}
+
+#[test]
+fn old_and_short_forms_are_understood() {
+    let work = work();
+    assert_eq!(work.sh("docker volume create --name v1 && docker volume ls -q").ok(), "v1\nv1\n");
+    work.sh("docker volume create --name v2 v3").fails(125);
+    work.sh("docker volume rm v1").ok();
+    work.sh("docker network create n && docker network rm n").ok();
+    work.write("image/Dockerfile", "FROM busybox\nENV A=1\n");
+    work.sh("docker build -q -c 512 --cpu-quota 50000 --cpuset-cpus 0 -m 64m --memory-swap=-1 -t b image").ok();
+    let run = "docker run --network none --name c1 busybox sh -c 'for i in 1 2 3; do echo $i; done'";
+    assert_eq!(work.sh(run).ok(), "1\n2\n3\n");
+    assert_eq!(work.sh("docker logs --tail -5 c1").ok(), "1\n2\n3\n");
+    work.sh("docker export c1 | docker import - flat").ok();
+    assert_eq!(work.sh("docker inspect -f '{{.Comment}}' flat").ok(), "Imported from -\n");
+    work.sh("docker rm c1").ok();
+}
+
+#[test]
+fn a_commit_takes_dockers_options_and_instructions() {
+    let work = work();
+    work.sh("docker create --network none --name c1 busybox true").ok();
+    let commit = "docker commit --pause=false -a 'me <x@y>' -c 'HEALTHCHECK --interval=30s CMD test -e /ok' -c 'ONBUILD RUN true' c1 made";
+    work.sh(commit).ok();
+    let seen = work
+        .sh("docker inspect -f '{{.Author}} {{json .Config.Healthcheck}} {{.Config.OnBuild}}' made")
+        .ok()
+        .to_owned();
+    assert_eq!(seen, "me <x@y> {\"Test\":[\"CMD-SHELL\",\"test -e /ok\"],\"Interval\":30000000000} [RUN true]\n");
+    work.sh("docker rm c1").ok();
+}
+
+#[test]
+fn what_is_done_to_a_container_is_an_event() {
+    let work = work();
+    work.sh("docker create --network none --name c1 busybox true").ok();
+    work.sh("docker rename c1 c2 && docker update --restart no c2 && docker export c2 >/dev/null && docker commit c2 made:1").ok();
+    let format = "{{.Type}} {{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.oldName}}";
+    let seen = work
+        .sh(&format!("docker events --since 10m --until 0s --filter container=c2 --format '{format}'"))
+        .ok()
+        .to_owned();
+    for line in ["container rename c2 /c1\n", "container update c2 ", "container export c2 ", "container commit c2 "] {
+        assert!(seen.contains(line), "{line} in {seen}");
+    }
+    let images = work.sh("docker events --since 10m --until 0s --filter type=image --filter event=tag --format '{{.Actor.Attributes.name}}'").ok();
+    assert!(images.contains("made:1\n"), "{images}");
+    work.sh("docker rm c2").ok();
+}
+
+#[test]
+fn a_terminal_without_a_terminal_translates_newlines() {
+    let work = work();
+    work.sh("docker run -d --network none --name c1 busybox sleep 60").ok();
+    assert_eq!(work.sh("docker exec -t c1 sh -c 'test -t 1 && echo tty; echo error >&2'").ok(), "tty\r\nerror\r\n");
+    work.sh("docker rm -f c1").ok();
+}
+
+#[test]
+fn files_that_are_copied_into_a_container_keep_their_owners() {
+    let work = work();
+    work.sh("echo x >f && chown 5:6 f && docker run -d --network none --name c1 busybox sleep 60").ok();
+    work.sh("docker cp f c1:/tmp/f && docker cp -a f c1:/tmp/g").ok();
+    assert_eq!(work.sh("docker exec c1 stat -c '%u:%g' /tmp/f /tmp/g").ok(), "5:6\n5:6\n");
+    assert_eq!(work.sh("docker cp c1:/tmp/f back && stat -c '%u:%g' back").ok(), "0:0\n");
+    work.sh("docker rm -f c1").ok();
+}
+
+#[test]
+fn changes_are_told_by_what_was_there_before() {
+    let work = work();
+    work.write("image/Dockerfile", "FROM busybox\nRUN mkdir /d /e && touch /d/one /d/two /e/a\n");
+    work.sh("docker build -q --network none -t bb:1 image").ok();
+    let change = "rm -r /d; mkdir /d; touch /d/two /d/new; mv /e/a /e/b; rm /etc/group; echo x >/etc/group";
+    work.sh(&format!("docker run --network none --name c1 bb:1 sh -c '{change}'")).ok();
+    let expected = "A /d/new\nA /e/b\nC /d\nC /d/two\nC /e\nC /etc\nC /etc/group\nD /d/one\nD /e/a\n";
+    assert_eq!(work.sh("docker diff c1 | sort").ok(), expected);
+    work.sh("docker start -a c1 >/dev/null 2>&1; docker commit c1 bb:2").ok();
+    work.sh("docker run --network none --name c2 bb:2 sh -c 'touch /d/one /e/a; rm /d/new'").ok();
+    assert_eq!(work.sh("docker diff c2 | sort").ok(), "A /d/one\nA /e/a\nC /d\nC /e\nD /d/new\n", "over two layers");
+    work.sh("docker rm c1 c2").ok();
+}
