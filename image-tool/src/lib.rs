@@ -31,6 +31,7 @@ pub mod error;
 pub mod interrupt;
 pub mod layer;
 pub mod layout;
+pub mod page;
 pub mod program;
 pub mod show;
 pub mod verify;

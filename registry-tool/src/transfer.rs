@@ -4,7 +4,7 @@
 //! or put [`aside`].
 //!
 //! A single blob is moved by [`download`] or [`upload`], or by [`blob`] without any layout, several at once by [`batch`]; [`store`] keeps layers for containers; [`growth`]
-//! is how far a blob has come. Whoever watches is told by [`event`]s. This room knows every other room of the crate, and none of them knows it.
+//! is how far a blob has come, on its way in or while it is verified on its way out; what is sent goes in pieces. Whoever watches is told by [`event`]s. This room knows every other room of the crate, and none of them knows it.
 
 pub mod aside;
 pub mod attach;
@@ -16,6 +16,7 @@ mod documents;
 pub mod download;
 pub mod event;
 pub mod growth;
+pub(crate) mod piece;
 pub mod pull;
 pub mod push;
 pub mod recompress;

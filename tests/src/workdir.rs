@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -232,6 +232,8 @@ impl Workdir {
         let folder = self.folder().to_str().unwrap();
         let mut found = Vec::new();
         let own = fs::read_link("/proc/self/ns/mnt").unwrap();
+        let root = fs::metadata("/").unwrap();
+        let at = (root.dev(), root.ino());
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
             if pid == std::process::id() as i32 {
@@ -240,7 +242,9 @@ impl Workdir {
             let holds = |name: &str| {
                 fs::read(entry.path().join(name)).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(folder))
             };
-            let elsewhere = fs::read_link(entry.path().join("ns/mnt")).is_ok_and(|namespace| namespace != own);
+            // Whoever copies the machine's mounts meanwhile has ours too, but has not gone to a root of its own as containers do.
+            let elsewhere = fs::read_link(entry.path().join("ns/mnt")).is_ok_and(|namespace| namespace != own)
+                && fs::metadata(entry.path().join("root")).is_ok_and(|root| (root.dev(), root.ino()) != at);
             let inside = fs::read_link(entry.path().join("cwd")).is_ok_and(|path| path.starts_with(folder));
             if inside || holds("cmdline") || holds("environ") || (elsewhere && holds("mountinfo")) {
                 let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();

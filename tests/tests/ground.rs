@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use tests::{Pty, Registry, layout, registry, tree};
+use tests::{Pty, Registry, Workdir, layout, registry, tree};
 
 fn run(program: &str, arguments: &[&str]) -> (bool, String) {
     let output = Command::new(program).args(arguments).output().unwrap();
@@ -54,4 +54,21 @@ fn umoci_unpacks_the_odd_image_as_it_is_described() {
     assert!(entries["bin/ping"].contains("security.capability="), "{:?}", entries["bin/ping"]);
     assert!(!entries.contains_key("opaque/below") && entries.contains_key("opaque/above"));
     assert!(entries["null"].contains("device 103"), "{:?}", entries["null"]);
+}
+
+#[test]
+fn whoever_copied_the_mounts_of_a_folder_is_left_alone() {
+    let work = Workdir::new();
+    work.sh("mkdir mounted && mount -t tmpfs none mounted").ok();
+    let mut other = Command::new("unshare").args(["--mount", "sleep", "600"]).current_dir("/").spawn().unwrap();
+    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).unwrap();
+    while namespace(&other.id().to_string()) == namespace("self") {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    work.sh("umount mounted").ok();
+    drop(work);
+    let is_running = other.try_wait().unwrap().is_none();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert!(is_running);
 }

@@ -9,6 +9,8 @@ pub use oci_spec::image::Digest;
 use oci_spec::image::DigestAlgorithm;
 use sha2::Digest as _;
 
+use crate::page::Buffer;
+
 /// What is wrong with a digest or with the bytes that it names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -195,7 +197,15 @@ impl<R: Read> Verifier<R> {
     /// # Errors
     /// The error of reading, or an [`Error`] inside it.
     pub fn finish(mut self) -> io::Result<()> {
-        io::copy(&mut self, &mut io::sink()).map(drop)
+        let mut buffer = Buffer::new(1 << 17);
+        loop {
+            match self.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

@@ -16,10 +16,10 @@ use crate::address::RefName;
 use crate::address::name;
 use crate::layer::entry::{Entry, Kind, Writer};
 use crate::layout::{Image, Layout, REF_NAME};
+use crate::page::Buffer;
 
-/// How many bytes of a blob are copied at once, from memory that begins on a page.
+/// How many bytes of a blob are copied at once.
 const CHUNK: usize = 256 * 1024;
-const PAGE: usize = 4096;
 
 /// An image to save.
 pub struct Subject {
@@ -112,12 +112,9 @@ fn blob<W: Write>(writer: &mut Writer<W>, layout: &Layout, descriptor: &Descript
     let path = Layout::blob_path(descriptor.digest());
     writer.entry(&Entry { size: descriptor.size(), ..Entry::new(path, Kind::File, 0o444) }).map_err(Error::Write)?;
     let mut reader = layout.blob(descriptor)?;
-    let mut memory = vec![0; CHUNK + PAGE];
-    // From where malloc happens to begin, the kernel's copy of each chunk costs up to a third more.
-    let start = memory.as_ptr().align_offset(PAGE).min(PAGE);
-    let chunk = &mut memory[start..start + CHUNK];
+    let mut chunk = Buffer::new(CHUNK);
     loop {
-        match reader.read(chunk) {
+        match reader.read(&mut chunk) {
             Ok(0) => return Ok(()),
             Ok(count) => writer.write_all(&chunk[..count]).map_err(Error::Write)?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

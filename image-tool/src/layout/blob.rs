@@ -16,6 +16,7 @@ use super::{Error, Layout};
 use crate::address::RefName;
 use crate::address::digest::{self, Digest, Hasher};
 use crate::error::{During, Io};
+use crate::page::Buffer;
 
 pub use self::upload::Upload;
 
@@ -114,7 +115,7 @@ impl Writer {
             if file.metadata()?.len() > expected.size() {
                 file.set_len(0)?;
             }
-            let mut buffer = vec![0; 1 << 17];
+            let mut buffer = Buffer::new(1 << 17);
             let mut size = 0;
             loop {
                 match file.read(&mut buffer)? {

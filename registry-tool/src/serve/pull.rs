@@ -98,7 +98,7 @@ pub(super) async fn blob(ask: Arc<Ask>, name: String, digest: &str) -> Result<An
         let Some((descriptor, file)) = place.store.blob(&wanted)? else { return Ok(None) };
         let (mut answer, part) = headed(&asked, &wanted, descriptor.size());
         let stream = match part {
-            Some(Wanted::Whole) => whole(&place.store, &wanted, descriptor.size(), file),
+            Some(Wanted::Whole) => whole(&place.store, &descriptor, file)?,
             Some(Wanted::Part(part)) => BlobStream::new(file, *part.start(), part.end() - part.start() + 1),
             Some(Wanted::Nothing) | None => return Ok(Some(answer)),
         };
@@ -126,7 +126,7 @@ async fn arriving(ask: &Ask, fetch: &Fetch<'_>, digest: &Digest) -> Result<Answe
             let stream = BlobStream::growing(file, 0, size, size, growth);
             match Hasher::of(digest) {
                 // Where a download begins anew, what has been sent of the first may be wrong.
-                Ok(hasher) => stream.verified(hasher, digest.clone(), Box::new(|_| {})),
+                Ok(hasher) => stream.verified(hasher, digest.clone()),
                 Err(_) => stream,
             }
         }
@@ -173,21 +173,13 @@ fn headed(ask: &Ask, digest: &Digest, size: u64) -> (Answer, Option<Wanted>) {
 }
 
 /// A whole blob, verified on its way unless it was since its file last changed.
-fn whole(store: &Arc<Store>, digest: &Digest, size: u64, file: File) -> BlobStream {
-    let before = file.metadata().ok().filter(|_| !store.is_sound(digest, &file));
-    let stream = BlobStream::new(file, 0, size);
-    match (before, Hasher::of(digest)) {
-        (Some(before), Ok(hasher)) => {
-            let (store, name) = (Arc::clone(store), digest.clone());
-            let verdict = move |is_sound| {
-                if is_sound {
-                    store.verified(&name, &before);
-                }
-            };
-            stream.verified(hasher, digest.clone(), Box::new(verdict))
-        }
-        _ => stream,
+fn whole(store: &Arc<Store>, descriptor: &Descriptor, file: File) -> Result<BlobStream, Error> {
+    let size = descriptor.size();
+    if store.is_sound(descriptor.digest(), &file) {
+        return Ok(BlobStream::new(file, 0, size));
     }
+    let (file, growth) = store.check(descriptor, file)?;
+    Ok(BlobStream::growing(file, 0, size, size, growth))
 }
 
 /// Says which bytes an answer stands for.

@@ -1,14 +1,14 @@
-//! One layout as it is served: what it holds ([`catalog`]), what is kept from garbage collection meanwhile ([`lease`]), and what is
-//! on its way in ([`session`]).
+//! One layout as it is served: what it holds ([`catalog`]), whether that is sound ([`check`]), what is kept from garbage collection
+//! meanwhile ([`lease`]), and what is on its way in ([`session`]).
 //!
 //! The layout on disk is the truth, and others may change it at any moment. What is remembered here is either checked against the
 //! disk before it is used, or named by a digest. The room knows nothing of HTTP.
 
 pub(super) mod catalog;
+mod check;
 pub(super) mod lease;
 pub(super) mod session;
 
-use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -21,6 +21,7 @@ use image_tool::layout::{Error, Layout};
 use oci_spec::image::{Descriptor, MediaType};
 
 use self::catalog::Catalog;
+use self::check::Checks;
 use self::lease::Lease;
 use self::session::Sessions;
 
@@ -35,16 +36,13 @@ impl Stamp {
     }
 }
 
-/// How many blobs are remembered as sound.
-const SOUND: usize = 1 << 16;
-
 /// A layout that is served.
 pub(in crate::serve) struct Store {
     layout: Layout,
     /// Whether the layout stands for a repository itself, so that its refs may be tags alone.
     is_repository: bool,
     catalog: Mutex<Option<(Stamp, Arc<Catalog>)>>,
-    sound: Mutex<HashMap<String, Stamp>>,
+    checks: Checks,
     /// What garbage collection must leave alone.
     pub(in crate::serve) lease: Lease,
     /// What is on its way in.
@@ -60,7 +58,7 @@ impl Store {
             layout,
             is_repository,
             catalog: Mutex::default(),
-            sound: Mutex::default(),
+            checks: Checks::default(),
         }
     }
 
@@ -126,31 +124,6 @@ impl Store {
             Ok(file) => Ok(Some((descriptor, file))),
             Err(Error::MissingBlob { .. }) => Ok(None),
             Err(error) => Err(error),
-        }
-    }
-
-    /// Whether a blob was verified since its file last changed.
-    pub(in crate::serve) fn is_sound(&self, digest: &Digest, file: &File) -> bool {
-        let Ok(metadata) = file.metadata() else { return false };
-        let sound = self.sound.lock().unwrap_or_else(PoisonError::into_inner);
-        sound.get(digest.as_ref()) == Some(&Stamp::of(&metadata))
-    }
-
-    /// Remembers that a blob was verified: `file` as it was before.
-    pub(in crate::serve) fn verified(&self, digest: &Digest, before: &Metadata) {
-        let mut sound = self.sound.lock().unwrap_or_else(PoisonError::into_inner);
-        if sound.len() >= SOUND {
-            sound.clear();
-        }
-        sound.insert(digest.to_string(), Stamp::of(before));
-    }
-
-    /// Remembers that a blob was verified while it arrived.
-    pub(in crate::serve) fn trust(&self, digest: &Digest) {
-        if let Ok(Some((_, file))) = self.open(digest)
-            && let Ok(metadata) = file.metadata()
-        {
-            self.verified(digest, &metadata);
         }
     }
 

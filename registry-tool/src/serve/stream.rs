@@ -1,9 +1,8 @@
-//! A blob on its way out: read in pieces as the client takes them, and verified while it is sent.
+//! A blob on its way out: read in pieces as the client takes them, behind whoever verifies it or brings it.
 
 use std::fs::File;
 use std::future::Future;
-use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::io::{self, IoSliceMut};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -15,14 +14,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::transfer::growth::Growth;
+use crate::transfer::piece::{PIECE, Piece};
 
-/// How much is read at once: enough that the system calls do not count, little enough that a thousand clients fit into memory.
-const PIECE: usize = 128 << 10;
-
-/// What becomes known at the end of a blob: whether it is sound.
-type Verdict = Box<dyn FnOnce(bool) + Send + Sync>;
-
-/// A blob that is still arriving.
+/// A blob that is still arriving, or being verified.
 struct Arrival {
     growth: watch::Receiver<Growth>,
     /// The size of the whole blob.
@@ -35,12 +29,7 @@ impl Arrival {
     /// How many bytes of `file` may be sent from `offset` on. The last one only goes out once the blob is known to be sound.
     fn ready(&mut self, file: &Arc<File>, offset: u64, context: &mut Context<'_>) -> Poll<io::Result<u64>> {
         loop {
-            let (size, end) = {
-                let state = self.growth.borrow_and_update();
-                (state.size_of(file)?, state.end)
-            };
-            let sound = if end == Some(true) { self.total } else { size.min(self.total.saturating_sub(1)) };
-            let there = sound.saturating_sub(offset);
+            let there = self.growth.borrow_and_update().ready(file, offset, self.total)?;
             if there > 0 {
                 self.waiting = None;
                 return Poll::Ready(Ok(there));
@@ -61,17 +50,17 @@ impl Arrival {
 
 /// A blob, or a part of it, as a stream of bytes.
 ///
-/// A whole blob may be verified on its way. Its last piece is held back until the digest is known, and never sent if it is wrong:
-/// the connection breaks, and the client cannot take what it has for the whole.
+/// The end of a whole blob is held back until its digest is known, and never sent if that is wrong: the connection breaks, and the
+/// client cannot take what it has for the whole.
 pub(super) struct BlobStream {
     file: Arc<File>,
     offset: u64,
     left: u64,
-    check: Option<(Hasher, Digest, Verdict)>,
-    reading: Option<JoinHandle<io::Result<Vec<u8>>>>,
+    check: Option<(Hasher, Digest)>,
+    reading: Option<JoinHandle<io::Result<Piece>>>,
     /// Whether the file system reads only what is in memory, if asked to.
     is_eager: bool,
-    /// If the blob is still arriving.
+    /// If the blob is still arriving, or being verified.
     arrival: Option<Arrival>,
 }
 
@@ -80,7 +69,8 @@ impl BlobStream {
         Self::of(Arc::new(file), offset, length, None)
     }
 
-    /// A blob of `total` bytes, or a part of it, that is still arriving in `file`: each byte goes out once it is there.
+    /// A blob of `total` bytes, or a part of it, that is still arriving in `file` or being verified: each byte goes out once it is
+    /// there, the last one when the blob is known to be sound.
     pub(super) fn growing(
         file: Arc<File>,
         offset: u64,
@@ -95,9 +85,9 @@ impl BlobStream {
         Self { file, offset, left, check: None, reading: None, is_eager: true, arrival }
     }
 
-    /// Verifies the blob while it is sent, and tells the outcome. Only for one that is sent from its beginning to its end.
-    pub(super) fn verified(mut self, hasher: Hasher, digest: Digest, verdict: Verdict) -> Self {
-        self.check = Some((hasher, digest, verdict));
+    /// Verifies the blob while it is sent. Only for one that is sent from its beginning to its end.
+    pub(super) fn verified(mut self, hasher: Hasher, digest: Digest) -> Self {
+        self.check = Some((hasher, digest));
         self
     }
 
@@ -138,18 +128,15 @@ impl BlobStream {
     }
 
     /// The next piece if the kernel has it in memory, as it mostly does: then no other thread is needed.
-    fn at_hand(&mut self, length: usize) -> Option<Vec<u8>> {
+    fn at_hand(&mut self, length: usize) -> Option<Piece> {
         if !self.is_eager {
             return None;
         }
-        let mut piece = vec![0; length];
-        let slice = &mut [io::IoSliceMut::new(&mut piece)];
-        match rustix::io::preadv2(&*self.file, slice, self.offset, ReadWriteFlags::NOWAIT) {
-            Ok(0) => None,
-            Ok(count) => {
-                piece.truncate(count);
-                Some(piece)
-            }
+        let read = Piece::read(length, |memory| {
+            rustix::io::preadv2(&*self.file, &mut [IoSliceMut::new(memory)], self.offset, ReadWriteFlags::NOWAIT)
+        });
+        match read {
+            Ok(piece) => Some(piece).filter(|piece| !piece.as_ref().is_empty()),
             Err(Errno::AGAIN | Errno::INTR) => None,
             Err(_) => {
                 self.is_eager = false;
@@ -158,41 +145,29 @@ impl BlobStream {
         }
     }
 
-    fn read_elsewhere(&self, length: usize) -> JoinHandle<io::Result<Vec<u8>>> {
+    fn read_elsewhere(&self, length: usize) -> JoinHandle<io::Result<Piece>> {
         let (file, offset) = (Arc::clone(&self.file), self.offset);
-        tokio::task::spawn_blocking(move || {
-            let mut piece = vec![0; length];
-            let count = loop {
-                match file.read_at(&mut piece, offset) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    result => break result?,
-                }
-            };
-            piece.truncate(count);
-            Ok(piece)
-        })
+        tokio::task::spawn_blocking(move || Piece::at(&file, offset, length))
     }
 
     /// Takes note of a piece; the last one passes only if the blob is what it should be.
-    fn pass(&mut self, piece: Vec<u8>) -> io::Result<Bytes> {
-        if piece.is_empty() {
+    fn pass(&mut self, piece: Piece) -> io::Result<Bytes> {
+        let bytes = piece.as_ref();
+        if bytes.is_empty() {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the blob has become shorter"));
         }
-        self.offset += piece.len() as u64;
-        self.left -= piece.len() as u64;
-        if let Some((hasher, ..)) = &mut self.check {
-            hasher.update(&piece);
+        self.offset += bytes.len() as u64;
+        self.left -= bytes.len() as u64;
+        if let Some((hasher, _)) = &mut self.check {
+            hasher.update(bytes);
         }
         if self.left == 0
-            && let Some((hasher, digest, verdict)) = self.check.take()
+            && let Some((hasher, digest)) = self.check.take()
+            && hasher.finish() != digest
         {
-            let is_sound = hasher.finish() == digest;
-            verdict(is_sound);
-            if !is_sound {
-                tracing::error!("blob {digest}: its bytes have another digest (image-tool verify)");
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "the blob is damaged"));
-            }
+            tracing::error!("blob {digest}: its bytes have another digest (image-tool verify)");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the blob is damaged"));
         }
-        Ok(Bytes::from(piece))
+        Ok(piece.into())
     }
 }

@@ -2,14 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, Write};
+use std::sync::Arc;
 
 use image_tool::address::digest::{self, Digest, Hasher};
 use oci_spec::image::{Descriptor, MediaType};
 use thiserror::Error;
+use tokio::sync::watch;
 use tracing::info;
 
 use super::download::PROGRESS;
 use super::event::nobody;
+use super::growth::Growth;
 use super::upload::{Sending, UploadError, send};
 use crate::client::{ClientError, Registry};
 
@@ -123,5 +126,6 @@ pub async fn write(registry: &Registry, descriptor: &Descriptor, file: File) -> 
     if registry.has_blob(descriptor.digest().as_ref(), descriptor.size()).await? {
         return Ok(());
     }
-    send(registry, descriptor, file, &Sending { chunk: CHUNK, watcher: nobody() }).await
+    let (_, growth) = watch::channel(Growth::sound(Arc::new(file), descriptor.size()));
+    send(registry, descriptor, growth, &Sending { chunk: CHUNK, watcher: nobody() }).await
 }

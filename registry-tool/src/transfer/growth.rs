@@ -1,13 +1,18 @@
-//! A blob while it arrives: how far it is, for whoever reads it meanwhile, and a reader that waits for what is not there yet.
+//! A blob while it arrives or is verified: how far that is, for whoever reads it meanwhile, and a reader that waits for what is not
+//! there yet.
 //!
-//! The download tells how far it is, and readers read the file behind it. What they read is not verified yet.
+//! The download, or the verification, tells how far it is, and readers read the file behind it. What they read is not verified yet.
+//! Who sends it on keeps the last byte back until the blob is known to be sound, so that nobody takes it for the blob if it is not.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
+use image_tool::address::digest::Verifier;
 use image_tool::layout::BlobWriter;
+use image_tool::page::Buffer;
+use oci_spec::image::Descriptor;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -28,6 +33,26 @@ impl Growth {
         Self { file: blob.view().ok().map(Arc::new), size: blob.size(), end: None }
     }
 
+    /// A blob that lies in this file, of which nothing has been verified yet.
+    pub(crate) fn unverified(file: Arc<File>) -> Self {
+        Self { file: Some(file), size: 0, end: None }
+    }
+
+    /// A blob that lies in this file, and is sound.
+    pub(crate) fn sound(file: Arc<File>, size: u64) -> Self {
+        Self { file: Some(file), size, end: Some(true) }
+    }
+
+    /// How many bytes from `offset` on may be sent: of the `total` of the blob the last one only when it is known to be sound.
+    ///
+    /// # Errors
+    /// As [`Self::size_of`].
+    pub(crate) fn ready(&self, file: &Arc<File>, offset: u64, total: u64) -> io::Result<u64> {
+        let there = self.size_of(file)?;
+        let ready = if self.end == Some(true) { total } else { there.min(total.saturating_sub(1)) };
+        Ok(ready.saturating_sub(offset))
+    }
+
     /// How many bytes are there of this file.
     ///
     /// # Errors
@@ -39,6 +64,34 @@ impl Growth {
         }
         Ok(self.size)
     }
+}
+
+/// Verifies the blob that `news` tells of, and tells how far that is: those who send the blob meanwhile follow. Not for a thread that
+/// serves the network.
+///
+/// # Errors
+/// Those of [`Verifier`], and what `go_on` says before each step.
+pub(crate) fn verify(
+    news: &watch::Sender<Growth>,
+    descriptor: &Descriptor,
+    mut go_on: impl FnMut() -> io::Result<()>,
+) -> io::Result<()> {
+    let result = (|| {
+        let file = news.borrow().file.clone().ok_or_else(gone)?;
+        let mut reader = Verifier::new(file, descriptor.digest(), descriptor.size()).map_err(io::Error::other)?;
+        let mut buffer = Buffer::new(1 << 17);
+        loop {
+            go_on()?;
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => news.send_modify(|growth| growth.size += count as u64),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    })();
+    news.send_modify(|growth| growth.end = Some(result.is_ok()));
+    result
 }
 
 fn gone() -> io::Error {

@@ -1,10 +1,11 @@
 //! One blob from a layout into a repository: not sent if it is there, mounted if the registry has it elsewhere, else sent; a
 //! large one in chunks, so that an interrupted upload resumes.
 //!
-//! Whatever is sent was verified against its digest before: what a bad disk made of a blob never leaves this machine.
+//! Whatever is sent is verified against its digest a step ahead, and its last byte waits for the outcome: what a bad disk made of a
+//! blob never becomes one at the registry.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,14 +13,15 @@ use futures_util::stream::{self, Stream};
 use image_tool::layout::{self, Layout};
 use oci_spec::image::Descriptor;
 use thiserror::Error;
+use tokio::sync::watch;
 use tracing::info;
 
 use super::batch::Stopped;
 use super::event::{Event, Outcome, Watcher};
+use super::growth::{Growth, verify};
+use super::piece::{PIECE, Piece};
 use crate::client::{ClientError, Registry, Sent, Upload};
 
-/// How many bytes of a file are read at once.
-const PIECE: usize = 1 << 17;
 /// How many repositories are asked for a mount before the blob is sent.
 const MOUNT_ATTEMPTS: usize = 3;
 
@@ -70,37 +72,38 @@ pub async fn upload(
             return Ok(());
         }
     }
-    let file = verified(layout, descriptor).await?;
-    send(registry, descriptor, file, sending).await?;
+    let news = watch::Sender::new(Growth::unverified(Arc::new(layout.open_blob(descriptor)?)));
+    let growth = news.subscribe();
+    // The first failure ends the other, so that a damaged blob is reported as one.
+    tokio::try_join!(verified(layout, descriptor, news), send(registry, descriptor, growth, sending))?;
     done(Outcome::Pushed);
     Ok(())
 }
 
-/// Sends a file that is known to be the blob.
+/// Sends a blob as far as it is known to be there.
 ///
 /// # Errors
 /// [`UploadError`].
 pub(super) async fn send(
     registry: &Registry,
     descriptor: &Descriptor,
-    file: File,
+    growth: watch::Receiver<Growth>,
     sending: &Sending,
 ) -> Result<(), UploadError> {
     let digest = descriptor.digest().to_string();
-    let blob = Blob { registry, descriptor, digest: &digest, file: Arc::new(file), watcher: &sending.watcher };
+    let blob = Blob { registry, descriptor, digest: &digest, growth, watcher: &sending.watcher };
     if descriptor.size() <= sending.chunk || !blob.send_chunks(sending.chunk).await? {
         blob.send_whole().await?;
     }
     Ok(())
 }
 
-/// Reads the whole blob once, off the threads that serve the network, and opens it.
-async fn verified(layout: &Layout, descriptor: &Descriptor) -> Result<File, UploadError> {
+/// Reads the whole blob once, off the threads that serve the network, as long as it is being sent.
+async fn verified(layout: &Layout, descriptor: &Descriptor, news: watch::Sender<Growth>) -> Result<(), UploadError> {
     let (layout, descriptor) = (layout.clone(), descriptor.clone());
     let task = tokio::task::spawn_blocking(move || {
-        let reader = layout.blob(&descriptor)?;
-        reader.finish().map_err(|error| layout.read_error(&descriptor, error))?;
-        layout.open_blob(&descriptor)
+        let go_on = || if news.is_closed() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) };
+        verify(&news, &descriptor, go_on).map_err(|error| layout.read_error(&descriptor, error))
     });
     Ok(task.await.map_err(|_| Stopped)??)
 }
@@ -110,7 +113,7 @@ struct Blob<'a> {
     registry: &'a Registry,
     descriptor: &'a Descriptor,
     digest: &'a str,
-    file: Arc<File>,
+    growth: watch::Receiver<Growth>,
     watcher: &'a Watcher,
 }
 
@@ -172,24 +175,44 @@ impl Blob<'_> {
     }
 
     /// A part of the file as a stream. Pieces come out of the page cache, where the verification has just brought them.
-    fn body(&self, from: u64, to: u64) -> impl Stream<Item = std::io::Result<Bytes>> + Send + use<> {
-        let (file, watcher, descriptor) = (self.file.clone(), self.watcher.clone(), self.descriptor.clone());
-        stream::try_unfold(from, move |offset| {
-            let piece = read_piece(&file, offset, to);
-            if let Ok(Some((_, position))) = &piece {
-                watcher(Event::At(&descriptor, *position));
+    fn body(&self, from: u64, to: u64) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
+        let file = self.growth.borrow().file.clone();
+        let body = Body { file, to, growth: self.growth.clone(), descriptor: self.descriptor.clone() };
+        let watcher = self.watcher.clone();
+        stream::try_unfold((from, body), move |(offset, mut body)| {
+            let watcher = watcher.clone();
+            async move {
+                let Some((piece, position)) = body.next(offset).await? else { return Ok(None) };
+                watcher(Event::At(&body.descriptor, position));
+                Ok(Some((piece, (position, body))))
             }
-            std::future::ready(piece)
         })
     }
 }
 
-fn read_piece(file: &File, offset: u64, end: u64) -> std::io::Result<Option<(Bytes, u64)>> {
-    let wanted = usize::try_from(end - offset).unwrap_or(usize::MAX).min(PIECE);
-    if wanted == 0 {
-        return Ok(None);
+/// The bytes up to `to` of a blob that is being verified.
+struct Body {
+    file: Option<Arc<File>>,
+    to: u64,
+    growth: watch::Receiver<Growth>,
+    descriptor: Descriptor,
+}
+
+impl Body {
+    /// The piece from `offset` on, and where it ends.
+    async fn next(&mut self, offset: u64) -> io::Result<Option<(Bytes, u64)>> {
+        let Some(file) = self.file.as_ref().filter(|_| offset < self.to) else { return Ok(None) };
+        let ready = |growth: &Growth| growth.ready(file, offset, self.descriptor.size()).unwrap_or(0);
+        let there = self.growth.wait_for(|growth| ready(growth) > 0).await.map(|growth| ready(&growth)).ok();
+        let Some(there) = there.map(|there| there.min(self.to - offset)) else {
+            // It is damaged; whoever verified it says so, and ends this.
+            return std::future::pending().await;
+        };
+        let piece = Piece::at(file, offset, usize::try_from(there).unwrap_or(PIECE))?;
+        let end = offset + piece.as_ref().len() as u64;
+        if end == offset {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(Some((piece.into(), end)))
     }
-    let mut piece = vec![0; wanted];
-    file.read_exact_at(&mut piece, offset)?;
-    Ok(Some((Bytes::from(piece), offset + wanted as u64)))
 }

@@ -155,15 +155,21 @@ fn an_upload_elsewhere_gets_the_bytes_but_not_the_token() {
 }
 
 #[test]
-fn a_damaged_blob_never_leaves_the_machine() {
-    let (world, image) = (World::new(), Image::new(&[noise(5000, 1)]));
-    layout_with(&world, &image);
-    let blob = format!("images/blobs/sha256/{}", &image.layers[0][7..]);
-    let mut bytes = std::fs::read(world.path(&blob)).unwrap();
-    bytes[17] ^= 1;
-    std::fs::write(world.path(&blob), bytes).unwrap();
-    let (server, store) = keeping(|_| None);
-    world.run(&["push", "images:a", &format!("{}/app:1", server.address())]).fails(&[&image.layers[0], "got sha256:"]);
-    assert!(store.manifests.lock().unwrap().is_empty());
-    assert!(!store.blobs.lock().unwrap().contains_key(&image.layers[0]));
+fn a_damaged_blob_never_becomes_one_at_the_registry() {
+    for (size, chunk) in [(5000, 128), (3_000_000, 128), (3_000_000, 1)] {
+        let (world, image) = (World::new(), Image::new(&[noise(size, 1)]));
+        layout_with(&world, &image);
+        let blob = format!("images/blobs/sha256/{}", &image.layers[0][7..]);
+        let mut bytes = std::fs::read(world.path(&blob)).unwrap();
+        bytes[size - 17] ^= 1;
+        std::fs::write(world.path(&blob), bytes).unwrap();
+        let (server, store) = keeping(|_| None);
+        let (to, chunk) = (format!("{}/app:1", server.address()), chunk.to_string());
+        let pushed = world.run(&["push", "--chunk-size", &chunk, "images:a", &to]);
+        pushed.fails(&[&image.layers[0], "got sha256:"]);
+        assert!(store.manifests.lock().unwrap().is_empty());
+        assert!(!store.blobs.lock().unwrap().contains_key(&image.layers[0]));
+        let ended = |request: &Request| request.method == "PUT" && request.query.contains(&image.layers[0][7..]);
+        assert!(!server.seen().iter().any(ended), "the last of it was never sent");
+    }
 }

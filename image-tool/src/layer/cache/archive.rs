@@ -28,6 +28,7 @@ use crate::beneath::Unfinished;
 use crate::error::During;
 use crate::layer::apply;
 use crate::layer::entry::Reader;
+use crate::page::Buffer;
 
 /// A layer in the cache whose archive is a file. It cannot be removed while this value exists.
 #[derive(Debug)]
@@ -262,7 +263,7 @@ fn digest(file: &File, like: &Digest) -> io::Result<Digest> {
     let mut hasher = Hasher::of(like).map_err(io::Error::other)?;
     let mut file = file.try_clone()?;
     file.rewind()?;
-    let mut buffer = vec![0; 256 * 1024];
+    let mut buffer = Buffer::new(256 * 1024);
     loop {
         crate::interrupt::check()?;
         match file.read(&mut buffer) {

@@ -15,6 +15,7 @@ use super::{BlobWriter, PARTIAL, Place, Writer};
 use crate::address::digest::{Digest, Hasher};
 use crate::error::{During, Io};
 use crate::layout::{Error, Layout};
+use crate::page::Buffer;
 
 /// How the names of uploads begin, to tell them from downloads.
 const PREFIX: &str = "upload-";
@@ -153,7 +154,7 @@ fn hasher_of(digest: &Digest) -> Result<Hasher, Error> {
 
 /// Hashes a file from where it stands to its end; returns how many bytes that were.
 fn feed(file: &mut File, hasher: &mut Hasher) -> io::Result<u64> {
-    let mut buffer = vec![0; 1 << 17];
+    let mut buffer = Buffer::new(1 << 17);
     let mut size = 0;
     loop {
         match file.read(&mut buffer)? {
