@@ -119,6 +119,8 @@ pub enum Error {
 pub struct Made {
     /// The path of the bundle, as the user gave it.
     pub bundle: PathBuf,
+    /// The container's ID.
+    pub id: String,
     /// Notes for the user that are not errors.
     pub notes: Vec<String>,
 }
@@ -142,7 +144,7 @@ fn make(home: &Home, request: &Request) -> Result<Made, Error> {
     }
     let by_id = request.by_id.then(|| home.bundles().join(&plan.id));
     let draft = Draft::create(&home.bundles(), request.name.clone(), request.bundle.as_deref().or(by_id.as_deref()))?;
-    let mut made = Made { bundle: draft.shown().to_owned(), notes: plan.notes.clone() };
+    let mut made = Made { bundle: draft.shown().to_owned(), id: plan.id.clone(), notes: plan.notes.clone() };
     let mut tree = Tree::make(home, draft.path(), plan.subject.image(), request)?;
     if request.shareable {
         layers::mount_shm(draft.path(), request.options.shm_size)?;

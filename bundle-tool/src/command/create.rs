@@ -41,6 +41,9 @@ pub(crate) struct Create {
     /// of the path: what a script needs to do the rest of docker run.
     #[arg(long)]
     shell: bool,
+    /// With --shell, print the container's ID alone, as docker create does.
+    #[arg(long, requires = "shell")]
+    id: bool,
     #[command(flatten)]
     limits: Limits,
     #[command(flatten)]
@@ -59,6 +62,9 @@ impl Create {
         request.limits = self.limits.get();
         let made = make(&home, &request, Pulling { when: pull, quiet: self.quiet, limits: self.limits })?;
         notes.iter().chain(&made.notes).for_each(|text| warn(text));
+        if self.id {
+            return pipe::print_line(&made.id);
+        }
         if self.shell {
             return pipe::print_exactly(shell::container(&Bundle::open(&made.bundle)?));
         }

@@ -123,7 +123,8 @@ impl Host {
             weights: unified
                 || ["blkio.weight", "blkio.bfq.io_serviced"].iter().any(|file| root.join("blkio").join(file).exists()),
             allowed: unified || rustix::process::geteuid().is_root(),
-            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            // Those that may be used at all; a quota of the caller's own group is no limit of the machine.
+            processors: rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count() as usize),
         }
     }
 }
