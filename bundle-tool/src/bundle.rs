@@ -98,6 +98,8 @@ impl Bundle {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let file = path.join("config.json");
         let json = match fs::read(&file) {
+            // What a crash of the machine leaves of a file that was not yet on the disk is no bundle either.
+            Ok(json) if json.is_empty() => return Err(Error::NoSuchBundle(path.display().to_string())),
             Ok(json) => json,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Err(Error::NoSuchBundle(path.display().to_string()));
@@ -140,7 +142,7 @@ impl Bundle {
     pub fn lost(bundles: &Path, name: &str) -> Option<String> {
         let target = fs::read_link(bundles.join(name.parse::<ContainerName>().ok()?.as_str())).ok()?;
         let id = target.file_name()?.to_str()?;
-        (name::is_id(id) && !target.join("config.json").exists()).then(|| id.to_owned())
+        (name::is_id(id) && is_unfinished(&target)).then(|| id.to_owned())
     }
 
     /// All bundles of the folder, sorted by name. Entries that are not valid bundles are left out.
@@ -262,6 +264,11 @@ fn is_root_of(root: &fs::Metadata, process: &Path) -> bool {
     fs::metadata(process.join("root")).is_ok_and(|found| (found.dev(), found.ino()) == (root.dev(), root.ino()))
 }
 
+/// Whether a folder is no bundle, or not a whole one.
+fn is_unfinished(folder: &Path) -> bool {
+    matches!(Bundle::open(folder), Err(Error::NoSuchBundle(_)))
+}
+
 /// Follows the link of a bundle that is elsewhere.
 fn resolve(path: &Path) -> PathBuf {
     fs::read_link(path).unwrap_or_else(|_| path.to_owned())
@@ -325,7 +332,7 @@ mod tests {
         let bundles = folder.path().join("bundles");
         let path = folder.path().join("elsewhere/py");
         let draft = Draft::create(&bundles, Some(name("web")), Some(&path)).unwrap();
-        assert_eq!(draft.commit(CONFIG).unwrap(), path);
+        assert_eq!(draft.commit(CONFIG, false).unwrap(), path);
         for text in ["web", "abc", "abc123", path.to_str().unwrap()] {
             assert_eq!(Bundle::find(&bundles, text).unwrap().path(), path, "{text}");
         }
@@ -345,13 +352,27 @@ mod tests {
     }
 
     #[test]
+    fn a_bundle_whose_config_never_reached_the_disk_is_removed_like_one_that_was_not_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundles = folder.path().join("bundles");
+        let id = "a".repeat(64);
+        let path = bundles.join(&id);
+        Draft::create(&bundles, Some(name("web")), Some(&path)).unwrap().commit(CONFIG, true).unwrap();
+        fs::write(path.join("config.json"), "").unwrap();
+        assert_eq!(Bundle::list(&bundles).unwrap().len(), 0);
+        assert_eq!(Bundle::lost(&bundles, "web").unwrap(), id);
+        assert!(remove_unfinished(&bundles, "web").unwrap());
+        assert!(!path.exists() && fs::symlink_metadata(bundles.join("web")).is_err());
+    }
+
+    #[test]
     fn a_container_keeps_its_folder_under_another_name() {
         let folder = tempfile::tempdir().unwrap();
         let bundles = folder.path().join("bundles");
         for (text, id) in [("web", "abc123"), ("other", "def456")] {
             let draft = Draft::create(&bundles, Some(name(text)), None).unwrap();
             let config = format!(r#"{{"annotations":{{"org.oci-tools.name":"{text}","org.oci-tools.id":"{id}"}}}}"#);
-            draft.commit(config.as_bytes()).unwrap();
+            draft.commit(config.as_bytes(), false).unwrap();
         }
         let bundle = Bundle::find(&bundles, "web").unwrap();
         assert!(matches!(bundle.rename(&bundles, &name("other")), Err(Error::NameInUse { .. })));

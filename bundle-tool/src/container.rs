@@ -163,7 +163,7 @@ fn make(home: &Home, request: &Request) -> Result<Made, Error> {
         files::write_new(path, plan.id.as_bytes())?;
     }
     let held = joined::hold(home, &plan.id, draft.path(), &request.joins);
-    if let Err(error) = held.and_then(|()| Ok(draft.commit(&config::to_json(&spec))?)) {
+    if let Err(error) = held.and_then(|()| Ok(draft.commit(&config::to_json(&spec), request.rm)?)) {
         joined::release(&plan.id);
         if let Some(path) = &request.cidfile {
             // There is no container of this id.

@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::name::ContainerName;
 use super::remove::remove_tree;
-use super::{Bundle, Error, UNFINISHED, annotation, unmount};
+use super::{Bundle, Error, UNFINISHED, annotation, is_unfinished, unmount};
 
 /// A bundle that is not complete. Dropped before [`Draft::commit`], it is removed again.
 #[derive(Debug)]
@@ -81,9 +81,10 @@ impl Draft {
         &self.name
     }
 
-    /// Writes config.json, which completes the bundle, and returns the path as the user gave it.
-    pub fn commit(mut self, config: &[u8]) -> Result<PathBuf, Error> {
-        replace(&self.path, "config.json", config, 0o600)?;
+    /// Writes config.json, which completes the bundle, and returns the path as the user gave it. That of a container which is removed when it
+    /// ends, as `is_temporary`, need not outlive the machine.
+    pub fn commit(mut self, config: &[u8], is_temporary: bool) -> Result<PathBuf, Error> {
+        write(&self.path, "config.json", config, 0o600, !is_temporary)?;
         self.committed = true;
         Ok(self.shown.clone())
     }
@@ -119,7 +120,7 @@ fn claim(path: &Path) -> Result<Option<OwnedFd>, Error> {
         return Ok(None);
     }
     if !made {
-        if !path.join(UNFINISHED).exists() || path.join("config.json").exists() {
+        if !path.join(UNFINISHED).exists() || !is_unfinished(path) {
             // An empty folder may become a bundle.
             let empty = fs::read_dir(path).during("read", path)?.next().is_none();
             if !empty {
@@ -188,8 +189,13 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Writes a file atomically and durably.
+/// Writes a file atomically: after a crash of the machine it is the old one or the new one, and whole.
 pub(crate) fn replace(folder: &Path, name: &str, content: &[u8], mode: u32) -> Result<(), Error> {
+    write(folder, name, content, mode, true)
+}
+
+/// Writes a file atomically. Without `flushed`, a crash of the machine may leave an empty one.
+fn write(folder: &Path, name: &str, content: &[u8], mode: u32, flushed: bool) -> Result<(), Error> {
     use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
     let path = folder.join(name);
@@ -201,9 +207,11 @@ pub(crate) fn replace(folder: &Path, name: &str, content: &[u8], mode: u32) -> R
         file.write_all(content)?;
         // The umask may have cleared bits that the container's user needs.
         file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-        file.as_file().sync_all()?;
-        file.persist(&path)?;
-        File::open(folder)?.sync_all()
+        // The folder's entry follows with the file system's next commit, as docker's does: two commits would cost more than all the rest.
+        if flushed {
+            file.as_file().sync_all()?;
+        }
+        Ok(file.persist(&path).map(drop)?)
     };
     Ok(write().during("write", &path)?)
 }
@@ -233,7 +241,7 @@ mod tests {
         let bundles = folder.path().join("bundles");
         let config = br#"{"annotations":{"org.oci-tools.name":"old"}}"#;
         let path = folder.path().join("place");
-        Draft::create(&bundles, Some(name("old")), Some(&path)).unwrap().commit(config).unwrap();
+        Draft::create(&bundles, Some(name("old")), Some(&path)).unwrap().commit(config, false).unwrap();
         std::os::unix::fs::symlink(&path, bundles.join("new")).unwrap();
         let other = folder.path().join("other");
         let create = |text: &str| Draft::create(&bundles, Some(name(text)), Some(&other));

@@ -8,7 +8,7 @@ use image_tool::error::During as _;
 use rustix::fs::FlockOperation;
 
 use super::name::ContainerName;
-use super::{Bundle, Error, IMAGES, LAYERS, PROBE, SHM, SIZED, UNFINISHED, WRITABLE, resolve, unmount};
+use super::{Bundle, Error, IMAGES, LAYERS, PROBE, SHM, SIZED, UNFINISHED, WRITABLE, is_unfinished, resolve, unmount};
 use crate::rootfs;
 
 /// Removes a bundle: its mounts, its folder, its name. Parts that do not exist are skipped.
@@ -55,7 +55,7 @@ pub fn remove_unfinished(bundles: &Path, text: &str) -> Result<bool, Error> {
     let mut any = false;
     // A folder has a bundle's name, or the mark of one.
     let ours = path.join(UNFINISHED).exists() || (named && (is_remainder(&path) || is_begun(bundles, &path)));
-    if ours && !path.join("config.json").exists() {
+    if ours && is_unfinished(&path) {
         // A locked one is still being created.
         let folder = File::open(&path).during("open", &path)?;
         if rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
