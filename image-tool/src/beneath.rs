@@ -5,11 +5,12 @@
 //! check and its use, as with joined strings. Operations that change something never follow the last component. Links
 //! to directories are followed inside the root, because images need it (`/lib` → `usr/lib`).
 //!
-//! The room knows only `error`. It knows nothing of layers, whiteouts or ID maps.
+//! What large files are read into is here too (`page`). The room knows only `error`. It knows nothing of layers, whiteouts or ID maps.
 
 mod change;
 mod error;
 mod name;
+pub mod page;
 mod path;
 mod remove;
 mod root;

@@ -31,7 +31,6 @@ pub mod error;
 pub mod interrupt;
 pub mod layer;
 pub mod layout;
-pub mod page;
 pub mod program;
 pub mod show;
 pub mod verify;

@@ -9,7 +9,7 @@ pub use oci_spec::image::Digest;
 use oci_spec::image::DigestAlgorithm;
 use sha2::Digest as _;
 
-use crate::page::Buffer;
+use crate::beneath::page::Buffer;
 
 /// What is wrong with a digest or with the bytes that it names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use super::{Error, Format};
 use crate::address::RefName;
 use crate::address::name;
+use crate::beneath::page::Buffer;
 use crate::layer::entry::{Entry, Kind, Writer};
 use crate::layout::{Image, Layout, REF_NAME};
-use crate::page::Buffer;
 
 /// How many bytes of a blob are copied at once.
 const CHUNK: usize = 256 * 1024;

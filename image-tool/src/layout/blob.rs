@@ -15,8 +15,8 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use super::{Error, Layout};
 use crate::address::RefName;
 use crate::address::digest::{self, Digest, Hasher};
+use crate::beneath::page::Buffer;
 use crate::error::{During, Io};
-use crate::page::Buffer;
 
 pub use self::upload::Upload;
 

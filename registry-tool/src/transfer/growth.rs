@@ -10,8 +10,8 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use image_tool::address::digest::Verifier;
+use image_tool::beneath::page::Buffer;
 use image_tool::layout::BlobWriter;
-use image_tool::page::Buffer;
 use oci_spec::image::Descriptor;
 use tokio::runtime::Handle;
 use tokio::sync::watch;

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use image_tool::page::Buffer;
+use image_tool::beneath::page::Buffer;
 
 /// How much is read at once: enough that the system calls do not count, little enough that a thousand connections fit into memory.
 pub(crate) const PIECE: usize = 128 << 10;

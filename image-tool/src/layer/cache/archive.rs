@@ -25,10 +25,10 @@ use super::{
 };
 use crate::address::digest::{Digest, Hasher};
 use crate::beneath::Unfinished;
+use crate::beneath::page::Buffer;
 use crate::error::During;
 use crate::layer::apply;
 use crate::layer::entry::Reader;
-use crate::page::Buffer;
 
 /// A layer in the cache whose archive is a file. It cannot be removed while this value exists.
 #[derive(Debug)]

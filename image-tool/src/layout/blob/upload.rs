@@ -13,9 +13,9 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 
 use super::{BlobWriter, PARTIAL, Place, Writer};
 use crate::address::digest::{Digest, Hasher};
+use crate::beneath::page::Buffer;
 use crate::error::{During, Io};
 use crate::layout::{Error, Layout};
-use crate::page::Buffer;
 
 /// How the names of uploads begin, to tell them from downloads.
 const PREFIX: &str = "upload-";
