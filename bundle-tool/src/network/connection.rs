@@ -161,7 +161,7 @@ impl Networks {
         let ports = record.plan.mappings()?;
         let ips: Vec<IpAddr> = [record.plan.ip, record.plan.ip6].into_iter().flatten().collect();
         let same = |other: &Record| other.native && !other.is_same(record) && other.is_of(network);
-        let others = self.records().into_iter().filter(same);
+        let others = self.records().filter(same);
         let others: Vec<_> =
             others.map(|other| (other.plan.mappings().unwrap_or_default(), other.addresses())).collect();
         let member = Member { id: &record.id, interface: &record.interface, ports: &ports };
@@ -233,7 +233,7 @@ impl Networks {
         if record.native {
             let foreign = || Error::Conflist { path: self.file(record), reason: "not a network of this tool".into() };
             let native = native::Network::of(network, &self.addresses()).ok_or_else(foreign)?;
-            let last = !self.records().iter().any(|other| !other.is_same(record) && other.is_of(network));
+            let last = !self.records().any(|other| !other.is_same(record) && other.is_of(network));
             let own = network.bridge().is_some_and(|bridge| self.is_own(bridge));
             let ports = record.plan.mappings()?;
             let member = Member { id: &record.id, interface: &record.interface, ports: &ports };
@@ -251,7 +251,7 @@ impl Networks {
 
     /// Removes what is left after the last container of a network: the bridge, and what plugins leave in the firewall.
     fn sweep(&self, network: &Conflist) {
-        if self.records().iter().any(|record| record.is_of(network)) {
+        if self.records().any(|record| record.is_of(network)) {
             return;
         }
         if let Some(bridge) = network.bridge() {
@@ -269,7 +269,7 @@ impl Networks {
 
     /// Removes what is left after the last container of all.
     fn sweep_all(&self) {
-        if !self.records().is_empty() {
+        if self.records().next().is_some() {
             return;
         }
         if self.plugins_mark().exists() {

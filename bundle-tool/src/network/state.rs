@@ -62,7 +62,6 @@ impl Networks {
     /// The ports that lead to running containers.
     pub fn taken(&self) -> Vec<Mapping> {
         self.records()
-            .iter()
             .filter(|record| self.is_alive(record))
             .flat_map(|record| record.plan.mappings().unwrap_or_default())
             .collect()
@@ -81,7 +80,7 @@ impl Networks {
 
     /// Makes the lines of all hosts files anew. `newcomer` is the container whose file must be there.
     pub(super) fn refresh(&self, newcomer: Option<&str>) -> Result<(), Error> {
-        let all = self.records();
+        let all: Vec<Record> = self.records().collect();
         for record in all.iter().filter(|record| record.result.is_some()) {
             let wanted = names::lines(record, &all);
             if wanted == record.hosts {
@@ -89,8 +88,10 @@ impl Networks {
             }
             // Recorded before and after, so that every line that was written is removed again.
             let mut next = record.clone();
-            next.hosts.extend(wanted.iter().cloned());
-            self.write(&next)?;
+            next.hosts.extend(wanted.iter().filter(|line| !record.hosts.contains(line)).cloned());
+            if next.hosts.len() > record.hosts.len() {
+                self.write(&next)?;
+            }
             let edited = edit(&record.bundle.join("hosts"), |text| names::replace(text, &record.hosts, &wanted));
             match edited {
                 Err(error) if newcomer == Some(record.id.as_str()) => return Err(error),
@@ -132,7 +133,7 @@ impl Networks {
         let lost = |record: &Record| {
             record.bundle == bundle || (record.name == name && !record.bundle.join("config.json").exists())
         };
-        let ids: Vec<String> = self.records().into_iter().filter(lost).map(|record| record.id).collect();
+        let ids: Vec<String> = self.records().filter(lost).map(|record| record.id).collect();
         for id in &ids {
             self.down(id)?;
         }
@@ -142,7 +143,7 @@ impl Networks {
     /// The name of a container that uses a network; `None` if none does. Networks of another home may have the same name.
     pub fn user(&self, network: &Conflist) -> Option<String> {
         let same = |record: &Record| record.is_of(network);
-        self.records().into_iter().find(same).map(|record| record.name)
+        self.records().find(same).map(|record| record.name)
     }
 
     /// The addresses of a container whose network is up; empty if it is not.
@@ -169,7 +170,7 @@ impl Networks {
 
     /// Does the work of [`Self::prune`] under the lock.
     pub(super) fn reap(&self) -> Result<(), Error> {
-        let dead = self.records().into_iter().filter(|record| !self.is_alive(record)).map(|record| record.id);
+        let dead = self.records().filter(|record| !self.is_alive(record)).map(|record| record.id);
         let dead: BTreeSet<String> = dead.collect();
         for id in &dead {
             self.take_down(id)?;
@@ -262,12 +263,13 @@ impl Networks {
         }
     }
 
-    pub(super) fn records(&self) -> Vec<Record> {
+    /// The records of all containers, each read when it is asked for.
+    pub(super) fn records(&self) -> impl Iterator<Item = Record> {
         let folder = self.folder.join("networks");
         let mut ids: Vec<_> =
             fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
         ids.sort();
-        ids.iter().filter_map(|id| id.to_str()).flat_map(|id| self.records_of(id)).collect()
+        ids.into_iter().filter_map(|id| id.into_string().ok()).flat_map(|id| self.records_of(&id))
     }
 
     /// The records of a container, by interface.
