@@ -9,6 +9,7 @@ pub mod index;
 pub mod instruction;
 pub mod rebase;
 pub mod signal;
+pub mod span;
 
 use std::io::Read;
 

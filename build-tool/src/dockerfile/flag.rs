@@ -1,6 +1,6 @@
 //! Flags of instructions: `--name=value` after the keyword.
 
-use bundle_tool::option::quantity::Span;
+use image_tool::edit::span::Span;
 
 use super::near::near;
 use super::problem::Problem;

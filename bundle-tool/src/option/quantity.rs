@@ -4,7 +4,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 /// Text that does not parse as a quantity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,9 +15,6 @@ pub enum Error {
     /// Not a number of CPUs.
     #[error("{0:?} is not a valid number of CPUs (such as 1.5)")]
     Processors(String),
-    /// Not a duration.
-    #[error("{0:?} is not a valid duration (such as 30s, 1m30s or 500ms)")]
-    Duration(String),
     /// Not a list of numbers and ranges.
     #[error("{0:?} is not a valid list of CPUs or nodes (such as 0-3,7)")]
     List(String),
@@ -150,48 +146,6 @@ fn decimal(text: &str) -> Option<(u128, u128)> {
     if exponent < 0 { Some((digits, power)) } else { Some((digits.checked_mul(power)?, 1)) }
 }
 
-/// A duration in Go's syntax, such as `1m30s`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(Duration);
-
-impl Span {
-    /// The duration in nanoseconds, as in docker's health checks.
-    pub fn nanoseconds(self) -> u64 {
-        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
-    }
-}
-
-impl FromStr for Span {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = || Error::Duration(text.into());
-        if text == "0" {
-            return Ok(Self(Duration::ZERO));
-        }
-        let mut total = 0f64;
-        let mut rest = text;
-        while !rest.is_empty() {
-            let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-            let number: f64 = rest[..end].parse().map_err(|_| wrong())?;
-            rest = &rest[end..];
-            let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-            total += number
-                * match &rest[..unit] {
-                    "ns" => 1e-9,
-                    "us" | "µs" | "μs" => 1e-6,
-                    "ms" => 1e-3,
-                    "s" => 1.0,
-                    "m" => 60.0,
-                    "h" => 3600.0,
-                    _ => return Err(wrong()),
-                };
-            rest = &rest[unit..];
-        }
-        if text.is_empty() { Err(wrong()) } else { Duration::try_from_secs_f64(total).map(Self).map_err(|_| wrong()) }
-    }
-}
-
 /// A list of CPUs or memory nodes in the syntax of `cpuset.cpus`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuSet(String);
@@ -243,6 +197,8 @@ impl FromStr for CpuSet {
 
 #[cfg(test)]
 mod tests {
+    use image_tool::edit::span::Span;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -314,17 +270,6 @@ mod tests {
             "+1",
         ] {
             assert!(text.parse::<Processors>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn durations_are_gos() {
-        for (text, nanoseconds) in [("30s", 30_000_000_000), ("1m30s", 90_000_000_000), ("1.5ms", 1_500_000), ("0", 0)]
-        {
-            assert_eq!(text.parse::<Span>().map(Span::nanoseconds), Ok(nanoseconds), "{text}");
-        }
-        for text in ["", "30", "s", "1d", "-1s", "1.2.3s"] {
-            assert!(text.parse::<Span>().is_err(), "{text}");
         }
     }
 

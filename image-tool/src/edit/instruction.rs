@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
+use super::span::Span;
 use super::{Change, signal};
 
 impl FromStr for Change {
@@ -95,7 +96,7 @@ fn healthcheck(text: &str) -> Result<Value, String> {
             "retries" => "Retries",
             _ => return Err(wrong()),
         };
-        let number = if name == "retries" { value.parse().ok() } else { nanoseconds(value) };
+        let number = if name == "retries" { value.parse().ok() } else { value.parse().map(Span::nanoseconds).ok() };
         check[field] = number.ok_or_else(wrong)?.into();
         rest = left.trim_start();
     }
@@ -110,29 +111,6 @@ fn healthcheck(text: &str) -> Result<Value, String> {
         _ => return Err(format!("{text:?} is not a health check (NONE, or CMD and a command)")),
     };
     Ok(check)
-}
-
-/// Reads a duration as Go writes it, such as `1m30s`, in nanoseconds.
-fn nanoseconds(text: &str) -> Option<u64> {
-    let mut sum: u64 = 0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let (number, after) = rest.split_at(digits);
-        let unit = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
-        let scale = match &after[..unit] {
-            "ns" => 1,
-            "us" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            _ => return None,
-        };
-        sum = sum.checked_add(number.parse::<u64>().ok()?.checked_mul(scale)?)?;
-        rest = &after[unit..];
-    }
-    (!text.is_empty()).then_some(sum)
 }
 
 /// Reads `80`, `8000-8010/tcp` as the ports `80/tcp`, `8000/tcp`, ….

@@ -2,8 +2,8 @@
 
 use bundle_tool::config::image::Healthcheck;
 use bundle_tool::option::boolean;
-use bundle_tool::option::quantity::Span;
 use clap::{ArgAction, ValueHint};
+use image_tool::edit::span::Span;
 
 use super::refuse;
 
