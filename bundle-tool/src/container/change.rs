@@ -151,10 +151,7 @@ fn upper_names(
         }
         let was = match below {
             Some(below) => below.lstat(&path)?.is_some(),
-            None => upper
-                .xattrs(&path)?
-                .iter()
-                .any(|(key, _)| apply::is_overlay_mark(key) && key.as_encoded_bytes().ends_with(b".origin")),
+            None => apply::has_overlay_mark(&upper.xattrs(&path)?, ".origin", None),
         };
         found.push((if was { 'C' } else { 'A' }, path.clone()));
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {

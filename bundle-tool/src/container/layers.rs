@@ -326,29 +326,34 @@ pub fn mount(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
     Ok(mounted)
 }
 
-fn mount_rootfs(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
-    if let Some(size) = shm_size(bundle)
-        && !rootfs::is_mounted(&bundle.path().join(bundle::SHM))
-    {
-        mount_shm(bundle.path(), size)?;
-    }
-    let Some(digests) = bundle.layers()? else { return Ok(false) };
-    if rootfs::is_mounted(&bundle.rootfs()) {
-        return Ok(false);
-    }
+/// The layers beneath a bundle's writable one, as they are stored: the image may be gone. `None` for a plain tree.
+pub(super) fn beneath(home: &Home, bundle: &Bundle) -> Result<Option<Stack>, Error> {
+    let Some(digests) = bundle.layers()? else { return Ok(None) };
     let missing = |digest: &str| {
         let image = bundle.annotation(annotation::IMAGE).unwrap_or_default();
         Error::NoLayer { digest: digest.to_owned(), remedy: format!("unpack it again with bundle-tool create {image}") }
     };
     let parsed: Result<Vec<_>, Error> =
         digests.iter().map(|text| image_tool::address::digest::parse(text).map_err(|_| missing(text))).collect();
-    // The layers are needed as they are: the image may be gone.
     let none = |number: usize| Err(cache::Error::Missing { diff_id: digests[number].clone() });
     let diff_ids = parsed?;
     let stack = Stack::new(&Cache::of(home), &diff_ids, diff_ids.len(), &none).map_err(|error| match error {
         stack::Error::Cache(cache::Error::Missing { diff_id }) => missing(&diff_id),
         error => error.into(),
     })?;
+    Ok(Some(stack))
+}
+
+fn mount_rootfs(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
+    if let Some(size) = shm_size(bundle)
+        && !rootfs::is_mounted(&bundle.path().join(bundle::SHM))
+    {
+        mount_shm(bundle.path(), size)?;
+    }
+    if rootfs::is_mounted(&bundle.rootfs()) {
+        return Ok(false);
+    }
+    let Some(stack) = beneath(home, bundle)? else { return Ok(false) };
     quota::mount(bundle.path())?;
     let mut lower = stack.lower();
     let mapped = Ids::of(bundle).map(|ids| Ok::<_, Error>((ids.mapping()?, lower.clone()))).transpose()?;

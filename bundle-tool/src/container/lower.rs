@@ -5,10 +5,10 @@ use std::path::Path;
 use image_tool::address::home::Home;
 use image_tool::beneath::{self, Root};
 use image_tool::layer::apply;
-use image_tool::layer::cache::{self, Cache};
 use image_tool::layer::stack::Stack;
 use rustix::fs::{FileType, Stat};
 
+use super::layers;
 use crate::bundle::Bundle;
 
 /// The layers beneath, the highest first. They stay as long as this value exists.
@@ -30,11 +30,7 @@ enum Found {
 impl Lower {
     /// Those of a bundle; `None` if the bundle has none or they are not at hand.
     pub(super) fn of(home: &Home, bundle: &Bundle) -> Option<Self> {
-        let digests = bundle.layers().ok()??;
-        let diff_ids: Vec<_> =
-            digests.iter().map(|text| image_tool::address::digest::parse(text).ok()).collect::<Option<_>>()?;
-        let none = |number: usize| Err(cache::Error::Missing { diff_id: digests[number].clone() });
-        let stack = Stack::new(&Cache::of(home), &diff_ids, diff_ids.len(), &none).ok()?;
+        let stack = layers::beneath(home, bundle).ok()??;
         let roots = stack.lower().into_iter().rev().map(|path| Root::open(path).ok()).collect::<Option<_>>()?;
         Some(Self { roots, _stack: stack })
     }
@@ -102,8 +98,5 @@ pub(super) fn is_whiteout(stat: &Stat) -> bool {
 
 /// Whether a directory hides what lies below it.
 pub(super) fn is_opaque(root: &Root, folder: &Path) -> Result<bool, beneath::Error> {
-    let mut marks = root.xattrs(folder)?.into_iter();
-    Ok(marks.any(|(key, value)| {
-        apply::is_overlay_mark(&key) && key.as_encoded_bytes().ends_with(b".opaque") && value == b"y"
-    }))
+    Ok(apply::has_overlay_mark(&root.xattrs(folder)?, ".opaque", Some(b"y")))
 }

@@ -42,7 +42,7 @@ pub fn remove(home: &Home, bundle: &Bundle, force: bool, volumes: bool) -> Resul
     let own: Vec<String> = used.iter().filter(|used| used.anonymous).map(|used| used.name.clone()).collect();
     bundle::remove(&home.bundles(), bundle, force)?;
     stack::sweep(&Cache::of(home));
-    journal::record_container(home, "destroy", &bundle.name(), |key| bundle.annotation(key));
+    journal::record_bundle(home, "destroy", bundle, &bundle.name(), &[]);
     unmount_unused(home, &used)?;
     if volumes || bundle.annotation(annotation::RM) == Some("true") {
         let store = Store::new(home.volumes());

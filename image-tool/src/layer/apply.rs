@@ -20,7 +20,7 @@ mod make;
 mod place;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io::BufRead;
@@ -185,6 +185,14 @@ pub fn is_overlay_mark(name: &OsStr) -> bool {
     static HERE: LazyLock<Marks> = LazyLock::new(Marks::here);
     let name = name.as_bytes();
     name.starts_with(b"trusted.overlay.") || (name.starts_with(b"user.overlay.") && *HERE == Marks::User)
+}
+
+/// Whether one of these attributes is the mark of overlayfs that ends with `suffix`, with that value if one is given.
+#[must_use]
+pub fn has_overlay_mark(attributes: &[(OsString, Vec<u8>)], suffix: &str, value: Option<&[u8]>) -> bool {
+    attributes.iter().any(|(key, actual)| {
+        is_overlay_mark(key) && key.as_bytes().ends_with(suffix.as_bytes()) && value.is_none_or(|value| value == actual)
+    })
 }
 
 /// A directory whose time is set at the end; also its mode, if that locks out the caller.

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::apply::is_overlay_mark;
+use super::apply::{has_overlay_mark, is_overlay_mark};
 use super::entry::{Entry, Kind, Writer};
 use super::owner::{Owners, ROOTLESS, Unmapped, of_rootless};
 use super::whiteout;
@@ -380,17 +380,10 @@ impl<'a, W: Write> Packer<'a, W> {
 
     fn is_opaque(&self, directory: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<bool, Error> {
         let attributes = beneath::xattrs(directory, name).during("read attributes of", path)?;
-        let has = |suffix: &str, value: Option<&[u8]>| {
-            attributes.iter().any(|(key, actual)| {
-                is_overlay_mark(key)
-                    && key.as_bytes().ends_with(suffix.as_bytes())
-                    && value.is_none_or(|value| value == actual)
-            })
-        };
-        if has(".redirect", None) {
+        if has_overlay_mark(&attributes, ".redirect", None) {
             return Err(Error::Redirect { path: path.to_path_buf() });
         }
-        Ok(has(".opaque", Some(b"y")))
+        Ok(has_overlay_mark(&attributes, ".opaque", Some(b"y")))
     }
 
     fn whiteout(&mut self, path: &Path) -> Result<(), Error> {
@@ -439,7 +432,7 @@ impl<'a, W: Write> Packer<'a, W> {
         }
         if self.overlay && entry.kind == Kind::File {
             let attributes = beneath::xattrs(directory, name).during("read attributes of", path)?;
-            if attributes.iter().any(|(key, _)| is_overlay_mark(key) && key.as_bytes().ends_with(b".metacopy")) {
+            if has_overlay_mark(&attributes, ".metacopy", None) {
                 return Err(Error::Redirect { path: path.to_path_buf() });
             }
         }
