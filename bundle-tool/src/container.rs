@@ -175,7 +175,7 @@ fn make(home: &Home, request: &Request) -> Result<Made, Error> {
     let annotations = spec.annotations().clone().unwrap_or_default();
     let annotation = |key: &str| annotations.get(key).map(String::as_str);
     let name = annotation(annotation::NAME).unwrap_or_default();
-    journal::record_container(home, "create", name, annotation);
+    journal::record_container(home, "create", name, annotation, &[]);
     Ok(made)
 }
 

@@ -7,17 +7,13 @@ use image_tool::layout::journal::{Actor, Event, append};
 
 use crate::bundle::{Bundle, annotation};
 
-/// Records that something happened to a container, which its annotations describe.
-pub fn record_container<'a>(home: &Home, action: &str, name: &str, annotation: impl Fn(&str) -> Option<&'a str>) {
-    record_with(home, action, name, annotation, &[]);
-}
-
 /// Records that something happened to the container of a bundle, with further attributes.
 pub fn record_bundle(home: &Home, action: &str, bundle: &Bundle, name: &str, more: &[(&str, &str)]) {
-    record_with(home, action, name, |key| bundle.annotation(key), more);
+    record_container(home, action, name, |key| bundle.annotation(key), more);
 }
 
-fn record_with<'a>(
+/// Records that something happened to a container, which its annotations describe, with further attributes.
+pub fn record_container<'a>(
     home: &Home,
     action: &str,
     name: &str,

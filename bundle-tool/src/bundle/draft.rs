@@ -207,10 +207,10 @@ fn write(folder: &Path, name: &str, content: &[u8], mode: u32, flushed: bool) ->
         file.write_all(content)?;
         // The umask may have cleared bits that the container's user needs.
         file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-        // The folder's entry follows with the file system's next commit, as docker's does: two commits would cost more than all the rest.
         if flushed {
             file.as_file().sync_all()?;
         }
+        // The folder's entry follows with the file system's next commit, as docker's does: a second one would cost more than all the rest.
         Ok(file.persist(&path).map(drop)?)
     };
     Ok(write().during("write", &path)?)

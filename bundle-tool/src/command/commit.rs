@@ -46,7 +46,6 @@ impl Commit {
             }
             Err(_) => Timestamp::now().as_second(),
         };
-        let comment = self.message.clone().unwrap_or_default();
         let settings = Settings {
             author: self.author,
             message: self.message,
@@ -56,7 +55,8 @@ impl Commit {
         let address = change::commit(&bundle, &self.address, &settings).about(&self.bundle)?;
         let (home, digest) = (Home::from_environment(), address.digest().map(ToString::to_string).unwrap_or_default());
         let name = address.reference().map(ToString::to_string).unwrap_or_default();
-        let more = [("comment", comment.as_str()), ("imageID", &digest), ("imageRef", &name)];
+        let more =
+            [("comment", settings.message.as_deref().unwrap_or_default()), ("imageID", &digest), ("imageRef", &name)];
         journal::record_bundle(&home, "commit", &bundle, &bundle.name(), &more);
         pipe::print_line(&address.to_string())
     }

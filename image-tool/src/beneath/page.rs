@@ -24,11 +24,6 @@ impl Buffer {
         let start = memory.as_ptr().align_offset(PAGE).min(PAGE);
         Self { memory, start, length }
     }
-
-    /// Keeps the first `length` bytes only.
-    pub fn truncate(&mut self, length: usize) {
-        self.length = self.length.min(length);
-    }
 }
 
 impl Deref for Buffer {
@@ -45,12 +40,6 @@ impl DerefMut for Buffer {
     }
 }
 
-impl AsRef<[u8]> for Buffer {
-    fn as_ref(&self) -> &[u8] {
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,8 +50,7 @@ mod tests {
             let mut buffer = Buffer::new(length);
             assert_eq!((buffer.as_ptr() as usize % PAGE, buffer.len()), (0, length));
             buffer.fill(1);
-            buffer.truncate(5);
-            assert_eq!(&buffer[..], &[1, 1, 1, 1, 1][..length.min(5)]);
+            assert_eq!(&buffer[..], &vec![1; length]);
         }
     }
 }
