@@ -188,11 +188,10 @@ impl<'a> Preparation<'a> {
         }
         match &connection.mode {
             Mode::Host => Ok(Some("Published ports are discarded when using host network mode".into())),
-            Mode::None => Ok(Some("Published ports are discarded: the container has no network".into())),
             Mode::Container(_) => {
                 Err(Refused::new("--publish", "the container shares the network of another (publish there)").into())
             }
-            Mode::Named(_) => Ok(None),
+            Mode::None | Mode::Named(_) => Ok(None),
         }
     }
 
