@@ -60,7 +60,7 @@ impl Tool {
     ) -> ExitCode {
         caller::end_with_script();
         match arguments.map(run) {
-            Err(error) => self.usage(&error, &usage::called(whole::<A>(), std::env::args_os())),
+            Err(error) => self.usage(&error, || usage::called(whole::<A>(), std::env::args_os())),
             Ok(Ok(())) => ExitCode::SUCCESS,
             Ok(Err(error)) if pipe::is_stdout_closed(error.as_ref()) => ExitCode::SUCCESS,
             Ok(Err(error)) if error.is::<Said>() => ExitCode::from(error.downcast::<Said>().map_or(1, |said| said.0)),
@@ -82,7 +82,7 @@ impl Tool {
     }
 
     /// Prints help and version on standard output, and what is wrong with a command line as one line on standard error.
-    fn usage(self, error: &clap::Error, called: &str) -> ExitCode {
+    fn usage(self, error: &clap::Error, called: impl FnOnce() -> String) -> ExitCode {
         if error.use_stderr() {
             if let Some(name) = caller::caller() {
                 if let Some(unread) = std::error::Error::source(error).filter(|source| source.is::<pflag::Unread>()) {
@@ -93,7 +93,7 @@ impl Tool {
                 say(&format!("See '{name} --help'."));
                 return ExitCode::from(pflag::STATUS);
             }
-            self.say(&usage::reason(error, self.0, called));
+            self.say(&usage::reason(error, self.0, &called()));
             return ExitCode::from(2);
         }
         // On a terminal clap's own print shows its styles.
