@@ -86,18 +86,22 @@ fn healthcheck(text: &str) -> Result<Value, String> {
     while let Some(after) = rest.strip_prefix("--") {
         let (flag, left) = after.split_once(char::is_whitespace).unwrap_or((after, ""));
         let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
-        let wrong = || {
-            format!("--{flag}: not an option of HEALTHCHECK (--interval=30s, --timeout, --start-period, --retries=3)")
-        };
         let field = match name {
             "interval" => "Interval",
             "timeout" => "Timeout",
             "start-period" => "StartPeriod",
+            "start-interval" => "StartInterval",
             "retries" => "Retries",
-            _ => return Err(wrong()),
+            _ => {
+                let known = "--interval, --timeout, --start-period, --start-interval and --retries are";
+                return Err(format!("--{name}: not an option of HEALTHCHECK ({known})"));
+            }
         };
-        let number = if name == "retries" { value.parse().ok() } else { value.parse().map(Span::nanoseconds).ok() };
-        check[field] = number.ok_or_else(wrong)?.into();
+        let (number, kind) = match name {
+            "retries" => (value.parse().ok(), "a number (3)"),
+            _ => (value.parse().map(Span::nanoseconds).ok(), "a duration (30s, 1m30s)"),
+        };
+        check[field] = number.ok_or_else(|| format!("--{name}: {value:?} is not {kind}"))?.into();
         rest = left.trim_start();
     }
     let (kind, command) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
@@ -201,10 +205,16 @@ mod tests {
             "STOPSIGNAL bogus",
             "HEALTHCHECK CMD",
             "HEALTHCHECK NONE x",
-            "HEALTHCHECK --interval=9 CMD x",
-            "HEALTHCHECK --every=1s CMD x",
         ] {
             assert!(text.parse::<Change>().is_err(), "{text}");
+        }
+        for (option, said) in [
+            ("--interval=9", "--interval: \"9\" is not a duration (30s, 1m30s)"),
+            ("--retries", "--retries: \"\" is not a number (3)"),
+            ("--every=1s", "--every: not an option of HEALTHCHECK"),
+        ] {
+            let error = format!("HEALTHCHECK {option} CMD x").parse::<Change>().unwrap_err();
+            assert!(error.contains(said), "{error}");
         }
         assert_eq!("EXPOSE 1-3".parse::<Change>().unwrap().expose, ["1/tcp", "2/tcp", "3/tcp"]);
     }
