@@ -23,7 +23,7 @@ pub enum SecurityOption {
     Seccomp(PathBuf),
     /// `apparmor=PROFILE`: a profile that is loaded on the host, or `unconfined`.
     AppArmor(String),
-    /// `label=…`: an SELinux label; only `disable` is supported.
+    /// `label=…`: an SELinux label; where the host has SELinux, only `disable` is supported.
     Label(String),
     /// `no-new-privileges[=false]`: set-user-ID programs gain nothing.
     NoNewPrivileges(bool),
@@ -107,14 +107,10 @@ impl Confinement {
                 SecurityOption::SeccompBuiltin => all.seccomp = Seccomp::Builtin,
                 SecurityOption::Seccomp(file) => all.seccomp = Seccomp::File(file.clone()),
                 SecurityOption::AppArmor(profile) => all.apparmor = apparmor(profile)?,
-                // This tool never sets labels.
-                SecurityOption::Label(label) if label == "disable" => {}
+                // This tool never sets labels. Where there are none, docker and podman take any.
+                SecurityOption::Label(label) if label == "disable" || !has_selinux() => {}
                 SecurityOption::Label(label) => {
-                    let reason = if Path::new("/sys/fs/selinux/enforce").exists() {
-                        format!("label={label}: only label=disable is supported")
-                    } else {
-                        format!("label={label}: this host has no SELinux")
-                    };
+                    let reason = format!("label={label}: only label=disable is supported");
                     return Err(Refused::new("--security-opt", reason));
                 }
                 SecurityOption::NoNewPrivileges(on) => all.no_new_privileges = *on,
@@ -124,6 +120,10 @@ impl Confinement {
         }
         Ok(all)
     }
+}
+
+fn has_selinux() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
 }
 
 fn apparmor_enabled() -> bool {
@@ -193,6 +193,13 @@ mod tests {
         for text in ["", "seccomp", "seccomp=", "bogus=1", "no-new-privileges=maybe", "systempaths=x", "apparmor"] {
             assert!(text.parse::<SecurityOption>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_label_is_refused_only_where_there_are_labels() {
+        let label = |text: &str| Confinement::new(false, &[SecurityOption::Label(text.into())]);
+        assert!(label("disable").is_ok());
+        assert_eq!(label("type:svirt_t").is_err(), has_selinux());
     }
 
     #[test]

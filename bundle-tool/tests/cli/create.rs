@@ -116,7 +116,6 @@ fn what_is_wrong_is_told_in_one_line_and_nothing_is_left() {
         ("--restart always --rm images:python:3.8", 125, &["--restart: cannot be combined with --rm"]),
         ("--stop-signal BOGUS images:python:3.8", 125, &["--stop-signal: \"BOGUS\""]),
         ("--security-opt seccomp=/nowhere images:python:3.8", 125, &["opening seccomp profile (/nowhere) failed"]),
-        ("--security-opt label=type:x images:python:3.8", 125, &["--security-opt: label=type:x"]),
         ("--pid container:nosuch images:python:3.8", 1, &["--pid: nosuch: no such bundle"]),
         ("--ip 10.0.0.5 images:python:3.8", 125, &["--ip: needs a network"]),
         ("--label org.oci-tools.rm=true images:python:3.8", 125, &["--label: org.oci-tools.rm"]),
