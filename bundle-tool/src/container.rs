@@ -11,6 +11,7 @@ pub mod exec;
 mod files;
 pub mod hook;
 mod host;
+mod init;
 mod joined;
 mod layers;
 pub(crate) mod link;

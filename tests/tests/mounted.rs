@@ -87,6 +87,45 @@ fn a_stored_image_is_mounted_without_a_trial() {
 }
 
 #[test]
+fn what_every_container_lacks_in_an_image_is_made_once_for_all() {
+    let (work, is_mounted) = work();
+    if !is_mounted {
+        return;
+    }
+    let text = format!(
+        "bundle-tool gc >/dev/null; for n in $(seq 9); do {CREATE} --name c$n images:one >$n 2>&1 & jobs=\"$jobs $!\"; done; \
+         for job in $jobs; do wait $job || exit 1; done"
+    );
+    work.sh(&text).ok();
+    let made = || work.sh("ls -A $OCI_HOME/layers/images/*.init").ok().lines().map(str::to_owned).collect::<Vec<_>>();
+    let for_all = made();
+    assert_eq!(for_all.len(), 1);
+    // Another mount point, but for one that the image has, is the container's own.
+    work.sh(&format!(
+        "mkdir x && {CREATE} --name own -v $PWD/x:/lib/x images:one && {CREATE} --name has -v $PWD/x:/lib images:one"
+    ))
+    .ok();
+    assert_eq!(work.sh("cd $OCI_HOME/bundles && ls -d */init").ok(), "own/init\n");
+    assert_eq!(made(), for_all);
+    let shown = "cd $(bundle-tool find c1)/rootfs && ls -A . etc && stat -c %Y etc";
+    let first = work.sh(shown).ok();
+    assert!(
+        [".dockerenv", "proc", "hosts", "mtab"].iter().all(|name| first.lines().any(|line| line == *name)),
+        "{first}"
+    );
+    // A cache: without it, what is missing is made again, and is no change of the container.
+    work.sh(
+        "for n in $(seq 9); do bundle-tool unmount c$n; done && bundle-tool unmount has && bundle-tool unmount own",
+    )
+    .ok();
+    work.sh("rm -r $OCI_HOME/layers/images/*.init && bundle-tool mount c1").ok();
+    assert_eq!((work.sh(shown).ok(), made()), (first, for_all));
+    assert_eq!(work.sh("bundle-tool diff c1 | tar t").ok(), "");
+    work.sh("bundle-tool delete c1 c2 c3 c4 c5 c6 c7 c8 c9 own has && bundle-tool gc").ok();
+    assert_eq!(work.sh("ls -A $OCI_HOME/layers/images").ok(), "");
+}
+
+#[test]
 fn what_a_temporary_container_writes_is_never_flushed() {
     let (work, _) = work();
     for (option, flushed) in [("", true), ("--rm", false)] {

@@ -1,9 +1,10 @@
 //! The root file system of a bundle: an overlay on the image's layers, or a plain tree, which is a copy of the image.
 //!
 //! An overlay has three parts. At the bottom are the image's layers: one EROFS image that all bundles share, or a directory for each
-//! layer, unpacked once for all bundles ([`image_tool::layer::stack`] chooses). On them is `init`, a layer of the
-//! bundle with the mount points that the image lacks. If runtimes created these in the writable layer, the changes of every container
-//! would include an empty /etc/resolv.conf and a new time of /etc. On top is `upper`, which holds only what the container changed.
+//! layer, unpacked once for all bundles ([`image_tool::layer::stack`] chooses). On them is a layer with the mount points that the image
+//! lacks, which containers of an EROFS image share if they have no other mounts than all have ([`init`]), or else `init` in the bundle. If
+//! runtimes created these in the writable layer, the changes of every container would include an empty /etc/resolv.conf and a new time of
+//! /etc. On top is `upper`, which holds only what the container changed.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -21,7 +22,7 @@ use oci_spec::runtime::Mount;
 use super::mount_point::Ground;
 use super::request::Request;
 use super::userns::Ids;
-use super::{Error, joined, link, quota};
+use super::{Error, init, joined, link, quota};
 use crate::bundle::{self, Bundle, LAYERS, annotation};
 use crate::option::Refused;
 use crate::rootfs::mapping::Mapping;
@@ -37,6 +38,8 @@ pub(super) struct Tree<'a> {
     request: &'a Request,
     /// The image's layers, with their diff IDs; absent for a plain tree.
     layers: Option<(Stack, Vec<String>)>,
+    /// The layer on them with the mount points that the image lacks.
+    init: Option<PathBuf>,
     note: Option<String>,
 }
 
@@ -51,7 +54,8 @@ impl<'a> Tree<'a> {
         request: &'a Request,
     ) -> Result<Self, Error> {
         make(&folder.join("rootfs"), 0o755)?;
-        let mut tree = Self { home, folder: folder.into(), layout, image, request, layers: None, note: None };
+        let mut tree =
+            Self { home, folder: folder.into(), layout, image, request, layers: None, init: None, note: None };
         if request.copy {
             tree.copy()?;
         } else if let Err(error) = tree.stack() {
@@ -68,7 +72,7 @@ impl<'a> Tree<'a> {
             return Err(error);
         };
         self.note = Some(format!("using a copy of the image instead of an overlay: {error}"));
-        self.layers = None;
+        (self.layers, self.init) = (None, None);
         for name in [INIT, UPPER, "work"] {
             bundle::remove_tree(&self.folder.join(name))?;
         }
@@ -133,13 +137,10 @@ impl<'a> Tree<'a> {
     /// Mounts the layers with the folder `top` as the writable one.
     fn mount(&self, top: &str) -> Result<(), Error> {
         let layers = self.lower();
-        let init = self.folder.join(INIT);
         make_like(&place(&self.folder, top).join(top), &layers, self.ids())?;
         let mut lower = layers;
         let mapped = self.ids().map(|ids| Ok::<_, Error>((ids.mapping()?, lower.clone()))).transpose()?;
-        if top != INIT && init.exists() {
-            lower.push(init);
-        }
+        lower.extend(self.init.clone());
         overlay(&self.folder, lower, top, mapped, self.request.rm)
     }
 
@@ -156,9 +157,6 @@ impl<'a> Tree<'a> {
             let path = self.folder.join(MADE);
             return Ok(fs::write(&path, text).during("write", &path)?);
         };
-        if made.is_empty() {
-            bundle::remove_tree(&self.folder.join(INIT))?;
-        }
         let text: String = diff_ids.iter().map(|diff_id| format!("{diff_id}\n")).collect();
         let path = self.folder.join(LAYERS);
         fs::write(&path, text).during("write", &path)?;
@@ -171,15 +169,21 @@ impl<'a> Tree<'a> {
         self.finish(mounts, size)
     }
 
-    /// Makes what the image lacks, in a layer of its own if there are layers, and returns its paths.
-    fn add(&self, mounts: &[Mount]) -> Result<Vec<PathBuf>, Error> {
+    /// Makes what the image lacks, in a layer of its own if there are layers, and returns its paths in a plain tree.
+    fn add(&mut self, mounts: &[Mount]) -> Result<Vec<PathBuf>, Error> {
         let root = self.root()?;
-        if self.shared().is_some() {
-            let init = self.folder.join(INIT);
-            make_like(&init, &self.lower(), None)?;
-            let layer = Root::open(&init)?;
-            let ground = Ground::layer(&root, &layer);
-            return Ok([ground.make(mounts)?, ground.furnish()?].concat());
+        let own = self.folder.join(INIT);
+        if let (Some((stack, _)), Some(_)) = (&self.layers, self.shared()) {
+            let for_all = if init::suffices(&root, mounts)? { init::layer(stack, &root, mounts)? } else { None };
+            if for_all.is_none() {
+                make(&own, 0o755)?;
+                let layer = Root::open(&own)?;
+                let ground = Ground::layer(&root, &layer);
+                ground.make(mounts)?;
+                ground.furnish()?;
+            }
+            self.init = for_all.or(Some(own));
+            return Ok(Vec::new());
         }
         let ground = Ground::tree(&root);
         let made = [ground.make(mounts)?, ground.furnish()?].concat();
@@ -191,6 +195,7 @@ impl<'a> Tree<'a> {
             rootfs::unmount(&self.folder.join("rootfs"), false)?;
             // A work directory cannot be used with another upper directory.
             bundle::remove_tree(&self.folder.join("work"))?;
+            self.init = Some(own);
         }
         Ok(made)
     }
@@ -357,9 +362,15 @@ fn mount_rootfs(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
     quota::mount(bundle.path())?;
     let mut lower = stack.lower();
     let mapped = Ids::of(bundle).map(|ids| Ok::<_, Error>((ids.mapping()?, lower.clone()))).transpose()?;
-    let init = bundle.path().join(INIT);
-    if init.exists() {
-        lower.push(init);
+    let own = bundle.path().join(INIT);
+    if own.exists() {
+        lower.push(own);
+    } else if let (None, [image]) = (&mapped, lower.as_slice()) {
+        let root = Root::open(image)?;
+        let mounts = bundle.config().get("mounts").cloned().unwrap_or_default();
+        // What is no mount has no mount point either, and is refused by whoever runs the bundle.
+        let mounts: Vec<Mount> = serde_json::from_value(mounts).unwrap_or_default();
+        lower.extend(init::layer(&stack, &root, &mounts)?);
     }
     let is_temporary = bundle.annotation(annotation::RM) == Some("true");
     overlay(bundle.path(), lower, UPPER, mapped, is_temporary)?;

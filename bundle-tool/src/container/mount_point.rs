@@ -41,26 +41,20 @@ impl<'a> Ground<'a> {
     /// Creates missing mount points and returns their paths. The times of their parents are kept.
     pub(super) fn make(self, mounts: &[Mount]) -> Result<Vec<PathBuf>, Error> {
         let mut made = Vec::new();
-        let covered = |path: &Path| {
-            mounts.iter().any(|other| other.destination() != path && path.starts_with(other.destination()))
-        };
-        for mount in mounts.iter().filter(|mount| !covered(mount.destination())) {
+        for mount in uncovered(mounts) {
             let path = mount.destination();
-            let inside = path.strip_prefix("/").unwrap_or(path);
-            let failed = |source| Error::MountPoint { path: path.clone(), source };
-            if inside.as_os_str().is_empty() || self.image.stat(inside).map_err(failed)?.is_some() {
+            if exists(self.image, path)? {
                 continue;
             }
+            let inside = path.strip_prefix("/").unwrap_or(path);
+            let failed = |source| Error::MountPoint { path: path.clone(), source };
             // A runtime follows links of the image when it mounts, so a link that leads nowhere gets what it wants.
             let place = destination(self.image, inside).map_err(failed)?;
             if self.find(&place).map_err(failed)?.is_some() {
                 continue;
             }
-            let bind = mount.options().iter().flatten().any(|option| option == "bind" || option == "rbind");
-            let file = bind
-                && mount.source().as_ref().is_some_and(|source| source.metadata().is_ok_and(|found| !found.is_dir()));
             self.add(&place, path, |target| {
-                if file {
+                if is_file(mount) {
                     let parent = target.create_directories(place.parent().unwrap_or(Path::new("")), 0o755)?;
                     Root::from(parent).create(place.file_name().unwrap_or_default(), 0o644).map(drop)
                 } else {
@@ -138,6 +132,27 @@ impl<'a> Ground<'a> {
         }
         Ok(())
     }
+}
+
+/// The mounts that do not lie in another.
+pub(super) fn uncovered(mounts: &[Mount]) -> impl Iterator<Item = &Mount> {
+    mounts.iter().filter(|mount| {
+        let path = mount.destination();
+        mounts.iter().all(|other| other.destination() == path || !path.starts_with(other.destination()))
+    })
+}
+
+/// Whether the image has a mount point, be it behind links.
+pub(super) fn exists(image: &Root, path: &Path) -> Result<bool, Error> {
+    let inside = path.strip_prefix("/").unwrap_or(path);
+    let found = || image.stat(inside).map_err(|source| Error::MountPoint { path: path.to_owned(), source });
+    Ok(inside.as_os_str().is_empty() || found()?.is_some())
+}
+
+/// Whether the mount point is a file: that of a bind mount of one.
+pub(super) fn is_file(mount: &Mount) -> bool {
+    let bind = mount.options().iter().flatten().any(|option| option == "bind" || option == "rbind");
+    bind && mount.source().as_ref().is_some_and(|source| source.metadata().is_ok_and(|found| !found.is_dir()))
 }
 
 /// Whether what was made at `path` of a plain tree is still as it was made: an empty file or folder, or docker's link.

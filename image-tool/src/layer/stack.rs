@@ -138,6 +138,13 @@ impl Stack {
         image.chain(self.layers.iter().map(|layer| layer.path().to_owned())).collect()
     }
 
+    /// The folder of init layers, docker's word for what containers need on an image and all need alike; removed with the image. It need
+    /// not be there. `None` if there are more layers than the image: what they need depends on these too.
+    #[must_use]
+    pub fn init_layers(&self) -> Option<PathBuf> {
+        self.image.as_ref().filter(|_| self.layers.is_empty()).map(|image| init_layers(&image.path))
+    }
+
     /// Why the layers are unpacked although they might have been mounted.
     #[must_use]
     pub fn note(&self) -> Option<&str> {
@@ -289,6 +296,11 @@ const IMAGES: &str = "images";
 const TEMPORARY: &str = ".image-";
 /// Beside the diff IDs, what the bytes of an image depend on.
 const FORMAT: &str = "erofs 1\n";
+
+/// The folder of init layers of the image that is mounted at `place`.
+fn init_layers(place: &Path) -> PathBuf {
+    place.with_extension("init")
+}
 
 /// What the image of these layers is called by.
 fn key(diff_ids: &[Digest]) -> Digest {

@@ -5,11 +5,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use rustix::fs::FlockOperation;
 
-use super::{Error, IMAGES, Merged, TEMPORARY, release};
+use super::{Error, IMAGES, Merged, TEMPORARY, init_layers, release};
 use crate::address::digest::{self, Digest};
 use crate::beneath::Unfinished;
 use crate::error::During;
@@ -148,10 +149,14 @@ fn remove(cache: &Cache, merged: &Merged) -> Result<bool, Error> {
     if mount::is_mounted(&merged.place) {
         return Ok(false);
     }
+    match fs::remove_dir_all(init_layers(&merged.place)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).during("remove", &merged.place)?,
+        _ => {}
+    }
     // The state goes last: whoever waits for its lock notices that it is gone.
     for path in [merged.path(), merged.state()] {
         match fs::remove_file(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             other => other.during("remove", path)?,
         }
     }
