@@ -185,10 +185,8 @@ impl FromStr for ImageName {
     type Err = NameError;
 
     fn from_str(name: &str) -> Result<Self, NameError> {
-        for transport in ["docker://", "oci-registry:", "registry:"] {
-            if let Some(bare) = name.strip_prefix(transport) {
-                return Err(NameError::Transport { name: name.into(), bare: bare.into() });
-            }
+        if let Some(bare) = name.strip_prefix("docker://") {
+            return Err(NameError::Transport { name: name.into(), bare: bare.into() });
         }
         if name.contains("://") {
             return Err(NameError::Scheme(name.into()));
@@ -417,6 +415,18 @@ impl FromStr for RepositoryName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_repository_may_be_called_as_a_transport() {
+        for (text, familiar) in
+            [("registry:2", "registry:2"), ("oci-registry:1", "oci-registry:1"), ("docker:dind", "docker:dind")]
+        {
+            assert_eq!(text.parse::<ImageName>().unwrap().familiar(), familiar);
+        }
+        for text in ["docker://a", "registry:a/b", "docker://localhost:1/a"] {
+            assert!(text.parse::<ImageName>().is_err(), "{text}");
+        }
+    }
     use proptest::prelude::*;
 
     fn name(text: &str) -> ImageName {
