@@ -8,6 +8,7 @@ pub mod archive;
 pub mod caller;
 pub mod candidates;
 pub mod completion;
+pub mod dockers;
 pub mod document;
 pub mod limits;
 pub mod manual;
@@ -66,6 +67,7 @@ impl Tool {
             Ok(Err(error)) if error.is::<Said>() => ExitCode::from(error.downcast::<Said>().map_or(1, |said| said.0)),
             Ok(Err(error)) => {
                 interrupt::finish();
+                let error = dockers::words(error);
                 self.say(&format!("{error:#}"));
                 self::hint();
                 ExitCode::from(status(&error))
@@ -85,8 +87,11 @@ impl Tool {
     fn usage(self, error: &clap::Error, called: impl FnOnce() -> String) -> ExitCode {
         if error.use_stderr() {
             if let Some(name) = caller::caller() {
-                if let Some(unread) = std::error::Error::source(error).filter(|source| source.is::<pflag::Unread>()) {
-                    say(&format!("Error response from daemon: {unread}"));
+                let source = std::error::Error::source(error);
+                if let Some(unread) =
+                    source.filter(|source| pflag::is_about_operand(error) || source.is::<pflag::Unread>())
+                {
+                    say(&dockers::daemon(&unread.to_string()));
                     return ExitCode::FAILURE;
                 }
                 say(&pflag::reason(error));

@@ -21,6 +21,7 @@ mod catalog;
 mod copy;
 mod delete;
 mod digest;
+pub(crate) mod dockers;
 mod inspect;
 mod login;
 mod logout;

@@ -11,7 +11,7 @@ use crate::command::{Arguments, TOOL};
 fn main() -> ExitCode {
     let run = |arguments: Arguments| {
         program::log(arguments.verbose);
-        arguments.command.run()
+        arguments.command.run().map_err(command::dockers::words)
     };
     TOOL.run(program::parse(std::env::args_os()), run, |_| 1)
 }

@@ -195,9 +195,13 @@ fn what_cannot_be_done_now_is_told_in_the_words_that_programs_look_for() {
         ),
         ("volume rm w14v1", 1, format!("Error response from daemon: remove w14v1: volume is in use - [{id}]\n")),
         ("attach w14c1", 1, "You cannot attach to a stopped container, start it first\n".into()),
-        ("start w14c1", 1, format!("Error response from daemon: {lacks}")),
+        ("start w14c1", 1, format!("Error response from daemon: {lacks}Error: failed to start containers: w14c1\n")),
         ("start -a w14c1", 1, format!("Error response from daemon: {lacks}")),
-        ("run --rm --network none bb:1 nosuch", 127, format!("docker: Error response from daemon: {lacks}")),
+        (
+            "run --rm --network none bb:1 nosuch",
+            127,
+            format!("docker: Error response from daemon: {}.\n", lacks.trim_end()),
+        ),
     ] {
         assert_eq!(both(&work, &format!("docker {line}")), (String::new(), said, status), "{line}");
     }
@@ -503,7 +507,7 @@ fn the_script_runs_in_every_shell() {
         assert_eq!(work.sh(&text).ok(), "2\n", "{shell}");
         assert_eq!(
             work.sh(&format!("{shell} ../bin/docker stop nosuch")).fails(1),
-            "Error: No such container: nosuch\n"
+            "Error response from daemon: No such container: nosuch\n"
         );
     }
 }

@@ -28,11 +28,63 @@ fn wrong_words_are_refused_before_anything_happens() {
     let said = work.sh("docker inspect -f '{{.Name' c1").fails(64);
     assert_eq!(said.matches("unclosed action").count(), 1, "{said}");
     let said = work.sh("docker unpause c1").fails(1);
-    assert!(said.ends_with(": container not paused\n") && said.len() > 64, "says which: {said}");
+    assert!(said.ends_with(" is not paused\n") && said.len() > 64, "says which: {said}");
     let said = work.sh("docker port c1 80").fails(1);
     assert!(said.ends_with("published for c1\n"), "{said}");
     assert!(work.sh("docker rmi -f nosuch 2>&1").ok().contains("nosuch"), "told, but no failure");
     work.sh("docker rm -f c1").ok();
+}
+
+#[test]
+fn what_is_not_there_is_told_in_dockers_words() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry.address());
+    work.sh("docker pull busybox && docker create --name c1 busybox true && docker tag busybox 127.0.0.1:1/x").ok();
+    let there = registry.address();
+    let daemon = "Error response from daemon: ";
+    let refused = "Get \"https://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused";
+    for (words, status, said) in [
+        ("tag nosuch x", 1, format!("{daemon}No such image: nosuch:latest")),
+        ("history nosuch:1", 1, format!("{daemon}No such image: nosuch:1")),
+        ("save nosuch", 1, format!("{daemon}No such image: nosuch")),
+        ("rmi nosuch", 1, "Error: No such image: nosuch".into()),
+        ("push nosuch", 1, "An image does not exist locally with the tag: nosuch".into()),
+        ("push 127.0.0.1:1/x", 1, refused.into()),
+        ("pull 127.0.0.1:1/x", 1, format!("{daemon}{refused}")),
+        (
+            "run 127.0.0.1:1/y",
+            125,
+            format!("Unable to find image '127.0.0.1:1/y:latest' locally\ndocker: {daemon}{refused}."),
+        ),
+        (
+            &format!("pull {there}/nosuch:1"),
+            1,
+            format!("{daemon}manifest for {there}/nosuch:1 not found: manifest unknown: manifest unknown"),
+        ),
+        ("run --network nosuch busybox", 125, format!("docker: {daemon}network nosuch not found.")),
+        ("network connect nosuch c1", 1, format!("{daemon}network nosuch not found")),
+        ("network disconnect nosuch c1", 1, format!("{daemon}network nosuch not found")),
+        ("network disconnect bridge nosuch", 1, format!("{daemon}No such container: nosuch")),
+        ("volume rm nosuch", 1, "Error: No such volume: nosuch".into()),
+        ("cp c1:/nosuch .", 1, "Error: No such container:path: c1:/nosuch".into()),
+        ("cp nosuch:/x .", 1, "Error: No such container:path: nosuch:/x".into()),
+        ("cp /etc/hostname c1:/no/such", 1, "Error: No such container:path: c1:/no".into()),
+        ("cp /no/such c1:/", 1, "lstat /no/such: no such file or directory".into()),
+        ("start nosuch no", 1, "Error: failed to start containers: nosuch, no".into()),
+        ("kill nosuch", 1, format!("{daemon}Cannot kill container: nosuch: No such container: nosuch")),
+        ("rename nosuch x", 1, "Error: failed to rename container named nosuch".into()),
+        ("rename c1 a/b", 1, daemon.into()),
+        ("logs nosuch", 1, "Error: No such container: nosuch".into()),
+        ("run --network none -u nosuch busybox", 125, format!("docker: {daemon}unable to find user nosuch")),
+    ] {
+        let all = work.sh(&format!("docker {words} </dev/null >/dev/null")).fails(status);
+        assert!(all.starts_with(&said) || all.contains(&format!("\n{said}")), "{words}: {all}");
+    }
+    for command in ["pause", "top"] {
+        let said = work.sh(&format!("docker {command} c1")).fails(1);
+        assert!(said.starts_with(&format!("{daemon}Container ")) && said.ends_with(" is not running\n"), "{said}");
+    }
+    work.sh("docker rm c1").ok();
 }
 
 #[test]

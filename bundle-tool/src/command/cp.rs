@@ -1,10 +1,11 @@
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use bundle_tool::container::copy::{self, Options, Side};
 use clap::ValueHint;
 use image_tool::address::home::Home;
+use image_tool::program::caller::caller;
 use image_tool::program::pipe::stdout_error;
 
 use super::About as _;
@@ -43,6 +44,19 @@ fn of_container(operand: &Path) -> Option<(&str, &Path)> {
     text.split_once(':').map(|(container, path)| (container, Path::new(path)))
 }
 
+/// What docker says of an operand that leads nowhere.
+fn told(result: &Result<(), copy::Error>, source: &Path, destination: &Path) -> Option<String> {
+    match (result, of_container(source), of_container(destination)) {
+        (Err(copy::Error::NoSource(_)), Some(_), _) => Some(format!("No such container:path: {}", source.display())),
+        (Err(copy::Error::NoSource(_)), ..) => Some(format!("lstat {}: no such file or directory", source.display())),
+        (Err(copy::Error::NoFolder(_)), _, Some((name, path))) => {
+            let folder = path.parent().unwrap_or(path);
+            Some(format!("No such container:path: {name}:{}", folder.display()))
+        }
+        _ => None,
+    }
+}
+
 impl Cp {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let home = Home::from_environment();
@@ -51,9 +65,16 @@ impl Cp {
             if path.as_os_str().is_empty() {
                 bail!("{container}: missing path (CONTAINER:PATH)");
             }
-            Ok(Side::container(&home, &super::bundle(container)?, path)?)
+            let bundle = super::bundle(container).map_err(|error| match caller() {
+                Some(_) => anyhow!("No such container:path: {container}:{}", path.display()),
+                None => error,
+            })?;
+            Ok(Side::container(&home, &bundle, path)?)
         };
-        let shown = |path: &Path| path.display().to_string();
+        let told = |result, subject: String| match told(&result, &self.source, &self.destination) {
+            Some(said) if caller().is_some() => Err(anyhow!(said)),
+            _ => result.about(subject),
+        };
         match (of_container(&self.source), of_container(&self.destination)) {
             (Some(_), Some(_)) => bail!("copying between containers is not supported"),
             (None, None) => bail!("must specify at least one container source"),
@@ -63,18 +84,21 @@ impl Cp {
                 }
                 match copy::write(&side(from)?, io::stdout().lock(), options) {
                     Err(copy::Error::Write(error)) => Err(stdout_error(error)).context("standard output"),
-                    result => result.about(from.0),
+                    result => told(result, from.0.to_owned()),
                 }
             }
             (Some(from), None) => {
                 let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-                copy::copy(&side(from)?, &Side::host(&self.destination)?, own, options).about(from.0)
+                told(copy::copy(&side(from)?, &Side::host(&self.destination)?, own, options), from.0.to_owned())
             }
-            (None, Some(to)) if self.source == Path::new("-") => copy::read(&side(to)?, io::stdin().lock()).about(to.0),
+            (None, Some(to)) if self.source == Path::new("-") => {
+                told(copy::read(&side(to)?, io::stdin().lock()), to.0.to_owned())
+            }
             (None, Some(to)) => {
                 // Not what docker's manual says, but what docker does.
                 let options = Options { archive: options.archive || rustix::process::geteuid().is_root(), ..options };
-                copy::copy(&Side::host(&self.source)?, &side(to)?, (0, 0), options).about(shown(&self.source))
+                let copied = copy::copy(&Side::host(&self.source)?, &side(to)?, (0, 0), options);
+                told(copied, self.source.display().to_string())
             }
         }
     }

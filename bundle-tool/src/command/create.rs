@@ -3,6 +3,7 @@ use std::io::IsTerminal as _;
 use anyhow::Context as _;
 use bundle_tool::bundle::{Bundle, annotation};
 use bundle_tool::container::{self, Made, Request};
+use bundle_tool::network::{self, Mode};
 use bundle_tool::option::{Refused, boolean};
 use clap::ArgAction;
 use image_tool::address::home::Home;
@@ -58,6 +59,9 @@ impl Create {
         }
         let pull = self.pull.unwrap_or(if self.shell { When::Missing } else { When::Never });
         let (mut request, notes) = self.options.request(&home, self.shell)?;
+        if self.shell {
+            find_networks(&home, &request)?;
+        }
         request.annotations.insert(annotation::ARGUMENTS.into(), arguments());
         request.limits = self.limits.get();
         let made = make(&home, &request, Pulling { when: pull, quiet: self.quiet, limits: self.limits })?;
@@ -93,6 +97,18 @@ impl Create {
         }
         Ok(())
     }
+}
+
+/// Finds the networks that docker's daemon looks for before all else.
+fn find_networks(home: &Home, request: &Request) -> Result<(), network::Error> {
+    let Mode::Named(name) = &request.network.mode else { return Ok(()) };
+    let all = std::iter::once(name).chain(request.network.others.iter().map(|other| &other.network));
+    for name in all {
+        if let Err(error @ network::Error::NoNetwork { .. }) = container::conflist(home, name) {
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// Creates the container, and pulls its image as asked.

@@ -3,15 +3,16 @@
 use anyhow::anyhow;
 use bundle_tool::bundle::{self, Bundle, annotation};
 use bundle_tool::container::{self, ConnectionError};
+use bundle_tool::network;
 use bundle_tool::volume;
 use image_tool::address::home::Home;
+use image_tool::layout;
 use image_tool::program::caller::caller;
+use image_tool::program::dockers;
 
 /// The error as docker tells it, if it has words of its own for it.
 pub(crate) fn words(error: anyhow::Error) -> anyhow::Error {
-    if caller().is_none() {
-        return error;
-    }
+    let Some(caller) = caller() else { return error };
     let home = Home::from_environment();
     let id = |name: &str| {
         let bundle = Bundle::find(&home.bundles(), name).ok()?;
@@ -26,12 +27,54 @@ pub(crate) fn words(error: anyhow::Error) -> anyhow::Error {
              You have to remove (or rename) that container to be able to reuse that name."
         );
     }
-    match error.downcast_ref() {
-        Some(volume::Error::InUse { volume, bundle }) => {
+    if let Some(layout::Error::NoSuchImage { address }) = error.chain().find_map(of_layout) {
+        return anyhow!(dockers::no_image(address, &caller));
+    }
+    if let Some(container::Error::User { source, .. }) = error.chain().find_map(|cause| cause.downcast_ref()) {
+        return anyhow!(dockers::daemon(&source.to_string()));
+    }
+    let said = match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(volume::Error::InUse { volume, bundle }), _) => {
             let holder = id(bundle).unwrap_or_else(|| bundle.clone());
-            anyhow!("Error response from daemon: remove {volume}: volume is in use - [{holder}]")
+            format!("remove {volume}: volume is in use - [{holder}]")
         }
-        _ => error,
+        (Some(volume::Error::NoVolume(name)), _) => return anyhow!("No such volume: {name}"),
+        (_, Some(ConnectionError::NotConnected { container, network })) if exists(&home, network) => {
+            let container = id(container).unwrap_or_else(|| container.clone());
+            format!("container {container} is not connected to network {network}")
+        }
+        (_, Some(ConnectionError::Network(network::Error::Connected { network, container }))) => {
+            format!("endpoint with name {container} already exists in network {network}")
+        }
+        (_, Some(ConnectionError::NotConnected { network, .. })) => format!("network {network} not found"),
+        _ => match error.chain().find_map(missing_network) {
+            Some(name) => format!("network {name} not found"),
+            None => return error,
+        },
+    };
+    anyhow!(dockers::daemon(&said))
+}
+
+fn exists(home: &Home, network: &str) -> bool {
+    ["host", "none"].contains(&network) || container::conflist(home, network).is_ok()
+}
+
+fn of_layout<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a layout::Error> {
+    match cause.downcast_ref() {
+        Some(container::Error::Layout(error)) => Some(error),
+        _ => cause.downcast_ref(),
+    }
+}
+
+/// The name of the network that there is not.
+fn missing_network<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
+    let error = match (cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(container::Error::Network(error)), _) | (_, Some(ConnectionError::Network(error))) => Some(error),
+        _ => cause.downcast_ref(),
+    };
+    match error {
+        Some(network::Error::NoNetwork { name }) => Some(name),
+        _ => None,
     }
 }
 

@@ -7,9 +7,9 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
 use bundle_tool::container::Request;
-use image_tool::address::Address;
+use image_tool::address::{Address, name};
 use image_tool::program::limits::Limits;
-use image_tool::program::{Said, caller};
+use image_tool::program::{Said, caller, say};
 
 /// When an image is pulled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +53,14 @@ pub(super) fn is_name(address: &Address) -> bool {
 /// Pulls the image of an address into its layout; for a container that lies on its layers, they are stored while they arrive.
 pub(super) fn image(request: &Request, pulling: Pulling) -> anyhow::Result<()> {
     let address = &request.address;
-    let Some(name) = address.reference() else { bail!("{address}: no name to pull it by") };
-    let mut reference = name.to_string();
+    let Some(typed) = address.reference() else { bail!("{address}: no name to pull it by") };
+    let mut reference = typed.to_string();
     if let Some(digest) = address.digest() {
         reference += &format!("@{digest}");
+    }
+    if pulling.when == When::Missing && !pulling.quiet && caller::caller().is_some() {
+        let tagged = if address.digest().is_some() { reference.clone() } else { name::short(&reference) };
+        say(&format!("Unable to find image '{tagged}' locally"));
     }
     let mut command = Command::new(sibling("registry-tool"));
     command.arg("pull").args(pulling.quiet.then_some("--quiet")).args(pulling.limits.words());

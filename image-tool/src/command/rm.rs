@@ -5,7 +5,7 @@ use image_tool::address::{Address, RefName};
 use image_tool::layout::journal;
 use image_tool::layout::{self, Index, Layout};
 use image_tool::program::caller::caller;
-use image_tool::program::{pipe, say};
+use image_tool::program::{dockers, pipe, say};
 use image_tool::show::summary::Summary;
 
 use super::TOOL;
@@ -46,12 +46,12 @@ impl Rm {
                 if self.force && absent {
                     // docker tells of it, though it does not fail.
                     if caller().is_some() {
-                        TOOL.say(&format!("{error:#}"));
+                        TOOL.say(&format!("{:#}", dockers::words(error)));
                     }
                     continue;
                 }
                 if let Some(earlier) = failure.replace(error) {
-                    TOOL.say(&format!("{earlier:#}"));
+                    TOOL.say(&format!("{:#}", dockers::words(earlier)));
                 }
             }
         }

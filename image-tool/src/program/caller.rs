@@ -61,7 +61,8 @@ pub fn words(message: &str) -> String {
 #[must_use]
 pub fn line(caller: &str, message: &str) -> String {
     if message.starts_with(DOCKERS[0]) && caller == "docker run" {
-        format!("docker: {message}")
+        // docker's client makes a sentence of it.
+        format!("docker: {}.", message.trim_end_matches('.'))
     } else if DOCKERS.iter().any(|words| message.starts_with(words)) {
         message.to_owned()
     } else if message.starts_with("No such ") {
@@ -72,7 +73,15 @@ pub fn line(caller: &str, message: &str) -> String {
 }
 
 /// What docker's errors begin with that are not its client's.
-const DOCKERS: [&str; 3] = ["Error response from daemon: ", "OCI runtime exec failed: ", "You cannot attach to a "];
+const DOCKERS: [&str; 7] = [
+    "Error response from daemon: ",
+    "OCI runtime exec failed: ",
+    "You cannot attach to a ",
+    "An image does not exist locally ",
+    "Get \"http",
+    "denied: ",
+    "lstat ",
+];
 
 #[cfg(test)]
 mod tests {
@@ -88,7 +97,7 @@ mod tests {
         ] {
             assert_eq!(line("docker network rm", message), shown);
         }
-        assert_eq!(line("docker run", "Error response from daemon: x"), "docker: Error response from daemon: x");
+        assert_eq!(line("docker run", "Error response from daemon: x"), "docker: Error response from daemon: x.");
     }
 
     #[test]

@@ -11,6 +11,14 @@ pub const STATUS: u8 = 125;
 #[error("{0}")]
 pub struct Unread(pub String);
 
+/// Whether it is an operand that is wrong: these, too, docker's client hands on as they are.
+#[must_use]
+pub fn is_about_operand(error: &clap::Error) -> bool {
+    let name = error.get(ContextKind::InvalidArg);
+    error.kind() == ErrorKind::ValueValidation
+        && matches!(name, Some(ContextValue::String(text)) if text.starts_with(['<', '[']))
+}
+
 /// What is wrong with the options of a command line, as docker says it.
 #[must_use]
 pub fn reason(error: &clap::Error) -> String {
@@ -68,6 +76,10 @@ mod tests {
             ("x --time a", "invalid argument \"a\" for \"--time\" flag: invalid digit found in string"),
         ] {
             assert_eq!(reason(&command().try_get_matches_from(line.split(' ')).unwrap_err()), said, "{line}");
+        }
+        let command = || command().arg(Arg::new("NAME").value_parser(clap::value_parser!(i64)));
+        for (line, is) in [("x a", true), ("x --time a", false)] {
+            assert_eq!(is_about_operand(&command().try_get_matches_from(line.split(' ')).unwrap_err()), is, "{line}");
         }
     }
 }

@@ -89,7 +89,8 @@ fn has(offered: &[String]) -> String {
 
 impl EndpointError {
     /// Whether the place answered that it has no such thing.
-    pub(crate) fn is_absence(&self) -> bool {
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
         matches!(self, Self::Client(error) if error.is_absence())
     }
 
