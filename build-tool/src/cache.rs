@@ -138,7 +138,7 @@ impl Cache {
     /// Opens the cache, or creates it. Without `read` (`--no-cache`) it returns only steps that were stored since.
     pub fn open(home: &Home, read: bool) -> Result<Self, layout::Error> {
         let path = home.builds();
-        let writer = Layout::create(&path)?.writer()?;
+        let writer = Layout::create(&path)?.writer()?.for_cache();
         Ok(Self { writer, path, read, used: Arc::default(), made: Arc::default() })
     }
 
