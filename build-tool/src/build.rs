@@ -179,7 +179,7 @@ fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<
         options,
         stage: ready.stage.clone(),
         triggered: Mutex::default(),
-        bases: Mutex::default(),
+        materials: Mutex::default(),
         contexts,
         access,
         now: options.timestamp(),

@@ -9,6 +9,7 @@ mod context;
 mod copy;
 mod error;
 mod expose;
+pub mod materials;
 mod run;
 pub mod session;
 mod title;

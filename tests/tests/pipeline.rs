@@ -180,7 +180,7 @@ fn what_is_in_an_image_and_how_it_was_made_is_shown_wherever_it_is() {
         );
         let provenance = work.sh(&inspect.replace("FLAG", "--provenance")).ok();
         assert!(
-            provenance.contains("\"WORD\": \"w\"") && !provenance.contains("spdxVersion"),
+            provenance.contains("\"build-arg:WORD\": \"w\"") && !provenance.contains("spdxVersion"),
             "{inspect}: {provenance}"
         );
     }

@@ -87,6 +87,7 @@ impl Work<'_> {
         let devices = devices.map_err(|error| Error::Device(error.to_string()))?;
         let (insecure, network) = self.session.asks(run);
         self.session.options.granted.check(insecure, self.session.options.sandbox.network, network)?;
+        self.session.materials().command(&mounts, network);
         let given = self.variables.arguments();
         let given = if given.is_empty() { String::new() } else { format!("|{} {} ", given.len(), given.join(" ")) };
         let text = format!("RUN {given}{}", arguments.join(" "));

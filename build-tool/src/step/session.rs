@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use image_tool::address::Address;
 use image_tool::address::digest::Digest;
@@ -38,6 +38,7 @@ use crate::source::named::Named;
 use crate::source::place::Place;
 use crate::stage::base::Pull;
 use crate::stage::{self, layer::Layer};
+use crate::step::materials::Materials;
 
 /// The options of a build.
 #[derive(Debug, Clone)]
@@ -217,8 +218,8 @@ pub struct Session<'a> {
     pub stage: String,
     /// The arguments that base images' triggers declare.
     pub triggered: Mutex<BTreeSet<String>>,
-    /// The digests of the images that were taken, by name and platform; that of an image in a layout begins with [`LAYOUT`](crate::source::place::LAYOUT).
-    pub bases: Mutex<BTreeMap<(String, String), String>>,
+    /// What was taken from outside.
+    pub materials: Mutex<Materials>,
     /// When the build began, or the epoch, as RFC 3339.
     pub now: String,
     /// The data folder, `$OCI_HOME`.
@@ -272,6 +273,11 @@ impl Session<'_> {
     pub fn stack(&self, layers: &[Layer]) -> Result<Stack, layer::stack::Error> {
         self.begin_watch();
         stage::layer::stack(layers, &self.layers)
+    }
+
+    /// What was taken from outside, for reading or adding to it.
+    pub fn materials(&self) -> MutexGuard<'_, Materials> {
+        self.materials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin_watch(&self) {
