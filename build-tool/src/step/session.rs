@@ -103,22 +103,10 @@ impl Options {
 
     /// The value of a predefined argument; `stage` is the target's name.
     pub fn predefined(&self, platform: &Platform, stage: &str, name: &str) -> Option<String> {
-        let host = Platform::host();
-        let variant = |platform: &Platform| platform.variant().unwrap_or_default().to_owned();
-        Some(match name {
-            "TARGETPLATFORM" => platform.to_string(),
-            "TARGETOS" => platform.os().to_owned(),
-            "TARGETARCH" => platform.architecture().to_owned(),
-            "TARGETVARIANT" => variant(platform),
-            "BUILDPLATFORM" => host.to_string(),
-            "BUILDOS" => host.os().to_owned(),
-            "BUILDARCH" => host.architecture().to_owned(),
-            "BUILDVARIANT" => variant(&host),
-            "TARGETOSVERSION" | "BUILDOSVERSION" => String::new(),
-            "TARGETSTAGE" => stage.to_owned(),
-            "SOURCE_DATE_EPOCH" => self.epoch?.to_string(),
-            _ => return None,
-        })
+        match name {
+            "SOURCE_DATE_EPOCH" => self.epoch.map(|seconds| seconds.to_string()),
+            _ => predefined(platform, stage, name),
+        }
     }
 
     /// The epoch, or else this moment, as RFC 3339.
@@ -128,6 +116,26 @@ impl Options {
             None => jiff::Timestamp::now().to_string(),
         }
     }
+}
+
+/// The value of an argument that every build has: one of [`PREDEFINED`](crate::dockerfile::expand::PREDEFINED). `stage` is the target's
+/// name.
+pub fn predefined(platform: &Platform, stage: &str, name: &str) -> Option<String> {
+    let host = Platform::host();
+    let variant = |platform: &Platform| platform.variant().unwrap_or_default().to_owned();
+    Some(match name {
+        "TARGETPLATFORM" => platform.to_string(),
+        "TARGETOS" => platform.os().to_owned(),
+        "TARGETARCH" => platform.architecture().to_owned(),
+        "TARGETVARIANT" => variant(platform),
+        "BUILDPLATFORM" => host.to_string(),
+        "BUILDOS" => host.os().to_owned(),
+        "BUILDARCH" => host.architecture().to_owned(),
+        "BUILDVARIANT" => variant(&host),
+        "TARGETOSVERSION" | "BUILDOSVERSION" => String::new(),
+        "TARGETSTAGE" => stage.to_owned(),
+        _ => return None,
+    })
 }
 
 /// The argument that keeps `.git` of a context that is a repository.
