@@ -5,7 +5,7 @@
 //! needs no mount and reads no layer. All of it may be deleted at any time: a step whose blob is gone counts as never
 //! run.
 //!
-//! This room knows what a layer is ([`crate::stage::layer`]) and imports nothing else.
+//! This room knows what a layer is ([`crate::stage::layer`]) and where an image holds steps ([`crate::stage::draft`]), and imports nothing else.
 
 pub mod exchange;
 pub mod folder;

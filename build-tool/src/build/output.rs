@@ -35,6 +35,8 @@ pub struct Form {
     pub provenance: Option<Provenance>,
     /// Whether it says which packages are in it.
     pub sbom: bool,
+    /// Whether it holds the steps that it was made by, for the next build.
+    pub steps: bool,
     /// How its layers are packed, if not as they are in the cache.
     pub layers: Option<Layers>,
 }
