@@ -187,8 +187,10 @@ fn triggers_wait_for_the_next_build() {
     work.file("context/app", "app");
     work.file("context/Dockerfile", "FROM base\nONBUILD COPY app /app\nONBUILD ENV ON=build\n");
     work.run(&["build", "-q", "-t", "images:parent", "context"]).ok();
-    work.build("FROM parent\nCMD x\n").ok();
-    assert_eq!(text(&work.top(), "app"), "app");
+    let run = work.build("FROM parent\nCOPY app /own\nCMD x\n").ok();
+    assert!(run.shows("[2/3] ONBUILD COPY app /app") && run.shows("[3/3] COPY app /own"), "{}", run.stderr);
+    let layers = work.layers();
+    assert_eq!(text(&layers[layers.len() - 2], "app"), "app");
     let config = work.config();
     assert!(config["config"]["Env"].as_array().unwrap().contains(&"ON=build".into()));
     assert!(config["config"].get("OnBuild").is_none());
