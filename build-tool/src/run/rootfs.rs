@@ -54,11 +54,11 @@ impl Rootfs {
             fs::set_permissions(&path, Permissions::from_mode(mode)).during("chmod", &path)?;
             Ok(path)
         };
-        let (upper, mut work) = (make(UPPER, 0o755)?, folder.join(WORK));
+        let (upper, work) = (make(UPPER, 0o755)?, folder.join(WORK));
         if work.exists() {
             rootfs::renew(&work)?;
         } else {
-            work = make(WORK, 0o700)?;
+            make(WORK, 0o700)?;
         }
         if let Some(top) = lower.last() {
             // The root directory of an overlay takes owner and mode from its upper directory.

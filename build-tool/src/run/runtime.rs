@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
@@ -47,7 +47,7 @@ impl Program {
     }
 
     fn command(&self) -> Command {
-        // A copy takes about as long as it saves one start.
+        // The copy costs about what it saves at one start.
         let often = self.started.swap(true, Ordering::Relaxed);
         match often.then(|| self.sealed.get_or_init(|| self.seal())) {
             Some(Some(copy)) => {
@@ -63,10 +63,17 @@ impl Program {
     fn seal(&self) -> Option<File> {
         let copy = || -> io::Result<File> {
             let mut program = File::open(&self.path)?;
+            // The interpreter of a script could not open it by the descriptor, which is closed by then.
+            let mut head = [0; 4];
+            program.read_exact(&mut head)?;
+            if head != *b"\x7fELF" {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
             let create =
                 |flags| rustix::fs::memfd_create(OURS, flags | MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING);
             // Old kernels reject MFD_EXEC; new ones can be configured to require it (vm.memfd_noexec).
             let mut memory = File::from(create(MemfdFlags::EXEC).or_else(|_| create(MemfdFlags::empty()))?);
+            memory.write_all(&head)?;
             io::copy(&mut program, &mut memory)?;
             rustix::fs::fcntl_add_seals(
                 &memory,
@@ -237,7 +244,7 @@ mod tests {
             }
             let copy = program.sealed.get().and_then(Option::as_ref);
             assert_eq!(copy.is_some(), sealed);
-            assert!(copy.is_none_or(|mut copy| io::Write::write(&mut copy, b"x").is_err()), "nobody can write to it");
+            assert!(copy.is_none_or(|mut copy| copy.write(b"x").is_err()), "nobody can write to it");
         }
     }
 
