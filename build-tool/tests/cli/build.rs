@@ -301,7 +301,7 @@ fn every_instruction_may_be_a_trigger() {
     work.run(&["build", "-q", "-t", "images:parent", "--runtime", "runc", "context"]).ok();
     let child = "FROM base AS tools\nRUN echo tool >/tool\nFROM parent\n";
     let run = work.build_with(child, &["--build-arg", "WHO=me"]).ok();
-    assert!(run.shows("7/7] WORKDIR /w"), "{}", run.stderr);
+    assert!(run.shows("7/7] ONBUILD WORKDIR /w"), "{}", run.stderr);
     assert!(!run.shows("no ARG of that name"), "{}", run.stderr);
     let files: Files = work.layers().into_iter().flatten().collect();
     for (name, content) in
