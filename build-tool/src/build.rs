@@ -39,7 +39,7 @@ use crate::source::named::Named;
 use crate::step;
 use crate::step::session::{self, Session};
 
-pub use crate::step::session::{Options, SecretSource};
+pub use crate::step::session::{Options, SecretSource, predefined};
 pub use error::Error;
 use export::Finished;
 pub use export::Outcome;
@@ -140,7 +140,7 @@ fn ready(options: &Options, sources: &epoch::Sources<'_>) -> Result<Ready, Error
     let layout = options.tags.first().map_or("", |tag| tag.layout());
     let given = options.arguments.get(lint::ARGUMENT).map(String::as_str);
     let needed = plans[0].1.needed();
-    let linted = lint::lint(context, &file, layout, given, Some(&needed))?;
+    let linted = lint::lint(context, &file, &plans[0].0, layout, given, Some(&needed))?;
     if let Some(error) = linted.fatal(name) {
         return Err(error);
     }
@@ -149,11 +149,16 @@ fn ready(options: &Options, sources: &epoch::Sources<'_>) -> Result<Ready, Error
 
 /// The name of the target stage, `default` if it has none.
 fn target_of(options: &Options, file: &Dockerfile) -> String {
+    options.target.clone().unwrap_or_else(|| last_stage(file))
+}
+
+/// The name of the last stage, `default` if it has none.
+pub fn last_stage(file: &Dockerfile) -> String {
     let last = file.steps.iter().rev().find_map(|step| match &step.instruction {
         Instruction::From(from) => Some(from.name.clone()),
         _ => None,
     });
-    options.target.clone().or(last.flatten()).unwrap_or_else(|| "default".to_owned())
+    last.flatten().unwrap_or_else(|| "default".to_owned())
 }
 
 /// Plans the stages of a Dockerfile for a platform.
@@ -179,7 +184,7 @@ fn session(ready: &Ready, opened: Opened, progress: Progress) -> Result<Session<
         options,
         stage: ready.stage.clone(),
         triggered: Mutex::default(),
-        bases: Mutex::default(),
+        materials: Mutex::default(),
         contexts,
         access,
         now: options.timestamp(),

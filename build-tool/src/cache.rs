@@ -5,7 +5,7 @@
 //! needs no mount and reads no layer. All of it may be deleted at any time: a step whose blob is gone counts as never
 //! run.
 //!
-//! This room knows what a layer is ([`crate::stage::layer`]) and imports nothing else.
+//! This room knows what a layer is ([`crate::stage::layer`]) and where an image holds steps ([`crate::stage::draft`]), and imports nothing else.
 
 pub mod exchange;
 pub mod folder;
@@ -138,7 +138,7 @@ impl Cache {
     /// Opens the cache, or creates it. Without `read` (`--no-cache`) it returns only steps that were stored since.
     pub fn open(home: &Home, read: bool) -> Result<Self, layout::Error> {
         let path = home.builds();
-        let writer = Layout::create(&path)?.writer()?;
+        let writer = Layout::create(&path)?.writer()?.for_cache();
         Ok(Self { writer, path, read, used: Arc::default(), made: Arc::default() })
     }
 

@@ -25,7 +25,8 @@ pub mod sandbox;
 pub mod site;
 pub mod watch;
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ use interrupt::Interrupt;
 use mount::{Mounts, Prepared};
 use network::Network;
 use rootfs::Rootfs;
-use runtime::Runtime;
+use runtime::{CONFIG, Runtime};
 use sandbox::Sandbox;
 use site::Site;
 
@@ -79,15 +80,23 @@ pub struct Job<'a> {
     pub sandbox: &'a Sandbox,
     /// What they have in common.
     pub site: &'a Site,
-    /// The OCI runtime's program.
-    pub runtime: &'a Path,
     /// The data folder.
     pub home: &'a Home,
-    /// An empty directory on the layer cache's file system; it becomes the bundle.
+    /// A directory on the layer cache's file system, empty or [cleared](clear); it becomes the bundle.
     pub folder: &'a Path,
 }
 
-/// Runs the command. Afterwards `upper` in the job's folder holds what it changed, and nothing is mounted.
+/// Makes the folder of a job that was run fit for the next one; `false` if it cannot be.
+pub fn clear(folder: &Path) -> bool {
+    rootfs::clear(folder)
+}
+
+/// Where the job leaves what its command changed.
+pub fn upper(folder: &Path) -> PathBuf {
+    folder.join(rootfs::UPPER)
+}
+
+/// Runs the command. Afterwards [`upper`] in the job's folder holds what it changed, and nothing is mounted.
 pub fn run(job: &Job<'_>, task: &Task<'_>, interrupt: &Interrupt) -> Result<(), Error> {
     std::thread::scope(|scope| {
         // A mount namespace belongs to a thread, and is left when this one ends.
@@ -106,11 +115,11 @@ fn in_namespace(job: &Job<'_>, task: &Task<'_>, interrupt: &Interrupt) -> Result
     let Mounts { entries, places, .. } = mounts;
     let rootfs = Rootfs::mount(job.folder, &job.lower, &places, job.site)?;
     let name = runtime::name(job.folder);
-    let runtime = Runtime::new(job.runtime, job.folder)?;
+    let runtime = Runtime::new(job.site.runtime(), job.folder)?;
     configure(job, &runtime, &name, &rootfs, entries)?;
     let status = runtime.run(&name, task, interrupt)?;
     rootfs.unmount()?;
-    if interrupt.is_set() { Err(Error::Interrupted) } else { outcome(status, job.runtime) }
+    if interrupt.is_set() { Err(Error::Interrupted) } else { outcome(status, job.site.runtime().path()) }
 }
 
 /// Writes the container's config.json.
@@ -153,8 +162,15 @@ fn configure(
     })?;
     // As an option it would be the variable HOSTNAME too, which BuildKit does not set.
     spec.set_hostname(Some(job.sandbox.hostname.clone()));
-    let path = job.folder.join("config.json");
-    Ok(fs::write(&path, config::to_json(&spec)).during("write", &path)?)
+    let path = job.folder.join(CONFIG);
+    let spec = serde_json::to_vec(&spec).expect("a spec is serialisable");
+    let write = || -> io::Result<()> {
+        // ext4 writes a file to disk that was truncated before it was written.
+        let mut file = File::options().write(true).create(true).truncate(false).open(&path)?;
+        file.write_all(&spec)?;
+        file.set_len(spec.len() as u64)
+    };
+    Ok(write().during("write", &path)?)
 }
 
 /// What the runtime's exit status says about the command.

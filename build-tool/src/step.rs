@@ -9,6 +9,7 @@ mod context;
 mod copy;
 mod error;
 mod expose;
+pub mod materials;
 mod run;
 pub mod session;
 mod title;
@@ -59,7 +60,7 @@ pub fn stage(
             let names = arguments.iter().map(|argument| argument.name.clone());
             session.triggered.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
         }
-        carry_out(&step, &mut work, &mut titles).map_err(|source| Failure {
+        carry_out(&step, true, &mut work, &mut titles).map_err(|source| Failure {
             lines: stage.span,
             text: format!("{}: ONBUILD {}", shorten(&stage.text), shorten(&step.text)),
             source,
@@ -67,13 +68,13 @@ pub fn stage(
     }
     for step in &stage.steps {
         let failure = |source| Failure { lines: step.span, text: shorten(&step.text), source };
-        carry_out(step, &mut work, &mut titles).map_err(failure)?;
+        carry_out(step, false, &mut work, &mut titles).map_err(failure)?;
     }
     Ok(work.built())
 }
 
 /// Carries out one instruction.
-fn carry_out(step: &Step, work: &mut Work<'_>, titles: &mut Titles) -> Result<(), Error> {
+fn carry_out(step: &Step, is_trigger: bool, work: &mut Work<'_>, titles: &mut Titles) -> Result<(), Error> {
     work.wait_for_stages(&step.instruction);
     if work.session.interrupt.is_set() {
         return Err(Error::Interrupted);
@@ -81,7 +82,7 @@ fn carry_out(step: &Step, work: &mut Work<'_>, titles: &mut Titles) -> Result<()
     if !step.instruction.makes_layer() {
         return work.set(&step.instruction);
     }
-    let task = work.session.progress.start(titles.next(step));
+    let task = work.session.progress.start(titles.next(step, is_trigger));
     let result = match &step.instruction {
         Instruction::Add(copy) => work.copy(copy, true, &task),
         Instruction::Copy(copy) => work.copy(copy, false, &task),

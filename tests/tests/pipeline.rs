@@ -153,6 +153,19 @@ fn a_build_is_pushed_and_its_steps_come_back() {
                   OCI_HOME=$PWD/home4 build-tool build --cache-from type=local,src=steps -t fourth:app app 2>&1";
     let seen = work.sh(folder).ok();
     assert_eq!(seen.matches("CACHED").count(), 2, "{seen}");
+    let inline = format!(
+        "build-tool build --push -t images:{address}/app:2 --cache-to type=inline app && \
+         OCI_HOME=$PWD/home5 build-tool build --cache-from {address}/app:2 -t fifth:app app 2>&1 && \
+         printf 'FROM {address}/app:2\\nLABEL a=b\\n' | build-tool build -t sixth:app -"
+    );
+    let seen = work.sh(&inline).ok();
+    assert_eq!(seen.matches("CACHED").count(), 2, "{seen}");
+    let has_steps =
+        |image: &str| work.sh(&format!("image-tool show --config {image}")).ok().contains("build-tool.cache");
+    assert!(
+        has_steps(&format!("images:{address}/app:2")) && !has_steps("sixth:app"),
+        "they are those of its own build"
+    );
     let missing = work.sh("build-tool build --cache-from type=local,src=nowhere -t fifth:app app 2>&1").ok();
     assert!(missing.contains("ERROR: cache nowhere: "), "a cache that is not there is no reason to fail: {missing}");
 }
@@ -180,7 +193,7 @@ fn what_is_in_an_image_and_how_it_was_made_is_shown_wherever_it_is() {
         );
         let provenance = work.sh(&inspect.replace("FLAG", "--provenance")).ok();
         assert!(
-            provenance.contains("\"WORD\": \"w\"") && !provenance.contains("spdxVersion"),
+            provenance.contains("\"build-arg:WORD\": \"w\"") && !provenance.contains("spdxVersion"),
             "{inspect}: {provenance}"
         );
     }

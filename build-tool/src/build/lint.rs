@@ -8,14 +8,14 @@ use image_tool::layer::limit::Limits;
 use image_tool::layout::platform::Platform;
 use serde_json::{Value, json};
 
-use super::Error;
+use super::{Error, last_stage};
 use crate::dockerfile::check::{self, Known, Outside, Settings, rule};
 use crate::dockerfile::outline::Location;
 use crate::dockerfile::{Dockerfile, Error as NoDockerfile, Problem, Span, Warning};
 use crate::source::context::Context;
 use crate::stage::base::{self, Pull, Query};
 use crate::stage::draft::Draft;
-use crate::step::session::Options;
+use crate::step::session::{Options, predefined};
 
 /// The build argument that replaces the settings in the file.
 pub const ARGUMENT: &str = "BUILDKIT_DOCKERFILE_CHECK";
@@ -42,7 +42,7 @@ pub fn report(options: &Options, context: &Context) -> Result<Report, NoDockerfi
     let needed = plan.as_ref().ok().filter(|_| options.target.is_some()).map(super::Plan::needed);
     let layout = options.tags.first().map_or("", |tag| tag.layout());
     let given = options.arguments.get(ARGUMENT).map(String::as_str);
-    let linted = lint(context, &file, layout, given, needed.as_ref())?;
+    let linted = lint(context, &file, &platform, layout, given, needed.as_ref())?;
     let fatal = linted.fatal(name);
     let Linted { warnings, problem, .. } = linted;
     let error = match (plan, problem) {
@@ -93,34 +93,33 @@ pub(super) fn vertex_warning(context: &Context, warning: &Warning) -> Value {
     })
 }
 
-/// The findings in a Dockerfile. `layout` is where base images are looked up, `given` the value of
+/// The findings in a Dockerfile for a platform. `layout` is where base images are looked up, `given` the value of
 /// [`ARGUMENT`], and `needed` the stages that are looked into, if not all are.
 pub fn lint(
     context: &Context,
     file: &Dockerfile,
+    platform: &Platform,
     layout: &str,
     given: Option<&str>,
     needed: Option<&BTreeSet<usize>>,
 ) -> Result<Linted, NoDockerfile> {
     let failed = |problem| NoDockerfile { file: context.dockerfile_name().to_owned(), line: 0, problem };
     let settings = Settings::of(file, given).map_err(failed)?;
-    let platform = Platform::host();
     let image = |name: &str| {
-        let query = Query {
-            layout,
-            name,
-            platform: &platform,
-            pull: Pull::Never,
-            limits: Limits::default(),
-            slip: None,
-            report: None,
-        };
+        let query =
+            Query { layout, name, platform, pull: Pull::Never, limits: Limits::default(), slip: None, report: None };
         let (layout, image) = base::find(&query).ok()?;
         let draft = Draft::of_image(&layout, &image).ok()?;
         Some(Known { env: draft.env(), shell: draft.has_shell() })
     };
     let needed = |stage| needed.is_none_or(|needed| needed.contains(&stage));
-    let outside = Outside { left_out: &|source| context.files().leaves_out(source), image: &image, needed: &needed };
+    let stage = last_stage(file);
+    let outside = Outside {
+        left_out: &|source| context.files().leaves_out(source),
+        image: &image,
+        needed: &needed,
+        predefined: &|name| predefined(platform, &stage, name),
+    };
     let (warnings, problem) = check::check(file, &settings, &outside);
     Ok(Linted { warnings, are_errors: settings.error, problem })
 }

@@ -35,6 +35,8 @@ pub struct Form {
     pub provenance: Option<Provenance>,
     /// Whether it says which packages are in it.
     pub sbom: bool,
+    /// Whether it holds the steps that it was made by, for the next build.
+    pub steps: bool,
     /// How its layers are packed, if not as they are in the cache.
     pub layers: Option<Layers>,
 }
@@ -158,11 +160,13 @@ pub enum Level {
     IndexDescriptor,
 }
 
-/// How much the image says about how it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Provenance {
-    /// What it was made from, without build arguments.
-    Min,
-    /// Build arguments and the Dockerfile too.
-    Max,
+/// What the image says about how it was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// Whether that includes build arguments, labels, the ids of secrets and the Dockerfile.
+    pub everything: bool,
+    /// What the builder is called, a URL.
+    pub builder: Option<String>,
+    /// Whether its maker says that the build gives the same again.
+    pub reproducible: bool,
 }

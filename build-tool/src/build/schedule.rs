@@ -135,7 +135,7 @@ impl Scheduler<'_> {
     /// Notes an image that the build is made from.
     fn took(&self, name: String, platform: &Platform, image: &Image) {
         let digest = image.descriptor().digest().to_string();
-        self.session.bases.lock().unwrap_or_else(PoisonError::into_inner).insert((name, platform.to_string()), digest);
+        self.session.materials().images.insert((name, platform.to_string()), digest);
     }
 
     /// Finds or pulls an image by its name, once for each platform.

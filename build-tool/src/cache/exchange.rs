@@ -1,18 +1,16 @@
 //! Steps in an image, which carries them to another machine: its layers are those of the steps, and a member of its config
-//! holds their records. To a registry it is an image like any other.
+//! holds their records. To a registry it is an image like any other. The image that was built can be it as well (`type=inline`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use image_tool::address::{Address, RefName};
 use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Layout};
-use oci_spec::image::MediaType;
+use oci_spec::image::{Descriptor, MediaType};
 use serde_json::{Map, Value, json};
 
 use super::{Cache, Record};
-
-/// The member of the config that holds the steps by key.
-const MEMBER: &str = "build-tool.cache";
+use crate::stage::draft::STEPS;
 
 /// Why steps cannot be carried.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +59,7 @@ pub fn export(
         "os": host.os(),
         "config": {},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        MEMBER: steps,
+        STEPS: steps,
     });
     let config = writer.put(MediaType::ImageConfig, config.to_string().as_bytes())?;
     let manifest = json!({
@@ -75,13 +73,28 @@ pub fn export(
     Ok(count)
 }
 
+/// The steps that this build has used whose layers are in an image, as that has them, by their digests in the cache; and those without
+/// a layer.
+pub fn inline(cache: &Cache, layers: &BTreeMap<String, Descriptor>) -> Value {
+    let mut steps = Map::new();
+    for key in cache.used() {
+        let Some(mut record) = cache.record(&key) else { continue };
+        if let Some(layer) = &mut record.layer {
+            let Some(descriptor) = layers.get(&layer.descriptor.digest().to_string()) else { continue };
+            layer.descriptor = descriptor.clone();
+        }
+        steps.insert(key, json!(record));
+    }
+    steps.into()
+}
+
 /// Takes the steps of such an image into the cache, and returns how many. Those that cannot be read are left out; their
 /// layers are verified when they are unpacked.
 pub fn import(cache: &Cache, address: &Address) -> Result<usize, Error> {
     let layout = Layout::of(address)?;
     let image = layout.image(address, &Platform::host())?;
     let config: Value = serde_json::from_slice(image.config_bytes()).unwrap_or_default();
-    let Some(steps) = config[MEMBER].as_object() else { return Err(Error::Foreign(address.clone())) };
+    let Some(steps) = config[STEPS].as_object() else { return Err(Error::Foreign(address.clone())) };
     let held: BTreeSet<String> = image.layers().map(|(descriptor, _)| descriptor.digest().to_string()).collect();
     let mut count = 0;
     for (key, step) in steps {
@@ -140,6 +153,10 @@ mod tests {
         assert_eq!(export(&here, &layout, name, None).unwrap(), 3);
         assert_eq!(import(&there, &address).unwrap(), 3);
         assert!(there.get(&keys[1]).is_some());
+        let other = here.writer().put(MediaType::ImageLayer, b"packed otherwise").unwrap();
+        let steps = inline(&here, &BTreeMap::from([(digest::sha256(b"kept layer").to_string(), other.clone())]));
+        assert_eq!(steps.as_object().unwrap().len(), 2);
+        assert_eq!(steps[keys[0].hex()]["layer"]["descriptor"], json!(other));
     }
 
     #[test]

@@ -120,7 +120,7 @@ pub(crate) struct Build {
     #[arg(long = "cache-from", value_name = "PLACE")]
     cache_from: Vec<String>,
     /// Store the steps in a registry or a folder: type=registry,ref=NAME or type=local,dest=FOLDER, with mode=max all of them and not
-    /// only the image's; may be repeated.
+    /// only the image's; or type=inline: in the image itself; may be repeated.
     #[arg(long = "cache-to", value_name = "PLACE")]
     cache_to: Vec<String>,
     /// Run every step, even if the cache holds its result.
@@ -241,15 +241,15 @@ impl Build {
         if outputs.iter().filter(|order| order.output.is_stdout()).count() > 1 {
             bail!("--output: only one of them can go to standard output (dest=FILE)");
         }
-        let form = self.form()?;
+        let cache_from = self.cache_from.iter().map(|text| cache::from(text)).collect::<Result<_>>()?;
+        let cache_to = self.cache_to.iter().map(|text| cache::to(text)).collect::<Result<Vec<_>>>()?;
+        let form = Form { steps: cache_to.contains(&None), ..self.form()? };
         for order in &mut outputs {
             let own = std::mem::replace(&mut order.form, form.clone());
             order.form.annotations.extend(own.annotations);
             order.form.layers = own.layers;
         }
-        let cache_from = self.cache_from.iter().map(|text| cache::from(text)).collect::<Result<_>>()?;
-        let cache_to = self.cache_to.iter().map(|text| cache::to(text)).collect::<Result<_>>()?;
-        Ok(Delivery { outputs, cache_from, cache_to })
+        Ok(Delivery { outputs, cache_from, cache_to: cache_to.into_iter().flatten().collect() })
     }
 
     /// What an image is like in each of the outputs.

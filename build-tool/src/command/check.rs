@@ -7,6 +7,7 @@ use build_tool::dockerfile::Dockerfile;
 use build_tool::source::context::Context;
 use clap::{Args, ValueHint};
 use image_tool::address::home::Home;
+use image_tool::layout::platform::Platform;
 use image_tool::program::pipe;
 use image_tool::show::human::plain;
 
@@ -33,7 +34,7 @@ impl Check {
         let context = Context::open(&self.context, self.file.as_deref(), &Home::from_environment())?;
         let (name, source) = (context.dockerfile_name(), context.dockerfile());
         let file = Dockerfile::parse(name, source)?;
-        let found = lint::lint(&context, &file, "", None, None)?.warnings;
+        let found = lint::lint(&context, &file, &Platform::host(), "", None, None)?.warnings;
         let text = String::from_utf8_lossy(source);
         let lines: Vec<&str> = text.lines().collect();
         let mut out = Vec::new();

@@ -2,12 +2,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use build_tool::build::{last_stage, predefined};
 use build_tool::dockerfile::Dockerfile;
 use build_tool::dockerfile::graph;
 use build_tool::dockerfile::plan::Plan;
 use build_tool::source::context::Context;
 use clap::{Args, ValueHint};
 use image_tool::address::home::Home;
+use image_tool::layout::platform::Platform;
 use image_tool::program::pipe;
 
 /// Print the graph of a Dockerfile's stages, in Graphviz's language or as SVG.
@@ -42,7 +44,9 @@ impl Graph {
         let name = context.dockerfile_name();
         let file = Dockerfile::parse(name, context.dockerfile())?;
         let given: BTreeMap<&str, &str> = self.build_args.iter().filter_map(|text| text.split_once('=')).collect();
-        let mut plan = Plan::new(name, &file, &|name| given.get(name).map(|value| (*value).to_owned()))?;
+        let (host, stage) = (Platform::host(), self.target.clone().unwrap_or_else(|| last_stage(&file)));
+        let value = |name: &str| given.get(name).map(|value| (*value).to_owned());
+        let mut plan = Plan::new(name, &file, &|name| value(name).or_else(|| predefined(&host, &stage, name)))?;
         if let Some(target) = &self.target {
             plan.set_target(target)?;
         }

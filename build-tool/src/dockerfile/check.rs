@@ -12,6 +12,7 @@ mod stage;
 use std::collections::BTreeSet;
 
 use self::found::Found;
+use super::expand;
 use super::instruction::Instruction;
 use super::{Dockerfile, Problem, Span, Step, Warning};
 
@@ -34,6 +35,8 @@ pub struct Outside<'a> {
     pub image: &'a dyn Fn(&str) -> Option<Known>,
     /// Whether the stage of that number is looked into. Of the others, only what every reader of the file sees is checked.
     pub needed: &'a dyn Fn(usize) -> bool,
+    /// The value of a predefined argument.
+    pub predefined: &'a expand::Lookup<'a>,
 }
 
 /// Returns the findings in a file, in the order of its lines, and the first word that cannot be expanded.
@@ -217,7 +220,9 @@ mod tests {
         let image = |name: &str| {
             name.starts_with("known").then(|| Known { env: vec!["PATH=/bin".to_owned()], shell: name == "knownshell" })
         };
-        let outside = Outside { left_out: &|source| source == "ignored", image: &image, needed: &|_| true };
+        let predefined = |name: &str| (name == "TARGETOS").then(|| "linux".to_owned());
+        let left_out = |source: &str| source == "ignored";
+        let outside = Outside { left_out: &left_out, image: &image, needed: &|_| true, predefined: &predefined };
         let settings = Settings::of(&file, None).unwrap();
         check(&file, &settings, &outside).0.into_iter().map(|warning| (warning.lines.start, warning.rule)).collect()
     }
@@ -273,6 +278,7 @@ mod tests {
             ("ARG BASE\nFROM $BASE\n", vec![(2, "InvalidDefaultArgInFrom")]),
             ("ARG BASE=a\nFROM ${BASE}\n", vec![]),
             ("ARG V\nFROM docker:${V}-dind\n", vec![(2, "InvalidDefaultArgInFrom")]),
+            ("FROM scratch AS to-linux\nENV A=1\nFROM to-$TARGETOS\nLABEL a=$A b=$B\n", vec![(4, "UndefinedVar")]),
             ("ARG V=1\nFROM docker:${V}-dind\n", vec![]),
         ] {
             assert_eq!(rules(source), expected, "{source}");
@@ -387,7 +393,7 @@ mod tests {
         ] {
             let file = Dockerfile::parse("D", source.as_bytes()).unwrap();
             let settings = Settings::of(&file, None).unwrap();
-            let outside = Outside { left_out: &|_| false, image: &|_| None, needed: &|_| true };
+            let outside = Outside { left_out: &|_| false, image: &|_| None, needed: &|_| true, predefined: &|_| None };
             let (_, problem) = check(&file, &settings, &outside);
             assert_eq!(problem.map(|(lines, _)| lines.start), expected, "{source}");
         }

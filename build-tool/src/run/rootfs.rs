@@ -4,6 +4,7 @@
 //! A mount point is where the image's links lead, and only the stack of layers tells where. So the stack is mounted, and
 //! if a mount point is missing because a link leads elsewhere, it is put there and the stack is mounted again.
 
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -16,8 +17,13 @@ use rustix::fs::FileType;
 
 use super::error::Error;
 use super::place::{self, Place, stub};
+use super::runtime::CONFIG;
 use super::site::Site;
 use crate::source::files;
+
+/// The directories of an overlay in a command's folder.
+pub(super) const UPPER: &str = "upper";
+const WORK: &str = "work";
 
 /// A mount point that the runtime will create in the upper directory, since a deletion in the image hides it below.
 #[derive(Debug)]
@@ -48,7 +54,12 @@ impl Rootfs {
             fs::set_permissions(&path, Permissions::from_mode(mode)).during("chmod", &path)?;
             Ok(path)
         };
-        let (upper, work) = (make("upper", 0o755)?, make("work", 0o700)?);
+        let (upper, work) = (make(UPPER, 0o755)?, folder.join(WORK));
+        if work.exists() {
+            rootfs::renew(&work)?;
+        } else {
+            make(WORK, 0o700)?;
+        }
         if let Some(top) = lower.last() {
             // The root directory of an overlay takes owner and mode from its upper directory.
             let metadata = fs::metadata(top).during("stat", top)?;
@@ -75,8 +86,9 @@ impl Rootfs {
         let mut root = mount(&stack)?;
         let mut all = place::places();
         all.extend_from_slice(places);
+        let mut absent = missing(&root, &all)?;
         let mut elsewhere = Vec::new();
-        for place in missing(&root, &all)? {
+        for place in &absent {
             let path = follow(&root, &place.relative())?;
             if path != place.relative() {
                 elsewhere.push((path, place.is_file));
@@ -91,9 +103,9 @@ impl Rootfs {
             }
             elsewhere.iter().try_for_each(|(path, is_file)| stub(&stubs, path, *is_file))?;
             root = mount(&stack)?;
+            absent = missing(&root, &all)?;
         }
-        let missing = missing(&root, &all)?.into_iter();
-        let made = missing.map(|place| Made::of(&root, place)).collect::<Result<_, _>>()?;
+        let made = absent.into_iter().map(|place| Made::of(&root, place)).collect::<Result<_, _>>()?;
         Ok(Self { root, target, upper, made })
     }
 
@@ -125,6 +137,15 @@ impl Rootfs {
         }
         Ok(())
     }
+}
+
+/// Makes the folder of a command that has ended fit for the next one, if there is nothing in it but what that will replace: on a disk, it
+/// takes longer to make and remove directories than to mount an overlay. Returns whether it is fit.
+pub(super) fn clear(folder: &Path) -> bool {
+    let kept = |name: &OsStr| name == WORK || name == CONFIG;
+    // The upper directory is still there if it did not become a layer.
+    let _ = fs::remove_dir_all(folder.join(UPPER));
+    fs::read_dir(folder).is_ok_and(|names| names.flatten().all(|entry| kept(&entry.file_name())))
 }
 
 /// The mount points that are not there.
@@ -248,6 +269,18 @@ mod tests {
         stub(folder.path(), Path::new("etc/hosts"), true).unwrap();
         made[0].remove(&root).unwrap();
         assert_eq!(Time::modified(&root.stat("etc").unwrap().unwrap()), modified);
+    }
+
+    #[test]
+    fn a_folder_is_fit_for_the_next_command_if_nothing_is_left_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join(UPPER).join("etc")).unwrap();
+        fs::create_dir(folder.path().join(WORK)).unwrap();
+        fs::write(folder.path().join(CONFIG), "{}").unwrap();
+        assert!(clear(folder.path()));
+        assert!(!folder.path().join(UPPER).exists());
+        fs::write(folder.path().join("secret-0"), "x").unwrap();
+        assert!(!clear(folder.path()));
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! The OCI runtime: finding it, running a container, and ending one that a killed build left behind.
 
 use std::env;
-use std::fs::{self, DirBuilder};
-use std::io::{self, BufRead, BufReader, Read};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bundle_tool::rootfs;
 use image_tool::error::{During, Io};
-use rustix::fs::Access;
+use rustix::fs::{Access, MemfdFlags, SealFlags};
 use rustix::process::{Pid, Signal};
 
 use super::error::Error;
@@ -18,9 +21,73 @@ use super::interrupt::Interrupt;
 use crate::progress::Task;
 use crate::stage::base::sibling;
 
+/// run-tool's name.
+const OURS: &str = "run-tool";
+
+/// The runtime's program.
+///
+/// A container must not be able to write to the runtime's binary (CVE-2019-5736). So run-tool executes itself again from a place that
+/// cannot be written to, unless it was started from one: a sealed memfd. A build that starts it often makes that once. Other programs
+/// are started from their file, since they may look for what lies beside it.
+#[derive(Debug)]
+pub struct Program {
+    path: PathBuf,
+    started: AtomicBool,
+    sealed: OnceLock<Option<File>>,
+}
+
+impl Program {
+    /// The program that the caller wants, or else the one that is found.
+    pub fn new(wanted: Option<PathBuf>) -> Self {
+        Self { path: wanted.unwrap_or_else(find), started: AtomicBool::new(false), sealed: OnceLock::new() }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn command(&self) -> Command {
+        // The copy costs about what it saves at one start.
+        let often = self.started.swap(true, Ordering::Relaxed);
+        match often.then(|| self.sealed.get_or_init(|| self.seal())) {
+            Some(Some(copy)) => {
+                let mut command = Command::new(format!("/proc/self/fd/{}", copy.as_raw_fd()));
+                command.arg0(&self.path);
+                command
+            }
+            _ => Command::new(&self.path),
+        }
+    }
+
+    /// A copy in memory, if the program is run-tool and the kernel allows it.
+    fn seal(&self) -> Option<File> {
+        let copy = || -> io::Result<File> {
+            let mut program = File::open(&self.path)?;
+            // The interpreter of a script could not open it by the descriptor, which is closed by then.
+            let mut head = [0; 4];
+            program.read_exact(&mut head)?;
+            if head != *b"\x7fELF" {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
+            let create =
+                |flags| rustix::fs::memfd_create(OURS, flags | MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING);
+            // Old kernels reject MFD_EXEC; new ones can be configured to require it (vm.memfd_noexec).
+            let mut memory = File::from(create(MemfdFlags::EXEC).or_else(|_| create(MemfdFlags::empty()))?);
+            memory.write_all(&head)?;
+            io::copy(&mut program, &mut memory)?;
+            rustix::fs::fcntl_add_seals(
+                &memory,
+                SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
+            )?;
+            Ok(memory)
+        };
+        self.path.file_name().filter(|name| *name == OURS).and_then(|_| copy().ok())
+    }
+}
+
 /// Finds the OCI runtime: run-tool beside this program, or else run-tool, runc or crun in PATH.
-pub fn find() -> PathBuf {
-    let ours = sibling("run-tool");
+fn find() -> PathBuf {
+    let ours = sibling(OURS);
     if ours.is_absolute() {
         return ours;
     }
@@ -29,12 +96,15 @@ pub fn find() -> PathBuf {
             .map(|folder| folder.join(name))
             .find(|path| is_program(path))
     };
-    ["run-tool", "runc", "crun"].iter().find_map(|name| in_path(name)).unwrap_or(ours)
+    [OURS, "runc", "crun"].iter().find_map(|name| in_path(name)).unwrap_or(ours)
 }
 
 fn is_program(path: &Path) -> bool {
     rustix::fs::access(path, Access::EXEC_OK).is_ok() && path.is_file()
 }
+
+/// The name of a bundle's configuration.
+pub(super) const CONFIG: &str = "config.json";
 
 /// The annotation of a container with the runtime's program.
 const PROGRAM: &str = "build-tool.runtime";
@@ -70,7 +140,7 @@ fn root(folder: &Path) -> Result<PathBuf, Io> {
 
 /// Ends the container that a killed build left running in its folder.
 pub fn end_orphan(folder: &Path) {
-    let Ok(config) = fs::read(folder.join("config.json")) else { return };
+    let Ok(config) = fs::read(folder.join(CONFIG)) else { return };
     let config: serde_json::Value = serde_json::from_slice(&config).unwrap_or_default();
     let annotation = |name: &str| config["annotations"][name].as_str();
     let (Some(program), Some(root)) = (annotation(PROGRAM), annotation(ROOT)) else { return };
@@ -99,27 +169,28 @@ fn started(name: &str) -> Vec<Pid> {
 
 /// A runtime and the bundle.
 pub(super) struct Runtime<'a> {
-    program: &'a Path,
+    program: &'a Program,
     bundle: &'a Path,
     root: PathBuf,
 }
 
 impl<'a> Runtime<'a> {
-    pub(super) fn new(program: &'a Path, bundle: &'a Path) -> Result<Self, Error> {
+    pub(super) fn new(program: &'a Program, bundle: &'a Path) -> Result<Self, Error> {
         Ok(Self { program, bundle, root: root(bundle)? })
     }
 
     /// What [`end_orphan`] must know of the container.
     pub(super) fn annotations(&self) -> [(String, String); 2] {
-        [(PROGRAM, self.program), (ROOT, &self.root)].map(|(name, path)| (name.to_owned(), path.display().to_string()))
+        [(PROGRAM, self.program.path()), (ROOT, &self.root)]
+            .map(|(name, path)| (name.to_owned(), path.display().to_string()))
     }
 
     /// Runs the container under that name, passes on its output line by line, and waits for its end.
     pub(super) fn run(&self, name: &str, task: &Task<'_>, interrupt: &Interrupt) -> Result<ExitStatus, Error> {
         let Self { program, bundle, root } = self;
-        let failed = |source| Error::Runtime { runtime: program.to_path_buf(), source };
+        let failed = |source| Error::Runtime { runtime: program.path.clone(), source };
         let (reader, writer) = io::pipe().map_err(failed)?;
-        let mut command = Command::new(program);
+        let mut command = program.command();
         command.arg("--root").arg(root).arg("run").arg("--bundle").arg(bundle).arg(name);
         // A build step is not the service that a supervisor waits for, and the socket's folder must not get into the
         // image.
@@ -132,7 +203,7 @@ impl<'a> Runtime<'a> {
         let mut child = command.spawn().map_err(failed)?;
         // The command holds the pipe's writing ends; with them open, the reader would never see the end.
         drop(command);
-        let _running = interrupt.running(program, root, name);
+        let _running = interrupt.running(&program.path, root, name);
         lines(reader, |line| task.output(line)).map_err(failed)?;
         child.wait().map_err(failed)
     }
@@ -157,6 +228,25 @@ fn lines(reader: impl Read, mut each: impl FnMut(&str)) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_run_tool_is_started_from_a_copy_and_not_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, sealed) in [(OURS, true), ("runc", false)] {
+            let path = folder.path().join(name);
+            fs::copy("/bin/true", &path).unwrap();
+            let program = Program::new(Some(path.clone()));
+            assert_eq!(program.command().get_program(), path);
+            for _ in 0..2 {
+                let mut command = program.command();
+                assert_eq!(command.get_program() != path, sealed, "{name}");
+                assert!(command.status().unwrap().success());
+            }
+            let copy = program.sealed.get().and_then(Option::as_ref);
+            assert_eq!(copy.is_some(), sealed);
+            assert!(copy.is_none_or(|mut copy| copy.write(b"x").is_err()), "nobody can write to it");
+        }
+    }
 
     #[test]
     fn output_comes_in_lines_and_bars_show_their_end() {

@@ -12,19 +12,21 @@ use image_tool::error::{During, Io};
 
 use super::network::Network;
 use super::place::{FILES, places, stub};
+use super::runtime::Program;
 use super::sandbox::{self, Sandbox};
 use crate::cache::folder::Folder;
 
-/// A folder, removed when the value is dropped.
+/// A folder, removed when the value is dropped, and the program that runs the commands.
 #[derive(Debug)]
 pub struct Site {
     folder: Folder,
+    runtime: Program,
 }
 
 impl Site {
     /// Makes the folder below `builds`.
-    pub fn new(builds: &Path, sandbox: &Sandbox) -> Result<Self, Io> {
-        let site = Self { folder: Folder::new(builds)? };
+    pub fn new(builds: &Path, sandbox: &Sandbox, runtime: Program) -> Result<Self, Io> {
+        let site = Self { folder: Folder::new(builds)?, runtime };
         for name in ["rootfs", "stubs", "host", "none"] {
             let path = site.folder.path().join(name);
             fs::create_dir(&path).during("create", &path)?;
@@ -36,6 +38,11 @@ impl Site {
         write(&site.folder.path().join("host"), Network::Host, sandbox)?;
         write(&site.folder.path().join("none"), Network::None, sandbox)?;
         Ok(site)
+    }
+
+    /// The OCI runtime.
+    pub(super) fn runtime(&self) -> &Program {
+        &self.runtime
     }
 
     /// The directory to mount root file systems at.

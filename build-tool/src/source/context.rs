@@ -46,10 +46,10 @@ pub struct Tree {
 /// The commit that the files of a repository are from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// The repository without a password, and what was asked for: `https://host/repo.git#ref:folder`.
+    /// The repository without a password, and what was asked for: `https://host/repo.git#ref:folder`; or the URL of a file.
     pub uri: String,
-    /// The hash of the commit, or of the tag that leads to it.
-    pub commit: String,
+    /// The digest of what was there: of a commit, or the tag that leads to it, or of a file's content.
+    pub digest: String,
 }
 
 /// What is known of the time of a context.
@@ -350,14 +350,16 @@ fn bring(place: &Place, access: &Access, home: &Home, keep_git_dir: bool) -> Res
             let checkout = pin.checkout(keep_git_dir, access, &builds)?;
             let time = Time::At(checkout.committed);
             let (temporary, path) = checkout.into_parts();
-            let origin = Some(Origin { uri: address.to_string(), commit: pin.commit });
+            let origin = Some(Origin { uri: address.to_string(), digest: git::named(&pin.commit) });
             Ok(Brought { path, temporary: Some(temporary), time, origin, dockerfile: None })
         }
         Place::Url(url) => {
             let mut fetched = download::fetch(url, None, access, &builds)?;
             io::Seek::rewind(&mut fetched.file).during("read", url)?;
             let brought = unpack(FILE, &download::shown(url), fetched.file, &builds)?;
-            Ok(Brought { time: fetched.modified.map_or(Time::OfNewest, Time::At), ..brought })
+            let time = fetched.modified.map_or(Time::OfNewest, Time::At);
+            let origin = Some(Origin { uri: download::shown(url), digest: fetched.digest.to_string() });
+            Ok(Brought { time, origin, ..brought })
         }
         _ => {
             use std::io::IsTerminal;
@@ -387,7 +389,8 @@ fn download_file(url: &str, access: &Access, home: &Home) -> Result<Brought, Err
     };
     copy().during("write", &path)?;
     let time = fetched.modified.map_or(Time::OfArchive, Time::At);
-    Ok(Brought { path: folder.path().to_owned(), temporary: Some(folder), time, origin: None, dockerfile: None })
+    let origin = Some(Origin { uri: download::shown(url), digest: fetched.digest.to_string() });
+    Ok(Brought { path: folder.path().to_owned(), temporary: Some(folder), time, origin, dockerfile: None })
 }
 
 /// Unpacks a tar, compressed or not, into a temporary folder. Anything else is a Dockerfile without a context: with a `file` name

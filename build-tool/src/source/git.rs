@@ -11,3 +11,9 @@ mod command;
 pub use address::{Address, BadAddress};
 pub use checkout::{Checkout, Pin, resolve};
 pub use command::Error;
+
+/// The hash of a commit with the name of its algorithm.
+pub fn named(commit: &str) -> String {
+    // Newer repositories may have SHA-256.
+    format!("{}:{commit}", if commit.len() == 64 { "sha256" } else { "sha1" })
+}

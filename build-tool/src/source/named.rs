@@ -42,6 +42,11 @@ impl Named {
         self.place(name).is_some_and(Place::is_tree)
     }
 
+    /// The contexts that were opened, by name.
+    pub fn opened(&self) -> impl Iterator<Item = (&str, &Tree)> {
+        self.contexts.iter().filter_map(|(name, context)| Some((name.as_str(), context.tree.get()?)))
+    }
+
     /// The files of a context.
     pub fn tree(&self, name: &str, access: &Access, home: &Home) -> Result<&Tree, context::Error> {
         let context = self.contexts.get(&full_name(name)).expect("the plan names only contexts that there are");

@@ -102,6 +102,18 @@ impl Place {
         if let Self::Stage(stage) = self { Some(stage.clone()) } else { None }
     }
 
+    /// What others are told of the context of that name: no password, and no path of this machine.
+    pub fn told(&self, name: &str) -> String {
+        match self {
+            Self::Folder(_) | Self::Input => format!("local:{name}"),
+            Self::Repository(address) => address.to_string(),
+            Self::Url(url) => download::shown(url),
+            Self::Layout(_) => format!("{LAYOUT}{name}"),
+            Self::Image(image) => format!("docker-image://{image}"),
+            Self::Stage(stage) => format!("target:{stage}"),
+        }
+    }
+
     /// Whether it is reached by ssh, for which the caller's agent is needed.
     pub fn is_ssh(&self) -> bool {
         matches!(self, Self::Repository(address) if address.is_ssh())

@@ -13,6 +13,9 @@ use serde_json::{Map, Value, json};
 
 use super::layer::Layer;
 
+/// The member of a config that holds the steps by key.
+pub const STEPS: &str = "build-tool.cache";
+
 /// An image that is not written yet.
 #[derive(Debug, Clone)]
 pub struct Draft {
@@ -63,6 +66,10 @@ impl Draft {
         };
         // These describe how the base image was made, and would be wrong for this one.
         for key in ["rootfs", "container", "container_config", "docker_version", "created", "id", "parent", "author"] {
+            document.remove(key);
+        }
+        // And these hold the steps of its build.
+        for key in [STEPS, "moby.buildkit.cache.v0"] {
             document.remove(key);
         }
         Ok(Self { document, config, history, layers })
@@ -181,6 +188,11 @@ impl Draft {
             None if !same => drop(self.document.remove("variant")),
             None => {}
         }
+    }
+
+    /// Puts the steps into the image that it was made by.
+    pub fn set_steps(&mut self, steps: Value) {
+        self.document.insert(STEPS.to_owned(), steps);
     }
 
     /// When the image was made: the time of its latest step, or `now` if no step has one.

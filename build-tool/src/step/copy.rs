@@ -105,6 +105,7 @@ impl<'a> Work<'a> {
         let seen = session.cache.reads() && session.cache.get(&family).is_some();
         let mut full = request.key.clone();
         let known = copy::add_to_key(&mut full, &inputs, &request.options, &session.digests, seen)?.is_some();
+        self.note_fetched(&inputs)?;
         if known && self.cached(&full.finish(), &request.text)? {
             return Ok(true);
         }
@@ -161,6 +162,21 @@ impl<'a> Work<'a> {
             inputs.push(Input::Bytes { name: heredoc.name.clone(), bytes: body.into_bytes(), mode: 0o644 });
         }
         Ok(inputs)
+    }
+
+    /// Notes what ADD takes from outside.
+    fn note_fetched(&self, inputs: &[Input<'_>]) -> Result<(), Error> {
+        for input in inputs {
+            let (address, digest) = match input {
+                Input::Download { remote, .. } => (remote.shown(), remote.digest()?.to_string()),
+                Input::Repository(repository) => {
+                    (repository.pin.address.to_string(), git::named(&repository.pin.commit))
+                }
+                _ => continue,
+            };
+            self.session.materials().fetched.insert(address, digest);
+        }
+        Ok(())
     }
 
     fn copy_from(&mut self, mut request: Request<'_>, built: &Built, task: &Task<'_>) -> Result<bool, Error> {

@@ -5,7 +5,7 @@
 mod prepare;
 mod view;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use image_tool::beneath::Root;
 use image_tool::layer::cache::Layer as Unpacked;
@@ -24,7 +24,7 @@ use crate::dockerfile::mount::{self, Kind, Mount};
 use crate::progress::Task;
 use crate::run::cache_mount;
 use crate::run::network::Network;
-use crate::run::{self, Job, emulation, runtime};
+use crate::run::{self, Job, emulation};
 use crate::source::files::{self, Files};
 use crate::source::ignore::Ignore;
 use crate::stage::layer::Layer;
@@ -58,7 +58,12 @@ impl Work<'_> {
         if !cached {
             let text = request.text.clone();
             let lower = self.lower()?;
-            let (layer, unpacked) = self.run_layer(request, lower, task)?;
+            let folder = match self.folder.take() {
+                Some(folder) => folder,
+                None => self.session.folder()?,
+            };
+            let (layer, unpacked) = self.run_layer(request, lower, folder.path(), task)?;
+            self.folder = run::clear(folder.path()).then_some(folder);
             self.forget_tree();
             self.finish(by_content.clone(), &text, Some(layer))?;
             self.keep(unpacked);
@@ -82,6 +87,7 @@ impl Work<'_> {
         let devices = devices.map_err(|error| Error::Device(error.to_string()))?;
         let (insecure, network) = self.session.asks(run);
         self.session.options.granted.check(insecure, self.session.options.sandbox.network, network)?;
+        self.session.materials().command(&mounts, network);
         let given = self.variables.arguments();
         let given = if given.is_empty() { String::new() } else { format!("|{} {} ", given.len(), given.join(" ")) };
         let text = format!("RUN {given}{}", arguments.join(" "));
@@ -183,11 +189,12 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Runs the command, and packs what it changed.
+    /// Runs the command in a folder, and packs what it changed.
     fn run_layer(
         &self,
         request: Request,
         lower: Vec<PathBuf>,
+        folder: &Path,
         task: &Task<'_>,
     ) -> Result<(Layer, Option<Unpacked>), Error> {
         let session = self.session;
@@ -198,16 +205,14 @@ impl Work<'_> {
         if !rustix::process::geteuid().is_root() {
             return Err(Error::Unprivileged);
         }
-        let folder = session.folder()?;
         // Dropped before the folder, in which it may have sockets.
         let mut preparation = Preparation::new(self);
         let site = session.site()?;
         if let Some((name, text)) = &request.script {
-            preparation.script(folder.path(), name, text)?;
+            preparation.script(folder, name, text)?;
         }
-        preparation.mounts(&request.mounts, folder.path())?;
+        preparation.mounts(&request.mounts, folder)?;
         let env = self.environment(&request.mounts, preparation.take_variables());
-        let runtime = session.options.runtime.clone().unwrap_or_else(runtime::find);
         let job = Job {
             lower,
             arguments: request.arguments,
@@ -221,12 +226,11 @@ impl Work<'_> {
             devices: session.options.granted.devices(&request.devices)?,
             sandbox: &session.options.sandbox,
             site: &site,
-            runtime: &runtime,
             home: &session.home,
-            folder: folder.path(),
+            folder,
         };
         run::run(&job, task, &session.interrupt)?;
-        let upper = folder.path().join("upper");
+        let upper = run::upper(folder);
         let options = diff::Options { latest: session.options.epoch, ..diff::Options::default() };
         let root = Root::open(&upper)?;
         let unchanged = root.names("")?.is_empty();

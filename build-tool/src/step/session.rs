@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use image_tool::address::Address;
 use image_tool::address::digest::Digest;
@@ -27,6 +27,7 @@ use crate::run::agent::{self, Agents};
 use crate::run::entitlement::Granted;
 use crate::run::interrupt::Interrupt;
 use crate::run::network::Network;
+use crate::run::runtime::Program;
 use crate::run::sandbox::Sandbox;
 use crate::run::site::Site;
 use crate::run::watch::Watch;
@@ -37,6 +38,7 @@ use crate::source::named::Named;
 use crate::source::place::Place;
 use crate::stage::base::Pull;
 use crate::stage::{self, layer::Layer};
+use crate::step::materials::Materials;
 
 /// The options of a build.
 #[derive(Debug, Clone)]
@@ -101,22 +103,10 @@ impl Options {
 
     /// The value of a predefined argument; `stage` is the target's name.
     pub fn predefined(&self, platform: &Platform, stage: &str, name: &str) -> Option<String> {
-        let host = Platform::host();
-        let variant = |platform: &Platform| platform.variant().unwrap_or_default().to_owned();
-        Some(match name {
-            "TARGETPLATFORM" => platform.to_string(),
-            "TARGETOS" => platform.os().to_owned(),
-            "TARGETARCH" => platform.architecture().to_owned(),
-            "TARGETVARIANT" => variant(platform),
-            "BUILDPLATFORM" => host.to_string(),
-            "BUILDOS" => host.os().to_owned(),
-            "BUILDARCH" => host.architecture().to_owned(),
-            "BUILDVARIANT" => variant(&host),
-            "TARGETOSVERSION" | "BUILDOSVERSION" => String::new(),
-            "TARGETSTAGE" => stage.to_owned(),
-            "SOURCE_DATE_EPOCH" => self.epoch?.to_string(),
-            _ => return None,
-        })
+        match name {
+            "SOURCE_DATE_EPOCH" => self.epoch.map(|seconds| seconds.to_string()),
+            _ => predefined(platform, stage, name),
+        }
     }
 
     /// The epoch, or else this moment, as RFC 3339.
@@ -126,6 +116,26 @@ impl Options {
             None => jiff::Timestamp::now().to_string(),
         }
     }
+}
+
+/// The value of an argument that every build has: one of [`PREDEFINED`](crate::dockerfile::expand::PREDEFINED). `stage` is the target's
+/// name.
+pub fn predefined(platform: &Platform, stage: &str, name: &str) -> Option<String> {
+    let host = Platform::host();
+    let variant = |platform: &Platform| platform.variant().unwrap_or_default().to_owned();
+    Some(match name {
+        "TARGETPLATFORM" => platform.to_string(),
+        "TARGETOS" => platform.os().to_owned(),
+        "TARGETARCH" => platform.architecture().to_owned(),
+        "TARGETVARIANT" => variant(platform),
+        "BUILDPLATFORM" => host.to_string(),
+        "BUILDOS" => host.os().to_owned(),
+        "BUILDARCH" => host.architecture().to_owned(),
+        "BUILDVARIANT" => variant(&host),
+        "TARGETOSVERSION" | "BUILDOSVERSION" => String::new(),
+        "TARGETSTAGE" => stage.to_owned(),
+        _ => return None,
+    })
 }
 
 /// The argument that keeps `.git` of a context that is a repository.
@@ -216,8 +226,8 @@ pub struct Session<'a> {
     pub stage: String,
     /// The arguments that base images' triggers declare.
     pub triggered: Mutex<BTreeSet<String>>,
-    /// The digests of the images that were taken, by name and platform; that of an image in a layout begins with [`LAYOUT`](crate::source::place::LAYOUT).
-    pub bases: Mutex<BTreeMap<(String, String), String>>,
+    /// What was taken from outside.
+    pub materials: Mutex<Materials>,
     /// When the build began, or the epoch, as RFC 3339.
     pub now: String,
     /// The data folder, `$OCI_HOME`.
@@ -273,6 +283,11 @@ impl Session<'_> {
         stage::layer::stack(layers, &self.layers)
     }
 
+    /// What was taken from outside, for reading or adding to it.
+    pub fn materials(&self) -> MutexGuard<'_, Materials> {
+        self.materials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn begin_watch(&self) {
         self.watch.get_or_init(|| watch(&self.home.builds()));
     }
@@ -283,7 +298,8 @@ impl Session<'_> {
         if let Some(site) = &*site {
             return Ok(Arc::clone(site));
         }
-        let made = Arc::new(Site::new(&self.home.builds(), &self.options.sandbox)?);
+        let runtime = Program::new(self.options.runtime.clone());
+        let made = Arc::new(Site::new(&self.home.builds(), &self.options.sandbox, runtime)?);
         Ok(Arc::clone(site.insert(made)))
     }
 

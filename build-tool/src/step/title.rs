@@ -45,10 +45,11 @@ impl Titles {
         shows_from(stage).then(|| self.title(&format!("FROM {}", base(stage))))
     }
 
-    /// The title of the next step.
-    pub(super) fn next(&mut self, step: &Step) -> String {
+    /// The title of the next step; that of a trigger begins with its keyword.
+    pub(super) fn next(&mut self, step: &Step, is_trigger: bool) -> String {
         self.done += 1;
-        self.title(&(shorten(&step.text) + &summary(&step.instruction)))
+        let keyword = if is_trigger { "ONBUILD " } else { "" };
+        self.title(&(keyword.to_owned() + &shorten(&step.text) + &summary(&step.instruction)))
     }
 }
 
@@ -106,7 +107,7 @@ mod tests {
             let stage = &plan.stages[number];
             let from = titles.from(stage);
             let layers = stage.steps.iter().filter(|step| step.instruction.makes_layer());
-            from.into_iter().chain(layers.map(|step| titles.next(step))).collect()
+            from.into_iter().chain(layers.map(|step| titles.next(step, false))).collect()
         };
         let file = "FROM a AS one\nENV A=b\nRUN x\nFROM one\nRUN y\nFROM scratch\nCOPY --from=one /x /y\n";
         assert_eq!(titles(file, 0), ["[one 1/2] FROM a", "[one 2/2] RUN x"]);

@@ -72,6 +72,8 @@ pub(super) struct Work<'a> {
     tree: Option<Tree>,
     /// The first of the layers, as directories; they stay until the stage is done.
     stack: Option<Stack>,
+    /// The folder of the last command, for the next one.
+    pub(super) folder: Option<Folder>,
     /// When the latest layer was made, RFC 3339.
     created: String,
 }
@@ -99,7 +101,7 @@ impl<'a> Work<'a> {
         }
         let created = draft.created(&session.now);
         let variables = Variables::of_image(&draft.env(), plan.escape);
-        let (tree, stack, command_set) = (None, None, false);
+        let (tree, stack, folder, command_set) = (None, None, None, false);
         Ok(Self {
             session,
             target,
@@ -113,6 +115,7 @@ impl<'a> Work<'a> {
             command_set,
             tree,
             stack,
+            folder,
             created,
         })
     }

@@ -187,8 +187,10 @@ fn triggers_wait_for_the_next_build() {
     work.file("context/app", "app");
     work.file("context/Dockerfile", "FROM base\nONBUILD COPY app /app\nONBUILD ENV ON=build\n");
     work.run(&["build", "-q", "-t", "images:parent", "context"]).ok();
-    work.build("FROM parent\nCMD x\n").ok();
-    assert_eq!(text(&work.top(), "app"), "app");
+    let run = work.build("FROM parent\nCOPY app /own\nCMD x\n").ok();
+    assert!(run.shows("[2/3] ONBUILD COPY app /app") && run.shows("[3/3] COPY app /own"), "{}", run.stderr);
+    let layers = work.layers();
+    assert_eq!(text(&layers[layers.len() - 2], "app"), "app");
     let config = work.config();
     assert!(config["config"]["Env"].as_array().unwrap().contains(&"ON=build".into()));
     assert!(config["config"].get("OnBuild").is_none());
@@ -299,7 +301,7 @@ fn every_instruction_may_be_a_trigger() {
     work.run(&["build", "-q", "-t", "images:parent", "--runtime", "runc", "context"]).ok();
     let child = "FROM base AS tools\nRUN echo tool >/tool\nFROM parent\n";
     let run = work.build_with(child, &["--build-arg", "WHO=me"]).ok();
-    assert!(run.shows("7/7] WORKDIR /w"), "{}", run.stderr);
+    assert!(run.shows("7/7] ONBUILD WORKDIR /w"), "{}", run.stderr);
     assert!(!run.shows("no ARG of that name"), "{}", run.stderr);
     let files: Files = work.layers().into_iter().flatten().collect();
     for (name, content) in

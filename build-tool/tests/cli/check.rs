@@ -16,6 +16,9 @@ fn a_dockerfile_is_checked_parsed_and_drawn() {
     assert_eq!(tree["steps"][1]["value"]["shell"], "x");
     assert_eq!(tree["steps"][1]["lines"], serde_json::json!({"start": 2, "end": 2}));
     assert!(work.run(&["graph", "context"]).ok().stdout.starts_with("digraph"));
+    work.file("context/Platforms", "FROM --platform=$BUILDPLATFORM scratch AS to-linux\nFROM to-$TARGETOS\n");
+    let graph = work.run(&["graph", "-f", "context/Platforms", "context"]).ok().stdout;
+    assert!(graph.contains("->") && !graph.contains("$TARGETOS"), "arguments that every build has: {graph}");
     assert!(work.run(&["graph", "--svg", "context"]).ok().stdout.starts_with("<svg"));
     work.file("context/Dockerfile", "FROM scratch\nCMD [\"x\"]\n");
     assert_eq!(work.run(&["check", "context"]).ok().stdout, "");

@@ -199,10 +199,27 @@ fn provenance_says_which_commit_an_image_is_from() {
     let uri = format!("{}#v1", server.url("repo.git"));
     let source = serde_json::json!({"uri": uri, "digest": {"sha1": first}, "path": "Dockerfile"});
     assert_eq!(definition["externalParameters"]["configSource"], source);
-    assert_eq!(
-        definition["resolvedDependencies"],
-        serde_json::json!([{"uri": source["uri"], "digest": source["digest"]}])
-    );
+    let repository = serde_json::json!([{"uri": source["uri"], "digest": source["digest"]}]);
+    assert_eq!(definition["resolvedDependencies"], repository);
+    let metadata = &statement["predicate"]["runDetails"]["metadata"];
+    assert_eq!(metadata["buildkit_completeness"], serde_json::json!({"request": true, "resolvedDependencies": true}));
+    assert_eq!(metadata["buildkit_hermetic"], true, "no command had a network");
+    // What ADD fetches is told as well, from the cache or not. Without everything, arguments and labels are kept back.
+    work.file("context/Dockerfile", &format!("FROM scratch\nADD {uri} /\n"));
+    for _ in 0..2 {
+        work.run(&["build", "--provenance", "-o", "out", "--label", "a=b", "context"]).ok();
+        let statement = fs::read_to_string(work.path("out/provenance.json")).unwrap();
+        let statement: Value = serde_json::from_str(&statement).unwrap();
+        let definition = &statement["predicate"]["buildDefinition"];
+        assert_eq!(definition["resolvedDependencies"], repository);
+        assert!(definition["externalParameters"]["request"]["args"].is_null());
+        let metadata = &statement["predicate"]["runDetails"]["metadata"];
+        assert_eq!(
+            metadata["buildkit_completeness"],
+            serde_json::json!({"request": false, "resolvedDependencies": false})
+        );
+        assert!(metadata["buildkit_hermetic"].is_null());
+    }
 }
 
 #[test]

@@ -312,8 +312,11 @@ fn an_image_says_how_it_was_made_and_what_is_in_it() {
     let work = Work::with_base();
     work.file("context/status", "Package: a\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n");
     work.file("context/METADATA", "Name: requests\nVersion: 2\n");
-    let dockerfile = "FROM base\nARG WORD\nCOPY status /var/lib/dpkg/status\nCOPY METADATA /usr/lib/python3/requests-2.dist-info/METADATA\n";
-    work.build_with(dockerfile, &["--provenance=mode=max", "--sbom", "--build-arg", "WORD=w", "--iidfile", "id"]).ok();
+    let dockerfile = "FROM base\nARG WORD\nCOPY status /var/lib/dpkg/status\nCOPY METADATA /usr/lib/python3/requests-2.dist-info/METADATA\nRUN --mount=type=secret,id=token,required true\nRUN --mount=type=ssh --mount=type=secret,id=spare true\n";
+    work.file("token", "hunter2");
+    let everything = ["--provenance=mode=max,builder-id=https://h/1", "--sbom", "--iidfile", "id", "--label", "l=m"];
+    let given = ["--build-arg", "WORD=w", "--secret", "id=token,src=token", "--build-context", "other=context"];
+    work.build_with(dockerfile, &[everything.as_slice(), &given].concat()).ok();
     let layout = Layout::open(&work.path("images")).unwrap();
     let index = layout.resolve(&"images:built".parse().unwrap()).unwrap();
     let document = json(&layout.read(&index, 1 << 20).unwrap());
@@ -337,8 +340,25 @@ fn an_image_says_how_it_was_made_and_what_is_in_it() {
             (statement["predicateType"].as_str().unwrap().to_owned(), statement["predicate"].clone())
         })
         .collect();
-    let provenance = &statements["https://slsa.dev/provenance/v1"]["buildDefinition"];
-    assert_eq!(provenance["externalParameters"]["args"]["WORD"], "w");
+    let predicate = &statements["https://slsa.dev/provenance/v1"];
+    let provenance = &predicate["buildDefinition"];
+    let request = serde_json::json!({
+        "frontend": "dockerfile.v0",
+        "args": {"build-arg:WORD": "w", "label:l": "m", "context:other": "local:other"},
+        "locals": [{"name": "context"}, {"name": "dockerfile"}],
+        "secrets": [{"id": "spare", "optional": true}, {"id": "token"}],
+        "ssh": [{"id": "default", "optional": true}],
+    });
+    let parameters = serde_json::json!({"configSource": {"path": "Dockerfile"}, "request": request});
+    assert_eq!(provenance["externalParameters"], parameters);
+    let details = &predicate["runDetails"];
+    assert_eq!(details["builder"]["id"], "https://h/1");
+    assert_eq!(
+        details["metadata"]["buildkit_completeness"],
+        serde_json::json!({"request": true, "resolvedDependencies": false})
+    );
+    let data = details["metadata"]["buildkit_metadata"]["source"]["infos"][0]["data"].as_str().unwrap();
+    assert_eq!(STANDARD.decode(data).unwrap(), dockerfile.as_bytes());
     assert!(
         provenance["resolvedDependencies"][0]["uri"]
             .as_str()

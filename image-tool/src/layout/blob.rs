@@ -28,12 +28,20 @@ pub(crate) const PARTIAL: &str = ".partial";
 #[derive(Clone, Debug)]
 pub struct Writer {
     layout: Layout,
+    /// Whether a blob's name is on disk once it is committed, as its bytes are.
+    flushes_names: bool,
     _lock: Arc<OwnedFd>,
 }
 
 impl Writer {
     pub(super) fn new(layout: Layout, lock: OwnedFd) -> Self {
-        Self { layout, _lock: Arc::new(lock) }
+        Self { layout, flushes_names: true, _lock: Arc::new(lock) }
+    }
+
+    /// A writer for a cache, which looks whether a blob is there: after a crash of the machine, blobs may be missing, but none is wrong.
+    #[must_use]
+    pub fn for_cache(self) -> Self {
+        Self { flushes_names: false, ..self }
     }
 
     /// The layout.
@@ -312,9 +320,11 @@ impl BlobWriter {
                 Err(error) => return Err(failed(error)),
             },
         }
-        let parent = layout.path().join(&target);
-        let parent = parent.parent().expect("a blob's path has a folder");
-        File::open(parent).and_then(|folder| folder.sync_all()).during("fsync", parent)?;
+        if self.writer.flushes_names {
+            let parent = layout.path().join(&target);
+            let parent = parent.parent().expect("a blob's path has a folder");
+            File::open(parent).and_then(|folder| folder.sync_all()).during("fsync", parent)?;
+        }
         Ok(descriptor)
     }
 

@@ -135,8 +135,8 @@ fn predicates(session: &Session<'_>, finished: &Finished, form: &Form) -> Result
         let body = sbom::predicate(session, finished)?;
         predicates.push(Predicate { kind: sbom::TYPE, body, file: ("sbom.spdx", "json") });
     }
-    if let Some(mode) = form.provenance {
-        let body = provenance::predicate(session, &finished.platform, mode);
+    if let Some(wanted) = &form.provenance {
+        let body = provenance::predicate(session, &finished.platform, wanted);
         predicates.push(Predicate { kind: provenance::TYPE, body, file: ("provenance", "json") });
     }
     Ok(predicates)

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::error::Error;
 use super::{Finished, attest};
 use crate::build::output::{Form, Layers, Level};
+use crate::cache::exchange;
 use crate::step::session::Session;
 
 /// Writes the image's blobs and documents. Returns the manifest or index, and the config of an image for one platform.
@@ -35,6 +36,11 @@ pub(super) fn write(
             for layer in draft.layers.iter_mut().filter(|layer| all || layer.built) {
                 *layer = layer.packed(packing, writer)?;
             }
+        }
+        if form.steps {
+            let digests = built.draft.layers.iter().map(|layer| layer.descriptor.digest().to_string());
+            let packed = draft.layers.iter().map(|layer| layer.descriptor.clone());
+            draft.set_steps(exchange::inline(&session.cache, &digests.zip(packed).collect()));
         }
         let created = draft.created(&session.now);
         let annotations = annotations(form, Level::Manifest, Some(platform));

@@ -17,19 +17,33 @@ pub(super) fn attest(text: &str, form: &mut Form) -> Result<()> {
     }
 }
 
-/// Reads a value of `--provenance`: `true`, `false` or `mode=min|max`.
+/// Reads a value of `--provenance`: `true`, `false`, or fields such as `mode=max`.
 pub(super) fn provenance(text: &str, form: &mut Form) -> Result<()> {
-    form.provenance = Some(Provenance::Min);
+    let (mut wanted, mut disabled) = (Provenance::default(), false);
     for field in text.split(',').filter(|field| !field.is_empty()) {
-        match field {
-            "true" | "1" | "disabled=false" | "mode=min" | "version=v1" => {}
-            "false" | "0" | "disabled=true" => form.provenance = None,
-            "mode=max" => form.provenance = Some(Provenance::Max),
-            "version=v0.2" => bail!("{field}: provenance is written as SLSA v1 only (version=v1)"),
-            _ => bail!("{field}: expected true, false, mode=min or mode=max"),
+        match field.split_once('=').unwrap_or((field, "")) {
+            ("true" | "1", "") => disabled = false,
+            ("false" | "0", "") => disabled = true,
+            ("disabled", value) => disabled = flag(field, value)?,
+            ("mode", "min") => wanted.everything = false,
+            ("mode", "max" | "full") => wanted.everything = true,
+            ("builder-id", value) => wanted.builder = Some(value.to_owned()).filter(|value| !value.is_empty()),
+            ("reproducible", value) => wanted.reproducible = flag(field, value)?,
+            ("version", "v1") => {}
+            ("version", _) => bail!("{field}: provenance is written as SLSA v1 only (version=v1)"),
+            _ => bail!("{field}: expected true, false, mode=min|max, builder-id=URL or reproducible=true"),
         }
     }
+    form.provenance = (!disabled).then_some(wanted);
     Ok(())
+}
+
+fn flag(field: &str, value: &str) -> Result<bool> {
+    match value {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => bail!("{field}: expected true or false"),
+    }
 }
 
 /// Reads a value of `--sbom`: `true` or `false`.
@@ -48,10 +62,17 @@ mod tests {
 
     #[test]
     fn attestations_are_asked_for_in_dockers_words() {
+        let some = |everything, builder: Option<&str>, reproducible| {
+            Some(Provenance { everything, builder: builder.map(str::to_owned), reproducible })
+        };
         for (text, expected) in [
-            ("type=provenance", (Some(Provenance::Min), false)),
-            ("type=provenance,mode=max", (Some(Provenance::Max), false)),
-            ("mode=min,type=provenance", (Some(Provenance::Min), false)),
+            ("type=provenance", (some(false, None, false), false)),
+            ("type=provenance,mode=max", (some(true, None, false), false)),
+            ("mode=min,type=provenance,version=v1", (some(false, None, false), false)),
+            (
+                "type=provenance,builder-id=https://h/1,reproducible=true",
+                (some(false, Some("https://h/1"), true), false),
+            ),
             ("type=provenance,disabled=true", (None, false)),
             ("type=sbom", (None, true)),
         ] {
@@ -59,7 +80,14 @@ mod tests {
             attest(text, &mut form).unwrap();
             assert_eq!((form.provenance, form.sbom), expected, "{text}");
         }
-        for text in ["", "type=x", "mode=max", "type=sbom,generator=x", "type=provenance,mode=most"] {
+        for text in [
+            "",
+            "type=x",
+            "mode=max",
+            "type=sbom,generator=x",
+            "type=provenance,mode=most",
+            "type=provenance,version=v0.2",
+        ] {
             assert!(attest(text, &mut Form::default()).is_err(), "{text}");
         }
     }

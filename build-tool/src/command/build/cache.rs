@@ -22,15 +22,16 @@ pub(super) fn from(text: &str) -> Result<CachePlace> {
     place.finish("src").with_context(wrong)
 }
 
-/// Reads a value of `--cache-to`: `type=registry,ref=NAME` or `type=local,dest=FOLDER`, and perhaps `mode=max`.
-pub(super) fn to(text: &str) -> Result<CacheExport> {
+/// Reads a value of `--cache-to`: `type=registry,ref=NAME` or `type=local,dest=FOLDER`, and perhaps `mode=max`. `None` is `type=inline`,
+/// the image itself, which holds its own steps only.
+pub(super) fn to(text: &str) -> Result<Option<CacheExport>> {
     let wrong = || format!("--cache-to {text}");
     let fields = csv::fields(text).with_context(wrong)?;
     let (mut place, mut all, mut optional) = (Place::default(), false, false);
     if let [name] = &fields[..]
         && !name.contains('=')
     {
-        return Ok(CacheExport { place: CachePlace::Registry(name.clone()), all, optional });
+        return Ok(Some(CacheExport { place: CachePlace::Registry(name.clone()), all, optional }));
     }
     for field in &fields {
         match field.split_once('=') {
@@ -48,7 +49,10 @@ pub(super) fn to(text: &str) -> Result<CacheExport> {
             }
         }
     }
-    Ok(CacheExport { place: place.finish("dest").with_context(wrong)?, all, optional })
+    if let Place { kind: "inline", reference: None, path: None } = place {
+        return Ok(None);
+    }
+    Ok(Some(CacheExport { place: place.finish("dest").with_context(wrong)?, all, optional }))
 }
 
 #[derive(Default)]
@@ -78,7 +82,8 @@ impl<'a> Place<'a> {
             ("local", None, Some(path)) => Ok(CachePlace::Folder(path.into())),
             ("local", _, _) => bail!("type=local takes {path}=FOLDER"),
             ("", _, _) => bail!("missing type=registry or type=local"),
-            ("inline", _, _) => bail!("type=inline: an image holds no steps here (type=registry,ref=NAME beside it)"),
+            ("inline", None, None) => bail!("type=inline: expected the name of the image (type=registry,ref=NAME)"),
+            ("inline", _, _) => bail!("type=inline takes neither ref= nor {path}="),
             (kind @ ("gha" | "s3" | "azblob"), _, _) => {
                 bail!("type={kind}: a service that is not supported (type=registry or type=local)")
             }
@@ -97,18 +102,20 @@ mod tests {
         assert_eq!(from("host/app:cache").unwrap(), registry());
         assert_eq!(from("type=registry,ref=host/app:cache").unwrap(), registry());
         assert_eq!(from("type=local,src=dir").unwrap(), CachePlace::Folder("dir".into()));
-        let export = |place, all, optional| CacheExport { place, all, optional };
+        let export = |place, all, optional| Some(CacheExport { place, all, optional });
         assert_eq!(to("host/app:cache").unwrap(), export(registry(), false, false));
         assert_eq!(to("type=registry,ref=host/app:cache,mode=max").unwrap(), export(registry(), true, false));
         let local = "type=local,dest=dir,mode=min,ignore-error=true";
         assert_eq!(to(local).unwrap(), export(CachePlace::Folder("dir".into()), false, true));
+        assert_eq!(to("type=inline").unwrap(), None);
+        assert!(from("type=inline").is_err());
     }
 
     #[test]
     fn what_is_unknown_is_named() {
         for (text, expected) in [
             ("type=gha", "type=gha: a service that is not supported (type=registry or type=local)"),
-            ("type=inline", "type=inline: an image holds no steps here (type=registry,ref=NAME beside it)"),
+            ("type=inline,ref=x", "type=inline takes neither ref= nor dest="),
             ("type=tape", "type=tape: unknown type (registry, local)"),
             ("type=local", "type=local takes dest=FOLDER"),
             ("type=registry,dest=x", "type=registry takes ref=NAME"),

@@ -82,8 +82,9 @@ impl Globals {
 /// Checks the stages in order.
 pub(super) fn check(file: &Dockerfile, outside: &Outside<'_>, found: &mut Found<'_>) {
     let escape = file.directives.escape;
-    let mut globals =
-        Globals { escape, declared: expand::PREDEFINED.map(str::to_owned).into(), values: BTreeMap::new() };
+    let predefined = |name: &&str| Some(((*name).to_owned(), (outside.predefined)(name)?));
+    let values = expand::PREDEFINED.iter().filter_map(predefined).collect();
+    let mut globals = Globals { escape, declared: expand::PREDEFINED.map(str::to_owned).into(), values };
     let mut stages: BTreeMap<String, State> = BTreeMap::new();
     let mut current: Option<(Option<String>, State)> = None;
     let mut commands: BTreeMap<&'static str, &Step> = BTreeMap::new();

@@ -1,20 +1,27 @@
 //! Provenance: what an image was made from, and how (SLSA provenance v1).
+//!
+//! The form is BuildKit's (docs/attestations/slsa-definitions.md), so that what reads BuildKit's reads this. It lacks what only BuildKit
+//! has, the steps as LLB, and an ID of the invocation: with `SOURCE_DATE_EPOCH`, equal input gives equal bytes.
 
-use std::sync::PoisonError;
+use std::collections::BTreeMap;
 
 use image_tool::layout::platform::Platform;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::build::output::Provenance;
-use crate::source::context::Origin;
+use crate::source::context::{Origin, Tree};
 use crate::source::place::LAYOUT;
+use crate::step::materials::Materials;
 use crate::step::session::Session;
 
 /// The type of the predicate.
 pub(super) const TYPE: &str = "https://slsa.dev/provenance/v1";
 
-/// What external parameters mean in this program's provenance.
-const BUILD: &str = "urn:build-tool:dockerfile:v1";
+/// What external parameters mean.
+const BUILD: &str = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md";
+
+/// BuildKit's name for what reads a Dockerfile.
+const FRONTEND: &str = "dockerfile.v0";
 
 /// The package URL of an image for a platform, in BuildKit's form. Of a layout only the name of its folder is told.
 fn package_url(name: &str, platform: &str) -> String {
@@ -34,49 +41,119 @@ fn package_url(name: &str, platform: &str) -> String {
 }
 
 /// The predicate for one platform.
-pub(super) fn predicate(session: &Session<'_>, platform: &Platform, mode: Provenance) -> Value {
-    let options = session.options;
-    let mut request = json!({
-        "dockerfile": session.context.dockerfile_name(),
-        "target": options.target,
-        "platform": platform.to_string(),
-        "labels": options.labels,
-        "secrets": options.secrets.keys().collect::<Vec<_>>(),
+pub(super) fn predicate(session: &Session<'_>, platform: &Platform, wanted: &Provenance) -> Value {
+    let Provenance { everything, builder, reproducible } = wanted;
+    let materials = session.materials();
+    let locals = locals(session);
+    let (args, said) = arguments(session, *everything);
+    let mut request = json!({"frontend": FRONTEND, "args": args, "locals": locals});
+    let mut notes = Map::new();
+    if *everything {
+        let asked = |ids: &BTreeMap<String, bool>| -> Vec<Value> {
+            let each = |(id, optional): (&String, &bool)| match optional {
+                true => json!({"id": id, "optional": true}),
+                false => json!({"id": id}),
+            };
+            ids.iter().map(each).collect()
+        };
+        request["secrets"] = asked(&materials.secrets).into();
+        request["ssh"] = asked(&materials.agents).into();
+        notes.insert("source".to_owned(), dockerfile(session));
+    }
+    // As in BuildKit, what is empty is left out.
+    let request = request.as_object_mut().expect("it is an object");
+    request.retain(|_, value| value.as_array().is_none_or(|list| !list.is_empty()));
+    request.retain(|_, value| value.as_object().is_none_or(|map| !map.is_empty()));
+    let dockerfile = session.context.dockerfile_name();
+    let mut config = session.context.tree().origin().map_or(json!({}), source);
+    config["path"] = dockerfile.into();
+    let complete = locals.is_empty();
+    let mut metadata = json!({
+        "startedOn": session.now,
+        "finishedOn": session.options.timestamp(),
+        "buildkit_metadata": notes,
+        "buildkit_completeness": {"request": said, "resolvedDependencies": complete},
     });
-    let bases = session.bases.lock().unwrap_or_else(PoisonError::into_inner);
-    let (target, host) = (platform.to_string(), Platform::host().to_string());
-    let fitting = bases.iter().filter(|((_, of), _)| *of == target || *of == host);
-    let mut dependencies: Vec<Value> = fitting
-        .map(|((name, of), digest)| {
-            let (algorithm, hex) = digest.split_once(':').unwrap_or(("sha256", digest));
-            json!({"uri": package_url(name, of), "digest": {algorithm: hex}})
-        })
-        .collect();
-    if let Some(Origin { uri, commit }) = session.context.tree().origin() {
-        let algorithm = if commit.len() == 64 { "sha256" } else { "sha1" };
-        let source = json!({"uri": uri, "digest": {algorithm: commit}});
-        request["configSource"] = source.clone();
-        request["configSource"]["path"] = session.context.dockerfile_name().into();
-        dependencies.push(source);
+    for (name, holds) in [("hermetic", complete && !materials.network), ("reproducible", *reproducible)] {
+        if holds {
+            metadata[format!("buildkit_{name}")] = true.into();
+        }
     }
-    let mut metadata = json!({"startedOn": session.now, "finishedOn": options.timestamp()});
-    if mode == Provenance::Max {
-        // Arguments may hold what is not for everyone, so they are said only where everything is asked for.
-        request["args"] = json!(options.arguments);
-        metadata["dockerfile"] = String::from_utf8_lossy(session.context.dockerfile()).into();
-    }
+    let own = concat!("urn:build-tool:", env!("CARGO_PKG_VERSION"));
     json!({
         "buildDefinition": {
             "buildType": BUILD,
-            "externalParameters": request,
+            "externalParameters": {"configSource": config, "request": request},
             "internalParameters": {"builderPlatform": Platform::host().to_string()},
-            "resolvedDependencies": dependencies,
+            "resolvedDependencies": dependencies(session, platform, &materials),
         },
-        "runDetails": {
-            "builder": {"id": format!("urn:build-tool:{}", env!("CARGO_PKG_VERSION"))},
-            "metadata": metadata,
-        },
+        "runDetails": {"builder": {"id": builder.as_deref().unwrap_or(own)}, "metadata": metadata},
     })
+}
+
+/// What was asked for, by the names that BuildKit's frontend has for it; and whether that is all. Arguments and labels may hold what is
+/// not for everyone, so they are said only with `everything`.
+fn arguments(session: &Session<'_>, everything: bool) -> (BTreeMap<String, String>, bool) {
+    let options = session.options;
+    let mut args = BTreeMap::new();
+    let mut add = |name: String, value: String| drop(args.insert(name, value));
+    let pairs = |kind: &'static str, pairs: &BTreeMap<String, String>| -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| (format!("{kind}:{name}"), value.clone())).collect()
+    };
+    let private = [pairs("build-arg", &options.arguments), pairs("label", &options.labels)].concat();
+    let said = everything || private.is_empty();
+    if everything {
+        private.into_iter().for_each(|(name, value)| add(name, value));
+    }
+    if let Some(target) = &options.target {
+        add("target".to_owned(), target.clone());
+    }
+    if options.no_cache || !options.no_cache_stages.is_empty() {
+        add("no-cache".to_owned(), options.no_cache_stages.join(","));
+    }
+    for (name, place) in &options.contexts {
+        add(format!("context:{name}"), place.told(name));
+    }
+    (args, said)
+}
+
+/// The folders that were taken from, of which nobody else knows the content, by name.
+fn locals(session: &Session<'_>) -> Vec<Value> {
+    let own = session.context.tree();
+    let mut names = Vec::new();
+    if own.origin().is_none() {
+        names.extend(["context", "dockerfile"]);
+    }
+    names.extend(session.contexts.opened().filter(|(_, tree)| tree.origin().is_none()).map(|(name, _)| name));
+    names.sort_unstable();
+    names.into_iter().map(|name| json!({"name": name})).collect()
+}
+
+/// What the image was made from.
+fn dependencies(session: &Session<'_>, platform: &Platform, materials: &Materials) -> Vec<Value> {
+    let (target, host) = (platform.to_string(), Platform::host().to_string());
+    let fitting = materials.images.iter().filter(|((_, of), _)| *of == target || *of == host);
+    let images = fitting.map(|((name, of), digest)| dependency(&package_url(name, of), digest));
+    let trees = session.contexts.opened().map(|(_, tree)| tree).chain([session.context.tree()]);
+    let mut fetched = materials.fetched.clone();
+    fetched.extend(trees.filter_map(Tree::origin).map(|origin| (origin.uri.clone(), origin.digest.clone())));
+    images.chain(fetched.iter().map(|(uri, digest)| dependency(uri, digest))).collect()
+}
+
+fn source(Origin { uri, digest }: &Origin) -> Value {
+    dependency(uri, digest)
+}
+
+fn dependency(uri: &str, digest: &str) -> Value {
+    let (algorithm, hex) = digest.split_once(':').unwrap_or(("sha256", digest));
+    json!({"uri": uri, "digest": {algorithm: hex}})
+}
+
+/// The Dockerfile itself.
+fn dockerfile(session: &Session<'_>) -> Value {
+    use base64::Engine as _;
+    let data = base64::engine::general_purpose::STANDARD.encode(session.context.dockerfile());
+    json!({"infos": [{"filename": session.context.dockerfile_name(), "language": "Dockerfile", "data": data}]})
 }
 
 #[cfg(test)]
