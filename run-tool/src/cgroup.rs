@@ -45,6 +45,8 @@ pub(crate) struct Cgroup {
     pub(crate) explicit: bool,
     /// The unit, if systemd manages the groups.
     pub(crate) unit: Option<systemd::Unit>,
+    /// The hierarchies of cgroup v1 of a container that is being created.
+    pub(crate) hierarchies: Vec<v1::Hierarchy>,
 }
 
 impl Cgroup {
@@ -58,13 +60,18 @@ impl Cgroup {
             None => (false, PathBuf::from("/").join(id)),
         };
         let inner = inner.strip_prefix("/").expect("cleaned paths are absolute").to_owned();
-        let paths = if is_unified() { v2::plan(&inner, absolute || !rootless)? } else { v1::plan(&inner, absolute)? };
-        Ok(Self { paths, rootless, explicit, unit: None })
+        let (paths, hierarchies) = if is_unified() {
+            (v2::plan(&inner, absolute || !rootless)?, Vec::new())
+        } else {
+            v1::plan(&inner, absolute)?
+        };
+        Ok(Self { paths, rootless, explicit, unit: None, hierarchies })
     }
 
     /// The groups of a systemd unit.
     pub(crate) fn of_unit(unit: systemd::Unit, rootless: bool) -> Result<Self> {
-        Ok(Self { paths: unit.paths()?, rootless, explicit: true, unit: Some(unit) })
+        let (paths, hierarchies) = unit.paths()?;
+        Ok(Self { paths, rootless, explicit: true, unit: Some(unit), hierarchies })
     }
 
     /// Whether the system has cgroup v2 alone.

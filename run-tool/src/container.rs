@@ -98,6 +98,7 @@ impl Container {
             rootless: self.state.config.rootless_cgroups,
             explicit: false,
             unit: self.state.config.cgroups.clone(),
+            hierarchies: Vec::new(),
         }
     }
 

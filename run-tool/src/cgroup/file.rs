@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::kernel::error::{self, Fails};
+use crate::kernel::file::read_kernels;
 
 /// The mount point of cgroup v2 alone, or the parent of the mount points of all hierarchies.
 pub(crate) const ROOT: &str = "/sys/fs/cgroup";
@@ -62,7 +63,7 @@ pub(super) fn write_each(path: &Path, values: impl IntoIterator<Item = impl AsRe
 
 /// Reads a control file, without the newline.
 pub(crate) fn read(path: &Path) -> Result<String> {
-    let text = fs::read_to_string(path).fails(|| format!("open {}", path.display()))?;
+    let text = read_kernels(path).fails(|| format!("open {}", path.display()))?;
     Ok(text.trim_end().to_owned())
 }
 

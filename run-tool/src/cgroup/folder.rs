@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use super::file::write;
 use crate::kernel::error::{self, Fails};
+use crate::kernel::file::read_kernels;
 use crate::kernel::syscall::Pid;
 
 /// Removes a group with its sub-cgroups. Most have none, so these are only looked for if the removal fails.
@@ -43,7 +44,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 }
 
 pub(super) fn collect_pids(path: &Path, pids: &mut Vec<Pid>) -> Result<()> {
-    match fs::read_to_string(path.join("cgroup.procs")) {
+    match read_kernels(path.join("cgroup.procs")) {
         Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<Pid>().ok())),
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => return Ok(()),
         // A threaded sub-cgroup of v2 lists no processes; its parent does.

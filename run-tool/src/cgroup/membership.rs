@@ -1,11 +1,11 @@
 //! The groups that a process is in (`/proc/PID/cgroup`).
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use anyhow::Result;
 
 use crate::kernel::error::Fails;
+use crate::kernel::file::read_kernels;
 
 /// Parses `/proc/PID/cgroup` into paths by controller. The key of cgroup v2 is empty.
 pub(crate) fn parse(text: &str) -> BTreeMap<String, String> {
@@ -22,7 +22,7 @@ pub(crate) fn parse(text: &str) -> BTreeMap<String, String> {
 
 /// The groups of this process.
 pub(crate) fn own() -> Result<BTreeMap<String, String>> {
-    let text = fs::read_to_string("/proc/self/cgroup").fails(|| "open /proc/self/cgroup")?;
+    let text = read_kernels("/proc/self/cgroup").fails(|| "open /proc/self/cgroup")?;
     Ok(parse(&text))
 }
 

@@ -137,8 +137,8 @@ impl Unit {
         }
     }
 
-    /// The folders of the unit's groups by controller.
-    pub(crate) fn paths(&self) -> Result<BTreeMap<String, PathBuf>> {
+    /// The folders of the unit's groups by controller, and the hierarchies of cgroup v1.
+    pub(crate) fn paths(&self) -> Result<(BTreeMap<String, PathBuf>, Vec<v1::Hierarchy>)> {
         let mut inner = PathBuf::from(expand_slice(self.slice())?);
         if self.user {
             if !is_unified() {
@@ -150,7 +150,10 @@ impl Unit {
         inner.push(self.unit());
         let inner = crate::kernel::beneath::clean(&inner);
         let inner = inner.strip_prefix("/").unwrap_or(&inner);
-        if is_unified() { Ok([(String::new(), Path::new(ROOT).join(inner))].into()) } else { v1::plan(inner, true) }
+        if is_unified() {
+            return Ok(([(String::new(), Path::new(ROOT).join(inner))].into(), Vec::new()));
+        }
+        v1::plan(inner, true)
     }
 
     /// Creates and starts the unit with a process in it.

@@ -82,9 +82,10 @@ pub(crate) fn hierarchies(membership: &BTreeMap<String, String>) -> Result<Vec<H
     hierarchies_among(mountinfo::mounts()?, membership)
 }
 
-/// A container's folders by controller.
-pub(super) fn plan(inner: &Path, absolute: bool) -> Result<BTreeMap<String, PathBuf>> {
+/// A container's folders by controller, and the hierarchies in which they are.
+pub(super) fn plan(inner: &Path, absolute: bool) -> Result<(BTreeMap<String, PathBuf>, Vec<Hierarchy>)> {
     let membership = membership::own()?;
+    let hierarchies = hierarchies(&membership)?;
     let mut paths = BTreeMap::new();
     let below = |mountpoint: &Path, root: &str, own: Option<&String>| {
         let mut path = mountpoint.to_owned();
@@ -96,7 +97,7 @@ pub(super) fn plan(inner: &Path, absolute: bool) -> Result<BTreeMap<String, Path
         path.push(inner);
         path
     };
-    for hierarchy in hierarchies(&membership)? {
+    for hierarchy in &hierarchies {
         for controller in &hierarchy.controllers {
             if CONTROLLERS.contains(&controller.as_str()) {
                 let path = below(&hierarchy.mountpoint, &hierarchy.root, membership.get(controller));
@@ -111,7 +112,7 @@ pub(super) fn plan(inner: &Path, absolute: bool) -> Result<BTreeMap<String, Path
     if is_version_2(&unified) {
         paths.insert(String::new(), below(&unified, "/", membership.get("")));
     }
-    Ok(paths)
+    Ok((paths, hierarchies))
 }
 
 /// Creates a group. A cpuset accepts no process as long as its CPUs and memory nodes are empty, so it gets those of its parent.

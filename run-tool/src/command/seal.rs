@@ -22,6 +22,8 @@ use crate::kernel::{log, syscall};
 
 const EXE: &str = "/proc/self/exe";
 const OVERLAY: &str = "overlay";
+/// The lower layer that an overlay needs beside the binary's folder. Nothing is looked up in it.
+const OTHER_LAYER: &str = "/run";
 
 fn seals() -> SealFlags {
     SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE
@@ -43,22 +45,16 @@ fn is_sealed() -> Result<bool> {
     Ok(rustix::fs::fcntl_get_seals(&readable).is_ok_and(|found| found.contains(seals())))
 }
 
-/// Makes sure that this process runs from a sealed binary: unless it does, it executes itself again from one. `root` is the
-/// folder of the containers' state.
-pub(crate) fn ensure(root: &Path) -> Result<()> {
+/// Makes sure that this process runs from a sealed binary: unless it does, it executes itself again from one.
+pub(crate) fn ensure() -> Result<()> {
     if is_sealed()? {
-        // runc's tests look for this message.
-        log::debug(|| "runc exeseal: using /proc/self/exe clone".to_owned());
+        report();
         return Ok(());
     }
     let again = std::env::var_os(MARK).is_some();
-    let overlaid =
-        if again { None } else { overlaid(root).inspect_err(|error| log::debug(|| format!("{error:#}"))).ok() };
+    let overlaid = if again { None } else { overlaid().ok() };
     let (file, kind) = match overlaid {
-        Some(file) => {
-            log::debug(|| "runc exeseal: using overlayfs for sealed /proc/self/exe".to_owned());
-            (file, OVERLAY)
-        }
+        Some(file) => (file, OVERLAY),
         None => (copied()?, "memory"),
     };
     let string = |string: OsString| CString::new(string.into_vec()).expect("arguments come from C strings");
@@ -76,15 +72,22 @@ pub(crate) fn ensure(root: &Path) -> Result<()> {
     Err(error).context("executing a sealed copy of run-tool")
 }
 
-/// Opens the binary in an overlay of its folder. An overlay without an upper layer needs two lower ones; `root` is the other. It
-/// is not created for this, because a command that fails must leave no folder behind.
-fn overlaid(root: &Path) -> Result<OwnedFd> {
+/// Tells the log how this process was sealed. runc's tests look for these messages.
+fn report() {
+    log::debug(|| "runc exeseal: using /proc/self/exe clone".to_owned());
+    if std::env::var_os(MARK).is_some_and(|value| value == OVERLAY) {
+        log::debug(|| "runc exeseal: using overlayfs for sealed /proc/self/exe".to_owned());
+    }
+}
+
+/// Opens the binary in an overlay of its folder.
+fn overlaid() -> Result<OwnedFd> {
     let exe = fs::read_link(EXE).fails(|| EXE)?;
     let (Some(folder), Some(name)) = (exe.parent(), exe.file_name()) else {
         bail!("{}: not the path of a file", exe.display())
     };
     let mut layers = Vec::new();
-    for layer in [folder, root] {
+    for layer in [folder, Path::new(OTHER_LAYER)] {
         if !layers.is_empty() {
             layers.push(b':');
         }

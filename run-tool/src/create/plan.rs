@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use libcontainer::oci_spec::runtime::{Hooks, LinuxIdMapping, LinuxResources, Spec};
+use libcontainer::oci_spec::runtime::{Hooks, LinuxIdMapping, LinuxNamespaceType, LinuxResources, Spec};
 
 use super::namespace::{self, Namespaces};
 use super::notify;
@@ -114,6 +114,7 @@ impl Plan {
             Namespaces::open(spec::namespaces(spec), linux.and_then(|linux| linux.time_offsets().as_ref()))?;
         let mut rootfs = rootfs::plan::Plan::new(spec, &options.bundle, path, options.no_pivot, rootless)?;
         rootfs.cgroup_path = cgroup.unified().then(|| cgroup.paths[""].clone());
+        rootfs.hierarchies = namespaces.makes(LinuxNamespaceType::Mount).then(|| cgroup.hierarchies.clone());
         if options.notify.is_some() {
             rootfs.mounts.push(notify::mount(&options.root.join(&options.id)));
         }

@@ -26,7 +26,7 @@ use rustix::pipe::PipeFlags;
 use crate::cgroup::entrance::Entrance;
 use crate::kernel::error::Fails;
 use crate::kernel::log::{self, Level};
-use crate::kernel::socket::{receive_fd, send_fd};
+use crate::kernel::socket::{next_size, receive_fd, send_fd};
 use crate::kernel::syscall;
 
 const LIMIT: usize = 32 * 1024;
@@ -194,7 +194,12 @@ impl Channel {
     }
 
     fn receive_one(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
-        let mut bytes = vec![0; LIMIT];
+        // Packets may be long, but hardly any is: a buffer for the longest would be zeroed each time, here and in the child.
+        let size = match next_size(self.0.as_fd()) {
+            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+            result => result.fails(|| "recv")?,
+        };
+        let mut bytes = vec![0; size];
         let (count, fd) = match receive_fd(self.0.as_fd(), &mut bytes) {
             Err(rustix::io::Errno::CONNRESET) => return Ok(None),
             result => result.fails(|| "recvmsg")?,
@@ -305,8 +310,10 @@ mod tests {
     #[test]
     fn messages_and_descriptors_arrive() {
         let (one, other) = Channel::pair().unwrap();
-        one.send(&Message::Error("é".into())).unwrap();
-        assert_eq!(other.receive().unwrap().unwrap().0, Message::Error("é".into()));
+        for text in ["é".to_owned(), "é".repeat(10_000)] {
+            one.send(&Message::Error(text.clone())).unwrap();
+            assert_eq!(other.receive().unwrap().unwrap().0, Message::Error(text));
+        }
         one.send_fd(&Message::Pty, one.as_fd()).unwrap();
         assert!(matches!(other.receive().unwrap(), Some((Message::Pty, Some(_)))));
         drop(one);

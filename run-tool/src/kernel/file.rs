@@ -1,13 +1,22 @@
-//! Files that are written atomically: a reader sees the old or the new content, never a part.
+//! Files that are written atomically: a reader sees the old or the new content, never a part. And the kernel's files, which are read
+//! often.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use super::error::Fails;
 use super::syscall::Pid;
+
+/// Reads a file of `/proc` or of a control group. The kernel says that these are empty, so `fs::read_to_string` would ask for the size and
+/// then read a few bytes at a time.
+pub(crate) fn read_kernels(path: impl AsRef<Path>) -> std::io::Result<String> {
+    let mut text = String::with_capacity(4096);
+    fs::File::open(path)?.take(u64::MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
 
 /// Replaces a file atomically.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {

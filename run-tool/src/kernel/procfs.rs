@@ -9,9 +9,10 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use super::error::{Fails, lacks};
+use super::file::read_kernels;
 use super::syscall::Pid;
 use super::walk::{self, Rules};
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
@@ -95,7 +96,7 @@ pub(crate) fn process_stat(pid: Pid) -> Option<(u64, char)> {
     if pid <= 0 {
         return None;
     }
-    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    parse_stat(&read_kernels(format!("/proc/{pid}/stat")).ok()?)
 }
 
 fn parse_stat(text: &str) -> Option<(u64, char)> {
@@ -109,7 +110,7 @@ fn parse_stat(text: &str) -> Option<(u64, char)> {
 
 /// Whether this process is in a user namespace that does not have all ids.
 pub(crate) fn in_user_namespace() -> bool {
-    fs::read_to_string("/proc/self/uid_map")
+    read_kernels("/proc/self/uid_map")
         .is_ok_and(|text| text.split_ascii_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"])
 }
 

@@ -16,6 +16,17 @@ use rustix::net::{
 
 use super::error::Fails;
 
+/// Waits for a packet, and returns its size. Zero: the other side has closed.
+pub(crate) fn next_size(socket: BorrowedFd<'_>) -> rustix::io::Result<usize> {
+    let nothing: &mut [u8] = &mut [];
+    loop {
+        match rustix::net::recv(socket, &mut *nothing, RecvFlags::PEEK | RecvFlags::TRUNC) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return result.map(|(_, size)| size),
+        }
+    }
+}
+
 /// Receives bytes from a Unix socket, and the descriptor that may come with them. No bytes: the other side has closed.
 pub(crate) fn receive_fd(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> rustix::io::Result<(usize, Option<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

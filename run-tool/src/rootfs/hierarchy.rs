@@ -50,7 +50,10 @@ pub(super) fn unified(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
 /// otherwise a bind mount shows the container's group.
 pub(super) fn version_1(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
     let membership = cgroup::membership::own()?;
-    let hierarchies = cgroup::v1::hierarchies(&membership)?;
+    let hierarchies = match &plan.hierarchies {
+        Some(known) => known.clone(),
+        None => cgroup::v1::hierarchies(&membership)?,
+    };
     let target = open_target(root, mount, true, None)?;
     let flags = MountFlags::NOEXEC | MountFlags::NOSUID | MountFlags::NODEV;
     let data = label::mount_data("mode=755", &plan.mount_context);

@@ -8,6 +8,7 @@ use libcontainer::oci_spec::runtime::{LinuxNamespaceType, Spec};
 use super::mount::Mount;
 use super::node::{self, Node};
 use super::option;
+use crate::cgroup::v1::Hierarchy;
 use crate::kernel::beneath;
 use crate::kernel::procfs::in_user_namespace;
 use crate::spec::{self, Items, Namespaces as _, annotation};
@@ -41,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) rootless: bool,
     /// The folder of the container's cgroup v2, set once it exists.
     pub(crate) cgroup_path: Option<PathBuf>,
+    /// The hierarchies of cgroup v1; `None` if they must be looked for, because the container joins another mount namespace.
+    pub(crate) hierarchies: Option<Vec<Hierarchy>>,
     /// `linux.readonlyPaths`.
     pub(crate) read_only_paths: Vec<String>,
     /// `linux.maskedPaths`.
@@ -89,6 +92,7 @@ impl Plan {
             binds_devices: userns || in_user_namespace(),
             rootless,
             cgroup_path: None,
+            hierarchies: None,
             read_only_paths: strings(linux.and_then(|linux| linux.readonly_paths().as_ref())),
             masked_paths: strings(linux.and_then(|linux| linux.masked_paths().as_ref())),
         })

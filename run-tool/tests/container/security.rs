@@ -50,6 +50,24 @@ fn user_namespace(config: &mut Value) {
 }
 
 #[test]
+fn what_enters_a_container_cannot_be_written_to_however_it_is_called() {
+    // In the second line the first word that is also a command's name is not the command.
+    for options in [&[][..], &["--log", "list"]] {
+        let bundle = Bundle::new(&["true"]);
+        assert!(!bundle.path().join("state").exists());
+        bundle.good(&[options, &["create", &bundle.id()]].concat());
+        let state: Value = serde_json::from_str(&bundle.good(&["state", &bundle.id()])).unwrap();
+        let exe = format!("/proc/{}/exe", state["pid"]);
+        // A copy in memory is no longer the host's file. A file that is only being executed would be refused with ETXTBSY.
+        if !fs::read_link(&exe).unwrap().starts_with("/memfd:run-tool (deleted)") {
+            let refused = fs::OpenOptions::new().write(true).open(&exe).unwrap_err().raw_os_error();
+            assert_eq!(refused, Some(libc::EROFS), "{options:?}");
+        }
+        bundle.good(&["delete", "--force", &bundle.id()]);
+    }
+}
+
+#[test]
 fn exec_has_every_restriction_of_the_first_program() {
     let bundle = Bundle::with(&["sleep", "1000"], |config| {
         config["process"]["user"] = json!({"uid": 1000, "gid": 1000, "additionalGids": [7], "umask": 0o77});
