@@ -62,10 +62,12 @@ fn containers(global: &Global) -> Result<Vec<Description>> {
     let mut owners = HashMap::new();
     let mut described = Vec::new();
     for name in names {
-        // Another command may have deleted it meanwhile.
-        let Ok(metadata) = fs::metadata(global.root.join(&name)) else { continue };
+        // Another command may delete it meanwhile.
+        let folder = global.root.join(&name);
+        let Ok(metadata) = fs::metadata(&folder) else { continue };
         let container = match Container::load(&global.root, &name) {
             Ok(container) => container,
+            Err(_) if !folder.exists() => continue,
             Err(error) => {
                 // The others are still listed.
                 log::say(&format!("load container {name}: {error:#}"));
