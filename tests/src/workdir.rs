@@ -70,7 +70,7 @@ impl Output {
 fn is_error(line: &str) -> bool {
     let first = line.split(": ").next().unwrap_or_default();
     first == "docker"
-        || first == "Error"
+        || ["Error", "Error response from daemon", "denied"].contains(&first)
         || first.ends_with(" failed")
         || TOOLS.contains(&first)
         || line.contains(" level=error msg=")

@@ -82,6 +82,69 @@ print("done")
 }
 
 #[test]
+fn localstack_tells_errors_apart() {
+    let registry = Registry::images();
+    let work = with_images(&registry, &["busybox"]);
+    work.write(
+        "job.py",
+        r#"
+from localstack.utils.container_utils.container_client import (
+    ContainerException, DockerContainerStatus, NoSuchContainer, NoSuchImage, NoSuchNetwork, RegistryConnectionError)
+from localstack.utils.container_utils.docker_cmd_client import CmdDockerClient
+docker = CmdDockerClient()
+assert docker.has_docker() and docker.get_system_info()["OSType"] == "linux"
+def fails(kind, call, *words, **options):
+    try:
+        call(*words, **options)
+    except kind:
+        return
+    raise SystemExit(f"{call.__name__} {words}: no {kind.__name__}")
+docker.create_network("net")
+made = docker.create_container("busybox", name="one", command=["sh", "-c", "echo out; echo err >&2; cat; sleep 300"], interactive=True, network="net")
+assert made in docker.get_container_id("one")
+assert docker.get_container_status("one") == DockerContainerStatus.DOWN
+docker.start_container("one")
+assert docker.get_container_status("one") == DockerContainerStatus.UP
+assert docker.is_container_running("one") and docker.get_running_container_names() == ["one"]
+assert docker.exec_in_container("one", ["sh", "-c", "echo $A; echo b >&2"], env_vars={"A": "a"}) == (b"a\n", b"b\n")
+assert docker.get_container_ipv4_for_network("one", "net") in docker.exec_in_container("one", "hostname -i".split())[0].decode()
+assert docker.get_networks("one") == ["net"]
+docker.disconnect_container_from_network("net", "one")
+docker.pause_container("one"); docker.unpause_container("one")
+open("file", "w").write("content")
+docker.copy_into_container("one", "file", "/tmp/file")
+docker.copy_from_container("one", "back", "/tmp/file")
+assert open("back").read() == "content"
+docker.commit("one", "committed", "1")
+assert "committed:1" in docker.get_docker_image_names()
+for call, words in [
+    (docker.stop_container, ("nosuch",)), (docker.restart_container, ("nosuch",)), (docker.pause_container, ("nosuch",)),
+    (docker.unpause_container, ("nosuch",)), (docker.start_container, ("nosuch",)), (docker.get_container_logs, ("nosuch",)),
+    (docker.exec_in_container, ("nosuch", "true")), (docker.inspect_container, ("nosuch",)), (docker.commit, ("nosuch", "x", "1")),
+    (docker.copy_into_container, ("nosuch", "file", "/x")), (docker.connect_container_to_network, ("net", "nosuch")),
+]:
+    fails(NoSuchContainer, call, *words)
+fails(NoSuchNetwork, docker.connect_container_to_network, "nosuch", "one")
+fails(NoSuchNetwork, docker.disconnect_container_from_network, "nosuch", "one")
+fails(NoSuchNetwork, docker.inspect_network, "nosuch")
+fails(NoSuchImage, docker.tag_image, "nosuch", "x")
+fails(NoSuchImage, docker.remove_image, "nosuch", force=False)
+fails(NoSuchImage, docker.push_image, "nosuch")
+fails(NoSuchImage, docker.inspect_image, "nosuch", pull=False)
+docker.tag_image("busybox", "localhost:1/x")
+fails(RegistryConnectionError, docker.push_image, "localhost:1/x")
+fails(ContainerException, docker.run_container, "busybox", command=["sh", "-c", "exit 7"], remove=True)
+docker.remove_container("one", force=True)
+docker.delete_network("net")
+print("done")
+"#,
+    );
+    let said = work.sh("python job.py").ok();
+    assert!(said.ends_with("done\n"), "{said}");
+    assert_eq!(work.sh("docker ps -aq").ok(), "");
+}
+
+#[test]
 fn testinfra_looks_into_a_container() {
     let registry = Registry::images();
     let work = work(&registry);

@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 use image_tool::layout;
-use image_tool::program::caller::caller;
+use image_tool::program::caller::{self, caller};
 use image_tool::program::dockers::{daemon, no_image};
 use registry_tool::client::ClientError;
 use registry_tool::question::failure::{EndpointError, Nowhere};
@@ -30,9 +30,10 @@ fn pull(nowhere: &Nowhere) -> Option<String> {
         error if error.is_absence() => {
             format!("manifest for {} not found: manifest unknown: manifest unknown", name.familiar())
         }
-        EndpointError::Client(ClientError::Denied { reason, .. }) => format!(
-            "pull access denied for {}, repository does not exist or may require 'docker login': denied: {reason}",
-            name.familiar_repository()
+        EndpointError::Client(error @ ClientError::Denied { .. }) => format!(
+            "pull access denied for {}, repository does not exist or may require 'docker login': denied: {}",
+            name.familiar_repository(),
+            caller::words(&error.to_string())
         ),
         EndpointError::Client(error) => unreachable(error)?,
         _ => return None,
@@ -42,8 +43,9 @@ fn pull(nowhere: &Nowhere) -> Option<String> {
 
 fn push(error: &ClientError) -> Option<String> {
     match error {
-        ClientError::Denied { reason, .. } => {
-            Some(format!("denied: requested access to the resource is denied: {reason}"))
+        error @ ClientError::Denied { .. } => {
+            let more = caller::words(&error.to_string());
+            Some(format!("denied: requested access to the resource is denied: {more}"))
         }
         error => unreachable(error),
     }
@@ -72,7 +74,8 @@ mod tests {
         let absent =
             || EndpointError::Client(ClientError::NotFound { host: "r.example".into(), what: "manifest".into() });
         let denied = || {
-            let (host, reason, hint) = ("r.example".into(), "unauthorized".into(), "login".into());
+            let (host, reason, hint) =
+                ("r.example".into(), "unauthorized".into(), "registry-tool login r.example".into());
             EndpointError::Client(ClientError::Denied { host, reason, hint })
         };
         for (failures, said) in [
@@ -87,7 +90,7 @@ mod tests {
             ),
             (
                 vec![denied()],
-                "pull access denied for r.example/a, repository does not exist or may require 'docker login': denied: unauthorized",
+                "pull access denied for r.example/a, repository does not exist or may require 'docker login': denied: r.example: unauthorized (docker login r.example)",
             ),
         ] {
             let failures = failures.into_iter().map(|error| ("r.example".to_owned(), error)).collect();
