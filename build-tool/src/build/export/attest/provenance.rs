@@ -103,7 +103,9 @@ fn arguments(session: &Session<'_>, everything: bool) -> (BTreeMap<String, Strin
     let private = [pairs("build-arg", &options.arguments), pairs("label", &options.labels)].concat();
     let said = everything || private.is_empty();
     if everything {
-        private.into_iter().for_each(|(name, value)| add(name, value));
+        for (name, value) in private {
+            add(name, value);
+        }
     }
     if let Some(target) = &options.target {
         add("target".to_owned(), target.clone());
