@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueHint};
 use image_tool::address::Address;
 use image_tool::edit::append::History;
@@ -50,6 +50,11 @@ pub(crate) struct Import {
 impl Import {
     pub(crate) fn run(self) -> Result<()> {
         new_name(&self.new)?;
+        let is_url = ["http://", "https://"].iter().any(|scheme| self.tar.to_string_lossy().starts_with(scheme));
+        if is_url && !self.tar.exists() {
+            let import = if caller().is_some() { "docker import" } else { "image-tool import" };
+            bail!("{}: a URL is not fetched here (curl -fL URL | {import} - NAME)", self.tar.display());
+        }
         let epoch = source_date_epoch()?;
         let (tar, from) = input(&self.tar, "name a file")?;
         let writer = Layout::create(&self.new.layout_path())?.writer()?;

@@ -110,6 +110,7 @@ fn images_are_made_of_images_trees_and_words() {
     let printed = work.run_with("import - other:tree -u nobody --entrypoint sh", &tree).ok();
     assert!(printed.starts_with("other:tree@sha256:"), "{printed}");
     assert_eq!(work.run("inspect -f {{.Config.User}}{{.Config.Entrypoint}} other:tree").ok(), "nobody[sh]\n");
+    work.run("import http://127.0.0.1:1/x.tar other:x").fails(1, &["a URL is not fetched here (curl -fL URL | "]);
     fs::write(work.path("python:3.8/new"), "new").unwrap();
     fs::remove_file(work.path("python:3.8/bin/sh")).unwrap();
     let change = work.run_bytes("diff flat python:3.8 --exclude nothing", b"").stdout;
