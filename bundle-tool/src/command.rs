@@ -267,7 +267,11 @@ pub(crate) fn status(error: &anyhow::Error) -> u8 {
         cause.is::<Refused>()
             || matches!(
                 cause.downcast_ref::<container::Error>(),
-                Some(container::Error::Refused(_) | container::Error::Config(config::Error::Refused(_)))
+                Some(
+                    container::Error::Refused(_)
+                        | container::Error::NoNetwork(_)
+                        | container::Error::Config(config::Error::Refused(_))
+                )
             )
     });
     // docker's daemon refuses later what a container is to have; only what its client refuses has the status 125.

@@ -74,6 +74,9 @@ pub enum Error {
     Volume(#[from] volume::Error),
     #[error(transparent)]
     Network(#[from] network::Error),
+    /// There is no network that the container is to be on.
+    #[error("--network: {0}")]
+    NoNetwork(network::Error),
     #[error(transparent)]
     Removal(#[from] removal::Error),
     #[error(transparent)]

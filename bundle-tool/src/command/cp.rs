@@ -45,7 +45,7 @@ fn of_container(operand: &Path) -> Option<(&str, &Path)> {
 }
 
 /// What docker says of an operand that leads nowhere.
-fn told(result: &Result<(), copy::Error>, source: &Path, destination: &Path) -> Option<String> {
+fn missing(result: &Result<(), copy::Error>, source: &Path, destination: &Path) -> Option<String> {
     match (result, of_container(source), of_container(destination)) {
         (Err(copy::Error::NoSource(_)), Some(_), _) => Some(format!("No such container:path: {}", source.display())),
         (Err(copy::Error::NoSource(_)), ..) => Some(format!("lstat {}: no such file or directory", source.display())),
@@ -71,7 +71,7 @@ impl Cp {
             })?;
             Ok(Side::container(&home, &bundle, path)?)
         };
-        let told = |result, subject: String| match told(&result, &self.source, &self.destination) {
+        let told = |result, subject: String| match missing(&result, &self.source, &self.destination) {
             Some(said) if caller().is_some() => Err(anyhow!(said)),
             _ => result.about(subject),
         };

@@ -3,7 +3,6 @@ use std::io::IsTerminal as _;
 use anyhow::Context as _;
 use bundle_tool::bundle::{Bundle, annotation};
 use bundle_tool::container::{self, Made, Request};
-use bundle_tool::network::{self, Mode};
 use bundle_tool::option::{Refused, boolean};
 use clap::ArgAction;
 use image_tool::address::home::Home;
@@ -59,9 +58,6 @@ impl Create {
         }
         let pull = self.pull.unwrap_or(if self.shell { When::Missing } else { When::Never });
         let (mut request, notes) = self.options.request(&home, self.shell)?;
-        if self.shell {
-            find_networks(&home, &request)?;
-        }
         request.annotations.insert(annotation::ARGUMENTS.into(), arguments());
         request.limits = self.limits.get();
         let made = make(&home, &request, Pulling { when: pull, quiet: self.quiet, limits: self.limits })?;
@@ -97,18 +93,6 @@ impl Create {
         }
         Ok(())
     }
-}
-
-/// Finds the networks that docker's daemon looks for before all else.
-fn find_networks(home: &Home, request: &Request) -> Result<(), network::Error> {
-    let Mode::Named(name) = &request.network.mode else { return Ok(()) };
-    let all = std::iter::once(name).chain(request.network.others.iter().map(|other| &other.network));
-    for name in all {
-        if let Err(error @ network::Error::NoNetwork { .. }) = container::conflist(home, name) {
-            return Err(error);
-        }
-    }
-    Ok(())
 }
 
 /// Creates the container, and pulls its image as asked.
@@ -159,6 +143,7 @@ pub(super) fn about(error: container::Error, address: &image_tool::address::Addr
         ) | Error::Refused(_)
             | Error::Bundle(_)
             | Error::Network(_)
+            | Error::NoNetwork(_)
             | Error::Volume(_)
             | Error::IdFile(_)
     ) || matches!(&error, Error::Config(bundle_tool::config::Error::Refused(_)));

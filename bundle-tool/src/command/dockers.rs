@@ -27,11 +27,13 @@ pub(crate) fn words(error: anyhow::Error) -> anyhow::Error {
              You have to remove (or rename) that container to be able to reuse that name."
         );
     }
-    if let Some(layout::Error::NoSuchImage { address }) = error.chain().find_map(of_layout) {
-        return anyhow!(dockers::no_image(address, &caller));
-    }
-    if let Some(container::Error::User { source, .. }) = error.chain().find_map(|cause| cause.downcast_ref()) {
-        return anyhow!(dockers::daemon(&source.to_string()));
+    match error.chain().find_map(|cause| cause.downcast_ref()) {
+        Some(container::Error::Layout(layout::Error::NoSuchImage { address })) => {
+            return anyhow!(dockers::no_image(address, &caller));
+        }
+        Some(container::Error::User { source, .. }) => return anyhow!(dockers::daemon(&source.to_string())),
+        Some(container::Error::NoNetwork(network::Error::NoNetwork { name })) => return no_network(name),
+        _ => {}
     }
     let said = match (error.downcast_ref(), error.downcast_ref()) {
         (Some(volume::Error::InUse { volume, bundle }), _) => {
@@ -46,11 +48,14 @@ pub(crate) fn words(error: anyhow::Error) -> anyhow::Error {
         (_, Some(ConnectionError::Network(network::Error::Connected { network, container }))) => {
             format!("endpoint with name {container} already exists in network {network}")
         }
-        (_, Some(ConnectionError::NotConnected { network, .. })) => format!("network {network} not found"),
-        _ => match error.chain().find_map(missing_network) {
-            Some(name) => format!("network {name} not found"),
-            None => return error,
-        },
+        (
+            _,
+            Some(
+                ConnectionError::NotConnected { network: name, .. }
+                | ConnectionError::Network(network::Error::NoNetwork { name }),
+            ),
+        ) => return no_network(name),
+        _ => return error,
     };
     anyhow!(dockers::daemon(&said))
 }
@@ -59,23 +64,8 @@ fn exists(home: &Home, network: &str) -> bool {
     ["host", "none"].contains(&network) || container::conflist(home, network).is_ok()
 }
 
-fn of_layout<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a layout::Error> {
-    match cause.downcast_ref() {
-        Some(container::Error::Layout(error)) => Some(error),
-        _ => cause.downcast_ref(),
-    }
-}
-
-/// The name of the network that there is not.
-fn missing_network<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
-    let error = match (cause.downcast_ref(), cause.downcast_ref()) {
-        (Some(container::Error::Network(error)), _) | (_, Some(ConnectionError::Network(error))) => Some(error),
-        _ => cause.downcast_ref(),
-    };
-    match error {
-        Some(network::Error::NoNetwork { name }) => Some(name),
-        _ => None,
-    }
+fn no_network(name: &str) -> anyhow::Error {
+    anyhow!(dockers::daemon(&format!("network {name} not found")))
 }
 
 fn of_bundle<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a bundle::Error> {

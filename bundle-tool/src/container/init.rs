@@ -53,15 +53,21 @@ pub(super) fn layer(stack: &Stack, image: &Root, mounts: &[Mount]) -> Result<Opt
     fs::create_dir_all(&folder).during("create", &folder)?;
     Unfinished::sweep(&folder, TEMPORARY);
     let unfinished = Unfinished::create(&folder, TEMPORARY, 0o755)?;
-    let layer = Root::open(unfinished.path())?;
-    let ground = Ground::layer(image, &layer);
-    ground.make(&usual)?;
-    ground.furnish()?;
+    fill(unfinished.path(), image, &usual)?;
     match unfinished.finish(&path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error.into()),
         // Another container may have been faster.
         _ => Ok(Some(path)),
     }
+}
+
+/// Makes in an empty folder what the image lacks for these mounts, and docker's own files.
+pub(super) fn fill(folder: &Path, image: &Root, mounts: &[Mount]) -> Result<(), Error> {
+    let layer = Root::open(folder)?;
+    let ground = Ground::layer(image, &layer);
+    ground.make(mounts)?;
+    ground.furnish()?;
+    Ok(())
 }
 
 fn is_usual(mount: &Mount) -> bool {

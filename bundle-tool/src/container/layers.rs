@@ -177,10 +177,7 @@ impl<'a> Tree<'a> {
             let for_all = if init::suffices(&root, mounts)? { init::layer(stack, &root, mounts)? } else { None };
             if for_all.is_none() {
                 make(&own, 0o755)?;
-                let layer = Root::open(&own)?;
-                let ground = Ground::layer(&root, &layer);
-                ground.make(mounts)?;
-                ground.furnish()?;
+                init::fill(&own, &root, mounts)?;
             }
             self.init = for_all.or(Some(own));
             return Ok(Vec::new());

@@ -17,7 +17,6 @@ use crate::network::cni::Conflist;
 use crate::network::design::{self, Wanted};
 use crate::network::state::{self, Networks, Newcomer};
 use crate::network::{self, Endpoint, Plan};
-use crate::option::Refused;
 use crate::option::port::{self, Expose, Protocol, Publish};
 
 /// Plans the connection to a CNI network: addresses, names and ports, and these as docker ps shows them.
@@ -67,7 +66,7 @@ pub(super) fn connect(
 /// The network that `--network` names.
 fn chosen(home: &Home, name: &str) -> Result<Conflist, Error> {
     conflist(home, name).map_err(|error| match error {
-        network::Error::NoNetwork { .. } => Error::Refused(Refused::new("--network", error.to_string())),
+        network::Error::NoNetwork { .. } => Error::NoNetwork(error),
         error => error.into(),
     })
 }

@@ -33,10 +33,7 @@ pub fn no_image(address: &Address, caller: &str) -> String {
     let typed = address.to_string();
     let typed = typed.strip_prefix(':').unwrap_or(&typed);
     let tagged = || match address.reference() {
-        Some(reference) if address.digest().is_none() => {
-            let (repository, tag) = name::familiar(reference.as_str());
-            format!("{repository}:{tag}")
-        }
+        Some(reference) if address.digest().is_none() => name::short(reference.as_str()),
         _ => typed.to_owned(),
     };
     match caller {
