@@ -53,7 +53,7 @@ use crate::volume;
 
 pub use host::id_ranges;
 pub use joined::Joins;
-pub use layers::{mount, unmount};
+pub use layers::{mount, mount_files, unmount};
 pub use networks::{ConnectionError, conflist, create_network, join_network, leave_network, network_folders, rename};
 pub use request::{Connection, Request};
 

@@ -403,6 +403,29 @@ pub fn private_namespace() -> Result<(), Error> {
         .map_err(|errno| Error::Namespace(errno.into()))
 }
 
+/// Moves the calling thread to a new mount namespace in which it may mount: where it may not already, in a user namespace of its own, in
+/// which its files are its own as before.
+pub fn own_namespace() -> Result<(), Error> {
+    match private_namespace() {
+        Err(Error::NotPermitted) => {}
+        other => return other,
+    }
+    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    #[expect(deprecated, reason = "as in private_namespace")]
+    let unshared = rustix::thread::unshare(rustix::thread::UnshareFlags::NEWUSER);
+    unshared.map_err(|errno| Error::Namespace(errno.into()))?;
+    // user_namespaces(7): who has no privilege outside maps no other id than its own, and no group before setgroups(2) is given up.
+    let maps = [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("{user} {user} 1")),
+        ("gid_map", format!("{group} {group} 1")),
+    ];
+    for (name, text) in maps {
+        fs::write(Path::new("/proc/self").join(name), text).map_err(Error::Namespace)?;
+    }
+    private_namespace()
+}
+
 /// Whether the caller is root of the host, who can make network interfaces, control groups and mounts that all see.
 #[must_use]
 pub fn is_root_of_host() -> bool {

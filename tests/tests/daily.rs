@@ -155,6 +155,45 @@ fn files_that_are_copied_into_a_container_keep_their_owners() {
 }
 
 #[test]
+fn files_are_copied_from_and_to_what_is_mounted_in_a_stopped_container() {
+    let work = work();
+    work.sh("mkdir bound out && echo bound >bound/f && echo conf >conf").ok();
+    work.sh("docker create --network none --name c1 -v /vol -v $PWD/bound:/b -v $PWD/bound:/ro:ro -v $PWD/conf:/etc/conf busybox").ok();
+    work.sh("docker cp conf c1:/vol/x && docker cp c1:/vol out && docker cp c1:/b out && docker cp c1:/etc/conf out")
+        .ok();
+    assert_eq!(work.sh("cat out/vol/x out/b/f out/conf").ok(), "conf\nbound\nconf\n");
+    assert!(work.sh("docker cp c1:/etc/hosts -").ok().contains("localhost"));
+    // The root has no name: its content is copied.
+    work.sh("mkdir all && docker cp c1:/ all && docker cp c1:/ new && docker cp c1:/vol/../b/.. again").ok();
+    assert_eq!(work.sh("cat all/b/f new/vol/x again/etc/conf && test ! -e /vol").ok(), "bound\nconf\nconf\n");
+    work.sh("mkdir -p top/in && cp conf top && cd top/in && docker cp .. c1:/root && cd .. && docker cp . c1:/home")
+        .ok();
+    assert_eq!(work.sh("docker cp c1:/home/. - | tar t | sort").ok(), "./\n./conf\n./in/\n");
+    assert_eq!(work.sh("docker cp c1:/root/top/conf - | tar xO").ok(), "conf\n");
+    let read_only = "Error response from daemon: mounted volume is marked read-only\n";
+    assert_eq!(work.sh("docker cp conf c1:/ro/x").fails(1), read_only);
+    assert_eq!(work.sh("tar c conf | docker cp - c1:/ro").fails(1), read_only);
+    assert!(work.sh("docker cp bound c1:/etc/passwd").fails(1).contains("cannot copy directory"));
+    assert!(work.sh("docker cp conf c1:/nosuch/").fails(1).contains("no such directory"));
+    assert_eq!(work.sh("cat /proc/mounts").ok().matches("/etc/conf ").count(), 0, "others see no mount");
+    work.sh("docker create --network none --name c2 --read-only --tmpfs /tmp busybox sleep 60").ok();
+    for start in ["true", "docker start c2"] {
+        let refused = work.sh(&format!("{start} >/dev/null && docker cp conf c2:/root")).fails(1);
+        assert_eq!(refused, "Error response from daemon: container rootfs is marked read-only\n");
+    }
+    work.sh("docker cp conf c2:/tmp && docker exec c2 cat /tmp/conf && docker rm -f -v c1 c2").ok();
+}
+
+#[test]
+fn what_is_in_a_container_is_reached_while_the_one_that_it_joins_is_stopped() {
+    let work = work();
+    work.sh("docker run -d --network none --name c1 busybox sleep 60").ok();
+    work.sh("docker create --network container:c1 --name c2 busybox true && docker kill c1 && echo x >f").ok();
+    work.sh("docker cp f c2:/root && docker cp c2:/root/f - >/dev/null && docker export c2 | tar t root/f").ok();
+    work.sh("docker rm -f c1 c2").ok();
+}
+
+#[test]
 fn changes_are_told_by_what_was_there_before() {
     let work = work();
     work.write("image/Dockerfile", "FROM busybox\nRUN mkdir /d /e && touch /d/one /d/two /e/a\n");

@@ -6,6 +6,7 @@ use bundle_tool::container::copy::{self, Options, Side};
 use clap::ValueHint;
 use image_tool::address::home::Home;
 use image_tool::program::caller::caller;
+use image_tool::program::dockers;
 use image_tool::program::pipe::stdout_error;
 
 use super::About as _;
@@ -44,8 +45,8 @@ fn of_container(operand: &Path) -> Option<(&str, &Path)> {
     text.split_once(':').map(|(container, path)| (container, Path::new(path)))
 }
 
-/// What docker says of an operand that leads nowhere.
-fn missing(result: &Result<(), copy::Error>, source: &Path, destination: &Path) -> Option<String> {
+/// What docker says of an operand with which nothing can be copied.
+fn words(result: &Result<(), copy::Error>, source: &Path, destination: &Path) -> Option<String> {
     match (result, of_container(source), of_container(destination)) {
         (Err(copy::Error::NoSource(_)), Some(_), _) => Some(format!("No such container:path: {}", source.display())),
         (Err(copy::Error::NoSource(_)), ..) => Some(format!("lstat {}: no such file or directory", source.display())),
@@ -53,6 +54,9 @@ fn missing(result: &Result<(), copy::Error>, source: &Path, destination: &Path) 
             let folder = path.parent().unwrap_or(path);
             Some(format!("No such container:path: {name}:{}", folder.display()))
         }
+        (Err(copy::Error::NotMade(_)), ..) => Some("no such directory".into()),
+        (Err(copy::Error::NotAFolder(_)), ..) => Some("cannot copy directory".into()),
+        (Err(copy::Error::ReadOnly { what, .. }), ..) => Some(dockers::daemon(&format!("{what} is marked read-only"))),
         _ => None,
     }
 }
@@ -71,7 +75,7 @@ impl Cp {
             })?;
             Ok(Side::container(&home, &bundle, path)?)
         };
-        let told = |result, subject: String| match missing(&result, &self.source, &self.destination) {
+        let told = |result, subject: String| match words(&result, &self.source, &self.destination) {
             Some(said) if caller().is_some() => Err(anyhow!(said)),
             _ => result.about(subject),
         };

@@ -35,7 +35,7 @@ impl Export {
         }
         let bundle = super::bundle(&self.bundle)?;
         let home = Home::from_environment();
-        container::mount(&home, &bundle).about(&self.bundle)?;
+        container::mount_files(&home, &bundle).about(&self.bundle)?;
         let root = Root::open(bundle.rootfs())?;
         let options = Options { owners: container::userns::owners(&bundle), ..Options::default() };
         journal::record_bundle(&home, "export", &bundle, &bundle.name(), &[]);

@@ -1,26 +1,32 @@
 //! Files between a container and this host, as docker cp has it: where a copy lands, and its way there as a tar archive.
 //!
-//! A container that runs is reached through its own mounts (/proc/PID/root), one that does not through its root file system and the volumes
-//! on it. Either way every path is resolved beneath its root, so links in the container end in the container.
+//! A container that runs is reached through its own mounts (/proc/PID/root). For one that does not, its binds and volumes are mounted on its
+//! root file system, where nobody else sees them. Either way every path is resolved beneath its root, so links in the container end in the
+//! container.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use image_tool::address::home::Home;
-use image_tool::beneath::{self, Root, Time};
+use image_tool::beneath::{self, Root, Time, open_in_root};
 use image_tool::error::During as _;
 use image_tool::layer::apply::{self, Applier};
 use image_tool::layer::entry::{Entry, Kind, Writer};
 use image_tool::layer::owner::Owners;
-use rustix::fs::{FileType, Stat};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use serde_json::Value as Json;
 
 use super::layers;
 use super::userns::Ids;
 use crate::bundle::Bundle;
+use crate::option::path::clean;
+use crate::rootfs;
 
 /// Why nothing can be copied.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +38,17 @@ pub enum Error {
     /// The folder that is to hold the copy does not exist.
     #[error("{}: no such directory", .0.display())]
     NoFolder(PathBuf),
+    /// A file is to become what only a folder can be: its path ends with a slash.
+    #[error("{}: no such directory", .0.display())]
+    NotMade(PathBuf),
+    /// The container must not change its root file system, or a volume, and neither may anybody for it.
+    #[error("{}: {what} is marked read-only", .path.display())]
+    ReadOnly {
+        /// The destination.
+        path: PathBuf,
+        /// What it is in, in docker's words.
+        what: &'static str,
+    },
     /// A directory is to replace a file.
     #[error("{}: cannot copy a directory to a file", .0.display())]
     NotAFolder(PathBuf),
@@ -53,6 +70,9 @@ pub enum Error {
     /// The root file system cannot be mounted.
     #[error("mount the root file system")]
     Mount(#[source] Box<super::Error>),
+    /// The binds and volumes of a container that does not run cannot be mounted.
+    #[error("show the container's binds and volumes (they can be reached while it runs)")]
+    Show(#[source] rootfs::Error),
     /// An operation that the kernel refused.
     #[error(transparent)]
     Io(#[from] image_tool::error::Io),
@@ -62,12 +82,14 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Side {
     root: Root,
-    /// The path without the folder that the root stands for.
+    /// The absolute path beneath the root, cleaned as text, as docker does.
     path: PathBuf,
     /// The path as it was given.
     shown: PathBuf,
     /// The ids of the container on this host, if they are others.
     ids: Option<Ids>,
+    /// What is mounted in the container, its root file system too, and whether it must not be changed.
+    mounts: Vec<(PathBuf, bool)>,
 }
 
 /// How files are copied.
@@ -83,21 +105,31 @@ impl Side {
     /// A path of this host.
     pub fn host(path: &Path) -> Result<Self, Error> {
         let absolute = std::path::absolute(path).during("find", path)?;
-        // `absolute` drops what says that the content of a folder is meant.
-        let mut inside = absolute.into_os_string();
-        inside.push(end_of(path));
-        Ok(Self { root: Root::open("/")?, path: inside.into(), shown: path.to_owned(), ids: None })
+        Ok(Self {
+            root: Root::open("/")?,
+            path: clean(absolute),
+            shown: path.to_owned(),
+            ids: None,
+            mounts: Vec::new(),
+        })
     }
 
-    /// A path of a container.
+    /// A path of a container. If it does not run, the process moves to a mount namespace of its own.
     pub fn container(home: &Home, bundle: &Bundle, path: &Path) -> Result<Self, Error> {
-        let (shown, ids) = (path.to_owned(), Ids::of(bundle));
-        if let Some(pid) = bundle.occupant() {
-            return Ok(Self { root: Root::open(format!("/proc/{pid}/root"))?, path: path.to_owned(), shown, ids });
-        }
-        layers::mount(home, bundle).map_err(|error| Error::Mount(Box::new(error)))?;
-        let (folder, inside) = volume_of(bundle, path).unwrap_or_else(|| (bundle.rootfs(), path.to_owned()));
-        Ok(Self { root: Root::open(folder)?, path: inside, shown, ids })
+        let root = match bundle.occupant() {
+            Some(pid) => Root::open(format!("/proc/{pid}/root"))?,
+            None => {
+                layers::mount_files(home, bundle).map_err(|error| Error::Mount(Box::new(error)))?;
+                show_binds(bundle)?
+            }
+        };
+        Ok(Self {
+            root,
+            path: clean(path),
+            shown: path.to_owned(),
+            ids: Ids::of(bundle),
+            mounts: mounts_of(bundle.config()),
+        })
     }
 
     /// The path with all its links resolved, the last one too with `follow`; and what is there. `..` ends at the root.
@@ -116,9 +148,8 @@ impl Side {
                 _ => continue,
             }
             let path = found.join(&component);
-            let is_last = left.iter().all(|component| component == "." || component == "/");
             match self.root.lstat(&path)? {
-                Some(stat) if kind_of(&stat) == FileType::Symlink && (!is_last || follow || self.is_content()) => {
+                Some(stat) if kind_of(&stat) == FileType::Symlink && (!left.is_empty() || follow) => {
                     links -= 1;
                     if links == 0 {
                         return Err(Error::Loop(self.shown.clone()));
@@ -136,49 +167,70 @@ impl Side {
         Ok((found, stat))
     }
 
-    /// Whether the content of a folder is meant, and not the folder itself: `FOLDER/.`.
+    /// Whether the content of a folder is meant, and not the folder itself: `FOLDER/.`, and the root, which has no name.
     fn is_content(&self) -> bool {
-        end_of(&self.shown) == OsStr::new("/.") || self.shown == Path::new(".")
+        self.name().is_none() || ends_with_dot(&self.shown)
     }
 
     /// Whether it must be a folder.
     fn is_folder(&self) -> bool {
-        !end_of(&self.shown).is_empty()
+        self.shown.as_os_str().as_bytes().ends_with(b"/") || ends_with_dot(&self.shown)
     }
 
-    /// The last name, under which a copy goes into a folder.
-    fn name(&self) -> OsString {
-        self.path.file_name().unwrap_or(OsStr::new("/")).to_owned()
+    /// The last name, under which a copy goes into a folder; none of the root.
+    fn name(&self) -> Option<&OsStr> {
+        self.path.file_name()
+    }
+
+    /// Refuses a destination, a resolved path, that the container must not change.
+    fn writable(&self, target: &Path) -> Result<(), Error> {
+        let target = clean(target);
+        let holder = self.mounts.iter().filter(|(path, _)| target.starts_with(path));
+        match holder.max_by_key(|(path, _)| path.components().count()) {
+            Some((path, true)) => {
+                let what = if path == Path::new("/") { "container rootfs" } else { "mounted volume" };
+                Err(Error::ReadOnly { path: self.shown.clone(), what })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-/// What follows the last name of a path: `/`, `/.` or nothing.
-fn end_of(path: &Path) -> &OsStr {
-    let bytes = path.as_os_str().as_bytes();
-    let end: &[u8] = if bytes.ends_with(b"/.") {
-        b"/."
-    } else if bytes.ends_with(b"/") {
-        b"/"
-    } else {
-        b""
-    };
-    OsStr::from_bytes(end)
+/// Whether the last name of a path is `.`, which cleaning takes away.
+fn ends_with_dot(path: &Path) -> bool {
+    path.as_os_str().as_bytes().split(|byte| *byte == b'/').rfind(|name| !name.is_empty()) == Some(b".".as_slice())
 }
 
-/// The volume that holds a path of a container which does not run, and the path in it.
-fn volume_of(bundle: &Bundle, path: &Path) -> Option<(PathBuf, PathBuf)> {
-    let clean = crate::option::path::clean(path);
-    let mounts = bundle.config()["mounts"].as_array()?;
-    let inside = |mount: &serde_json::Value| {
-        let target = PathBuf::from(mount["destination"].as_str()?);
-        let source = Path::new(mount["source"].as_str()?).to_owned();
-        let rest = clean.strip_prefix(&target).ok()?.to_owned();
-        (mount["type"] == "bind" && source.is_dir()).then_some((target, source, rest))
-    };
-    let (_, source, rest) = mounts.iter().filter_map(inside).max_by_key(|(target, ..)| target.components().count())?;
-    let mut rest = rest.into_os_string();
-    rest.push(end_of(path));
-    Some((source, rest.into()))
+/// What is mounted in a container, its root file system first, and whether it must not be changed.
+fn mounts_of(config: &Json) -> Vec<(PathBuf, bool)> {
+    let root = (PathBuf::from("/"), config.pointer("/root/readonly") == Some(&Json::Bool(true)));
+    let mounts = config["mounts"].as_array().into_iter().flatten().filter_map(|mount| {
+        let options = mount["options"].as_array().into_iter().flatten();
+        let is_read_only = options.filter_map(Json::as_str).any(|option| ["ro", "rro"].contains(&option));
+        Some((clean(mount["destination"].as_str()?), is_read_only))
+    });
+    std::iter::once(root).chain(mounts).collect()
+}
+
+/// Mounts the binds and volumes of a container that does not run on its root file system, in a mount namespace of this process alone, and
+/// returns the root. What is gone on either side is left out.
+fn show_binds(bundle: &Bundle) -> Result<Root, Error> {
+    let mounts = bundle.config()["mounts"].as_array().into_iter().flatten().filter(|mount| mount["type"] == "bind");
+    let binds: Vec<_> =
+        mounts.filter_map(|mount| Some((mount["source"].as_str()?, mount["destination"].as_str()?))).collect();
+    if !binds.is_empty() {
+        rootfs::own_namespace().map_err(Error::Show)?;
+    }
+    let root = Root::open(bundle.rootfs())?;
+    for (source, destination) in binds {
+        let Ok(target) = open_in_root(&root, Path::new(destination), OFlags::PATH, Mode::empty()) else { continue };
+        let place = format!("/proc/self/fd/{}", target.as_raw_fd());
+        match rustix::mount::mount_bind_recursive(source, place.as_str()) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(errno) => return Err(errno).during("mount", source).map_err(Error::Io),
+        }
+    }
+    Ok(root)
 }
 
 fn kind_of(stat: &Stat) -> FileType {
@@ -191,11 +243,12 @@ pub fn copy(from: &Side, to: &Side, owner: (u32, u32), options: Options) -> Resu
     let stat = stat.ok_or_else(|| Error::NoSource(from.shown.clone()))?;
     let is_folder = kind_of(&stat) == FileType::Directory;
     let place = landing(from, to, is_folder)?;
+    to.writable(&place)?;
     let pack = Pack { owner: (!options.archive).then_some(owner), ids: from.ids.clone(), links: HashMap::new() };
     let (reader, writer) = io::pipe().during("create", "a pipe")?;
     std::thread::scope(|scope| {
         let packing = scope.spawn(|| pack.write(from, &source, &stat, &place, writer));
-        let unpacked = unpack(to, reader);
+        let unpacked = unpack(to, Path::new(""), reader);
         // The reader has gone if unpacking failed, whose error is the one to report.
         let packed = packing.join().expect("packing does not panic");
         unpacked.and(packed)
@@ -206,16 +259,18 @@ pub fn copy(from: &Side, to: &Side, owner: (u32, u32), options: Options) -> Resu
 fn landing(from: &Side, to: &Side, is_folder: bool) -> Result<PathBuf, Error> {
     let (target, found) = to.resolve(true)?;
     match found {
-        Some(stat) if kind_of(&stat) == FileType::Directory => {
-            Ok(if is_folder && from.is_content() { target } else { target.join(from.name()) })
-        }
+        Some(stat) if kind_of(&stat) == FileType::Directory => Ok(from
+            .name()
+            .filter(|_| !is_folder || !from.is_content())
+            .map_or(target.clone(), |name| target.join(name))),
         Some(_) if is_folder => Err(Error::NotAFolder(to.shown.clone())),
-        Some(_) if to.is_folder() => Err(Error::NoFolder(to.shown.clone())),
+        Some(_) if to.is_folder() => Err(Error::NotMade(to.shown.clone())),
         Some(_) => Ok(target),
+        None if !is_folder && to.is_folder() => Err(Error::NotMade(to.shown.clone())),
         None => {
             let parent = target.parent().unwrap_or(Path::new(""));
             let holds = to.root.stat(parent)?.is_some_and(|stat| kind_of(&stat) == FileType::Directory);
-            if holds && (is_folder || !to.is_folder()) { Ok(target) } else { Err(Error::NoFolder(to.shown.clone())) }
+            if holds { Ok(target) } else { Err(Error::NoFolder(to.shown.clone())) }
         }
     }
 }
@@ -224,7 +279,7 @@ fn landing(from: &Side, to: &Side, is_folder: bool) -> Result<PathBuf, Error> {
 pub fn write(from: &Side, output: impl Write, options: Options) -> Result<(), Error> {
     let (source, stat) = from.resolve(options.follow || from.is_folder())?;
     let stat = stat.ok_or_else(|| Error::NoSource(from.shown.clone()))?;
-    let place = if from.is_content() { PathBuf::from(".") } else { from.name().into() };
+    let place = from.name().filter(|_| !from.is_content()).map_or(PathBuf::from("."), PathBuf::from);
     Pack { owner: None, ids: from.ids.clone(), links: HashMap::new() }.write(from, &source, &stat, &place, output)
 }
 
@@ -234,18 +289,17 @@ pub fn read(to: &Side, input: impl Read) -> Result<(), Error> {
     match found {
         None => return Err(Error::NoFolder(to.shown.clone())),
         Some(stat) if kind_of(&stat) != FileType::Directory => return Err(Error::NotUnpacked(to.shown.clone())),
-        Some(_) => {}
+        Some(_) => to.writable(&target)?,
     }
-    let (shown, ids) = (to.shown.clone(), to.ids.clone());
-    let below = Side { root: to.root.subroot(&target)?, path: PathBuf::new(), shown, ids };
-    unpack(&below, input)
+    unpack(to, &target, input)
 }
 
-fn unpack(to: &Side, input: impl Read) -> Result<(), Error> {
+/// Unpacks an archive beneath a folder, whose path is resolved.
+fn unpack(to: &Side, folder: &Path, input: impl Read) -> Result<(), Error> {
     // The folder may be anybody's, such as /tmp, and its time says that something has come into it.
     let owners = to.ids.as_ref().map_or_else(Owners::here, Ids::owners);
     let options = apply::Options { keeps_times: false, owners, ..apply::Options::tree() };
-    let mut applier = Applier::new(to.root.subroot("")?, options);
+    let mut applier = Applier::new(to.root.subroot(folder)?, options);
     applier.layer(BufReader::with_capacity(1 << 16, input))?;
     applier.finish()?;
     Ok(())
@@ -337,7 +391,7 @@ mod tests {
     use super::*;
 
     fn side(folder: &Path, path: &str) -> Side {
-        Side { root: Root::open(folder).unwrap(), path: path.into(), shown: path.into(), ids: None }
+        Side { root: Root::open(folder).unwrap(), path: clean(path), shown: path.into(), ids: None, mounts: Vec::new() }
     }
 
     fn own() -> (u32, u32) {
@@ -356,6 +410,13 @@ mod tests {
             ("folder", "tmp", Some("tmp/folder/sub/f")),
             ("folder/", "tmp", Some("tmp/folder/sub/f")),
             ("folder/.", "tmp", Some("tmp/sub/f")),
+            ("folder/./", "tmp", Some("tmp/sub/f")),
+            ("folder/sub/..", "tmp", Some("tmp/folder/sub/f")),
+            ("/", "tmp", Some("tmp/folder/sub/f")),
+            ("folder/..", "tmp", Some("tmp/folder/sub/f")),
+            ("/", "new", Some("new/folder/sub/f")),
+            (".", "tmp", Some("tmp/folder/sub/f")),
+            ("/", "tmp/old", None),
             ("folder", "new", Some("new/sub/f")),
             ("folder/.", "new", Some("new/sub/f")),
             ("folder", "tmp/old", None),

@@ -315,6 +315,15 @@ fn shm_size(bundle: &Bundle) -> Option<u64> {
 /// Mounts a bundle's root file system, for example after a reboot, and renews what changes with each start: the namespaces of other
 /// containers and the addresses of links. Returns false if the root file system was mounted.
 pub fn mount(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
+    let mounted = mount_files(home, bundle)?;
+    joined::renew(home, bundle)?;
+    link::renew(home, bundle)?;
+    Ok(mounted)
+}
+
+/// Mounts a bundle's root file system and its volumes, as [`mount`] does, for somebody who only looks at the files. What a start needs
+/// besides, such as another container that runs, need not be there.
+pub fn mount_files(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
     let mounted = mount_rootfs(home, bundle)?;
     let store = Store::new(home.volumes());
     for used in bundle.volumes() {
@@ -323,8 +332,6 @@ pub fn mount(home: &Home, bundle: &Bundle) -> Result<bool, Error> {
             store.mount(&volume)?;
         }
     }
-    joined::renew(home, bundle)?;
-    link::renew(home, bundle)?;
     Ok(mounted)
 }
 
