@@ -235,6 +235,11 @@ impl Container {
         Ok(stats)
     }
 
+    /// Lets the bundle of a container with `--rm` stay, which its poststop hooks would remove.
+    pub(crate) fn keep_bundle(&mut self) {
+        self.state.config.labels.retain(|label| label != "org.oci-tools.rm=true");
+    }
+
     fn run_poststop(&self) -> Result<()> {
         let hooks = self.hooks()?;
         hook::run_for(&self.state, "poststop", hooks.as_ref().and_then(|hooks| hooks.poststop().as_ref()), "stopped", 0)

@@ -1,6 +1,7 @@
 //! The work of the hooks in config.json: they bring the network up before the program starts and take it down when the container is
 //! deleted, which with `--rm` also removes the bundle.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use image_tool::address::home::Home;
@@ -46,6 +47,8 @@ struct State {
     #[serde(default)]
     pid: i32,
     bundle: PathBuf,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 /// Does the work of a hook for the container whose `state` the runtime gave.
@@ -59,7 +62,7 @@ pub fn run(home: &Home, action: Action, state: &[u8]) -> Result<(), Error> {
     };
     match action {
         Action::Up => up(home, &bundle, state.pid),
-        Action::Down => down(home, &bundle),
+        Action::Down => down(home, &bundle, &state.annotations),
     }
 }
 
@@ -73,8 +76,9 @@ fn up(home: &Home, bundle: &Bundle, pid: i32) -> Result<(), Error> {
     Ok(Networks::of_host().up(&networks::newcomer(bundle, id, &bundle.name(), pid), &plans)?)
 }
 
-fn down(home: &Home, bundle: &Bundle) -> Result<(), Error> {
-    if bundle.annotation(annotation::RM) == Some("true") {
+fn down(home: &Home, bundle: &Bundle, annotations: &BTreeMap<String, String>) -> Result<(), Error> {
+    // What the runtime says counts: it leaves the annotation out if the container is about to be started again.
+    if annotations.get(annotation::RM).is_some_and(|value| value == "true") {
         // By force, since the runtime may still hold mounts.
         return Ok(removal::remove(home, bundle, true, true)?);
     }

@@ -34,7 +34,7 @@ impl Delete {
         let is_supervised = container.state.log.is_some();
         if self.force && is_supervised {
             // Its supervisor would start it again, and then takes away what it held, with --rm also the container.
-            exit::mark_stopped(&container.folder)?;
+            exit::mark_stopped(&container.folder, exit::Next::Nothing)?;
             match container.signal(libc::SIGKILL) {
                 Err(error) if !error.is::<NotRunning>() => log::debug(|| format!("{error:#}")),
                 _ => {}

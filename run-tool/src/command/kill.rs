@@ -33,7 +33,7 @@ impl Kill {
             parsed => parsed?,
         };
         if ends(signal, &container)? {
-            exit::mark_stopped(&container.folder)?;
+            exit::mark_stopped(&container.folder, exit::Next::Nothing)?;
         }
         match container
             .signal(signal)

@@ -215,7 +215,7 @@ impl Run {
 
     /// Removes what a stopped container of this id has left, but for the time of its end. Returns one that runs in this bundle.
     fn left_over(&self, global: &Global) -> Result<LeftOver> {
-        let container = match global.container(&self.id) {
+        let mut container = match global.container(&self.id) {
             Err(error) if error.is::<DoesNotExist>() => return Ok(LeftOver::Nothing),
             result => result?,
         };
@@ -227,6 +227,7 @@ impl Run {
         }
         supervisor::wait(&container.folder, PATIENCE);
         let time = exit::of(&container.folder).map(|exit| exit.time);
+        container.keep_bundle();
         container.destroy()?;
         Ok(time.map_or(LeftOver::Nothing, LeftOver::Ended))
     }
@@ -281,7 +282,8 @@ enum LeftOver {
 fn discard(spec: &Spec, id: &str) {
     let is_temporary = annotation::of(spec, "org.oci-tools.rm") == Some("true");
     let (Some(hooks), true, Ok(bundle)) = (spec.hooks(), is_temporary, std::env::current_dir()) else { return };
-    let state = serde_json::json!({"ociVersion": spec.version(), "id": id, "status": "stopped", "bundle": bundle});
+    let state = serde_json::json!({"ociVersion": spec.version(), "id": id, "status": "stopped", "bundle": bundle,
+        "annotations": spec.annotations()});
     let run =
         |output: Output| hook::run("poststop", hooks.poststop().as_ref(), &Given::outside(state.to_string(), &output));
     // The error to report is that of the start.

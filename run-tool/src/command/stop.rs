@@ -20,6 +20,9 @@ pub(crate) struct Stop {
     /// Time to wait before SIGKILL; -1 waits forever [default: the annotation org.oci-tools.stop-timeout, or 10].
     #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true, visible_alias = "timeout")]
     time: Option<i64>,
+    /// Keep a container with the annotation org.oci-tools.rm, which would be removed at its end, to start it again.
+    #[arg(long)]
+    keep: bool,
     /// IDs of the containers.
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
@@ -48,7 +51,8 @@ impl Stop {
 
     fn stop(&self, container: &Container) -> Result<()> {
         let annotation = |name: &str| container.state.annotation(&format!("org.oci-tools.{name}"));
-        exit::mark_stopped(&container.folder)?;
+        let next = if self.keep { exit::Next::Start } else { exit::Next::Nothing };
+        exit::mark_stopped(&container.folder, next)?;
         let status = container.status();
         if status == Status::Stopped {
             return Ok(());
@@ -110,6 +114,8 @@ impl Wait {
 }
 
 fn wait(container: &Container) -> Result<i32> {
+    // A container that is removed at its end is there until whoever waits for it has read its status.
+    let _held = exit::hold(&container.folder)?;
     while container.is_alive() {
         container.wait_until_gone(Duration::from_secs(3600));
     }

@@ -1,9 +1,12 @@
 //! How a container ended: a supervisor or a foreground `run --keep` records it in the container's folder.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::error::Fails;
@@ -48,10 +51,50 @@ pub(crate) fn record(folder: &Path, status: i32, is_starved: bool) -> Result<()>
     file::replace(&folder.join(EXIT), &serde_json::to_vec(&exit)?)
 }
 
+/// What follows the end of a container that is stopped on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It stays stopped, or is removed if its annotation `org.oci-tools.rm` says so.
+    Nothing,
+    /// Whoever stops it starts it again: it is not removed.
+    Start,
+}
+
 /// Tells the supervisor not to restart the container, whatever its restart policy.
-pub(crate) fn mark_stopped(folder: &Path) -> Result<()> {
+pub(crate) fn mark_stopped(folder: &Path, next: Next) -> Result<()> {
     let mark = folder.join(STOPPED);
-    Ok(fs::write(&mark, "").fails(|| format!("write {}", mark.display()))?)
+    let text = if next == Next::Start { KEPT } else { "" };
+    Ok(fs::write(&mark, text).fails(|| format!("write {}", mark.display()))?)
+}
+
+/// The content of the mark of a container that is about to be started again.
+const KEPT: &str = "keep";
+
+/// Whether a container was stopped to be started again.
+pub(crate) fn is_kept(folder: &Path) -> bool {
+    fs::read(folder.join(STOPPED)).is_ok_and(|text| text == KEPT.as_bytes())
+}
+
+/// Holds the folder of a container that is removed at its end, for somebody who waits for that: as long as the descriptor is open, but no
+/// longer than [`let_read`] waits.
+pub(crate) fn hold(folder: &Path) -> Result<OwnedFd> {
+    let opened = open(folder)?;
+    rustix::fs::flock(&opened, FlockOperation::LockShared).fails(|| format!("lock {}", folder.display()))?;
+    Ok(opened)
+}
+
+/// Waits until those who hold the folder have read how the container ended.
+pub(crate) fn let_read(folder: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    let Ok(opened) = open(folder) else { return };
+    while rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive).is_err() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn open(folder: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(folder, flags, Mode::empty()).fails(|| format!("open {}", folder.display()))?)
 }
 
 /// How a container ended, if that has been recorded.

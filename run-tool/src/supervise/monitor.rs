@@ -92,12 +92,15 @@ impl Job<'_> {
 
     /// What follows the container's last end: it is deleted if the annotation `org.oci-tools.rm` is set; else only what it held is
     /// released, such as its network, and its status and log stay.
-    fn end(&self, container: &Container) -> Result<()> {
+    fn end(&self, container: &mut Container) -> Result<()> {
         if self.annotation("org.oci-tools.rm") == Some("true") {
-            container.kill_and_destroy()
-        } else {
-            container.recycle()
+            if !exit::is_kept(&container.folder) {
+                exit::let_read(&container.folder);
+                return container.kill_and_destroy();
+            }
+            container.keep_bundle();
         }
+        container.recycle()
     }
 }
 
@@ -300,7 +303,7 @@ impl<'a> Supervisor<'a> {
         let mut pause = Duration::from_millis(100);
         loop {
             // The socket for readiness stays open as long as the container may write to it.
-            let Life { container, pid, begun, notify: _socket, sources, server } = life;
+            let Life { mut container, pid, begun, notify: _socket, sources, server } = life;
             let folder = &container.folder;
             if let Some(time) = exit::of(folder).map(|exit| exit.time).or_else(|| self.job.earlier.clone()) {
                 // It is only shown.
@@ -332,7 +335,7 @@ impl<'a> Supervisor<'a> {
             }
             exit::record(folder, status, is_starved)?;
             if folder.join(exit::STOPPED).exists() || !self.policy().restarts(status, times) {
-                return self.job.end(&container);
+                return self.job.end(&mut container);
             }
             times += 1;
             exit::record_restarts(folder, exit::Restarts { count: times, pending: true })?;
