@@ -194,6 +194,57 @@ fn what_is_in_a_container_is_reached_while_the_one_that_it_joins_is_stopped() {
 }
 
 #[test]
+fn a_container_with_rm_is_restarted_and_tells_how_it_ended() {
+    let work = work();
+    work.sh("docker run -d --rm --network none --name c1 busybox sh -c 'sleep 1; exit 3'").ok();
+    assert_eq!(work.sh("docker restart -t 0 c1 && docker exec c1 echo in && docker wait c1").ok(), "c1\nin\n3\n");
+    work.sh("docker run -d --rm --network none --name c2 busybox sleep 60").ok();
+    assert_eq!(work.sh("docker restart -t 0 c2 && docker restart -t 0 c2 && docker kill c2").ok(), "c2\nc2\nc2\n");
+    work.sh(
+        "for i in 1 2 3 4 5 6 7 8 9; do docker ps -aq | grep -q . || exit 0; sleep 0.3; done; docker ps -a; exit 1",
+    )
+    .ok();
+}
+
+#[test]
+fn a_container_shares_the_network_of_one_that_shares_another() {
+    let work = work();
+    work.sh("docker run -d --network none --name c1 -h one busybox sleep 60").ok();
+    work.sh("docker run -d --net container:c1 --name c2 busybox sleep 60").ok();
+    assert_eq!(
+        work.sh("docker run --rm --net container:c2 busybox sh -c 'hostname; cat /etc/hostname'").ok(),
+        "one\none\n"
+    );
+    work.sh("docker rm -f c1 c2").ok();
+}
+
+#[test]
+fn options_that_mean_nothing_on_a_network_are_refused_as_by_docker() {
+    let work = work();
+    for (options, reason) in [
+        ("--net container:x -h y", "conflicting options: hostname and the network mode"),
+        ("--net container:x --link y", "conflicting options: container type network can't be used with links"),
+        ("--net container:x --dns 1.1.1.1", "conflicting options: dns and the network mode"),
+        (
+            "--net container:x --add-host a:1.1.1.1",
+            "conflicting options: custom host-to-IP mapping and the network mode",
+        ),
+        ("--net container:x -P", "conflicting options: port publishing and the container type network mode"),
+        ("--net container:x --expose 1", "conflicting options: port exposing and the container type network mode"),
+        ("--net host --mac-address 92:d0:c6:0a:29:33", "conflicting options: mac-address and the network mode"),
+        ("--net host --link y", "conflicting options: host type networking can't be used with links"),
+        ("--uts host -h y", "conflicting options: hostname and the UTS mode"),
+        ("--ip 1.1.1.1", "user specified IP address is supported on user defined networks only"),
+        ("--net none --net-alias y", "network-scoped alias is supported only for containers in user defined networks"),
+        ("--mac-address 92:d0:c6:0a:29", "92:d0:c6:0a:29 is not a valid mac address"),
+    ] {
+        let said = work.sh(&format!("docker run {options} busybox true")).fails(125);
+        assert!(said.contains(reason), "{options}: {said}");
+    }
+    assert_eq!(work.sh("docker run --rm --net host -h name busybox hostname").ok(), "name\n");
+}
+
+#[test]
 fn changes_are_told_by_what_was_there_before() {
     let work = work();
     work.write("image/Dockerfile", "FROM busybox\nRUN mkdir /d /e && touch /d/one /d/two /e/a\n");

@@ -105,7 +105,7 @@ fn read(words: &[OsString]) -> Result<Answer, Wrong> {
     if usage.is_group() || is_help {
         return Ok(answer.help(&usage.help(&typed)));
     }
-    if name::is_read_elsewhere(path) && !asks_for_help(rest) {
+    if name::is_read_elsewhere(path) && !asks_for_help(&usage, rest) {
         return Ok(answer.with("command", path.replace(' ', "_")).operands(rest));
     }
     let line = Line::read(&usage, &typed, rest)?;
@@ -179,8 +179,11 @@ fn global(line: &Line, answer: &mut Answer) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn asks_for_help(words: &[OsString]) -> bool {
-    words.iter().any(|word| ["--help", "-h"].iter().any(|help| word == help) || word.as_bytes().starts_with(b"--help="))
+/// Whether the words may ask for help. `-h` does, unless it is an option of the command.
+fn asks_for_help(usage: &Usage, words: &[OsString]) -> bool {
+    let has_letter = usage.flags.iter().any(|flag| flag.short == Some('h'));
+    let is_help = |word: &OsString| word == "--help" || word.as_bytes().starts_with(b"--help=");
+    words.iter().any(|word| is_help(word) || (word == "-h" && !has_letter))
 }
 
 /// The operands as the tools take them.

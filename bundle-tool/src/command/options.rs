@@ -138,7 +138,7 @@ impl Options {
         };
         let address: Address = address.parse().with_context(|| address.clone())?;
         let base = std::env::current_dir().context("current directory")?;
-        let (mode, shared, network) = self.network.space(home)?;
+        let (mode, shared, network) = self.network.space(home, &self.security.uts()?)?;
         let mut limits = self.limits.limits();
         notes.extend(limits.discard(&Host::detect()).into_iter().map(str::to_owned));
         let mut options = self.settings(home, network, limits)?;

@@ -17,7 +17,6 @@ use crate::bundle::Bundle;
 use crate::config;
 use crate::network::Mode;
 use crate::network::files;
-use crate::option::Refused;
 
 /// The host's address on docker's own default network.
 const DOCKERS_GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 17, 0, 1));
@@ -54,18 +53,7 @@ pub(super) fn make_workdir(bundle: &Path, path: Option<&Path>, ids: Option<&Ids>
 
 /// The mounts of hosts, hostname and resolv.conf: the files of the bundle at `path`, or of the container whose network is shared.
 pub(super) fn mounts(request: &Request, path: &Path) -> Result<Vec<Mount>, Error> {
-    let (network, dns) = (&request.network, &request.dns);
-    if network.shared.is_some() {
-        if !request.extra_hosts.is_empty() {
-            let reason = "the container shares the network and hosts file of another (add it there)";
-            return Err(Refused::new("--add-host", reason).into());
-        }
-        if !dns.servers.is_empty() || !dns.search.is_empty() || !dns.options.is_empty() {
-            let reason = "the container shares the network and resolv.conf of another (set it there)";
-            return Err(Refused::new("--dns", reason).into());
-        }
-    }
-    let base = network.shared.as_deref().unwrap_or(path);
+    let base = request.network.shared.as_deref().unwrap_or(path);
     let mode = if request.options.readonly { "ro" } else { "rw" };
     let mount =
         |name| config::mount(Path::new("/etc").join(name), "bind", base.join(name), &["rbind", "rprivate", mode]);

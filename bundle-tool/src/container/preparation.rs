@@ -144,7 +144,7 @@ impl<'a> Preparation<'a> {
             id,
         };
         plan.connect()?;
-        plan.hostname = plan.hostname()?;
+        plan.hostname = plan.hostname();
         Ok(plan)
     }
 
@@ -163,7 +163,7 @@ impl<'a> Preparation<'a> {
             (self.network, self.ports) = (Some(plan), ports);
             return Ok(());
         }
-        self.notes.extend(self.discarded_ports()?);
+        self.notes.extend(self.discarded_ports());
         let own = [
             ("--ip", connection.ip.is_some()),
             ("--ip6", connection.ip6.is_some()),
@@ -181,28 +181,16 @@ impl<'a> Preparation<'a> {
     }
 
     /// A note if published ports are discarded because the container has no network of its own.
-    fn discarded_ports(&self) -> Result<Option<String>, Error> {
+    fn discarded_ports(&self) -> Option<String> {
         let connection = &self.request.network;
-        if connection.publish.is_empty() && !connection.publish_all {
-            return Ok(None);
-        }
-        match &connection.mode {
-            Mode::Host => Ok(Some("Published ports are discarded when using host network mode".into())),
-            Mode::Container(_) => {
-                Err(Refused::new("--publish", "the container shares the network of another (publish there)").into())
-            }
-            Mode::None | Mode::Named(_) => Ok(None),
-        }
+        let publishes = !connection.publish.is_empty() || connection.publish_all;
+        (publishes && matches!(connection.mode, Mode::Host))
+            .then(|| "Published ports are discarded when using host network mode".into())
     }
 
-    fn hostname(&self) -> Result<Option<String>, Error> {
+    fn hostname(&self) -> Option<String> {
         let connection = &self.request.network;
-        let refused = |reason: &str| Err(Refused::new("--hostname", reason).into());
-        Ok(match (&self.request.options.hostname, &self.request.options.uts, &connection.mode) {
-            (Some(_), Namespace::Host, _) => return refused("the container shares the host's UTS namespace"),
-            (Some(_), _, Mode::Container(_)) => {
-                return refused("the container shares the network and host name of another");
-            }
+        match (&self.request.options.hostname, &self.request.options.uts, &connection.mode) {
             (Some(name), ..) => Some(name.clone()),
             // As in docker: with the host's network, the host's name.
             (None, Namespace::Host, _) | (None, _, Mode::Host) => host::name(),
@@ -210,7 +198,7 @@ impl<'a> Preparation<'a> {
             (None, _, Mode::Container(_)) => connection.shared.as_deref().and_then(files::host_name_of),
             (None, Namespace::Path(_), _) => None,
             (None, ..) => Some(self.id[..12].to_owned()),
-        })
+        }
     }
 
     /// The configuration of a container with the root file system `tree`, whose bundle is or would be at `path`. With `fresh`, the files

@@ -58,7 +58,7 @@ impl Line {
             .disable_help_flag(true)
             .disable_version_flag(true)
             .args_override_self(true)
-            .args(flags.iter().filter(|flag| !is_help(flag)).map(argument))
+            .args(flags.iter().filter(|flag| !is_help(flag)).map(|flag| argument(flag).aliases(aliases(flag, flags))))
             .arg(if has_letter { help } else { help.short('h') })
             .arg(operands);
         // clap would take a bare dash after an option of a letter for one more letter, and pflag does not know it either.
@@ -118,6 +118,17 @@ pub(super) fn miscounted(usage: &Usage, path: &str) -> Wrong {
 /// The command as a person types it.
 fn called(path: &str) -> String {
     format!("docker {path}").trim_end().to_owned()
+}
+
+/// Other names of an option of run and create, which docker's help does not show.
+fn aliases(flag: &Flag, flags: &[Flag]) -> Option<&'static str> {
+    let runs = flags.iter().any(|flag| flag.long == "network-alias");
+    match flag.long {
+        "network" if runs => Some("net"),
+        "network-alias" => Some("net-alias"),
+        "dns-option" => Some("dns-opt"),
+        _ => None,
+    }
 }
 
 fn argument(flag: &Flag) -> Arg {
@@ -183,6 +194,7 @@ mod tests {
             ("run -it --name x -e A -e B=1 img -d --rm", "env=A env=B=1 interactive=true name=x tty=true img -d --rm"),
             ("run --rm -- img -x", "rm=true img -x"),
             ("run --entrypoint -x img", "entrypoint=-x img"),
+            ("run --net host --net-alias a --dns-opt b img", "dns-option=b network=host network-alias=a img"),
             ("exec -iu 33 c id -u", "interactive=true user=33 c id -u"),
             ("top c -o pid", "c -o pid"),
             ("build -tNAME --pull .", "pull=true tag=NAME ."),

@@ -1,7 +1,7 @@
 //! The network of a container, its ports, names and name servers.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bundle_tool::bundle::Bundle;
@@ -77,19 +77,78 @@ pub(super) struct Network {
 
 impl Network {
     /// The mode, the bundle whose network is shared, and the namespace.
-    pub(super) fn space(&self, home: &Home) -> anyhow::Result<(Mode, Option<PathBuf>, Namespace)> {
+    pub(super) fn space(&self, home: &Home, uts: &Namespace) -> anyhow::Result<(Mode, Option<PathBuf>, Namespace)> {
         // Only root can create interfaces on the host.
         let default = if rootfs::is_root_of_host() { Mode::Named("bridge".into()) } else { Mode::Host };
         let mode = self.network.first().map_or(default, |choice| by_name(home, &choice.mode));
+        self.check(&mode, uts)?;
         Ok(match &mode {
             Mode::Host => (mode, None, Namespace::Host),
             Mode::None | Mode::Named(_) => (mode, None, Namespace::Private),
             Mode::Container(name) => {
                 let (bundle, pid) = process_of(home, "--network", name)?;
-                let path = std::path::absolute(bundle.path()).context("--network")?;
+                let path = std::path::absolute(files_of(&bundle)).context("--network")?;
                 (mode, Some(path), Namespace::Path(format!("/proc/{pid}/ns/net").into()))
             }
         })
+    }
+
+    /// Refuses options that mean nothing where the network or its namespace is another's, in docker's words and order.
+    fn check(&self, mode: &Mode, uts: &Namespace) -> anyhow::Result<()> {
+        let first = self.network.first().map(|choice| choice.endpoint.clone()).unwrap_or_default();
+        let joins = matches!(mode, Mode::Container(_));
+        let is_host = matches!(mode, Mode::Host);
+        let has_names = matches!(mode, Mode::Named(name) if name != "bridge");
+        let name = self.hostname.is_some();
+        let link = !self.link.is_empty();
+        let address = self.ip.is_some() || self.ip6.is_some() || first.ip.is_some() || first.ip6.is_some();
+        let alias = !self.network_alias.is_empty() || !first.aliases.is_empty();
+        let dns = !self.dns.is_empty() || !self.dns_search.is_empty() || !self.dns_option.is_empty();
+        let table = [
+            (joins && name, "--hostname", "conflicting options: hostname and the network mode"),
+            (
+                joins && link,
+                "--link",
+                "conflicting options: container type network can't be used with links. This would result in undefined behavior",
+            ),
+            (joins && dns, "--dns", "conflicting options: dns and the network mode"),
+            (
+                joins && !self.add_host.is_empty(),
+                "--add-host",
+                "conflicting options: custom host-to-IP mapping and the network mode",
+            ),
+            (
+                (joins || is_host) && (self.mac_address.is_some() || first.mac.is_some()),
+                "--mac-address",
+                "conflicting options: mac-address and the network mode",
+            ),
+            (
+                joins && (self.publish_all || !self.publish.is_empty()),
+                "--publish",
+                "conflicting options: port publishing and the container type network mode",
+            ),
+            (
+                joins && !self.expose.is_empty(),
+                "--expose",
+                "conflicting options: port exposing and the container type network mode",
+            ),
+            (name && matches!(uts, Namespace::Host), "--hostname", "conflicting options: hostname and the UTS mode"),
+            (
+                is_host && link,
+                "--link",
+                "conflicting options: host type networking can't be used with links. This would result in undefined behavior",
+            ),
+            (!has_names && address, "--ip", "user specified IP address is supported on user defined networks only"),
+            (
+                !has_names && alias,
+                "--network-alias",
+                "network-scoped alias is supported only for containers in user defined networks",
+            ),
+        ];
+        match table.into_iter().find(|(conflicts, ..)| *conflicts) {
+            Some((_, option, reason)) => refuse(option, reason),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn connection(&self, home: &Home, mode: Mode, shared: Option<PathBuf>) -> anyhow::Result<Connection> {
@@ -97,7 +156,7 @@ impl Network {
             return refuse("--link-local-ip", "the container has no interface of its own on a network");
         }
         if let Some(mac) = self.mac_address.as_ref().filter(|mac| !is_mac(mac)) {
-            return refuse("--mac-address", format!("{mac:?} is not a valid MAC address (such as 02:42:ac:11:00:02)"));
+            return refuse("--mac-address", format!("{mac} is not a valid mac address (such as 02:42:ac:11:00:02)"));
         }
         let first = self.network.first().map(|choice| choice.endpoint.clone()).unwrap_or_default();
         let others = self.others(home)?;
@@ -144,6 +203,14 @@ fn by_name(home: &Home, mode: &Mode) -> Mode {
         Mode::Named(word) => Mode::Named(named(home, word)),
         other => other.clone(),
     }
+}
+
+/// The folder with a container's hosts, hostname and resolv.conf: its bundle, or that of the container whose network it shares itself.
+fn files_of(bundle: &Bundle) -> PathBuf {
+    let mounts = bundle.config()["mounts"].as_array().into_iter().flatten();
+    let hosts = mounts.filter(|mount| mount["destination"] == "/etc/hosts").find_map(|mount| mount["source"].as_str());
+    let folder = hosts.and_then(|path| Path::new(path).parent()).filter(|folder| folder.join("resolv.conf").exists());
+    folder.unwrap_or(bundle.path()).to_owned()
 }
 
 /// Reads `CONTAINER[:ALIAS]`: the container's name, and its name for the new container.
