@@ -7,6 +7,8 @@ use clap::Args;
 
 use super::global::Global;
 use super::stdout::StdoutClosed;
+use rustix::termios::isatty;
+
 use crate::container::{Container, DoesNotExist, Status, exit, supervisor};
 use crate::kernel::error::Fails;
 use crate::kernel::{caller, syscall};
@@ -52,6 +54,10 @@ impl Attach {
             }
         }
         let container = global.named(&self.id)?;
+        let has_terminal = || container.spec().is_ok_and(|spec| super::create::has_terminal(&spec));
+        if caller::caller().is_some() && !self.no_stdin && !isatty(rustix::stdio::stdin()) && has_terminal() {
+            bail!("the input device is not a TTY");
+        }
         let streams = Streams { input: !self.no_stdin, output: true, error: true };
         let client = client(&container, streams, self.detach_keys.as_deref(), self.sig_proxy)?;
         match attach(&container, &client)? {

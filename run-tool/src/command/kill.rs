@@ -32,6 +32,8 @@ impl Kill {
             }
             parsed => parsed?,
         };
+        // Between two lives there is nobody to signal, and it ends for good when the mark is found.
+        let is_restarting = exit::is_restarting(&container.folder);
         if ends(signal, &container)? {
             exit::mark_stopped(&container.folder, exit::Next::Nothing)?;
         }
@@ -40,6 +42,7 @@ impl Kill {
             .inspect(|()| event::record(&container.state, "kill", &[("signal", signal.to_string())]))
         {
             Err(error) if self.all && error.downcast_ref::<NotRunning>().is_some() => Ok(()),
+            Err(error) if is_restarting && error.is::<NotRunning>() => Ok(()),
             result => result,
         }
     }

@@ -88,7 +88,7 @@ fn containers(global: &Global) -> Result<Vec<Description>> {
         description.restart_count = restarts.count;
         if description.status == Status::Stopped.name() {
             description.exit = exit::of(&container.folder);
-            description.restarting = restarts.pending;
+            description.restarting = exit::is_restarting(&container.folder);
         } else {
             description.earlier = exit::earlier(&container.folder);
         }

@@ -116,19 +116,20 @@ impl Run {
             self.making.bundle = Some(PathBuf::from(read_line()?));
         }
         let is_dockers = self.supervise && caller::caller().is_some();
-        self.start(global).with_context(|| {
-            if is_dockers {
-                "Error response from daemon: OCI runtime create failed".to_owned()
-            } else {
-                format!("{} run failed", name())
-            }
+        self.start(global).map_err(|error| {
+            let what = match is_dockers {
+                true if error.is::<Paused>() => "Error response from daemon".to_owned(),
+                true => "Error response from daemon: OCI runtime create failed".to_owned(),
+                false => format!("{} run failed", name()),
+            };
+            error.context(what)
         })
     }
 
     fn start(mut self, global: &Global) -> Result<u8> {
         let spec = self.making.load()?;
         if self.supervise {
-            return self.serve(global, &spec).inspect_err(|_| discard(&spec, &self.id));
+            return self.serve(global, &spec).inspect_err(|_| discard(global, &spec, &self.id));
         }
         if let Some(driver) = &self.log_driver {
             self.leave(global, &spec, (driver, &self.log_opt), None, None)?;
@@ -182,6 +183,9 @@ impl Run {
         let sig_proxy = annotation("sig-proxy") != Some("false");
         let left_over = self.left_over(global)?;
         if let LeftOver::Runs(container) = left_over {
+            if container.status() == Status::Paused {
+                return Err(Paused.into());
+            }
             if self.detach {
                 return Ok(0);
             }
@@ -268,6 +272,11 @@ impl Run {
     }
 }
 
+/// A container that is to be started runs, but is paused.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start a paused container, try unpause instead")]
+struct Paused;
+
 /// What is found of a container that is to be started.
 enum LeftOver {
     /// Nothing, or one of another bundle.
@@ -279,7 +288,11 @@ enum LeftOver {
 }
 
 /// Runs the poststop hooks of a container with `--rm` that could not be started, which remove its bundle: it has no state to delete.
-fn discard(spec: &Spec, id: &str) {
+fn discard(global: &Global, spec: &Spec, id: &str) {
+    // What failed may have been to join one that runs.
+    if global.container(id).is_ok_and(|container| container.is_alive()) {
+        return;
+    }
     let is_temporary = annotation::of(spec, "org.oci-tools.rm") == Some("true");
     let (Some(hooks), true, Ok(bundle)) = (spec.hooks(), is_temporary, std::env::current_dir()) else { return };
     let state = serde_json::json!({"ociVersion": spec.version(), "id": id, "status": "stopped", "bundle": bundle,

@@ -125,6 +125,11 @@ pub(crate) fn restarts(folder: &Path) -> Restarts {
     read().unwrap_or_default()
 }
 
+/// Whether a container has ended and its supervisor is about to start it again.
+pub(crate) fn is_restarting(folder: &Path) -> bool {
+    restarts(folder).pending && !folder.join(STOPPED).exists()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -345,8 +345,11 @@ impl<'a> Supervisor<'a> {
             pause = (pause * 2).min(Duration::from_secs(60));
             // Meanwhile someone may have deleted the container, stopped it, or created another with its id.
             match state::State::load(folder)? {
-                Some(state) if state.init_process_pid == pid && !folder.join(exit::STOPPED).exists() => {}
+                Some(state) if state.init_process_pid == pid => {}
                 _ => return Ok(()),
+            }
+            if folder.join(exit::STOPPED).exists() {
+                return self.job.end(&mut container);
             }
             container.recycle()?;
             let Some(next) = self.start(true)? else { return Ok(()) };
