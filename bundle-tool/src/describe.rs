@@ -9,6 +9,7 @@ pub mod disk;
 pub mod host;
 mod host_config;
 mod identity;
+pub mod image;
 pub mod mount;
 pub mod network;
 pub mod row;

@@ -1,15 +1,20 @@
 use std::io;
 
 use anyhow::bail;
+use bundle_tool::bundle::annotation;
 use bundle_tool::container::status::Container;
+use bundle_tool::describe::image::Names;
 use bundle_tool::describe::mount::attached;
 use bundle_tool::describe::{identity, row, size};
 use bundle_tool::option::port::Expose;
 use image_tool::address::home::Home;
+use image_tool::layout::Layout;
+use image_tool::layout::platform::Platform;
 use image_tool::program::pipe;
 use image_tool::show::format::Format;
 use image_tool::show::template::Value;
 use jiff::Timestamp;
+use oci_spec::image::History;
 
 use super::filter::{self, Filter, Filters};
 use super::{candidates, joined};
@@ -109,15 +114,21 @@ impl Ps {
         let until = filters.until()?;
         let is_older =
             |container: &Container| until.is_none_or(|until| container.created().is_some_and(|own| own < until));
+        let ancestors: Vec<Ancestor<'_>> =
+            filters.values("ancestor").map(|value| Ancestor::find(&home, value)).collect();
         all.retain(|container| {
-            (is_all || container.is_up()) && is_older(container) && wants(container, &home, filters)
+            (is_all || container.is_up())
+                && is_older(container)
+                && wants(container, &home, filters)
+                && (ancestors.is_empty() || ancestors.iter().any(|ancestor| ancestor.is_of(container)))
         });
         all.truncate(limit.unwrap_or(usize::MAX));
         let format = self.chosen();
         let sizes = self.size || format.names(".Size") || format.names("json");
         let now = Timestamp::now();
+        let images = Names::read(&home);
         let row = |container: &Container| {
-            row::row(container, &home, now, !self.no_trunc, sizes.then(|| size::of(container, &home)))
+            row::row(container, (&home, &images), now, !self.no_trunc, sizes.then(|| size::of(container, &home)))
         };
         let rows: Vec<Value> = all.iter().map(row).collect();
         pipe::print_exactly(format.lines(&rows, row::LIST, &io::stdout())?)
@@ -142,21 +153,53 @@ impl Ps {
     }
 }
 
+/// An image of which containers are looked for, and of those that are built on it.
+struct Ancestor<'a> {
+    name: &'a str,
+    layout: Option<Layout>,
+    /// How it was made; empty if there is no such image any more.
+    history: Vec<History>,
+}
+
+impl<'a> Ancestor<'a> {
+    fn find(home: &Home, name: &'a str) -> Self {
+        let layout = Layout::open(&home.images()).ok();
+        let history = layout.as_ref().map(|layout| history(layout, &format!(":{name}"))).unwrap_or_default();
+        Self { name, layout, history }
+    }
+
+    /// Whether a container is of the image, or of one whose history begins with that of the image.
+    fn is_of(&self, container: &Container) -> bool {
+        let descends = |layout: &Layout| {
+            let digest = container.annotation(annotation::DIGEST).unwrap_or_default();
+            !self.history.is_empty()
+                && history(layout, &format!("{}@{digest}", layout.path().display())).starts_with(&self.history)
+        };
+        container.is_of(self.name) || self.layout.as_ref().is_some_and(descends)
+    }
+}
+
+/// The history of the image at an address of a layout.
+fn history(layout: &Layout, address: &str) -> Vec<History> {
+    let image = || layout.image(&address.parse().ok()?, &Platform::host()).ok();
+    image().and_then(|image| image.config().history().clone()).unwrap_or_default()
+}
+
 /// Refuses values that docker refuses.
 fn check(filters: Filters<'_>) -> anyhow::Result<()> {
     let health = ["starting", "healthy", "unhealthy", "none"];
     for (key, known) in [("status", STATES.as_slice()), ("health", health.as_slice()), ("is-task", &["true", "false"])]
     {
         if let Some(value) = filters.values(key).find(|value| !known.contains(value)) {
-            bail!("invalid filter {key}={value} (expected {})", known.join(", "));
+            bail!("Invalid filter '{key}={value}' (expected {})", known.join(", "));
         }
     }
     if let Some(value) = filters.values("exited").find(|value| value.parse::<i64>().is_err()) {
-        bail!("invalid filter exited={value}: not a number");
+        bail!("Invalid filter 'exited={value}': not a number");
     }
     for key in ["expose", "publish"] {
         if let Some(value) = filters.values(key).find(|value| value.parse::<Expose>().is_err()) {
-            bail!("invalid filter {key}={value}: not a port or a range of ports");
+            bail!("Invalid filter '{key}={value}': not a port or a range of ports");
         }
     }
     Ok(())
@@ -210,7 +253,6 @@ fn wants(container: &Container, home: &Home, filters: Filters<'_>) -> bool {
             container.state() == "exited"
                 && value.parse().is_ok_and(|wanted: i64| exit.is_some_and(|own| i64::from(own) == wanted))
         })
-        && filters.any("ancestor", |value| container.is_of(value))
         && filters.any("volume", has_volume)
         && filters.any("network", is_on)
         && filters.any("publish", |value| has_port(value, true))

@@ -76,7 +76,8 @@ impl Origin {
         let layout = bundle.annotation(annotation::LAYOUT).ok_or_else(missing)?;
         let digest = bundle.annotation(annotation::DIGEST).ok_or_else(missing)?;
         let digest = image_tool::address::digest::parse(digest).map_err(|error| Error::Address(error.into()))?;
-        let reference: Option<RefName> = bundle.annotation(annotation::IMAGE).and_then(|text| text.parse().ok());
+        let name = bundle.annotation(annotation::IMAGE).and_then(|text| text.split('@').next());
+        let reference: Option<RefName> = name.and_then(|text| text.parse().ok());
         let address = Address::new(layout, reference, Some(digest)).map_err(Error::Address)?;
         let layout = Layout::of(&address)?;
         let image = layout.image(&address, &Platform::host())?;

@@ -52,12 +52,12 @@ pub(super) fn make_workdir(bundle: &Path, path: Option<&Path>, ids: Option<&Ids>
 }
 
 /// The mounts of hosts, hostname and resolv.conf: the files of the bundle at `path`, or of the container whose network is shared.
-pub(super) fn mounts(request: &Request, path: &Path) -> Result<Vec<Mount>, Error> {
+pub(super) fn mounts(request: &Request, path: &Path) -> Vec<Mount> {
     let base = request.network.shared.as_deref().unwrap_or(path);
     let mode = if request.options.readonly { "ro" } else { "rw" };
     let mount =
         |name| config::mount(Path::new("/etc").join(name), "bind", base.join(name), &["rbind", "rprivate", mode]);
-    Ok(["resolv.conf", "hostname", "hosts"].map(mount).to_vec())
+    ["resolv.conf", "hostname", "hosts"].map(mount).to_vec()
 }
 
 /// Writes hosts, hostname and resolv.conf to `folder`, unless the container shares the network of another.

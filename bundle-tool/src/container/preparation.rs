@@ -223,7 +223,7 @@ impl<'a> Preparation<'a> {
         if let Some(plan) = &self.network {
             options.links = link::variables(self.home, name.as_str(), plan);
         }
-        let mut mounts = files::mounts(request, path)?;
+        let mut mounts = files::mounts(request, path);
         if fresh.is_some() {
             files::write(request, self.hostname.as_deref(), tree.folder())?;
         }
@@ -303,8 +303,11 @@ impl<'a> Preparation<'a> {
         let mut labels = subject.runtime.labels.clone();
         labels.extend(request.labels.clone());
         let address = &request.address;
-        let image =
-            address.reference().map_or_else(|| subject.image.descriptor().digest().to_string(), ToString::to_string);
+        let image = match (address.reference(), address.digest()) {
+            (Some(reference), Some(digest)) => format!("{reference}@{digest}"),
+            (Some(reference), None) => reference.to_string(),
+            (None, _) => subject.image.descriptor().digest().to_string(),
+        };
         let layout = std::path::absolute(address.layout_path()).during("find", address.layout_path())?;
         let stop_signal = request
             .stop_signal

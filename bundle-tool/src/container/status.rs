@@ -259,7 +259,17 @@ impl Container {
             let digest = self.annotation(key).unwrap_or_default();
             hex.len() >= 4 && digest.strip_prefix("sha256:").is_some_and(|own| own.starts_with(hex))
         };
-        self.annotation(annotation::IMAGE).is_some_and(|own| name::equal(own, image))
+        let named = |own: &str| {
+            let (name, digest) = own.split_once('@').map_or((own, None), |(name, digest)| (name, Some(digest)));
+            match image.split_once('@') {
+                Some((wanted, wanted_digest)) => {
+                    let digest = digest.or(self.annotation(annotation::DIGEST));
+                    name::equal(name, wanted) && digest == Some(wanted_digest)
+                }
+                None => name::equal(name, image),
+            }
+        };
+        self.annotation(annotation::IMAGE).is_some_and(named)
             || begins(annotation::DIGEST)
             || begins(annotation::IMAGE_ID)
     }

@@ -20,6 +20,7 @@ use super::{row, volume};
 use crate::bundle::annotation;
 use crate::container::status::Container;
 use crate::container::stored;
+use crate::describe::image::Names;
 use crate::volume::{Store, Volume};
 
 /// docker's list of kinds.
@@ -214,8 +215,9 @@ impl Disk {
     /// A row for each container, without the size of its image.
     #[must_use]
     pub fn container_rows(&self, home: &Home, now: Timestamp) -> Vec<Value> {
+        let images = Names::read(home);
         let row = |(container, own): &(Container, u64)| {
-            row::row(container, home, now, true, Some(Size { own: *own, all: 0 }))
+            row::row(container, (home, &images), now, true, Some(Size { own: *own, all: 0 }))
         };
         self.containers.iter().map(row).collect()
     }

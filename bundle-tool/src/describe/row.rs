@@ -10,6 +10,7 @@ use super::mount::attached;
 use super::size::Size;
 use crate::bundle::annotation;
 use crate::container::status::Container;
+use crate::describe::image::Names;
 
 /// docker's list.
 pub const LIST: List<'static> = List {
@@ -37,7 +38,13 @@ pub const LIST: List<'static> = List {
 
 /// A container as a row, with text of an image, a bundle or a runtime as it is.
 #[must_use]
-pub fn row(container: &Container, home: &Home, now: Timestamp, truncates: bool, size: Option<Size>) -> Value {
+pub fn row(
+    container: &Container,
+    (home, images): (&Home, &Names),
+    now: Timestamp,
+    truncates: bool,
+    size: Option<Size>,
+) -> Value {
     let short = |text: &str, length: usize| if truncates { ellipsis(text, length) } else { text.to_owned() };
     let id = container.id();
     let labels = container.labels();
@@ -55,7 +62,7 @@ pub fn row(container: &Container, home: &Home, now: Timestamp, truncates: bool, 
             created.map(|time| time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()).unwrap_or_default(),
         )
         .with("ID", if truncates { id.get(..12).unwrap_or(&id) } else { &id })
-        .with("Image", container.annotation(annotation::IMAGE).unwrap_or_default())
+        .with("Image", images.of(container, truncates))
         .with("Labels", shown.join(","))
         .with("LocalVolumes", volumes.to_string())
         .with("Mounts", names.join(","))
@@ -105,11 +112,14 @@ pub fn status(container: &Container, now: Timestamp) -> String {
 /// The network of a container, by docker's name for it; absent if it shares that of another.
 #[must_use]
 pub fn network(container: &Container) -> Option<String> {
-    let plan = container.plan().map(|plan| plan.network).filter(|name| !name.is_empty());
-    plan.or_else(|| {
-        let mode = container.annotation(annotation::NETWORK_MODE).unwrap_or("none");
-        (!mode.starts_with("container:")).then(|| mode.to_owned())
-    })
+    match container.plan() {
+        // It may have been disconnected from all.
+        Some(plan) => Some(plan.network).filter(|name| !name.is_empty()),
+        None => {
+            let mode = container.annotation(annotation::NETWORK_MODE).unwrap_or("none");
+            (!mode.starts_with("container:")).then(|| mode.to_owned())
+        }
+    }
 }
 
 /// All networks of a container.

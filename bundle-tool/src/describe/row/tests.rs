@@ -30,7 +30,8 @@ fn rows(change: Json) -> Value {
     }
     let list = json!([state]).to_string();
     let all = join(folder.path(), read_list(list.as_bytes()).unwrap()).unwrap();
-    row(&all[0], &Home::from_environment(), "2026-01-01T00:00:05Z".parse().unwrap(), true, None)
+    let home = Home::from_environment();
+    row(&all[0], (&home, &Names::read(&home)), "2026-01-01T00:00:05Z".parse().unwrap(), true, None)
 }
 
 #[test]
