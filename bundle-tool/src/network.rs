@@ -121,7 +121,7 @@ pub enum Error {
     },
     /// A port leads to another container.
     #[error(
-        "port {port} is already allocated: it leads to container {container} (publish another, or run-tool delete {container})"
+        "Bind for {port} failed: port is already allocated: it leads to container {container} (publish another, or run-tool delete {container})"
     )]
     PortTaken {
         /// The address, port and protocol.
@@ -162,6 +162,7 @@ impl FromStr for Mode {
             None if text == "none" => Ok(Self::None),
             None if text == "host" => Ok(Self::Host),
             None if text == "default" => Ok(Self::Named("bridge".into())),
+            None if text == "container" => Err("invalid container format container:<name|id>".into()),
             None if is_network_name(text) => Ok(Self::Named(text.into())),
             _ => Err(format!("{text:?} is not a valid network (none, host, container:NAME or the name of a network)")),
         }

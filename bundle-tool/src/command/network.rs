@@ -13,7 +13,7 @@ use bundle_tool::network::cni::Conflist;
 use bundle_tool::network::design::{Driver, Wanted};
 use bundle_tool::network::state::Networks;
 use bundle_tool::network::subnet::Subnet;
-use bundle_tool::network::{self, Endpoint, Plan};
+use bundle_tool::network::{self, Endpoint, Mode, Plan};
 use bundle_tool::option::{boolean, environment};
 use clap::{ArgAction, Args, Subcommand};
 use image_tool::address::home::Home;
@@ -143,6 +143,12 @@ struct Create {
     /// Driver of the network: bridge, macvlan or ipvlan.
     #[arg(short, long, value_name = "DRIVER", value_parser = driver, default_value = "bridge")]
     driver: Driver,
+    /// Driver that gives addresses to containers: default is the only one.
+    #[arg(long, value_name = "DRIVER", default_value = "default", hide_default_value = true)]
+    ipam_driver: String,
+    /// Scope of the network: local is the only one.
+    #[arg(long, value_name = "SCOPE", default_value = "local", hide_default_value = true)]
+    scope: String,
     /// Let containers be attached while they run, as all networks do.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     attachable: bool,
@@ -190,6 +196,9 @@ impl Network {
             Command::Connect(connect) => connect.run(&home),
             Command::Disconnect { force: _, network, container } => {
                 let network = named(&home, &network);
+                if network == "host" {
+                    bail!("container cannot be disconnected from host network or connected to host network");
+                }
                 Ok(container::leave_network(&super::bundle(&container)?, &network)?)
             }
             Command::Prune { filter } => prune(&home, Filters::of(&filter, &["label", "label!", "until"])?),
@@ -231,10 +240,19 @@ struct Connect {
 impl Connect {
     fn run(self, home: &Home) -> anyhow::Result<()> {
         let network = named(home, &self.network);
-        if ["host", "none"].contains(&network.as_str()) {
-            bail!("{network}: a running container cannot be connected to it");
+        if ["bridge", "host", "none"].contains(&network.as_str()) && !self.alias.is_empty() {
+            bail!("{network}: network-scoped alias is supported only for containers in user defined networks");
         }
-        let links = self.link.iter().map(|link| linked(home, link)).collect::<anyhow::Result<_>>()?;
+        if network == "bridge" && (self.ip.is_some() || self.ip6.is_some()) {
+            bail!("{network}: user specified IP address is supported on user defined networks only");
+        }
+        match network.as_str() {
+            "host" => bail!("container cannot be disconnected from host network or connected to host network"),
+            "none" => bail!("{network}: a container cannot be connected to it"),
+            _ => {}
+        }
+        let mode = Mode::Named(network.clone());
+        let links = self.link.iter().map(|link| linked(home, link, &mode)).collect::<anyhow::Result<_>>()?;
         let endpoint = Endpoint {
             network,
             aliases: self.alias,
@@ -323,6 +341,12 @@ impl Create {
         }
         if !self.attachable {
             bail!("--attachable=false: containers can be attached to any network");
+        }
+        if !["", "default"].contains(&self.ipam_driver.as_str()) {
+            bail!("--ipam-driver: plugin {:?} not found, only default", self.ipam_driver);
+        }
+        if !["", "local"].contains(&self.scope.as_str()) {
+            bail!("--scope: {:?} needs a swarm, only local does not", self.scope);
         }
         let wanted = Wanted {
             name: name.clone(),

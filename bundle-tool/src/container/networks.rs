@@ -89,8 +89,13 @@ fn plan_of(endpoint: &Endpoint, id: &str) -> Plan {
 #[non_exhaustive]
 pub enum ConnectionError {
     /// The container has no network of its own.
-    #[error("{0}: has no network of its own, to which others could be added (create it with --network bridge)")]
-    NoNetworks(String),
+    #[error("{container}: {reason} (create it with --network bridge)")]
+    NoNetworks {
+        /// The name of the container.
+        container: String,
+        /// What it has instead, in docker's words.
+        reason: &'static str,
+    },
     /// The container is not on the network.
     #[error("{container}: is not on network {network}")]
     NotConnected {
@@ -111,7 +116,12 @@ pub enum ConnectionError {
 fn plan(bundle: &Bundle) -> Result<(Plan, &str), ConnectionError> {
     let plan = bundle.annotation(annotation::NETWORK).and_then(|text| serde_json::from_str(text).ok());
     let id = bundle.annotation(annotation::ID).filter(|id| is_id(id));
-    plan.zip(id).ok_or_else(|| ConnectionError::NoNetworks(bundle.name()))
+    let reason = if bundle.annotation(annotation::NETWORK_MODE) == Some("none") {
+        "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+    } else {
+        "container sharing network namespace with another container or host cannot be connected to any other network"
+    };
+    plan.zip(id).ok_or_else(|| ConnectionError::NoNetworks { container: bundle.name(), reason })
 }
 
 /// Connects a container to one more network, at once if it runs, and whenever it starts.

@@ -153,10 +153,12 @@ impl Network {
     pub fn document(&self, containers: &[Container]) -> Value {
         let subnets = self.conflist.as_ref().map(Conflist::subnets).unwrap_or_default();
         let gateways = self.gateways();
+        let part = |subnet| self.conflist.as_ref()?.part(subnet);
         let pools = subnets.iter().map(|subnet| {
             let gateway = gateways.iter().find(|gateway| subnet.contains(**gateway)).map(ToString::to_string);
             Struct::new("network.IPAMConfig")
                 .with("Subnet", subnet.to_string())
+                .unless_empty("IPRange", part(*subnet).map(|part| part.to_string()).unwrap_or_default())
                 .unless_empty("Gateway", gateway.unwrap_or_default())
         });
         let ipam = Struct::new("network.IPAM")

@@ -113,6 +113,11 @@ impl Conflist {
         Some(ip).filter(|ip| !ip.is_unspecified())
     }
 
+    /// Whether an address is in one of its subnets.
+    pub fn is_within(&self, address: IpAddr) -> bool {
+        self.subnets().iter().any(|subnet| subnet.contains(address))
+    }
+
     fn ipam(&self) -> impl Iterator<Item = &Value> {
         self.plugins.iter().filter_map(|plugin| plugin.get("ipam"))
     }
@@ -127,6 +132,22 @@ impl Conflist {
         subnets.sort_unstable();
         subnets.dedup();
         subnets
+    }
+
+    /// The part of a subnet of which containers get addresses; absent if it is all of it.
+    pub fn part(&self, subnet: Subnet) -> Option<Subnet> {
+        let sets = self.ipam().filter_map(|ipam| ipam.get("ranges")?.as_array()).flatten();
+        let own = sets.filter_map(Value::as_array).flatten().filter(|range| {
+            range.get("subnet").and_then(Value::as_str).and_then(|text| text.parse().ok()) == Some(subnet)
+        });
+        let address = |range: &Value, key: &str| range.get(key)?.as_str()?.parse::<IpAddr>().ok();
+        let (mut first, mut last) = (None, None);
+        for range in own {
+            let (start, end) = (address(range, "rangeStart")?, address(range, "rangeEnd")?);
+            first = Some(first.map_or(start, |first: IpAddr| first.min(start)));
+            last = Some(last.map_or(end, |last: IpAddr| last.max(end)));
+        }
+        Subnet::spanning(first?, last?).filter(|part| *part != subnet)
     }
 
     /// The folder in which host-local keeps the addresses of the network that are in use.

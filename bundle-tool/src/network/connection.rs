@@ -25,10 +25,13 @@ impl Networks {
         // The container may have run before and ended without its runtime calling the hook.
         self.take_down(newcomer.id)?;
         self.reap()?;
-        for (plan, _) in plans {
+        for (plan, network) in plans {
             for mapping in plan.mappings()? {
                 self.check_taken(&mapping, Some(newcomer.id))?;
-                mapping.check().map_err(Error::Port)?;
+                // The bridge may have its address only when it is up.
+                if network.binding() != Some(mapping.ip) || !network.is_within(mapping.ip) {
+                    mapping.check().map_err(Error::Port)?;
+                }
             }
         }
         let all = || -> Result<(), Error> {

@@ -296,6 +296,9 @@ impl Wanted {
         let refused = |reason: String| Err(Error::Unfit { name: self.name.clone(), reason });
         let (first, last) = subnet.hosts();
         let gateway = self.gateways.iter().find(|gateway| subnet.contains(**gateway));
+        if self.gateways.iter().filter(|gateway| subnet.contains(**gateway)).count() > 1 {
+            return refused(format!("cannot configure multiple gateways for subnet {subnet}"));
+        }
         let (mut from, mut to) = (first, last);
         if let Some(range) = self.ip_ranges.iter().find(|range| range.overlaps(subnet)) {
             let (start, end) = range.hosts();

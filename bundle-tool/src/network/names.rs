@@ -9,7 +9,8 @@ use super::record::Record;
 /// The network whose containers know each other by `--link` alone, as in docker.
 const LINKS_ONLY: &str = "bridge";
 
-/// The lines that belong into the hosts file of `own`: its own address, names for the host, and other containers of its network.
+/// The lines that belong into the hosts file of `own`: its own address, names for the host, and other containers of its network. By its names
+/// on the network a container finds itself too.
 pub(super) fn lines(own: &Record, all: &[Record]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let others = all.iter().filter(|other| other.id != own.id && own.shares_network(other));
@@ -23,24 +24,41 @@ pub(super) fn lines(own: &Record, all: &[Record]) -> Vec<String> {
         lines.extend(own.plan.gateway_names.iter().map(|name| format!("{gateway}\t{name}")));
     }
     let hostname = files::host_names(&own.hostname, &own.domain);
+    let mut known = on_network(own, own);
+    known.retain(|name| hostname.split(' ').all(|other| other != name));
+    let hostname = std::iter::once(hostname).chain(known).collect::<Vec<_>>().join(" ");
     lines.extend(own.addresses().iter().map(|address| format!("{address}\t{hostname}")));
     lines
 }
 
 /// The names by which `own` knows `other`.
-fn names<'a>(own: &'a Record, other: &'a Record) -> Vec<&'a str> {
+fn names(own: &Record, other: &Record) -> Vec<String> {
     let links = own.plan.links.iter().filter(|(container, _)| other.is(container));
-    let mut names: Vec<&str> = links.map(|(_, alias)| alias.as_str()).collect();
+    let mut names: Vec<String> = links.map(|(_, alias)| alias.clone()).collect();
     if own.plan.network != LINKS_ONLY {
-        names.push(&other.name);
-        names.extend(other.plan.names.iter().map(String::as_str));
-        names.push(&other.hostname);
+        names.extend(on_network(own, other));
     } else if !names.is_empty() {
         // Docker adds these to the name of a link.
-        names.extend([other.hostname.as_str(), other.name.as_str()]);
+        names.extend([other.hostname.clone(), other.name.clone()]);
     }
+    distinct(names)
+}
+
+/// The names of `other` on the network that `own` shares with it, if that has names: each also with the network's own behind it, as docker's
+/// resolver knows them.
+fn on_network(own: &Record, other: &Record) -> Vec<String> {
+    let network = &own.plan.network;
+    if network == LINKS_ONLY {
+        return Vec::new();
+    }
+    let given: Vec<&String> = std::iter::once(&other.name).chain(&other.plan.names).collect();
+    let short = given.iter().map(|name| (*name).clone()).chain([other.hostname.clone()]);
+    distinct(short.chain(given.iter().map(|name| format!("{name}.{network}"))).collect())
+}
+
+fn distinct(mut names: Vec<String>) -> Vec<String> {
     let mut seen = std::collections::BTreeSet::new();
-    names.retain(|name| !name.is_empty() && seen.insert(*name));
+    names.retain(|name| !name.is_empty() && seen.insert(name.clone()));
     names
 }
 
@@ -93,15 +111,22 @@ mod tests {
         db.plan.names.push("database".into());
         let app = record("app", "shop", "10.9.0.3");
         let all = [db, app.clone(), record("far", "other", "10.10.0.2")];
-        assert_eq!(lines(&app, &all), ["10.9.0.2\tdb database host-db", "10.9.0.3\thost-app"]);
+        assert_eq!(
+            lines(&app, &all),
+            ["10.9.0.2\tdb database host-db db.shop database.shop", "10.9.0.3\thost-app app app.shop"]
+        );
         let again = [record("db", "shop", "10.9.0.7"), app.clone()];
-        assert_eq!(lines(&app, &again)[0], "10.9.0.7\tdb host-db", "it came back with another address");
-        assert_eq!(lines(&app, std::slice::from_ref(&app)), ["10.9.0.3\thost-app"], "what is gone has no line");
+        assert_eq!(lines(&app, &again)[0], "10.9.0.7\tdb host-db db.shop", "it came back with another address");
+        assert_eq!(
+            lines(&app, std::slice::from_ref(&app)),
+            ["10.9.0.3\thost-app app app.shop"],
+            "what is gone has no line"
+        );
         let mut elsewhere = record("db", "shop", "10.11.0.2");
         elsewhere.network = json!({"name": "shop", "plugins": [{"type": "bridge", "bridge": "oci7"}]});
         assert_eq!(
             lines(&app, &[elsewhere, app.clone()]),
-            ["10.9.0.3\thost-app"],
+            ["10.9.0.3\thost-app app app.shop"],
             "a network of that name in another home"
         );
     }

@@ -37,6 +37,11 @@ impl Subnet {
         Some(Self { address: same_family(address, masked), bits })
     }
 
+    /// The smallest subnet with both addresses; `None` if they are of different families.
+    pub fn spanning(first: IpAddr, last: IpAddr) -> Option<Self> {
+        (0..=width(first)).rev().filter_map(|bits| Self::of(first, bits)).find(|subnet| subnet.contains(last))
+    }
+
     /// Whether it is of IPv6.
     pub fn is_ipv6(self) -> bool {
         self.address.is_ipv6()

@@ -19,13 +19,13 @@ pub enum Error {
     #[error("{0:?} is not a valid port (expected [[HOST_IP:]HOST_PORT:]CONTAINER_PORT[/tcp|udp|sctp])")]
     Publish(String),
     /// An exposed port that does not parse.
-    #[error("{0:?} is not a valid port (expected PORT[-PORT][/tcp|udp|sctp])")]
+    #[error("invalid range format for --expose: {0:?} (expected PORT[-PORT][/tcp|udp|sctp])")]
     Expose(String),
     /// The two ranges of a published port differ in length.
     #[error("{0:?}: the ranges of host and container ports differ in length")]
     Ranges(String),
     /// A program of this host, or another container, has the port.
-    #[error("port {0} is in use on this host (publish another, or -p {container} for a free one)", container = .1)]
+    #[error("listen {0}: bind: address already in use (publish another port, or -p {container} for a free one)", container = .1)]
     InUse(String, u16),
     /// No port of a range is free.
     #[error("no free port in {0} on this host")]
@@ -303,7 +303,15 @@ pub fn assign(
                 ips.iter().map(|ip| Mapping { container, protocol: each.protocol, ip: *ip, host }).collect()
             };
             let free = |mappings: &[Mapping], found: &[Mapping]| {
-                mappings.iter().try_for_each(|mapping| check(mapping, found, taken))
+                mappings.iter().try_for_each(|mapping| match check(mapping, found, taken) {
+                    // The network's own address may be there only when its bridge is.
+                    Err(Error::Bind { source, .. })
+                        if Some(mapping.ip) == default && source.kind() == io::ErrorKind::AddrNotAvailable =>
+                    {
+                        Ok(())
+                    }
+                    outcome => outcome,
+                })
             };
             let first = ips[0];
             let chosen = match &each.host {
@@ -481,7 +489,9 @@ mod tests {
         let message = outcome.unwrap_err().to_string();
         assert_eq!(
             message,
-            format!("port 127.0.0.1:{port}/tcp is in use on this host (publish another, or -p 80 for a free one)")
+            format!(
+                "listen 127.0.0.1:{port}/tcp: bind: address already in use (publish another port, or -p 80 for a free one)"
+            )
         );
     }
 

@@ -51,7 +51,7 @@ fn networks_are_files_that_can_be_edited() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         work.run(&format!("create -p 127.0.0.1:{port}:80 images:python:3.8"))
-            .fails(1, &[&format!("port 127.0.0.1:{port}/tcp is in use")]);
+            .fails(1, &[&format!("listen 127.0.0.1:{port}/tcp: bind: address already in use")]);
     }
     work.is_clean();
 }

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use bundle_tool::bundle::Bundle;
+use bundle_tool::bundle::{Bundle, annotation};
 use bundle_tool::config::Namespace;
 use bundle_tool::container::Connection;
 use bundle_tool::network::files::ExtraHost;
-use bundle_tool::network::{Choice, Endpoint, Mode, is_mac};
+use bundle_tool::network::{Choice, Endpoint, Mode, Plan, is_mac};
 use bundle_tool::option::boolean;
 use bundle_tool::option::domain::Domain;
 use bundle_tool::option::port::{Expose, Publish};
@@ -19,6 +19,9 @@ use image_tool::address::home::Home;
 use super::security::process_of;
 use super::{candidates, refuse};
 use crate::command::named;
+
+const HOST_AND_LINKS: &str =
+    "conflicting options: host type networking can't be used with links. This would result in undefined behavior";
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Network")]
@@ -133,11 +136,7 @@ impl Network {
                 "conflicting options: port exposing and the container type network mode",
             ),
             (name && matches!(uts, Namespace::Host), "--hostname", "conflicting options: hostname and the UTS mode"),
-            (
-                is_host && link,
-                "--link",
-                "conflicting options: host type networking can't be used with links. This would result in undefined behavior",
-            ),
+            (is_host && link, "--link", HOST_AND_LINKS),
             (!has_names && address, "--ip", "user specified IP address is supported on user defined networks only"),
             (
                 !has_names && alias,
@@ -152,15 +151,25 @@ impl Network {
     }
 
     pub(super) fn connection(&self, home: &Home, mode: Mode, shared: Option<PathBuf>) -> anyhow::Result<Connection> {
+        let is_link_local = |ip: &IpAddr| match ip {
+            IpAddr::V4(ip) => ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        };
+        if let Some(ip) = self.link_local_ip.iter().find(|ip| !is_link_local(ip)) {
+            return refuse("--link-local-ip", format!("invalid link-local IP address: {ip}"));
+        }
         if !self.link_local_ip.is_empty() && !matches!(mode, Mode::Named(_)) {
             return refuse("--link-local-ip", "the container has no interface of its own on a network");
         }
         if let Some(mac) = self.mac_address.as_ref().filter(|mac| !is_mac(mac)) {
             return refuse("--mac-address", format!("{mac} is not a valid mac address (such as 02:42:ac:11:00:02)"));
         }
+        if let Some(ip) = self.ip6.filter(|ip| ip.to_ipv4_mapped().is_some()) {
+            return refuse("--ip6", format!("invalid IPv6 address: {ip}"));
+        }
         let first = self.network.first().map(|choice| choice.endpoint.clone()).unwrap_or_default();
         let others = self.others(home)?;
-        let links: anyhow::Result<Vec<_>> = self.link.iter().map(|link| linked(home, link)).collect();
+        let links: anyhow::Result<Vec<_>> = self.link.iter().map(|link| linked(home, link, &mode)).collect();
         Ok(Connection {
             mode,
             shared,
@@ -213,15 +222,28 @@ fn files_of(bundle: &Bundle) -> PathBuf {
     folder.unwrap_or(bundle.path()).to_owned()
 }
 
-/// Reads `CONTAINER[:ALIAS]`: the container's name, and its name for the new container.
-pub(in crate::command) fn linked(home: &Home, text: &str) -> anyhow::Result<(String, String)> {
+/// Reads `CONTAINER[:ALIAS]`: the container's name, and its name for a container of that network. The default network has no other names, so
+/// that both must be on it. On others a link is one more name, which may wait for its container.
+pub(in crate::command) fn linked(home: &Home, text: &str, mode: &Mode) -> anyhow::Result<(String, String)> {
     let (container, alias) = text.split_once(':').unwrap_or((text, text));
     let word = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if container.is_empty() || alias.is_empty() || !alias.bytes().all(word) {
         return refuse("--link", format!("{text:?} is not CONTAINER[:ALIAS]"));
     }
-    match Bundle::find(&home.bundles(), container) {
-        Ok(bundle) => Ok((bundle.name(), alias.to_owned())),
-        Err(error) => refuse("--link", error.to_string()),
+    let has_names = matches!(mode, Mode::Named(name) if name != "bridge");
+    let bundle = match Bundle::find(&home.bundles(), container) {
+        Ok(bundle) => bundle,
+        Err(_) if has_names => return Ok((container.to_owned(), alias.to_owned())),
+        Err(error) => return refuse("--link", format!("could not get container for {container}: {error}")),
+    };
+    let networks = bundle.annotation(annotation::NETWORK_MODE);
+    if networks == Some("host") {
+        return refuse("--link", HOST_AND_LINKS);
     }
+    let plan: Option<Plan> = bundle.annotation(annotation::NETWORK).and_then(|text| serde_json::from_str(text).ok());
+    if !has_names && plan.is_some_and(|plan| plan.all().all(|own| own.network != "bridge")) {
+        let name = bundle.name();
+        return refuse("--link", format!("Cannot link to {name}, as it does not belong to the default network"));
+    }
+    Ok((bundle.name(), alias.to_owned()))
 }
