@@ -42,7 +42,7 @@ pub enum Error {
     #[error(transparent)]
     Refused(#[from] Refused),
     /// Neither the image nor the options name a program.
-    #[error("no command in the image (give one after the address)")]
+    #[error("No command specified, and none in the image (give one after its name)")]
     NoCommand,
     /// An operation that the kernel refused.
     #[error(transparent)]

@@ -25,7 +25,7 @@ pub enum Error {
         reason: String,
     },
     /// Two mounts have the same target.
-    #[error("two mounts at {0}")]
+    #[error("Duplicate mount point: {0}")]
     Duplicate(PathBuf),
     /// The source of a bind mount does not exist.
     #[error("{0}: no such file or folder on this host (-v creates folders, --mount does not)")]
@@ -138,6 +138,12 @@ pub enum Recursive {
 }
 
 impl Attachment {
+    /// Whether it is a volume without a name.
+    #[must_use]
+    pub fn is_unnamed(&self) -> bool {
+        matches!(self.source, Source::Volume { name: None, .. })
+    }
+
     /// Reads docker's `-v [SOURCE:]TARGET[:OPTIONS]`. `base` makes a relative source (`./data`) absolute.
     pub fn from_volume(text: &str, base: &std::path::Path) -> Result<Self, Error> {
         syntax::volume(text, base)

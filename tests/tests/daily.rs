@@ -245,6 +245,69 @@ fn options_that_mean_nothing_on_a_network_are_refused_as_by_docker() {
 }
 
 #[test]
+fn ps_knows_images_by_what_their_names_lead_to() {
+    let work = work();
+    work.write("image/Dockerfile", "FROM busybox\nRUN echo built >/built\n");
+    work.sh("docker build -q --network none -t bb:2 image && docker tag busybox bb:1").ok();
+    work.sh("docker create --network none --name c1 bb:1 && docker create --network none --name c2 bb:2").ok();
+    let images = "docker ps -a --format '{{.Names}} {{.Image}}'";
+    assert_eq!(work.sh(images).ok(), "c2 bb:2\nc1 bb:1\n");
+    assert_eq!(work.sh("docker ps -aq --filter ancestor=busybox | wc -l").ok(), "2\n", "and what is built on it");
+    assert_eq!(work.sh("docker ps -a --filter ancestor=bb:2 --format '{{.Names}}'").ok(), "c2\n");
+    let id = work.sh("docker inspect -f '{{.Image}}' c1").ok();
+    work.sh("docker tag bb:2 bb:1").ok();
+    assert_eq!(work.sh(images).ok(), format!("c2 bb:2\nc1 {}\n", &id[7..19]));
+    assert_eq!(work.sh("docker ps -a --no-trunc --filter name=c1 --format '{{.Image}}'").ok(), id);
+    work.sh("docker rm c1 c2").ok();
+}
+
+#[test]
+fn a_container_that_restarts_is_killed_and_one_that_is_paused_is_not_started() {
+    let work = work();
+    work.sh("docker run -d --restart always --network none --name c1 busybox false").ok();
+    work.sh("until [ \"$(docker inspect -f '{{.State.Restarting}}' c1)\" = true ]; do sleep 0.1; done; docker kill c1")
+        .ok();
+    assert_eq!(work.sh("docker inspect -f '{{.State.Status}} {{.State.Running}}' c1").ok(), "exited false\n");
+    work.sh("docker run -d --rm --network none --name c2 busybox sleep 60 && docker pause c2").ok();
+    let said = work.sh("docker start c2").fails(1);
+    assert!(
+        said.starts_with("Error response from daemon: cannot start a paused container, try unpause instead"),
+        "{said}"
+    );
+    assert_eq!(work.sh("docker unpause c2 && docker exec c2 echo in").ok(), "c2\nin\n");
+    work.sh("docker rm -f c1 c2").ok();
+}
+
+#[test]
+fn a_terminal_is_attached_to_from_a_terminal() {
+    let work = work();
+    work.sh("docker run -dt --network none --name c1 busybox sleep 60").ok();
+    assert_eq!(work.sh("docker attach c1 </dev/null").fails(1), "docker: the input device is not a TTY\n");
+    work.sh("docker rm -f c1").ok();
+}
+
+#[test]
+fn mounts_of_other_containers_yield_to_what_is_named() {
+    let work = work();
+    for name in ["c1", "c2"] {
+        work.sh(&format!("docker run --network none --name {name} -v /v busybox sh -c 'echo {name} >/v/f'")).ok();
+    }
+    let run = "docker run --rm --network none";
+    let shown = |options: &str| work.sh(&format!("{run} {options} busybox cat /v/f")).ok().to_owned();
+    assert_eq!(shown("--volumes-from c1 --volumes-from c2"), "c2\n", "the last counts");
+    assert_eq!(shown("--volumes-from c1 -v /v"), "c1\n", "a volume without a name is for an empty place");
+    work.sh("mkdir own && echo own >own/f").ok();
+    assert_eq!(shown("--volumes-from c1 -v $PWD/own:/v"), "own\n");
+    assert!(
+        work.sh(&format!("{run} -v one:/v -v two:/v busybox true")).fails(125).contains("Duplicate mount point: /v")
+    );
+    assert!(
+        work.sh(&format!("{run} --tmpfs /t:shared busybox grep ' /t ' /proc/self/mountinfo")).ok().contains(" shared:")
+    );
+    work.sh("docker rm -v c1 c2").ok();
+}
+
+#[test]
 fn changes_are_told_by_what_was_there_before() {
     let work = work();
     work.write("image/Dockerfile", "FROM busybox\nRUN mkdir /d /e && touch /d/one /d/two /e/a\n");

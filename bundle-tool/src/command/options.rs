@@ -150,6 +150,13 @@ impl Options {
         if self.files.shm_size.is_some() && options.ipc != (Ipc::Private { shm: true }) {
             notes.push("--shm-size is ignored: /dev/shm is not the container's own".into());
         }
+        notes.extend(
+            self.network
+                .dns
+                .iter()
+                .filter(|server| server.is_loopback())
+                .map(|server| format!("Localhost DNS setting (--dns={server}) may fail in containers.")),
+        );
         let attachments = self.files.attachments(home, &base)?;
         let joins = self.joins(home);
         let request = Request {

@@ -117,12 +117,12 @@ pub fn resolve(device: &Device) -> Result<Vec<(LinuxDevice, LinuxDeviceCgroup)>,
         collect(&device.host, &device.container, &device.access, &mut nodes)
             .map_err(|error| refused(error.to_string()))?;
         if nodes.is_empty() {
-            return Err(refused("no device in this folder".into()));
+            return Err(refused("not a device node, nor a folder with one".into()));
         }
         return Ok(nodes);
     }
     let node = node(&found, &device.container, &device.access);
-    node.map(|node| vec![node]).ok_or_else(|| refused("not a device (mount files and folders with -v)".into()))
+    node.map(|node| vec![node]).ok_or_else(|| refused("not a device node (mount files and folders with -v)".into()))
 }
 
 /// All devices of the host, for a privileged container.
@@ -206,7 +206,10 @@ mod tests {
         assert_eq!((node.path().as_path(), node.major(), node.minor()), (Path::new("/dev/hole"), 1, 3));
         assert_eq!((rule.major(), rule.minor(), rule.access().as_deref()), (Some(1), Some(3), Some("r")));
         let message = |text: &str| resolve(&text.parse().unwrap()).unwrap_err().to_string();
-        assert_eq!(message("/etc/passwd"), "--device: /etc/passwd: not a device (mount files and folders with -v)");
+        assert_eq!(
+            message("/etc/passwd"),
+            "--device: /etc/passwd: not a device node (mount files and folders with -v)"
+        );
         assert!(message("/dev/nonexistent").starts_with("--device: /dev/nonexistent: No such file"));
     }
 

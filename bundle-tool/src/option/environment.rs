@@ -25,7 +25,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// An option's value lacks a name.
-    #[error("{0:?} lacks a name before '='")]
+    #[error("invalid environment variable: {0:?} (no name before =)")]
     NoName(String),
     /// A variable of the caller cannot be written to config.json, which is UTF-8.
     #[error("{0}: the caller's value is not UTF-8")]

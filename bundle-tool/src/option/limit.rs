@@ -214,16 +214,19 @@ impl Limits {
         let mut memory = LinuxMemory::default();
         if let Some(limit) = limit {
             if limit < MEMORY_MINIMUM {
-                return Err(Refused::new("--memory", "the minimum is 6m"));
+                return Err(Refused::new("--memory", "Minimum memory limit allowed is 6MB"));
             }
             memory.set_limit(Some(limit));
         }
         if let Some(reservation) = reservation {
             if reservation < MEMORY_MINIMUM {
-                return Err(Refused::new("--memory-reservation", "the minimum is 6m"));
+                return Err(Refused::new("--memory-reservation", "Minimum memory reservation allowed is 6MB"));
             }
             if limit.is_some_and(|limit| reservation > limit) {
-                return Err(Refused::new("--memory-reservation", "exceeds --memory"));
+                return Err(Refused::new(
+                    "--memory-reservation",
+                    "Minimum memory limit can not be less than memory reservation limit",
+                ));
             }
             memory.set_reservation(Some(reservation));
         }
@@ -233,9 +236,10 @@ impl Limits {
                 return unified("--memory-swappiness");
             }
             let value = u64::try_from(swappiness).ok().filter(|value| *value <= 100);
-            memory.set_swappiness(Some(
-                value.ok_or_else(|| Refused::new("--memory-swappiness", "must be between 0 and 100"))?,
-            ));
+            memory.set_swappiness(Some(value.ok_or_else(|| {
+                let reason = format!("Invalid value: {swappiness}. Valid memory swappiness range is 0-100");
+                Refused::new("--memory-swappiness", reason)
+            })?));
         }
         if self.kernel_memory.is_some_and(|size| size.bytes() != 0) {
             return Err(Refused::new(
@@ -257,9 +261,13 @@ impl Limits {
         let refused = |reason: &str| Err(Refused::new("--memory-swap", reason));
         match (self.memory_swap.map(Size::bytes).filter(|bytes| *bytes != 0), limit) {
             (Some(-1), _) => Ok(host.swap.then_some(-1)),
-            (Some(_), None) => refused("needs --memory, which it includes"),
+            (Some(_), None) => {
+                refused("You should always set the Memory limit when using Memoryswap limit, which includes it")
+            }
             (Some(_), _) if !host.swap => refused("this host does not account for swap (boot with swapaccount=1)"),
-            (Some(swap), Some(limit)) if swap < limit => refused("less than --memory, which it includes"),
+            (Some(swap), Some(limit)) if swap < limit => {
+                refused("Minimum memoryswap limit should be larger than memory limit, which it includes")
+            }
             (Some(swap), Some(_)) => Ok(Some(swap)),
             // Docker's default: as much swap as memory.
             (None, Some(limit)) if host.swap => Ok(Some(limit.saturating_mul(2))),
@@ -271,8 +279,11 @@ impl Limits {
         let mut cpu = LinuxCpu::default();
         if let Some(shares) = self.cpu_shares.filter(|shares| *shares != 0) {
             // The kernel's limits, beyond which a runtime finds another value than it wrote.
-            if !(2..=262_144).contains(&shares) {
-                return Err(Refused::new("--cpu-shares", "must be between 2 and 262144"));
+            if shares < 2 {
+                return Err(Refused::new("--cpu-shares", "The minimum allowed cpu-shares is 2"));
+            }
+            if shares > 262_144 {
+                return Err(Refused::new("--cpu-shares", "The maximum allowed cpu-shares is 262144"));
             }
             cpu.set_shares(Some(shares));
         }
@@ -280,26 +291,35 @@ impl Limits {
             if self.cpu_period.is_some() || self.cpu_quota.is_some() {
                 return Err(Refused::new(
                     "--cpus",
-                    "cannot be combined with --cpu-period and --cpu-quota, which it sets",
+                    "Conflicting options: it sets what --cpu-period and --cpu-quota set",
                 ));
             }
             if cpus.quota()
                 > i64::try_from(host.processors).unwrap_or(i64::MAX).saturating_mul(Processors::PERIOD as i64)
             {
-                return Err(Refused::new("--cpus", format!("this host has {} CPUs", host.processors)));
+                return Err(Refused::new(
+                    "--cpus",
+                    format!(
+                        "Range of CPUs is from 0.01 to {0}.00, as there are only {0} CPUs available",
+                        host.processors
+                    ),
+                ));
             }
             cpu.set_period(Some(Processors::PERIOD));
             cpu.set_quota(Some(cpus.quota()));
         }
         if let Some(period) = self.cpu_period.filter(|period| *period != 0) {
             if !(1_000..=1_000_000).contains(&period) {
-                return Err(Refused::new("--cpu-period", "must be between 1000 and 1000000 microseconds"));
+                return Err(Refused::new(
+                    "--cpu-period",
+                    "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+                ));
             }
             cpu.set_period(Some(period));
         }
         if let Some(quota) = self.cpu_quota.filter(|quota| *quota != 0) {
             if quota != -1 && quota < 1_000 {
-                return Err(Refused::new("--cpu-quota", "must be at least 1000 microseconds"));
+                return Err(Refused::new("--cpu-quota", "CPU cfs quota can not be less than 1ms (i.e. 1000)"));
             }
             cpu.set_quota(Some(quota));
         }
@@ -325,7 +345,7 @@ impl Limits {
         let mut block = LinuxBlockIo::default();
         let weight = |option: &'static str, weight: u64| match u16::try_from(weight) {
             Ok(weight @ 10..=1000) => Ok(weight),
-            _ => Err(Refused::new(option, "a weight must be between 10 and 1000")),
+            _ => Err(Refused::new(option, "Range of blkio weight is from 10 to 1000")),
         };
         if let Some(value) = self.blkio_weight.filter(|value| *value != 0) {
             if !host.weights {
@@ -357,10 +377,13 @@ impl Limits {
 /// Refuses CPUs or memory nodes that this host has not.
 fn check_online(option: &'static str, wanted: Option<&CpuSet>, file: &str) -> Result<(), Refused> {
     let Some(wanted) = wanted else { return Ok(()) };
+    let what = if option == "--cpuset-cpus" { "CPUs" } else { "memory nodes" };
     let online: Option<CpuSet> = fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
     match online {
         Some(online) if !wanted.is_within(&online) => {
-            Err(Refused::new(option, format!("{} is not available, {} is", wanted.as_str(), online.as_str())))
+            let (wanted, online) = (wanted.as_str(), online.as_str());
+            let reason = format!("Requested {what} are not available - requested {wanted}, available: {online}");
+            Err(Refused::new(option, reason))
         }
         _ => Ok(()),
     }
@@ -414,11 +437,17 @@ mod tests {
         assert_eq!(Limits::default().resources(&V1).unwrap().memory(), &None);
     }
 
+    fn refused<const N: usize>(cases: [(Limits, Host, &str); N]) {
+        for (limits, host, message) in cases {
+            assert_eq!(limits.resources(&host).unwrap_err().to_string(), message);
+        }
+    }
+
     #[test]
-    fn what_cannot_be_limited_is_refused_by_name() {
+    fn memory_that_cannot_be_limited_is_refused_by_name() {
         let none = Limits::default;
-        let cases = [
-            (Limits { memory: Some(size("1m")), ..none() }, V1, "--memory: the minimum is 6m"),
+        refused([
+            (Limits { memory: Some(size("1m")), ..none() }, V1, "--memory: Minimum memory limit allowed is 6MB"),
             (
                 Limits { memory: Some(size("8m")), ..none() },
                 Host { allowed: false, ..V1 },
@@ -427,52 +456,72 @@ mod tests {
             (
                 Limits { memory_swap: Some(size("1g")), ..none() },
                 V1,
-                "--memory-swap: needs --memory, which it includes",
+                "--memory-swap: You should always set the Memory limit when using Memoryswap limit, which includes it",
             ),
             (
                 Limits { memory: Some(size("1g")), memory_swap: Some(size("1m")), ..none() },
                 V1,
-                "--memory-swap: less than --memory, which it includes",
+                "--memory-swap: Minimum memoryswap limit should be larger than memory limit, which it includes",
             ),
             (
                 Limits { memory: Some(size("8m")), memory_reservation: Some(size("9m")), ..none() },
                 V1,
-                "--memory-reservation: exceeds --memory",
+                "--memory-reservation: Minimum memory limit can not be less than memory reservation limit",
             ),
             (
                 Limits { memory_swappiness: Some(5), ..none() },
                 V2,
                 "--memory-swappiness: this host has cgroup v2, which has no such limit",
             ),
-            (Limits { memory_reservation: Some(size("1m")), ..none() }, V1, "--memory-reservation: the minimum is 6m"),
-            (Limits { memory_swappiness: Some(101), ..none() }, V1, "--memory-swappiness: must be between 0 and 100"),
+            (
+                Limits { memory_reservation: Some(size("1m")), ..none() },
+                V1,
+                "--memory-reservation: Minimum memory reservation allowed is 6MB",
+            ),
+            (
+                Limits { memory_swappiness: Some(101), ..none() },
+                V1,
+                "--memory-swappiness: Invalid value: 101. Valid memory swappiness range is 0-100",
+            ),
             (
                 Limits { oom_kill_disable: true, ..none() },
                 V2,
                 "--oom-kill-disable: this host has cgroup v2, which has no such limit",
             ),
-            (Limits { cpus: "5".parse().ok(), ..none() }, V1, "--cpus: this host has 4 CPUs"),
-            (Limits { cpu_shares: Some(1), ..none() }, V1, "--cpu-shares: must be between 2 and 262144"),
+        ]);
+    }
+
+    #[test]
+    fn what_else_cannot_be_limited_is_refused_by_name() {
+        let none = Limits::default;
+        refused([
+            (
+                Limits { cpus: "5".parse().ok(), ..none() },
+                V1,
+                "--cpus: Range of CPUs is from 0.01 to 4.00, as there are only 4 CPUs available",
+            ),
+            (Limits { cpu_shares: Some(1), ..none() }, V1, "--cpu-shares: The minimum allowed cpu-shares is 2"),
             (
                 Limits { cpus: "1".parse().ok(), cpu_quota: Some(5000), ..none() },
                 V1,
-                "--cpus: cannot be combined with --cpu-period and --cpu-quota, which it sets",
+                "--cpus: Conflicting options: it sets what --cpu-period and --cpu-quota set",
             ),
             (
                 Limits { cpu_period: Some(1), ..none() },
                 V1,
-                "--cpu-period: must be between 1000 and 1000000 microseconds",
+                "--cpu-period: CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
             ),
-            (Limits { blkio_weight: Some(5), ..none() }, V2, "--blkio-weight: a weight must be between 10 and 1000"),
+            (
+                Limits { blkio_weight: Some(5), ..none() },
+                V2,
+                "--blkio-weight: Range of blkio weight is from 10 to 1000",
+            ),
             (
                 Limits { device_read_bps: vec!["/dev/null:1m".parse().unwrap()], ..none() },
                 V1,
                 "--device-read-bps: /dev/null is not a block device",
             ),
-        ];
-        for (limits, host, message) in cases {
-            assert_eq!(limits.resources(&host).unwrap_err().to_string(), message);
-        }
+        ]);
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub fn settings(
             .iter()
             .chain(common)
             .find(|(known, _)| known == key)
-            .ok_or_else(|| refused(format!("{key}: not an option of the log driver {name}")))?;
+            .ok_or_else(|| refused(format!("unknown log opt '{key}' for {name} log driver")))?;
         check(value).map_err(|reason| refused(format!("{key}={value}: {reason}")))?;
     }
     if options.contains_key("max-buffer-size") && options.get("mode").is_none_or(|mode| mode != "non-blocking") {
@@ -96,15 +96,15 @@ mod tests {
         assert_eq!(read(Some("local"), &[("max-file", "2")]), local);
         for (driver, key, value, reason) in [
             ("fluentd", "a", "b", "--log-driver: \"fluentd\" is not supported"),
-            ("json-file", "nosuch", "1", "--log-opt: nosuch: not an option of the log driver json-file"),
+            ("json-file", "nosuch", "1", "--log-opt: unknown log opt 'nosuch' for json-file log driver"),
             ("json-file", "max-size", "abc", "--log-opt: max-size=abc: not a valid size"),
             ("json-file", "max-file", "0", "--log-opt: max-file=0: not a number of files"),
-            ("journald", "max-file", "1", "--log-opt: max-file: not an option of the log driver journald"),
+            ("journald", "max-file", "1", "--log-opt: unknown log opt 'max-file' for journald log driver"),
             ("journald", "tag", "{{.ID}}", "--log-opt: tag={{.ID}}: templates are not supported"),
             ("json-file", "mode", "x", "--log-opt: mode=x: not blocking or non-blocking"),
             ("json-file", "max-buffer-size", "1m", "--log-opt: max-buffer-size option is only supported"),
-            ("none", "mode", "blocking", "--log-opt: mode: not an option of the log driver none"),
-            ("none", "max-file", "1", "--log-opt: max-file: not an option of the log driver none"),
+            ("none", "mode", "blocking", "--log-opt: unknown log opt 'mode' for none log driver"),
+            ("none", "max-file", "1", "--log-opt: unknown log opt 'max-file' for none log driver"),
         ] {
             let message = read(Some(driver), &[(key, value)]).unwrap_err();
             assert!(message.starts_with(reason), "{message}");

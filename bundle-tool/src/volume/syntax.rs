@@ -264,6 +264,9 @@ pub(super) fn tmpfs(text: &str) -> Result<Attachment, Error> {
                 options.retain(|known| known.strip_prefix("no").unwrap_or(known) != positive);
                 options.push(option.to_owned());
             }
+            None if ["private", "shared", "slave"].contains(&option.strip_prefix('r').unwrap_or(option)) => {
+                options.push(option.to_owned());
+            }
             None => return Err(wrong(text, format!("{option:?} is not a valid option for a tmpfs"))),
         }
     }

@@ -4,6 +4,8 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueHint};
+use image_tool::program::caller::caller;
+use image_tool::program::dockers::daemon;
 use image_tool::program::say;
 use registry_tool::client::Registry;
 use registry_tool::place::credentials::{Credentials, Kept, credential_host};
@@ -85,6 +87,10 @@ impl Login {
 fn refused(host: &str, error: registry_tool::client::ClientError) -> anyhow::Error {
     use registry_tool::client::ClientError;
     match error {
+        ClientError::Denied { host, .. } if caller().is_some() => {
+            let said = format!("login attempt to https://{host}/v2/ failed with status: 401 Unauthorized");
+            anyhow::anyhow!(daemon(&said))
+        }
         ClientError::Denied { reason, .. } => anyhow::anyhow!("login {host}: {reason} (wrong username or password)"),
         other => anyhow::Error::new(other).context(format!("login {host}")),
     }

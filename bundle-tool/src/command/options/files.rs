@@ -124,12 +124,19 @@ impl Files {
             all.retain(|known| known.target != attachment.target || !matches!(known.source, Source::Tmpfs { .. }));
             all.push(attachment);
         }
+        // Of two containers with a mount at one place the last counts.
+        let mut shared: Vec<Attachment> = Vec::new();
         for text in &self.volumes_from {
             for attachment in volumes_of(home, text)? {
-                // What is asked for here takes precedence.
-                if all.iter().all(|known: &Attachment| known.target != attachment.target) {
-                    all.push(attachment);
-                }
+                shared.retain(|known| known.target != attachment.target);
+                shared.push(attachment);
+            }
+        }
+        // A volume without a name is for a place where nothing else is mounted. Other mounts take precedence over those of containers.
+        let (unnamed, mut all): (Vec<_>, Vec<_>) = all.into_iter().partition(Attachment::is_unnamed);
+        for attachment in shared.into_iter().chain(unnamed) {
+            if all.iter().all(|known: &Attachment| known.target != attachment.target) {
+                all.push(attachment);
             }
         }
         Ok(all)

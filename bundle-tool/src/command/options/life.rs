@@ -93,6 +93,12 @@ impl Life {
 
 /// A restart policy; `None` for none.
 pub(crate) fn restart_policy(policy: &str) -> anyhow::Result<Option<String>> {
+    if policy.split_once(':').is_some_and(|(_, count)| count.starts_with('-')) {
+        return refuse("--restart", "maximum retry count cannot be negative");
+    }
+    if let Some((name @ ("always" | "unless-stopped" | "no"), _)) = policy.split_once(':') {
+        return refuse("--restart", format!("maximum retry count cannot be used with restart policy '{name}'"));
+    }
     let known = match policy.split_once(':') {
         Some(("on-failure", count)) => count.parse::<u32>().is_ok(),
         Some(_) => false,

@@ -30,7 +30,7 @@ pub(crate) struct Resources {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", value_parser = boolean::parse, action = ArgAction::Set)]
     pub(super) oom_kill_disable: bool,
     /// Tune the host's OOM preferences, between -1000 and 1000.
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i32).range(-1000..=1000))]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = oom_score)]
     pub(super) oom_score_adj: Option<i32>,
     /// Number of CPUs, such as 1.5 or 1/2.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
@@ -83,6 +83,14 @@ pub(crate) struct Resources {
     /// Parent cgroup for the container, a path or a systemd slice.
     #[arg(long, value_name = "CGROUP", allow_hyphen_values = true)]
     pub(super) cgroup_parent: Option<String>,
+}
+
+/// Reads a preference of the OOM killer.
+fn oom_score(text: &str) -> Result<i32, String> {
+    let number: i32 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    let known = -1000..=1000;
+    let reason = || format!("Invalid value {number}, range for oom score adj is [-1000, 1000].");
+    known.contains(&number).then_some(number).ok_or_else(reason)
 }
 
 impl Resources {
