@@ -265,6 +265,7 @@ pub(crate) fn status(error: &anyhow::Error) -> u8 {
     }
     let refused = error.chain().any(|cause| {
         cause.is::<Refused>()
+            || matches!(cause.downcast_ref(), Some(bundle_tool::volume::Error::Syntax { .. }))
             || matches!(
                 cause.downcast_ref::<container::Error>(),
                 Some(

@@ -308,6 +308,25 @@ fn mounts_of_other_containers_yield_to_what_is_named() {
 }
 
 #[test]
+fn the_tools_are_found_beside_the_command() {
+    let work = work();
+    work.sh("mkdir bin && for each in docker bundle-tool image-tool run-tool; do ln -s $(command -v $each) bin/; done")
+        .ok();
+    let said =
+        work.sh("env -i PATH=/usr/bin:/bin OCI_HOME=$OCI_HOME $PWD/bin/docker images --format '{{.Repository}}'").ok();
+    assert!(said.contains("busybox"), "{said}");
+}
+
+#[test]
+fn a_volume_that_docker_cannot_read_has_its_status() {
+    let work = work();
+    for (volume, reason) in [(":/v", "empty section between colons"), ("", "invalid empty volume spec")] {
+        let said = work.sh(&format!("docker create --network none -v '{volume}' busybox")).fails(125);
+        assert!(said.contains(reason), "{said}");
+    }
+}
+
+#[test]
 fn changes_are_told_by_what_was_there_before() {
     let work = work();
     work.write("image/Dockerfile", "FROM busybox\nRUN mkdir /d /e && touch /d/one /d/two /e/a\n");

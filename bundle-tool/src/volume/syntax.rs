@@ -32,6 +32,9 @@ fn bind(path: PathBuf, create: bool) -> Bind {
 
 /// Parses `[SOURCE:]TARGET[:OPTIONS]`.
 pub(super) fn volume(text: &str, base: &Path) -> Result<Attachment, Error> {
+    if text.is_empty() {
+        return Err(wrong(text, "invalid empty volume spec"));
+    }
     let parts: Vec<&str> = text.split(':').collect();
     let (source, path, options) = match parts.as_slice() {
         [path] => (None, *path, ""),
@@ -43,7 +46,7 @@ pub(super) fn volume(text: &str, base: &Path) -> Result<Attachment, Error> {
     let target = target(text, path)?;
     let mut source = match source {
         None => Source::Volume { name: None, copy: true, subpath: None, labels: Vec::new(), options: Vec::new() },
-        Some("") => return Err(wrong(text, "missing source before the colon")),
+        Some("") => return Err(wrong(text, "empty section between colons")),
         Some(path) if path.starts_with('/') => Source::Bind(bind(path.into(), true)),
         Some(path) if path == "." || path == ".." || path.starts_with("./") || path.starts_with("../") => {
             Source::Bind(bind(base.join(path), true))

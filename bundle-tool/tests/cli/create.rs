@@ -96,7 +96,7 @@ fn what_is_wrong_is_told_in_one_line_and_nothing_is_left() {
         ("-w relative images:python:3.8", 125, &["--workdir: \"relative\""]),
         ("-v /anonymous -w /etc/passwd/x images:python:3.8", 1, &["working directory /etc/passwd/x"]),
         ("--env-file nosuch images:python:3.8", 1, &["--env-file: read nosuch"]),
-        ("-e =x images:python:3.8", 1, &["\"=x\" lacks a name"]),
+        ("-e =x images:python:3.8", 1, &["invalid environment variable: \"=x\""]),
         ("-m 1m images:python:3.8", 125, &["Minimum memory limit allowed is 6MB"]),
         ("--cpus 100000 images:python:3.8", 125, &["--cpus: this host has"]),
         ("--sysctl kernel.panic=1 images:python:3.8", 125, &["--sysctl: kernel.panic"]),

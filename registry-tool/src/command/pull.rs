@@ -9,6 +9,7 @@ use image_tool::layer::{limit, mount};
 use image_tool::layout::Layout;
 use image_tool::layout::journal;
 use image_tool::layout::platform::Platform;
+use image_tool::program::caller::caller;
 use image_tool::program::limits::Limits;
 use image_tool::program::pipe::print_line;
 use registry_tool::place::policy::Policy;
@@ -109,7 +110,10 @@ impl Pull {
         display.say(&format!("Digest: {}", pulled.digest));
         let status = if pulled.is_newer { "Downloaded newer image" } else { "Image is up to date" };
         display.say(&format!("Status: {status} for {}", self.reference.familiar()));
-        display.say(&pulled.name.to_string());
+        // docker run says no more of what it pulls.
+        if caller().is_none_or(|caller| caller == "docker pull") {
+            display.say(&pulled.name.to_string());
+        }
         if let Ok(layout) = Layout::of(&pulled.address) {
             journal::record_name(&layout, "pull", &self.reference.familiar());
         }
