@@ -8,9 +8,10 @@
 //! - `fsconfig(2)` truncates strings at 255 bytes, so longer paths are named by descriptor as well.
 //! - In a user namespace overlayfs keeps its marks in `user.overlay.*` (`userxattr`, Linux 5.11).
 //!
-//! `user` looks up names in the /etc/passwd of such a tree. This room knows no other.
+//! `user` looks up names in the /etc/passwd of such a tree, `namespace` hides mounts from others. This room knows no other.
 
 pub mod mapping;
+mod namespace;
 pub mod user;
 
 use std::fs;
@@ -19,6 +20,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
+pub use self::namespace::{own_namespace, private_namespace};
 use image_tool::error::{During as _, Io};
 use image_tool::layer::mount;
 pub use image_tool::layer::mount::is_mounted;
@@ -381,49 +383,6 @@ pub fn unmount(target: &Path, lazily: bool) -> Result<bool, Error> {
         Errno::PERM => Error::NotPermitted,
         errno => refused("unmount", target, errno),
     })
-}
-
-/// Moves the calling thread, and the processes that it starts, to a new mount namespace.
-///
-/// Mounts made there vanish with the last process in it, so a crash leaves none behind. Threads that run already are not moved.
-pub fn private_namespace() -> Result<(), Error> {
-    use rustix::mount::{MountPropagationFlags, mount_change};
-    #[expect(
-        deprecated,
-        reason = "the unsafe variant guards against unsharing the descriptor table, which these flags do not"
-    )]
-    rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS | rustix::thread::UnshareFlags::FS).map_err(
-        |errno| match errno {
-            Errno::PERM => Error::NotPermitted,
-            errno => Error::Namespace(errno.into()),
-        },
-    )?;
-    // Mounts made here must not propagate to the namespace that we left.
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .map_err(|errno| Error::Namespace(errno.into()))
-}
-
-/// Moves the calling thread to a new mount namespace in which it may mount: where it may not already, in a user namespace of its own, in
-/// which its files are its own as before.
-pub fn own_namespace() -> Result<(), Error> {
-    match private_namespace() {
-        Err(Error::NotPermitted) => {}
-        other => return other,
-    }
-    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    #[expect(deprecated, reason = "as in private_namespace")]
-    let unshared = rustix::thread::unshare(rustix::thread::UnshareFlags::NEWUSER);
-    unshared.map_err(|errno| Error::Namespace(errno.into()))?;
-    // user_namespaces(7): who has no privilege outside maps no other id than its own, and no group before setgroups(2) is given up.
-    let maps = [
-        ("setgroups", "deny".to_owned()),
-        ("uid_map", format!("{user} {user} 1")),
-        ("gid_map", format!("{group} {group} 1")),
-    ];
-    for (name, text) in maps {
-        fs::write(Path::new("/proc/self").join(name), text).map_err(Error::Namespace)?;
-    }
-    private_namespace()
 }
 
 /// Whether the caller is root of the host, who can make network interfaces, control groups and mounts that all see.
