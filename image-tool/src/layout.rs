@@ -16,7 +16,7 @@ pub mod attestation;
 mod blob;
 mod error;
 mod image;
-mod index;
+pub mod index;
 pub mod journal;
 mod lock;
 pub mod platform;

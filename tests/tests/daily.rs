@@ -327,6 +327,28 @@ fn a_volume_that_docker_cannot_read_has_its_status() {
 }
 
 #[test]
+fn an_image_that_is_pulled_by_its_digest_has_a_repository() {
+    let registry = Registry::images();
+    let work = Workdir::with_mirror(&registry.address());
+    let name = format!("{}/library/busybox", registry.address());
+    let digest =
+        work.sh(&format!("docker pull -q {name}:latest >&2; docker images --digests --format '{{{{.Digest}}}}'")).ok();
+    let pinned = format!("{name}@{}", digest.trim());
+    work.sh(&format!("docker rmi {name}:latest && docker pull -q {pinned}")).ok();
+    let shown = work
+        .sh("docker image prune -f >/dev/null; docker images --digests --format '{{.Repository}} {{.Tag}} {{.Digest}}'")
+        .ok();
+    assert_eq!(shown, format!("{name} <none> {digest}"), "it is not dangling");
+    assert_eq!(work.sh(&format!("docker images -q {name} | wc -l; docker images -q -f dangling=true")).ok(), "1\n");
+    assert_eq!(work.sh(&format!("docker inspect -f '{{{{.RepoDigests}}}}' {pinned}")).ok(), format!("[{pinned}]\n"));
+    work.sh(&format!("docker create --network none --name c1 {pinned} true")).ok();
+    let images = work.sh("docker inspect -f '{{.Config.Image}}' c1; docker ps -a --format '{{.Image}}'").ok();
+    assert_eq!(images, format!("{pinned}\n{name}\n"));
+    assert_eq!(work.sh(&format!("docker ps -aq --filter ancestor={pinned} | wc -l; docker rm c1 >&2")).ok(), "1\n");
+    assert_eq!(work.sh(&format!("docker rmi {pinned} >&2; docker images -aq")).ok(), "");
+}
+
+#[test]
 fn changes_are_told_by_what_was_there_before() {
     let work = work();
     work.write("image/Dockerfile", "FROM busybox\nRUN mkdir /d /e && touch /d/one /d/two /e/a\n");

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use anyhow::Result;
 use clap::{Args, ValueHint};
 use image_tool::address::Address;
-use image_tool::layout::Layout;
+use image_tool::layout::{Layout, index};
 use image_tool::program::pipe;
 use image_tool::show::format::{self, Format};
 use image_tool::show::moment;
@@ -193,9 +193,14 @@ impl List {
 
     fn wants(&self, row: &Row) -> bool {
         let reference = row.reference.as_deref();
+        let pulled = index::pulled(&row.descriptor).map(|(name, _)| name);
+        // A name that was pulled with a digest has no tag.
+        let was_pulled =
+            |wanted: &str| pulled.is_some_and(|name| name::split_tag(wanted).1.is_none() && is_like(wanted, name));
         let named = match self.operand.address.as_ref().map(|address| (address.reference(), address.digest())) {
             None => true,
             Some((_, Some(digest))) => row.descriptor.digest() == digest,
+            Some((Some(wanted), None)) if reference.is_none() => was_pulled(wanted.as_str()),
             Some((Some(wanted), None)) => reference.is_some_and(|reference| {
                 let any_tag = name::split_tag(wanted.as_str()).1.is_none();
                 name::equal(reference, wanted.as_str())
@@ -209,12 +214,14 @@ impl List {
             Filter::Reference(pattern) => Some(pattern),
             _ => None,
         });
-        let is_like = |pattern: &String| reference.is_some_and(|reference| is_like(pattern, reference));
+        let is_like =
+            |pattern: &String| reference.map_or_else(|| was_pulled(pattern), |reference| is_like(pattern, reference));
         let fits = patterns.clone().next().is_none() || patterns.any(is_like);
         named
             && fits
             && self.filter.iter().all(|filter| match filter {
-                Filter::Dangling(wanted) => reference.is_none() == *wanted,
+                // One that was pulled by its digest has a repository.
+                Filter::Dangling(wanted) => (reference.is_none() && pulled.is_none()) == *wanted,
                 Filter::Label { key, value, negated } => row.summary.as_ref().is_some_and(|summary| {
                     let is_it = |(known, text): &(String, String)| {
                         known == key && value.as_ref().is_none_or(|value| value == text)
@@ -235,7 +242,10 @@ impl List {
                 let (repository, tag) = name::familiar(reference);
                 (repository, tag.to_owned())
             }
-            None => (none(), none()),
+            None => match index::pulled(&row.descriptor) {
+                Some((name, _)) => (name::familiar(name).0, none()),
+                None => (none(), none()),
+            },
         };
         let summary = row.summary.as_ref();
         let known = |text: Option<String>| text.unwrap_or_else(|| "N/A".into());

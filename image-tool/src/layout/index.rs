@@ -14,6 +14,16 @@ pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The maximum size of an `index.json`.
 pub(super) const LIMIT: u64 = 16 << 20;
 
+/// The annotation of an entry without a ref that says by which name, with a digest, it was pulled. It is containerd's.
+pub const PULLED: &str = "io.containerd.image.name";
+
+/// The name and the digest by which an image without a ref was pulled.
+#[must_use]
+pub fn pulled(descriptor: &Descriptor) -> Option<(&str, &str)> {
+    let pulled = descriptor.annotations().as_ref()?.get(PULLED)?.split_once('@');
+    pulled.filter(|_| ref_name(descriptor).is_none())
+}
+
 /// An `index.json` in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Index {

@@ -6,7 +6,7 @@ use super::summary::Summary;
 use super::template::{Struct, Value};
 use crate::address::{Address, name};
 use crate::layout::platform::Platform;
-use crate::layout::{self, Layout};
+use crate::layout::{self, Layout, index};
 
 /// The document of `docker image inspect`.
 ///
@@ -23,13 +23,20 @@ pub fn image(address: &Address, platform: Option<&Platform>) -> Result<Value, la
     let config: Json = serde_json::from_slice(image.config_bytes()).unwrap_or_default();
     let (mut tags, mut digests) = (Vec::new(), Vec::new());
     for (reference, entry) in layout.index()?.entries()? {
-        if let Some(reference) = reference.filter(|_| entry.digest() == descriptor.digest()) {
-            let (repository, tag) = name::familiar(&reference);
-            tags.push(format!("{repository}:{tag}"));
-            let digest = format!("{repository}@{}", descriptor.digest());
-            if !digests.contains(&digest) {
-                digests.push(digest);
+        if entry.digest() != descriptor.digest() {
+            continue;
+        }
+        let digest = match (&reference, index::pulled(&entry)) {
+            (Some(reference), _) => {
+                let (repository, tag) = name::familiar(reference);
+                tags.push(format!("{repository}:{tag}"));
+                format!("{repository}@{}", descriptor.digest())
             }
+            (None, Some((name, digest))) => format!("{}@{digest}", name::familiar(name).0),
+            (None, None) => continue,
+        };
+        if !digests.contains(&digest) {
+            digests.push(digest);
         }
     }
     let text = |key: &str| config[key].as_str().unwrap_or_default();

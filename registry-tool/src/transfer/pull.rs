@@ -9,6 +9,7 @@ use image_tool::address::digest::{self, Digest};
 use image_tool::address::{Address, RefName};
 use image_tool::layer::limit::{Limits, TooManyLayers};
 use image_tool::layer::stack::Store;
+use image_tool::layout::index::PULLED;
 use image_tool::layout::{self, Layout, Writer};
 use oci_spec::image::Descriptor;
 use thiserror::Error;
@@ -149,7 +150,7 @@ pub async fn pull(order: &Order<'_>, round: Round<'_>) -> Result<Pulled, PullErr
         if is_newer {
             let writer = target.writer()?;
             fetch(order, Arc::new(registry), &writer, &plan).await?;
-            publish(&writer, &plan, target.reference.as_ref()).map_err(everywhere)?;
+            publish(&writer, &plan, order.name, target.reference.as_ref()).map_err(everywhere)?;
         } else if let (Some(store), Some(layout)) = (&order.store, &target.existing) {
             keep(order.jobs, store, layout, &plan).await.map_err(everywhere)?;
         }
@@ -306,7 +307,7 @@ async fn keep(jobs: usize, store: &Store, layout: &Layout, plan: &Plan) -> Resul
 }
 
 /// Writes the manifests, then points the name to the image.
-fn publish(writer: &Writer, plan: &Plan, reference: Option<&RefName>) -> Result<(), layout::Error> {
+fn publish(writer: &Writer, plan: &Plan, name: &ImageName, reference: Option<&RefName>) -> Result<(), layout::Error> {
     use std::io::Write as _;
     for document in &plan.documents {
         if writer.layout().read(&document.descriptor, document.descriptor.size()).is_ok() {
@@ -320,7 +321,11 @@ fn publish(writer: &Writer, plan: &Plan, reference: Option<&RefName>) -> Result<
     match reference {
         Some(reference) => writer.publish(reference, image.clone()),
         None => writer.layout().update_index(|index| {
-            index.add(image);
+            let mut image = image.clone();
+            let mut annotations = image.annotations().clone().unwrap_or_default();
+            annotations.insert(PULLED.to_owned(), name.to_string());
+            image.set_annotations(Some(annotations));
+            index.add(&image);
             Ok(())
         }),
     }
