@@ -164,18 +164,6 @@ impl<'a> Preparation<'a> {
             return Ok(());
         }
         self.notes.extend(self.discarded_ports());
-        let own = [
-            ("--ip", connection.ip.is_some()),
-            ("--ip6", connection.ip6.is_some()),
-            ("--mac-address", connection.mac.is_some()),
-            ("--network-alias", !connection.aliases.is_empty()),
-            ("--link", !connection.links.is_empty()),
-        ];
-        if let Some((option, _)) = own.into_iter().find(|(_, given)| *given) {
-            return Err(
-                Refused::new(option, "needs a network of the container's own (such as --network bridge)").into()
-            );
-        }
         self.ports = port::summary(&[], &expose);
         Ok(())
     }

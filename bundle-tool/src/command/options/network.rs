@@ -23,6 +23,8 @@ use crate::command::named;
 const HOST_AND_LINKS: &str =
     "conflicting options: host type networking can't be used with links. This would result in undefined behavior";
 
+const NO_NETWORK: &str = "needs a network of the container's own (such as --network bridge)";
+
 #[derive(clap::Args)]
 #[command(next_help_heading = "Network")]
 pub(super) struct Network {
@@ -104,6 +106,7 @@ impl Network {
         let has_names = matches!(mode, Mode::Named(name) if name != "bridge");
         let name = self.hostname.is_some();
         let link = !self.link.is_empty();
+        let mac = self.mac_address.is_some() || first.mac.is_some();
         let address = self.ip.is_some() || self.ip6.is_some() || first.ip.is_some() || first.ip6.is_some();
         let alias = !self.network_alias.is_empty() || !first.aliases.is_empty();
         let dns = !self.dns.is_empty() || !self.dns_search.is_empty() || !self.dns_option.is_empty();
@@ -120,11 +123,7 @@ impl Network {
                 "--add-host",
                 "conflicting options: custom host-to-IP mapping and the network mode",
             ),
-            (
-                (joins || is_host) && (self.mac_address.is_some() || first.mac.is_some()),
-                "--mac-address",
-                "conflicting options: mac-address and the network mode",
-            ),
+            ((joins || is_host) && mac, "--mac-address", "conflicting options: mac-address and the network mode"),
             (
                 joins && (self.publish_all || !self.publish.is_empty()),
                 "--publish",
@@ -143,6 +142,8 @@ impl Network {
                 "--network-alias",
                 "network-scoped alias is supported only for containers in user defined networks",
             ),
+            (*mode == Mode::None && link, "--link", NO_NETWORK),
+            (*mode == Mode::None && mac, "--mac-address", NO_NETWORK),
         ];
         match table.into_iter().find(|(conflicts, ..)| *conflicts) {
             Some((_, option, reason)) => refuse(option, reason),
