@@ -238,6 +238,31 @@ docker rm -f data app db other near gone >/dev/null
 }
 
 #[test]
+fn names_have_the_networks_own_behind_them_and_lead_to_oneself_too() {
+    let work = Workdir::new();
+    let script = r#"
+docker network create shop >/dev/null
+docker run -d --name a1 --network shop --network-alias store --link late:later bb sleep 600 >/dev/null
+docker run -d --name b1 --network shop bb sleep 600 >/dev/null
+says other "$(reaches b1 a1) $(reaches b1 a1.shop) $(reaches b1 store.shop) $(reaches a1 later)"
+says own "$(reaches a1 a1) $(reaches a1 a1.shop) $(reaches a1 store)"
+docker run -d --name late --network shop bb sleep 600 >/dev/null
+says late "$(reaches a1 later)"
+docker run -d --name d1 bb sleep 600 >/dev/null
+says default "$(reaches d1 d1) $(docker run --link a1 bb true 2>&1 | grep -c 'does not belong to the default network')"
+docker run -d --name h1 --network host bb sleep 600 >/dev/null
+says host "$(docker run --link h1 bb true 2>&1 | grep -c "host type networking can't be used with links")"
+docker network create --subnet 10.97.0.0/24 --gateway 10.97.0.1 -o com.docker.network.bridge.host_binding_ipv4=10.97.0.1 bound >/dev/null
+docker run -d --name p1 --network bound -p 8000:80 bb sh -c "$serve" >/dev/null
+says bound "$(ask 10.97.0.1 8000) $(ask 10.99.0.1 8000)"
+docker rm -f a1 b1 late d1 h1 p1 >/dev/null
+"#;
+    let expected =
+        "other: yes yes yes no\nown: yes yes yes\nlate: yes\ndefault: no 1\nhost: 1\nbound: served nothing\n";
+    assert_eq!(on_a_host(&work, script).ok(), expected);
+}
+
+#[test]
 fn a_network_is_known_by_the_id_that_docker_prints() {
     let work = Workdir::new();
     let script = r#"

@@ -34,6 +34,15 @@ fn networks_are_files_that_can_be_edited() {
     work.run(&format!("network create --bridge {bridge} other")).fails(1, &["other: ", "an interface of that name"]);
     work.run("network create --opt com.docker.network.bridge.enable_icc=x other").fails(1, &["enable_icc"]);
     work.run("network create --driver macvlan other").fails(1, &["parent is missing"]);
+    work.run("network create --subnet 10.98.0.0/24 --gateway 10.98.0.1 --gateway 10.98.0.2 other")
+        .fails(1, &["cannot configure multiple gateways for subnet 10.98.0.0/24"]);
+    work.run("network create --ipam-driver x other").fails(1, &["--ipam-driver: plugin \"x\" not found"]);
+    work.run("network create --scope swarm other").fails(1, &["--scope: \"swarm\" needs a swarm"]);
+    work.run("network create --ipam-driver default --scope local --subnet 10.98.0.0/16 --ip-range 10.98.5.0/24 part")
+        .ok();
+    let document: Value = serde_json::from_str(work.run_with("network inspect part", b"[]").ok()).unwrap();
+    assert_eq!(document[0]["IPAM"]["Config"][0]["IPRange"], "10.98.5.0/24");
+    work.run("network rm part").ok();
     work.run("network create --driver overlay other").fails(2, &["bridge, macvlan, ipvlan"]);
     work.run("network create --ipv6 --subnet fd77:5::/64 --label a=b -o com.docker.network.driver.mtu=1400 six").ok();
     let six = read("six");
