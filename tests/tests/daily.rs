@@ -119,6 +119,40 @@ fn a_commit_takes_dockers_options_and_instructions() {
 }
 
 #[test]
+fn a_commit_has_what_the_container_was_given() {
+    let work = work();
+    work.write(
+        "Dockerfile",
+        "FROM busybox\nENV A=image B=image\nENTRYPOINT [\"env\"]\nCMD [\"image\"]\nLABEL l=image\nONBUILD RUN true\n",
+    );
+    work.sh("docker build -q -t own .").ok();
+    let options = "--entrypoint sh -e A=own -w /tmp -u 1 -l m=own --expose 7 -v /anonymous -v named:/named --stop-signal INT --health-cmd check";
+    work.sh(&format!("docker create --network none --name c1 {options} own -c 'echo $A $B'; docker commit c1 made"))
+        .ok();
+    let format = "{{.Config.Env}} {{.Config.Entrypoint}} {{.Config.Cmd}} {{.Config.WorkingDir}} {{.Config.User}} {{.Config.Labels}} \
+                  {{.Config.ExposedPorts}} {{.Config.Volumes}} {{.Config.StopSignal}} {{.Config.Healthcheck.Test}} {{.Config.OnBuild}} \
+                  [{{.Config.Hostname}}]";
+    assert_eq!(
+        work.sh(&format!("docker inspect -f '{format}' made")).ok(),
+        "[A=own PATH=/bin B=image] [sh] [-c echo $A $B] /tmp 1 map[l:image m:own] map[7/tcp:{}] map[/anonymous:{}] INT [CMD-SHELL check] \
+         [RUN true] []\n"
+    );
+    assert_eq!(work.sh("docker run --rm --network none made").ok(), "own image\n");
+    // What is changed by instructions counts more; an entrypoint is without the command that was for another.
+    for (changes, words) in [
+        ("-c 'CMD [\"x\"]' -c 'ENV A=new'", "[sh] [x] new"),
+        ("-c 'ENTRYPOINT [\"y\"]'", "[y] [] own"),
+        ("-c 'ENTRYPOINT [\"y\"]' -c 'CMD [\"z\"]'", "[y] [z] own"),
+    ] {
+        let format = "{{.Config.Entrypoint}} {{.Config.Cmd}} {{index .Config.Env 0}}";
+        let seen =
+            work.sh(&format!("docker commit {changes} c1 made >/dev/null && docker inspect -f '{format}' made")).ok();
+        assert_eq!(seen.replace("A=", ""), format!("{words}\n"), "{changes}");
+    }
+    work.sh("docker rm -v c1 && docker volume rm named").ok();
+}
+
+#[test]
 fn what_is_done_to_a_container_is_an_event() {
     let work = work();
     work.sh("docker create --network none --name c1 busybox true").ok();

@@ -12,7 +12,8 @@ use super::{About as _, candidates};
 
 /// Make a new image of a container's changes and print its address.
 ///
-/// The container's changes become a new top layer on the image that it was made from.
+/// The container's changes become a new top layer on the image that it was made from. The command, the variables and all else that the
+/// container was given in place of the image's own become the new image's, as with docker.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
   bundle-tool commit web images:web

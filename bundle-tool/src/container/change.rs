@@ -24,7 +24,7 @@ use image_tool::layout::{self, Image, Layout, journal};
 use rustix::fs::FileType;
 
 use super::lower::{self, Lower};
-use super::{layers, mount_point, quota, userns};
+use super::{layers, mount_point, quota, settings, userns};
 use crate::bundle::annotation;
 use crate::bundle::{self, Bundle};
 use crate::option::Refused;
@@ -198,6 +198,13 @@ pub struct Commit {
     pub change: Option<Change>,
 }
 
+/// What the container was given in place of what its image has; absent for a bundle that another tool made.
+fn given(bundle: &Bundle) -> Option<Change> {
+    let settings = serde_json::from_str(bundle.annotation(annotation::SETTINGS)?).ok()?;
+    let labels = bundle.annotation(annotation::LABELS).and_then(|json| serde_json::from_str(json).ok());
+    Some(settings::change(&settings, labels.unwrap_or_default()))
+}
+
 /// Adds the changes as a layer to the bundle's image, publishes the new image at `address` and returns its address.
 pub fn commit(bundle: &Bundle, address: &Address, commit: &Commit) -> Result<Address, Error> {
     let origin = Origin::of(bundle)?;
@@ -222,7 +229,14 @@ pub fn commit(bundle: &Bundle, address: &Address, commit: &Commit) -> Result<Add
     let mut descriptor = append::append(&origin.image, &writer, &layer, &history)?;
     // The author is that of the image too.
     let author = commit.author.clone().map(|author| Change { author: Some(author), ..Change::default() });
-    if let Some(change) = author.into_iter().chain(commit.change.clone()).reduce(Change::and) {
+    let mut change = commit.change.clone();
+    // As in a Dockerfile, the command belongs to the entrypoint before.
+    if let Some(Change { entrypoint: Some(entrypoint), cmd: cmd @ None, .. }) = &mut change
+        && !entrypoint.is_empty()
+    {
+        *cmd = Some(Vec::new());
+    }
+    if let Some(change) = given(bundle).into_iter().chain(author).chain(change).reduce(Change::and) {
         descriptor = edit::configure(&target.image_of(&descriptor)?, &writer, (&change, &Note::default()), None)?;
     }
     let digest = descriptor.digest().clone();

@@ -1,5 +1,8 @@
-//! docker's `Config` of a new container, which `inspect` shows: what options and image come to together.
+//! docker's `Config` of a new container, which `inspect` shows and `commit` gives to an image: what options and image come to together.
 
+use std::collections::BTreeMap;
+
+use image_tool::edit::{Change, Field};
 use serde_json::{Map, Value, json};
 
 use super::request::Request;
@@ -55,6 +58,29 @@ pub(super) fn settings(
         _ => false,
     };
     Value::Object(all.into_iter().filter(|(_, value)| !is_empty(value)).collect())
+}
+
+/// What a commit makes of an image's config: it has what the container had. The names of its host are none of an image.
+pub(super) fn change(settings: &Value, labels: BTreeMap<String, String>) -> Change {
+    let text = |field: &str| settings[field].as_str().map(str::to_owned);
+    let list = |field: &str| -> Vec<String> {
+        settings[field].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let names = |field: &str| settings[field].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+    Change {
+        clear: vec![Field::Env, Field::Labels, Field::ExposedPorts, Field::Volumes],
+        env: list("Env"),
+        cmd: Some(list("Cmd")),
+        entrypoint: Some(list("Entrypoint")),
+        user: text("User"),
+        workdir: text("WorkingDir"),
+        labels: labels.into_iter().collect(),
+        expose: names("ExposedPorts"),
+        volumes: names("Volumes"),
+        stop_signal: text("StopSignal"),
+        healthcheck: Some(settings["Healthcheck"].clone()).filter(|check| !check.is_null()),
+        ..Change::default()
+    }
 }
 
 /// The variables of options, then those of the image that options do not set, as docker orders them.
