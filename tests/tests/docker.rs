@@ -95,6 +95,44 @@ fn images_are_tagged_committed_described_and_removed() {
 }
 
 #[test]
+fn an_image_whose_name_goes_to_another_stays() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    work.sh("docker create --network none --name box busybox true && docker export -o box.tar box").ok();
+    work.sh("docker tag busybox x && docker save -o x.tar x && docker rmi x").ok();
+    for (number, moves) in [
+        "docker build -q -t x - <Dockerfile",
+        "docker tag busybox x",
+        "docker commit box x",
+        "docker import box.tar x",
+        "docker load -i x.tar",
+        "docker tag x busybox && docker rmi x && docker pull -q busybox",
+    ]
+    .iter()
+    .enumerate()
+    {
+        work.write("Dockerfile", &format!("FROM busybox\nENV NUMBER={number}\nRUN echo {number} >/number\n"));
+        let first = work.sh("docker build -q --network none -t x - <Dockerfile").ok();
+        work.write("Dockerfile", "FROM busybox\nRUN echo another >/number\n");
+        work.sh(moves).ok();
+        let first = first.trim();
+        assert_eq!(
+            work.sh(&format!("docker run --rm --network none {first} cat /number")).ok(),
+            format!("{number}\n"),
+            "{moves}"
+        );
+        assert_eq!(work.sh("docker images --no-trunc -qf dangling=true").ok(), format!("{first}\n"), "{moves}");
+        let pruned = work.sh("docker image prune -f").ok();
+        assert!(pruned.contains(&format!("deleted: {first}")), "{moves}: {pruned}");
+        work.sh("docker rmi -f x").ok();
+    }
+    // The tools themselves drop it, and an image that has the name already is not another.
+    work.sh("docker tag busybox x && docker tag busybox x && build-tool build -q -t :x - <Dockerfile && image-tool tag :busybox :x").ok();
+    assert_eq!(work.sh("docker images -qf dangling=true").ok(), "");
+    work.sh("docker rm box").ok();
+}
+
+#[test]
 fn an_image_is_pushed_and_pulled_again() {
     let images = Registry::images();
     let registry = Registry::empty();

@@ -128,7 +128,7 @@ impl Exporter<'_> {
 
     /// Writes the image into a layout, under a name if it has one there.
     fn store(&self, layout: &Layout, reference: Option<&RefName>, outcome: &mut Outcome) -> Result<Descriptor, Error> {
-        let writer = layout.writer()?;
+        let writer = layout.writer()?.keeping_former(caller().is_some());
         let (descriptor, config) = document::write(self.session, self.finished, self.form, &writer)?;
         match reference {
             Some(reference) => {

@@ -192,6 +192,11 @@ fn keep_platforms(address: &Address, before: &Descriptor) -> Result<(), Error> {
         let writer = layout.writer()?;
         let index = edit::index::create(&layout, &writer, &[before.clone(), after])?;
         writer.publish(reference, index)?;
+        // As docker's user pulls, it is left without a name. Now it has one.
+        layout.update_index(|index| {
+            index.remove_unnamed(before.digest());
+            Ok(())
+        })?;
     }
     Ok(())
 }

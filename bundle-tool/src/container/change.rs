@@ -21,6 +21,7 @@ use image_tool::layer::whiteout::{self, Whiteout};
 use image_tool::layer::{self, Compression};
 use image_tool::layout::platform::Platform;
 use image_tool::layout::{self, Image, Layout, journal};
+use image_tool::program::caller::caller;
 use rustix::fs::FileType;
 
 use super::lower::{self, Lower};
@@ -209,7 +210,7 @@ fn given(bundle: &Bundle) -> Option<Change> {
 pub fn commit(bundle: &Bundle, address: &Address, commit: &Commit) -> Result<Address, Error> {
     let origin = Origin::of(bundle)?;
     let target = Layout::create(&address.layout_path())?;
-    let writer = target.writer()?;
+    let writer = target.writer()?.keeping_former(caller().is_some());
     // The blobs of the image are linked or copied if the layout lacks them.
     for (descriptor, _) in origin.image.layers() {
         writer.take(&origin.layout, descriptor)?;

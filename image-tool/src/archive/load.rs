@@ -71,7 +71,7 @@ pub fn load<R: Read>(input: R, writer: &Writer, limits: Limits) -> Result<(Vec<L
     writer.layout().update_index(|index| {
         for Loaded { name, descriptor } in &loaded {
             match name {
-                Some(name) => index.set(name, descriptor),
+                Some(name) => writer.name(index, name, descriptor),
                 None => index.add(descriptor),
             }
         }

@@ -57,7 +57,7 @@ impl Import {
         }
         let epoch = source_date_epoch()?;
         let (tar, from) = input(&self.tar, "name a file")?;
-        let writer = Layout::create(&self.new.layout_path())?.writer()?;
+        let writer = Layout::create(&self.new.layout_path())?.writer()?.keeping_former(caller().is_some());
         let fields = Change::from(self.fields).and(Change { platform: self.platform, ..Change::default() });
         let change = self.change.into_iter().fold(fields, Change::and);
         // docker names where the archive comes from, which its client reads for it.

@@ -11,6 +11,7 @@ use image_tool::program::{pipe, say};
 
 use super::operand::LayoutOperand;
 use image_tool::program::archive::input;
+use image_tool::program::caller::caller;
 use image_tool::program::limits::Limits;
 
 /// Load images from an archive and print their addresses.
@@ -61,7 +62,7 @@ impl Load {
 
     fn load(&self, input: impl io::Read, from: &str) -> Result<Vec<Loaded>> {
         let layout = Layout::create(&self.layout.path())?;
-        let writer = layout.writer()?;
+        let writer = layout.writer()?.keeping_former(caller().is_some());
         let (loaded, _) = load(input, &writer, self.limits.get()).with_context(|| from.to_owned())?;
         for Loaded { descriptor, .. } in &loaded {
             journal::record_image(&layout, "load", descriptor, None);

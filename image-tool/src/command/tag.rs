@@ -3,6 +3,7 @@ use clap::Args;
 use image_tool::address::Address;
 use image_tool::layout::Layout;
 use image_tool::layout::journal;
+use image_tool::program::caller::caller;
 use image_tool::program::pipe;
 
 use super::operand::{Operand, named, new_name};
@@ -31,7 +32,7 @@ impl Tag {
             let source = Layout::of(&address)?;
             let descriptor = source.resolve(&address)?;
             let target = Layout::create(&self.new.layout_path())?;
-            let writer = target.writer()?;
+            let writer = target.writer()?.keeping_former(caller().is_some());
             for blob in source.reach(std::slice::from_ref(&descriptor))?.values() {
                 writer.take(&source, blob)?;
             }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use oci_spec::image::{Descriptor, MediaType};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 
-use super::{Error, Layout};
+use super::{Error, Index, Layout};
 use crate::address::RefName;
 use crate::address::digest::{self, Digest, Hasher};
 use crate::beneath::page::Buffer;
@@ -30,18 +30,26 @@ pub struct Writer {
     layout: Layout,
     /// Whether a blob's name is on disk once it is committed, as its bytes are.
     flushes_names: bool,
+    /// Whether an image that loses its only ref stays in the index.
+    keeps_former: bool,
     _lock: Arc<OwnedFd>,
 }
 
 impl Writer {
     pub(super) fn new(layout: Layout, lock: OwnedFd) -> Self {
-        Self { layout, flushes_names: true, _lock: Arc::new(lock) }
+        Self { layout, flushes_names: true, keeps_former: false, _lock: Arc::new(lock) }
     }
 
     /// A writer for a cache, which looks whether a blob is there: after a crash of the machine, blobs may be missing, but none is wrong.
     #[must_use]
     pub fn for_cache(self) -> Self {
         Self { flushes_names: false, ..self }
+    }
+
+    /// A writer for people who name images as with docker, where an image that loses its only ref to another stays until it is removed.
+    #[must_use]
+    pub fn keeping_former(self, keeps_former: bool) -> Self {
+        Self { keeps_former, ..self }
     }
 
     /// The layout.
@@ -169,9 +177,18 @@ impl Writer {
     /// [`Error::Io`], [`Error::Malformed`] if `index.json` is not an index.
     pub fn publish(&self, reference: &RefName, descriptor: Descriptor) -> Result<(), Error> {
         self.layout.update_index(|index| {
-            index.set(reference, &descriptor);
+            self.name(index, reference, &descriptor);
             Ok(())
         })
+    }
+
+    /// Gives a ref to an image in an index that is being changed.
+    pub fn name(&self, index: &mut Index, reference: &RefName, descriptor: &Descriptor) {
+        if self.keeps_former {
+            index.take_over(reference, descriptor);
+        } else {
+            index.set(reference, descriptor);
+        }
     }
 
     fn hasher(&self, expected: &Descriptor) -> Result<Hasher, Error> {

@@ -108,6 +108,15 @@ impl Index {
         self.manifests.insert(position, value);
     }
 
+    /// As [`Self::set`], but an image that has lost its only ref by it stays without one: somebody may have noted its ID.
+    pub fn take_over(&mut self, reference: &RefName, descriptor: &Descriptor) {
+        let former = self.position(reference).map(|position| self.manifests[position].clone());
+        self.set(reference, descriptor);
+        if let Some(former) = former.and_then(|former| serde_json::from_value(former).ok()) {
+            self.add(&former);
+        }
+    }
+
     /// Adds an entry without a ref, unless the image has an entry.
     pub fn add(&mut self, descriptor: &Descriptor) {
         let digest = descriptor.digest().to_string();

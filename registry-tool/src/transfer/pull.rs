@@ -11,6 +11,7 @@ use image_tool::layer::limit::{Limits, TooManyLayers};
 use image_tool::layer::stack::Store;
 use image_tool::layout::index::PULLED;
 use image_tool::layout::{self, Layout, Writer};
+use image_tool::program::caller::caller;
 use oci_spec::image::Descriptor;
 use thiserror::Error;
 
@@ -251,7 +252,7 @@ impl Target {
             Some(layout) => layout.clone(),
             None => Layout::create(&self.address.layout_path()).map_err(everywhere)?,
         };
-        layout.writer().map_err(everywhere)
+        Ok(layout.writer().map_err(everywhere)?.keeping_former(caller().is_some()))
     }
 }
 
