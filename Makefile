@@ -7,7 +7,7 @@ BUILT = target/release
 BUILDING = gcc libc6-dev libseccomp-dev pkg-config
 RUNNING = containernetworking-plugins iproute2 iptables
 IMAGES = busybox-static ca-certificates curl docker-registry mmdebstrap python3-pip skopeo umoci
-TESTING = attr bsdutils buildah chromium-headless-shell containerd criu crun dbus-daemon docker.io e2fsprogs fish g++ git gnupg mandoc nftables openssh-client openssl passt \
+TESTING = attr bsdutils buildah chromium-headless-shell containerd criu crun dbus-daemon docker-clean docker.io e2fsprogs fish g++ git gnupg mandoc nftables openssh-client openssl packer passt \
 	podman procps python3-venv runc runsc strace systemd uidmap util-linux zsh
 LINTING = git shellcheck
 

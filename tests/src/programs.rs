@@ -7,8 +7,9 @@ use std::process::Command;
 use crate::{Workdir, repository};
 
 /// The programs of PyPI, each in its version.
-const PYTHON: [&str; 14] = [
+const PYTHON: [&str; 15] = [
     "ansible-core==2.19.14",
+    "ansible-runner==2.4.3",
     "boutiques==0.5.33",
     "cibuildwheel==4.3.5",
     "cwltool==3.3.20260925135507",

@@ -1,4 +1,4 @@
-//! Real programs that drive the docker command, at their work: their own versions from PyPI, unmodified.
+//! Real programs that drive the docker command, at their work: their own versions from PyPI, npm and Debian, unmodified.
 
 use tests::{Registry, Workdir, programs};
 
@@ -351,6 +351,96 @@ fn ansible_manages_a_container() {
     let said = work.sh("ansible-playbook -i hosts play.yml").ok();
     assert!(said.contains("ok=8 ") && said.contains("failed=0 "), "{said}");
     assert_eq!(work.sh("cat fetched; docker rm -f managed").ok(), "content\nmanaged\n");
+}
+
+#[test]
+fn ansible_runner_works_in_containers() {
+    let registry = Registry::images();
+    let work = with_images(&registry, &["python:3.8"]);
+    work.write(
+        "job.py",
+        r#"
+import os
+from ansible_runner import run_command
+box = dict(process_isolation=True, process_isolation_executable="docker", container_image="python:3.8", container_options=["--network", "none"], quiet=True)
+def run(text, *words, **more):
+    return run_command("sh", ["-c", text, *words], **box, **more)
+assert run("echo out; echo err >&2; exit 4", runner_mode="subprocess") == ("out\n", "err\n", 4)
+open("file", "w").write("content\n")
+said, _, code = run('cat "$0"; echo $A; id -u; pwd; ls /host', os.path.abspath("file"), envvars={"A": "b c"}, host_cwd=os.getcwd(),
+                    container_volume_mounts=[os.getcwd() + ":/host:ro"])
+assert said.split() == ["content", "b", "c", "0", os.getcwd(), "file", "job.py"] and code == 0, said
+# It kills the container itself when the time is over.
+assert run("sleep 60", timeout=3)[2] == 254
+print("done")
+"#,
+    );
+    assert_eq!(work.sh("timeout 60 python job.py").ok(), "done\n");
+    assert_eq!(work.sh("docker ps -aq").ok(), "");
+}
+
+#[test]
+fn packer_makes_images_of_containers() {
+    let registry = Registry::images();
+    let work = with_images(&registry, &["python:3.8"]);
+    work.write("files/f", "uploaded\n");
+    let builder = |name: &str, way: &str| {
+        format!(
+            r#"{{"type": "docker", "name": "{name}", "image": "python:3.8", "pull": false, {way},
+"run_command": ["-d", "-i", "-t", "--network=none", "-e", "B=run", "--entrypoint=/bin/sh", "--", "{{{{.Image}}}}"]}}"#
+        )
+    };
+    let [layered, flat] = [
+        builder("layered", r#""commit": true, "changes": ["ENV A=\"b c\"", "WORKDIR /opt"]"#),
+        builder("flat", r#""export_path": "flat.tar""#),
+    ];
+    let rest = r#""provisioners": [{"type": "shell", "inline": ["echo provided >/provided"]},
+{"type": "file", "source": "files/", "destination": "/files"},
+{"type": "file", "source": "/provided", "destination": "back-{{build_name}}", "direction": "download"}],
+"post-processors": [[{"type": "docker-tag", "repository": "packed", "tag": "1", "only": ["layered"]}, {"type": "docker-save", "path": "saved.tar", "only": ["layered"]}],
+[{"type": "docker-import", "repository": "flat", "tag": "2", "only": ["flat"], "changes": ["CMD [\"cat\", \"/provided\"]"]}]]"#;
+    work.write("packer.json", &format!("{{\"builders\": [{layered}, {flat}], {rest}}}\n"));
+    let said = work.sh("CHECKPOINT_DISABLE=1 timeout 100 packer build -color=false packer.json").ok();
+    assert!(said.contains("Imported Docker image: packed:1"), "{said}");
+    assert_eq!(work.sh("cat back-layered back-flat").ok(), "provided\nprovided\n");
+    work.sh("docker rmi packed:1 && docker load -i saved.tar").ok();
+    // What the container was started with is the image's too.
+    let run = "docker run --rm --network none packed:1 -c 'cat /provided /files/f; pwd; echo $A $B'";
+    assert_eq!(work.sh(run).ok(), "provided\nuploaded\n/opt\nb c run\n");
+    assert_eq!(work.sh("docker run --rm --network none flat:2").ok(), "provided\n");
+    assert_eq!(work.sh("docker ps -aq").ok(), "");
+}
+
+#[test]
+fn docker_clean_removes_what_nobody_needs() {
+    let registry = Registry::images();
+    let work = with_images(&registry, &["busybox"]);
+    work.sh("docker run -d --network none --name live -v used:/data busybox sleep 600").ok();
+    work.sh("docker run --network none --name dead -v /anonymous busybox true; docker create --name made busybox true; docker volume create lonely").ok();
+    for number in ["1", "2"] {
+        work.write("Dockerfile", &format!("FROM busybox\nENV NUMBER={number}\n"));
+        work.sh("docker build -q -t one:1 .").ok();
+    }
+    for (kind, lines) in [
+        ("containers", ["\"true\"/[] NAME: \"/made\"", "\"true\"/[] NAME: \"/dead\"", "containers cleaned: 2"]),
+        (
+            "images",
+            ["DELETED: REPOSITORY/TAG: [] IMAGE ID: ", "Images cleaned: 1", "You've cleared approximately MB: "],
+        ),
+        (
+            "volumes",
+            ["DELETED DRIVER: \"local\" NAME: lonely", "DELETED DRIVER: \"local\" NAME: ", "Volumes cleaned: 2"],
+        ),
+        ("stop", ["STOPPED: ID: ", "\"sleep\"/[\"600\"] NAME: \"/live\"", "Containers stopped: 1"]),
+    ] {
+        let said = work.sh(&format!("docker-clean --{kind} --log")).ok();
+        assert!(lines.iter().all(|line| said.contains(line)), "{kind}: {said}");
+    }
+    assert_eq!(
+        work.sh("docker ps -a --format '{{.Names}}'; docker volume ls -q; docker images -aq | wc -l").ok(),
+        "live\nused\n2\n"
+    );
+    work.sh("docker rm -f live && docker volume rm used").ok();
 }
 
 #[test]
