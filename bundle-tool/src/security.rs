@@ -8,6 +8,7 @@ pub mod seccomp;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use crate::option::Refused;
 use crate::option::boolean;
@@ -138,7 +139,9 @@ fn loaded(profile: &str) -> bool {
 
 /// Docker's profile, if it is loaded on this host.
 fn default_profile() -> Option<String> {
-    (apparmor_enabled() && loaded("docker-default")).then(|| "docker-default".to_owned())
+    const NAME: &str = "docker-default";
+    static LOADED: LazyLock<bool> = LazyLock::new(|| apparmor_enabled() && loaded(NAME));
+    LOADED.then(|| NAME.to_owned())
 }
 
 fn apparmor(profile: &str) -> Result<Option<String>, Refused> {

@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use oci_spec::runtime::{
     LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPidsBuilder, LinuxResources, LinuxThrottleDevice,
@@ -111,8 +112,13 @@ pub struct Host {
 }
 
 impl Host {
-    /// Reads them from /sys/fs/cgroup.
+    /// Reads them from /sys/fs/cgroup, once.
     pub fn detect() -> Self {
+        static HOST: LazyLock<Host> = LazyLock::new(Host::read);
+        *HOST
+    }
+
+    fn read() -> Self {
         let root = Path::new("/sys/fs/cgroup");
         let unified = root.join("cgroup.controllers").exists();
         Self {

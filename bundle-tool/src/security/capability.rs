@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 /// An unknown capability.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -131,12 +132,15 @@ pub fn resolve(
 
 /// The bounding set of this process, which no container that is started from here can exceed.
 pub fn held() -> BTreeSet<&'static str> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapBnd:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(u64::MAX);
+    static MASK: LazyLock<u64> = LazyLock::new(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("CapBnd:"))
+            .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+            .unwrap_or(u64::MAX)
+    });
+    let mask = *MASK;
     ALL.into_iter().enumerate().filter(|(number, _)| mask >> number & 1 == 1).map(|(_, name)| name).collect()
 }
 

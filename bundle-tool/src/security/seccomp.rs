@@ -162,28 +162,27 @@ impl Profile {
 
 /// Merges rules that differ only in their names: a filter of fewer rules is compiled faster.
 fn merge(rules: Vec<LinuxSyscall>) -> Vec<LinuxSyscall> {
-    let mut merged: Vec<LinuxSyscall> = Vec::new();
+    let mut merged: Vec<(LinuxSyscall, Vec<String>)> = Vec::new();
     for rule in rules {
-        let like = merged.iter_mut().find(|known| {
+        let like = merged.iter_mut().find(|(known, _)| {
             rule.args().is_none()
                 && known.args().is_none()
                 && known.action() == rule.action()
                 && known.errno_ret() == rule.errno_ret()
         });
+        let names = rule.names().clone();
         match like {
-            Some(known) => {
-                let mut names = known.names().clone();
-                names.extend(rule.names().iter().cloned());
-                known.set_names(names);
-            }
-            None => merged.push(rule),
+            Some((_, known)) => known.extend(names),
+            None => merged.push((rule, names)),
         }
     }
-    for rule in &mut merged {
-        let names: BTreeSet<String> = rule.names().iter().cloned().collect();
-        rule.set_names(names.into_iter().collect());
-    }
-    merged
+    let with_names = |(mut rule, mut names): (LinuxSyscall, Vec<String>)| {
+        names.sort_unstable();
+        names.dedup();
+        rule.set_names(names);
+        rule
+    };
+    merged.into_iter().map(with_names).collect()
 }
 
 impl Rule {

@@ -34,9 +34,11 @@ impl Owners {
     /// everybody else owns all files.
     #[must_use]
     pub fn here() -> Self {
-        let map = fs::read_to_string("/proc/self/uid_map").ok().and_then(|text| IdMap::parse(&text));
-        let several = map.is_none_or(|map| map.0.iter().map(|range| u64::from(range.count)).sum::<u64>() > 1);
-        if rustix::process::geteuid().is_root() && several { Self::Kept } else { Self::Caller }
+        static SEVERAL: LazyLock<bool> = LazyLock::new(|| {
+            let map = fs::read_to_string("/proc/self/uid_map").ok().and_then(|text| IdMap::parse(&text));
+            map.is_none_or(|map| map.0.iter().map(|range| u64::from(range.count)).sum::<u64>() > 1)
+        });
+        if rustix::process::geteuid().is_root() && *SEVERAL { Self::Kept } else { Self::Caller }
     }
 
     /// The owner on disk for an owner in a layer; `None` if it is the caller.
