@@ -159,6 +159,12 @@ impl Overlay {
         mounted.map_err(|errno| self.reason(target, errno))
     }
 
+    /// Makes a mount of the stack, which takes two directories at least, that is nowhere: it lasts as long as the descriptor, or what was
+    /// opened by it.
+    pub fn detached(&self) -> Result<OwnedFd, Error> {
+        Stack::open(self)?.detached().map_err(|errno| self.reason(Path::new("an overlay"), errno))
+    }
+
     fn reason(&self, target: &Path, errno: Errno) -> Error {
         match errno {
             Errno::NODEV => Error::NoOverlay,
@@ -176,9 +182,7 @@ impl Overlay {
         let make = || {
             private_namespace()?;
             layers.iter().try_for_each(|layer| mapping.cover(layer))?;
-            let stack = Stack::open(self)?;
-            let made = stack.create(By::Descriptor).or_else(|_| stack.create(By::Name));
-            made.map_err(|errno| match self.reason(target, errno) {
+            Stack::open(self)?.detached().map_err(|errno| match self.reason(target, errno) {
                 Error::Unsuitable { .. } => Error::NotMapped(errno.into()),
                 other => other,
             })
@@ -243,7 +247,11 @@ impl<'a> Stack<'a> {
         attach(&self.create(by)?, target)
     }
 
-    /// Makes a mount of it that is nowhere yet.
+    /// Makes a mount of it that is nowhere yet, since Linux 6.8.
+    fn detached(&self) -> Result<OwnedFd, Errno> {
+        self.create(By::Descriptor).or_else(|_| self.create(By::Name))
+    }
+
     fn create(&self, by: By) -> Result<OwnedFd, Errno> {
         use rustix::mount::{
             fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,

@@ -2,18 +2,16 @@
 
 use std::env;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use bundle_tool::rootfs;
+use bundle_tool::rootfs::{self, Overlay};
 use image_tool::error::{During, Io};
-use rustix::fs::{Access, MemfdFlags, SealFlags};
+use rustix::fs::{Access, Mode, OFlags};
 use rustix::process::{Pid, Signal};
 
 use super::error::Error;
@@ -24,22 +22,26 @@ use crate::stage::base::sibling;
 /// run-tool's name.
 const OURS: &str = "run-tool";
 
+/// The variable by which run-tool knows that its program lies on such an overlay as [`Program::seal`] makes.
+const SEALED: (&str, &str) = ("_RUN_TOOL_SEALED", "overlay");
+
 /// The runtime's program.
 ///
 /// A container must not be able to write to the runtime's binary (CVE-2019-5736). So run-tool executes itself again from a place that
-/// cannot be written to, unless it was started from one: a sealed memfd. A build that starts it often makes that once. Other programs
-/// are started from their file, since they may look for what lies beside it.
+/// cannot be written to, an overlay of its folder, unless it was started from one. A build makes that once, for all commands. Other
+/// programs are started from their file, since they may look for what lies beside it.
 #[derive(Debug)]
 pub struct Program {
     path: PathBuf,
-    started: AtomicBool,
-    sealed: OnceLock<Option<File>>,
+    sealed: Option<OwnedFd>,
 }
 
 impl Program {
-    /// The program that the caller wants, or else the one that is found.
-    pub fn new(wanted: Option<PathBuf>) -> Self {
-        Self { path: wanted.unwrap_or_else(find), started: AtomicBool::new(false), sealed: OnceLock::new() }
+    /// The program that the caller wants, or else the one that is found. `other` is a directory for overlayfs, which needs two.
+    pub(super) fn new(wanted: Option<PathBuf>, other: &Path) -> Self {
+        let path = wanted.unwrap_or_else(find);
+        let sealed = if path.file_name().is_some_and(|name| name == OURS) { seal(&path, other).ok() } else { None };
+        Self { path, sealed }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -47,42 +49,31 @@ impl Program {
     }
 
     fn command(&self) -> Command {
-        // The copy costs about what it saves at one start.
-        let often = self.started.swap(true, Ordering::Relaxed);
-        match often.then(|| self.sealed.get_or_init(|| self.seal())) {
-            Some(Some(copy)) => {
-                let mut command = Command::new(format!("/proc/self/fd/{}", copy.as_raw_fd()));
-                command.arg0(&self.path);
-                command
-            }
-            _ => Command::new(&self.path),
-        }
+        let Some(sealed) = &self.sealed else { return Command::new(&self.path) };
+        let mut command = Command::new(format!("/proc/self/fd/{}", sealed.as_raw_fd()));
+        command.arg0(&self.path).env(SEALED.0, SEALED.1);
+        command
     }
+}
 
-    /// A copy in memory, if the program is run-tool and the kernel allows it.
-    fn seal(&self) -> Option<File> {
-        let copy = || -> io::Result<File> {
-            let mut program = File::open(&self.path)?;
-            // The interpreter of a script could not open it by the descriptor, which is closed by then.
-            let mut head = [0; 4];
-            program.read_exact(&mut head)?;
-            if head != *b"\x7fELF" {
-                return Err(io::ErrorKind::Unsupported.into());
-            }
-            let create =
-                |flags| rustix::fs::memfd_create(OURS, flags | MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING);
-            // Old kernels reject MFD_EXEC; new ones can be configured to require it (vm.memfd_noexec).
-            let mut memory = File::from(create(MemfdFlags::EXEC).or_else(|_| create(MemfdFlags::empty()))?);
-            memory.write_all(&head)?;
-            io::copy(&mut program, &mut memory)?;
-            rustix::fs::fcntl_add_seals(
-                &memory,
-                SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
-            )?;
-            Ok(memory)
-        };
-        self.path.file_name().filter(|name| *name == OURS).and_then(|_| copy().ok())
+/// Opens a program where nobody can write to it: in an overlay without an upper directory.
+fn seal(path: &Path, other: &Path) -> io::Result<OwnedFd> {
+    let path = fs::canonicalize(path)?;
+    let mut program = File::open(&path)?;
+    // The interpreter of a script could not open it by the descriptor, which is closed by then.
+    let mut head = [0; 4];
+    program.read_exact(&mut head)?;
+    let (Some(folder), Some(name), b"\x7fELF") = (path.parent(), path.file_name(), &head) else {
+        return Err(io::ErrorKind::Unsupported.into());
+    };
+    let overlay = Overlay::new(vec![other.to_owned(), folder.to_owned()]).detached().map_err(io::Error::other)?;
+    let sealed = rustix::fs::openat(&overlay, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    // Something may be mounted over the file, which the overlay does not show.
+    let (found, wanted) = (rustix::fs::fstat(&sealed)?, program.metadata()?);
+    if (found.st_ino, found.st_size) != (wanted.ino(), wanted.len() as i64) {
+        return Err(io::ErrorKind::NotFound.into());
     }
+    Ok(sealed)
 }
 
 /// Finds the OCI runtime: run-tool beside this program, or else run-tool, runc or crun in PATH.
@@ -230,21 +221,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_run_tool_is_started_from_a_copy_and_not_at_once() {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, sealed) in [(OURS, true), ("runc", false)] {
+    fn only_run_tool_is_started_from_where_nobody_can_write_to_it() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let script = "#!/bin/sh\n";
+        for (name, text, sealed) in
+            [(OURS, None, rootfs::is_root_of_host()), ("runc", None, false), (OURS, Some(script), false)]
+        {
             let path = folder.path().join(name);
-            fs::copy("/bin/true", &path).unwrap();
-            let program = Program::new(Some(path.clone()));
-            assert_eq!(program.command().get_program(), path);
-            for _ in 0..2 {
-                let mut command = program.command();
-                assert_eq!(command.get_program() != path, sealed, "{name}");
-                assert!(command.status().unwrap().success());
+            match text {
+                Some(text) => fs::write(&path, text).unwrap(),
+                None => drop(fs::copy("/bin/true", &path).unwrap()),
             }
-            let copy = program.sealed.get().and_then(Option::as_ref);
-            assert_eq!(copy.is_some(), sealed);
-            assert!(copy.is_none_or(|mut copy| copy.write(b"x").is_err()), "nobody can write to it");
+            let program = Program::new(Some(path.clone()), other.path());
+            let mut command = program.command();
+            assert_eq!(command.get_program() != path, sealed, "{name} {text:?}");
+            assert!(command.status().unwrap().success());
+            if sealed {
+                let error = File::options().write(true).open(command.get_program()).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::ReadOnlyFilesystem);
+            }
         }
     }
 

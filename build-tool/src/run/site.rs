@@ -24,14 +24,16 @@ pub struct Site {
 }
 
 impl Site {
-    /// Makes the folder below `builds`.
-    pub fn new(builds: &Path, sandbox: &Sandbox, runtime: Program) -> Result<Self, Io> {
-        let site = Self { folder: Folder::new(builds)?, runtime };
+    /// Makes the folder below `builds`. `runtime` is the program that the caller wants.
+    pub fn new(builds: &Path, sandbox: &Sandbox, runtime: Option<PathBuf>) -> Result<Self, Io> {
+        let folder = Folder::new(builds)?;
         for name in ["rootfs", "stubs", "host", "none"] {
-            let path = site.folder.path().join(name);
+            let path = folder.path().join(name);
             fs::create_dir(&path).during("create", &path)?;
             fs::set_permissions(&path, Permissions::from_mode(0o755)).during("chmod", &path)?;
         }
+        let runtime = Program::new(runtime, &folder.path().join("stubs"));
+        let site = Self { folder, runtime };
         for place in places() {
             stub(&site.stubs(), &place.relative(), place.is_file)?;
         }

@@ -27,7 +27,6 @@ use crate::run::agent::{self, Agents};
 use crate::run::entitlement::Granted;
 use crate::run::interrupt::Interrupt;
 use crate::run::network::Network;
-use crate::run::runtime::Program;
 use crate::run::sandbox::Sandbox;
 use crate::run::site::Site;
 use crate::run::watch::Watch;
@@ -298,8 +297,7 @@ impl Session<'_> {
         if let Some(site) = &*site {
             return Ok(Arc::clone(site));
         }
-        let runtime = Program::new(self.options.runtime.clone());
-        let made = Arc::new(Site::new(&self.home.builds(), &self.options.sandbox, runtime)?);
+        let made = Arc::new(Site::new(&self.home.builds(), &self.options.sandbox, self.options.runtime.clone())?);
         Ok(Arc::clone(site.insert(made)))
     }
 
