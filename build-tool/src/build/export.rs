@@ -18,6 +18,7 @@ use image_tool::address::digest::Digest;
 use image_tool::address::{Address, RefName, name};
 use image_tool::archive::Format;
 use image_tool::archive::save::{Subject, save};
+use image_tool::layer::merge;
 use image_tool::layout::Layout;
 use image_tool::layout::journal;
 use image_tool::layout::platform::Platform;
@@ -220,9 +221,14 @@ impl Exporter<'_> {
     /// Writes the files as an archive.
     fn tar(&self, to: &Target, arrangement: &Arrangement, outcome: &mut Outcome) -> Result<(), Error> {
         let task = self.session.progress.start("sending tarball");
-        let folder = self.session.folder()?;
-        let tree = self.unpack(arrangement, folder.path())?;
-        place::write(to, |output| files::pack(&tree, output, self.session.options.epoch))?;
+        place::write(to, |output| {
+            if let Some(image) = self.alone(arrangement) {
+                return files::flatten(image, output, &self.merging());
+            }
+            let folder = self.session.folder()?;
+            let tree = self.unpack(arrangement, folder.path())?;
+            files::pack(&tree, output, self.session.options.epoch)
+        })?;
         outcome.paths.extend(place::name(to));
         task.done();
         Ok(())
@@ -231,15 +237,34 @@ impl Exporter<'_> {
     /// Writes the files into a folder.
     fn files(&self, path: &Path, arrangement: &Arrangement, delete: bool, outcome: &mut Outcome) -> Result<(), Error> {
         let task = self.session.progress.start("exporting to client directory");
-        let folder = self.session.folder()?;
-        let tree = self.unpack(arrangement, folder.path())?;
-        files::merge(&tree, path, self.session.options.epoch)?;
-        if delete {
-            files::delete_others(&tree, path)?;
+        if let Some(image) = self.alone(arrangement).filter(|_| !delete) {
+            files::write(image, path, self.merging())?;
+        } else {
+            let folder = self.session.folder()?;
+            let tree = self.unpack(arrangement, folder.path())?;
+            files::merge(&tree, path, self.session.options.epoch)?;
+            if delete {
+                files::delete_others(&tree, path)?;
+            }
         }
         outcome.paths.push(path.display().to_string());
         task.done();
         Ok(())
+    }
+
+    /// The image whose files are all that is written. They need not be unpacked to be gathered.
+    fn alone(&self, arrangement: &Arrangement) -> Option<&Finished> {
+        let attested = self.form.sbom || self.form.provenance.is_some();
+        match self.finished {
+            [image] if !attested && arrangement.split != Some(true) => Some(image),
+            _ => None,
+        }
+    }
+
+    /// How the layers of an image are made one archive.
+    fn merging(&self) -> merge::Options {
+        let options = self.session.options;
+        merge::Options { latest: options.epoch, limits: options.limits, ..merge::Options::default() }
     }
 
     /// Unpacks the images below `folder`, with their attestations, as the files are to be laid out.

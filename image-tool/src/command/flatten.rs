@@ -18,6 +18,6 @@ pub(super) fn flatten<W: Write>(
     limits: Limits,
 ) -> Result<()> {
     let sources = Source::of_image(layout, image)?;
-    merge(&sources, output, &Options { latest, limits: limits.of(image)? })?;
+    merge(&sources, output, &Options { latest, limits: limits.of(image)?, ..Options::default() })?;
     Ok(())
 }

@@ -19,7 +19,7 @@ mod tree;
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use self::index::{Archive, entries, index};
 use self::tree::Tree;
@@ -69,6 +69,8 @@ pub struct Options {
     pub latest: Option<i64>,
     /// The limits of each layer.
     pub limits: Limits,
+    /// Whether the root has no entry, even if a layer has one.
+    pub without_root: bool,
 }
 
 /// Writes the tree that the layers make, the lowest first, as one archive. Returns `output`.
@@ -91,6 +93,7 @@ pub fn merge<W: Write>(sources: &[Source], output: W, options: &Options) -> Resu
     tree.walk(|path, node| {
         let entry = tree.entry(node);
         match tree.origin(node) {
+            _ if options.without_root && path == Path::new(".") => {}
             _ if entry.kind == Kind::Directory => return output.put(entry, path, None),
             Some((layer, number)) => left[layer].entry(number).or_insert((node, Vec::new())).1.push(path),
             None => {}
@@ -361,6 +364,8 @@ mod tests {
         let read = reader.next_entry().unwrap().unwrap();
         assert_eq!(read.modified, Time { seconds: 9, nanoseconds: 0 });
         assert_eq!(read.xattrs, [("user.x".into(), b"1".to_vec())]);
+        let bytes = merge(&sources, Vec::new(), &Options { without_root: true, ..Options::default() }).unwrap();
+        assert_eq!(Reader::new(&bytes[..]).next_entry().unwrap().unwrap().path, Path::new("a"));
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl Contents {
         let (reader, mut writer) = io::pipe().map_err(Error::Pipe)?;
         std::thread::scope(|scope| {
             let merged = scope.spawn(move || -> Result<(), merge::Error> {
-                merge(&sources, &mut writer, &Options { latest: None, limits })?;
+                merge(&sources, &mut writer, &Options { limits, ..Options::default() })?;
                 writer.flush().map_err(merge::Error::Write)
             });
             let read = Self::read(reader);

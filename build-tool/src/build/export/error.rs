@@ -23,6 +23,9 @@ pub enum Error {
     /// A layer cannot be unpacked.
     #[error(transparent)]
     Unpack(#[from] layer::cache::Error),
+    /// The layers cannot be made one archive.
+    #[error(transparent)]
+    Flatten(#[from] layer::merge::Error),
     /// The files cannot be packed.
     #[error(transparent)]
     Pack(#[from] layer::diff::Error),

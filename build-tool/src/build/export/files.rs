@@ -10,6 +10,7 @@ use image_tool::error::During;
 use image_tool::layer::apply::{self, Applier};
 use image_tool::layer::cache::{Source, apply_all};
 use image_tool::layer::diff;
+use image_tool::layer::merge;
 use image_tool::layer::owner::Owners;
 use image_tool::layout::platform::Platform;
 use rustix::fs::FileType;
@@ -53,7 +54,7 @@ impl Gathered {
                 None => drop(self.paths.insert(path, (platform.to_string(), directory))),
             }
         }
-        transfer(from, to, None, apply::Options::tree())
+        transfer(|pipe| pack(from, pipe, None), to, apply::Options::tree())
     }
 }
 
@@ -64,6 +65,19 @@ fn sources(layers: &[Layer]) -> Result<Vec<Source>, Error> {
         Ok(Source { blob, descriptor: descriptor.clone(), diff_id: diff_id.clone() })
     };
     layers.iter().map(open).collect()
+}
+
+/// Writes the files of an image as an archive.
+pub(super) fn flatten(image: &Finished, output: &mut dyn Write, options: &merge::Options) -> Result<(), Error> {
+    merge::merge(&sources(&image.built.draft.layers)?, output, options)?;
+    Ok(())
+}
+
+/// Writes the files of an image into a folder, as [`merge`] does those of a tree.
+pub(super) fn write(image: &Finished, path: &Path, options: merge::Options) -> Result<(), Error> {
+    fs::create_dir_all(path).during("create", path)?;
+    let options = merge::Options { without_root: true, ..options };
+    transfer(|pipe| flatten(image, pipe, &options), path, owned())
 }
 
 /// Writes a tree as an archive.
@@ -80,16 +94,25 @@ pub(super) fn merge(tree: &Path, path: &Path, epoch: Option<i64>) -> Result<(), 
     // The folder itself is the caller's, and keeps its mode.
     let permissions = fs::metadata(path).during("stat", path)?.permissions();
     fs::set_permissions(tree, permissions).during("chmod", tree)?;
-    transfer(tree, path, epoch, apply::Options { owners: Owners::Caller, ..apply::Options::tree() })
+    transfer(|pipe| pack(tree, pipe, epoch), path, owned())
 }
 
-/// Copies a tree into a folder.
-fn transfer(tree: &Path, path: &Path, epoch: Option<i64>, options: apply::Options) -> Result<(), Error> {
+/// How files are written that belong to the caller.
+fn owned() -> apply::Options {
+    apply::Options { owners: Owners::Caller, ..apply::Options::tree() }
+}
+
+/// Puts the files of an archive, which `write` writes, into a folder.
+fn transfer(
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Error> + Send,
+    path: &Path,
+    options: apply::Options,
+) -> Result<(), Error> {
     let (reader, writer) = io::pipe().during("open", Path::new("pipe"))?;
     std::thread::scope(|scope| {
-        let packed = scope.spawn(move || {
+        let written = scope.spawn(move || {
             let mut writer = io::BufWriter::with_capacity(1 << 16, writer);
-            pack(tree, &mut writer, epoch)?;
+            write(&mut writer)?;
             Ok::<_, Error>(writer.flush().during("write", Path::new("pipe"))?)
         });
         // The archive is a plain tree without whiteouts, so nothing is deleted; and links in the folder are not followed.
@@ -103,9 +126,9 @@ fn transfer(tree: &Path, path: &Path, epoch: Option<i64>, options: apply::Option
             Ok(())
         };
         let applied = apply().map_err(|source| Error::Merge { path: path.to_owned(), source });
-        let packed = packed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let written = written.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         // If the folder cannot be written, the pipe breaks too.
-        applied.and(packed)
+        applied.and(written)
     })
 }
 
