@@ -223,6 +223,46 @@ fn provenance_says_which_commit_an_image_is_from() {
 }
 
 #[test]
+fn provenance_says_which_work_tree_the_context_is_in() {
+    let work = Work::new();
+    work.file("tree/app/Dockerfile", "FROM scratch\nCOPY x /\n");
+    work.file("tree/app/x", "1");
+    let git = |arguments: &str| {
+        let script = format!("git -c user.name=n -c user.email=e -c init.defaultBranch=main {arguments}");
+        let output = Command::new("sh").args(["-c", &script]).current_dir(work.path("tree")).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let told = |variables: &[(&str, &str)]| {
+        let mut command = work.command(&["build", "-q", "--provenance", "-o", "out", "tree/app"]);
+        assert!(command.envs(variables.iter().copied()).output().unwrap().status.success());
+        let statement: Value = serde_json::from_slice(&fs::read(work.path("out/provenance.json")).unwrap()).unwrap();
+        statement["predicate"]["runDetails"]["metadata"]["buildkit_metadata"]["vcs"].clone()
+    };
+    assert!(told(&[]).is_null(), "no work tree");
+    git("init -q");
+    assert!(told(&[])["revision"].is_null(), "no commit");
+    git("add . && git -c user.name=n -c user.email=e commit -q -m first");
+    git("remote add origin https://me:hunter2@example.com/a/b.git");
+    let commit = git("rev-parse HEAD");
+    let source = "https://example.com/a/b.git";
+    let place = serde_json::json!("app");
+    let expected = serde_json::json!({
+        "revision": commit, "source": source, "localdir:context": place, "localdir:dockerfile": place,
+    });
+    assert_eq!(told(&[]), expected);
+    let compare = [("BUILDX_GIT_CHECK_DIRTY", "true")];
+    assert_eq!(told(&compare), expected);
+    work.file("tree/app/x", "2");
+    assert_eq!(told(&compare)["revision"], format!("{commit}-dirty"));
+    assert_eq!(told(&[]), expected);
+    assert!(told(&[("BUILDX_GIT_INFO", "0")]).is_null());
+    // A remote in a folder is of no use to others.
+    git("remote set-url origin ../other");
+    assert!(told(&[])["source"].is_null());
+}
+
+#[test]
 fn git_is_kept_where_that_is_wanted() {
     let work = Work::new();
     let (_, [first, _]) = repository(&work);

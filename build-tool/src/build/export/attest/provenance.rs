@@ -4,13 +4,17 @@
 //! has, the steps as LLB, and an ID of the invocation: with `SOURCE_DATE_EPOCH`, equal input gives equal bytes.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
+use bundle_tool::option::boolean;
 use image_tool::layout::platform::Platform;
 use serde_json::{Map, Value, json};
 
 use crate::build::output::Provenance;
 use crate::source::context::{Origin, Tree};
-use crate::source::place::LAYOUT;
+use crate::source::git::WorkTree;
+use crate::source::place::{LAYOUT, Place};
 use crate::step::materials::Materials;
 use crate::step::session::Session;
 
@@ -48,6 +52,7 @@ pub(super) fn predicate(session: &Session<'_>, platform: &Platform, wanted: &Pro
     let (args, said) = arguments(session, *everything);
     let mut request = json!({"frontend": FRONTEND, "args": args, "locals": locals});
     let mut notes = Map::new();
+    notes.extend(versions(session).map(|versions| ("vcs".to_owned(), versions)));
     if *everything {
         let asked = |ids: &BTreeMap<String, bool>| -> Vec<Value> {
             let each = |(id, optional): (&String, &bool)| match optional {
@@ -89,6 +94,29 @@ pub(super) fn predicate(session: &Session<'_>, platform: &Platform, wanted: &Pro
         },
         "runDetails": {"builder": {"id": builder.as_deref().unwrap_or(own)}, "metadata": metadata},
     })
+}
+
+/// The work tree of git that the context is in, as docker buildx tells it and where the variables are set that it knows.
+fn versions(session: &Session<'_>) -> Option<Value> {
+    let set = |name: &str| std::env::var(name).ok().and_then(|value| boolean::parse(&value).ok());
+    let Place::Folder(folder) = &session.options.context else { return None };
+    if set("BUILDX_GIT_INFO") == Some(false) {
+        return None;
+    }
+    let tree = WorkTree::of(folder, set("BUILDX_GIT_CHECK_DIRTY") == Some(true))?;
+    let mut told = Map::new();
+    let mut tell = |name: &str, value: Option<String>| told.extend(value.map(|value| (name.to_owned(), value.into())));
+    tell("revision", tree.revision);
+    tell("source", tree.source);
+    let local = |folder: &Path| {
+        let full = fs::canonicalize(if folder.as_os_str().is_empty() { Path::new(".") } else { folder }).ok()?;
+        let inside = full.strip_prefix(&tree.root).ok()?;
+        Some(if inside.as_os_str().is_empty() { ".".to_owned() } else { inside.display().to_string() })
+    };
+    tell("localdir:context", local(folder));
+    let dockerfile = session.options.dockerfile.as_deref().filter(|path| *path != Path::new("-"));
+    tell("localdir:dockerfile", local(dockerfile.and_then(Path::parent).unwrap_or(folder)));
+    Some(told.into())
 }
 
 /// What was asked for, by the names that BuildKit's frontend has for it; and whether that is all. Arguments and labels may hold what is
