@@ -4,14 +4,14 @@ use std::env;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use bundle_tool::rootfs::{self, Overlay};
 use image_tool::error::{During, Io};
-use rustix::fs::{Access, Mode, OFlags};
+use rustix::fs::{Access, Mode, OFlags, Stat};
 use rustix::process::{Pid, Signal};
 
 use super::error::Error;
@@ -22,7 +22,7 @@ use crate::stage::base::sibling;
 /// run-tool's name.
 const OURS: &str = "run-tool";
 
-/// The variable by which run-tool knows that its program lies on such an overlay as [`Program::seal`] makes.
+/// The variable by which run-tool knows that its program lies on such an overlay as [`seal`] makes.
 const SEALED: (&str, &str) = ("_RUN_TOOL_SEALED", "overlay");
 
 /// The runtime's program.
@@ -68,9 +68,10 @@ fn seal(path: &Path, other: &Path) -> io::Result<OwnedFd> {
     };
     let overlay = Overlay::new(vec![other.to_owned(), folder.to_owned()]).detached().map_err(io::Error::other)?;
     let sealed = rustix::fs::openat(&overlay, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    // Something may be mounted over the file, which the overlay does not show.
-    let (found, wanted) = (rustix::fs::fstat(&sealed)?, program.metadata()?);
-    if (found.st_ino, found.st_size) != (wanted.ino(), wanted.len() as i64) {
+    // Something may be mounted over the file, which the overlay does not show. It may show another inode number, but not another time.
+    let (found, wanted) = (rustix::fs::fstat(&sealed)?, rustix::fs::fstat(&program)?);
+    let identity = |stat: &Stat| (stat.st_size, stat.st_ctime, stat.st_ctime_nsec);
+    if identity(&found) != identity(&wanted) {
         return Err(io::ErrorKind::NotFound.into());
     }
     Ok(sealed)
