@@ -69,7 +69,7 @@ pub(crate) struct Program {
     pub(crate) cpuset: bool,
     /// The number of descriptors after the standard streams that it inherits.
     pub(crate) kept: u32,
-    /// Whether the container was created by a user other than root: then groups cannot be set.
+    /// Whether the container was created by a user other than root.
     pub(crate) rootless: bool,
     /// The signal mask to start with, if run-tool has blocked signals in the parent.
     pub(crate) mask: Option<SignalMask>,
@@ -81,17 +81,13 @@ impl Program {
     /// Builds a program from `process` of a configuration. The fields from `linux` are left empty.
     pub(crate) fn from_spec(process: &Process, rootless: bool) -> Result<Self> {
         let user = process.user();
-        let groups = user.additional_gids().items().to_vec();
-        if rootless && !groups.is_empty() {
-            bail!("cannot set any additional groups in a rootless container");
-        }
         Ok(Self {
             arguments: process.args().items().to_vec(),
             environment: process.env().items().to_vec(),
             cwd: process.cwd().clone(),
             uid: user.uid(),
             gid: user.gid(),
-            groups,
+            groups: user.additional_gids().items().to_vec(),
             keeps_groups: false,
             // Without `capabilities` the program gets none.
             capabilities: process.capabilities().as_ref().map(Sets::from_spec).unwrap_or_default(),
@@ -239,12 +235,15 @@ impl Program {
             bail!("setgroups: invalid argument");
         }
         self.own_streams()?;
-        if !self.rootless && !self.keeps_groups {
+        if !self.keeps_groups {
             let groups: Vec<Gid> = self.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
             match rustix::thread::set_thread_groups(&groups) {
-                // In the user namespace of an ordinary user groups cannot be set. Only the kernel's own procfs is trusted to
-                // say so: an image could bring such a file at `/proc`, and the caller's groups would stay.
+                // With a single id, groups cannot be set in the user namespace of an ordinary user. Only the kernel's own procfs is
+                // trusted to say so: an image could bring such a file at `/proc`, and the caller's groups would stay.
                 Err(rustix::io::Errno::PERM) if Procfs::open()?.read(Path::new("self/setgroups"))?.trim() == "deny" => {
+                    if self.rootless && !groups.is_empty() {
+                        bail!("cannot set any additional groups in a rootless container");
+                    }
                 }
                 result => result.fails(|| "setgroups")?,
             }

@@ -167,3 +167,27 @@ fn a_user_gets_ranges_of_ids_through_newuidmap() {
     let map = ["0", "65534", "1", "1", "300000", "65536"];
     assert_eq!(fields, [&["1000"][..], &map[..], &map[..]].concat());
 }
+
+#[test]
+fn a_user_has_the_groups_of_the_configuration_where_they_are_mapped() {
+    let grouped = |ranges: &[Value]| {
+        Owned::new(&["sh", "-c", "id -G; exec sleep 1000"], |config| {
+            let maps = [&[json!({"containerID": 0, "hostID": USER, "size": 1})], ranges].concat();
+            config["linux"]["uidMappings"] = json!(maps);
+            config["linux"]["gidMappings"] = json!(maps);
+            config["process"]["user"] = json!({"uid": 0, "gid": 0, "additionalGids": [10]});
+        })
+    };
+    let owned = grouped(&[json!({"containerID": 1, "hostID": 300_000, "size": 65_536})]);
+    let id = owned.0.id();
+    assert_eq!(owned.good(&["run", "--detach", &id]), "");
+    eventually("its groups", || fs::read_to_string(owned.path().join("out")).is_ok_and(|text| text == "0 10\n"));
+    assert_eq!(owned.good(&["exec", &id, "id", "-G"]), "0 10\n");
+    assert_eq!(owned.good(&["exec", "--additional-gids", "20", &id, "id", "-G"]), "0 10 20\n");
+    // With a single id they would be those of the caller, and the kernel lets nobody change them.
+    let alone = grouped(&[]);
+    let output = alone.tool(&["run", &alone.0.id()]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("cannot set any additional groups in a rootless container"), "{text}");
+    assert!(!output.status.success());
+}
