@@ -220,7 +220,7 @@ impl Cgroup {
     /// Sets limits. If there are no device `rules`, the access to devices stays unchanged.
     pub(crate) fn set(&self, resources: &LinuxResources, rules: &[device::Rule]) -> Result<()> {
         if self.paths.is_empty() {
-            return Ok(());
+            return refuse_limits(resources);
         }
         let told = match &self.unit {
             Some(unit) => Some(self.tell(unit, resources, rules)?),
@@ -386,9 +386,46 @@ impl Cgroup {
     }
 }
 
+/// Refuses limits for a container of a user who may not make groups. Without limits it runs in the groups of its caller.
+fn refuse_limits(resources: &LinuxResources) -> Result<()> {
+    if let Some(key) = resources.unified().iter().flatten().map(|(key, _)| key).min() {
+        bail!("cannot set {key}: container could not join or create cgroup");
+    }
+    let mut resources = resources.clone();
+    if resources.pids().is_some_and(|pids| pids.limit() < 0) {
+        resources.set_pids(None);
+    }
+    v1::set(&BTreeMap::new(), &resources)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_without_groups_are_refused() {
+        let set = |resources: serde_json::Value| {
+            let resources = serde_json::from_value(resources).unwrap();
+            Cgroup::default().set(&resources, &[]).map_err(|error| error.to_string())
+        };
+        for nothing in [
+            serde_json::json!({"devices": [{"allow": false, "access": "rwm"}], "memory": {}, "pids": {"limit": -1}}),
+            serde_json::json!({"cpu": {"shares": 0}, "blockIO": {}, "hugepageLimits": [], "unified": {}}),
+        ] {
+            assert_eq!(set(nothing), Ok(()));
+        }
+        for (limit, named) in [
+            (serde_json::json!({"memory": {"limit": 1_048_576}}), "memory limit"),
+            (serde_json::json!({"cpu": {"quota": 5000, "period": 10000}}), "cpu limit"),
+            (serde_json::json!({"pids": {"limit": 5}}), "pids limit"),
+            (serde_json::json!({"unified": {"memory.high": "5"}}), "memory.high"),
+        ] {
+            assert_eq!(
+                set(limit).unwrap_err(),
+                format!("cannot set {named}: container could not join or create cgroup")
+            );
+        }
+    }
 
     #[test]
     fn a_sub_cgroup_cannot_lead_outside() {

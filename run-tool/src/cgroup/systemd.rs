@@ -53,6 +53,11 @@ pub(crate) fn is_running() -> bool {
     std::fs::symlink_metadata("/run/systemd/system").is_ok_and(|metadata| metadata.is_dir())
 }
 
+/// Whether a user may have units: systemd delegates groups to users with cgroup v2 alone.
+pub(crate) fn serves_users() -> bool {
+    is_unified() && is_running()
+}
+
 /// Expands a slice to its path: `test-a-b.slice` is in `/test.slice/test-a.slice/test-a-b.slice`.
 fn expand_slice(slice: &str) -> Result<String> {
     let invalid = || format!("invalid slice name: {slice}");

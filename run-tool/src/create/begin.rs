@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use libcontainer::oci_spec::runtime::{LinuxPersonality, LinuxPersonalityDomain, Process, Spec};
@@ -10,7 +11,7 @@ use libcontainer::oci_spec::runtime::{LinuxPersonality, LinuxPersonalityDomain, 
 use super::plan::{Options, Plan};
 use super::{namespace, notify, validate};
 use crate::cgroup::Cgroup;
-use crate::cgroup::systemd::Unit;
+use crate::cgroup::systemd::{self, Unit};
 use crate::container::{Container, exit, state};
 use crate::kernel::error::{self, Fails};
 use crate::kernel::syscall::{self, Pid};
@@ -100,15 +101,21 @@ fn plan_groups(spec: &Spec, options: &Options) -> Result<Cgroup> {
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().as_ref());
     let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
-    let cgroup = if options.systemd_cgroup {
-        let path = path.map(|path| path.to_string_lossy()).unwrap_or_default();
+    let path = path.map(Path::to_string_lossy).unwrap_or_default();
+    let unit = || -> Result<Cgroup> {
         let mut unit = Unit::parse(&path, &options.id, options.rootless_cgroups)?;
         let annotations = spec.annotations().iter().flatten();
         unit.annotate(annotations.map(|(name, value)| (name.as_str(), value.as_str())))?;
         unit.prepare(resources);
-        Cgroup::of_unit(unit, options.rootless_cgroups)?
+        Cgroup::of_unit(unit, options.rootless_cgroups)
+    };
+    let cgroup = if options.systemd_cgroup {
+        unit()?
+    } else if options.rootless_cgroups && path.is_empty() && systemd::serves_users() && let Ok(cgroup) = unit() {
+        // The session of an ordinary user is no place for groups: it belongs to root, or has processes. The user's systemd has one.
+        cgroup
     } else {
-        Cgroup::plan(path, &options.id, options.rootless_cgroups)?
+        Cgroup::plan(Some(Path::new(&*path)), &options.id, options.rootless_cgroups)?
     };
     cgroup.refuse_unified(resources)?;
     Ok(cgroup)

@@ -12,9 +12,12 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use crate::bundle::{Bundle, cgroups, eventually};
+use crate::rootless::Owned;
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const SLICE: &str = "ociruntool.slice";
+/// The slice of a user's containers, which is in the groups of the user's own systemd.
+const USERS: &str = "user.slice";
 
 /// The bytes of a message, aligned as the D-Bus specification requires.
 #[derive(Default)]
@@ -246,7 +249,8 @@ impl Service {
         match member {
             "Get" => {
                 body.signature("s");
-                body.text(if text(1) == "Version" { "255.4-1" } else { "/" });
+                let own = format!("/{SLICE}");
+                body.text(if text(1) == "Version" { "255.4-1" } else { &own });
                 self.send(2, &to, "v", &body);
             }
             "Subscribe" | "SetUnitProperties" | "AttachProcessesToUnit" => self.send(2, &to, "", &body),
@@ -261,11 +265,13 @@ impl Service {
             }
             "StartTransientUnit" | "StopUnit" => {
                 let refuse = self.notes.lock().unwrap().refuse;
-                let folder = group(&text(0));
                 if member == "StopUnit" {
-                    // It is empty by now; systemd would wait for that.
-                    let _ = fs::remove_dir(folder);
+                    for folder in cgroups(&text(0)) {
+                        // It is empty by now; systemd would wait for that.
+                        let _ = fs::remove_dir(folder);
+                    }
                 } else if !refuse {
+                    let folder = group(&text(0), of(&arguments[2], "Slice") == USERS);
                     fs::create_dir_all(&folder).unwrap();
                     fs::write(folder.join("cgroup.procs"), of(&arguments[2], "PIDs")[0].to_string()).unwrap();
                 }
@@ -289,10 +295,12 @@ impl Service {
     }
 }
 
-/// The group that systemd creates for a unit: in its own hierarchy, or in the only one.
-fn group(unit: &str) -> PathBuf {
-    let root = if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "" } else { "systemd" };
-    Path::new("/sys/fs/cgroup").join(root).join(SLICE).join(unit)
+/// The group that systemd creates for a unit: in its own hierarchy, or in the only one, as is that of a user.
+fn group(unit: &str, of_user: bool) -> PathBuf {
+    let root = Path::new("/sys/fs/cgroup");
+    let several = !root.join("cgroup.controllers").exists();
+    let hierarchy = root.join(if several { if of_user { "unified" } else { "systemd" } } else { "" });
+    hierarchy.join(SLICE).join(if of_user { USERS } else { "" }).join(unit)
 }
 
 /// The value of a property in a call.
@@ -301,29 +309,24 @@ fn of<'a>(properties: &'a Value, name: &str) -> &'a Value {
     found.map_or(&Value::Null, |property| &property[1])
 }
 
-/// A broker with the service, and a bundle whose container uses systemd's cgroup driver.
-struct Host {
-    bundle: Bundle,
+/// A broker with the service.
+struct Systemd {
     broker: Child,
     notes: Arc<Mutex<Notes>>,
 }
 
-impl Host {
-    fn new() -> Self {
-        let mut bundle = Bundle::new(&["sleep", "1000"]);
-        bundle.config["linux"]["cgroupsPath"] = json!(format!("{SLICE}:docker:{}", bundle.id()));
-        bundle.config["linux"]["resources"]["pids"] = json!({"limit": 50});
-        bundle.config["annotations"] = json!({"org.systemd.property.TimeoutStopSec": "uint64 5"});
-        bundle.store();
-        let socket = bundle.path().join("bus");
+impl Systemd {
+    /// Listens at `bus` in the folder.
+    fn start(folder: &Path) -> Self {
+        let socket = folder.join("bus");
         let config = format!(
             "<busconfig><type>system</type><listen>unix:path={}</listen><auth>EXTERNAL</auth><policy context='default'>\
              <allow user='*'/><allow own='*'/><allow send_destination='*' eavesdrop='true'/><allow eavesdrop='true'/></policy></busconfig>",
             socket.display()
         );
-        fs::write(bundle.path().join("bus.conf"), config).unwrap();
+        fs::write(folder.join("bus.conf"), config).unwrap();
         let broker = Command::new("dbus-daemon")
-            .arg(format!("--config-file={}", bundle.path().join("bus.conf").display()))
+            .arg(format!("--config-file={}", folder.join("bus.conf").display()))
             .args(["--nofork", "--nopidfile", "--nosyslog"])
             .stderr(Stdio::null())
             .spawn()
@@ -332,36 +335,7 @@ impl Host {
         let notes = Arc::new(Mutex::new(Notes::default()));
         let service = Service::connect(&socket, notes.clone());
         std::thread::spawn(|| service.serve());
-        Self { bundle, broker, notes }
-    }
-
-    fn unit(&self) -> String {
-        format!("docker-{}.scope", self.bundle.id())
-    }
-
-    /// Runs run-tool in a mount namespace where systemd seems to be running.
-    fn tool(&self, arguments: &[&str]) -> Output {
-        let booted = "mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec \"$@\"";
-        let out = fs::File::create(self.bundle.path().join("out")).unwrap();
-        let output = Command::new("unshare")
-            .args(["--mount", "sh", "-c", booted, "sh", env!("CARGO_BIN_EXE_run-tool"), "--root", "state"])
-            .arg("--systemd-cgroup")
-            .args(arguments)
-            .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", self.bundle.path().join("bus").display()))
-            .current_dir(self.bundle.path())
-            .stdin(Stdio::null())
-            .stdout(out.try_clone().unwrap())
-            .stderr(out)
-            .output()
-            .unwrap();
-        Output { stdout: fs::read(self.bundle.path().join("out")).unwrap(), ..output }
-    }
-
-    fn good(&self, arguments: &[&str]) -> String {
-        let output = self.tool(arguments);
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success(), "{arguments:?}: {text}");
-        text
+        Self { broker, notes }
     }
 
     /// The calls since the last time, without those about systemd itself.
@@ -372,16 +346,78 @@ impl Host {
     }
 }
 
+impl Drop for Systemd {
+    fn drop(&mut self) {
+        let _ = self.broker.kill();
+        let _ = self.broker.wait();
+        for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path()) {
+            // Other tests may still use it; the last one removes it.
+            let _ = fs::remove_dir(hierarchy.join(SLICE).join(USERS));
+            let _ = fs::remove_dir(hierarchy.join(SLICE));
+        }
+        let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(SLICE).join(USERS));
+        let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(SLICE));
+    }
+}
+
+/// Runs a command as root in a mount namespace where systemd seems to be running, after `more` has been done there.
+fn booted(folder: &Path, more: &str) -> Command {
+    let script = format!("mount -t tmpfs none /run && mkdir -p /run/systemd/system && {more} exec \"$@\"");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh"]).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+/// Its status and its whole output, in a file: a container in the background would keep a pipe open.
+fn output(command: &mut Command, folder: &Path) -> Output {
+    let out = fs::File::create(folder.join("out")).unwrap();
+    let output = command.stdout(out.try_clone().unwrap()).stderr(out).output().unwrap();
+    Output { stdout: fs::read(folder.join("out")).unwrap(), ..output }
+}
+
+/// A bundle whose container uses systemd's cgroup driver.
+struct Host {
+    bundle: Bundle,
+    systemd: Systemd,
+}
+
+impl Host {
+    fn new() -> Self {
+        let mut bundle = Bundle::new(&["sleep", "1000"]);
+        bundle.config["linux"]["cgroupsPath"] = json!(format!("{SLICE}:docker:{}", bundle.id()));
+        bundle.config["linux"]["resources"]["pids"] = json!({"limit": 50});
+        bundle.config["annotations"] = json!({"org.systemd.property.TimeoutStopSec": "uint64 5"});
+        bundle.store();
+        let systemd = Systemd::start(bundle.path());
+        Self { bundle, systemd }
+    }
+
+    fn unit(&self) -> String {
+        format!("docker-{}.scope", self.bundle.id())
+    }
+
+    fn tool(&self, arguments: &[&str]) -> Output {
+        let mut command = booted(self.bundle.path(), "");
+        command.args([env!("CARGO_BIN_EXE_run-tool"), "--root", "state", "--systemd-cgroup"]).args(arguments);
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", self.bundle.path().join("bus").display()));
+        output(&mut command, self.bundle.path())
+    }
+
+    fn good(&self, arguments: &[&str]) -> String {
+        let output = self.tool(arguments);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{arguments:?}: {text}");
+        text
+    }
+
+    fn calls(&self) -> Vec<(String, Vec<Value>)> {
+        self.systemd.calls()
+    }
+}
+
 impl Drop for Host {
     fn drop(&mut self) {
         self.tool(&["delete", "--force", &self.bundle.id()]);
-        let _ = self.broker.kill();
-        let _ = self.broker.wait();
-        for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-            // Other tests may still use it; the last one removes it.
-            let _ = fs::remove_dir(hierarchy.path().join(SLICE));
-        }
-        let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(SLICE));
     }
 }
 
@@ -442,13 +478,13 @@ fn a_container_lives_in_a_unit_from_its_start_to_its_end() {
 fn a_unit_that_failed_before_is_reset_and_one_that_fails_leaves_nothing() {
     let host = Host::new();
     let (id, unit) = (host.bundle.id(), host.unit());
-    host.notes.lock().unwrap().failed.insert(unit.clone());
+    host.systemd.notes.lock().unwrap().failed.insert(unit.clone());
     host.good(&["run", "--detach", &id]);
     let calls = host.calls();
     assert_eq!(names(&calls)[..3], ["StartTransientUnit", "ResetFailedUnit", "StartTransientUnit"]);
     host.good(&["delete", "--force", &id]);
     host.calls();
-    host.notes.lock().unwrap().refuse = true;
+    host.systemd.notes.lock().unwrap().refuse = true;
     let output = host.tool(&["run", "--detach", &id]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
@@ -458,4 +494,44 @@ fn a_unit_that_failed_before_is_reset_and_one_that_fails_leaves_nothing() {
     assert_eq!(names(&host.calls())[..2], ["StartTransientUnit", "ResetFailedUnit"]);
     assert_eq!(cgroups(&unit), Vec::<PathBuf>::new());
     assert_eq!(host.good(&["list", "-q"]), "");
+}
+
+#[test]
+fn an_ordinary_users_container_lives_in_a_unit_of_the_users_own_systemd() {
+    // Also as root of a user namespace, as podman calls its runtime: there the user has another id than on the bus.
+    for (wrapper, root) in [(&[][..], 65534), (&["unshare", "--user", "--map-root-user"], 0)] {
+        let owned = Owned::new(&["sleep", "1000"], |config| {
+            for maps in ["uidMappings", "gidMappings"] {
+                config["linux"][maps] = json!([{"containerID": 0, "hostID": root, "size": 1}]);
+            }
+        });
+        let systemd = Systemd::start(owned.0.path());
+        let (id, unit) = (owned.0.id(), format!("runc-{}.scope", owned.0.id()));
+        let good = |arguments: &[&str]| {
+            let more = "mount -t cgroup2 none /sys/fs/cgroup && ";
+            let mut command = booted(owned.0.path(), more);
+            command.args(["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"]);
+            command.args(wrapper).args(["./tool", "--root", "state"]).args(arguments);
+            command.env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={}", owned.0.path().join("bus").display()));
+            let output = output(&mut command, owned.0.path());
+            let text = String::from_utf8(output.stdout).unwrap();
+            assert!(output.status.success(), "{wrapper:?} {arguments:?}: {text}");
+            text
+        };
+        good(&["run", "--detach", &id]);
+        let calls = systemd.calls();
+        assert_eq!(names(&calls), ["StartTransientUnit", "SetUnitProperties"]);
+        assert_eq!((&calls[0].1[0], of(&calls[0].1[2], "Slice")), (&json!(unit), &json!(USERS)));
+        let pid = of(&calls[0].1[2], "PIDs")[0].to_string();
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        assert!(groups.lines().any(|line| line.ends_with(&format!("/{SLICE}/{USERS}/{unit}"))), "{groups}");
+        // Each command is in a new user namespace, which has no power over the namespaces of the others.
+        if wrapper.is_empty() {
+            assert_eq!(good(&["exec", &id, "echo", "inside"]), "inside\n");
+            assert_eq!(names(&systemd.calls()), ["AttachProcessesToUnit"]);
+        }
+        good(&["delete", "--force", &id]);
+        assert_eq!(names(&systemd.calls()), ["StopUnit", "ResetFailedUnit"]);
+        assert_eq!(cgroups(&unit), Vec::<PathBuf>::new());
+    }
 }

@@ -49,7 +49,10 @@ impl Bus {
     /// Connects to the system's systemd, or to the user's.
     pub(crate) fn connect(user: bool) -> Result<Self> {
         if user {
-            return Self::dial(&user_address()?, true);
+            // Without a bus for the session, the user can connect to systemd directly.
+            return user_address().and_then(|address| Self::dial(&address, true)).or_else(|error| {
+                Self::dial(&format!("unix:path={}/systemd/private", user_folder()), false).map_err(|_| error)
+            });
         }
         let address = std::env::var("DBUS_SYSTEM_BUS_ADDRESS")
             .unwrap_or_else(|_| "unix:path=/run/dbus/system_bus_socket".to_owned());
@@ -71,12 +74,16 @@ impl Bus {
 
     fn greet(mut stream: UnixStream, broker: bool) -> Result<Self> {
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        let uid: String =
-            rustix::process::geteuid().as_raw().to_string().bytes().map(|byte| format!("{byte:02x}")).collect();
-        write!(stream, "\0AUTH EXTERNAL {uid}\r\n")?;
+        // The other side knows who this is from the socket. An id of ours would be another one there if this is a user namespace.
+        stream.write_all(b"\0AUTH EXTERNAL\r\n")?;
         let mut bus = Self { stream: BufReader::new(stream), serial: 0, done: Vec::new() };
         let mut line = String::new();
         (&mut bus.stream).take(1024).read_line(&mut line)?;
+        if line.trim_end() == "DATA" {
+            bus.stream.get_mut().write_all(b"DATA\r\n")?;
+            line.clear();
+            (&mut bus.stream).take(1024).read_line(&mut line)?;
+        }
         if !line.starts_with("OK ") {
             bail!("error while authenticating connection: {}", line.trim_end());
         }
@@ -281,17 +288,23 @@ fn open(address: &str) -> Result<UnixStream> {
     bail!("{}: no path", fail())
 }
 
-/// The address of the user's own systemd.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The runtime folder of the user's own systemd, which su and cron do not name.
+fn user_folder() -> String {
+    variable("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("/run/user/{}", rustix::process::geteuid().as_raw()))
+}
+
+/// The address of the user's bus.
 fn user_address() -> Result<String> {
-    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     if let Some(address) = variable("DBUS_SESSION_BUS_ADDRESS") {
         return Ok(address);
     }
-    if let Some(folder) = variable("XDG_RUNTIME_DIR") {
-        let path = std::path::Path::new(&folder).join("bus");
-        if path.exists() {
-            return Ok(format!("unix:path={}", path.display()));
-        }
+    let path = std::path::Path::new(&user_folder()).join("bus");
+    if path.exists() {
+        return Ok(format!("unix:path={}", path.display()));
     }
     bail!(
         "could not detect DBUS_SESSION_BUS_ADDRESS from the environment; make sure you have installed the dbus-user-session or \
@@ -353,7 +366,11 @@ mod tests {
             let mut reader = BufReader::new(theirs.try_clone().unwrap());
             let mut line = String::new();
             reader.read_line(&mut line).unwrap();
-            assert!(line.starts_with("\0AUTH EXTERNAL "));
+            assert_eq!(line, "\0AUTH EXTERNAL\r\n");
+            theirs.write_all(b"DATA\r\n").unwrap();
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+            assert_eq!(line, "DATA\r\n");
             theirs.write_all(b"OK 1234\r\n").unwrap();
             line.clear();
             reader.read_line(&mut line).unwrap();
