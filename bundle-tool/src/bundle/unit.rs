@@ -43,32 +43,44 @@ pub fn write(home: &Home, bundle: &Bundle, runtime: Option<&Path>) -> Result<Str
     }
     let (runtime, own, path, home) =
         (quote(&runtime)?, quote(&own)?, quote(&absolute(bundle.path())?)?, quote(&absolute(home.path())?)?);
-    let restart =
-        match bundle.annotation(annotation::RESTART).map(|policy| policy.split_once(':').unwrap_or((policy, ""))) {
-            Some(("on-failure", "")) => "Restart=on-failure\n".to_owned(),
-            // systemd counts starts, including the first.
-            Some(("on-failure", count)) => {
-                let starts = count.parse::<u32>().unwrap_or(0).saturating_add(1);
-                format!("Restart=on-failure\nStartLimitBurst={starts}\nStartLimitIntervalSec=infinity\n")
-            }
-            Some(("always" | "unless-stopped", _)) => "Restart=always\nRestartSec=100ms\n".to_owned(),
-            _ => "Restart=no\n".to_owned(),
-        };
+    let signal = bundle.annotation(annotation::STOP_SIGNAL).and_then(signal::number).unwrap_or(15);
+    // The status of a program that the signal has ended: a unit that was stopped has not failed.
+    let stopped = 128 + signal;
+    let restart = match bundle
+        .annotation(annotation::RESTART)
+        .map(|policy| policy.split_once(':').unwrap_or((policy, "")))
+    {
+        // The end by the stop signal, a success for systemd (below), is none for docker.
+        Some(("on-failure", "")) => format!("Restart=on-failure\nRestartForceExitStatus={stopped}\n"),
+        // systemd counts starts, including the first.
+        Some(("on-failure", count)) => {
+            let starts = count.parse::<u32>().unwrap_or(0).saturating_add(1);
+            format!(
+                "Restart=on-failure\nRestartForceExitStatus={stopped}\nStartLimitBurst={starts}\nStartLimitIntervalSec=infinity\n"
+            )
+        }
+        Some(("always" | "unless-stopped", _)) => "Restart=always\nRestartSec=100ms\n".to_owned(),
+        _ => "Restart=no\n".to_owned(),
+    };
     let (limits, restart): (Vec<&str>, Vec<&str>) = restart.lines().partition(|line| line.starts_with("StartLimit"));
     let limits: String = limits.iter().map(|line| format!("{line}\n")).collect();
     let restart: String = restart.iter().map(|line| format!("{line}\n")).collect();
-    let signal = bundle.annotation(annotation::STOP_SIGNAL).and_then(signal::number).unwrap_or(15);
     let timeout = match bundle.annotation(annotation::STOP_TIMEOUT).and_then(|text| text.parse::<i64>().ok()) {
         Some(-1) => "infinity".to_owned(),
         Some(seconds) => seconds.max(0).to_string(),
         None => "10".to_owned(),
     };
     let image = bundle.annotation(annotation::IMAGE).unwrap_or_default();
+    // The systemd of a user has other targets.
+    let (network, target) = if rustix::process::geteuid().is_root() {
+        ("After=network-online.target\nWants=network-online.target\n", "multi-user.target")
+    } else {
+        ("", "default.target")
+    };
     Ok(format!(
         "[Unit]\n\
          Description=container {name} ({image})\n\
-         After=network-online.target\n\
-         Wants=network-online.target\n\
+         {network}\
          {limits}\n\
          [Service]\n\
          Type=exec\n\
@@ -79,12 +91,13 @@ pub fn write(home: &Home, bundle: &Bundle, runtime: Option<&Path>) -> Result<Str
          ExecStopPost=-{runtime} delete --force {id}\n\
          KillMode=mixed\n\
          KillSignal={signal}\n\
+         SuccessExitStatus={stopped}\n\
          TimeoutStopSec={timeout}\n\
          {restart}\
          Delegate=yes\n\
          \n\
          [Install]\n\
-         WantedBy=multi-user.target\n",
+         WantedBy={target}\n",
         // A line feed would begin another setting.
         image = plain(&image.replace('%', "")),
     ))
@@ -120,6 +133,8 @@ mod tests {
             "StartLimitBurst=4",
             "Restart=on-failure",
             "KillSignal=3",
+            "SuccessExitStatus=131",
+            "RestartForceExitStatus=131",
             "TimeoutStopSec=30",
             &format!("ExecStart=\"/opt/my runtime/run-tool\" run --bundle {} web", folder.path().display()),
         ] {
