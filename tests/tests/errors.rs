@@ -311,3 +311,28 @@ fn no_root() {
     }
     sound(&work);
 }
+
+#[test]
+fn no_root_but_cgroup_2() {
+    let registry = Registry::images();
+    let work = busybox(&registry);
+    work.sh("chmod 755 .. . && chmod -R a+rX ../oci && mkdir -m 777 rootless ../rootless-run").ok();
+    // The network is the host's, and so is /sys; the groups in it are the container's.
+    let script = "
+        mount -t cgroup2 none /sys/fs/cgroup
+        group=/sys/fs/cgroup/oci-rootless-$$
+        mkdir $group
+        trap \"echo $$ >/sys/fs/cgroup/cgroup.procs; rmdir $group\" EXIT
+        echo $$ >$group/cgroup.procs
+        setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=$HOME/rootless OCI_HOME=$HOME/rootless/oci \
+            OCI_LAYOUT=$HOME/../oci/images sh -euc \"
+                bundle-tool create --quiet --bundle rootless/b :busybox ls /sys/fs/cgroup
+                run-tool --root ../rootless-run run --bundle rootless/b b
+                bundle-tool unit rootless/b
+                bundle-tool delete rootless/b\"";
+    let output = work.sh(&format!("unshare --mount sh -euc '{script}'"));
+    assert!(output.stdout.contains("cgroup.type") && !output.stdout.contains("oci-rootless"), "{output}");
+    // The systemd of a user has no multi-user.target.
+    assert!(output.stdout.contains("WantedBy=default.target"), "{output}");
+    sound(&work);
+}

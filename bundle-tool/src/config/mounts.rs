@@ -7,6 +7,7 @@ use image_tool::layer::owner;
 use oci_spec::runtime::Mount;
 
 use super::{Container, Ipc, Namespace};
+use crate::option::limit::Host;
 use crate::security::Confinement;
 
 /// Builds a mount.
@@ -45,10 +46,14 @@ pub(super) fn mounts(container: &Container<'_>, confinement: &Confinement) -> Ve
         mount("/dev/pts", "devpts", "devpts", &pts),
     ];
     // Only the owner of a network namespace may mount its sysfs.
-    if rootless && options.network != Namespace::Private {
+    let borrowed = rootless && options.network != Namespace::Private;
+    if borrowed {
         list.push(mount("/sys", "none", "/sys", &["rbind", "nosuid", "noexec", "nodev", "ro"]));
     } else {
         list.push(mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", mode(confinement.readonly_sysfs)]));
+    }
+    // With the host's /sys come the host's groups, instead of the container's, which a user may mount with version 2 alone.
+    if !borrowed || Host::detect().unified {
         let cgroup = ["nosuid", "noexec", "nodev", "relatime", mode(confinement.readonly_cgroups)];
         list.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &cgroup));
     }

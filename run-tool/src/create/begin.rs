@@ -111,7 +111,11 @@ fn plan_groups(spec: &Spec, options: &Options) -> Result<Cgroup> {
     };
     let cgroup = if options.systemd_cgroup {
         unit()?
-    } else if options.rootless_cgroups && path.is_empty() && systemd::serves_users() && let Ok(cgroup) = unit() {
+    } else if options.rootless_cgroups
+        && path.is_empty()
+        && systemd::serves_users()
+        && let Ok(cgroup) = unit()
+    {
         // The session of an ordinary user is no place for groups: it belongs to root, or has processes. The user's systemd has one.
         cgroup
     } else {

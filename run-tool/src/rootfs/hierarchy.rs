@@ -25,7 +25,8 @@ use crate::program::label;
 /// Mounts cgroup v2: a new mount of the file system, or a bind mount where the kernel does not permit that.
 pub(super) fn unified(plan: &Plan, root: &Root, mount: &Mount) -> Result<()> {
     let target = open_target(root, mount, true, None)?;
-    match filesystem::new(&root.stage, mount, "cgroup2", &target, mount.options.flags, &mount.options.data, false) {
+    // Opened first: mount(2) refuses a file system over another mount of it, as there is one if /sys is the host's.
+    match filesystem::new(&root.stage, mount, "cgroup2", &target, mount.options.flags, &mount.options.data, true) {
         Err(error) if matches!(error::errno(&error), Some(libc::EPERM | libc::EBUSY)) => {}
         result => return result.map(drop).context("mount cgroup2"),
     }
