@@ -61,7 +61,7 @@ impl Cgroup {
         };
         let inner = inner.strip_prefix("/").expect("cleaned paths are absolute").to_owned();
         let (paths, hierarchies) = if is_unified() {
-            (v2::plan(&inner, absolute || !rootless)?, Vec::new())
+            (v2::plan(&inner, absolute, rootless)?, Vec::new())
         } else {
             v1::plan(&inner, absolute)?
         };

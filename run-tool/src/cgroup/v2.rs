@@ -14,11 +14,18 @@ use super::membership;
 use crate::kernel::error::Fails;
 use crate::spec::Items;
 
-/// A container's folder: below the root of the hierarchy, or below the caller's own group.
-pub(super) fn plan(inner: &Path, from_root: bool) -> Result<BTreeMap<String, PathBuf>> {
+/// The parent of the groups without a given path. systemd, which owns the root's list of controllers, takes those away that its own units
+/// no longer need, with the limits of all containers directly below the root. The kernel keeps those that a child passes on.
+const PARENT: &str = "run-tool";
+
+/// A container's folder: below the root of the hierarchy if its path is absolute, below `PARENT`, or below the group of a caller without
+/// root.
+pub(super) fn plan(inner: &Path, absolute: bool, rootless: bool) -> Result<BTreeMap<String, PathBuf>> {
     let mut path = PathBuf::from(ROOT);
-    if !from_root && let Some(own) = membership::own()?.get("") {
-        path.push(own.trim_start_matches('/'));
+    match membership::own()?.get("").filter(|_| rootless) {
+        _ if absolute => {}
+        Some(own) => path.push(own.trim_start_matches('/')),
+        None => path.push(PARENT),
     }
     path.push(inner);
     Ok([(String::new(), path)].into())

@@ -316,3 +316,26 @@ fn a_paused_container_stands_still() {
     bundle.good(&["resume", &id]);
     eventually("another line", || size() > before);
 }
+
+#[test]
+fn groups_of_cgroup_2_are_in_one_that_keeps_their_controllers() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    let id = bundle.id();
+    let tool = |arguments: &[&str]| {
+        let script = "mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\" >out 2>&1";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_run-tool"), "--root", "state"]);
+        let status = command.args(arguments).current_dir(bundle.path()).stdin(Stdio::null()).status();
+        let out = fs::read_to_string(bundle.path().join("out")).unwrap();
+        assert!(status.unwrap().success(), "{arguments:?}: {out}");
+        out
+    };
+    tool(&["run", "--detach", &id]);
+    let state: Value = serde_json::from_str(&tool(&["state", &id])).unwrap();
+    let groups = fs::read_to_string(format!("/proc/{}/cgroup", state["pid"])).unwrap();
+    tool(&["delete", "--force", &id]);
+    assert!(
+        groups.lines().any(|line| line.starts_with("0::") && line.ends_with(&format!("/run-tool/{id}"))),
+        "{groups}"
+    );
+}
