@@ -25,6 +25,10 @@ fn main() {
         println!("cargo:rerun-if-changed=layout.ld");
         println!("cargo:rustc-link-arg-bins=-Wl,-T,{}", layout.display());
     }
+    // run-tool/src/entry.rs
+    if variable("CARGO_PKG_NAME") == "run-tool" && variable("CARGO_CFG_TARGET_ARCH") == "x86_64" {
+        println!("cargo:rustc-link-arg-bins=-Wl,-e,run_tool_entry");
+    }
     // A position-independent program has 10,000 addresses and more to relocate at each start. As a bitmap their list is much smaller.
     println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     if !features.split(',').any(|feature| feature == "crt-static") {

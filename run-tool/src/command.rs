@@ -143,7 +143,6 @@ impl From<anyhow::Error> for Failure {
 
 /// Runs the command and returns its exit status.
 pub(crate) fn run() -> Result<u8, Failure> {
-    seal_early();
     let arguments = match parse() {
         Ok(arguments) => arguments,
         Err(failure) => return failure,
@@ -214,17 +213,6 @@ pub(crate) fn run() -> Result<u8, Failure> {
             let command = candidate::add(example::add(Arguments::command()));
             document.run(&command).map(|()| 0).map_err(Failure::ours)
         }
-    }
-}
-
-/// Seals the program before its command line is parsed, because the sealed program parses it too: if the first name of a command among
-/// the words is that of one that enters a container. It may be something else, such as the value of an option. Then the program is
-/// sealed without need, or later.
-fn seal_early() {
-    let first = std::env::args_os().skip(1).find(|word| COMMANDS.iter().any(|(name, _)| word == name));
-    if first.is_some_and(|name| ["create", "exec", "run"].iter().any(|enters| name == *enters)) {
-        // A failure is reported later, when the log is open.
-        let _ = seal::ensure();
     }
 }
 

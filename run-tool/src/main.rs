@@ -9,6 +9,8 @@ mod checkpoint;
 mod command;
 mod container;
 mod create;
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+mod entry;
 mod kernel;
 mod program;
 mod rootfs;

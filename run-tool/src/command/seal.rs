@@ -4,6 +4,8 @@
 //! binary on the host, and could write to it. So before anything enters a container, run-tool executes itself again from a
 //! detached overlay without an upper layer. Such a file system cannot be written to, whatever happens to its mount flags. If the
 //! overlay cannot be made, run-tool executes a sealed copy in memory instead.
+//!
+//! On x86-64, `entry` has already done so by an overlay if that is possible, with a fraction of the work.
 
 use std::ffi::{CString, OsString};
 use std::fs::{self, File};
@@ -80,7 +82,7 @@ fn report() {
     }
 }
 
-/// Opens the binary in an overlay of its folder.
+/// Opens the binary in an overlay of its folder, as `entry` does.
 fn overlaid() -> Result<OwnedFd> {
     let exe = fs::read_link(EXE).fails(|| EXE)?;
     let (Some(folder), Some(name)) = (exe.parent(), exe.file_name()) else {

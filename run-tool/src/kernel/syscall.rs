@@ -1,7 +1,8 @@
-//! The system calls that rustix lacks, or offers only as unsafe. This is the only unsafe code of the program, one call per function.
+//! The system calls that rustix lacks, or offers only as unsafe, one call per function. Beside `entry` this is the only unsafe code of
+//! the program.
 //!
 //! Calls that fork are sound here because run-tool never has more than one thread.
-#![allow(unsafe_code, reason = "raw system calls live here and nowhere else")]
+#![allow(unsafe_code, reason = "raw system calls live here")]
 
 use std::ffi::{CStr, CString, c_int, c_long, c_uint, c_ulong};
 use std::io;
