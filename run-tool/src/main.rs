@@ -3,6 +3,7 @@
 //! A command finds its container (`container`), or creates one (`create`) from a configuration (`spec`). One clone becomes the
 //! container's process (`create::init`, `create::exec`), which sets up the file system around itself (`rootfs`), takes on its
 //! restrictions (`program`) and executes. `supervise` watches over containers while they run. run-tool has a single thread.
+#![cfg_attr(not(test), no_main)]
 
 mod cgroup;
 mod checkpoint;
@@ -17,31 +18,36 @@ mod rootfs;
 mod spec;
 mod supervise;
 
-use std::process::ExitCode;
+use std::ffi::c_int;
 
-fn main() -> ExitCode {
-    match command::run() {
-        Ok(status) => ExitCode::from(status),
-        Err(failure) => {
-            if let Some(error) = failure.error.chain().find_map(|cause| cause.downcast_ref::<create::NotExecuted>()) {
-                // runc prints this message plainly, because there the container's own process writes it.
-                kernel::log::bare(&error.to_string());
-                return ExitCode::from(failure.status);
-            }
-            if failure.error.is::<supervise::client::Escaped>() {
-                // docker's words, as they are.
-                kernel::log::bare(&supervise::client::Escaped.to_string());
-                return ExitCode::from(failure.status);
-            }
-            if !failure.error.is::<command::StdoutClosed>() {
-                if failure.ours {
-                    kernel::log::ours(&format!("{:#}", failure.error));
-                    return ExitCode::from(failure.status);
-                }
-                kernel::log::fatal(&format!("{:#}", failure.error));
-                return ExitCode::from(failure.status);
-            }
-            ExitCode::SUCCESS
-        }
+/// The program, as the C library calls it. Rust's own start, which this leaves out, also reads `/proc/self/maps` and allocates a stack
+/// for a report of an overflow of the other one: a tenth of the CPU time of a short command.
+#[cfg_attr(not(test), expect(unsafe_code, reason = "the C library calls the function of this name"))]
+#[cfg_attr(not(test), unsafe(no_mangle))]
+extern "C" fn main() -> c_int {
+    if kernel::descriptor::open_missing_streams().is_err() {
+        return 1;
     }
+    kernel::syscall::ignore_broken_pipes();
+    let status = command::run().unwrap_or_else(|failure| report(&failure));
+    status.into()
+}
+
+/// Reports a failure. Returns the exit status.
+fn report(failure: &command::Failure) -> u8 {
+    let error = &failure.error;
+    if let Some(error) = error.chain().find_map(|cause| cause.downcast_ref::<create::NotExecuted>()) {
+        // runc prints this message plainly, because there the container's own process writes it.
+        kernel::log::bare(&error.to_string());
+    } else if error.is::<supervise::client::Escaped>() {
+        // docker's words, as they are.
+        kernel::log::bare(&supervise::client::Escaped.to_string());
+    } else if error.is::<command::StdoutClosed>() {
+        return 0;
+    } else if failure.ours {
+        kernel::log::ours(&format!("{error:#}"));
+    } else {
+        kernel::log::fatal(&format!("{error:#}"));
+    }
+    failure.status
 }

@@ -193,7 +193,7 @@ impl Program {
 
     /// Gives the program's process the actions and the mask of signals that it starts with. It no longer dies with its parent.
     fn restore_signals(&self) -> Result<()> {
-        // Rust's runtime ignores SIGPIPE. That was welcome so far: a dead parent must not kill this process before it reports an
+        // run-tool ignores SIGPIPE. That was welcome so far: a dead parent must not kill this process before it reports an
         // error. The program gets the default.
         syscall::default_signal(libc::SIGPIPE);
         if self.waits {

@@ -3,8 +3,9 @@
 //! Linux before 5.9 lacks close_range, Linux before 5.11 its flag for close-on-exec, and some seccomp profiles forbid the call. Then
 //! the descriptors are taken one by one, from a `/proc` that is certainly the kernel's.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{IntoRawFd, RawFd};
 use std::path::Path;
 
 use rustix::fs::{Dir, OFlags};
@@ -14,6 +15,17 @@ use rustix::process::Resource;
 use super::error::lacks;
 use super::procfs::Procfs;
 use super::syscall;
+
+/// Opens `/dev/null` for the standard streams that the caller has closed. Otherwise a file that is opened later would become one.
+pub(crate) fn open_missing_streams() -> io::Result<()> {
+    for number in 0..3 {
+        if syscall::borrow_fd(number).is_none() {
+            // The lowest free number is the new descriptor's. Nothing closes it.
+            let _ = File::options().read(true).write(true).open("/dev/null")?.into_raw_fd();
+        }
+    }
+    Ok(())
+}
 
 /// Sets close-on-exec on all descriptors from `first` on.
 pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {

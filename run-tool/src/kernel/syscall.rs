@@ -223,6 +223,12 @@ pub(crate) fn default_signal(signal: c_int) {
     unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), std::ptr::null_mut::<u64>(), 8usize) };
 }
 
+/// Lets writes to a pipe or socket without a reader fail, as in all Rust programs, instead of terminating this process.
+pub(crate) fn ignore_broken_pipes() {
+    // SAFETY: SIG_IGN is no function that could run in a bad context.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
 extern "C" fn exit_by_signal(signal: c_int) {
     // SAFETY: _exit may be called in a signal handler.
     unsafe { libc::_exit(128 + signal) };
