@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use image_tool::address::digest;
 use image_tool::layer::apply::Options;
-use image_tool::layer::cache::{Cache, Source};
+use image_tool::layer::cache::{Cache, Error, Source};
 use image_tool::layer::entry::{Entry, Kind, Writer};
 use image_tool::layer::limit::Limits;
 use oci_spec::image::{Descriptor, MediaType};
@@ -99,6 +99,21 @@ fn many_at_once_unpack_a_layer_once() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".unpack-")), "{left:?}");
+}
+
+#[test]
+fn an_unpacked_layer_does_not_give_way_to_its_archive() {
+    let work = Work::new();
+    let source = work.source("x");
+    let start = || source.start_within(work.cache.limits());
+    drop(work.cache.archive(&source.diff_id, start).unwrap());
+    let path = work.cache.layer(&source).unwrap().path().to_owned();
+    // Nobody holds it, but an overlay may lie on it.
+    assert!(matches!(work.cache.archive(&source.diff_id, start), Err(Error::Unpacked { .. })));
+    assert_eq!(fs::read_to_string(path.join("x")).unwrap(), "x");
+    // What a crash may have torn is nobody's.
+    fs::write(work.state(&source), "boot 00000000-0000-0000-0000-000000000000\n").unwrap();
+    assert!(work.cache.archive(&source.diff_id, start).unwrap().path().is_file());
 }
 
 #[test]

@@ -231,6 +231,22 @@ fn layers_that_are_unpacked_already_are_not_stored_once_more() {
 }
 
 #[test]
+fn containers_at_once_of_an_image_that_does_not_fit_share_its_layers() {
+    let (work, _) = work();
+    // Debian's packages have lists like this one, of the owner, the group and the others, in /var/log/journal.
+    let acl = b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x04\0\x05\0\xff\xff\xff\xff\x20\0\x05\0\xff\xff\xff\xff";
+    let mut tar = layout::Tar::new();
+    tar.folder("etc/").file("etc/os", "this").attributes(&[("system.posix_acl_default", acl)]).folder("log/");
+    layout::Builder::new(&work.path("acl")).layer(&tar.bytes()).image("one", serde_json::json!({ "Cmd": ["/x"] }));
+    let create = "for n in $(seq 20); do bundle-tool create --network none --name c$n acl:one >$n 2>&1 & jobs=\"$jobs $!\"; done; \
+                  for job in $jobs; do wait $job || exit 1; done";
+    work.sh(create).ok();
+    let seen = work.sh("for n in $(seq 20); do cat $(bundle-tool find c$n)/rootfs/etc/os; done").ok();
+    assert_eq!(seen, "this".repeat(20));
+    work.sh("for n in $(seq 20); do bundle-tool delete c$n >/dev/null || exit; done").ok();
+}
+
+#[test]
 fn an_image_is_mounted_and_unmounted() {
     let (work, is_mounted) = work();
     if !is_mounted {

@@ -79,6 +79,12 @@ pub enum Error {
         /// The diff ID.
         diff_id: String,
     },
+    /// The layer is in the cache, but unpacked.
+    #[error("layer {diff_id} is unpacked")]
+    Unpacked {
+        /// The diff ID.
+        diff_id: Digest,
+    },
     /// The config of an image has an invalid diff ID.
     #[error("diff id")]
     DiffId(#[source] crate::address::digest::Error),

@@ -94,16 +94,26 @@ impl Stack {
     /// # Errors
     /// [`Error`].
     pub fn new(cache: &Cache, diff_ids: &[Digest], most: usize, source: &Open<'_>) -> Result<Self, Error> {
-        let below = diff_ids.iter().take(most).take_while(|diff_id| !cache.is_unpacked(diff_id)).count();
         let (mut image, mut note) = (None, None);
-        if below > 0 {
+        let merged = loop {
+            let below = diff_ids.iter().take(most).take_while(|diff_id| !cache.is_unpacked(diff_id)).count();
+            if below == 0 {
+                break 0;
+            }
             match Shared::new(cache, &diff_ids[..below], source) {
-                Ok(shared) => image = Some(shared),
-                Err(error) if error.is_refusal() => note = Some(said(&error)),
+                Ok(shared) => {
+                    image = Some(shared);
+                    break below;
+                }
+                // By somebody else meanwhile.
+                Err(Error::Cache(cache::Error::Unpacked { .. })) => {}
+                Err(error) if error.is_refusal() => {
+                    note = Some(said(&error));
+                    break 0;
+                }
                 Err(error) => return Err(error),
             }
-        }
-        let merged = if image.is_some() { below } else { 0 };
+        };
         let numbers: Vec<usize> = (merged..diff_ids.len()).collect();
         let layers = parallel::map(&numbers, |number| match cache.get(&diff_ids[*number])? {
             Some(layer) => Ok(layer),
@@ -229,12 +239,14 @@ impl Store {
         diff_id: &Digest,
         start: impl FnOnce() -> Result<cache::Started, cache::Error>,
     ) -> Result<(), Error> {
-        if self.is_mounted && !self.cache.is_unpacked(diff_id) {
-            self.cache.archive(diff_id, start)?;
-        } else {
+        if !self.is_mounted {
             self.cache.layer_of(diff_id, start)?;
+            return Ok(());
         }
-        Ok(())
+        match self.cache.archive(diff_id, start) {
+            Ok(_) | Err(cache::Error::Unpacked { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -76,18 +76,24 @@ impl Cache {
     /// The archive of a layer, from its blob if it is not there. `start` begins to read the blob.
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error`]; [`Error::Unpacked`] if the layer is a directory already, on which overlays may lie.
     pub fn archive(&self, diff_id: &Digest, start: impl FnOnce() -> Result<Started, Error>) -> Result<Archive, Error> {
         if let Some(archive) = self.archive_if_there(diff_id)? {
             return Ok(archive);
         }
         let state = self.state(diff_id);
-        let mut lock = match self.claim(&state, |lock| self.stored(diff_id, &lock))? {
+        let there = |lock: File| match self.stored(diff_id, &lock)? {
+            None if self.found(diff_id, lock).during("read", &state)?.is_some() => {
+                Err(Error::Unpacked { diff_id: diff_id.clone() })
+            }
+            archive => Ok(archive),
+        };
+        let mut lock = match self.claim(&state, there)? {
             Claim::Found(archive) => return Ok(archive),
             Claim::Missing(lock) => lock,
         };
         // Another process may have stored it meanwhile.
-        if let Some(archive) = self.stored(diff_id, &lock)? {
+        if let Some(archive) = there(lock.try_clone().during("open", &state)?)? {
             rustix::fs::flock(&archive.lock, FlockOperation::LockShared).during("lock", &state)?;
             return Ok(archive);
         }
