@@ -229,7 +229,7 @@ fn network_settings(container: &Container, words: &Words) -> Value {
 /// The published and exposed ports of a container that runs, as docker's `Ports`.
 #[must_use]
 pub fn ports(container: &Container, is_up: bool) -> Value {
-    let Some(plan) = container.plan().filter(|_| is_up) else { return Value::map::<String, Value>([]) };
+    let Some(plan) = container.plan().filter(|_| is_up) else { return Value::open_map::<String, Value>([]) };
     let mut all: std::collections::BTreeMap<String, Vec<Value>> =
         plan.exposed.iter().map(|port| (port.clone(), Vec::new())).collect();
     for mapping in plan.mappings().unwrap_or_default() {
@@ -238,7 +238,7 @@ pub fn ports(container: &Container, is_up: bool) -> Value {
             .with("HostPort", mapping.host.to_string());
         all.entry(format!("{}/{}", mapping.container, mapping.protocol)).or_default().push(binding.into());
     }
-    Value::map(
+    Value::open_map(
         all.into_iter().map(|(port, bindings)| {
             (port, if bindings.is_empty() { Value::List(None) } else { Value::list(bindings) })
         }),

@@ -166,7 +166,7 @@ fn port_bindings(words: &Words) -> Value {
             all.entry(format!("{port}/{protocol}")).or_default().push(binding.into());
         }
     }
-    Value::map(all)
+    Value::open_map(all)
 }
 
 fn capabilities(words: &Words, option: &str) -> Value {

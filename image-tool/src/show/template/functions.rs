@@ -181,6 +181,7 @@ fn index(arguments: &[Value]) -> Result<Value, String> {
 /// The value of a key, or the zero value of the map's type.
 fn found(value: Option<&Value>, map: &Value) -> Value {
     value.cloned().unwrap_or_else(|| match map.type_name().as_str() {
+        _ if matches!(map, Value::Map(Some(values)) if values.is_open()) => Value::Missing,
         "map[string]string" => Value::text(""),
         "map[string]int" => Value::Integer(0),
         "map[string]bool" => Value::Bool(false),

@@ -93,6 +93,19 @@ fn a_document_without_a_field_is_read_as_json() {
 }
 
 #[test]
+fn a_key_that_an_open_map_lacks_has_no_value() {
+    let pipe = tempfile::tempfile().unwrap();
+    for bindings in [Vec::new(), vec![("22/tcp", Value::list(["x"]))]] {
+        let document = Struct::new("main.Settings").with("Ports", Value::open_map(bindings)).into();
+        let inspect = |template: &str| template.parse::<Template>().unwrap().inspect(&document, &pipe);
+        let template = r#"{{range index .Ports "80/tcp"}}{{.}}{{end}}{{json (index .Ports "80/tcp")}}"#;
+        assert_eq!(inspect(template).unwrap(), "null");
+        let error = inspect(r#"{{(index (index .Ports "80/tcp") 0).HostPort}}"#).unwrap_err().to_string();
+        assert!(error.ends_with("error calling index: index of untyped nil"), "{error}");
+    }
+}
+
+#[test]
 fn no_template_exhausts_the_machine() {
     let nested = |open: &str, inside: &str, close: &str| open.repeat(5000) + inside + &close.repeat(5000);
     for (template, reason) in [

@@ -26,11 +26,33 @@ pub enum Value {
     /// A list; `None` for a nil slice, which is `null` in JSON.
     List(Option<Rc<[Value]>>),
     /// A map, sorted by key; `None` for a nil map.
-    Map(Option<Rc<BTreeMap<String, Value>>>),
+    Map(Option<Rc<Map>>),
     /// A struct, with its fields in their order.
     Struct(Rc<Struct>),
     /// A method that takes a string, such as `.Label "key"`.
     Method(Rc<dyn Fn(&str) -> Value>),
+}
+
+/// The values of a map, by key.
+#[derive(Clone, Default)]
+pub struct Map {
+    values: BTreeMap<String, Value>,
+    is_open: bool,
+}
+
+impl Map {
+    /// Whether a key that is not there has no value at all, and not the zero value of what the others are.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
+    }
+}
+
+impl std::ops::Deref for Map {
+    type Target = BTreeMap<String, Value>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.values
+    }
 }
 
 /// A struct of Go's.
@@ -136,7 +158,18 @@ impl Value {
     /// A map of values.
     #[must_use]
     pub fn map<K: Into<String>, T: Into<Self>>(values: impl IntoIterator<Item = (K, T)>) -> Self {
-        Self::Map(Some(Rc::new(values.into_iter().map(|(key, value)| (key.into(), value.into())).collect())))
+        Self::new_map(values, false)
+    }
+
+    /// A map of values that a template asks for without knowing that they are there, such as the bindings of a port.
+    #[must_use]
+    pub fn open_map<K: Into<String>, T: Into<Self>>(values: impl IntoIterator<Item = (K, T)>) -> Self {
+        Self::new_map(values, true)
+    }
+
+    fn new_map<K: Into<String>, T: Into<Self>>(values: impl IntoIterator<Item = (K, T)>, is_open: bool) -> Self {
+        let values = values.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        Self::Map(Some(Rc::new(Map { values, is_open })))
     }
 
     /// The value as a client sees it that only has the JSON document: structs are maps, and what JSON lacks is missing.
@@ -145,10 +178,12 @@ impl Value {
         match self {
             Self::Struct(own) => {
                 let shown = own.fields.iter().filter(|field| !field.is_hidden);
-                Self::map(shown.map(|field| (&*field.name, field.value.as_json())))
+                Self::open_map(shown.map(|field| (&*field.name, field.value.as_json())))
             }
             Self::List(Some(values)) => Self::list(values.iter().map(Self::as_json)),
-            Self::Map(Some(values)) => Self::map(values.iter().map(|(key, value)| (key.as_str(), value.as_json()))),
+            Self::Map(Some(values)) => {
+                Self::open_map(values.iter().map(|(key, value)| (key.as_str(), value.as_json())))
+            }
             Self::List(None) | Self::Map(None) | Self::NilPointer | Self::Missing => Self::Null,
             other => other.clone(),
         }
@@ -180,7 +215,8 @@ impl Value {
             Self::Text(text) => Self::text(&change(text)),
             Self::List(Some(values)) => Self::list(values.iter().map(|value| value.map_text(change))),
             Self::Map(Some(values)) => {
-                Self::map(values.iter().map(|(key, value)| (change(key), value.map_text(change))))
+                let changed = values.iter().map(|(key, value)| (change(key), value.map_text(change)));
+                Self::new_map(changed, values.is_open)
             }
             Self::Struct(own) => {
                 let mut own = (**own).clone();
