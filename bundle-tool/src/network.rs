@@ -57,6 +57,16 @@ pub enum Error {
         /// Why it cannot be made.
         reason: String,
     },
+    /// A new network is to have addresses of another.
+    #[error("{name}: --subnet {subnet}: overlaps {other}, which another network has")]
+    Overlap {
+        /// The name of the new network.
+        name: String,
+        /// The subnet that it is to have.
+        subnet: String,
+        /// The subnet of the other network.
+        other: String,
+    },
     /// The host has got an interface or a route with the network's addresses since the network was made.
     #[error(
         "{network}: subnet {subnet} is in use by {interface} of this host (bundle-tool network rm {network}, and create it anew)"

@@ -271,6 +271,10 @@ short=$(printf %.12s "$id")
 says digits ${#id}
 says same "$(docker network inspect --format '{{.Id}}' shop | grep -cx "$id") $(docker network ls -q --no-trunc | grep -cx "$id")"
 docker network create shop 2>&1
+docker network create --subnet 10.90.3.128/25 mart 2>&1
+docker network create -o --icc=x bare >/dev/null
+says options "$(docker network inspect -f '{{index .Options "--icc"}} {{index .Options "com.docker.network.driver.mtu"}}' bare bridge | tr '\n' ' ')"
+docker network rm bare >/dev/null
 docker run -d --name web --network "$short" --link-local-ip 169.254.8.9 bb sleep 600 >/dev/null
 says addresses "$(docker exec web ip -4 address show eth0 | grep -o 'inet [^ ]*' | tr '\n' ' ')"
 says inspected "$(docker inspect --format '{{json .NetworkSettings.Networks.shop.IPAMConfig.LinkLocalIPs}}' web)"
@@ -286,7 +290,7 @@ docker rm -f app web >/dev/null
 cat err
 "#;
     let expected = "digits: 64\nsame: 1 1\nError response from daemon: network with name shop already exists\n\
-        addresses: inet 10.90.3.2/24 inet 169.254.8.9/16 \ninspected: [\"169.254.8.9\"]\nlisted: web shop\n\
+        Error response from daemon: Pool overlaps with other one on this address space\noptions: x   1500 \naddresses: inet 10.90.3.2/24 inet 169.254.8.9/16 \ninspected: [\"169.254.8.9\"]\nlisted: web shop\n\
         Error response from daemon: error while removing network: network shop id ID has active endpoints\n\
         connected: yes yes\ngone: no\nremoved\n\
         Error response from daemon: bridge is a pre-defined network and cannot be removed\nError: No such network: nosuch\n";

@@ -35,6 +35,9 @@ pub(crate) fn words(error: anyhow::Error) -> anyhow::Error {
         Some(container::Error::NoNetwork(network::Error::NoNetwork { name })) => return no_network(name),
         _ => {}
     }
+    if let Some(network::Error::Overlap { .. }) = error.downcast_ref() {
+        return anyhow!(dockers::daemon("Pool overlaps with other one on this address space"));
+    }
     let said = match (error.downcast_ref(), error.downcast_ref()) {
         (Some(volume::Error::InUse { volume, bundle }), _) => {
             let holder = id(bundle).unwrap_or_else(|| bundle.clone());

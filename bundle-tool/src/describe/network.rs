@@ -210,19 +210,23 @@ impl Network {
 
     fn options(&self) -> Value {
         let bridge = self.conflist.as_ref().and_then(Conflist::bridge);
-        let mut all: BTreeMap<String, String> = BTreeMap::new();
+        let given = self.conflist.iter().flat_map(|own| &own.options);
+        let mut all: BTreeMap<String, String> =
+            given.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
+        let mut set = |key: &str, value: String| all.insert(format!("com.docker.network.{key}"), value);
         if let Some(bridge) = bridge {
-            let mut set = |key: &str, value: String| all.insert(format!("com.docker.network.{key}"), value);
             set("bridge.name", bridge.to_owned());
-            if let Some(mtu) = self.plugin("mtu") {
-                set("driver.mtu", mtu.to_string());
-            }
-            if self.name == "bridge" {
-                set("bridge.default_bridge", "true".into());
-                set("bridge.enable_icc", "true".into());
-                set("bridge.enable_ip_masquerade", "true".into());
-                set("bridge.host_binding_ipv4", "0.0.0.0".into());
-            }
+        }
+        // Programs make networks with that of docker's own.
+        let default = (self.name == "bridge").then(|| "1500".to_owned());
+        if let Some(mtu) = self.plugin("mtu").map(ToString::to_string).or(default) {
+            set("driver.mtu", mtu);
+        }
+        if self.name == "bridge" {
+            set("bridge.default_bridge", "true".into());
+            set("bridge.enable_icc", "true".into());
+            set("bridge.enable_ip_masquerade", "true".into());
+            set("bridge.host_binding_ipv4", "0.0.0.0".into());
         }
         Value::map(all)
     }

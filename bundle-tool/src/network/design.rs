@@ -221,8 +221,14 @@ impl Wanted {
             })],
         };
         for (key, value) in &self.options {
-            let set = options(self.driver).iter().find(|(name, _)| name == key).map(|(_, set)| set);
-            let set = set.ok_or_else(|| refused(format!("--opt {key}: not supported")))?;
+            let set = match options(self.driver).iter().find(|(name, _)| name == key) {
+                Some((_, set)) => set,
+                None if key.starts_with("com.docker.network.") => {
+                    return Err(refused(format!("--opt {key}: not supported")));
+                }
+                // A word of no driver of docker's, which reads over it and shows it, such as minikube's `-o --icc`.
+                None => continue,
+            };
             set(&mut plugins[0], value).map_err(|reason| refused(format!("--opt {key}: {reason}")))?;
         }
         if self.driver != Driver::Bridge && plugins[0].get("master").is_none() {
@@ -253,7 +259,8 @@ impl Wanted {
                 ));
             }
             if let Some(other) = taken.subnets.iter().find(|other| other.overlaps(*subnet)) {
-                return refused(format!("--subnet {subnet}: overlaps {other}, which another network has"));
+                let (name, subnet, other) = (self.name.clone(), subnet.to_string(), other.to_string());
+                return Err(Error::Overlap { name, subnet, other });
             }
             if let Some(other) = taken.host.iter().find(|other| other.overlaps(*subnet)) {
                 tracing::warn!("{}: --subnet {subnet}: overlaps {other}, to which this host has a route", self.name);
@@ -499,6 +506,8 @@ mod tests {
         assert_eq!(with("bridge.enable_icc", "false").unwrap()["plugins"][0]["portIsolation"], true);
         let bound = with("bridge.host_binding_ipv4", "127.0.0.1").unwrap();
         assert_eq!(bound["options"]["com.docker.network.bridge.host_binding_ipv4"], "127.0.0.1");
+        let made = beside(Driver::Bridge, &[("--icc", "")]).unwrap();
+        assert_eq!(made["options"], json!({"--icc": ""}));
         for (key, value) in [
             ("bridge.enable_icc", "x"),
             ("driver.mtu", "x"),

@@ -83,7 +83,7 @@ impl Leases<'_> {
             return Err(self.refused(ip, "the host's own"));
         }
         if taken.contains(&ip) {
-            return Err(self.refused(ip, "in use"));
+            return Err(self.refused(ip, "Address already in use"));
         }
         // Addresses that are kept from the search, by --ip-range, can be asked for.
         let range = set
@@ -201,7 +201,7 @@ mod tests {
         let sets = [vec![range("10.9.0.0/24", "10.9.0.16", "10.9.0.31", "10.9.0.254")]];
         assert_eq!(give(&leases, &sets, &["10.9.0.5"], "a").unwrap(), ["10.9.0.5"]);
         for (wanted, reason) in [
-            ("10.9.0.5", "10.9.0.5: in use"),
+            ("10.9.0.5", "10.9.0.5: Address already in use"),
             ("10.9.0.254", "10.9.0.254: the host's own"),
             ("10.9.0.0", "10.9.0.0: not an address"),
             ("10.9.0.255", "10.9.0.255: not an address"),
