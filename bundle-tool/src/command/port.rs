@@ -43,7 +43,7 @@ impl Port {
         }
         if let (true, Some(wanted)) = (lines.is_empty(), &self.port) {
             let shown: Vec<String> = wanted.ports().map(|(port, protocol)| format!("{port}/{protocol}")).collect();
-            bail!("No public port '{}' published for {}", shown.join(", "), container.name());
+            bail!("Error: No public port '{}' published for {}", shown.join(", "), container.name());
         }
         lines.sort();
         pipe::print(lines.into_iter().map(|(_, line)| line).collect::<String>())

@@ -73,7 +73,7 @@ pub fn line(caller: &str, message: &str) -> String {
 }
 
 /// What docker's errors begin with that are not its client's.
-const DOCKERS: [&str; 7] = [
+const DOCKERS: [&str; 9] = [
     "Error response from daemon: ",
     "OCI runtime exec failed: ",
     "You cannot attach to a ",
@@ -81,6 +81,8 @@ const DOCKERS: [&str; 7] = [
     "Get \"http",
     "denied: ",
     "lstat ",
+    "Error: ",
+    "template parsing error: ",
 ];
 
 #[cfg(test)]
