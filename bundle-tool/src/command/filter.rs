@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use image_tool::show::moment;
 use jiff::Timestamp;
+use regex::Regex;
 
 /// A filter: its key and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,16 +71,9 @@ impl<'a> Filters<'a> {
     }
 }
 
-/// docker's match of a filter on a name: a part of it, or with `^` and `$` its begin and end.
+/// docker's match of a filter on a name: a regular expression that fits a part of it, or the name itself.
 pub(super) fn fits(pattern: &str, text: &str) -> bool {
-    let (pattern, at_begin) = pattern.strip_prefix('^').map_or((pattern, false), |rest| (rest, true));
-    let (pattern, at_end) = pattern.strip_suffix('$').map_or((pattern, false), |rest| (rest, true));
-    match (at_begin, at_end) {
-        (true, true) => text == pattern,
-        (true, false) => text.starts_with(pattern),
-        (false, true) => text.ends_with(pattern),
-        (false, false) => text.contains(pattern),
-    }
+    pattern == text || Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))
 }
 
 #[cfg(test)]
@@ -105,13 +99,18 @@ mod tests {
     }
 
     #[test]
-    fn a_name_fits_in_part_or_with_anchors() {
+    fn a_name_fits_a_regular_expression_in_part() {
         for (pattern, text, expected) in [
             ("eb", "web", true),
             ("^eb", "web", false),
             ("^we", "web", true),
             ("^web$", "web", true),
             ("eb$", "web1", false),
+            ("^/?web\\.[0-9]+$", "/web.12", true),
+            ("^.?(app|web)\\.1$", "web.1", true),
+            ("^(app|web)$", "web.1", false),
+            ("a[b", "a[b", true),
+            ("a[b", "xa[b", false),
         ] {
             assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
         }
