@@ -106,7 +106,11 @@ fn containers_are_described_key_by_key() {
     assert_eq!((both.status, both.stdout.as_str()), (1, "/c1 running\n/c4 created\n"));
     assert!(both.stderr.contains("No such object: nosuch"), "{}", both.stderr);
     assert_eq!(work.sh("docker inspect nosuch").stdout, "[]\n");
-    work.sh("docker inspect -f '{{' c1").fails(64);
+    let said = work.sh("docker inspect -f '{{' c1").fails(64);
+    assert!(said.starts_with("template parsing error: "), "{said}");
+    let port =
+        "{{range index .NetworkSettings.Ports \"80/tcp\"}}x{{end}}{{json (index .HostConfig.PortBindings \"80/tcp\")}}";
+    assert_eq!(work.sh(&format!("docker inspect -f '{port}' c4")).ok(), "null\n");
     let sized = work.sh("docker inspect -s -f '{{.SizeRw}} {{gt .SizeRootFs 1000}}' c1").ok();
     assert!(sized.ends_with(" true\n"), "{sized}");
     work.sh("docker rm -f c1 c4").ok();
@@ -176,6 +180,7 @@ fn lists_have_dockers_filters_and_formats() {
         ),
         ("--format 'table {{.Names}}\\t{{.State}}'", "NAMES     STATE\none       running\n"),
         ("--filter name=nothing --format '{{.Names}}'", ""),
+        ("-q --filter 'name=^.?(one|two)$' --format '{{.Names}}'", "one\n"),
     ] {
         assert_eq!(work.sh(&format!("docker ps {options}")).ok(), expected, "{options}");
     }
@@ -202,7 +207,12 @@ fn lists_have_dockers_filters_and_formats() {
     for bad in ["bogus=1", "status=odd", "exited=x", "since=nosuch"] {
         work.sh(&format!("docker ps --filter {bad}")).fails(1);
     }
-    assert_eq!(work.sh("docker volume ls --format '{{.Name}} {{.Driver}}'").ok(), "data local\n");
+    assert_eq!(work.sh("docker volume ls -q --format '{{.Name}} {{.Driver}}'").ok(), "data local\n");
+    assert_eq!(
+        work.sh("docker images -q --format '{{.Repository}}' bb; docker history -q --format '{{.CreatedBy}}' bb:1")
+            .ok(),
+        "bb\nADD busybox /\n"
+    );
     assert!(work.sh("docker network ls").ok().starts_with("NETWORK ID     NAME      DRIVER    SCOPE\n"));
     let df = work.sh("docker system df").ok();
     assert!(

@@ -318,12 +318,12 @@ impl List {
             return pipe::print(all.iter().map(|network| format!("{}\n", network.name)).collect::<String>());
         }
         let rows: Vec<Value> = all.iter().map(|network| network.row(!self.no_trunc)).collect();
-        if self.quiet && self.format.is_none() {
+        let format = self.format.filter(|format| !format.is_plain_table());
+        if self.quiet && format.is_none() {
             return pipe::print(
                 rows.iter().filter_map(|row| row.text_of("ID")).map(|id| format!("{id}\n")).collect::<String>(),
             );
         }
-        let format = self.format.filter(|format| !format.is_plain_table());
         let format = format.unwrap_or_else(|| Format::columns(&["ID", "Name", "Driver", "Scope"]));
         pipe::print_exactly(format.lines(&rows, described::LIST, &io::stdout())?)
     }

@@ -138,12 +138,12 @@ impl Ps {
         let parsed = |text: &str| text.parse().unwrap_or_else(|never: std::convert::Infallible| match never {});
         match &self.format {
             Some(format) if format.is("raw") && self.quiet => parsed("container_id: {{.ID}}"),
-            _ if self.quiet => parsed("{{.ID}}"),
             Some(format) if format.is("raw") => {
                 let size = if self.size { "size: {{.Size}}\n" } else { "" };
                 parsed(&format!("{RAW}{size}"))
             }
             Some(format) if !format.is_plain_table() => format.clone(),
+            _ if self.quiet => parsed("{{.ID}}"),
             _ => {
                 let mut fields = vec!["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
                 fields.extend(self.size.then_some("Size"));

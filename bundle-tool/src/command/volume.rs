@@ -193,11 +193,11 @@ impl List {
                 found.push(volume);
             }
         }
-        if self.quiet || (!self.table && self.format.is_none() && !io::stdout().is_terminal()) {
+        let format = self.format.filter(|format| !format.is_plain_table());
+        if format.is_none() && (self.quiet || (!self.table && !io::stdout().is_terminal())) {
             return pipe::print(found.iter().map(|volume| format!("{}\n", volume.name)).collect::<String>());
         }
         let rows: Vec<Value> = found.iter().map(|volume| described::row(volume, "N/A", "N/A")).collect();
-        let format = self.format.filter(|format| !format.is_plain_table());
         let format = format.unwrap_or_else(|| Format::columns(&["Driver", "Name"]));
         pipe::print_exactly(format.lines(&rows, described::LIST, &io::stdout())?)
     }

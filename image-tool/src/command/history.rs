@@ -64,11 +64,11 @@ impl History {
     pub(crate) fn run(self) -> Result<()> {
         let address = self.address.clone().address()?;
         let values = self.values(&address).map_err(|error| named(error, &address))?;
-        if self.quiet {
+        let format = self.format.filter(|format| !format.is_plain_table());
+        if self.quiet && format.is_none() {
             let lines = values.iter().filter_map(|value| value.text_of("ID"));
             return pipe::print(lines.map(|id| format!("{id}\n")).collect::<String>());
         }
-        let format = self.format.filter(|format| !format.is_plain_table());
         let created = if self.human { "CreatedSince" } else { "CreatedAt" };
         let format = format.unwrap_or_else(|| Format::columns(&["ID", created, "CreatedBy", "Size", "Comment"]));
         pipe::print_exactly(format.lines(&values, LIST, &io::stdout())?)

@@ -140,12 +140,12 @@ impl List {
         rows.sort_by_key(|row| Reverse(row.summary.as_ref().and_then(|summary| summary.created)));
         let now = Timestamp::now();
         let values: Vec<Value> = rows.iter().map(|row| self.value(row, now)).collect();
-        if self.quiet {
+        let format = self.format.clone().filter(|format| !format.is_plain_table());
+        if self.quiet && format.is_none() {
             let mut lines: Vec<&str> = values.iter().filter_map(|value| value.text_of("ID")).collect();
             lines.dedup();
             return pipe::print(lines.iter().map(|line| format!("{line}\n")).collect::<String>());
         }
-        let format = self.format.clone().filter(|format| !format.is_plain_table());
         let format = format.unwrap_or_else(|| {
             let mut fields = vec!["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"];
             fields.retain(|field| self.digests || *field != "Digest");
