@@ -566,7 +566,7 @@ serve:
     ] {
         assert!(said.contains(line), "{line}: {said}");
     }
-    assert_eq!(work.sh("docker ps -aq; docker volume ls -q; docker network ls -q --filter type=custom").ok(), "");
+    assert_eq!(work.sh("docker ps -aq; docker volume ls -q; docker network ls -q --filter name=gitlab").ok(), "");
 }
 
 #[test]
