@@ -3,7 +3,7 @@
 //! A command finds its container (`container`), or creates one (`create`) from a configuration (`spec`). One clone becomes the
 //! container's process (`create::init`, `create::exec`), which sets up the file system around itself (`rootfs`), takes on its
 //! restrictions (`program`) and executes. `supervise` watches over containers while they run. run-tool has a single thread.
-#![cfg_attr(not(test), no_main)]
+#![cfg_attr(all(not(test), target_env = "gnu"), no_main)]
 
 mod cgroup;
 mod checkpoint;
@@ -18,19 +18,28 @@ mod rootfs;
 mod spec;
 mod supervise;
 
-use std::ffi::c_int;
+/// The program, as glibc calls it. Rust's own start, which this leaves out, also reads `/proc/self/maps` and allocates a stack for a report
+/// of an overflow of the other one: a tenth of the CPU time of a short command. With another C library the arguments are known to that
+/// start alone.
+#[cfg(all(not(test), target_env = "gnu"))]
+#[expect(unsafe_code, reason = "the C library calls the function of this name")]
+#[unsafe(no_mangle)]
+extern "C" fn main() -> std::ffi::c_int {
+    run().into()
+}
 
-/// The program, as the C library calls it. Rust's own start, which this leaves out, also reads `/proc/self/maps` and allocates a stack
-/// for a report of an overflow of the other one: a tenth of the CPU time of a short command.
-#[cfg_attr(not(test), expect(unsafe_code, reason = "the C library calls the function of this name"))]
-#[cfg_attr(not(test), unsafe(no_mangle))]
-extern "C" fn main() -> c_int {
+#[cfg(any(test, not(target_env = "gnu")))]
+fn main() -> std::process::ExitCode {
+    run().into()
+}
+
+/// Runs the command. Returns the exit status.
+fn run() -> u8 {
     if kernel::descriptor::open_missing_streams().is_err() {
         return 1;
     }
     kernel::syscall::ignore_broken_pipes();
-    let status = command::run().unwrap_or_else(|failure| report(&failure));
-    status.into()
+    command::run().unwrap_or_else(|failure| report(&failure))
 }
 
 /// Reports a failure. Returns the exit status.
