@@ -6,7 +6,7 @@ use super::summary::Summary;
 use super::template::{Struct, Value};
 use crate::address::{Address, name};
 use crate::layout::platform::Platform;
-use crate::layout::{self, Layout, index};
+use crate::layout::{self, Image, Layout, REF_NAME, index};
 
 /// The document of `docker image inspect`.
 ///
@@ -66,8 +66,20 @@ pub fn image(address: &Address, platform: Option<&Platform>) -> Result<Value, la
         .with("GraphDriver", graph_driver(Value::map::<String, String>([])))
         .with("RootFS", root)
         .with("Metadata", Struct::new("types.ImageMetadata").with("LastTagTime", NEVER))
-        .with("Descriptor", serde_json::to_value(image.descriptor()).unwrap_or_default())
+        .with("Descriptor", descriptor_of(&image))
         .into())
+}
+
+/// The descriptor of an image by whatever name it is called.
+fn descriptor_of(image: &Image) -> Json {
+    let mut json = serde_json::to_value(image.descriptor()).unwrap_or_default();
+    if let Some(annotations) = json["annotations"].as_object_mut() {
+        annotations.remove(REF_NAME);
+        if annotations.is_empty() {
+            json.as_object_mut().expect("a descriptor is an object").remove("annotations");
+        }
+    }
+    json
 }
 
 /// Go's zero time, which docker shows for what has not happened.
@@ -142,9 +154,9 @@ fn healthcheck(json: &Json) -> Value {
     let number = |key: &str| json[key].as_i64().unwrap_or_default();
     Struct::new("*container.HealthConfig")
         .unless_empty("Test", words(&json["Test"]))
-        .unless_empty("Interval", number("Interval"))
-        .unless_empty("Timeout", number("Timeout"))
-        .unless_empty("StartPeriod", number("StartPeriod"))
+        .unless_empty("Interval", Value::Duration(number("Interval")))
+        .unless_empty("Timeout", Value::Duration(number("Timeout")))
+        .unless_empty("StartPeriod", Value::Duration(number("StartPeriod")))
         .unless_empty("Retries", number("Retries"))
         .into()
 }

@@ -234,7 +234,7 @@ fn length(item: &Value) -> Result<usize, String> {
 }
 
 fn is_basic(value: &Value) -> bool {
-    matches!(value, Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::Text(_))
+    matches!(value, Value::Bool(_) | Value::Integer(_) | Value::Duration(_) | Value::Float(_) | Value::Text(_))
 }
 
 /// Whether the first is equal to one of the others.
@@ -243,7 +243,7 @@ fn equal(first: &Value, others: &[Value]) -> Result<bool, String> {
         return Err("missing argument for comparison".into());
     }
     for other in others {
-        let is_equal = match (first, other) {
+        let is_equal = match (&first.in_numbers(), &other.in_numbers()) {
             (Value::Bool(one), Value::Bool(two)) => one == two,
             (Value::Integer(one), Value::Integer(two)) => one == two,
             (Value::Float(one), Value::Float(two)) => one.partial_cmp(two) == Some(Ordering::Equal),
@@ -251,7 +251,7 @@ fn equal(first: &Value, others: &[Value]) -> Result<bool, String> {
             (Value::Missing | Value::Null, _) | (_, Value::Missing | Value::Null) => first.is_nil() && other.is_nil(),
             _ if is_basic(first) || is_basic(other) => return Err(incompatible(first, other)),
             _ if first.is_nil() || other.is_nil() => first.is_nil() && other.is_nil(),
-            _ => {
+            (_, other) => {
                 let shown = print::print(other);
                 return Err(format!("non-comparable type {shown}: {}", other.type_name()));
             }
@@ -268,13 +268,13 @@ fn incompatible(one: &Value, two: &Value) -> String {
 }
 
 fn order(one: &Value, two: &Value) -> Result<Ordering, String> {
-    match (one, two) {
+    match (&one.in_numbers(), &two.in_numbers()) {
         (Value::Integer(one), Value::Integer(two)) => Ok(one.cmp(two)),
         // Something that is not a number is less than nothing and greater than nothing, and Go says the same of it.
         (Value::Float(one), Value::Float(two)) => Ok(one.partial_cmp(two).unwrap_or(Ordering::Greater)),
         (Value::Text(one), Value::Text(two)) => Ok(one.cmp(two)),
         (Value::Bool(_), Value::Bool(_)) => Err("invalid type for comparison".into()),
-        _ if is_basic(one) && is_basic(two) => Err(incompatible(one, two)),
+        (own_one, own_two) if is_basic(own_one) && is_basic(own_two) => Err(incompatible(one, two)),
         _ => Err("invalid type for comparison".into()),
     }
 }

@@ -47,6 +47,7 @@ fn append(text: &mut String, value: &Value, named: bool) {
         Value::Missing | Value::Null | Value::NilPointer => text.push_str("<nil>"),
         Value::Bool(value) => drop(write!(text, "{value}")),
         Value::Integer(number) => drop(write!(text, "{number}")),
+        Value::Duration(nanoseconds) => text.push_str(&with_units(*nanoseconds)),
         Value::Float(number) => text.push_str(&shortest(*number)),
         Value::Text(own) => text.push_str(own),
         Value::List(values) => {
@@ -85,6 +86,34 @@ fn append(text: &mut String, value: &Value, named: bool) {
         }
         Value::Method(_) => text.push_str("<method>"),
     }
+}
+
+/// A duration as Go prints it: `1m30s`, and below a second in the largest unit of which it is at least one.
+fn with_units(nanoseconds: i64) -> String {
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    let all = nanoseconds.unsigned_abs();
+    let parts = |unit: u64| {
+        let text = format!("{}.{:0width$}", all / unit, all % unit, width = unit.ilog10() as usize);
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    let own = match all {
+        0 => "0s".into(),
+        1..1_000 => format!("{all}ns"),
+        1_000..1_000_000 => parts(1_000) + "µs",
+        1_000_000..1_000_000_000 => parts(1_000_000) + "ms",
+        _ => {
+            let (hours, minutes) = (all / 3_600_000_000_000, all / 60_000_000_000 % 60);
+            let seconds = all % 60_000_000_000;
+            let text = format!("{}.{:09}", seconds / 1_000_000_000, seconds % 1_000_000_000);
+            let seconds = text.trim_end_matches('0').trim_end_matches('.');
+            match (hours, minutes) {
+                (0, 0) => format!("{seconds}s"),
+                (0, _) => format!("{minutes}m{seconds}s"),
+                _ => format!("{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    };
+    format!("{sign}{own}")
 }
 
 /// A float as `%v` prints it: as short as it can be read back, with an exponent from 1e+06.
@@ -270,6 +299,8 @@ fn one(value: &Value, verb: char, flags: Flags) -> String {
         }
         ('v', Value::Float(number)) => return padded_number(general(*number, verb, flags), flags),
         ('v' | 's', Value::Text(text)) => cut(text, flags),
+        ('v' | 's', Value::Duration(nanoseconds)) => cut(&with_units(*nanoseconds), flags),
+        (_, Value::Duration(_)) => return one(&value.in_numbers(), verb, flags),
         ('v', _) => {
             let mut text = String::new();
             append(&mut text, value, flags.plus);

@@ -81,6 +81,31 @@ fn templates_are_filled_in_as_by_go() {
 }
 
 #[test]
+fn a_duration_is_a_number_with_units() {
+    let pipe = tempfile::tempfile().unwrap();
+    let fill_in = |nanoseconds: i64, template: &str| {
+        let value = Struct::new("main.T").with("D", Value::Duration(nanoseconds)).into();
+        template.parse::<Template>().unwrap().fill_in(&value, &pipe).unwrap()
+    };
+    for (nanoseconds, text) in [
+        (0, "0s"),
+        (1, "1ns"),
+        (1_500, "1.5µs"),
+        (2_000_000, "2ms"),
+        (999_999_999, "999.999999ms"),
+        (30_000_000_000, "30s"),
+        (90_500_000_000, "1m30.5s"),
+        (3_600_000_000_000, "1h0m0s"),
+        (-1_000_000_000, "-1s"),
+        (i64::MIN, "-2562047h47m16.854775808s"),
+    ] {
+        assert_eq!(fill_in(nanoseconds, "{{.D}}"), text);
+    }
+    let all = "{{json .D}} {{printf \"%d %v %s\" .D .D .D}} {{eq .D 5}} {{gt .D 4}} {{if .D}}set{{end}} {{printf \"%T\" .D}} {{.}}";
+    assert_eq!(fill_in(5, all), "5 5 5ns 5ns true true set time.Duration {5ns}");
+}
+
+#[test]
 fn a_document_without_a_field_is_read_as_json() {
     let pipe = tempfile::tempfile().unwrap();
     let inspect = |template: &str| template.parse::<Template>().unwrap().inspect(&container(), &pipe);

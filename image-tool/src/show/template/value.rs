@@ -19,6 +19,8 @@ pub enum Value {
     Bool(bool),
     /// A number without a fraction.
     Integer(i128),
+    /// A `time.Duration`, in nanoseconds: a number that is printed with units.
+    Duration(i64),
     /// A number with a fraction.
     Float(f64),
     /// A string.
@@ -185,6 +187,7 @@ impl Value {
                 Self::open_map(values.iter().map(|(key, value)| (key.as_str(), value.as_json())))
             }
             Self::List(None) | Self::Map(None) | Self::NilPointer | Self::Missing => Self::Null,
+            Self::Duration(nanoseconds) => Self::Integer((*nanoseconds).into()),
             other => other.clone(),
         }
     }
@@ -233,11 +236,20 @@ impl Value {
             Self::Missing | Self::Null | Self::NilPointer | Self::List(None) | Self::Map(None) => false,
             Self::Bool(value) => *value,
             Self::Integer(number) => *number != 0,
+            Self::Duration(nanoseconds) => *nanoseconds != 0,
             Self::Float(number) => *number != 0.0,
             Self::Text(text) => !text.is_empty(),
             Self::List(Some(values)) => !values.is_empty(),
             Self::Map(Some(values)) => !values.is_empty(),
             Self::Struct(_) | Self::Method(_) => true,
+        }
+    }
+
+    /// The number that a duration is; anything else as it is.
+    pub(super) fn in_numbers(&self) -> Self {
+        match self {
+            Self::Duration(nanoseconds) => Self::Integer((*nanoseconds).into()),
+            other => other.clone(),
         }
     }
 
@@ -257,6 +269,7 @@ impl Value {
             Self::NilPointer => "*struct {}".into(),
             Self::Bool(_) => "bool".into(),
             Self::Integer(_) => "int".into(),
+            Self::Duration(_) => "time.Duration".into(),
             Self::Float(_) => "float64".into(),
             Self::Text(_) => "string".into(),
             Self::List(values) => format!("[]{}", of_all(values.iter().flat_map(|values| values.iter()))),
@@ -281,6 +294,7 @@ impl Serialize for Value {
                 (_, Ok(number)) => serializer.serialize_u64(number),
                 _ => serializer.serialize_f64(*number as f64),
             },
+            Self::Duration(nanoseconds) => serializer.serialize_i64(*nanoseconds),
             // Go writes no fraction where there is none.
             Self::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
                 serializer.serialize_i64(*number as i64)
