@@ -8,7 +8,6 @@ pub mod container;
 pub mod disk;
 pub mod host;
 mod host_config;
-mod identity;
 pub mod image;
 pub mod mount;
 pub mod network;
@@ -18,5 +17,4 @@ pub mod usage;
 pub mod volume;
 mod words;
 
-pub use identity::identity;
 pub use words::Words;

@@ -13,6 +13,7 @@ pub mod files;
 mod firewall;
 mod hooks;
 mod host;
+pub mod identity;
 mod names;
 mod native;
 pub mod proxy;

@@ -9,7 +9,6 @@ use image_tool::show::template::{Struct, Value};
 use serde_json::{Value as Json, json};
 
 use super::host_config::host_config;
-use super::identity::identity;
 use super::mount::attached;
 use super::network::{Endpoint, endpoints};
 use super::size;
@@ -17,6 +16,7 @@ use super::words::Words;
 use super::{mount, row};
 use crate::bundle::annotation;
 use crate::container::status::Container;
+use crate::network::identity::identity;
 use crate::network::state::Networks;
 
 /// A container to describe.

@@ -10,8 +10,8 @@ use image_tool::show::template::{Struct, Value};
 use image_tool::show::{human, table};
 use jiff::Timestamp;
 
-use super::identity::identity;
 use crate::container::status::Container;
+use crate::network::identity::identity;
 use crate::option::limit::Host;
 
 /// The version of docker whose command line and documents these programs have, with their own.

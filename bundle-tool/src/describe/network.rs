@@ -10,12 +10,12 @@ use image_tool::show::template::{Struct, Value};
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
-use super::identity::identity;
 use super::row;
 use super::words::Words;
 use crate::container::status::Container;
 use crate::container::{conflist, network_folders};
 use crate::network::cni::Conflist;
+use crate::network::identity::identity;
 use crate::network::state::Networks;
 
 /// A network: one that a file describes, or `host` or `none`.
