@@ -1,6 +1,8 @@
 //! docker's filters, `KEY=VALUE`.
 
 use anyhow::Context as _;
+use image_tool::program::caller::caller;
+use image_tool::program::dockers;
 use image_tool::show::moment;
 use jiff::Timestamp;
 use regex::Regex;
@@ -34,7 +36,7 @@ impl<'a> Filters<'a> {
     /// Refuses filters with other keys than these.
     pub(super) fn of(filters: &'a [Filter], known: &[&str]) -> anyhow::Result<Self> {
         match filters.iter().find(|filter| !known.contains(&filter.key.as_str())) {
-            Some(filter) => anyhow::bail!("invalid filter {:?} (expected {})", filter.key, known.join(", ")),
+            Some(filter) => Err(refused(&filter.key, &format!("expected {}", known.join(", ")))),
             None => Ok(Self(filters)),
         }
     }
@@ -68,6 +70,14 @@ impl<'a> Filters<'a> {
             anyhow::bail!("more than one until filter specified");
         }
         first.map(|text| moment::parse(text, Timestamp::now())).transpose().context("until")
+    }
+}
+
+/// The error for a filter, or a value of one, that there is not: in docker's words if it was called, else with what is expected.
+pub(super) fn refused(filter: &str, expected: &str) -> anyhow::Error {
+    match caller() {
+        Some(_) => anyhow::anyhow!(dockers::daemon(&dockers::invalid_filter(filter))),
+        None => anyhow::anyhow!("invalid filter {filter} ({expected})"),
     }
 }
 

@@ -192,7 +192,7 @@ fn check(filters: Filters<'_>) -> anyhow::Result<()> {
     for (key, known) in [("status", STATES.as_slice()), ("health", health.as_slice()), ("is-task", &["true", "false"])]
     {
         if let Some(value) = filters.values(key).find(|value| !known.contains(value)) {
-            bail!("Invalid filter '{key}={value}' (expected {})", known.join(", "));
+            return Err(filter::refused(&format!("{key}={value}"), &format!("expected {}", known.join(", "))));
         }
     }
     if let Some(value) = filters.values("exited").find(|value| value.parse::<i64>().is_err()) {

@@ -182,12 +182,14 @@ struct List {
 impl List {
     fn run(self, home: &Home, store: &Store) -> anyhow::Result<()> {
         let filters = Filters::of(&self.filter, &["dangling", "driver", "label", "name"])?;
+        let wrong = |value| filter::refused(&format!("dangling=[{value}]"), "expected a boolean");
+        let dangling = |value| boolean::parse(value).map_err(|_| wrong(value));
+        let wanted = filters.values("dangling").last().map(dangling).transpose()?;
         let mut found = Vec::new();
         for volume in store.list()? {
             let is_wanted = filters.any("driver", |value| value == "local")
                 && filters.any("name", |value| filter::fits(value, &volume.name))
                 && filters.labels(&volume.about.labels);
-            let wanted = filters.values("dangling").last().map(boolean::parse).transpose().context("dangling")?;
             let is_unused = || removal::users_of_volume(&home.bundles(), &volume.name).map(|users| users.is_empty());
             if is_wanted && wanted.map_or(Ok(true), |wanted| is_unused().map(|unused| unused == wanted))? {
                 found.push(volume);

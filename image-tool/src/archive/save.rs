@@ -97,6 +97,10 @@ fn entries(subjects: &[Subject], format: Format) -> Result<(Vec<Value>, BTreeMap
             annotations.insert(REF_NAME.into(), reference.into());
             annotations.insert(IMAGE_NAME.into(), format!("{}:{}", canonical.0, canonical.1).into());
         }
+        // Of an image that is saved by its ID the name stays behind.
+        if let Some(entry) = entry.as_object_mut() {
+            entry.remove("annotations");
+        }
         if !annotations.is_empty() {
             entry["annotations"] = Value::Object(annotations);
         }

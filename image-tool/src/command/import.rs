@@ -42,9 +42,9 @@ pub(crate) struct Import {
     /// Compression of the layer, if the tar archive is plain.
     #[arg(long, value_enum, default_value = "gzip")]
     compress: Pack,
-    /// Command that the history shows for the layer.
-    #[arg(long, value_name = "TEXT", default_value = "image-tool import", value_hint = ValueHint::Other)]
-    created_by: String,
+    /// Command that the history shows for the layer [default: image-tool import; of docker import none].
+    #[arg(long, value_name = "TEXT", value_hint = ValueHint::Other)]
+    created_by: Option<String>,
 }
 
 impl Import {
@@ -62,7 +62,8 @@ impl Import {
         let change = self.change.into_iter().fold(fields, Change::and);
         // docker names where the archive comes from, which its client reads for it.
         let comment = self.message.or_else(|| caller().map(|_| "Imported from -".to_owned()));
-        let created_by = self.created_by;
+        let own = || if caller().is_some() { String::new() } else { "image-tool import".to_owned() };
+        let created_by = self.created_by.unwrap_or_else(own);
         let history = |layer: &image_tool::edit::append::Layer| History {
             created_by,
             comment,

@@ -5,7 +5,9 @@ use anyhow::Result;
 use clap::{Args, ValueHint};
 use image_tool::address::Address;
 use image_tool::layout::{Layout, index};
-use image_tool::program::pipe;
+use image_tool::program::caller::caller;
+use image_tool::program::pflag::Unread;
+use image_tool::program::{dockers, pipe};
 use image_tool::show::format::{self, Format};
 use image_tool::show::moment;
 use image_tool::show::summary::Summary;
@@ -71,22 +73,37 @@ enum Filter {
     Since(String),
 }
 
-fn filter(text: &str) -> Result<Filter, String> {
-    match text.split_once('=') {
-        Some(("reference", pattern)) => Ok(Filter::Reference(pattern.into())),
-        Some((kind @ ("label" | "label!"), label)) => {
-            let (key, value) = label.split_once('=').map_or((label, None), |(key, value)| (key, Some(value.to_owned())));
-            Ok(Filter::Label { key: key.into(), value, negated: kind == "label!" })
+fn filter(text: &str) -> Result<Filter, Wrong> {
+    let (key, value) = text.split_once('=').ok_or("bad format of filter (expected name=value)")?;
+    // As docker reads it: the case of the key and the spaces around both do not matter.
+    let (key, value) = (key.trim().to_ascii_lowercase(), value.trim());
+    match key.as_str() {
+        "reference" => Ok(Filter::Reference(value.into())),
+        "label" | "label!" => {
+            let (name, text) =
+                value.split_once('=').map_or((value, None), |(name, text)| (name, Some(text.to_owned())));
+            Ok(Filter::Label { key: name.into(), value: text, negated: key == "label!" })
         }
-        Some(("until", time)) => {
-            moment::parse(time, Timestamp::now()).map(Filter::Until).map_err(|error| error.to_string())
-        }
-        Some(("dangling", "true" | "1")) => Ok(Filter::Dangling(true)),
-        Some(("dangling", "false" | "0")) => Ok(Filter::Dangling(false)),
-        Some(("before", image)) => Ok(Filter::Before(image.into())),
-        Some(("since", image)) => Ok(Filter::Since(image.into())),
-        _ => Err("not a valid filter (reference=PATTERN, label=KEY[=VALUE], label!=KEY, dangling=true, before=IMAGE, since=IMAGE, until=TIME)"
-            .into()),
+        "until" => Ok(Filter::Until(moment::parse(value, Timestamp::now())?)),
+        "dangling" => match value {
+            "true" | "1" => Ok(Filter::Dangling(true)),
+            "false" | "0" => Ok(Filter::Dangling(false)),
+            _ => Err(refused(format!("dangling=[{value}]"))),
+        },
+        "before" => Ok(Filter::Before(value.into())),
+        "since" => Ok(Filter::Since(value.into())),
+        _ => Err(refused(key)),
+    }
+}
+
+type Wrong = Box<dyn std::error::Error + Send + Sync>;
+
+/// What there is no such filter for; docker's daemon tells it, not its client.
+fn refused(filter: String) -> Wrong {
+    match caller() {
+        Some(_) => Unread(dockers::invalid_filter(&filter)).into(),
+        None => "not a valid filter (reference=PATTERN, label=KEY[=VALUE], label!=KEY, dangling=true, before=IMAGE, since=IMAGE, until=TIME)"
+            .into(),
     }
 }
 

@@ -1,5 +1,6 @@
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 use clap::Args;
+use image_tool::address::digest::{self, Digest};
 use image_tool::address::name;
 use image_tool::address::{Address, RefName};
 use image_tool::layout::journal;
@@ -37,7 +38,7 @@ impl Rm {
     pub(crate) fn run(self) -> Result<()> {
         let mut failure = None;
         for address in &self.addresses {
-            let removed = self.remove(address).map_err(|error| named(error, address));
+            let removed = self.remove(address).map_err(|error| told(error, address));
             if let Err(error) = removed {
                 let absent = matches!(
                     error.downcast_ref(),
@@ -71,7 +72,8 @@ impl Rm {
             Some(reference) if address.digest().is_none() => untag(&mut index, reference, &mut untagged)?,
             _ => {
                 if names.len() > 1 && !self.force {
-                    bail!("{} names for this image (choose one or use --force): {}", names.len(), names.join(" "));
+                    let id = Summary::image(&layout, &descriptor)?.manifest().config().digest().clone();
+                    return Err(Several { id, names }.into());
                 }
                 for name in index.remove_image(descriptor.digest()) {
                     tell(&format!("Untagged: {}", name::short(&name)))?;
@@ -99,6 +101,24 @@ impl Rm {
     }
 }
 
+/// An image that is to be removed by its ID has more names than one.
+#[derive(Debug, thiserror::Error)]
+#[error("{} names for this image (choose one or use --force): {}", .names.len(), .names.join(" "))]
+struct Several {
+    id: Digest,
+    names: Vec<String>,
+}
+
+fn told(error: anyhow::Error, address: &Address) -> anyhow::Error {
+    match (caller(), error.downcast_ref()) {
+        (Some(_), Some(Several { id, .. })) => anyhow!(dockers::daemon(&format!(
+            "conflict: unable to delete {} (must be forced) - image is referenced in multiple repositories",
+            digest::short(id)
+        ))),
+        _ => named(error, address),
+    }
+}
+
 fn untag(index: &mut Index, reference: &RefName, count: &mut usize) -> Result<()> {
     if index.remove(reference) {
         *count += 1;
@@ -116,7 +136,7 @@ fn tell(line: &str) -> Result<()> {
     Ok(())
 }
 
-fn names_of(index: &Index, digest: &image_tool::address::digest::Digest) -> Result<Vec<String>> {
+fn names_of(index: &Index, digest: &Digest) -> Result<Vec<String>> {
     let entries = index.entries()?.into_iter().filter(|(_, descriptor)| descriptor.digest() == digest);
     Ok(entries.filter_map(|(name, _)| name).collect())
 }

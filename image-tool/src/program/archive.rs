@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
+use super::caller::caller;
 use super::pipe;
 
 /// Opens an archive, or standard input for `-`; returns it with its name for errors. `instead` tells how to name a
@@ -21,6 +22,9 @@ pub fn input(path: &Path, instead: &str) -> Result<(Box<dyn io::Read>, String)> 
         return Ok((Box::new(File::open(path).with_context(|| name.clone())?), name));
     }
     if io::stdin().is_terminal() {
+        if caller().is_some_and(|name| name == "docker load") {
+            bail!("requested load from stdin, but stdin is empty");
+        }
         bail!("standard input is a terminal ({instead}, or use a pipe)");
     }
     Ok((Box::new(io::stdin().lock()), "standard input".into()))
@@ -33,6 +37,9 @@ pub fn input(path: &Path, instead: &str) -> Result<(Box<dyn io::Read>, String)> 
 pub fn output(path: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let Some(path) = path.filter(|path| *path != Path::new("-")) else {
         if io::stdout().is_terminal() {
+            if caller().is_some_and(|name| ["docker save", "docker export"].contains(&name.as_str())) {
+                bail!("cowardly refusing to save to a terminal. Use the -o flag or redirect");
+            }
             bail!("standard output is a terminal (use -o FILE or a pipe)");
         }
         let mut output = BufWriter::with_capacity(256 * 1024, StdoutWriter(io::stdout().lock()));

@@ -73,7 +73,7 @@ pub fn line(caller: &str, message: &str) -> String {
 }
 
 /// What docker's errors begin with that are not its client's.
-const DOCKERS: [&str; 9] = [
+const DOCKERS: [&str; 10] = [
     "Error response from daemon: ",
     "OCI runtime exec failed: ",
     "You cannot attach to a ",
@@ -83,6 +83,7 @@ const DOCKERS: [&str; 9] = [
     "lstat ",
     "Error: ",
     "template parsing error: ",
+    "Error parsing format: ",
 ];
 
 #[cfg(test)]

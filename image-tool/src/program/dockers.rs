@@ -14,6 +14,12 @@ pub fn daemon(text: &str) -> String {
     format!("Error response from daemon: {text}")
 }
 
+/// What docker's daemon says of a filter that it does not know, `KEY`, or of a value, `KEY=VALUE`.
+#[must_use]
+pub fn invalid_filter(filter: &str) -> String {
+    format!("Invalid filter '{filter}'")
+}
+
 /// The error as docker tells it, if it is one of a layout's for which docker has words of its own.
 #[must_use]
 pub fn words(error: anyhow::Error) -> anyhow::Error {
