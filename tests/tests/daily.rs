@@ -98,7 +98,9 @@ fn old_and_short_forms_are_understood() {
     work.sh("docker build -q -c 512 --cpu-quota 50000 --cpuset-cpus 0 -m 64m --memory-swap=-1 -t b image").ok();
     let run = "docker run --network none --name c1 busybox sh -c 'for i in 1 2 3; do echo $i; done'";
     assert_eq!(work.sh(run).ok(), "1\n2\n3\n");
-    assert_eq!(work.sh("docker logs --tail -5 c1").ok(), "1\n2\n3\n");
+    for all in ["-5", "all", "odd"] {
+        assert_eq!(work.sh(&format!("docker logs --tail {all} c1")).ok(), "1\n2\n3\n", "{all}");
+    }
     work.sh("docker export c1 | docker import - flat").ok();
     assert_eq!(work.sh("docker inspect -f '{{.Comment}}' flat").ok(), "Imported from -\n");
     work.sh("docker rm c1").ok();
@@ -164,6 +166,30 @@ fn what_is_done_to_a_container_is_an_event() {
         .to_owned();
     for line in ["container rename c2 /c1\n", "container update c2 ", "container export c2 ", "container commit c2 "] {
         assert!(seen.contains(line), "{line} in {seen}");
+    }
+    work.sh("docker run -d --network none --name c3 busybox sleep 1000 && docker top c3 && docker cp c3:/etc/passwd p && docker cp p c3:/p")
+        .ok();
+    work.sh("docker rm -f c3 && docker run --rm --network none --name c4 busybox true").ok();
+    // Without a begin, all that has happened before the end.
+    let actions = |name: &str| {
+        work.sh(&format!(
+            "docker events --until 0s --filter container={name} --format '{{{{.Action}}}}' | tr '\\n' ' '"
+        ))
+        .ok()
+    };
+    assert_eq!(actions("c3"), "create start top archive-path extract-to-dir kill die destroy ");
+    assert_eq!(actions("c4"), "create attach start die destroy ");
+    let future = work.sh("docker events --since 2030-01-01 --until 2029-01-01").fails(1);
+    assert!(
+        future.starts_with("Error response from daemon: `since` time (") && future.contains("cannot be after `until`"),
+        "{future}"
+    );
+    for (format, why) in
+        [("{{nosuch .}}", "function \"nosuch\" not defined"), ("{{.nosuch}}", "can't evaluate field nosuch")]
+    {
+        // Before there is any event.
+        let said = work.sh(&format!("timeout 20 docker events --format '{format}'")).fails(64);
+        assert!(said.starts_with("Error parsing format: template: :1:") && said.contains(why), "{said}");
     }
     let images = work.sh("docker events --since 10m --until 0s --filter type=image --filter event=tag --format '{{.Actor.Attributes.name}}'").ok();
     assert!(images.contains("made:1\n"), "{images}");

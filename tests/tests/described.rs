@@ -232,6 +232,10 @@ fn events_tell_the_life_of_a_container() {
         .ok();
     work.sh("for i in $(seq 100); do docker ps | grep -q '(healthy)' && exit; sleep 0.1; done; exit 1").ok();
     assert_eq!(work.sh("docker inspect -f '{{.State.Health.Status}} {{.State.Health.FailingStreak}} {{len .Config.Healthcheck.Test}}' one").ok(), "healthy 0 2\n");
+    assert_eq!(
+        work.sh("docker inspect -f '{{.Config.Healthcheck.Interval}} {{json .Config.Healthcheck.Interval}}' one").ok(),
+        "300ms 300000000\n"
+    );
     work.sh("docker stop -t 0 one && docker rm one").ok();
     let events = work
         .sh("docker events --since 1h --until 0s --filter container=one --format '{{.Action}} {{.Actor.Attributes.x}}'")

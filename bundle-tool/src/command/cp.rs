@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
 use bundle_tool::container::copy::{self, Options, Side};
+use bundle_tool::journal;
 use clap::ValueHint;
 use image_tool::address::home::Home;
 use image_tool::program::caller::caller;
@@ -75,11 +76,17 @@ impl Cp {
             })?;
             Ok(Side::container(&home, &bundle, path)?)
         };
+        let record = |container: &str, action: &str| {
+            if let Ok(bundle) = super::bundle(container) {
+                journal::record_bundle(&home, action, &bundle, &bundle.name(), &[]);
+            }
+        };
         let told = |result, subject: String| match words(&result, &self.source, &self.destination) {
             Some(said) if caller().is_some() => Err(anyhow!(said)),
             _ => result.about(subject),
         };
-        match (of_container(&self.source), of_container(&self.destination)) {
+        let (source, destination) = (of_container(&self.source), of_container(&self.destination));
+        match (source, destination) {
             (Some(_), Some(_)) => bail!("copying between containers is not supported"),
             (None, None) => bail!("must specify at least one container source"),
             (Some(from), None) if self.destination == Path::new("-") => {
@@ -87,24 +94,31 @@ impl Cp {
                     bail!("an archive is not written to a terminal (redirect it)");
                 }
                 match copy::write(&side(from)?, io::stdout().lock(), options) {
-                    Err(copy::Error::Write(error)) => Err(stdout_error(error)).context("standard output"),
-                    result => told(result, from.0.to_owned()),
+                    Err(copy::Error::Write(error)) => Err(stdout_error(error)).context("standard output")?,
+                    result => told(result, from.0.to_owned())?,
                 }
             }
             (Some(from), None) => {
                 let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-                told(copy::copy(&side(from)?, &Side::host(&self.destination)?, own, options), from.0.to_owned())
+                told(copy::copy(&side(from)?, &Side::host(&self.destination)?, own, options), from.0.to_owned())?;
             }
             (None, Some(to)) if self.source == Path::new("-") => {
-                told(copy::read(&side(to)?, io::stdin().lock()), to.0.to_owned())
+                told(copy::read(&side(to)?, io::stdin().lock()), to.0.to_owned())?;
             }
             (None, Some(to)) => {
                 // Not what docker's manual says, but what docker does.
                 let options = Options { archive: options.archive || rustix::process::geteuid().is_root(), ..options };
                 let copied = copy::copy(&Side::host(&self.source)?, &side(to)?, (0, 0), options);
-                told(copied, self.source.display().to_string())
+                told(copied, self.source.display().to_string())?;
             }
         }
+        if let Some((container, _)) = source {
+            record(container, "archive-path");
+        }
+        if let Some((container, _)) = destination {
+            record(container, "extract-to-dir");
+        }
+        Ok(())
     }
 }
 

@@ -1,15 +1,17 @@
 use std::io;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow, bail};
 use image_tool::address::home::Home;
 use image_tool::layout::journal::{Event, Reader};
-use image_tool::program::pipe;
-use image_tool::show::template::{Struct, Template, Value};
+use image_tool::program::caller::caller;
+use image_tool::program::{dockers, pipe};
+use image_tool::show::template::{self, Struct, Template, Value};
 use image_tool::show::{human, moment};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::Rejected;
 use super::filter::{Filter, Filters};
 
 /// Print what happens to containers, images, volumes and networks.
@@ -29,7 +31,7 @@ pub(crate) struct Events {
     /// Format each event with a Go template, or as `json`.
     #[arg(long, value_name = "TEMPLATE")]
     format: Option<String>,
-    /// Begin with events of this time: a date, seconds since 1970, or how long ago, such as 10m [default: now].
+    /// Begin with events of this time: a date, seconds since 1970, or how long ago, such as 10m [default: now, or with --until the first].
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// End at this time.
@@ -57,15 +59,20 @@ const KEYS: [&str; 13] = [
 impl Events {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let filters = Filters::of(&self.filter, &KEYS)?;
-        let template: Option<Template> = match self.format.as_deref() {
-            None | Some("") => None,
-            Some("json") => Some("{{json .}}".parse()?),
-            Some(text) => Some(text.parse().context("template parsing error")?),
-        };
+        let template = template(self.format.as_deref().unwrap_or_default())?;
         let now = Timestamp::now();
         let time = |text: &Option<String>| text.as_deref().map(|text| moment::parse(text, now)).transpose();
-        let since = time(&self.since).context("--since")?.unwrap_or(now).as_nanosecond();
-        let until = time(&self.until).context("--until")?.map(Timestamp::as_nanosecond);
+        let (since, until) = (time(&self.since).context("--since")?, time(&self.until).context("--until")?);
+        if let (Some(since), Some(until)) = (since, until)
+            && until < since
+        {
+            let text = format!("`since` time ({since}) cannot be after `until` time ({until})");
+            bail!(if caller().is_some() { dockers::daemon(&text) } else { text });
+        }
+        // With an end alone it is what has happened until then that is asked for.
+        let default = if until.is_some() { Timestamp::MIN } else { now };
+        let since = since.unwrap_or(default).as_nanosecond();
+        let until = until.map(Timestamp::as_nanosecond);
         let mut reader = Reader::open(&Home::from_environment())?;
         loop {
             while let Some(event) = reader.event() {
@@ -82,6 +89,19 @@ impl Events {
             reader.wait(left).context("wait for events")?;
         }
     }
+}
+
+/// Reads a format. Before anything happens, it is tried on an event about nothing.
+fn template(format: &str) -> anyhow::Result<Option<Template>> {
+    let text = match format {
+        "" => return Ok(None),
+        "json" => "{{json .}}",
+        text => text,
+    };
+    let wrong = |error: template::Error| Rejected::new(anyhow!("Error parsing format: {error}"), 64);
+    let parsed: Template = text.parse().map_err(wrong)?;
+    parsed.fill_in(&value(&Event::default()), &io::stdout()).map_err(wrong)?;
+    Ok(Some(parsed))
 }
 
 fn line(event: &Event, template: Option<&Template>) -> anyhow::Result<String> {
@@ -102,7 +122,7 @@ fn value(event: &Event) -> Value {
     let actor = Struct::new("events.Actor")
         .with("ID", &event.actor.id)
         .with("Attributes", Value::map(event.actor.attributes.clone()));
-    Struct::new("events.Message")
+    Struct::new("*events.Message")
         .unless_empty("status", event.status.as_str())
         .hidden("Status", event.status.as_str())
         .unless_empty("id", event.id.as_str())
@@ -125,9 +145,8 @@ fn wants(event: &Event, filters: Filters<'_>) -> bool {
     let attribute = |key: &str| event.actor.attributes.get(key).map(String::as_str).unwrap_or_default();
     let is_actor = |kind: &str, value: &str| {
         event.kind == kind
-            && (event.actor.id == value
-                || attribute("name") == value
-                || (value.len() >= 4 && event.actor.id.starts_with(value)))
+            // As docker has it, by the begin of either.
+            && (event.actor.id.starts_with(value) || attribute("name").starts_with(value))
     };
     let is_image = |value: &str| {
         let image = if event.kind == "image" { attribute("name") } else { attribute("image") };
@@ -160,6 +179,9 @@ mod tests {
         for (filter, expected) in [
             ("container=web", true),
             ("container=0123", true),
+            ("container=we", true),
+            ("container=eb", false),
+            ("container=", true),
             ("container=db", false),
             ("event=die", true),
             ("type=volume", false),

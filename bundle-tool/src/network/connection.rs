@@ -8,15 +8,25 @@ use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use image_tool::address::home::Home;
 use image_tool::error::During as _;
+use image_tool::layout::journal;
 use serde_json::Value;
 
 use super::cni::{self, Conflist};
+use super::identity::identity;
 use super::native::{self, Failure, Member, Wish};
 use super::record::{self, Record};
 use super::state::{Networks, Newcomer, edit};
 use super::{Error, Plan, firewall, host, names, proxy};
 use crate::rootfs;
+
+/// Records what has happened to a network for the sake of a container.
+fn tell(action: &str, record: &Record) {
+    let name = record.plan.network.as_str();
+    let attributes = [("container", record.id.as_str()), ("name", name), ("type", "bridge")];
+    journal::record(&Home::from_environment(), "network", action, &identity("network", name), &attributes);
+}
 
 impl Networks {
     /// Brings the networks of a container up: its plans and what they are of. A failed attempt is undone.
@@ -140,7 +150,9 @@ impl Networks {
         record.result = Some(result?);
         self.write(&record)?;
         record.proxy = proxy::start(&record.plan.mappings()?, &record.addresses(), record.pid)?;
-        self.write(&record)
+        self.write(&record)?;
+        tell("connect", &record);
+        Ok(())
     }
 
     /// Holds the network namespace of a container, and returns where.
@@ -227,6 +239,9 @@ impl Networks {
         self.remove(record, &network)?;
         let path = self.file(record);
         fs::remove_file(&path).during("remove", &path)?;
+        if record.result.is_some() {
+            tell("disconnect", record);
+        }
         self.sweep(&network);
         Ok(())
     }

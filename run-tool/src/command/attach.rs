@@ -4,12 +4,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use rustix::termios::isatty;
 
 use super::global::Global;
 use super::stdout::StdoutClosed;
-use rustix::termios::isatty;
-
-use crate::container::{Container, DoesNotExist, Status, exit, supervisor};
+use crate::container::{Container, DoesNotExist, Status, event, exit, supervisor};
 use crate::kernel::error::Fails;
 use crate::kernel::{caller, syscall};
 use crate::supervise::client::{Client, End, Escaped, OutputClosed, Streams};
@@ -61,7 +60,10 @@ impl Attach {
         let streams = Streams { input: !self.no_stdin, output: true, error: true };
         let client = client(&container, streams, self.detach_keys.as_deref(), self.sig_proxy)?;
         match attach(&container, &client)? {
-            End::Detached => Err(Escaped.into()),
+            End::Detached => {
+                event::record(&container.state, "detach", &[]);
+                Err(Escaped.into())
+            }
             end => Ok(status(end)),
         }
     }
@@ -103,6 +105,7 @@ pub(super) fn attach(container: &Container, client: &Client) -> Result<End> {
     }
     let process = container.process()?;
     let socket = supervisor::connect(&container.folder)?;
+    event::record(&container.state, "attach", &[]);
     syscall::block_signals().fails(|| "sigprocmask")?;
     let end = client.serve(&socket, Some(&process));
     recorded(end, &container.folder).with_context(|| id.clone())

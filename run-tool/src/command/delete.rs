@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::global::Global;
-use crate::container::{DoesNotExist, NotRunning, Status, exit, supervisor};
+use crate::container::{DoesNotExist, NotRunning, Status, event, exit, supervisor};
 use crate::kernel::log;
 
 /// Delete any resources held by a container that has stopped or was never started.
@@ -36,6 +36,7 @@ impl Delete {
             // Its supervisor would start it again, and then takes away what it held, with --rm also the container.
             exit::mark_stopped(&container.folder, exit::Next::Nothing)?;
             match container.signal(libc::SIGKILL) {
+                Ok(()) => event::record(&container.state, "kill", &[("signal", libc::SIGKILL.to_string())]),
                 Err(error) if !error.is::<NotRunning>() => log::debug(|| format!("{error:#}")),
                 _ => {}
             }

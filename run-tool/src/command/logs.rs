@@ -109,6 +109,8 @@ impl Logs {
             "all" => None,
             // Like docker, any number below zero means all.
             text if text.parse::<i64>().is_ok_and(|count| count < 0) => None,
+            // So does what is no number, which a program may have built of nothing.
+            text if caller::caller().is_some() && text.parse::<usize>().is_err() => None,
             text => Some(text.parse::<usize>().with_context(|| format!("--tail {text}: expected a number or all"))?),
         };
         let wanted = |record: &Record| {

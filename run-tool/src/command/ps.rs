@@ -7,7 +7,8 @@ use clap::Args;
 
 use super::global::Global;
 use super::stdout::print;
-use crate::kernel::process;
+use crate::container::event;
+use crate::kernel::{caller, process};
 
 /// Display the processes running inside a container.
 ///
@@ -62,6 +63,9 @@ impl Ps {
                 shown.push_str(line);
                 shown.push('\n');
             }
+        }
+        if caller::caller().is_some() {
+            event::record(&container.state, "top", &[]);
         }
         print(&shown)
     }

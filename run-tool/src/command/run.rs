@@ -209,6 +209,9 @@ impl Run {
             sig_proxy,
             to_the_end: annotation("rm") == Some("true"),
         };
+        if let Some(annotations) = spec.annotations() {
+            event::record_before(annotations, &self.id, "attach");
+        }
         // From before the container exists: a signal that comes early is for it too.
         let mask = syscall::block_signals().fails(|| "sigprocmask")?;
         let left = self.leave(global, spec, (driver, &options), Some(mask), earlier)?;

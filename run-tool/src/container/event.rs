@@ -3,6 +3,7 @@
 //! The annotation `org.oci-tools.events` holds the path of the journal. bundle-tool reads it (`bundle-tool events`), and writes to it what
 //! happens to bundles. Without the annotation nothing is recorded, as for any bundle of another tool.
 
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -15,11 +16,26 @@ use crate::kernel::log;
 
 /// Records what happened to a container. An event that cannot be recorded is lost: the container matters more.
 pub(crate) fn record(state: &State, action: &str, more: &[(&str, String)]) {
-    let annotations = state.annotations();
+    append(&state.annotations(), || renamed(state), &state.id, action, more);
+}
+
+/// Records what happened to a container that is to be made of these annotations.
+pub(crate) fn record_before(annotations: &HashMap<String, String>, id: &str, action: &str) {
+    let annotations = annotations.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
+    append(&annotations, || None, id, action, &[]);
+}
+
+fn append(
+    annotations: &Map<String, Value>,
+    renamed: impl Fn() -> Option<String>,
+    id: &str,
+    action: &str,
+    more: &[(&str, String)],
+) {
     let text = |key: &str| annotations.get(&format!("org.oci-tools.{key}")).and_then(Value::as_str);
     let Some(path) = text("events").filter(|path| path.starts_with('/')) else { return };
-    let name = renamed(state).or_else(|| text("name").map(str::to_owned)).unwrap_or_else(|| state.id.clone());
-    let line = document(&annotations, &name, action, more, jiff::Timestamp::now());
+    let name = renamed().or_else(|| text("name").map(str::to_owned)).unwrap_or_else(|| id.to_owned());
+    let line = document(annotations, &name, action, more, jiff::Timestamp::now());
     // Neither a link nor a pipe that nobody reads can be in the place of the file.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     // One write of a short line to the end of a file is not mixed with others.
