@@ -154,12 +154,12 @@ fn a_wrong_dockerfile() {
     let registry = Registry::images();
     let work = busybox(&registry);
     let cases = [
-        ("FROM busybox\nFLY away\n", "Dockerfile:2", "FLY"),
+        ("FROM busybox\nFLY away\n", "dockerfile parse error line 2: unknown instruction: ", "FLY"),
         ("FROM busybox\nCOPY nosuch /\n", "Dockerfile:2", "nosuch"),
-        ("COPY a b\n", "Dockerfile:1", "FROM"),
+        ("COPY a b\n", "dockerfile parse error line 1: ", "FROM"),
         ("FROM busybox\nRUN exit 3\n", "Dockerfile:2", "3"),
         ("FROM busybox AS a\nCOPY --from=nosuch / /\n", "Dockerfile:2", "nosuch"),
-        ("FROM busybox\nENV\n", "Dockerfile:2", "ENV"),
+        ("FROM busybox\nENV\n", "dockerfile parse error line 2: ", "ENV"),
         ("FROM busybox\nUSER nosuch\nRUN true\n", "Dockerfile:3", "nosuch"),
         ("FROM busybox\nCOPY ../../../etc/passwd /\n", "Dockerfile:2", "etc/passwd"),
     ];

@@ -201,6 +201,10 @@ impl Build {
         if iidfile.is_some() && !delivery.outputs.iter().any(|order| order.output.is_image()) {
             bail!("--iidfile: only an image has an ID (type=image, oci or docker)");
         }
+        if let Some(path) = &iidfile {
+            // A build that fails leaves no ID, least of all that of an earlier one.
+            report::no_id(path)?;
+        }
         let outcome = build::build(&self.options()?, &delivery)?;
         if let Some(path) = iidfile {
             report::id(&path, &outcome)?;

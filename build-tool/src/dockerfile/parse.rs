@@ -40,7 +40,7 @@ pub(super) fn instruction(line: &Line, escape: char) -> Result<Instruction, Prob
         "RUN" => run(line, &mut flags)?,
         "SHELL" => match json(keyword, rest)? {
             Some(shell) if !shell.is_empty() => Instruction::Shell(shell),
-            _ => return Err(Problem::Arguments(keyword, "a shell in JSON form: [\"/bin/sh\", \"-c\"]")),
+            _ => return Err(Problem::Arguments(keyword, "the arguments to be in JSON form: [\"/bin/sh\", \"-c\"]")),
         },
         "STOPSIGNAL" => Instruction::StopSignal(one("a signal")?),
         "USER" => Instruction::User(one("a user")?),
@@ -137,10 +137,9 @@ fn pairs(keyword: &'static str, rest: &str, escape: char) -> Result<Pairs, Probl
     words
         .into_iter()
         .map(|word| match word.split_once('=') {
-            Some((name, value)) if !name.is_empty() => {
-                Ok(Pair { name: name.to_owned(), value: value.to_owned(), legacy: false })
-            }
-            _ => Err(Problem::NotPair(keyword, word)),
+            Some(("", _)) => Err(Problem::BlankName(keyword)),
+            Some((name, value)) => Ok(Pair { name: name.to_owned(), value: value.to_owned(), legacy: false }),
+            None => Err(Problem::NotPair(keyword, word)),
         })
         .collect()
 }
@@ -153,7 +152,7 @@ fn arguments(rest: &str, escape: char) -> Result<Vec<Argument>, Problem> {
     words
         .into_iter()
         .map(|word| match word.split_once('=') {
-            Some(("", _)) => Err(Problem::NotPair("ARG", word)),
+            Some(("", _)) => Err(Problem::BlankName("ARG")),
             Some((name, value)) => Ok(Argument { name: name.to_owned(), default: Some(value.to_owned()) }),
             None => Ok(Argument { name: word, default: None }),
         })
@@ -209,7 +208,7 @@ fn healthcheck(rest: &str, flags: &mut Flags<'_>) -> Result<Healthcheck, Problem
 
 fn on_build(line: &Line, escape: char) -> Result<String, Problem> {
     if line.rest.is_empty() {
-        return Err(Problem::Arguments("ONBUILD", "an instruction"));
+        return Err(Problem::Arguments("ONBUILD", "at least one argument"));
     }
     let mut inner = lex::split(&line.rest, escape);
     inner.heredocs.clone_from(&line.heredocs);

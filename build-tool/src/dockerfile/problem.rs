@@ -102,7 +102,10 @@ pub enum Problem {
     /// A JSON array holds something other than strings.
     #[error("{0}: an array in JSON form may hold only strings")]
     NotStrings(&'static str),
-    /// A word of ENV, LABEL or ARG has no `=`, or nothing before it.
+    /// A word of ENV, LABEL or ARG has nothing before its `=`.
+    #[error("{0} names can not be blank")]
+    BlankName(&'static str),
+    /// A word of ENV or LABEL has no `=`.
     #[error("{0}: {1:?} is not of the form name=value")]
     NotPair(&'static str, String),
     /// FROM gives the stage a name that it may not have.

@@ -110,7 +110,7 @@ pub enum Error {
         source: ignore::Error,
     },
     /// Both the context and the Dockerfile are `-`.
-    #[error("standard input cannot be both the context and the Dockerfile")]
+    #[error("can't use stdin for both build context and dockerfile")]
     Twice,
     /// Standard input is a terminal.
     #[error("standard input is a terminal, not a tar of the context (tar -c . | build-tool build -)")]

@@ -195,16 +195,26 @@ impl Draft {
         self.document.insert(STEPS.to_owned(), steps);
     }
 
-    /// When the image was made: the time of its latest step, or `now` if no step has one.
-    pub fn created(&self, now: &str) -> String {
+    /// When the image was made: the time of its latest step; `None` if no step has one.
+    pub fn created(&self) -> Option<String> {
         let times = self.history.iter().filter_map(|entry| entry.get("created")?.as_str());
         let parsed = times.filter_map(|text| Some((text.parse::<jiff::Timestamp>().ok()?, text)));
-        parsed.max_by_key(|(time, _)| *time).map_or(now, |(_, text)| text).to_owned()
+        parsed.max_by_key(|(time, _)| *time).map(|(_, text)| text.to_owned())
     }
 
     /// Appends a step to the history, and the layer that it made.
-    pub fn record(&mut self, created_by: &str, created: &str, layer: Option<Layer>) {
-        let mut entry = json!({"created": created, "created_by": created_by, "comment": "build-tool"});
+    ///
+    /// A step without a layer has the time of the one below it, so that equal input gives an equal image. What comes before all layers has
+    /// that of the first, and none as long as there is no layer.
+    pub fn record(&mut self, created_by: &str, created: Option<&str>, layer: Option<Layer>) {
+        let mut entry = json!({"created_by": created_by, "comment": "build-tool"});
+        if let Some(created) = created {
+            entry["created"] = created.into();
+            let earlier = self.history.iter_mut().filter_map(Value::as_object_mut);
+            for entry in earlier {
+                entry.entry("created").or_insert_with(|| created.into());
+            }
+        }
         match layer {
             Some(layer) => self.layers.push(layer),
             None => entry["empty_layer"] = true.into(),
@@ -216,7 +226,7 @@ impl Draft {
     pub fn write(
         &self,
         writer: &Writer,
-        created: &str,
+        created: Option<&str>,
         annotations: &BTreeMap<String, String>,
     ) -> Result<Descriptor, layout::Error> {
         let mut layers = Vec::new();
@@ -230,7 +240,9 @@ impl Draft {
         }
         let diff_ids: Vec<String> = self.layers.iter().map(|layer| layer.diff_id.to_string()).collect();
         let mut document = self.document.clone();
-        document.insert("created".into(), created.into());
+        if let Some(created) = created {
+            document.insert("created".into(), created.into());
+        }
         document.insert("config".into(), self.config.clone().into());
         document.insert("rootfs".into(), json!({"type": "layers", "diff_ids": diff_ids}));
         document.insert("history".into(), self.history.clone().into());
@@ -293,15 +305,21 @@ mod tests {
         let layer = Layer { layout: layout.clone(), descriptor, diff_id: digest::sha256(&[0; 1024]), built: true };
         let mut draft = Draft::scratch(&"linux/arm/v6".parse().unwrap());
         draft.set_member("Labels", "a", "b");
-        draft.record("RUN x", "1970-01-01T00:00:00Z", Some(layer));
-        draft.record("CMD y", "1970-01-01T00:00:00Z", None);
+        draft.record("LABEL a=b", None, None);
+        let epoch = Some("1970-01-01T00:00:00Z");
+        draft.record("RUN x", epoch, Some(layer));
+        draft.record("CMD y", epoch, None);
+        assert_eq!(
+            draft.history[0]["created"], "1970-01-01T00:00:00Z",
+            "what is before all layers has the time of the first"
+        );
         let none = BTreeMap::new();
-        let descriptor = draft.write(&writer, "1970-01-01T00:00:00Z", &none).unwrap();
+        let descriptor = draft.write(&writer, epoch, &none).unwrap();
         let image = layout.image_of(&descriptor).unwrap();
         assert_eq!(image.layers().count(), 1);
         assert_eq!(image.manifest().layers()[0].media_type(), &MediaType::ImageLayer);
         let again = Draft::of_image(&layout, &image).unwrap();
-        assert_eq!(again.write(&writer, "1970-01-01T00:00:00Z", &none).unwrap().digest(), descriptor.digest());
+        assert_eq!(again.write(&writer, epoch, &none).unwrap().digest(), descriptor.digest());
         assert_eq!(again.platform(), ("linux".into(), "arm".into(), Some("v6".into())));
         let mut other = again;
         other.set_platform(&"linux/arm/v5".parse().unwrap());

@@ -70,6 +70,9 @@ impl Work<'_> {
             Instruction::Volume(volumes) => {
                 let volumes =
                     volumes.iter().map(|volume| self.variables.expand(volume)).collect::<Result<Vec<_>, _>>()?;
+                if volumes.iter().any(String::is_empty) {
+                    return Err(Error::EmptyVolume);
+                }
                 self.set_members("Volumes", "VOLUME", &volumes);
             }
         }
@@ -91,6 +94,8 @@ impl Work<'_> {
                 found.extend(expose::ports(&word).ok_or(Error::Port(word))?);
             }
         }
+        // Their order says nothing.
+        found.sort();
         self.set_members("ExposedPorts", "EXPOSE", &found);
         Ok(())
     }

@@ -79,6 +79,9 @@ pub enum Error {
     /// The value of `RUN --mount` is not valid.
     #[error("--mount: {0}")]
     Mount(String),
+    /// A path of VOLUME is empty once its variables have values.
+    #[error("VOLUME specified can not be an empty string")]
+    EmptyVolume,
     /// STOPSIGNAL names something that is not a signal.
     #[error("invalid signal: {0} (SIGTERM, TERM, SIGRTMIN+3 or 15)")]
     Signal(String),

@@ -74,8 +74,8 @@ pub(super) struct Work<'a> {
     stack: Option<Stack>,
     /// The folder of the last command, for the next one.
     pub(super) folder: Option<Folder>,
-    /// When the latest layer was made, RFC 3339.
-    created: String,
+    /// When the latest layer was made, RFC 3339; absent before the first, unless all times are given.
+    created: Option<String>,
 }
 
 impl<'a> Work<'a> {
@@ -99,7 +99,7 @@ impl<'a> Work<'a> {
         if draft.variable("PATH").is_none() && platform.os() != "windows" {
             draft.set_variable("PATH", PATH);
         }
-        let created = draft.created(&session.now);
+        let created = draft.created().or_else(|| session.options.epoch.map(|_| session.now.clone()));
         let variables = Variables::of_image(&draft.env(), plan.escape);
         let (tree, stack, folder, command_set) = (None, None, None, false);
         Ok(Self {
@@ -262,8 +262,8 @@ impl<'a> Work<'a> {
         }
         self.key = record.key(key);
         let created = if self.session.options.epoch.is_some() { self.session.now.clone() } else { record.created };
-        self.draft.record(text, &created, layer);
-        self.created = created;
+        self.draft.record(text, Some(&created), layer);
+        self.created = Some(created);
         Ok(true)
     }
 
@@ -275,8 +275,8 @@ impl<'a> Work<'a> {
             .map(|layer| RecordedLayer { descriptor: layer.descriptor.clone(), diff_id: layer.diff_id.to_string() });
         let record = Record { created: created.clone(), layer: recorded, step: text.to_owned(), first: None };
         self.session.cache.put(&key, &record)?;
-        self.draft.record(text, &created, layer);
-        self.created = created;
+        self.draft.record(text, Some(&created), layer);
+        self.created = Some(created);
         self.key = key;
         Ok(())
     }
@@ -284,7 +284,7 @@ impl<'a> Work<'a> {
     /// Adds a step without a layer to the history.
     pub(super) fn note(&mut self, text: &str) {
         let created = self.created.clone();
-        self.draft.record(text, &created, None);
+        self.draft.record(text, created.as_deref(), None);
     }
 
     /// Copies into a new layer; with `link`, whatever lies below it.

@@ -29,6 +29,40 @@ fn every_instruction_sets_its_field() {
 }
 
 #[test]
+fn an_image_from_nothing_is_the_same_again() {
+    let work = Work::with_base();
+    work.file("context/x", "x");
+    for lines in ["", "COPY x /\nLABEL a=b\n"] {
+        let made = ["80 443", "443 80"].map(|ports| {
+            work.build(&format!("FROM scratch\nMAINTAINER me\nEXPOSE {ports}\n{lines}")).ok();
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            work.config()
+        });
+        assert_eq!(made[0], made[1], "{lines}");
+        let times: Vec<&serde_json::Value> =
+            made[0]["history"].as_array().unwrap().iter().map(|entry| &entry["created"]).collect();
+        assert!(times.iter().all(|time| **time == made[0]["created"]), "{times:?}");
+        assert_eq!(made[0]["created"].is_null(), lines.is_empty());
+    }
+}
+
+#[test]
+fn what_stands_for_nothing_is_refused() {
+    let work = Work::with_base();
+    for (line, why) in [
+        ("ENV =x", "ENV names can not be blank"),
+        ("LABEL =x", "LABEL names can not be blank"),
+        ("ARG =x", "ARG names can not be blank"),
+        ("ENV NOTHING=\"\"\nVOLUME $NOTHING", "VOLUME specified can not be an empty string"),
+        ("SHELL exec -form", "SHELL requires the arguments to be in JSON form"),
+        ("ONBUILD", "ONBUILD requires at least one argument"),
+    ] {
+        let run = work.build(&format!("FROM base\n{line}\n"));
+        assert!(run.status == 1 && run.stderr.contains(why), "{line}: {}", run.stderr);
+    }
+}
+
+#[test]
 fn healthchecks_have_their_times() {
     let work = Work::with_base();
     work.build(

@@ -156,6 +156,10 @@ fn ids_and_metadata_are_buildxs() {
     assert_eq!(metadata["containerimage.digest"], image.descriptor().digest().to_string());
     assert_eq!(metadata["containerimage.descriptor"]["size"], image.descriptor().size());
     assert_eq!(metadata["image.name"], "built,b");
+    // A build that fails leaves none behind, least of all an earlier one.
+    work.file("context/Dockerfile", "FROM scratch\nCOPY nosuch /\n");
+    assert_eq!(work.run(&["build", "--iidfile", "id", "context"]).status, 1);
+    assert!(!work.path("id").exists());
 }
 
 #[test]

@@ -42,9 +42,9 @@ pub(super) fn write(
             let packed = draft.layers.iter().map(|layer| layer.descriptor.clone());
             draft.set_steps(exchange::inline(&session.cache, &digests.zip(packed).collect()));
         }
-        let created = draft.created(&session.now);
+        let created = draft.created();
         let annotations = annotations(form, Level::Manifest, Some(platform));
-        let mut descriptor = draft.write(writer, &created, &annotations)?;
+        let mut descriptor = draft.write(writer, created.as_deref(), &annotations)?;
         config = Some(writer.layout().image_of(&descriptor)?.manifest().config().digest().clone());
         annotate(&mut descriptor, self::annotations(form, Level::ManifestDescriptor, Some(platform)));
         attestations.extend(attest::write(session, each, form, writer, &descriptor)?);

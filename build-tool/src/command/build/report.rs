@@ -1,6 +1,7 @@
 //! What is printed and written after a build.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -47,6 +48,16 @@ fn classic(id: &str, names: &[String]) -> Vec<String> {
 /// Writes the image's ID: its config's digest, or for several platforms that of the index.
 pub(super) fn id(path: &Path, outcome: &Outcome) -> Result<()> {
     fs::write(path, image_id(outcome).unwrap_or_default()).with_context(|| format!("--iidfile {}", path.display()))
+}
+
+/// Removes the file of an earlier build.
+pub(super) fn no_id(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("--iidfile {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn image_id(outcome: &Outcome) -> Option<String> {
