@@ -260,6 +260,7 @@ fn a_wrong_command_line_is_told_in_dockers_words() {
         ("run --foo bb:1", 125, "unknown flag: --foo\nSee 'docker run --help'."),
         ("run -Y bb:1", 125, "unknown shorthand flag: 'Y' in -Y"),
         ("ps --foo", 125, "unknown flag: --foo\nSee 'docker ps --help'."),
+        ("volume --foo", 125, "unknown flag: --foo\nSee 'docker volume --help'."),
         ("rm --foo x", 125, "unknown flag: --foo\nSee 'docker rm --help'."),
         ("exec --foo x true", 125, "unknown flag: --foo"),
         ("foo", 1, "docker: 'foo' is not a docker command.\nSee 'docker --help'"),

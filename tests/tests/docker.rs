@@ -165,6 +165,11 @@ fn a_build_is_named_and_told_as_docker_does() {
     assert_eq!(told, expected);
     let names = work.sh("docker build --progress quiet -o - app | tar -t").ok();
     assert!(names.lines().any(|name| name.ends_with("bin/busybox") || name.ends_with("bin/sh")), "{names}");
+    let wrong = work.sh("docker build -t app:a:b app").fails(125);
+    assert!(
+        wrong.starts_with("invalid argument \"app:a:b\" for \"-t, --tag\" flag: invalid reference format\n"),
+        "{wrong}"
+    );
     assert!(work.sh("docker build --call=targets app").ok().starts_with("TARGET"));
     assert_ne!(id, other);
     assert_eq!(work.sh("docker run --rm --network none app:3").ok(), "none\n");
@@ -265,6 +270,18 @@ fn prune_goes_by_filters() {
         work.sh("docker volume prune -f --filter label=keep --filter all=true").ok(),
         "Deleted Volumes:\nv1\n\nTotal reclaimed space: 1MB\n"
     );
+    // The filters of the client's configuration come to those of the command line, unless these say the opposite.
+    work.write("config/config.json", "{\"pruneFilters\": [\"label=keep\"]}");
+    work.sh("docker create --network none --name labelled --label keep=2 busybox && docker create --network none --name bare busybox").ok();
+    let left = "docker ps -a --filter name=labelled --filter name=bare --format '{{.Names}}'";
+    work.sh("docker --config config container prune -f --filter label=keep=2").ok();
+    assert_eq!(work.sh(left).ok(), "bare\n");
+    work.sh("docker --config config container prune -f && docker --config config system prune -f").ok();
+    assert_eq!(work.sh(left).ok(), "bare\n");
+    work.sh("docker create --network none --name old --label keep=1 busybox").ok();
+    work.sh("docker --config config container prune -f --filter label!=keep").ok();
+    assert_eq!(work.sh(left).ok(), "");
+    work.sh("docker network create --label keep=1 n1 || true").ok();
     work.sh("docker system prune -f --volumes --filter until=1h").fails(1);
     work.sh("docker system prune -af --filter label=nosuch").ok();
     assert_eq!(work.sh(names).ok(), "old\nn1\n");
@@ -335,6 +352,7 @@ fn an_import_takes_instructions() {
     assert_eq!(work.sh("docker run --rm --network none i:1").ok(), "imported\n");
     let config = "docker inspect --format '{{json .Config.ExposedPorts}} {{index .Config.Env 1}} {{.Comment}}' i:1";
     assert_eq!(work.sh(config).ok(), "{\"80/tcp\":{},\"81/tcp\":{}} A=b why\n");
+    assert_eq!(work.sh("docker history --format '{{.CreatedBy}}|{{.Comment}}' i:1").ok().lines().last(), Some("|why"));
     work.sh("docker import -c 'RUN true' fs.tar i:2").fails(125);
 }
 

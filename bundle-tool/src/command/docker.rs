@@ -19,7 +19,7 @@ use clap::ValueHint;
 use image_tool::address::home::Home;
 use image_tool::address::name as reference;
 use image_tool::program::caller::caller;
-use image_tool::program::{Said, pipe, say};
+use image_tool::program::{Said, dockers, pflag, pipe, say};
 
 use self::answer::Answer;
 use self::line::{Line, Wrong};
@@ -102,6 +102,9 @@ fn read(words: &[OsString]) -> Result<Answer, Wrong> {
     }
     let Name { path, typed, rest } = Name::find(words)?;
     let usage = Usage::find(path).expect("every name has a description");
+    if usage.is_group() && !is_help {
+        Line::read(&usage, &typed, rest)?;
+    }
     if usage.is_group() || is_help {
         return Ok(answer.help(&usage.help(&typed)));
     }
@@ -121,13 +124,26 @@ fn read(words: &[OsString]) -> Result<Answer, Wrong> {
     });
     if usage.flags.iter().any(|flag| flag.long == "detach-keys")
         && line.value("detach-keys").is_empty()
-        && let Some(keys) = client::detach_keys()
+        && let Some(keys) = client::detach_keys(all.value("config"))
     {
         line.values.insert("detach-keys", vec![keys.into()]);
     }
+    if path.ends_with("prune") {
+        let given = line.values.get("filter").map_or(&[][..], Vec::as_slice);
+        let more = client::prune_filters(all.value("config"), given);
+        if !more.is_empty() {
+            line.values.entry("filter").or_default().extend(more);
+        }
+    }
     if path.ends_with("build") {
         for tag in line.values.get_mut("tag").into_iter().flatten() {
-            *tag = new_name(tag)?;
+            *tag = named(tag).map_err(|why| Wrong {
+                message: format!(
+                    "invalid argument {:?} for \"-t, --tag\" flag: {why}\nSee 'docker {typed} --help'.",
+                    tag.display()
+                ),
+                status: pflag::STATUS,
+            })?;
         }
     }
     let mut answer = answer.with("command", path.replace(' ', "_")).options(&usage, &line);
@@ -193,6 +209,9 @@ fn operands(usage: &Usage, line: &Line) -> Result<Vec<OsString>, Wrong> {
     let read = |(index, word): (usize, &OsString)| {
         let part = parts.get(index).or(parts.last()).map_or("", |part| part.trim_start_matches('['));
         match part.split(['[', ']', '.']).next().unwrap_or_default() {
+            "IMAGE" if usage.path == "rmi" && word.to_string_lossy().trim().is_empty() => {
+                Err(Wrong { message: dockers::daemon("image name cannot be blank"), status: 1 })
+            }
             // stats has names as they are, because it shows them so.
             "CONTAINER" if usage.path != "stats" => Ok(container(&home, word)),
             "IMAGE" | "SOURCE_IMAGE" => Ok(address(word)),
@@ -228,12 +247,13 @@ fn address(word: &OsStr) -> OsString {
 
 /// The address of an image that is to have this name.
 fn new_name(word: &OsStr) -> Result<OsString, Wrong> {
-    let refuse =
-        |why: String| Wrong { message: format!("Error parsing reference: {:?}: {why}", word.display()), status: 1 };
-    match reference::check(&word.to_string_lossy()) {
-        Ok(()) => Ok(address(word)),
-        Err(why) => Err(refuse(why.to_string())),
-    }
+    named(word)
+        .map_err(|why| Wrong { message: format!("Error parsing reference: {:?}: {why}", word.display()), status: 1 })
+}
+
+/// The same, or what is wrong with the name.
+fn named(word: &OsStr) -> Result<OsString, impl std::fmt::Display + use<>> {
+    reference::check(&word.to_string_lossy()).map(|()| address(word))
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use std::ffi::OsStr;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
@@ -80,7 +81,7 @@ impl Exec {
         // docker's status for a program that cannot be started.
         let process =
             exec::process(&bundle, &wish).about(&self.container).map_err(|error| Rejected::new(error, 126))?;
-        let chosen = || client::detach_keys().filter(|_| caller().is_some());
+        let chosen = || client::detach_keys(OsStr::new("")).filter(|_| caller().is_some());
         let detach_keys = match self.detach_keys {
             Some(own) => own,
             None => chosen().as_deref().map(keys).transpose()?.unwrap_or_default(),

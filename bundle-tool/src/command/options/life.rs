@@ -1,6 +1,7 @@
 //! How a container ends, is restarted and logs. The runtime does all of this; it reads the options from annotations.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -141,7 +142,7 @@ impl Running {
     /// Takes the keys that the user has chosen for all containers, if the command line has none.
     pub(super) fn take_chosen_keys(&mut self) -> anyhow::Result<()> {
         if self.detach_keys.is_none() {
-            self.detach_keys = client::detach_keys().as_deref().map(keys).transpose()?;
+            self.detach_keys = client::detach_keys(OsStr::new("")).as_deref().map(keys).transpose()?;
         }
         Ok(())
     }
