@@ -98,6 +98,18 @@ fn detach_keys_leave_a_container_running() {
 }
 
 #[test]
+fn the_input_of_a_detached_container_stays_open() {
+    let work = work();
+    work.sh("docker run -di --network none --name w10c2 bb:1 cat").ok();
+    for word in ["one", "two"] {
+        let said = work.sh(&format!("echo {word} | timeout -s KILL 1 docker attach w10c2")).stdout;
+        assert_eq!(said, format!("{word}\n"));
+    }
+    assert_eq!(work.sh("docker inspect -f '{{.State.Running}} {{.Config.StdinOnce}}' w10c2").ok(), "true false\n");
+    work.sh("docker rm -f w10c2").ok();
+}
+
+#[test]
 fn detach_keys_are_not_for_the_container_and_end_run_and_start_in_silence() {
     let work = work();
     let detach = |words: &[&str]| {

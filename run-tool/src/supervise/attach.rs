@@ -135,6 +135,8 @@ pub(crate) struct Server {
     /// Where input is written to: the terminal, or the pipe that is the container's standard input. `None`: nowhere.
     input: Option<OwnedFd>,
     waiting: VecDeque<u8>,
+    /// Whether the input stays open when a client's ends.
+    is_kept: bool,
     ended: bool,
 }
 
@@ -147,6 +149,11 @@ pub(crate) struct Witnesses {
 }
 
 impl Server {
+    /// Keeps the container's input open when a client's ends, as docker does where the container was started detached.
+    pub(crate) fn keep_input(self, is_kept: bool) -> Self {
+        Self { is_kept, ..self }
+    }
+
     /// Listens in a container's folder. `first` is the socket of a client that the container is started with.
     pub(crate) fn listen(
         folder: &Path,
@@ -182,8 +189,15 @@ impl Server {
             // A container that does not read its input must not block the supervisor.
             do_not_wait(input)?;
         }
-        let mut server =
-            Self { listener, clients: Vec::new(), terminal, input, waiting: VecDeque::new(), ended: false };
+        let mut server = Self {
+            listener,
+            clients: Vec::new(),
+            terminal,
+            input,
+            waiting: VecDeque::new(),
+            is_kept: false,
+            ended: false,
+        };
         if let Some(socket) = first {
             do_not_wait(&socket)?;
             server.add(socket, true);
@@ -249,7 +263,7 @@ impl Server {
     fn take(&mut self, packet: &Packet<'_>) {
         match packet {
             Packet::Input(bytes) if self.input.is_some() => self.waiting.extend(*bytes),
-            Packet::InputEnd => self.ended = !self.terminal,
+            Packet::InputEnd => self.ended = !self.terminal && !self.is_kept,
             Packet::Size(columns, rows) => {
                 if let Some(input) = self.input.as_ref().filter(|_| self.terminal) {
                     let size = Winsize { ws_row: *rows, ws_col: *columns, ws_xpixel: 0, ws_ypixel: 0 };

@@ -249,7 +249,7 @@ impl<'a> Supervisor<'a> {
         };
         let folder = &started.container.folder;
         let server = match Server::listen(folder, terminal, input, self.first.take()) {
-            Ok(server) => server,
+            Ok(server) => server.keep_input(self.job.annotation("org.oci-tools.detach") == Some("true")),
             // Someone has deleted the container already.
             Err(_) if !folder.exists() => return Ok(None),
             Err(error) => {
