@@ -14,6 +14,6 @@ fn a_unit_runs_the_bundle() {
         )),
         "{unit}"
     );
-    assert!(unit.contains("Restart=always") && unit.ends_with("WantedBy=multi-user.target\n"), "{unit}");
+    assert!(unit.contains("Restart=always") && unit.ends_with("WantedBy=multi-user.target"), "{unit}");
     work.run("delete web").ok();
 }
