@@ -358,9 +358,10 @@ fn mounts_of_other_containers_yield_to_what_is_named() {
     assert_eq!(shown("--volumes-from c1 -v /v"), "c1\n", "a volume without a name is for an empty place");
     work.sh("mkdir own && echo own >own/f").ok();
     assert_eq!(shown("--volumes-from c1 -v $PWD/own:/v"), "own\n");
-    assert!(
-        work.sh(&format!("{run} -v one:/v -v two:/v busybox true")).fails(125).contains("Duplicate mount point: /v")
-    );
+    for twice in ["-v one:/v -v two:/v", "--mount type=volume,dst=/v --mount type=volume,dst=/v"] {
+        let said = work.sh(&format!("{run} {twice} busybox true")).fails(125);
+        assert!(said.contains("Duplicate mount point: /v"), "{said}");
+    }
     assert!(
         work.sh(&format!("{run} --tmpfs /t:shared busybox grep ' /t ' /proc/self/mountinfo")).ok().contains(" shared:")
     );

@@ -115,6 +115,8 @@ impl Files {
                 all.push(Attachment::from_volume(text, base).context("--volume")?);
             }
         }
+        // A volume without a name is for a place where nothing else is mounted.
+        let (unnamed, mut all): (Vec<_>, Vec<_>) = all.into_iter().partition(Attachment::is_unnamed);
         for text in &self.mount {
             all.push(Attachment::from_mount(text, base).context("--mount")?);
         }
@@ -132,8 +134,7 @@ impl Files {
                 shared.push(attachment);
             }
         }
-        // A volume without a name is for a place where nothing else is mounted. Other mounts take precedence over those of containers.
-        let (unnamed, mut all): (Vec<_>, Vec<_>) = all.into_iter().partition(Attachment::is_unnamed);
+        // What is asked for here takes precedence over what they have.
         for attachment in shared.into_iter().chain(unnamed) {
             if all.iter().all(|known: &Attachment| known.target != attachment.target) {
                 all.push(attachment);
