@@ -164,6 +164,17 @@ pub enum Mode {
     Named(String),
 }
 
+/// The network whose containers know each other by `--link` alone, as in docker: the default one.
+const LINKS_ONLY: &str = "bridge";
+
+impl Mode {
+    /// Whether containers know each other by name there.
+    #[must_use]
+    pub fn has_names(&self) -> bool {
+        matches!(self, Self::Named(name) if name != LINKS_ONLY)
+    }
+}
+
 impl FromStr for Mode {
     type Err = String;
 

@@ -83,7 +83,19 @@ pub(super) fn refused(filter: &str, expected: &str) -> anyhow::Error {
 
 /// docker's match of a filter on a name: a regular expression that fits a part of it, or the name itself.
 pub(super) fn fits(pattern: &str, text: &str) -> bool {
-    pattern == text || Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))
+    let (word, at_begin) = pattern.strip_prefix('^').map_or((pattern, false), |rest| (rest, true));
+    let (word, at_end) = word.strip_suffix('$').map_or((word, false), |rest| (rest, true));
+    // Most are plain words. To compile an expression for each row would cost more than the row.
+    if regex::escape(word) != word {
+        return pattern == text || Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text));
+    }
+    match (at_begin, at_end) {
+        _ if pattern == text => true,
+        (true, true) => text == word,
+        (true, false) => text.starts_with(word),
+        (false, true) => text.ends_with(word),
+        (false, false) => text.contains(word),
+    }
 }
 
 #[cfg(test)]
@@ -123,6 +135,18 @@ mod tests {
             ("a[b", "xa[b", false),
         ] {
             assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_plain_word_fits_as_its_expression_does() {
+        for word in ["", "web", "eb", "we", "wb", "weba", "my-web", "wéb"] {
+            for pattern in [word.to_owned(), format!("^{word}"), format!("{word}$"), format!("^{word}$")] {
+                let expression = Regex::new(&pattern).unwrap();
+                for text in ["", "web", "web1", "aweb", "my-web", "wéb"] {
+                    assert_eq!(fits(&pattern, text), expression.is_match(text), "{pattern} {text}");
+                }
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ use image_tool::show::format::Format;
 use image_tool::show::template::Value;
 
 use super::filter::{self, Filter, Filters};
-use super::options::linked;
+use super::options::{NO_ADDRESS, NO_ALIAS, linked};
 use super::{candidates, each, inspect, joined, named};
 
 /// Manage networks.
@@ -197,7 +197,7 @@ impl Network {
             Command::Disconnect { force: _, network, container } => {
                 let network = named(&home, &network);
                 if network == "host" {
-                    bail!("container cannot be disconnected from host network or connected to host network");
+                    bail!(HOST);
                 }
                 Ok(container::leave_network(&super::bundle(&container)?, &network)?)
             }
@@ -237,17 +237,19 @@ struct Connect {
     container: String,
 }
 
+const HOST: &str = "container cannot be disconnected from host network or connected to host network";
+
 impl Connect {
     fn run(self, home: &Home) -> anyhow::Result<()> {
         let network = named(home, &self.network);
         if ["bridge", "host", "none"].contains(&network.as_str()) && !self.alias.is_empty() {
-            bail!("{network}: network-scoped alias is supported only for containers in user defined networks");
+            bail!("{network}: {NO_ALIAS}");
         }
         if network == "bridge" && (self.ip.is_some() || self.ip6.is_some()) {
-            bail!("{network}: user specified IP address is supported on user defined networks only");
+            bail!("{network}: {NO_ADDRESS}");
         }
         match network.as_str() {
-            "host" => bail!("container cannot be disconnected from host network or connected to host network"),
+            "host" => bail!(HOST),
             "none" => bail!("{network}: a container cannot be connected to it"),
             _ => {}
         }

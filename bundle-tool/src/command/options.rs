@@ -32,7 +32,7 @@ use super::candidates;
 
 pub(crate) use self::life::restart_policy;
 pub(crate) use self::limits::Resources;
-pub(super) use self::network::linked;
+pub(super) use self::network::{NO_ADDRESS, NO_ALIAS, linked};
 
 /// The options of docker run. A switch takes `=true` and `=false` as well.
 #[derive(clap::Args)]

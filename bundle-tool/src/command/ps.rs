@@ -196,11 +196,11 @@ fn check(filters: Filters<'_>) -> anyhow::Result<()> {
         }
     }
     if let Some(value) = filters.values("exited").find(|value| value.parse::<i64>().is_err()) {
-        bail!("Invalid filter 'exited={value}': not a number");
+        return Err(filter::refused(&format!("exited={value}"), "not a number"));
     }
     for key in ["expose", "publish"] {
         if let Some(value) = filters.values(key).find(|value| value.parse::<Expose>().is_err()) {
-            bail!("Invalid filter '{key}={value}': not a port or a range of ports");
+            return Err(filter::refused(&format!("{key}={value}"), "not a port or a range of ports"));
         }
     }
     Ok(())

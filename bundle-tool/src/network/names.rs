@@ -3,11 +3,9 @@
 //! A container's lines follow from the records of all containers that are up. Whenever one comes or goes, the lines of all are made anew, so
 //! that a name leads to the container that has it now, and to nothing once that is gone.
 
+use super::LINKS_ONLY;
 use super::files;
 use super::record::Record;
-
-/// The network whose containers know each other by `--link` alone, as in docker.
-const LINKS_ONLY: &str = "bridge";
 
 /// The lines that belong into the hosts file of `own`: its own address, names for the host, and other containers of its network. By its names
 /// on the network a container finds itself too.

@@ -23,6 +23,10 @@ use crate::command::named;
 const HOST_AND_LINKS: &str =
     "conflicting options: host type networking can't be used with links. This would result in undefined behavior";
 
+/// An address, or another name, for a container where it cannot have one.
+pub(in crate::command) const NO_ADDRESS: &str = "user specified IP address is supported on user defined networks only";
+pub(in crate::command) const NO_ALIAS: &str =
+    "network-scoped alias is supported only for containers in user defined networks";
 const NO_NETWORK: &str = "needs a network of the container's own (such as --network bridge)";
 
 #[derive(clap::Args)]
@@ -103,7 +107,7 @@ impl Network {
         let first = self.network.first().map(|choice| choice.endpoint.clone()).unwrap_or_default();
         let joins = matches!(mode, Mode::Container(_));
         let is_host = matches!(mode, Mode::Host);
-        let has_names = matches!(mode, Mode::Named(name) if name != "bridge");
+        let has_names = mode.has_names();
         let name = self.hostname.is_some();
         let link = !self.link.is_empty();
         let mac = self.mac_address.is_some() || first.mac.is_some();
@@ -136,12 +140,8 @@ impl Network {
             ),
             (name && matches!(uts, Namespace::Host), "--hostname", "conflicting options: hostname and the UTS mode"),
             (is_host && link, "--link", HOST_AND_LINKS),
-            (!has_names && address, "--ip", "user specified IP address is supported on user defined networks only"),
-            (
-                !has_names && alias,
-                "--network-alias",
-                "network-scoped alias is supported only for containers in user defined networks",
-            ),
+            (!has_names && address, "--ip", NO_ADDRESS),
+            (!has_names && alias, "--network-alias", NO_ALIAS),
             (*mode == Mode::None && link, "--link", NO_NETWORK),
             (*mode == Mode::None && mac, "--mac-address", NO_NETWORK),
         ];
@@ -231,7 +231,7 @@ pub(in crate::command) fn linked(home: &Home, text: &str, mode: &Mode) -> anyhow
     if container.is_empty() || alias.is_empty() || !alias.bytes().all(word) {
         return refuse("--link", format!("{text:?} is not CONTAINER[:ALIAS]"));
     }
-    let has_names = matches!(mode, Mode::Named(name) if name != "bridge");
+    let has_names = mode.has_names();
     let bundle = match Bundle::find(&home.bundles(), container) {
         Ok(bundle) => bundle,
         Err(_) if has_names => return Ok((container.to_owned(), alias.to_owned())),
